@@ -1,0 +1,130 @@
+// Package artifacts keeps pictures, sound and film in blob storage. It imports
+// nothing of OneFlow.
+//
+// An object is named by the hash of its bytes, so that equal bytes are stored
+// once and an object never changes.
+package artifacts
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/fileblob"
+)
+
+// Store is a bucket. It is safe for concurrent use.
+type Store struct {
+	bucket *blob.Bucket
+	base   string
+}
+
+// Open opens the bucket at address: a file:// URL or a plain folder, which is
+// made with mode 0700 if it is not there, or a URL of another driver that is
+// linked in. The caller closes the Store.
+func Open(ctx context.Context, address string) (*Store, error) {
+	if folder, ok := folderOf(address); ok {
+		return openFolder(folder)
+	}
+	bucket, err := blob.OpenBucket(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("artifacts: open %s: %w", redact(address), err)
+	}
+	base, _, _ := strings.Cut(address, "?")
+	return &Store{bucket: bucket, base: strings.TrimSuffix(base, "/") + "/"}, nil
+}
+
+func openFolder(folder string) (*Store, error) {
+	abs, err := filepath.Abs(folder)
+	if err != nil {
+		return nil, fmt.Errorf("artifacts: folder %s: %w", folder, err)
+	}
+	if err := os.MkdirAll(abs, 0o700); err != nil {
+		return nil, fmt.Errorf("artifacts: %w", err)
+	}
+	bucket, err := fileblob.OpenBucket(abs, &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite})
+	if err != nil {
+		return nil, fmt.Errorf("artifacts: open folder %s: %w", abs, err)
+	}
+	return &Store{bucket: bucket, base: (&url.URL{Scheme: "file", Path: abs}).String() + "/"}, nil
+}
+
+// folderOf returns the folder that address names, if it names one.
+func folderOf(address string) (string, bool) {
+	if !strings.Contains(address, "://") {
+		return address, true
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "file" {
+		return "", false
+	}
+	return u.Path, true
+}
+
+// Put stores data, unless these bytes are there already, and returns their URL.
+func (s *Store) Put(ctx context.Context, data []byte, mime string) (string, error) {
+	if len(data) == 0 {
+		return "", errors.New("artifacts: there is nothing to store")
+	}
+	sum := sha256.Sum256(data)
+	name := hex.EncodeToString(sum[:])
+	key := name[:2] + "/" + name + extension(mime)
+	there, err := s.bucket.Exists(ctx, key)
+	if err != nil {
+		return "", fmt.Errorf("artifacts: look for %s: %w", key, err)
+	}
+	if !there {
+		if err := s.bucket.WriteAll(ctx, key, data, &blob.WriterOptions{ContentType: mime}); err != nil {
+			return "", fmt.Errorf("artifacts: write %s: %w", key, err)
+		}
+	}
+	return s.base + key, nil
+}
+
+// Base is the URL that all objects' URLs begin with.
+func (s *Store) Base() string { return s.base }
+
+// Close closes the bucket.
+func (s *Store) Close() error { return s.bucket.Close() }
+
+// extension is the usual ending of a media type's files, so that a person can
+// open them.
+func extension(mime string) string {
+	switch mime, _, _ := strings.Cut(mime, ";"); mime {
+	case "image/png":
+		return ".png"
+	case "image/jpeg":
+		return ".jpg"
+	case "image/webp":
+		return ".webp"
+	case "audio/mpeg":
+		return ".mp3"
+	case "audio/wav", "audio/x-wav", "audio/wave":
+		return ".wav"
+	case "audio/ogg":
+		return ".ogg"
+	case "audio/flac":
+		return ".flac"
+	case "audio/aac":
+		return ".aac"
+	case "video/mp4":
+		return ".mp4"
+	}
+	return ".bin"
+}
+
+// redact drops what may hold a secret.
+func redact(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "the bucket"
+	}
+	return u.Scheme + "://" + u.Host + u.Path
+}

@@ -1,0 +1,136 @@
+package batches
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+	"oneflow/providers"
+)
+
+// Record is one job with all that came of it, as the store reads it.
+type Record struct {
+	ID           string
+	CustomID     string
+	Task         providers.Task
+	Provider     string // that answered, or else that was asked
+	Model        string
+	State        jobs.State
+	ErrorClass   string
+	ErrorMessage string
+	Calls        int
+	Cost         billing.NanoUSD
+	Unpriced     bool
+	// The rest is of the result; zero without one.
+	HTTPStatus int
+	RequestID  string
+	Text       string
+	Raw        []byte
+	LatencyMS  int64
+	Artifacts  []ArtifactRef
+}
+
+// ArtifactRef says where a picture, sound or film is.
+type ArtifactRef struct {
+	URL    string `json:"url"`
+	MIME   string `json:"mime"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// ExportStore reads what an export writes.
+type ExportStore interface {
+	// Export calls each for every job of a batch in input order, or for a single
+	// job. It fails with jobs.ErrNotFound.
+	Export(ctx context.Context, id string, each func(Record) error) error
+}
+
+// line is one line of OpenAI's batch output, with our own fields beside.
+type line struct {
+	ID       string    `json:"id"`
+	CustomID *string   `json:"custom_id"`
+	Response *response `json:"response"`
+	Error    *failure  `json:"error"`
+	OneFlow  oneflow   `json:"oneflow"`
+}
+
+type response struct {
+	StatusCode int             `json:"status_code"`
+	RequestID  string          `json:"request_id"`
+	Body       json.RawMessage `json:"body"`
+}
+
+type failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+type oneflow struct {
+	Provider  string           `json:"provider"`
+	Model     string           `json:"model"`
+	CostUSD   *billing.NanoUSD `json:"cost_usd"` // null where a call has no known price
+	Attempts  int              `json:"attempts"`
+	LatencyMS int64            `json:"latency_ms"`
+	State     jobs.State       `json:"state"`
+	Artifacts []ArtifactRef    `json:"artifacts,omitempty"`
+}
+
+// ExportJSONL writes one line a job, in input order, in the shape of OpenAI's
+// batch output. It returns how many lines it wrote.
+func ExportJSONL(ctx context.Context, s ExportStore, id string, w io.Writer) (int, error) {
+	buffered := bufio.NewWriterSize(w, 256<<10)
+	encode := json.NewEncoder(buffered)
+	encode.SetEscapeHTML(false)
+	n := 0
+	err := s.Export(ctx, id, func(r Record) error {
+		n++
+		return encode.Encode(r.line())
+	})
+	if err != nil {
+		return n, fmt.Errorf("export %s: %w", id, err)
+	}
+	if err := buffered.Flush(); err != nil {
+		return n, fmt.Errorf("export %s: %w", id, err)
+	}
+	return n, nil
+}
+
+func (r Record) line() line {
+	l := line{ID: r.ID, OneFlow: oneflow{
+		Provider: r.Provider, Model: r.Model, Attempts: r.Calls, LatencyMS: r.LatencyMS, State: r.State, Artifacts: r.Artifacts,
+	}}
+	if r.CustomID != "" {
+		l.CustomID = &r.CustomID
+	}
+	if !r.Unpriced {
+		l.OneFlow.CostUSD = &r.Cost
+	}
+	if r.State == jobs.Succeeded {
+		l.Response = &response{StatusCode: r.HTTPStatus, RequestID: r.RequestID, Body: r.body()}
+	} else if r.State.Finished() {
+		l.Error = &failure{Code: r.ErrorClass, Message: r.ErrorMessage}
+		if l.Error.Code == "" {
+			l.Error.Code = string(r.State)
+		}
+	}
+	return l
+}
+
+// body is the provider's own where that is JSON; else what was made of it.
+func (r Record) body() json.RawMessage {
+	if json.Valid(r.Raw) {
+		return r.Raw
+	}
+	body, err := json.Marshal(struct {
+		Text string        `json:"text,omitempty"`
+		Data []ArtifactRef `json:"data,omitempty"`
+	}{r.Text, r.Artifacts})
+	if err != nil {
+		return json.RawMessage("null")
+	}
+	return body
+}

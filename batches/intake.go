@@ -1,0 +1,104 @@
+package batches
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+
+	"oneflow/jobs"
+	"oneflow/providers"
+)
+
+// chunk is how many rows are accepted in one commit.
+const chunk = 2000
+
+// Intake takes the rows of one batch in, chunk by chunk.
+type Intake struct {
+	Input    Input
+	Batch    jobs.Batch
+	Store    jobs.AcceptStore
+	Producer *jobs.Producer
+	// Reject is told of each bad line. Nil: nobody is.
+	Reject func(*LineError)
+	// Progress is told after each chunk. Nil: nobody is.
+	Progress func(Report)
+}
+
+// Report is what became of the rows.
+type Report struct {
+	BatchID    string `json:"batch_id"`
+	Accepted   int    `json:"accepted"`
+	Duplicates int    `json:"duplicates"`
+	Rejected   int    `json:"rejected"`
+	// Undelivered is the first reason why Redis did not take a delivery. The jobs
+	// are accepted all the same, and dispatched by a worker.
+	Undelivered error `json:"-"`
+}
+
+// Take reads r to its end and seals the batch. After an error the report says
+// what was accepted before it; taking the same rows in again adds the rest.
+func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
+	rep := Report{BatchID: t.Batch.ID}
+	if err := t.Store.OpenBatch(ctx, t.Batch); err != nil {
+		return rep, err
+	}
+	reject := func(e *LineError) {
+		rep.Rejected++
+		if t.Reject != nil {
+			t.Reject(e)
+		}
+	}
+	rows := make([]jobs.New, 0, chunk)
+	flush := func() error {
+		acc, dispatchErr, err := t.Producer.Enqueue(ctx, t.Batch.ID, rows)
+		if err != nil {
+			return err
+		}
+		if rep.Undelivered == nil {
+			rep.Undelivered = dispatchErr
+		}
+		for _, line := range acc.Conflicts {
+			reject(&LineError{t.Input.Name, line, "the batch has this custom_id already, with other content: the first is kept"})
+		}
+		rep.Accepted += len(acc.Deliveries)
+		rep.Duplicates += acc.Duplicates
+		rows = rows[:0]
+		if t.Progress != nil {
+			t.Progress(rep)
+		}
+		return nil
+	}
+	err := t.Input.Read(r, func(row jobs.New) error {
+		if rows = append(rows, row); len(rows) < chunk {
+			return ctx.Err()
+		}
+		return flush()
+	}, reject)
+	if err == nil && len(rows) > 0 {
+		err = flush()
+	}
+	if err != nil {
+		return rep, err
+	}
+	return rep, t.Store.SealBatch(ctx, t.Batch.ID)
+}
+
+// NewID makes a batch's id that is readable, sorts by time, and does not collide.
+func NewID(now time.Time) string {
+	return "b-" + now.UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:6])
+}
+
+// CheckID tells whether id may name a batch.
+func CheckID(id string) error {
+	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`).MatchString(id) {
+		return fmt.Errorf("batch id %s: must be 1 to 64 letters, digits, dots, - and _, the first a letter or digit", shorten(fmt.Sprintf("%q", id)))
+	}
+	return nil
+}
+
+// Fields lists the names that a row may have.
+func Fields() []string { return append(rowFields(), providers.RequestFields()...) }

@@ -1,0 +1,201 @@
+package billing
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf16"
+
+	"oneflow/providers"
+)
+
+// What bounds a call where neither the request nor the list's Limits do.
+const (
+	DefaultMaxOutputTokens = 16_384
+	DefaultMaxImageTokens  = 32_768
+	DefaultMaxMilliSeconds = 60_000
+)
+
+// maxBound is the largest limit that a list may name: with the ten pictures
+// that a request may ask for it stays far from overflow.
+const maxBound = 1_000_000_000
+
+// What a provider adds to the text of a request, in tokens, generously: the
+// frame of the conversation and of each message in it, and what it tells the
+// model about a schema or about tools.
+const (
+	frameTokens       = 64
+	messageTokens     = 16
+	instructionTokens = 1024
+)
+
+// ModelOf returns the model that a request is for: the one that it names, or the
+// default of this kind of provider. It is empty where there is none.
+func ModelOf(kind string, req providers.Request) string {
+	if req.Model != "" {
+		return req.Model
+	}
+	c, _ := providers.CapabilitiesOf(kind)
+	return c.Tasks[req.Task].DefaultModel
+}
+
+// UpperBound returns the most that one call for req can use, for Reserve:
+//
+//   - text: one input token per UTF-8 byte of all that is sent, which no
+//     tokenizer exceeds as each of its tokens stands for at least one byte, with
+//     a generous frame; output up to max_tokens, or the model's longest answer;
+//   - pictures: n of them in the dearest variant that the request allows, or the
+//     tokens of that many, as the model is charged;
+//   - speech: one character per UTF-16 unit, which is never fewer than the
+//     characters however they are counted;
+//   - film: the seconds asked for, or the model's longest film.
+//
+// Limits in the list say what a model's longest is, and the Default constants
+// where they do not. What extra fields may add beyond their own text (a dearer
+// service tier, searches) is not in it.
+func (l *List) UpperBound(kind string, req providers.Request, at time.Time) providers.Usage {
+	model := ModelOf(kind, req)
+	limits := l.limitsOf(kind, model)
+	c := l.card(kind, model, at)
+	switch req.Task {
+	case providers.Text:
+		out := max(req.MaxTokens, extraMaxTokens(req))
+		if out <= 0 {
+			out = limits.MaxOutputTokens
+		}
+		return providers.Usage{InputTokens: inputTokens(req), OutputTokens: out}
+	case providers.Image:
+		n := int64(max(1, req.N))
+		if !c.has(providers.Images, at) && c.has(providers.ImageOutputTokens, at) {
+			return providers.Usage{
+				InputTokens:       inputTokens(req),
+				ImageOutputTokens: times(n, limits.imageTokens(req)),
+			}
+		}
+		return providers.Usage{Images: n, Variant: c.dearest(providers.Images, req, limits, at)}
+	case providers.Audio:
+		return providers.Usage{Characters: int64(len(utf16.Encode([]rune(req.Prompt))))}
+	case providers.Video:
+		ms := times(int64(req.Seconds), 1000)
+		if ms <= 0 {
+			ms = limits.MaxMilliSeconds
+		}
+		return providers.Usage{MilliSeconds: ms, Variant: c.dearest(providers.MilliSeconds, req, limits, at)}
+	}
+	return providers.Usage{}
+}
+
+// limitsOf returns the limits of a model, with the defaults filled in.
+func (l *List) limitsOf(provider, model string) Limits {
+	var out Limits
+	if found := l.bounds[provider].find(model, func(*Limits) bool { return true }); found != nil {
+		out = *found
+	}
+	if out.MaxOutputTokens == 0 {
+		out.MaxOutputTokens = DefaultMaxOutputTokens
+	}
+	if out.MaxImageTokens == 0 {
+		out.MaxImageTokens = DefaultMaxImageTokens
+	}
+	if out.MaxMilliSeconds == 0 {
+		out.MaxMilliSeconds = DefaultMaxMilliSeconds
+	}
+	return out
+}
+
+// inputTokens bounds the input of a request from above.
+func inputTokens(req providers.Request) int64 {
+	n := frameTokens + len(req.Prompt) + len(req.System)
+	for _, m := range req.Messages {
+		n += messageTokens + len(m.Role) + len(m.Content)
+	}
+	if f := req.ResponseFormat; f != nil {
+		n += instructionTokens
+		if s := f.JSONSchema; s != nil {
+			n += len(s.Name) + len(s.Description) + len(s.Schema)
+		}
+	}
+	if len(req.Extra) > 0 {
+		n += instructionTokens
+		for name, value := range req.Extra {
+			n += len(name) + len(value)
+		}
+	}
+	return int64(n)
+}
+
+// extraMaxTokens is the output cap under the name that OpenAI's newer models
+// have for it, 0 if there is none. Values that are no number are the provider's
+// to refuse.
+func extraMaxTokens(req providers.Request) int64 {
+	var n int64
+	for _, digit := range strings.TrimSpace(string(req.Extra["max_completion_tokens"])) {
+		if digit < '0' || digit > '9' || n > maxBound {
+			return 0
+		}
+		n = n*10 + int64(digit-'0')
+	}
+	return n
+}
+
+// imageTokens is the most output tokens of one picture.
+func (b Limits) imageTokens(req providers.Request) int64 {
+	if n, ok := b.ImageTokens[req.Size+"/"+req.Quality]; ok {
+		return n
+	}
+	return b.MaxImageTokens
+}
+
+// has tells whether the card has a price for a unit.
+func (c *card) has(unit providers.Unit, at time.Time) bool {
+	return c != nil && slices.ContainsFunc(c.rows, func(r *Row) bool { return r.Unit == unit && r.inForce(at) })
+}
+
+// dearest returns the variant with the highest rate of those that a request
+// allows. A size or quality that it does not name is the provider's default;
+// "auto", or no such default, allows all. Where the card has no such variant the
+// one asked for is returned, which is then unpriced.
+func (c *card) dearest(unit providers.Unit, req providers.Request, limits Limits, at time.Time) string {
+	size, quality := req.Size, req.Quality
+	if size == "" {
+		size = limits.DefaultSize
+	}
+	if quality == "" {
+		quality = limits.DefaultQuality
+	}
+	var best *Row
+	variants := false
+	if c != nil {
+		for _, r := range c.rows {
+			if r.Unit != unit || !r.inForce(at) || r.Variant == "" {
+				continue
+			}
+			variants = true
+			s, q, _ := strings.Cut(r.Variant, "/")
+			if allows(size, s) && allows(quality, q) && (best == nil || r.perUnit.Cmp(best.perUnit) > 0) {
+				best = r
+			}
+		}
+	}
+	switch {
+	case best != nil:
+		return best.Variant
+	case !variants:
+		return ""
+	}
+	return strings.Trim(size+"/"+quality, "/")
+}
+
+// allows tells whether a word of a request can mean that of a variant.
+func allows(asked, has string) bool {
+	return asked == "" || asked == "auto" || has == "" || asked == has
+}
+
+// times returns a × b for amounts that are not negative, or the largest int64.
+func times(a, b int64) int64 {
+	if a > 0 && b > math.MaxInt64/a {
+		return math.MaxInt64
+	}
+	return a * b
+}

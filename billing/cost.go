@@ -1,0 +1,161 @@
+package billing
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"oneflow/providers"
+)
+
+// Charge is what a call costs.
+type Charge struct {
+	// Amount is the price. It means nothing unless Priced.
+	Amount NanoUSD
+	// Priced tells that the list had a price for all that was used. Where it is
+	// false the cost is not known: it is not zero.
+	Priced bool
+	// Estimated tells that at least one row is an estimate (Row.Estimate).
+	Estimated bool
+	// Rows are the ids of the rows that were used, sorted.
+	Rows []string
+	// Missing are the units without a price, sorted: why it is not priced.
+	Missing []providers.Unit
+}
+
+// Cost returns what a call cost that began at a time and used what usage says.
+// provider is the kind, such as "openai".
+//
+// The amount is the sum over all units of the used quantity times the unit's
+// rate, rounded once, half to even, to a nano-dollar. A model's rates are those
+// of its most specific match that has any in force: an exact name before the
+// longest prefix, never a mixture. Of those, per unit: the most specific variant
+// ("1024x1024/hd", then "1024x1024", then none), then the highest tier that the
+// input exceeds; and of rows that follow each other, the latest that has begun.
+//
+// The charge is unpriced when a unit that was used has no rate. A rate of "0"
+// makes a unit free. The call itself needs no rate, except where nothing else
+// was reported: then nobody knows what was used. Errors are negative usage and
+// amounts too large to be kept.
+func (l *List) Cost(provider, model string, usage providers.Usage, at time.Time) (Charge, error) {
+	used := usage.Quantities()
+	input := new(big.Int)
+	for unit, n := range used {
+		if n < 0 {
+			return Charge{}, fmt.Errorf("cost of %s %s: %s: must not be negative, got %d", provider, model, unit, n)
+		}
+		if isInput(unit) {
+			input.Add(input, big.NewInt(n))
+		}
+	}
+	c := l.card(provider, model, at)
+	var charge Charge
+	sum := new(big.Rat)
+	for _, unit := range slices.Sorted(maps.Keys(used)) {
+		row := c.rate(unit, usage.Variant, input, at)
+		if row == nil {
+			if unit != providers.Calls || len(used) == 1 {
+				charge.Missing = append(charge.Missing, unit)
+			}
+			continue
+		}
+		charge.Rows = append(charge.Rows, row.ID)
+		charge.Estimated = charge.Estimated || row.Estimate
+		sum.Add(sum, new(big.Rat).Mul(row.perUnit, new(big.Rat).SetInt64(used[unit])))
+	}
+	if len(charge.Missing) > 0 {
+		return Charge{Missing: charge.Missing}, nil
+	}
+	amount, err := toNano(sum)
+	if err != nil {
+		return Charge{}, fmt.Errorf("cost of %s %s: %w", provider, model, err)
+	}
+	charge.Amount, charge.Priced = amount, true
+	slices.Sort(charge.Rows)
+	return charge, nil
+}
+
+// Reserve returns the most that a call can cost whose usage is at most upper
+// (see UpperBound), in the arithmetic of Cost. As nobody knows beforehand which
+// part of the input the provider reads from its cache or writes to it, all of it
+// is taken at the dearest of these rates. at must be the time that Cost gets too.
+func (l *List) Reserve(provider, model string, upper providers.Usage, at time.Time) (Charge, error) {
+	most, err := l.Cost(provider, model, upper, at)
+	if err != nil || !most.Priced || upper.InputTokens == 0 {
+		return most, err
+	}
+	written, read := upper, upper
+	written.InputTokens, written.CacheWriteTokens = 0, upper.CacheWriteTokens+upper.InputTokens
+	read.InputTokens, read.CachedInputTokens = 0, upper.CachedInputTokens+upper.InputTokens
+	for _, other := range []providers.Usage{written, read} {
+		c, err := l.Cost(provider, model, other, at)
+		if err != nil {
+			return Charge{}, err
+		}
+		if c.Priced && c.Amount > most.Amount {
+			most = c
+		}
+	}
+	return most, nil
+}
+
+// card returns the rows of the most specific match that has any in force, or nil.
+func (l *List) card(provider, model string, at time.Time) *card {
+	return l.cards[provider].find(model, func(c *card) bool {
+		return slices.ContainsFunc(c.rows, func(r *Row) bool { return r.inForce(at) })
+	})
+}
+
+// inForce tells whether the row has begun and not ended. A later row may still
+// have taken its place.
+func (r *Row) inForce(at time.Time) bool {
+	return !at.Before(r.From) && (r.Until.IsZero() || at.Before(r.Until))
+}
+
+// rate returns the row that counts for a unit, or nil.
+func (c *card) rate(unit providers.Unit, variant string, input *big.Int, at time.Time) *Row {
+	if c == nil {
+		return nil
+	}
+	for {
+		var best *Row
+		for _, r := range c.rows {
+			switch {
+			case r.Unit != unit || r.Variant != variant || !r.inForce(at):
+			case r.AboveInput > 0 && input.Cmp(big.NewInt(r.AboveInput)) <= 0:
+			case best == nil, r.AboveInput > best.AboveInput,
+				r.AboveInput == best.AboveInput && r.From.After(best.From):
+				best = r
+			}
+		}
+		if best != nil || variant == "" {
+			return best
+		}
+		variant = variant[:max(0, strings.LastIndexByte(variant, '/'))]
+	}
+}
+
+// isInput tells which units count for the tiers of Row.AboveInput.
+func isInput(u providers.Unit) bool {
+	return slices.Contains([]providers.Unit{
+		providers.InputTokens, providers.CachedInputTokens, providers.CacheWriteTokens,
+		providers.ImageInputTokens, providers.AudioInputTokens,
+	}, u)
+}
+
+// toNano rounds nano-dollars, which are not negative, half to even.
+func toNano(v *big.Rat) (NanoUSD, error) {
+	q, r := new(big.Int).QuoRem(v.Num(), v.Denom(), new(big.Int))
+	switch half := r.Lsh(r, 1).Cmp(v.Denom()); {
+	case half > 0, half == 0 && q.Bit(0) == 1:
+		q.Add(q, big.NewInt(1))
+	}
+	if !q.IsInt64() {
+		return 0, fmt.Errorf("more than $%s, the most that can be kept", NanoUSD(math.MaxInt64))
+	}
+	return NanoUSD(q.Int64()), nil
+}

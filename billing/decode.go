@@ -1,0 +1,230 @@
+package billing
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"oneflow/providers"
+)
+
+// maxList is the most bytes that a price list may have.
+const maxList = 16 << 20
+
+// listJSON is the outer form of prices.json. Rows are decoded one by one, so
+// that an error can say which.
+type listJSON struct {
+	Models []json.RawMessage `json:"models"`
+	Prices []json.RawMessage `json:"prices"`
+}
+
+// rowJSON is a Row as the file has it.
+type rowJSON struct {
+	ID         string   `json:"id"`
+	Provider   string   `json:"provider"`
+	Match      []string `json:"match"`
+	Variant    string   `json:"variant"`
+	Unit       string   `json:"unit"`
+	AboveInput int64    `json:"above_input"`
+	Rate       string   `json:"rate"`
+	From       string   `json:"from"`
+	Until      string   `json:"until"`
+	Checked    string   `json:"checked"`
+	Estimate   bool     `json:"estimate"`
+	Source     string   `json:"source"`
+}
+
+// limitsJSON is a Limits as the file has it.
+type limitsJSON struct {
+	Provider        string           `json:"provider"`
+	Match           []string         `json:"match"`
+	MaxOutputTokens int64            `json:"max_output_tokens"`
+	MaxImageTokens  int64            `json:"max_image_tokens"`
+	ImageTokens     map[string]int64 `json:"image_tokens"`
+	MaxMilliSeconds int64            `json:"max_milliseconds"`
+	DefaultSize     string           `json:"default_size"`
+	DefaultQuality  string           `json:"default_quality"`
+}
+
+// decode reads rows that are each valid by themselves.
+func decode(r io.Reader) ([]*Row, []*Limits, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxList+1))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(data) > maxList {
+		return nil, nil, fmt.Errorf("larger than %d MiB", maxList>>20)
+	}
+	var outer listJSON
+	if err := strict(data, &outer); err != nil {
+		return nil, nil, err
+	}
+	var rows []*Row
+	for i, raw := range outer.Prices {
+		var in rowJSON
+		var row *Row
+		err := strict(raw, &in)
+		if err == nil {
+			row, err = in.row()
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("prices[%d]%s: %w", i, about(in.ID), err)
+		}
+		rows = append(rows, row)
+	}
+	var limits []*Limits
+	for i, raw := range outer.Models {
+		var in limitsJSON
+		err := strict(raw, &in)
+		if err == nil {
+			err = in.check()
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("models[%d]%s: %w", i, about(strings.Join(in.Match, ", ")), err)
+		}
+		l := Limits(in)
+		limits = append(limits, &l)
+	}
+	return rows, limits, nil
+}
+
+// about names a row by its id where it has one.
+func about(id string) string {
+	if id == "" {
+		return ""
+	}
+	return " (" + strings.Trim(quote(id), `"`) + ")"
+}
+
+// strict decodes exactly one JSON value of known fields.
+func strict(data []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+			line := 1 + bytes.Count(data[:min(syntax.Offset, int64(len(data)))], []byte("\n"))
+			return fmt.Errorf("line %d: %w", line, err)
+		}
+		if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && typ.Field != "" {
+			return fmt.Errorf("%s: must be a %s, not a %s", typ.Field, typ.Type, typ.Value)
+		}
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows after the end")
+	}
+	return nil
+}
+
+// row checks each field and returns the price.
+func (in rowJSON) row() (*Row, error) {
+	if in.ID == "" || len(in.ID) > 200 {
+		return nil, errors.New("id: must have from 1 to 200 characters")
+	}
+	if err := checkMatch(in.Provider, in.Match); err != nil {
+		return nil, err
+	}
+	unit := providers.Unit(in.Unit)
+	if !slices.Contains(units(), unit) {
+		return nil, fmt.Errorf("unit: %s is none of %v", quote(in.Unit), units())
+	}
+	if in.AboveInput < 0 {
+		return nil, fmt.Errorf("above_input: must not be negative, got %d", in.AboveInput)
+	}
+	rate, err := parseDecimal(in.Rate, 12)
+	if err != nil {
+		return nil, fmt.Errorf("rate: %s: %w; write dollars per million units as a string, such as \"0.15\"", quote(in.Rate), err)
+	}
+	out := &Row{
+		ID: in.ID, Provider: in.Provider, Match: in.Match, Variant: in.Variant, Unit: unit, AboveInput: in.AboveInput,
+		Rate: in.Rate, Estimate: in.Estimate, Source: in.Source,
+		// dollars per million units × 10⁹ nano-dollars ÷ 10⁶ units
+		perUnit: rate.Mul(rate, big.NewRat(int64(USD), 1_000_000)),
+	}
+	if out.From, err = parseDate("from", in.From); err != nil {
+		return nil, err
+	}
+	if in.Until != "" {
+		if out.Until, err = parseDate("until", in.Until); err != nil {
+			return nil, err
+		}
+		if !out.Until.After(out.From) {
+			return nil, fmt.Errorf("until: must be after from (%s), got %s", in.From, in.Until)
+		}
+	}
+	if in.Checked != "" {
+		if out.Checked, err = parseDate("checked", in.Checked); err != nil {
+			return nil, err
+		}
+	}
+	if in.Source == "" {
+		return nil, errors.New("source: must say where the price is from")
+	}
+	return out, nil
+}
+
+func (in limitsJSON) check() error {
+	if err := checkMatch(in.Provider, in.Match); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"max_output_tokens", in.MaxOutputTokens},
+		{"max_image_tokens", in.MaxImageTokens},
+		{"max_milliseconds", in.MaxMilliSeconds},
+	} {
+		if f.value < 0 || f.value > maxBound {
+			return fmt.Errorf("%s: must be from 0 (the default) to %d, got %d", f.name, int64(maxBound), f.value)
+		}
+	}
+	for variant, n := range in.ImageTokens {
+		if n <= 0 || n > maxBound {
+			return fmt.Errorf("image_tokens: %s: must be from 1 to %d, got %d", quote(variant), int64(maxBound), n)
+		}
+	}
+	return nil
+}
+
+// checkMatch refuses a row that is for no model.
+func checkMatch(provider string, match []string) error {
+	if provider == "" {
+		return errors.New(`provider: must be a kind of provider, such as "openai"`)
+	}
+	if len(match) == 0 {
+		return errors.New(`match: must name at least one model, such as ["gpt-4o", "gpt-4o-2024-*"]`)
+	}
+	for i, m := range match {
+		if m == "" || strings.Contains(strings.TrimSuffix(m, "*"), "*") {
+			return fmt.Errorf(`match[%d]: must be a model, or a prefix with one "*" at its end, got %s`, i, quote(m))
+		}
+		if slices.Contains(match[:i], m) {
+			return fmt.Errorf("match[%d]: %s is in it twice", i, quote(m))
+		}
+	}
+	return nil
+}
+
+func parseDate(field, s string) (time.Time, error) {
+	t, err := time.Parse(time.DateOnly, s)
+	if err != nil {
+		return time.Time{}, fmt.Errorf(`%s: %s is not a date such as "2026-08-21"`, field, quote(s))
+	}
+	return t, nil
+}
+
+// units lists the units that a price can be for.
+func units() []providers.Unit {
+	return []providers.Unit{
+		providers.InputTokens, providers.CachedInputTokens, providers.CacheWriteTokens, providers.OutputTokens,
+		providers.ImageInputTokens, providers.ImageOutputTokens, providers.AudioInputTokens, providers.AudioOutputTokens,
+		providers.Characters, providers.Images, providers.MilliSeconds, providers.MilliCredits, providers.Calls,
+	}
+}

@@ -1,0 +1,290 @@
+// Package billing knows what a call costs: amounts of money (NanoUSD), the
+// price list (List), the bill of a call from its usage (List.Cost), and the most
+// that a call can cost before it is sent (List.UpperBound, List.Reserve).
+//
+// The built-in list is prices.json; a file of the same form can be laid over it
+// (Open). A model without a price is unpriced, never free. The arithmetic is
+// exact and rounds once, half to even, to a nano-dollar.
+//
+// What clients report must fit the list: units in a Usage do not overlap, so a
+// picture that is charged by its tokens is reported in tokens and not as a
+// picture too, and Stability's as pictures or as millicredits, not both. The
+// variant of a picture or film is its size as WIDTHxHEIGHT, with "/quality"
+// after it where the price depends on that: "1024x1024/hd".
+//
+// It imports providers (for Usage and Request) and nothing else of OneFlow.
+package billing
+
+import (
+	"bytes"
+	_ "embed" // prices.json
+	"fmt"
+	"io"
+	"math/big"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"oneflow/providers"
+)
+
+//go:embed prices.json
+var builtIn []byte
+
+// Row is one price. Rows with the same provider, match, variant, unit and tier
+// follow each other in time: the one with the latest From that has begun counts.
+type Row struct {
+	// ID names the row for ever: each charge keeps the ids that it used.
+	ID string
+	// Provider is the kind of provider: "openai", "anthropic", "stability",
+	// "elevenlabs" or "mock".
+	Provider string
+	// Match are the models it is for: exact names, or prefixes ending in "*".
+	Match []string
+	// Variant narrows it to one size or quality, such as "1024x1024/hd".
+	// Empty: all of them.
+	Variant string
+	// Unit is what is counted.
+	Unit providers.Unit
+	// AboveInput makes this the rate of calls whose whole input, in tokens, is
+	// more than that (long contexts cost more per token). 0: of all calls.
+	AboveInput int64
+	// Rate is the price in US dollars per million units, a plain decimal.
+	Rate string
+	// From is when it begins, in UTC.
+	From time.Time
+	// Until is when it ends, in UTC and exclusive. Zero: it does not.
+	Until time.Time
+	// Checked is when somebody last compared it with Source. Zero: never.
+	Checked time.Time
+	// Estimate tells that the vendor charges by something that is not reported,
+	// so that this is our best guess.
+	Estimate bool
+	// Source is where the price is from.
+	Source string
+
+	perUnit *big.Rat // nano-dollars
+}
+
+// Limits is what bounds the usage of a model's calls where a request does not.
+type Limits struct {
+	// Provider and Match say which models, as in Row.
+	Provider string
+	Match    []string
+	// MaxOutputTokens is the longest answer. Default DefaultMaxOutputTokens.
+	MaxOutputTokens int64
+	// MaxImageTokens is the most output tokens that one picture takes. Default
+	// DefaultMaxImageTokens.
+	MaxImageTokens int64
+	// ImageTokens are the output tokens of a picture by its "size/quality".
+	ImageTokens map[string]int64
+	// MaxMilliSeconds is the longest film. Default DefaultMaxMilliSeconds.
+	MaxMilliSeconds int64
+	// DefaultSize and DefaultQuality are what the provider takes where a
+	// request names none.
+	DefaultSize, DefaultQuality string
+}
+
+// List is a price list. It does not change and is safe for concurrent use.
+type List struct {
+	rows   []*Row
+	limits []*Limits
+	cards  map[string]*shelf[card]   // by provider
+	bounds map[string]*shelf[Limits] // by provider
+}
+
+// card is all rows of one match.
+type card struct{ rows []*Row }
+
+// Embedded returns the built-in list. It fails only if that was built broken.
+func Embedded() (*List, error) { return Load(bytes.NewReader(builtIn), "built-in prices.json") }
+
+// Open returns the built-in list with the file at path laid over it; an empty
+// path means none. See List.With for what replaces what.
+func Open(path string) (*List, error) {
+	base, err := Embedded()
+	if err != nil || path == "" {
+		return base, err
+	}
+	f, err := os.Open(path) //nolint:gosec // the path is the configuration's
+	if err != nil {
+		return nil, fmt.Errorf("price list: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	over, err := Load(f, path)
+	if err != nil {
+		return nil, err
+	}
+	return base.With(over)
+}
+
+// Load reads a list in the form of prices.json. It is strict: an unknown or
+// missing field, a bad value or two prices for the same thing are errors that
+// name the row and the field. name is what those errors call the list.
+func Load(r io.Reader, name string) (*List, error) {
+	rows, limits, err := decode(r)
+	if err == nil {
+		var l *List
+		if l, err = newList(rows, limits); err == nil {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("price list %s: %w", name, err)
+}
+
+// With returns this list with over laid over it: a row of over replaces the one
+// with its id and the one for the same model, variant, unit, tier and day; all
+// other rows are added. Limits are replaced model by model.
+func (l *List) With(over *List) (*List, error) {
+	ids := map[string]bool{}
+	keys := map[rowKey]bool{}
+	for _, r := range over.rows {
+		ids[r.ID] = true
+		for _, k := range r.keys() {
+			keys[k] = true
+		}
+	}
+	rows := slices.Clone(over.rows)
+	for _, r := range l.rows {
+		if ids[r.ID] {
+			continue
+		}
+		kept := *r
+		kept.Match = slices.DeleteFunc(slices.Clone(r.Match), func(m string) bool { return keys[r.key(m)] })
+		if len(kept.Match) > 0 {
+			rows = append(rows, &kept)
+		}
+	}
+	limits := slices.Clone(over.limits)
+	for _, b := range l.limits {
+		kept := *b
+		kept.Match = slices.DeleteFunc(slices.Clone(b.Match), func(m string) bool {
+			return slices.ContainsFunc(over.limits, func(o *Limits) bool {
+				return o.Provider == b.Provider && slices.Contains(o.Match, m)
+			})
+		})
+		if len(kept.Match) > 0 {
+			limits = append(limits, &kept)
+		}
+	}
+	return newList(rows, limits)
+}
+
+// rowKey is what may have only one price.
+type rowKey struct {
+	provider, match, variant string
+	unit                     providers.Unit
+	above                    int64
+	from                     time.Time
+}
+
+func (r *Row) key(match string) rowKey {
+	return rowKey{r.Provider, match, r.Variant, r.Unit, r.AboveInput, r.From}
+}
+
+func (r *Row) keys() []rowKey {
+	keys := make([]rowKey, len(r.Match))
+	for i, m := range r.Match {
+		keys[i] = r.key(m)
+	}
+	return keys
+}
+
+// newList builds the index of rows that are valid by themselves, and refuses
+// those that contradict each other.
+func newList(rows []*Row, limits []*Limits) (*List, error) {
+	l := &List{rows: rows, limits: limits, cards: map[string]*shelf[card]{}, bounds: map[string]*shelf[Limits]{}}
+	ids := map[string]bool{}
+	keys := map[rowKey]string{}
+	for i, r := range rows {
+		if ids[r.ID] {
+			return nil, fmt.Errorf("prices[%d] (%s): id: another row has it", i, r.ID)
+		}
+		ids[r.ID] = true
+		for _, m := range r.Match {
+			k := r.key(m)
+			if other, dup := keys[k]; dup {
+				return nil, fmt.Errorf("prices[%d] (%s): from: %s is priced per %s from the same day by %s", i, r.ID, m, r.Unit, other)
+			}
+			keys[k] = r.ID
+			c := at(l.cards, r.Provider).put(m)
+			c.rows = append(c.rows, r)
+		}
+	}
+	for i, b := range limits {
+		for _, m := range b.Match {
+			s := at(l.bounds, b.Provider)
+			if s.has(m) {
+				return nil, fmt.Errorf("models[%d]: match: %s %s is in another row too", i, b.Provider, m)
+			}
+			*s.put(m) = *b
+		}
+	}
+	return l, nil
+}
+
+// shelf finds values by model name: an exact name first, then the longest
+// prefix.
+type shelf[V any] struct {
+	exact    map[string]*V
+	prefixes []prefix[V] // longest first
+}
+
+type prefix[V any] struct {
+	text  string
+	value *V
+}
+
+// at returns the shelf of a provider, which it makes where there is none.
+func at[V any](m map[string]*shelf[V], provider string) *shelf[V] {
+	if m[provider] == nil {
+		m[provider] = &shelf[V]{exact: map[string]*V{}}
+	}
+	return m[provider]
+}
+
+// put returns the value of a match, which it makes where there is none.
+func (s *shelf[V]) put(match string) *V {
+	text, isPrefix := strings.CutSuffix(match, "*")
+	if !isPrefix {
+		if s.exact[text] == nil {
+			s.exact[text] = new(V)
+		}
+		return s.exact[text]
+	}
+	i, found := slices.BinarySearchFunc(s.prefixes, text, func(p prefix[V], t string) int {
+		if len(p.text) != len(t) {
+			return len(t) - len(p.text)
+		}
+		return strings.Compare(p.text, t)
+	})
+	if !found {
+		s.prefixes = slices.Insert(s.prefixes, i, prefix[V]{text, new(V)})
+	}
+	return s.prefixes[i].value
+}
+
+func (s *shelf[V]) has(match string) bool {
+	text, isPrefix := strings.CutSuffix(match, "*")
+	if !isPrefix {
+		return s.exact[text] != nil
+	}
+	return slices.ContainsFunc(s.prefixes, func(p prefix[V]) bool { return p.text == text })
+}
+
+// find returns the value of the most specific match that ok accepts, or nil.
+func (s *shelf[V]) find(model string, ok func(*V) bool) *V {
+	if s == nil {
+		return nil
+	}
+	if v := s.exact[model]; v != nil && ok(v) {
+		return v
+	}
+	for _, p := range s.prefixes {
+		if strings.HasPrefix(model, p.text) && ok(p.value) {
+			return p.value
+		}
+	}
+	return nil
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"oneflow/batches"
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+)
+
+// batchCmd enqueues a file.
+type batchCmd struct {
+	File string `arg:"" help:"A file of JSON objects, one a line; - for stdin."`
+	common
+	BatchID string            `help:"The batch's id; default: a new one. With the id of an earlier run, only what is missing is added." placeholder:"ID"`
+	Task    string            `help:"text, image, audio or video, for rows that name none." default:"text" enum:"text,image,audio,video"`
+	Map     map[string]string `help:"Take a field from a column of another name, such as --map prompt=question." placeholder:"FIELD=COLUMN"`
+	Strict  bool              `help:"Accept nothing if any line is bad."`
+	Watch   bool              `help:"Follow the batch until it has finished."`
+}
+
+// maxReported is how many bad lines are printed in full.
+const maxReported = 20
+
+// Run accepts the rows.
+func (c *batchCmd) Run(s *session) error {
+	name := filepath.Base(c.File)
+	if c.File == "-" {
+		name = "stdin"
+	}
+	if err := c.check(); err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	in, err := c.input(s, name, c.Task, jobs.Bulk)
+	if err != nil {
+		return err
+	}
+	in.Map = c.Map
+	file, closeFile, err := c.open(s)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	defer closeFile()
+
+	if c.Strict {
+		if file, err = c.allGood(in, file, s); err != nil {
+			return err
+		}
+	}
+	producer, err := s.producer()
+	if err != nil {
+		return err
+	}
+	progress := newTicker(s.env.Err)
+	bad := 0
+	t := batches.Intake{
+		Input: in, Batch: jobs.Batch{ID: c.BatchID, Account: c.Account, Source: name}, Store: s.store, Producer: producer,
+		Progress: progress.show,
+		Reject: func(e *batches.LineError) {
+			progress.clear()
+			if bad++; bad <= maxReported {
+				fmt.Fprintln(s.env.Err, e)
+			} else if bad == maxReported+1 {
+				fmt.Fprintln(s.env.Err, "… more bad lines are counted but not shown")
+			}
+		},
+	}
+	if t.Batch.ID == "" {
+		t.Batch.ID = batches.NewID(time.Now())
+	}
+	rep, err := t.Take(s.ctx, file)
+	progress.clear()
+	if err != nil {
+		return broken(rep, err)
+	}
+	return c.finish(s, rep)
+}
+
+// broken explains what an intake that failed has left behind.
+func broken(rep batches.Report, err error) error {
+	there := cli.Count(int64(rep.Accepted + rep.Duplicates))
+	switch {
+	case errors.Is(err, jobs.ErrBatchCancelled) && rep.Accepted+rep.Duplicates == 0:
+		return cli.Fail(cli.Usage, fmt.Errorf("batch %s was cancelled and takes no rows: use another --batch-id", rep.BatchID))
+	case errors.Is(err, jobs.ErrBatchCancelled):
+		return cli.Fail(cli.Failure, fmt.Errorf("batch %s was cancelled while its rows were coming in: %s had been accepted and are cancelled, the rest was not read",
+			rep.BatchID, there))
+	case errors.Is(err, context.Canceled):
+		return cli.Fail(cli.Interrupted, fmt.Errorf("interrupted: %s rows of batch %s are accepted; run the same command with --batch-id %s to add the rest",
+			there, rep.BatchID, rep.BatchID))
+	}
+	return fmt.Errorf("%w (%s rows of batch %s are accepted; run the same command with --batch-id %s to add the rest)",
+		err, there, rep.BatchID, rep.BatchID)
+}
+
+func (c *batchCmd) check() error {
+	if c.BatchID != "" {
+		if err := batches.CheckID(c.BatchID); err != nil {
+			return fmt.Errorf("--batch-id: %w", err)
+		}
+	}
+	known := batches.Fields()
+	for field := range c.Map {
+		if !slices.Contains(known, field) {
+			slices.Sort(known)
+			return fmt.Errorf("--map %s=…: there is no such field; fields are %s", field, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+func (c *batchCmd) open(s *session) (io.Reader, func(), error) {
+	if c.File == "-" {
+		return s.env.In, func() {}, nil
+	}
+	f, err := os.Open(c.File)
+	if err != nil {
+		return nil, nil, err
+	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		_ = f.Close()
+		return nil, nil, fmt.Errorf("%s: is a folder, not a file of JSON lines", c.File)
+	}
+	return f, func() { _ = f.Close() }, nil
+}
+
+// allGood reads everything once without accepting anything, and returns the
+// input from its start. Standard input is kept in a temporary file meanwhile.
+func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (io.Reader, error) {
+	seeker, ok := file.(io.ReadSeeker)
+	if ok {
+		_, err := seeker.Seek(0, io.SeekStart)
+		ok = err == nil
+	}
+	if !ok {
+		temp, err := os.CreateTemp("", "oneflow-*.jsonl")
+		if err != nil {
+			return nil, fmt.Errorf("--strict: keep the input: %w", err)
+		}
+		// Without a name it is gone when it is closed, by whatever means.
+		if err := os.Remove(temp.Name()); err != nil {
+			return nil, fmt.Errorf("--strict: keep the input: %w", err)
+		}
+		if _, err := io.Copy(temp, file); err != nil {
+			return nil, fmt.Errorf("--strict: keep the input: %w", err)
+		}
+		if _, err := temp.Seek(0, io.SeekStart); err != nil {
+			return nil, fmt.Errorf("--strict: keep the input: %w", err)
+		}
+		seeker = temp
+	}
+	bad := 0
+	err := in.Read(seeker, func(jobs.New) error { return s.ctx.Err() }, func(e *batches.LineError) {
+		if bad++; bad <= maxReported {
+			fmt.Fprintln(s.env.Err, e)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if bad > 0 {
+		return nil, cli.Fail(cli.Failure, fmt.Errorf("%s bad lines: nothing was accepted, because of --strict", cli.Count(int64(bad))))
+	}
+	_, err = seeker.Seek(0, io.SeekStart)
+	return seeker, err
+}
+
+// finish tells what happened, and watches if asked to.
+func (c *batchCmd) finish(s *session, rep batches.Report) error {
+	s.notDispatched(rep.Undelivered)
+	if c.Output == "json" {
+		if err := cli.Line(s.env.Out, rep); err != nil {
+			return err
+		}
+	} else {
+		rows := [][]string{
+			{"batch", rep.BatchID},
+			{"accepted", cli.Count(int64(rep.Accepted))},
+			{"duplicates", cli.Count(int64(rep.Duplicates))},
+			{"rejected", cli.Count(int64(rep.Rejected))},
+		}
+		if err := cli.Table(s.env.Out, rows); err != nil {
+			return err
+		}
+	}
+	var rejected error
+	if rep.Rejected > 0 {
+		rejected = cli.Fail(cli.Failure, fmt.Errorf("%s bad lines were left out; mend them and run the same command with --batch-id %s to add them",
+			cli.Count(int64(rep.Rejected)), rep.BatchID))
+	}
+	if !c.Watch {
+		if c.Output == "table" && rejected == nil {
+			fmt.Fprintf(s.env.Err, "follow it with: enqueue watch %s\n", rep.BatchID)
+		}
+		return rejected
+	}
+	p, err := watch(s, rep.BatchID)
+	if err != nil {
+		return err
+	}
+	if c.Output == "table" {
+		if err := cli.PrintStatus(s.env.Out, p); err != nil {
+			return err
+		}
+	}
+	if err := outcome(p); err != nil {
+		return err
+	}
+	return rejected
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"oneflow/batches"
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+)
+
+// statusCmd shows where something stands.
+type statusCmd struct {
+	ID     string `arg:"" help:"A batch or a job."`
+	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// Run prints it.
+func (c *statusCmd) Run(s *session) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	p, err := db.Progress(s.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	return show(s, c.Output, p)
+}
+
+func show(s *session, output string, p jobs.Progress) error {
+	if output == "json" {
+		return cli.JSON(s.env.Out, cli.StatusOf(p))
+	}
+	return cli.PrintStatus(s.env.Out, p)
+}
+
+// watchCmd follows something to its end.
+type watchCmd struct {
+	ID     string `arg:"" help:"A batch or a job."`
+	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// Run follows it; jobs that failed give exit code 5.
+func (c *watchCmd) Run(s *session) error {
+	p, err := watch(s, c.ID)
+	if err != nil {
+		return err
+	}
+	if err := show(s, c.Output, p); err != nil {
+		return err
+	}
+	return outcome(p)
+}
+
+// watch follows id on stderr. Ctrl-C only stops the watching.
+func watch(s *session, id string) (jobs.Progress, error) {
+	db, err := s.db()
+	if err != nil {
+		return jobs.Progress{}, err
+	}
+	if _, err := db.Progress(s.ctx, id); err != nil {
+		return jobs.Progress{}, err
+	}
+	p, err := cli.Watch(s.ctx, s.env.Err, func(ctx context.Context) (jobs.Progress, error) { return db.Progress(ctx, id) })
+	if errors.Is(err, context.Canceled) {
+		return p, cli.Fail(cli.Interrupted, fmt.Errorf("stopped watching; the jobs go on. Come back with: enqueue watch %s", id))
+	}
+	return p, err
+}
+
+// cancelCmd cancels something.
+type cancelCmd struct {
+	ID     string `arg:"" help:"A batch or a job."`
+	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// Run cancels it, also while its rows are still coming in.
+func (c *cancelCmd) Run(s *session) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	done, err := db.Cancel(s.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return cli.JSON(s.env.Out, struct {
+			ID        string `json:"id"`
+			Cancelled int64  `json:"cancelled"`
+			Running   int64  `json:"running"`
+		}{c.ID, done.Jobs, done.Running})
+	}
+	_, err = fmt.Fprintf(s.env.Out, "cancelled %s jobs; %s calls are under way and may finish\n", cli.Count(done.Jobs), cli.Count(done.Running))
+	return err
+}
+
+// exportCmd writes results.
+type exportCmd struct {
+	ID     string `arg:"" help:"A batch or a job."`
+	Format string `help:"jsonl: a line a job, in the shape of OpenAI's batch output." enum:"jsonl" default:"jsonl"`
+	Out    string `help:"The file to write; - for stdout." default:"-" placeholder:"FILE"`
+}
+
+// Run writes them. A file is complete or not there at all.
+func (c *exportCmd) Run(s *session) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	if c.Out == "-" {
+		_, err := batches.ExportJSONL(s.ctx, db, c.ID, s.env.Out)
+		return err
+	}
+	n := 0
+	err = cli.WriteFile(c.Out, func(w io.Writer) (err error) {
+		n, err = batches.ExportJSONL(s.ctx, db, c.ID, w)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.env.Err, "wrote %s lines to %s\n", cli.Count(int64(n)), c.Out)
+	return nil
+}

@@ -1,0 +1,48 @@
+// Command enqueue brings jobs in, watches them, cancels them, and takes their
+// results out.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"oneflow/internal/cli"
+)
+
+func main() { os.Exit(cli.Main("enqueue", run)) }
+
+// grammar is the command line.
+type grammar struct {
+	cli.Services
+	cli.Logging
+	Config string `help:"The configuration file." placeholder:"FILE" env:"ONEFLOW_CONFIG" default:""`
+
+	Text   oneCmd    `cmd:"" help:"Enqueue one text."`
+	Image  oneCmd    `cmd:"" help:"Enqueue one picture."`
+	Audio  oneCmd    `cmd:"" help:"Enqueue one piece of speech."`
+	Video  oneCmd    `cmd:"" help:"Enqueue one film."`
+	Batch  batchCmd  `cmd:"" help:"Enqueue a file of prompts, one JSON object a line. The same file under the same --batch-id adds nothing twice."`
+	Status statusCmd `cmd:"" help:"Show where a batch or a job stands."`
+	Watch  watchCmd  `cmd:"" help:"Follow a batch or a job until it has finished."`
+	Cancel cancelCmd `cmd:"" help:"Cancel a batch or a job; a call under way is paid for and may finish."`
+	Export exportCmd `cmd:"" help:"Write the results of a batch or a job."`
+}
+
+func run(ctx context.Context, args []string, env cli.Env) error {
+	var g grammar
+	parsed, done, err := cli.Parse(&g, args, env, "enqueue", "Bring generation jobs in, and take their results out.",
+		kong.Vars{"output": "table"})
+	if err != nil || done {
+		return err
+	}
+	log, closeLog, err := g.Logger(env.Err)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = closeLog() }()
+	s := &session{ctx: ctx, env: env, log: log, services: g.Services, configPath: g.Config, task: parsed.Selected().Name}
+	defer s.close()
+	return parsed.Run(s)
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"oneflow/batches"
+	"oneflow/config"
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+	"oneflow/store"
+)
+
+// session is one run of the command.
+type session struct {
+	ctx        context.Context //nolint:containedctx // of the process, which lasts as long as this
+	env        cli.Env
+	log        zerolog.Logger
+	services   cli.Services
+	configPath string
+	task       string
+
+	store *store.Store
+	redis redis.UniversalClient
+}
+
+func (s *session) close() {
+	if s.store != nil {
+		s.store.Close()
+	}
+	if s.redis != nil {
+		_ = s.redis.Close()
+	}
+}
+
+// db connects to Postgres at the first call.
+func (s *session) db() (*store.Store, error) {
+	if s.store != nil {
+		return s.store, nil
+	}
+	db, err := s.services.Postgres(s.ctx, s.log)
+	if err != nil {
+		return nil, err
+	}
+	s.store = db
+	return db, nil
+}
+
+// producer connects to both. Redis may be down: what was accepted is dispatched
+// later.
+func (s *session) producer() (*jobs.Producer, error) {
+	db, err := s.db()
+	if err != nil {
+		return nil, err
+	}
+	opts, err := s.services.RedisOptions()
+	if err != nil {
+		return nil, err
+	}
+	opts.MaxRetries = 1
+	opts.DialTimeout = 2 * time.Second
+	s.redis = redis.NewClient(opts)
+	return jobs.NewProducer(db, jobs.NewDispatcher(asynq.NewClientFromRedisClient(s.redis), db)), nil
+}
+
+// common are the flags of everything that brings jobs in.
+type common struct {
+	Provider  string            `help:"The provider to use." default:"mock"`
+	Model     string            `help:"The model; default: the provider's."`
+	Set       map[string]string `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
+	Lane      jobs.Lane         `help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
+	In        time.Duration     `help:"Run it no earlier than after this time, such as 5m." xor:"when" placeholder:"DURATION"`
+	At        string            `help:"Run it no earlier than at this time, such as 2026-01-31T18:00:00Z or 18:00." xor:"when" placeholder:"TIME"`
+	Account   string            `help:"Whom it is for." default:"default"`
+	OnUnknown jobs.OnUnknown    `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
+	Output    string            `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// input prepares reading jobs. task is the task of rows that name none.
+func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.Input, error) {
+	cfg, err := config.Load(s.configPath)
+	if err != nil {
+		return batches.Input{}, cli.Fail(cli.Usage, err)
+	}
+	runAt, err := c.runAt(time.Now())
+	if err != nil {
+		return batches.Input{}, cli.Fail(cli.Usage, err)
+	}
+	if c.Lane != "" {
+		lane = c.Lane
+	}
+	defaults := map[string]json.RawMessage{}
+	for key, value := range c.Set {
+		defaults[key] = jsonValue(value)
+	}
+	for key, value := range map[string]string{"provider": c.Provider, "model": c.Model, "lane": string(lane), "task": task} {
+		if value != "" {
+			defaults[key] = quote(value)
+		}
+	}
+	return batches.Input{
+		Name: name, Defaults: defaults, Account: c.Account, OnUnknown: c.OnUnknown, RunAt: runAt,
+		Kind: func(provider string) (string, bool) {
+			p, ok := cfg.Providers[provider]
+			return p.Kind, ok
+		},
+	}, nil
+}
+
+// runAt is when the jobs are to run; zero for now.
+func (c common) runAt(now time.Time) (time.Time, error) {
+	switch {
+	case c.In < 0:
+		return time.Time{}, fmt.Errorf("--in %s: must not be negative", c.In)
+	case c.In > 0:
+		return now.Add(c.In), nil
+	case c.At == "":
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", "15:04"} {
+		t, err := time.ParseInLocation(layout, c.At, now.Location())
+		if err != nil {
+			continue
+		}
+		if layout == "15:04" {
+			t = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), 0, 0, now.Location())
+			if t.Before(now) {
+				t = t.AddDate(0, 0, 1)
+			}
+		}
+		if t.Before(now.Add(-time.Minute)) {
+			return time.Time{}, fmt.Errorf("--at %s: has passed, it is %s now", c.At, now.Format(time.RFC3339))
+		}
+		return t, nil
+	}
+	return time.Time{}, fmt.Errorf("--at %q: must be a time such as 2026-01-31T18:00:00Z, 2026-01-31 18:00 or 18:00", c.At)
+}
+
+// jsonValue takes a value as JSON where it is that, else as a string.
+func jsonValue(value string) json.RawMessage {
+	if trimmed := strings.TrimSpace(value); json.Valid([]byte(trimmed)) {
+		return json.RawMessage(trimmed)
+	}
+	return quote(value)
+}
+
+func quote(s string) json.RawMessage {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return json.RawMessage(`""`)
+	}
+	return data
+}
+
+// notDispatched tells that jobs are safe although Redis did not take them.
+func (s *session) notDispatched(err error) {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	fmt.Fprintf(s.env.Err, "enqueue: Redis did not take all deliveries (%v). The jobs are accepted and safe in Postgres: a worker dispatches them as soon as Redis is back.\n", err)
+}

@@ -1,0 +1,131 @@
+// Command worker runs jobs, and brings the database's schema up.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/rs/zerolog"
+
+	"oneflow/config"
+	"oneflow/internal/app"
+	"oneflow/internal/cli"
+	"oneflow/migrations"
+)
+
+func main() { os.Exit(cli.Main("worker", run)) }
+
+// grammar is the command line.
+type grammar struct {
+	cli.Services
+	cli.Logging
+	Config string `help:"The configuration file; default: oneflow.yaml where it exists." placeholder:"FILE" env:"ONEFLOW_CONFIG"`
+
+	Run     runCmd     `cmd:"" help:"Run jobs until SIGINT or SIGTERM, then let calls in flight end."`
+	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up, or look at it."`
+}
+
+type session struct {
+	ctx      context.Context //nolint:containedctx // of the process, which lasts as long as this
+	env      cli.Env
+	log      zerolog.Logger
+	services cli.Services
+	config   config.Config
+}
+
+func run(ctx context.Context, args []string, env cli.Env) error {
+	var g grammar
+	parsed, done, err := cli.Parse(&g, args, env, "worker", "Run generation jobs.")
+	if err != nil || done {
+		return err
+	}
+	log, closeLog, err := g.Logger(env.Err)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = closeLog() }()
+	cfg, err := config.Load(g.Config)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	return parsed.Run(&session{ctx: ctx, env: env, log: log, services: g.Services, config: cfg})
+}
+
+// runCmd runs jobs.
+type runCmd struct {
+	Provider []string `help:"Serve this provider; may be repeated. Default: all that are configured." placeholder:"NAME"`
+}
+
+// Run serves until the signal.
+func (c *runCmd) Run(s *session) error {
+	db, err := s.services.Postgres(s.ctx, s.log)
+	if err != nil {
+		return stopped(s, err)
+	}
+	defer db.Close()
+	redis, err := s.services.Redis(s.ctx, s.log)
+	if err != nil {
+		return stopped(s, err)
+	}
+	for _, name := range c.Provider {
+		if _, ok := s.config.Providers[name]; !ok {
+			return cli.Fail(cli.Usage, fmt.Errorf("--provider %s: is not configured", name))
+		}
+	}
+	return app.RunWorker(s.ctx, app.WorkerOptions{
+		Config: s.config, Providers: c.Provider, Store: db, Redis: redis, Log: s.log,
+	})
+}
+
+// stopped makes a signal during the start an ordinary end.
+func stopped(s *session, err error) error {
+	if s.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// migrateCmd works on the schema.
+type migrateCmd struct {
+	Up     migrateUp     `cmd:"" help:"Apply what is missing."`
+	Status migrateStatus `cmd:"" help:"Show what is applied."`
+}
+
+type migrateUp struct{}
+
+// Run applies migrations. Any number may run it at once.
+func (migrateUp) Run(s *session) error {
+	if err := s.services.AnyPostgres(s.ctx, s.log); err != nil {
+		return err
+	}
+	applied, err := migrations.Up(s.ctx, s.services.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	if len(applied) == 0 {
+		_, err = fmt.Fprintln(s.env.Out, "the schema is up to date")
+		return err
+	}
+	_, err = fmt.Fprintf(s.env.Out, "applied %d migrations\n", len(applied))
+	return err
+}
+
+type migrateStatus struct{}
+
+// Run lists migrations.
+func (migrateStatus) Run(s *session) error {
+	if err := s.services.AnyPostgres(s.ctx, s.log); err != nil {
+		return err
+	}
+	list, err := migrations.List(s.ctx, s.services.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	rows := [][]string{{"VERSION", "NAME", "APPLIED"}}
+	for _, m := range list {
+		rows = append(rows, []string{fmt.Sprint(m.Version), m.Name, map[bool]string{true: "yes", false: "no"}[m.Applied]})
+	}
+	return cli.Table(s.env.Out, rows)
+}

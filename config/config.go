@@ -1,0 +1,245 @@
+// Package config reads the YAML file, strictly: an unknown field or a bad value
+// is an error that names the line. It imports nothing of OneFlow.
+//
+// Everything has a default; the file is needed only to change one.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+// File is the name of the file that is read where it exists and no other is
+// named.
+const File = "oneflow.yaml"
+
+// Config is the whole file.
+type Config struct {
+	// Providers by name. A file that names some keeps the built-in others.
+	Providers map[string]Provider `yaml:"providers"`
+	// Artifacts is where pictures, sound and film go: a folder or a bucket's
+	// URL. Default: .oneflow/artifacts.
+	Artifacts string `yaml:"artifacts"`
+	// CallTimeout is how long one provider call may take. Default: 2m.
+	CallTimeout Duration `yaml:"call_timeout"`
+	// Drain is how long calls in flight may go on when a worker is asked to
+	// stop. Default: 30s.
+	Drain Duration `yaml:"drain"`
+}
+
+// Provider is one provider.
+type Provider struct {
+	// Kind is which client speaks to it. Default: the provider's name.
+	Kind string `yaml:"kind"`
+	// RPM is its limit in requests a minute. Default: the kind's; 0: none.
+	RPM *int `yaml:"rpm"`
+	// Latency is how long a call is expected to take: it and RPM give the
+	// concurrency. Default: the kind's.
+	Latency Duration `yaml:"latency"`
+	// Concurrency is how many calls one worker makes at once. Default: from RPM
+	// and Latency.
+	Concurrency int `yaml:"concurrency"`
+	// Mock is for kind mock.
+	Mock *Mock `yaml:"mock"`
+}
+
+// Mock is how the mock provider behaves.
+type Mock struct {
+	// Latency of a call, on average. Default: the provider's Latency.
+	Latency Duration `yaml:"latency"`
+	// ErrorRate is the share of calls that fail, from 0 to 1.
+	ErrorRate float64 `yaml:"error_rate"`
+	// RPM and MaxConcurrent are limits that it enforces; 0: none.
+	RPM           int `yaml:"rpm"`
+	MaxConcurrent int `yaml:"max_concurrent"`
+	// CallLog is a file that gets a line for each call received.
+	CallLog string `yaml:"call_log"`
+}
+
+// Duration is a time.Duration that is written like "30s" or "5m".
+type Duration time.Duration
+
+// UnmarshalText reads "30s".
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("must be a duration such as 30s or 5m, got %q", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText writes "30s".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// Load reads the file at path. An empty path means File, which need not exist.
+func Load(path string) (Config, error) {
+	optional := path == ""
+	if optional {
+		path = File
+	}
+	data, err := os.ReadFile(path)
+	if optional && errors.Is(err, fs.ErrNotExist) {
+		return Parse(nil, path)
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("config: %w", err)
+	}
+	return Parse(data, path)
+}
+
+// Parse reads the text of a file. name is what errors call it.
+func Parse(data []byte, name string) (Config, error) {
+	var c Config
+	err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(&c)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Config{}, fmt.Errorf("config %s: %s", name, yaml.FormatError(err, false, true))
+	}
+	c.fill()
+	if err := c.check(); err != nil {
+		return Config{}, fmt.Errorf("config %s: %w", name, err)
+	}
+	return c, nil
+}
+
+// fill puts defaults in.
+func (c *Config) fill() {
+	if c.Artifacts == "" {
+		c.Artifacts = ".oneflow/artifacts"
+	}
+	if c.CallTimeout == 0 {
+		c.CallTimeout = Duration(2 * time.Minute)
+	}
+	if c.Drain == 0 {
+		c.Drain = Duration(30 * time.Second)
+	}
+	if c.Providers == nil {
+		c.Providers = map[string]Provider{}
+	}
+	for name, def := range kinds() {
+		if _, named := c.Providers[name]; !named {
+			c.Providers[name] = Provider{Kind: def.Kind}
+		}
+	}
+	for name, p := range c.Providers {
+		if p.Kind == "" {
+			p.Kind = name
+		}
+		def := kinds()[p.Kind]
+		if p.RPM == nil {
+			p.RPM = def.RPM
+		}
+		if p.Latency == 0 {
+			p.Latency = def.Latency
+		}
+		if p.Kind == "mock" {
+			mock := Mock{}
+			if p.Mock != nil {
+				mock = *p.Mock
+			}
+			if mock.Latency == 0 {
+				mock.Latency = p.Latency
+			}
+			p.Mock = &mock
+		}
+		c.Providers[name] = p
+	}
+}
+
+// kinds are the kinds of providers with their defaults.
+func kinds() map[string]Provider {
+	rpm := func(n int) *int { return &n }
+	return map[string]Provider{
+		"mock": {Kind: "mock", RPM: rpm(60_000), Latency: Duration(50 * time.Millisecond)},
+	}
+}
+
+func (c *Config) check() error {
+	for _, name := range slices.Sorted(maps.Keys(c.Providers)) {
+		p := c.Providers[name]
+		if err := p.check(); err != nil {
+			return fmt.Errorf("providers.%s.%w", name, err)
+		}
+		if !validName(name) {
+			return fmt.Errorf("providers.%s: a name has 1 to 40 letters, digits, - and _", name)
+		}
+	}
+	switch {
+	case c.CallTimeout < 0:
+		return fmt.Errorf("call_timeout: must be positive, got %s", time.Duration(c.CallTimeout))
+	case c.Drain < 0:
+		return fmt.Errorf("drain: must be positive, got %s", time.Duration(c.Drain))
+	}
+	return nil
+}
+
+func (p Provider) check() error {
+	if _, ok := kinds()[p.Kind]; !ok {
+		return fmt.Errorf("kind: %q is not one of %v", p.Kind, slices.Sorted(maps.Keys(kinds())))
+	}
+	switch {
+	case p.RPM != nil && *p.RPM < 0:
+		return fmt.Errorf("rpm: must not be negative, got %d", *p.RPM)
+	case p.Concurrency < 0:
+		return fmt.Errorf("concurrency: must not be negative, got %d", p.Concurrency)
+	case p.Latency < 0:
+		return fmt.Errorf("latency: must be positive, got %s", time.Duration(p.Latency))
+	case p.Mock == nil:
+		return nil
+	case p.Kind != "mock":
+		return fmt.Errorf("mock: is only for kind mock, not %s", p.Kind)
+	case p.Mock.ErrorRate < 0 || p.Mock.ErrorRate > 1:
+		return fmt.Errorf("mock.error_rate: must be from 0 to 1, got %g", p.Mock.ErrorRate)
+	case p.Mock.Latency < 0 || p.Mock.RPM < 0 || p.Mock.MaxConcurrent < 0:
+		return errors.New("mock: latency, rpm and max_concurrent must not be negative")
+	}
+	return nil
+}
+
+func validName(name string) bool {
+	if name == "" || len(name) > 40 {
+		return false
+	}
+	for _, r := range name {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	// slack is how many calls beyond the expected number may be under way.
+	slack = 4
+	// most is the largest concurrency that is derived for one worker.
+	most = 256
+	// unlimited is the concurrency of a provider without a limit.
+	unlimited = 64
+)
+
+// Workers is how many calls one worker makes at once: what the file says, else
+// ceil(rpm/60 × latency) + 4 by Little's law, at most 256; 64 without a limit.
+func (p Provider) Workers() int {
+	switch {
+	case p.Concurrency > 0:
+		return p.Concurrency
+	case p.RPM == nil || *p.RPM == 0:
+		return unlimited
+	}
+	perSecond := float64(*p.RPM) / 60
+	busy := perSecond * time.Duration(p.Latency).Seconds()
+	n := int(busy)
+	if float64(n) < busy {
+		n++
+	}
+	return min(n+slack, most)
+}

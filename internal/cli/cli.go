@@ -1,0 +1,137 @@
+// Package cli is what the commands share: parsing, exit codes, connecting,
+// logging, and what is printed. It may import the domain packages, config, store
+// and migrations, and is imported by the commands only.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"oneflow/jobs"
+)
+
+// The exit codes of all commands.
+const (
+	OK          = 0
+	Failure     = 1   // anything that has no code of its own
+	Usage       = 2   // wrong use, or wrong configuration
+	Unavailable = 3   // a dependency is down
+	Unsafe      = 4   // a configuration that could lose jobs
+	JobsFailed  = 5   // all went well, but jobs have failed
+	OverBudget  = 6   // the budget stops it
+	Interrupted = 130 // Ctrl-C
+)
+
+// Exit is an error with an exit code. Err may be nil: then nothing is printed.
+type Exit struct {
+	Code int
+	Err  error
+}
+
+// Error is the cause's text.
+func (e *Exit) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit %d", e.Code)
+	}
+	return e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *Exit) Unwrap() error { return e.Err }
+
+// Fail gives err an exit code.
+func Fail(code int, err error) error { return &Exit{Code: code, Err: err} }
+
+// Env is what a command gets from its surroundings.
+type Env struct {
+	In     io.Reader
+	Out    io.Writer // data
+	Err    io.Writer // progress and logs
+	Getenv func(string) string
+}
+
+// Main runs a command until it ends or SIGINT or SIGTERM comes, which ends ctx;
+// a second signal ends the process at once. It returns the exit code.
+func Main(name string, run func(ctx context.Context, args []string, env Env) error) int {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan int, 1)
+	go func() {
+		done <- Code(name, os.Stderr, run(ctx, os.Args[1:], Env{os.Stdin, os.Stdout, os.Stderr, os.Getenv}))
+	}()
+	for first := true; ; first = false {
+		select {
+		case code := <-done:
+			return code
+		case <-signals:
+			if !first {
+				fmt.Fprintf(os.Stderr, "%s: stopped at once by a second signal\n", name)
+				return Interrupted
+			}
+			stop()
+		}
+	}
+}
+
+// Code prints err and returns its exit code.
+func Code(name string, stderr io.Writer, err error) int {
+	if err == nil {
+		return OK
+	}
+	exit, ok := errors.AsType[*Exit](err)
+	if !ok {
+		exit = &Exit{Code: codeOf(err), Err: err}
+	}
+	if exit.Err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	}
+	return exit.Code
+}
+
+func codeOf(err error) int {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return Interrupted
+	case errors.Is(err, jobs.ErrNotFound):
+		return Usage
+	}
+	return Failure
+}
+
+// Parse reads args into grammar. done tells that help was printed and nothing is
+// left to do. An error has the exit code Usage.
+func Parse(grammar any, args []string, env Env, name, description string, opts ...kong.Option) (ctx *kong.Context, done bool, err error) {
+	type helped struct{}
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(helped); !ok {
+				panic(r)
+			}
+			done = true
+		}
+	}()
+	parser, err := kong.New(grammar, append([]kong.Option{
+		kong.Name(name),
+		kong.Description(description),
+		kong.Writers(env.Out, env.Err),
+		kong.Exit(func(int) { panic(helped{}) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	}, opts...)...)
+	if err != nil {
+		return nil, false, err
+	}
+	ctx, err = parser.Parse(args)
+	if err != nil {
+		return nil, false, Fail(Usage, fmt.Errorf("%w (%s --help shows the usage)", err, name))
+	}
+	return ctx, false, nil
+}

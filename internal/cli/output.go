@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+)
+
+// JSON writes v as one indented object.
+func JSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// Line writes v as one line of JSON.
+func Line(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// Table writes rows in columns.
+func Table(w io.Writer, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		if _, err := fmt.Fprintln(t, strings.Join(r, "\t")); err != nil {
+			return err
+		}
+	}
+	return t.Flush()
+}
+
+// Status is how a Progress is printed for programs.
+type Status struct {
+	BatchID  string               `json:"batch_id"`
+	JobID    string               `json:"job_id,omitempty"`
+	State    string               `json:"state"`
+	Counts   map[jobs.State]int64 `json:"counts"`
+	CostUSD  billing.NanoUSD      `json:"cost_usd"`
+	Unpriced int64                `json:"unpriced_calls"`
+	Error    string               `json:"error,omitempty"`
+}
+
+// StatusOf prepares p for programs.
+func StatusOf(p jobs.Progress) Status {
+	s := Status{
+		BatchID: p.BatchID, JobID: p.JobID, State: p.State, Counts: p.Counts, CostUSD: p.Cost, Unpriced: p.Unpriced,
+	}
+	if p.ErrorClass != "" {
+		s.Error = p.ErrorClass + ": " + p.ErrorMessage
+	}
+	return s
+}
+
+// PrintStatus writes p for people.
+func PrintStatus(w io.Writer, p jobs.Progress) error {
+	what, id := "batch", p.BatchID
+	if p.JobID != "" {
+		what, id = "job", p.JobID
+	}
+	rows := [][]string{{what, id}, {"state", p.State}}
+	if p.JobID == "" {
+		for _, state := range jobs.States() {
+			if n := p.Counts[state]; n > 0 {
+				rows = append(rows, []string{"  " + string(state), Count(n)})
+			}
+		}
+	}
+	rows = append(rows, []string{"cost", Money(p.Cost, p.Unpriced)})
+	if p.ErrorClass != "" {
+		rows = append(rows, []string{"error", p.ErrorClass + ": " + p.ErrorMessage})
+	}
+	return Table(w, rows)
+}
+
+// Money is an amount for people; calls without a price are said, not hidden.
+func Money(n billing.NanoUSD, unpriced int64) string {
+	s := n.Human()
+	if unpriced > 0 {
+		s += fmt.Sprintf(" + %s calls without a known price", Count(unpriced))
+	}
+	return s
+}
+
+// Count is a number for people, such as "12,345".
+func Count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	sign := ""
+	if n < 0 {
+		sign, s = "-", s[1:]
+	}
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return sign + s
+}
+
+// Span is a length of time for people: "850ms", "4.2s", "3m 5s", "2h 10m".
+func Span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%dm %ds", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%dh %dm", int(d.Hours()), int(d.Minutes())%60)
+}

@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"oneflow/jobs"
+)
+
+const (
+	pollEvery = 500 * time.Millisecond
+	// lineEvery is how often a line is printed where there is no terminal.
+	lineEvery = 5 * time.Second
+	// rateWindow is how far back the rate looks.
+	rateWindow = 10 * time.Second
+)
+
+// Watch shows the progress of a batch or a job on w until it has finished, and
+// returns where it stood last: a live bar on a terminal, plain lines elsewhere.
+// read may fail a few times in a row before Watch gives up.
+func Watch(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Progress, error)) (jobs.Progress, error) {
+	v := view(&plain{w: w})
+	if IsTerminal(w) {
+		v = newBar(w)
+	}
+	defer v.close()
+	m := meter{}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	failures := 0
+	var last jobs.Progress
+	for {
+		p, err := read(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return last, ctx.Err()
+		case err != nil:
+			if failures++; failures > 20 {
+				return last, err
+			}
+		default:
+			failures, last = 0, p
+			m.add(time.Now(), p.Done())
+			v.show(p, m.rate())
+			if p.Finished() {
+				return p, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return last, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// view shows progress.
+type view interface {
+	show(p jobs.Progress, rate float64)
+	close()
+}
+
+// meter measures the rate over the last rateWindow.
+type meter struct {
+	at   []time.Time
+	done []int64
+}
+
+func (m *meter) add(now time.Time, done int64) {
+	m.at, m.done = append(m.at, now), append(m.done, done)
+	for len(m.at) > 2 && now.Sub(m.at[0]) > rateWindow {
+		m.at, m.done = m.at[1:], m.done[1:]
+	}
+}
+
+// rate is in jobs a second.
+func (m *meter) rate() float64 {
+	n := len(m.at) - 1
+	if n < 1 {
+		return 0
+	}
+	return float64(m.done[n]-m.done[0]) / m.at[n].Sub(m.at[0]).Seconds()
+}
+
+// describe says what the bar does not draw.
+func describe(p jobs.Progress, rate float64) string {
+	s := fmt.Sprintf("%s/%s done", Count(p.Done()), Count(p.Total()))
+	if n := p.Failures(); n > 0 {
+		s += fmt.Sprintf(", %s failed", Count(n))
+	}
+	if n := p.Counts[jobs.Cancelled]; n > 0 {
+		s += fmt.Sprintf(", %s cancelled", Count(n))
+	}
+	if n := p.Counts[jobs.Retrying]; n > 0 {
+		s += fmt.Sprintf(", %s retrying", Count(n))
+	}
+	if rate > 0 {
+		s += fmt.Sprintf(", %.0f/s", rate)
+		if left := p.Total() - p.Done(); left > 0 {
+			s += ", " + Span(time.Duration(float64(left)/rate*float64(time.Second))) + " left"
+		}
+	}
+	return s + ", " + Money(p.Cost, p.Unpriced)
+}
+
+// plain prints a line now and then.
+type plain struct {
+	w    io.Writer
+	last time.Time
+}
+
+func (v *plain) show(p jobs.Progress, rate float64) {
+	if now := time.Now(); p.Finished() || now.Sub(v.last) >= lineEvery {
+		v.last = now
+		fmt.Fprintf(v.w, "%s %s\n", now.Format(time.TimeOnly), describe(p, rate))
+	}
+}
+
+func (v *plain) close() {}
+
+// bar draws on a terminal.
+type bar struct {
+	progress *mpb.Progress
+	bar      *mpb.Bar
+
+	mu   sync.Mutex
+	text string
+}
+
+func newBar(w io.Writer) *bar {
+	b := &bar{progress: mpb.New(mpb.WithOutput(w), mpb.WithWidth(30), mpb.WithRefreshRate(150*time.Millisecond))}
+	b.bar = b.progress.New(0, mpb.BarStyle(),
+		mpb.PrependDecorators(decor.Any(func(s decor.Statistics) string {
+			if s.Total <= 0 {
+				return "  0%"
+			}
+			return fmt.Sprintf("%3d%%", 100*s.Current/s.Total)
+		})),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.text
+		})))
+	return b
+}
+
+func (b *bar) show(p jobs.Progress, rate float64) {
+	b.mu.Lock()
+	b.text = describe(p, rate)
+	b.mu.Unlock()
+	b.bar.SetTotal(max(p.Total(), 1), false)
+	b.bar.SetCurrent(p.Done())
+	if p.Finished() {
+		b.bar.SetTotal(max(p.Total(), 1), true)
+	}
+}
+
+// close leaves the bar as it stands.
+func (b *bar) close() {
+	b.bar.Abort(false)
+	b.progress.Wait()
+}

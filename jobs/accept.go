@@ -1,0 +1,80 @@
+package jobs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"oneflow/providers"
+)
+
+// Producer accepts jobs: into Postgres first, then to Redis.
+type Producer struct {
+	store    AcceptStore
+	dispatch *Dispatcher
+}
+
+// NewProducer makes a Producer.
+func NewProducer(store AcceptStore, dispatch *Dispatcher) *Producer {
+	return &Producer{store: store, dispatch: dispatch}
+}
+
+// Enqueue accepts rows and pushes what is new. dispatchErr tells that some were
+// accepted but are not in Redis yet: a worker will see to that. err tells that
+// nothing was accepted.
+func (p *Producer) Enqueue(ctx context.Context, batchID string, rows []New) (acc Accepted, dispatchErr, err error) {
+	acc, err = p.store.AcceptJobs(ctx, batchID, rows)
+	if err != nil || len(acc.Deliveries) == 0 {
+		return acc, nil, err
+	}
+	_, dispatchErr = p.dispatch.Push(ctx, acc.Deliveries)
+	return acc, dispatchErr, nil
+}
+
+// Keys gives the rows of one batch their keys, and remembers what it has seen,
+// about 100 bytes a row.
+type Keys struct {
+	customIDs map[string]int64
+	equals    map[[16]byte]int
+}
+
+// NewKeys makes an empty Keys.
+func NewKeys() *Keys {
+	return &Keys{customIDs: map[string]int64{}, equals: map[[16]byte]int{}}
+}
+
+// Assign fills in Key and ContentSHA256: the key is the row's custom id, else
+// the hash of its content with its ordinal among equal rows, so that the same
+// file gives the same keys again. It fails if the custom id was used before.
+func (k *Keys) Assign(row *New) error {
+	row.ContentSHA256 = contentHash(row)
+	if row.CustomID != "" {
+		if first, used := k.customIDs[row.CustomID]; used {
+			return fmt.Errorf("custom_id %q: used before on line %d", row.CustomID, first)
+		}
+		k.customIDs[row.CustomID] = row.Seq
+		row.Key = "c:" + row.CustomID
+		return nil
+	}
+	short := [16]byte(row.ContentSHA256[:16])
+	k.equals[short]++
+	row.Key = "h:" + hex.EncodeToString(short[:]) + ":" + strconv.Itoa(k.equals[short])
+	return nil
+}
+
+// contentHash covers what decides what the job does: not when, how urgently or
+// for whom.
+func contentHash(row *New) [32]byte {
+	content, err := json.Marshal(struct {
+		Provider string
+		Request  providers.Request
+	}{row.Provider, row.Request})
+	if err != nil {
+		// A Request came from JSON, so it goes back to JSON.
+		panic("jobs: a request does not encode: " + err.Error())
+	}
+	return sha256.Sum256(content)
+}

@@ -1,0 +1,256 @@
+package jobs
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/rs/zerolog"
+
+	"oneflow/billing"
+	"oneflow/providers"
+)
+
+// Generator pushes one request through the guarded providers. ctx bounds the
+// waiting (for slots, for back-off), not the call that is being paid for. Each
+// call goes through the journal. A failure is an *providers.Error, an error of
+// the journal, or ctx's.
+type Generator interface {
+	Generate(ctx context.Context, provider string, req providers.Request, j providers.Journal) (providers.Response, error)
+}
+
+// ArtifactStore keeps pictures, sound and film. Equal bytes are stored once.
+type ArtifactStore interface {
+	// Put stores a blob and returns where.
+	Put(ctx context.Context, data []byte, mime string) (url string, err error)
+}
+
+// Prices knows what calls cost.
+type Prices interface {
+	// Reserve is the most a call can cost; priced is false where unknown.
+	Reserve(provider string, req providers.Request, at time.Time) (amount billing.NanoUSD, priced bool)
+	// Cost is what a call did cost, with the ids of the price rows used.
+	Cost(provider, model string, u providers.Usage, at time.Time) (amount billing.NanoUSD, rows []string, priced bool)
+}
+
+// requeue is what a handler returns to asynq to see its task again.
+type requeue struct {
+	after   time.Duration
+	failure bool
+	class   string
+}
+
+func (r *requeue) Error() string {
+	if r.failure {
+		return fmt.Sprintf("%s; again in %s", r.class, r.after.Round(time.Second))
+	}
+	return fmt.Sprintf("waits %s", r.after.Round(time.Second))
+}
+
+// handler runs deliveries of one worker. See claim, generate, finish: each step
+// is committed before the next begins, and only then is the task acknowledged.
+type handler struct {
+	cfg WorkerConfig
+	id  uuid.UUID
+	// waiting ends when the worker is asked to stop: no new work, no back-off.
+	waiting context.Context //nolint:containedctx // the worker's life, not a call's
+	// writing ends shortly after the last call was cut off.
+	writing context.Context //nolint:containedctx // the worker's life, not a call's
+}
+
+// shortWait is how long a handler waits for a job that is nearly due rather than
+// give its slot back: asynq delivers up to a second early.
+const shortWait = 2 * time.Second
+
+// ProcessTask handles one delivery. asynq's context is not used: it ends when
+// Redis is away for 30 s, and a call that is being paid for must not.
+func (h *handler) ProcessTask(_ context.Context, t *asynq.Task) error {
+	p, err := decodeTask(t)
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+	log := h.cfg.Log.With().Stringer("job", p.Job).Int("gen", p.Gen).Logger()
+	claim := Claim{ID: p.Job, Gen: p.Gen, LeaseToken: NewID()}
+	for {
+		if h.waiting.Err() != nil {
+			return &requeue{}
+		}
+		got, err := h.cfg.Store.Claim(h.waiting, h.id, claim)
+		switch {
+		case err != nil:
+			log.Warn().Err(err).Msg("claim failed")
+			return &requeue{after: shortWait}
+		case got.Job != nil:
+			return h.run(*got.Job, log)
+		case got.Wait == 0:
+			log.Debug().Msg("stale delivery")
+			return nil
+		case got.Wait > shortWait:
+			return &requeue{after: got.Wait}
+		}
+		if wait(h.waiting, got.Wait) != nil {
+			return &requeue{}
+		}
+	}
+}
+
+// run takes a claimed job to the end of its claim.
+func (h *handler) run(job Job, log zerolog.Logger) (result error) {
+	log = log.With().Int("attempt", job.Attempt).Str("provider", job.Provider).Logger()
+	j := &journal{handler: h, job: job, log: log}
+	defer func() {
+		// A panic must not keep the lease; what it says may hold a prompt.
+		if r := recover(); r != nil {
+			log.Error().Str("panic", fmt.Sprintf("%T", r)).Msg("handler panicked")
+			result = h.end(j, End{State: Failed, Class: "panic", Message: "the worker panicked while it ran this job"})
+		}
+	}()
+	res, err := h.cfg.Generator.Generate(h.waiting, job.Provider, job.Request, j)
+	if err == nil {
+		return h.succeed(j, res)
+	}
+	return h.end(j, h.endOf(j, err))
+}
+
+func (h *handler) succeed(j *journal, res providers.Response) error {
+	stored := make([]Artifact, 0, len(res.Blobs))
+	for _, b := range res.Blobs {
+		a, err := h.keep(b)
+		if err != nil {
+			// Paid for, and nowhere to put it: keep trying would hold the slot.
+			j.log.Error().Err(err).Msg("artifact not stored")
+			if err := j.settleWon(); err != nil {
+				j.log.Error().Err(err).Msg("call not settled")
+			}
+			return h.end(j, h.again(j, End{Class: "artifact_store", Message: "the answer came but could not be stored: " + err.Error()}))
+		}
+		stored = append(stored, a)
+	}
+	err := h.cfg.Store.Succeed(h.writing, Success{
+		JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: j.won, Response: res, Artifacts: stored,
+	})
+	switch {
+	case errors.Is(err, ErrLeaseLost):
+		j.log.Warn().Msg("finished after the lease was lost: the call is on the bill")
+		return nil
+	case err != nil:
+		j.log.Error().Err(err).Msg("result not recorded")
+		return &requeue{after: shortWait}
+	}
+	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
+	return nil
+}
+
+// endOf says what a failure means for the job.
+func (h *handler) endOf(j *journal, err error) End {
+	switch {
+	case errors.Is(err, ErrLeaseLost):
+		return End{}
+	case errors.Is(err, ErrCancelled):
+		return End{State: Cancelled}
+	case errors.Is(err, ErrTooManyCalls):
+		return End{State: Failed, Class: "too_many_calls", Message: fmt.Sprintf("%d provider calls were not enough", j.job.MaxProviderCalls)}
+	}
+	failure, ok := errors.AsType[*providers.Error](err)
+	if !ok {
+		if h.waiting.Err() != nil {
+			return End{State: Queued, RefundAttempt: true}
+		}
+		return h.again(j, End{Class: "internal", Message: err.Error()})
+	}
+	end := End{Class: string(failure.Kind), Message: failure.Error()}
+	switch failure.Kind.Reaction() {
+	case providers.Final:
+		end.State = Failed
+		return end
+	case providers.Wait:
+		end.State, end.RefundAttempt, end.After = Retrying, true, max(failure.RetryAfter, time.Second)
+		return end
+	case providers.Retry, providers.Pause:
+	}
+	if !j.MayRepeat(failure) {
+		end.State = Failed
+		if failure.Billing == providers.BillingUnknown {
+			end.State = Unknown
+		}
+		return end
+	}
+	if failure.Kind == providers.Cancelled && h.waiting.Err() != nil {
+		end.State, end.RefundAttempt = Queued, true
+		return end
+	}
+	return h.again(j, end)
+}
+
+// again sends the job back to the queue, or fails it when that was its last
+// attempt.
+func (h *handler) again(j *journal, end End) End {
+	if j.job.Attempt >= j.job.MaxAttempts {
+		end.State = Failed
+		return end
+	}
+	end.State, end.After = Retrying, backoff(j.job.Attempt)
+	return end
+}
+
+// backoff is the wait before the queue tries again, after the given number of
+// attempts: 15 s doubling to 10 min, plus up to a quarter.
+func backoff(attempt int) time.Duration {
+	d := min(15*time.Second<<min(attempt-1, 10), 10*time.Minute)
+	return d + rand.N(d/4)
+}
+
+// end commits the end of a claim and tells asynq what to do with the task.
+func (h *handler) end(j *journal, e End) error {
+	if e.State == "" {
+		j.log.Warn().Msg("lease lost: somebody else has the job")
+		return nil
+	}
+	e.JobID, e.LeaseToken = j.job.ID, j.job.LeaseToken
+	state, err := h.cfg.Store.End(h.writing, e)
+	if errors.Is(err, ErrLeaseLost) {
+		j.log.Warn().Msg("lease lost: somebody else has the job")
+		return nil
+	}
+	if err != nil {
+		j.log.Error().Err(err).Str("state", string(e.State)).Msg("end of job not recorded")
+		return &requeue{after: shortWait}
+	}
+	j.log.Info().Str("state", string(state)).Str("class", e.Class).Int("calls", j.calls).Msg("ended")
+	switch state {
+	case Queued:
+		return &requeue{}
+	case Retrying:
+		return &requeue{after: e.After, failure: !e.RefundAttempt, class: e.Class}
+	case Failed, Unknown:
+		// The dead letter: archived in asynq, after the commit.
+		return fmt.Errorf("%s: %s: %w", state, e.Class, asynq.SkipRetry)
+	case Scheduled, Running, Succeeded, Cancelled, Expired:
+	}
+	return nil
+}
+
+// wait waits for d or for ctx.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+func (h *handler) keep(b providers.Blob) (Artifact, error) {
+	url, err := h.cfg.Artifacts.Put(h.writing, b.Data, b.MIME)
+	if err != nil {
+		return Artifact{}, err
+	}
+	return Artifact{MIME: b.MIME, Size: int64(len(b.Data)), SHA256: sha256.Sum256(b.Data), URL: url}, nil
+}

@@ -1,0 +1,233 @@
+// Package jobs is the domain: jobs and their states, how they are accepted,
+// delivered through asynq, run by workers, and put right by the reconciler.
+//
+// Postgres is the truth and Redis is delivery. The package declares, in small
+// interfaces, what it needs of a store and of the thing that generates; commands
+// hand these in. It may import billing and providers, and is, with monitor and
+// the commands, the only user of asynq. It never imports store or policy.
+package jobs
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"oneflow/billing"
+	"oneflow/providers"
+)
+
+// State is where a job stands. The transitions are
+//
+//	scheduled → queued → running → succeeded | failed | cancelled | expired | unknown
+//	running → retrying → running,  running → queued (handed back, or taken over)
+//
+// and each is one conditional UPDATE that names the state it comes from. The
+// schema holds the same machine in CHECK constraints.
+type State string
+
+// The states of a job.
+const (
+	Scheduled State = "scheduled" // waits for RunAt
+	Queued    State = "queued"    // waits for a worker
+	Running   State = "running"   // a worker holds its lease
+	Retrying  State = "retrying"  // waits for NotBefore after a failure
+	Succeeded State = "succeeded" // has a result
+	Failed    State = "failed"    // gave up: see ErrorClass
+	Cancelled State = "cancelled" // a person did not want it any more
+	Expired   State = "expired"   // its deadline passed first
+	Unknown   State = "unknown"   // a call was sent, its outcome is not known, and it may not be repeated
+)
+
+// States lists all states, in the order in which they are shown.
+func States() []State {
+	return []State{Scheduled, Queued, Running, Retrying, Succeeded, Failed, Cancelled, Expired, Unknown}
+}
+
+// Finished tells whether a job in this state never runs again.
+func (s State) Finished() bool {
+	switch s {
+	case Succeeded, Failed, Cancelled, Expired, Unknown:
+		return true
+	case Scheduled, Queued, Running, Retrying:
+		return false
+	}
+	return false
+}
+
+// Lane is a priority within a provider.
+type Lane string
+
+// The three lanes, weighted 6:3:1.
+const (
+	High    Lane = "high"
+	Default Lane = "default"
+	Bulk    Lane = "bulk"
+)
+
+// Lanes lists the lanes, the most urgent first.
+func Lanes() []Lane { return []Lane{High, Default, Bulk} }
+
+// OnUnknown says what to do after a call whose outcome is not known.
+type OnUnknown string
+
+// RetryUnknown, the default, sends once more and keeps the unknown call on the
+// bill; FailUnknown never sends again.
+const (
+	RetryUnknown OnUnknown = "retry"
+	FailUnknown  OnUnknown = "fail"
+)
+
+// What a job gets where its producer says nothing.
+const (
+	DefaultMaxAttempts      = 5
+	DefaultMaxProviderCalls = 20
+	DefaultDeadline         = 24 * time.Hour
+	DefaultAccount          = "default"
+)
+
+// New is a job as a producer brings it.
+type New struct {
+	// ID is made by NewID.
+	ID uuid.UUID
+	// Seq is the row's place in its input, from 1.
+	Seq int64
+	// Key makes the row unique in its batch: see KeyOf.
+	Key string
+	// ContentSHA256 is the hash of everything that decides what the job does.
+	ContentSHA256 [32]byte
+	// CustomID is the producer's own id, or empty.
+	CustomID  string
+	Account   string
+	Provider  string
+	Lane      Lane
+	Request   providers.Request
+	OnUnknown OnUnknown
+	// RunAt is when to run it; the zero time means now.
+	RunAt time.Time
+	// MaxAttempts is how often the queue tries; 0 means DefaultMaxAttempts.
+	MaxAttempts int
+}
+
+// NewID makes a job's or an attempt's id, ordered by time (UUID version 7).
+func NewID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+
+// Delivery names one delivery of one job to Redis.
+type Delivery struct {
+	ID       uuid.UUID
+	Gen      int
+	Provider string
+	Lane     Lane
+	Task     providers.Task
+	Model    string
+	BatchID  string
+	// At is when it may run; the zero time, or one that has passed, means now.
+	At time.Time
+}
+
+// Job is a job as its holder sees it.
+type Job struct {
+	ID               uuid.UUID
+	BatchID          string
+	Gen              int
+	Attempt          int
+	MaxAttempts      int
+	MaxProviderCalls int
+	Provider         string
+	Lane             Lane
+	Request          providers.Request
+	OnUnknown        OnUnknown
+	Deadline         time.Time
+	// Unknowns is how many of its calls have ended with unknown outcome.
+	Unknowns int
+	// LeaseToken fences every write of this holder.
+	LeaseToken uuid.UUID
+}
+
+// Claim asks for a job on behalf of one delivery.
+type Claim struct {
+	ID         uuid.UUID
+	Gen        int
+	LeaseToken uuid.UUID
+}
+
+// Claimed answers a Claim: either the job, or why there is nothing to do.
+type Claimed struct {
+	Job *Job
+	// Wait is how long until the job is due; 0 means that this delivery is
+	// stale and has nothing to do, ever.
+	Wait time.Duration
+}
+
+// Call is a provider call about to be sent.
+type Call struct {
+	AttemptID  uuid.UUID
+	JobID      uuid.UUID
+	LeaseToken uuid.UUID
+	Provider   string
+	Model      string
+	// Reserved is the most the call can cost; nil where no price is known.
+	Reserved *billing.NanoUSD
+	// Timeout is how long the call may take.
+	Timeout time.Duration
+}
+
+// Outcome is how a provider call ended.
+type Outcome string
+
+// The outcomes of a provider call.
+const (
+	CallSucceeded      Outcome = "succeeded"
+	CallFailedUnbilled Outcome = "failed_unbilled"
+	CallFailedBilled   Outcome = "failed_billed"
+	CallUnknown        Outcome = "unknown"
+)
+
+// Settlement is the end of a provider call. The cost of an unknown one is what
+// was reserved for it.
+type Settlement struct {
+	AttemptID uuid.UUID
+	Outcome   Outcome
+	// Cost is nil where no price is known, and for CallUnknown.
+	Cost      *billing.NanoUSD
+	PriceIDs  []string
+	Latency   time.Duration
+	Status    int
+	RequestID string
+	Kind      providers.Kind
+	Message   string
+	Body      []byte
+	Usage     providers.Usage
+}
+
+// Artifact is a picture, sound or film that has been stored.
+type Artifact struct {
+	MIME   string
+	Size   int64
+	SHA256 [32]byte
+	URL    string
+}
+
+// Success ends a job with a result, in one commit with its call's settlement.
+type Success struct {
+	JobID      uuid.UUID
+	LeaseToken uuid.UUID
+	Settlement Settlement
+	Response   providers.Response
+	Artifacts  []Artifact
+}
+
+// End ends a claim without a result.
+type End struct {
+	JobID      uuid.UUID
+	LeaseToken uuid.UUID
+	// State is Queued (handed back unharmed), Retrying, Failed, Expired,
+	// Cancelled or Unknown. A job whose cancellation was asked for becomes
+	// Cancelled in place of Queued, Retrying and Failed.
+	State State
+	// RefundAttempt gives the claim's attempt back: waiting is not a failure.
+	RefundAttempt bool
+	// After is the wait before the next claim, for Retrying.
+	After   time.Duration
+	Class   string
+	Message string
+}

@@ -1,0 +1,115 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+
+	"oneflow/billing"
+	"oneflow/providers"
+)
+
+// journal writes the ledger of one claim: a row before each provider call, and
+// its settlement after. It implements providers.Journal for one goroutine.
+type journal struct {
+	handler  *handler
+	job      Job
+	log      zerolog.Logger
+	calls    int
+	unknowns int
+	// won is the settlement of the call that succeeded. It is committed
+	// together with the result.
+	won Settlement
+}
+
+// openCall is a call that was sent.
+type openCall struct {
+	journal  *journal
+	id       uuid.UUID
+	provider string
+	model    string
+	started  time.Time
+}
+
+// Begin commits the call's row. Its errors are the store's.
+func (j *journal) Begin(_ context.Context, provider string, req providers.Request) (providers.Call, error) {
+	now := time.Now()
+	c := Call{
+		AttemptID: NewID(), JobID: j.job.ID, LeaseToken: j.job.LeaseToken,
+		Provider: provider, Model: req.Model, Timeout: j.handler.cfg.CallTimeout,
+	}
+	if amount, priced := j.handler.cfg.Prices.Reserve(provider, req, now); priced {
+		c.Reserved = &amount
+	}
+	if err := j.handler.cfg.Store.BeginCall(j.handler.writing, j.handler.id, c); err != nil {
+		return nil, err
+	}
+	j.calls++
+	return &openCall{journal: j, id: c.AttemptID, provider: provider, model: req.Model, started: now}, nil
+}
+
+// End settles the call. A success is kept for the commit that ends the job.
+func (c *openCall) End(_ context.Context, res providers.Response, err error) error {
+	j := c.journal
+	s := Settlement{AttemptID: c.id, Latency: time.Since(c.started)}
+	if err == nil {
+		s.Outcome, s.Status, s.RequestID, s.Usage, s.Latency = CallSucceeded, res.Status, res.RequestID, res.Usage, res.Latency
+		j.charge(&s, c, res.Model)
+		j.won = s
+		return nil
+	}
+	failure := providers.AsError(c.provider, err)
+	s.Status, s.RequestID, s.Kind, s.Message, s.Body = failure.Status, failure.RequestID, failure.Kind, failure.Error(), failure.Body
+	switch failure.Billing {
+	case providers.Unbilled:
+		s.Outcome, s.Cost = CallFailedUnbilled, new(billing.NanoUSD)
+	case providers.Billed:
+		s.Outcome, s.Usage = CallFailedBilled, failure.Usage
+		j.charge(&s, c, c.model)
+	case providers.BillingUnknown:
+		s.Outcome = CallUnknown
+	default:
+		return fmt.Errorf("%s: a failure with billing %q", c.provider, failure.Billing)
+	}
+	if s.Outcome != CallFailedUnbilled {
+		j.unknowns++
+	}
+	j.log.Warn().Str("call_provider", c.provider).Stringer("call", c.id).Str("kind", string(s.Kind)).
+		Str("outcome", string(s.Outcome)).Int("status", s.Status).Dur("latency", s.Latency).Msg("call failed")
+	return j.handler.cfg.Store.SettleCall(j.handler.writing, s)
+}
+
+// charge prices a call: by the model that answered, else by the one that was
+// asked for (the answer may name a dated version that no price is known for).
+func (j *journal) charge(s *Settlement, c *openCall, answered string) {
+	for _, model := range []string{answered, c.model} {
+		if amount, rows, priced := j.handler.cfg.Prices.Cost(c.provider, model, s.Usage, c.started); priced {
+			s.Cost, s.PriceIDs = &amount, rows
+			return
+		}
+	}
+}
+
+// MayRepeat tells whether the job lets a failed call be sent again: what was
+// certainly not billed always, anything else once, and never where the job says
+// on_unknown: fail.
+func (j *journal) MayRepeat(err *providers.Error) bool {
+	if err.Billing == providers.Unbilled {
+		return true
+	}
+	return j.job.OnUnknown == RetryUnknown && j.job.Unknowns+j.unknowns <= 1
+}
+
+// settleWon settles a call that succeeded but whose answer could not be kept.
+func (j *journal) settleWon() error {
+	if j.won.AttemptID == uuid.Nil {
+		return errors.New("no call has succeeded")
+	}
+	s := j.won
+	s.Outcome, s.Kind = CallFailedBilled, providers.Unknown
+	return j.handler.cfg.Store.SettleCall(j.handler.writing, s)
+}

@@ -1,0 +1,81 @@
+package jobs
+
+import (
+	"time"
+
+	"oneflow/billing"
+)
+
+// Progress is where a batch, or a single job, stands.
+type Progress struct {
+	// BatchID is empty for a single job.
+	BatchID string
+	// JobID is empty for a batch.
+	JobID string
+	// State is a job's state, or for a batch: "open" (rows are coming in),
+	// "running", "finished", "cancelling" or "cancelled".
+	State string
+	// Counts says how many jobs are in each state; every state is there.
+	Counts map[State]int64
+	// Cost is what all calls have cost, calls with unknown outcome at their
+	// reserved price.
+	Cost billing.NanoUSD
+	// Unpriced is how many calls no price is known for.
+	Unpriced int64
+	// ErrorClass and ErrorMessage say why a single job failed.
+	ErrorClass, ErrorMessage string
+	CreatedAt                time.Time
+	// FinishedAt is zero until everything has finished.
+	FinishedAt time.Time
+}
+
+// Total is the number of jobs.
+func (p Progress) Total() int64 {
+	var n int64
+	for _, c := range p.Counts {
+		n += c
+	}
+	return n
+}
+
+// Done is the number of jobs that have finished, in whatever way.
+func (p Progress) Done() int64 {
+	var n int64
+	for s, c := range p.Counts {
+		if s.Finished() {
+			n += c
+		}
+	}
+	return n
+}
+
+// Failures is the number of jobs that have finished without a result and that
+// nobody cancelled.
+func (p Progress) Failures() int64 {
+	return p.Counts[Failed] + p.Counts[Expired] + p.Counts[Unknown]
+}
+
+// Finished tells whether nothing will change any more.
+func (p Progress) Finished() bool {
+	if p.JobID != "" {
+		return State(p.State).Finished()
+	}
+	return p.State == BatchFinished || p.State == BatchCancelled
+}
+
+// The states of a batch.
+const (
+	BatchOpen       = "open"
+	BatchRunning    = "running"
+	BatchFinished   = "finished"
+	BatchCancelling = "cancelling"
+	BatchCancelled  = "cancelled"
+)
+
+// Totals sums up what a batch used.
+type Totals struct {
+	Calls        int64
+	InputTokens  int64
+	OutputTokens int64
+	Artifacts    int64
+}

@@ -1,0 +1,125 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Errors that a store returns and this package acts on.
+var (
+	// ErrLeaseLost: the job is not held under this lease any more. The holder
+	// stops and writes nothing; somebody else has the job, or it has ended.
+	ErrLeaseLost = errors.New("the job's lease is lost")
+	// ErrCancelled: somebody asked for the job's cancellation.
+	ErrCancelled = errors.New("the job was cancelled")
+	// ErrTooManyCalls: the job has made as many provider calls as it may.
+	ErrTooManyCalls = errors.New("the job has used up its provider calls")
+	// ErrBatchCancelled: the batch takes no more rows.
+	ErrBatchCancelled = errors.New("the batch was cancelled")
+	// ErrNotFound: there is no such job or batch.
+	ErrNotFound = errors.New("no such job or batch")
+)
+
+// Batch is what a producer brings in one go.
+type Batch struct {
+	ID      string
+	Account string
+	// Source says where the rows come from, such as a file's base name.
+	Source string
+}
+
+// Accepted is what became of the rows handed to AcceptJobs.
+type Accepted struct {
+	// Deliveries are the new jobs, marked as being dispatched.
+	Deliveries []Delivery
+	// Duplicates counts rows that the batch has already.
+	Duplicates int
+	// Conflicts are the Seqs of rows whose key the batch has already with other
+	// content.
+	Conflicts []int64
+}
+
+// AcceptStore takes new jobs.
+type AcceptStore interface {
+	// OpenBatch makes the batch, or opens the one of that id again. It fails
+	// with ErrBatchCancelled.
+	OpenBatch(ctx context.Context, b Batch) error
+	// AcceptJobs inserts what is new of rows, all or none, in one commit.
+	// batchID is empty for single jobs. It fails with ErrBatchCancelled.
+	AcceptJobs(ctx context.Context, batchID string, rows []New) (Accepted, error)
+	// SealBatch says that the batch's last row was accepted.
+	SealBatch(ctx context.Context, id string) error
+}
+
+// DispatchStore keeps track of what was pushed to Redis.
+type DispatchStore interface {
+	// MarkUndispatched picks up to limit jobs whose delivery is missing, that
+	// nobody has marked for 30 s, and marks them.
+	MarkUndispatched(ctx context.Context, limit int) ([]Delivery, error)
+	// ConfirmDispatched records that the deliveries are in Redis.
+	ConfirmDispatched(ctx context.Context, pushed []Delivery) error
+}
+
+// WorkStore is what a worker does with a job. All of it is fenced with the lease
+// and may be called again with the same arguments after an error: what was
+// committed the first time is found and reported as done.
+type WorkStore interface {
+	// Claim takes a job for this worker, or says why there is nothing to do.
+	Claim(ctx context.Context, worker uuid.UUID, c Claim) (Claimed, error)
+	// BeginCall commits the ledger's row of a call. It fails with ErrLeaseLost,
+	// ErrCancelled or ErrTooManyCalls, and then the call must not be sent.
+	BeginCall(ctx context.Context, worker uuid.UUID, c Call) error
+	// SettleCall ends a call that brought no result.
+	SettleCall(ctx context.Context, s Settlement) error
+	// Succeed commits the settlement, the result and the job's end together.
+	// ErrLeaseLost means that the call was settled but the job is not ours.
+	Succeed(ctx context.Context, s Success) error
+	// End gives the job back or ends it; it fails with ErrLeaseLost. It returns
+	// the state that the job got.
+	End(ctx context.Context, e End) (State, error)
+}
+
+// Beat is a live worker's last heartbeat.
+type Beat struct {
+	Worker uuid.UUID
+	At     time.Time
+}
+
+// Presence is how a worker shows itself in the workers table.
+type Presence struct {
+	ID        uuid.UUID
+	Host      string
+	PID       int
+	Providers []Served
+}
+
+// FleetStore is what workers know of each other.
+type FleetStore interface {
+	// Register adds the worker's row, and its providers' with what it serves them
+	// with.
+	Register(ctx context.Context, p Presence) error
+	// Heartbeat renews it.
+	Heartbeat(ctx context.Context, worker uuid.UUID) error
+	// Retire marks it stopped.
+	Retire(ctx context.Context, worker uuid.UUID) error
+	// Lead takes or renews the lease of a role for ttl, and tells whether
+	// holder has it.
+	Lead(ctx context.Context, role string, holder uuid.UUID, ttl time.Duration) (bool, error)
+	// Resign gives the lease of a role up.
+	Resign(ctx context.Context, role string, holder uuid.UUID) error
+	// Beats returns the workers that have not stopped.
+	Beats(ctx context.Context) ([]Beat, error)
+	// TakeOver takes a dead worker's jobs from it, with a new generation each,
+	// settles its open calls as unknown, and marks it stopped. It returns how
+	// many jobs it took.
+	TakeOver(ctx context.Context, worker uuid.UUID) (int, error)
+	// ExpireOverdue ends jobs whose deadline has passed and that nobody runs.
+	ExpireOverdue(ctx context.Context) (int, error)
+	// SweepCancelled ends the waiting jobs of cancelled batches.
+	SweepCancelled(ctx context.Context) (int, error)
+	// RollUpMetrics brings provider_metrics up to date.
+	RollUpMetrics(ctx context.Context) error
+}

@@ -1,0 +1,75 @@
+package jobs
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+
+	"oneflow/providers"
+)
+
+// payload is what Redis holds of a job: ids, and what a person wants to see in
+// asynqmon. Never the prompt.
+type payload struct {
+	Job   uuid.UUID      `json:"job"`
+	Gen   int            `json:"gen"`
+	Task  providers.Task `json:"task"`
+	Model string         `json:"model,omitempty"`
+	Batch string         `json:"batch,omitempty"`
+}
+
+const (
+	// taskTimeout is asynq's own limit on a handler, far beyond ours: the job's
+	// deadline and the call's timeout decide.
+	taskTimeout = 7 * 24 * time.Hour
+	// maxRetry keeps asynq from archiving: Postgres decides when to give up.
+	maxRetry = math.MaxInt32
+)
+
+// QueueName is the asynq queue of a provider's lane.
+func QueueName(provider string, lane Lane) string { return provider + "." + string(lane) }
+
+// SplitQueueName takes a queue's name apart; ok is false for a foreign queue.
+func SplitQueueName(queue string) (provider string, lane Lane, ok bool) {
+	i := strings.LastIndexByte(queue, '.')
+	if i <= 0 {
+		return "", "", false
+	}
+	lane = Lane(queue[i+1:])
+	return queue[:i], lane, lane == High || lane == Default || lane == Bulk
+}
+
+// TaskID is the id of a delivery in asynq: a new one for each generation, since
+// asynq may refuse an id for ever after a crash.
+func TaskID(id uuid.UUID, gen int) string { return fmt.Sprintf("%s-%d", id, gen) }
+
+// task encodes a delivery for asynq.
+func (d Delivery) task() (*asynq.Task, error) {
+	body, err := json.Marshal(payload{Job: d.ID, Gen: d.Gen, Task: d.Task, Model: d.Model, Batch: d.BatchID})
+	if err != nil {
+		return nil, fmt.Errorf("job %s: encode its task: %w", d.ID, err)
+	}
+	opts := []asynq.Option{
+		asynq.TaskID(TaskID(d.ID, d.Gen)),
+		asynq.Queue(QueueName(d.Provider, d.Lane)),
+		asynq.MaxRetry(maxRetry),
+		asynq.Timeout(taskTimeout),
+	}
+	if time.Until(d.At) > 0 {
+		opts = append(opts, asynq.ProcessAt(d.At))
+	}
+	return asynq.NewTask("generate:"+string(d.Task), body, opts...), nil
+}
+
+func decodeTask(t *asynq.Task) (payload, error) {
+	var p payload
+	if err := json.Unmarshal(t.Payload(), &p); err != nil || p.Job == uuid.Nil || p.Gen < 1 {
+		return payload{}, fmt.Errorf("task %q: its payload names no job: something else writes to this queue", t.Type())
+	}
+	return p, nil
+}

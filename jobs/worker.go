@@ -1,0 +1,209 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+)
+
+// WorkerConfig is what a worker is made of. All fields are needed, but for those
+// with a default.
+type WorkerConfig struct {
+	// ID names this worker; NewID makes one.
+	ID uuid.UUID
+	// Providers are the providers to serve, each with an asynq.Server of its own.
+	Providers []Served
+	// Redis is where deliveries come from.
+	Redis asynq.RedisConnOpt
+	Store interface {
+		WorkStore
+		FleetStore
+		DispatchStore
+	}
+	Generator Generator
+	Artifacts ArtifactStore
+	Prices    Prices
+	Log       zerolog.Logger
+	// CallTimeout is how long one provider call may take. It is written into the
+	// ledger; the Generator keeps it.
+	CallTimeout time.Duration
+	// Drain is how long calls in flight may go on after the worker was asked to
+	// stop. Default: 30 s.
+	Drain time.Duration
+	// CutOff is called when Drain is over: it must end all calls.
+	CutOff func()
+}
+
+// Served is a provider that a worker serves.
+type Served struct {
+	Name string
+	// Kind is which client speaks to it.
+	Kind string
+	// RPM is its limit in requests a minute; nil or 0: none.
+	RPM *int
+	// Concurrency is how many of its jobs run at once here.
+	Concurrency int
+}
+
+// Times of a worker's life.
+const (
+	heartbeatEvery = 5 * time.Second
+	// writeGrace is how long outcomes may still be recorded after calls were
+	// cut off.
+	writeGrace = 5 * time.Second
+	// requeueGrace is what asynq gets on top, so that it never gives a job
+	// to somebody else while its handler still runs.
+	requeueGrace = 5 * time.Second
+)
+
+// Worker runs jobs.
+type Worker struct {
+	cfg WorkerConfig
+}
+
+// NewWorker checks the configuration and makes a Worker.
+func NewWorker(cfg WorkerConfig) (*Worker, error) {
+	switch {
+	case cfg.ID == uuid.Nil:
+		return nil, errors.New("worker: ID is missing")
+	case len(cfg.Providers) == 0:
+		return nil, errors.New("worker: Providers names no provider to serve")
+	case cfg.Redis == nil, cfg.Store == nil, cfg.Generator == nil, cfg.Artifacts == nil, cfg.Prices == nil, cfg.CutOff == nil:
+		return nil, errors.New("worker: Redis, Store, Generator, Artifacts, Prices and CutOff are all needed")
+	case cfg.CallTimeout <= 0:
+		return nil, fmt.Errorf("worker: CallTimeout must be positive, got %s", cfg.CallTimeout)
+	case cfg.Drain < 0:
+		return nil, fmt.Errorf("worker: Drain must not be negative, got %s", cfg.Drain)
+	}
+	for _, p := range cfg.Providers {
+		if p.Concurrency < 1 {
+			return nil, fmt.Errorf("worker: provider %s: Concurrency must be positive, got %d", p.Name, p.Concurrency)
+		}
+	}
+	if cfg.Drain == 0 {
+		cfg.Drain = 30 * time.Second
+	}
+	return &Worker{cfg: cfg}, nil
+}
+
+// Run serves until ctx ends, then drains: it takes no more jobs, lets calls end
+// within Drain, cuts off the rest and records them as what they are, and leaves.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.register(ctx); err != nil {
+		return err
+	}
+	// The worker's own contexts outlive ctx: see handler.
+	alive, died := context.WithCancel(context.WithoutCancel(ctx))
+	defer died()
+	writing, stopWriting := context.WithCancel(alive)
+	defer stopWriting()
+
+	h := &handler{cfg: w.cfg, id: w.cfg.ID, waiting: ctx, writing: writing}
+	servers, err := w.start(h)
+	if err != nil {
+		return errors.Join(err, w.cfg.Store.Retire(alive, w.cfg.ID))
+	}
+	var background sync.WaitGroup
+	background.Go(func() { w.beat(alive) })
+	background.Go(func() { newReconciler(w.cfg).run(ctx) })
+	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker started")
+
+	<-ctx.Done()
+	w.cfg.Log.Info().Dur("drain", w.cfg.Drain).Msg("stopping: no new jobs, waiting for calls in flight")
+	cutOff := time.AfterFunc(w.cfg.Drain, func() {
+		w.cfg.Log.Warn().Msg("drain deadline: cutting off the calls in flight")
+		w.cfg.CutOff()
+		time.AfterFunc(writeGrace, stopWriting)
+	})
+	defer cutOff.Stop()
+	var g errgroup.Group
+	for _, s := range servers {
+		g.Go(func() error { s.Shutdown(); return nil })
+	}
+	err = g.Wait()
+
+	retireCtx, cancel := context.WithTimeout(alive, writeGrace)
+	defer cancel()
+	err = errors.Join(err, w.cfg.Store.Retire(retireCtx, w.cfg.ID))
+	died()
+	background.Wait()
+	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker stopped")
+	return err
+}
+
+func (w *Worker) register(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return w.cfg.Store.Register(ctx, Presence{ID: w.cfg.ID, Host: host, PID: os.Getpid(), Providers: w.cfg.Providers})
+}
+
+// start starts a Server for each provider.
+func (w *Worker) start(h *handler) ([]*asynq.Server, error) {
+	servers := make([]*asynq.Server, 0, len(w.cfg.Providers))
+	for _, p := range w.cfg.Providers {
+		s := asynq.NewServer(w.cfg.Redis, asynq.Config{
+			Concurrency: p.Concurrency,
+			Queues: map[string]int{
+				QueueName(p.Name, High):    6,
+				QueueName(p.Name, Default): 3,
+				QueueName(p.Name, Bulk):    1,
+			},
+			BaseContext:              func() context.Context { return h.writing },
+			RetryDelayFunc:           retryDelay,
+			IsFailure:                isFailure,
+			Logger:                   asynqLog{w.cfg.Log.With().Str("provider", p.Name).Logger()},
+			LogLevel:                 asynq.WarnLevel,
+			ShutdownTimeout:          w.cfg.Drain + writeGrace + requeueGrace,
+			TaskCheckInterval:        100 * time.Millisecond,
+			DelayedTaskCheckInterval: 500 * time.Millisecond,
+		})
+		if err := s.Start(h); err != nil {
+			for _, started := range servers {
+				started.Shutdown()
+			}
+			return nil, fmt.Errorf("worker: start the server of provider %s: %w", p.Name, err)
+		}
+		servers = append(servers, s)
+	}
+	return servers, nil
+}
+
+// beat renews the heartbeat until ctx ends.
+func (w *Worker) beat(ctx context.Context) {
+	for wait(ctx, heartbeatEvery) == nil {
+		if err := w.cfg.Store.Heartbeat(ctx, w.cfg.ID); err != nil && ctx.Err() == nil {
+			w.cfg.Log.Warn().Err(err).Msg("heartbeat failed")
+		}
+	}
+}
+
+func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	if r, ok := errors.AsType[*requeue](err); ok {
+		return r.after
+	}
+	return shortWait
+}
+
+func isFailure(err error) bool {
+	r, ok := errors.AsType[*requeue](err)
+	return !ok || r.failure
+}
+
+// asynqLog hands asynq's own messages, which hold no payloads, to our log.
+type asynqLog struct{ log zerolog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug().Msg("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Info(args ...any)  { l.log.Info().Msg("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Warn().Msg("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Error(args ...any) { l.log.Error().Msg("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Fatal(args ...any) { l.log.Error().Msg("asynq: " + fmt.Sprint(args...)) }

@@ -1,0 +1,161 @@
+package providers
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Capabilities is what one kind of provider can do. It lets a job be refused
+// before it is accepted, without linking the provider's client.
+type Capabilities struct {
+	// Tasks are the tasks it can do, with what each takes.
+	Tasks map[Task]TaskCapabilities
+	// Extra tells that fields of Request.Extra are passed on.
+	Extra bool
+	// Models tells that any model name may be asked for. Where it is false
+	// only the names in TaskCapabilities.Models are on offer.
+	AnyModel bool
+
+	// check refuses combinations that the lists cannot express. Nil is fine.
+	check func(Request) error
+}
+
+// TaskCapabilities is what one kind of provider takes for one task.
+type TaskCapabilities struct {
+	// DefaultModel is used where a request names none.
+	DefaultModel string
+	// Models are the names on offer; empty where AnyModel holds.
+	Models []string
+	// Options are the JSON names of the Request fields that it understands,
+	// beside task, model and extra.
+	Options []string
+}
+
+// CapabilitiesOf returns what a kind of provider can do. A kind is the name of
+// a subpackage: "mock", "openai", "anthropic", "stability", "elevenlabs".
+func CapabilitiesOf(kind string) (Capabilities, bool) {
+	switch kind {
+	case "mock":
+		return mockCapabilities(), true
+	case "openai":
+		return openaiCapabilities(), true
+	case "anthropic":
+		return anthropicCapabilities(), true
+	case "stability":
+		return stabilityCapabilities(), true
+	case "elevenlabs":
+		return elevenlabsCapabilities(), true
+	default:
+		return Capabilities{}, false
+	}
+}
+
+// Kinds lists the kinds of providers, sorted.
+func Kinds() []string { return []string{"anthropic", "elevenlabs", "mock", "openai", "stability"} }
+
+// Check tells whether a provider of this kind can do what req asks for. The
+// error names the option, its value where that is short, and the way out.
+func (c Capabilities) Check(req Request) error {
+	task, ok := c.Tasks[req.Task]
+	if !ok {
+		return fmt.Errorf("task %q: this provider does %s", req.Task, join(slices.Sorted(maps.Keys(c.Tasks))))
+	}
+	if req.Model != "" && !c.AnyModel && !slices.Contains(task.Models, req.Model) {
+		return fmt.Errorf("model %q: this provider offers %s for %s", req.Model, join(task.Models), req.Task)
+	}
+	for _, name := range req.set() {
+		if !slices.Contains(task.Options, name) {
+			return fmt.Errorf("option %q: not understood for %s by this provider, which takes %s", name, req.Task, join(task.Options))
+		}
+	}
+	if len(req.Extra) > 0 && !c.Extra {
+		return fmt.Errorf("option %q: this provider passes nothing on beyond its named options", "extra")
+	}
+	for name := range req.Extra {
+		if slices.Contains(RequestFields(), name) {
+			return fmt.Errorf("extra.%s: has a name of its own, set %q beside extra", name, name)
+		}
+	}
+	if err := req.check(); err != nil {
+		return err
+	}
+	if c.check != nil {
+		return c.check(req)
+	}
+	return nil
+}
+
+// check refuses what no provider takes.
+func (r Request) check() error {
+	switch {
+	case r.Prompt == "" && len(r.Messages) == 0:
+		return fmt.Errorf("prompt: must not be empty")
+	case r.Prompt != "" && len(r.Messages) > 0:
+		return fmt.Errorf("messages: give either prompt or messages, not both")
+	case r.MaxTokens < 0:
+		return fmt.Errorf("max_tokens: must be positive, got %d", r.MaxTokens)
+	case r.Temperature != nil && (*r.Temperature < 0 || *r.Temperature > 2):
+		return fmt.Errorf("temperature: must be from 0 to 2, got %g", *r.Temperature)
+	case r.TopP != nil && (*r.TopP < 0 || *r.TopP > 1):
+		return fmt.Errorf("top_p: must be from 0 to 1, got %g", *r.TopP)
+	case r.N < 0 || r.N > 10:
+		return fmt.Errorf("n: must be from 1 to 10, got %d", r.N)
+	case r.Speed != nil && (*r.Speed < 0.25 || *r.Speed > 4):
+		return fmt.Errorf("speed: must be from 0.25 to 4, got %g", *r.Speed)
+	case r.Seconds < 0:
+		return fmt.Errorf("seconds: must be positive, got %d", r.Seconds)
+	}
+	for i, m := range r.Messages {
+		if !slices.Contains([]string{"system", "user", "assistant"}, m.Role) {
+			return fmt.Errorf("messages[%d].role: must be system, user or assistant", i)
+		}
+	}
+	return nil
+}
+
+// set lists the JSON names of the options that r sets, sorted.
+func (r Request) set() []string {
+	r.Task, r.Model, r.Extra = "", "", nil
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(fields(r))), func(name string) bool { return name == "task" })
+}
+
+// RequestFields lists the JSON names of all fields of a Request, sorted.
+func RequestFields() []string {
+	one := 1.0
+	seed := int64(1)
+	all := Request{
+		Model: "m", Prompt: "p", System: "s", Messages: []Message{{}}, MaxTokens: 1, Temperature: &one, TopP: &one,
+		Stop: []string{""}, Seed: &seed, ResponseFormat: &ResponseFormat{}, N: 1, Size: "s", Quality: "q",
+		Background: "b", Style: "s", AspectRatio: "a", NegativePrompt: "n", Voice: "v", Speed: &one,
+		VoiceSettings: &VoiceSettings{}, OutputFormat: "o", Seconds: 1, Extra: map[string]json.RawMessage{"": nil},
+	}
+	return slices.Sorted(maps.Keys(fields(all)))
+}
+
+// fields returns r as JSON has it. A Request always encodes: its raw parts were
+// decoded from JSON before.
+func fields(r Request) map[string]json.RawMessage {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil
+	}
+	m := map[string]json.RawMessage{}
+	if json.Unmarshal(data, &m) != nil {
+		return nil
+	}
+	return m
+}
+
+func join[S ~string](names []S) string {
+	if len(names) == 0 {
+		return "nothing"
+	}
+	parts := make([]string, len(names))
+	for i, n := range names {
+		parts[i] = string(n)
+	}
+	return strings.Join(parts, ", ")
+}

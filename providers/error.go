@@ -1,0 +1,144 @@
+package providers
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Kind says why a call failed, in terms that decide what happens next.
+type Kind string
+
+// The kinds of failure. What follows from each stands in the table of Kind.rule.
+const (
+	RateLimited       Kind = "rate_limited"       // too many requests or tokens: wait
+	ConcurrencyLimit  Kind = "concurrency_limit"  // too many calls at once: wait, with fewer
+	Overloaded        Kind = "overloaded"         // the provider is out of capacity
+	OutOfMoney        Kind = "out_of_money"       // the account has no credit left
+	Unauthorised      Kind = "unauthorised"       // the key is wrong or may not do this
+	InvalidRequest    Kind = "invalid_request"    // the provider refuses what was asked
+	Moderated         Kind = "moderated"          // refused for its content
+	NotFound          Kind = "not_found"          // no such model, voice or address
+	TooLarge          Kind = "too_large"          // the request is larger than allowed
+	Timeout           Kind = "timeout"            // no whole answer in time
+	Connection        Kind = "connection"         // the connection failed: see Error.Sent
+	MalformedResponse Kind = "malformed_response" // an answer that cannot be used
+	Cancelled         Kind = "cancelled"          // we gave up: shutdown
+	Unknown           Kind = "unknown"            // anything else
+)
+
+// Billing says whether a failed call is charged for.
+type Billing string
+
+// A failed call is certainly not charged, certainly charged, or nobody knows.
+const (
+	Unbilled       Billing = "unbilled"
+	Billed         Billing = "billed"
+	BillingUnknown Billing = "unknown"
+)
+
+// Error is how a provider call fails. Its text never holds the prompt, the
+// answer or a key: what the provider wrote is in Body only.
+type Error struct {
+	// Provider is the configured name of the provider.
+	Provider string
+	// Kind is why it failed.
+	Kind Kind
+	// Billing says whether this failure is charged for.
+	Billing Billing
+	// Status is the HTTP status; 0 when there was no answer.
+	Status int
+	// Code is the provider's own short word for it, such as
+	// "insufficient_quota". It is at most 64 letters, digits and "_-.", else empty.
+	Code string
+	// RetryAfter is how long the provider asked to wait; 0 when it did not.
+	// It is never negative and not clamped.
+	RetryAfter time.Duration
+	// RequestID is the provider's id of this call.
+	RequestID string
+	// Sent tells that some of the request may have reached the provider.
+	Sent bool
+	// Body is what the provider wrote, at most 64 KiB. It may repeat the prompt:
+	// it belongs in Postgres, never in a log.
+	Body []byte
+	// Limits is what the headers of the refusal said about rate limits.
+	Limits RateLimits
+	// Usage is what a billed failure used.
+	Usage Usage
+	// Err is the cause. Its text is shown only if it is certain to hold nothing
+	// of the request, that is when it is one of the standard library's network
+	// or context errors; clients wrap anything else away.
+	Err error
+}
+
+// Error names the provider, the kind, and what identifies the failure.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s", e.Provider, strings.ReplaceAll(string(e.Kind), "_", " "))
+	var about []string
+	if e.Status != 0 {
+		about = append(about, fmt.Sprintf("HTTP %d", e.Status))
+	}
+	if e.Code != "" {
+		about = append(about, e.Code)
+	}
+	if e.RetryAfter > 0 {
+		about = append(about, "retry after "+e.RetryAfter.String())
+	}
+	if e.RequestID != "" {
+		about = append(about, "request "+e.RequestID)
+	}
+	if len(about) > 0 {
+		b.WriteString(" (" + strings.Join(about, ", ") + ")")
+	}
+	if e.Err != nil {
+		b.WriteString(": " + e.Err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// AsError returns err as an *Error, so that a caller can rely on a kind. An error
+// of another type becomes an Unknown one with unknown billing and no text of its
+// own: nobody has checked what that text holds.
+func AsError(provider string, err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return &Error{Provider: provider, Kind: Unknown, Billing: BillingUnknown, Sent: true}
+}
+
+// Reaction is what follows from a kind of failure.
+type Reaction int
+
+// The four reactions.
+const (
+	// Retry: the same call may well succeed in a moment.
+	Retry Reaction = iota
+	// Wait: the provider asked for patience; no attempt is used up.
+	Wait
+	// Pause: nothing will succeed until a person did something.
+	Pause
+	// Final: the same call will fail again.
+	Final
+)
+
+// Reaction returns what follows from this kind of failure: the one table that
+// retry, fallback and the queue go by. It does not say whether repeating is
+// free: Error.Billing does.
+func (k Kind) Reaction() Reaction {
+	switch k {
+	case Overloaded, Timeout, Connection, MalformedResponse, Unknown, Cancelled:
+		return Retry
+	case RateLimited, ConcurrencyLimit:
+		return Wait
+	case OutOfMoney, Unauthorised:
+		return Pause
+	case InvalidRequest, Moderated, NotFound, TooLarge:
+		return Final
+	}
+	return Final
+}

@@ -1,0 +1,115 @@
+// Package providers is the contract between OneFlow and the services that
+// generate text, pictures, sound and film: what a call asks for (Request), what
+// comes back (Response, Usage, RateLimits), how it fails (Error, Kind, Billing),
+// and what each kind of provider can do (Capabilities).
+//
+// Each provider has a subpackage that implements Provider. This package imports
+// nothing of OneFlow and knows none of its implementations, so that a command
+// that calls no provider links none of their libraries.
+package providers
+
+import (
+	"context"
+	"time"
+)
+
+// Provider makes generation calls to one service. Implementations are safe for
+// concurrent use, do not retry, do not wait for rate limits and do not log.
+type Provider interface {
+	// Name is the configured name, such as "openai" or "local-vllm": it names
+	// the queue, the ledger rows and the metrics.
+	Name() string
+	// Generate makes exactly one call. ctx bounds all of it. A failure is
+	// always an *Error; success means that a usable answer came back.
+	Generate(ctx context.Context, req Request) (Response, error)
+}
+
+// Journal is told of each provider call before it is sent, and what came of it.
+// A guarded provider calls Begin after it got its slot and right before sending.
+type Journal interface {
+	// Begin records that req is about to be sent to provider. When it returns an
+	// error the call must not be sent. The outcome must be handed to Call.End
+	// exactly once, also when the call panics.
+	Begin(ctx context.Context, provider string, req Request) (Call, error)
+	// MayRepeat tells whether what was sent may be sent again after it failed
+	// with err, in view of what that may cost.
+	MayRepeat(err *Error) bool
+}
+
+// Call is one provider call that stands in the journal.
+type Call interface {
+	// End records the outcome: err is nil for success, else an *Error.
+	End(ctx context.Context, res Response, err error) error
+}
+
+// Task is the kind of thing to generate.
+type Task string
+
+// The four kinds of tasks.
+const (
+	Text  Task = "text"
+	Image Task = "image"
+	Audio Task = "audio"
+	Video Task = "video"
+)
+
+// Tasks lists all tasks, in the order in which they are shown.
+func Tasks() []Task { return []Task{Text, Image, Audio, Video} }
+
+// Response is the answer to one successful call.
+type Response struct {
+	// Provider is the configured name of the provider that answered.
+	Provider string
+	// Model is the model that answered, as the provider names it; the
+	// requested one where the provider does not say.
+	Model string
+	// Text is the generated text as it came; it may hold anything that JSON
+	// can carry. Empty for pictures, sound and film.
+	Text string
+	// Blobs are the generated pictures, sounds or films.
+	Blobs []Blob
+	// FinishReason is the provider's own word, such as "stop" or "end_turn".
+	FinishReason string
+	// RequestID is the provider's id of this call, for its support.
+	RequestID string
+	// Status is the HTTP status of the answer, such as 200.
+	Status int
+	// Raw is the body as it came. Nil where the body was the blob itself.
+	Raw []byte
+	// Usage is what the provider says (or what is known) to have been used.
+	Usage Usage
+	// Latency is the time from sending the request to the last byte read.
+	Latency time.Duration
+	// Limits is what the answer's headers said about rate limits.
+	Limits RateLimits
+}
+
+// Blob is one generated picture, sound or film.
+type Blob struct {
+	// MIME is the media type found in the bytes themselves, such as "image/png".
+	MIME string
+	// Data is the content.
+	Data []byte
+}
+
+// RateLimits is what a response's headers say about the limits of the key that
+// was used. A nil field was not in the answer.
+type RateLimits struct {
+	Requests     *RateLimit
+	Tokens       *RateLimit // input and output together (OpenAI)
+	InputTokens  *RateLimit
+	OutputTokens *RateLimit
+	// Concurrent is how many calls may run at once, and how many do.
+	Concurrent *RateLimit
+}
+
+// RateLimit is one dimension of a rate limit.
+type RateLimit struct {
+	// Limit is the allowance per window; -1 when the provider did not say.
+	Limit int64
+	// Remaining is what is left of it now; -1 when the provider did not say.
+	Remaining int64
+	// Reset is the time from the answer until the allowance is full again; 0
+	// when the provider did not say.
+	Reset time.Duration
+}

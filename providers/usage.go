@@ -1,0 +1,82 @@
+package providers
+
+// Unit is something that providers charge for.
+type Unit string
+
+// The units that prices are given in.
+const (
+	InputTokens       Unit = "input_tokens"        // plain input: neither cached nor written to a cache
+	CachedInputTokens Unit = "cached_input_tokens" // input read from the provider's cache
+	CacheWriteTokens  Unit = "cache_write_tokens"  // input written to the provider's cache
+	OutputTokens      Unit = "output_tokens"       // output, reasoning included
+	ImageInputTokens  Unit = "image_input_tokens"
+	ImageOutputTokens Unit = "image_output_tokens"
+	AudioInputTokens  Unit = "audio_input_tokens"
+	AudioOutputTokens Unit = "audio_output_tokens"
+	Characters        Unit = "characters" // of spoken text
+	Images            Unit = "images"
+	MilliSeconds      Unit = "milliseconds" // of sound or film
+	MilliCredits      Unit = "millicredits" // thousandths of the provider's credits
+	Calls             Unit = "calls"
+)
+
+// Usage is what one call used, in units that do not overlap: the bill is the sum
+// of each unit times its rate, whatever the provider. A client subtracts what its
+// vendor counts twice (OpenAI's cached tokens are inside its prompt tokens).
+type Usage struct {
+	InputTokens       int64 `json:"input_tokens,omitempty"`
+	CachedInputTokens int64 `json:"cached_input_tokens,omitempty"`
+	CacheWriteTokens  int64 `json:"cache_write_tokens,omitempty"`
+	OutputTokens      int64 `json:"output_tokens,omitempty"`
+	ImageInputTokens  int64 `json:"image_input_tokens,omitempty"`
+	ImageOutputTokens int64 `json:"image_output_tokens,omitempty"`
+	AudioInputTokens  int64 `json:"audio_input_tokens,omitempty"`
+	AudioOutputTokens int64 `json:"audio_output_tokens,omitempty"`
+	Characters        int64 `json:"characters,omitempty"`
+	Images            int64 `json:"images,omitempty"`
+	MilliSeconds      int64 `json:"milliseconds,omitempty"`
+	MilliCredits      int64 `json:"millicredits,omitempty"`
+
+	// ReasoningTokens is how many of the output tokens were reasoning. For
+	// information: they are inside OutputTokens and never charged again.
+	ReasoningTokens int64 `json:"reasoning_tokens,omitempty"`
+	// Variant is what else the price depends on, such as "1024x1024/hd" for a
+	// picture. Empty where the model alone decides.
+	Variant string `json:"variant,omitempty"`
+}
+
+// Quantities returns the units that were used with their amounts, leaving out
+// zeros. Calls is always there, once.
+func (u Usage) Quantities() map[Unit]int64 {
+	all := map[Unit]int64{
+		InputTokens:       u.InputTokens,
+		CachedInputTokens: u.CachedInputTokens,
+		CacheWriteTokens:  u.CacheWriteTokens,
+		OutputTokens:      u.OutputTokens,
+		ImageInputTokens:  u.ImageInputTokens,
+		ImageOutputTokens: u.ImageOutputTokens,
+		AudioInputTokens:  u.AudioInputTokens,
+		AudioOutputTokens: u.AudioOutputTokens,
+		Characters:        u.Characters,
+		Images:            u.Images,
+		MilliSeconds:      u.MilliSeconds,
+		MilliCredits:      u.MilliCredits,
+	}
+	for unit, n := range all {
+		if n == 0 {
+			delete(all, unit)
+		}
+	}
+	all[Calls] = 1
+	return all
+}
+
+// TotalInput is all input tokens, however they are charged.
+func (u Usage) TotalInput() int64 {
+	return u.InputTokens + u.CachedInputTokens + u.CacheWriteTokens + u.ImageInputTokens + u.AudioInputTokens
+}
+
+// TotalOutput is all output tokens.
+func (u Usage) TotalOutput() int64 {
+	return u.OutputTokens + u.ImageOutputTokens + u.AudioOutputTokens
+}

@@ -1,0 +1,195 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/jobs"
+	"oneflow/providers"
+)
+
+type beginIn struct {
+	worker uuid.UUID
+	call   jobs.Call
+}
+
+// BeginCall implements jobs.WorkStore.
+func (s *Store) BeginCall(ctx context.Context, worker uuid.UUID, c jobs.Call) error {
+	_, err := s.begins.do(ctx, beginIn{worker, c})
+	return err
+}
+
+// beginMany inserts the rows of calls whose lease still holds. The job's row is
+// locked, so that a take-over comes either before, and then there is no row and
+// no call, or after, and then it sees the row.
+func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}], error) {
+	n := len(in)
+	attemptIDs, jobIDs, tokens, workers := make([]uuid.UUID, n), make([]uuid.UUID, n), make([]uuid.UUID, n), make([]uuid.UUID, n)
+	names, models, reserved, timeouts := make([]string, n), make([]string, n), make([]*int64, n), make([]float64, n)
+	for i, b := range in {
+		c := b.call
+		attemptIDs[i], jobIDs[i], tokens[i], workers[i] = c.AttemptID, c.JobID, c.LeaseToken, b.worker
+		names[i], models[i], reserved[i], timeouts[i] = c.Provider, c.Model, (*int64)(c.Reserved), c.Timeout.Seconds()
+	}
+	rows, err := s.pool.Query(ctx, `
+		WITH want AS (
+			SELECT *
+			FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::float8[])
+				AS w (id, job_id, token, worker, provider, model, reserved, timeout)
+		), held AS (
+			SELECT w.*, j.gen, j.attempt, j.max_provider_calls,
+				j.cancel_requested_at IS NOT NULL
+					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
+				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id) AS calls
+			FROM want w
+			JOIN jobs j ON j.id = w.job_id
+			WHERE j.state = 'running' AND j.lease_token = w.token
+			FOR NO KEY UPDATE OF j
+		), sent AS (
+			INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, reserved_nano, deadline)
+			SELECT id, job_id, gen, attempt, calls + 1, token, worker, provider, model, reserved,
+				now() + make_interval(secs => timeout)
+			FROM held
+			WHERE NOT cancelled AND calls < max_provider_calls
+			AND NOT EXISTS (SELECT FROM attempts a WHERE a.id = held.id)
+			RETURNING id
+		)
+		SELECT h.id, CASE
+			WHEN EXISTS (SELECT FROM sent WHERE sent.id = h.id) THEN 'sent'
+			WHEN EXISTS (SELECT FROM attempts a WHERE a.id = h.id) THEN 'sent'
+			WHEN h.cancelled THEN 'cancelled'
+			ELSE 'too many'
+			END
+		FROM held h`,
+		attemptIDs, jobIDs, tokens, workers, names, models, reserved, timeouts)
+	if err != nil {
+		return nil, fmt.Errorf("begin calls: %w", err)
+	}
+	verdicts := make(map[uuid.UUID]string, n)
+	var id uuid.UUID
+	var verdict string
+	if _, err := pgx.ForEachRow(rows, []any{&id, &verdict}, func() error {
+		verdicts[id] = verdict
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("begin calls: %w", err)
+	}
+	out := make([]outcome[struct{}], n)
+	for i, b := range in {
+		switch verdicts[b.call.AttemptID] {
+		case "sent":
+		case "cancelled":
+			out[i].err = jobs.ErrCancelled
+		case "too many":
+			out[i].err = jobs.ErrTooManyCalls
+		default:
+			out[i].err = jobs.ErrLeaseLost
+		}
+	}
+	return out, nil
+}
+
+// SettleCall implements jobs.WorkStore.
+func (s *Store) SettleCall(ctx context.Context, c jobs.Settlement) error {
+	_, err := s.settles.do(ctx, c)
+	return err
+}
+
+func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome[struct{}], error) {
+	cols, err := settlementColumns(in)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.pool.Exec(ctx, `
+		WITH `+settleSQL+`
+		SELECT count(*) FROM charged`, cols...)
+	if err != nil {
+		return nil, fmt.Errorf("settle calls: %w", err)
+	}
+	return make([]outcome[struct{}], len(in)), nil
+}
+
+// settleSQL ends calls by id and adds what they cost to their jobs, once: only
+// the write that ends a call charges for it. A call that was given up as unknown
+// is settled anew by what really came of it, and the job's bill corrected. It
+// takes settlementColumns as $1 to $13 and defines s (the input), settled and
+// charged (ids of the jobs).
+const settleSQL = `
+	s AS (
+		SELECT *
+		FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::json[], $5::bigint[], $6::int[], $7::text[], $8::text[],
+				$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[])
+			AS s (id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output)
+	), before AS (
+		SELECT a.id, a.job_id, a.cost_nano, a.state
+		FROM attempts a
+		JOIN s ON s.id = a.id
+		WHERE a.state = 'running' OR a.state = 'unknown' AND s.outcome <> 'unknown'
+		FOR UPDATE OF a
+	), settled AS (
+		UPDATE attempts a
+		SET state = s.outcome,
+			cost_nano = CASE WHEN s.outcome = 'unknown' THEN a.reserved_nano ELSE s.cost END,
+			price_ids = ARRAY(SELECT json_array_elements_text(s.prices)),
+			finished_at = now(),
+			latency_ms = s.latency,
+			http_status = s.status,
+			request_id = s.request_id,
+			error_kind = s.kind,
+			error_message = s.message,
+			error_body = s.body,
+			usage = s.usage,
+			input_tokens = s.input,
+			output_tokens = s.output
+		FROM s
+		JOIN before b ON b.id = s.id
+		WHERE a.id = s.id AND a.state = b.state
+		RETURNING a.id, a.job_id,
+			coalesce(a.cost_nano, 0) - coalesce(b.cost_nano, 0) AS cost,
+			(a.cost_nano IS NULL)::int - (b.state = 'unknown' AND b.cost_nano IS NULL)::int AS unpriced
+	), charged AS (
+		UPDATE jobs j
+		SET cost_nano = j.cost_nano + c.cost, unpriced_calls = j.unpriced_calls + c.unpriced
+		FROM (SELECT job_id, sum(cost)::bigint AS cost, sum(unpriced)::int AS unpriced FROM settled GROUP BY job_id) c
+		WHERE j.id = c.job_id AND (c.cost <> 0 OR c.unpriced <> 0)
+		RETURNING j.id
+	)`
+
+func settlementColumns(in []jobs.Settlement) ([]any, error) {
+	n := len(in)
+	ids, outcomes, costs, prices := make([]uuid.UUID, n), make([]string, n), make([]*int64, n), make([]string, n)
+	latencies, statuses := make([]int64, n), make([]*int, n)
+	requests, kinds, messages, bodies := make([]string, n), make([]string, n), make([]string, n), make([][]byte, n)
+	usages, inputs, outputs := make([]string, n), make([]int64, n), make([]int64, n)
+	for i, c := range in {
+		usage, err := usageJSON(c.Usage)
+		if err != nil {
+			return nil, fmt.Errorf("settle calls: %w", err)
+		}
+		rows, err := json.Marshal(append([]string{}, c.PriceIDs...))
+		if err != nil {
+			return nil, fmt.Errorf("settle calls: prices: %w", err)
+		}
+		ids[i], outcomes[i], costs[i], prices[i] = c.AttemptID, string(c.Outcome), (*int64)(c.Cost), string(rows)
+		latencies[i], requests[i], kinds[i], messages[i], bodies[i] = c.Latency.Milliseconds(), Sanitise(c.RequestID), string(c.Kind), Sanitise(c.Message), c.Body
+		usages[i], inputs[i], outputs[i] = usage, c.Usage.TotalInput(), c.Usage.TotalOutput()
+		if c.Status != 0 {
+			statuses[i] = &c.Status
+		}
+	}
+	return []any{ids, outcomes, costs, prices, latencies, statuses, requests, kinds, messages, bodies, usages, inputs, outputs}, nil
+}
+
+// usageJSON encodes usage so that jsonb takes it.
+func usageJSON(u providers.Usage) (string, error) {
+	u.Variant = Sanitise(u.Variant)
+	data, err := json.Marshal(u)
+	if err != nil {
+		return "", fmt.Errorf("usage: %w", err)
+	}
+	return string(data), nil
+}

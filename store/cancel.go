@@ -1,0 +1,99 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/jobs"
+)
+
+// Cancelled is what a cancellation did.
+type Cancelled struct {
+	// Jobs is how many waiting jobs were ended.
+	Jobs int64
+	// Running is how many have a call under way: that call is paid for and may
+	// finish, and is not followed by another.
+	Running int64
+}
+
+// Cancel cancels a job or a batch, also one whose rows are still coming in. It
+// may be called any number of times. It fails with jobs.ErrNotFound.
+func (s *Store) Cancel(ctx context.Context, id string) (Cancelled, error) {
+	var c Cancelled
+	var err error
+	if jobID, parseErr := uuid.Parse(id); parseErr == nil {
+		c, err = s.cancelJob(ctx, jobID)
+		if !errors.Is(err, jobs.ErrNotFound) {
+			return c, err
+		}
+	}
+	return s.cancelBatch(ctx, id)
+}
+
+func (s *Store) cancelJob(ctx context.Context, id uuid.UUID) (c Cancelled, err error) {
+	err = s.begin(ctx, func(tx pgx.Tx) error {
+		var state jobs.State
+		err := tx.QueryRow(ctx, `SELECT state FROM jobs WHERE id = $1 FOR NO KEY UPDATE`, id).Scan(&state)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
+		}
+		if err != nil || state.Finished() {
+			return err
+		}
+		c = Cancelled{}
+		if state == jobs.Running {
+			c.Running = 1
+		} else {
+			c.Jobs = 1
+		}
+		_, err = tx.Exec(ctx, `
+			UPDATE jobs
+			SET cancel_requested_at = coalesce(cancel_requested_at, now()),
+				state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
+				finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END
+			WHERE id = $1`, id)
+		return err
+	})
+	return c, err
+}
+
+func (s *Store) cancelBatch(ctx context.Context, id string) (c Cancelled, err error) {
+	tag, err := s.pool.Exec(ctx, `UPDATE batches SET cancelled_at = coalesce(cancelled_at, now()) WHERE id = $1`, id)
+	if err != nil {
+		return c, fmt.Errorf("cancel batch %s: %w", id, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return c, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
+	}
+	// In chunks, so that no transaction is long. From here on no row comes in and
+	// no job is claimed; a job that is being written just now is swept later.
+	for {
+		tag, err := s.pool.Exec(ctx, `
+			UPDATE jobs j
+			SET state = 'cancelled', finished_at = now()
+			FROM (
+				SELECT id
+				FROM jobs
+				WHERE batch_id = $1 AND state IN ('scheduled', 'queued', 'retrying')
+				LIMIT 5000
+				FOR NO KEY UPDATE SKIP LOCKED
+			) waiting
+			WHERE j.id = waiting.id`, id)
+		if err != nil {
+			return c, fmt.Errorf("cancel batch %s: %w", id, err)
+		}
+		c.Jobs += tag.RowsAffected()
+		if tag.RowsAffected() == 0 {
+			break
+		}
+	}
+	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM jobs WHERE batch_id = $1 AND state = 'running'`, id).Scan(&c.Running)
+	if err != nil {
+		return c, fmt.Errorf("cancel batch %s: %w", id, err)
+	}
+	return c, nil
+}

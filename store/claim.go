@@ -1,0 +1,122 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/jobs"
+)
+
+type claimIn struct {
+	worker uuid.UUID
+	claim  jobs.Claim
+}
+
+// Claim implements jobs.WorkStore.
+func (s *Store) Claim(ctx context.Context, worker uuid.UUID, c jobs.Claim) (jobs.Claimed, error) {
+	return s.claims.do(ctx, claimIn{worker, c})
+}
+
+// claimMany takes what can be taken, then asks about the rest. A claim that was
+// committed before without our hearing of it is found by its lease.
+func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Claimed], error) {
+	jobIDs, gens, tokens, workers := make([]uuid.UUID, len(in)), make([]int, len(in)), make([]uuid.UUID, len(in)), make([]uuid.UUID, len(in))
+	for i, c := range in {
+		jobIDs[i], gens[i], tokens[i], workers[i] = c.claim.ID, c.claim.Gen, c.claim.LeaseToken, c.worker
+	}
+	rows, err := s.pool.Query(ctx, `
+		UPDATE jobs j
+		SET state = 'running',
+			attempt = j.attempt + (j.state <> 'running')::int,
+			lease_token = w.token,
+			worker_id = w.worker,
+			not_before = NULL,
+			dispatched_at = coalesce(j.dispatched_at, now()),
+			started_at = coalesce(j.started_at, now())
+		FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[]) AS w (id, gen, token, worker)
+		WHERE j.id = w.id
+		AND j.gen = w.gen
+		AND (j.state IN ('scheduled', 'queued', 'retrying') OR j.state = 'running' AND j.lease_token = w.token)
+		AND j.run_at <= now()
+		AND (j.not_before IS NULL OR j.not_before <= now())
+		AND j.deadline > now()
+		AND j.cancel_requested_at IS NULL
+		AND NOT EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL)
+		RETURNING j.id, coalesce(j.batch_id, ''), j.gen, j.attempt, j.max_attempts, j.max_provider_calls, j.provider,
+			j.lane, j.request, j.on_unknown, j.deadline, j.lease_token,
+			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.state = 'unknown')`,
+		jobIDs, gens, tokens, workers)
+	if err != nil {
+		return nil, fmt.Errorf("claim jobs: %w", err)
+	}
+	taken := make(map[uuid.UUID]*jobs.Job, len(in))
+	var j jobs.Job
+	var request []byte
+	_, err = pgx.ForEachRow(rows, []any{
+		&j.ID, &j.BatchID, &j.Gen, &j.Attempt, &j.MaxAttempts, &j.MaxProviderCalls, &j.Provider,
+		&j.Lane, &request, &j.OnUnknown, &j.Deadline, &j.LeaseToken, &j.Unknowns,
+	}, func() error {
+		job := j
+		if err := json.Unmarshal(request, &job.Request); err != nil {
+			return fmt.Errorf("job %s: its request does not decode", j.ID)
+		}
+		taken[job.LeaseToken] = &job
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim jobs: %w", err)
+	}
+	out := make([]outcome[jobs.Claimed], len(in))
+	var missed []int
+	for i, c := range in {
+		if out[i].out.Job = taken[c.claim.LeaseToken]; out[i].out.Job == nil {
+			missed = append(missed, i)
+		}
+	}
+	for _, i := range missed {
+		if out[i].out.Wait, err = s.whyNot(ctx, in[i].claim); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// whyNot tells how long a claim has to wait; 0 if there is nothing to wait for.
+// A job that is past its deadline or cancelled is ended here.
+func (s *Store) whyNot(ctx context.Context, c jobs.Claim) (time.Duration, error) {
+	var milliseconds int64
+	rows, err := s.pool.Query(ctx, `
+		WITH ended AS (
+			UPDATE jobs j
+			SET state = CASE WHEN j.deadline <= now() THEN 'expired' ELSE 'cancelled' END,
+				finished_at = now()
+			WHERE j.id = $1 AND j.gen = $2
+			AND j.state IN ('scheduled', 'queued', 'retrying')
+			AND (j.deadline <= now() OR j.cancel_requested_at IS NOT NULL
+				OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL))
+			RETURNING j.id
+		)
+		SELECT ceil(extract(epoch FROM greatest(j.run_at, j.not_before) - now()) * 1000)::bigint
+		FROM jobs j
+		WHERE j.id = $1 AND j.gen = $2
+		AND j.state IN ('scheduled', 'queued', 'retrying')
+		AND NOT EXISTS (SELECT FROM ended)`, c.ID, c.Gen)
+	if err != nil {
+		return 0, fmt.Errorf("look at job %s: %w", c.ID, err)
+	}
+	waits, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return 0, fmt.Errorf("look at job %s: %w", c.ID, err)
+	}
+	if len(waits) == 0 {
+		return 0, nil
+	}
+	// It has become due since: at once, but not 0, which means never.
+	milliseconds = max(waits[0], 1)
+	return time.Duration(milliseconds) * time.Millisecond, nil
+}

@@ -1,0 +1,69 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/batches"
+	"oneflow/jobs"
+)
+
+var _ batches.ExportStore = (*Store)(nil)
+
+// Export implements batches.ExportStore. Rows are read as they are written out.
+func (s *Store) Export(ctx context.Context, id string, each func(batches.Record) error) error {
+	where := "j.batch_id = $1"
+	var arg any = id
+	if jobID, err := uuid.Parse(id); err == nil {
+		if _, err := s.jobProgress(ctx, jobID); err == nil {
+			where, arg = "j.id = $1", jobID
+		} else if !errors.Is(err, jobs.ErrNotFound) {
+			return err
+		}
+	}
+	if arg == id {
+		var exists bool
+		if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM batches WHERE id = $1)`, id).Scan(&exists); err != nil {
+			return err
+		}
+		if !exists {
+			return fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
+		}
+	}
+	rows, err := s.pool.Query(ctx, `
+		SELECT j.id::text, coalesce(j.custom_id, ''), j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model),
+			j.state, j.error_class, j.error_message,
+			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id),
+			j.cost_nano, j.unpriced_calls > 0,
+			coalesce(r.http_status, 0), coalesce(r.request_id, ''), coalesce(r.text, ''), r.raw, coalesce(r.latency_ms, 0),
+			coalesce((
+				SELECT json_agg(json_build_object('url', f.url, 'mime', f.mime, 'size', f.size, 'sha256', encode(f.sha256, 'hex')) ORDER BY f.idx)
+				FROM artifacts f
+				WHERE f.job_id = j.id
+			), '[]')
+		FROM jobs j
+		LEFT JOIN results r ON r.job_id = j.id
+		WHERE `+where+`
+		ORDER BY j.seq, j.id`, arg)
+	if err != nil {
+		return err
+	}
+	var r batches.Record
+	var artifacts []byte
+	_, err = pgx.ForEachRow(rows, []any{
+		&r.ID, &r.CustomID, &r.Task, &r.Provider, &r.Model, &r.State, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
+		(*int64)(&r.Cost), &r.Unpriced, &r.HTTPStatus, &r.RequestID, &r.Text, &r.Raw, &r.LatencyMS, &artifacts,
+	}, func() error {
+		r.Artifacts = nil
+		if err := json.Unmarshal(artifacts, &r.Artifacts); err != nil {
+			return err
+		}
+		return each(r)
+	})
+	return err
+}

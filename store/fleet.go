@@ -1,0 +1,258 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/jobs"
+)
+
+// Register implements jobs.FleetStore.
+func (s *Store) Register(ctx context.Context, p jobs.Presence) error {
+	names := make([]string, len(p.Providers))
+	for i, served := range p.Providers {
+		names[i] = served.Name
+	}
+	err := s.begin(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			INSERT INTO workers (id, host, pid, providers)
+			VALUES ($1, $2, $3, $4)
+			ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), stopped_at = NULL`,
+			p.ID, p.Host, p.PID, names)
+		for _, served := range p.Providers {
+			if err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, `
+				INSERT INTO providers (name, kind, rpm, concurrency)
+				VALUES ($1, $2, nullif($3, 0), $4)
+				ON CONFLICT (name) DO UPDATE
+				SET kind = excluded.kind, rpm = excluded.rpm, concurrency = excluded.concurrency, updated_at = now()`,
+				served.Name, served.Kind, served.RPM, served.Concurrency)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("register worker: %w", err)
+	}
+	return nil
+}
+
+// Heartbeat implements jobs.FleetStore. A worker that was thought dead is alive
+// again, without the jobs that were taken from it.
+func (s *Store) Heartbeat(ctx context.Context, worker uuid.UUID) error {
+	_, err := s.pool.Exec(ctx, `UPDATE workers SET heartbeat_at = now(), stopped_at = NULL WHERE id = $1`, worker)
+	return err
+}
+
+// Retire implements jobs.FleetStore.
+func (s *Store) Retire(ctx context.Context, worker uuid.UUID) error {
+	_, err := s.pool.Exec(ctx, `UPDATE workers SET stopped_at = now() WHERE id = $1`, worker)
+	if err != nil {
+		return fmt.Errorf("retire worker: %w", err)
+	}
+	return nil
+}
+
+// Lead implements jobs.FleetStore.
+func (s *Store) Lead(ctx context.Context, role string, holder uuid.UUID, ttl time.Duration) (bool, error) {
+	tag, err := s.pool.Exec(ctx, `
+		INSERT INTO leases (role, holder, expires_at)
+		VALUES ($1, $2, now() + make_interval(secs => $3))
+		ON CONFLICT (role) DO UPDATE
+		SET holder = excluded.holder, expires_at = excluded.expires_at
+		WHERE leases.holder = excluded.holder OR leases.expires_at < now()`,
+		role, holder, ttl.Seconds())
+	if err != nil {
+		return false, fmt.Errorf("lead as %s: %w", role, err)
+	}
+	return tag.RowsAffected() == 1, nil
+}
+
+// Resign implements jobs.FleetStore.
+func (s *Store) Resign(ctx context.Context, role string, holder uuid.UUID) error {
+	_, err := s.pool.Exec(ctx, `DELETE FROM leases WHERE role = $1 AND holder = $2`, role, holder)
+	return err
+}
+
+// Beats implements jobs.FleetStore. A worker that left while jobs were still in
+// its name counts as one that has not stopped.
+func (s *Store) Beats(ctx context.Context) ([]jobs.Beat, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT id AS worker, heartbeat_at AS at
+		FROM workers w
+		WHERE stopped_at IS NULL
+		OR EXISTS (SELECT FROM jobs j WHERE j.state = 'running' AND j.worker_id = w.id)`)
+	if err != nil {
+		return nil, fmt.Errorf("read heartbeats: %w", err)
+	}
+	beats, err := pgx.CollectRows(rows, pgx.RowToStructByName[jobs.Beat])
+	if err != nil {
+		return nil, fmt.Errorf("read heartbeats: %w", err)
+	}
+	return beats, nil
+}
+
+// maxCrashes is how many crashes a job may take part in before it is quarantined.
+const maxCrashes = 3
+
+// TakeOver implements jobs.FleetStore. A job whose call was under way has an
+// unknown outcome; on_unknown decides whether it may be sent again, once.
+func (s *Store) TakeOver(ctx context.Context, worker uuid.UUID) (int, error) {
+	total := 0
+	for {
+		var n int
+		err := s.pool.QueryRow(ctx, `
+			WITH taken AS (
+				SELECT id, lease_token
+				FROM jobs
+				WHERE state = 'running' AND worker_id = $1
+				LIMIT 1000
+				FOR NO KEY UPDATE SKIP LOCKED
+			), lost AS (
+				UPDATE attempts a
+				SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = 'worker_died',
+					error_message = 'the worker died during this call: its outcome is not known'
+				FROM taken
+				WHERE a.job_id = taken.id AND a.state = 'running'
+				RETURNING a.job_id, coalesce(a.cost_nano, 0) AS cost, (a.cost_nano IS NULL)::int AS unpriced
+			), tally AS (
+				SELECT t.id, count(l.job_id) AS lost, coalesce(sum(l.cost), 0)::bigint AS cost,
+					coalesce(sum(l.unpriced), 0)::int AS unpriced,
+					(SELECT count(*) FROM attempts a WHERE a.job_id = t.id AND a.state = 'unknown') AS before
+				FROM taken t
+				LEFT JOIN lost l ON l.job_id = t.id
+				GROUP BY t.id
+			), fate AS (
+				SELECT y.*, CASE
+					WHEN j.cancel_requested_at IS NOT NULL
+						OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) THEN 'cancelled'
+					WHEN y.lost > 0 AND (j.on_unknown = 'fail' OR y.before + y.lost > 1) THEN 'unknown'
+					WHEN j.crashes + 1 >= $2 THEN 'failed'
+					ELSE 'queued'
+					END AS state
+				FROM tally y
+				JOIN jobs j USING (id)
+			), moved AS (
+				UPDATE jobs j
+				SET state = f.state,
+					gen = j.gen + 1,
+					crashes = j.crashes + 1,
+					finished_at = CASE WHEN f.state <> 'queued' THEN now() END,
+					error_class = CASE f.state WHEN 'failed' THEN 'poison' WHEN 'unknown' THEN 'worker_died' ELSE '' END,
+					error_message = CASE f.state
+						WHEN 'failed' THEN 'quarantined: ' || j.crashes + 1 || ' workers died while they ran it'
+						WHEN 'unknown' THEN 'a worker died during the call; it is not sent again'
+						ELSE '' END,
+					cost_nano = j.cost_nano + f.cost,
+					unpriced_calls = j.unpriced_calls + f.unpriced,
+					ended_lease = j.lease_token,
+					lease_token = NULL,
+					worker_id = NULL,
+					dispatch_marked_at = NULL,
+					dispatched_at = NULL
+				FROM fate f
+				WHERE j.id = f.id
+				RETURNING j.id
+			)
+			SELECT count(*) FROM moved`, worker, maxCrashes).Scan(&n)
+		if err != nil {
+			return total, fmt.Errorf("take over from worker %s: %w", worker, err)
+		}
+		total += n
+		if n == 0 {
+			return total, s.Retire(ctx, worker)
+		}
+	}
+}
+
+// ExpireOverdue implements jobs.FleetStore.
+func (s *Store) ExpireOverdue(ctx context.Context) (int, error) {
+	tag, err := s.pool.Exec(ctx, `
+		UPDATE jobs j
+		SET state = 'expired', finished_at = now()
+		FROM (
+			SELECT id
+			FROM jobs
+			WHERE deadline < now() AND finished_at IS NULL AND state <> 'running'
+			LIMIT 5000
+			FOR NO KEY UPDATE SKIP LOCKED
+		) overdue
+		WHERE j.id = overdue.id`)
+	if err != nil {
+		return 0, fmt.Errorf("expire jobs: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}
+
+// SweepCancelled implements jobs.FleetStore. It looks at the batches cancelled
+// in the last hour: what is older was swept before, or is refused at its claim.
+func (s *Store) SweepCancelled(ctx context.Context) (int, error) {
+	tag, err := s.pool.Exec(ctx, `
+		UPDATE jobs j
+		SET state = 'cancelled', finished_at = now()
+		FROM (
+			SELECT j.id
+			FROM batches b
+			JOIN jobs j ON j.batch_id = b.id AND j.state IN ('scheduled', 'queued', 'retrying')
+			WHERE b.cancelled_at > now() - interval '1 hour'
+			LIMIT 5000
+			FOR NO KEY UPDATE OF j SKIP LOCKED
+		) left_over
+		WHERE j.id = left_over.id`)
+	if err != nil {
+		return 0, fmt.Errorf("sweep cancelled batches: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}
+
+// RollUpMetrics implements jobs.FleetStore. The minutes that can still have
+// changed are computed anew from the ledger, so that it may run at any time and
+// any number of times. A settlement that corrects an unknown call moves that
+// call to the minute of the correction; the minute it was in is left as it was.
+func (s *Store) RollUpMetrics(ctx context.Context) error {
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO provider_metrics (provider, model, minute, requests, succeeded, failed_unbilled, failed_billed, unknown,
+			rate_limited, input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max,
+			latency_ms_p50, latency_ms_p95, latency_ms_p99)
+		SELECT provider, model, date_trunc('minute', finished_at) AS minute,
+			count(*),
+			count(*) FILTER (WHERE state = 'succeeded'),
+			count(*) FILTER (WHERE state = 'failed_unbilled'),
+			count(*) FILTER (WHERE state = 'failed_billed'),
+			count(*) FILTER (WHERE state = 'unknown'),
+			count(*) FILTER (WHERE error_kind IN ('rate_limited', 'concurrency_limit')),
+			sum(input_tokens), sum(output_tokens), coalesce(sum(cost_nano), 0), count(*) FILTER (WHERE cost_nano IS NULL),
+			coalesce(sum(latency_ms), 0), coalesce(max(latency_ms), 0),
+			coalesce(percentile_disc(0.50) WITHIN GROUP (ORDER BY latency_ms), 0),
+			coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY latency_ms), 0),
+			coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY latency_ms), 0)
+		FROM attempts
+		WHERE finished_at >= date_trunc('minute', least(now() - interval '1 minute',
+			coalesce((SELECT max(minute) FROM provider_metrics), '-infinity')))
+		GROUP BY provider, model, date_trunc('minute', finished_at)
+		ON CONFLICT (provider, model, minute) DO UPDATE
+		SET requests = excluded.requests,
+			succeeded = excluded.succeeded,
+			failed_unbilled = excluded.failed_unbilled,
+			failed_billed = excluded.failed_billed,
+			unknown = excluded.unknown,
+			rate_limited = excluded.rate_limited,
+			input_tokens = excluded.input_tokens,
+			output_tokens = excluded.output_tokens,
+			cost_nano = excluded.cost_nano,
+			unpriced = excluded.unpriced,
+			latency_ms_sum = excluded.latency_ms_sum,
+			latency_ms_max = excluded.latency_ms_max,
+			latency_ms_p50 = excluded.latency_ms_p50,
+			latency_ms_p95 = excluded.latency_ms_p95,
+			latency_ms_p99 = excluded.latency_ms_p99`)
+	if err != nil {
+		return fmt.Errorf("roll up metrics: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+)
+
+// maxGroup is how many operations share a transaction at most.
+const maxGroup = 500
+
+// outcome is what one operation of a group gave.
+type outcome[Out any] struct {
+	out Out
+	err error
+}
+
+type operation[In, Out any] struct {
+	ctx  context.Context //nolint:containedctx // the caller's, for as long as it waits
+	in   In
+	done chan outcome[Out]
+}
+
+// group commits operations of one kind together. It is greedy: it flushes
+// whenever it is idle, with what has gathered in the meantime, so that a lone
+// operation waits for nothing and a crowd shares its commits.
+type group[In, Out any] struct {
+	ops  chan operation[In, Out]
+	run  func(ctx context.Context, in []In) ([]outcome[Out], error)
+	life context.Context //nolint:containedctx // of the store
+	over sync.WaitGroup
+}
+
+// errClosed is what operations get after Close.
+var errClosed = errors.New("the store is closed")
+
+// newGroup starts a group that ends with life. run does all operations in one
+// transaction; it must be safe to repeat after an unknown COMMIT.
+func newGroup[In, Out any](life context.Context, run func(context.Context, []In) ([]outcome[Out], error)) *group[In, Out] {
+	g := &group[In, Out]{ops: make(chan operation[In, Out]), run: run, life: life}
+	g.over.Go(g.loop)
+	return g
+}
+
+func (g *group[In, Out]) wait() { g.over.Wait() }
+
+// do runs one operation and waits for its commit. ctx ends the repetition after
+// failures that pass, not a transaction under way.
+func (g *group[In, Out]) do(ctx context.Context, in In) (Out, error) {
+	op := operation[In, Out]{ctx: ctx, in: in, done: make(chan outcome[Out], 1)}
+	var none Out
+	select {
+	case g.ops <- op:
+	case <-ctx.Done():
+		return none, ctx.Err()
+	case <-g.life.Done():
+		return none, errClosed
+	}
+	o := <-op.done
+	return o.out, o.err
+}
+
+func (g *group[In, Out]) loop() {
+	gathered := make(chan []operation[In, Out])
+	idle := make(chan struct{}, 1)
+	g.over.Go(func() {
+		for ops := range gathered {
+			g.flush(ops)
+			idle <- struct{}{}
+		}
+	})
+	defer close(gathered)
+	busy := false
+	var waiting []operation[In, Out]
+	for {
+		if !busy && len(waiting) > 0 {
+			n := min(len(waiting), maxGroup)
+			gathered <- waiting[:n:n]
+			waiting, busy = waiting[n:], true
+		}
+		select {
+		case op := <-g.ops:
+			waiting = append(waiting, op)
+		case <-idle:
+			busy = false
+		case <-g.life.Done():
+			for _, op := range waiting {
+				op.done <- outcome[Out]{err: errClosed}
+			}
+			return
+		}
+	}
+}
+
+// flush commits ops together, repeating after failures that pass for those whose
+// callers still wait. If Postgres refuses the group for something in it, each is
+// tried alone, so that one bad row does not take others with it.
+func (g *group[In, Out]) flush(ops []operation[In, Out]) {
+	delay := firstDelay
+	for len(ops) > 0 {
+		outs, err := g.once(ops)
+		if err == nil {
+			for i, op := range ops {
+				op.done <- outs[i]
+			}
+			return
+		}
+		if !transient(err) && len(ops) > 1 {
+			for i := range ops {
+				g.flush(ops[i : i+1])
+			}
+			return
+		}
+		patient := ops[:0]
+		pause(g.life, delay)
+		for _, op := range ops {
+			if !transient(err) || op.ctx.Err() != nil || g.life.Err() != nil {
+				op.done <- outcome[Out]{err: err}
+				continue
+			}
+			patient = append(patient, op)
+		}
+		ops, delay = patient, min(2*delay, maxDelay)
+	}
+}
+
+func (g *group[In, Out]) once(ops []operation[In, Out]) ([]outcome[Out], error) {
+	in := make([]In, len(ops))
+	for i, op := range ops {
+		in[i] = op.in
+	}
+	// Not life: a commit under way at Close is waited for.
+	outs, err := g.run(context.WithoutCancel(g.life), in)
+	if err == nil && len(outs) != len(ops) {
+		err = fmt.Errorf("store: %d operations gave %d outcomes", len(ops), len(outs))
+	}
+	return outs, err
+}
+
+func isNetwork(err error) bool {
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
+}

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+)
+
+// Progress tells where a batch or a job stands. It fails with jobs.ErrNotFound.
+func (s *Store) Progress(ctx context.Context, id string) (jobs.Progress, error) {
+	if jobID, err := uuid.Parse(id); err == nil {
+		p, err := s.jobProgress(ctx, jobID)
+		if !errors.Is(err, jobs.ErrNotFound) {
+			return p, err
+		}
+	}
+	return s.batchProgress(ctx, id)
+}
+
+func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, error) {
+	p := jobs.Progress{JobID: id.String(), Counts: zeroCounts()}
+	var finished *time.Time
+	err := s.pool.QueryRow(ctx, `
+		SELECT state, coalesce(batch_id, ''), cost_nano, unpriced_calls, error_class, error_message, created_at, finished_at
+		FROM jobs
+		WHERE id = $1`, id).
+		Scan(&p.State, &p.BatchID, (*int64)(&p.Cost), &p.Unpriced, &p.ErrorClass, &p.ErrorMessage, &p.CreatedAt, &finished)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
+	}
+	if err != nil {
+		return p, fmt.Errorf("read job %s: %w", id, err)
+	}
+	p.Counts[jobs.State(p.State)] = 1
+	if finished != nil {
+		p.FinishedAt = *finished
+	}
+	return p, nil
+}
+
+func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, error) {
+	p := jobs.Progress{BatchID: id, Counts: zeroCounts()}
+	var sealed, cancelled bool
+	var last *time.Time
+	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `
+			SELECT sealed_at IS NOT NULL, cancelled_at IS NOT NULL, created_at
+			FROM batches
+			WHERE id = $1`, id).Scan(&sealed, &cancelled, &p.CreatedAt)
+		if err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, `
+			SELECT state, count(*), sum(cost_nano)::bigint, sum(unpriced_calls)::bigint, max(finished_at)
+			FROM jobs
+			WHERE batch_id = $1
+			GROUP BY state`, id)
+		if err != nil {
+			return err
+		}
+		var state jobs.State
+		var n, cost, unpriced int64
+		var finished *time.Time
+		_, err = pgx.ForEachRow(rows, []any{&state, &n, &cost, &unpriced, &finished}, func() error {
+			p.Counts[state] = n
+			p.Cost += billing.NanoUSD(cost)
+			p.Unpriced += unpriced
+			if finished != nil && (last == nil || finished.After(*last)) {
+				at := *finished
+				last = &at
+			}
+			return nil
+		})
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
+	}
+	if err != nil {
+		return p, fmt.Errorf("read batch %s: %w", id, err)
+	}
+	p.State = batchState(sealed, cancelled, p.Done() == p.Total())
+	if p.Finished() && last != nil {
+		p.FinishedAt = *last
+	}
+	return p, nil
+}
+
+func batchState(sealed, cancelled, allDone bool) string {
+	switch {
+	case cancelled && allDone:
+		return jobs.BatchCancelled
+	case cancelled:
+		return jobs.BatchCancelling
+	case !sealed:
+		return jobs.BatchOpen
+	case allDone:
+		return jobs.BatchFinished
+	}
+	return jobs.BatchRunning
+}
+
+// Totals sums up what a batch's calls used, from the ledger.
+func (s *Store) Totals(ctx context.Context, batchID string) (jobs.Totals, error) {
+	var t jobs.Totals
+	err := s.pool.QueryRow(ctx, `
+		SELECT count(*), coalesce(sum(a.input_tokens), 0)::bigint, coalesce(sum(a.output_tokens), 0)::bigint,
+			(SELECT count(*) FROM artifacts f JOIN jobs j ON j.id = f.job_id WHERE j.batch_id = $1)
+		FROM attempts a
+		JOIN jobs j ON j.id = a.job_id
+		WHERE j.batch_id = $1`, batchID).Scan(&t.Calls, &t.InputTokens, &t.OutputTokens, &t.Artifacts)
+	if err != nil {
+		return t, fmt.Errorf("read totals of batch %s: %w", batchID, err)
+	}
+	return t, nil
+}
+
+func zeroCounts() map[jobs.State]int64 {
+	counts := make(map[jobs.State]int64, len(jobs.States()))
+	for _, state := range jobs.States() {
+		counts[state] = 0
+	}
+	return counts
+}

@@ -1,0 +1,165 @@
+// Package store keeps everything in Postgres: it is the only place with SQL,
+// beside the migrations. It implements the interfaces that jobs declares, and the
+// reads that commands and the monitor need. It may import the domain packages
+// and migrations.
+//
+// Every transition is one conditional UPDATE, fenced with the lease. What a
+// worker does for each job goes through group commit: many jobs, one transaction,
+// and each caller waits for its own commit.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"oneflow/jobs"
+)
+
+// Store is the connection to Postgres. It is safe for concurrent use.
+type Store struct {
+	pool *pgxpool.Pool
+	stop context.CancelFunc
+
+	claims  *group[claimIn, jobs.Claimed]
+	begins  *group[beginIn, struct{}]
+	settles *group[jobs.Settlement, struct{}]
+	succeed *group[jobs.Success, struct{}]
+	ends    *group[jobs.End, jobs.State]
+}
+
+// The interfaces that this package implements.
+var (
+	_ jobs.AcceptStore   = (*Store)(nil)
+	_ jobs.DispatchStore = (*Store)(nil)
+	_ jobs.WorkStore     = (*Store)(nil)
+	_ jobs.FleetStore    = (*Store)(nil)
+)
+
+// Open connects to Postgres and checks the connection. The caller closes the
+// Store. The error never holds the URL, which may hold a password.
+func Open(ctx context.Context, databaseURL string) (*Store, error) {
+	cfg, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, errors.New("the database URL cannot be read: it looks like postgres://user:password@host:5432/name")
+	}
+	if cfg.MaxConns < 8 {
+		cfg.MaxConns = 8
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Postgres: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connect to Postgres at %s:%d: %w", cfg.ConnConfig.Host, cfg.ConnConfig.Port, err)
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Store{pool: pool, stop: stop}
+	s.claims = newGroup(life, s.claimMany)
+	s.begins = newGroup(life, s.beginMany)
+	s.settles = newGroup(life, s.settleMany)
+	s.succeed = newGroup(life, s.succeedMany)
+	s.ends = newGroup(life, s.endMany)
+	return s, nil
+}
+
+// Close waits for writes under way and closes the connections.
+func (s *Store) Close() {
+	s.stop()
+	s.claims.wait()
+	s.begins.wait()
+	s.settles.wait()
+	s.succeed.wait()
+	s.ends.wait()
+	s.pool.Close()
+}
+
+// Ping tells whether Postgres answers.
+func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+
+// SchemaVersion returns the version of the schema, 0 where there is none.
+func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
+	var there bool
+	if err := s.pool.QueryRow(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&there); err != nil || !there {
+		return 0, err
+	}
+	var v int64
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&v)
+	return v, err
+}
+
+// begin runs do in a transaction, and again after a failure that a repetition
+// mends, until ctx ends. do must be safe to repeat after an unknown COMMIT.
+func (s *Store) begin(ctx context.Context, do func(pgx.Tx) error) error {
+	return again(ctx, func() error { return pgx.BeginFunc(ctx, s.pool, do) })
+}
+
+// again repeats do while it fails for a reason that passes, with back-off from
+// 50 ms to 2 s, until ctx ends.
+func again(ctx context.Context, do func() error) error {
+	delay := firstDelay
+	for {
+		err := do()
+		if err == nil || !transient(err) || ctx.Err() != nil {
+			return err
+		}
+		pause(ctx, delay)
+		delay = min(2*delay, maxDelay)
+	}
+}
+
+// Back-off between repetitions.
+const (
+	firstDelay = 50 * time.Millisecond
+	maxDelay   = 2 * time.Second
+)
+
+// pause waits for d or for ctx.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// transient tells whether the same statement may work in a moment: a lost
+// connection, a server that starts or stops, a full disk, a deadlock.
+func transient(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch e.Code[:2] {
+		case "08", "53", "57": // connection, resources, operator intervention
+			return true
+		}
+		return e.Code == pgSerialization || e.Code == pgDeadlock
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	return pgconn.SafeToRetry(err) || isNetwork(err)
+}
+
+const (
+	pgSerialization = "40001"
+	pgDeadlock      = "40P01"
+)
+
+// ids collects one uuid from each item.
+func ids[T any](items []T, id func(T) uuid.UUID) []uuid.UUID {
+	out := make([]uuid.UUID, len(items))
+	for i, it := range items {
+		out[i] = id(it)
+	}
+	return out
+}
