@@ -11,6 +11,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"mime"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -30,8 +32,16 @@ type Store struct {
 // made with mode 0700 if it is not there, or a URL of another driver that is
 // linked in. The caller closes the Store.
 func Open(ctx context.Context, address string) (*Store, error) {
-	if folder, ok := folderOf(address); ok {
+	folder, isFolder, err := folderOf(address)
+	if err != nil {
+		return nil, err
+	}
+	if isFolder {
 		return openFolder(folder)
+	}
+	scheme, _, _ := strings.Cut(address, "://")
+	if !blob.DefaultURLMux().ValidBucketScheme(scheme) {
+		return nil, fmt.Errorf("artifacts: open %s: this program has no driver for %.20q; use a folder or a file:// URL", redact(address), scheme)
 	}
 	bucket, err := blob.OpenBucket(ctx, address)
 	if err != nil {
@@ -46,7 +56,11 @@ func openFolder(folder string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("artifacts: folder %s: %w", folder, err)
 	}
-	if err := os.MkdirAll(abs, 0o700); err != nil {
+	// Only the folder itself is private: others of ours share its parents.
+	if err := os.MkdirAll(filepath.Dir(abs), 0o755); err != nil { //nolint:gosec // see above
+		return nil, fmt.Errorf("artifacts: %w", err)
+	}
+	if err := os.Mkdir(abs, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("artifacts: %w", err)
 	}
 	bucket, err := fileblob.OpenBucket(abs, &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite})
@@ -57,31 +71,34 @@ func openFolder(folder string) (*Store, error) {
 }
 
 // folderOf returns the folder that address names, if it names one.
-func folderOf(address string) (string, bool) {
+func folderOf(address string) (folder string, ok bool, err error) {
 	if !strings.Contains(address, "://") {
-		return address, true
+		return address, true, nil
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "file" {
-		return "", false
+		return "", false, nil
 	}
-	return u.Path, true
+	if u.Host != "" && u.Host != "localhost" || u.Path == "" {
+		return "", false, fmt.Errorf("artifacts: %s: a file URL has three slashes and a whole path, such as file:///var/lib/oneflow; or write the folder itself", redact(address))
+	}
+	return u.Path, true, nil
 }
 
 // Put stores data, unless these bytes are there already, and returns their URL.
-func (s *Store) Put(ctx context.Context, data []byte, mime string) (string, error) {
+func (s *Store) Put(ctx context.Context, data []byte, mediaType string) (string, error) {
 	if len(data) == 0 {
 		return "", errors.New("artifacts: there is nothing to store")
 	}
 	sum := sha256.Sum256(data)
 	name := hex.EncodeToString(sum[:])
-	key := name[:2] + "/" + name + extension(mime)
+	key := name[:2] + "/" + name + extension(mediaType)
 	there, err := s.bucket.Exists(ctx, key)
 	if err != nil {
 		return "", fmt.Errorf("artifacts: look for %s: %w", key, err)
 	}
 	if !there {
-		if err := s.bucket.WriteAll(ctx, key, data, &blob.WriterOptions{ContentType: mime}); err != nil {
+		if err := s.bucket.WriteAll(ctx, key, data, &blob.WriterOptions{ContentType: contentType(mediaType)}); err != nil {
 			return "", fmt.Errorf("artifacts: write %s: %w", key, err)
 		}
 	}
@@ -94,10 +111,19 @@ func (s *Store) Base() string { return s.base }
 // Close closes the bucket.
 func (s *Store) Close() error { return s.bucket.Close() }
 
+// contentType is mime where that is a media type at all: the bytes are paid for and
+// are kept whatever they are called.
+func contentType(name string) string {
+	if t, params, err := mime.ParseMediaType(name); err != nil || mime.FormatMediaType(t, params) == "" {
+		return "application/octet-stream"
+	}
+	return name
+}
+
 // extension is the usual ending of a media type's files, so that a person can
 // open them.
-func extension(mime string) string {
-	switch mime, _, _ := strings.Cut(mime, ";"); mime {
+func extension(mediaType string) string {
+	switch t, _, _ := strings.Cut(mediaType, ";"); strings.ToLower(strings.TrimSpace(t)) {
 	case "image/png":
 		return ".png"
 	case "image/jpeg":

@@ -2,6 +2,7 @@ package batches
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -120,10 +121,11 @@ func (r Record) line() line {
 	return l
 }
 
-// body is the provider's own where that is JSON; else what was made of it.
+// body is the provider's own where that is JSON; else what was made of it. Bytes
+// that are no UTF-8 become U+FFFD: a reader would stumble over the whole file.
 func (r Record) body() json.RawMessage {
 	if json.Valid(r.Raw) {
-		return r.Raw
+		return bytes.ToValidUTF8(r.Raw, []byte("\uFFFD"))
 	}
 	body, err := json.Marshal(struct {
 		Text string        `json:"text,omitempty"`

@@ -13,8 +13,12 @@ import (
 	"oneflow/providers"
 )
 
-// chunk is how many rows are accepted in one commit.
-const chunk = 2000
+// chunk and chunkBytes are how many rows, and about how much text, are accepted in
+// one commit at most.
+const (
+	chunk      = 2000
+	chunkBytes = 32 << 20
+)
 
 // Intake takes the rows of one batch in, chunk by chunk.
 type Intake struct {
@@ -52,7 +56,7 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 			t.Reject(e)
 		}
 	}
-	rows := make([]jobs.New, 0, chunk)
+	rows, held := make([]jobs.New, 0, chunk), 0
 	flush := func() error {
 		acc, dispatchErr, err := t.Producer.Enqueue(ctx, t.Batch.ID, rows)
 		if err != nil {
@@ -66,14 +70,16 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 		}
 		rep.Accepted += len(acc.Deliveries)
 		rep.Duplicates += acc.Duplicates
-		rows = rows[:0]
+		clear(rows)
+		rows, held = rows[:0], 0
 		if t.Progress != nil {
 			t.Progress(rep)
 		}
 		return nil
 	}
 	err := t.Input.Read(r, func(row jobs.New) error {
-		if rows = append(rows, row); len(rows) < chunk {
+		rows, held = append(rows, row), held+weight(row.Request)
+		if len(rows) < chunk && held < chunkBytes {
 			return ctx.Err()
 		}
 		return flush()
@@ -85,6 +91,21 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 		return rep, err
 	}
 	return rep, t.Store.SealBatch(ctx, t.Batch.ID)
+}
+
+// weight is about how much memory the text of a request takes.
+func weight(r providers.Request) int {
+	n := len(r.Prompt) + len(r.System) + len(r.NegativePrompt)
+	for _, m := range r.Messages {
+		n += len(m.Content)
+	}
+	if r.ResponseFormat != nil && r.ResponseFormat.JSONSchema != nil {
+		n += len(r.ResponseFormat.JSONSchema.Schema)
+	}
+	for _, value := range r.Extra {
+		n += len(value)
+	}
+	return n
 }
 
 // NewID makes a batch's id that is readable, sorts by time, and does not collide.

@@ -6,14 +6,17 @@ package batches
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"oneflow/jobs"
@@ -72,6 +75,7 @@ func rowFields() []string { return []string{"custom_id", "provider", "lane", "ru
 func (in Input) Read(r io.Reader, accept func(jobs.New) error, reject func(*LineError)) error {
 	lines := bufio.NewReaderSize(r, 64<<10)
 	keys := jobs.NewKeys()
+	known := Fields()
 	for n := int64(1); ; n++ {
 		line, err := readLine(lines)
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errLineTooLong) {
@@ -85,12 +89,12 @@ func (in Input) Read(r io.Reader, accept func(jobs.New) error, reject func(*Line
 		case errors.Is(err, errLineTooLong):
 			reject(&LineError{in.Name, n, fmt.Sprintf("the line is longer than %d MiB", MaxLine>>20)})
 		case len(line) > 0:
-			job, bad := in.parse(line, n)
+			job, bad := in.parse(line, n, known)
 			if bad == nil {
 				bad = keys.Assign(&job)
 			}
 			if bad != nil {
-				reject(&LineError{in.Name, n, bad.Error()})
+				reject(&LineError{in.Name, n, printable(bad)})
 			} else if err := accept(job); err != nil {
 				return err
 			}
@@ -107,9 +111,9 @@ func (in Input) One(fields map[string]json.RawMessage) (jobs.New, error) {
 	if err != nil {
 		return jobs.New{}, err
 	}
-	job, err := in.parse(line, 1)
+	job, err := in.parse(line, 1, Fields())
 	if err != nil {
-		return jobs.New{}, err
+		return jobs.New{}, errors.New(printable(err))
 	}
 	return job, jobs.NewKeys().Assign(&job)
 }
@@ -143,7 +147,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-func (in Input) parse(line []byte, n int64) (jobs.New, error) {
+func (in Input) parse(line []byte, n int64, known []string) (jobs.New, error) {
 	if !utf8.Valid(line) {
 		return jobs.New{}, fmt.Errorf("not valid UTF-8 (at byte %d of the line)", firstInvalid(line))
 	}
@@ -154,14 +158,17 @@ func (in Input) parse(line []byte, n int64) (jobs.New, error) {
 	if err := json.Unmarshal(line, &fields); err != nil {
 		return jobs.New{}, errors.New("not a JSON object")
 	}
-	fields, err := in.rename(fields)
+	fields, err := in.rename(fields, known)
 	if err != nil {
 		return jobs.New{}, err
 	}
 	for name, value := range in.Defaults {
-		if _, set := fields[name]; !set {
+		if given, set := fields[name]; !set || string(given) == "null" {
 			fields[name] = value
 		}
+	}
+	if err := cmp.Or(exactNames(fields, known), exactNested(fields)); err != nil {
+		return jobs.New{}, err
 	}
 	var r row
 	if err := decode(fields, &r); err != nil {
@@ -171,11 +178,10 @@ func (in Input) parse(line []byte, n int64) (jobs.New, error) {
 }
 
 // rename applies Map.
-func (in Input) rename(fields map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+func (in Input) rename(fields map[string]json.RawMessage, known []string) (map[string]json.RawMessage, error) {
 	if len(in.Map) == 0 {
 		return fields, nil
 	}
-	known := Fields()
 	out := make(map[string]json.RawMessage, len(fields))
 	for name, value := range fields {
 		if slices.Contains(known, name) {
@@ -205,6 +211,51 @@ func asText(value json.RawMessage) json.RawMessage {
 	return json.RawMessage(`"` + string(value) + `"`)
 }
 
+// exactNames refuses names that encoding/json would take for a known one because
+// they differ in case only, which would let two of them fight for one field.
+func exactNames(fields map[string]json.RawMessage, known []string) error {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if slices.Contains(known, name) {
+			continue
+		}
+		return unknownField(strconv.Quote(name))
+	}
+	return nil
+}
+
+// exactNested does the same for the objects inside of fields. What has the wrong
+// form is left to decode.
+func exactNested(fields map[string]json.RawMessage) error {
+	type object = map[string]json.RawMessage
+	var messages []object
+	var voice, format, schema object
+	_ = json.Unmarshal(orNull(fields["messages"]), &messages)
+	_ = json.Unmarshal(orNull(fields["voice_settings"]), &voice)
+	_ = json.Unmarshal(orNull(fields["response_format"]), &format)
+	_ = json.Unmarshal(orNull(format["json_schema"]), &schema)
+	for _, m := range messages {
+		if err := exactNames(m, []string{"role", "content"}); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(
+		exactNames(voice, []string{"stability", "similarity_boost", "style", "use_speaker_boost"}),
+		exactNames(format, []string{"type", "json_schema"}),
+		exactNames(schema, []string{"name", "description", "schema", "strict"}),
+	)
+}
+
+func orNull(value json.RawMessage) json.RawMessage {
+	if value == nil {
+		return json.RawMessage("null")
+	}
+	return value
+}
+
+func unknownField(quoted string) error {
+	return fmt.Errorf("unknown field %s: a provider's own fields go into \"extra\"; --map passes over columns without a meaning", shorten(quoted))
+}
+
 func decode(fields map[string]json.RawMessage, into *row) error {
 	data, err := json.Marshal(fields)
 	if err != nil {
@@ -217,12 +268,13 @@ func decode(fields map[string]json.RawMessage, into *row) error {
 		return nil
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("%s: must be %s, got a JSON %s", e.Field, typeName(e.Type.String()), e.Value)
+		// The path begins with the name of the embedded struct.
+		return fmt.Errorf("%s: must be %s, got a JSON %s", strings.TrimPrefix(e.Field, "Request."), typeName(e.Type.String()), shorten(e.Value))
 	}
 	if _, name, found := strings.Cut(err.Error(), "unknown field "); found {
-		return fmt.Errorf("unknown field %s: a provider's own fields go into \"extra\"; --map passes over columns without a meaning", shorten(name))
+		return unknownField(name)
 	}
-	if _, ok := errors.AsType[*time.ParseError](err); ok {
+	if err := json.Unmarshal(fields["run_at"], new(*time.Time)); err != nil && fields["run_at"] != nil {
 		return errors.New(`run_at: must be a time such as "2026-01-31T18:00:00Z"`)
 	}
 	return errors.New("a field has the wrong form")
@@ -257,6 +309,9 @@ func (in Input) job(r row, n int64) (jobs.New, error) {
 	if len(r.CustomID) > 256 || strings.ContainsRune(r.CustomID, 0) {
 		return jobs.New{}, errors.New("custom_id: must be at most 256 bytes, without NUL")
 	}
+	if len(r.Model) > 256 || strings.ContainsRune(r.Model, 0) {
+		return jobs.New{}, errors.New("model: must be at most 256 bytes, without NUL")
+	}
 	job := jobs.New{
 		ID: jobs.NewID(), Seq: n, CustomID: r.CustomID, Account: in.Account, Provider: r.Provider,
 		Lane: r.Lane, Request: r.Request, OnUnknown: in.OnUnknown, RunAt: in.RunAt,
@@ -275,6 +330,8 @@ func typeName(t string) string {
 		return "a whole number"
 	case strings.HasPrefix(t, "float"), strings.HasPrefix(t, "*float"):
 		return "a number"
+	case t == "bool":
+		return "true or false"
 	case strings.HasPrefix(t, "[]"):
 		return "a list"
 	}
@@ -296,6 +353,22 @@ func shorten(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// printable is err's text with a bound on its length, and without characters that
+// would move a terminal's cursor.
+func printable(err error) string {
+	const most = 400
+	s := err.Error()
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return utf8.RuneError
+	}, s)
 }
 
 func firstInvalid(line []byte) int {

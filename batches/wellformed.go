@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 )
 
 // maxDepth is how deep a line may nest.
@@ -28,7 +29,7 @@ func wellFormed(line []byte) error {
 			return nil
 		}
 		if err != nil {
-			return syntax(err, d.InputOffset())
+			return syntax(line)
 		}
 		if started && len(stack) == 0 {
 			return errors.New("there is more after the JSON object")
@@ -84,14 +85,13 @@ func (l *level) take(tok json.Token) error {
 	return nil
 }
 
-func syntax(err error, at int64) error {
-	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		at = e.Offset
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+// syntax says where line stops being JSON. The errors of Decoder.Token do not know.
+func syntax(line []byte) error {
+	e, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(line, new(json.RawMessage)))
+	if !ok || e.Offset >= int64(len(line)) && strings.Contains(e.Error(), "unexpected end") {
 		return errors.New("not valid JSON: the line ends too early")
 	}
-	return fmt.Errorf("not valid JSON (at byte %d of the line)", at)
+	return fmt.Errorf("not valid JSON (at byte %d of the line)", e.Offset)
 }
 
 // surrogates refuses \ud800 to \udfff that are not the two halves of a pair.

@@ -67,7 +67,7 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		return providers.Usage{InputTokens: inputTokens(req), OutputTokens: out}
 	case providers.Image:
 		n := int64(max(1, req.N))
-		if !c.has(providers.Images, at) && c.has(providers.ImageOutputTokens, at) {
+		if c.has(providers.ImageOutputTokens, at) {
 			return providers.Usage{
 				InputTokens:       inputTokens(req),
 				ImageOutputTokens: times(n, limits.imageTokens(req)),

@@ -103,9 +103,14 @@ func TestUpperBoundsOfRequests(t *testing.T) {
 			providers.Usage{MilliSeconds: 3000},
 		},
 		{
-			"film: the longest", "mock",
+			"film: an unknown model's longest", "openai",
+			providers.Request{Task: "video", Model: "wan", Prompt: "cat"},
+			providers.Usage{MilliSeconds: billing.DefaultMaxMilliSeconds},
+		},
+		{
+			"film: the model's longest", "mock",
 			providers.Request{Task: "video", Prompt: "cat"},
-			providers.Usage{MilliSeconds: 60_000},
+			providers.Usage{MilliSeconds: 5000},
 		},
 		{"nothing that we know", "mock", providers.Request{Task: "dance"}, providers.Usage{}},
 	}

@@ -36,6 +36,7 @@ type Charge struct {
 // longest prefix, never a mixture. Of those, per unit: the most specific variant
 // ("1024x1024/hd", then "1024x1024", then none), then the highest tier that the
 // input exceeds; and of rows that follow each other, the latest that has begun.
+// Rows that count only beside another unit are left out where that was not used.
 //
 // The charge is unpriced when a unit that was used has no rate. A rate of "0"
 // makes a unit free. The call itself needs no rate, except where nothing else
@@ -56,7 +57,7 @@ func (l *List) Cost(provider, model string, usage providers.Usage, at time.Time)
 	var charge Charge
 	sum := new(big.Rat)
 	for _, unit := range slices.Sorted(maps.Keys(used)) {
-		row := c.rate(unit, usage.Variant, input, at)
+		row := c.rate(unit, usage.Variant, used, input, at)
 		if row == nil {
 			if unit != providers.Calls || len(used) == 1 {
 				charge.Missing = append(charge.Missing, unit)
@@ -117,7 +118,9 @@ func (r *Row) inForce(at time.Time) bool {
 }
 
 // rate returns the row that counts for a unit, or nil.
-func (c *card) rate(unit providers.Unit, variant string, input *big.Int, at time.Time) *Row {
+func (c *card) rate(
+	unit providers.Unit, variant string, used map[providers.Unit]int64, input *big.Int, at time.Time,
+) *Row {
 	if c == nil {
 		return nil
 	}
@@ -126,6 +129,7 @@ func (c *card) rate(unit providers.Unit, variant string, input *big.Int, at time
 		for _, r := range c.rows {
 			switch {
 			case r.Unit != unit || r.Variant != variant || !r.inForce(at):
+			case r.Beside != "" && used[r.Beside] == 0:
 			case r.AboveInput > 0 && input.Cmp(big.NewInt(r.AboveInput)) <= 0:
 			case best == nil, r.AboveInput > best.AboveInput,
 				r.AboveInput == best.AboveInput && r.From.After(best.From):

@@ -86,6 +86,8 @@ func TestBillsWorkedByHand(t *testing.T) {
 		{"OpenAI picture in tokens", "openai", "gpt-image-1", providers.Usage{InputTokens: 20, ImageInputTokens: 300, ImageOutputTokens: 4160}, now(), 169_500_000},
 		// 10 × $2.50 = 25,000; 200 sound in × $32 = 6,400,000; 5 × $10 = 50,000; 100 sound out × $64 = 6,400,000.
 		{"OpenAI sound in tokens", "openai", "gpt-audio", providers.Usage{InputTokens: 10, AudioInputTokens: 200, OutputTokens: 5, AudioOutputTokens: 100}, now(), 12_875_000},
+		// The same counted as a picture too: 4,160 × $30 = 124,800,000 and nothing for the picture.
+		{"OpenAI picture in tokens and counted", "openai", "gpt-image-2", providers.Usage{ImageOutputTokens: 4160, Images: 1}, now(), 124_800_000},
 		{"DALL-E 3 standard: $0.04", "openai", "dall-e-3", providers.Usage{Images: 1, Variant: "1024x1024/standard"}, now(), 40_000_000},
 		{"DALL-E 3 HD: $0.08", "openai", "dall-e-3", providers.Usage{Images: 1, Variant: "1024x1024/hd"}, now(), 80_000_000},
 		{"DALL-E 3 wide: $0.08", "openai", "dall-e-3", providers.Usage{Images: 1, Variant: "1792x1024/standard"}, now(), 80_000_000},
@@ -222,6 +224,9 @@ func TestAModelWithoutAPriceForAUsedUnitIsUnpriced(t *testing.T) {
 	perCall := list(t, row("call", "m", "calls", "2500", "2020-01-01", ""))
 	if c := cost(t, perCall, "p", "m", providers.Usage{}, now()); !c.Priced || c.Amount != 2_500_000 {
 		t.Errorf("a model that is charged by the call: %+v", c)
+	}
+	if c := cost(t, embedded(t), "openai", "gpt-image-2", providers.Usage{Images: 1}, now()); c.Priced {
+		t.Errorf("a picture without the tokens that it is charged by: %+v", c)
 	}
 	if c := cost(t, embedded(t), "openai", "dall-e-3", providers.Usage{Images: 1, Variant: "640x480/hd"}, now()); c.Priced {
 		t.Errorf("a size without a price: %+v", c)

@@ -32,6 +32,7 @@ type rowJSON struct {
 	Variant    string   `json:"variant"`
 	Unit       string   `json:"unit"`
 	AboveInput int64    `json:"above_input"`
+	Beside     string   `json:"beside"`
 	Rate       string   `json:"rate"`
 	From       string   `json:"from"`
 	Until      string   `json:"until"`
@@ -137,13 +138,17 @@ func (in rowJSON) row() (*Row, error) {
 	if in.AboveInput < 0 {
 		return nil, fmt.Errorf("above_input: must not be negative, got %d", in.AboveInput)
 	}
+	beside := providers.Unit(in.Beside)
+	if beside != "" && (beside == unit || !slices.Contains(units(), beside)) {
+		return nil, fmt.Errorf("beside: %s must be another unit of %v", quote(in.Beside), units())
+	}
 	rate, err := parseDecimal(in.Rate, 12)
 	if err != nil {
 		return nil, fmt.Errorf("rate: %s: %w; write dollars per million units as a string, such as \"0.15\"", quote(in.Rate), err)
 	}
 	out := &Row{
 		ID: in.ID, Provider: in.Provider, Match: in.Match, Variant: in.Variant, Unit: unit, AboveInput: in.AboveInput,
-		Rate: in.Rate, Estimate: in.Estimate, Source: in.Source,
+		Beside: beside, Rate: in.Rate, Estimate: in.Estimate, Source: in.Source,
 		// dollars per million units × 10⁹ nano-dollars ÷ 10⁶ units
 		perUnit: rate.Mul(rate, big.NewRat(int64(USD), 1_000_000)),
 	}

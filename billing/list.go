@@ -6,9 +6,9 @@
 // (Open). A model without a price is unpriced, never free. The arithmetic is
 // exact and rounds once, half to even, to a nano-dollar.
 //
-// What clients report must fit the list: units in a Usage do not overlap, so a
-// picture that is charged by its tokens is reported in tokens and not as a
-// picture too, and Stability's as pictures or as millicredits, not both. The
+// What clients report must fit the list: units in a Usage do not overlap. A
+// picture that is charged by its tokens may be counted as a picture too, which is
+// free beside them; Stability's is reported in millicredits or as a picture. The
 // variant of a picture or film is its size as WIDTHxHEIGHT, with "/quality"
 // after it where the price depends on that: "1024x1024/hd".
 //
@@ -50,6 +50,10 @@ type Row struct {
 	// AboveInput makes this the rate of calls whose whole input, in tokens, is
 	// more than that (long contexts cost more per token). 0: of all calls.
 	AboveInput int64
+	// Beside makes the row count only for calls that used this unit too. It
+	// makes pictures free beside the tokens that they are charged by, and leaves
+	// a picture without tokens unpriced. Empty: of all calls.
+	Beside providers.Unit
 	// Rate is the price in US dollars per million units, a plain decimal.
 	Rate string
 	// From is when it begins, in UTC.
@@ -111,7 +115,7 @@ func Open(path string) (*List, error) {
 	if err != nil {
 		return nil, fmt.Errorf("price list: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	over, err := Load(f, path)
 	if err != nil {
 		return nil, err

@@ -31,6 +31,8 @@ func TestLoadingIsStrictAndNamesRowAndField(t *testing.T) {
 		"match twice":        {swap(`["m"]`, `["m", "m"]`), `prices[1] (ok): match[1]: "m" is in it twice`},
 		"unknown unit":       {swap(`"images"`, `"pictures"`), `prices[1] (ok): unit: "pictures" is none of`},
 		"negative tier":      {swap(`"unit"`, `"above_input": -1, "unit"`), `prices[1] (ok): above_input:`},
+		"beside nothing":     {swap(`"unit"`, `"beside": "x", "unit"`), `prices[1] (ok): beside: "x" must be another unit`},
+		"beside itself":      {swap(`"unit"`, `"beside": "images", "unit"`), `prices[1] (ok): beside: "images" must be another unit`},
 		"no rate":            {swap(`"1"`, `""`), `prices[1] (ok): rate: "": not a plain decimal`},
 		"negative rate":      {swap(`"1"`, `"-1"`), `prices[1] (ok): rate: "-1": not a plain decimal`},
 		"exponent":           {swap(`"1"`, `"1e3"`), `prices[1] (ok): rate: "1e3": not a plain decimal`},

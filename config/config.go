@@ -11,11 +11,15 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // File is the name of the file that is read where it exists and no other is
@@ -29,6 +33,10 @@ type Config struct {
 	// Artifacts is where pictures, sound and film go: a folder or a bucket's
 	// URL. Default: .oneflow/artifacts.
 	Artifacts string `yaml:"artifacts"`
+	// Keys is the file with API keys, 0600. Default: .api_keys.json.
+	Keys string `yaml:"keys"`
+	// Prices is a file of price rows that are laid over the built-in list.
+	Prices string `yaml:"prices"`
 	// CallTimeout is how long one provider call may take. Default: 2m.
 	CallTimeout Duration `yaml:"call_timeout"`
 	// Drain is how long calls in flight may go on when a worker is asked to
@@ -48,6 +56,19 @@ type Provider struct {
 	// Concurrency is how many calls one worker makes at once. Default: from RPM
 	// and Latency.
 	Concurrency int `yaml:"concurrency"`
+	// BaseURL is the service's address in place of the vendor's own. The vendors'
+	// variables (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, STABILITY_BASE_URL,
+	// ELEVENLABS_BASE_URL) give it to the provider of that name; the file wins.
+	BaseURL string `yaml:"base_url"`
+	// Compatible, for kind openai, tells that BaseURL is another server that
+	// speaks OpenAI's protocol (vLLM, Ollama, OpenRouter, Azure). It may go
+	// without a key, and is priced under its own name.
+	Compatible bool `yaml:"compatible"`
+	// KeyHeader, for kind openai, is the header that carries the key in place of
+	// Authorization, such as Azure's api-key.
+	KeyHeader string `yaml:"key_header"`
+	// Models are the models to use where a request names none, by task.
+	Models map[string]string `yaml:"models"`
 	// Mock is for kind mock.
 	Mock *Mock `yaml:"mock"`
 }
@@ -99,14 +120,21 @@ func Load(path string) (Config, error) {
 
 // Parse reads the text of a file. name is what errors call it.
 func Parse(data []byte, name string) (Config, error) {
+	file, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return Config{}, fmt.Errorf("config %s: %s", name, yaml.FormatError(err, false, true))
+	}
+	if err := checkText(file); err != nil {
+		return Config{}, fmt.Errorf("config %s%w", name, err)
+	}
 	var c Config
-	err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(&c)
+	err = yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(&c)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return Config{}, fmt.Errorf("config %s: %s", name, yaml.FormatError(err, false, true))
 	}
 	c.fill()
 	if err := c.check(); err != nil {
-		return Config{}, fmt.Errorf("config %s: %w", name, err)
+		return Config{}, fmt.Errorf("config %s%s: %w", name, lineOf(file, err), err)
 	}
 	return c, nil
 }
@@ -115,6 +143,9 @@ func Parse(data []byte, name string) (Config, error) {
 func (c *Config) fill() {
 	if c.Artifacts == "" {
 		c.Artifacts = ".oneflow/artifacts"
+	}
+	if c.Keys == "" {
+		c.Keys = ".api_keys.json"
 	}
 	if c.CallTimeout == 0 {
 		c.CallTimeout = Duration(2 * time.Minute)
@@ -159,18 +190,22 @@ func (c *Config) fill() {
 func kinds() map[string]Provider {
 	rpm := func(n int) *int { return &n }
 	return map[string]Provider{
-		"mock": {Kind: "mock", RPM: rpm(60_000), Latency: Duration(50 * time.Millisecond)},
+		"mock":       {Kind: "mock", RPM: rpm(60_000), Latency: Duration(50 * time.Millisecond)},
+		"openai":     {Kind: "openai", RPM: rpm(60), Latency: Duration(5 * time.Second)},
+		"anthropic":  {Kind: "anthropic", RPM: rpm(50), Latency: Duration(5 * time.Second)},
+		"stability":  {Kind: "stability", RPM: rpm(150), Latency: Duration(8 * time.Second)},
+		"elevenlabs": {Kind: "elevenlabs", RPM: rpm(120), Latency: Duration(3 * time.Second)},
 	}
 }
 
 func (c *Config) check() error {
 	for _, name := range slices.Sorted(maps.Keys(c.Providers)) {
 		p := c.Providers[name]
+		if !validName(name) {
+			return fmt.Errorf("providers: %q: a name has 1 to 40 letters, digits, - and _", name)
+		}
 		if err := p.check(); err != nil {
 			return fmt.Errorf("providers.%s.%w", name, err)
-		}
-		if !validName(name) {
-			return fmt.Errorf("providers.%s: a name has 1 to 40 letters, digits, - and _", name)
 		}
 	}
 	switch {
@@ -186,23 +221,73 @@ func (p Provider) check() error {
 	if _, ok := kinds()[p.Kind]; !ok {
 		return fmt.Errorf("kind: %q is not one of %v", p.Kind, slices.Sorted(maps.Keys(kinds())))
 	}
+	if err := p.checkRemote(); err != nil {
+		return err
+	}
 	switch {
-	case p.RPM != nil && *p.RPM < 0:
-		return fmt.Errorf("rpm: must not be negative, got %d", *p.RPM)
-	case p.Concurrency < 0:
-		return fmt.Errorf("concurrency: must not be negative, got %d", p.Concurrency)
+	case p.RPM != nil && (*p.RPM < 0 || *p.RPM > math.MaxInt32):
+		return fmt.Errorf("rpm: must be from 0 (no limit) to %d, got %d", math.MaxInt32, *p.RPM)
+	case p.Concurrency < 0 || p.Concurrency > math.MaxInt32:
+		return fmt.Errorf("concurrency: must be from 0 (by itself) to %d, got %d", math.MaxInt32, p.Concurrency)
 	case p.Latency < 0:
 		return fmt.Errorf("latency: must be positive, got %s", time.Duration(p.Latency))
 	case p.Mock == nil:
 		return nil
 	case p.Kind != "mock":
 		return fmt.Errorf("mock: is only for kind mock, not %s", p.Kind)
-	case p.Mock.ErrorRate < 0 || p.Mock.ErrorRate > 1:
+	case !(p.Mock.ErrorRate >= 0 && p.Mock.ErrorRate <= 1): // NaN is neither
 		return fmt.Errorf("mock.error_rate: must be from 0 to 1, got %g", p.Mock.ErrorRate)
-	case p.Mock.Latency < 0 || p.Mock.RPM < 0 || p.Mock.MaxConcurrent < 0:
-		return errors.New("mock: latency, rpm and max_concurrent must not be negative")
+	case p.Mock.Latency < 0:
+		return fmt.Errorf("mock.latency: must not be negative, got %s", time.Duration(p.Mock.Latency))
+	case p.Mock.RPM < 0:
+		return fmt.Errorf("mock.rpm: must not be negative, got %d", p.Mock.RPM)
+	case p.Mock.MaxConcurrent < 0:
+		return fmt.Errorf("mock.max_concurrent: must not be negative, got %d", p.Mock.MaxConcurrent)
 	}
 	return nil
+}
+
+// checkRemote checks the fields of kinds that are reached over a network.
+func (p Provider) checkRemote() error {
+	if p.BaseURL != "" {
+		u, err := url.Parse(p.BaseURL)
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil {
+			return errors.New("base_url: must be an address such as https://host/v1, without a user or a password")
+		}
+	}
+	switch {
+	case p.Kind == "mock" && (p.BaseURL != "" || p.Models != nil):
+		return errors.New("base_url: is not for kind mock, which calls nobody")
+	case p.Kind != "openai" && (p.Compatible || p.KeyHeader != ""):
+		return errors.New("compatible: is only for kind openai, as is key_header")
+	case p.Compatible && p.BaseURL == "":
+		return errors.New("compatible: needs the base_url of the server")
+	}
+	for task := range p.Models {
+		if !slices.Contains([]string{"text", "image", "audio", "video"}, task) {
+			return fmt.Errorf("models.%s: must be text, image, audio or video", task)
+		}
+	}
+	return nil
+}
+
+// WithEnvironment fills in base URLs from the vendors' variables where the file
+// gives none.
+func (c Config) WithEnvironment(getenv func(string) string) (Config, error) {
+	out := c
+	out.Providers = maps.Clone(c.Providers)
+	for name, p := range out.Providers {
+		variable := strings.ToUpper(name) + "_BASE_URL"
+		if def, builtIn := kinds()[name]; !builtIn || p.Kind != def.Kind || name == "mock" || p.BaseURL != "" || getenv(variable) == "" {
+			continue
+		}
+		p.BaseURL = getenv(variable)
+		if err := p.checkRemote(); err != nil {
+			return c, fmt.Errorf("%s: %w", variable, err)
+		}
+		out.Providers[name] = p
+	}
+	return out, nil
 }
 
 func validName(name string) bool {
@@ -236,10 +321,6 @@ func (p Provider) Workers() int {
 		return unlimited
 	}
 	perSecond := float64(*p.RPM) / 60
-	busy := perSecond * time.Duration(p.Latency).Seconds()
-	n := int(busy)
-	if float64(n) < busy {
-		n++
-	}
-	return min(n+slack, most)
+	busy := math.Ceil(perSecond * time.Duration(p.Latency).Seconds())
+	return int(min(busy+slack, most))
 }

@@ -24,6 +24,9 @@ type Generator interface {
 	Generate(ctx context.Context, provider string, req providers.Request, j providers.Journal) (providers.Response, error)
 }
 
+// errNotKept is the failure of a call that was paid for in vain.
+var errNotKept = errors.New("the answer came but its files could not be stored")
+
 // ArtifactStore keeps pictures, sound and film. Equal bytes are stored once.
 type ArtifactStore interface {
 	// Put stores a blob and returns where.
@@ -122,12 +125,9 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 	for _, b := range res.Blobs {
 		a, err := h.keep(b)
 		if err != nil {
-			// Paid for, and nowhere to put it: keep trying would hold the slot.
+			// Nowhere to put it: keep trying would hold the slot.
 			j.log.Error().Err(err).Msg("artifact not stored")
-			if err := j.settleWon(); err != nil {
-				j.log.Error().Err(err).Msg("call not settled")
-			}
-			return h.end(j, h.again(j, End{Class: "artifact_store", Message: "the answer came but could not be stored: " + err.Error()}))
+			return h.lose(j, End{Class: "artifact_store", Message: "the answer came but could not be stored: " + err.Error()})
 		}
 		stored = append(stored, a)
 	}
@@ -140,10 +140,23 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 		return nil
 	case err != nil:
 		j.log.Error().Err(err).Msg("result not recorded")
-		return &requeue{after: shortWait}
+		return h.lose(j, End{Class: "result_store", Message: "the answer came but could not be recorded"})
 	}
 	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
 	return nil
+}
+
+// lose ends a claim whose answer is paid for but could not be kept. It is sent
+// again where the job lets a billed call be repeated.
+func (h *handler) lose(j *journal, end End) error {
+	if err := j.settleWon(); err != nil {
+		j.log.Error().Err(err).Msg("call not settled")
+	}
+	if !j.MayRepeat(&providers.Error{Provider: j.job.Provider, Kind: providers.Unknown, Billing: providers.Billed}) {
+		end.State = Failed
+		return h.end(j, end)
+	}
+	return h.end(j, h.again(j, end))
 }
 
 // endOf says what a failure means for the job.
@@ -175,7 +188,7 @@ func (h *handler) endOf(j *journal, err error) End {
 	}
 	if !j.MayRepeat(failure) {
 		end.State = Failed
-		if failure.Billing == providers.BillingUnknown {
+		if failure.Billing != providers.Billed {
 			end.State = Unknown
 		}
 		return end
@@ -194,7 +207,7 @@ func (h *handler) again(j *journal, end End) End {
 		end.State = Failed
 		return end
 	}
-	end.State, end.After = Retrying, backoff(j.job.Attempt)
+	end.State, end.After = Retrying, h.cfg.pace.backoff(j.job.Attempt)
 	return end
 }
 

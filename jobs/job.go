@@ -91,7 +91,7 @@ type New struct {
 	ID uuid.UUID
 	// Seq is the row's place in its input, from 1.
 	Seq int64
-	// Key makes the row unique in its batch: see KeyOf.
+	// Key makes the row unique in its batch: see Keys.
 	Key string
 	// ContentSHA256 is the hash of everything that decides what the job does.
 	ContentSHA256 [32]byte
@@ -137,7 +137,8 @@ type Job struct {
 	Request          providers.Request
 	OnUnknown        OnUnknown
 	Deadline         time.Time
-	// Unknowns is how many of its calls have ended with unknown outcome.
+	// Unknowns is how many of its calls have ended with unknown outcome, or were
+	// billed and brought no result.
 	Unknowns int
 	// LeaseToken fences every write of this holder.
 	LeaseToken uuid.UUID

@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -72,8 +71,8 @@ func (c *openCall) End(_ context.Context, res providers.Response, err error) err
 		j.charge(&s, c, c.model)
 	case providers.BillingUnknown:
 		s.Outcome = CallUnknown
-	default:
-		return fmt.Errorf("%s: a failure with billing %q", c.provider, failure.Billing)
+	default: // a client that did not say
+		s.Outcome = CallUnknown
 	}
 	if s.Outcome != CallFailedUnbilled {
 		j.unknowns++
@@ -111,5 +110,6 @@ func (j *journal) settleWon() error {
 	}
 	s := j.won
 	s.Outcome, s.Kind = CallFailedBilled, providers.Unknown
+	j.unknowns++
 	return j.handler.cfg.Store.SettleCall(j.handler.writing, s)
 }

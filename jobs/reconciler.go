@@ -9,12 +9,8 @@ import (
 )
 
 const (
-	reconcileEvery = 2 * time.Second
-	leaderTTL      = 10 * time.Second
-	leaderRole     = "reconciler"
-	// silence is how long a worker may miss its heartbeats before its jobs are
-	// taken over.
-	silence = 15 * time.Second
+	leaderTTL  = 10 * time.Second
+	leaderRole = "reconciler"
 	// dispatchChunk is how many deliveries are marked and pushed at once.
 	dispatchChunk = 2000
 )
@@ -54,7 +50,7 @@ func (r *reconciler) run(ctx context.Context) {
 			r.cfg.Log.Warn().Err(err).Msg("reconciler round failed")
 			r.last = time.Time{}
 		}
-		if wait(ctx, reconcileEvery) != nil {
+		if wait(ctx, r.cfg.pace.reconcile) != nil {
 			break
 		}
 	}
@@ -108,7 +104,7 @@ func (r *reconciler) bury(ctx context.Context) error {
 	now := time.Now()
 	var passed time.Duration
 	if !r.last.IsZero() {
-		passed = min(now.Sub(r.last), 2*reconcileEvery)
+		passed = min(now.Sub(r.last), 2*r.cfg.pace.reconcile)
 	}
 	r.last = now
 	live := make(map[uuid.UUID]*pulse, len(beats))
@@ -121,7 +117,7 @@ func (r *reconciler) bury(ctx context.Context) error {
 			p.silent += passed
 		}
 		live[b.Worker] = p
-		if p.silent < silence || b.Worker == r.cfg.ID {
+		if p.silent < r.cfg.pace.silence || b.Worker == r.cfg.ID {
 			continue
 		}
 		n, err := r.cfg.Store.TakeOver(ctx, b.Worker)

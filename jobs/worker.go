@@ -40,6 +40,20 @@ type WorkerConfig struct {
 	Drain time.Duration
 	// CutOff is called when Drain is over: it must end all calls.
 	CutOff func()
+
+	// pace is nil but in tests that cannot wait.
+	pace *pace
+}
+
+// pace is how fast a worker's clockwork goes.
+type pace struct {
+	heartbeat time.Duration
+	reconcile time.Duration
+	// silence is how long a worker may miss its heartbeats before its jobs are
+	// taken over.
+	silence time.Duration
+	// backoff is the wait before the queue tries again after so many attempts.
+	backoff func(attempt int) time.Duration
 }
 
 // Served is a provider that a worker serves.
@@ -56,6 +70,8 @@ type Served struct {
 // Times of a worker's life.
 const (
 	heartbeatEvery = 5 * time.Second
+	reconcileEvery = 2 * time.Second
+	silence        = 15 * time.Second
 	// writeGrace is how long outcomes may still be recorded after calls were
 	// cut off.
 	writeGrace = 5 * time.Second
@@ -90,6 +106,9 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	}
 	if cfg.Drain == 0 {
 		cfg.Drain = 30 * time.Second
+	}
+	if cfg.pace == nil {
+		cfg.pace = &pace{heartbeat: heartbeatEvery, reconcile: reconcileEvery, silence: silence, backoff: backoff}
 	}
 	return &Worker{cfg: cfg}, nil
 }
@@ -180,7 +199,7 @@ func (w *Worker) start(h *handler) ([]*asynq.Server, error) {
 
 // beat renews the heartbeat until ctx ends.
 func (w *Worker) beat(ctx context.Context) {
-	for wait(ctx, heartbeatEvery) == nil {
+	for wait(ctx, w.cfg.pace.heartbeat) == nil {
 		if err := w.cfg.Store.Heartbeat(ctx, w.cfg.ID); err != nil && ctx.Err() == nil {
 			w.cfg.Log.Warn().Err(err).Msg("heartbeat failed")
 		}

@@ -118,13 +118,26 @@ func backoff(n int) time.Duration {
 	return d + rand.N(d/4)
 }
 
+// errNotAttempted is the outcome where ctx ended before the first attempt.
+var errNotAttempted = errors.New("not attempted")
+
+// generate keeps the outcome of the last attempt itself: when ctx ends during a
+// call, the executor would put ctx's error in the place of an answer that is paid
+// for.
 func (g *guard) generate(ctx context.Context, req providers.Request, j providers.Journal) (providers.Response, error) {
-	res, err := g.retry.WithContext(ctx).GetWithExecution(func(exec failsafe.Execution[providers.Response]) (providers.Response, error) {
-		return g.attempt(exec.Context(), req, j)
+	var res providers.Response
+	outcome := errNotAttempted
+	_, err := g.retry.WithContext(ctx).Get(func() (providers.Response, error) {
+		res, outcome = g.attempt(ctx, req, j)
+		return res, outcome
 	})
-	if l, ok := errors.AsType[*last](err); ok {
+	if outcome == nil {
+		return res, nil
+	}
+	if l, ok := errors.AsType[*last](outcome); ok {
 		return res, l.err
 	}
+	// Retries are used up, or ctx ended the wait for the next.
 	return res, err
 }
 

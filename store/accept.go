@@ -70,7 +70,7 @@ func (s *Store) AcceptJobs(ctx context.Context, batchID string, rows []jobs.New)
 		for _, r := range rows {
 			if at, ok := inserted[r.ID]; ok {
 				acc.Deliveries = append(acc.Deliveries, jobs.Delivery{
-					ID: r.ID, Gen: 1, Provider: r.Provider, Lane: r.Lane,
+					ID: r.ID, Gen: 1, Provider: r.Provider, Lane: orDefault(r.Lane, jobs.Default),
 					Task: r.Request.Task, Model: r.Request.Model, BatchID: batchID, At: at,
 				})
 			}

@@ -44,17 +44,19 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 			SELECT w.*, j.gen, j.attempt, j.max_provider_calls,
 				j.cancel_requested_at IS NOT NULL
 					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
-				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id) AS calls
+				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id) AS calls,
+				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id
+					AND a.error_kind NOT IN ('rate_limited', 'concurrency_limit')) AS counted
 			FROM want w
 			JOIN jobs j ON j.id = w.job_id
-			WHERE j.state = 'running' AND j.lease_token = w.token
+			WHERE j.id = ANY ($2) AND j.state = 'running' AND j.lease_token = w.token
 			FOR NO KEY UPDATE OF j
 		), sent AS (
 			INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, reserved_nano, deadline)
 			SELECT id, job_id, gen, attempt, calls + 1, token, worker, provider, model, reserved,
 				now() + make_interval(secs => timeout)
 			FROM held
-			WHERE NOT cancelled AND calls < max_provider_calls
+			WHERE NOT cancelled AND counted < max_provider_calls
 			AND NOT EXISTS (SELECT FROM attempts a WHERE a.id = held.id)
 			RETURNING id
 		)
@@ -106,18 +108,23 @@ func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome
 	}
 	_, err = s.pool.Exec(ctx, `
 		WITH `+settleSQL+`
-		SELECT count(*) FROM charged`, cols...)
+		UPDATE jobs j
+		SET cost_nano = j.cost_nano + c.cost, unpriced_calls = j.unpriced_calls + c.unpriced
+		FROM (SELECT job_id, sum(cost)::bigint AS cost, sum(unpriced)::int AS unpriced FROM settled GROUP BY job_id) c
+		WHERE j.id = c.job_id AND (c.cost <> 0 OR c.unpriced <> 0)`, cols...)
 	if err != nil {
 		return nil, fmt.Errorf("settle calls: %w", err)
 	}
 	return make([]outcome[struct{}], len(in)), nil
 }
 
-// settleSQL ends calls by id and adds what they cost to their jobs, once: only
-// the write that ends a call charges for it. A call that was given up as unknown
-// is settled anew by what really came of it, and the job's bill corrected. It
-// takes settlementColumns as $1 to $13 and defines s (the input), settled and
-// charged (ids of the jobs).
+// settleSQL ends calls by id, once: settled are the calls that this very write
+// ended, with what they add to their jobs' bills. A call that was given up as
+// unknown is settled anew by what really came of it. It takes settlementColumns
+// as $1 to $13. What a call was before stands in before alone: it is read under
+// the row's lock, and a take-over may have come since the statement began. The
+// ids are compared with the array too, and rows locked one by one: a plan made
+// while the table was small would read all of it otherwise.
 const settleSQL = `
 	s AS (
 		SELECT *
@@ -125,11 +132,10 @@ const settleSQL = `
 				$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[])
 			AS s (id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output)
 	), before AS (
-		SELECT a.id, a.job_id, a.cost_nano, a.state
-		FROM attempts a
-		JOIN s ON s.id = a.id
+		SELECT a.*
+		FROM s
+		CROSS JOIN LATERAL (SELECT id, cost_nano, state FROM attempts WHERE id = s.id FOR UPDATE) a
 		WHERE a.state = 'running' OR a.state = 'unknown' AND s.outcome <> 'unknown'
-		FOR UPDATE OF a
 	), settled AS (
 		UPDATE attempts a
 		SET state = s.outcome,
@@ -147,16 +153,10 @@ const settleSQL = `
 			output_tokens = s.output
 		FROM s
 		JOIN before b ON b.id = s.id
-		WHERE a.id = s.id AND a.state = b.state
+		WHERE a.id = ANY ($1) AND a.id = s.id
 		RETURNING a.id, a.job_id,
 			coalesce(a.cost_nano, 0) - coalesce(b.cost_nano, 0) AS cost,
 			(a.cost_nano IS NULL)::int - (b.state = 'unknown' AND b.cost_nano IS NULL)::int AS unpriced
-	), charged AS (
-		UPDATE jobs j
-		SET cost_nano = j.cost_nano + c.cost, unpriced_calls = j.unpriced_calls + c.unpriced
-		FROM (SELECT job_id, sum(cost)::bigint AS cost, sum(unpriced)::int AS unpriced FROM settled GROUP BY job_id) c
-		WHERE j.id = c.job_id AND (c.cost <> 0 OR c.unpriced <> 0)
-		RETURNING j.id
 	)`
 
 func settlementColumns(in []jobs.Settlement) ([]any, error) {

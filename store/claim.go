@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 type claimIn struct {
@@ -23,7 +24,8 @@ func (s *Store) Claim(ctx context.Context, worker uuid.UUID, c jobs.Claim) (jobs
 }
 
 // claimMany takes what can be taken, then asks about the rest. A claim that was
-// committed before without our hearing of it is found by its lease.
+// committed before without our hearing of it is found by its lease, whatever has
+// happened since. A job whose request cannot be read ends here.
 func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Claimed], error) {
 	jobIDs, gens, tokens, workers := make([]uuid.UUID, len(in)), make([]int, len(in)), make([]uuid.UUID, len(in)), make([]uuid.UUID, len(in))
 	for i, c := range in {
@@ -39,22 +41,25 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 			dispatched_at = coalesce(j.dispatched_at, now()),
 			started_at = coalesce(j.started_at, now())
 		FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[]) AS w (id, gen, token, worker)
-		WHERE j.id = w.id
+		WHERE j.id = ANY ($1)
+		AND j.id = w.id
 		AND j.gen = w.gen
-		AND (j.state IN ('scheduled', 'queued', 'retrying') OR j.state = 'running' AND j.lease_token = w.token)
-		AND j.run_at <= now()
-		AND (j.not_before IS NULL OR j.not_before <= now())
-		AND j.deadline > now()
-		AND j.cancel_requested_at IS NULL
-		AND NOT EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL)
+		AND (j.state = 'running' AND j.lease_token = w.token
+			OR j.state IN ('scheduled', 'queued', 'retrying')
+			AND j.run_at <= now()
+			AND (j.not_before IS NULL OR j.not_before <= now())
+			AND j.deadline > now()
+			AND j.cancel_requested_at IS NULL
+			AND NOT EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL))
 		RETURNING j.id, coalesce(j.batch_id, ''), j.gen, j.attempt, j.max_attempts, j.max_provider_calls, j.provider,
 			j.lane, j.request, j.on_unknown, j.deadline, j.lease_token,
-			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.state = 'unknown')`,
+			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.state IN ('unknown', 'failed_billed'))`,
 		jobIDs, gens, tokens, workers)
 	if err != nil {
 		return nil, fmt.Errorf("claim jobs: %w", err)
 	}
 	taken := make(map[uuid.UUID]*jobs.Job, len(in))
+	var unreadable []jobs.End
 	var j jobs.Job
 	var request []byte
 	_, err = pgx.ForEachRow(rows, []any{
@@ -62,14 +67,23 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 		&j.Lane, &request, &j.OnUnknown, &j.Deadline, &j.LeaseToken, &j.Unknowns,
 	}, func() error {
 		job := j
-		if err := json.Unmarshal(request, &job.Request); err != nil {
-			return fmt.Errorf("job %s: its request does not decode", j.ID)
+		if !readable(request, &job.Request) {
+			unreadable = append(unreadable, jobs.End{
+				JobID: job.ID, LeaseToken: job.LeaseToken, State: jobs.Failed,
+				Class: string(providers.InvalidRequest), Message: "the job's request cannot be read: was it written by another version?",
+			})
+			return nil
 		}
 		taken[job.LeaseToken] = &job
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim jobs: %w", err)
+	}
+	if len(unreadable) > 0 {
+		if _, err := s.endMany(ctx, unreadable); err != nil {
+			return nil, err
+		}
 	}
 	out := make([]outcome[jobs.Claimed], len(in))
 	var missed []int
@@ -84,6 +98,10 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 		}
 	}
 	return out, nil
+}
+
+func readable(data []byte, request *providers.Request) bool {
+	return json.Unmarshal(data, request) == nil
 }
 
 // whyNot tells how long a claim has to wait; 0 if there is nothing to wait for.

@@ -30,30 +30,20 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	if err != nil {
 		return nil, err
 	}
-	results, err := resultColumns(in)
-	if err != nil {
-		return nil, err
-	}
+	// One round trip, and one transaction: a pipeline commits as a whole.
 	won := make(map[uuid.UUID]bool, len(in))
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		clear(won)
-		if _, err := tx.Exec(ctx, `WITH `+settleSQL+` SELECT count(*) FROM charged`, settle...); err != nil {
-			return err
-		}
-		rows, err := tx.Query(ctx, finishSQL, results...)
-		if err != nil {
-			return err
-		}
+	var batch pgx.Batch
+	batch.Queue(succeedSQL, append(settle, resultColumns(in)...)...).Query(func(rows pgx.Rows) error {
 		winners, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-		if err != nil {
-			return err
-		}
 		for _, id := range winners {
 			won[id] = true
 		}
-		return insertArtifacts(ctx, tx, in, won)
+		return err
 	})
-	if err != nil {
+	if artifacts := artifactColumns(in); artifacts != nil {
+		batch.Queue(artifactSQL, artifacts...)
+	}
+	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("record results: %w", err)
 	}
 	out := make([]outcome[struct{}], len(in))
@@ -65,75 +55,95 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	return out, nil
 }
 
-// finishSQL returns the attempts whose results stand, by this write or by an
-// earlier try of it whose commit was not heard of.
-const finishSQL = `
-	WITH r AS (
+// succeedSQL settles the calls, and for each call that it settled charges the
+// job, and ends it if the lease still holds. A job may be in a group twice: a
+// zombie's answer and its successor's are both charged. It returns the attempts whose results
+// stand, by this write or by an earlier try of it whose commit was not heard of.
+// It takes settlementColumns and resultColumns.
+const succeedSQL = `
+	WITH ` + settleSQL + `, r AS (
 		SELECT *
-		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[],
-				$9::text[], $10::text[], $11::int[], $12::bigint[], $13::jsonb[])
-			AS r (job_id, token, attempt_id, provider, model, text, raw, raw_sha256, finish_reason, request_id, status, latency, usage)
+		FROM unnest($1::uuid[], $14::uuid[], $15::uuid[], $16::text[], $17::text[], $18::text[], $19::bytea[], $20::bytea[],
+				$21::text[], $7::text[], $6::int[], $5::bigint[], $11::jsonb[])
+			AS r (attempt_id, job_id, token, provider, model, text, raw, raw_sha256, finish_reason, request_id, status, latency, usage)
+	), bill AS (
+		SELECT r.job_id, sum(c.cost)::bigint AS cost, sum(c.unpriced)::int AS unpriced, array_agg(r.token) AS tokens
+		FROM r
+		JOIN settled c ON c.id = r.attempt_id
+		GROUP BY r.job_id
 	), ended AS (
 		UPDATE jobs j
-		SET state = 'succeeded', finished_at = now(), lease_token = NULL, worker_id = NULL, ended_lease = r.token,
-			error_class = '', error_message = ''
-		FROM r
-		WHERE j.id = r.job_id AND j.state = 'running' AND j.lease_token = r.token
-		RETURNING j.id
+		SET cost_nano = j.cost_nano + b.cost,
+			unpriced_calls = j.unpriced_calls + b.unpriced,
+			state = CASE WHEN j.lease_token = ANY (b.tokens) THEN 'succeeded' ELSE j.state END,
+			finished_at = CASE WHEN j.lease_token = ANY (b.tokens) THEN now() ELSE j.finished_at END,
+			error_class = CASE WHEN j.lease_token = ANY (b.tokens) THEN '' ELSE j.error_class END,
+			error_message = CASE WHEN j.lease_token = ANY (b.tokens) THEN '' ELSE j.error_message END,
+			ended_lease = CASE WHEN j.lease_token = ANY (b.tokens) THEN j.lease_token ELSE j.ended_lease END,
+			worker_id = CASE WHEN j.lease_token = ANY (b.tokens) THEN NULL ELSE j.worker_id END,
+			lease_token = CASE WHEN j.lease_token = ANY (b.tokens) THEN NULL ELSE j.lease_token END
+		FROM bill b
+		WHERE j.id = ANY ($14) AND j.id = b.job_id
+		RETURNING j.id, j.state, j.ended_lease
 	), stored AS (
 		INSERT INTO results (job_id, attempt_id, provider, model, text, raw, raw_sha256, finish_reason, request_id,
 			http_status, latency_ms, usage)
 		SELECT r.job_id, r.attempt_id, r.provider, r.model, r.text, r.raw, r.raw_sha256, r.finish_reason, r.request_id,
-			r.status, r.latency, r.usage
+			coalesce(r.status, 200), r.latency, r.usage
 		FROM r
-		JOIN ended ON ended.id = r.job_id
+		JOIN settled c ON c.id = r.attempt_id
+		JOIN ended e ON e.id = r.job_id AND e.state = 'succeeded' AND e.ended_lease = r.token
+		ON CONFLICT (job_id) DO NOTHING
 		RETURNING attempt_id
 	)
 	SELECT attempt_id FROM stored
 	UNION ALL
-	SELECT results.attempt_id FROM results JOIN r USING (job_id, attempt_id)`
+	SELECT results.attempt_id FROM results JOIN r USING (job_id, attempt_id) WHERE results.job_id = ANY ($14)`
 
-func resultColumns(in []jobs.Success) ([]any, error) {
+// resultColumns are what a result has beside its settlement.
+func resultColumns(in []jobs.Success) []any {
 	n := len(in)
-	jobIDs, tokens, attempts := make([]uuid.UUID, n), make([]uuid.UUID, n), make([]uuid.UUID, n)
-	providers, models, texts, raws, sums := make([]string, n), make([]string, n), make([]string, n), make([][]byte, n), make([][]byte, n)
-	reasons, requests, statuses, latencies, usages := make([]string, n), make([]string, n), make([]int, n), make([]int64, n), make([]string, n)
+	jobIDs, tokens := make([]uuid.UUID, n), make([]uuid.UUID, n)
+	names, models, texts, raws, sums, reasons := make([]string, n), make([]string, n), make([]string, n), make([][]byte, n), make([][]byte, n), make([]string, n)
 	for i, d := range in {
-		usage, err := usageJSON(d.Response.Usage)
-		if err != nil {
-			return nil, fmt.Errorf("record results: %w", err)
-		}
 		r := d.Response
-		jobIDs[i], tokens[i], attempts[i] = d.JobID, d.LeaseToken, d.Settlement.AttemptID
-		providers[i], models[i], texts[i] = r.Provider, Sanitise(r.Model), Sanitise(r.Text)
+		jobIDs[i], tokens[i] = d.JobID, d.LeaseToken
+		names[i], models[i], texts[i], reasons[i] = r.Provider, Sanitise(r.Model), Sanitise(r.Text), Sanitise(r.FinishReason)
 		if r.Raw != nil {
 			sum := sha256.Sum256(r.Raw)
 			raws[i], sums[i] = r.Raw, sum[:]
 		}
-		reasons[i], requests[i], statuses[i] = Sanitise(r.FinishReason), Sanitise(r.RequestID), r.Status
-		latencies[i], usages[i] = r.Latency.Milliseconds(), usage
 	}
-	return []any{jobIDs, tokens, attempts, providers, models, texts, raws, sums, reasons, requests, statuses, latencies, usages}, nil
+	return []any{jobIDs, tokens, names, models, texts, raws, sums, reasons}
 }
 
-func insertArtifacts(ctx context.Context, tx pgx.Tx, in []jobs.Success, won map[uuid.UUID]bool) error {
-	var batch pgx.Batch
+// artifactSQL stores the artifacts of results that stand.
+const artifactSQL = `
+	INSERT INTO artifacts (job_id, idx, attempt_id, mime, size, sha256, url)
+	SELECT f.job_id, f.idx, f.attempt_id, f.mime, f.size, f.sha256, f.url
+	FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::bytea[], $7::text[])
+		AS f (job_id, idx, attempt_id, mime, size, sha256, url)
+	JOIN results r ON r.job_id = f.job_id AND r.attempt_id = f.attempt_id
+	WHERE r.job_id = ANY ($1)
+	ON CONFLICT DO NOTHING`
+
+// artifactColumns is nil where there are none.
+func artifactColumns(in []jobs.Success) []any {
+	var jobIDs, attempts []uuid.UUID
+	var places []int
+	var types, urls []string
+	var sizes []int64
+	var sums [][]byte
 	for _, d := range in {
-		if !won[d.Settlement.AttemptID] {
-			continue
-		}
 		for i, a := range d.Artifacts {
-			batch.Queue(`
-				INSERT INTO artifacts (job_id, idx, attempt_id, mime, size, sha256, url)
-				VALUES ($1, $2, $3, $4, $5, $6, $7)
-				ON CONFLICT DO NOTHING`,
-				d.JobID, i, d.Settlement.AttemptID, a.MIME, a.Size, a.SHA256[:], a.URL)
+			jobIDs, places, attempts = append(jobIDs, d.JobID), append(places, i), append(attempts, d.Settlement.AttemptID)
+			types, sizes, sums, urls = append(types, a.MIME), append(sizes, a.Size), append(sums, a.SHA256[:]), append(urls, a.URL)
 		}
 	}
-	if batch.Len() == 0 {
+	if len(jobIDs) == 0 {
 		return nil
 	}
-	return tx.SendBatch(ctx, &batch).Close()
+	return []any{jobIDs, places, attempts, types, sizes, sums, urls}
 }
 
 // End implements jobs.WorkStore.
@@ -142,7 +152,8 @@ func (s *Store) End(ctx context.Context, e jobs.End) (jobs.State, error) {
 }
 
 // endMany ends claims. A job whose cancellation was asked for meanwhile is
-// cancelled in place of going on or failing.
+// cancelled in place of going on or failing. A call of this claim that nobody has
+// settled has an unknown outcome.
 func (s *Store) endMany(ctx context.Context, in []jobs.End) ([]outcome[jobs.State], error) {
 	n := len(in)
 	jobIDs, tokens, states := make([]uuid.UUID, n), make([]uuid.UUID, n), make([]string, n)
@@ -163,11 +174,20 @@ func (s *Store) endMany(ctx context.Context, in []jobs.End) ([]outcome[jobs.Stat
 					THEN 'cancelled' ELSE w.state END AS becomes
 			FROM w
 			JOIN jobs j ON j.id = w.id
-			WHERE j.state = 'running' AND j.lease_token = w.token
+			WHERE j.id = ANY ($1) AND j.state = 'running' AND j.lease_token = w.token
 			FOR NO KEY UPDATE OF j
+		), lost AS (
+			UPDATE attempts a
+			SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = 'unknown',
+				error_message = 'the claim ended before the outcome of this call was known'
+			FROM n
+			WHERE a.job_id = ANY ($1) AND a.job_id = n.id AND a.lease_token = n.token AND a.state = 'running'
+			RETURNING a.job_id, coalesce(a.cost_nano, 0) AS cost, (a.cost_nano IS NULL)::int AS unpriced
 		), ended AS (
 			UPDATE jobs j
 			SET state = n.becomes,
+				cost_nano = j.cost_nano + (SELECT coalesce(sum(cost), 0)::bigint FROM lost WHERE lost.job_id = j.id),
+				unpriced_calls = j.unpriced_calls + (SELECT coalesce(sum(unpriced), 0)::int FROM lost WHERE lost.job_id = j.id),
 				attempt = j.attempt - n.refund::int,
 				not_before = CASE WHEN n.becomes = 'retrying' THEN now() + make_interval(secs => n.after) END,
 				finished_at = CASE WHEN n.becomes NOT IN ('queued', 'retrying') THEN now() END,
@@ -177,12 +197,12 @@ func (s *Store) endMany(ctx context.Context, in []jobs.End) ([]outcome[jobs.Stat
 				error_class = n.class,
 				error_message = n.message
 			FROM n
-			WHERE j.id = n.id AND j.state = 'running' AND j.lease_token = n.token
+			WHERE j.id = ANY ($1) AND j.id = n.id AND j.state = 'running' AND j.lease_token = n.token
 			RETURNING n.token, j.state
 		)
 		SELECT token, state FROM ended
 		UNION ALL
-		SELECT w.token, j.state FROM w JOIN jobs j ON j.id = w.id AND j.ended_lease = w.token`,
+		SELECT w.token, j.state FROM w JOIN jobs j ON j.id = w.id AND j.ended_lease = w.token WHERE j.id = ANY ($1)`,
 		jobIDs, tokens, states, refunds, afters, classes, messages)
 	if err != nil {
 		return nil, fmt.Errorf("end jobs: %w", err)

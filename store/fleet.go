@@ -106,60 +106,25 @@ func (s *Store) TakeOver(ctx context.Context, worker uuid.UUID) (int, error) {
 	total := 0
 	for {
 		var n int
-		err := s.pool.QueryRow(ctx, `
-			WITH taken AS (
-				SELECT id, lease_token
+		err := s.begin(ctx, func(tx pgx.Tx) error {
+			n = 0
+			// The locks first, in a statement of their own: a call that was begun
+			// while this waited or looked is in the next statement's snapshot.
+			rows, err := tx.Query(ctx, `
+				SELECT id
 				FROM jobs
 				WHERE state = 'running' AND worker_id = $1
 				LIMIT 1000
-				FOR NO KEY UPDATE SKIP LOCKED
-			), lost AS (
-				UPDATE attempts a
-				SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = 'worker_died',
-					error_message = 'the worker died during this call: its outcome is not known'
-				FROM taken
-				WHERE a.job_id = taken.id AND a.state = 'running'
-				RETURNING a.job_id, coalesce(a.cost_nano, 0) AS cost, (a.cost_nano IS NULL)::int AS unpriced
-			), tally AS (
-				SELECT t.id, count(l.job_id) AS lost, coalesce(sum(l.cost), 0)::bigint AS cost,
-					coalesce(sum(l.unpriced), 0)::int AS unpriced,
-					(SELECT count(*) FROM attempts a WHERE a.job_id = t.id AND a.state = 'unknown') AS before
-				FROM taken t
-				LEFT JOIN lost l ON l.job_id = t.id
-				GROUP BY t.id
-			), fate AS (
-				SELECT y.*, CASE
-					WHEN j.cancel_requested_at IS NOT NULL
-						OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) THEN 'cancelled'
-					WHEN y.lost > 0 AND (j.on_unknown = 'fail' OR y.before + y.lost > 1) THEN 'unknown'
-					WHEN j.crashes + 1 >= $2 THEN 'failed'
-					ELSE 'queued'
-					END AS state
-				FROM tally y
-				JOIN jobs j USING (id)
-			), moved AS (
-				UPDATE jobs j
-				SET state = f.state,
-					gen = j.gen + 1,
-					crashes = j.crashes + 1,
-					finished_at = CASE WHEN f.state <> 'queued' THEN now() END,
-					error_class = CASE f.state WHEN 'failed' THEN 'poison' WHEN 'unknown' THEN 'worker_died' ELSE '' END,
-					error_message = CASE f.state
-						WHEN 'failed' THEN 'quarantined: ' || j.crashes + 1 || ' workers died while they ran it'
-						WHEN 'unknown' THEN 'a worker died during the call; it is not sent again'
-						ELSE '' END,
-					cost_nano = j.cost_nano + f.cost,
-					unpriced_calls = j.unpriced_calls + f.unpriced,
-					ended_lease = j.lease_token,
-					lease_token = NULL,
-					worker_id = NULL,
-					dispatch_marked_at = NULL,
-					dispatched_at = NULL
-				FROM fate f
-				WHERE j.id = f.id
-				RETURNING j.id
-			)
-			SELECT count(*) FROM moved`, worker, maxCrashes).Scan(&n)
+				FOR NO KEY UPDATE SKIP LOCKED`, worker)
+			if err != nil {
+				return err
+			}
+			held, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+			if err != nil || len(held) == 0 {
+				return err
+			}
+			return tx.QueryRow(ctx, takeOverSQL, held, maxCrashes).Scan(&n)
+		})
 		if err != nil {
 			return total, fmt.Errorf("take over from worker %s: %w", worker, err)
 		}
@@ -169,6 +134,57 @@ func (s *Store) TakeOver(ctx context.Context, worker uuid.UUID) (int, error) {
 		}
 	}
 }
+
+// takeOverSQL takes jobs, whose rows are locked, from their holder.
+const takeOverSQL = `
+	WITH taken AS (
+		SELECT unnest($1::uuid[]) AS id
+	), lost AS (
+		UPDATE attempts a
+		SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = 'worker_died',
+			error_message = 'the worker died during this call: its outcome is not known'
+		FROM taken
+		WHERE a.job_id = taken.id AND a.state = 'running'
+		RETURNING a.job_id, coalesce(a.cost_nano, 0) AS cost, (a.cost_nano IS NULL)::int AS unpriced
+	), tally AS (
+		SELECT t.id, count(l.job_id) AS lost, coalesce(sum(l.cost), 0)::bigint AS cost,
+			coalesce(sum(l.unpriced), 0)::int AS unpriced,
+			(SELECT count(*) FROM attempts a WHERE a.job_id = t.id AND a.state IN ('unknown', 'failed_billed')) AS before
+		FROM taken t
+		LEFT JOIN lost l ON l.job_id = t.id
+		GROUP BY t.id
+	), fate AS (
+		SELECT y.*, CASE
+			WHEN j.cancel_requested_at IS NOT NULL
+				OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) THEN 'cancelled'
+			WHEN y.lost > 0 AND (j.on_unknown = 'fail' OR y.before + y.lost > 1) THEN 'unknown'
+			WHEN j.crashes + 1 >= $2 THEN 'failed'
+			ELSE 'queued'
+			END AS state
+		FROM tally y
+		JOIN jobs j USING (id)
+	), moved AS (
+		UPDATE jobs j
+		SET state = f.state,
+			gen = j.gen + 1,
+			crashes = j.crashes + 1,
+			finished_at = CASE WHEN f.state <> 'queued' THEN now() END,
+			error_class = CASE f.state WHEN 'failed' THEN 'poison' WHEN 'unknown' THEN 'worker_died' ELSE '' END,
+			error_message = CASE f.state
+				WHEN 'failed' THEN 'quarantined: ' || j.crashes + 1 || ' workers died while they ran it'
+				WHEN 'unknown' THEN 'a worker died during the call; it is not sent again'
+				ELSE '' END,
+			cost_nano = j.cost_nano + f.cost,
+			unpriced_calls = j.unpriced_calls + f.unpriced,
+			lease_token = NULL,
+			worker_id = NULL,
+			dispatch_marked_at = NULL,
+			dispatched_at = NULL
+		FROM fate f
+		WHERE j.id = f.id
+		RETURNING j.id
+	)
+	SELECT count(*) FROM moved`
 
 // ExpireOverdue implements jobs.FleetStore.
 func (s *Store) ExpireOverdue(ctx context.Context) (int, error) {

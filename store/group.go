@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 // maxGroup is how many operations share a transaction at most.
@@ -24,9 +25,12 @@ type operation[In, Out any] struct {
 	done chan outcome[Out]
 }
 
-// group commits operations of one kind together. It is greedy: it flushes
-// whenever it is idle, with what has gathered in the meantime, so that a lone
-// operation waits for nothing and a crowd shares its commits.
+// linger is how long the first operation of a group waits for others: little
+// beside a provider call, and enough for a third of the transactions.
+const linger = 2 * time.Millisecond
+
+// group commits operations of one kind together, one group at a time: those that
+// came while the last one was being committed, and those of the linger.
 type group[In, Out any] struct {
 	ops  chan operation[In, Out]
 	run  func(ctx context.Context, in []In) ([]outcome[Out], error)
@@ -64,35 +68,30 @@ func (g *group[In, Out]) do(ctx context.Context, in In) (Out, error) {
 }
 
 func (g *group[In, Out]) loop() {
-	gathered := make(chan []operation[In, Out])
-	idle := make(chan struct{}, 1)
-	g.over.Go(func() {
-		for ops := range gathered {
-			g.flush(ops)
-			idle <- struct{}{}
-		}
-	})
-	defer close(gathered)
-	busy := false
-	var waiting []operation[In, Out]
 	for {
-		if !busy && len(waiting) > 0 {
-			n := min(len(waiting), maxGroup)
-			gathered <- waiting[:n:n]
-			waiting, busy = waiting[n:], true
-		}
 		select {
 		case op := <-g.ops:
-			waiting = append(waiting, op)
-		case <-idle:
-			busy = false
+			g.flush(g.gather(op))
 		case <-g.life.Done():
-			for _, op := range waiting {
-				op.done <- outcome[Out]{err: errClosed}
-			}
 			return
 		}
 	}
+}
+
+// gather takes what comes within the linger, and what has been waiting.
+func (g *group[In, Out]) gather(first operation[In, Out]) []operation[In, Out] {
+	ops := []operation[In, Out]{first}
+	over := time.NewTimer(linger)
+	defer over.Stop()
+	for len(ops) < maxGroup {
+		select {
+		case op := <-g.ops:
+			ops = append(ops, op)
+		case <-over.C:
+			return ops
+		}
+	}
+	return ops
 }
 
 // flush commits ops together, repeating after failures that pass for those whose

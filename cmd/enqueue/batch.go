@@ -119,7 +119,8 @@ func (c *batchCmd) check() error {
 
 func (c *batchCmd) open(s *session) (io.Reader, func(), error) {
 	if c.File == "-" {
-		return s.env.In, func() {}, nil
+		r, stop := interruptible(s.ctx, s.env.In)
+		return r, stop, nil
 	}
 	f, err := os.Open(c.File)
 	if err != nil {
@@ -132,12 +133,31 @@ func (c *batchCmd) open(s *session) (io.Reader, func(), error) {
 	return f, func() { _ = f.Close() }, nil
 }
 
+// interruptible is r until ctx ends, also while r has nothing to give. A file is
+// never waited for and stays as it is.
+func interruptible(ctx context.Context, r io.Reader) (io.Reader, func()) {
+	if f, ok := r.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			return r, func() {}
+		}
+	}
+	out, in := io.Pipe()
+	detach := context.AfterFunc(ctx, func() { _ = in.CloseWithError(ctx.Err()) })
+	go func() {
+		_, err := io.Copy(in, r)
+		_ = in.CloseWithError(err)
+	}()
+	return out, func() { detach(); _ = out.Close() }
+}
+
 // allGood reads everything once without accepting anything, and returns the
 // input from its start. Standard input is kept in a temporary file meanwhile.
 func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (io.Reader, error) {
 	seeker, ok := file.(io.ReadSeeker)
+	start := int64(0)
 	if ok {
-		_, err := seeker.Seek(0, io.SeekStart)
+		var err error
+		start, err = seeker.Seek(0, io.SeekCurrent)
 		ok = err == nil
 	}
 	if !ok {
@@ -149,7 +169,9 @@ func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (io.Rea
 		if err := os.Remove(temp.Name()); err != nil {
 			return nil, fmt.Errorf("--strict: keep the input: %w", err)
 		}
-		if _, err := io.Copy(temp, file); err != nil {
+		if _, err := io.Copy(temp, file); errors.Is(err, context.Canceled) {
+			return nil, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
+		} else if err != nil {
 			return nil, fmt.Errorf("--strict: keep the input: %w", err)
 		}
 		if _, err := temp.Seek(0, io.SeekStart); err != nil {
@@ -161,15 +183,20 @@ func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (io.Rea
 	err := in.Read(seeker, func(jobs.New) error { return s.ctx.Err() }, func(e *batches.LineError) {
 		if bad++; bad <= maxReported {
 			fmt.Fprintln(s.env.Err, e)
+		} else if bad == maxReported+1 {
+			fmt.Fprintln(s.env.Err, "… more bad lines are counted but not shown")
 		}
 	})
+	if errors.Is(err, context.Canceled) {
+		return nil, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
+	}
 	if err != nil {
 		return nil, err
 	}
 	if bad > 0 {
 		return nil, cli.Fail(cli.Failure, fmt.Errorf("%s bad lines: nothing was accepted, because of --strict", cli.Count(int64(bad))))
 	}
-	_, err = seeker.Seek(0, io.SeekStart)
+	_, err = seeker.Seek(start, io.SeekStart)
 	return seeker, err
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 
@@ -21,6 +22,9 @@ func (c *oneCmd) Run(s *session) error {
 	in, err := c.input(s, "", s.task, jobs.Default)
 	if err != nil {
 		return err
+	}
+	if _, set := c.Set["prompt"]; set {
+		return cli.Fail(cli.Usage, errors.New("--set prompt=…: the prompt is given already"))
 	}
 	fields := maps.Clone(in.Defaults)
 	fields["prompt"] = quote(c.Prompt)
@@ -89,6 +93,9 @@ func outcome(p jobs.Progress) error {
 			err = fmt.Errorf("the job %s: %s: %s", p.State, p.ErrorClass, p.ErrorMessage)
 		}
 		return cli.Fail(cli.JobsFailed, err)
+	}
+	if p.JobID != "" && p.Counts[jobs.Cancelled] > 0 {
+		return cli.Fail(cli.JobsFailed, errors.New("the job was cancelled"))
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,9 +92,15 @@ func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.In
 	if err != nil {
 		return batches.Input{}, cli.Fail(cli.Usage, err)
 	}
+	if err := c.check(cfg); err != nil {
+		return batches.Input{}, cli.Fail(cli.Usage, err)
+	}
 	runAt, err := c.runAt(time.Now())
 	if err != nil {
 		return batches.Input{}, cli.Fail(cli.Usage, err)
+	}
+	if c.At != "" {
+		fmt.Fprintf(s.env.Err, "--at %s is %s\n", c.At, runAt.Format(time.RFC3339))
 	}
 	if c.Lane != "" {
 		lane = c.Lane
@@ -113,6 +121,28 @@ func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.In
 			return p.Kind, ok
 		},
 	}, nil
+}
+
+// check refuses here what would otherwise be refused once for each row.
+func (c common) check(cfg config.Config) error {
+	if _, ok := cfg.Providers[c.Provider]; !ok {
+		return fmt.Errorf("--provider %s: is not configured; there are %s", c.Provider, strings.Join(slices.Sorted(maps.Keys(cfg.Providers)), ", "))
+	}
+	if c.Lane != "" && !slices.Contains(jobs.Lanes(), c.Lane) {
+		return fmt.Errorf("--lane %s: must be high, default or bulk", c.Lane)
+	}
+	own := map[string]string{"provider": "--provider", "model": "--model", "lane": "--lane", "run_at": "--at", "task": "the command or --task"}
+	known := slices.DeleteFunc(batches.Fields(), func(name string) bool { return name == "custom_id" || own[name] != "" })
+	slices.Sort(known)
+	for _, name := range slices.Sorted(maps.Keys(c.Set)) {
+		switch {
+		case own[name] != "":
+			return fmt.Errorf("--set %s=…: use %s", name, own[name])
+		case !slices.Contains(known, name):
+			return fmt.Errorf("--set %s=…: there is no such option; options are %s", name, strings.Join(known, ", "))
+		}
+	}
+	return nil
 }
 
 // runAt is when the jobs are to run; zero for now.

@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/rs/zerolog"
 
@@ -13,6 +16,7 @@ import (
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/migrations"
+	"oneflow/providers/keys"
 )
 
 func main() { os.Exit(cli.Main("worker", run)) }
@@ -25,6 +29,9 @@ type grammar struct {
 
 	Run     runCmd     `cmd:"" help:"Run jobs until SIGINT or SIGTERM, then let calls in flight end."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up, or look at it."`
+	Keys    keysCmd    `cmd:"" help:"Set, list, check and remove API keys."`
+	Models  modelsCmd  `cmd:"" help:"List the models with their prices and limits."`
+	Prices  pricesCmd  `cmd:"" help:"Look after the price list."`
 }
 
 type session struct {
@@ -47,6 +54,9 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 	}
 	defer func() { _ = closeLog() }()
 	cfg, err := config.Load(g.Config)
+	if err == nil {
+		cfg, err = cfg.WithEnvironment(env.Getenv)
+	}
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
@@ -60,6 +70,20 @@ type runCmd struct {
 
 // Run serves until the signal.
 func (c *runCmd) Run(s *session) error {
+	store, err := app.OpenKeys(s.env.Getenv, s.config.Keys, s.log)
+	if err != nil {
+		return cli.Fail(cli.Unsafe, err)
+	}
+	defer store.Close()
+	_, keyless := app.Usable(s.config, store)
+	for _, name := range c.Provider {
+		if _, ok := s.config.Providers[name]; !ok {
+			return cli.Fail(cli.Usage, fmt.Errorf("--provider %s: is not configured; there are %s", name, strings.Join(slices.Sorted(maps.Keys(s.config.Providers)), ", ")))
+		}
+		if slices.Contains(keyless, name) {
+			return cli.Fail(cli.Usage, fmt.Errorf("--provider %s: has no API key: set %s, or run `worker keys set %s`", name, keys.Variable(name), name))
+		}
+	}
 	db, err := s.services.Postgres(s.ctx, s.log)
 	if err != nil {
 		return stopped(s, err)
@@ -69,13 +93,8 @@ func (c *runCmd) Run(s *session) error {
 	if err != nil {
 		return stopped(s, err)
 	}
-	for _, name := range c.Provider {
-		if _, ok := s.config.Providers[name]; !ok {
-			return cli.Fail(cli.Usage, fmt.Errorf("--provider %s: is not configured", name))
-		}
-	}
 	return app.RunWorker(s.ctx, app.WorkerOptions{
-		Config: s.config, Providers: c.Provider, Store: db, Redis: redis, Log: s.log,
+		Config: s.config, Providers: c.Provider, Keys: store, Store: db, Redis: redis, Log: s.log,
 	})
 }
 
@@ -108,7 +127,11 @@ func (migrateUp) Run(s *session) error {
 		_, err = fmt.Fprintln(s.env.Out, "the schema is up to date")
 		return err
 	}
-	_, err = fmt.Fprintf(s.env.Out, "applied %d migrations\n", len(applied))
+	plural := "s"
+	if len(applied) == 1 {
+		plural = ""
+	}
+	_, err = fmt.Fprintf(s.env.Out, "applied %d migration%s\n", len(applied), plural)
 	return err
 }
 

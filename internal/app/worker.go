@@ -1,15 +1,11 @@
-// Package app wires a worker and a monitor together out of the parts, for the
-// commands that run them: one process each, or all in one. It may import
-// everything but the commands.
+// Package app wires a worker together out of the parts, for the commands that run
+// one. It may import everything but the commands, and links every provider's
+// client.
 package app
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -21,15 +17,17 @@ import (
 	"oneflow/jobs"
 	"oneflow/policy"
 	"oneflow/providers"
-	"oneflow/providers/mock"
+	"oneflow/providers/keys"
 	"oneflow/store"
 )
 
 // WorkerOptions are what a worker is run with.
 type WorkerOptions struct {
 	Config config.Config
-	// Providers are the names of those to serve; none means all.
+	// Providers are the names of those to serve; none means all that have a key
+	// or need none.
 	Providers []string
+	Keys      *keys.Store
 	Store     *store.Store
 	Redis     asynq.RedisConnOpt
 	Log       zerolog.Logger
@@ -39,12 +37,15 @@ type WorkerOptions struct {
 func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	names := o.Providers
 	if len(names) == 0 {
-		names = slices.Sorted(maps.Keys(o.Config.Providers))
+		var keyless []string
+		if names, keyless = Usable(o.Config, o.Keys); len(keyless) > 0 {
+			o.Log.Info().Strs("providers", keyless).Msg("not served, for want of an API key: set it with `worker keys set`")
+		}
 	}
 	calls, cutOff := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutOff()
 
-	clients, closeClients, err := clients(o.Config, names)
+	clients, closeClients, err := clients(o.Config, names, o.Keys)
 	if err != nil {
 		return err
 	}
@@ -91,56 +92,35 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	return w.Run(ctx)
 }
 
-// clients makes the providers of those names.
-func clients(cfg config.Config, names []string) (list []providers.Provider, closeAll func() error, err error) {
-	var closers []func() error
-	closeAll = func() error {
-		var err error
-		for _, c := range closers {
-			err = errors.Join(err, c())
-		}
-		return err
-	}
-	for _, name := range names {
-		p, ok := cfg.Providers[name]
-		if !ok {
-			return nil, nil, errors.Join(fmt.Errorf("provider %q: is not configured; there are %s",
-				name, strings.Join(slices.Sorted(maps.Keys(cfg.Providers)), ", ")), closeAll())
-		}
-		switch p.Kind {
-		case "mock":
-			m, err := mock.New(mock.Config{
-				Name: name, Latency: time.Duration(p.Mock.Latency), ErrorRate: p.Mock.ErrorRate,
-				RPM: p.Mock.RPM, MaxConcurrent: p.Mock.MaxConcurrent, CallLog: p.Mock.CallLog,
-			})
-			if err != nil {
-				return nil, nil, errors.Join(fmt.Errorf("providers.%s: %w", name, err), closeAll())
-			}
-			list, closers = append(list, m), append(closers, m.Close)
-		default:
-			return nil, nil, errors.Join(fmt.Errorf("providers.%s: no client for kind %q", name, p.Kind), closeAll())
-		}
-	}
-	return list, closeAll, nil
-}
-
 // prices answers for jobs, which know providers by name, from the price list,
-// which knows kinds.
+// which knows kinds. A compatible server is priced under its own name: it does
+// not charge what OpenAI charges.
 type prices struct {
 	list  *billing.List
 	kinds map[string]string
 }
 
 func newPrices(cfg config.Config) (*prices, error) {
-	list, err := billing.Embedded()
+	list, err := PriceList(cfg)
 	if err != nil {
 		return nil, err
 	}
 	p := &prices{list: list, kinds: map[string]string{}}
 	for name, c := range cfg.Providers {
 		p.kinds[name] = c.Kind
+		if c.Compatible {
+			p.kinds[name] = name
+		}
 	}
 	return p, nil
+}
+
+// PriceList is the built-in list, with the configured file laid over it.
+func PriceList(cfg config.Config) (*billing.List, error) {
+	if cfg.Prices == "" {
+		return billing.Embedded()
+	}
+	return billing.Open(cfg.Prices)
 }
 
 // Reserve implements jobs.Prices.

@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9"
 
 	"oneflow/jobs"
 )
@@ -62,6 +64,8 @@ type Env struct {
 func Main(name string, run func(ctx context.Context, args []string, env Env) error) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	// Its errors are returned as well; here they would stand between our lines.
+	redis.SetLogger(quiet{})
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	done := make(chan int, 1)
@@ -82,6 +86,12 @@ func Main(name string, run func(ctx context.Context, args []string, env Env) err
 	}
 }
 
+// quiet is the log of the Redis client.
+type quiet struct{}
+
+// Printf implements its interface.
+func (quiet) Printf(context.Context, string, ...any) {}
+
 // Code prints err and returns its exit code.
 func Code(name string, stderr io.Writer, err error) int {
 	if err == nil {
@@ -91,7 +101,10 @@ func Code(name string, stderr io.Writer, err error) int {
 	if !ok {
 		exit = &Exit{Code: codeOf(err), Err: err}
 	}
-	if exit.Err != nil {
+	switch {
+	case !ok && exit.Code == Interrupted:
+		fmt.Fprintf(stderr, "%s: interrupted\n", name)
+	case exit.Err != nil:
 		fmt.Fprintf(stderr, "%s: %v\n", name, err)
 	}
 	return exit.Code
@@ -128,6 +141,12 @@ func Parse(grammar any, args []string, env Env, name, description string, opts .
 	}, opts...)...)
 	if err != nil {
 		return nil, false, err
+	}
+	for i, arg := range args {
+		// Kong would replace the bytes in silence.
+		if !utf8.ValidString(arg) {
+			return nil, false, Fail(Usage, fmt.Errorf("argument %d, %.40q, is not valid UTF-8", i+1, arg))
+		}
 	}
 	ctx, err = parser.Parse(args)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -36,6 +37,9 @@ func (s Services) AnyPostgres(ctx context.Context, log zerolog.Logger) error {
 func (s Services) open(ctx context.Context, log zerolog.Logger) (db *store.Store, err error) {
 	if s.DatabaseURL == "" {
 		return nil, Fail(Usage, errors.New("DATABASE_URL is not set, so there is no Postgres to use: "+howToStart))
+	}
+	if !readable(s.DatabaseURL) {
+		return nil, Fail(Usage, errors.New("DATABASE_URL cannot be read: it looks like postgres://user:password@localhost:5432/oneflow, where / ? # @ and % in a password are written %2F %3F %23 %40 and %25"))
 	}
 	err = s.wait(ctx, log, "Postgres", "DATABASE_URL", s.DatabaseURL, func(ctx context.Context) (err error) {
 		db, err = store.Open(ctx, s.DatabaseURL)
@@ -79,7 +83,7 @@ func (s Services) RedisOptions() (*redis.Options, error) {
 		return nil, Fail(Usage, errors.New("REDIS_URL is not set, so there is no Redis to use: "+howToStart))
 	}
 	opts, err := redis.ParseURL(s.RedisURL)
-	if err != nil {
+	if u, parseErr := url.Parse(s.RedisURL); err != nil || parseErr != nil || !whole(u) {
 		return nil, Fail(Usage, errors.New("REDIS_URL cannot be read: it looks like redis://:password@localhost:6379/0"))
 	}
 	return opts, nil
@@ -91,6 +95,7 @@ func (s Services) Redis(ctx context.Context, log zerolog.Logger) (asynq.RedisCon
 	if err != nil {
 		return nil, err
 	}
+	opts.ContextTimeoutEnabled = true // or a silent server outlasts ConnectTimeout
 	client := redis.NewClient(opts)
 	err = s.wait(ctx, log, "Redis", "REDIS_URL", s.RedisURL, func(ctx context.Context) error { return client.Ping(ctx).Err() })
 	if err := errors.Join(err, client.Close()); err != nil {
@@ -121,6 +126,9 @@ func (s Services) wait(ctx context.Context, log zerolog.Logger, what, variable, 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if refused(err) {
+			return Fail(Usage, fmt.Errorf("%s at %s (%s) does not let us in: %w", what, host(address), variable, err))
+		}
 		timer := time.NewTimer(delay)
 		select {
 		case <-patience.Done():
@@ -134,11 +142,39 @@ func (s Services) wait(ctx context.Context, log zerolog.Logger, what, variable, 
 	}
 }
 
+// refused tells that waiting is of no use: the server is there and does not take
+// the name, the password or the database.
+func refused(err error) bool {
+	if e, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		state := e.SQLState()
+		return strings.HasPrefix(state, "28") || state == "3D000"
+	}
+	return strings.HasPrefix(err.Error(), "WRONGPASS ") || strings.HasPrefix(err.Error(), "NOAUTH ")
+}
+
+// readable tells whether a Postgres address has one of its two forms.
+func readable(address string) bool {
+	if !strings.Contains(address, "://") {
+		return strings.Contains(address, "=")
+	}
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && whole(u)
+}
+
 // host is the part of a URL that holds no secret.
 func host(address string) string {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Host == "" || !whole(u) {
 		return "its address"
 	}
 	return u.Host
+}
+
+// whole tells that the host of u is one: with a / ? or # in it, a password is taken
+// apart, and a piece of it for the port.
+func whole(u *url.URL) bool {
+	return u.User != nil || !strings.Contains(u.Path+u.RawQuery+u.Fragment, "@")
 }

@@ -86,7 +86,11 @@ func PrintStatus(w io.Writer, p jobs.Progress) error {
 func Money(n billing.NanoUSD, unpriced int64) string {
 	s := n.Human()
 	if unpriced > 0 {
-		s += fmt.Sprintf(" + %s calls without a known price", Count(unpriced))
+		calls := "calls"
+		if unpriced == 1 {
+			calls = "call"
+		}
+		s += fmt.Sprintf(" + %s %s without a known price", Count(unpriced), calls)
 	}
 	return s
 }
@@ -107,10 +111,12 @@ func Count(n int64) string {
 // Span is a length of time for people: "850ms", "4.2s", "3m 5s", "2h 10m".
 func Span(d time.Duration) string {
 	switch {
+	case d < 0:
+		return "0ms"
 	case d < time.Second:
 		return fmt.Sprintf("%dms", d.Milliseconds())
 	case d < time.Minute:
-		return fmt.Sprintf("%.1fs", d.Seconds())
+		return fmt.Sprintf("%.1fs", d.Truncate(100*time.Millisecond).Seconds())
 	case d < time.Hour:
 		return fmt.Sprintf("%dm %ds", int(d.Minutes()), int(d.Seconds())%60)
 	}

@@ -101,7 +101,11 @@ func describe(p jobs.Progress, rate float64) string {
 		s += fmt.Sprintf(", %s retrying", Count(n))
 	}
 	if rate > 0 {
-		s += fmt.Sprintf(", %.0f/s", rate)
+		digits := 0
+		if rate < 10 {
+			digits = 1
+		}
+		s += fmt.Sprintf(", %.*f/s", digits, rate)
 		if left := p.Total() - p.Done(); left > 0 {
 			s += ", " + Span(time.Duration(float64(left)/rate*float64(time.Second))) + " left"
 		}

@@ -1,0 +1,62 @@
+# `make` alone prints what there is. Go's own caches decide what is out of date.
+
+GO           ?= go
+LINT         := bin/golangci-lint
+LINT_VERSION := 2.15.0
+MONITOR_PORT ?= 8080
+
+.DEFAULT_GOAL := help
+.PHONY: help build test test-race lint fmt demo dev bench migrate up down setup clean bin/dev bin/worker
+
+help: ## Print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup ## Run a thousand sample prompts on services of their own, and show what came of it
+	@bin/dev demo
+
+dev: setup ## Run Postgres, Redis, a worker and the monitor until Ctrl-C; data is kept
+	@exec bin/dev up
+
+build: ## Build all commands into bin/
+	$(GO) build -o bin/ ./cmd/...
+
+test: setup ## Run all tests
+	$(GO) test -timeout 10m ./...
+
+test-race: setup ## Run all tests with the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+lint: $(LINT) ## Check style, likely mistakes and the arrows between packages
+	$(LINT) run
+
+fmt: $(LINT) ## Format all Go files
+	$(LINT) fmt
+
+bench: setup ## Measure throughput on this machine
+	@$(GO) run ./internal/bench
+
+migrate: bin/worker ## Bring the schema of DATABASE_URL up
+	@bin/worker migrate up
+
+up: ## Run everything in containers
+	docker compose up -d --build --wait
+	@echo "monitor at http://127.0.0.1:$(MONITOR_PORT)/, user and password as in docker-compose.yml"
+
+down: ## Stop the containers; their data is kept
+	docker compose down
+
+setup: bin/dev ## Install Postgres and Redis where they are missing
+	@bin/dev setup
+
+clean: ## Remove what was built and forget test results; data in .oneflow/ and in containers stays
+	rm -rf bin dist
+	$(GO) clean -testcache
+
+bin/dev bin/worker:
+	@$(GO) build -o $@ ./cmd/$(@F)
+
+# Installed again only where the version is another one.
+.PHONY: $(LINT)
+$(LINT):
+	@$(LINT) version --short 2>/dev/null | grep -qxF $(LINT_VERSION) || \
+		GOBIN="$(CURDIR)/bin" $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(LINT_VERSION)

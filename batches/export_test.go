@@ -1,0 +1,163 @@
+package batches_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/batches"
+	"oneflow/billing"
+	"oneflow/jobs"
+	"oneflow/providers"
+)
+
+// records are an export's source.
+type records []batches.Record
+
+func (r records) Export(_ context.Context, _ string, each func(batches.Record) error) error {
+	for _, one := range r {
+		if err := each(one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const hostile = "</script>\u0000\u001b[2J\u2028\u2029\r\n\t\"quoted\" \\ 😀 \u202e ' <b>&amp;</b> \ufffd"
+
+func samples() records {
+	picture := batches.ArtifactRef{URL: "file:///a%20b/f7/f7.png", MIME: "image/png", Size: 68, SHA256: strings.Repeat("f7", 32)}
+	return records{
+		{
+			ID: "018f-1", CustomID: "row 1", Task: providers.Text, Provider: "mock", Model: "mock-text", State: jobs.Succeeded, Calls: 1, Cost: 1_234_567,
+			HTTPStatus: 200, RequestID: "req_1", Text: "hello", Raw: []byte("{\n  \"id\": \"x\",\n  \"n\": 1.50, \"text\": \"hel\\ud83d\\ude00lo\"\n}\n"), LatencyMS: 42,
+		},
+		{
+			ID: "018f-2", Task: providers.Image, Provider: "mock", Model: "mock-image", State: jobs.Succeeded, Calls: 3, Cost: 40_000_000,
+			HTTPStatus: 200, RequestID: "req_2", LatencyMS: 1500, Artifacts: []batches.ArtifactRef{picture, picture},
+		},
+		{ID: "018f-3", CustomID: "row 3", Task: providers.Text, Provider: "openai", Model: "m", State: jobs.Failed, Calls: 5, ErrorClass: "server", ErrorMessage: "upstream said \"no\"\n" + hostile},
+		{ID: "018f-4", Task: providers.Text, Provider: "mock", Model: "mock-text", State: jobs.Cancelled},
+		{ID: "018f-5", Task: providers.Text, Provider: "local", Model: "llama", State: jobs.Succeeded, Calls: 1, Unpriced: true, HTTPStatus: 200, Text: "free?", Raw: []byte(`{"a":1}`)},
+		{ID: "018f-6", CustomID: hostile, Task: providers.Text, Provider: "mock", Model: "mock-text", State: jobs.Succeeded, Calls: 1, HTTPStatus: 200, Text: hostile, Raw: []byte("no JSON: " + hostile)},
+		{ID: "018f-7", Task: providers.Text, Provider: "mock", Model: "mock-text", State: jobs.Succeeded, Calls: 1, HTTPStatus: 200, Raw: []byte("{\"text\":\"bad \xff\xfe utf-8\"}")},
+		{ID: "018f-8", Task: providers.Text, Provider: "mock", Model: "mock-text", State: jobs.Queued},
+		{ID: "018f-9", Task: providers.Text, Provider: "mock", Model: "mock-text", State: jobs.Unknown, Calls: 1, Cost: 5, ErrorClass: "unknown_outcome", ErrorMessage: "the line broke"},
+		{ID: "018f-10", Task: providers.Text, Provider: "mock", Model: "mock-text", State: jobs.Expired},
+	}
+}
+
+func TestAnExportIsOneLineAJobInInputOrder(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	n, err := batches.ExportJSONL(t.Context(), samples(), "b1", &out)
+	if err != nil || n != len(samples()) {
+		t.Fatalf("%d lines, %v", n, err)
+	}
+	golden(t, "export.jsonl", out.String())
+	if !utf8.Valid(out.Bytes()) {
+		t.Error("the export is not UTF-8")
+	}
+	var ids []string
+	for line := range strings.Lines(out.String()) {
+		var row struct{ ID string }
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Errorf("%v: %s", err, line)
+		}
+		ids = append(ids, row.ID)
+	}
+	want := []string{"018f-1", "018f-2", "018f-3", "018f-4", "018f-5", "018f-6", "018f-7", "018f-8", "018f-9", "018f-10"}
+	if diff := cmp.Diff(want, ids); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAnExportsLinesHaveTheShapeOfOpenAIsBatchOutput(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if _, err := batches.ExportJSONL(t.Context(), samples(), "b1", &out); err != nil {
+		t.Fatal(err)
+	}
+	names := func(v any) []string { m, _ := v.(map[string]any); return slices.Sorted(maps.Keys(m)) }
+	for i, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		var row map[string]any
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		r := samples()[i]
+		own := []string{"attempts", "cost_usd", "latency_ms", "model", "provider", "state"}
+		if r.Artifacts != nil {
+			own = slices.Insert(own, 0, "artifacts")
+		}
+		if diff := cmp.Diff([]string{"custom_id", "error", "id", "oneflow", "response"}, names(row)) + cmp.Diff(own, names(row["oneflow"])); diff != "" {
+			t.Errorf("%s: %s", r.ID, diff)
+		}
+		ok := r.State == jobs.Succeeded
+		if (row["response"] != nil) != ok || (row["error"] != nil) != (!ok && r.State.Finished()) {
+			t.Errorf("%s is %s: response %v, error %v", r.ID, r.State, row["response"], row["error"])
+		}
+		if ok {
+			if diff := cmp.Diff([]string{"body", "request_id", "status_code"}, names(row["response"])); diff != "" {
+				t.Errorf("%s: %s", r.ID, diff)
+			}
+		} else if r.State.Finished() {
+			if diff := cmp.Diff([]string{"code", "message"}, names(row["error"])); diff != "" {
+				t.Errorf("%s: %s", r.ID, diff)
+			}
+		}
+		cost := row["oneflow"].(map[string]any)["cost_usd"]
+		if text, isText := cost.(string); r.Unpriced && cost != nil || !r.Unpriced && (!isText || text != r.Cost.String()) {
+			t.Errorf("%s: cost_usd is %v", r.ID, cost)
+		}
+	}
+}
+
+func TestAnExportGivesTextBackAsItWas(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	r := records{{ID: "1", CustomID: hostile, State: jobs.Succeeded, Text: hostile, Cost: billing.USD}}
+	if _, err := batches.ExportJSONL(t.Context(), r, "b1", &out); err != nil {
+		t.Fatal(err)
+	}
+	var row struct {
+		CustomID string `json:"custom_id"`
+		Response struct {
+			Body struct{ Text string }
+		}
+	}
+	if err := json.Unmarshal(out.Bytes(), &row); err != nil {
+		t.Fatal(err)
+	}
+	if row.CustomID != hostile || row.Response.Body.Text != hostile || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
+		t.Errorf("%q", out.String())
+	}
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func TestAnExportThatCannotBeReadOrWrittenFailsNamingWhat(t *testing.T) {
+	t.Parallel()
+	if _, err := batches.ExportJSONL(t.Context(), samples(), "b1", brokenPipe{}); !errors.Is(err, io.ErrClosedPipe) || !strings.HasPrefix(err.Error(), "export b1: ") {
+		t.Error(err)
+	}
+	if _, err := batches.ExportJSONL(t.Context(), nowhere{}, "b2", io.Discard); !errors.Is(err, jobs.ErrNotFound) || !strings.HasPrefix(err.Error(), "export b2: ") {
+		t.Error(err)
+	}
+}
+
+type nowhere struct{}
+
+func (nowhere) Export(context.Context, string, func(batches.Record) error) error {
+	return jobs.ErrNotFound
+}

@@ -1,0 +1,151 @@
+package batches_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"oneflow/batches"
+	"oneflow/jobs"
+)
+
+// intakeStore takes every row and counts it as known, so that nothing is pushed.
+type intakeStore struct {
+	accept    func(rows []jobs.New)
+	fail      error // of the second chunk
+	conflicts []int64
+
+	opened jobs.Batch
+	chunks []int
+	keys   []string
+	sealed bool
+}
+
+func (s *intakeStore) OpenBatch(_ context.Context, b jobs.Batch) error { s.opened = b; return nil }
+
+func (s *intakeStore) AcceptJobs(_ context.Context, batchID string, rows []jobs.New) (jobs.Accepted, error) {
+	if s.fail != nil && len(s.chunks) == 1 {
+		return jobs.Accepted{}, s.fail
+	}
+	if batchID != s.opened.ID || s.sealed {
+		return jobs.Accepted{}, fmt.Errorf("rows for batch %q, opened is %q, sealed %v", batchID, s.opened.ID, s.sealed)
+	}
+	if s.accept != nil {
+		s.accept(rows)
+	}
+	s.chunks = append(s.chunks, len(rows))
+	for _, r := range rows {
+		s.keys = append(s.keys, r.Key)
+	}
+	acc := jobs.Accepted{Duplicates: len(rows) - len(s.conflicts), Conflicts: s.conflicts}
+	s.conflicts = nil
+	return acc, nil
+}
+
+func (s *intakeStore) SealBatch(_ context.Context, _ string) error { s.sealed = true; return nil }
+
+func intake(s *intakeStore) batches.Intake {
+	return batches.Intake{Input: input(), Batch: jobs.Batch{ID: "b1", Account: "ana", Source: "rows.jsonl"}, Store: s, Producer: jobs.NewProducer(s, nil)}
+}
+
+func lines(n int) io.Reader {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "{\"prompt\":\"row %d\"}\n", i)
+	}
+	return strings.NewReader(b.String())
+}
+
+func TestAnIntakeTakesAllRowsInChunksAndSealsTheBatchAtTheEnd(t *testing.T) {
+	t.Parallel()
+	for n, chunks := range map[int][]int{0: nil, 1: {1}, 1999: {1999}, 2000: {2000}, 2001: {2000, 1}, 4500: {2000, 2000, 500}} {
+		s := &intakeStore{}
+		in := intake(s)
+		var told []batches.Report
+		in.Progress = func(r batches.Report) { told = append(told, r) }
+		rep, err := in.Take(t.Context(), lines(n))
+		if err != nil || rep.Duplicates != n || rep.BatchID != "b1" || !s.sealed {
+			t.Errorf("%d rows: %+v, %v, sealed %v", n, rep, err, s.sealed)
+		}
+		if diff := cmp.Diff(chunks, s.chunks); diff != "" || len(told) != len(chunks) {
+			t.Errorf("%d rows: progress was told %d times, chunks: %s", n, len(told), diff)
+		}
+	}
+}
+
+func TestBadRowsAndConflictsAreToldWithTheirLinesAndCounted(t *testing.T) {
+	t.Parallel()
+	in := intake(&intakeStore{conflicts: []int64{1, 4}})
+	var bad []string
+	in.Reject = func(e *batches.LineError) { bad = append(bad, e.Error()) }
+	rep, err := in.Take(t.Context(), strings.NewReader(`{"custom_id":"a","prompt":"1"}
+bad
+{"custom_id":"b","prompt":"3"}
+{"custom_id":"c","prompt":"4"}
+`))
+	if diff := cmp.Diff(batches.Report{BatchID: "b1", Duplicates: 1, Rejected: 3}, rep, cmpopts.EquateErrors()); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	const there = "the batch has this custom_id already, with other content: the first is kept"
+	want := []string{"rows.jsonl:2: not valid JSON (at byte 1 of the line)", "rows.jsonl:1: " + there, "rows.jsonl:4: " + there}
+	if diff := cmp.Diff(want, bad); diff != "" {
+		t.Error(diff)
+	}
+	in = intake(&intakeStore{}) // and nobody listens
+	if rep, err := in.Take(t.Context(), strings.NewReader("bad\n")); err != nil || rep.Rejected != 1 {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
+func TestAnIntakeThatFailsTellsWhatWasAcceptedAndDoesNotSeal(t *testing.T) {
+	t.Parallel()
+	s := &intakeStore{fail: jobs.ErrBatchCancelled}
+	rep, err := intake(s).Take(t.Context(), lines(5000))
+	if !errors.Is(err, jobs.ErrBatchCancelled) || rep.Duplicates != 2000 || s.sealed {
+		t.Errorf("%+v, %v, sealed %v", rep, err, s.sealed)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s = &intakeStore{accept: func([]jobs.New) { cancel() }}
+	rep, err = intake(s).Take(ctx, lines(5000))
+	if !errors.Is(err, context.Canceled) || rep.Duplicates != 2000 || s.sealed {
+		t.Errorf("cancelled: %+v, %v, sealed %v", rep, err, s.sealed)
+	}
+}
+
+func TestABatchIDIsReadableSortsByTimeAndIsItsOwn(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2031, 2, 3, 23, 5, 6, 0, time.FixedZone("east", 2*3600))
+	seen := map[string]bool{}
+	for range 100 {
+		id := batches.NewID(at)
+		if !regexp.MustCompile(`^b-20310203-210506-[a-z2-7]{6}$`).MatchString(id) || seen[id] || batches.CheckID(id) != nil {
+			t.Fatalf("%s, seen before: %v", id, seen[id])
+		}
+		seen[id] = true
+	}
+	if batches.NewID(at) >= batches.NewID(at.Add(time.Second)) {
+		t.Error("a later id sorts before an earlier one")
+	}
+}
+
+func TestABatchIDIsCheckedAsTheSchemaChecksIt(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"a", "0", "A.b-c_d", strings.Repeat("x", 64)} {
+		if err := batches.CheckID(id); err != nil {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	for _, id := range []string{"", ".", "-a", "_a", "a b", "a/b", "ä", "a\n", "\na", strings.Repeat("x", 65), strings.Repeat("x", 1000)} {
+		if err := batches.CheckID(id); err == nil || len(err.Error()) > 300 {
+			t.Errorf("%.80q: %v", id, err)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package batches_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/batches"
+	"oneflow/internal/storetest"
+	"oneflow/jobs"
+)
+
+func TestMain(m *testing.M) { storetest.Main(m) }
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares got with testdata/name.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got); -update writes it anew:\n%s", path, diff)
+	}
+}
+
+// input reads rows for the providers that the tests know: each is of the kind of
+// its name, and "none" is not configured.
+func input() batches.Input {
+	return batches.Input{
+		Name:     "rows.jsonl",
+		Defaults: map[string]json.RawMessage{"provider": json.RawMessage(`"mock"`)},
+		Kind:     func(provider string) (string, bool) { return provider, provider != "none" },
+	}
+}
+
+// read returns what became of text.
+func read(t *testing.T, in batches.Input, text string) (good []jobs.New, bad []string) {
+	t.Helper()
+	err := in.Read(strings.NewReader(text),
+		func(j jobs.New) error { good = append(good, j); return nil },
+		func(e *batches.LineError) { bad = append(bad, e.Error()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return good, bad
+}
+
+// prompts lists the prompts of rows.
+func prompts(rows []jobs.New) (list []string) {
+	for _, r := range rows {
+		list = append(list, r.Request.Prompt)
+	}
+	return list
+}

@@ -1,0 +1,396 @@
+package batches_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"oneflow/batches"
+	"oneflow/jobs"
+	"oneflow/providers"
+)
+
+func TestARowBecomesTheJobThatItDescribes(t *testing.T) {
+	t.Parallel()
+	in := input()
+	in.Account, in.OnUnknown = "ana", jobs.FailUnknown
+	good, bad := read(t, in, `{"custom_id":"r1","provider":"mock","lane":"high","run_at":"2031-02-03T04:05:06+01:00",`+
+		`"task":"text","model":"mock-text","prompt":"Grüß 🌍","system":"s","max_tokens":7,"temperature":0.5,"stop":["."],"seed":-1}`)
+	if bad != nil {
+		t.Fatal(bad)
+	}
+	seed, warm := int64(-1), 0.5
+	want := []jobs.New{{
+		Seq: 1, Key: "c:r1", CustomID: "r1", Account: "ana", Provider: "mock", Lane: jobs.High, OnUnknown: jobs.FailUnknown,
+		RunAt: time.Date(2031, 2, 3, 3, 5, 6, 0, time.UTC),
+		Request: providers.Request{
+			Task: providers.Text, Model: "mock-text", Prompt: "Grüß 🌍", System: "s", MaxTokens: 7, Temperature: &warm,
+			Stop: []string{"."}, Seed: &seed,
+		},
+	}}
+	diff := cmp.Diff(want, good, cmpopts.IgnoreFields(jobs.New{}, "ID", "ContentSHA256"))
+	if diff != "" || good[0].ID.Version() != 7 || good[0].ContentSHA256 == [32]byte{} {
+		t.Errorf("-want +got:\n%s%+v", diff, good)
+	}
+}
+
+func TestDefaultsHoldOnlyForFieldsThatARowDoesNotSet(t *testing.T) {
+	t.Parallel()
+	in := input()
+	in.RunAt = time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC)
+	in.Defaults = map[string]json.RawMessage{
+		"provider": json.RawMessage(`"mock"`), "system": json.RawMessage(`"be brief"`),
+		"lane": json.RawMessage(`"bulk"`), "max_tokens": json.RawMessage(`9`),
+	}
+	good, bad := read(t, in, `{"prompt":"a"}
+{"prompt":"b","system":"","lane":"high","max_tokens":1,"run_at":"2050-01-01T00:00:00Z"}
+{"prompt":"c","provider":null,"system":null,"lane":null,"run_at":null}
+{"prompt":"d","task":"image","system":""}
+`)
+	if diff := cmp.Diff([]string{`rows.jsonl:4: option "max_tokens": not understood for image by this provider, which takes prompt, size, n, seed`}, bad); diff != "" {
+		t.Fatal(diff)
+	}
+	type part struct {
+		Provider, System, Model string
+		Lane                    jobs.Lane
+		MaxTokens               int64
+		Year                    int
+	}
+	var got []part
+	for _, j := range good {
+		got = append(got, part{j.Provider, j.Request.System, j.Request.Model, j.Lane, j.Request.MaxTokens, j.RunAt.Year()})
+	}
+	want := []part{
+		{"mock", "be brief", "mock-text", jobs.Bulk, 9, 2040},
+		{"mock", "", "mock-text", jobs.High, 1, 2050},
+		{"mock", "be brief", "mock-text", jobs.Bulk, 9, 2040}, // null is as good as nothing
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestMapTakesFieldsFromOtherColumnsAndPassesOverTheRest(t *testing.T) {
+	t.Parallel()
+	in := input()
+	in.Map = map[string]string{"prompt": "question", "custom_id": "id"}
+	good, bad := read(t, in, `{"id":17,"question":"why?","answer":"42","score":0.5,"nested":{"a":[1]}}
+{"id":true,"question":12.50,"prompt":"not this one","system":"but this"}
+{"id":"x","Prompt":"no column of ours"}
+{"id":{"a":1},"question":"an id that is no text"}
+{"id":null,"question":"no id"}
+`)
+	type part struct{ ID, Prompt, System string }
+	var got []part
+	for _, j := range good {
+		got = append(got, part{j.CustomID, j.Request.Prompt, j.Request.System})
+	}
+	if diff := cmp.Diff([]part{{"17", "why?", ""}, {"true", "12.50", "but this"}, {"", "no id", ""}}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	want := []string{
+		`rows.jsonl:3: column "question", mapped to prompt, is not there; the line has Prompt, id`,
+		`rows.jsonl:4: custom_id: must be a string, got a JSON object`,
+	}
+	if diff := cmp.Diff(want, bad); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestACustomIDIsTakenOnceInAFile(t *testing.T) {
+	t.Parallel()
+	good, bad := read(t, input(), `{"custom_id":"a","prompt":""}
+{"custom_id":"a","prompt":"first that is good"}
+{"custom_id":"a","prompt":"second"}
+{"custom_id":"A","prompt":"another id"}
+`)
+	want := []string{`rows.jsonl:1: prompt: must not be empty`, `rows.jsonl:3: custom_id "a": used before on line 2`}
+	if diff := cmp.Diff(want, bad); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"first that is good", "another id"}, prompts(good)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestKeysStayTheSameWhenAFileIsReadAgainOrItsRowsChangePlaces(t *testing.T) {
+	t.Parallel()
+	lines := []string{
+		`{"prompt":"a"}`, `{"prompt":"b"}`, `{"prompt":"a"}`, `{"custom_id":"c","prompt":"a"}`, `{"prompt":"a","max_tokens":1}`,
+		`{ "max_tokens" : 1 , "prompt" : "\u0061" }`, `{"prompt":"a","task":"image","model":"mock-image"}`, `{"prompt":"a","model":"mock-text","lane":"high"}`,
+	}
+	keys := func(lines []string) (list []string) {
+		good, bad := read(t, input(), strings.Join(lines, "\n"))
+		if bad != nil {
+			t.Fatal(bad)
+		}
+		for _, j := range good {
+			list = append(list, j.Key)
+		}
+		slices.Sort(list)
+		return list
+	}
+	first := keys(lines)
+	reversed := slices.Clone(lines)
+	slices.Reverse(reversed)
+	for name, other := range map[string][]string{"again": lines, "reversed": reversed, "with empty lines": strings.Split(strings.Join(lines, "\n\n"), "\n")} {
+		if diff := cmp.Diff(first, keys(other)); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
+		}
+	}
+	if n := len(slices.Compact(slices.Clone(first))); n != len(lines) {
+		t.Errorf("%d rows have %d keys: %q", len(lines), n, first)
+	}
+	good, _ := read(t, input(), strings.Join(lines, "\n"))
+	stem, _ := strings.CutSuffix(good[0].Key, ":1")
+	if good[2].Key != stem+":2" || good[7].Key != stem+":3" {
+		t.Errorf("equal rows have the keys %s, %s, %s, not one hash with the ordinals 1, 2, 3", good[0].Key, good[2].Key, good[7].Key)
+	}
+	if good[4].Key[:len(stem)] == stem || good[4].ContentSHA256 != good[5].ContentSHA256 {
+		t.Error("the content decides, not its spelling")
+	}
+}
+
+func TestLinesAreReadWhateverEndsThem(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"plain":               "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n",
+		"no newline at last":  "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}",
+		"CRLF":                "{\"prompt\":\"a\"}\r\n{\"prompt\":\"b\"}\r\n",
+		"byte order mark":     "\xEF\xBB\xBF{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}",
+		"BOM and empty lines": "\xEF\xBB\xBF\r\n\n  \t\n{\"prompt\":\"a\"}\n\n\n {\"prompt\":\"b\"} \n\n",
+	} {
+		good, bad := read(t, input(), text)
+		if diff := cmp.Diff([]string{"a", "b"}, prompts(good)); diff != "" || bad != nil {
+			t.Errorf("%s: %s%v", name, diff, bad)
+		}
+	}
+	for _, text := range []string{"", "\n", "\xEF\xBB\xBF", "\r\n\r\n"} {
+		if good, bad := read(t, input(), text); good != nil || bad != nil {
+			t.Errorf("%q: %v %v", text, good, bad)
+		}
+	}
+}
+
+func TestLinesAreCountedAsAnEditorCountsThem(t *testing.T) {
+	t.Parallel()
+	good, bad := read(t, input(), "\xEF\xBB\xBF\n\n{\"prompt\":\"a\"}\n\nx\n\xEF\xBB\xBF{\"prompt\":\"b\"}\n")
+	if len(good) != 1 || good[0].Seq != 3 {
+		t.Errorf("%+v", good)
+	}
+	want := []string{"rows.jsonl:5: not valid JSON (at byte 1 of the line)", "rows.jsonl:6: not valid JSON (at byte 1 of the line)"}
+	if diff := cmp.Diff(want, bad); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// badLines are lines that must be refused, and for what reason.
+func badLines() []struct{ line, reason string } {
+	return []struct{ line, reason string }{
+		// Not JSON.
+		{"{\"prompt\":\"a\xff\"}", "not valid UTF-8 (at byte 13 of the line)"},
+		{"{\"prompt\":\"\xed\xa0\x80\"}", "not valid UTF-8 (at byte 12 of the line)"},
+		{"\xff\xfe{\x00", "not valid UTF-8 (at byte 1 of the line)"},
+		{"{\"prompt\":\"a\x00\"}", "not valid JSON (at byte 13 of the line)"},
+		{"\x00", "not valid JSON (at byte 1 of the line)"},
+		{`{"prompt":"a"`, "not valid JSON: the line ends too early"},
+		{`{"prompt":"a`, "not valid JSON: the line ends too early"},
+		{`{`, "not valid JSON: the line ends too early"},
+		{`{"prompt" "a"}`, "not valid JSON (at byte 11 of the line)"},
+		{`{"prompt":"a",}`, "not valid JSON (at byte 15 of the line)"},
+		{`{'prompt':'a'}`, "not valid JSON (at byte 2 of the line)"},
+		{`{"prompt":"a\x"}`, "not valid JSON (at byte 14 of the line)"},
+		{`{"prompt":"a","max_tokens":01}`, "not valid JSON (at byte 29 of the line)"},
+		{`prompt,model`, "not valid JSON (at byte 1 of the line)"},
+		// JSON, but no object, or more than one.
+		{`[]`, "not a JSON object"},
+		{`[{"prompt":"a"}]`, "not a JSON object"},
+		{`null`, "not a JSON object"},
+		{`"prompt"`, "not a JSON object"},
+		{`7`, "not a JSON object"},
+		{`{"prompt":"a"} {"prompt":"b"}`, "there is more after the JSON object"},
+		{`{"prompt":"a"},`, "not valid JSON (at byte 15 of the line)"},
+		{`{"prompt":"a"} x`, "not valid JSON (at byte 16 of the line)"},
+		// JSON that encoding/json would take and change.
+		{`{"prompt":"\ud83d"}`, "half of a surrogate pair (at byte 12 of the line): not a character"},
+		{`{"prompt":"\ude00\ud83d"}`, "half of a surrogate pair (at byte 12 of the line): not a character"},
+		{`{"prompt":"\ud83d\ud83d\ude00"}`, "half of a surrogate pair (at byte 12 of the line): not a character"},
+		{`{"prompt":"\ud83d\\ude00"}`, "half of a surrogate pair (at byte 12 of the line): not a character"},
+		{`{"prompt":"\\\uDfff"}`, "half of a surrogate pair (at byte 14 of the line): not a character"},
+		{`{"prompt":"a","prompt":"b"}`, `field "prompt": stands twice`},
+		{`{"prompt":"a","pr\u006fmpt":"b"}`, `field "prompt": stands twice`},
+		{`{"prompt":"a","extra":{"b":[{"c":1,"c":1}]}}`, `field "c": stands twice`},
+		{`{"prompt":"a","Prompt":"b"}`, `unknown field "Prompt": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
+		{`{"prompt":"a","PROVIDER":"openai"}`, `unknown field "PROVIDER": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
+		{`{"messages":[{"role":"user","content":"a","Content":"b"}]}`, `unknown field "Content": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
+		{`{"prompt":"a","response_format":{"type":"json_schema","json_schema":{"name":"n","Name":"m","schema":{}}}}`, `unknown field "Name": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
+		// Nesting.
+		{strings.Repeat("[", 10_001), "nested deeper than 100 levels"},
+		{`{"extra":` + strings.Repeat(`{"a":`, 10_001) + `1` + strings.Repeat("}", 10_002), "nested deeper than 100 levels"},
+		// Wrong types and values.
+		{`{"prompt":7}`, "prompt: must be a string, got a JSON number"},
+		{`{"prompt":"a","max_tokens":"7"}`, "max_tokens: must be a whole number, got a JSON string"},
+		{`{"prompt":"a","max_tokens":1.5}`, "max_tokens: must be a whole number, got a JSON number 1.5"},
+		{`{"prompt":"a","max_tokens":1e400}`, "max_tokens: must be a whole number, got a JSON number 1e400"},
+		{`{"prompt":"a","temperature":1e400}`, "temperature: must be a number, got a JSON number 1e400"},
+		{`{"prompt":"a","seed":9223372036854775808}`, "seed: must be a whole number, got a JSON number 9223372036854775808"},
+		{`{"prompt":"a","temperature":"hot"}`, "temperature: must be a number, got a JSON string"},
+		{`{"prompt":"a","stop":"."}`, "stop: must be a list, got a JSON string"},
+		{`{"messages":[{"role":"user","content":7}]}`, "messages.content: must be a string, got a JSON number"},
+		{`{"prompt":"a","extra":[]}`, "extra: must be an object, got a JSON array"},
+		{`{"prompt":"a","provider":"elevenlabs","task":"audio","voice_settings":{"use_speaker_boost":"yes"}}`, "voice_settings.use_speaker_boost: must be true or false, got a JSON string"},
+		{`{"prompt":"a","custom_id":7}`, "custom_id: must be a string, got a JSON number"},
+		{`{"prompt":"a","lane":7}`, "lane: must be a string, got a JSON number"},
+		{`{"prompt":"a","task":7}`, "task: must be a string, got a JSON number"},
+		{`{"prompt":"a","run_at":7}`, `run_at: must be a time such as "2026-01-31T18:00:00Z"`},
+		{`{"prompt":"a","run_at":"tomorrow"}`, `run_at: must be a time such as "2026-01-31T18:00:00Z"`},
+		{`{"prompt":"a","custom_id":"` + strings.Repeat("é", 129) + `"}`, "custom_id: must be at most 256 bytes, without NUL"},
+		{`{"prompt":"a","custom_id":"\u0000"}`, "custom_id: must be at most 256 bytes, without NUL"},
+		{`{"prompt":"a","provider":"openai","model":"m\u0000"}`, "model: must be at most 256 bytes, without NUL"},
+		{`{"prompt":"a","max_tokens":-1}`, "max_tokens: must be positive, got -1"},
+		{`{"messages":[{"role":"tool","content":"a"}]}`, "messages[0].role: must be system, user or assistant"},
+		// What is not on offer.
+		{`{}`, "prompt: must not be empty"},
+		{`{"prompt":"a","colour":"red"}`, `unknown field "colour": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
+		{`{"prompt":"a","size":"1x1"}`, `option "size": not understood for text by this provider, which takes prompt, system, messages, max_tokens, temperature, top_p, stop, seed, response_format`},
+		{`{"prompt":"a","provider":"none"}`, `provider "none": is not configured`},
+		{`{"prompt":"a","provider":"weird"}`, `provider "weird": no such kind of provider as "weird"`},
+		{`{"prompt":"a","provider":""}`, `provider: is missing; name one in the row or with --provider`},
+		{`{"prompt":"a","task":"poem"}`, `task "poem": this provider does audio, image, text, video`},
+		{`{"prompt":"a","provider":"anthropic","task":"image"}`, `task "image": this provider does text`},
+		{`{"prompt":"a","model":"gpt-9"}`, `model "gpt-9": this provider offers mock-text for text`},
+		{`{"prompt":"a","lane":"fast"}`, `lane "fast": must be high, default or bulk`},
+	}
+}
+
+func TestABadLineIsRefusedWithItsPlaceAndReasonAndTheNextIsRead(t *testing.T) {
+	t.Parallel()
+	for _, c := range badLines() {
+		good, bad := read(t, input(), "{\"prompt\":\"before\"}\n"+c.line+"\n{\"prompt\":\"after\"}\n")
+		if diff := cmp.Diff([]string{"rows.jsonl:2: " + c.reason}, bad); diff != "" {
+			t.Errorf("%.120s (-want +got):\n%s", c.line, diff)
+		}
+		if diff := cmp.Diff([]string{"before", "after"}, prompts(good)); diff != "" {
+			t.Errorf("%.120s: its neighbours:\n%s", c.line, diff)
+		}
+	}
+}
+
+func TestTextIsKeptAsItIs(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		`\ud83d\ude00`:       "😀",
+		`\uD83D\uDE00x`:      "😀x",
+		`\\ud83d`:            `\ud83d`,
+		`a\u0000b`:           "a\x00b",
+		`\uffff\ufffd`:       "\uffff\ufffd",
+		"\u2028\u0085\u202e": "\u2028\u0085\u202e",
+		`<b>&amp;</b>`:       "<b>&amp;</b>",
+		`  spaces  `:         "  spaces  ",
+	} {
+		good, bad := read(t, input(), `{"prompt":"`+in+`"}`)
+		if diff := cmp.Diff([]string{want}, prompts(good)); diff != "" || bad != nil {
+			t.Errorf("%q: %s%v", in, diff, bad)
+		}
+	}
+	deep := strings.Repeat("[", 90) + strings.Repeat("]", 90)
+	good, bad := read(t, input(), `{"provider":"openai","prompt":"a","extra":{"a":`+deep+`,"A":1e400}}`)
+	if bad != nil || string(good[0].Request.Extra["a"]) != deep || string(good[0].Request.Extra["A"]) != "1e400" {
+		t.Errorf("extra is not passed on as it is: %v %v", good, bad)
+	}
+}
+
+func TestErrorsNeverHoldThePromptAndStayShort(t *testing.T) {
+	t.Parallel()
+	const canary = "the-canary-sings"
+	for _, c := range badLines() {
+		line := strings.Replace(c.line, `"prompt":"a`, `"system":"`+canary+`","prompt":"`+canary, 1)
+		_, bad := read(t, input(), line)
+		if len(bad) != 1 || strings.Contains(bad[0], canary) {
+			t.Errorf("%.200s: %q", line, bad)
+		}
+	}
+	long := strings.Repeat("x", 1<<20)
+	for _, line := range []string{
+		`{"prompt":"a","` + long + `":1}`, `{"prompt":"a","model":"` + long + `"}`, `{"prompt":"a","provider":"` + long + `"}`, `{"prompt":"a","lane":"` + long + `"}`,
+		`{"prompt":"a","task":"` + long + `"}`, `{"prompt":"a","task":"image","size":"` + long + `"}`, `{"prompt":"a","seed":` + strings.Repeat("9", 1<<20) + `}`,
+		`{"prompt":"a","` + long + `":1,"` + long + `":1}`, `{"prompt":"a","provider":"stability","task":"image","extra":{"` + long + `":[]}}`,
+	} {
+		_, bad := read(t, input(), line)
+		if len(bad) != 1 || len(bad[0]) > 500 {
+			t.Errorf("%.60s…: %d errors, %.600q", line, len(bad), bad)
+		}
+	}
+	// A name may come from anybody: it must not move the cursor of a terminal.
+	in := input()
+	in.Map = map[string]string{"prompt": "question"}
+	for _, line := range []string{`{"\u001b[2J\r\n\u202e":1}`, `{"prompt":"a","provider":"stability","task":"image","extra":{"\u001b[2J":[]}}`} {
+		for _, in := range []batches.Input{in, input()} {
+			_, bad := read(t, in, line)
+			if len(bad) != 1 || strings.ContainsAny(bad[0], "\x1b\r\n\u202e") {
+				t.Errorf("%s: %q", line, bad)
+			}
+		}
+	}
+}
+
+func TestReadingStopsWhereTheReaderOrTheTakerFails(t *testing.T) {
+	t.Parallel()
+	broken := io.MultiReader(strings.NewReader("{\"prompt\":\"a\"}\n{\"prom"), iotest.ErrReader(errors.New("the disk is gone")))
+	var got []string
+	err := input().Read(broken, func(j jobs.New) error { got = append(got, j.Request.Prompt); return nil }, nil)
+	if err == nil || err.Error() != "rows.jsonl:2: the disk is gone" || !slices.Equal(got, []string{"a"}) {
+		t.Errorf("%v, %q", err, got)
+	}
+	full := errors.New("full")
+	n := 0
+	err = input().Read(strings.NewReader(strings.Repeat("{\"prompt\":\"a\"}\n", 5)), func(jobs.New) error { n++; return full }, nil)
+	if !errors.Is(err, full) || n != 1 {
+		t.Errorf("%v after %d rows", err, n)
+	}
+}
+
+func TestASingleJobIsCheckedLikeALine(t *testing.T) {
+	t.Parallel()
+	fields := func(prompt string) map[string]json.RawMessage {
+		return map[string]json.RawMessage{"prompt": json.RawMessage(prompt), "provider": json.RawMessage(`"mock"`)}
+	}
+	job, err := input().One(fields(`"hello"`))
+	if err != nil || job.Request.Prompt != "hello" || job.Key == "" || job.Request.Model != "mock-text" {
+		t.Errorf("%+v, %v", job, err)
+	}
+	for prompt, want := range map[string]string{`""`: "prompt: must not be empty", `7`: "prompt: must be a string, got a JSON number", `"\udc00"`: "half of a surrogate pair"} {
+		if _, err := input().One(fields(prompt)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", prompt, err)
+		}
+	}
+}
+
+func TestTheFieldsOfARowAreListed(t *testing.T) {
+	t.Parallel()
+	names := batches.Fields()
+	for _, name := range []string{"custom_id", "provider", "lane", "run_at", "task", "model", "prompt", "messages", "extra", "voice_settings"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s is missing in %q", name, names)
+		}
+	}
+}
+
+func ExampleLineError() {
+	in := batches.Input{Name: "prompts.jsonl", Kind: func(string) (string, bool) { return "mock", true }}
+	_ = in.Read(strings.NewReader(`{"provider":"mock","prompt":"ok"}
+{"provider":"mock","promt":"a slip"}
+`), func(j jobs.New) error { fmt.Println("line", j.Seq, "is good"); return nil }, func(e *batches.LineError) { fmt.Println(e) })
+	// Output:
+	// line 1 is good
+	// prompts.jsonl:2: unknown field "promt": a provider's own fields go into "extra"; --map passes over columns without a meaning
+}

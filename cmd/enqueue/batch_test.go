@@ -1,0 +1,339 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+)
+
+// report is what `batch -o json` prints.
+type report struct {
+	BatchID    string `json:"batch_id"`
+	Accepted   int    `json:"accepted"`
+	Duplicates int    `json:"duplicates"`
+	Rejected   int    `json:"rejected"`
+}
+
+func (s *site) report(r result) report {
+	s.t.Helper()
+	if strings.Count(r.out, "\n") != 1 {
+		s.t.Errorf("not one line: %+v", r)
+	}
+	return decoded[report](s.t, r.out)
+}
+
+func TestABatchTellsWhatBecameOfItsRows(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	path := file(t,
+		`{"custom_id":"a","prompt":"`+canary+`"}`, ``, `{"custom_id":"b","prompt":"`+canary+`","colour":"red"}`, `{"custom_id":"a","prompt":"again"}`, `{"prompt":"no id"}`, `{"prompt":"`+canary, `{"prompt":"last"}`)
+	r := s.enqueue("batch", path, "-o", "json", "--batch-id", "b1")
+	if diff := cmp.Diff(report{"b1", 3, 0, 3}, s.report(r)); diff != "" || r.code != cli.Failure {
+		t.Errorf("%+v: %s", r, diff)
+	}
+	want := `prompts.jsonl:3: unknown field "colour": a provider's own fields go into "extra"; --map passes over columns without a meaning
+prompts.jsonl:4: custom_id "a": used before on line 1
+prompts.jsonl:6: not valid JSON: the line ends too early
+enqueue: 3 bad lines were left out; mend them and run the same command with --batch-id b1 to add them
+`
+	if diff := cmp.Diff(want, r.err); diff != "" {
+		t.Errorf("stderr (-want +got):\n%s", diff)
+	}
+	if got := one[string](s, `SELECT string_agg(lane || seq, ' ' ORDER BY seq) || (SELECT ' ' || source || (sealed_at IS NOT NULL) FROM batches) FROM jobs WHERE batch_id = 'b1'`); got != "bulk1 bulk5 bulk7 prompts.jsonltrue" {
+		t.Error(got)
+	}
+	r = s.enqueue("batch", file(t, `{"prompt":"a"}`, `{"prompt":"b"}`), "--batch-id", "b2")
+	if r.code != cli.OK || r.err != "follow it with: enqueue watch b2\n" {
+		t.Errorf("%+v", r)
+	}
+	golden(t, "batch.txt", r.out)
+	r = s.enqueue("batch", file(t, `{"question":"why?","id":7,"answer":"x"}`), "--map", "prompt=question", "--map", "custom_id=id", "--task", "text", "--set", "max_tokens=9", "--lane", "high", "-o", "json")
+	if got := one[string](s, `SELECT concat_ws(' ', custom_id, lane, request) FROM jobs WHERE batch_id = $1`, s.report(r).BatchID); got != `7 high {"task":"text","model":"mock-text","prompt":"why?","max_tokens":9}` {
+		t.Error(got)
+	}
+}
+
+func TestManyBadLinesAreCountedButNotAllShown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, strict := range []bool{false, true} {
+		args := []string{"batch", "-", "-o", "json"}
+		if strict {
+			args = append(args, "--strict")
+		}
+		r := s.run(t.Context(), strings.NewReader(strings.Repeat("bad\n", 50)), args...)
+		if n := strings.Count(r.err, "stdin:"); n != 20 || strings.Count(r.err, "… more bad lines are counted but not shown") != 1 || !strings.Contains(r.err, "50 bad lines") || r.code != cli.Failure {
+			t.Errorf("strict %v: %d shown: %+v", strict, n, r)
+		}
+	}
+}
+
+func TestStrictAcceptsNothingIfALineIsBad(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	text := rows(1, 2500) + "bad\n" + rows(2501, 2)
+	path := file(t, text)
+	for name, r := range map[string]result{
+		"a file": s.enqueue("batch", path, "--strict", "-o", "json"),
+		"stdin":  s.run(t.Context(), strings.NewReader(text), "batch", "-", "--strict", "-o", "json"),
+	} {
+		if r.code != cli.Failure || r.out != "" || !strings.Contains(r.err, ":2501: not valid JSON") || !strings.HasSuffix(r.err, "enqueue: 1 bad lines: nothing was accepted, because of --strict\n") {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	if n := one[int64](s, `SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM batches)`); n != 0 {
+		t.Errorf("%d jobs and batches are there", n)
+	}
+	good := strings.Replace(text, "bad\n", "", 1)
+	if r := s.run(t.Context(), strings.NewReader(good), "batch", "-", "--strict", "-o", "json"); r.code != cli.OK || s.report(r).Accepted != 2502 {
+		t.Errorf("%+v", r)
+	}
+	// Standard input that is a file, of which somebody has read a part.
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := f.Seek(int64(strings.Index(text, "bad\n")+4), io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.run(t.Context(), f, "batch", "-", "--strict", "-o", "json"); r.code != cli.OK || s.report(r).Accepted != 2 {
+		t.Errorf("the rest of a file: %+v", r)
+	}
+}
+
+func TestTheSameRowsAgainUnderTheSameBatchIDAddNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	lines := []string{`{"custom_id":"a","prompt":"1"}`, `{"prompt":"2"}`, `{"prompt":"2"}`, `{"prompt":"3","task":"image"}`, `{"custom_id":"b","prompt":"1"}`}
+	take := func(lines ...string) (report, result) {
+		r := s.run(t.Context(), strings.NewReader(strings.Join(lines, "\n")), "batch", "-", "--batch-id", "b1", "-o", "json")
+		return s.report(r), r
+	}
+	if rep, r := take(lines...); rep != (report{"b1", 5, 0, 0}) || r.code != cli.OK {
+		t.Errorf("%+v", r)
+	}
+	reversed := slices.Clone(lines)
+	slices.Reverse(reversed)
+	for _, again := range [][]string{lines, reversed} {
+		if rep, r := take(again...); rep != (report{"b1", 0, 5, 0}) || r.code != cli.OK {
+			t.Errorf("%+v", r)
+		}
+	}
+	if rep, r := take(append(lines, `{"prompt":"2"}`, `{"prompt":"new"}`)...); rep != (report{"b1", 2, 5, 0}) || r.code != cli.OK {
+		t.Errorf("more rows: %+v", r)
+	}
+	rep, r := take(`{"prompt":"new"}`, `{"custom_id":"a","prompt":"changed"}`)
+	if rep != (report{"b1", 0, 1, 1}) || r.code != cli.Failure || !strings.HasPrefix(r.err, "stdin:2: the batch has this custom_id already, with other content: the first is kept\n") {
+		t.Errorf("another row of the same id: %+v", r)
+	}
+	if s.jobs() != 7 {
+		t.Errorf("%d jobs", s.jobs())
+	}
+	if rep, r := take(); rep != (report{"b1", 0, 0, 0}) || r.code != cli.OK {
+		t.Errorf("no rows: %+v", r)
+	}
+	other := s.run(t.Context(), strings.NewReader(strings.Join(lines, "\n")), "batch", "-", "-o", "json")
+	if rep := s.report(other); rep.Accepted != 5 || rep.BatchID == "b1" {
+		t.Errorf("another batch: %+v", other)
+	}
+}
+
+func TestStatusHasAFixedShape(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if r := s.run(t.Context(), strings.NewReader(rows(1, 5)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	id := func(n int) string { return one[string](s, `SELECT id::text FROM jobs WHERE seq = $1`, n) }
+	s.finish(id(1), "one", "")
+	s.finish(id(2), "", "the key was refused")
+	s.enqueue("cancel", id(3))
+	r := s.enqueue("status", "b1", "-o", "json")
+	table := s.enqueue("status", "b1")
+	if r.code != cli.OK || table.code != cli.OK || r.err+table.err != "" {
+		t.Errorf("%+v %+v", r, table)
+	}
+	golden(t, "status.txt", r.out+table.out)
+	failed := id(2)
+	r = s.enqueue("status", strings.ToUpper(failed), "-o", "json")
+	table = s.enqueue("status", failed)
+	golden(t, "status-job.txt", strings.ReplaceAll(r.out+table.out, failed, "JOB"))
+	for _, command := range []string{"status", "watch", "cancel", "export"} {
+		for _, id := range []string{"none", "018f5e3a-0000-7000-8000-000000000000", "a/b", "--batch-id=x", ""} {
+			if r := s.enqueue(command, "--", id); r.code != cli.Usage || r.out != "" || r.err != "enqueue: "+strings.TrimPrefix(map[bool]string{true: "export " + id + ": "}[command == "export"], "")+id+": no such job or batch\n" {
+				t.Errorf("%s %q: %+v", command, id, r)
+			}
+		}
+	}
+}
+
+func TestWatchEndsWithTheOutcomeOfTheBatch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for batch, failure := range map[string]string{"good": "", "bad": "the key was refused"} {
+		done := make(chan result, 1)
+		go func() {
+			done <- s.run(t.Context(), strings.NewReader(rows(1, 2)), "batch", "-", "--batch-id", batch, "--watch")
+		}()
+		s.until("the batch is sealed", func() bool {
+			return one[int64](s, `SELECT count(*) FROM batches WHERE id = $1 AND sealed_at IS NOT NULL`, batch) == 1
+		})
+		ids := one[[]string](s, `SELECT array_agg(id::text ORDER BY seq) FROM jobs WHERE batch_id = $1`, batch)
+		s.finish(ids[0], "one", "")
+		s.finish(ids[1], "two", failure)
+		r := <-done
+		code, last := cli.OK, "2/2 done, "
+		if failure != "" {
+			code, last = cli.JobsFailed, "enqueue: 1 of 2 jobs failed\n"
+		}
+		if r.code != code || !strings.Contains(r.err, last) || !strings.Contains(r.out, "succeeded") {
+			t.Errorf("%s: %+v", batch, r)
+		}
+		if again := s.enqueue("watch", batch, "-o", "json"); again.code != code || decoded[cli.Status](t, again.out).State != jobs.BatchFinished {
+			t.Errorf("%s: %+v", batch, again)
+		}
+	}
+}
+
+func TestACancelledBatchTakesNoMoreRows(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if r := s.run(t.Context(), strings.NewReader(rows(1, 10)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	r := s.enqueue("cancel", "b1", "-o", "json")
+	if diff := cmp.Diff(map[string]any{"id": "b1", "cancelled": 10.0, "running": 0.0}, decoded[map[string]any](t, r.out)); diff != "" || r.code != cli.OK {
+		t.Errorf("%+v: %s", r, diff)
+	}
+	r = s.run(t.Context(), strings.NewReader(rows(11, 10)), "batch", "-", "--batch-id", "b1", "-o", "json")
+	if r.code != cli.Usage || r.out != "" || r.err != "enqueue: batch b1 was cancelled and takes no rows: use another --batch-id\n" || s.jobs() != 10 {
+		t.Errorf("%+v", r)
+	}
+	if st := decoded[cli.Status](t, s.enqueue("status", "b1", "-o", "json").out); st.State != jobs.BatchCancelled || st.Counts[jobs.Cancelled] != 10 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestABatchThatIsCancelledWhileItsRowsComeInEndsWithAnErrorAndLeavesNoJobAlive(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	in, pen := io.Pipe()
+	done := make(chan result, 1)
+	go func() { done <- s.run(t.Context(), in, "batch", "-", "--batch-id", "b1", "-o", "json"); _ = in.Close() }()
+	write := func(text string) {
+		// Nobody reads on after the end: that is no failure.
+		if _, err := io.WriteString(pen, text); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+			t.Error(err)
+		}
+	}
+	write(rows(1, 2500))
+	s.until("the first rows are accepted", func() bool { return s.jobs() == 2000 })
+	if r := s.enqueue("status", "b1", "-o", "json"); decoded[cli.Status](t, r.out).State != jobs.BatchOpen {
+		t.Errorf("%+v", r)
+	}
+	if r := s.enqueue("cancel", "b1"); r.code != cli.OK || r.out != "cancelled 2,000 jobs; 0 calls are under way and may finish\n" {
+		t.Errorf("%+v", r)
+	}
+	write(rows(2501, 2500))
+	_ = pen.Close()
+	r := <-done
+	if r.code != cli.Failure || r.out != "" || r.err != "enqueue: batch b1 was cancelled while its rows were coming in: 2,000 had been accepted and are cancelled, the rest was not read\n" {
+		t.Errorf("%+v", r)
+	}
+	if got := one[string](s, `SELECT string_agg(DISTINCT state, ' ') || count(*) FROM jobs`); got != "cancelled2000" {
+		t.Errorf("the jobs are %s", got)
+	}
+}
+
+func TestCtrlCEndsAnIntakeThatWaitsForItsInput(t *testing.T) {
+	t.Parallel()
+	for _, strict := range []string{"--strict=false", "--strict"} {
+		s := newSite(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		in, pen := io.Pipe() // which nobody closes
+		done := make(chan result, 1)
+		go func() { done <- s.run(ctx, in, "batch", "-", "--batch-id", "b1", strict) }()
+		if _, err := io.WriteString(pen, rows(1, 2100)); err != nil {
+			t.Fatal(err)
+		}
+		want, accepted := "enqueue: interrupted: nothing was accepted\n", int64(0)
+		if strict != "--strict" {
+			s.until("the first rows are accepted", func() bool { return s.jobs() == 2000 })
+			want, accepted = "enqueue: interrupted: 2,000 rows of batch b1 are accepted; run the same command with --batch-id b1 to add the rest\n", 2000
+		}
+		cancel()
+		if r := <-done; r.code != cli.Interrupted || r.out != "" || r.err != want || s.jobs() != accepted {
+			t.Errorf("%s: %+v", strict, r)
+		}
+		r := s.run(t.Context(), strings.NewReader(rows(1, 2100)), "batch", "-", "--batch-id", "b1", "-o", "json")
+		if rep := s.report(r); rep.Duplicates != int(accepted) || rep.Accepted != 2100-int(accepted) {
+			t.Errorf("the same command again: %+v", r)
+		}
+	}
+}
+
+func TestAnExportIsWholeInInputOrderAndReplacesNothingWhenItFails(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if r := s.run(t.Context(), strings.NewReader(rows(1, 4)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	id := func(n int) string { return one[string](s, `SELECT id::text FROM jobs WHERE seq = $1`, n) }
+	s.finish(id(3), "three \"quoted\" <b>", "")
+	s.finish(id(1), "one", "")
+	s.finish(id(2), "", "the key was refused")
+	r := s.enqueue("export", "b1")
+	if r.code != cli.OK || r.err != "" {
+		t.Errorf("%+v", r)
+	}
+	text := r.out
+	for n := 1; n <= 4; n++ {
+		text = strings.ReplaceAll(text, id(n), fmt.Sprintf("JOB-%d", n))
+	}
+	golden(t, "export.jsonl", text)
+
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out.jsonl")
+	for range 2 {
+		if r := s.enqueue("export", "b1", "--out", path); r.code != cli.OK || r.out != "" || r.err != "wrote 4 lines to "+path+"\n" {
+			t.Errorf("%+v", r)
+		}
+	}
+	if r := s.enqueue("export", "none", "--out", path); r.code != cli.Usage || r.err != "enqueue: export none: none: no such job or batch\n" {
+		t.Errorf("%+v", r)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != r.out {
+		t.Errorf("the file does not hold the export: %q, %v", data, err)
+	}
+	if r := s.enqueue("export", "none", "--out", filepath.Join(dir, "new.jsonl")); r.code != cli.Usage {
+		t.Errorf("%+v", r)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "new.jsonl")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an export that failed left a file: %v", err)
+	}
+	if list, err := os.ReadDir(dir); err != nil || len(list) != 1 {
+		t.Errorf("something is left: %v, %v", list, err)
+	}
+	for _, bad := range []string{dir, filepath.Join(dir, "none", "x.jsonl")} {
+		if r := s.enqueue("export", "b1", "--out", bad); r.code == cli.OK || !strings.HasPrefix(r.err, "enqueue: write "+bad) {
+			t.Errorf("--out %s: %+v", bad, r)
+		}
+	}
+	one := s.enqueue("export", id(3))
+	if strings.Count(one.out, "\n") != 1 || !strings.Contains(r.out, one.out) {
+		t.Errorf("a single job: %+v", one)
+	}
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"oneflow/billing"
+	"oneflow/internal/cli"
+	"oneflow/internal/storetest"
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/store"
+)
+
+func TestMain(m *testing.M) { storetest.Main(m) }
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// canary stands in prompts: it must never be in what a command says of itself.
+const canary = "the-canary-sings"
+
+// site is a database and a Redis of a test's own.
+type site struct {
+	t        *testing.T
+	database string
+	redis    string
+	pool     *pgxpool.Pool
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, database: storetest.Database(t), redis: storetest.Redis(t)}
+	var err error
+	if s.pool, err = pgxpool.New(t.Context(), s.database); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.pool.Close)
+	return s
+}
+
+// result is how a run ended.
+type result struct {
+	code     int
+	out, err string
+}
+
+// enqueue runs the command on the site.
+func (s *site) enqueue(args ...string) result {
+	return s.run(s.t.Context(), strings.NewReader(""), args...)
+}
+
+func (s *site) run(ctx context.Context, in io.Reader, args ...string) result {
+	s.t.Helper()
+	r := command(ctx, in, append([]string{"--database-url", s.database, "--redis-url", s.redis, "--connect-timeout", "30s"}, args...)...)
+	if strings.Contains(r.err, canary) {
+		s.t.Errorf("%q tells the prompt: %s", args, r.err)
+	}
+	return r
+}
+
+func command(ctx context.Context, in io.Reader, args ...string) result {
+	var out, errs bytes.Buffer
+	code := cli.Code("enqueue", &errs, run(ctx, args, cli.Env{In: in, Out: &out, Err: &errs, Getenv: func(string) string { return "" }}))
+	return result{code, out.String(), errs.String()}
+}
+
+// one reads a single value.
+func one[T any](s *site, sql string, args ...any) T {
+	s.t.Helper()
+	rows, err := s.pool.Query(s.t.Context(), sql, args...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	v, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return v
+}
+
+func (s *site) jobs() int64 { return one[int64](s, `SELECT count(*) FROM jobs`) }
+
+// until asks again and again, for at most 30 s.
+func (s *site) until(what string, ok func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			s.t.Fatalf("waited 30 s until %s", what)
+		}
+	}
+}
+
+// finish does a worker's part for one job: it gives it an answer, or fails it.
+func (s *site) finish(id string, answer string, failure string) {
+	s.t.Helper()
+	ctx := s.t.Context()
+	db, err := store.Open(ctx, s.database)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer db.Close()
+	worker, token, attempt, price := uuid.New(), uuid.New(), uuid.New(), billing.NanoUSD(1_500_000)
+	claimed, err := db.Claim(ctx, worker, jobs.Claim{ID: uuid.MustParse(id), Gen: 1, LeaseToken: token})
+	if err != nil || claimed.Job == nil {
+		s.t.Fatalf("claim %s: %+v, %v", id, claimed, err)
+	}
+	call := jobs.Call{AttemptID: attempt, JobID: claimed.Job.ID, LeaseToken: token, Provider: "mock", Model: "mock-text", Reserved: &price, Timeout: time.Minute}
+	if err := db.BeginCall(ctx, worker, call); err != nil {
+		s.t.Fatal(err)
+	}
+	settled := jobs.Settlement{AttemptID: attempt, Outcome: jobs.CallSucceeded, Cost: &price, Latency: 42 * time.Millisecond, Status: 200, RequestID: "req_1"}
+	if failure == "" {
+		err = db.Succeed(ctx, jobs.Success{
+			JobID: claimed.Job.ID, LeaseToken: token, Settlement: settled,
+			Response: providers.Response{Provider: "mock", Model: "mock-text", Text: answer, RequestID: "req_1", Status: 200, Latency: 42 * time.Millisecond, Raw: fmt.Appendf(nil, `{"text":%q}`, answer)},
+		})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return
+	}
+	free := billing.NanoUSD(0)
+	settled.Outcome, settled.Cost, settled.Kind, settled.Message = jobs.CallFailedUnbilled, &free, providers.Kind("auth"), failure
+	if err := db.SettleCall(ctx, settled); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := db.End(ctx, jobs.End{JobID: claimed.Job.ID, LeaseToken: token, State: jobs.Failed, Class: "auth", Message: failure}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// file writes lines into a file of the test's own.
+func file(t *testing.T, lines ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "prompts.jsonl")
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// rows are n different lines.
+func rows(from, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "{\"custom_id\":\"r%d\",\"prompt\":\"row %d %s\"}\n", from+i, from+i, canary)
+	}
+	return b.String()
+}
+
+// decoded reads text as one JSON object with nothing after it.
+func decoded[T any](t *testing.T, text string) (v T) {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if rest, err := io.ReadAll(d.Buffered()); err != nil || len(bytes.TrimSpace(rest)) > 0 {
+		t.Errorf("more than one object: %s", text)
+	}
+	return v
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got); -update writes it anew:\n%s", path, diff)
+	}
+}
+
+// closed is a port of this machine that nobody listens on.
+func closed(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}

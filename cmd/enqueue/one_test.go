@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"oneflow/internal/cli"
+)
+
+func TestATextIsAcceptedDispatchedAndNamed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.enqueue("text", "say "+canary, "--set", "max_tokens=7", "--set", "system=be brief", "--set", `stop=["."]`, "--account", "ana", "--on-unknown", "fail", "-o", "json")
+	id := decoded[struct {
+		JobID string `json:"job_id"`
+	}](t, r.out).JobID
+	if r.code != cli.OK || r.err != "" {
+		t.Errorf("%+v", r)
+	}
+	got := one[string](s, `SELECT concat_ws(' ', state, provider, model, lane, account, on_unknown, request) FROM jobs WHERE id = $1`, id)
+	want := `queued mock mock-text default ana fail {"task":"text","model":"mock-text","prompt":"say ` + canary + `","system":"be brief","max_tokens":7,"stop":["."]}`
+	if got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	opts, err := redis.ParseURL(s.redis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inspect := asynq.NewInspector(cli.ForAsynq(opts))
+	defer func() { _ = inspect.Close() }()
+	tasks, err := inspect.ListPendingTasks("mock.default")
+	if err != nil || len(tasks) != 1 || tasks[0].ID != id+"-1" || strings.Contains(string(tasks[0].Payload), canary) {
+		t.Errorf("%+v, %v", tasks, err)
+	}
+	if r := s.enqueue("text", "plain"); r.code != cli.OK || !regexp.MustCompile(`^[0-9a-f-]{36}\n$`).MatchString(r.out) || r.err != "" {
+		t.Errorf("without -o json: %+v", r)
+	}
+	for _, task := range []string{"image", "audio", "video"} {
+		if r := s.enqueue(task, "a prompt"); r.code != cli.OK || one[string](s, `SELECT task || model FROM jobs WHERE id::text = $1`, strings.TrimSpace(r.out)) != task+"mock-"+task {
+			t.Errorf("%s: %+v", task, r)
+		}
+	}
+}
+
+func TestAJobMayWaitForItsTime(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, args := range [][]string{{"--in", "90m"}, {"--at", time.Now().Add(90 * time.Minute).UTC().Format(time.RFC3339)}} {
+		r := s.enqueue(append([]string{"text", "later"}, args...)...)
+		if r.code != cli.OK {
+			t.Fatalf("%+v", r)
+		}
+		got := one[string](s, `SELECT state || (run_at BETWEEN now() + '85 min' AND now() + '91 min') FROM jobs WHERE id::text = $1`, strings.TrimSpace(r.out))
+		if got != "scheduledtrue" {
+			t.Errorf("%q: %s", args, got)
+		}
+		if said := strings.HasPrefix(r.err, "--at "+args[1]+" is "); said != (args[0] == "--at") {
+			t.Errorf("%q: %s", args, r.err)
+		}
+	}
+}
+
+func TestATimeOfDayIsTheNextOne(t *testing.T) {
+	t.Parallel()
+	zone := time.FixedZone("east", 2*3600)
+	now := time.Date(2031, 12, 31, 18, 30, 20, 0, zone)
+	for at, want := range map[string]string{
+		"":                          "0001-01-01T00:00:00Z",
+		"19:00":                     "2031-12-31T19:00:00+02:00",
+		"18:00":                     "2032-01-01T18:00:00+02:00",
+		"18:30":                     "2032-01-01T18:30:00+02:00",
+		"2032-01-31T18:00:00Z":      "2032-01-31T18:00:00Z",
+		"2032-01-31T18:00:00-05:00": "2032-01-31T18:00:00-05:00",
+		"2032-01-31 18:00":          "2032-01-31T18:00:00+02:00",
+		"2032-01-31T18:00":          "2032-01-31T18:00:00+02:00",
+		"2032-01-31 18:00:07":       "2032-01-31T18:00:07+02:00",
+		"2031-12-31 18:30":          "2031-12-31T18:30:00+02:00", // this very minute
+	} {
+		got, err := common{At: at}.runAt(now)
+		if err != nil || got.Format(time.RFC3339) != want {
+			t.Errorf("%q: got %s, want %s, %v", at, got.Format(time.RFC3339), want, err)
+		}
+	}
+	for at, want := range map[string]string{
+		"2031-12-31 18:29": "--at 2031-12-31 18:29: has passed, it is 2031-12-31T18:30:20+02:00 now", "1999-01-01T00:00:00Z": "--at 1999-01-01T00:00:00Z: has passed",
+		"tomorrow": `--at "tomorrow": must be a time such as`, "25:00": `--at "25:00": must be`, "6pm": `--at "6pm": must be`, "2031-02-30 10:00": `--at "2031-02-30 10:00": must be`,
+	} {
+		if _, err := (common{At: at}).runAt(now); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: got %v, want %s", at, err, want)
+		}
+	}
+}
+
+// Nothing answers at these addresses: a command that tried them would end with
+// exit code 3.
+func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
+	t.Parallel()
+	good := file(t, `{"prompt":"a"}`)
+	down := []string{"--database-url", "postgres://" + closed(t), "--redis-url", "redis://" + closed(t), "--connect-timeout", "1ms"}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{}, "expected one of"},
+		{[]string{"text"}, `expected "<prompt>"`},
+		{[]string{"text", ""}, "prompt: must not be empty"},
+		{[]string{"text", "a", "b"}, "unexpected argument b"},
+		{[]string{"text", "caf\xe9"}, "argument 8, \"caf\\xe9\", is not valid UTF-8"},
+		{[]string{"text", "a", "--set", "colour=red"}, "--set colour=…: there is no such option; options are aspect_ratio, background"},
+		{[]string{"text", "a", "--set", "Prompt=b"}, "--set Prompt=…: there is no such option"},
+		{[]string{"text", "a", "--set", "prompt=b"}, "--set prompt=…: the prompt is given already"},
+		{[]string{"text", "a", "--set", "custom_id=b"}, "--set custom_id=…: there is no such option"},
+		{[]string{"text", "a", "--set", "provider=openai"}, "--set provider=…: use --provider"},
+		{[]string{"text", "a", "--set", "lane=high"}, "--set lane=…: use --lane"},
+		{[]string{"text", "a", "--set", "system=\xff"}, "is not valid UTF-8"},
+		{[]string{"text", "a", "--set", `system="\ud800"`}, "half of a surrogate pair"},
+		{[]string{"text", "a", "--set", "max_tokens=many"}, "max_tokens: must be a whole number, got a JSON string"},
+		{[]string{"text", "a", "--set", "size=64x64"}, `option "size": not understood for text by this provider`},
+		{[]string{"text", "a", "--set", "temperature=3"}, "temperature: must be from 0 to 2, got 3"},
+		{[]string{"image", "a", "--set", "n=99"}, "n: must be from 1 to 10, got 99"},
+		{[]string{"text", "a", "--model", "gpt-9"}, `model "gpt-9": this provider offers mock-text for text`},
+		{[]string{"text", "a", "--provider", "opnai"}, "--provider opnai: is not configured; there are mock"},
+		{[]string{"text", "a", "--lane", "fast"}, "--lane fast: must be high, default or bulk"},
+		{[]string{"text", "a", "--account", "\xff"}, "is not valid UTF-8"},
+		{[]string{"text", "a", "--in", "soon"}, "--in: expected duration"},
+		{[]string{"text", "a", "--in=-5m"}, "--in -5m0s: must not be negative"},
+		{[]string{"text", "a", "--at", "soon"}, `--at "soon": must be a time such as`},
+		{[]string{"text", "a", "--at", "2020-01-01 00:00"}, "has passed"},
+		{[]string{"text", "a", "--in", "5m", "--at", "18:00"}, "can't be used together"},
+		{[]string{"text", "a", "--on-unknown", "maybe"}, "--on-unknown must be one of"},
+		{[]string{"text", "a", "-o", "xml"}, "--output must be one of"},
+		{[]string{"text", "a", "--config", "none.yaml"}, "none.yaml: no such file"},
+		{[]string{"batch"}, `expected "<file>"`},
+		{[]string{"batch", "none.jsonl"}, "none.jsonl: no such file"},
+		{[]string{"batch", "testdata"}, "testdata: is a folder, not a file of JSON lines"},
+		{[]string{"batch", good, "--provider", "opnai"}, "--provider opnai: is not configured"},
+		{[]string{"batch", good, "--set", "colour=red"}, "--set colour=…: there is no such option"},
+		{[]string{"batch", good, "--set", "custom_id=b"}, "--set custom_id=…: there is no such option"},
+		{[]string{"batch", good, "--batch-id", "a b"}, `--batch-id: batch id "a b": must be 1 to 64 letters`},
+		{[]string{"batch", good, "--map", "promt=question"}, "--map promt=…: there is no such field; fields are"},
+		{[]string{"batch", good, "--task", "poem"}, "--task must be one of"},
+		{[]string{"status"}, `expected "<id>"`},
+		{[]string{"export", "x", "--format", "csv"}, "--format must be one of"},
+	} {
+		r := command(t.Context(), strings.NewReader(""), append(down, c.args...)...)
+		if r.code != cli.Usage || r.out != "" || !strings.HasPrefix(r.err, "enqueue: ") || !strings.Contains(r.err, c.want) {
+			t.Errorf("%q: exit %d, %q\nwant %s", c.args, r.code, r.out+r.err, c.want)
+		}
+	}
+}
+
+func TestMissingServicesHaveTheirExitCodes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	nowhere := closed(t)
+	for name, c := range map[string]struct {
+		database, redis string
+		code            int
+		want            []string
+	}{
+		"no DATABASE_URL":     {"", s.redis, cli.Usage, []string{"DATABASE_URL is not set", "make dev"}},
+		"no REDIS_URL":        {s.database, "", cli.Usage, []string{"REDIS_URL is not set", "make dev"}},
+		"Postgres is down":    {"postgres://u:canary@" + nowhere + "/x", s.redis, cli.Unavailable, []string{"Postgres does not answer at " + nowhere + " (DATABASE_URL)"}},
+		"a slip in REDIS_URL": {s.database, "localhost:6379:canary", cli.Usage, []string{"REDIS_URL cannot be read"}},
+	} {
+		r := command(t.Context(), strings.NewReader(""), "--database-url", c.database, "--redis-url", c.redis, "--connect-timeout", "100ms", "text", "a")
+		if r.code != c.code || r.out != "" || strings.Contains(r.err, "canary") {
+			t.Errorf("%s: %+v", name, r)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(r.err, want) {
+				t.Errorf("%s: %q is not in %s", name, want, r.err)
+			}
+		}
+	}
+	if n := s.jobs(); n != 0 {
+		t.Errorf("%d jobs were accepted", n)
+	}
+}
+
+func TestWithRedisDownJobsAreAcceptedAndThatIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.redis = "redis://:redis-secret@" + closed(t)
+	r := s.enqueue("text", canary)
+	const said = "The jobs are accepted and safe in Postgres: a worker dispatches them as soon as Redis is back."
+	if r.code != cli.OK || !strings.Contains(r.err, said) || strings.Contains(r.err, "redis-secret") || s.jobs() != 1 {
+		t.Errorf("%+v", r)
+	}
+	r = s.run(t.Context(), strings.NewReader(rows(1, 3)), "batch", "-", "-o", "json")
+	if r.code != cli.OK || strings.Count(r.err, said) != 1 || !strings.Contains(r.out, `"accepted":3`) || s.jobs() != 4 {
+		t.Errorf("%+v", r)
+	}
+	if n := one[int64](s, `SELECT count(*) FROM jobs WHERE dispatched_at IS NOT NULL`); n != 0 {
+		t.Errorf("%d jobs are taken to be in Redis", n)
+	}
+}
+
+func TestWaitPrintsTheAnswer(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, c := range []struct {
+		args            []string
+		answer, failure string
+		code            int
+		out, err        string
+	}{
+		{nil, "Hello, you!", "", cli.OK, "Hello, you!\n", ""},
+		{nil, "", "the key was refused", cli.JobsFailed, "", "enqueue: the job failed: auth: the key was refused\n"},
+		{[]string{"-o", "json"}, "Hi", "", cli.OK, `"body":{"text":"Hi"}}`, ""},
+	} {
+		done := make(chan result, 1)
+		go func() { done <- s.enqueue(append([]string{"text", "hello", "--wait"}, c.args...)...) }()
+		const waiting = `SELECT coalesce((SELECT id::text FROM jobs WHERE state = 'queued'), '')`
+		var id string
+		s.until("the job is there", func() bool { id = one[string](s, waiting); return id != "" })
+		s.finish(id, c.answer, c.failure)
+		r := <-done
+		if r.code != c.code || !strings.Contains(r.out, c.out) || !strings.HasSuffix(r.err, c.err) {
+			t.Errorf("%+v, want %+v", r, c)
+		}
+	}
+}
+
+func TestAJobThatIsCancelledWhileSomebodyWaitsIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	id := strings.TrimSpace(s.enqueue("text", "a", "--in", "1h").out)
+	done := make(chan result, 1)
+	go func() { done <- s.enqueue("watch", id) }()
+	if r := s.enqueue("cancel", id, "-o", "json"); r.code != cli.OK || decoded[map[string]any](t, r.out)["cancelled"] != 1.0 {
+		t.Errorf("%+v", r)
+	}
+	if r := <-done; r.code != cli.JobsFailed || !strings.HasSuffix(r.err, "enqueue: the job was cancelled\n") || !strings.Contains(r.out, "cancelled") {
+		t.Errorf("%+v", r)
+	}
+	if r := s.enqueue("cancel", id); r.code != cli.OK || r.out != "cancelled 0 jobs; 0 calls are under way and may finish\n" {
+		t.Errorf("again: %+v", r)
+	}
+}
+
+func TestCtrlCWhileWatchingLeavesTheJobsAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	id := strings.TrimSpace(s.enqueue("text", "a").out)
+	ctx, cancel := context.WithCancel(t.Context())
+	s.until("the job is there", func() bool { return s.jobs() == 1 })
+	watching := make(chan result)
+	go func() { watching <- s.run(ctx, strings.NewReader(""), "watch", id) }()
+	s.until("somebody watches", func() bool {
+		return one[int64](s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%unpriced_calls, error_class%' AND pid <> pg_backend_pid()`) > 0
+	})
+	cancel()
+	r := <-watching
+	if diff := cmp.Diff(cli.Interrupted, r.code); diff != "" || !strings.Contains(r.err, "stopped watching; the jobs go on. Come back with: enqueue watch "+id) && !strings.Contains(r.err, "interrupted") {
+		t.Errorf("%+v", r)
+	}
+	if state := one[string](s, `SELECT state FROM jobs`); state != "queued" {
+		t.Errorf("the job is %s", state)
+	}
+}
+
+func TestHelpNamesEveryCommandAndIsNoError(t *testing.T) {
+	t.Parallel()
+	r := command(t.Context(), strings.NewReader(""), "--help")
+	for _, want := range []string{"text", "image", "audio", "video", "batch", "status", "watch", "cancel", "export", "DATABASE_URL", "REDIS_URL"} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("%s is not in the help", want)
+		}
+	}
+	if r.code != cli.OK || r.err != "" {
+		t.Errorf("%+v", r)
+	}
+	for _, name := range []string{"text", "batch", "export"} {
+		if r := command(t.Context(), strings.NewReader(""), name, "--help"); r.code != cli.OK || !strings.Contains(r.out, "Usage: enqueue "+name) {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}

@@ -1,0 +1,44 @@
+// Command monitor shows what happens: in a browser, or in the terminal.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/rs/zerolog"
+
+	"oneflow/internal/cli"
+)
+
+func main() { os.Exit(cli.Main("monitor", run)) }
+
+// grammar is the command line.
+type grammar struct {
+	cli.Services
+	cli.Logging
+
+	Serve  serveCmd  `cmd:"" help:"Serve the monitor's pages, its JSON and asynqmon until SIGINT or SIGTERM."`
+	Status statusCmd `cmd:"" help:"Show the overview in the terminal."`
+	Health healthCmd `cmd:"" help:"Ask a running monitor whether it is ready."`
+}
+
+type session struct {
+	ctx      context.Context //nolint:containedctx // of the process, which lasts as long as this
+	env      cli.Env
+	log      zerolog.Logger
+	services cli.Services
+}
+
+func run(ctx context.Context, args []string, env cli.Env) error {
+	var g grammar
+	parsed, done, err := cli.Parse(&g, args, env, "monitor", "Show what OneFlow does.")
+	if err != nil || done {
+		return err
+	}
+	log, closeLog, err := g.Logger(env.Err)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = closeLog() }()
+	return parsed.Run(&session{ctx: ctx, env: env, log: log, services: g.Services})
+}

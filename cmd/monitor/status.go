@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"oneflow/internal/cli"
+	"oneflow/monitor/overview"
+)
+
+// statusCmd prints the overview.
+type statusCmd struct {
+	Output string `short:"o" help:"table or json; json is what /api/overview answers." enum:"table,json" default:"table"`
+}
+
+// Run prints it.
+func (c *statusCmd) Run(s *session) error {
+	db, err := s.services.Postgres(s.ctx, s.log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	o, err := overview.NewReader(db).Overview(s.ctx)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return cli.JSON(s.env.Out, o)
+	}
+	return printOverview(s.env.Out, o)
+}
+
+// printOverview writes the overview for people.
+func printOverview(w io.Writer, o overview.Overview) error {
+	unfinished := cli.Count(o.Totals.Unfinished)
+	if o.Totals.More {
+		unfinished = "more than " + unfinished
+	}
+	day := o.Totals.Day
+	tables := [][][]string{
+		{
+			{"unfinished jobs", unfinished + ", " + cli.Count(o.Totals.Running) + " running"},
+			{"workers alive", fmt.Sprint(o.Alive())},
+			{"last 24 hours", cli.Count(day.Requests) + " calls, " + percent(day) + " succeeded, " + cli.Money(day.Cost, day.Unpriced)},
+		},
+		providerRows(o.Providers), workerRows(o.Workers), batchRows(o),
+	}
+	for i, rows := range tables {
+		if i > 0 {
+			if _, err := fmt.Fprintln(w); err != nil {
+				return err
+			}
+		}
+		if err := cli.Table(w, rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func providerRows(list []overview.Provider) [][]string {
+	if len(list) == 0 {
+		return [][]string{{"no providers yet: start a worker with `worker run`"}}
+	}
+	rows := [][]string{{"PROVIDER", "STATUS", "LIMIT", "WORKERS", "CALLS/5M", "SUCCEEDED", "P50", "P95", "429S", "COST"}}
+	for _, p := range list {
+		limit := "none"
+		if p.RPM != nil {
+			limit = cli.Count(int64(*p.RPM)) + "/min"
+		}
+		p50, p95 := "-", "-"
+		if p.Traffic.Requests > 0 {
+			p50, p95 = cli.Span(milliseconds(p.P50)), cli.Span(milliseconds(p.P95))
+		}
+		rows = append(rows, []string{
+			p.Name, p.Status, limit, fmt.Sprint(p.Workers), cli.Count(p.Traffic.Requests), percent(p.Traffic), p50, p95,
+			cli.Count(p.Traffic.RateLimited), cli.Money(p.Traffic.Cost, p.Traffic.Unpriced),
+		})
+	}
+	return rows
+}
+
+func workerRows(list []overview.Worker) [][]string {
+	if len(list) == 0 {
+		return [][]string{{"no workers: start one with `worker run`"}}
+	}
+	rows := [][]string{{"WORKER", "PID", "STATE", "RUNNING", "PROVIDERS"}}
+	for _, w := range list {
+		state := "alive"
+		if !w.Alive {
+			state = "silent for " + cli.Span(w.SilentFor)
+		}
+		rows = append(rows, []string{w.Host, fmt.Sprint(w.PID), state, cli.Count(w.Running), strings.Join(w.Providers, ",")})
+	}
+	return rows
+}
+
+func batchRows(o overview.Overview) [][]string {
+	if len(o.Batches) == 0 {
+		return [][]string{{"no batches yet: bring a file in with `enqueue batch prompts.jsonl --watch`"}}
+	}
+	rows := [][]string{{"BATCH", "SOURCE", "STATE", "DONE", "FAILED", "COST", "AGE"}}
+	for _, b := range o.Batches {
+		rows = append(rows, []string{
+			b.ID, printable(b.Source), b.State, cli.Count(b.Done()) + "/" + cli.Count(b.Total()), cli.Count(b.Failures()),
+			cli.Money(b.Cost, b.Unpriced), cli.Span(o.At.Sub(b.CreatedAt).Truncate(time.Second)),
+		})
+	}
+	return rows
+}
+
+// printable takes out what would move a terminal's cursor or a table's columns.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || (r >= 0x7f && r < 0xa0) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func percent(t overview.Traffic) string {
+	rate, ok := t.SuccessRate()
+	if !ok {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f%%", 100*rate)
+}
+
+func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

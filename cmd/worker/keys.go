@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"oneflow/internal/app"
+	"oneflow/internal/cli"
+	"oneflow/providers/keys"
+)
+
+// keysCmd manages API keys.
+type keysCmd struct {
+	Set   keysSet   `cmd:"" help:"Store a key, asked for without echo or read from a pipe. It replaces the provider's keys, unless --add."`
+	Ls    keysLs    `cmd:"" help:"List the keys, by their last four characters."`
+	Check keysCheck `cmd:"" help:"Check the form of the keys and ask the providers whether they take them, at no cost."`
+	Rm    keysRm    `cmd:"" help:"Remove a provider's keys from the file."`
+}
+
+type keysSet struct {
+	Provider string `arg:"" help:"The provider, such as openai."`
+	Add      bool   `help:"Keep the keys that are there: calls take turns."`
+	Force    bool   `help:"Store it although it does not look like a key of this provider."`
+}
+
+// Run asks for the key and stores it.
+func (c *keysSet) Run(s *session) error {
+	p, ok := s.config.Providers[c.Provider]
+	if !ok {
+		return cli.Fail(cli.Usage, fmt.Errorf("provider %q: is not configured", c.Provider))
+	}
+	secret, err := c.ask(s)
+	if err != nil {
+		return err
+	}
+	if err := keys.CheckForm(p.Kind, secret); err != nil && !c.Force && !p.Compatible {
+		return cli.Fail(cli.Usage, fmt.Errorf("%w; --force stores it all the same", err))
+	}
+	store := func() error { return keys.Set(s.config.Keys, c.Provider, secret) }
+	if c.Add {
+		store = func() error { return keys.Add(s.config.Keys, c.Provider, secret) }
+	}
+	if err := store(); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.env.Err, "stored in %s\n", s.config.Keys)
+	if v := keys.Variable(c.Provider); s.env.Getenv(v) != "" {
+		fmt.Fprintf(s.env.Err, "note: %s is set in this environment and goes before the file\n", v)
+	}
+	return nil
+}
+
+// ask reads the key from the terminal without echo, or a line from a pipe.
+func (c *keysSet) ask(s *session) (string, error) {
+	if f, ok := s.env.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintf(s.env.Err, "API key for %s (not shown): ", c.Provider)
+		secret, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(s.env.Err)
+		return strings.TrimSpace(string(secret)), err
+	}
+	line := bufio.NewScanner(s.env.In)
+	if !line.Scan() {
+		return "", cli.Fail(cli.Usage, errors.Join(line.Err(), errors.New("no key on standard input")))
+	}
+	return strings.TrimSpace(line.Text()), nil
+}
+
+type keysLs struct {
+	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// Run lists keys.
+func (c *keysLs) Run(s *session) error {
+	all, err := s.listKeys()
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return cli.JSON(s.env.Out, all)
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(s.env.Err, "no keys: set one with `worker keys set openai`, or OPENAI_API_KEY in the environment")
+		return nil
+	}
+	rows := [][]string{{"PROVIDER", "KEY", "FROM", ""}}
+	for _, e := range all {
+		note := ""
+		if e.Shadowed {
+			note = "not used: the environment goes before the file"
+		}
+		rows = append(rows, []string{e.Provider, e.Key.String(), e.Source, note})
+	}
+	return cli.Table(s.env.Out, rows)
+}
+
+func (s *session) listKeys() ([]keys.Entry, error) {
+	all, err := keys.List(keys.Config{Path: s.config.Keys, Getenv: s.env.Getenv})
+	if err != nil {
+		return nil, cli.Fail(cli.Unsafe, err)
+	}
+	return all, nil
+}
+
+type keysCheck struct {
+	Provider string `arg:"" optional:"" help:"Only this provider's keys."`
+	Offline  bool   `help:"Check the form only: ask nobody."`
+}
+
+// Run checks each key; one that is refused gives exit code 1.
+func (c *keysCheck) Run(s *session) error {
+	all, err := s.listKeys()
+	if err != nil {
+		return err
+	}
+	store, err := app.OpenKeys(s.env.Getenv, s.config.Keys, s.log)
+	if err != nil {
+		return cli.Fail(cli.Unsafe, err)
+	}
+	defer store.Close()
+	bad, rows := 0, [][]string{{"PROVIDER", "KEY", "RESULT"}}
+	for _, e := range all {
+		if e.Shadowed || c.Provider != "" && e.Provider != c.Provider {
+			continue
+		}
+		result := "ok"
+		if err := c.check(s, store, e); err != nil {
+			result = err.Error()
+			bad++
+		}
+		rows = append(rows, []string{e.Provider, e.Key.String(), result})
+	}
+	if len(rows) == 1 {
+		return cli.Fail(cli.Usage, errors.New("there is no key to check"))
+	}
+	if err := cli.Table(s.env.Out, rows); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return cli.Fail(cli.Failure, fmt.Errorf("%d of %d keys cannot be used", bad, len(rows)-1))
+	}
+	return nil
+}
+
+func (c *keysCheck) check(s *session, store *keys.Store, e keys.Entry) error {
+	p, ok := s.config.Providers[e.Provider]
+	if !ok {
+		return errors.New("no provider of that name is configured")
+	}
+	if err := keys.CheckForm(p.Kind, e.Key.Reveal()); err != nil && !p.Compatible {
+		return err
+	}
+	if c.Offline {
+		return nil
+	}
+	client, err := app.Client(s.config, e.Provider, store)
+	if err != nil {
+		return err
+	}
+	checker, ok := client.(app.KeyChecker)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	defer cancel()
+	return checker.CheckKey(ctx, e.Key.Reveal())
+}
+
+type keysRm struct {
+	Provider string `arg:"" help:"The provider."`
+}
+
+// Run removes them.
+func (c *keysRm) Run(s *session) error {
+	if err := keys.Remove(s.config.Keys, c.Provider); err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	fmt.Fprintf(s.env.Err, "removed from %s\n", s.config.Keys)
+	return nil
+}

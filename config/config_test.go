@@ -1,0 +1,264 @@
+package config_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/config"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func parse(t *testing.T, text string) config.Config {
+	t.Helper()
+	c, err := config.Parse([]byte(text), "oneflow.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestNothingWrittenGivesTheDefaults(t *testing.T) {
+	t.Parallel()
+	rpm := 60_000
+	want := config.Config{
+		Providers: map[string]config.Provider{"mock": {
+			Kind: "mock", RPM: &rpm, Latency: config.Duration(50 * time.Millisecond),
+			Mock: &config.Mock{Latency: config.Duration(50 * time.Millisecond)},
+		}},
+		Artifacts:   ".oneflow/artifacts",
+		CallTimeout: config.Duration(2 * time.Minute),
+		Drain:       config.Duration(30 * time.Second),
+	}
+	for _, text := range []string{"", "\n", "# only a comment\n", "---\n", "providers: {}\n", "providers:\n  mock:\n", "providers:\n  mock: {}\n", "drain:\nartifacts: \"\"\n"} {
+		if diff := cmp.Diff(want, parse(t, text)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", text, diff)
+		}
+	}
+}
+
+func TestWhatIsWrittenHoldsAndTheRestKeepsItsDefault(t *testing.T) {
+	t.Parallel()
+	c := parse(t, `
+artifacts: s3://bucket
+call_timeout: 90s
+drain: 1m30s
+providers:
+  slow:
+    kind: mock
+    rpm: 0
+    latency: 2s
+    concurrency: 7
+    mock: {error_rate: 0.25, rpm: 10, max_concurrent: 3, call_log: /tmp/a b.log}
+`)
+	unlimited, rpm := 0, 60_000
+	want := config.Config{
+		Artifacts: "s3://bucket", CallTimeout: config.Duration(90 * time.Second), Drain: config.Duration(90 * time.Second),
+		Providers: map[string]config.Provider{
+			"slow": {
+				Kind: "mock", RPM: &unlimited, Latency: config.Duration(2 * time.Second), Concurrency: 7,
+				Mock: &config.Mock{Latency: config.Duration(2 * time.Second), ErrorRate: 0.25, RPM: 10, MaxConcurrent: 3, CallLog: "/tmp/a b.log"},
+			},
+			"mock": {
+				Kind: "mock", RPM: &rpm, Latency: config.Duration(50 * time.Millisecond),
+				Mock: &config.Mock{Latency: config.Duration(50 * time.Millisecond)},
+			},
+		},
+	}
+	if diff := cmp.Diff(want, c); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
+	t.Parallel()
+	const local = "providers:\n  local:\n    kind: mock\n    "
+	for text, want := range map[string]string{
+		local + "rpm: -1":                                   ":4: providers.local.rpm: must be from 0 (no limit) to 2147483647, got -1",
+		local + "rpm: 2147483648":                           ":4: providers.local.rpm: must be from 0 (no limit) to 2147483647, got 2147483648",
+		local + "rpm: 0.5":                                  `:4: providers.local.rpm: must be a whole number, got "0.5"`,
+		local + "rpm: fast":                                 `:4: providers.local.rpm: must be a whole number, got "fast"`,
+		local + "rpm: true":                                 `:4: providers.local.rpm: must be a whole number, got "true"`,
+		local + "concurrency: -2":                           ":4: providers.local.concurrency: must be from 0 (by itself) to 2147483647, got -2",
+		local + "concurrency: 1.5":                          `:4: providers.local.concurrency: must be a whole number, got "1.5"`,
+		local + "latency: -1s":                              ":4: providers.local.latency: must be positive, got -1s",
+		local + "latency: 5":                                `:4: providers.local.latency: must be a duration such as 30s or 5m, got "5"`,
+		local + "mock: {latency: -1s}":                      ":4: providers.local.mock.latency: must not be negative, got -1s",
+		local + "mock: {error_rate: 1.01}":                  ":4: providers.local.mock.error_rate: must be from 0 to 1, got 1.01",
+		local + "mock: {error_rate: -0.5}":                  ":4: providers.local.mock.error_rate: must be from 0 to 1, got -0.5",
+		local + "mock: {error_rate: .nan}":                  `:4: providers.local.mock.error_rate: must be from 0 to 1, got ".nan"`,
+		local + "mock: {error_rate: often}":                 `:4: providers.local.mock.error_rate: must be a number, got "often"`,
+		local + "mock:\n      max_concurrent: -3":           ":5: providers.local.mock.max_concurrent: must not be negative, got -3",
+		local + "mock:\n      latency: 1s\n      rpm: -3":   ":6: providers.local.mock.rpm: must not be negative, got -3",
+		"providers:\n\n  local: {kind: telex}":              `:3: providers.local.kind: "telex" is not one of `,
+		"providers:\n  telex: {}":                           `: providers.telex.kind: "telex" is not one of `,
+		"providers:\n  \"a b\": {kind: mock}":               `:2: providers: "a b": a name has 1 to 40 letters, digits, - and _`,
+		"providers:\n  \"a\\nb\": {kind: mock}":             `:2: providers: "a\nb": a name has 1 to 40 letters, digits, - and _`,
+		"providers:\n  \"\": {kind: mock}":                  `:2: providers: "": a name has 1 to 40 letters, digits, - and _`,
+		"providers:\n  " + strings.Repeat("a", 41) + ": {}": `:2: providers: "` + strings.Repeat("a", 41) + `": a name has 1 to 40 letters, digits, - and _`,
+		"providers:\n  a.b: {kind: mock}":                   `:2: providers: "a.b": a name has 1 to 40 letters, digits, - and _`,
+		"# c\ncall_timeout: -5s":                            ":2: call_timeout: must be positive, got -5s",
+		"call_timeout: soon":                                `:1: call_timeout: must be a duration such as 30s or 5m, got "soon"`,
+		"drain: 30":                                         `:1: drain: must be a duration such as 30s or 5m, got "30"`,
+		"\n\ndrain: -1ms":                                   ":3: drain: must be positive, got -1ms",
+		"drain: 1s\n---\ndrain: 2s\n":                       ":3: there is a second document after ---: it would not be read",
+		"drain: 1s\n---\nwhatever: [\n]":                    ":3: there is a second document after ---: it would not be read",
+	} {
+		_, err := config.Parse([]byte(text), "oneflow.yaml")
+		if err == nil || !strings.HasPrefix(err.Error(), "config oneflow.yaml"+want) {
+			t.Errorf("%s\n got: %v\nwant: config oneflow.yaml%s", text, err, want)
+		}
+	}
+}
+
+func TestWholeNumbersMayBeWrittenInAnyWay(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{"60": 60, "1e3": 1000, "0x10": 16, "60_000": 60_000, "2.0": 2} {
+		c := parse(t, "providers: {mock: {rpm: "+text+"}}")
+		if got := *c.Providers["mock"].RPM; got != want {
+			t.Errorf("%s: got %d, want %d", text, got, want)
+		}
+	}
+}
+
+// The files in testdata are mistakes that people make; what they are told is
+// beside each.
+func TestMistakesPointAtTheirPlaceInTheFile(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = config.Parse(data, filepath.Base(file))
+		got := fmt.Sprintf("%v\n", err)
+		path := strings.TrimSuffix(file, ".yaml") + ".golden"
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s (-want +got); -update writes it anew:\n%s", path, diff)
+		}
+	}
+}
+
+func TestTheFileIsOptionalOnlyWhereNobodyNamedOne(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if c, err := config.Load(""); err != nil || !slices.Equal(slices.Collect(maps.Keys(c.Providers)), []string{"mock"}) {
+		t.Errorf("no file: %+v, %v", c, err)
+	}
+	if _, err := config.Load("none.yaml"); err == nil || !strings.Contains(err.Error(), "none.yaml") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if _, err := config.Load("."); err == nil {
+		t.Error("a folder is taken for a file")
+	}
+	write := func(name, text string) {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("other.yaml", "drain: 7s")
+	write(config.File, "drain: 5s")
+	for name, want := range map[string]time.Duration{"": 5 * time.Second, "other.yaml": 7 * time.Second} {
+		if c, err := config.Load(name); err != nil || time.Duration(c.Drain) != want {
+			t.Errorf("%q: %v, %v", name, time.Duration(c.Drain), err)
+		}
+	}
+	write(config.File, "drian: 5s")
+	if _, err := config.Load(""); err == nil || !strings.HasPrefix(err.Error(), "config oneflow.yaml: [1:1] unknown field \"drian\"") {
+		t.Errorf("a slip in the file that is found by itself: %v", err)
+	}
+}
+
+func TestConcurrencyFollowsLittlesLaw(t *testing.T) {
+	t.Parallel()
+	rpm := func(n int) *int { return &n }
+	for _, c := range []struct {
+		p    config.Provider
+		want int
+	}{
+		{config.Provider{}, 64}, // no limit known
+		{config.Provider{RPM: rpm(0), Latency: config.Duration(time.Hour)}, 64},                      // no limit
+		{config.Provider{RPM: rpm(60)}, 4},                                                           // no latency: the slack
+		{config.Provider{RPM: rpm(60), Latency: config.Duration(time.Second)}, 1 + 4},                // exactly one
+		{config.Provider{RPM: rpm(60), Latency: config.Duration(1001 * time.Millisecond)}, 2 + 4},    // rounded up
+		{config.Provider{RPM: rpm(50), Latency: config.Duration(10 * time.Second)}, 9 + 4},           // 8.33
+		{config.Provider{RPM: rpm(1), Latency: config.Duration(time.Millisecond)}, 1 + 4},            // next to nothing
+		{config.Provider{RPM: rpm(60_000), Latency: config.Duration(50 * time.Millisecond)}, 50 + 4}, // the mock's
+		{config.Provider{RPM: rpm(6000), Latency: config.Duration(2520 * time.Millisecond)}, 252 + 4},
+		{config.Provider{RPM: rpm(6000), Latency: config.Duration(2530 * time.Millisecond)}, 256},     // the most
+		{config.Provider{RPM: rpm(1 << 31), Latency: config.Duration(1 << 62)}, 256},                  // beyond an int
+		{config.Provider{RPM: rpm(6000), Latency: config.Duration(time.Hour), Concurrency: 300}, 300}, // what is written holds
+		{config.Provider{Concurrency: 1}, 1},
+	} {
+		if got := c.p.Workers(); got != c.want {
+			t.Errorf("%+v: got %d, want %d", c.p, got, c.want)
+		}
+	}
+}
+
+func TestADurationIsWrittenAsItIsRead(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"30s", "1m30s", "1.5s", "0s"} {
+		var d config.Duration
+		if err := d.UnmarshalText([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := d.MarshalText(); err != nil || string(got) != text {
+			t.Errorf("%s became %s, %v", text, got, err)
+		}
+	}
+}
+
+// FuzzParse holds that no file makes Parse panic, and that what it takes is fit
+// to be used.
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := config.Parse(data, "f.yaml")
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "config f.yaml:") {
+				t.Errorf("%q: does not name the file", err)
+			}
+			return
+		}
+		if c.Artifacts == "" || c.CallTimeout <= 0 || c.Drain <= 0 || len(c.Providers) == 0 {
+			t.Errorf("%+v", c)
+		}
+		for name, p := range c.Providers {
+			if name == "" || strings.ContainsAny(name, " ./\n") || p.Kind == "" || p.Workers() < 1 || p.RPM != nil && *p.RPM < 0 || (p.Kind == "mock") != (p.Mock != nil) {
+				t.Errorf("%q: %+v", name, p)
+			}
+		}
+	})
+}

@@ -1,0 +1,255 @@
+// Command bench measures OneFlow from end to end against asynq alone, side by
+// side in one run, so that the ratio holds on any machine. It may import
+// everything but the commands.
+//
+// Both sides are measured from the first enqueue to the last completion, with
+// the same number of workers and a provider that answers at once: asynq alone
+// runs a handler that does nothing; OneFlow accepts the same number of prompts,
+// claims each, writes its ledger row, calls the mock, and records its result.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"oneflow/batches"
+	"oneflow/config"
+	"oneflow/internal/app"
+	"oneflow/internal/cli"
+	"oneflow/internal/devstack"
+	"oneflow/jobs"
+	"oneflow/migrations"
+	"oneflow/store"
+)
+
+func main() { os.Exit(cli.Main("bench", run)) }
+
+type grammar struct {
+	Jobs    int `help:"Jobs in each round." default:"10000"`
+	Rounds  int `help:"Rounds of each side, in turns; the median counts." default:"3"`
+	Workers int `help:"Handlers at once, on both sides." default:"64"`
+}
+
+// figures are what one round of one side took.
+type figures struct {
+	enqueue time.Duration // until the last job was accepted
+	total   time.Duration // until the last job was done
+}
+
+func (f figures) rate(n int) float64 { return float64(n) / f.total.Seconds() }
+
+func run(ctx context.Context, args []string, env cli.Env) (err error) {
+	var g grammar
+	_, done, err := cli.Parse(&g, args, env, "bench", "Measure OneFlow against asynq alone.")
+	if err != nil || done {
+		return err
+	}
+	if g.Jobs < 1 || g.Rounds < 1 || g.Workers < 1 {
+		return cli.Fail(cli.Usage, errors.New("--jobs, --rounds and --workers must be positive"))
+	}
+	stack, err := devstack.Start(ctx, devstack.Options{Log: env.Err, Getenv: env.Getenv})
+	if err != nil {
+		return cli.Fail(cli.Unavailable, err)
+	}
+	defer func() { err = errors.Join(err, stack.Close()) }()
+	if _, err := migrations.Up(ctx, stack.DatabaseURL); err != nil {
+		return err
+	}
+	b, err := newBench(ctx, g, stack)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+
+	var raw, ours []figures
+	for i := range g.Rounds {
+		r, err := b.asynq(ctx)
+		if err != nil {
+			return err
+		}
+		o, err := b.oneflow(ctx)
+		if err != nil {
+			return err
+		}
+		raw, ours = append(raw, r), append(ours, o)
+		fmt.Fprintf(env.Err, "round %d: asynq %.0f jobs/s, OneFlow %.0f jobs/s\n", i+1, r.rate(g.Jobs), o.rate(g.Jobs))
+	}
+	r, o := median(raw), median(ours)
+	rows := [][]string{
+		{"", "jobs/s", "accepted/s"},
+		{"asynq alone, no-op handler", fmt.Sprintf("%.0f", r.rate(g.Jobs)), fmt.Sprintf("%.0f", float64(g.Jobs)/r.enqueue.Seconds())},
+		{"OneFlow, all recorded", fmt.Sprintf("%.0f", o.rate(g.Jobs)), fmt.Sprintf("%.0f", float64(g.Jobs)/o.enqueue.Seconds())},
+	}
+	if err := cli.Table(env.Out, rows); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Out, "checked: %d rounds of %d jobs, each with one succeeded job, one attempt and one result in Postgres\n", g.Rounds, g.Jobs)
+	_, err = fmt.Fprintf(env.Out, "end_to_end/asynq_noop = %.2f\n", o.rate(g.Jobs)/r.rate(g.Jobs))
+	return err
+}
+
+// median is the round with the median total.
+func median(all []figures) figures {
+	slices.SortFunc(all, func(a, b figures) int { return int(a.total - b.total) })
+	return all[len(all)/2]
+}
+
+type bench struct {
+	grammar
+	store *store.Store
+	opts  *redis.Options
+	redis redis.UniversalClient
+}
+
+func newBench(ctx context.Context, g grammar, stack *devstack.Stack) (*bench, error) {
+	db, err := store.Open(ctx, stack.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	opts, err := redis.ParseURL(stack.RedisURL)
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return &bench{grammar: g, store: db, opts: opts, redis: redis.NewClient(opts)}, nil
+}
+
+func (b *bench) close() {
+	b.store.Close()
+	_ = b.redis.Close()
+}
+
+// pushers is how many goroutines enqueue on asynq's side, as on ours.
+const pushers = 32
+
+// asynq pushes empty tasks through a handler that does nothing.
+func (b *bench) asynq(ctx context.Context) (figures, error) {
+	var done atomic.Int64
+	last := make(chan struct{})
+	srv := asynq.NewServer(cli.ForAsynq(b.opts), asynq.Config{
+		Concurrency: b.Workers, Queues: map[string]int{"noop": 1}, TaskCheckInterval: 100 * time.Millisecond, LogLevel: asynq.ErrorLevel,
+	})
+	err := srv.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error {
+		if done.Add(1) == int64(b.Jobs) {
+			close(last)
+		}
+		return nil
+	}))
+	if err != nil {
+		return figures{}, err
+	}
+	defer srv.Shutdown()
+	client := asynq.NewClientFromRedisClient(b.redis)
+	started := time.Now()
+	var wg sync.WaitGroup
+	errs := make(chan error, pushers)
+	for p := range pushers {
+		wg.Go(func() {
+			for i := p; i < b.Jobs; i += pushers {
+				if _, err := client.EnqueueContext(ctx, asynq.NewTask("noop", nil), asynq.Queue("noop")); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	f := figures{enqueue: time.Since(started)}
+	select {
+	case err := <-errs:
+		return f, err
+	case <-ctx.Done():
+		return f, ctx.Err()
+	case <-last:
+	}
+	f.total = time.Since(started)
+	return f, nil
+}
+
+// oneflow takes as many prompts from lines of JSON to results in Postgres.
+func (b *bench) oneflow(ctx context.Context) (f figures, err error) {
+	cfg, err := config.Parse(fmt.Appendf(nil, "providers: {mock: {concurrency: %d, mock: {latency: 1ns}}}", b.Workers), "bench")
+	if err != nil {
+		return f, err
+	}
+	if cfg.Artifacts, err = os.MkdirTemp("", "oneflow-bench-"); err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(cfg.Artifacts)) }()
+	workerCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	worker := make(chan error, 1)
+	go func() {
+		worker <- app.RunWorker(workerCtx, app.WorkerOptions{Config: cfg, Providers: []string{"mock"}, Store: b.store, Redis: cli.ForAsynq(b.opts), Log: zerolog.Nop()})
+	}()
+	id := batches.NewID(time.Now())
+	intake := batches.Intake{
+		Input: batches.Input{Name: "bench", Kind: func(string) (string, bool) { return "mock", true }, Defaults: map[string]json.RawMessage{"provider": json.RawMessage(`"mock"`)}},
+		Batch: jobs.Batch{ID: id, Account: jobs.DefaultAccount, Source: "bench"}, Store: b.store,
+		Producer: jobs.NewProducer(b.store, jobs.NewDispatcher(asynq.NewClientFromRedisClient(b.redis), b.store)),
+	}
+	started := time.Now()
+	rep, err := intake.Take(ctx, prompts(b.Jobs))
+	if err != nil {
+		return f, err
+	}
+	f.enqueue = time.Since(started)
+	p, err := cli.Watch(ctx, io.Discard, func(ctx context.Context) (jobs.Progress, error) { return b.store.Progress(ctx, id) })
+	if err != nil {
+		return f, err
+	}
+	// By the clock of the database, on the same machine: polling is not counted.
+	f.total = p.FinishedAt.Sub(started)
+	stop()
+	if err := <-worker; err != nil {
+		return f, err
+	}
+	return f, b.check(ctx, id, rep)
+}
+
+// check counts rows: a rate without them would mean nothing.
+func (b *bench) check(ctx context.Context, id string, rep batches.Report) error {
+	p, err := b.store.Progress(ctx, id)
+	if err != nil {
+		return err
+	}
+	totals, err := b.store.Totals(ctx, id)
+	if err != nil {
+		return err
+	}
+	results := 0
+	err = b.store.Export(ctx, id, func(r batches.Record) error {
+		if r.Text != "" {
+			results++
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if n := int64(b.Jobs); rep.Accepted != b.Jobs || p.Counts[jobs.Succeeded] != n || totals.Calls != n || results != b.Jobs {
+		return fmt.Errorf("batch %s: %d jobs gave %d accepted, %d succeeded, %d attempts, %d results", id, b.Jobs, rep.Accepted, p.Counts[jobs.Succeeded], totals.Calls, results)
+	}
+	return nil
+}
+
+func prompts(n int) io.Reader {
+	var s strings.Builder
+	for i := range n {
+		fmt.Fprintf(&s, "{\"prompt\":\"Say something short about the number %d.\",\"max_tokens\":32}\n", i)
+	}
+	return strings.NewReader(s.String())
+}

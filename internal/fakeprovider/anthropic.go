@@ -1,0 +1,195 @@
+package fakeprovider
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+type messagesRequest struct {
+	Model     string `json:"model"`
+	MaxTokens *int64 `json:"max_tokens"`
+	Messages  []struct {
+		Role    string          `json:"role"`
+		Content json.RawMessage `json:"content"`
+	} `json:"messages"`
+	System       json.RawMessage `json:"system"`
+	Temperature  *float64        `json:"temperature"`
+	TopP         *float64        `json:"top_p"`
+	Stops        []string        `json:"stop_sequences"`
+	Stream       bool            `json:"stream"`
+	OutputConfig *struct {
+		Format *struct {
+			Type   string          `json:"type"`
+			Schema json.RawMessage `json:"schema"`
+		} `json:"format"`
+	} `json:"output_config"`
+}
+
+// check returns why Anthropic would refuse r, or "".
+func (r *messagesRequest) check() string {
+	switch {
+	case r.Model == "":
+		return "model: Field required"
+	case r.MaxTokens == nil:
+		return "max_tokens: Field required"
+	case r.Messages == nil:
+		return "messages: Field required"
+	case *r.MaxTokens < 1:
+		return "max_tokens: Input should be greater than or equal to 1"
+	case len(r.Messages) == 0:
+		return "messages: at least one message is required"
+	case r.Stream:
+		return "stream: the fake provider does not stream: leave it out"
+	}
+	for name, value := range map[string]*float64{"temperature": r.Temperature, "top_p": r.TopP} {
+		if value != nil && *value < 0 {
+			return name + ": Input should be greater than or equal to 0"
+		}
+		if value != nil && *value > 1 {
+			return name + ": Input should be less than or equal to 1"
+		}
+	}
+	for i, m := range r.Messages {
+		if m.Role == "system" {
+			return `messages: Unexpected role "system". The Messages API accepts a top-level ` + "`system`" + ` parameter, not "system" as an input message role.`
+		}
+		if m.Role != "user" && m.Role != "assistant" {
+			return fmt.Sprintf("messages.%d.role: Input should be 'user' or 'assistant'", i)
+		}
+		text, ok := plainText(m.Content)
+		if !ok {
+			return fmt.Sprintf("messages.%d.content: Input should be a valid list", i)
+		}
+		if text == "" {
+			return "messages: text content blocks must be non-empty"
+		}
+	}
+	for i, stop := range r.Stops {
+		if strings.TrimSpace(stop) == "" {
+			return fmt.Sprintf("stop_sequences.%d: each stop sequence must contain non-whitespace", i)
+		}
+	}
+	if f := r.OutputConfig; f != nil && f.Format != nil && (f.Format.Type != "json_schema" || f.Format.Schema == nil) {
+		return "output_config.format: Input should be a json_schema with a schema"
+	}
+	return ""
+}
+
+// anthropicMessages answers with a message. Tokens are counted by countTokens over
+// the system prompt and the messages. Where cache_control stands anywhere in the
+// request, the system prompt's tokens count as written to the cache the first
+// time and as read from it later; they are then not among the input tokens.
+func anthropicMessages(s *Server, c *call) answer {
+	invalid := func(message string) answer {
+		return anthropicError(c, http.StatusBadRequest, "invalid_request_error", message)
+	}
+	unknown, ok := unknownField(c.body, strings.Fields(`model messages cache_control container inference_geo max_tokens metadata output_config
+		service_tier stop_sequences stream system temperature thinking tool_choice tools top_k top_p`)...)
+	if !ok {
+		return invalid("The request body is not valid JSON: expected an object")
+	}
+	if unknown != "" {
+		return invalid(unknown + ": Extra inputs are not permitted")
+	}
+	var r messagesRequest
+	err := json.Unmarshal(c.body, &r)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return invalid(wrong.Field + ": Input should be a valid " + wrong.Type.String())
+	}
+	if err != nil {
+		return invalid("The request body is not valid JSON")
+	}
+	if reason := r.check(); reason != "" {
+		return invalid(reason)
+	}
+	if models := s.config.Models; len(models) > 0 && !slices.Contains(models, r.Model) {
+		return anthropicError(c, http.StatusNotFound, "not_found_error", "model: "+r.Model)
+	}
+	system, ok := plainText(r.System)
+	if r.System != nil && !ok {
+		return invalid("system: Input should be a valid string")
+	}
+	return r.answer(s, c, system)
+}
+
+func (r *messagesRequest) answer(s *Server, c *call, system string) answer {
+	var input, cacheWrite, cacheRead int64
+	for _, m := range r.Messages {
+		text, _ := plainText(m.Content)
+		input += countTokens(text)
+	}
+	cacheKey := ""
+	if strings.Contains(string(c.body), `"cache_control"`) && system != "" {
+		cacheKey = hex.EncodeToString([]byte(c.key + "\x00" + system))
+		s.mu.Lock()
+		seen := s.cached[cacheKey]
+		s.mu.Unlock()
+		if seen {
+			cacheRead = countTokens(system)
+		} else {
+			cacheWrite = countTokens(system)
+		}
+	} else {
+		input += countTokens(system)
+	}
+
+	var schema json.RawMessage
+	asJSON := r.OutputConfig != nil && r.OutputConfig.Format != nil
+	if asJSON {
+		schema = r.OutputConfig.Format.Schema
+	}
+	out, err := write(c, 0, asJSON, schema, r.Stops, *r.MaxTokens)
+	if err != nil {
+		return anthropicError(c, http.StatusBadRequest, "invalid_request_error", "output_config.format.schema: "+err.Error())
+	}
+	reason, content := "end_turn", []map[string]any{{"type": "text", "text": out.text, "citations": nil}}
+	var stop *string
+	switch {
+	case c.fault == Refused:
+		reason, content, out.tokens = "refusal", []map[string]any{}, 1
+	case out.length:
+		reason = "max_tokens"
+	case out.stop != "":
+		reason, stop = "stop_sequence", &out.stop
+	}
+	a := jsonAnswer(http.StatusOK, map[string]any{
+		"id": "msg_" + c.id, "type": "message", "role": "assistant", "model": r.Model, "content": content,
+		"stop_reason": reason, "stop_sequence": stop, "stop_details": nil, "container": nil,
+		"usage": map[string]any{
+			"input_tokens": input, "cache_creation_input_tokens": cacheWrite, "cache_read_input_tokens": cacheRead, "output_tokens": out.tokens,
+			"cache_creation": map[string]int64{"ephemeral_5m_input_tokens": cacheWrite, "ephemeral_1h_input_tokens": 0},
+			"inference_geo":  nil, "server_tool_use": nil, "service_tier": "standard",
+		},
+	})
+	a.usage = Usage{InputTokens: input + cacheWrite + cacheRead, OutputTokens: out.tokens}
+	if cacheKey != "" {
+		body := a.body
+		a.render = func() []byte {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.cached[cacheKey] = true
+			return body
+		}
+	}
+	return a
+}
+
+func anthropicModels(s *Server, _ *call) answer {
+	names := s.config.Models
+	if len(names) == 0 {
+		names = []string{"claude-haiku-4-5"}
+	}
+	data := make([]map[string]any, len(names))
+	for i, name := range names {
+		data[i] = map[string]any{
+			"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z",
+			"max_input_tokens": 200000, "max_tokens": 64000, "capabilities": nil,
+		}
+	}
+	return jsonAnswer(http.StatusOK, map[string]any{"data": data, "has_more": false, "first_id": names[0], "last_id": names[len(names)-1]})
+}

@@ -1,0 +1,176 @@
+package fakeprovider
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"oneflow/internal/media"
+)
+
+// unprocessable is ElevenLabs' 422, which has another shape than its other errors.
+func unprocessable(kind, message string, loc ...string) answer {
+	return jsonAnswer(http.StatusUnprocessableEntity, map[string]any{
+		"detail": []map[string]any{{"type": kind, "loc": loc, "msg": message}},
+	})
+}
+
+// elevenLabsCost is what n characters cost, in credits.
+func elevenLabsCost(model string, n int) int {
+	if strings.Contains(model, "flash") || strings.Contains(model, "turbo") {
+		return (n + 1) / 2
+	}
+	return n
+}
+
+// elevenLabsLength is how many characters a model takes at once.
+func elevenLabsLength(model string) int {
+	switch {
+	case strings.HasSuffix(model, "_v2_5"):
+		return 40000
+	case strings.Contains(model, "flash"), strings.Contains(model, "turbo"):
+		return 30000
+	case strings.Contains(model, "_v3"):
+		return 5000
+	}
+	return 10000
+}
+
+type elevenLabsRequest struct {
+	Text          *string `json:"text"`
+	Model         string  `json:"model_id"`
+	VoiceSettings *struct {
+		Stability       *float64 `json:"stability"`
+		SimilarityBoost *float64 `json:"similarity_boost"`
+	} `json:"voice_settings"`
+}
+
+// check refuses what ElevenLabs refuses, and fills in defaults.
+func (r *elevenLabsRequest) check() answer {
+	if r.Text == nil {
+		return unprocessable("missing", "Field required", "body", "text")
+	}
+	if *r.Text == "" {
+		return elevenLabsError(http.StatusBadRequest, "input_text_empty", "Input text cannot be empty.")
+	}
+	if r.Model == "" {
+		r.Model = "eleven_multilingual_v2"
+	}
+	if n, limit := utf8.RuneCountInString(*r.Text), elevenLabsLength(r.Model); n > limit {
+		return elevenLabsError(http.StatusBadRequest, "max_character_limit_exceeded", fmt.Sprintf(
+			"This request's text has %d characters and exceeds the character limit of %d characters for model '%s'.", n, limit, r.Model,
+		))
+	}
+	if v := r.VoiceSettings; v != nil {
+		for name, value := range map[string]*float64{"stability": v.Stability, "similarity_boost": v.SimilarityBoost} {
+			if value != nil && (*value < 0 || *value > 1) {
+				return unprocessable("less_than_equal", "Input should be from 0 to 1", "body", "voice_settings", name)
+			}
+		}
+	}
+	return answer{}
+}
+
+// elevenLabsSpeech speaks: a tone as wav, pcm or ulaw, silence as mp3 (the
+// default).
+func elevenLabsSpeech(s *Server, c *call) answer {
+	unknown, ok := unknownField(c.body, strings.Fields(`text model_id language_code voice_settings pronunciation_dictionary_locators seed previous_text
+		next_text previous_request_ids next_request_ids use_pvc_as_ivc apply_text_normalization apply_language_text_normalization`)...)
+	if !ok {
+		return unprocessable("json_invalid", "JSON decode error", "body")
+	}
+	if unknown != "" {
+		return unprocessable("extra_forbidden", "Extra inputs are not permitted", "body", unknown)
+	}
+	var r elevenLabsRequest
+	err := json.Unmarshal(c.body, &r)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return unprocessable("type_error", "Input should be a valid "+wrong.Type.String(), "body", wrong.Field)
+	}
+	if err != nil {
+		return unprocessable("json_invalid", "JSON decode error", "body")
+	}
+	if a := r.check(); a.status != 0 {
+		return a
+	}
+	if models := s.config.Models; len(models) > 0 && !slices.Contains(models, r.Model) {
+		return elevenLabsError(http.StatusBadRequest, "model_not_found", fmt.Sprintf("A model with model ID %s does not exist.", r.Model))
+	}
+	voice := c.segment(2)
+	if voices := s.config.Voices; len(voices) > 0 && !slices.Contains(voices, voice) {
+		return elevenLabsError(http.StatusNotFound, "voice_not_found", fmt.Sprintf("A voice with the voice_id %s was not found.", voice))
+	}
+	n := utf8.RuneCountInString(*r.Text)
+	cost := elevenLabsCost(r.Model, n)
+	out := answer{status: http.StatusOK, usage: Usage{Characters: int64(n), MilliCredits: int64(cost) * 1000}}
+	out.header().Set("Character-Cost", strconv.Itoa(cost))
+	out.header().Set("History-Item-Id", c.id)
+	length := speech(*r.Text)
+	codec, rest, _ := strings.Cut(c.r.URL.Query().Get("output_format"), "_")
+	rateText, _, _ := strings.Cut(rest, "_")
+	rate, err := strconv.Atoi(rateText)
+	switch {
+	case codec == "":
+		out.contentType, out.render = "audio/mpeg", func() []byte { return media.MP3(length) }
+	case err != nil || rate < 8000 || rate > 48000:
+		return elevenLabsError(http.StatusBadRequest, "invalid_output_format", "The output format is not known.")
+	case codec == "mp3":
+		out.contentType, out.render = "audio/mpeg", func() []byte { return media.MP3(length) }
+	case codec == "wav":
+		out.contentType, out.render = "audio/wav", func() []byte { return media.WAV(c.seed(), rate, length) }
+	case codec == "pcm":
+		out.contentType, out.render = "audio/pcm", func() []byte { return media.PCM(c.seed(), rate, length) }
+	default:
+		return elevenLabsError(http.StatusBadRequest, "invalid_output_format", "The fake provider makes mp3, wav and pcm only.")
+	}
+	return out
+}
+
+func elevenLabsModels(s *Server, _ *call) answer {
+	names := s.config.Models
+	if len(names) == 0 {
+		names = []string{"eleven_multilingual_v2", "eleven_flash_v2_5"}
+	}
+	models := make([]map[string]any, len(names))
+	for i, name := range names {
+		length := elevenLabsLength(name)
+		models[i] = map[string]any{
+			"model_id": name, "name": name, "description": name, "can_be_finetuned": false, "can_do_text_to_speech": true,
+			"can_do_voice_conversion": false, "can_use_style": true, "can_use_speaker_boost": true, "serves_pro_voices": false,
+			"token_cost_factor": 1, "requires_alpha_access": false, "max_characters_request_free_user": length,
+			"max_characters_request_subscribed_user": length, "maximum_text_length_per_request": length,
+			"languages":         []map[string]string{{"language_id": "en", "name": "English"}},
+			"model_rates":       map[string]float64{"character_cost_multiplier": float64(elevenLabsCost(name, 1000)) / 1000},
+			"concurrency_group": "standard",
+		}
+	}
+	return jsonAnswer(http.StatusOK, models)
+}
+
+// subscription is that of a plan of 1,000 credits.
+func subscription(s *Server, c *call) map[string]any {
+	s.mu.Lock()
+	left := s.ledger(c).credits
+	s.mu.Unlock()
+	return map[string]any{
+		"tier": "creator", "character_count": (startCredits - left) / 1000, "character_limit": startCredits / 1000,
+		"max_character_limit_extension": nil, "max_credit_limit_extension": 0, "can_extend_character_limit": false,
+		"allowed_to_extend_character_limit": false, "voice_slots_used": 0, "professional_voice_slots_used": 0,
+		"professional_voice_slots_used_in_workspace": 0, "voice_limit": 10, "voice_add_edit_counter": 0, "professional_voice_limit": 0,
+		"can_extend_voice_limit": false, "can_use_instant_voice_cloning": true, "can_use_professional_voice_cloning": false,
+		"current_overage": map[string]string{"amount": "0", "currency": "usd"}, "status": "active", "open_invoices": []any{}, "has_open_invoices": false,
+	}
+}
+
+func elevenLabsUser(s *Server, c *call) answer {
+	return jsonAnswer(http.StatusOK, map[string]any{"user_id": "fake", "is_new_user": false, "subscription": subscription(s, c)})
+}
+
+func elevenLabsSubscription(s *Server, c *call) answer {
+	return jsonAnswer(http.StatusOK, subscription(s, c))
+}

@@ -1,0 +1,196 @@
+package fakeprovider
+
+import (
+	"bytes"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Fault is a way in which a call fails.
+type Fault string
+
+// The faults. Those above the line are answers of the vendor, in its own words;
+// those below break the transport or the body.
+const (
+	ServerError  Fault = "server_error" // 500
+	BadGateway   Fault = "bad_gateway"  // 502 with a page of HTML, from something in between
+	Unavailable  Fault = "unavailable"  // 503
+	Overloaded   Fault = "overloaded"   // Anthropic 529, ElevenLabs 429 system_busy, else 503
+	RateLimited  Fault = "rate_limited" // 429, although no limit was reached: retry after 1 s
+	OutOfMoney   Fault = "out_of_money" // OpenAI 429 insufficient_quota, Anthropic and Stability 402, ElevenLabs 401 quota_exceeded
+	Unauthorised Fault = "unauthorised" // 401
+	Moderated    Fault = "moderated"    // refused for its content: 400, Stability 403
+	Refused      Fault = "refused"      // 200, but the model declines (OpenAI, Anthropic); else like Moderated
+	Blurred      Fault = "blurred"      // 200 with a blurred picture, finish-reason CONTENT_FILTERED (Stability); else like Moderated
+	VideoFailed  Fault = "video_failed" // a video is accepted and fails later; else like ServerError
+
+	Hang        Fault = "hang"         // no answer until the client gives up
+	Trickle     Fault = "trickle"      // the right answer, a byte at a time
+	Truncated   Fault = "truncated"    // half of the right answer, then the connection closes
+	ResetBefore Fault = "reset_before" // the connection is reset before the body of the request was read
+	ResetAfter  Fault = "reset_after"  // it is reset after that: a real vendor would charge
+	Garbage     Fault = "garbage"      // 200 with bytes that are neither JSON nor media
+	Empty       Fault = "empty"        // 200 with {}
+	Huge        Fault = "huge"         // 200 with a body of Config.HugeBytes
+)
+
+// Faults lists all faults.
+func Faults() []Fault {
+	return []Fault{
+		ServerError, BadGateway, Unavailable, Overloaded, RateLimited, OutOfMoney, Unauthorised, Moderated, Refused, Blurred, VideoFailed,
+		Hang, Trickle, Truncated, ResetBefore, ResetAfter, Garbage, Empty, Huge,
+	}
+}
+
+// Injection asks for a fault in certain calls. Zero fields match anything.
+type Injection struct {
+	Fault Fault
+	// Times is how many calls fail; negative means all until Clear.
+	Times int
+	// Vendor and Key restrict it.
+	Vendor Vendor
+	Key    string
+	// Path is how the path of the call begins, such as "/v1/videos/", without
+	// the vendor in front. Empty means all paths that generate something.
+	Path string
+}
+
+func (i Injection) matches(c *call) bool {
+	return (i.Vendor == "" || i.Vendor == c.vendor) && (i.Key == "" || i.Key == c.key) &&
+		(i.Path == "" && c.generates || i.Path != "" && strings.HasPrefix(c.path, i.Path))
+}
+
+// Next makes the next n generating calls fail with fault, all until Clear if n is
+// negative. What was asked for before comes first.
+func (s *Server) Next(fault Fault, n int) { s.Inject(Injection{Fault: fault, Times: n}) }
+
+// Inject makes calls fail. What was asked for before comes first.
+func (s *Server) Inject(i Injection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = append(s.pending, i)
+}
+
+// Clear drops all injections; the configured faults stay.
+func (s *Server) Clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = nil
+}
+
+// fault decides whether and how c fails. The caller holds s.mu.
+func (s *Server) fault(c *call) Fault {
+	for i, injection := range s.pending {
+		if injection.Times == 0 || !injection.matches(c) {
+			continue
+		}
+		if s.pending[i].Times--; s.pending[i].Times == 0 {
+			s.pending = slices.Delete(s.pending, i, i+1)
+		}
+		return injection.Fault
+	}
+	if rates := c.behaviour.Faults; c.generates && len(rates) > 0 {
+		x := s.rng.Float64()
+		for _, fault := range slices.Sorted(maps.Keys(rates)) {
+			if x -= rates[fault]; x < 0 {
+				return fault
+			}
+		}
+	}
+	return ""
+}
+
+// status is what the client sees of the answer good with this fault; 0 is nothing.
+func (f Fault) status(good answer) int {
+	switch f {
+	case Trickle, Truncated:
+		return good.status
+	case Garbage, Empty, Huge:
+		return http.StatusOK
+	case Hang, ResetBefore, ResetAfter:
+	case ServerError, BadGateway, Unavailable, Overloaded, RateLimited, OutOfMoney, Unauthorised, Moderated, Refused, Blurred, VideoFailed:
+	}
+	return 0
+}
+
+// perform answers c with a fault of the transport or the body; good is the answer
+// that it would have got.
+func (s *Server) perform(w http.ResponseWriter, c *call, good answer) {
+	switch c.fault {
+	case Trickle:
+		s.trickle(w, c, good)
+	case Truncated:
+		good.header().Set("Content-Length", strconv.Itoa(len(good.body)))
+		good.body = good.body[:len(good.body)/2]
+		good.write(w)
+		flush(w)
+		breakOff()
+	case Garbage:
+		(&answer{status: http.StatusOK, contentType: good.contentType, body: []byte("\x00\x01garbage<<<{\"")}).write(w)
+	case Empty:
+		(&answer{status: http.StatusOK, contentType: "application/json", body: []byte("{}")}).write(w)
+	case Huge:
+		s.huge(w, c)
+	case ResetBefore, ResetAfter:
+		reset(w)
+	case Hang: // nothing is sent
+	case ServerError, BadGateway, Unavailable, Overloaded, RateLimited, OutOfMoney, Unauthorised, Moderated, Refused, Blurred, VideoFailed:
+		// answers of the vendor, made by failing
+	}
+}
+
+func (s *Server) trickle(w http.ResponseWriter, c *call, good answer) {
+	body := good.body
+	good.header().Set("Content-Length", strconv.Itoa(len(body)))
+	good.body = nil
+	good.write(w)
+	for i := range body {
+		flush(w)
+		if !c.wait(s, s.config.TrickleEvery) {
+			breakOff()
+		}
+		if _, err := w.Write(body[i : i+1]); err != nil {
+			return
+		}
+	}
+}
+
+// huge sends a JSON object with one very long string.
+func (s *Server) huge(w http.ResponseWriter, c *call) {
+	(&answer{status: http.StatusOK, contentType: "application/json", body: []byte(`{"x":"`)}).write(w)
+	chunk := bytes.Repeat([]byte("x"), 64<<10)
+	for left := s.config.HugeBytes; left > 0; left -= int64(len(chunk)) {
+		if _, err := w.Write(chunk[:min(left, int64(len(chunk)))]); err != nil || c.ctx.Err() != nil {
+			return
+		}
+	}
+	(&answer{body: []byte(`"}`)}).writeBody(w)
+}
+
+// reset closes the connection so that the client sees a reset. Over a connection
+// that cannot be hijacked it only breaks off.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		breakOff()
+	}
+	raw := conn
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		raw = secure.NetConn()
+	}
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // makes Close send a reset; without it the client sees an early end
+	}
+	_ = raw.Close() // it is broken on purpose
+}
+
+// breakOff ends the handler and the connection with it.
+func breakOff() { panic(http.ErrAbortHandler) }
+
+func flush(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).Flush() // a client that went away is seen at the next write
+}

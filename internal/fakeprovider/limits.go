@@ -1,0 +1,191 @@
+package fakeprovider
+
+import (
+	"fmt"
+	"time"
+)
+
+// Limits are what one key of one vendor may do. They are strict: no window of
+// the given length ever holds more. 0 means no limit.
+type Limits struct {
+	// Requests is how many generating calls are accepted in a window.
+	Requests int
+	// Tokens is how many tokens, input and output together (OpenAI).
+	Tokens int
+	// InputTokens and OutputTokens are counted apart (Anthropic).
+	InputTokens  int
+	OutputTokens int
+	// Concurrent is how many calls may be under way at once (ElevenLabs).
+	Concurrent int
+	// Window is the length of the sliding window. Default 60 s; Stability's own
+	// is 10 s.
+	Window time.Duration
+	// Penalty is for how long everything is refused after a limit was broken.
+	// Default 0; Stability's own is 60 s.
+	Penalty time.Duration
+	// CountRefused counts refused calls against Requests, as OpenAI says it does.
+	CountRefused bool
+}
+
+// StabilityLimits is Stability's documented limit: 150 requests in 10 s, then
+// nothing for 60 s.
+func StabilityLimits() Limits {
+	return Limits{Requests: 150, Window: 10 * time.Second, Penalty: time.Minute}
+}
+
+func (l Limits) check() error {
+	for name, n := range map[string]int{
+		"Requests": l.Requests, "Tokens": l.Tokens, "InputTokens": l.InputTokens, "OutputTokens": l.OutputTokens, "Concurrent": l.Concurrent,
+	} {
+		if n < 0 {
+			return fmt.Errorf("%s: must be positive, or 0 for no limit, got %d", name, n)
+		}
+	}
+	for name, d := range map[string]time.Duration{"Window": l.Window, "Penalty": l.Penalty} {
+		if d < 0 {
+			return fmt.Errorf("%s: must not be negative, got %v", name, d)
+		}
+	}
+	return nil
+}
+
+func (l Limits) window() time.Duration {
+	if l.Window == 0 {
+		return time.Minute
+	}
+	return l.Window
+}
+
+// dimension is one thing that is limited.
+type dimension string
+
+const (
+	requests     dimension = "requests"
+	tokens       dimension = "tokens"
+	inputTokens  dimension = "input-tokens"
+	outputTokens dimension = "output-tokens"
+	concurrent   dimension = "concurrent"
+)
+
+// ledger is what one account has used.
+type ledger struct {
+	spent   map[dimension][]spending // oldest first
+	running int
+	until   time.Time // end of the penalty
+	// credits is how much money is left, in thousandths.
+	credits int64
+}
+
+// startCredits is what an account begins with, in thousandths.
+const startCredits = 1_000_000
+
+type spending struct {
+	at time.Time
+	n  int
+}
+
+// level is how full one dimension is, for the headers.
+type level struct {
+	limit, remaining int
+	reset            time.Duration // until it is full again
+}
+
+// refusal is a limit that was broken.
+type refusal struct {
+	dimension  dimension
+	limit      int
+	used       int
+	asked      int
+	retryAfter time.Duration
+}
+
+// tooLarge tells that no waiting helps.
+func (r *refusal) tooLarge() bool { return r.dimension != concurrent && r.asked > r.limit }
+
+// admit counts one call or returns the limit that it would break, and how full
+// all limits are then.
+func (g *ledger) admit(l Limits, now time.Time, used Usage) (map[dimension]level, *refusal) {
+	g.forget(now.Add(-l.window()))
+	costs := []struct {
+		dimension dimension
+		limit     int
+		cost      int
+	}{
+		{requests, l.Requests, 1},
+		{tokens, l.Tokens, int(used.InputTokens + used.OutputTokens)},
+		{inputTokens, l.InputTokens, int(used.InputTokens)},
+		{outputTokens, l.OutputTokens, int(used.OutputTokens)},
+	}
+	var broken *refusal
+	for _, c := range costs {
+		if total := g.total(c.dimension); broken == nil && c.limit > 0 && total+c.cost > c.limit {
+			broken = &refusal{c.dimension, c.limit, total, c.cost, g.wait(c.dimension, l, now, c.cost, c.limit)}
+		}
+	}
+	switch {
+	case now.Before(g.until):
+		broken = &refusal{requests, l.Requests, l.Requests, 1, g.until.Sub(now)}
+	case broken != nil && l.Penalty > 0:
+		g.until = now.Add(l.Penalty)
+		broken.retryAfter = l.Penalty
+	case broken == nil && l.Concurrent > 0 && g.running >= l.Concurrent:
+		broken = &refusal{concurrent, l.Concurrent, g.running, 1, 0}
+	}
+	if broken == nil {
+		g.running++
+	}
+	if broken == nil || l.CountRefused {
+		for _, c := range costs {
+			if c.limit > 0 && c.cost > 0 && (broken == nil || c.dimension == requests) {
+				g.spent[c.dimension] = append(g.spent[c.dimension], spending{now, c.cost})
+			}
+		}
+	}
+	levels := map[dimension]level{}
+	for _, c := range costs {
+		if c.limit > 0 {
+			levels[c.dimension] = g.level(c.dimension, l, now, c.limit)
+		}
+	}
+	if l.Concurrent > 0 {
+		levels[concurrent] = level{limit: l.Concurrent, remaining: l.Concurrent - g.running}
+	}
+	return levels, broken
+}
+
+func (g *ledger) forget(before time.Time) {
+	for d, spent := range g.spent {
+		for len(spent) > 0 && !spent[0].at.After(before) {
+			spent = spent[1:]
+		}
+		g.spent[d] = spent
+	}
+}
+
+func (g *ledger) total(d dimension) int {
+	total := 0
+	for _, s := range g.spent[d] {
+		total += s.n
+	}
+	return total
+}
+
+// wait returns how long until cost fits.
+func (g *ledger) wait(d dimension, l Limits, now time.Time, cost, limit int) time.Duration {
+	total := g.total(d)
+	for _, s := range g.spent[d] {
+		total -= s.n
+		if total+cost <= limit {
+			return s.at.Add(l.window()).Sub(now)
+		}
+	}
+	return l.window()
+}
+
+func (g *ledger) level(d dimension, l Limits, now time.Time, limit int) level {
+	out := level{limit: limit, remaining: max(limit-g.total(d), 0)}
+	if spent := g.spent[d]; len(spent) > 0 {
+		out.reset = spent[len(spent)-1].at.Add(l.window()).Sub(now)
+	}
+	return out
+}

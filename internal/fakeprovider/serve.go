@@ -1,0 +1,345 @@
+package fakeprovider
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// call is one call under way.
+type call struct {
+	r         *http.Request
+	ctx       context.Context //nolint:containedctx // the request's own, for waiting
+	number    int64
+	arrived   time.Time
+	vendor    Vendor
+	path      string // without the vendor in front
+	key       string
+	generates bool // costs something: limits and faults apply
+	behaviour Behaviour
+	fault     Fault
+	body      []byte
+	sum       [32]byte
+	form      map[string]string
+	id        string // the vendor's id of the call
+	model     string
+	job       string
+}
+
+// answer is what a handler makes of a call.
+type answer struct {
+	status      int
+	contentType string
+	headers     http.Header
+	body        []byte
+	usage       Usage
+	// render makes the body where that is dear, or changes something, and is
+	// called only for calls that the limits let through.
+	render func() []byte
+}
+
+// handler answers one call that has been authenticated.
+type handler func(s *Server, c *call) answer
+
+// ServeHTTP answers one call.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r, named := withoutVendor(r)
+	c := &call{r: r, ctx: r.Context(), path: r.URL.Path, arrived: s.config.Now()}
+	c.job = r.Header.Get(s.config.JobHeader)
+	handle := s.route(c, named)
+	c.key = c.vendor.key(r)
+	c.behaviour = s.behaviour(c)
+	s.mu.Lock()
+	s.numbers++
+	c.number = s.numbers
+	c.fault = s.fault(c)
+	s.mu.Unlock()
+	c.id = c.vendor.requestID(c.number)
+
+	if c.fault == ResetBefore {
+		s.record(c)
+		s.finish(c, string(ResetBefore), 0, Usage{})
+		reset(w)
+		return
+	}
+	tooLarge, err := c.read(w)
+	if err != nil {
+		s.record(c)
+		s.finish(c, "gone", 0, Usage{})
+		return
+	}
+	s.record(c)
+	if tooLarge {
+		s.reply(w, c, "invalid", c.vendor.tooLarge(c))
+		return
+	}
+	if refused, ok := s.authenticate(c); !ok {
+		s.reply(w, c, string(Unauthorised), refused)
+		return
+	}
+	s.answer(w, c, handle)
+}
+
+// answer makes the answer, applies limits and faults, waits and sends.
+func (s *Server) answer(w http.ResponseWriter, c *call, handle handler) {
+	good, outcome := handle(s, c), "ok"
+	if good.status >= 400 {
+		outcome = "invalid"
+	}
+	if c.generates {
+		levels, broken := s.admit(c, good.usage)
+		if broken == nil {
+			defer s.release(c)
+		} else {
+			good, outcome, c.fault = c.vendor.limited(c, broken), "limited", ""
+		}
+		c.vendor.rateHeaders(c, good.header(), levels)
+	}
+	if good.render != nil {
+		good.body = good.render()
+	}
+	if c.fault != "" {
+		outcome = string(c.fault)
+		if refused, ok := s.failing(c, good); ok {
+			for name, values := range good.headers {
+				if refused.header()[name] == nil && !slices.Contains(contentHeaders(), name) {
+					refused.header()[name] = values
+				}
+			}
+			good, c.fault = refused, ""
+		}
+	}
+	if good.status < 300 && c.generates {
+		s.charge(c, good.usage)
+	}
+	delay := s.latency(c)
+	if outcome == "limited" || outcome == "invalid" {
+		delay = 0 // vendors are quick to refuse
+	}
+	if !c.wait(s, delay) {
+		outcome, c.fault = "gone", Hang
+	}
+	if c.fault == "" {
+		s.reply(w, c, outcome, good)
+		return
+	}
+	if c.fault == Hang {
+		c.wait(s, 1<<62) // until the client or the server goes
+		s.finish(c, outcome, 0, good.usage)
+		breakOff()
+	}
+	c.vendor.commonHeaders(c, good.header())
+	s.finish(c, outcome, c.fault.status(good), good.usage)
+	s.perform(w, c, good)
+}
+
+// contentHeaders describe a body, and do not outlive it.
+func contentHeaders() []string {
+	return []string{"Character-Cost", "Finish-Reason", "Seed", "History-Item-Id"}
+}
+
+// reply sends an answer and logs it.
+func (s *Server) reply(w http.ResponseWriter, c *call, outcome string, a answer) {
+	c.vendor.commonHeaders(c, a.header())
+	s.finish(c, outcome, a.status, a.usage) // before sending: whoever has the answer finds the line
+	a.write(w)
+}
+
+// record and finish write the log. If that fails the call must not look as if
+// nothing had happened, so the connection breaks.
+func (s *Server) record(c *call) {
+	if err := s.witness.begin(c); err != nil {
+		breakOff()
+	}
+}
+
+func (s *Server) finish(c *call, outcome string, status int, usage Usage) {
+	if err := s.witness.end(c, outcome, status, usage); err != nil {
+		breakOff()
+	}
+}
+
+// admit applies the limits of c's key.
+func (s *Server) admit(c *call, used Usage) (map[dimension]level, *refusal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ledger(c).admit(c.behaviour.Limits, s.config.Now(), used)
+}
+
+func (s *Server) release(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger(c).running--
+}
+
+// charge takes credits.
+func (s *Server) charge(c *call, used Usage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger(c).credits -= used.MilliCredits
+}
+
+// ledger returns the ledger of c's account. The caller holds s.mu.
+func (s *Server) ledger(c *call) *ledger {
+	id := account{c.vendor, c.key}
+	g := s.accounts[id]
+	if g == nil {
+		g = &ledger{spent: map[dimension][]spending{}, credits: startCredits}
+		s.accounts[id] = g
+	}
+	return g
+}
+
+func (s *Server) latency(c *call) time.Duration {
+	if !c.generates {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.behaviour.Latency.draw(s.rng)
+}
+
+func (s *Server) behaviour(c *call) Behaviour {
+	if b := s.config.Keys[c.key]; b != nil {
+		return *b
+	}
+	if b, ok := s.config.Vendors[c.vendor]; ok {
+		return b
+	}
+	return s.config.Default
+}
+
+// wait waits for d and tells whether the client and the server are still there.
+func (c *call) wait(s *Server, d time.Duration) bool {
+	if d <= 0 {
+		return c.ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.ctx.Done():
+		return false
+	case <-s.closing.Done():
+		return false
+	}
+}
+
+// read reads the body, and the form in it.
+func (c *call) read(w http.ResponseWriter) (tooLarge bool, err error) {
+	limit := c.vendor.maxBody()
+	c.body, err = io.ReadAll(http.MaxBytesReader(w, c.r.Body, limit))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	c.sum = sha256.Sum256(c.body)
+	c.model = peekModel(c.body)
+	kind, params, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/form-data" {
+		return false, nil //nolint:nilerr // another type, or none: the handler says what it wants
+	}
+	form, err := multipart.NewReader(bytes.NewReader(c.body), params["boundary"]).ReadForm(limit)
+	if err != nil {
+		return false, nil //nolint:nilerr // a broken form is an empty one
+	}
+	c.form = map[string]string{}
+	for name, values := range form.Value {
+		c.form[name] = values[0]
+	}
+	if c.model = c.form["model"]; c.model == "" {
+		c.model = path.Base(c.path) // Stability's core and ultra
+	}
+	return false, form.RemoveAll()
+}
+
+// peekModel returns the model that a JSON body names.
+func peekModel(body []byte) string {
+	var peek struct {
+		Model   string `json:"model"`
+		ModelID string `json:"model_id"` // ElevenLabs
+	}
+	if json.Unmarshal(body, &peek) != nil || peek.Model == "" {
+		return peek.ModelID
+	}
+	return peek.Model
+}
+
+// seed is the number that the content is made from.
+func (c *call) seed() uint64 { return binary.LittleEndian.Uint64(c.sum[:]) }
+
+func (c *call) line(event string) LogLine {
+	line := LogLine{
+		Time: time.Now(), Event: event, PID: os.Getpid(), Call: c.number, Vendor: c.vendor, Method: c.r.Method, Path: c.path,
+		Model: c.model, Key: lastFour(c.key), Job: c.job,
+	}
+	if c.sum != [32]byte{} {
+		line.Request = hex.EncodeToString(c.sum[:])
+	}
+	return line
+}
+
+// header returns the answer's headers, to be added to.
+func (a *answer) header() http.Header {
+	if a.headers == nil {
+		a.headers = http.Header{}
+	}
+	return a.headers
+}
+
+func (a *answer) write(w http.ResponseWriter) {
+	maps.Copy(w.Header(), a.headers)
+	if a.contentType != "" {
+		w.Header().Set("Content-Type", a.contentType)
+	}
+	w.WriteHeader(a.status)
+	a.writeBody(w)
+}
+
+func (a *answer) writeBody(w http.ResponseWriter) {
+	_, _ = w.Write(a.body) // a client that went away is no fault of ours
+}
+
+// jsonAnswer is an answer with v as its body.
+func jsonAnswer(status int, v any) answer {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return answer{status: http.StatusInternalServerError, contentType: "text/plain", body: []byte("the fake provider cannot encode its answer: " + err.Error())}
+	}
+	return answer{status: status, contentType: "application/json", body: data}
+}
+
+// withoutVendor takes the name of a vendor off the front of the path.
+func withoutVendor(r *http.Request) (*http.Request, Vendor) {
+	for _, v := range Vendors() {
+		if rest, ok := strings.CutPrefix(r.URL.Path, "/"+string(v)+"/"); ok {
+			r = r.Clone(r.Context())
+			r.URL.Path, r.URL.RawPath = "/"+rest, ""
+			return r, v
+		}
+	}
+	return r, ""
+}
+
+// text describes what was used, for messages.
+func (r *refusal) text(unit string) string {
+	return fmt.Sprintf("Limit %d, Used %d, Requested %d %s", r.limit, r.used, r.asked, unit)
+}

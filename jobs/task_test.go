@@ -1,0 +1,209 @@
+package jobs_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+
+	"oneflow/jobs"
+	"oneflow/providers"
+)
+
+func TestTheSameFileGivesTheSameKeysAgain(t *testing.T) {
+	t.Parallel()
+	prompts := []string{"a", "b", "a", "a", "c", "b"}
+	assign := func() []string {
+		keys := jobs.NewKeys()
+		var out []string
+		for i, prompt := range prompts {
+			row := jobs.New{ID: jobs.NewID(), Seq: int64(i + 1), Provider: "p", Request: providers.Request{Task: providers.Text, Prompt: prompt}}
+			if i == 4 {
+				row.CustomID = "mine"
+			}
+			if err := keys.Assign(&row); err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, row.Key)
+		}
+		return out
+	}
+	first, second := assign(), assign()
+	seen := map[string]bool{}
+	for i, key := range first {
+		if key != second[i] {
+			t.Errorf("row %d: %q, then %q", i, key, second[i])
+		}
+		if seen[key] {
+			t.Errorf("row %d: %q is not its own", i, key)
+		}
+		seen[key] = true
+	}
+	if first[4] != "c:mine" {
+		t.Errorf("the key of a custom id is %q", first[4])
+	}
+}
+
+func TestWhatDecidesTheContentChangesTheKeyAndNothingElseDoes(t *testing.T) {
+	t.Parallel()
+	base := jobs.New{ID: jobs.NewID(), Seq: 1, Provider: "p", Request: providers.Request{Task: providers.Text, Model: "m", Prompt: "x"}}
+	key := func(change func(*jobs.New)) string {
+		row := base
+		change(&row)
+		if err := jobs.NewKeys().Assign(&row); err != nil {
+			t.Fatal(err)
+		}
+		return row.Key
+	}
+	same := key(func(*jobs.New) {})
+	for name, change := range map[string]func(*jobs.New){
+		"when": func(r *jobs.New) { r.RunAt = time.Now() }, "how urgently": func(r *jobs.New) { r.Lane = jobs.High },
+		"for whom": func(r *jobs.New) { r.Account = "acme" }, "its id": func(r *jobs.New) { r.ID = jobs.NewID() }, "its place": func(r *jobs.New) { r.Seq = 7 },
+	} {
+		if key(change) != same {
+			t.Errorf("%s changes the key", name)
+		}
+	}
+	for name, change := range map[string]func(*jobs.New){
+		"provider": func(r *jobs.New) { r.Provider = "q" }, "prompt": func(r *jobs.New) { r.Request.Prompt = "y" },
+		"model": func(r *jobs.New) { r.Request.Model = "n" }, "seed": func(r *jobs.New) { r.Request.Seed = new(int64) },
+		"extra": func(r *jobs.New) { r.Request.Extra = map[string]json.RawMessage{"a": json.RawMessage("1")} },
+	} {
+		if key(change) == same {
+			t.Errorf("%s does not change the key", name)
+		}
+	}
+}
+
+func TestACustomIDIsUsedOnce(t *testing.T) {
+	t.Parallel()
+	keys := jobs.NewKeys()
+	row := jobs.New{Seq: 3, CustomID: "x"}
+	if err := keys.Assign(&row); err != nil {
+		t.Fatal(err)
+	}
+	row.Seq = 9
+	if err := keys.Assign(&row); err == nil || !strings.Contains(err.Error(), "line 3") {
+		t.Errorf("%v, want an error that names the first line", err)
+	}
+}
+
+func TestQueueNamesComeApartAgain(t *testing.T) {
+	t.Parallel()
+	for _, provider := range []string{"openai", "local-vllm", "a.b", "x.high"} {
+		for _, lane := range jobs.Lanes() {
+			p, l, ok := jobs.SplitQueueName(jobs.QueueName(provider, lane))
+			if p != provider || l != lane || !ok {
+				t.Errorf("%s %s became %s %s %t", provider, lane, p, l, ok)
+			}
+		}
+	}
+	for _, foreign := range []string{"", "default", ".high", "openai.", "openai.fast"} {
+		if _, _, ok := jobs.SplitQueueName(foreign); ok {
+			t.Errorf("%q is taken for ours", foreign)
+		}
+	}
+}
+
+func TestATaskHoldsIdsAndNothingOfTheRequest(t *testing.T) {
+	t.Parallel()
+	d := jobs.Delivery{ID: jobs.NewID(), Gen: 3, Provider: "p", Lane: jobs.Bulk, Task: providers.Image, Model: "m", BatchID: "b"}
+	task, err := jobs.EncodeTask(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf(`{"job":%q,"gen":3,"task":"image","model":"m","batch":"b"}`, d.ID)
+	if got := string(task.Payload()); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	id, gen, err := jobs.DecodeTask(task)
+	if id != d.ID || gen != 3 || err != nil {
+		t.Errorf("decoded as %s, %d, %v", id, gen, err)
+	}
+	// Each generation has an id that asynq has not seen, and that asynqmon can show.
+	if a, b := jobs.TaskID(d.ID, 3), jobs.TaskID(d.ID, 4); a == b || strings.ContainsAny(a, "/ ") {
+		t.Errorf("%q, %q", a, b)
+	}
+}
+
+func TestForeignTasksAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{
+		``, `null`, `[]`, `"x"`, `{}`, `{"job":"x","gen":1}`, `{"gen":1}`, `{"job":"00000000-0000-0000-0000-000000000000","gen":1}`,
+		`{"job":"0195d2b8-0000-7000-8000-000000000001"}`, `{"job":"0195d2b8-0000-7000-8000-000000000001","gen":0}`,
+		`{"job":"0195d2b8-0000-7000-8000-000000000001","gen":"1"}`, `{"job":"0195d2b8-0000-7000-8000-000000000001","gen":-1}`,
+	} {
+		if id, gen, err := jobs.DecodeTask(asynq.NewTask("generate:text", []byte(body))); err == nil {
+			t.Errorf("%s was taken for job %s, generation %d", body, id, gen)
+		} else if len(body) > 10 && strings.Contains(err.Error(), body) {
+			t.Errorf("%s: its error repeats the payload: %v", body, err)
+		}
+	}
+}
+
+func FuzzAPayloadNamesAJobOrIsRefused(f *testing.F) {
+	for _, seed := range []string{`{"job":"0195d2b8-0000-7000-8000-000000000001","gen":1}`, `{}`, `{"job":1}`, "\x00", `{"gen":1e9,"job":"{0195d2b8-0000-7000-8000-000000000001}"}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		id, gen, err := jobs.DecodeTask(asynq.NewTask("x", body))
+		if err != nil {
+			if id != uuid.Nil || gen != 0 {
+				t.Errorf("%q: refused and %s, %d handed out", body, id, gen)
+			}
+			return
+		}
+		if id == uuid.Nil || gen < 1 {
+			t.Errorf("%q: job %s, generation %d", body, id, gen)
+		}
+		again, err := jobs.EncodeTask(jobs.Delivery{ID: id, Gen: gen, Provider: "p", Lane: jobs.High})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id2, gen2, err := jobs.DecodeTask(again); id2 != id || gen2 != gen || err != nil {
+			t.Errorf("%q: %s, %d became %s, %d, %v", body, id, gen, id2, gen2, err)
+		}
+		if bytes.Contains(again.Payload(), []byte("prompt")) {
+			t.Error("a prompt")
+		}
+	})
+}
+
+func TestTheQueueTriesAgainEverLaterUpToALimit(t *testing.T) {
+	t.Parallel()
+	last := time.Duration(0)
+	for attempt := 1; attempt < 100; attempt++ {
+		want := 10 * time.Minute
+		if attempt < 7 {
+			want = min(want, 15*time.Second<<(attempt-1))
+		}
+		for range 20 {
+			got := jobs.Backoff(attempt)
+			if got < want || got >= want+want/4 {
+				t.Fatalf("after %d attempts %s, want %s and up to a quarter", attempt, got, want)
+			}
+		}
+		if want < last {
+			t.Errorf("attempt %d: sooner than before", attempt)
+		}
+		last = want
+	}
+}
+
+func TestStatesAreFinishedOrNot(t *testing.T) {
+	t.Parallel()
+	waiting := map[jobs.State]bool{jobs.Scheduled: true, jobs.Queued: true, jobs.Running: true, jobs.Retrying: true}
+	for _, s := range jobs.States() {
+		if s.Finished() == waiting[s] {
+			t.Errorf("%s: finished is %t", s, s.Finished())
+		}
+	}
+	if len(jobs.States()) != 9 {
+		t.Errorf("%d states", len(jobs.States()))
+	}
+}

@@ -1,0 +1,135 @@
+package monitor
+
+import (
+	"bytes"
+	"flag"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+	"oneflow/monitor/overview"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// hostile is what must never get into a page as it is.
+const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
+
+func sample() overview.Overview {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	rpm := 60
+	curve := make([]int64, overview.Minutes)
+	curve[27], curve[28], curve[29] = 60, 58, 12
+	return overview.Overview{
+		At: now,
+		Fleet: overview.Fleet{
+			Totals: overview.Totals{Unfinished: overview.MaxWaiting, More: true, Running: 7, Day: overview.Traffic{
+				Requests: 12_345, Succeeded: 12_000, RateLimited: 45, InputTokens: 1_234_567, OutputTokens: 8_900,
+				Money: overview.Money{Cost: 3*billing.USD + 210_000_000, Unpriced: 1_234},
+			}},
+			Providers: []overview.Provider{
+				{
+					Name: "openai", Kind: "openai", Status: "available", RPM: &rpm, Concurrency: 8, Workers: 2, Curve: curve, P50: 640, P95: 2100,
+					Traffic: overview.Traffic{Requests: 130, Succeeded: 120, RateLimited: 4, Money: overview.Money{Cost: 4_200_000}},
+				},
+				{Name: "local", Kind: "mock", Status: "unavailable", Reason: hostile, Concurrency: 4, Curve: make([]int64, overview.Minutes)},
+			},
+			Workers: []overview.Worker{
+				{ID: "w1", Host: "alpha", PID: 41, Providers: []string{"openai", "local"}, Alive: true, Running: 7, StartedAt: now.Add(-3 * time.Hour)},
+				{ID: "w2", Host: hostile, PID: 42, Providers: []string{"openai"}, SilentFor: 75 * time.Second, StartedAt: now.Add(-4 * time.Hour)},
+			},
+		},
+		Batches: []overview.Batch{
+			{
+				ID: "running-one", Source: hostile, Account: hostile, State: jobs.BatchRunning, CreatedAt: now.Add(-90 * time.Second), PerSecond: 12.4,
+				Tally: overview.Tally{
+					Counts: map[jobs.State]int64{jobs.Succeeded: 9_000, jobs.Failed: 2, jobs.Unknown: 1, jobs.Running: 7, jobs.Retrying: 3, jobs.Queued: 987},
+					Money:  overview.Money{Cost: 1_500_000_000, Unpriced: 3},
+				},
+			},
+			{
+				ID: "empty", Account: jobs.DefaultAccount, State: jobs.BatchOpen, CreatedAt: now.Add(-time.Second),
+				Tally: overview.Tally{Counts: map[jobs.State]int64{}},
+			},
+		},
+	}
+}
+
+func sampleDetail() overview.Detail {
+	o := sample()
+	return overview.Detail{
+		At: o.At, Batch: o.Batches[0],
+		Models: []overview.ModelUse{
+			{Provider: "openai", Model: "gpt", Calls: 9_100, Succeeded: 9_000, InputTokens: 90_000, OutputTokens: 12, Money: overview.Money{Cost: 1_500_000_000}},
+			{Provider: "local", Model: hostile, Calls: 3, Money: overview.Money{Unpriced: 3}},
+		},
+		Problems: []overview.Problem{
+			{State: jobs.Failed, Class: "invalid_request", Jobs: 2, JobID: "j1", Message: hostile, At: o.At.Add(-5 * time.Second)},
+			{State: jobs.Retrying, Class: hostile, Jobs: 3, JobID: "j2"},
+		},
+	}
+}
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	p, err := newPages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, d := sample(), sampleDetail()
+	for name, c := range map[string]struct {
+		body string
+		data any
+	}{
+		"overview": {"overview", summary{Overview: o, Notices: []notice{{"Redis does not answer.", hostile, "worker run"}}}},
+		"empty":    {"overview", summary{Overview: overview.Overview{At: o.At}}},
+		"batch":    {"batch", detail{d}},
+		"problem":  {"problem", trouble{"There is no such batch", hostile}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := httptest.NewRecorder()
+			if err := p.write(w, 200, frame{Title: hostile, Here: name, JSON: "/api/overview", At: o.At}, c.body, c.data); err != nil {
+				t.Fatal(err)
+			}
+			got := w.Body.Bytes()
+			for _, evil := range []string{"<script>alert", "<img src=x", `"><script`} {
+				if bytes.Contains(got, []byte(evil)) {
+					t.Errorf("the page has %q as it came", evil)
+				}
+			}
+			if n := strings.Count(w.Body.String(), "<script"); n != 1 {
+				t.Errorf("%d scripts, want our own only", n)
+			}
+			if strings.Contains(w.Body.String(), "style=") || strings.Contains(w.Body.String(), "://") {
+				t.Error("the page has an inline style or an address elsewhere: neither is let through by its policy")
+			}
+			golden(t, name+".html", got)
+		})
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s has changed (-want +got); look at it and run go test -update:\n%s", path, diff)
+	}
+}

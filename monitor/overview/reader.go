@@ -1,0 +1,175 @@
+package overview
+
+import (
+	"context"
+	"regexp"
+	"sync"
+	"time"
+
+	"oneflow/jobs"
+)
+
+const (
+	// freshFor is how long a reading is shown at least.
+	freshFor = time.Second
+	// rest is how many times longer than it took a reading is shown: however
+	// many people look at however large batches, the database is busy with it
+	// for at most a fifth of the time.
+	rest = 4
+	// tallyFor is how long the tally of a finished batch is believed: only its
+	// cost may still change, when a paid answer comes late.
+	tallyFor = 30 * time.Second
+	// readLimit is how long one reading may take.
+	readLimit = 15 * time.Second
+	// rateWindow is how far back the rate of a batch looks.
+	rateWindow = 15 * time.Second
+	// maxDetails is how many batches are remembered in detail.
+	maxDetails = 64
+)
+
+// Reader reads the overview for any number of people at the cost of one. It is
+// safe for concurrent use.
+type Reader struct {
+	store Store
+	now   func() time.Time
+
+	overview *slot[Overview]
+	finished map[string]counted  // by batch; guarded by overview's lock
+	rates    map[string][]sample // by batch; guarded by overview's lock
+
+	mu      sync.Mutex
+	details map[string]*detail
+	ids     *regexp.Regexp
+}
+
+// detail is what is remembered of one batch.
+type detail struct {
+	*slot[Detail]
+	samples []sample // guarded by the slot
+}
+
+type counted struct {
+	tally  Tally
+	sealed time.Time
+	until  time.Time
+}
+
+type sample struct {
+	at   time.Time
+	done int64
+}
+
+// NewReader makes a Reader.
+func NewReader(store Store) *Reader {
+	return &Reader{
+		store:    store,
+		overview: newSlot[Overview](),
+		now:      time.Now,
+		finished: map[string]counted{},
+		rates:    map[string][]sample{},
+		details:  map[string]*detail{},
+		ids:      regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`),
+	}
+}
+
+// Overview returns what happens now, or did a moment ago.
+func (r *Reader) Overview(ctx context.Context) (Overview, error) {
+	return r.overview.get(ctx, r.now, r.read)
+}
+
+// Batch returns one batch. It fails with jobs.ErrNotFound.
+func (r *Reader) Batch(ctx context.Context, id string) (Detail, error) {
+	if !r.ids.MatchString(id) {
+		return Detail{}, jobs.ErrNotFound
+	}
+	memory := r.detail(id)
+	return memory.get(ctx, r.now, func(ctx context.Context) (Detail, error) {
+		d, err := r.store.BatchDetail(ctx, id)
+		if err != nil {
+			return Detail{}, err
+		}
+		d.At = r.now()
+		d.State = d.stateNow()
+		if !d.Finished() {
+			memory.samples, d.PerSecond = rate(append(memory.samples, sample{d.At, d.Done()}))
+		}
+		return d, nil
+	})
+}
+
+// detail returns what is remembered of a batch. When there are too many, all are forgotten:
+// the next reading fills them again.
+func (r *Reader) detail(id string) *detail {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d, ok := r.details[id]
+	if !ok {
+		if len(r.details) >= maxDetails {
+			clear(r.details)
+		}
+		d = &detail{slot: newSlot[Detail]()}
+		r.details[id] = d
+	}
+	return d
+}
+
+// read reads everything in three steps, whatever there is.
+func (r *Reader) read(ctx context.Context) (Overview, error) {
+	fleet, err := r.store.Fleet(ctx)
+	if err != nil {
+		return Overview{}, err
+	}
+	batches, err := r.store.NewestBatches(ctx, MaxBatches)
+	if err != nil {
+		return Overview{}, err
+	}
+	now := r.now()
+	known := map[string]counted{}
+	var wanted []string
+	for _, b := range batches {
+		if c, ok := r.finished[b.ID]; ok && c.sealed.Equal(b.SealedAt) && now.Before(c.until) {
+			known[b.ID] = c
+			continue
+		}
+		wanted = append(wanted, b.ID)
+	}
+	tallies := map[string]Tally{}
+	if len(wanted) > 0 {
+		if tallies, err = r.store.Tallies(ctx, wanted); err != nil {
+			return Overview{}, err
+		}
+	}
+	rates := map[string][]sample{}
+	for i := range batches {
+		b := &batches[i]
+		c, isKnown := known[b.ID]
+		b.Tally = c.tally
+		if !isKnown {
+			b.Tally = tallies[b.ID]
+		}
+		b.State = b.stateNow()
+		if b.Finished() {
+			if !isKnown {
+				known[b.ID] = counted{tally: b.Tally, sealed: b.SealedAt, until: now.Add(tallyFor)}
+			}
+			continue
+		}
+		rates[b.ID], b.PerSecond = rate(append(r.rates[b.ID], sample{now, b.Done()}))
+	}
+	r.finished, r.rates = known, rates
+	return Overview{At: now, Fleet: fleet, Batches: batches}, nil
+}
+
+// rate drops what is older than the window and returns the rate over the rest, 0
+// while too little is known.
+func rate(samples []sample) ([]sample, float64) {
+	last := samples[len(samples)-1]
+	for last.at.Sub(samples[0].at) > rateWindow {
+		samples = samples[1:]
+	}
+	passed := last.at.Sub(samples[0].at)
+	if passed < freshFor {
+		return samples, 0
+	}
+	return samples, float64(last.done-samples[0].done) / passed.Seconds()
+}

@@ -1,0 +1,237 @@
+package overview_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"oneflow/jobs"
+	"oneflow/monitor/overview"
+)
+
+// fake is a store that takes a while to read, and counts.
+type fake struct {
+	mu      sync.Mutex
+	takes   time.Duration
+	err     error
+	batches []overview.Batch
+	tallies map[string]overview.Tally
+
+	reads   int
+	counted []string // ids, of all calls of Tallies
+}
+
+func (f *fake) Fleet(ctx context.Context) (overview.Fleet, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
+	select {
+	case <-time.After(f.takes):
+	case <-ctx.Done():
+		return overview.Fleet{}, ctx.Err()
+	}
+	return overview.Fleet{}, f.err
+}
+
+func (f *fake) NewestBatches(context.Context, int) ([]overview.Batch, error) {
+	return slices.Clone(f.batches), nil
+}
+
+func (f *fake) Tallies(_ context.Context, ids []string) (map[string]overview.Tally, error) {
+	f.counted = append(f.counted, ids...)
+	return f.tallies, nil
+}
+
+func (f *fake) BatchDetail(_ context.Context, id string) (overview.Detail, error) {
+	f.reads++
+	t, ok := f.tallies[id]
+	if !ok {
+		return overview.Detail{}, jobs.ErrNotFound
+	}
+	return overview.Detail{Batch: overview.Batch{ID: id, SealedAt: time.Unix(1, 0), Tally: t}}, nil
+}
+
+func counts(succeeded, queued int64) overview.Tally {
+	return overview.Tally{Counts: map[jobs.State]int64{jobs.Succeeded: succeeded, jobs.Queued: queued}}
+}
+
+func TestManyViewersCostOneReadingAndSlowOnesAreSpaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{takes: 3 * time.Second}
+		r := overview.NewReader(f)
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				if _, err := r.Overview(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if f.reads != 1 {
+			t.Errorf("100 viewers made %d readings", f.reads)
+		}
+		time.Sleep(11 * time.Second) //nolint:forbidigo // virtual time
+		if _, err := r.Overview(t.Context()); err != nil || f.reads != 1 {
+			t.Errorf("11 s after a reading of 3 s: %d readings, %v", f.reads, err)
+		}
+		time.Sleep(2 * time.Second) //nolint:forbidigo // virtual time
+		if _, err := r.Overview(t.Context()); err != nil || f.reads != 2 {
+			t.Errorf("13 s after a reading of 3 s: %d readings, %v", f.reads, err)
+		}
+	})
+}
+
+func TestFailuresAreNotKeptAndNobodyWaitsForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{takes: time.Hour}
+		r := overview.NewReader(f)
+		start := time.Now()
+		if _, err := r.Overview(t.Context()); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 20*time.Second {
+			t.Errorf("a store that hangs: %v after %s", err, time.Since(start))
+		}
+		f.takes, f.err = 0, errors.New("down")
+		if _, err := r.Overview(t.Context()); !errors.Is(err, f.err) {
+			t.Errorf("got %v", err)
+		}
+		f.err = nil
+		if _, err := r.Overview(t.Context()); err != nil {
+			t.Errorf("right after a failure: %v", err)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if _, err := r.Overview(gone); err == nil && f.reads > 4 {
+			t.Error("read for somebody who has left")
+		}
+	})
+}
+
+func TestFinishedBatchesAreNotCountedAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sealed := time.Now()
+		f := &fake{
+			batches: []overview.Batch{{ID: "running", SealedAt: sealed}, {ID: "finished", SealedAt: sealed}, {ID: "open"}},
+			tallies: map[string]overview.Tally{"running": counts(1, 1), "finished": counts(2, 0), "open": counts(2, 0)},
+		}
+		r := overview.NewReader(f)
+		look := func() []overview.Batch {
+			f.counted = nil
+			o, err := r.Overview(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second) //nolint:forbidigo // virtual time
+			return o.Batches
+		}
+		look()
+		got := look()
+		if want := []string{"running", "open"}; !slices.Equal(f.counted, want) {
+			t.Errorf("counted %v again, want %v", f.counted, want)
+		}
+		for i, want := range []string{jobs.BatchRunning, jobs.BatchFinished, jobs.BatchOpen} {
+			if got[i].State != want || got[i].Done() != f.tallies[got[i].ID].Done() {
+				t.Errorf("batch %s is %s, %d done", got[i].ID, got[i].State, got[i].Done())
+			}
+		}
+		// Opened again by its producer: counted at once.
+		f.batches[1].SealedAt, f.tallies["finished"] = time.Time{}, counts(2, 5)
+		if got := look(); got[1].State != jobs.BatchOpen || got[1].Total() != 7 {
+			t.Errorf("after it was opened again: %+v", got[1])
+		}
+		f.batches[1].SealedAt, f.tallies["finished"] = sealed, counts(7, 0)
+		look()
+		time.Sleep(time.Minute) //nolint:forbidigo // virtual time
+		look()
+		if !slices.Contains(f.counted, "finished") {
+			t.Error("a finished batch is never counted again, though its cost may change")
+		}
+	})
+}
+
+func TestRateComesFromWhatWasSeen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{batches: []overview.Batch{{ID: "b", SealedAt: time.Now()}}, tallies: map[string]overview.Tally{}}
+		r := overview.NewReader(f)
+		var last overview.Batch
+		var page overview.Detail
+		for i := range int64(20) {
+			f.tallies["b"] = counts(100*i, 10_000-100*i)
+			o, err := r.Overview(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = o.Batches[0]
+			if page, err = r.Batch(t.Context(), "b"); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 && last.PerSecond != 0 {
+				t.Errorf("a rate of %g at the first look", last.PerSecond)
+			}
+			time.Sleep(2 * time.Second) //nolint:forbidigo // virtual time
+		}
+		if last.PerSecond != 50 || page.PerSecond != 50 {
+			t.Errorf("rates %g and %g, want 50", last.PerSecond, page.PerSecond)
+		}
+		if left := last.Left(); left != 162*time.Second {
+			t.Errorf("left %s", left)
+		}
+		time.Sleep(time.Hour) //nolint:forbidigo // virtual time
+		o, err := r.Overview(t.Context())
+		if err != nil || o.Batches[0].PerSecond != 0 {
+			t.Errorf("a rate of %g after nobody has looked for an hour, %v", o.Batches[0].PerSecond, err)
+		}
+	})
+}
+
+func TestStates(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1, 0)
+	for _, c := range []struct {
+		batch overview.Batch
+		want  string
+	}{
+		{overview.Batch{}, jobs.BatchOpen},
+		{overview.Batch{SealedAt: now}, jobs.BatchFinished},
+		{overview.Batch{SealedAt: now, Tally: counts(1, 1)}, jobs.BatchRunning},
+		{overview.Batch{SealedAt: now, Tally: counts(1, 0)}, jobs.BatchFinished},
+		{overview.Batch{CancelledAt: now, Tally: counts(0, 1)}, jobs.BatchCancelling},
+		{overview.Batch{CancelledAt: now, SealedAt: now, Tally: counts(1, 0)}, jobs.BatchCancelled},
+	} {
+		c.batch.ID = "b"
+		r := overview.NewReader(&fake{batches: []overview.Batch{c.batch}, tallies: map[string]overview.Tally{"b": c.batch.Tally}})
+		o, err := r.Overview(t.Context())
+		if err != nil || o.Batches[0].State != c.want {
+			t.Errorf("%+v: %s, want %s (%v)", c.batch, o.Batches[0].State, c.want, err)
+		}
+	}
+}
+
+func TestOnlyIdsThatCanExistAreLookedUpAndMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	f := &fake{tallies: map[string]overview.Tally{}}
+	r := overview.NewReader(f)
+	for _, id := range []string{"", "-x", ".", "a b", "a/b", "ä", "a'--", string(make([]byte, 65))} {
+		if _, err := r.Batch(t.Context(), id); !errors.Is(err, jobs.ErrNotFound) || f.reads != 0 {
+			t.Errorf("%q: %v, %d reads", id, err, f.reads)
+		}
+	}
+	for i := range 1000 {
+		id := fmt.Sprint("b", i)
+		f.tallies[id] = counts(1, 0)
+		if d, err := r.Batch(t.Context(), id); err != nil || d.ID != id || d.State != jobs.BatchFinished {
+			t.Fatalf("%s: %+v, %v", id, d, err)
+		}
+	}
+	if n := r.Remembered(); n > 64 {
+		t.Errorf("%d batches are remembered", n)
+	}
+}

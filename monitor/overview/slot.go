@@ -1,0 +1,46 @@
+package overview
+
+import (
+	"context"
+	"time"
+)
+
+// slot keeps one reading for a while. Whoever comes while it is being read waits
+// for that reading.
+type slot[T any] struct {
+	// turn holds a token while nobody reads: a mutex that can be waited for with
+	// a context.
+	turn  chan struct{}
+	value T
+	until time.Time
+}
+
+func newSlot[T any]() *slot[T] {
+	s := &slot[T]{turn: make(chan struct{}, 1)}
+	s.turn <- struct{}{}
+	return s
+}
+
+// get returns the value, reading it again if it is old. A failure is not kept.
+func (s *slot[T]) get(ctx context.Context, now func() time.Time, read func(context.Context) (T, error)) (T, error) {
+	var none T
+	select {
+	case <-s.turn:
+		defer func() { s.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+	start := now()
+	if start.Before(s.until) {
+		return s.value, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
+	v, err := read(ctx)
+	if err != nil {
+		return none, err
+	}
+	end := now()
+	s.value, s.until = v, end.Add(max(freshFor, rest*end.Sub(start)))
+	return v, nil
+}

@@ -1,0 +1,213 @@
+package monitor
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"mime"
+	"net/http"
+	"path"
+	"time"
+
+	"oneflow/jobs"
+	"oneflow/monitor/overview"
+)
+
+//go:embed assets
+var assets embed.FS
+
+// pages are the templates and what they load.
+type pages struct {
+	templates *template.Template
+}
+
+func newPages() (*pages, error) {
+	t, err := template.New("").Funcs(functions()).ParseFS(assets, "assets/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("read the pages: %w", err)
+	}
+	return &pages{templates: t}, nil
+}
+
+// frame is what stands around every page.
+type frame struct {
+	Title string
+	Here  string
+	JSON  string
+	At    time.Time
+	Body  template.HTML
+}
+
+// write renders a body in its frame. An error is answered with a plain line.
+func (p *pages) write(w http.ResponseWriter, status int, f frame, body string, data any) error {
+	var inner, whole bytes.Buffer
+	err := p.templates.ExecuteTemplate(&inner, body, data)
+	if err == nil {
+		f.Body = template.HTML(inner.String()) //nolint:gosec // it comes out of a template, which has escaped it
+		err = p.templates.ExecuteTemplate(&whole, "layout", f)
+	}
+	if err != nil {
+		text(w, http.StatusInternalServerError, "the page cannot be shown")
+		return fmt.Errorf("render %s: %w", body, err)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(whole.Bytes())
+	return nil
+}
+
+// static serves style, script and icon. A browser asks each time whether its copy
+// is still good.
+func (p *pages) static() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := path.Base(r.URL.Path)
+		data, err := assets.ReadFile("assets/" + name)
+		if err != nil || r.URL.Path != "/static/"+name || path.Ext(name) == ".html" {
+			http.NotFound(w, r)
+			return
+		}
+		sum := sha256.Sum256(data)
+		h := w.Header()
+		h.Set("Cache-Control", "no-cache")
+		h.Set("ETag", `"`+hex.EncodeToString(sum[:8])+`"`)
+		h.Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
+		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(data))
+	})
+}
+
+// summary is what the overview page shows.
+type summary struct {
+	overview.Overview
+	Notices []notice
+}
+
+// notice is something that a person should act on.
+type notice struct{ Heading, Text, Command string }
+
+func (m *Monitor) overviewPage(w http.ResponseWriter, r *http.Request) {
+	o, err := m.reader.Overview(r.Context())
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	s := summary{Overview: o}
+	if err := m.redis.ping(r.Context()); err != nil {
+		s.Notices = append(s.Notices, notice{
+			Heading: "Redis does not answer.",
+			Text:    "Jobs wait in Postgres and are delivered as soon as it is back; nothing is lost.",
+		})
+	}
+	if o.Totals.Unfinished > 0 && o.Alive() == 0 {
+		s.Notices = append(s.Notices, notice{
+			Heading: "No worker is running,",
+			Text:    "so that nobody works on the jobs that wait. Start one:",
+			Command: "worker run",
+		})
+	}
+	m.show(w, r, http.StatusOK, frame{Title: "Overview", Here: "overview", JSON: "/api/overview", At: o.At}, "overview", s)
+}
+
+// detail is what a batch's page shows.
+type detail struct{ overview.Detail }
+
+// Calls is the number of calls of all models.
+func (d detail) Calls() int64 { return d.add(func(m overview.ModelUse) int64 { return m.Calls }) }
+
+// InputTokens is that of all models.
+func (d detail) InputTokens() int64 {
+	return d.add(func(m overview.ModelUse) int64 { return m.InputTokens })
+}
+
+// OutputTokens is that of all models.
+func (d detail) OutputTokens() int64 {
+	return d.add(func(m overview.ModelUse) int64 { return m.OutputTokens })
+}
+
+func (d detail) add(of func(overview.ModelUse) int64) (n int64) {
+	for _, m := range d.Models {
+		n += of(m)
+	}
+	return n
+}
+
+func (m *Monitor) batchPage(w http.ResponseWriter, r *http.Request) {
+	d, err := m.reader.Batch(r.Context(), r.PathValue("id"))
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	f := frame{Title: d.ID, Here: "batch", JSON: "/api/batches/" + d.ID, At: d.At}
+	m.show(w, r, http.StatusOK, f, "batch", detail{d})
+}
+
+// trouble is a page that says what is wrong.
+type trouble struct{ Heading, Text string }
+
+func (m *Monitor) failPage(w http.ResponseWriter, r *http.Request, err error) {
+	status, t := m.explain(r, err)
+	m.show(w, r, status, frame{Title: t.Heading, JSON: "/api/overview", At: time.Now()}, "problem", t)
+}
+
+// explain says what an error means to whoever looks, and logs what they cannot
+// help.
+func (m *Monitor) explain(r *http.Request, err error) (int, trouble) {
+	if errors.Is(err, jobs.ErrNotFound) {
+		return http.StatusNotFound, trouble{"There is no such batch", fmt.Sprintf("Nothing is known of %q. The overview lists the newest %d.", shorten(r.PathValue("id")), overview.MaxBatches)}
+	}
+	if r.Context().Err() == nil {
+		m.cfg.Log.Warn().Err(err).Str("path", r.URL.Path).Msg("monitor cannot read Postgres")
+	}
+	return http.StatusServiceUnavailable, trouble{"Postgres does not answer", "This page comes back by itself as soon as it does. The monitor's log says more."}
+}
+
+func (m *Monitor) nothingHere(w http.ResponseWriter, r *http.Request) {
+	t := trouble{"There is no such page", "Pages are the overview, one for each batch, and asynqmon."}
+	m.show(w, r, http.StatusNotFound, frame{Title: t.Heading, JSON: "/api/overview", At: time.Now()}, "problem", t)
+}
+
+func (m *Monitor) show(w http.ResponseWriter, r *http.Request, status int, f frame, body string, data any) {
+	if err := m.pages.write(w, status, f, body, data); err != nil {
+		m.cfg.Log.Error().Err(err).Str("path", r.URL.Path).Msg("page not shown")
+	}
+}
+
+func (m *Monitor) overviewJSON(w http.ResponseWriter, r *http.Request) {
+	o, err := m.reader.Overview(r.Context())
+	m.answer(w, r, o, err)
+}
+
+func (m *Monitor) batchJSON(w http.ResponseWriter, r *http.Request) {
+	d, err := m.reader.Batch(r.Context(), r.PathValue("id"))
+	m.answer(w, r, d, err)
+}
+
+func (m *Monitor) answer(w http.ResponseWriter, r *http.Request, v any, err error) {
+	status := http.StatusOK
+	if err != nil {
+		var t trouble
+		status, t = m.explain(r, err)
+		v = map[string]string{"error": t.Heading}
+	}
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		m.cfg.Log.Error().Err(err).Str("path", r.URL.Path).Msg("answer not encoded")
+		status, data = http.StatusInternalServerError, []byte(`{"error": "the answer cannot be shown"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(data, '\n'))
+}
+
+// shorten bounds what is repeated of a request.
+func shorten(s string) string {
+	const most = 80
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,289 @@
+package monitor
+
+import (
+	"fmt"
+	"html/template"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+	"oneflow/monitor/overview"
+)
+
+// functions are what the templates call.
+func functions() template.FuncMap {
+	return template.FuncMap{
+		"count":      count,
+		"tokens":     tokens,
+		"usd":        billing.NanoUSD.Human,
+		"span":       span,
+		"ago":        func(then, now time.Time) string { return coarse(now.Sub(then)) },
+		"between":    func(from, to time.Time) string { return span(to.Sub(from)) },
+		"clock":      func(t time.Time) string { return t.UTC().Format("15:04:05 UTC") },
+		"stamp":      func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") },
+		"join":       func(list []string) string { return strings.Join(list, ", ") },
+		"maxBatches": func() int { return overview.MaxBatches },
+		"silent":     func(f overview.Fleet) int { return len(f.Workers) - f.Alive() },
+		"success":    success,
+		"latency":    latency,
+		"limit":      limit,
+		"over":       func(p overview.Provider) bool { used, _ := p.Used(); return used > 1.01 },
+		"served":     served,
+		"rate":       rate,
+		"done":       done,
+		"shares":     shares,
+		"states":     states,
+		"segments":   segments,
+		"curve":      curve,
+		"curveLabel": curveLabel,
+	}
+}
+
+// count is a number for people, such as "12,345".
+func count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	sign := ""
+	if n < 0 {
+		sign, s = "-", s[1:]
+	}
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return sign + s
+}
+
+// tokens is a large number in short, such as "1.2 M".
+func tokens(n int64) string {
+	switch {
+	case n >= 1_000_000_000:
+		return fmt.Sprintf("%.1f G", float64(n)/1e9)
+	case n >= 1_000_000:
+		return fmt.Sprintf("%.1f M", float64(n)/1e6)
+	case n >= 10_000:
+		return fmt.Sprintf("%.1f k", float64(n)/1e3)
+	}
+	return count(n)
+}
+
+// span is a length of time: "850ms", "4.2s", "3m 5s", "2h 10m", "4d 3h".
+func span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", max(d, 0).Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%dm %ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh %dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%dd %dh", int(d.Hours())/24, int(d.Hours())%24)
+}
+
+// coarse is a length of time in its largest unit: "4s", "3m", "2h", "4d".
+func coarse(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(max(d, 0).Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours())/24)
+}
+
+// none stands where there is nothing to tell.
+const none = "–"
+
+// success is a rate that says 100 % only if nothing failed.
+func success(t overview.Traffic) string {
+	rate, ok := t.SuccessRate()
+	if !ok {
+		return none
+	}
+	if rate < 1 {
+		rate = min(rate, 0.999)
+	}
+	return strings.Replace(fmt.Sprintf("%.1f %%", 100*rate), "100.0", "100", 1)
+}
+
+func latency(ms int64, t overview.Traffic) string {
+	if t.Requests == 0 {
+		return none
+	}
+	return span(time.Duration(ms) * time.Millisecond)
+}
+
+// limit tells a provider's limit and how much of it was used.
+func limit(p overview.Provider) string {
+	if p.RPM == nil {
+		return "no limit"
+	}
+	per := count(int64(*p.RPM)) + "/min"
+	if used, ok := p.Used(); ok {
+		return fmt.Sprintf("%.0f %% of %s last minute", 100*used, per)
+	}
+	return per
+}
+
+func served(p overview.Provider) string {
+	switch p.Workers {
+	case 0:
+		return "no worker serves it"
+	case 1:
+		return fmt.Sprintf("1 worker × %d", p.Concurrency)
+	}
+	return fmt.Sprintf("%d workers × %d", p.Workers, p.Concurrency)
+}
+
+func rate(b overview.Batch) string {
+	if b.PerSecond <= 0 {
+		return ""
+	}
+	s := fmt.Sprintf("%.1f/s", b.PerSecond)
+	if b.PerSecond >= 10 {
+		s = count(int64(b.PerSecond)) + "/s"
+	}
+	if left := b.Left(); left > 0 {
+		s += ", " + remaining(left) + " left"
+	}
+	return s
+}
+
+// remaining is an estimate: seconds are whole.
+func remaining(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%ds", int(d.Seconds())+1)
+	}
+	return span(d)
+}
+
+// done is "12 of 300 done".
+func done(t overview.Tally) string { return count(t.Done()) + " of " + count(t.Total()) + " done" }
+
+// share is a number of jobs that are shown together.
+type share struct {
+	Class string // its colour
+	Word  string
+	Jobs  int64
+}
+
+// shares groups a tally into what is told apart by colour, without empty groups.
+func shares(t overview.Tally) []share {
+	c := t.Counts
+	all := []share{
+		{"succeeded", "succeeded", c[jobs.Succeeded]},
+		{"failed", "failed", c[jobs.Failed]},
+		{"failed", "expired", c[jobs.Expired]},
+		{"failed", "unknown", c[jobs.Unknown]},
+		{"cancelled", "cancelled", c[jobs.Cancelled]},
+		{"running", "running", c[jobs.Running]},
+		{"retrying", "retrying", c[jobs.Retrying]},
+		{"waiting", "queued", c[jobs.Queued]},
+		{"waiting", "scheduled", c[jobs.Scheduled]},
+	}
+	return slices.DeleteFunc(all, func(s share) bool { return s.Jobs == 0 })
+}
+
+// states is a tally in full.
+func states(t overview.Tally) []share {
+	var all []share
+	for _, state := range jobs.States() {
+		class := string(state)
+		switch state {
+		case jobs.Expired, jobs.Unknown:
+			class = "failed"
+		case jobs.Queued, jobs.Scheduled:
+			class = "waiting"
+		case jobs.Running, jobs.Retrying, jobs.Succeeded, jobs.Failed, jobs.Cancelled:
+		}
+		all = append(all, share{class, string(state), t.Counts[state]})
+	}
+	return all
+}
+
+// segment is a piece of a bar that is barWidth wide.
+type segment struct {
+	Class       string
+	From, Width int64
+}
+
+const (
+	barWidth = 1000
+	// least is how wide the smallest piece is: one failure in a million shows.
+	least = 8
+)
+
+// segments draws a tally as a bar. There is one piece for each colour, also an
+// empty one, so that pieces grow in place. What waits is not drawn.
+func segments(t overview.Tally) []segment {
+	c, total := t.Counts, t.Total()
+	list := []segment{
+		{Class: "succeeded", Width: c[jobs.Succeeded]},
+		{Class: "failed", Width: t.Failures()},
+		{Class: "cancelled", Width: c[jobs.Cancelled]},
+		{Class: "running", Width: c[jobs.Running]},
+		{Class: "retrying", Width: c[jobs.Retrying]},
+	}
+	drawn := int64(0)
+	for i := range list {
+		if n := list[i].Width; n > 0 {
+			list[i].Width = max(n*barWidth/total, least)
+		}
+		drawn += list[i].Width
+	}
+	// What the smallest got on top comes from the widest, which also gets what
+	// rounding left over of a full bar.
+	if full := total > 0 && t.Done() == total; full || drawn > barWidth {
+		widest := 0
+		for i := range list {
+			if list[i].Width > list[widest].Width {
+				widest = i
+			}
+		}
+		list[widest].Width += barWidth - drawn
+	}
+	var at int64
+	for i := range list {
+		list[i].From = at
+		at += list[i].Width
+	}
+	return list
+}
+
+// column is a minute of a curve that is curveHeight high.
+type column struct {
+	Class        string
+	X, Y, Height int64
+}
+
+const (
+	curveHeight = 32
+	columnWidth = 10
+)
+
+func curve(p overview.Provider) []column {
+	list := make([]column, len(p.Curve))
+	most := slices.Max(append([]int64{1}, p.Curve...))
+	for i, n := range p.Curve {
+		h := int64(1)
+		class := "idle"
+		if n > 0 {
+			h, class = max(n*curveHeight/most, 2), "busy"
+		}
+		list[i] = column{Class: class, X: int64(i) * columnWidth, Y: curveHeight - h, Height: h}
+	}
+	return list
+}
+
+func curveLabel(p overview.Provider) string {
+	var most int64
+	for _, n := range p.Curve {
+		most = max(most, n)
+	}
+	return fmt.Sprintf("Requests a minute in the last %d minutes, at most %s", len(p.Curve), count(most))
+}

@@ -1,0 +1,83 @@
+package monitor
+
+import (
+	"testing"
+	"time"
+
+	"oneflow/jobs"
+	"oneflow/monitor/overview"
+)
+
+func TestNumbersReadWell(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ got, want string }{
+		{count(0), "0"},
+		{count(999), "999"},
+		{count(1000), "1,000"},
+		{count(-1234567), "-1,234,567"},
+		{tokens(9_999), "9,999"},
+		{tokens(12_345), "12.3 k"},
+		{tokens(2_500_000), "2.5 M"},
+		{tokens(3_200_000_000), "3.2 G"},
+		{span(-time.Second), "0ms"},
+		{span(850 * time.Millisecond), "850ms"},
+		{span(4200 * time.Millisecond), "4.2s"},
+		{span(3*time.Minute + 5*time.Second), "3m 5s"},
+		{span(26 * time.Hour), "26h 0m"},
+		{span(99 * time.Hour), "4d 3h"},
+		{coarse(-time.Second), "0s"},
+		{coarse(59 * time.Second), "59s"},
+		{coarse(90 * time.Minute), "1h"},
+		{coarse(100 * time.Hour), "4d"},
+		{success(overview.Traffic{}), "–"},
+		{success(overview.Traffic{Requests: 7, RateLimited: 7}), "–"},
+		{success(overview.Traffic{Requests: 12, RateLimited: 2, Succeeded: 10}), "100 %"},
+		{success(overview.Traffic{Requests: 1_000_000, Succeeded: 999_999}), "99.9 %"},
+		{latency(0, overview.Traffic{}), "–"},
+		{latency(1500, overview.Traffic{Requests: 1}), "1.5s"},
+		{limit(overview.Provider{}), "no limit"},
+		{limit(provider(60, 30, 12)), "50 % of 60/min last minute"},
+		{limit(provider(0, 30, 12)), "0/min"},
+		{served(overview.Provider{Workers: 3, Concurrency: 8}), "3 workers × 8"},
+		{rate(overview.Batch{}), ""},
+		{rate(overview.Batch{PerSecond: 2.5, Tally: tally(map[jobs.State]int64{jobs.Queued: 10})}), "2.5/s, 5s left"},
+		{rate(overview.Batch{PerSecond: 1200, Tally: tally(map[jobs.State]int64{jobs.Succeeded: 10})}), "1,200/s"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}
+
+func provider(rpm int, curve ...int64) overview.Provider {
+	return overview.Provider{RPM: &rpm, Curve: curve}
+}
+
+func tally(counts map[jobs.State]int64) overview.Tally { return overview.Tally{Counts: counts} }
+
+func TestBarShowsOneFailureInAMillionAndNeverOverflows(t *testing.T) {
+	t.Parallel()
+	for name, counts := range map[string]map[jobs.State]int64{
+		"nothing":            {},
+		"all done":           {jobs.Succeeded: 3},
+		"one failed":         {jobs.Succeeded: 999_999, jobs.Failed: 1},
+		"one of everything":  {jobs.Succeeded: 1_000_000, jobs.Expired: 1, jobs.Cancelled: 1, jobs.Running: 1, jobs.Retrying: 1},
+		"everything waits":   {jobs.Queued: 10, jobs.Scheduled: 5},
+		"a third each":       {jobs.Succeeded: 1, jobs.Failed: 1, jobs.Cancelled: 1},
+		"a few of very many": {jobs.Succeeded: 5, jobs.Queued: 9_000_000_000},
+	} {
+		var at int64
+		for _, s := range segments(tally(counts)) {
+			if s.From != at || s.Width < 0 {
+				t.Errorf("%s: piece %+v does not begin at %d", name, s, at)
+			}
+			at += s.Width
+			if s.Class == "failed" && counts[jobs.Failed]+counts[jobs.Expired] > 0 && s.Width < least {
+				t.Errorf("%s: failures are %d wide", name, s.Width)
+			}
+		}
+		if tl := tally(counts); at > barWidth || (tl.Done() > 0 && tl.Done() == tl.Total() && at != barWidth) {
+			t.Errorf("%s: the bar is %d wide", name, at)
+		}
+	}
+}

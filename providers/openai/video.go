@@ -1,0 +1,256 @@
+package openai
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"mime/multipart"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/option"
+
+	"oneflow/providers"
+	"oneflow/providers/wire"
+)
+
+const (
+	// maxFilm is the most that is read of a film.
+	maxFilm int64 = 256 << 20
+	// pollAtMost is the longest time between two looks at a film in the making.
+	pollAtMost = 15 * time.Second
+	// looks is how often in a row a look or a download, which cost nothing, may
+	// fail before a film that was ordered is given up.
+	looks = 5
+)
+
+// film is how a server describes a film that it makes.
+type film struct {
+	ID      string          `json:"id"`
+	Status  string          `json:"status"`
+	Model   string          `json:"model"`
+	Seconds json.RawMessage `json:"seconds"`
+	Size    string          `json:"size"`
+	Error   json.RawMessage `json:"error"`
+}
+
+// video orders a film, which is the one call that costs, waits until it is made
+// and downloads it.
+func (p *Provider) video(ctx context.Context, secret, model string, req providers.Request) (providers.Response, *providers.Error) {
+	start := time.Now()
+	contentType, body, err := videoBody(p.config.VideosAsJSON, model, req)
+	if err != nil {
+		return providers.Response{}, p.unsent(providers.InvalidRequest, "request_not_encodable")
+	}
+	client := openai.Client{Options: p.options(secret)}
+	a, failure := p.send(ctx, wire.MaxAnswer, func(ctx context.Context, sending ...option.RequestOption) error {
+		return client.Post(ctx, "videos", nil, nil, append(sending, option.WithRequestBody(contentType, body))...)
+	})
+	if failure != nil {
+		return providers.Response{}, failure
+	}
+	ordered, failure := p.readFilm(a)
+	if failure != nil {
+		return providers.Response{}, failure
+	}
+	a, made, failure := p.wait(ctx, secret, a, ordered)
+	if failure == nil {
+		var content wire.Answer
+		content, failure = p.download(ctx, secret, made.ID)
+		if failure == nil {
+			return p.filmed(a, content, made, model, req, time.Since(start))
+		}
+		failure.Billing, failure.Usage = providers.Billed, filmUsage(made, req) // it was made
+	}
+	if failure.Kind != providers.Moderated && failure.Billing == providers.Unbilled {
+		failure.Billing = providers.BillingUnknown // it was ordered
+	}
+	failure.Sent = true
+	failure.RequestID = wire.SanitiseCode(ordered.ID) // what a person can look for at the server
+	return providers.Response{}, failure
+}
+
+// videoBody is req as a form, or as JSON. OpenAI's own fields are texts in both.
+func videoBody(asJSON bool, model string, req providers.Request) (contentType string, body []byte, err error) {
+	fields := map[string]any{"prompt": req.Prompt}
+	set := func(name, value string) {
+		if value != "" {
+			fields[name] = value
+		}
+	}
+	set("model", model)
+	set("size", req.Size)
+	set("negative_prompt", req.NegativePrompt)
+	set("aspect_ratio", req.AspectRatio)
+	if req.Seconds > 0 {
+		set("seconds", strconv.Itoa(req.Seconds))
+	}
+	if req.Seed != nil {
+		fields["seed"] = json.RawMessage(strconv.FormatInt(*req.Seed, 10))
+	}
+	for name, value := range req.Extra {
+		fields[name] = value
+	}
+	if asJSON {
+		body, err = json.Marshal(fields)
+		return "application/json", body, err
+	}
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	for name, value := range fields {
+		if err := w.WriteField(name, formValue(value)); err != nil {
+			return "", nil, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return "", nil, err
+	}
+	return w.FormDataContentType(), form.Bytes(), nil
+}
+
+// formValue is a JSON value as a form has it: texts without their quotes.
+func formValue(value any) string {
+	raw, ok := value.(json.RawMessage)
+	if !ok {
+		text, _ := value.(string)
+		return text
+	}
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	return string(raw)
+}
+
+// readFilm reads how a server describes a film. One that failed is a failure.
+func (p *Provider) readFilm(a wire.Answer) (film, *providers.Error) {
+	var f film
+	if !isObject(a.Body) || json.Unmarshal(a.Body, &f) != nil {
+		return f, p.unusable(a, wire.ErrNotJSON, providers.Usage{})
+	}
+	switch strings.ToLower(f.Status) {
+	case "failed", "error", "cancelled", "canceled", "expired":
+		return f, p.unfilmed(a)
+	}
+	if f.ID == "" || f.ID == "." || f.ID == ".." || f.Status == "" {
+		return f, p.unusable(a, wire.ErrNoResult, providers.Usage{})
+	}
+	return f, nil
+}
+
+// unfilmed is the failure of a film that the server gave up. Whether it is
+// charged nobody says, except that a refusal for its content is not.
+func (p *Provider) unfilmed(a wire.Answer) *providers.Error {
+	failure := wire.Classify(vendor, p.config.Name, a.Status, a.Header, a.Body, a.At)
+	if failure.Kind == providers.MalformedResponse {
+		failure.Kind = providers.Unknown
+	}
+	if failure.Kind != providers.Moderated {
+		failure.Billing = providers.BillingUnknown
+	}
+	return failure
+}
+
+// wait looks at a film, at growing distances, until it is made.
+func (p *Provider) wait(ctx context.Context, secret string, a wire.Answer, f film) (wire.Answer, film, *providers.Error) {
+	pause := p.config.PollEvery
+	misses := 0
+	for !slices.Contains([]string{"completed", "succeeded"}, strings.ToLower(f.Status)) {
+		if err := sleep(ctx, pause); err != nil {
+			return a, f, wire.Failure(p.config.Name, err, true)
+		}
+		pause = min(pause+pause/2, pollAtMost)
+		seen, failure := p.get(ctx, secret, "videos/"+url.PathEscape(f.ID), "application/json", wire.MaxAnswer)
+		if failure == nil {
+			var now film
+			now, failure = p.readFilm(seen)
+			switch {
+			case failure == nil:
+				now.ID = f.ID // whatever it says, this is what was ordered
+				a, f, misses = seen, now, 0
+				continue
+			case failure.Kind != providers.MalformedResponse:
+				return a, f, failure
+			}
+		}
+		if misses++; misses >= looks || !transient(failure.Kind) || ctx.Err() != nil {
+			return a, f, failure
+		}
+		pause = max(pause, min(failure.RetryAfter, pollAtMost))
+	}
+	return a, f, nil
+}
+
+// download gets the content of a film that is made.
+func (p *Provider) download(ctx context.Context, secret, id string) (wire.Answer, *providers.Error) {
+	pause := p.config.PollEvery
+	for misses := 1; ; misses++ {
+		a, failure := p.get(ctx, secret, "videos/"+url.PathEscape(id)+"/content", "video/*", maxFilm)
+		if failure == nil || misses >= looks || !transient(failure.Kind) || ctx.Err() != nil {
+			return a, failure
+		}
+		if err := sleep(ctx, max(pause, min(failure.RetryAfter, pollAtMost))); err != nil {
+			return a, wire.Failure(p.config.Name, err, true)
+		}
+		pause = min(pause+pause/2, pollAtMost)
+	}
+}
+
+// filmed judges the content of a film.
+func (p *Provider) filmed(
+	a, content wire.Answer, made film, model string, req providers.Request, latency time.Duration,
+) (providers.Response, *providers.Error) {
+	usage := filmUsage(made, req)
+	kind := wire.MediaType(content.Body)
+	if !strings.HasPrefix(kind, "video/") {
+		failure := p.unusable(content, wire.ErrMediaType, usage)
+		failure.Billing = providers.Billed
+		failure.Usage = usage
+		return providers.Response{}, failure
+	}
+	res := p.response(a, model, made.Model, usage)
+	res.Blobs = []providers.Blob{{MIME: kind, Data: content.Body}}
+	res.FinishReason = made.Status
+	res.RequestID = wire.SanitiseCode(made.ID)
+	res.Latency = latency
+	return res, nil
+}
+
+// filmUsage is how long a film is, as the server says or as was asked for.
+func filmUsage(f film, req providers.Request) providers.Usage {
+	seconds, err := strconv.ParseFloat(strings.Trim(string(f.Seconds), `"`), 64)
+	if err != nil || seconds <= 0 || seconds > 24*60*60 {
+		seconds = float64(req.Seconds)
+	}
+	usage := providers.Usage{MilliSeconds: int64(seconds * 1000), Variant: f.Size}
+	if usage.Variant == "" {
+		usage.Variant = req.Size
+	}
+	return usage
+}
+
+// transient tells that the same look may well succeed in a moment.
+func transient(kind providers.Kind) bool {
+	switch kind.Reaction() {
+	case providers.Retry, providers.Wait:
+		return true
+	case providers.Pause, providers.Final:
+	}
+	return false
+}
+
+// sleep waits, or returns ctx's error when that ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

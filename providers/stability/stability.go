@@ -1,0 +1,212 @@
+// Package stability makes pictures with Stability's v2beta generate operations:
+// core, ultra and the sd3 family. The model of a request names the operation.
+//
+// It is a small client of our own: there is no official one for Go.
+//
+// It may import oneflow/providers and oneflow/providers/wire, nothing else of ours.
+package stability
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+
+	"oneflow/providers"
+	"oneflow/providers/wire"
+)
+
+const (
+	// DefaultBaseURL is Stability's own address.
+	DefaultBaseURL = "https://api.stability.ai"
+
+	vendor = wire.Stability
+)
+
+// Config says how to reach Stability.
+type Config struct {
+	// Name is the configured name of the provider. Required.
+	Name string
+	// BaseURL is where /v2beta and /v1 hang. The default is DefaultBaseURL.
+	BaseURL string
+	// Client sends the requests, best one of wire.NewClient. It must not follow
+	// redirects, nor retry, nor cut calls short: ctx bounds them. Required.
+	Client *http.Client
+	// Key returns the API key, once for each call. Required.
+	Key func(ctx context.Context) (string, error)
+	// Models are the models to use where a request names none, in place of those
+	// in providers.CapabilitiesOf("stability").
+	Models map[providers.Task]string
+}
+
+// Provider calls Stability. It is a providers.Provider.
+type Provider struct {
+	config Config
+	base   string
+	caps   providers.Capabilities
+}
+
+// New checks config and returns its provider.
+func New(config Config) (*Provider, error) {
+	if config.Name == "" {
+		return nil, errors.New("stability: Name: must not be empty")
+	}
+	if config.Client == nil {
+		return nil, fmt.Errorf("stability: %s: Client: must not be nil", config.Name)
+	}
+	if config.Key == nil {
+		return nil, fmt.Errorf("stability: %s: Key: Stability needs an API key", config.Name)
+	}
+	base, err := wire.BaseURL(config.BaseURL, DefaultBaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("stability: %s: %w", config.Name, err)
+	}
+	caps, _ := providers.CapabilitiesOf("stability")
+	for task, model := range config.Models {
+		if err := caps.Check(providers.Request{Task: task, Model: model, Prompt: "any"}); err != nil {
+			return nil, fmt.Errorf("stability: %s: Models: %w", config.Name, err)
+		}
+	}
+	config.Models = maps.Clone(config.Models)
+	return &Provider{config: config, base: base, caps: caps}, nil
+}
+
+// Name is the configured name.
+func (p *Provider) Name() string { return p.config.Name }
+
+// Generate makes one picture. A picture that Stability blurred for its content is
+// a failure of kind providers.Moderated, though it comes as a success; it is
+// charged, since Stability charges each generation that succeeds, and only a
+// refusal (HTTP 403) says that it was not.
+func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Response, error) {
+	req.Model = p.model(req)
+	if p.caps.Check(req) != nil { // its text may repeat the request
+		return providers.Response{}, p.unsent("unsupported_option")
+	}
+	key, err := wire.Key(ctx, p.config.Name, p.config.Key)
+	if err != nil {
+		return providers.Response{}, err
+	}
+	httpReq, err := p.request(ctx, key, req)
+	if err != nil {
+		return providers.Response{}, p.unsent("request_not_encodable")
+	}
+	a, err := wire.Call(ctx, p.config.Client, vendor, p.config.Name, httpReq)
+	if err != nil {
+		return providers.Response{}, err
+	}
+	return p.read(a, req.Model)
+}
+
+// CheckKey tells whether secret is a key that works, by asking for the account's
+// balance, which is free. Its error is always a *providers.Error.
+func (p *Provider) CheckKey(ctx context.Context, secret string) error {
+	key, err := wire.Key(ctx, p.config.Name, func(context.Context) (string, error) { return secret, nil })
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/v1/user/balance", http.NoBody)
+	if err != nil {
+		return p.unsent("request_not_encodable")
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	req.Header.Set("Accept", "application/json")
+	a, err := wire.Call(ctx, p.config.Client, vendor, p.config.Name, req)
+	if err != nil {
+		return err
+	}
+	var balance struct {
+		Credits *float64 `json:"credits"`
+	}
+	if json.Unmarshal(a.Body, &balance) != nil || balance.Credits == nil {
+		return a.Malformed(vendor, p.config.Name, wire.ErrNotJSON)
+	}
+	return nil
+}
+
+// read judges an answer that has a successful status: only a picture is one.
+func (p *Provider) read(a wire.Answer, model string) (providers.Response, error) {
+	reason := wire.SanitiseCode(a.Header.Get("Finish-Reason"))
+	switch {
+	case reason == "CONTENT_FILTERED":
+		return providers.Response{}, &providers.Error{
+			Provider:  p.config.Name,
+			Kind:      providers.Moderated,
+			Billing:   providers.Billed,
+			Status:    a.Status,
+			Code:      reason,
+			RequestID: wire.RequestID(a.Header),
+			Sent:      true,
+			Limits:    wire.RateLimits(a.Header, a.At),
+			Usage:     usage(model),
+		}
+	case len(a.Body) == 0:
+		return providers.Response{}, a.Malformed(vendor, p.config.Name, wire.ErrEmpty)
+	case !wire.IsMedia("image", a.Body):
+		return providers.Response{}, a.Malformed(vendor, p.config.Name, wire.ErrMediaType)
+	case reason != "" && reason != "SUCCESS":
+		failure := a.Malformed(vendor, p.config.Name, wire.ErrNoResult)
+		failure.Code = reason
+		return providers.Response{}, failure
+	}
+	return providers.Response{
+		Provider:     p.config.Name,
+		Model:        model,
+		Blobs:        []providers.Blob{{MIME: wire.MediaType(a.Body), Data: a.Body}},
+		FinishReason: reason,
+		RequestID:    wire.RequestID(a.Header),
+		Status:       a.Status,
+		Usage:        usage(model),
+		Latency:      a.Latency,
+		Limits:       wire.RateLimits(a.Header, a.At),
+	}, nil
+}
+
+// model is the model that req is for.
+func (p *Provider) model(req providers.Request) string {
+	switch {
+	case req.Model != "":
+		return req.Model
+	case p.config.Models[req.Task] != "":
+		return p.config.Models[req.Task]
+	default:
+		return p.caps.Tasks[req.Task].DefaultModel
+	}
+}
+
+// unsent is the failure of a call that was not made.
+func (p *Provider) unsent(code string) *providers.Error {
+	return &providers.Error{Provider: p.config.Name, Kind: providers.InvalidRequest, Billing: providers.Unbilled, Code: code}
+}
+
+// usage is what one picture costs: Stability reports no usage but charges a flat
+// number of credits. Pictures are not counted beside them, or they would be
+// charged twice. A model that is not known here is counted as a picture.
+func usage(model string) providers.Usage {
+	switch model {
+	case "core":
+		return providers.Usage{MilliCredits: 3000}
+	case "ultra":
+		return providers.Usage{MilliCredits: 8000}
+	case "sd3.5-large":
+		return providers.Usage{MilliCredits: 6500}
+	case "sd3.5-large-turbo":
+		return providers.Usage{MilliCredits: 4000}
+	case "sd3.5-medium":
+		return providers.Usage{MilliCredits: 3500}
+	case "sd3.5-flash":
+		return providers.Usage{MilliCredits: 2500}
+	}
+	return providers.Usage{Images: 1}
+}
+
+// operation is the last part of the address that makes pictures with model.
+func operation(model string) string {
+	if strings.HasPrefix(model, "sd3") {
+		return "sd3"
+	}
+	return model
+}

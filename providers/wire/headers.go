@@ -1,0 +1,159 @@
+package wire
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"oneflow/providers"
+)
+
+// MaxWait is the longest wait that is read from a header. A longer one is the
+// same as never, and this can still be added to a time without overflow.
+const MaxWait = 100 * 365 * 24 * time.Hour
+
+// RetryAfter reads how long the provider asks to wait: retry-after-ms, else
+// retry-after in seconds (fractions too) or as a date, which is compared to now.
+// It is 0 where there is neither, or nothing that can be read, or a time past.
+func RetryAfter(h http.Header, now time.Time) time.Duration {
+	if d, ok := parseNumber(h.Get("Retry-After-Ms"), time.Millisecond); ok {
+		return d
+	}
+	value := h.Get("Retry-After")
+	if d, ok := parseNumber(value, time.Second); ok {
+		return d
+	}
+	if at, err := http.ParseTime(strings.TrimSpace(value)); err == nil {
+		return until(at, now)
+	}
+	return 0
+}
+
+// RateLimits reads what an answer's headers say about rate limits, in the forms
+// of OpenAI and those compatible with it, Anthropic and ElevenLabs.
+func RateLimits(h http.Header, now time.Time) providers.RateLimits {
+	limit := func(before, after string, reset func(string, time.Time) time.Duration) *providers.RateLimit {
+		l := providers.RateLimit{
+			Limit:     count(h.Get(before + "limit" + after)),
+			Remaining: count(h.Get(before + "remaining" + after)),
+			Reset:     reset(h.Get(before+"reset"+after), now),
+		}
+		if l.Limit < 0 && l.Remaining < 0 && l.Reset == 0 {
+			return nil
+		}
+		return &l
+	}
+	first := func(a, b *providers.RateLimit) *providers.RateLimit {
+		if a != nil {
+			return a
+		}
+		return b
+	}
+	return providers.RateLimits{
+		Requests: first(
+			limit("X-Ratelimit-", "-Requests", resetIn),
+			limit("Anthropic-Ratelimit-Requests-", "", resetAt),
+		),
+		Tokens: first(
+			limit("X-Ratelimit-", "-Tokens", resetIn),
+			limit("Anthropic-Ratelimit-Tokens-", "", resetAt),
+		),
+		InputTokens:  limit("Anthropic-Ratelimit-Input-Tokens-", "", resetAt),
+		OutputTokens: limit("Anthropic-Ratelimit-Output-Tokens-", "", resetAt),
+		Concurrent:   concurrent(h),
+	}
+}
+
+// RequestID returns the provider's id of a call from its answer's headers, empty
+// where there is none or it is no plain word.
+func RequestID(h http.Header) string {
+	for _, name := range []string{"X-Request-Id", "Request-Id", "X-Trace-Id"} {
+		if id := plainWord(h.Get(name), 128); id != "" {
+			return id
+		}
+	}
+	return ""
+}
+
+// SanitiseCode returns code where it is a short word of letters, digits and "_.-",
+// at most 64 of them, else nothing: a sentence may repeat the prompt.
+func SanitiseCode(code string) string { return plainWord(code, 64) }
+
+func plainWord(s string, most int) string {
+	if len(s) > most {
+		return ""
+	}
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !letter && (c < '0' || c > '9') && c != '_' && c != '.' && c != '-' {
+			return ""
+		}
+	}
+	return s
+}
+
+func concurrent(h http.Header) *providers.RateLimit {
+	most, now := count(h.Get("Maximum-Concurrent-Requests")), count(h.Get("Current-Concurrent-Requests"))
+	if most < 0 {
+		return nil
+	}
+	l := providers.RateLimit{Limit: most, Remaining: -1}
+	if now >= 0 {
+		l.Remaining = max(0, most-now)
+	}
+	return &l
+}
+
+// count reads a number that is not negative, else -1: "not said".
+func count(s string) int64 {
+	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+// resetIn reads OpenAI's form: "1s", "6m0s", "7h12m0s"; compatible servers send
+// seconds without a unit, some a moment in Unix time.
+func resetIn(s string, now time.Time) time.Duration {
+	s = strings.TrimSpace(s)
+	if d, err := time.ParseDuration(s); err == nil {
+		return min(max(0, d), MaxWait)
+	}
+	d, ok := parseNumber(s, time.Second)
+	switch {
+	case !ok:
+		return resetAt(s, now)
+	case d >= 1e9*time.Second: // Unix time
+		return until(time.Unix(int64(d/time.Second), 0), now)
+	default:
+		return d
+	}
+}
+
+// resetAt reads Anthropic's form, a moment in RFC 3339.
+func resetAt(s string, now time.Time) time.Duration {
+	at, err := time.Parse(time.RFC3339, strings.TrimSpace(s))
+	if err != nil {
+		return 0
+	}
+	return until(at, now)
+}
+
+func until(at, now time.Time) time.Duration { return min(max(0, at.Sub(now)), MaxWait) }
+
+// parseNumber reads a number of units; negative ones are 0, absurd ones MaxWait.
+func parseNumber(s string, unit time.Duration) (time.Duration, bool) {
+	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) || math.IsNaN(n) || math.IsInf(n, 0) && err == nil {
+		return 0, false
+	}
+	if n*float64(unit) >= float64(MaxWait) {
+		return MaxWait, true
+	}
+	return time.Duration(max(0, n) * float64(unit)), true
+}

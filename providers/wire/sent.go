@@ -1,0 +1,97 @@
+package wire
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
+)
+
+// Sent tells whether some of a request may have reached the server.
+type Sent struct {
+	mu    sync.Mutex
+	uses  []connUse
+	blind bool // a connection was used that does not count its bytes
+}
+
+type connUse struct {
+	conn   *meteredConn
+	before int64
+}
+
+// Watch returns a context for one request and what will tell, once the request
+// has ended, whether some of it was sent. It is for callers that hand their
+// context to a library; others use Do.
+func Watch(ctx context.Context) (context.Context, *Sent) {
+	s := &Sent{}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { s.use(info.Conn) },
+	}), s
+}
+
+// Any tells whether a byte of the request was written. With a client that was
+// not made here it is true as soon as there is a connection.
+func (s *Sent) Any() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.blind {
+		return true
+	}
+	for _, u := range s.uses {
+		if u.conn.written.Load() > u.before {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Sent) use(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn != nil {
+		if m, ok := conn.(*meteredConn); ok {
+			s.uses = append(s.uses, connUse{conn: m, before: m.written.Load()})
+			return
+		}
+		inner, ok := conn.(interface{ NetConn() net.Conn }) // a *tls.Conn
+		if !ok {
+			break
+		}
+		conn = inner.NetConn()
+	}
+	s.blind = true
+}
+
+// Do sends req once, under ctx, and tells whether some of it may have reached the
+// server. The answer may have any status; its body must be closed. When ctx has
+// ended, err is that of ctx, whatever the transport made of it.
+func Do(ctx context.Context, client *http.Client, req *http.Request) (res *http.Response, sent bool, err error) {
+	ctx, watch := Watch(ctx)
+	res, err = client.Do(req.WithContext(ctx)) //nolint:gosec // the address is the caller's: see BaseURL and GuardedClient
+	if err == nil {
+		return res, true, nil
+	}
+	if res != nil {
+		_ = res.Body.Close() // a refused redirect; net/http closed it already
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return nil, watch.Any(), err
+}
+
+// meteredConn counts the bytes that were written to a connection.
+type meteredConn struct {
+	net.Conn
+
+	written atomic.Int64
+}
+
+// Write writes p and counts what got out.
+func (c *meteredConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
+	return n, err
+}

@@ -1,0 +1,350 @@
+package store_test
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/jobs"
+)
+
+func TestAcceptedRowsAreNewOnceAndThenDuplicates(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	if err := w.OpenBatch(ctx, jobs.Batch{ID: "b", Account: "acme", Source: "in.jsonl"}); err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(time.Hour).Truncate(time.Microsecond)
+	first := rows(t, 3, func(r *jobs.New) {
+		r.Account = "acme"
+		if r.Seq == 3 {
+			r.RunAt = later
+		}
+	})
+	acc, err := w.AcceptJobs(ctx, "b", first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(acc.Deliveries) != 3 || acc.Duplicates != 0 || acc.Conflicts != nil {
+		t.Fatalf("%+v", acc)
+	}
+	for i, d := range acc.Deliveries {
+		want := jobs.Delivery{ID: first[i].ID, Gen: 1, Provider: "mock", Lane: jobs.Default, Task: "text", Model: "m", BatchID: "b", At: d.At}
+		if diff := cmp.Diff(want, d); diff != "" {
+			t.Error(diff)
+		}
+		wantState := jobs.Queued
+		if i == 2 {
+			wantState = jobs.Scheduled
+			if !d.At.Equal(later) {
+				t.Errorf("scheduled for %s, want %s", d.At, later)
+			}
+		}
+		if got := w.job(t, d.ID); got.State != wantState || got.DispatchTry == nil || got.Dispatched != nil {
+			t.Errorf("row %d: %+v, want %s and marked", i, got, wantState)
+		}
+	}
+	w.unchanged(t, "a second run of the same rows", func() {
+		again := rows(t, 3, nil) // other ids, the same content
+		acc, err := w.AcceptJobs(ctx, "b", again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(acc.Deliveries) != 0 || acc.Duplicates != 3 || len(acc.Conflicts) != 0 {
+			t.Errorf("%+v, want 3 duplicates", acc)
+		}
+	})
+}
+
+func TestARowWithTheSameCustomIDAndOtherContentIsAConflict(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	named := func(prompts ...string) []jobs.New {
+		return rows(t, len(prompts), func(r *jobs.New) {
+			r.CustomID = string(rune('a' + r.Seq - 1))
+			r.Request.Prompt = prompts[r.Seq-1]
+		})
+	}
+	if err := w.OpenBatch(t.Context(), jobs.Batch{ID: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.AcceptJobs(t.Context(), "b", named("1", "2", "3")); err != nil {
+		t.Fatal(err)
+	}
+	acc, err := w.AcceptJobs(t.Context(), "b", named("1", "other", "3", "4"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(acc.Deliveries) != 1 || acc.Duplicates != 2 || !cmp.Equal(acc.Conflicts, []int64{2}) {
+		t.Errorf("%+v, want row 4 new, row 2 in conflict, the others known", acc)
+	}
+	var prompt string
+	if err := w.sql.QueryRow(t.Context(), `SELECT request->>'prompt' FROM jobs WHERE custom_id = 'b'`).Scan(&prompt); err != nil || prompt != "2" {
+		t.Errorf("the accepted row became %q: %v", prompt, err)
+	}
+}
+
+func TestRowsAreKnownOnlyWithinTheirBatch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.batch(t, "one", 2)
+	w.batch(t, "two", 2)
+	w.accept(t, 2, nil)
+	w.accept(t, 2, nil)
+	if n := w.count(t, `SELECT count(*) FROM jobs`); n != 8 {
+		t.Errorf("%d jobs, want 8", n)
+	}
+}
+
+func TestAnUnheardCommitIsReportedAsAccepted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := w.OpenBatch(t.Context(), jobs.Batch{ID: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	in := rows(t, 5, nil)
+	first, err := w.AcceptJobs(t.Context(), "b", in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.unchanged(t, "the repetition", func() {
+		second, err := w.AcceptJobs(t.Context(), "b", in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(first, second); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestConcurrentProducersAcceptEachRowOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const producers, n = 8, 300
+	var fresh, known atomic.Int64
+	inputs := make([][]jobs.New, producers)
+	for i := range inputs {
+		inputs[i] = rows(t, n, nil)
+	}
+	together(producers, func(i int) {
+		if err := w.OpenBatch(t.Context(), jobs.Batch{ID: "b"}); err != nil {
+			t.Error(err)
+		}
+		for chunk := range 3 {
+			acc, err := w.AcceptJobs(t.Context(), "b", inputs[i][chunk*100:(chunk+1)*100])
+			if err != nil || len(acc.Conflicts) > 0 {
+				t.Errorf("%+v, %v", acc.Conflicts, err)
+			}
+			fresh.Add(int64(len(acc.Deliveries)))
+			known.Add(int64(acc.Duplicates))
+		}
+	})
+	if fresh.Load() != n || known.Load() != (producers-1)*n {
+		t.Errorf("%d reported as new and %d as known, want %d and %d", fresh.Load(), known.Load(), n, (producers-1)*n)
+	}
+	if got := w.count(t, `SELECT count(*) FROM jobs`); got != n {
+		t.Errorf("%d jobs, want %d", got, n)
+	}
+}
+
+func TestAcceptIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bad := rows(t, 3, func(r *jobs.New) {
+		if r.Seq == 3 {
+			r.Request.Task = "dance" // a CHECK refuses it
+		}
+	})
+	w.unchanged(t, "a refused row", func() {
+		if _, err := w.AcceptJobs(t.Context(), "", bad); err == nil {
+			t.Error("accepted")
+		}
+	})
+}
+
+func TestACancelledOrMissingBatchTakesNoRows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.batch(t, "b", 1)
+	if _, err := w.Cancel(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	w.unchanged(t, "a refused batch", func() {
+		if err := w.OpenBatch(t.Context(), jobs.Batch{ID: "b"}); !errors.Is(err, jobs.ErrBatchCancelled) {
+			t.Errorf("open: %v", err)
+		}
+		if _, err := w.AcceptJobs(t.Context(), "b", rows(t, 2, nil)); !errors.Is(err, jobs.ErrBatchCancelled) {
+			t.Errorf("accept: %v", err)
+		}
+		if _, err := w.AcceptJobs(t.Context(), "missing", rows(t, 2, nil)); !errors.Is(err, jobs.ErrNotFound) {
+			t.Errorf("accept into nothing: %v", err)
+		}
+		if _, err := w.Cancel(t.Context(), "missing"); !errors.Is(err, jobs.ErrNotFound) {
+			t.Errorf("cancel nothing: %v", err)
+		}
+	})
+}
+
+func TestNothingOfACancelledBatchStaysOrComesIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	const producers = 6
+	for round := range 4 {
+		id := "b" + string(rune('0'+round))
+		if err := w.OpenBatch(ctx, jobs.Batch{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+		all := rows(t, producers*200, nil)
+		var accepted, refused atomic.Int64
+		var atCancel atomic.Int64
+		some := make(chan struct{}, producers*20)
+		together(producers+1, func(p int) {
+			if p == producers { // somewhere in the middle
+				<-some
+				if _, err := w.Cancel(ctx, id); err != nil {
+					t.Error(err)
+				}
+				atCancel.Store(int64(w.count(t, `SELECT count(*) FROM jobs WHERE batch_id = $1`, id)))
+				return
+			}
+			mine := all[p*200 : (p+1)*200]
+			for i := 0; i < len(mine); i += 10 {
+				acc, err := w.AcceptJobs(ctx, id, mine[i:i+10])
+				switch {
+				case err == nil:
+					accepted.Add(int64(len(acc.Deliveries)))
+					some <- struct{}{}
+				case errors.Is(err, jobs.ErrBatchCancelled):
+					refused.Add(1)
+				default:
+					t.Error(err)
+				}
+			}
+		})
+		if refused.Load() == 0 {
+			t.Logf("round %d: the cancellation came after everything", round)
+		}
+		n := w.count(t, `SELECT count(*) FROM jobs WHERE batch_id = $1`, id)
+		if int64(n) != accepted.Load() || int64(n) != atCancel.Load() {
+			t.Errorf("%d rows, %d reported as accepted, %d when the cancellation returned", n, accepted.Load(), atCancel.Load())
+		}
+		if n := w.count(t, `SELECT count(*) FROM jobs WHERE batch_id = $1 AND state <> 'cancelled'`, id); n != 0 {
+			t.Errorf("%d jobs of a cancelled batch are not cancelled", n)
+		}
+	}
+}
+
+func TestTheSweepFindsWhatACancellationCouldNotSee(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	d := w.batch(t, "b", 3)
+	other := w.batch(t, "other", 1)
+	// Somebody writes one of the rows just now: the cancellation passes it by.
+	tx, err := w.sql.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(ctx, `SELECT FROM jobs WHERE id = $1 FOR NO KEY UPDATE`, d[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	c, err := w.Cancel(ctx, "b")
+	if err != nil || c.Jobs != 2 {
+		t.Errorf("%+v, %v, want 2 jobs cancelled", c, err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.SweepCancelled(ctx); n != 1 || err != nil {
+		t.Errorf("swept %d, %v, want 1", n, err)
+	}
+	if n, err := w.SweepCancelled(ctx); n != 0 || err != nil {
+		t.Errorf("swept %d more, %v", n, err)
+	}
+	if got := w.job(t, other[0].ID).State; got != jobs.Queued {
+		t.Errorf("a job of another batch is %s", got)
+	}
+	w.holds(t)
+}
+
+func TestCancellingCountsAndLeavesFinishedJobsAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	d := w.batch(t, "b", 3)
+	done := w.mustClaim(t, d[0])
+	if err := w.Succeed(ctx, success(done, w.sent(t, done, nano(5)), nano(5))); err != nil {
+		t.Fatal(err)
+	}
+	calling := w.mustClaim(t, d[1])
+	call := w.sent(t, calling, nano(5))
+
+	c, err := w.Cancel(ctx, "b")
+	if err != nil || c.Jobs != 1 || c.Running != 1 {
+		t.Errorf("%+v, %v, want 1 ended and 1 running", c, err)
+	}
+	// The call that is paid for keeps its result; another is not begun.
+	if err := w.BeginCall(ctx, w.worker, callOf(calling, nano(5))); !errors.Is(err, jobs.ErrCancelled) {
+		t.Errorf("another call after the cancellation: %v", err)
+	}
+	if err := w.Succeed(ctx, success(calling, call, nano(5))); err != nil {
+		t.Error(err)
+	}
+	for i, want := range []jobs.State{jobs.Succeeded, jobs.Succeeded, jobs.Cancelled} {
+		if got := w.job(t, d[i].ID).State; got != want {
+			t.Errorf("job %d is %s, want %s", i, got, want)
+		}
+	}
+	w.unchanged(t, "cancelling again", func() {
+		if c, err := w.Cancel(ctx, "b"); err != nil || c.Jobs+c.Running != 0 {
+			t.Errorf("%+v, %v", c, err)
+		}
+		if c, err := w.Cancel(ctx, d[0].ID.String()); err != nil || c.Jobs+c.Running != 0 {
+			t.Errorf("%+v, %v", c, err)
+		}
+	})
+	p, err := w.Progress(ctx, "b")
+	if err != nil || p.State != jobs.BatchCancelled || p.Cost != 10 || p.Done() != 3 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	w.holds(t)
+}
+
+func TestABatchIsFinishedOnlyWhenItIsSealed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	d := w.batch(t, "b", 1)
+	state := func() string {
+		p, err := w.Progress(ctx, "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.State
+	}
+	j := w.mustClaim(t, d[0])
+	if err := w.Succeed(ctx, success(j, w.sent(t, j, nil), nil)); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(); got != jobs.BatchOpen {
+		t.Errorf("%s, although more rows may come", got)
+	}
+	if err := w.SealBatch(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(); got != jobs.BatchFinished {
+		t.Errorf("sealed: %s", got)
+	}
+	if err := w.OpenBatch(ctx, jobs.Batch{ID: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(); got != jobs.BatchOpen {
+		t.Errorf("opened again: %s", got)
+	}
+}

@@ -1,0 +1,189 @@
+package store_test
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+type metric struct {
+	Provider       string    `json:"provider"`
+	Model          string    `json:"model"`
+	Minute         time.Time `json:"minute"`
+	Requests       int64     `json:"requests"`
+	Succeeded      int64     `json:"succeeded"`
+	FailedUnbilled int64     `json:"failed_unbilled"`
+	FailedBilled   int64     `json:"failed_billed"`
+	Unknown        int64     `json:"unknown"`
+	RateLimited    int64     `json:"rate_limited"`
+	InputTokens    int64     `json:"input_tokens"`
+	OutputTokens   int64     `json:"output_tokens"`
+	CostNano       int64     `json:"cost_nano"`
+	Unpriced       int64     `json:"unpriced"`
+	LatencySum     int64     `json:"latency_ms_sum"`
+	LatencyMax     int64     `json:"latency_ms_max"`
+	P50            int64     `json:"latency_ms_p50"`
+	P95            int64     `json:"latency_ms_p95"`
+	P99            int64     `json:"latency_ms_p99"`
+}
+
+func (w *world) metrics(t *testing.T) []metric {
+	t.Helper()
+	if err := w.RollUpMetrics(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return list[metric](t, w, `SELECT to_jsonb(m) FROM provider_metrics m ORDER BY provider, model, minute`)
+}
+
+func list[T any](t *testing.T, w *world, sql string) []T {
+	t.Helper()
+	rows, err := w.sql.Query(t.Context(), sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		var data []byte
+		if err := rows.Scan(&data); err != nil {
+			t.Fatal(err)
+		}
+		var v T
+		if err := json.Unmarshal(data, &v); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, v)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// computed is the same as the roll-up, from the ledger, in Go.
+func (w *world) computed(t *testing.T) []metric {
+	t.Helper()
+	type call struct {
+		Provider   string    `json:"provider"`
+		Model      string    `json:"model"`
+		State      string    `json:"state"`
+		FinishedAt time.Time `json:"finished_at"`
+		Latency    *int64    `json:"latency_ms"`
+		Kind       string    `json:"error_kind"`
+		Cost       *int64    `json:"cost_nano"`
+		In         int64     `json:"input_tokens"`
+		Out        int64     `json:"output_tokens"`
+	}
+	type key struct {
+		provider, model string
+		minute          time.Time
+	}
+	sums := map[key]*metric{}
+	latencies := map[key][]int64{}
+	for _, c := range list[call](t, w, `SELECT to_jsonb(a) FROM attempts a WHERE state <> 'running'`) {
+		k := key{c.Provider, c.Model, c.FinishedAt.UTC().Truncate(time.Minute)}
+		m := sums[k]
+		if m == nil {
+			m = &metric{Provider: k.provider, Model: k.model, Minute: k.minute}
+			sums[k] = m
+		}
+		m.Requests++
+		*map[string]*int64{"succeeded": &m.Succeeded, "failed_unbilled": &m.FailedUnbilled, "failed_billed": &m.FailedBilled, "unknown": &m.Unknown}[c.State]++
+		if c.Kind == "rate_limited" || c.Kind == "concurrency_limit" {
+			m.RateLimited++
+		}
+		m.InputTokens, m.OutputTokens = m.InputTokens+c.In, m.OutputTokens+c.Out
+		if c.Cost == nil {
+			m.Unpriced++
+		} else {
+			m.CostNano += *c.Cost
+		}
+		if c.Latency != nil {
+			latencies[k] = append(latencies[k], *c.Latency)
+			m.LatencySum += *c.Latency
+			m.LatencyMax = max(m.LatencyMax, *c.Latency)
+		}
+	}
+	out := make([]metric, 0, len(sums))
+	for k, m := range sums {
+		all := latencies[k]
+		slices.Sort(all)
+		rank := func(p float64) int64 { // nearest rank
+			if len(all) == 0 {
+				return 0
+			}
+			return all[int(math.Ceil(p*float64(len(all))))-1]
+		}
+		m.P50, m.P95, m.P99 = rank(0.5), rank(0.95), rank(0.99)
+		out = append(out, *m)
+	}
+	slices.SortFunc(out, func(a, b metric) int {
+		for _, c := range []int{compare(a.Provider, b.Provider), compare(a.Model, b.Model), a.Minute.Compare(b.Minute)} {
+			if c != 0 {
+				return c
+			}
+		}
+		return 0
+	})
+	return out
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+func TestMetricsAreWhatTheLedgerAddsUpTo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.running(t, nil)
+	w.exec(t, `UPDATE jobs SET max_provider_calls = 100000`)
+	add := func(n int, offset string) {
+		t.Helper()
+		w.exec(t, `
+			INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state, reserved_nano,
+				cost_nano, deadline, finished_at, latency_ms, error_kind, input_tokens, output_tokens)
+			SELECT gen_random_uuid(), $1, 1, 1, (SELECT count(*) FROM attempts) + i, $1, $1,
+				(ARRAY['a', 'b'])[1 + i % 2], (ARRAY['m', 'n', 'o'])[1 + i % 3], s.state, 1000,
+				CASE WHEN s.state = 'failed_unbilled' THEN 0 WHEN i % 7 = 0 THEN NULL ELSE i * 3 END,
+				now(), now() - $3::interval - random() * interval '2 minutes',
+				CASE WHEN i % 11 > 0 THEN i * 37 % 1000 END,
+				CASE WHEN s.state = 'failed_unbilled' THEN (ARRAY['rate_limited', 'concurrency_limit', 'overloaded'])[1 + i % 3] ELSE '' END, i, 2 * i
+			FROM generate_series(1, $2::int) i,
+				LATERAL (SELECT (ARRAY['succeeded', 'failed_unbilled', 'failed_billed', 'unknown', 'succeeded'])[1 + i % 5] AS state) s`,
+			j.ID, n, offset)
+	}
+	check := func(what string) {
+		t.Helper()
+		if diff := cmp.Diff(w.computed(t), w.metrics(t), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-ledger +metrics):\n%s", what, diff)
+		}
+	}
+	check("nothing")
+	w.sent(t, j, nano(5)) // under way: counts nowhere
+	add(300, "1 hour")
+	check("an hour ago")
+	first := w.metrics(t)
+	if diff := cmp.Diff(first, w.metrics(t)); diff != "" {
+		t.Errorf("again (-first +second):\n%s", diff)
+	}
+	add(300, "20 minutes") // after nobody has rolled up for a while
+	check("20 minutes ago")
+	add(200, "-1 minutes") // so that it is now, whatever the seconds
+	check("now")
+	add(100, "-2 minutes")
+	check("and more in the same minutes")
+	if got := w.metrics(t); len(got) < 15 {
+		t.Errorf("only %d rows: this shows little", len(got))
+	}
+}

@@ -1,0 +1,329 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+	"oneflow/monitor/overview"
+)
+
+var _ overview.Store = (*Store)(nil)
+
+// NewestBatches implements overview.Store.
+func (s *Store) NewestBatches(ctx context.Context, limit int) ([]overview.Batch, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT id, source, account, created_at, sealed_at, cancelled_at
+		FROM batches
+		ORDER BY created_at DESC, id
+		LIMIT $1`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read newest batches: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, batchRow)
+	if err != nil {
+		return nil, fmt.Errorf("read newest batches: %w", err)
+	}
+	return list, nil
+}
+
+func batchRow(row pgx.CollectableRow) (overview.Batch, error) {
+	var b overview.Batch
+	var sealed, cancelled *time.Time
+	err := row.Scan(&b.ID, &b.Source, &b.Account, &b.CreatedAt, &sealed, &cancelled)
+	b.SealedAt, b.CancelledAt = timeOrZero(sealed), timeOrZero(cancelled)
+	b.Tally = overview.Tally{Counts: zeroCounts()}
+	return b, err
+}
+
+// Tallies implements overview.Store.
+func (s *Store) Tallies(ctx context.Context, ids []string) (map[string]overview.Tally, error) {
+	tallies, err := tally(ctx, s.pool, ids)
+	if err != nil {
+		return nil, fmt.Errorf("count jobs of %d batches: %w", len(ids), err)
+	}
+	return tallies, nil
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// tally counts jobs with the index on batch and state.
+func tally(ctx context.Context, q querier, ids []string) (map[string]overview.Tally, error) {
+	rows, err := q.Query(ctx, `
+		SELECT batch_id, state, count(*), sum(cost_nano)::bigint, sum(unpriced_calls)::bigint, max(finished_at)
+		FROM jobs
+		WHERE batch_id = ANY($1)
+		GROUP BY batch_id, state`, ids)
+	if err != nil {
+		return nil, err
+	}
+	tallies := make(map[string]overview.Tally, len(ids))
+	for _, id := range ids {
+		tallies[id] = overview.Tally{Counts: zeroCounts()}
+	}
+	var id string
+	var state jobs.State
+	var n, cost, unpriced int64
+	var finished *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &state, &n, &cost, &unpriced, &finished}, func() error {
+		t := tallies[id]
+		t.Counts[state] = n
+		t.Cost += billing.NanoUSD(cost)
+		t.Unpriced += unpriced
+		if at := timeOrZero(finished); at.After(t.LastFinished) {
+			t.LastFinished = at
+		}
+		tallies[id] = t
+		return nil
+	})
+	return tallies, err
+}
+
+// Fleet implements overview.Store.
+func (s *Store) Fleet(ctx context.Context) (f overview.Fleet, err error) {
+	if f.Workers, err = s.workers(ctx); err != nil {
+		return f, fmt.Errorf("read workers: %w", err)
+	}
+	if f.Providers, err = s.providers(ctx, f.Workers); err != nil {
+		return f, fmt.Errorf("read providers: %w", err)
+	}
+	if f.Totals, err = s.sums(ctx); err != nil {
+		return f, fmt.Errorf("read totals: %w", err)
+	}
+	return f, nil
+}
+
+// maxWorkers bounds what is read of a fleet.
+const maxWorkers = 500
+
+// workers reads the workers that have not stopped, silent ones last.
+func (s *Store) workers(ctx context.Context) ([]overview.Worker, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT id::text, host, pid, providers, started_at, extract(epoch FROM now() - heartbeat_at)::float8,
+			(SELECT count(*) FROM jobs j WHERE j.state = 'running' AND j.worker_id = w.id)
+		FROM workers w
+		WHERE stopped_at IS NULL
+		ORDER BY heartbeat_at < now() - make_interval(secs => $1), host, pid, started_at
+		LIMIT $2`, overview.Silence.Seconds(), maxWorkers)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (overview.Worker, error) {
+		var w overview.Worker
+		var silent float64
+		err := row.Scan(&w.ID, &w.Host, &w.PID, &w.Providers, &w.StartedAt, &silent, &w.Running)
+		w.SilentFor = time.Duration(max(silent, 0) * float64(time.Second))
+		w.Alive = w.SilentFor < overview.Silence
+		return w, err
+	})
+}
+
+// providers reads the providers and what the ledger's roll-up says about the last
+// minutes.
+func (s *Store) providers(ctx context.Context, workers []overview.Worker) ([]overview.Provider, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT name, kind, status, reason, rpm, concurrency
+		FROM providers
+		ORDER BY name`)
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (overview.Provider, error) {
+		p := overview.Provider{Curve: make([]int64, overview.Minutes)}
+		err := row.Scan(&p.Name, &p.Kind, &p.Status, &p.Reason, &p.RPM, &p.Concurrency)
+		return p, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	place := make(map[string]*overview.Provider, len(list))
+	for i := range list {
+		place[list[i].Name] = &list[i]
+	}
+	for _, w := range workers {
+		for _, name := range w.Providers {
+			if p, ok := place[name]; ok && w.Alive {
+				p.Workers++
+			}
+		}
+	}
+	return list, s.minutes(ctx, place)
+}
+
+// minutes adds the figures of the last minutes.
+func (s *Store) minutes(ctx context.Context, place map[string]*overview.Provider) error {
+	rows, err := s.pool.Query(ctx, `
+		SELECT provider, (extract(epoch FROM date_trunc('minute', now()) - minute) / 60)::int AS ago,
+			sum(requests)::bigint, sum(succeeded)::bigint, sum(rate_limited)::bigint, sum(unknown)::bigint,
+			sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_nano)::bigint, sum(unpriced)::bigint,
+			sum(latency_ms_p50 * requests)::bigint, sum(latency_ms_p95 * requests)::bigint
+		FROM provider_metrics
+		WHERE minute > date_trunc('minute', now()) - make_interval(mins => $1)
+		GROUP BY provider, minute`, overview.Minutes)
+	if err != nil {
+		return err
+	}
+	recent := int(overview.Recent / time.Minute)
+	p50, p95 := map[string]int64{}, map[string]int64{}
+	var name string
+	var ago int
+	var t overview.Traffic
+	var median, high int64
+	_, err = pgx.ForEachRow(rows, []any{
+		&name, &ago, &t.Requests, &t.Succeeded, &t.RateLimited, &t.Unknown,
+		&t.InputTokens, &t.OutputTokens, (*int64)(&t.Cost), &t.Unpriced, &median, &high,
+	}, func() error {
+		p, ok := place[name]
+		if !ok || ago < 0 || ago >= overview.Minutes {
+			return nil
+		}
+		p.Curve[overview.Minutes-1-ago] = t.Requests
+		if ago < recent {
+			p.Traffic = sum(p.Traffic, t)
+			p50[name] += median
+			p95[name] += high
+		}
+		return nil
+	})
+	for name, p := range place {
+		if n := p.Traffic.Requests; n > 0 {
+			p.P50, p.P95 = p50[name]/n, p95[name]/n
+		}
+	}
+	return err
+}
+
+func sum(a, b overview.Traffic) overview.Traffic {
+	return overview.Traffic{
+		Requests: a.Requests + b.Requests, Succeeded: a.Succeeded + b.Succeeded,
+		RateLimited: a.RateLimited + b.RateLimited, Unknown: a.Unknown + b.Unknown,
+		InputTokens: a.InputTokens + b.InputTokens, OutputTokens: a.OutputTokens + b.OutputTokens,
+		Money: overview.Money{Cost: a.Cost + b.Cost, Unpriced: a.Unpriced + b.Unpriced},
+	}
+}
+
+// sums reads the totals. Unfinished jobs are counted up to a bound, in the index
+// of deadlines, which holds them and no others.
+func (s *Store) sums(ctx context.Context) (t overview.Totals, err error) {
+	err = s.pool.QueryRow(ctx, `
+		SELECT
+			(SELECT count(*) FROM (
+				SELECT FROM jobs WHERE finished_at IS NULL ORDER BY deadline LIMIT $1
+			) unfinished),
+			(SELECT count(*) FROM jobs WHERE state = 'running')`,
+		overview.MaxWaiting+1).Scan(&t.Unfinished, &t.Running)
+	if err != nil {
+		return t, err
+	}
+	if t.Unfinished > overview.MaxWaiting {
+		t.Unfinished, t.More = overview.MaxWaiting, true
+	}
+	d := &t.Day
+	err = s.pool.QueryRow(ctx, `
+		SELECT coalesce(sum(requests), 0)::bigint, coalesce(sum(succeeded), 0)::bigint,
+			coalesce(sum(rate_limited), 0)::bigint, coalesce(sum(unknown), 0)::bigint,
+			coalesce(sum(input_tokens), 0)::bigint, coalesce(sum(output_tokens), 0)::bigint,
+			coalesce(sum(cost_nano), 0)::bigint, coalesce(sum(unpriced), 0)::bigint
+		FROM provider_metrics
+		WHERE minute > now() - interval '24 hours'`).
+		Scan(&d.Requests, &d.Succeeded, &d.RateLimited, &d.Unknown, &d.InputTokens, &d.OutputTokens, (*int64)(&d.Cost), &d.Unpriced)
+	return t, err
+}
+
+// BatchDetail implements overview.Store.
+func (s *Store) BatchDetail(ctx context.Context, id string) (overview.Detail, error) {
+	var d overview.Detail
+	opts := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err := pgx.BeginTxFunc(ctx, s.pool, opts, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `
+			SELECT id, source, account, created_at, sealed_at, cancelled_at
+			FROM batches
+			WHERE id = $1`, id)
+		if err != nil {
+			return err
+		}
+		if d.Batch, err = pgx.CollectExactlyOneRow(rows, batchRow); err != nil {
+			return err
+		}
+		tallies, err := tally(ctx, tx, []string{id})
+		if err != nil {
+			return err
+		}
+		d.Tally = tallies[id]
+		if d.Models, err = modelsOf(ctx, tx, id); err != nil {
+			return err
+		}
+		d.Problems, err = problemsOf(ctx, tx, id)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return d, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
+	}
+	if err != nil {
+		return d, fmt.Errorf("read batch %s: %w", id, err)
+	}
+	return d, nil
+}
+
+// modelsOf sums up a batch's calls, from the ledger.
+func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]overview.ModelUse, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT a.provider, a.model, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
+			sum(a.input_tokens)::bigint, sum(a.output_tokens)::bigint,
+			coalesce(sum(a.cost_nano), 0)::bigint, count(*) FILTER (WHERE a.cost_nano IS NULL AND a.state <> 'running')
+		FROM jobs j
+		JOIN attempts a ON a.job_id = j.id
+		WHERE j.batch_id = $1
+		GROUP BY a.provider, a.model
+		ORDER BY count(*) DESC, a.provider, a.model
+		LIMIT 100`, id)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (overview.ModelUse, error) {
+		var m overview.ModelUse
+		err := row.Scan(&m.Provider, &m.Model, &m.Calls, &m.Succeeded, &m.InputTokens, &m.OutputTokens, (*int64)(&m.Cost), &m.Unpriced)
+		return m, err
+	})
+}
+
+// problemsOf groups what went wrong, with the latest of each kind. The message is
+// ours, not the provider's: it holds no prompt.
+func problemsOf(ctx context.Context, tx pgx.Tx, id string) ([]overview.Problem, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT DISTINCT ON (n, state, error_class)
+			state, error_class, n, id::text, left(error_message, 500), finished_at
+		FROM (
+			SELECT id, state, error_class, error_message, finished_at,
+				count(*) OVER (PARTITION BY state, error_class) AS n
+			FROM jobs
+			WHERE batch_id = $1 AND state IN ('failed', 'unknown', 'expired', 'retrying')
+		) wrong
+		ORDER BY n DESC, state, error_class, finished_at DESC NULLS LAST, id DESC
+		LIMIT 50`, id)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (overview.Problem, error) {
+		var p overview.Problem
+		var at *time.Time
+		err := row.Scan(&p.State, &p.Class, &p.Jobs, &p.JobID, &p.Message, &at)
+		p.At = timeOrZero(at)
+		return p, err
+	})
+}
+
+func timeOrZero(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}

@@ -1,0 +1,286 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"oneflow/jobs"
+	"oneflow/store"
+)
+
+// referee notes every transition that the state machine does not have, and every
+// change of a row that has ended.
+const referee = `
+	CREATE TABLE foul (what text);
+	CREATE FUNCTION referee() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF OLD.finished_at IS NOT NULL AND to_jsonb(OLD) - '{cost_nano,unpriced_calls,dispatched_at}'::text[]
+			<> to_jsonb(NEW) - '{cost_nano,unpriced_calls,dispatched_at}'::text[] THEN
+			INSERT INTO foul VALUES ('changed after its end: ' || OLD.state || ' -> ' || NEW.state);
+		ELSIF OLD.state <> NEW.state AND NOT (OLD.state || ' ' || NEW.state) = ANY (ARRAY[
+			'scheduled running', 'scheduled cancelled', 'scheduled expired',
+			'queued running', 'queued cancelled', 'queued expired', 'queued scheduled',
+			'retrying running', 'retrying cancelled', 'retrying expired',
+			'running succeeded', 'running failed', 'running cancelled', 'running expired', 'running unknown',
+			'running retrying', 'running queued']) THEN
+			INSERT INTO foul VALUES (OLD.state || ' -> ' || NEW.state);
+		ELSIF NEW.gen < OLD.gen OR NEW.gen > OLD.gen + 1 THEN
+			INSERT INTO foul VALUES ('generation ' || OLD.gen || ' -> ' || NEW.gen);
+		ELSIF OLD.state = 'running' AND NEW.state = 'running' AND OLD.lease_token <> NEW.lease_token THEN
+			INSERT INTO foul VALUES ('a lease was taken from its holder without a new generation');
+		END IF;
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER referee BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION referee();
+	CREATE FUNCTION attempt_referee() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF OLD.state NOT IN ('running', 'unknown') THEN
+			INSERT INTO foul VALUES ('a settled call was settled again: ' || OLD.state || ' -> ' || NEW.state);
+		END IF;
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER referee BEFORE UPDATE ON attempts FOR EACH ROW EXECUTE FUNCTION attempt_referee()`
+
+// player is one of many who do legal and illegal things to the same jobs.
+type player struct {
+	w      *world
+	store  *store.Store
+	rand   *rand.Rand
+	shared *board
+}
+
+// board is what the players know of each other's claims and calls.
+type board struct {
+	mu      sync.Mutex
+	workers []uuid.UUID
+	ids     []uuid.UUID
+	leases  []*jobs.Job
+	calls   []openedCall
+	past    []func(*store.Store) error
+	holders sync.Map // by lease token: a holder does one thing at a time, as its goroutine would
+}
+
+// hold waits until nobody else acts under a lease.
+func (b *board) hold(token uuid.UUID) (release func()) {
+	mu, _ := b.holders.LoadOrStore(token, new(sync.Mutex))
+	mu.(*sync.Mutex).Lock()
+	return mu.(*sync.Mutex).Unlock
+}
+
+type openedCall struct {
+	job  *jobs.Job
+	call jobs.Call
+}
+
+func (b *board) add(do func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	do()
+}
+
+// some returns a random one of a list of the board.
+func some[T any](p *player, from *[]T) (v T, ok bool) {
+	p.shared.mu.Lock()
+	defer p.shared.mu.Unlock()
+	if len(*from) == 0 {
+		return v, false
+	}
+	// Rather a recent one: the old ones are mostly stale.
+	n := len(*from)
+	if p.rand.IntN(4) > 0 {
+		n = min(n, 30)
+	}
+	return (*from)[len(*from)-1-p.rand.IntN(n)], true
+}
+
+// do runs one operation and keeps it, to be done once more later.
+func (p *player) do(op func(*store.Store) error) error {
+	if p.rand.IntN(3) == 0 {
+		p.shared.add(func() { p.shared.past = append(p.shared.past, op) })
+	}
+	return op(p.store)
+}
+
+func (p *player) move(ctx context.Context) error {
+	b := p.shared
+	switch k := p.rand.IntN(100); {
+	case k < 30:
+		id := b.ids[p.rand.IntN(len(b.ids))]
+		worker, _ := some(p, &b.workers)
+		c := jobs.Claim{ID: id, Gen: []int{1, 1, 1, 1, 2, 2, 3}[p.rand.IntN(7)], LeaseToken: jobs.NewID()}
+		return p.do(func(s *store.Store) error {
+			defer b.hold(c.LeaseToken)()
+			got, err := s.Claim(ctx, worker, c)
+			if got.Job != nil {
+				b.add(func() { b.leases = append(b.leases, got.Job) })
+			}
+			return err
+		})
+	case k < 55:
+		j, ok := some(p, &b.leases)
+		if !ok {
+			return nil
+		}
+		worker, _ := some(p, &b.workers)
+		c := callOf(j, nano(p.rand.Int64N(100)))
+		if p.rand.IntN(5) == 0 {
+			c.Reserved = nil
+		}
+		return p.do(func(s *store.Store) error {
+			defer b.hold(c.LeaseToken)()
+			err := s.BeginCall(ctx, worker, c)
+			if err == nil {
+				b.add(func() { b.calls = append(b.calls, openedCall{j, c}) })
+			}
+			return err
+		})
+	case k < 65:
+		c, ok := some(p, &b.calls)
+		if !ok {
+			return nil
+		}
+		s := jobs.Settlement{AttemptID: c.call.AttemptID, Outcome: jobs.CallUnknown}
+		switch p.rand.IntN(3) {
+		case 0:
+			s.Outcome, s.Cost = jobs.CallFailedUnbilled, nano(0)
+		case 1:
+			s.Outcome = jobs.CallFailedBilled
+			if p.rand.IntN(3) > 0 {
+				s.Cost = nano(p.rand.Int64N(100))
+			}
+		}
+		return p.do(func(st *store.Store) error {
+			defer b.hold(c.job.LeaseToken)()
+			return st.SettleCall(ctx, s)
+		})
+	case k < 73:
+		j, ok := some(p, &b.leases)
+		if !ok {
+			return nil
+		}
+		// A call that nobody else knows of, so that it has not failed before.
+		c := callOf(j, nano(50))
+		worker, _ := some(p, &b.workers)
+		release := b.hold(c.LeaseToken)
+		err := p.store.BeginCall(ctx, worker, c)
+		release()
+		if err != nil {
+			return err
+		}
+		done := success(j, c, nano(p.rand.Int64N(100)))
+		done.Artifacts = []jobs.Artifact{{MIME: "image/png", Size: 1, URL: "file:///x"}}
+		return p.do(func(s *store.Store) error {
+			defer b.hold(c.LeaseToken)()
+			return s.Succeed(ctx, done)
+		})
+	case k < 82:
+		j, ok := some(p, &b.leases)
+		if !ok {
+			return nil
+		}
+		e := jobs.End{
+			JobID: j.ID, LeaseToken: j.LeaseToken, Class: "timeout", RefundAttempt: p.rand.IntN(3) == 0,
+			State: []jobs.State{jobs.Queued, jobs.Retrying, jobs.Queued, jobs.Retrying, jobs.Failed, jobs.Expired, jobs.Cancelled, jobs.Unknown}[p.rand.IntN(8)],
+		}
+		return p.do(func(s *store.Store) error {
+			defer b.hold(e.LeaseToken)()
+			_, err := s.End(ctx, e)
+			return err
+		})
+	case k < 84:
+		worker, _ := some(p, &b.workers)
+		_, err := p.store.TakeOver(ctx, worker)
+		return err
+	case k < 85:
+		id, _ := some(p, &b.ids)
+		_, err := p.store.Cancel(ctx, id.String())
+		return err
+	case k < 87:
+		_, err := p.store.SweepCancelled(ctx)
+		if err == nil {
+			_, err = p.store.ExpireOverdue(ctx)
+		}
+		return err
+	case k < 90:
+		marked, err := p.store.MarkUndispatched(ctx, 10)
+		if err == nil {
+			err = p.store.ConfirmDispatched(ctx, marked)
+		}
+		return err
+	}
+	again, ok := some(p, &b.past)
+	if !ok {
+		return nil
+	}
+	return again(p.store)
+}
+
+func TestNoOrderOfOperationsBreaksTheStateMachineOrTheBill(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	w.exec(t, referee)
+	// A zombie's settlement and a take-over may lock the same rows in another
+	// order: Postgres' own second would make this slow.
+	w.exec(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''20ms''', current_database()); END $$`)
+	const players, moves = 16, 220
+	stores := []*store.Store{openStore(t, w.url), openStore(t, w.url)}
+	b := &board{workers: []uuid.UUID{jobs.NewID(), jobs.NewID(), jobs.NewID()}}
+	for _, id := range b.workers {
+		w.register(t, id)
+	}
+	for i := range 4 {
+		for _, d := range w.batch(t, fmt.Sprint("b", i), 40) {
+			b.ids = append(b.ids, d.ID)
+		}
+	}
+	w.exec(t, `UPDATE jobs SET on_unknown = 'fail' WHERE seq % 3 = 0`)
+	w.exec(t, `UPDATE jobs SET max_provider_calls = 4 WHERE seq % 4 = 0`)
+	w.exec(t, `UPDATE jobs SET deadline = now() + interval '1 second' WHERE seq % 10 = 0`)
+	w.exec(t, `UPDATE jobs SET state = 'scheduled', run_at = now() + interval '500 milliseconds' WHERE seq % 7 = 0`)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	together(players, func(i int) {
+		p := &player{w: w, store: stores[i%2], rand: rand.New(rand.NewPCG(seed, uint64(i))), shared: b}
+		for move := range moves {
+			err := p.move(ctx)
+			if err != nil && !errors.Is(err, jobs.ErrLeaseLost) && !errors.Is(err, jobs.ErrCancelled) && !errors.Is(err, jobs.ErrTooManyCalls) {
+				t.Errorf("an error that no worker knows: %v", err)
+			}
+			if i == 0 && move == moves/2 {
+				if _, err := p.store.Cancel(ctx, "b3"); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	if _, err := w.SweepCancelled(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.holds(t)
+	for _, foul := range list[string](t, w, `SELECT to_jsonb(what || ', ' || count(*) || ' times') FROM foul GROUP BY what`) {
+		t.Error(foul)
+	}
+	states := list[string](t, w, `SELECT to_jsonb(state || ' ' || count(*)) FROM jobs GROUP BY state ORDER BY state`)
+	t.Logf("%v after %d calls", states, w.count(t, `SELECT count(*) FROM attempts`))
+	if len(states) < 6 {
+		t.Errorf("only the states %v were reached: this shows little", states)
+	}
+	// Whatever happened, nothing is lost: what is not finished can still run.
+	for _, id := range b.workers {
+		if _, err := w.TakeOver(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.holds(t)
+	if n := w.count(t, `SELECT count(*) FROM jobs WHERE finished_at IS NULL AND (state NOT IN ('scheduled', 'queued', 'retrying') OR lease_token IS NOT NULL)`); n != 0 {
+		t.Errorf("%d jobs can neither run nor have they ended", n)
+	}
+}

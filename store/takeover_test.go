@@ -1,0 +1,452 @@
+package store_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"oneflow/jobs"
+)
+
+// takeOver takes the jobs of the world's worker over, and says how many.
+func (w *world) takeOver(t *testing.T) int {
+	t.Helper()
+	n, err := w.TakeOver(t.Context(), w.worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestATakenOverJobWaitsForAnotherWorker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	other := jobs.NewID()
+	w.register(t, other)
+	idle := w.running(t, nil)
+	calling := w.running(t, nil)
+	call := w.sent(t, calling, nano(40))
+	unpriced := w.running(t, nil)
+	w.sent(t, unpriced, nil)
+	foreign := w.accept(t, 1, nil)[0]
+	if got, err := w.Claim(ctx, other, jobs.Claim{ID: foreign.ID, Gen: 1, LeaseToken: jobs.NewID()}); err != nil || got.Job == nil {
+		t.Fatal(got, err)
+	}
+	if n := w.takeOver(t); n != 3 {
+		t.Errorf("took %d jobs, want 3", n)
+	}
+	want := jobRow{State: jobs.Queued, Gen: 2, Attempt: 1, Crashes: 1}
+	for id, cost := range map[uuid.UUID]int64{idle.ID: 0, calling.ID: 40, unpriced.ID: 0} {
+		want.CostNano, want.Unpriced = cost, 0
+		if id == unpriced.ID {
+			want.Unpriced = 1
+		}
+		if diff := cmp.Diff(want, w.job(t, id)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if got := w.attempt(t, call.AttemptID); got.State != "unknown" || got.ErrorKind != "worker_died" || *got.Cost != 40 {
+		t.Errorf("%+v", got)
+	}
+	if got := w.job(t, foreign.ID); got.State != jobs.Running {
+		t.Errorf("another worker's job is %s", got.State)
+	}
+	marked, err := w.MarkUndispatched(ctx, 10)
+	if err != nil || len(marked) != 3 {
+		t.Errorf("%d to be dispatched again, %v, want 3", len(marked), err)
+	}
+	for _, d := range marked {
+		if d.Gen != 2 {
+			t.Errorf("dispatched as generation %d", d.Gen)
+		}
+		if j := w.mustClaim(t, d); j.ID == calling.ID && j.Unknowns != 1 {
+			t.Errorf("its new holder hears of %d unknown calls", j.Unknowns)
+		}
+	}
+	w.holds(t)
+}
+
+func TestAnUnknownOutcomeIsRepeatedOnceAndOnlyWhereAllowed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	once := w.running(t, nil)
+	w.sent(t, once, nano(1))
+	never := w.running(t, func(r *jobs.New) { r.OnUnknown = jobs.FailUnknown })
+	w.sent(t, never, nano(1))
+	harmless := w.running(t, func(r *jobs.New) { r.OnUnknown = jobs.FailUnknown }) // died before it sent
+	w.takeOver(t)
+	for j, want := range map[*jobs.Job]jobs.State{once: jobs.Queued, never: jobs.Unknown, harmless: jobs.Queued} {
+		if got := w.job(t, j.ID); got.State != want {
+			t.Errorf("%s, want %s", got.State, want)
+		}
+	}
+	again := w.mustClaim(t, jobs.Delivery{ID: once.ID, Gen: 2})
+	w.sent(t, again, nano(1))
+	w.takeOver(t)
+	if got := w.job(t, once.ID); got.State != jobs.Unknown || got.ErrorClass != "worker_died" || got.CostNano != 2 {
+		t.Errorf("after two unknown calls: %+v", got)
+	}
+	w.holds(t)
+}
+
+func TestAJobOfThreeCrashesIsQuarantined(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.running(t, nil)
+	for gen := 2; gen <= 3; gen++ {
+		w.takeOver(t)
+		if got := w.job(t, j.ID); got.State != jobs.Queued || got.Gen != gen {
+			t.Fatalf("%+v", got)
+		}
+		w.mustClaim(t, jobs.Delivery{ID: j.ID, Gen: gen})
+	}
+	w.takeOver(t)
+	if got := w.job(t, j.ID); got.State != jobs.Failed || got.ErrorClass != "poison" || got.Crashes != 3 || got.FinishedAt == nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestACancelledJobIsCancelledWhenItIsTakenOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	single := w.running(t, nil)
+	w.sent(t, single, nano(7))
+	inBatch := w.mustClaim(t, w.batch(t, "b", 1)[0])
+	for _, id := range []string{single.ID.String(), "b"} {
+		if _, err := w.Cancel(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.takeOver(t)
+	for _, j := range []*jobs.Job{single, inBatch} {
+		if got := w.job(t, j.ID); got.State != jobs.Cancelled || got.FinishedAt == nil {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := w.job(t, single.ID); got.CostNano != 7 {
+		t.Errorf("its unknown call costs %d, want 7", got.CostNano)
+	}
+	w.holds(t)
+}
+
+func TestTakingOverTwiceTakesOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const n = 200
+	for _, d := range w.accept(t, n, nil) {
+		w.sent(t, w.mustClaim(t, d), nano(1))
+	}
+	var taken sync.Map
+	together(4, func(i int) {
+		got, err := w.TakeOver(t.Context(), w.worker)
+		if err != nil {
+			t.Error(err)
+		}
+		taken.Store(i, got)
+	})
+	total := 0
+	taken.Range(func(_, v any) bool { total += v.(int); return true })
+	if total != n {
+		t.Errorf("%d were taken over, want %d", total, n)
+	}
+	if got := w.count(t, `SELECT count(*) FROM jobs WHERE gen = 2 AND crashes = 1 AND cost_nano = 1`); got != n {
+		t.Errorf("%d have generation 2 and one crash, want %d", got, n)
+	}
+}
+
+func TestNoCallIsBegunBehindATakeOversBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	const n, rounds = 150, 8
+	second := openStore(t, w.url) // the reconciler is another process
+	for range rounds {
+		claimed := make([]*jobs.Job, n)
+		deliveries := w.accept(t, n, nil)
+		together(n, func(i int) {
+			got, err := w.Claim(ctx, w.worker, jobs.Claim{ID: deliveries[i].ID, Gen: 1, LeaseToken: jobs.NewID()})
+			if err != nil {
+				t.Error(err)
+			}
+			claimed[i] = got.Job
+		})
+		var begun sync.Map
+		together(n+2, func(i int) {
+			if i >= n {
+				if _, err := second.TakeOver(ctx, w.worker); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			c := callOf(claimed[i], nano(1))
+			switch err := w.BeginCall(ctx, w.worker, c); {
+			case err == nil:
+				begun.Store(c.AttemptID, true)
+			case !errors.Is(err, jobs.ErrLeaseLost):
+				t.Error(err)
+			}
+		})
+		w.takeOver(t) // those whose rows were locked
+		begun.Range(func(id, _ any) bool {
+			if got := w.attempt(t, id.(uuid.UUID)); got.State != "unknown" {
+				t.Errorf("a call was begun, its job taken over, and the call is %s", got.State)
+			}
+			return true
+		})
+		w.holds(t)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// A take-over that has begun meets a call that is begun: the interleaving that
+// the test above hopes for, made certain. A trigger holds the take-over up at its
+// first job, until the call of the second has been begun.
+func TestATakeOverSeesACallBegunWhileItWasUnderWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	w.exec(t, `
+		CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM pg_advisory_xact_lock_shared(42);
+			RETURN NEW;
+		END $$`)
+	// Job by job, as for a worker with many of them.
+	w.exec(t, `DO $$ BEGIN
+		EXECUTE format('ALTER DATABASE %I SET enable_hashjoin = off', current_database());
+		EXECUTE format('ALTER DATABASE %I SET enable_mergejoin = off', current_database());
+	END $$`)
+	reconciler := openStore(t, w.url)
+	w.exec(t, `CREATE TRIGGER hold_up BEFORE UPDATE ON attempts FOR EACH ROW EXECUTE FUNCTION hold_up()`)
+	first, second := w.running(t, nil), w.running(t, nil)
+	w.sent(t, first, nano(1))
+
+	barrier, err := w.sql.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := barrier.Exec(ctx, `SELECT pg_advisory_xact_lock(42)`); err != nil {
+		t.Fatal(err)
+	}
+	taken := make(chan error, 1)
+	go func() {
+		_, err := reconciler.TakeOver(ctx, w.worker)
+		taken <- err
+	}()
+	eventually(t, "the take-over is held up", func() bool {
+		return w.count(t, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`) > 0
+	})
+	c := callOf(second, nano(1))
+	begun := make(chan error, 1)
+	go func() { begun <- w.BeginCall(ctx, w.worker, c) }()
+	eventually(t, "the call is begun or waits", func() bool {
+		return len(begun) > 0 || w.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 1
+	})
+	if err := barrier.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-taken; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-begun; err != nil {
+		if !errors.Is(err, jobs.ErrLeaseLost) {
+			t.Fatal(err)
+		}
+	} else if got := w.attempt(t, c.AttemptID); got.State != "unknown" {
+		t.Errorf("the call was begun, its job taken over, and the call is %s", got.State)
+	}
+	w.takeOver(t)
+	w.holds(t)
+}
+
+func TestTheLeaseOfARoleHasOneHolder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	lead := func(who uuid.UUID, ttl time.Duration) bool {
+		leads, err := w.Lead(ctx, "role", who, ttl)
+		if err != nil {
+			t.Error(err)
+		}
+		return leads
+	}
+	for range 5 {
+		var mu sync.Mutex
+		var leaders []uuid.UUID
+		together(12, func(int) {
+			me := jobs.NewID()
+			if lead(me, time.Hour) {
+				mu.Lock()
+				leaders = append(leaders, me)
+				mu.Unlock()
+			}
+		})
+		if len(leaders) != 1 {
+			t.Fatalf("%d leaders", len(leaders))
+		}
+		me, other := leaders[0], jobs.NewID()
+		if !lead(me, time.Hour) {
+			t.Error("the leader cannot renew its lease")
+		}
+		if err := w.Resign(ctx, "role", other); err != nil {
+			t.Error(err)
+		}
+		if lead(other, time.Hour) {
+			t.Error("somebody else's resignation ended the lease")
+		}
+		if leads, err := w.Lead(ctx, "another role", other, time.Hour); err != nil || !leads {
+			t.Error("a lease holds for another role", err)
+		}
+		if err := w.Resign(ctx, "another role", other); err != nil {
+			t.Error(err)
+		}
+		if err := w.Resign(ctx, "role", me); err != nil {
+			t.Error(err)
+		}
+	}
+	dead := jobs.NewID()
+	if !lead(dead, 50*time.Millisecond) {
+		t.Fatal("nobody leads after a resignation, and nobody can")
+	}
+	next := jobs.NewID()
+	eventually(t, "a dead leader is followed", func() bool { return lead(next, time.Hour) })
+	if lead(dead, time.Hour) {
+		t.Error("two leaders")
+	}
+}
+
+func TestBeatsAreThoseOfWorkersThatCanHoldJobs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	idle, gone, left := jobs.NewID(), jobs.NewID(), jobs.NewID()
+	for _, id := range []uuid.UUID{idle, gone, left} {
+		w.register(t, id)
+	}
+	d := w.accept(t, 1, nil)[0]
+	if _, err := w.Claim(ctx, left, jobs.Claim{ID: d.ID, Gen: 1, LeaseToken: jobs.NewID()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []uuid.UUID{gone, left} {
+		if err := w.Retire(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beats := func() map[uuid.UUID]time.Time {
+		list, err := w.Beats(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[uuid.UUID]time.Time{}
+		for _, b := range list {
+			out[b.Worker] = b.At
+		}
+		return out
+	}
+	before := beats()
+	if _, there := before[gone]; there || len(before) != 3 {
+		t.Errorf("%v, want the live ones and the one that left a job behind", before)
+	}
+	if err := w.Heartbeat(ctx, idle); err != nil {
+		t.Fatal(err)
+	}
+	after := beats()
+	if !after[idle].After(before[idle]) || !after[left].Equal(before[left]) {
+		t.Errorf("a heartbeat moved %v to %v", before, after)
+	}
+	if n, err := w.TakeOver(ctx, left); n != 1 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, there := beats()[left]; there {
+		t.Error("a buried worker still counts")
+	}
+	// It was not dead after all.
+	if err := w.Heartbeat(ctx, left); err != nil {
+		t.Fatal(err)
+	}
+	if _, there := beats()[left]; !there {
+		t.Error("a worker that came back does not count")
+	}
+}
+
+func TestADeliveryThatIsMissingIsMarkedOnceAndConfirmed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	d := w.accept(t, 40, nil)
+	mark := func(limit int) []jobs.Delivery {
+		marked, err := w.MarkUndispatched(ctx, limit)
+		if err != nil {
+			t.Error(err)
+		}
+		return marked
+	}
+	if got := mark(100); len(got) != 0 {
+		t.Fatalf("%d were marked although their producer has marked them just now", len(got))
+	}
+	w.exec(t, `UPDATE jobs SET dispatch_marked_at = now() - interval '31 seconds'`)
+	var mu sync.Mutex
+	seen := map[uuid.UUID]int{}
+	together(8, func(int) {
+		for _, m := range mark(5) {
+			mu.Lock()
+			seen[m.ID]++
+			mu.Unlock()
+		}
+	})
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s was marked %d times", id, n)
+		}
+	}
+	for _, m := range mark(100) {
+		seen[m.ID]++
+	}
+	if len(seen) != len(d) {
+		t.Errorf("%d were marked, want %d", len(seen), len(d))
+	}
+	// One of them is of a generation that has passed, one has been claimed.
+	old := d[0]
+	old.Gen = 7
+	w.mustClaim(t, d[1])
+	if err := w.ConfirmDispatched(ctx, append([]jobs.Delivery{old}, d[1:]...)); err != nil {
+		t.Fatal(err)
+	}
+	w.exec(t, `UPDATE jobs SET dispatch_marked_at = now() - interval '31 seconds'`)
+	got := mark(100)
+	if len(got) != 1 || got[0].ID != d[0].ID || got[0].Gen != 1 || got[0].Provider != "mock" || got[0].Lane != jobs.Default || got[0].Task != "text" {
+		t.Errorf("%+v, want the one that was not confirmed", got)
+	}
+}
+
+func TestADispatchIsForWhenTheJobIsDue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	later := time.Now().Add(time.Hour).Truncate(time.Microsecond)
+	w.accept(t, 1, func(r *jobs.New) { r.RunAt = later })
+	j := w.running(t, nil)
+	if _, err := w.End(t.Context(), jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: 2 * time.Hour, Class: "timeout"}); err != nil {
+		t.Fatal(err)
+	}
+	w.exec(t, `UPDATE jobs SET dispatch_marked_at = NULL, dispatched_at = NULL`)
+	marked, err := w.MarkUndispatched(t.Context(), 10)
+	if err != nil || len(marked) != 2 {
+		t.Fatalf("%+v, %v", marked, err)
+	}
+	for _, d := range marked {
+		want := later
+		if d.ID == j.ID {
+			want = *w.job(t, j.ID).NotBefore
+		}
+		if !d.At.Equal(want) {
+			t.Errorf("dispatched for %s, want %s", d.At, want)
+		}
+	}
+}

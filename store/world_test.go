@@ -1,0 +1,317 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/goleak"
+
+	"oneflow/billing"
+	"oneflow/internal/storetest"
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
+
+// world is the database of one test: through the Store, and behind its back.
+type world struct {
+	*store.Store
+	url    string
+	sql    *pgxpool.Pool
+	worker uuid.UUID
+}
+
+// newWorld opens a new database with one registered worker.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	url := storetest.Database(t)
+	w := &world{url: url, Store: openStore(t, url), worker: jobs.NewID()}
+	sql, err := pgxpool.New(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sql.Close)
+	w.sql = sql
+	w.register(t, w.worker)
+	return w
+}
+
+func openStore(t *testing.T, url string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (w *world) register(t *testing.T, worker uuid.UUID) {
+	t.Helper()
+	err := w.Register(t.Context(), jobs.Presence{ID: worker, Host: "test", PID: 1, Providers: []jobs.Served{{Name: "mock", Kind: "mock", Concurrency: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rows makes n distinct rows with keys, after change.
+func rows(t *testing.T, n int, change func(*jobs.New)) []jobs.New {
+	t.Helper()
+	keys := jobs.NewKeys()
+	out := make([]jobs.New, n)
+	for i := range out {
+		out[i] = jobs.New{
+			ID: jobs.NewID(), Seq: int64(i + 1), Provider: "mock", Lane: jobs.Default,
+			Request: providers.Request{Task: providers.Text, Model: "m", Prompt: fmt.Sprint("prompt ", i)},
+		}
+		if change != nil {
+			change(&out[i])
+		}
+		if err := keys.Assign(&out[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+// accept accepts n jobs that belong to no batch.
+func (w *world) accept(t *testing.T, n int, change func(*jobs.New)) []jobs.Delivery {
+	t.Helper()
+	acc, err := w.AcceptJobs(t.Context(), "", rows(t, n, change))
+	if err != nil || len(acc.Deliveries) != n {
+		t.Fatalf("accepted %d of %d: %v", len(acc.Deliveries), n, err)
+	}
+	return acc.Deliveries
+}
+
+// batch opens a batch and accepts n jobs into it.
+func (w *world) batch(t *testing.T, id string, n int) []jobs.Delivery {
+	t.Helper()
+	if err := w.OpenBatch(t.Context(), jobs.Batch{ID: id, Account: "default"}); err != nil {
+		t.Fatal(err)
+	}
+	acc, err := w.AcceptJobs(t.Context(), id, rows(t, n, nil))
+	if err != nil || len(acc.Deliveries) != n {
+		t.Fatalf("accepted %d of %d: %v", len(acc.Deliveries), n, err)
+	}
+	return acc.Deliveries
+}
+
+// claim claims a delivery for the world's worker; the job is nil if it was refused.
+func (w *world) claim(t *testing.T, d jobs.Delivery) jobs.Claimed {
+	t.Helper()
+	got, err := w.Claim(t.Context(), w.worker, jobs.Claim{ID: d.ID, Gen: d.Gen, LeaseToken: jobs.NewID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func (w *world) mustClaim(t *testing.T, d jobs.Delivery) *jobs.Job {
+	t.Helper()
+	got := w.claim(t, d)
+	if got.Job == nil {
+		t.Fatalf("job %s was not claimed: wait %s, row %+v", d.ID, got.Wait, w.job(t, d.ID))
+	}
+	return got.Job
+}
+
+// running accepts one job and claims it.
+func (w *world) running(t *testing.T, change func(*jobs.New)) *jobs.Job {
+	t.Helper()
+	return w.mustClaim(t, w.accept(t, 1, change)[0])
+}
+
+func callOf(j *jobs.Job, reserved *billing.NanoUSD) jobs.Call {
+	return jobs.Call{AttemptID: jobs.NewID(), JobID: j.ID, LeaseToken: j.LeaseToken, Provider: "mock", Model: "m", Reserved: reserved, Timeout: time.Minute}
+}
+
+// sent begins a call.
+func (w *world) sent(t *testing.T, j *jobs.Job, reserved *billing.NanoUSD) jobs.Call {
+	t.Helper()
+	c := callOf(j, reserved)
+	if err := w.BeginCall(t.Context(), w.worker, c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func success(j *jobs.Job, c jobs.Call, cost *billing.NanoUSD) jobs.Success {
+	return jobs.Success{
+		JobID: j.ID, LeaseToken: j.LeaseToken,
+		Settlement: jobs.Settlement{AttemptID: c.AttemptID, Outcome: jobs.CallSucceeded, Cost: cost, Status: 200},
+		Response:   providers.Response{Provider: "mock", Model: "m", Text: "answer", Raw: []byte(`{"a":1}`), Status: 200},
+	}
+}
+
+func nano(n int64) *billing.NanoUSD {
+	v := billing.NanoUSD(n)
+	return &v
+}
+
+type jobRow struct {
+	State       jobs.State `json:"state"`
+	Gen         int        `json:"gen"`
+	Attempt     int        `json:"attempt"`
+	Crashes     int        `json:"crashes"`
+	CostNano    int64      `json:"cost_nano"`
+	Unpriced    int        `json:"unpriced_calls"`
+	ErrorClass  string     `json:"error_class"`
+	Error       string     `json:"error_message"`
+	LeaseToken  *uuid.UUID `json:"lease_token"`
+	WorkerID    *uuid.UUID `json:"worker_id"`
+	NotBefore   *time.Time `json:"not_before"`
+	FinishedAt  *time.Time `json:"finished_at"`
+	Dispatched  *time.Time `json:"dispatched_at"`
+	DispatchTry *time.Time `json:"dispatch_marked_at"`
+}
+
+func (w *world) job(t *testing.T, id uuid.UUID) jobRow {
+	t.Helper()
+	var row jobRow
+	w.one(t, &row, `SELECT to_jsonb(j) FROM jobs j WHERE id = $1`, id)
+	return row
+}
+
+type attemptRow struct {
+	State      string     `json:"state"`
+	Call       int        `json:"call"`
+	Gen        int        `json:"gen"`
+	Reserved   *int64     `json:"reserved_nano"`
+	Cost       *int64     `json:"cost_nano"`
+	PriceIDs   []string   `json:"price_ids"`
+	ErrorKind  string     `json:"error_kind"`
+	Error      string     `json:"error_message"`
+	RequestID  string     `json:"request_id"`
+	HTTPStatus *int       `json:"http_status"`
+	FinishedAt *time.Time `json:"finished_at"`
+}
+
+func (w *world) attempt(t *testing.T, id uuid.UUID) attemptRow {
+	t.Helper()
+	var row attemptRow
+	w.one(t, &row, `SELECT to_jsonb(a) FROM attempts a WHERE id = $1`, id)
+	return row
+}
+
+func (w *world) one(t *testing.T, into any, sql string, args ...any) {
+	t.Helper()
+	var data []byte
+	if err := w.sql.QueryRow(t.Context(), sql, args...).Scan(&data); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// count runs a query that gives one number.
+func (w *world) count(t *testing.T, sql string, args ...any) int {
+	t.Helper()
+	var n int
+	if err := w.sql.QueryRow(t.Context(), sql, args...).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return n
+}
+
+func (w *world) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := w.sql.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// everything is all rows of the ledger, to show that nothing changed.
+func (w *world) everything(t *testing.T) map[string]any {
+	t.Helper()
+	all := map[string]any{}
+	w.one(t, &all, `
+		SELECT jsonb_build_object(
+			'jobs', (SELECT jsonb_object_agg(id, to_jsonb(j)) FROM jobs j),
+			'attempts', (SELECT jsonb_object_agg(id, to_jsonb(a)) FROM attempts a),
+			'results', (SELECT jsonb_object_agg(job_id, to_jsonb(r)) FROM results r),
+			'artifacts', (SELECT jsonb_agg(to_jsonb(f) ORDER BY job_id, idx) FROM artifacts f),
+			'batches', (SELECT jsonb_object_agg(id, to_jsonb(b)) FROM batches b))`)
+	return all
+}
+
+// unchanged fails the test if do changes a row.
+func (w *world) unchanged(t *testing.T, what string, do func()) {
+	t.Helper()
+	before := w.everything(t)
+	do()
+	if diff := cmp.Diff(before, w.everything(t)); diff != "" {
+		t.Errorf("%s changed rows (-before +after):\n%s", what, diff)
+	}
+}
+
+// holds checks what must be true of every database at rest.
+func (w *world) holds(t *testing.T) {
+	t.Helper()
+	for what, sql := range map[string]string{
+		"jobs whose cost is not the sum of their calls": `
+			SELECT count(*) FROM jobs j WHERE cost_nano <> (SELECT coalesce(sum(cost_nano), 0) FROM attempts a WHERE a.job_id = j.id)`,
+		"jobs whose unpriced calls do not add up": `
+			SELECT count(*) FROM jobs j
+			WHERE unpriced_calls <> (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.state <> 'running' AND a.cost_nano IS NULL)`,
+		"succeeded jobs without a result":      `SELECT count(*) FROM jobs j WHERE state = 'succeeded' AND NOT EXISTS (SELECT FROM results r WHERE r.job_id = j.id)`,
+		"results of jobs that did not succeed": `SELECT count(*) FROM results r JOIN jobs j ON j.id = r.job_id WHERE j.state <> 'succeeded'`,
+		"results of calls that did not succeed": `
+			SELECT count(*) FROM results r JOIN attempts a ON a.id = r.attempt_id WHERE a.state <> 'succeeded' OR a.job_id <> r.job_id`,
+		"unknown calls not charged at the reserved price": `SELECT count(*) FROM attempts WHERE state = 'unknown' AND cost_nano IS DISTINCT FROM reserved_nano`,
+		// A holder makes one call at a time: none is under way when another succeeds.
+		"calls under way of jobs that nobody runs": `
+			SELECT count(*) FROM attempts a JOIN jobs j ON j.id = a.job_id
+			WHERE a.state = 'running' AND j.state <> 'succeeded' AND (j.state <> 'running' OR j.lease_token <> a.lease_token)`,
+		"jobs with more calls than they may make": `SELECT count(*) FROM jobs j 
+			WHERE max_provider_calls < (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND error_kind NOT IN ('rate_limited', 'concurrency_limit'))`,
+		"calls out of order": `SELECT count(*) FROM (SELECT call, row_number() OVER (PARTITION BY job_id ORDER BY call) AS n FROM attempts) x WHERE call <> n`,
+		"waiting jobs of cancelled batches": `
+			SELECT count(*) FROM jobs j JOIN batches b ON b.id = j.batch_id
+			WHERE b.cancelled_at IS NOT NULL AND j.state IN ('scheduled', 'queued', 'retrying')`,
+	} {
+		if n := w.count(t, sql); n != 0 {
+			t.Errorf("%d %s", n, what)
+		}
+	}
+}
+
+// eventually waits until is holds, for up to 20 s.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: not within 20 s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// together runs n functions at once and waits for all.
+func together(n int, do func(i int)) {
+	var all sync.WaitGroup
+	start := make(chan struct{})
+	for i := range n {
+		all.Go(func() {
+			<-start
+			do(i)
+		})
+	}
+	close(start)
+	all.Wait()
+}
