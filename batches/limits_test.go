@@ -35,8 +35,8 @@ func (e *endless) Read(p []byte) (int, error) {
 	if e.read >= e.size {
 		return 0, e.then
 	}
-	for i := range p {
-		p[i] = 'x'
+	for n := copy(p, xs); n < len(p); {
+		n += copy(p[n:], xs)
 	}
 	if e.read/(32<<20) != (e.read+int64(len(p)))/(32<<20) {
 		e.most = max(e.most, live())
@@ -57,7 +57,7 @@ func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) {
 		{"ends with the file", &endless{then: io.EOF}, "", []string{"rows.jsonl:2: the line is longer than 16 MiB"}},
 		{"ends", strings.NewReader("\n{\"prompt\":\"after\"}"), "", []string{"rows.jsonl:2: the line is longer than 16 MiB"}},
 	} {
-		line := &endless{size: 256 << 20, then: io.EOF}
+		line := &endless{size: 192 << 20 / slower, then: io.EOF}
 		var bad []string
 		good := 0
 		err := input().Read(io.MultiReader(strings.NewReader("\n"), line, c.then),
@@ -76,14 +76,16 @@ func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) {
 
 func TestTheLongestLineIsReadAndOneByteMoreIsNot(t *testing.T) {
 	row := func(size int) string {
-		frame := len(`{"prompt":""}` + "\n")
-		return `{"prompt":"` + strings.Repeat("a", size-frame) + `"}` + "\n"
+		text := `{"prompt":"a"}`
+		return text + strings.Repeat(" ", size-len(text)-1) + "\n"
 	}
 	good, bad := read(t, input(), row(batches.MaxLine)+row(batches.MaxLine+1)+`{"prompt":"after"}`)
 	if len(good) != 2 || good[1].Seq != 3 || len(bad) != 1 || bad[0] != "rows.jsonl:2: the line is longer than 16 MiB" {
 		t.Errorf("%d good, bad: %q", len(good), bad)
 	}
 }
+
+var xs = strings.Repeat("x", 64<<10)
 
 // rows makes n lines of about a kilobyte, of which each hundredth is bad.
 type rows struct {
@@ -113,7 +115,7 @@ func (r *rows) Read(p []byte) (int, error) {
 var filler = strings.Repeat("lorem ipsum ", 80)
 
 func TestManyRowsAreReadInBoundedMemory(t *testing.T) {
-	const n = 50_000
+	n := 50_000 / slower
 	before := live()
 	r := &rows{n: n}
 	good, bad := 0, 0
@@ -133,7 +135,7 @@ func TestManyRowsAreReadInBoundedMemory(t *testing.T) {
 }
 
 func TestAnIntakeHoldsNoMoreThanAChunkOfLargeRows(t *testing.T) {
-	const n, size = 40, 2 << 20
+	const n, size = 40 / slower, 2 << 20
 	before := live()
 	line := `{"prompt":"` + strings.Repeat("a", size) + `"}` + "\n"
 	lines := make([]io.Reader, n)

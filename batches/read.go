@@ -44,6 +44,9 @@ type Input struct {
 	// Kind returns the kind of the provider of that name; ok is false if none is
 	// configured.
 	Kind func(provider string) (kind string, ok bool)
+	// DefaultModel returns the model of a provider for rows that name none; empty
+	// if such rows are to be refused. Nil: the default of the provider's kind.
+	DefaultModel func(provider string, task providers.Task) string
 }
 
 // LineError says what is wrong with one line. It never holds what the line says
@@ -300,6 +303,13 @@ func (in Input) job(r row, n int64) (jobs.New, error) {
 	}
 	if r.Model == "" {
 		r.Model = can.Tasks[r.Task].DefaultModel
+		if in.DefaultModel != nil {
+			r.Model = in.DefaultModel(r.Provider, r.Task)
+		}
+		if r.Model == "" {
+			return jobs.New{}, fmt.Errorf("model: is missing, and provider %q has no default for %s: name one, or set providers.%s.models.%s in the configuration",
+				r.Provider, r.Task, r.Provider, r.Task)
+		}
 	}
 	switch r.Lane {
 	case "", jobs.High, jobs.Default, jobs.Bulk:

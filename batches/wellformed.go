@@ -123,5 +123,5 @@ func escape(line []byte, i int) (rune, bool) {
 		return 0, false
 	}
 	v, err := strconv.ParseUint(string(line[i+2:i+6]), 16, 32)
-	return rune(v), err == nil
+	return rune(v), err == nil //nolint:gosec // four hex digits
 }

@@ -108,7 +108,7 @@ func Load(path string) (Config, error) {
 	if optional {
 		path = File
 	}
-	data, err := os.ReadFile(path)
+	data, err := os.ReadFile(path) //nolint:gosec // the path is the user's own
 	if optional && errors.Is(err, fs.ErrNotExist) {
 		return Parse(nil, path)
 	}
@@ -247,6 +247,23 @@ func (p Provider) check() error {
 	return nil
 }
 
+// Capabilities is the kind to ask what the provider can do.
+func (p Provider) Capabilities() string {
+	if p.Compatible {
+		return p.Kind + "-compatible"
+	}
+	return p.Kind
+}
+
+// DefaultModel is the model for requests of a task that name none; vendor is the
+// kind's own.
+func (p Provider) DefaultModel(task, vendor string) string {
+	if m := p.Models[task]; m != "" {
+		return m
+	}
+	return vendor
+}
+
 // checkRemote checks the fields of kinds that are reached over a network.
 func (p Provider) checkRemote() error {
 	if p.BaseURL != "" {
@@ -256,14 +273,18 @@ func (p Provider) checkRemote() error {
 		}
 	}
 	switch {
-	case p.Kind == "mock" && (p.BaseURL != "" || p.Models != nil):
+	case p.Kind == "mock" && p.BaseURL != "":
 		return errors.New("base_url: is not for kind mock, which calls nobody")
-	case p.Kind != "openai" && (p.Compatible || p.KeyHeader != ""):
-		return errors.New("compatible: is only for kind openai, as is key_header")
+	case p.Kind == "mock" && p.Models != nil:
+		return errors.New("models: is not for kind mock, which has one model for each task")
+	case p.Kind != "openai" && p.Compatible:
+		return errors.New("compatible: is only for kind openai")
+	case p.Kind != "openai" && p.KeyHeader != "":
+		return errors.New("key_header: is only for kind openai")
 	case p.Compatible && p.BaseURL == "":
 		return errors.New("compatible: needs the base_url of the server")
 	}
-	for task := range p.Models {
+	for _, task := range slices.Sorted(maps.Keys(p.Models)) {
 		if !slices.Contains([]string{"text", "image", "audio", "video"}, task) {
 			return fmt.Errorf("models.%s: must be text, image, audio or video", task)
 		}
@@ -273,8 +294,8 @@ func (p Provider) checkRemote() error {
 
 // WithEnvironment fills in base URLs from the vendors' variables where the file
 // gives none.
-func (c Config) WithEnvironment(getenv func(string) string) (Config, error) {
-	out := c
+func (c *Config) WithEnvironment(getenv func(string) string) (Config, error) {
+	out := *c
 	out.Providers = maps.Clone(c.Providers)
 	for name, p := range out.Providers {
 		variable := strings.ToUpper(name) + "_BASE_URL"
@@ -283,7 +304,7 @@ func (c Config) WithEnvironment(getenv func(string) string) (Config, error) {
 		}
 		p.BaseURL = getenv(variable)
 		if err := p.checkRemote(); err != nil {
-			return c, fmt.Errorf("%s: %w", variable, err)
+			return Config{}, fmt.Errorf("%s: %w", variable, err)
 		}
 		out.Providers[name] = p
 	}

@@ -27,19 +27,26 @@ func parse(t *testing.T, text string) config.Config {
 	return c
 }
 
+// builtIn are the providers that are there without being named.
+func builtIn() map[string]config.Provider {
+	remote := func(kind string, rpm int, latency time.Duration) config.Provider {
+		return config.Provider{Kind: kind, RPM: &rpm, Latency: config.Duration(latency)}
+	}
+	mock := remote("mock", 60_000, 50*time.Millisecond)
+	mock.Mock = &config.Mock{Latency: config.Duration(50 * time.Millisecond)}
+	return map[string]config.Provider{
+		"mock": mock, "openai": remote("openai", 60, 5*time.Second), "anthropic": remote("anthropic", 50, 5*time.Second),
+		"stability": remote("stability", 150, 8*time.Second), "elevenlabs": remote("elevenlabs", 120, 3*time.Second),
+	}
+}
+
 func TestNothingWrittenGivesTheDefaults(t *testing.T) {
 	t.Parallel()
-	rpm := 60_000
 	want := config.Config{
-		Providers: map[string]config.Provider{"mock": {
-			Kind: "mock", RPM: &rpm, Latency: config.Duration(50 * time.Millisecond),
-			Mock: &config.Mock{Latency: config.Duration(50 * time.Millisecond)},
-		}},
-		Artifacts:   ".oneflow/artifacts",
-		CallTimeout: config.Duration(2 * time.Minute),
-		Drain:       config.Duration(30 * time.Second),
+		Providers: builtIn(), Artifacts: ".oneflow/artifacts", Keys: ".api_keys.json",
+		CallTimeout: config.Duration(2 * time.Minute), Drain: config.Duration(30 * time.Second),
 	}
-	for _, text := range []string{"", "\n", "# only a comment\n", "---\n", "providers: {}\n", "providers:\n  mock:\n", "providers:\n  mock: {}\n", "drain:\nartifacts: \"\"\n"} {
+	for _, text := range []string{"", "\n", "# only a comment\n", "---\n", "providers: {}\n", "providers:\n  mock:\n", "providers:\n  openai: {}\n", "drain:\nartifacts: \"\"\n"} {
 		if diff := cmp.Diff(want, parse(t, text)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", text, diff)
 		}
@@ -50,6 +57,8 @@ func TestWhatIsWrittenHoldsAndTheRestKeepsItsDefault(t *testing.T) {
 	t.Parallel()
 	c := parse(t, `
 artifacts: s3://bucket
+keys: /run/keys.json
+prices: my prices.yaml
 call_timeout: 90s
 drain: 1m30s
 providers:
@@ -59,23 +68,54 @@ providers:
     latency: 2s
     concurrency: 7
     mock: {error_rate: 0.25, rpm: 10, max_concurrent: 3, call_log: /tmp/a b.log}
+  vllm: {kind: openai, base_url: "http://localhost:8000/v1", compatible: true, key_header: api-key, models: {text: llama}}
+  anthropic: {rpm: 4000}
 `)
-	unlimited, rpm := 0, 60_000
 	want := config.Config{
-		Artifacts: "s3://bucket", CallTimeout: config.Duration(90 * time.Second), Drain: config.Duration(90 * time.Second),
-		Providers: map[string]config.Provider{
-			"slow": {
-				Kind: "mock", RPM: &unlimited, Latency: config.Duration(2 * time.Second), Concurrency: 7,
-				Mock: &config.Mock{Latency: config.Duration(2 * time.Second), ErrorRate: 0.25, RPM: 10, MaxConcurrent: 3, CallLog: "/tmp/a b.log"},
-			},
-			"mock": {
-				Kind: "mock", RPM: &rpm, Latency: config.Duration(50 * time.Millisecond),
-				Mock: &config.Mock{Latency: config.Duration(50 * time.Millisecond)},
-			},
-		},
+		Artifacts: "s3://bucket", Keys: "/run/keys.json", Prices: "my prices.yaml",
+		CallTimeout: config.Duration(90 * time.Second), Drain: config.Duration(90 * time.Second), Providers: builtIn(),
 	}
+	unlimited, many, openai := 0, 4000, 60
+	want.Providers["slow"] = config.Provider{
+		Kind: "mock", RPM: &unlimited, Latency: config.Duration(2 * time.Second), Concurrency: 7,
+		Mock: &config.Mock{Latency: config.Duration(2 * time.Second), ErrorRate: 0.25, RPM: 10, MaxConcurrent: 3, CallLog: "/tmp/a b.log"},
+	}
+	want.Providers["vllm"] = config.Provider{
+		Kind: "openai", RPM: &openai, Latency: config.Duration(5 * time.Second),
+		BaseURL: "http://localhost:8000/v1", Compatible: true, KeyHeader: "api-key", Models: map[string]string{"text": "llama"},
+	}
+	want.Providers["anthropic"] = config.Provider{Kind: "anthropic", RPM: &many, Latency: config.Duration(5 * time.Second)}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestTheEnvironmentGivesAddressesThatTheFileLeavesOpen(t *testing.T) {
+	t.Parallel()
+	c := parse(t, `
+providers:
+  anthropic: {base_url: "https://in.the.file/v1"}
+  stability: {kind: mock}
+  vllm: {kind: openai, base_url: "http://localhost:8000/v1", compatible: true}
+`)
+	env := map[string]string{
+		"OPENAI_BASE_URL": "https://proxy/v1", "ANTHROPIC_BASE_URL": "https://env", "STABILITY_BASE_URL": "https://env", "VLLM_BASE_URL": "https://env", "MOCK_BASE_URL": "https://env",
+	}
+	got, err := c.WithEnvironment(func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"openai": "https://proxy/v1", "anthropic": "https://in.the.file/v1", "stability": "", "vllm": "http://localhost:8000/v1", "mock": "", "elevenlabs": ""} {
+		if got := got.Providers[name].BaseURL; got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	if c.Providers["openai"].BaseURL != "" {
+		t.Error("the configuration that was handed in was changed")
+	}
+	env["OPENAI_BASE_URL"] = "https://user:canary@proxy/v1"
+	if _, err := c.WithEnvironment(func(name string) string { return env[name] }); err == nil || !strings.HasPrefix(err.Error(), "OPENAI_BASE_URL: base_url: must be an address") || strings.Contains(err.Error(), "canary") {
+		t.Error(err)
 	}
 }
 
@@ -83,35 +123,44 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 	t.Parallel()
 	const local = "providers:\n  local:\n    kind: mock\n    "
 	for text, want := range map[string]string{
-		local + "rpm: -1":                                   ":4: providers.local.rpm: must be from 0 (no limit) to 2147483647, got -1",
-		local + "rpm: 2147483648":                           ":4: providers.local.rpm: must be from 0 (no limit) to 2147483647, got 2147483648",
-		local + "rpm: 0.5":                                  `:4: providers.local.rpm: must be a whole number, got "0.5"`,
-		local + "rpm: fast":                                 `:4: providers.local.rpm: must be a whole number, got "fast"`,
-		local + "rpm: true":                                 `:4: providers.local.rpm: must be a whole number, got "true"`,
-		local + "concurrency: -2":                           ":4: providers.local.concurrency: must be from 0 (by itself) to 2147483647, got -2",
-		local + "concurrency: 1.5":                          `:4: providers.local.concurrency: must be a whole number, got "1.5"`,
-		local + "latency: -1s":                              ":4: providers.local.latency: must be positive, got -1s",
-		local + "latency: 5":                                `:4: providers.local.latency: must be a duration such as 30s or 5m, got "5"`,
-		local + "mock: {latency: -1s}":                      ":4: providers.local.mock.latency: must not be negative, got -1s",
-		local + "mock: {error_rate: 1.01}":                  ":4: providers.local.mock.error_rate: must be from 0 to 1, got 1.01",
-		local + "mock: {error_rate: -0.5}":                  ":4: providers.local.mock.error_rate: must be from 0 to 1, got -0.5",
-		local + "mock: {error_rate: .nan}":                  `:4: providers.local.mock.error_rate: must be from 0 to 1, got ".nan"`,
-		local + "mock: {error_rate: often}":                 `:4: providers.local.mock.error_rate: must be a number, got "often"`,
-		local + "mock:\n      max_concurrent: -3":           ":5: providers.local.mock.max_concurrent: must not be negative, got -3",
-		local + "mock:\n      latency: 1s\n      rpm: -3":   ":6: providers.local.mock.rpm: must not be negative, got -3",
-		"providers:\n\n  local: {kind: telex}":              `:3: providers.local.kind: "telex" is not one of `,
-		"providers:\n  telex: {}":                           `: providers.telex.kind: "telex" is not one of `,
-		"providers:\n  \"a b\": {kind: mock}":               `:2: providers: "a b": a name has 1 to 40 letters, digits, - and _`,
-		"providers:\n  \"a\\nb\": {kind: mock}":             `:2: providers: "a\nb": a name has 1 to 40 letters, digits, - and _`,
-		"providers:\n  \"\": {kind: mock}":                  `:2: providers: "": a name has 1 to 40 letters, digits, - and _`,
-		"providers:\n  " + strings.Repeat("a", 41) + ": {}": `:2: providers: "` + strings.Repeat("a", 41) + `": a name has 1 to 40 letters, digits, - and _`,
-		"providers:\n  a.b: {kind: mock}":                   `:2: providers: "a.b": a name has 1 to 40 letters, digits, - and _`,
-		"# c\ncall_timeout: -5s":                            ":2: call_timeout: must be positive, got -5s",
-		"call_timeout: soon":                                `:1: call_timeout: must be a duration such as 30s or 5m, got "soon"`,
-		"drain: 30":                                         `:1: drain: must be a duration such as 30s or 5m, got "30"`,
-		"\n\ndrain: -1ms":                                   ":3: drain: must be positive, got -1ms",
-		"drain: 1s\n---\ndrain: 2s\n":                       ":3: there is a second document after ---: it would not be read",
-		"drain: 1s\n---\nwhatever: [\n]":                    ":3: there is a second document after ---: it would not be read",
+		local + "rpm: -1":                                     ":4: providers.local.rpm: must be from 0 (no limit) to 2147483647, got -1",
+		local + "rpm: 2147483648":                             ":4: providers.local.rpm: must be from 0 (no limit) to 2147483647, got 2147483648",
+		local + "rpm: 0.5":                                    `:4: providers.local.rpm: must be a whole number, got "0.5"`,
+		local + "rpm: fast":                                   `:4: providers.local.rpm: must be a whole number, got "fast"`,
+		local + "rpm: true":                                   `:4: providers.local.rpm: must be a whole number, got "true"`,
+		local + "concurrency: -2":                             ":4: providers.local.concurrency: must be from 0 (by itself) to 2147483647, got -2",
+		local + "concurrency: 1.5":                            `:4: providers.local.concurrency: must be a whole number, got "1.5"`,
+		local + "latency: -1s":                                ":4: providers.local.latency: must be positive, got -1s",
+		local + "latency: 5":                                  `:4: providers.local.latency: must be a duration such as 30s or 5m, got "5"`,
+		local + "mock: {latency: -1s}":                        ":4: providers.local.mock.latency: must not be negative, got -1s",
+		local + "mock: {error_rate: 1.01}":                    ":4: providers.local.mock.error_rate: must be from 0 to 1, got 1.01",
+		local + "mock: {error_rate: -0.5}":                    ":4: providers.local.mock.error_rate: must be from 0 to 1, got -0.5",
+		local + "mock: {error_rate: .nan}":                    `:4: providers.local.mock.error_rate: must be from 0 to 1, got ".nan"`,
+		local + "mock: {error_rate: often}":                   `:4: providers.local.mock.error_rate: must be a number, got "often"`,
+		local + "mock:\n      max_concurrent: -3":             ":5: providers.local.mock.max_concurrent: must not be negative, got -3",
+		local + "mock:\n      latency: 1s\n      rpm: -3":     ":6: providers.local.mock.rpm: must not be negative, got -3",
+		"providers:\n\n  local: {kind: telex}":                `:3: providers.local.kind: "telex" is not one of `,
+		"providers:\n  telex: {}":                             `: providers.telex.kind: "telex" is not one of `,
+		"providers:\n  \"a b\": {kind: mock}":                 `:2: providers: "a b": a name has 1 to 40 letters, digits, - and _`,
+		"providers:\n  \"a\\nb\": {kind: mock}":               `:2: providers: "a\nb": a name has 1 to 40 letters, digits, - and _`,
+		"providers:\n  \"\": {kind: mock}":                    `:2: providers: "": a name has 1 to 40 letters, digits, - and _`,
+		"providers:\n  " + strings.Repeat("a", 41) + ": {}":   `:2: providers: "` + strings.Repeat("a", 41) + `": a name has 1 to 40 letters, digits, - and _`,
+		"providers:\n  a.b: {kind: mock}":                     `:2: providers: "a.b": a name has 1 to 40 letters, digits, - and _`,
+		"providers:\n  openai:\n    base_url: localhost:8000": ":3: providers.openai.base_url: must be an address such as https://host/v1, without a user or a password",
+		"providers:\n  openai: {base_url: 'https://u:p@h'}":   ":2: providers.openai.base_url: must be an address such as https://host/v1, without a user or a password",
+		"providers:\n  openai: {compatible: true}":            ":2: providers.openai.compatible: needs the base_url of the server",
+		"providers:\n  anthropic: {compatible: true}":         ":2: providers.anthropic.compatible: is only for kind openai",
+		"providers:\n  anthropic: {key_header: k}":            ":2: providers.anthropic.key_header: is only for kind openai",
+		"providers:\n  openai: {models: {poem: x}}":           ":2: providers.openai.models.poem: must be text, image, audio or video",
+		"providers:\n  openai: {mock: {rpm: 1}}":              ":2: providers.openai.mock: is only for kind mock, not openai",
+		local + "base_url: http://x":                          ":4: providers.local.base_url: is not for kind mock, which calls nobody",
+		local + "models: {text: x}":                           ":4: providers.local.models: is not for kind mock, which has one model for each task",
+		"# c\ncall_timeout: -5s":                              ":2: call_timeout: must be positive, got -5s",
+		"call_timeout: soon":                                  `:1: call_timeout: must be a duration such as 30s or 5m, got "soon"`,
+		"drain: 30":                                           `:1: drain: must be a duration such as 30s or 5m, got "30"`,
+		"\n\ndrain: -1ms":                                     ":3: drain: must be positive, got -1ms",
+		"drain: 1s\n---\ndrain: 2s\n":                         ":3: there is a second document after ---: it would not be read",
+		"drain: 1s\n---\nwhatever: [\n]":                      ":3: there is a second document after ---: it would not be read",
 	} {
 		_, err := config.Parse([]byte(text), "oneflow.yaml")
 		if err == nil || !strings.HasPrefix(err.Error(), "config oneflow.yaml"+want) {
@@ -163,7 +212,7 @@ func TestMistakesPointAtTheirPlaceInTheFile(t *testing.T) {
 
 func TestTheFileIsOptionalOnlyWhereNobodyNamedOne(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if c, err := config.Load(""); err != nil || !slices.Equal(slices.Collect(maps.Keys(c.Providers)), []string{"mock"}) {
+	if c, err := config.Load(""); err != nil || !slices.Equal(slices.Sorted(maps.Keys(c.Providers)), slices.Sorted(maps.Keys(builtIn()))) {
 		t.Errorf("no file: %+v, %v", c, err)
 	}
 	if _, err := config.Load("none.yaml"); err == nil || !strings.Contains(err.Error(), "none.yaml") {

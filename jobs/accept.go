@@ -69,8 +69,8 @@ func (k *Keys) Assign(row *New) error {
 // for whom.
 func contentHash(row *New) [32]byte {
 	content, err := json.Marshal(struct {
-		Provider string
-		Request  providers.Request
+		Provider string            `json:"provider"`
+		Request  providers.Request `json:"request"`
 	}{row.Provider, row.Request})
 	if err != nil {
 		// A Request came from JSON, so it goes back to JSON.

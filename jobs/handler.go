@@ -24,9 +24,6 @@ type Generator interface {
 	Generate(ctx context.Context, provider string, req providers.Request, j providers.Journal) (providers.Response, error)
 }
 
-// errNotKept is the failure of a call that was paid for in vain.
-var errNotKept = errors.New("the answer came but its files could not be stored")
-
 // ArtifactStore keeps pictures, sound and film. Equal bytes are stored once.
 type ArtifactStore interface {
 	// Put stores a blob and returns where.

@@ -198,6 +198,8 @@ type Settlement struct {
 	Message   string
 	Body      []byte
 	Usage     providers.Usage
+	// Limits is what the answer's headers said about rate limits.
+	Limits providers.RateLimits
 }
 
 // Artifact is a picture, sound or film that has been stored.

@@ -56,13 +56,14 @@ func (c *openCall) End(_ context.Context, res providers.Response, err error) err
 	j := c.journal
 	s := Settlement{AttemptID: c.id, Latency: time.Since(c.started)}
 	if err == nil {
-		s.Outcome, s.Status, s.RequestID, s.Usage, s.Latency = CallSucceeded, res.Status, res.RequestID, res.Usage, res.Latency
+		s.Outcome, s.Status, s.RequestID, s.Usage, s.Latency, s.Limits = CallSucceeded, res.Status, res.RequestID, res.Usage, res.Latency, res.Limits
 		j.charge(&s, c, res.Model)
 		j.won = s
 		return nil
 	}
 	failure := providers.AsError(c.provider, err)
 	s.Status, s.RequestID, s.Kind, s.Message, s.Body = failure.Status, failure.RequestID, failure.Kind, failure.Error(), failure.Body
+	s.Limits = failure.Limits
 	switch failure.Billing {
 	case providers.Unbilled:
 		s.Outcome, s.Cost = CallFailedUnbilled, new(billing.NanoUSD)

@@ -102,6 +102,7 @@ CREATE TABLE attempts (
     error_message   text NOT NULL DEFAULT '',
     error_body      bytea,
     usage           jsonb NOT NULL DEFAULT '{}',
+    rate_limits     jsonb NOT NULL DEFAULT '{}',  -- what the answer's headers said
     input_tokens    bigint NOT NULL DEFAULT 0,
     output_tokens   bigint NOT NULL DEFAULT 0,
 

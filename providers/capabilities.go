@@ -35,13 +35,16 @@ type TaskCapabilities struct {
 }
 
 // CapabilitiesOf returns what a kind of provider can do. A kind is the name of
-// a subpackage: "mock", "openai", "anthropic", "stability", "elevenlabs".
+// a subpackage: "mock", "openai", "anthropic", "stability", "elevenlabs"; or
+// "openai-compatible" for other servers that speak OpenAI's protocol.
 func CapabilitiesOf(kind string) (Capabilities, bool) {
 	switch kind {
 	case "mock":
 		return mockCapabilities(), true
 	case "openai":
 		return openaiCapabilities(), true
+	case "openai-compatible":
+		return compatibleCapabilities(), true
 	case "anthropic":
 		return anthropicCapabilities(), true
 	case "stability":
@@ -54,7 +57,7 @@ func CapabilitiesOf(kind string) (Capabilities, bool) {
 }
 
 // Kinds lists the kinds of providers, sorted.
-func Kinds() []string { return []string{"anthropic", "elevenlabs", "mock", "openai", "stability"} }
+func Kinds() []string { return []string{"anthropic", "elevenlabs", "mock", "openai", "openai-compatible", "stability"} }
 
 // Check tells whether a provider of this kind can do what req asks for. The
 // error names the option, its value where that is short, and the way out.

@@ -37,14 +37,25 @@ func openaiCapabilities() Capabilities {
 				DefaultModel: "tts-1",
 				Options:      []string{"prompt", "voice", "speed", "output_format"},
 			},
-			Video: {
-				Options: []string{"prompt", "size", "seconds", "seed", "negative_prompt", "aspect_ratio"},
-			},
 		},
 		Extra:    true,
 		AnyModel: true,
 		check:    checkOpenAI,
 	}
+}
+
+// compatibleCapabilities is what other servers do that speak OpenAI's protocol:
+// film too, and with models of their own.
+func compatibleCapabilities() Capabilities {
+	c := openaiCapabilities()
+	c.Tasks[Video] = TaskCapabilities{
+		Options: []string{"prompt", "size", "seconds", "seed", "negative_prompt", "aspect_ratio"},
+	}
+	for task, can := range c.Tasks {
+		can.DefaultModel = ""
+		c.Tasks[task] = can
+	}
+	return c
 }
 
 // anthropicCapabilities is what Anthropic's Messages API can do.

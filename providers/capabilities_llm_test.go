@@ -22,8 +22,9 @@ func llmSchema(name, schema string) *providers.ResponseFormat {
 func TestLLMKindsAreOnOffer(t *testing.T) {
 	t.Parallel()
 	for kind, tasks := range map[string][]providers.Task{
-		"openai":    {providers.Text, providers.Image, providers.Audio, providers.Video},
-		"anthropic": {providers.Text},
+		"openai":            {providers.Text, providers.Image, providers.Audio},
+		"openai-compatible": {providers.Text, providers.Image, providers.Audio, providers.Video},
+		"anthropic":         {providers.Text},
 	} {
 		caps, ok := providers.CapabilitiesOf(kind)
 		if !ok || !slices.Contains(providers.Kinds(), kind) {
@@ -34,8 +35,8 @@ func TestLLMKindsAreOnOffer(t *testing.T) {
 		}
 		for _, task := range tasks {
 			offer, ok := caps.Tasks[task]
-			if !ok || offer.DefaultModel == "" && task != providers.Video {
-				t.Errorf("%s has no default model for %s", kind, task)
+			if !ok || (offer.DefaultModel == "") != (kind == "openai-compatible") {
+				t.Errorf("%s has the default model %q for %s", kind, offer.DefaultModel, task)
 			}
 			req := providers.Request{Task: task, Prompt: "p", Extra: llmExtra("a_field_of_its_own")}
 			if err := caps.Check(req); err != nil {
@@ -124,8 +125,8 @@ func TestLLMChecks(t *testing.T) {
 		"instructions":                    {"openai", providers.Audio, request{Model: "gpt-4o-mini-tts", Extra: llmExtra("instructions")}, ""},
 		"another text":                    {"openai", providers.Audio, request{Extra: llmExtra("input")}, "extra.input"},
 		"a speech in events":              {"openai", providers.Audio, request{Model: "gpt-4o-mini-tts", Extra: llmExtra("stream_format")}, "extra.stream_format"},
-		"everything for film":             {"openai", providers.Video, request{Size: "640x360", Seconds: 4, Seed: &seed, NegativePrompt: "n", AspectRatio: "16:9"}, ""},
-		"a film's size":                   {"openai", providers.Video, request{Size: "hd"}, "size"},
+		"everything for film":             {"openai-compatible", providers.Video, request{Size: "640x360", Seconds: 4, Seed: &seed, NegativePrompt: "n", AspectRatio: "16:9"}, ""},
+		"a film's size":                   {"openai-compatible", providers.Video, request{Size: "hd"}, "size"},
 		"all of Claude":                   {"anthropic", providers.Text, request{System: "s", MaxTokens: 1, Temperature: &one, Stop: []string{"a"}, ResponseFormat: llmSchema("", `{}`), Extra: llmExtra("top_k")}, ""},
 		"Claude, hot":                     {"anthropic", providers.Text, request{Temperature: &two}, "temperature"},
 		"Claude, cold":                    {"anthropic", providers.Text, request{Temperature: &zero}, ""},
@@ -145,8 +146,9 @@ func TestLLMChecks(t *testing.T) {
 		"Claude, system alone":            {"anthropic", providers.Text, request{Messages: []providers.Message{{Role: "system", Content: "s"}}}, "messages"},
 		"Claude, nothing said":            {"anthropic", providers.Text, request{Messages: []providers.Message{{Role: "user", Content: ""}}}, "messages[0].content"},
 		"Claude, a conversation":          {"anthropic", providers.Text, request{Messages: []providers.Message{{Role: "system", Content: "s"}, {Role: "user", Content: "u"}}}, ""},
+		"a film by OpenAI itself":         {"openai", providers.Video, request{}, "task"},
 		"Claude for a picture":            {"anthropic", providers.Image, request{}, "task"},
-		"a film in a stream":              {"openai", providers.Video, request{Extra: llmExtra("stream")}, "extra.stream"},
+		"a film in a stream":              {"openai-compatible", providers.Video, request{Extra: llmExtra("stream")}, "extra.stream"},
 		"somebody's Claude, both at once": {"anthropic", providers.Text, request{Model: "my-proxy", Temperature: &one, TopP: &one}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

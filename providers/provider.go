@@ -95,21 +95,21 @@ type Blob struct {
 // RateLimits is what a response's headers say about the limits of the key that
 // was used. A nil field was not in the answer.
 type RateLimits struct {
-	Requests     *RateLimit
-	Tokens       *RateLimit // input and output together (OpenAI)
-	InputTokens  *RateLimit
-	OutputTokens *RateLimit
+	Requests     *RateLimit `json:"requests,omitempty"`
+	Tokens       *RateLimit `json:"tokens,omitempty"` // input and output together (OpenAI)
+	InputTokens  *RateLimit `json:"input_tokens,omitempty"`
+	OutputTokens *RateLimit `json:"output_tokens,omitempty"`
 	// Concurrent is how many calls may run at once, and how many do.
-	Concurrent *RateLimit
+	Concurrent *RateLimit `json:"concurrent,omitempty"`
 }
 
 // RateLimit is one dimension of a rate limit.
 type RateLimit struct {
 	// Limit is the allowance per window; -1 when the provider did not say.
-	Limit int64
+	Limit int64 `json:"limit"`
 	// Remaining is what is left of it now; -1 when the provider did not say.
-	Remaining int64
+	Remaining int64 `json:"remaining"`
 	// Reset is the time from the answer until the allowance is full again; 0
 	// when the provider did not say.
-	Reset time.Duration
+	Reset time.Duration `json:"reset_ns"`
 }

@@ -121,7 +121,7 @@ func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome
 // settleSQL ends calls by id, once: settled are the calls that this very write
 // ended, with what they add to their jobs' bills. A call that was given up as
 // unknown is settled anew by what really came of it. It takes settlementColumns
-// as $1 to $13. What a call was before stands in before alone: it is read under
+// as $1 to $14. What a call was before stands in before alone: it is read under
 // the row's lock, and a take-over may have come since the statement began. The
 // ids are compared with the array too, and rows locked one by one: a plan made
 // while the table was small would read all of it otherwise.
@@ -129,8 +129,8 @@ const settleSQL = `
 	s AS (
 		SELECT *
 		FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::json[], $5::bigint[], $6::int[], $7::text[], $8::text[],
-				$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[])
-			AS s (id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output)
+				$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[])
+			AS s (id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output, limits)
 	), before AS (
 		SELECT a.*
 		FROM s
@@ -150,7 +150,8 @@ const settleSQL = `
 			error_body = s.body,
 			usage = s.usage,
 			input_tokens = s.input,
-			output_tokens = s.output
+			output_tokens = s.output,
+			rate_limits = s.limits
 		FROM s
 		JOIN before b ON b.id = s.id
 		WHERE a.id = ANY ($1) AND a.id = s.id
@@ -164,12 +165,17 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 	ids, outcomes, costs, prices := make([]uuid.UUID, n), make([]string, n), make([]*int64, n), make([]string, n)
 	latencies, statuses := make([]int64, n), make([]*int, n)
 	requests, kinds, messages, bodies := make([]string, n), make([]string, n), make([]string, n), make([][]byte, n)
-	usages, inputs, outputs := make([]string, n), make([]int64, n), make([]int64, n)
+	usages, inputs, outputs, limits := make([]string, n), make([]int64, n), make([]int64, n), make([]string, n)
 	for i, c := range in {
 		usage, err := usageJSON(c.Usage)
 		if err != nil {
 			return nil, fmt.Errorf("settle calls: %w", err)
 		}
+		said, err := json.Marshal(c.Limits)
+		if err != nil {
+			return nil, fmt.Errorf("settle calls: rate limits: %w", err)
+		}
+		limits[i] = string(said)
 		rows, err := json.Marshal(append([]string{}, c.PriceIDs...))
 		if err != nil {
 			return nil, fmt.Errorf("settle calls: prices: %w", err)
@@ -181,7 +187,7 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 			statuses[i] = &c.Status
 		}
 	}
-	return []any{ids, outcomes, costs, prices, latencies, statuses, requests, kinds, messages, bodies, usages, inputs, outputs}, nil
+	return []any{ids, outcomes, costs, prices, latencies, statuses, requests, kinds, messages, bodies, usages, inputs, outputs, limits}, nil
 }
 
 // usageJSON encodes usage so that jsonb takes it.

@@ -63,8 +63,8 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 const succeedSQL = `
 	WITH ` + settleSQL + `, r AS (
 		SELECT *
-		FROM unnest($1::uuid[], $14::uuid[], $15::uuid[], $16::text[], $17::text[], $18::text[], $19::bytea[], $20::bytea[],
-				$21::text[], $7::text[], $6::int[], $5::bigint[], $11::jsonb[])
+		FROM unnest($1::uuid[], $15::uuid[], $16::uuid[], $17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[],
+				$22::text[], $7::text[], $6::int[], $5::bigint[], $11::jsonb[])
 			AS r (attempt_id, job_id, token, provider, model, text, raw, raw_sha256, finish_reason, request_id, status, latency, usage)
 	), bill AS (
 		SELECT r.job_id, sum(c.cost)::bigint AS cost, sum(c.unpriced)::int AS unpriced, array_agg(r.token) AS tokens
@@ -83,7 +83,7 @@ const succeedSQL = `
 			worker_id = CASE WHEN j.lease_token = ANY (b.tokens) THEN NULL ELSE j.worker_id END,
 			lease_token = CASE WHEN j.lease_token = ANY (b.tokens) THEN NULL ELSE j.lease_token END
 		FROM bill b
-		WHERE j.id = ANY ($14) AND j.id = b.job_id
+		WHERE j.id = ANY ($15) AND j.id = b.job_id
 		RETURNING j.id, j.state, j.ended_lease
 	), stored AS (
 		INSERT INTO results (job_id, attempt_id, provider, model, text, raw, raw_sha256, finish_reason, request_id,
@@ -98,7 +98,7 @@ const succeedSQL = `
 	)
 	SELECT attempt_id FROM stored
 	UNION ALL
-	SELECT results.attempt_id FROM results JOIN r USING (job_id, attempt_id) WHERE results.job_id = ANY ($14)`
+	SELECT results.attempt_id FROM results JOIN r USING (job_id, attempt_id) WHERE results.job_id = ANY ($15)`
 
 // resultColumns are what a result has beside its settlement.
 func resultColumns(in []jobs.Success) []any {

@@ -48,13 +48,13 @@ func (s *session) fakeProviders(rpm int, latency time.Duration) (*fakeprovider.S
 		providers[name] = p
 	}
 	s.config.Providers = providers
-	real := s.env.Getenv
+	getenv := s.env.Getenv
 	s.env.Getenv = func(variable string) string {
 		name, isKey := strings.CutSuffix(strings.ToLower(variable), "_api_key")
 		if _, faked := addresses[name]; isKey && faked {
 			return "rehearsal-key-of-" + name
 		}
-		return real(variable)
+		return getenv(variable)
 	}
 	return server, nil
 }

@@ -84,7 +84,8 @@ func (c *batchCmd) Run(s *session) error {
 	return c.finish(s, rep)
 }
 
-// broken explains what an intake that failed has left behind.
+// broken explains what an intake that failed has left behind. A chunk whose commit
+// was under way may be accepted too.
 func broken(rep batches.Report, err error) error {
 	there := cli.Count(int64(rep.Accepted + rep.Duplicates))
 	switch {
@@ -94,10 +95,10 @@ func broken(rep batches.Report, err error) error {
 		return cli.Fail(cli.Failure, fmt.Errorf("batch %s was cancelled while its rows were coming in: %s had been accepted and are cancelled, the rest was not read",
 			rep.BatchID, there))
 	case errors.Is(err, context.Canceled):
-		return cli.Fail(cli.Interrupted, fmt.Errorf("interrupted: %s rows of batch %s are accepted; run the same command with --batch-id %s to add the rest",
+		return cli.Fail(cli.Interrupted, fmt.Errorf("interrupted: at least %s rows of batch %s are accepted; run the same command with --batch-id %s to add the rest",
 			there, rep.BatchID, rep.BatchID))
 	}
-	return fmt.Errorf("%w (%s rows of batch %s are accepted; run the same command with --batch-id %s to add the rest)",
+	return fmt.Errorf("%w (at least %s rows of batch %s are accepted; run the same command with --batch-id %s to add the rest)",
 		err, there, rep.BatchID, rep.BatchID)
 }
 

@@ -271,8 +271,8 @@ func TestCtrlCEndsAnIntakeThatWaitsForItsInput(t *testing.T) {
 		}
 		want, accepted := "enqueue: interrupted: nothing was accepted\n", int64(0)
 		if strict != "--strict" {
-			s.until("the first rows are accepted", func() bool { return s.jobs() == 2000 })
-			want, accepted = "enqueue: interrupted: 2,000 rows of batch b1 are accepted; run the same command with --batch-id b1 to add the rest\n", 2000
+			s.until("the first rows are accepted and dispatched", func() bool { return one[int64](s, `SELECT count(*) FROM jobs WHERE dispatched_at IS NOT NULL`) == 2000 })
+			want, accepted = "enqueue: interrupted: at least 2,000 rows of batch b1 are accepted; run the same command with --batch-id b1 to add the rest\n", 2000
 		}
 		cancel()
 		if r := <-done; r.code != cli.Interrupted || r.out != "" || r.err != want || s.jobs() != accepted {

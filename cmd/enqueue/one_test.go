@@ -126,7 +126,7 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 		{[]string{"text", "a", "--set", "temperature=3"}, "temperature: must be from 0 to 2, got 3"},
 		{[]string{"image", "a", "--set", "n=99"}, "n: must be from 1 to 10, got 99"},
 		{[]string{"text", "a", "--model", "gpt-9"}, `model "gpt-9": this provider offers mock-text for text`},
-		{[]string{"text", "a", "--provider", "opnai"}, "--provider opnai: is not configured; there are mock"},
+		{[]string{"text", "a", "--provider", "opnai"}, "--provider opnai: is not configured; there are "},
 		{[]string{"text", "a", "--lane", "fast"}, "--lane fast: must be high, default or bulk"},
 		{[]string{"text", "a", "--account", "\xff"}, "is not valid UTF-8"},
 		{[]string{"text", "a", "--in", "soon"}, "--in: expected duration"},

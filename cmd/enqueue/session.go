@@ -18,6 +18,7 @@ import (
 	"oneflow/config"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
+	"oneflow/providers"
 	"oneflow/store"
 )
 
@@ -118,7 +119,12 @@ func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.In
 		Name: name, Defaults: defaults, Account: c.Account, OnUnknown: c.OnUnknown, RunAt: runAt,
 		Kind: func(provider string) (string, bool) {
 			p, ok := cfg.Providers[provider]
-			return p.Kind, ok
+			return p.Capabilities(), ok
+		},
+		DefaultModel: func(provider string, task providers.Task) string {
+			p := cfg.Providers[provider]
+			can, _ := providers.CapabilitiesOf(p.Capabilities())
+			return p.DefaultModel(string(task), can.Tasks[task].DefaultModel)
 		},
 	}, nil
 }

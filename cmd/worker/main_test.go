@@ -114,7 +114,7 @@ func TestWrongUseIsToldAtOnce(t *testing.T) {
 	}{
 		{[]string{}, "expected one of"},
 		{[]string{"walk"}, "unexpected argument walk"},
-		{[]string{"run", "--provider", "opnai"}, "--provider opnai: is not configured; there are mock"},
+		{[]string{"run", "--provider", "opnai"}, "--provider opnai: is not configured; there are "},
 		{[]string{"run", "--provider", "mock", "--provider", "opnai"}, "--provider opnai: is not configured"},
 		{[]string{"run", "--config", "none.yaml"}, "none.yaml: no such file"},
 		{[]string{"run", "--config", bad}, "bad.yaml:1: providers.mock.rpm: must be from 0"},

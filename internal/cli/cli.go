@@ -31,14 +31,14 @@ const (
 	Interrupted = 130 // Ctrl-C
 )
 
-// Exit is an error with an exit code. Err may be nil: then nothing is printed.
-type Exit struct {
+// ExitError is an error with an exit code. Err may be nil: then nothing is printed.
+type ExitError struct {
 	Code int
 	Err  error
 }
 
 // Error is the cause's text.
-func (e *Exit) Error() string {
+func (e *ExitError) Error() string {
 	if e.Err == nil {
 		return fmt.Sprintf("exit %d", e.Code)
 	}
@@ -46,10 +46,10 @@ func (e *Exit) Error() string {
 }
 
 // Unwrap returns the cause.
-func (e *Exit) Unwrap() error { return e.Err }
+func (e *ExitError) Unwrap() error { return e.Err }
 
 // Fail gives err an exit code.
-func Fail(code int, err error) error { return &Exit{Code: code, Err: err} }
+func Fail(code int, err error) error { return &ExitError{Code: code, Err: err} }
 
 // Env is what a command gets from its surroundings.
 type Env struct {
@@ -97,9 +97,9 @@ func Code(name string, stderr io.Writer, err error) int {
 	if err == nil {
 		return OK
 	}
-	exit, ok := errors.AsType[*Exit](err)
+	exit, ok := errors.AsType[*ExitError](err)
 	if !ok {
-		exit = &Exit{Code: codeOf(err), Err: err}
+		exit = &ExitError{Code: codeOf(err), Err: err}
 	}
 	switch {
 	case !ok && exit.Code == Interrupted:

@@ -43,7 +43,7 @@ func WriteFile(path string, write func(io.Writer) error) (err error) {
 }
 
 func writeInto(path string, write func(io.Writer) error) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // the path is the user's own
 	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}

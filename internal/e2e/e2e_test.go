@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,10 +65,10 @@ func thousand() []map[string]any {
 	rows := make([]map[string]any, 1000)
 	for i := range rows {
 		row := map[string]any{"custom_id": fmt.Sprintf("row-%d", i), "prompt": fmt.Sprintf("Tell me about number %d, é 日本.", i)}
-		switch {
-		case i%20 == 3:
+		switch i % 20 {
+		case 3:
 			row["task"], row["n"], row["size"] = "image", 1+i%2, "32x32"
-		case i%20 == 7:
+		case 7:
 			row["task"] = "audio"
 		default:
 			row["max_tokens"] = 50
@@ -173,7 +174,7 @@ func checkExport(t *testing.T, w *world, rows []map[string]any, st status) {
 		if l.CustomID == nil || *l.CustomID != row["custom_id"] {
 			t.Fatalf("line %d is of row %v: not in input order", n+1, l.CustomID)
 		}
-		if l.Response == nil || l.Response.StatusCode != 200 || l.Response.RequestID == "" || string(l.Error) != "null" ||
+		if l.Response == nil || l.Response.StatusCode != http.StatusOK || l.Response.RequestID == "" || string(l.Error) != "null" ||
 			l.OneFlow.State != "succeeded" || l.OneFlow.Provider != "mock" || l.OneFlow.Model == "" || l.OneFlow.Attempts < 1 || l.OneFlow.LatencyMS == nil {
 			t.Fatalf("line %d: %s", n+1, s.Text())
 		}

@@ -23,24 +23,27 @@ import (
 )
 
 // binaries is the folder with the built commands.
-var binaries string //nolint:gochecknoglobals // built once for all tests of the package
+var binaries string
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		folder, err := os.MkdirTemp("", "oneflow-e2e-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() { _ = os.RemoveAll(folder) }()
-		binaries = folder
-		build := exec.Command("go", "build", "-o", folder, "oneflow/cmd/...")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build the commands: %v\n%s", err, out)
-			return 1
-		}
-		return storetest.Main(m)
-	}())
+func TestMain(m *testing.M) { storetest.Wrap(built{m}).Run() }
+
+// built builds the commands before the tests run.
+type built struct{ tests *testing.M }
+
+// Run implements storetest.Runner.
+func (b built) Run() int {
+	folder, err := os.MkdirTemp("", "oneflow-e2e-")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	binaries = folder
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", folder, "oneflow/cmd/...")
+	if out, err := build.CombinedOutput(); err != nil {
+		// Returning would count as a run without failures.
+		panic(fmt.Sprintf("build the commands: %v\n%s", err, out))
+	}
+	return b.tests.Run()
 }
 
 // world is one test's own database, Redis and folder.

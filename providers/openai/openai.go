@@ -122,7 +122,11 @@ func New(config Config) (*Provider, error) {
 		config.Guarded = wire.GuardedClient(wire.GuardConfig{Allow: hosts(base, config.Compatible)})
 	}
 	config.Models = maps.Clone(config.Models)
-	caps, _ := providers.CapabilitiesOf("openai")
+	kind := "openai"
+	if config.Compatible {
+		kind = "openai-compatible"
+	}
+	caps, _ := providers.CapabilitiesOf(kind)
 	return &Provider{config: config, base: base, query: query, caps: caps}, nil
 }
 
@@ -212,8 +216,6 @@ func (p *Provider) refuse(req providers.Request, model string) error {
 		code = "unsupported_option" // its text may repeat the request
 	case model == "" && req.Task != providers.Video:
 		code = "model_missing"
-	case req.Task == providers.Video && !p.config.Compatible:
-		code = "unsupported_task"
 	default:
 		return nil
 	}

@@ -143,7 +143,7 @@ func TestNothingIsSentWithoutKeyOrModelOrSense(t *testing.T) {
 		"no key":                    {[]change{keyed("", nil)}, text(), providers.Unauthorised, "no_key"},
 		"a key that is no header":   {[]change{keyed("sk-\n"+secret, nil)}, text(), providers.Unauthorised, "no_key"},
 		"a compatible one's model":  {[]change{compatible}, text(), providers.InvalidRequest, "model_missing"},
-		"film by OpenAI itself":     {nil, video(), providers.InvalidRequest, "unsupported_task"},
+		"film by OpenAI itself":     {nil, video(), providers.InvalidRequest, "unsupported_option"},
 		"an option beyond its task": {nil, odd, providers.InvalidRequest, "unsupported_option"},
 		"extra that is not JSON":    {nil, broken, providers.InvalidRequest, "request_not_encodable"},
 	} {
