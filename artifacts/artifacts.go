@@ -45,7 +45,7 @@ func Open(ctx context.Context, address string) (*Store, error) {
 	}
 	bucket, err := blob.OpenBucket(ctx, address)
 	if err != nil {
-		return nil, fmt.Errorf("artifacts: open %s: %w", redact(address), err)
+		return nil, fmt.Errorf("artifacts: open %s: %w (folders and file:// are always there; s3:// and gs:// need a build with `-tags s3` or `-tags gs`)", redact(address), err)
 	}
 	base, _, _ := strings.Cut(address, "?")
 	return &Store{bucket: bucket, base: strings.TrimSuffix(base, "/") + "/"}, nil
