@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"oneflow/internal/cli"
+	"oneflow/internal/fakeprovider"
+)
+
+const (
+	goodKey  = "sk-good-0123456789abcdefghijklmnopqrstuvwxyzGOOD"
+	otherKey = "sk-other-0123456789abcdefghijklmnopqrstuvwxyOTHR"
+)
+
+// keyring is a folder with a configuration whose key file is in it.
+type keyring struct {
+	t   *testing.T
+	dir string
+	env map[string]string
+}
+
+func newKeyring(t *testing.T, providers string) *keyring {
+	t.Helper()
+	k := &keyring{t: t, dir: t.TempDir(), env: map[string]string{}}
+	text := "keys: " + k.file() + "\n" + providers
+	if err := os.WriteFile(filepath.Join(k.dir, "oneflow.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func (k *keyring) file() string { return filepath.Join(k.dir, "keys.json") }
+
+func (k *keyring) run(stdin string, args ...string) result {
+	k.t.Helper()
+	var out, errs bytes.Buffer
+	args = append(args, "--config", filepath.Join(k.dir, "oneflow.yaml"))
+	err := run(k.t.Context(), args, cli.Env{In: strings.NewReader(stdin), Out: &out, Err: &errs, Getenv: func(v string) string { return k.env[v] }})
+	r := result{cli.Code("worker", &errs, err), out.String(), errs.String()}
+	if all := r.out + r.err; strings.Contains(all, goodKey[:20]) || strings.Contains(all, otherKey[:20]) {
+		k.t.Errorf("worker %s shows a key:\n%s", strings.Join(args, " "), all)
+	}
+	return r
+}
+
+func TestKeysAreStoredPrivatelyAndShownByTheirEnd(t *testing.T) {
+	t.Parallel()
+	k := newKeyring(t, "")
+	if r := k.run(goodKey+"\n", "keys", "set", "openai"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	if info, err := os.Stat(k.file()); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key file: %v, %v", info, err)
+	}
+	if r := k.run(otherKey+"\n", "keys", "set", "openai", "--add"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	if r := k.run("", "keys", "ls"); !strings.Contains(r.out, "…GOOD") || !strings.Contains(r.out, "…OTHR") {
+		t.Errorf("%+v", r)
+	}
+	k.env["OPENAI_API_KEY"] = otherKey
+	if r := k.run("", "keys", "ls"); !strings.Contains(r.out, "OPENAI_API_KEY") || !strings.Contains(r.out, "not used") {
+		t.Errorf("the environment goes before the file, and that is not said: %+v", r)
+	}
+	k.env = nil
+	if r := k.run("", "keys", "rm", "openai"); r.code != cli.OK {
+		t.Errorf("%+v", r)
+	}
+	if r := k.run("", "keys", "ls"); r.out != "" || !strings.Contains(r.err, "no keys") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestBadKeysAndKeyFilesAreRefusedWithTheWayOut(t *testing.T) {
+	t.Parallel()
+	k := newKeyring(t, "")
+	for stdin, args := range map[string][]string{
+		"":                   {"keys", "set", "openai"},
+		"not-a-key\n":        {"keys", "set", "openai"},
+		goodKey + "\n":       {"keys", "set", "nobody"},
+		"sk-with space in\n": {"keys", "set", "openai", "--force"},
+	} {
+		if r := k.run(stdin, args...); r.code == cli.OK {
+			t.Errorf("%q was stored by %v: %+v", stdin, args, r)
+		}
+	}
+	if _, err := os.Stat(k.file()); err == nil {
+		t.Error("something was stored")
+	}
+	k.run(goodKey+"\n", "keys", "set", "openai")
+	if err := os.Chmod(k.file(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"keys", "ls"}, {"keys", "check"}, {"run"}} {
+		if r := k.run("", args...); r.code != cli.Unsafe || !strings.Contains(r.err, "chmod 600 "+k.file()) {
+			t.Errorf("worker %v: %+v", args, r)
+		}
+	}
+}
+
+func TestAWorkerSaysWhichKeyItMisses(t *testing.T) {
+	t.Parallel()
+	k := newKeyring(t, "")
+	r := k.run("", "run", "--provider", "anthropic")
+	if r.code != cli.Usage || !strings.Contains(r.err, "ANTHROPIC_API_KEY") || !strings.Contains(r.err, "worker keys set anthropic") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestKeysAreCheckedWithTheProvider(t *testing.T) {
+	t.Parallel()
+	server, err := fakeprovider.New(fakeprovider.Config{Keys: map[string]*fakeprovider.Behaviour{goodKey: nil}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	k := newKeyring(t, "providers: {openai: {base_url: "+server.URL+"/openai/v1}}\n")
+	if r := k.run("", "keys", "check"); r.code != cli.Usage {
+		t.Errorf("%+v", r)
+	}
+	k.run(goodKey+"\n", "keys", "set", "openai")
+	if r := k.run("", "keys", "check"); r.code != cli.OK || !strings.Contains(r.out, "ok") {
+		t.Errorf("%+v", r)
+	}
+	k.run(otherKey+"\n", "keys", "set", "openai", "--add")
+	r := k.run("", "keys", "check")
+	if r.code != cli.Failure || !strings.Contains(r.out, "…OTHR") || !strings.Contains(r.out, "unauthorised") || !strings.Contains(r.err, "1 of 2") {
+		t.Errorf("%+v", r)
+	}
+	asked := server.Count()
+	if r := k.run("", "keys", "check", "--offline"); r.code != cli.OK || server.Count() != asked {
+		t.Errorf("%+v; the provider was asked %d more times", r, server.Count()-asked)
+	}
+	for _, c := range server.Calls() {
+		if c.Method != "GET" {
+			t.Errorf("the check made a %s to %s, which may cost", c.Method, c.Path)
+		}
+	}
+}
+
+func TestModelsAreListedWithPricesAndLimits(t *testing.T) {
+	t.Parallel()
+	k := newKeyring(t, "providers: {openai: {rpm: 77}}\n")
+	r := k.run("", "models", "openai", "-o", "json")
+	var rows []modelRow
+	if err := json.Unmarshal([]byte(r.out), &rows); err != nil || len(rows) < 10 {
+		t.Fatalf("%v: %+v", err, r)
+	}
+	for _, row := range rows {
+		if row.Provider != "openai" || row.RPM != 77 || len(row.Rates) == 0 {
+			t.Errorf("%+v", row)
+		}
+	}
+	if r := k.run("", "models", "mock"); r.code != cli.OK || !strings.Contains(r.out, "input_tokens 0.1") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestStalePricesAreNamedAndAFileCorrectsThem(t *testing.T) {
+	t.Parallel()
+	row := func(checked string) string {
+		return `{"prices": [{"id": "local/m/input@2026-01-01", "provider": "local", "match": ["m"], "unit": "input_tokens",
+			"rate": "1", "from": "2026-01-01", "checked": "` + checked + `", "source": "the invoice"}]}`
+	}
+	k := newKeyring(t, "prices: prices.json\n")
+	prices := filepath.Join(k.dir, "prices.json")
+	if err := os.WriteFile(filepath.Join(k.dir, "oneflow.yaml"), []byte("prices: "+prices+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for checked, stale := range map[string]bool{
+		time.Now().AddDate(0, 0, -100).Format(time.DateOnly): true,
+		time.Now().AddDate(0, 0, -10).Format(time.DateOnly):  false,
+	} {
+		if err := os.WriteFile(prices, []byte(row(checked)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := k.run("", "prices", "check"); strings.Contains(r.out, "local/m/input@2026-01-01") != stale {
+			t.Errorf("checked %s: %+v", checked, r)
+		}
+		if r := k.run("", "models", "local"); !strings.Contains(r.out, "input_tokens 1") {
+			t.Errorf("%+v", r)
+		}
+	}
+}
