@@ -20,6 +20,7 @@ import (
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
+	"gocloud.dev/gcerrors"
 )
 
 // Store is a bucket. It is safe for concurrent use.
@@ -75,9 +76,12 @@ func folderOf(address string) (folder string, ok bool, err error) {
 	if !strings.Contains(address, "://") {
 		return address, true, nil
 	}
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "file" {
+	if !strings.HasPrefix(address, "file://") {
 		return "", false, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", false, errors.New("artifacts: the file URL cannot be read; write the folder itself")
 	}
 	if u.Host != "" && u.Host != "localhost" || u.Path == "" {
 		return "", false, fmt.Errorf("artifacts: %s: a file URL has three slashes and a whole path, such as file:///var/lib/oneflow; or write the folder itself", redact(address))
@@ -93,11 +97,12 @@ func (s *Store) Put(ctx context.Context, data []byte, mediaType string) (string,
 	sum := sha256.Sum256(data)
 	name := hex.EncodeToString(sum[:])
 	key := name[:2] + "/" + name + extension(mediaType)
-	there, err := s.bucket.Exists(ctx, key)
-	if err != nil {
+	// An object of another length is what a crash has left of one.
+	attrs, err := s.bucket.Attributes(ctx, key)
+	if err != nil && gcerrors.Code(err) != gcerrors.NotFound {
 		return "", fmt.Errorf("artifacts: look for %s: %w", key, err)
 	}
-	if !there {
+	if err != nil || attrs.Size != int64(len(data)) {
 		if err := s.bucket.WriteAll(ctx, key, data, &blob.WriterOptions{ContentType: contentType(mediaType)}); err != nil {
 			return "", fmt.Errorf("artifacts: write %s: %w", key, err)
 		}

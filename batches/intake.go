@@ -58,7 +58,13 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 	}
 	rows, held := make([]jobs.New, 0, chunk), 0
 	flush := func() error {
-		acc, dispatchErr, err := t.Producer.Enqueue(ctx, t.Batch.ID, rows)
+		// Once Redis has failed, waiting for it with each chunk would only take
+		// time: workers dispatch what is accepted.
+		accept := t.Producer.Enqueue
+		if rep.Undelivered != nil {
+			accept = t.Producer.Accept
+		}
+		acc, dispatchErr, err := accept(ctx, t.Batch.ID, rows)
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 	"oneflow/jobs"
 )
 
-// The tests of this file measure the heap, which all tests share: they are not
+// The tests of this file that measure the heap, which all tests share, are not
 // parallel.
 
 // live is the heap that is in use now.
@@ -45,7 +45,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) {
+func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) { //nolint:paralleltest // it measures the heap
 	before := live()
 	for _, c := range []struct {
 		name string
@@ -75,6 +75,7 @@ func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) {
 }
 
 func TestTheLongestLineIsReadAndOneByteMoreIsNot(t *testing.T) {
+	t.Parallel()
 	row := func(size int) string {
 		text := `{"prompt":"a"}`
 		return text + strings.Repeat(" ", size-len(text)-1) + "\n"
@@ -114,7 +115,7 @@ func (r *rows) Read(p []byte) (int, error) {
 
 var filler = strings.Repeat("lorem ipsum ", 80)
 
-func TestManyRowsAreReadInBoundedMemory(t *testing.T) {
+func TestManyRowsAreReadInBoundedMemory(t *testing.T) { //nolint:paralleltest // it measures the heap
 	n := 50_000 / slower
 	before := live()
 	r := &rows{n: n}
@@ -134,7 +135,7 @@ func TestManyRowsAreReadInBoundedMemory(t *testing.T) {
 	}
 }
 
-func TestAnIntakeHoldsNoMoreThanAChunkOfLargeRows(t *testing.T) {
+func TestAnIntakeHoldsNoMoreThanAChunkOfLargeRows(t *testing.T) { //nolint:paralleltest // it measures the heap
 	const n, size = 40 / slower, 2 << 20
 	before := live()
 	line := `{"prompt":"` + strings.Repeat("a", size) + `"}` + "\n"

@@ -34,6 +34,12 @@ func (p *Producer) Enqueue(ctx context.Context, batchID string, rows []New) (acc
 	return acc, dispatchErr, nil
 }
 
+// Accept accepts rows as Enqueue does and leaves it to a worker to push them.
+func (p *Producer) Accept(ctx context.Context, batchID string, rows []New) (acc Accepted, dispatchErr, err error) {
+	acc, err = p.store.AcceptJobs(ctx, batchID, rows)
+	return acc, nil, err
+}
+
 // Keys gives the rows of one batch their keys, and remembers what it has seen,
 // about 100 bytes a row.
 type Keys struct {

@@ -57,7 +57,9 @@ func CapabilitiesOf(kind string) (Capabilities, bool) {
 }
 
 // Kinds lists the kinds of providers, sorted.
-func Kinds() []string { return []string{"anthropic", "elevenlabs", "mock", "openai", "openai-compatible", "stability"} }
+func Kinds() []string {
+	return []string{"anthropic", "elevenlabs", "mock", "openai", "openai-compatible", "stability"}
+}
 
 // Check tells whether a provider of this kind can do what req asks for. The
 // error names the option, its value where that is short, and the way out.

@@ -13,6 +13,13 @@ import (
 // maxGroup is how many operations share a transaction at most.
 const maxGroup = 500
 
+// maxBytes is about how much a transaction sends at most, beyond its last
+// operation.
+const maxBytes = 64 << 20
+
+// light is the weight of operations that are always small.
+func light[In any](In) int { return 0 }
+
 // outcome is what one operation of a group gave.
 type outcome[Out any] struct {
 	out Out
@@ -35,7 +42,9 @@ type group[In, Out any] struct {
 	ops  chan operation[In, Out]
 	run  func(ctx context.Context, in []In) ([]outcome[Out], error)
 	life context.Context //nolint:containedctx // of the store
-	over sync.WaitGroup
+	// weight is about how many bytes an operation sends beyond a few hundred.
+	weight func(In) int
+	over   sync.WaitGroup
 }
 
 // errClosed is what operations get after Close.
@@ -43,8 +52,8 @@ var errClosed = errors.New("the store is closed")
 
 // newGroup starts a group that ends with life. run does all operations in one
 // transaction; it must be safe to repeat after an unknown COMMIT.
-func newGroup[In, Out any](life context.Context, run func(context.Context, []In) ([]outcome[Out], error)) *group[In, Out] {
-	g := &group[In, Out]{ops: make(chan operation[In, Out]), run: run, life: life}
+func newGroup[In, Out any](life context.Context, weight func(In) int, run func(context.Context, []In) ([]outcome[Out], error)) *group[In, Out] {
+	g := &group[In, Out]{ops: make(chan operation[In, Out]), run: run, life: life, weight: weight}
 	g.over.Go(g.loop)
 	return g
 }
@@ -78,15 +87,17 @@ func (g *group[In, Out]) loop() {
 	}
 }
 
-// gather takes what comes within the linger, and what has been waiting.
+// gather takes what comes within the linger, and what has been waiting, up to
+// maxGroup and about maxBytes: Postgres takes no message above 1 GiB.
 func (g *group[In, Out]) gather(first operation[In, Out]) []operation[In, Out] {
 	ops := []operation[In, Out]{first}
 	over := time.NewTimer(linger)
 	defer over.Stop()
-	for len(ops) < maxGroup {
+	for bytes := g.weight(first.in); len(ops) < maxGroup && bytes < maxBytes; {
 		select {
 		case op := <-g.ops:
 			ops = append(ops, op)
+			bytes += g.weight(op.in)
 		case <-over.C:
 			return ops
 		}

@@ -75,7 +75,7 @@ func TestALoneOperationHardlyWaitsAndACrowdSharesItsCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		life, stop := context.WithCancel(t.Context())
 		d := &doubler{hold: make(chan struct{})}
-		g := newGroup(life, d.run)
+		g := newGroup(life, light, d.run)
 		results := make(chan result, 1200)
 		began := time.Now()
 		start(t.Context(), g, 1, results)
@@ -119,7 +119,7 @@ func TestClosingWaitsForTheCommitUnderWayAndRefusesTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		life, stop := context.WithCancel(t.Context())
 		d := &doubler{hold: make(chan struct{})}
-		g := newGroup(life, d.run)
+		g := newGroup(life, light, d.run)
 		results := make(chan result, 10)
 		start(t.Context(), g, 1, results)
 		lingered()
@@ -160,7 +160,7 @@ func TestAFailureThatPassesIsWaitedOutByThoseWhoHaveTime(t *testing.T) {
 			}
 			return nil
 		}}
-		g := newGroup(life, d.run)
+		g := newGroup(life, light, d.run)
 		results := make(chan result, 3)
 		start(t.Context(), g, 3, results)
 		lingered()
@@ -204,7 +204,7 @@ func TestClosingEndsTheWaitForAServerThatIsAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		life, stop := context.WithCancel(t.Context())
-		g := newGroup(life, (&doubler{fail: func([]int) error { return errPasses }}).run)
+		g := newGroup(life, light, (&doubler{fail: func([]int) error { return errPasses }}).run)
 		results := make(chan result, 1)
 		start(t.Context(), g, 1, results)
 		lingered()
@@ -227,7 +227,7 @@ func TestOnlyThePoisonOfAGroupFails(t *testing.T) {
 			}
 			return nil
 		}}
-		g := newGroup(life, d.run)
+		g := newGroup(life, light, d.run)
 		results := make(chan result, 20)
 		for n := range 20 {
 			start(t.Context(), g, n, results)

@@ -62,11 +62,11 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{pool: pool, stop: stop}
-	s.claims = newGroup(life, s.claimMany)
-	s.begins = newGroup(life, s.beginMany)
-	s.settles = newGroup(life, s.settleMany)
-	s.succeed = newGroup(life, s.succeedMany)
-	s.ends = newGroup(life, s.endMany)
+	s.claims = newGroup(life, light, s.claimMany)
+	s.begins = newGroup(life, light, s.beginMany)
+	s.settles = newGroup(life, func(c jobs.Settlement) int { return len(c.Body) }, s.settleMany)
+	s.succeed = newGroup(life, func(d jobs.Success) int { return len(d.Response.Raw) + len(d.Response.Text) }, s.succeedMany)
+	s.ends = newGroup(life, light, s.endMany)
 	return s, nil
 }
 

@@ -106,7 +106,7 @@ func (s *site) until(what string, ok func() bool) {
 }
 
 // finish does a worker's part for one job: it gives it an answer, or fails it.
-func (s *site) finish(id string, answer string, failure string) {
+func (s *site) finish(id, answer, failure string) {
 	s.t.Helper()
 	ctx := s.t.Context()
 	db, err := store.Open(ctx, s.database)
@@ -197,7 +197,7 @@ func golden(t *testing.T, name, got string) {
 // closed is a port of this machine that nobody listens on.
 func closed(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

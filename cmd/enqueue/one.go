@@ -97,5 +97,8 @@ func outcome(p jobs.Progress) error {
 	if p.JobID != "" && p.Counts[jobs.Cancelled] > 0 {
 		return cli.Fail(cli.JobsFailed, errors.New("the job was cancelled"))
 	}
+	if p.State == jobs.BatchCancelled {
+		return cli.Fail(cli.JobsFailed, fmt.Errorf("the batch was cancelled: %s of %s jobs were not run", cli.Count(p.Counts[jobs.Cancelled]), cli.Count(p.Total())))
+	}
 	return nil
 }

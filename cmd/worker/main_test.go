@@ -30,7 +30,7 @@ func worker(ctx context.Context, args ...string) result {
 // closed is a port of this machine that nobody listens on.
 func closed(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

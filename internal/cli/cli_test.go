@@ -53,15 +53,15 @@ type paintCmd struct {
 	What   string `arg:"" help:"What to paint."`
 }
 
-func parse(args ...string) (g grammar, done bool, err error, stdout, stderr string) {
+func parse(args ...string) (g grammar, done bool, stdout, stderr string, err error) {
 	var out, errs bytes.Buffer
 	_, done, err = cli.Parse(&g, args, cli.Env{Out: &out, Err: &errs}, "brush", "Paints things.")
-	return g, done, err, out.String(), errs.String()
+	return g, done, out.String(), errs.String(), err
 }
 
 func TestArgumentsAreParsed(t *testing.T) {
 	t.Parallel()
-	g, done, err, _, _ := parse("paint", "--colour", "blue", "door")
+	g, done, _, _, err := parse("paint", "--colour", "blue", "door")
 	if err != nil || done || g.Paint.Colour != "blue" || g.Paint.What != "door" || g.LogLevel != "info" {
 		t.Errorf("%+v, %v, %v", g, done, err)
 	}
@@ -73,7 +73,7 @@ func TestWrongUseHasExitCode2AndSaysWhereHelpIs(t *testing.T) {
 		"nothing": {}, "an unknown command": {"point", "door"}, "an unknown flag": {"paint", "--color", "red", "door"}, "a missing argument": {"paint"},
 		"one too many": {"paint", "door", "wall"}, "a value that is not on offer": {"paint", "--colour", "pink", "door"}, "a bad log level": {"paint", "door", "--log-level", "loud"},
 	} {
-		_, done, err, stdout, _ := parse(args...)
+		_, done, stdout, _, err := parse(args...)
 		var stderr bytes.Buffer
 		if code := cli.Code("brush", &stderr, err); code != cli.Usage || done || stdout != "" || !strings.HasSuffix(stderr.String(), "(brush --help shows the usage)\n") {
 			t.Errorf("%s: exit %d, done %v, stdout %q, stderr %q", name, code, done, stdout, stderr.String())
@@ -83,7 +83,7 @@ func TestWrongUseHasExitCode2AndSaysWhereHelpIs(t *testing.T) {
 
 func TestAnArgumentThatIsNoTextIsRefusedNotChanged(t *testing.T) {
 	t.Parallel()
-	_, _, err, _, _ := parse("paint", "caf\xe9")
+	_, _, _, _, err := parse("paint", "caf\xe9")
 	if code := cli.Code("brush", &bytes.Buffer{}, err); code != cli.Usage || !strings.Contains(err.Error(), `argument 2, "caf\xe9", is not valid UTF-8`) {
 		t.Error(err)
 	}
@@ -92,7 +92,7 @@ func TestAnArgumentThatIsNoTextIsRefusedNotChanged(t *testing.T) {
 func TestHelpGoesToStdoutAndIsNoError(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"paint", "--help"}, {"paint", "--colour", "pink", "--help"}} {
-		_, done, err, stdout, stderr := parse(args...)
+		_, done, stdout, stderr, err := parse(args...)
 		if err != nil || !done || stderr != "" || !strings.HasPrefix(stdout, "Usage: brush") {
 			t.Errorf("%q: %v, %v\n%s%s", args, done, err, stdout, stderr)
 		}

@@ -21,7 +21,7 @@ import (
 // closed is a port of this machine that nobody listens on.
 func closed(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func closed(t *testing.T) string {
 // silent is a server that listens and never says anything.
 func silent(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,8 +59,10 @@ func silent(t *testing.T) string {
 func TestAServerThatDoesNotAnswerIsExitCode3NamingVariableAndHostButNoPassword(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ what, variable, at, scheme string }{
-		{"Postgres", "DATABASE_URL", closed(t), "postgres"}, {"Redis", "REDIS_URL", closed(t), "redis"},
-		{"Postgres", "DATABASE_URL", silent(t), "postgres"}, {"Redis", "REDIS_URL", silent(t), "redis"},
+		{"Postgres", "DATABASE_URL", closed(t), "postgres"},
+		{"Redis", "REDIS_URL", closed(t), "redis"},
+		{"Postgres", "DATABASE_URL", silent(t), "postgres"},
+		{"Redis", "REDIS_URL", silent(t), "redis"},
 	} {
 		var log, stderr bytes.Buffer
 		address := c.scheme + "://ana:canary@" + c.at + "/0?sslmode=disable"

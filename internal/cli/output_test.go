@@ -51,7 +51,10 @@ func TestMoneyNeverHidesCallsWithoutAPrice(t *testing.T) {
 		unpriced int64
 		want     string
 	}{
-		{0, 0, "$0.00"}, {1, 0, "<$0.0001"}, {12_340_000_000, 0, "$12.34"}, {0, 1, "$0.00 + 1 call without a known price"},
+		{0, 0, "$0.00"},
+		{1, 0, "<$0.0001"},
+		{12_340_000_000, 0, "$12.34"},
+		{0, 1, "$0.00 + 1 call without a known price"},
 		{30_000_000, 12_345, "$0.03 + 12,345 calls without a known price"},
 	} {
 		if got := cli.Money(c.n, c.unpriced); got != c.want {
