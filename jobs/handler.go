@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -59,6 +60,8 @@ type handler struct {
 	id  uuid.UUID
 	// waiting ends when the worker is asked to stop: no new work, no back-off.
 	waiting context.Context //nolint:containedctx // the worker's life, not a call's
+	// held are the leases that handlers of this worker have in hand.
+	held *sync.Map
 	// writing ends shortly after the last call was cut off.
 	writing context.Context //nolint:containedctx // the worker's life, not a call's
 }
@@ -80,12 +83,17 @@ func (h *handler) ProcessTask(_ context.Context, t *asynq.Task) error {
 		if h.waiting.Err() != nil {
 			return &requeue{}
 		}
+		h.held.Store(claim.LeaseToken, true)
 		got, err := h.cfg.Store.Claim(h.waiting, h.id, claim)
+		if err != nil || got.Job == nil {
+			h.held.Delete(claim.LeaseToken)
+		}
 		switch {
 		case err != nil:
 			log.Warn().Err(err).Msg("claim failed")
 			return &requeue{after: shortWait}
 		case got.Job != nil:
+			defer h.held.Delete(claim.LeaseToken)
 			return h.run(*got.Job, log)
 		case got.Wait == 0:
 			log.Debug().Msg("stale delivery")
@@ -110,9 +118,15 @@ func (h *handler) run(job Job, log zerolog.Logger) (result error) {
 			result = h.end(j, End{State: Failed, Class: "panic", Message: "the worker panicked while it ran this job"})
 		}
 	}()
-	res, err := h.cfg.Generator.Generate(h.waiting, job.Provider, job.Request, j)
+	// Waiting ends with the job's deadline; a call that is sent goes on.
+	waiting, done := context.WithDeadline(h.waiting, job.Deadline)
+	defer done()
+	res, err := h.cfg.Generator.Generate(waiting, job.Provider, job.Request, j)
 	if err == nil {
 		return h.succeed(j, res)
+	}
+	if _, ok := errors.AsType[*providers.Error](err); !ok && h.waiting.Err() == nil && waiting.Err() != nil {
+		return h.end(j, End{State: Expired})
 	}
 	return h.end(j, h.endOf(j, err))
 }
@@ -163,6 +177,8 @@ func (h *handler) endOf(j *journal, err error) End {
 		return End{}
 	case errors.Is(err, ErrCancelled):
 		return End{State: Cancelled}
+	case errors.Is(err, ErrExpired):
+		return End{State: Expired}
 	case errors.Is(err, ErrTooManyCalls):
 		return End{State: Failed, Class: "too_many_calls", Message: fmt.Sprintf("%d provider calls were not enough", j.job.MaxProviderCalls)}
 	}
@@ -181,7 +197,12 @@ func (h *handler) endOf(j *journal, err error) End {
 	case providers.Wait:
 		end.State, end.RefundAttempt, end.After = Retrying, true, max(failure.RetryAfter, time.Second)
 		return end
-	case providers.Retry, providers.Pause:
+	case providers.Pause:
+		// Nothing was wrong with the job, and nobody knows when a person will have
+		// mended the account or the key.
+		end.State, end.RefundAttempt, end.After = Retrying, true, max(failure.RetryAfter, h.cfg.pace.pause)
+		return end
+	case providers.Retry:
 	}
 	if !j.MayRepeat(failure) {
 		end.State = Failed

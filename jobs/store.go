@@ -15,6 +15,8 @@ var (
 	ErrLeaseLost = errors.New("the job's lease is lost")
 	// ErrCancelled: somebody asked for the job's cancellation.
 	ErrCancelled = errors.New("the job was cancelled")
+	// ErrExpired: the job's deadline has passed.
+	ErrExpired = errors.New("the job's deadline has passed")
 	// ErrTooManyCalls: the job has made as many provider calls as it may.
 	ErrTooManyCalls = errors.New("the job has used up its provider calls")
 	// ErrBatchCancelled: the batch takes no more rows.
@@ -70,7 +72,7 @@ type WorkStore interface {
 	// Claim takes a job for this worker, or says why there is nothing to do.
 	Claim(ctx context.Context, worker uuid.UUID, c Claim) (Claimed, error)
 	// BeginCall commits the ledger's row of a call. It fails with ErrLeaseLost,
-	// ErrCancelled or ErrTooManyCalls, and then the call must not be sent.
+	// ErrCancelled, ErrExpired or ErrTooManyCalls, and then the call must not be sent.
 	BeginCall(ctx context.Context, worker uuid.UUID, c Call) error
 	// SettleCall ends a call that brought no result.
 	SettleCall(ctx context.Context, s Settlement) error
@@ -116,6 +118,11 @@ type FleetStore interface {
 	// settles its open calls as unknown, and marks it stopped. It returns how
 	// many jobs it took.
 	TakeOver(ctx context.Context, worker uuid.UUID) (int, error)
+	// Leases returns the leases of the jobs that Postgres says a worker runs.
+	Leases(ctx context.Context, worker uuid.UUID) ([]uuid.UUID, error)
+	// TakeBack is TakeOver for the leases that a living worker has lost sight
+	// of; it does not stop the worker.
+	TakeBack(ctx context.Context, worker uuid.UUID, leases []uuid.UUID) (int, error)
 	// ExpireOverdue ends jobs whose deadline has passed and that nobody runs.
 	ExpireOverdue(ctx context.Context) (int, error)
 	// SweepCancelled ends the waiting jobs of cancelled batches.

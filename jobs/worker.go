@@ -54,6 +54,8 @@ type pace struct {
 	silence time.Duration
 	// backoff is the wait before the queue tries again after so many attempts.
 	backoff func(attempt int) time.Duration
+	// pause is the wait while an account or a key is not usable.
+	pause time.Duration
 }
 
 // Served is a provider that a worker serves.
@@ -72,6 +74,8 @@ const (
 	heartbeatEvery = 5 * time.Second
 	reconcileEvery = 2 * time.Second
 	silence        = 15 * time.Second
+	// pauseWait is how long a job waits while an account or a key is not usable.
+	pauseWait = time.Minute
 	// writeGrace is how long outcomes may still be recorded after calls were
 	// cut off.
 	writeGrace = 5 * time.Second
@@ -108,7 +112,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 		cfg.Drain = 30 * time.Second
 	}
 	if cfg.pace == nil {
-		cfg.pace = &pace{heartbeat: heartbeatEvery, reconcile: reconcileEvery, silence: silence, backoff: backoff}
+		cfg.pace = &pace{heartbeat: heartbeatEvery, reconcile: reconcileEvery, silence: silence, backoff: backoff, pause: pauseWait}
 	}
 	return &Worker{cfg: cfg}, nil
 }
@@ -125,13 +129,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	writing, stopWriting := context.WithCancel(alive)
 	defer stopWriting()
 
-	h := &handler{cfg: w.cfg, id: w.cfg.ID, waiting: ctx, writing: writing}
+	h := &handler{cfg: w.cfg, id: w.cfg.ID, waiting: ctx, writing: writing, held: &sync.Map{}}
 	servers, err := w.start(h)
 	if err != nil {
 		return errors.Join(err, w.cfg.Store.Retire(alive, w.cfg.ID))
 	}
 	var background sync.WaitGroup
-	background.Go(func() { w.beat(alive) })
+	background.Go(func() { w.beat(alive, h.held) })
 	background.Go(func() { newReconciler(w.cfg).run(ctx) })
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker started")
 
@@ -149,11 +153,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	err = g.Wait()
 
-	retireCtx, cancel := context.WithTimeout(alive, writeGrace)
-	defer cancel()
-	err = errors.Join(err, w.cfg.Store.Retire(retireCtx, w.cfg.ID))
+	// No heartbeat after the retirement: it would take it back.
 	died()
 	background.Wait()
+	retireCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeGrace)
+	defer cancel()
+	err = errors.Join(err, w.cfg.Store.Retire(retireCtx, w.cfg.ID))
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker stopped")
 	return err
 }
@@ -197,13 +202,46 @@ func (w *Worker) start(h *handler) ([]*asynq.Server, error) {
 	return servers, nil
 }
 
-// beat renews the heartbeat until ctx ends.
-func (w *Worker) beat(ctx context.Context) {
+// beat renews the heartbeat until ctx ends, and gives jobs back that Postgres
+// says this worker runs, but that no handler has in hand.
+func (w *Worker) beat(ctx context.Context, held *sync.Map) {
+	var missed map[uuid.UUID]bool
 	for wait(ctx, w.cfg.pace.heartbeat) == nil {
-		if err := w.cfg.Store.Heartbeat(ctx, w.cfg.ID); err != nil && ctx.Err() == nil {
+		err := w.cfg.Store.Heartbeat(ctx, w.cfg.ID)
+		if err == nil {
+			missed, err = w.takeBack(ctx, held, missed)
+		}
+		if err != nil && ctx.Err() == nil {
 			w.cfg.Log.Warn().Err(err).Msg("heartbeat failed")
 		}
 	}
+}
+
+// takeBack gives back what nobody has had in hand for two heartbeats: a handler
+// that could not record its end has left it behind. It returns what to look at
+// the next time.
+func (w *Worker) takeBack(ctx context.Context, held *sync.Map, missed map[uuid.UUID]bool) (map[uuid.UUID]bool, error) {
+	leases, err := w.cfg.Store.Leases(ctx, w.cfg.ID)
+	if err != nil {
+		return nil, err
+	}
+	unheld := map[uuid.UUID]bool{}
+	var lost []uuid.UUID
+	for _, l := range leases {
+		if _, ok := held.Load(l); ok {
+			continue
+		}
+		unheld[l] = true
+		if missed[l] {
+			lost = append(lost, l)
+		}
+	}
+	if len(lost) == 0 {
+		return unheld, nil
+	}
+	n, err := w.cfg.Store.TakeBack(ctx, w.cfg.ID, lost)
+	w.cfg.Log.Warn().Int("jobs", n).Msg("took back jobs whose end could not be recorded")
+	return unheld, err
 }
 
 func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {

@@ -67,9 +67,8 @@ func TestAJobThatKeepsFailingFailsAndIsArchived(t *testing.T) {
 		class string
 		calls int
 	}{
-		"refused":          {providers.InvalidRequest, "invalid_request", 1},
-		"out of attempts":  {providers.Overloaded, "overloaded", 8},
-		"of no money left": {providers.OutOfMoney, "out_of_money", 2},
+		"refused":         {providers.InvalidRequest, "invalid_request", 1},
+		"out of attempts": {providers.Overloaded, "overloaded", 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -93,6 +92,23 @@ func TestAJobThatKeepsFailingFailsAndIsArchived(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAnEmptyAccountUsesUpNoAttempt(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.worker(t, serve(func(ctx context.Context, n int, req providers.Request) (providers.Response, error) {
+		if n <= 2 {
+			return providers.Response{}, failure(providers.OutOfMoney, providers.Unbilled)
+		}
+		return answers(ctx, n, req)
+	}), nil)
+	id := f.enqueue(t, 1, func(r *jobs.New) { r.MaxAttempts = 1 })[0]
+	want := row{State: jobs.Succeeded, Gen: 1, Attempt: 1, Cost: 10, Outcomes: []string{"failed_unbilled", "failed_unbilled", "succeeded"}, Text: "answer to secret prompt 0"}
+	if diff := cmp.Diff(want, f.await(t, id, jobs.Succeeded)); diff != "" {
+		t.Error(diff)
+	}
+	f.drained(t)
 }
 
 func TestARateLimitIsWaitedForAndUsesUpNoAttempt(t *testing.T) {

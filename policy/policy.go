@@ -22,7 +22,8 @@ const (
 	maxRetries = 3
 	firstDelay = time.Second
 	maxDelay   = time.Minute
-	// maxWait is the longest wait for a rate limit that keeps the job's slot.
+	// maxWait is how long a job may wait for a rate limit and keep its slot, all
+	// in all; beyond it, the queue waits.
 	maxWait = 10 * time.Second
 )
 
@@ -144,7 +145,7 @@ func (g *guard) generate(ctx context.Context, req providers.Request, j providers
 // attempt makes one call, and again after each refusal for the rate limit that
 // asks for a short wait: that is no failure and uses up no retry.
 func (g *guard) attempt(ctx context.Context, req providers.Request, j providers.Journal) (providers.Response, error) {
-	for {
+	for waited := time.Duration(0); ; {
 		res, err := g.call(ctx, req, j)
 		if err == nil {
 			return res, nil
@@ -156,7 +157,7 @@ func (g *guard) attempt(ctx context.Context, req providers.Request, j providers.
 		switch failure.Kind.Reaction() {
 		case providers.Wait:
 			pause := max(failure.RetryAfter, firstDelay)
-			if pause > maxWait {
+			if waited += pause; waited > maxWait {
 				return res, &last{err}
 			}
 			if waitErr := sleep(ctx, pause+rand.N(firstDelay/4)); waitErr != nil {

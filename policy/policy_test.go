@@ -217,12 +217,26 @@ func TestRateLimitsUseUpNoRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused, broken := fails(providers.RateLimited, providers.Unbilled, 0), fails(providers.Overloaded, providers.Unbilled, 0)
 		p := newScript(slices.Concat(
-			slices.Repeat([]func(context.Context) (providers.Response, error){refused}, 12),
+			slices.Repeat([]func(context.Context) (providers.Response, error){refused}, 9),
 			[]func(context.Context) (providers.Response, error){broken, refused, refused, broken, refused, broken, refused, ok})...)
 		j := &ledger{t: t}
 		res, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
-		if err != nil || res.Text != "answer" || len(p.calls) != 20 {
+		if err != nil || res.Text != "answer" || len(p.calls) != 17 {
 			t.Errorf("%+v, %v after %d calls", res, err, len(p.calls))
+		}
+		j.settled(p)
+	})
+}
+
+func TestARateLimitWithoutEndIsHandedBackToTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newScript(slices.Repeat([]func(context.Context) (providers.Response, error){fails(providers.RateLimited, providers.Unbilled, 0)}, 100)...)
+		j := &ledger{t: t}
+		started := time.Now()
+		_, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+		if e, isError := errors.AsType[*providers.Error](err); !isError || e.Kind != providers.RateLimited || time.Since(started) > 15*time.Second {
+			t.Errorf("%v after %s and %d calls", err, time.Since(started), len(p.calls))
 		}
 		j.settled(p)
 	})

@@ -44,9 +44,10 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 			SELECT w.*, j.gen, j.attempt, j.max_provider_calls,
 				j.cancel_requested_at IS NOT NULL
 					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
+				j.deadline <= now() AS expired,
 				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id) AS calls,
 				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id
-					AND a.error_kind NOT IN ('rate_limited', 'concurrency_limit')) AS counted
+					AND a.error_kind NOT IN ('rate_limited', 'concurrency_limit', 'out_of_money', 'unauthorised')) AS counted
 			FROM want w
 			JOIN jobs j ON j.id = w.job_id
 			WHERE j.id = ANY ($2) AND j.state = 'running' AND j.lease_token = w.token
@@ -56,7 +57,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 			SELECT id, job_id, gen, attempt, calls + 1, token, worker, provider, model, reserved,
 				now() + make_interval(secs => timeout)
 			FROM held
-			WHERE NOT cancelled AND counted < max_provider_calls
+			WHERE NOT cancelled AND NOT expired AND counted < max_provider_calls
 			AND NOT EXISTS (SELECT FROM attempts a WHERE a.id = held.id)
 			RETURNING id
 		)
@@ -64,6 +65,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 			WHEN EXISTS (SELECT FROM sent WHERE sent.id = h.id) THEN 'sent'
 			WHEN EXISTS (SELECT FROM attempts a WHERE a.id = h.id) THEN 'sent'
 			WHEN h.cancelled THEN 'cancelled'
+			WHEN h.expired THEN 'expired'
 			ELSE 'too many'
 			END
 		FROM held h`,
@@ -86,6 +88,8 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 		case "sent":
 		case "cancelled":
 			out[i].err = jobs.ErrCancelled
+		case "expired":
+			out[i].err = jobs.ErrExpired
 		case "too many":
 			out[i].err = jobs.ErrTooManyCalls
 		default:

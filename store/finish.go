@@ -153,7 +153,8 @@ func (s *Store) End(ctx context.Context, e jobs.End) (jobs.State, error) {
 
 // endMany ends claims. A job whose cancellation was asked for meanwhile is
 // cancelled in place of going on or failing. A call of this claim that nobody has
-// settled has an unknown outcome.
+// settled has an unknown outcome, and then the job goes on only if it may be sent
+// once more.
 func (s *Store) endMany(ctx context.Context, in []jobs.End) ([]outcome[jobs.State], error) {
 	n := len(in)
 	jobIDs, tokens, states := make([]uuid.UUID, n), make([]uuid.UUID, n), make([]string, n)
@@ -167,11 +168,11 @@ func (s *Store) endMany(ctx context.Context, in []jobs.End) ([]outcome[jobs.Stat
 			SELECT *
 			FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bool[], $5::float8[], $6::text[], $7::text[])
 				AS w (id, token, state, refund, after, class, message)
-		), n AS (
-			SELECT w.*,
-				CASE WHEN w.state IN ('queued', 'retrying', 'failed') AND (j.cancel_requested_at IS NOT NULL
-						OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL))
-					THEN 'cancelled' ELSE w.state END AS becomes
+		), held AS (
+			SELECT w.*, j.on_unknown,
+				j.cancel_requested_at IS NOT NULL
+					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
+				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.state IN ('unknown', 'failed_billed')) AS before
 			FROM w
 			JOIN jobs j ON j.id = w.id
 			WHERE j.id = ANY ($1) AND j.state = 'running' AND j.lease_token = w.token
@@ -180,21 +181,34 @@ func (s *Store) endMany(ctx context.Context, in []jobs.End) ([]outcome[jobs.Stat
 			UPDATE attempts a
 			SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = 'unknown',
 				error_message = 'the claim ended before the outcome of this call was known'
-			FROM n
-			WHERE a.job_id = ANY ($1) AND a.job_id = n.id AND a.lease_token = n.token AND a.state = 'running'
+			FROM held
+			WHERE a.job_id = ANY ($1) AND a.job_id = held.id AND a.lease_token = held.token AND a.state = 'running'
 			RETURNING a.job_id, coalesce(a.cost_nano, 0) AS cost, (a.cost_nano IS NULL)::int AS unpriced
+		), n AS (
+			SELECT held.*, l.cost, l.unpriced, CASE
+				WHEN held.cancelled AND held.state IN ('queued', 'retrying', 'failed') THEN 'cancelled'
+				WHEN l.calls > 0 AND held.state IN ('queued', 'retrying')
+					AND (held.on_unknown = 'fail' OR held.before + l.calls > 1) THEN 'unknown'
+				ELSE held.state
+				END AS becomes
+			FROM held
+			CROSS JOIN LATERAL (
+				SELECT count(*) AS calls, coalesce(sum(cost), 0)::bigint AS cost, coalesce(sum(unpriced), 0)::int AS unpriced
+				FROM lost
+				WHERE lost.job_id = held.id
+			) l
 		), ended AS (
 			UPDATE jobs j
 			SET state = n.becomes,
-				cost_nano = j.cost_nano + (SELECT coalesce(sum(cost), 0)::bigint FROM lost WHERE lost.job_id = j.id),
-				unpriced_calls = j.unpriced_calls + (SELECT coalesce(sum(unpriced), 0)::int FROM lost WHERE lost.job_id = j.id),
+				cost_nano = j.cost_nano + n.cost,
+				unpriced_calls = j.unpriced_calls + n.unpriced,
 				attempt = j.attempt - n.refund::int,
 				not_before = CASE WHEN n.becomes = 'retrying' THEN now() + make_interval(secs => n.after) END,
 				finished_at = CASE WHEN n.becomes NOT IN ('queued', 'retrying') THEN now() END,
 				lease_token = NULL,
 				worker_id = NULL,
 				ended_lease = n.token,
-				error_class = n.class,
+				error_class = CASE WHEN n.becomes = 'unknown' AND n.class = '' THEN 'unknown' ELSE n.class END,
 				error_message = n.message
 			FROM n
 			WHERE j.id = ANY ($1) AND j.id = n.id AND j.state = 'running' AND j.lease_token = n.token

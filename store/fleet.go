@@ -105,34 +105,61 @@ const maxCrashes = 3
 func (s *Store) TakeOver(ctx context.Context, worker uuid.UUID) (int, error) {
 	total := 0
 	for {
-		var n int
-		err := s.begin(ctx, func(tx pgx.Tx) error {
-			n = 0
-			// The locks first, in a statement of their own: a call that was begun
-			// while this waited or looked is in the next statement's snapshot.
-			rows, err := tx.Query(ctx, `
-				SELECT id
-				FROM jobs
-				WHERE state = 'running' AND worker_id = $1
-				LIMIT 1000
-				FOR NO KEY UPDATE SKIP LOCKED`, worker)
-			if err != nil {
-				return err
-			}
-			held, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-			if err != nil || len(held) == 0 {
-				return err
-			}
-			return tx.QueryRow(ctx, takeOverSQL, held, maxCrashes).Scan(&n)
-		})
-		if err != nil {
-			return total, fmt.Errorf("take over from worker %s: %w", worker, err)
-		}
+		n, err := s.take(ctx, worker, nil)
 		total += n
+		if err != nil {
+			return total, err
+		}
 		if n == 0 {
 			return total, s.Retire(ctx, worker)
 		}
 	}
+}
+
+// Leases implements jobs.FleetStore.
+func (s *Store) Leases(ctx context.Context, worker uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := s.pool.Query(ctx, `SELECT lease_token FROM jobs WHERE state = 'running' AND worker_id = $1`, worker)
+	if err != nil {
+		return nil, fmt.Errorf("read leases: %w", err)
+	}
+	leases, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return nil, fmt.Errorf("read leases: %w", err)
+	}
+	return leases, nil
+}
+
+// TakeBack implements jobs.FleetStore.
+func (s *Store) TakeBack(ctx context.Context, worker uuid.UUID, leases []uuid.UUID) (int, error) {
+	return s.take(ctx, worker, leases)
+}
+
+// take takes up to 1,000 jobs from a worker: those of the leases, or any if that
+// is nil.
+func (s *Store) take(ctx context.Context, worker uuid.UUID, leases []uuid.UUID) (n int, err error) {
+	err = s.begin(ctx, func(tx pgx.Tx) error {
+		n = 0
+		// The locks first, in a statement of their own: a call that was begun
+		// while this waited or looked is in the next statement's snapshot.
+		rows, err := tx.Query(ctx, `
+			SELECT id
+			FROM jobs
+			WHERE state = 'running' AND worker_id = $1 AND ($2::uuid[] IS NULL OR lease_token = ANY ($2))
+			LIMIT 1000
+			FOR NO KEY UPDATE SKIP LOCKED`, worker, leases)
+		if err != nil {
+			return err
+		}
+		held, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		if err != nil || len(held) == 0 {
+			return err
+		}
+		return tx.QueryRow(ctx, takeOverSQL, held, maxCrashes).Scan(&n)
+	})
+	if err != nil {
+		return n, fmt.Errorf("take over from worker %s: %w", worker, err)
+	}
+	return n, nil
 }
 
 // takeOverSQL takes jobs, whose rows are locked, from their holder.

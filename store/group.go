@@ -47,6 +47,10 @@ type group[In, Out any] struct {
 	over   sync.WaitGroup
 }
 
+// statementTimeout is how long a group's transaction may take before its outcome
+// is taken for unknown, and it is done again. Postgres may be there and silent.
+const statementTimeout = 15 * time.Second
+
 // errClosed is what operations get after Close.
 var errClosed = errors.New("the store is closed")
 
@@ -142,8 +146,10 @@ func (g *group[In, Out]) once(ops []operation[In, Out]) ([]outcome[Out], error) 
 	for i, op := range ops {
 		in[i] = op.in
 	}
-	// Not life: a commit under way at Close is waited for.
-	outs, err := g.run(context.WithoutCancel(g.life), in)
+	// Not life: a commit under way at Close is waited for, but not for ever.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(g.life), statementTimeout)
+	defer cancel()
+	outs, err := g.run(ctx, in)
 	if err == nil && len(outs) != len(ops) {
 		err = fmt.Errorf("store: %d operations gave %d outcomes", len(ops), len(outs))
 	}

@@ -131,10 +131,14 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// transient tells whether the same statement may work in a moment: a lost
-// connection, a server that starts or stops, a full disk, a deadlock.
+// transient tells whether the same statement may work in a moment: a lost or
+// silent connection, a server that starts or stops, a full disk, a deadlock.
+// Callers look at their own context themselves.
 func transient(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	if errors.Is(err, context.Canceled) {
 		return false
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {

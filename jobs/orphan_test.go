@@ -1,0 +1,43 @@
+package jobs_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/store"
+)
+
+// forgetful is a store that does not record the first end of a claim.
+type forgetful struct {
+	*store.Store
+	failed atomic.Bool
+}
+
+func (f *forgetful) End(ctx context.Context, e jobs.End) (jobs.State, error) {
+	if f.failed.CompareAndSwap(false, true) {
+		return "", errors.New("not recorded")
+	}
+	return f.Store.End(ctx, e)
+}
+
+func TestAJobWhoseEndWasNotRecordedIsTakenBack(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	s := serve(func(ctx context.Context, n int, req providers.Request) (providers.Response, error) {
+		if n == 1 {
+			return providers.Response{}, failure(providers.OutOfMoney, providers.Unbilled)
+		}
+		return answers(ctx, n, req)
+	})
+	db := &forgetful{Store: f.store}
+	f.worker(t, s, func(c *jobs.WorkerConfig) { c.Store = db })
+	id := f.enqueue(t, 1, nil)[0]
+	if got := f.await(t, id, jobs.Succeeded); got.Gen != 2 || !db.failed.Load() {
+		t.Errorf("%+v, want it taken back once", got)
+	}
+	f.drained(t)
+}
