@@ -2,6 +2,9 @@
 // side in one run, so that the ratio holds on any machine. It may import
 // everything but the commands.
 //
+// Three commits a job take their time, as a provider's answer does: handlers
+// enough keep both cores busy, on either side.
+//
 // Both sides are measured from the first enqueue to the last completion, with
 // the same number of workers and a provider that answers at once: asynq alone
 // runs a handler that does nothing; OneFlow accepts the same number of prompts,
@@ -40,7 +43,7 @@ func main() { os.Exit(cli.Main("bench", run)) }
 type grammar struct {
 	Jobs    int `help:"Jobs in each round." default:"10000"`
 	Rounds  int `help:"Rounds of each side, in turns; the median counts." default:"3"`
-	Workers int `help:"Handlers at once, on both sides." default:"64"`
+	Workers int `help:"Handlers at once, on both sides." default:"128"`
 }
 
 // figures are what one round of one side took.
