@@ -32,6 +32,7 @@ type Record struct {
 	Text       string
 	Raw        []byte
 	LatencyMS  int64
+	Usage      json.RawMessage // an object; an export's lines do not hold it
 	Artifacts  []ArtifactRef
 }
 
@@ -55,7 +56,7 @@ type line struct {
 	ID       string    `json:"id"`
 	CustomID *string   `json:"custom_id"`
 	Response *response `json:"response"`
-	Error    *failure  `json:"error"`
+	Error    *Failure  `json:"error"`
 	OneFlow  oneflow   `json:"oneflow"`
 }
 
@@ -65,7 +66,8 @@ type response struct {
 	Body       json.RawMessage `json:"body"`
 }
 
-type failure struct {
+// Failure says why a job has no result: the class of the error, or else the state.
+type Failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
@@ -100,23 +102,65 @@ func ExportJSONL(ctx context.Context, s ExportStore, id string, w io.Writer) (in
 	return n, nil
 }
 
+// Result is one job for a program that waits for it.
+type Result struct {
+	JobID     string           `json:"job_id"`
+	State     jobs.State       `json:"state"`
+	Provider  string           `json:"provider"`
+	Model     string           `json:"model"`
+	Text      string           `json:"text"`
+	Artifacts []ArtifactRef    `json:"artifacts"` // never null
+	Usage     json.RawMessage  `json:"usage"`     // never null
+	CostUSD   *billing.NanoUSD `json:"cost_usd"`  // null where a call has no known price
+	LatencyMS int64            `json:"latency_ms"`
+	Attempts  int              `json:"attempts"`
+	Error     *Failure         `json:"error"` // null unless it ended without a result
+}
+
+// Result returns the record in that shape.
+func (r Record) Result() Result {
+	out := Result{
+		JobID: r.ID, State: r.State, Provider: r.Provider, Model: r.Model, Text: r.Text, Artifacts: r.Artifacts, Usage: r.Usage,
+		CostUSD: r.cost(), LatencyMS: r.LatencyMS, Attempts: r.Calls, Error: r.failure(),
+	}
+	if out.Artifacts == nil {
+		out.Artifacts = []ArtifactRef{}
+	}
+	if len(out.Usage) == 0 {
+		out.Usage = json.RawMessage("{}")
+	}
+	return out
+}
+
+// cost is nil where it is not known.
+func (r Record) cost() *billing.NanoUSD {
+	if r.Unpriced {
+		return nil
+	}
+	return &r.Cost
+}
+
+// failure is nil for a job that succeeded or has not finished.
+func (r Record) failure() *Failure {
+	if r.State == jobs.Succeeded || !r.State.Finished() {
+		return nil
+	}
+	f := &Failure{Code: r.ErrorClass, Message: r.ErrorMessage}
+	if f.Code == "" {
+		f.Code = string(r.State)
+	}
+	return f
+}
+
 func (r Record) line() line {
-	l := line{ID: r.ID, OneFlow: oneflow{
-		Provider: r.Provider, Model: r.Model, Attempts: r.Calls, LatencyMS: r.LatencyMS, State: r.State, Artifacts: r.Artifacts,
+	l := line{ID: r.ID, Error: r.failure(), OneFlow: oneflow{
+		CostUSD: r.cost(), Provider: r.Provider, Model: r.Model, Attempts: r.Calls, LatencyMS: r.LatencyMS, State: r.State, Artifacts: r.Artifacts,
 	}}
 	if r.CustomID != "" {
 		l.CustomID = &r.CustomID
 	}
-	if !r.Unpriced {
-		l.OneFlow.CostUSD = &r.Cost
-	}
 	if r.State == jobs.Succeeded {
 		l.Response = &response{StatusCode: r.HTTPStatus, RequestID: r.RequestID, Body: r.body()}
-	} else if r.State.Finished() {
-		l.Error = &failure{Code: r.ErrorClass, Message: r.ErrorMessage}
-		if l.Error.Code == "" {
-			l.Error.Code = string(r.State)
-		}
 	}
 	return l
 }

@@ -142,6 +142,33 @@ func TestAnExportGivesTextBackAsItWas(t *testing.T) {
 	}
 }
 
+func TestAResultHasAllItsFieldsWhateverBecameOfTheJob(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	encode := json.NewEncoder(&out)
+	encode.SetEscapeHTML(false)
+	names := []string{"artifacts", "attempts", "cost_usd", "error", "job_id", "latency_ms", "model", "provider", "state", "text", "usage"}
+	list := samples()
+	list[0].Usage = json.RawMessage(`{"input_tokens": 3}`)
+	for _, r := range list {
+		if err := encode.Encode(r.Result()); err != nil {
+			t.Fatal(err)
+		}
+		var row map[string]any
+		line := out.Bytes()[bytes.LastIndexByte(bytes.TrimSpace(out.Bytes()), '\n')+1:]
+		if err := json.Unmarshal(line, &row); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(names, slices.Sorted(maps.Keys(row))); diff != "" || row["artifacts"] == nil || row["usage"] == nil {
+			t.Errorf("%s: %s", line, diff)
+		}
+		if (row["error"] != nil) != (r.State.Finished() && r.State != jobs.Succeeded) || (row["cost_usd"] == nil) != r.Unpriced {
+			t.Errorf("%s", line)
+		}
+	}
+	golden(t, "results.jsonl", out.String())
+}
+
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

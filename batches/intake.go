@@ -3,6 +3,7 @@ package batches
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -18,6 +19,13 @@ import (
 const (
 	chunk      = 2000
 	chunkBytes = 32 << 20
+)
+
+// Rows that are not enough for that are accepted all the same when none followed
+// for idle, or when the first of them has waited for longest.
+const (
+	idle    = time.Second
+	longest = 5 * time.Second
 )
 
 // Intake takes the rows of one batch in, chunk by chunk.
@@ -43,13 +51,13 @@ type Report struct {
 	Undelivered error `json:"-"`
 }
 
-// Take reads r to its end and seals the batch. After an error the report says
-// what was accepted before it; taking the same rows in again adds the rest.
+// Take reads r to its end and seals the batch, which is made when the first row
+// comes: without a row there is none. After an error the report says what was
+// accepted before it; taking the same rows in again adds the rest. Then r may still
+// be waited for, and is not read again once it has answered.
 func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 	rep := Report{BatchID: t.Batch.ID}
-	if err := t.Store.OpenBatch(ctx, t.Batch); err != nil {
-		return rep, err
-	}
+	opened := false
 	reject := func(e *LineError) {
 		rep.Rejected++
 		if t.Reject != nil {
@@ -83,20 +91,104 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 		}
 		return nil
 	}
-	err := t.Input.Read(r, func(row jobs.New) error {
+	add := func(row jobs.New) error {
+		if !opened {
+			if err := t.Store.OpenBatch(ctx, t.Batch); err != nil {
+				return err
+			}
+			opened = true
+		}
 		rows, held = append(rows, row), held+weight(row.Request)
 		if len(rows) < chunk && held < chunkBytes {
 			return ctx.Err()
 		}
 		return flush()
-	}, reject)
-	if err == nil && len(rows) > 0 {
-		err = flush()
 	}
-	if err != nil {
+	if err := t.follow(ctx, r, func() bool { return len(rows) > 0 }, add, reject, flush); err != nil {
 		return rep, err
 	}
+	if len(rows) > 0 {
+		if err := flush(); err != nil {
+			return rep, err
+		}
+	}
 	return rep, t.Store.SealBatch(ctx, t.Batch.ID)
+}
+
+// read is what reading a line gave: a row, or what is wrong with it.
+type read struct {
+	row jobs.New
+	bad *LineError
+}
+
+// follow reads r beside, row by row, so that flush can be called while nothing
+// comes. It hands on what was read in the order of the lines, and holds no more
+// than one row itself.
+func (t Intake) follow(ctx context.Context, r io.Reader, waiting func() bool, add func(jobs.New) error, reject func(*LineError), flush func() error) error {
+	lines, end, gone := make(chan read), make(chan error, 1), make(chan struct{})
+	defer close(gone)
+	go func() {
+		give := func(l read) error {
+			select {
+			case lines <- l:
+				return nil
+			case <-gone:
+				return errGone
+			}
+		}
+		end <- t.Input.Read(until{gone, r},
+			func(row jobs.New) error { return give(read{row: row}) },
+			func(bad *LineError) { _ = give(read{bad: bad}) }) // until stops the reading
+	}()
+	timer := time.NewTimer(idle)
+	defer timer.Stop()
+	var first time.Time // when the first of the rows that wait came
+	for {
+		due := timer.C
+		if !waiting() {
+			due = nil
+		}
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-end:
+			return err
+		case <-due:
+			err = flush()
+		case l := <-lines:
+			if l.bad != nil {
+				reject(l.bad)
+				continue
+			}
+			if !waiting() {
+				first = time.Now()
+			}
+			if err = add(l.row); waiting() {
+				timer.Reset(min(idle, time.Until(first.Add(longest))))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+var errGone = errors.New("nobody takes the rows any more")
+
+// until is r until gone is closed.
+type until struct {
+	gone <-chan struct{}
+	r    io.Reader
+}
+
+func (u until) Read(p []byte) (int, error) {
+	select {
+	case <-u.gone:
+		return 0, errGone
+	default:
+		return u.r.Read(p)
+	}
 }
 
 // weight is about how much memory the text of a request takes.

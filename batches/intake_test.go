@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,12 +25,17 @@ type intakeStore struct {
 	conflicts []int64
 
 	opened jobs.Batch
+	opens  int
 	chunks []int
 	keys   []string
 	sealed bool
 }
 
-func (s *intakeStore) OpenBatch(_ context.Context, b jobs.Batch) error { s.opened = b; return nil }
+func (s *intakeStore) OpenBatch(_ context.Context, b jobs.Batch) error {
+	s.opened = b
+	s.opens++
+	return nil
+}
 
 func (s *intakeStore) AcceptJobs(_ context.Context, batchID string, rows []jobs.New) (jobs.Accepted, error) {
 	if s.fail != nil && len(s.chunks) == 1 {
@@ -72,8 +78,8 @@ func TestAnIntakeTakesAllRowsInChunksAndSealsTheBatchAtTheEnd(t *testing.T) {
 		var told []batches.Report
 		in.Progress = func(r batches.Report) { told = append(told, r) }
 		rep, err := in.Take(t.Context(), lines(n))
-		if err != nil || rep.Duplicates != n || rep.BatchID != "b1" || !s.sealed {
-			t.Errorf("%d rows: %+v, %v, sealed %v", n, rep, err, s.sealed)
+		if err != nil || rep.Duplicates != n || rep.BatchID != "b1" || !s.sealed || s.opens != min(n, 1) {
+			t.Errorf("%d rows: %+v, %v, sealed %v, opened %d times", n, rep, err, s.sealed, s.opens)
 		}
 		if diff := cmp.Diff(chunks, s.chunks); diff != "" || len(told) != len(chunks) {
 			t.Errorf("%d rows: progress was told %d times, chunks: %s", n, len(told), diff)
@@ -118,6 +124,88 @@ func TestAnIntakeThatFailsTellsWhatWasAcceptedAndDoesNotSeal(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || rep.Duplicates != 2000 || s.sealed {
 		t.Errorf("cancelled: %+v, %v, sealed %v", rep, err, s.sealed)
 	}
+}
+
+func TestRowsThatComeSlowlyAreAcceptedBeforeTheNextOnes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		every time.Duration
+		rows  int
+		want  []int
+	}{
+		"with pauses":         {1500 * time.Millisecond, 3, []int{1, 1, 1}},
+		"one after the other": {600 * time.Millisecond, 20, []int{9, 9, 2}}, // none waits for longer than 5 s
+		"fast":                {time.Millisecond, 2100, []int{2000, 100}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				in, pen := io.Pipe()
+				go func() {
+					for i := range c.rows {
+						fmt.Fprintf(pen, "bad\n\n{\"custom_id\":\"r%d\",\"prompt\":\"a\"}\n", i)
+						time.Sleep(c.every) //nolint:forbidigo // in a bubble, where it is the clock
+					}
+					pen.Close()
+				}()
+				s := &intakeStore{}
+				take := intake(s)
+				var bad []int64
+				take.Reject = func(e *batches.LineError) { bad = append(bad, e.Line) }
+				var seqs []int64
+				s.accept = func(rows []jobs.New) {
+					for _, r := range rows {
+						seqs = append(seqs, r.Seq)
+					}
+				}
+				rep, err := take.Take(t.Context(), in)
+				if diff := cmp.Diff(c.want, s.chunks); diff != "" || err != nil || rep.Duplicates != c.rows || rep.Rejected != c.rows || !s.sealed {
+					t.Errorf("%+v, %v, sealed %v, chunks: %s", rep, err, s.sealed, diff)
+				}
+				for i := range seqs {
+					if seqs[i] != int64(3*i+3) || bad[i] != int64(3*i+1) {
+						t.Fatalf("row %d is on line %d, the bad one on line %d", i, seqs[i], bad[i])
+					}
+				}
+			})
+		})
+	}
+}
+
+// A bubble ends only when all its goroutines have ended.
+func TestAnIntakeThatEndsEarlyLeavesNobodyBehind(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{"rows": "{\"prompt\":\"a\"}\n", "bad lines": "bad\n"} {
+		synctest.Test(t, func(t *testing.T) {
+			in, pen := io.Pipe()
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				for n := 0; ; n++ {
+					if n == 3000 {
+						cancel()
+					}
+					if _, err := io.WriteString(pen, text); err != nil {
+						return
+					}
+				}
+			}()
+			rep, err := intake(&intakeStore{}).Take(ctx, in)
+			if !errors.Is(err, context.Canceled) || rep.Duplicates+rep.Rejected < 2000 {
+				t.Errorf("%s: %+v, %v", name, rep, err)
+			}
+			synctest.Wait()
+			in.Close()
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // one that waits for its input
+		in, pen := io.Pipe()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := intake(&intakeStore{}).Take(ctx, in); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		pen.Close()
+	})
 }
 
 func TestABatchIDIsReadableSortsByTimeAndIsItsOwn(t *testing.T) {

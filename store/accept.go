@@ -13,18 +13,19 @@ import (
 	"oneflow/jobs"
 )
 
-// OpenBatch implements jobs.AcceptStore.
+// OpenBatch implements jobs.AcceptStore. A sealed batch stays sealed until a row
+// comes in: a producer that brings nothing new, or dies before, has not opened it.
 func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 	return s.begin(ctx, func(tx pgx.Tx) error {
-		var cancelled bool
-		err := tx.QueryRow(ctx, `
+		_, err := tx.Exec(ctx, `
 			INSERT INTO batches (id, account, source)
 			VALUES ($1, $2, $3)
-			ON CONFLICT (id) DO UPDATE
-			SET sealed_at = CASE WHEN batches.cancelled_at IS NULL THEN NULL ELSE batches.sealed_at END
-			RETURNING cancelled_at IS NOT NULL`,
-			b.ID, b.Account, b.Source).Scan(&cancelled)
+			ON CONFLICT (id) DO NOTHING`, b.ID, b.Account, b.Source)
 		if err != nil {
+			return fmt.Errorf("open batch %s: %w", b.ID, err)
+		}
+		var cancelled bool
+		if err := tx.QueryRow(ctx, `SELECT cancelled_at IS NOT NULL FROM batches WHERE id = $1`, b.ID).Scan(&cancelled); err != nil {
 			return fmt.Errorf("open batch %s: %w", b.ID, err)
 		}
 		if cancelled {
@@ -45,12 +46,32 @@ func (s *Store) SealBatch(ctx context.Context, id string) error {
 // AcceptJobs implements jobs.AcceptStore: COPY into a staging table, then insert
 // what is new. The batch's row is locked against a cancellation in between, so
 // that a row is either refused or seen by the cancellation.
+//
+// Producers share that lock while the batch is open. The first row that comes into
+// a sealed batch opens it again, which takes the lock for oneself; two that share
+// it and both wanted it so would wait for each other. So whoever finds the batch
+// sealed begins anew, with the stronger lock.
 func (s *Store) AcceptJobs(ctx context.Context, batchID string, rows []jobs.New) (jobs.Accepted, error) {
-	var acc jobs.Accepted
-	err := s.begin(ctx, func(tx pgx.Tx) error {
+	acc, err := s.acceptJobs(ctx, batchID, rows, false)
+	if errors.Is(err, errSealed) {
+		acc, err = s.acceptJobs(ctx, batchID, rows, true)
+	}
+	if err != nil {
+		return jobs.Accepted{}, fmt.Errorf("accept jobs: %w", err)
+	}
+	return acc, nil
+}
+
+// errSealed asks for the lock that lets a batch be opened again.
+var errSealed = errors.New("the batch is sealed")
+
+func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New, alone bool) (acc jobs.Accepted, err error) {
+	err = s.begin(ctx, func(tx pgx.Tx) error {
 		acc = jobs.Accepted{}
+		sealed := false
 		if batchID != "" {
-			if err := lockOpenBatch(ctx, tx, batchID); err != nil {
+			var err error
+			if sealed, err = lockBatch(ctx, tx, batchID, alone); err != nil {
 				return err
 			}
 		}
@@ -60,6 +81,11 @@ func (s *Store) AcceptJobs(ctx context.Context, batchID string, rows []jobs.New)
 		inserted, err := insertStaged(ctx, tx, batchID)
 		if err != nil {
 			return err
+		}
+		if sealed && len(inserted) > 0 {
+			if _, err := tx.Exec(ctx, `UPDATE batches SET sealed_at = NULL WHERE id = $1`, batchID); err != nil {
+				return err
+			}
 		}
 		if len(inserted) < len(rows) {
 			if err := committedBefore(ctx, tx, inserted); err != nil {
@@ -81,25 +107,29 @@ func (s *Store) AcceptJobs(ctx context.Context, batchID string, rows []jobs.New)
 		}
 		return err
 	})
-	if err != nil {
-		return jobs.Accepted{}, fmt.Errorf("accept jobs: %w", err)
-	}
-	return acc, nil
+	return acc, err
 }
 
-func lockOpenBatch(ctx context.Context, tx pgx.Tx, id string) error {
+// lockBatch locks a batch that takes rows until the end of tx: alone, or shared
+// with other producers, which fails with errSealed if the batch is sealed.
+func lockBatch(ctx context.Context, tx pgx.Tx, id string, alone bool) (sealed bool, err error) {
+	lock := `FOR SHARE`
+	if alone {
+		lock = `FOR NO KEY UPDATE`
+	}
 	var cancelled bool
-	err := tx.QueryRow(ctx, `SELECT cancelled_at IS NOT NULL FROM batches WHERE id = $1 FOR SHARE`, id).Scan(&cancelled)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("batch %s: %w", id, jobs.ErrNotFound)
+	err = tx.QueryRow(ctx, `SELECT cancelled_at IS NOT NULL, sealed_at IS NOT NULL FROM batches WHERE id = $1 `+lock, id).Scan(&cancelled, &sealed)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return false, fmt.Errorf("batch %s: %w", id, jobs.ErrNotFound)
+	case err != nil:
+		return false, err
+	case cancelled:
+		return false, fmt.Errorf("batch %s: %w", id, jobs.ErrBatchCancelled)
+	case sealed && !alone:
+		return false, errSealed
 	}
-	if err != nil {
-		return err
-	}
-	if cancelled {
-		return fmt.Errorf("batch %s: %w", id, jobs.ErrBatchCancelled)
-	}
-	return nil
+	return sealed, nil
 }
 
 func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"oneflow/jobs"
 )
@@ -344,7 +345,100 @@ func TestABatchIsFinishedOnlyWhenItIsSealed(t *testing.T) {
 	if err := w.OpenBatch(ctx, jobs.Batch{ID: "b"}); err != nil {
 		t.Fatal(err)
 	}
-	if got := state(); got != jobs.BatchOpen {
-		t.Errorf("opened again: %s", got)
+	if _, err := w.AcceptJobs(ctx, "b", rows(t, 1, nil)); err != nil { // it is there already
+		t.Fatal(err)
 	}
+	if got := state(); got != jobs.BatchFinished {
+		t.Errorf("opened again, and nothing new came: %s", got)
+	}
+	if acc, err := w.AcceptJobs(ctx, "b", rows(t, 2, nil)); err != nil || len(acc.Deliveries) != 1 {
+		t.Fatalf("%+v, %v", acc, err)
+	}
+	if got := state(); got != jobs.BatchOpen {
+		t.Errorf("a new row came: %s", got)
+	}
+}
+
+func TestProducersOfASealedBatchDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	const producers, n = 8, 50
+	deadlocks := func() int {
+		return w.count(t, `SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`)
+	}
+	for round := range 5 {
+		id := "b" + string(rune('0'+round))
+		w.batch(t, id, 1)
+		if err := w.SealBatch(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		all := rows(t, producers*n, nil)
+		var fresh atomic.Int64
+		together(producers, func(p int) {
+			if err := w.OpenBatch(ctx, jobs.Batch{ID: id}); err != nil {
+				t.Error(err)
+			}
+			mine := all[p*n : (p+1)*n]
+			for i := 0; i < n; i += 10 {
+				acc, err := w.AcceptJobs(ctx, id, mine[i:i+10])
+				if err != nil {
+					t.Error(err)
+				}
+				fresh.Add(int64(len(acc.Deliveries)))
+				if p == 0 { // one seals while the others go on
+					if err := w.SealBatch(ctx, id); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+		if got := fresh.Load(); got != producers*n-1 {
+			t.Errorf("%d rows are new, want %d", got, producers*n-1)
+		}
+		if err := w.SealBatch(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A backend tells its statistics when it is idle for a while, or ends.
+	w.Close()
+	if got := deadlocks(); got != 0 {
+		t.Errorf("%d deadlocks", got)
+	}
+}
+
+func TestAProviderThatNoLiveWorkerServesIsNamed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t) // with a worker for mock
+	ctx := t.Context()
+	if err := w.OpenBatch(ctx, jobs.Batch{ID: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	acc, err := w.AcceptJobs(ctx, "b", rows(t, 3, func(r *jobs.New) { r.Provider = []string{"mock", "openai", "acme"}[r.Seq-1] }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	single := w.accept(t, 1, func(r *jobs.New) { r.Provider = "stability" })[0]
+	check := func(what, id string, want ...string) {
+		t.Helper()
+		got, err := w.Unserved(ctx, id)
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
+			t.Errorf("%s: %v, %s", what, err, diff)
+		}
+	}
+	check("a batch", "b", "acme", "openai")
+	check("a job", single.ID.String(), "stability")
+	check("a job of the batch", acc.Deliveries[1].ID.String(), "openai")
+	check("a job that is served", acc.Deliveries[0].ID.String())
+	check("nothing", "none")
+	if _, err := w.Cancel(ctx, acc.Deliveries[2].ID.String()); err != nil {
+		t.Fatal(err)
+	}
+	check("a job has finished", "b", "openai")
+	w.exec(t, `UPDATE workers SET heartbeat_at = now() - interval '31 seconds'`)
+	check("the worker is silent", "b", "mock", "openai")
+	w.exec(t, `UPDATE workers SET heartbeat_at = now() - interval '20 seconds', providers = '{mock,openai}'`)
+	check("another provider is served", "b")
+	w.exec(t, `UPDATE workers SET stopped_at = now()`)
+	check("the worker has stopped", "b", "mock", "openai")
 }

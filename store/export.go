@@ -40,7 +40,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 			j.state, j.error_class, j.error_message,
 			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id),
 			j.cost_nano, j.unpriced_calls > 0,
-			coalesce(r.http_status, 0), coalesce(r.request_id, ''), coalesce(r.text, ''), r.raw, coalesce(r.latency_ms, 0),
+			coalesce(r.http_status, 0), coalesce(r.request_id, ''), coalesce(r.text, ''), r.raw, coalesce(r.latency_ms, 0), coalesce(r.usage, '{}'),
 			coalesce((
 				SELECT json_agg(json_build_object('url', f.url, 'mime', f.mime, 'size', f.size, 'sha256', encode(f.sha256, 'hex')) ORDER BY f.idx)
 				FROM artifacts f
@@ -57,7 +57,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 	var artifacts []byte
 	_, err = pgx.ForEachRow(rows, []any{
 		&r.ID, &r.CustomID, &r.Task, &r.Provider, &r.Model, &r.State, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
-		(*int64)(&r.Cost), &r.Unpriced, &r.HTTPStatus, &r.RequestID, &r.Text, &r.Raw, &r.LatencyMS, &artifacts,
+		(*int64)(&r.Cost), &r.Unpriced, &r.HTTPStatus, &r.RequestID, &r.Text, &r.Raw, &r.LatencyMS, (*[]byte)(&r.Usage), &artifacts,
 	}, func() error {
 		r.Artifacts = nil
 		if err := json.Unmarshal(artifacts, &r.Artifacts); err != nil {

@@ -122,6 +122,43 @@ func (s *Store) Totals(ctx context.Context, batchID string) (jobs.Totals, error)
 	return t, nil
 }
 
+// unservedAfter is how long a worker may be silent before it counts as gone.
+const unservedAfter = 30 * time.Second
+
+// Unserved returns the providers that unfinished jobs of a batch, or a single job,
+// wait for and that no live worker serves.
+func (s *Store) Unserved(ctx context.Context, id string) ([]string, error) {
+	var jobID *uuid.UUID
+	if parsed, err := uuid.Parse(id); err == nil {
+		jobID = &parsed
+	}
+	rows, err := s.pool.Query(ctx, `
+		SELECT provider
+		FROM (
+			SELECT DISTINCT provider
+			FROM jobs
+			WHERE batch_id = $1 AND state IN ('scheduled', 'queued', 'retrying', 'running')
+			UNION
+			SELECT provider
+			FROM jobs
+			WHERE id = $2 AND finished_at IS NULL
+		) wanted
+		WHERE NOT EXISTS (
+			SELECT
+			FROM workers w
+			WHERE w.stopped_at IS NULL AND w.heartbeat_at > now() - make_interval(secs => $3) AND wanted.provider = ANY (w.providers)
+		)
+		ORDER BY provider`, id, jobID, unservedAfter.Seconds())
+	if err != nil {
+		return nil, fmt.Errorf("read who serves the jobs of %s: %w", id, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read who serves the jobs of %s: %w", id, err)
+	}
+	return list, nil
+}
+
 func zeroCounts() map[jobs.State]int64 {
 	counts := make(map[jobs.State]int64, len(jobs.States()))
 	for _, state := range jobs.States() {

@@ -50,10 +50,20 @@ func (c *batchCmd) Run(s *session) error {
 	}
 	defer closeFile()
 
+	batch := jobs.Batch{ID: c.BatchID, Account: c.Account, Source: name}
+	if batch.ID == "" {
+		batch.ID = batches.NewID(time.Now())
+	}
 	if c.Strict {
-		if file, err = c.allGood(in, file, s); err != nil {
+		good, bad, err := c.allGood(in, file, s)
+		if err != nil {
 			return err
 		}
+		if bad > 0 {
+			return c.refused(s, batches.Report{BatchID: batch.ID, Rejected: bad},
+				cli.Fail(cli.Failure, fmt.Errorf("%s bad lines: nothing was accepted, because of --strict", cli.Count(int64(bad)))))
+		}
+		file = good
 	}
 	producer, err := s.producer()
 	if err != nil {
@@ -62,7 +72,7 @@ func (c *batchCmd) Run(s *session) error {
 	progress := newTicker(s.env.Err)
 	bad := 0
 	t := batches.Intake{
-		Input: in, Batch: jobs.Batch{ID: c.BatchID, Account: c.Account, Source: name}, Store: s.store, Producer: producer,
+		Input: in, Batch: batch, Store: s.store, Producer: producer,
 		Progress: progress.show,
 		Reject: func(e *batches.LineError) {
 			progress.clear()
@@ -73,15 +83,26 @@ func (c *batchCmd) Run(s *session) error {
 			}
 		},
 	}
-	if t.Batch.ID == "" {
-		t.Batch.ID = batches.NewID(time.Now())
-	}
 	rep, err := t.Take(s.ctx, file)
 	progress.clear()
+	if errors.Is(err, jobs.ErrBatchCancelled) {
+		return c.refused(s, rep, broken(rep, err))
+	}
 	if err != nil {
 		return broken(rep, err)
 	}
-	return c.finish(s, rep)
+	return c.finish(s, rep, name)
+}
+
+// refused prints the report for programs, which get one however the batch was
+// refused, and returns why.
+func (c *batchCmd) refused(s *session, rep batches.Report, why error) error {
+	if c.Output == "json" {
+		if err := cli.Line(s.env.Out, rep); err != nil {
+			return err
+		}
+	}
+	return why
 }
 
 // broken explains what an intake that failed has left behind. A chunk whose commit
@@ -152,8 +173,8 @@ func interruptible(ctx context.Context, r io.Reader) (io.Reader, func()) {
 }
 
 // allGood reads everything once without accepting anything, and returns the
-// input from its start. Standard input is kept in a temporary file meanwhile.
-func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (io.Reader, error) {
+// input from its start, and how many lines are bad. Standard input is kept in a temporary file meanwhile.
+func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (_ io.Reader, bad int, _ error) {
 	seeker, ok := file.(io.ReadSeeker)
 	start := int64(0)
 	if ok {
@@ -164,23 +185,22 @@ func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (io.Rea
 	if !ok {
 		temp, err := os.CreateTemp("", "oneflow-*.jsonl")
 		if err != nil {
-			return nil, fmt.Errorf("--strict: keep the input: %w", err)
+			return nil, bad, fmt.Errorf("--strict: keep the input: %w", err)
 		}
 		// Without a name it is gone when it is closed, by whatever means.
 		if err := os.Remove(temp.Name()); err != nil {
-			return nil, fmt.Errorf("--strict: keep the input: %w", err)
+			return nil, bad, fmt.Errorf("--strict: keep the input: %w", err)
 		}
 		if _, err := io.Copy(temp, file); errors.Is(err, context.Canceled) {
-			return nil, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
+			return nil, bad, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
 		} else if err != nil {
-			return nil, fmt.Errorf("--strict: keep the input: %w", err)
+			return nil, bad, fmt.Errorf("--strict: keep the input: %w", err)
 		}
 		if _, err := temp.Seek(0, io.SeekStart); err != nil {
-			return nil, fmt.Errorf("--strict: keep the input: %w", err)
+			return nil, bad, fmt.Errorf("--strict: keep the input: %w", err)
 		}
 		seeker = temp
 	}
-	bad := 0
 	err := in.Read(seeker, func(jobs.New) error { return s.ctx.Err() }, func(e *batches.LineError) {
 		if bad++; bad <= maxReported {
 			fmt.Fprintln(s.env.Err, e)
@@ -189,26 +209,27 @@ func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (io.Rea
 		}
 	})
 	if errors.Is(err, context.Canceled) {
-		return nil, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
+		return nil, bad, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
 	}
 	if err != nil {
-		return nil, err
-	}
-	if bad > 0 {
-		return nil, cli.Fail(cli.Failure, fmt.Errorf("%s bad lines: nothing was accepted, because of --strict", cli.Count(int64(bad))))
+		return nil, bad, err
 	}
 	_, err = seeker.Seek(start, io.SeekStart)
-	return seeker, err
+	return seeker, bad, err
 }
 
 // finish tells what happened, and watches if asked to.
-func (c *batchCmd) finish(s *session, rep batches.Report) error {
+func (c *batchCmd) finish(s *session, rep batches.Report, source string) error {
 	s.notDispatched(rep.Undelivered)
+	empty := rep.Accepted+rep.Duplicates+rep.Rejected == 0
+	if empty {
+		fmt.Fprintf(s.env.Err, "enqueue: %s held no rows: nothing was accepted\n", source)
+	}
 	if c.Output == "json" {
 		if err := cli.Line(s.env.Out, rep); err != nil {
 			return err
 		}
-	} else {
+	} else if !empty {
 		rows := [][]string{
 			{"batch", rep.BatchID},
 			{"accepted", cli.Count(int64(rep.Accepted))},
@@ -225,12 +246,15 @@ func (c *batchCmd) finish(s *session, rep batches.Report) error {
 			cli.Count(int64(rep.Rejected)), rep.BatchID))
 	}
 	if !c.Watch {
-		if c.Output == "table" && rejected == nil {
+		if c.Output == "table" && rejected == nil && !empty {
 			fmt.Fprintf(s.env.Err, "follow it with: enqueue watch %s\n", rep.BatchID)
 		}
 		return rejected
 	}
 	p, err := watch(s, rep.BatchID)
+	if errors.Is(err, jobs.ErrNotFound) && rep.Accepted+rep.Duplicates == 0 {
+		return rejected // no row, no batch
+	}
 	if err != nil {
 		return err
 	}

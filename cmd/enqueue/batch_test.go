@@ -89,12 +89,19 @@ func TestStrictAcceptsNothingIfALineIsBad(t *testing.T) {
 		"a file": s.enqueue("batch", path, "--strict", "-o", "json"),
 		"stdin":  s.run(t.Context(), strings.NewReader(text), "batch", "-", "--strict", "-o", "json"),
 	} {
-		if r.code != cli.Failure || r.out != "" || !strings.Contains(r.err, ":2501: not valid JSON") || !strings.HasSuffix(r.err, "enqueue: 1 bad lines: nothing was accepted, because of --strict\n") {
+		rep := s.report(r)
+		if r.code != cli.Failure || rep != (report{rep.BatchID, 0, 0, 1}) || rep.BatchID == "" || !strings.Contains(r.err, ":2501: not valid JSON") || !strings.HasSuffix(r.err, "enqueue: 1 bad lines: nothing was accepted, because of --strict\n") {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
 	if n := one[int64](s, `SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM batches)`); n != 0 {
 		t.Errorf("%d jobs and batches are there", n)
+	}
+	if r := s.enqueue("batch", path, "--strict", "--batch-id", "b1"); r.code != cli.Failure || r.out != "" {
+		t.Errorf("for people: %+v", r)
+	}
+	if r := s.enqueue("batch", path, "--strict", "--batch-id", "b1", "-o", "json"); s.report(r) != (report{"b1", 0, 0, 1}) {
+		t.Errorf("%+v", r)
 	}
 	good := strings.Replace(text, "bad\n", "", 1)
 	if r := s.run(t.Context(), strings.NewReader(good), "batch", "-", "--strict", "-o", "json"); r.code != cli.OK || s.report(r).Accepted != 2502 {
@@ -142,12 +149,69 @@ func TestTheSameRowsAgainUnderTheSameBatchIDAddNothing(t *testing.T) {
 	if s.jobs() != 7 {
 		t.Errorf("%d jobs", s.jobs())
 	}
-	if rep, r := take(); rep != (report{"b1", 0, 0, 0}) || r.code != cli.OK {
+	if rep, r := take(); rep != (report{"b1", 0, 0, 0}) || r.code != cli.OK || r.err != "enqueue: stdin held no rows: nothing was accepted\n" {
 		t.Errorf("no rows: %+v", r)
 	}
 	other := s.run(t.Context(), strings.NewReader(strings.Join(lines, "\n")), "batch", "-", "-o", "json")
 	if rep := s.report(other); rep.Accepted != 5 || rep.BatchID == "b1" {
 		t.Errorf("another batch: %+v", other)
+	}
+}
+
+func TestAnEmptyFileIsNoBatch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	const said = "enqueue: null held no rows: nothing was accepted\n"
+	for _, flags := range [][]string{nil, {"--watch"}, {"--strict"}, {"--batch-id", "b1"}} {
+		if r := s.enqueue(append([]string{"batch", "/dev/null"}, flags...)...); r.code != cli.OK || r.out != "" || r.err != said {
+			t.Errorf("%q: %+v", flags, r)
+		}
+	}
+	if r := s.enqueue("batch", "/dev/null", "--batch-id", "b1", "-o", "json"); r.code != cli.OK || s.report(r) != (report{"b1", 0, 0, 0}) || r.err != said {
+		t.Errorf("%+v", r)
+	}
+	if r := s.enqueue("batch", file(t, "bad"), "--batch-id", "b1", "--watch", "-o", "json"); r.code != cli.Failure || s.report(r) != (report{"b1", 0, 0, 1}) || strings.Contains(r.err, "no rows") {
+		t.Errorf("nothing but a bad line: %+v", r)
+	}
+	if n := one[int64](s, `SELECT count(*) FROM batches`); n != 0 {
+		t.Errorf("%d batches are there", n)
+	}
+}
+
+func TestARerunThatDiesLeavesAFinishedBatchFinished(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if r := s.run(t.Context(), strings.NewReader(rows(1, 2)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	state := func() string { return decoded[cli.Status](t, s.enqueue("status", "b1", "-o", "json").out).State }
+	rerun := func(text string, until func() bool) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		in, pen := io.Pipe() // which nobody closes
+		done := make(chan result, 1)
+		go func() { done <- s.run(ctx, in, "batch", "-", "--batch-id", "b1") }()
+		if _, err := io.WriteString(pen, text); err != nil {
+			t.Fatal(err)
+		}
+		s.until("the rerun is under way", until)
+		cancel()
+		if r := <-done; r.code != cli.Interrupted {
+			t.Errorf("%+v", r)
+		}
+	}
+	rerun(rows(1, 2), func() bool {
+		return one[int64](s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'commit%' AND pid <> pg_backend_pid()`) > 0
+	})
+	if got := state(); got != jobs.BatchRunning {
+		t.Errorf("nothing new came: %s", got)
+	}
+	rerun(rows(1, 3), func() bool { return s.jobs() == 3 })
+	if got := state(); got != jobs.BatchOpen {
+		t.Errorf("a row came: %s", got)
+	}
+	if r := s.run(t.Context(), strings.NewReader(rows(1, 3)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK || state() != jobs.BatchRunning {
+		t.Errorf("%+v, %s", r, state())
 	}
 }
 
@@ -219,7 +283,7 @@ func TestACancelledBatchTakesNoMoreRows(t *testing.T) {
 		t.Errorf("%+v: %s", r, diff)
 	}
 	r = s.run(t.Context(), strings.NewReader(rows(11, 10)), "batch", "-", "--batch-id", "b1", "-o", "json")
-	if r.code != cli.Usage || r.out != "" || r.err != "enqueue: batch b1 was cancelled and takes no rows: use another --batch-id\n" || s.jobs() != 10 {
+	if r.code != cli.Usage || s.report(r) != (report{"b1", 0, 0, 0}) || r.err != "enqueue: batch b1 was cancelled and takes no rows: use another --batch-id\n" || s.jobs() != 10 {
 		t.Errorf("%+v", r)
 	}
 	if st := decoded[cli.Status](t, s.enqueue("status", "b1", "-o", "json").out); st.State != jobs.BatchCancelled || st.Counts[jobs.Cancelled] != 10 {
@@ -240,20 +304,20 @@ func TestABatchThatIsCancelledWhileItsRowsComeInEndsWithAnErrorAndLeavesNoJobAli
 		}
 	}
 	write(rows(1, 2500))
-	s.until("the first rows are accepted", func() bool { return s.jobs() == 2000 })
+	s.until("all rows are accepted, although more may come", func() bool { return s.jobs() == 2500 })
 	if r := s.enqueue("status", "b1", "-o", "json"); decoded[cli.Status](t, r.out).State != jobs.BatchOpen {
 		t.Errorf("%+v", r)
 	}
-	if r := s.enqueue("cancel", "b1"); r.code != cli.OK || r.out != "cancelled 2,000 jobs; 0 calls are under way and may finish\n" {
+	if r := s.enqueue("cancel", "b1"); r.code != cli.OK || r.out != "cancelled 2,500 jobs; 0 calls are under way and may finish\n" {
 		t.Errorf("%+v", r)
 	}
 	write(rows(2501, 2500))
 	_ = pen.Close()
 	r := <-done
-	if r.code != cli.Failure || r.out != "" || r.err != "enqueue: batch b1 was cancelled while its rows were coming in: 2,000 had been accepted and are cancelled, the rest was not read\n" {
+	if r.code != cli.Failure || s.report(r) != (report{"b1", 2500, 0, 0}) || r.err != "enqueue: batch b1 was cancelled while its rows were coming in: 2,500 had been accepted and are cancelled, the rest was not read\n" {
 		t.Errorf("%+v", r)
 	}
-	if got := one[string](s, `SELECT string_agg(DISTINCT state, ' ') || count(*) FROM jobs`); got != "cancelled2000" {
+	if got := one[string](s, `SELECT string_agg(DISTINCT state, ' ') || count(*) FROM jobs`); got != "cancelled2500" {
 		t.Errorf("the jobs are %s", got)
 	}
 }
@@ -271,15 +335,15 @@ func TestCtrlCEndsAnIntakeThatWaitsForItsInput(t *testing.T) {
 		}
 		want, accepted := "enqueue: interrupted: nothing was accepted\n", int64(0)
 		if strict != "--strict" {
-			s.until("the first rows are accepted and dispatched", func() bool { return one[int64](s, `SELECT count(*) FROM jobs WHERE dispatched_at IS NOT NULL`) == 2000 })
-			want, accepted = "enqueue: interrupted: at least 2,000 rows of batch b1 are accepted; run the same command with --batch-id b1 to add the rest\n", 2000
+			s.until("the rows are accepted and dispatched", func() bool { return one[int64](s, `SELECT count(*) FROM jobs WHERE dispatched_at IS NOT NULL`) == 2100 })
+			want, accepted = "enqueue: interrupted: at least 2,100 rows of batch b1 are accepted; run the same command with --batch-id b1 to add the rest\n", 2100
 		}
 		cancel()
 		if r := <-done; r.code != cli.Interrupted || r.out != "" || r.err != want || s.jobs() != accepted {
 			t.Errorf("%s: %+v", strict, r)
 		}
-		r := s.run(t.Context(), strings.NewReader(rows(1, 2100)), "batch", "-", "--batch-id", "b1", "-o", "json")
-		if rep := s.report(r); rep.Duplicates != int(accepted) || rep.Accepted != 2100-int(accepted) {
+		r := s.run(t.Context(), strings.NewReader(rows(1, 2200)), "batch", "-", "--batch-id", "b1", "-o", "json")
+		if rep := s.report(r); rep.Duplicates != int(accepted) || rep.Accepted != 2200-int(accepted) {
 			t.Errorf("the same command again: %+v", r)
 		}
 	}

@@ -64,7 +64,16 @@ func watch(s *session, id string) (jobs.Progress, error) {
 	if _, err := db.Progress(s.ctx, id); err != nil {
 		return jobs.Progress{}, err
 	}
-	p, err := cli.Watch(s.ctx, s.env.Err, func(ctx context.Context) (jobs.Progress, error) { return db.Progress(ctx, id) })
+	p, err := cli.WatchNoting(s.ctx, s.env.Err,
+		func(ctx context.Context) (jobs.Progress, error) { return db.Progress(ctx, id) },
+		func(ctx context.Context) (notes []string) {
+			// Not to know is no reason to stop watching.
+			unserved, _ := db.Unserved(ctx, id)
+			for _, provider := range unserved {
+				notes = append(notes, fmt.Sprintf("no worker serves %s at the moment: start one with `worker run --provider %s`", provider, provider))
+			}
+			return notes
+		})
 	if errors.Is(err, context.Canceled) {
 		return p, cli.Fail(cli.Interrupted, fmt.Errorf("stopped watching; the jobs go on. Come back with: enqueue watch %s", id))
 	}

@@ -123,7 +123,7 @@ func (s *site) finish(id, answer, failure string) {
 	if err := db.BeginCall(ctx, worker, call); err != nil {
 		s.t.Fatal(err)
 	}
-	settled := jobs.Settlement{AttemptID: attempt, Outcome: jobs.CallSucceeded, Cost: &price, Latency: 42 * time.Millisecond, Status: 200, RequestID: "req_1"}
+	settled := jobs.Settlement{AttemptID: attempt, Outcome: jobs.CallSucceeded, Cost: &price, Latency: 42 * time.Millisecond, Status: 200, RequestID: "req_1", Usage: providers.Usage{InputTokens: 3, OutputTokens: 5}}
 	if failure == "" {
 		err = db.Succeed(ctx, jobs.Success{
 			JobID: claimed.Job.ID, LeaseToken: token, Settlement: settled,

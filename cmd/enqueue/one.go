@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"strings"
+	"unicode/utf8"
 
 	"oneflow/batches"
 	"oneflow/internal/cli"
@@ -12,10 +16,13 @@ import (
 
 // oneCmd enqueues a single job.
 type oneCmd struct {
-	Prompt string `arg:"" help:"The prompt."`
+	Prompt string `arg:"" help:"The prompt; - to read it from stdin, at most 16 MiB of UTF-8, so that it does not stand in the list of processes. One line end at its end is left out."`
 	common
 	Wait bool `help:"Wait for the result and print it."`
 }
+
+// maxPrompt is the longest prompt that is read from stdin, in bytes.
+const maxPrompt = 16 << 20
 
 // Run accepts the job.
 func (c *oneCmd) Run(s *session) error {
@@ -27,7 +34,11 @@ func (c *oneCmd) Run(s *session) error {
 		return cli.Fail(cli.Usage, errors.New("--set prompt=…: the prompt is given already"))
 	}
 	fields := maps.Clone(in.Defaults)
-	fields["prompt"] = quote(c.Prompt)
+	prompt, err := c.prompt(s)
+	if err != nil {
+		return err
+	}
+	fields["prompt"] = quote(prompt)
 	fields["task"] = quote(s.task)
 	job, err := in.One(fields)
 	if err != nil {
@@ -54,6 +65,27 @@ func (c *oneCmd) Run(s *session) error {
 	return err
 }
 
+// prompt is the argument, or what stdin holds.
+func (c *oneCmd) prompt(s *session) (string, error) {
+	if c.Prompt != "-" {
+		return c.Prompt, nil
+	}
+	in, stop := interruptible(s.ctx, s.env.In)
+	defer stop()
+	data, err := io.ReadAll(io.LimitReader(in, maxPrompt+1))
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "", cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
+	case err != nil:
+		return "", fmt.Errorf("read the prompt from stdin: %w", err)
+	case len(data) > maxPrompt:
+		return "", cli.Fail(cli.Usage, fmt.Errorf("the prompt on stdin is longer than %d MiB", maxPrompt>>20))
+	case !utf8.Valid(data):
+		return "", cli.Fail(cli.Usage, errors.New("the prompt on stdin is not valid UTF-8"))
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), nil
+}
+
 // wait follows the job and prints its answer, or where its file is.
 func (c *oneCmd) wait(s *session, id string) error {
 	p, err := watch(s, id)
@@ -61,7 +93,7 @@ func (c *oneCmd) wait(s *session, id string) error {
 		return err
 	}
 	if c.Output == "json" {
-		if _, err := batches.ExportJSONL(s.ctx, s.store, id, s.env.Out); err != nil {
+		if err := s.store.Export(s.ctx, id, func(r batches.Record) error { return cli.JSON(s.env.Out, r.Result()) }); err != nil {
 			return err
 		}
 		return outcome(p)

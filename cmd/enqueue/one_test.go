@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"oneflow/batches"
 	"oneflow/internal/cli"
 )
 
@@ -168,6 +171,8 @@ func TestMissingServicesHaveTheirExitCodes(t *testing.T) {
 		"no DATABASE_URL":     {"", s.redis, cli.Usage, []string{"DATABASE_URL is not set", "make dev"}},
 		"no REDIS_URL":        {s.database, "", cli.Usage, []string{"REDIS_URL is not set", "make dev"}},
 		"Postgres is down":    {"postgres://u:canary@" + nowhere + "/x", s.redis, cli.Unavailable, []string{"Postgres does not answer at " + nowhere + " (DATABASE_URL)"}},
+		"an @ in a password":  {"postgres://u:canary@canary@" + nowhere + "/x", s.redis, cli.Usage, []string{"DATABASE_URL cannot be read", "%40"}},
+		"an @ in REDIS_URL's": {s.database, "redis://:canary@canary@" + nowhere, cli.Usage, []string{"REDIS_URL cannot be read", "%40"}},
 		"a slip in REDIS_URL": {s.database, "localhost:6379:canary", cli.Usage, []string{"REDIS_URL cannot be read"}},
 	} {
 		r := command(t.Context(), strings.NewReader(""), "--database-url", c.database, "--redis-url", c.redis, "--connect-timeout", "100ms", "text", "a")
@@ -214,7 +219,7 @@ func TestWaitPrintsTheAnswer(t *testing.T) {
 	}{
 		{nil, "Hello, you!", "", cli.OK, "Hello, you!\n", ""},
 		{nil, "", "the key was refused", cli.JobsFailed, "", "enqueue: the job failed: auth: the key was refused\n"},
-		{[]string{"-o", "json"}, "Hi", "", cli.OK, `"body":{"text":"Hi"}}`, ""},
+		{[]string{"-o", "json"}, "Hi", "", cli.OK, `"text": "Hi"`, ""},
 	} {
 		done := make(chan result, 1)
 		go func() { done <- s.enqueue(append([]string{"text", "hello", "--wait"}, c.args...)...) }()
@@ -225,6 +230,100 @@ func TestWaitPrintsTheAnswer(t *testing.T) {
 		r := <-done
 		if r.code != c.code || !strings.Contains(r.out, c.out) || !strings.HasSuffix(r.err, c.err) {
 			t.Errorf("%+v, want %+v", r, c)
+		}
+	}
+}
+
+func TestWaitPrintsOneObjectForPrograms(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	var all string
+	for _, c := range []struct {
+		answer, failure, prepare string
+		code                     int
+	}{
+		{"Hi <b>", "", "", cli.OK},
+		{"", "the key was refused", "", cli.JobsFailed},
+		{"Hi", "", `UPDATE jobs SET unpriced_calls = 1 WHERE id = $1`, cli.OK},
+	} {
+		done := make(chan result, 1)
+		go func() { done <- s.enqueue("text", "hello", "--no-fallback", "--wait", "-o", "json") }()
+		var id string
+		s.until("the job is there", func() bool {
+			id = one[string](s, `SELECT coalesce((SELECT id::text FROM jobs WHERE state = 'queued'), '')`)
+			return id != ""
+		})
+		if c.prepare != "" {
+			if _, err := s.pool.Exec(t.Context(), c.prepare, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.finish(id, c.answer, c.failure)
+		r := <-done
+		if decoded[batches.Result](t, r.out).JobID != id || r.code != c.code {
+			t.Errorf("%+v", r)
+		}
+		all += strings.ReplaceAll(r.out, id, "JOB")
+	}
+	golden(t, "wait.json", all)
+}
+
+func TestAPromptMayComeFromStdin(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for in, want := range map[string]string{
+		"Grüß \"Gott\" <b>\n": "Grüß \"Gott\" <b>", "two\nlines\r\n": "two\nlines", "a\n\n": "a\n", "  a ": "  a ", strings.Repeat("x", 1<<20): strings.Repeat("x", 1<<20), "-": "-",
+	} {
+		r := s.run(t.Context(), strings.NewReader(in), "text", "-", "--account", canary)
+		if r.code != cli.OK || one[string](s, `SELECT request->>'prompt' FROM jobs WHERE id::text = $1`, strings.TrimSpace(r.out)) != want {
+			t.Errorf("%.80q: %+v", in, r)
+		}
+	}
+	n := s.jobs()
+	for in, want := range map[string]string{
+		"": "enqueue: prompt: must not be empty\n", "\n": "enqueue: prompt: must not be empty\n", canary + "\xff": "enqueue: the prompt on stdin is not valid UTF-8\n",
+		strings.Repeat("x", 16<<20+1): "enqueue: the prompt on stdin is longer than 16 MiB\n",
+	} {
+		if r := s.run(t.Context(), strings.NewReader(in), "text", "-"); r.code != cli.Usage || r.out != "" || r.err != want {
+			t.Errorf("%.80q: %+v", in, r)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	in, pen := io.Pipe() // which nobody closes
+	done := make(chan result, 1)
+	go func() { done <- s.run(ctx, in, "text", "-") }()
+	if _, err := io.WriteString(pen, canary); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if r := <-done; r.code != cli.Interrupted || r.out != "" || r.err != "enqueue: interrupted: nothing was accepted\n" || s.jobs() != n {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWhoeverWaitsIsToldThatNobodyServesTheProvider(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	const said = "no worker serves mock at the moment: start one with `worker run --provider mock`\n"
+	for name, args := range map[string][]string{"one job": {"text", "a", "--wait"}, "a batch": {"batch", file(t, `{"prompt":"b"}`), "--watch"}} {
+		in, pen := io.Pipe()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan int, 1)
+		go func() {
+			code := cli.Code("enqueue", pen, run(ctx, append([]string{"--database-url", s.database, "--redis-url", s.redis}, args...), cli.Env{In: strings.NewReader(""), Out: io.Discard, Err: pen, Getenv: func(string) string { return "" }}))
+			pen.Close()
+			done <- code
+		}()
+		lines := bufio.NewReader(in)
+		for line := ""; line != said; {
+			var err error
+			if line, err = lines.ReadString('\n'); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		cancel()
+		if rest, err := io.ReadAll(lines); err != nil || strings.Contains(string(rest), "no worker") || <-done != cli.Interrupted {
+			t.Errorf("%s: %s, %v", name, rest, err)
 		}
 	}
 }
@@ -277,6 +376,14 @@ func TestHelpNamesEveryCommandAndIsNoError(t *testing.T) {
 	}
 	if r.code != cli.OK || r.err != "" {
 		t.Errorf("%+v", r)
+	}
+	for name, want := range map[string][]string{"text": {"--no-fallback", "today none is used anyway", "- to read it from stdin"}, "batch": {"--no-fallback"}} {
+		r := command(t.Context(), strings.NewReader(""), name, "--help")
+		for _, want := range want {
+			if !strings.Contains(strings.Join(strings.Fields(r.out), " "), want) {
+				t.Errorf("%s: %q is not in the help: %s", name, want, r.out)
+			}
+		}
 	}
 	for _, name := range []string{"text", "batch", "export"} {
 		if r := command(t.Context(), strings.NewReader(""), name, "--help"); r.code != cli.OK || !strings.Contains(r.out, "Usage: enqueue "+name) {

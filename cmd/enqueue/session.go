@@ -76,15 +76,17 @@ func (s *session) producer() (*jobs.Producer, error) {
 
 // common are the flags of everything that brings jobs in.
 type common struct {
-	Provider  string            `help:"The provider to use." default:"mock"`
-	Model     string            `help:"The model; default: the provider's."`
-	Set       map[string]string `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
-	Lane      jobs.Lane         `help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
-	In        time.Duration     `help:"Run it no earlier than after this time, such as 5m." xor:"when" placeholder:"DURATION"`
-	At        string            `help:"Run it no earlier than at this time, such as 2026-01-31T18:00:00Z or 18:00." xor:"when" placeholder:"TIME"`
-	Account   string            `help:"Whom it is for." default:"default"`
-	OnUnknown jobs.OnUnknown    `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
-	Output    string            `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	Provider string `help:"The provider to use." default:"mock"`
+	// NoFallback asks for what holds already: no job goes to another provider.
+	NoFallback bool              `help:"Use no other provider than the one named; today none is used anyway."`
+	Model      string            `help:"The model; default: the provider's."`
+	Set        map[string]string `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
+	Lane       jobs.Lane         `help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
+	In         time.Duration     `help:"Run it no earlier than after this time, such as 5m." xor:"when" placeholder:"DURATION"`
+	At         string            `help:"Run it no earlier than at this time, such as 2026-01-31T18:00:00Z or 18:00." xor:"when" placeholder:"TIME"`
+	Account    string            `help:"Whom it is for." default:"default"`
+	OnUnknown  jobs.OnUnknown    `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
+	Output     string            `short:"o" help:"table or json." enum:"table,json" default:"table"`
 }
 
 // input prepares reading jobs. task is the task of rows that name none.

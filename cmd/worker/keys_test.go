@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,7 +142,7 @@ func TestKeysAreCheckedWithTheProvider(t *testing.T) {
 		t.Errorf("%+v; the provider was asked %d more times", r, server.Count()-asked)
 	}
 	for _, c := range server.Calls() {
-		if c.Method != "GET" {
+		if c.Method != http.MethodGet {
 			t.Errorf("the check made a %s to %s, which may cost", c.Method, c.Path)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -23,6 +24,9 @@ type Services struct {
 	ConnectTimeout time.Duration `help:"How long to wait for Postgres and Redis before giving up with exit code 3." default:"30s" env:"ONEFLOW_CONNECT_TIMEOUT"`
 }
 
+// escaped says what makes most addresses unreadable.
+const escaped = "where / ? # @ and % in a password are written %2F %3F %23 %40 and %25"
+
 const howToStart = "start it with `make dev`, which prints the environment to use, or with `docker compose up -d`"
 
 // AnyPostgres waits until Postgres answers, whatever its schema.
@@ -39,7 +43,7 @@ func (s Services) open(ctx context.Context, log zerolog.Logger) (db *store.Store
 		return nil, Fail(Usage, errors.New("DATABASE_URL is not set, so there is no Postgres to use: "+howToStart))
 	}
 	if !readable(s.DatabaseURL) {
-		return nil, Fail(Usage, errors.New("DATABASE_URL cannot be read: it looks like postgres://user:password@localhost:5432/oneflow, where / ? # @ and % in a password are written %2F %3F %23 %40 and %25"))
+		return nil, Fail(Usage, errors.New("DATABASE_URL cannot be read: it looks like postgres://user:password@localhost:5432/oneflow, "+escaped))
 	}
 	err = s.wait(ctx, log, "Postgres", "DATABASE_URL", s.DatabaseURL, func(ctx context.Context) (err error) {
 		db, err = store.Open(ctx, s.DatabaseURL)
@@ -83,8 +87,8 @@ func (s Services) RedisOptions() (*redis.Options, error) {
 		return nil, Fail(Usage, errors.New("REDIS_URL is not set, so there is no Redis to use: "+howToStart))
 	}
 	opts, err := redis.ParseURL(s.RedisURL)
-	if u, parseErr := url.Parse(s.RedisURL); err != nil || parseErr != nil || !whole(u) {
-		return nil, Fail(Usage, errors.New("REDIS_URL cannot be read: it looks like redis://:password@localhost:6379/0"))
+	if u, parseErr := url.Parse(s.RedisURL); err != nil || parseErr != nil || !whole(s.RedisURL, u) {
+		return nil, Fail(Usage, errors.New("REDIS_URL cannot be read: it looks like redis://:password@localhost:6379/0, "+escaped))
 	}
 	return opts, nil
 }
@@ -158,23 +162,26 @@ func refused(err error) bool {
 // readable tells whether a Postgres address has one of its two forms.
 func readable(address string) bool {
 	if !strings.Contains(address, "://") {
-		return strings.Contains(address, "=")
+		return regexp.MustCompile(`^\s*[a-z_]+\s*=`).MatchString(address)
 	}
 	u, err := url.Parse(address)
-	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && whole(u)
+	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && whole(address, u)
 }
 
 // host is the part of a URL that holds no secret.
 func host(address string) string {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || !whole(u) {
+	if err != nil || u.Host == "" || !whole(address, u) {
 		return "its address"
 	}
 	return u.Host
 }
 
-// whole tells that the host of u is one: with a / ? or # in it, a password is taken
-// apart, and a piece of it for the port.
-func whole(u *url.URL) bool {
-	return u.User != nil || !strings.Contains(u.Path+u.RawQuery+u.Fragment, "@")
+// whole tells that the host of u, which address was read as, is one: with a / ? or
+// # in it, a password is taken apart, and a piece of it for the port; with an @, a
+// piece is taken for the host, by some readers at the first @ and by others at the
+// last. So there is at most one, and it ends the user and the password.
+func whole(address string, u *url.URL) bool {
+	n := strings.Count(address, "@")
+	return n == 0 || n == 1 && u.User != nil
 }

@@ -19,12 +19,22 @@ const (
 	lineEvery = 5 * time.Second
 	// rateWindow is how far back the rate looks.
 	rateWindow = 10 * time.Second
+	// After noteAfter polls, and then with each noteEvery-th, WatchNoting asks for
+	// notes: what is done within a second needs none.
+	noteAfter, noteEvery = 2, 10
 )
 
 // Watch shows the progress of a batch or a job on w until it has finished, and
 // returns where it stood last: a live bar on a terminal, plain lines elsewhere.
 // read may fail a few times in a row before Watch gives up.
 func Watch(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Progress, error)) (jobs.Progress, error) {
+	return WatchNoting(ctx, w, read, func(context.Context) []string { return nil })
+}
+
+// WatchNoting is Watch, and prints what notes returns, which is asked now and then:
+// a line each, and no line twice.
+func WatchNoting(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Progress, error), notes func(context.Context) []string) (jobs.Progress, error) {
+	said := map[string]bool{}
 	v := view(&plain{w: w})
 	if IsTerminal(w) {
 		v = newBar(w)
@@ -35,7 +45,7 @@ func Watch(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Pr
 	defer tick.Stop()
 	failures := 0
 	var last jobs.Progress
-	for {
+	for n := 0; ; n++ {
 		p, err := read(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -51,6 +61,14 @@ func Watch(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Pr
 			if p.Finished() {
 				return p, nil
 			}
+			if n%noteEvery == noteAfter {
+				for _, note := range notes(ctx) {
+					if !said[note] {
+						said[note] = true
+						v.say(note)
+					}
+				}
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -63,6 +81,7 @@ func Watch(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Pr
 // view shows progress.
 type view interface {
 	show(p jobs.Progress, rate float64)
+	say(note string)
 	close()
 }
 
@@ -126,6 +145,8 @@ func (v *plain) show(p jobs.Progress, rate float64) {
 	}
 }
 
+func (v *plain) say(note string) { fmt.Fprintln(v.w, note) }
+
 func (v *plain) close() {}
 
 // bar draws on a terminal.
@@ -164,6 +185,9 @@ func (b *bar) show(p jobs.Progress, rate float64) {
 		b.bar.SetTotal(max(p.Total(), 1), true)
 	}
 }
+
+// say prints above the bar.
+func (b *bar) say(note string) { fmt.Fprintln(b.progress, note) }
 
 // close leaves the bar as it stands.
 func (b *bar) close() {

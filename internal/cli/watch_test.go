@@ -66,6 +66,36 @@ func TestWatchPrintsALineNowAndThenAndTheLastOneWhenAllIsDone(t *testing.T) {
 	})
 }
 
+func TestWatchPrintsEachNoteOnceAndAsksAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		start := time.Now()
+		var asked []time.Duration
+		_, err := cli.WatchNoting(t.Context(), &out,
+			func(context.Context) (jobs.Progress, error) { return at(time.Since(start)), nil },
+			func(context.Context) []string {
+				asked = append(asked, time.Since(start))
+				if len(asked) > 1 {
+					return []string{"one", "two"}
+				}
+				return []string{"one"}
+			})
+		if diff := cmp.Diff([]time.Duration{time.Second, 6 * time.Second, 11 * time.Second, 16 * time.Second}, asked); diff != "" || err != nil {
+			t.Errorf("%v, %s", err, diff)
+		}
+		var notes []string
+		for line := range strings.Lines(out.String()) {
+			if !strings.Contains(line, " done") {
+				notes = append(notes, line)
+			}
+		}
+		if diff := cmp.Diff([]string{"one\n", "two\n"}, notes); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestWatchSaysWhatElseTheJobsDo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

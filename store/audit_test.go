@@ -1,0 +1,143 @@
+package store_test
+
+import (
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"oneflow/jobs"
+)
+
+// dispatched accepts n jobs and confirms their deliveries.
+func (w *world) dispatched(t *testing.T, n int, change func(*jobs.New)) []jobs.Delivery {
+	t.Helper()
+	d := w.accept(t, n, change)
+	if err := w.ConfirmDispatched(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestDispatchedJobsAreReadPageByPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	want := w.dispatched(t, 25, func(r *jobs.New) {
+		if r.Seq%2 == 0 {
+			r.RunAt = time.Now().Add(time.Hour).Truncate(time.Microsecond)
+		}
+	})
+	w.accept(t, 3, nil) // not dispatched
+	w.running(t, nil)
+	j := w.running(t, nil)
+	if err := w.Succeed(t.Context(), success(j, w.sent(t, j, nil), nil)); err != nil {
+		t.Fatal(err)
+	}
+	j = w.running(t, nil)
+	if _, err := w.End(t.Context(), jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: time.Hour, Class: "timeout"}); err != nil {
+		t.Fatal(err)
+	}
+	var got []jobs.Delivery
+	var after uuid.UUID
+	for {
+		page, err := w.Dispatched(t.Context(), after, 10)
+		if err != nil || len(page) > 10 {
+			t.Fatal(len(page), err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		got = append(got, page...)
+		after = page[len(page)-1].ID
+	}
+	if len(got) != 26 || got[25].ID != j.ID || !got[25].At.Equal(*w.job(t, j.ID).NotBefore) {
+		t.Fatalf("%d jobs, want 25 and the one that waits for its next try", len(got))
+	}
+	slices.SortFunc(want, func(a, b jobs.Delivery) int { return slices.Compare(a.ID[:], b.ID[:]) })
+	for i, d := range want {
+		if got[i].ID != d.ID || got[i].Gen != 1 || got[i].Provider != d.Provider || got[i].Lane != d.Lane || got[i].Task != d.Task ||
+			got[i].Model != d.Model || got[i].BatchID != d.BatchID || !got[i].At.Equal(d.At) {
+			t.Errorf("%+v, want %+v", got[i], d)
+		}
+	}
+}
+
+func TestALostDeliveryIsTakenBackOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	lost := w.dispatched(t, 100, nil)
+	var total atomic.Int64
+	together(8, func(int) {
+		n, err := w.Redispatch(t.Context(), lost)
+		if err != nil {
+			t.Error(err)
+		}
+		total.Add(int64(n))
+	})
+	if total.Load() != 100 {
+		t.Errorf("%d were taken back, want 100", total.Load())
+	}
+	marked, err := w.MarkUndispatched(t.Context(), 200)
+	if err != nil || len(marked) != 100 {
+		t.Fatalf("%d to be dispatched at once, %v, want 100", len(marked), err)
+	}
+	// Its late confirmation is of no account, nor is its late arrival.
+	if err := w.ConfirmDispatched(t.Context(), lost); err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range marked {
+		if d.Gen != 2 || w.job(t, d.ID).Dispatched != nil {
+			t.Fatalf("%+v", d)
+		}
+		if i < 5 {
+			if got := w.claim(t, lost[slices.IndexFunc(lost, func(l jobs.Delivery) bool { return l.ID == d.ID })]); got.Job != nil || got.Wait != 0 {
+				t.Errorf("the lost delivery was claimed: %+v", got)
+			}
+			w.mustClaim(t, d)
+		}
+	}
+	w.holds(t)
+}
+
+func TestOnlyWhatStillWaitsForItsLostDeliveryIsTakenBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.dispatched(t, 6, nil)
+	w.mustClaim(t, d[0])
+	j := w.mustClaim(t, d[1])
+	if err := w.Succeed(t.Context(), success(j, w.sent(t, j, nil), nil)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Cancel(t.Context(), d[2].ID.String()); err != nil {
+		t.Fatal(err)
+	}
+	d[3].Gen = 7
+	d = append(d, w.accept(t, 1, nil)...) // on its way to Redis
+	// Somebody is at the row of the fifth.
+	tx, err := w.sql.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT FROM jobs WHERE id = $1 FOR NO KEY UPDATE`, d[4].ID); err != nil {
+		t.Fatal(err)
+	}
+	n, err := w.Redispatch(t.Context(), d)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil || n != 1 {
+		t.Errorf("%d were taken back, %v, want 1", n, err)
+	}
+	for i, l := range d {
+		want := 1
+		if i == 5 {
+			want = 2
+		}
+		if got := w.job(t, l.ID); got.Gen != want {
+			t.Errorf("job %d: %+v, want generation %d", i, got, want)
+		}
+	}
+	w.holds(t)
+}
