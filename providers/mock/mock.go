@@ -131,6 +131,12 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 		e.Sent, e.Billing = false, providers.Unbilled
 		return providers.Response{}, e
 	}
+	if err := p.capabilities.Check(req); err != nil { // nothing is called, as with any provider
+		return providers.Response{}, &providers.Error{
+			Provider: p.config.Name, Kind: providers.InvalidRequest, Billing: providers.Unbilled, Code: "unsupported_option",
+			Body: errorBody("invalid_request", err.Error()),
+		}
+	}
 	call, err := p.receive(req)
 	if err != nil {
 		return providers.Response{}, err
@@ -180,9 +186,6 @@ func (p *Provider) answer(ctx context.Context, c *call) (providers.Response, *pr
 		return providers.Response{}, c.refusal
 	}
 	defer p.release(c)
-	if err := p.capabilities.Check(c.req); err != nil {
-		return providers.Response{}, p.refuse(c, providers.InvalidRequest, 400, "invalid_request", err.Error())
-	}
 	if c.req.Model == "" {
 		c.req.Model = p.capabilities.Tasks[c.req.Task].DefaultModel
 	}
@@ -223,8 +226,16 @@ func (p *Provider) end(c *call, res providers.Response, err *providers.Error) er
 }
 
 // refuse makes the error for a call that the mock answers with status. The text
-// goes to the body, in OpenAI's shape, where a real provider puts it too.
+// goes to the body, where a real provider puts it too.
 func (p *Provider) refuse(c *call, kind providers.Kind, status int, code, text string) *providers.Error {
+	return &providers.Error{
+		Provider: p.config.Name, Kind: kind, Billing: providers.Unbilled, Status: status, Code: code,
+		RequestID: c.id, Sent: true, Body: errorBody(code, text), Limits: c.limits,
+	}
+}
+
+// errorBody is the body of a refusal, in OpenAI's shape.
+func errorBody(code, text string) []byte {
 	type detail struct {
 		Message string `json:"message"`
 		Type    string `json:"type"`
@@ -232,12 +243,9 @@ func (p *Provider) refuse(c *call, kind providers.Kind, status int, code, text s
 	}
 	body, err := json.Marshal(map[string]detail{"error": {Message: text, Type: code, Code: code}})
 	if err != nil {
-		body = nil
+		return nil
 	}
-	return &providers.Error{
-		Provider: p.config.Name, Kind: kind, Billing: providers.Unbilled, Status: status, Code: code,
-		RequestID: c.id, Sent: true, Body: body, Limits: c.limits,
-	}
+	return body
 }
 
 // ended makes the error for a call whose context ended.

@@ -102,6 +102,7 @@ func refusals() []rule {
 
 		// Refused for its content.
 		{vendor: OpenAI, words: "content_policy_violation image_content_policy_violation moderation_blocked content_filter invalid_prompt bio_policy", kind: providers.Moderated, billing: free},
+		{vendor: Anthropic, says: "output blocked by content filtering policy", kind: providers.Moderated, billing: free},
 		{vendor: Stability, words: "content_moderation", kind: providers.Moderated, billing: free},
 		{vendor: ElevenLabs, words: "content_against_policy content_moderated moderation_blocked", kind: providers.Moderated, billing: free},
 

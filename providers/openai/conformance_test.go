@@ -1,0 +1,59 @@
+package openai_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"oneflow/internal/fakeprovider"
+	"oneflow/providers"
+	"oneflow/providers/openai"
+	"oneflow/providers/providertest"
+)
+
+func TestOpenAIHoldsToTheContract(t *testing.T) {
+	t.Parallel()
+	providertest.Run(t, providertest.Config{
+		Kind: "openai",
+		New:  conforming(func(*openai.Config) {}),
+		Requests: []providers.Request{
+			{Task: providers.Text}, {Task: providers.Image, Size: "64x64", N: 2}, {Task: providers.Audio},
+		},
+	})
+}
+
+func TestACompatibleServerHoldsToTheContract(t *testing.T) {
+	t.Parallel()
+	providertest.Run(t, providertest.Config{
+		Kind: "openai-compatible",
+		New:  conforming(compatible),
+		Requests: []providers.Request{
+			{Task: providers.Text, Model: "llama"},
+			{Task: providers.Image, Model: "flux", Size: "64x64", N: 2},
+			{Task: providers.Audio, Model: "kokoro"},
+			{Task: providers.Video, Model: "wan", Size: "64x64"},
+		},
+	})
+}
+
+// conforming makes providers for fake servers.
+func conforming(change change) func(*testing.T, providertest.Fault) providertest.Subject {
+	fake := func(t *testing.T) providertest.Fake[fakeprovider.Fault] {
+		t.Helper()
+		server, err := fakeprovider.New(fakeprovider.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = server.Close() })
+		return server
+	}
+	return providertest.Service(fake, func(_ *testing.T, url string, client *http.Client) (providers.Provider, error) {
+		config := openai.Config{
+			Name: "mine", BaseURL: url + "/openai/v1", Client: client, Guarded: client, PollEvery: time.Millisecond,
+			Key: func(context.Context) (string, error) { return providertest.Key, nil },
+		}
+		change(&config)
+		return openai.New(config)
+	})
+}

@@ -1,0 +1,151 @@
+package providertest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+	"github.com/pb33f/libopenapi-validator/config"
+)
+
+// Description is a vendor's own description of its API, in OpenAPI.
+type Description struct {
+	// The validator is not said to be safe for concurrent use.
+	mu        sync.Mutex
+	validator validator.Validator
+}
+
+// Describe reads the description in a file of the folder shared/specs beside the
+// module. The descriptions are the vendors' and not in this repository: where the
+// folder is not there, the test is skipped.
+func Describe(t *testing.T, file string) *Description {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "..", "shared", "specs", file)) //nolint:gosec // a file of the tests' own
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skipf("SKIPPED: requests are not held against the vendor's API: ../shared/specs/%s is not there", file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := libopenapi.NewDocument(text)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	v, errs := validator.NewValidator(document, config.WithFormatAssertions())
+	if len(errs) > 0 {
+		t.Fatalf("%s: %v", file, errs)
+	}
+	return &Description{validator: v}
+}
+
+// moduleRoot is the folder of go.mod, at or above the working directory.
+func moduleRoot() (string, error) {
+	folder, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
+			return folder, nil
+		}
+		parent := filepath.Dir(folder)
+		if parent == folder {
+			return "", errors.New("no go.mod at or above the working directory")
+		}
+		folder = parent
+	}
+}
+
+// Check tells whether the description allows a request: its address, its headers
+// and its body.
+func (d *Description) Check(r Recorded) error {
+	req, err := r.request()
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ok, problems := d.validator.ValidateHttpRequestSync(req)
+	var all []error
+	for _, p := range problems {
+		all = append(all, fmt.Errorf("%s: %s", p.Message, p.Reason))
+		for _, detail := range p.SchemaValidationErrors {
+			all = append(all, fmt.Errorf("%s: %s", detail.FieldPath, detail.Reason))
+		}
+	}
+	if !ok && len(all) == 0 {
+		return errors.New("refused without a reason")
+	}
+	return errors.Join(all...)
+}
+
+// Recorded is a request as a server received it.
+type Recorded struct {
+	Method string
+	// URL is the path with the query.
+	URL    string
+	Header http.Header
+	Body   []byte
+}
+
+// request makes an HTTP request of it again.
+func (r Recorded) request() (*http.Request, error) {
+	req, err := http.NewRequest(r.Method, "http://127.0.0.1"+r.URL, bytes.NewReader(r.Body)) //nolint:noctx // never sent
+	if err != nil {
+		return nil, err
+	}
+	req.Header = r.Header.Clone()
+	return req, nil
+}
+
+// Recorder is a server that refuses all requests, and keeps them.
+type Recorder struct {
+	// URL is its address.
+	URL string
+
+	mu       sync.Mutex
+	requests []Recorded
+}
+
+// Record starts a recorder, for as long as the test runs.
+func Record(t *testing.T) *Recorder {
+	t.Helper()
+	r := &Recorder{}
+	server := httptest.NewServer(r)
+	t.Cleanup(server.Close)
+	r.URL = server.URL
+	return r
+}
+
+// ServeHTTP keeps a request.
+func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return // the client is gone
+	}
+	r.mu.Lock()
+	r.requests = append(r.requests, Recorded{req.Method, req.URL.RequestURI(), req.Header.Clone(), body})
+	r.mu.Unlock()
+	w.WriteHeader(http.StatusTeapot)
+}
+
+// Requests are the requests until now, oldest first.
+func (r *Recorder) Requests() []Recorded {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.requests)
+}

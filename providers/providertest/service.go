@@ -1,0 +1,81 @@
+package providertest
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+
+	"oneflow/providers"
+	"oneflow/providers/wire"
+)
+
+// Fake is a fake of a vendor's server that fails on demand, such as
+// *fakeprovider.Server. F is its type of faults.
+type Fake[F ~string] interface {
+	http.Handler
+	// Next makes the next n calls fail, all if n is negative.
+	Next(fault F, n int)
+}
+
+// Service returns a Config.New for a provider that calls a server: a fake that
+// newFake makes. connect makes the provider for the server at url.
+func Service[F ~string](
+	newFake func(t *testing.T) Fake[F], connect func(t *testing.T, url string, client *http.Client) (providers.Provider, error),
+) func(t *testing.T, fault Fault) Subject {
+	return func(t *testing.T, fault Fault) Subject {
+		t.Helper()
+		fake := newFake(t)
+		if fault != None && fault != Echo {
+			fake.Next(F(fault), -1)
+		}
+		var calls atomic.Int64
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				calls.Add(1)
+			}
+			if fault == Echo {
+				echo(w, r)
+				return
+			}
+			fake.ServeHTTP(w, r)
+		}))
+		client := wire.NewClient(wire.Config{})
+		t.Cleanup(server.Close)
+		t.Cleanup(client.CloseIdleConnections)
+		provider, err := connect(t, server.URL, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Subject{Provider: provider, Calls: func() int { return int(calls.Load()) }, Close: client.CloseIdleConnections}
+	}
+}
+
+// echo refuses a request and repeats it wherever a vendor may say something.
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client is gone
+	}
+	var said bytes.Buffer
+	said.Write(body)
+	if err := r.Header.Write(&said); err != nil {
+		return
+	}
+	detail := map[string]any{"type": said.String(), "code": prompt + Key, "status": prompt + Key, "message": said.String()}
+	answer, err := json.Marshal(map[string]any{
+		"error": detail, "detail": detail, "name": said.String(), "errors": []string{said.String()}, "request_id": prompt + Key, "id": prompt + Key,
+	})
+	if err != nil {
+		return
+	}
+	for _, name := range []string{"Request-Id", "X-Request-Id", "Finish-Reason"} {
+		w.Header().Set(name, prompt+" "+Key)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusBadRequest)
+	_, _ = w.Write(answer)
+}
