@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,3 +25,29 @@ func DecodeTask(t *asynq.Task) (id uuid.UUID, gen int, err error) {
 
 // Backoff is the wait before the queue tries again.
 func Backoff(attempt int) time.Duration { return backoff(attempt) }
+
+// Auditor compares Postgres with Redis.
+type Auditor struct{ a *auditor }
+
+// NewAuditor makes one that looks at so many jobs at once, and at one page a
+// round.
+func NewAuditor(c WorkerConfig, page int) (*Auditor, error) {
+	a, err := newAuditor(c)
+	if err != nil {
+		return nil, err
+	}
+	a.page, a.budget = page, 0
+	return &Auditor{a}, nil
+}
+
+// Round does one round, and tells whether the audit goes on.
+func (a *Auditor) Round(ctx context.Context) (more bool, err error) {
+	err = a.a.round(ctx)
+	return a.a.underway, err
+}
+
+// Forget is what another leader does.
+func (a *Auditor) Forget() { a.a.forget() }
+
+// Close closes it.
+func (a *Auditor) Close() error { return a.a.close() }

@@ -13,6 +13,9 @@ const (
 	leaderRole = "reconciler"
 	// dispatchChunk is how many deliveries are marked and pushed at once.
 	dispatchChunk = 2000
+	// dispatchBudget is how long one round may push: the leader has to renew its
+	// lease in time, and to look after the living.
+	dispatchBudget = leaderTTL / 2
 )
 
 // reconciler puts right what crashes and outages leave behind. One runs in every
@@ -38,19 +41,28 @@ func newReconciler(cfg WorkerConfig) *reconciler {
 
 // run makes rounds until ctx ends.
 func (r *reconciler) run(ctx context.Context) {
-	client := asynq.NewClient(r.cfg.Redis)
+	audit, err := newAuditor(r.cfg)
+	if err != nil {
+		r.cfg.Log.Error().Err(err).Msg("no reconciler here")
+		return
+	}
 	defer func() {
-		if err := client.Close(); err != nil {
+		if err := audit.close(); err != nil {
 			r.cfg.Log.Warn().Err(err).Msg("close the reconciler's Redis client")
 		}
 	}()
-	dispatch := NewDispatcher(client, r.cfg.Store)
+	dispatch := NewDispatcher(asynq.NewClientFromRedisClient(audit.redis), r.cfg.Store)
 	for {
-		if err := r.round(ctx, dispatch); err != nil && ctx.Err() == nil {
+		more, err := r.round(ctx, dispatch, audit)
+		if err != nil && ctx.Err() == nil {
 			r.cfg.Log.Warn().Err(err).Msg("reconciler round failed")
 			r.last = time.Time{}
 		}
-		if wait(ctx, r.cfg.pace.reconcile) != nil {
+		pause := r.cfg.pace.reconcile
+		if more {
+			pause = 0
+		}
+		if wait(ctx, pause) != nil {
 			break
 		}
 	}
@@ -61,38 +73,47 @@ func (r *reconciler) run(ctx context.Context) {
 	}
 }
 
-func (r *reconciler) round(ctx context.Context, dispatch *Dispatcher) error {
+// round does what a leader has to do. It tells whether it left some of it for the
+// next round.
+func (r *reconciler) round(ctx context.Context, dispatch *Dispatcher, audit *auditor) (more bool, err error) {
 	leads, err := r.cfg.Store.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !leads {
 		r.last = time.Time{}
-		return nil
+		audit.forget()
+		return false, nil
 	}
 	if err := r.bury(ctx); err != nil {
-		return err
+		return false, err
 	}
 	if n, err := r.cfg.Store.ExpireOverdue(ctx); err != nil {
-		return err
+		return false, err
 	} else if n > 0 {
 		r.cfg.Log.Warn().Int("jobs", n).Msg("deadline passed: expired")
 	}
 	if n, err := r.cfg.Store.SweepCancelled(ctx); err != nil {
-		return err
+		return false, err
 	} else if n > 0 {
 		r.cfg.Log.Info().Int("jobs", n).Msg("swept jobs of cancelled batches")
 	}
-	if err := r.dispatch(ctx, dispatch); err != nil {
-		return err
+	// A Redis that is away fails these two, and must not keep the dead from being
+	// buried: only what Postgres refuses fails a round.
+	err = audit.round(ctx)
+	if err == nil {
+		more, err = r.dispatch(ctx, dispatch)
+	}
+	if err != nil && ctx.Err() == nil {
+		r.cfg.Log.Warn().Err(err).Msg("deliveries not looked after")
 	}
 	if time.Since(r.rolls) >= 10*time.Second {
 		if err := r.cfg.Store.RollUpMetrics(ctx); err != nil {
-			return err
+			return false, err
 		}
 		r.rolls = time.Now()
 	}
-	return nil
+	return more || audit.underway && err == nil, nil
 }
 
 // bury takes over the jobs of workers that have been silent for too long.
@@ -131,19 +152,21 @@ func (r *reconciler) bury(ctx context.Context) error {
 	return nil
 }
 
-// dispatch pushes what has no delivery.
-func (r *reconciler) dispatch(ctx context.Context, d *Dispatcher) error {
-	for {
+// dispatch pushes what has no delivery. It tells whether there is more.
+func (r *reconciler) dispatch(ctx context.Context, d *Dispatcher) (more bool, err error) {
+	began := time.Now()
+	for time.Since(began) < dispatchBudget {
 		marked, err := r.cfg.Store.MarkUndispatched(ctx, dispatchChunk)
 		if err != nil || len(marked) == 0 {
-			return err
+			return false, err
 		}
 		n, err := d.Push(ctx, marked)
 		if n > 0 {
 			r.cfg.Log.Info().Int("jobs", n).Msg("dispatched jobs that had no delivery")
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
+	return true, nil
 }

@@ -46,7 +46,7 @@ type Accepted struct {
 
 // AcceptStore takes new jobs.
 type AcceptStore interface {
-	// OpenBatch makes the batch, or opens the one of that id again. It fails
+	// OpenBatch makes the batch, unless there is one of that id. It fails
 	// with ErrBatchCancelled.
 	OpenBatch(ctx context.Context, b Batch) error
 	// AcceptJobs inserts what is new of rows, all or none, in one commit.
@@ -63,6 +63,13 @@ type DispatchStore interface {
 	MarkUndispatched(ctx context.Context, limit int) ([]Delivery, error)
 	// ConfirmDispatched records that the deliveries are in Redis.
 	ConfirmDispatched(ctx context.Context, pushed []Delivery) error
+	// Dispatched returns up to limit of the waiting jobs whose deliveries are in
+	// Redis as far as is known here, in order of id, from the one after after.
+	Dispatched(ctx context.Context, after uuid.UUID, limit int) ([]Delivery, error)
+	// Redispatch takes back deliveries that Redis has lost: each job gets a new
+	// generation, which MarkUndispatched finds. What has been claimed, has ended
+	// or is of another generation by now is left alone. It returns how many.
+	Redispatch(ctx context.Context, lost []Delivery) (int, error)
 }
 
 // WorkStore is what a worker does with a job. All of it is fenced with the lease

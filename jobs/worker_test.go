@@ -457,7 +457,6 @@ func TestJobsOutliveAnEmptiedRedis(t *testing.T) {
 	if err := f.redis.FlushDB(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	f.exec(t, `UPDATE jobs SET dispatched_at = NULL, dispatch_marked_at = NULL`)
 	s := serve(answers)
 	f.worker(t, s, nil)
 	f.worker(t, s, nil)

@@ -69,6 +69,8 @@ CREATE UNIQUE INDEX jobs_batch_key ON jobs (batch_id, key) WHERE batch_id IS NOT
 CREATE INDEX jobs_batch_state ON jobs (batch_id, state);
 CREATE INDEX jobs_undispatched ON jobs (run_at)
     WHERE dispatched_at IS NULL AND state IN ('scheduled', 'queued', 'retrying');
+CREATE INDEX jobs_dispatched ON jobs (id)
+    WHERE dispatched_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying');
 CREATE INDEX jobs_running ON jobs (worker_id) WHERE state = 'running';
 CREATE INDEX jobs_deadline ON jobs (deadline) WHERE finished_at IS NULL;
 

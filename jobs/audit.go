@@ -1,0 +1,244 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+)
+
+const (
+	// epochKey holds a random id that the leader sets where there is none: a
+	// Redis that has lost its data has lost it too.
+	epochKey = "oneflow:epoch"
+	// auditRounds is how many rounds of the reconciler lie between two audits.
+	auditRounds = 15
+	// auditPage is how many deliveries are compared at once, and all that an
+	// audit keeps in memory.
+	auditPage = 2000
+	// auditBudget is how long an audit may go on in one round; the next one
+	// continues it.
+	auditBudget = 2 * time.Second
+	// redisPatience is how long a page may take: a Redis that is silent must not
+	// keep the leader from the rest of its duties.
+	redisPatience = 5 * time.Second
+)
+
+// What asynq calls its keys. It has no API that asks about many tasks at once.
+const asynqQueues = "asynq:queues"
+
+func asynqTask(queue, id string) string { return "asynq:{" + queue + "}:t:" + id }
+
+func asynqLeases(queue string) string { return "asynq:{" + queue + "}:lease" }
+
+// auditor compares what Postgres calls dispatched with what Redis holds, and
+// takes back what is missing, for the reconciler to dispatch again.
+//
+// What it knows is in memory, of the leader alone: the first round of any
+// leadership finds an epoch it has not seen, and audits. So it does not matter
+// what happened to Redis, or to the whole fleet, before.
+type auditor struct {
+	redis  redis.UniversalClient
+	store  DispatchStore
+	log    zerolog.Logger
+	served []any // queues
+	every  time.Duration
+	page   int
+	budget time.Duration
+
+	epoch    string // the last seen; empty: none
+	due      time.Time
+	underway bool
+	after    uuid.UUID // the last job that was looked at
+	lost     int       // in the audit under way
+}
+
+func newAuditor(cfg WorkerConfig) (*auditor, error) {
+	client, ok := cfg.Redis.MakeRedisClient().(redis.UniversalClient)
+	if !ok {
+		return nil, fmt.Errorf("audit: %T makes no Redis client that is known here", cfg.Redis)
+	}
+	a := &auditor{
+		redis: client, store: cfg.Store, log: cfg.Log,
+		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget,
+	}
+	for _, p := range cfg.Providers {
+		for _, lane := range Lanes() {
+			a.served = append(a.served, QueueName(p.Name, lane))
+		}
+	}
+	return a, nil
+}
+
+func (a *auditor) close() error { return a.redis.Close() }
+
+// forget is for a worker that does not lead: when it leads again, it audits.
+func (a *auditor) forget() { a.epoch, a.underway = "", false }
+
+// round goes on with the audit under way, or begins one that is due. An error
+// means that Redis or Postgres could not be asked; then nothing was changed that
+// Redis did not deny having, and the next round goes on.
+func (a *auditor) round(ctx context.Context) error {
+	began := time.Now()
+	if err := a.watch(ctx); err != nil {
+		return err
+	}
+	for a.underway {
+		if err := a.compare(ctx); err != nil {
+			return err
+		}
+		if time.Since(began) >= a.budget {
+			break
+		}
+	}
+	return nil
+}
+
+// watch reads the epoch, sets one where there is none, and begins an audit where
+// it is another one than before, or where it is time.
+func (a *auditor) watch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
+	pipe := a.redis.Pipeline()
+	pipe.SetNX(ctx, epochKey, NewID().String(), 0)
+	got := pipe.Get(ctx, epochKey)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("read the epoch of Redis: %w", err)
+	}
+	now := time.Now()
+	switch epoch := got.Val(); {
+	case epoch != a.epoch:
+		// Clients list a queue once in their lives; see asynq.Client.
+		if err := a.redis.SAdd(ctx, asynqQueues, a.served...).Err(); err != nil {
+			return fmt.Errorf("list the queues: %w", err)
+		}
+		if a.epoch != "" {
+			a.log.Warn().Msg("Redis has lost its data: comparing every delivery")
+		}
+		a.epoch = epoch
+		a.begin()
+		// Pushed before the loss, confirmed after this audit: look again soon.
+		a.due = now.Add(a.every / 3)
+	case !a.underway && !now.Before(a.due):
+		a.begin()
+		a.due = now.Add(a.every)
+	}
+	return nil
+}
+
+func (a *auditor) begin() { a.underway, a.after, a.lost = true, uuid.Nil, 0 }
+
+// compare looks at the next page.
+//
+// A waiting job that Postgres calls dispatched has a live task, from before it was
+// confirmed until the job is claimed and ends; so the order matters: first the
+// row, then the task, then the row again, which is left alone if anything has
+// happened to it in between. Its age says nothing.
+func (a *auditor) compare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
+	page, err := a.store.Dispatched(ctx, a.after, a.page)
+	if err != nil {
+		return err
+	}
+	if len(page) > 0 {
+		lost, err := a.missing(ctx, page)
+		if err != nil {
+			return fmt.Errorf("compare deliveries with Redis: %w", err)
+		}
+		if len(lost) > 0 {
+			n, err := a.store.Redispatch(ctx, lost)
+			if err != nil {
+				return err
+			}
+			a.lost += n
+		}
+		a.after = page[len(page)-1].ID
+	}
+	if len(page) == a.page {
+		return nil
+	}
+	a.underway = false
+	if a.lost > 0 {
+		a.log.Warn().Int("jobs", a.lost).Msg("Redis has lost deliveries: they are dispatched again")
+	}
+	return nil
+}
+
+// missing returns the deliveries that will not arrive: those without a task, and
+// those whose task asynq has put aside.
+func (a *auditor) missing(ctx context.Context, page []Delivery) ([]Delivery, error) {
+	pipe := a.redis.Pipeline()
+	states := make([]*redis.StringCmd, len(page))
+	queues := map[string]bool{}
+	for i, d := range page {
+		queue := QueueName(d.Provider, d.Lane)
+		queues[queue] = true
+		states[i] = pipe.HGet(ctx, asynqTask(queue, TaskID(d.ID, d.Gen)), "state")
+	}
+	names := make([]any, 0, len(queues))
+	for q := range queues {
+		names = append(names, q)
+	}
+	listed := pipe.SAdd(ctx, asynqQueues, names...)
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	if err := listed.Err(); err != nil {
+		return nil, err
+	}
+	var lost, active []Delivery
+	for i, d := range page {
+		state, err := states[i].Result()
+		switch {
+		case errors.Is(err, redis.Nil):
+			lost = append(lost, d)
+		case err != nil: // Exec tells only the first
+			return nil, err
+		case state == asynq.TaskStateActive.String():
+			active = append(active, d)
+		case state == asynq.TaskStateArchived.String(), state == asynq.TaskStateCompleted.String():
+			lost = append(lost, d)
+		}
+	}
+	orphans, err := a.orphans(ctx, active)
+	return append(lost, orphans...), err
+}
+
+// orphans returns the deliveries whose task is active without a lease: asynq has
+// lost sight of it, and nobody will take it up again.
+func (a *auditor) orphans(ctx context.Context, active []Delivery) ([]Delivery, error) {
+	if len(active) == 0 {
+		return nil, nil
+	}
+	// Both answers of one moment.
+	tx := a.redis.TxPipeline()
+	states, leases := make([]*redis.StringCmd, len(active)), make([]*redis.FloatCmd, len(active))
+	for i, d := range active {
+		queue, id := QueueName(d.Provider, d.Lane), TaskID(d.ID, d.Gen)
+		states[i] = tx.HGet(ctx, asynqTask(queue, id), "state")
+		leases[i] = tx.ZScore(ctx, asynqLeases(queue), id)
+	}
+	if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	var out []Delivery
+	for i, d := range active {
+		if err := states[i].Err(); err != nil && !errors.Is(err, redis.Nil) {
+			return nil, err
+		}
+		switch err := leases[i].Err(); {
+		case err == nil:
+		case !errors.Is(err, redis.Nil):
+			return nil, err
+		case states[i].Val() == asynq.TaskStateActive.String():
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
