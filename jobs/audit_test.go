@@ -121,16 +121,39 @@ func TestAFleetAtWorkNoticesThatRedisWasEmptied(t *testing.T) {
 	}
 }
 
-func TestAQueueThatAFleetDoesNotServeIsListedAgain(t *testing.T) {
+// A client of asynq lists a queue the first time it pushes to it, and never again.
+func TestQueuesAreListedAgain(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t)
-	f.enqueue(t, 1, func(r *jobs.New) { r.Provider = "elsewhere" })
-	f.worker(t, serve(answers), nil)
-	f.watched(t)
-	f.flush(t)
-	eventually(t, "its queue is listed and holds the job", func() bool {
-		info, err := f.inspector.GetQueueInfo(jobs.QueueName("elsewhere", jobs.Default))
-		return err == nil && info.Pending == 1
+	t.Run("one that is idle when Redis is emptied", func(t *testing.T) {
+		t.Parallel()
+		f := newFleet(t)
+		f.worker(t, serve(answers), nil)
+		f.enqueue(t, 1, nil)
+		f.awaitAll(t, jobs.Succeeded)
+		f.drained(t)
+		f.watched(t)
+		f.flush(t)
+		f.watched(t)
+		f.enqueue(t, 1, nil)
+		f.awaitAll(t, jobs.Succeeded)
+		eventually(t, "it is listed", func() bool {
+			queues, err := f.inspector.Queues()
+			return err == nil && slices.Contains(queues, jobs.QueueName("svc", jobs.Default))
+		})
+	})
+	t.Run("one that this fleet does not serve", func(t *testing.T) {
+		t.Parallel()
+		f := newFleet(t)
+		id := f.enqueue(t, 1, func(r *jobs.New) { r.Provider = "elsewhere" })[0]
+		f.worker(t, serve(answers), nil)
+		for gen := 2; gen <= 3; gen++ { // the second time the leader's client has listed it
+			f.watched(t)
+			f.flush(t)
+			eventually(t, "its queue is listed and holds the job", func() bool {
+				info, err := f.inspector.GetTaskInfo(jobs.QueueName("elsewhere", jobs.Default), jobs.TaskID(id, gen))
+				return err == nil && info.State == asynq.TaskStatePending
+			})
+		}
 	})
 }
 
