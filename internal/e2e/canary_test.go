@@ -143,17 +143,18 @@ func redisText(t *testing.T, w *world) string {
 	}
 	client := redis.NewClient(opts)
 	defer func() { _ = client.Close() }()
+	ctx := context.WithoutCancel(t.Context()) // in a cleanup too
 	var b strings.Builder
-	for it := client.Scan(t.Context(), 0, "*", 1000).Iterator(); it.Next(t.Context()); {
+	for it := client.Scan(ctx, 0, "*", 1000).Iterator(); it.Next(ctx); {
 		b.WriteString(it.Val() + " ")
 		// DUMP is the value as Redis keeps it, of whatever type. Short strings in
 		// it are not compressed.
-		dump, err := client.Dump(t.Context(), it.Val()).Result()
+		dump, err := client.Dump(ctx, it.Val()).Result()
 		if err != nil {
 			continue
 		}
 		b.WriteString(dump)
-		if h, err := client.HGetAll(t.Context(), it.Val()).Result(); err == nil {
+		if h, err := client.HGetAll(ctx, it.Val()).Result(); err == nil {
 			fmt.Fprint(&b, h)
 		}
 	}
@@ -163,13 +164,14 @@ func redisText(t *testing.T, w *world) string {
 // text asks the database for one text.
 func (w *world) text(sql string) string {
 	w.t.Helper()
-	conn, err := pgx.Connect(w.t.Context(), w.databaseURL)
+	ctx := context.WithoutCancel(w.t.Context()) // in a cleanup too
+	conn, err := pgx.Connect(ctx, w.databaseURL)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(w.t.Context())) }()
+	defer func() { _ = conn.Close(ctx) }()
 	var s string
-	if err := conn.QueryRow(w.t.Context(), sql).Scan(&s); err != nil {
+	if err := conn.QueryRow(ctx, sql).Scan(&s); err != nil {
 		w.t.Fatalf("%s: %v", sql, err)
 	}
 	return s
@@ -186,7 +188,7 @@ func TestKeysRotateWithoutARestart(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = server.Close() })
 	w := newWorld(t, "concurrency: 1, latency: 1ms")
-	w.env = []string{"OPENAI_BASE_URL=" + server.URL + "/openai/v1", "OPENAI_API_KEY="}
+	w.env = []string{"OPENAI_BASE_URL=" + server.URL + "/openai/v1", "OPENAI_API_KEY=", "ANTHROPIC_API_KEY="}
 	w.stdin = "sk-old-key-0123456789abcdefghijklmnopqrst6789\n"
 	w.run(0, "worker", "keys", "set", "openai")
 	if ls := w.run(0, "worker", "keys", "ls"); strings.Contains(ls, "old-key") || !strings.Contains(ls, "6789") {

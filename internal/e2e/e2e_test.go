@@ -64,7 +64,7 @@ type (
 func thousand() []map[string]any {
 	rows := make([]map[string]any, 1000)
 	for i := range rows {
-		row := map[string]any{"custom_id": fmt.Sprintf("row-%d", i), "prompt": fmt.Sprintf("Tell me about number %d, é 日本.", i)}
+		row := map[string]any{"custom_id": fmt.Sprintf("row-%d", i), "prompt": fmt.Sprintf("%s no. %d, é 日本.", canaryPrompt, i)}
 		switch i % 20 {
 		case 3:
 			row["task"], row["n"], row["size"] = "image", 1+i%2, "32x32"
@@ -136,9 +136,6 @@ func TestABatchOfAThousandGoesThroughAndAddsUp(t *testing.T) {
 	}
 	if err := worker.stop(t, syscall.SIGTERM); err != nil {
 		t.Errorf("worker: %v", err)
-	}
-	if strings.Contains(worker.log.String(), "Tell me about number") {
-		t.Error("a prompt is in the worker's log")
 	}
 }
 
@@ -249,7 +246,7 @@ func TestSIGTERMWith200CallsInFlightRepeatsNone(t *testing.T) {
 	w := newWorld(t, "concurrency: 200, latency: 2s")
 	rows := make([]map[string]any, 300)
 	for i := range rows {
-		rows[i] = map[string]any{"prompt": fmt.Sprintf("number %d", i)}
+		rows[i] = map[string]any{"prompt": fmt.Sprintf("%s no. %d", canaryPrompt, i)}
 	}
 	first := w.worker()
 	decode[report](w, "enqueue", "batch", w.file("prompts.jsonl", rows), "--batch-id", "drain", "-o", "json")
@@ -288,7 +285,7 @@ func TestASecondSignalIsImmediate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "concurrency: 4, latency: 60s")
 	p := w.worker()
-	w.run(0, "enqueue", "text", "slow")
+	w.run(0, "enqueue", "text", canaryPrompt)
 	w.until("a call in flight", func() bool { begun, _ := w.calls(); return len(begun) == 1 })
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -309,7 +306,7 @@ func TestJobsOfAKilledWorkerAreTakenOver(t *testing.T) {
 	w := newWorld(t, "concurrency: 20, latency: 1s")
 	rows := make([]map[string]any, 60)
 	for i := range rows {
-		rows[i] = map[string]any{"prompt": fmt.Sprintf("number %d", i)}
+		rows[i] = map[string]any{"prompt": fmt.Sprintf("%s no. %d", canaryPrompt, i)}
 	}
 	first, _ := w.worker(), w.worker()
 	decode[report](w, "enqueue", "batch", w.file("prompts.jsonl", rows), "--batch-id", "killed", "-o", "json")
@@ -332,7 +329,7 @@ func TestTheMonitorShowsWhatHappened(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "concurrency: 4, latency: 1ms")
 	w.worker()
-	w.run(0, "enqueue", "text", "hello", "--wait")
+	w.run(0, "enqueue", "text", canaryPrompt, "--wait")
 	out := w.run(0, "monitor", "status", "-o", "json")
 	if !json.Valid([]byte(out)) {
 		t.Errorf("monitor status printed %s", out)

@@ -55,6 +55,9 @@ type world struct {
 	config      string
 	env         []string // further variables
 	stdin       string
+
+	mu   sync.Mutex
+	said []fmt.Stringer // all that the commands wrote
 }
 
 // newWorld prepares a world; mockYAML are the settings of the mock provider.
@@ -66,7 +69,35 @@ func newWorld(t *testing.T, mockYAML string) *world {
 	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(w.keepsSecrets)
 	return w
+}
+
+// keepsSecrets looks for the key that every command gets, and for the prompt that
+// every test sends, in all that was written, in Redis, in metrics and in errors.
+func (w *world) keepsSecrets() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var b strings.Builder
+	for _, s := range w.said {
+		b.WriteString(s.String())
+	}
+	b.WriteString(redisText(w.t, w))
+	b.WriteString(w.text(`SELECT coalesce(string_agg(m::text, ' '), '') FROM provider_metrics m`))
+	b.WriteString(w.text(`SELECT coalesce(string_agg(error_message, ' '), '') FROM (SELECT error_message FROM jobs UNION ALL SELECT error_message FROM attempts) e`))
+	all := b.String()
+	for _, secret := range []string{canaryKey, canaryPrompt} {
+		if i := strings.Index(all, secret); i >= 0 {
+			w.t.Errorf("%q got out: …%s…", secret, all[max(0, i-200):min(len(all), i+200)])
+		}
+	}
+}
+
+// hears keeps what a command writes, for keepsSecrets.
+func (w *world) hears(s fmt.Stringer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said = append(w.said, s)
 }
 
 func (w *world) callLog() string { return filepath.Join(w.dir, "calls.jsonl") }
@@ -74,7 +105,8 @@ func (w *world) callLog() string { return filepath.Join(w.dir, "calls.jsonl") }
 func (w *world) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(w.t.Context(), filepath.Join(binaries, name), args...)
 	cmd.Dir = w.dir
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+w.databaseURL, "REDIS_URL="+w.redisURL, "ONEFLOW_CONFIG="+w.config)
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+w.databaseURL, "REDIS_URL="+w.redisURL, "ONEFLOW_CONFIG="+w.config,
+		"OPENAI_API_KEY="+canaryKey+"-openai", "ANTHROPIC_API_KEY="+canaryKey+"-anthropic")
 	cmd.Env = append(cmd.Env, w.env...)
 	cmd.Stdin = strings.NewReader(w.stdin)
 	return cmd
@@ -87,6 +119,8 @@ func (w *world) run(want int, name string, args ...string) string {
 	var stdout, stderr bytes.Buffer
 	cmd := w.command(name, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	w.hears(&stdout)
+	w.hears(&stderr)
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -154,6 +188,7 @@ func (w *world) background(name string, args ...string) *process {
 	w.t.Helper()
 	p := &process{cmd: w.command(name, args...), done: make(chan error, 1), log: &lines{}}
 	p.cmd.Stderr = p.log
+	w.hears(p.log)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		w.t.Fatal(err)
@@ -224,13 +259,14 @@ func (w *world) until(what string, done func() bool) {
 // number asks the database for one number.
 func (w *world) number(sql string, args ...any) int64 {
 	w.t.Helper()
-	conn, err := pgx.Connect(w.t.Context(), w.databaseURL)
+	ctx := context.WithoutCancel(w.t.Context()) // in a cleanup too
+	conn, err := pgx.Connect(ctx, w.databaseURL)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(w.t.Context())) }()
+	defer func() { _ = conn.Close(ctx) }()
 	var n int64
-	if err := conn.QueryRow(w.t.Context(), sql, args...).Scan(&n); err != nil {
+	if err := conn.QueryRow(ctx, sql, args...).Scan(&n); err != nil {
 		w.t.Fatalf("%s: %v", sql, err)
 	}
 	return n
