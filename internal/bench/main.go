@@ -43,7 +43,7 @@ func main() { os.Exit(cli.Main("bench", run)) }
 type grammar struct {
 	Jobs    int `help:"Jobs in each round." default:"10000"`
 	Rounds  int `help:"Rounds of each side, in turns; the median counts." default:"3"`
-	Workers int `help:"Handlers at once, on both sides." default:"128"`
+	Workers int `help:"Handlers at once, on both sides." default:"200"`
 }
 
 // figures are what one round of one side took.
@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	if err := cli.Table(env.Out, rows); err != nil {
 		return err
 	}
-	fmt.Fprintf(env.Out, "checked: %d rounds of %d jobs, each with one succeeded job, one attempt and one result in Postgres\n", g.Rounds, g.Jobs)
+	fmt.Fprintf(env.Out, "checked: %d rounds of %d jobs with %d handlers, each job with one succeeded job, one attempt and one result in Postgres\n", g.Rounds, g.Jobs, g.Workers)
 	_, err = fmt.Fprintf(env.Out, "end_to_end/asynq_noop = %.2f\n", o.rate(g.Jobs)/r.rate(g.Jobs))
 	return err
 }
