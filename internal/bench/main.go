@@ -43,7 +43,7 @@ func main() { os.Exit(cli.Main("bench", run)) }
 type grammar struct {
 	Jobs    int `help:"Jobs in each round." default:"10000"`
 	Rounds  int `help:"Rounds of each side, in turns; the median counts." default:"3"`
-	Workers int `help:"Handlers at once, on both sides." default:"200"`
+	Workers int `help:"Handlers at once, on both sides." default:"400"`
 }
 
 // figures are what one round of one side took.
