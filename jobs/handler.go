@@ -17,12 +17,12 @@ import (
 	"oneflow/providers"
 )
 
-// Generator pushes one request through the guarded providers. ctx bounds the
+// Generator pushes one request through the guarded providers of a route. ctx bounds the
 // waiting (for slots, for back-off), not the call that is being paid for. Each
 // call goes through the journal. A failure is an *providers.Error, an error of
 // the journal, or ctx's.
 type Generator interface {
-	Generate(ctx context.Context, provider string, req providers.Request, j providers.Journal) (providers.Response, error)
+	Generate(ctx context.Context, route providers.Route, req providers.Request, j providers.Journal) (providers.Response, error)
 }
 
 // ArtifactStore keeps pictures, sound and film. Equal bytes are stored once.
@@ -121,7 +121,7 @@ func (h *handler) run(job Job, log zerolog.Logger) (result error) {
 	// Waiting ends with the job's deadline; a call that is sent goes on.
 	waiting, done := context.WithDeadline(h.waiting, job.Deadline)
 	defer done()
-	res, err := h.cfg.Generator.Generate(waiting, job.Provider, job.Request, j)
+	res, err := h.cfg.Generator.Generate(waiting, job.route(), job.Request, j)
 	if err == nil {
 		return h.succeed(j, res)
 	}

@@ -8,6 +8,7 @@
 package jobs
 
 import (
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -102,6 +103,10 @@ type New struct {
 	Lane      Lane
 	Request   providers.Request
 	OnUnknown OnUnknown
+	// Chain are the providers to ask in order; nil: the chain of the task.
+	Chain []string
+	// Fallback says when to go on to the next; empty: FallbackAuto.
+	Fallback providers.Fallback
 	// RunAt is when to run it; the zero time means now.
 	RunAt time.Time
 	// MaxAttempts is how often the queue tries; 0 means DefaultMaxAttempts.
@@ -136,12 +141,19 @@ type Job struct {
 	Lane             Lane
 	Request          providers.Request
 	OnUnknown        OnUnknown
+	Chain            []string
+	Fallback         providers.Fallback
 	Deadline         time.Time
 	// Unknowns is how many of its calls have ended with unknown outcome, or were
 	// billed and brought no result.
 	Unknowns int
 	// LeaseToken fences every write of this holder.
 	LeaseToken uuid.UUID
+}
+
+// route says where the job may be sent.
+func (j *Job) route() providers.Route {
+	return providers.Route{Provider: j.Provider, Chain: j.Chain, Fallback: j.Fallback, Urgency: slices.Index(Lanes(), j.Lane)}
 }
 
 // Claim asks for a job on behalf of one delivery.

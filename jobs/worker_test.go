@@ -624,6 +624,6 @@ func TestAWorkerSaysWhatIsMissing(t *testing.T) {
 
 type generator struct{}
 
-func (generator) Generate(context.Context, string, providers.Request, providers.Journal) (providers.Response, error) {
+func (generator) Generate(context.Context, providers.Route, providers.Request, providers.Journal) (providers.Response, error) {
 	return providers.Response{}, nil
 }

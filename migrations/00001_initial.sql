@@ -36,6 +36,8 @@ CREATE TABLE jobs (
     max_provider_calls  int NOT NULL DEFAULT 20 CHECK (max_provider_calls > 0),
     crashes             int NOT NULL DEFAULT 0,                           -- workers that died with it
     on_unknown          text NOT NULL DEFAULT 'retry' CHECK (on_unknown IN ('retry', 'fail')),
+    chain               text[],  -- the providers to ask in order; null: the chain of the task
+    fallback            text NOT NULL DEFAULT 'auto' CHECK (fallback IN ('auto', 'never', 'always')),
 
     created_at          timestamptz NOT NULL DEFAULT now(),
     run_at              timestamptz NOT NULL DEFAULT now(),

@@ -67,13 +67,13 @@ func New(cfg Config) (*Set, error) {
 	return s, nil
 }
 
-// Generate sends req through the guarded provider of that name. ctx bounds the
+// Generate sends req through the guarded provider of the route. ctx bounds the
 // waiting; a call that was sent goes on when ctx ends. It fails with an
 // *providers.Error, with an error of the journal's, or with ctx's.
-func (s *Set) Generate(ctx context.Context, provider string, req providers.Request, j providers.Journal) (providers.Response, error) {
-	g, ok := s.guards[provider]
+func (s *Set) Generate(ctx context.Context, route providers.Route, req providers.Request, j providers.Journal) (providers.Response, error) {
+	g, ok := s.guards[route.Provider]
 	if !ok {
-		return providers.Response{}, fmt.Errorf("provider %q: not served by this worker", provider)
+		return providers.Response{}, fmt.Errorf("provider %q: not served by this worker", route.Provider)
 	}
 	return g.generate(ctx, req, j)
 }

@@ -146,7 +146,7 @@ func TestTransientFailuresAreRepeatedThreeTimesEverLater(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := newScript(fails(providers.Overloaded, providers.Unbilled, 0))
 			j := &ledger{t: t}
-			_, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+			_, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 			if kindOf(err) != providers.Overloaded {
 				t.Errorf("%v", err)
 			}
@@ -164,7 +164,7 @@ func TestARepetitionThatSucceedsIsASuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newScript(fails(providers.Timeout, providers.BillingUnknown, 0), fails(providers.Connection, providers.Unbilled, 0), ok)
 		j := &ledger{t: t, mayRepeat: true}
-		res, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+		res, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 		if err != nil || res.Text != "answer" || len(p.calls) != 3 {
 			t.Errorf("%+v, %v after %d calls", res, err, len(p.calls))
 		}
@@ -195,7 +195,7 @@ func TestWhatAProviderAsksToWaitIsRespected(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newScript(fails(c.kind, providers.Unbilled, c.after), ok)
 				j := &ledger{t: t}
-				_, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+				_, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 				got := p.delays()
 				j.settled(p)
 				if c.want == nil {
@@ -220,7 +220,7 @@ func TestRateLimitsUseUpNoRetries(t *testing.T) {
 			slices.Repeat([]func(context.Context) (providers.Response, error){refused}, 9),
 			[]func(context.Context) (providers.Response, error){broken, refused, refused, broken, refused, broken, refused, ok})...)
 		j := &ledger{t: t}
-		res, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+		res, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 		if err != nil || res.Text != "answer" || len(p.calls) != 17 {
 			t.Errorf("%+v, %v after %d calls", res, err, len(p.calls))
 		}
@@ -234,7 +234,7 @@ func TestARateLimitWithoutEndIsHandedBackToTheQueue(t *testing.T) {
 		p := newScript(slices.Repeat([]func(context.Context) (providers.Response, error){fails(providers.RateLimited, providers.Unbilled, 0)}, 100)...)
 		j := &ledger{t: t}
 		started := time.Now()
-		_, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+		_, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 		if e, isError := errors.AsType[*providers.Error](err); !isError || e.Kind != providers.RateLimited || time.Since(started) > 15*time.Second {
 			t.Errorf("%v after %s and %d calls", err, time.Since(started), len(p.calls))
 		}
@@ -262,7 +262,7 @@ func TestWhatMayNotBeRepeatedIsSentOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newScript(fails(c.kind, c.billing, 0), ok)
 				j := &ledger{t: t}
-				if _, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j); kindOf(err) != c.kind {
+				if _, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j); kindOf(err) != c.kind {
 					t.Errorf("%v", err)
 				}
 				if len(p.calls) != 1 {
@@ -281,7 +281,7 @@ func TestAnErrorOfNoKindHasAnUnknownOutcome(t *testing.T) {
 			return providers.Response{}, errors.New("the prompt was: secret")
 		})
 		j := &ledger{t: t}
-		_, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+		_, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 		e, isError := errors.AsType[*providers.Error](err)
 		if !isError || e.Billing != providers.BillingUnknown || len(p.calls) != 1 {
 			t.Fatalf("%v after %d calls", err, len(p.calls))
@@ -331,7 +331,7 @@ func TestTheEndOfWaitingCutsNoCallAndBeginsNone(t *testing.T) {
 				p := newScript(c.answers...)
 				j := &ledger{t: t}
 				began := time.Now()
-				res, err := guarded(t, p, t.Context()).Generate(waiting, "p", providers.Request{}, j)
+				res, err := guarded(t, p, t.Context()).Generate(waiting, providers.Route{Provider: "p"}, providers.Request{}, j)
 				if !c.check(res, err) {
 					t.Errorf("%+v, %v", res, err)
 				}
@@ -358,7 +358,7 @@ func TestTheEndOfCallsCutsThemOffAndNothingIsSentAgain(t *testing.T) {
 		j := &ledger{t: t, mayRepeat: true}
 		time.AfterFunc(10*time.Second, cutOff)
 		began := time.Now()
-		_, err := guarded(t, p, calls).Generate(t.Context(), "p", providers.Request{}, j)
+		_, err := guarded(t, p, calls).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 		if kindOf(err) != providers.Cancelled || len(p.calls) != 1 || time.Since(began) != 10*time.Second {
 			t.Errorf("%v after %d calls and %s", err, len(p.calls), time.Since(began))
 		}
@@ -380,7 +380,7 @@ func TestACallEndsAtItsTimeoutAndWaitingDoesNotCount(t *testing.T) {
 				return providers.Response{}, &providers.Error{Kind: providers.Timeout, Billing: providers.BillingUnknown, Err: ctx.Err()}
 			})
 		j := &ledger{t: t}
-		_, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+		_, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 		if kindOf(err) != providers.Timeout || !slices.Equal(left, []time.Duration{time.Minute}) {
 			t.Errorf("%v, the call had %v", err, left)
 		}
@@ -399,7 +399,7 @@ func TestAPanicSettlesItsCallAndIsSeen(t *testing.T) {
 					t.Error("the panic was swallowed")
 				}
 			}()
-			_, _ = guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+			_, _ = guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 		}()
 		j.settled(p)
 		if e, isError := errors.AsType[*providers.Error](j.entries[0].err); !isError || e.Billing != providers.BillingUnknown {
@@ -417,7 +417,7 @@ func TestWhatTheJournalRefusesIsNotSent(t *testing.T) {
 				refused := errors.New("lease lost")
 				p := newScript(fails(providers.Overloaded, providers.Unbilled, 0), ok)
 				j := &ledger{t: t, refuse: refused, refuseAt: at}
-				_, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+				_, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 				if !errors.Is(err, refused) || len(p.calls) != at-1 {
 					t.Errorf("%v after %d calls", err, len(p.calls))
 				}
@@ -433,7 +433,7 @@ func TestNothingIsSentAfterACallThatCouldNotBeSettled(t *testing.T) {
 		lost := errors.New("Postgres is away")
 		p := newScript(fails(providers.Overloaded, providers.Unbilled, 0), ok)
 		j := &ledger{t: t, endErr: lost}
-		_, err := guarded(t, p, t.Context()).Generate(t.Context(), "p", providers.Request{}, j)
+		_, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "p"}, providers.Request{}, j)
 		if !errors.Is(err, lost) || len(p.calls) != 1 {
 			t.Errorf("%v after %d calls", err, len(p.calls))
 		}
@@ -453,7 +453,7 @@ func TestASetSaysWhatIsWrongWithIt(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if _, err := guarded(t, p, t.Context()).Generate(t.Context(), "other", providers.Request{}, &ledger{t: t}); err == nil || len(p.calls) != 0 {
+	if _, err := guarded(t, p, t.Context()).Generate(t.Context(), providers.Route{Provider: "other"}, providers.Request{}, &ledger{t: t}); err == nil || len(p.calls) != 0 {
 		t.Errorf("a provider that is not served: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 // OpenBatch implements jobs.AcceptStore. A sealed batch stays sealed until a row
@@ -136,7 +137,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 	_, err := tx.Exec(ctx, `
 		CREATE TEMP TABLE staged (
 			id uuid, seq bigint, key text, content_sha256 bytea, custom_id text, account text, task text,
-			provider text, model text, lane text, request json, max_attempts int, on_unknown text, run_at timestamptz
+			provider text, model text, lane text, request json, max_attempts int, on_unknown text, chain text[], fallback text, run_at timestamptz
 		) ON COMMIT DROP`)
 	if err != nil {
 		return err
@@ -144,7 +145,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"staged"},
 		[]string{
 			"id", "seq", "key", "content_sha256", "custom_id", "account", "task",
-			"provider", "model", "lane", "request", "max_attempts", "on_unknown", "run_at",
+			"provider", "model", "lane", "request", "max_attempts", "on_unknown", "chain", "fallback", "run_at",
 		},
 		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
 			r := rows[i]
@@ -155,7 +156,8 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 			return []any{
 				r.ID, r.Seq, r.Key, r.ContentSHA256[:], orNull(r.CustomID), orDefault(r.Account, jobs.DefaultAccount), string(r.Request.Task),
 				r.Provider, r.Request.Model, string(orDefault(r.Lane, jobs.Default)), request,
-				orDefault(r.MaxAttempts, jobs.DefaultMaxAttempts), string(orDefault(r.OnUnknown, jobs.RetryUnknown)), timeOrNull(r.RunAt),
+				orDefault(r.MaxAttempts, jobs.DefaultMaxAttempts), string(orDefault(r.OnUnknown, jobs.RetryUnknown)),
+				r.Chain, string(orDefault(r.Fallback, providers.FallbackAuto)), timeOrNull(r.RunAt),
 			}, nil
 		}))
 	return err
@@ -165,9 +167,9 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 func insertStaged(ctx context.Context, tx pgx.Tx, batchID string) (map[uuid.UUID]time.Time, error) {
 	rows, err := tx.Query(ctx, `
 		INSERT INTO jobs (id, batch_id, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, max_attempts, on_unknown, state, run_at, deadline, dispatch_marked_at)
+			request, max_attempts, on_unknown, chain, fallback, state, run_at, deadline, dispatch_marked_at)
 		SELECT id, $1, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, max_attempts, on_unknown,
+			request, max_attempts, on_unknown, chain, fallback,
 			CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
 			greatest(run_at, now()),
 			greatest(run_at, now()) + make_interval(secs => $2),
