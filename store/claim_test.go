@@ -47,7 +47,7 @@ func TestAClaimHandsOutTheWholeJob(t *testing.T) {
 	got := w.mustClaim(t, d)
 	want := &jobs.Job{
 		ID: d.ID, Gen: 1, Attempt: 1, MaxAttempts: 3, MaxProviderCalls: jobs.DefaultMaxProviderCalls, Provider: "mock", Lane: jobs.High,
-		Request: request, OnUnknown: jobs.FailUnknown, Deadline: got.Deadline, LeaseToken: got.LeaseToken,
+		Request: request, OnUnknown: jobs.FailUnknown, Fallback: providers.FallbackAuto, Deadline: got.Deadline, LeaseToken: got.LeaseToken,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
