@@ -281,7 +281,7 @@ func TestAWorkerSaysWhatIsMissing(t *testing.T) {
 		"Providers":   func(c *jobs.WorkerConfig) { c.Providers = nil },
 		"CallTimeout": func(c *jobs.WorkerConfig) { c.CallTimeout = 0 },
 		"Drain":       func(c *jobs.WorkerConfig) { c.Drain = -1 },
-		"Concurrency": func(c *jobs.WorkerConfig) { c.Providers = []jobs.Served{{Name: "x"}} },
+		"Concurrency": func(c *jobs.WorkerConfig) { c.Providers = []jobs.Served{{Name: "x", Concurrency: -1}} },
 		"CutOff":      func(c *jobs.WorkerConfig) { c.CutOff = nil },
 	} {
 		cfg := jobs.WorkerConfig{
