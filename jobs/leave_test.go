@@ -62,6 +62,40 @@ func TestDrainingRepeatsNoCallAndLosesNone(t *testing.T) {
 	}
 }
 
+func TestARollingRestartUnderLoadLosesNothingAndRepeatsNoCall(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	s := serve(func(ctx context.Context, n int, req providers.Request) (providers.Response, error) {
+		select {
+		case <-time.After(20 * time.Millisecond): // a call takes its time
+		case <-ctx.Done():
+			return providers.Response{}, failure(providers.Cancelled, providers.BillingUnknown)
+		}
+		return answers(ctx, n, req)
+	})
+	var workers [3]*running
+	for i := range workers {
+		workers[i] = f.worker(t, s, nil)
+	}
+	const n = 900
+	f.enqueue(t, n, func(r *jobs.New) { r.Lane = jobs.Lanes()[r.Seq%3] })
+	for i, old := range workers {
+		// Each is stopped in the middle of its work, and its successor starts
+		// meanwhile.
+		begun := len(s.made()) + 60
+		eventually(t, "there is work under way", func() bool { return len(s.made()) >= begun })
+		old.stop()
+		workers[i] = f.worker(t, s, nil)
+		old.wait(t)
+		if len(s.made()) >= n {
+			t.Fatal("the work was done before the restart was: this shows nothing")
+		}
+	}
+	f.awaitAll(t, jobs.Succeeded)
+	f.drained(t)
+	f.onceEach(t, s, n)
+}
+
 func TestCallsThatAreCutOffAreRecordedAsUnknown(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
