@@ -136,19 +136,22 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 		}
 	}
 	if cfg.Limits == nil {
-		cfg.Limits = func(provider string) providers.Limits { return configured(cfg.Providers, provider) }
+		limits := make(map[string]providers.Limits, len(cfg.Providers))
+		for _, p := range cfg.Providers {
+			limits[p.Name] = p.ConfiguredLimits()
+		}
+		cfg.Limits = func(provider string) providers.Limits { return limits[provider] }
 	}
 	return &Worker{cfg: cfg}, nil
 }
 
-// configured are the limits that came with the providers.
-func configured(served []Served, provider string) providers.Limits {
-	for _, s := range served {
-		if s.Name == provider && s.RPM != nil {
-			return providers.Limits{RPM: int64(*s.RPM)}
-		}
+// ConfiguredLimits are the limits that come with the provider: those in force
+// until somebody sets others, or a worker learns better.
+func (s Served) ConfiguredLimits() providers.Limits {
+	if s.RPM == nil {
+		return providers.Limits{}
 	}
-	return providers.Limits{}
+	return providers.Limits{RPM: int64(*s.RPM)}
 }
 
 // Run serves until ctx ends, then drains: it takes no more jobs, lets calls end
