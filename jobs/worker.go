@@ -12,6 +12,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
+
+	"oneflow/providers"
 )
 
 // WorkerConfig is what a worker is made of. All fields are needed, but for those
@@ -63,8 +65,11 @@ type Served struct {
 	Name string
 	// Kind is which client speaks to it.
 	Kind string
-	// RPM is its limit in requests a minute; nil or 0: none.
-	RPM *int
+	// Limits are the configured ones, defaults included.
+	Limits providers.Limits
+	// Written are the dimensions that stand in the configuration file: what is
+	// learned may only lower them.
+	Written []providers.Dimension
 	// Concurrency is how many of its jobs run at once here.
 	Concurrency int
 }

@@ -70,8 +70,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 
 	served := make([]jobs.Served, 0, len(names))
 	for _, name := range names {
-		p := o.Config.Providers[name]
-		served = append(served, jobs.Served{Name: name, Kind: p.Kind, RPM: p.RPM, Concurrency: p.Workers()})
+		served = append(served, Served(name, o.Config.Providers[name]))
 	}
 	w, err := jobs.NewWorker(jobs.WorkerConfig{
 		ID:          jobs.NewID(),
