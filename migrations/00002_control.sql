@@ -31,8 +31,6 @@ ALTER TABLE providers
     ADD CONSTRAINT providers_breaker_check CHECK (breaker IN ('closed', 'open', 'half_open')),
     ADD CONSTRAINT providers_breaker_order_check CHECK (breaker_order IN ('', 'open', 'closed'));
 
-ALTER TABLE provider_metrics ADD COLUMN latency_ms_p90 bigint NOT NULL DEFAULT 0;
-
 -- The providers to ask for a task, in order, where a person has set them.
 CREATE TABLE chains (
     task       text PRIMARY KEY CHECK (task IN ('text', 'image', 'audio', 'video')),
@@ -43,7 +41,6 @@ CREATE TABLE chains (
 
 -- +goose Down
 DROP TABLE chains;
-ALTER TABLE provider_metrics DROP COLUMN latency_ms_p90;
 ALTER TABLE providers
     DROP CONSTRAINT providers_limits_are_objects,
     DROP CONSTRAINT providers_breaker_check,
@@ -52,5 +49,5 @@ ALTER TABLE providers
     DROP COLUMN limits_pinned, DROP COLUMN limits_pinned_by, DROP COLUMN limits_pinned_at,
     DROP COLUMN blocked_until, DROP COLUMN blocked_reason, DROP COLUMN out_of_money_at,
     DROP COLUMN breaker, DROP COLUMN breaker_reason, DROP COLUMN breaker_at, DROP COLUMN breaker_order, DROP COLUMN breaker_by,
-    DROP COLUMN metrics_since, DROP COLUMN p90_ms, DROP COLUMN tokens_per_call,
+    DROP COLUMN metrics_since,
     ADD COLUMN rpm int;

@@ -52,12 +52,6 @@ type Settings struct {
 	// Breaker is where a person holds the breaker, BreakerOpen or BreakerClosed;
 	// empty: it works by itself.
 	Breaker BreakerState
-	// P90 is the latency that nine of ten of its recent answers stayed under; 0:
-	// there were none.
-	P90 time.Duration
-	// TokensPerCall is how many tokens, input and output, one of its recent
-	// answers used on average; 0: there were none, or they have no tokens.
-	TokensPerCall int64
 }
 
 // Learned is what a worker learned about a provider. Zero fields say nothing.

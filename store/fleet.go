@@ -265,7 +265,7 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 	_, err := s.pool.Exec(ctx, `
 		INSERT INTO provider_metrics (provider, model, minute, requests, succeeded, failed_unbilled, failed_billed, unknown,
 			rate_limited, input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max,
-			latency_ms_p50, latency_ms_p90, latency_ms_p95, latency_ms_p99)
+			latency_ms_p50, latency_ms_p95, latency_ms_p99)
 		SELECT provider, model, date_trunc('minute', finished_at) AS minute,
 			count(*),
 			count(*) FILTER (WHERE state = 'succeeded'),
@@ -276,7 +276,6 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			sum(input_tokens), sum(output_tokens), coalesce(sum(cost_nano), 0), count(*) FILTER (WHERE cost_nano IS NULL),
 			coalesce(sum(latency_ms), 0), coalesce(max(latency_ms), 0),
 			coalesce(percentile_disc(0.50) WITHIN GROUP (ORDER BY latency_ms), 0),
-			coalesce(percentile_disc(0.90) WITHIN GROUP (ORDER BY latency_ms), 0),
 			coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY latency_ms), 0),
 			coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY latency_ms), 0)
 		FROM attempts
@@ -297,26 +296,10 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			latency_ms_sum = excluded.latency_ms_sum,
 			latency_ms_max = excluded.latency_ms_max,
 			latency_ms_p50 = excluded.latency_ms_p50,
-			latency_ms_p90 = excluded.latency_ms_p90,
 			latency_ms_p95 = excluded.latency_ms_p95,
 			latency_ms_p99 = excluded.latency_ms_p99`)
 	if err != nil {
 		return fmt.Errorf("roll up metrics: %w", err)
-	}
-	// What workers plan with. A provider that nobody calls keeps what it had.
-	_, err = s.pool.Exec(ctx, `
-		UPDATE providers p
-		SET p90_ms = m.p90, tokens_per_call = m.tokens
-		FROM (
-			SELECT provider, (sum(latency_ms_p90 * requests) / sum(requests))::bigint AS p90,
-				(sum(input_tokens + output_tokens) / sum(succeeded))::bigint AS tokens
-			FROM provider_metrics
-			WHERE minute > now() - interval '10 minutes' AND succeeded > 0
-			GROUP BY provider
-		) m
-		WHERE p.name = m.provider AND (p.p90_ms, p.tokens_per_call) IS DISTINCT FROM (m.p90, m.tokens)`)
-	if err != nil {
-		return fmt.Errorf("measure providers: %w", err)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (s *Store) Settings(ctx context.Context) (map[string]providers.Settings, ma
 			CASE WHEN out_of_money AND status <> 'unavailable' THEN 'its account is out of money' ELSE reason END,
 			limits_configured, limits_written, limits_learned, limits_pinned,
 			CASE WHEN blocked_until > now() THEN blocked_until END,
-			breaker_order, coalesce(p90_ms, 0), coalesce(tokens_per_call, 0)
+			breaker_order
 		FROM (
 			SELECT *, coalesce(out_of_money_at > now() - make_interval(secs => $1), false) AS out_of_money
 			FROM providers
@@ -46,10 +46,9 @@ func (s *Store) Settings(ctx context.Context) (map[string]providers.Settings, ma
 		var set providers.Settings
 		var layers providers.LimitLayers
 		var blocked *time.Time
-		var p90 int64
 		err := row.Scan(&name, &set.Status, &set.Reason, &layers.Configured, &layers.Written, &layers.Learned, &layers.Pinned,
-			&blocked, &set.Breaker, &p90, &set.TokensPerCall)
-		set.Limits, set.BlockedUntil, set.P90 = layers.InForce(), timeOrZero(blocked), time.Duration(p90)*time.Millisecond
+			&blocked, &set.Breaker)
+		set.Limits, set.BlockedUntil = layers.InForce(), timeOrZero(blocked)
 		settings[name] = set
 		return struct{}{}, err
 	})

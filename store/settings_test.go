@@ -189,27 +189,3 @@ func TestCallsSentCountsWhatHasEndedAndWhatIsUnderWay(t *testing.T) {
 		t.Errorf("of another provider: %d, %v", n, err)
 	}
 }
-
-func TestLatencyAndTokensAreMeasuredForPlanning(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	if got := w.settings(t); got.P90 != 0 || got.TokensPerCall != 0 {
-		t.Errorf("measured without a call: %+v", got)
-	}
-	for i, d := range w.accept(t, 10, nil) {
-		j := w.mustClaim(t, d)
-		must(t, w.Succeed(t.Context(), success(j, w.sent(t, j, nil), nil)))
-		w.exec(t, `UPDATE attempts SET latency_ms = $1, input_tokens = 100, output_tokens = $1 WHERE job_id = $2`, (i+1)*10, j.ID)
-	}
-	must(t, w.RollUpMetrics(t.Context()))
-	if got := w.settings(t); got.P90 != 90*time.Millisecond || got.TokensPerCall != 155 {
-		t.Errorf("p90 %s, %d tokens a call", got.P90, got.TokensPerCall)
-	}
-	// An hour without traffic changes nothing.
-	w.exec(t, `UPDATE attempts SET finished_at = finished_at - interval '1 hour'`)
-	w.exec(t, `DELETE FROM provider_metrics`)
-	must(t, w.RollUpMetrics(t.Context()))
-	if got := w.settings(t); got.P90 != 90*time.Millisecond || got.TokensPerCall != 155 {
-		t.Errorf("an hour later: p90 %s, %d tokens a call", got.P90, got.TokensPerCall)
-	}
-}

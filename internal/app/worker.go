@@ -68,13 +68,9 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, blobs.Close()) }()
 
-	served := make([]jobs.Served, 0, len(names))
-	for _, name := range names {
-		served = append(served, Served(name, o.Config.Providers[name]))
-	}
 	w, err := jobs.NewWorker(jobs.WorkerConfig{
 		ID:          jobs.NewID(),
-		Providers:   served,
+		Providers:   Served(o.Config, names),
 		Redis:       o.Redis,
 		Store:       o.Store,
 		Generator:   guarded,
