@@ -73,14 +73,17 @@ type Served struct {
 	Name string
 	// Kind is which client speaks to it.
 	Kind string
-	// RPM is its limit in requests a minute; nil or 0: none.
-	RPM *int
+	// Limits are the configured ones, defaults included.
+	Limits providers.Limits
+	// Written are the dimensions that stand in the configuration file: what is
+	// learned may only lower them.
+	Written []providers.Dimension
 	// Concurrency is how many of its jobs run at once in one worker, on top of
 	// which a quarter more, at least 2, serve the high lane alone. Default: what
 	// NewPlan makes of the limits.
 	Concurrency int
 	// Window is how many tasks each of its queues may hold in Redis; what is
-	// beyond waits in Postgres. 0: Window(RPM).
+	// beyond waits in Postgres. Default: Window of the limit in force.
 	Window int
 	// Min and Max bound the concurrency that follows from the limits. Default: 1
 	// and 256.
@@ -88,17 +91,6 @@ type Served struct {
 	// Latency is how long a call is expected to take, until the ledger has seen
 	// some. Default: 1 s.
 	Latency time.Duration
-}
-
-// DispatchWindow is how many tasks each of its queues may hold in Redis.
-func (s Served) DispatchWindow() int {
-	switch {
-	case s.Window > 0:
-		return s.Window
-	case s.RPM == nil:
-		return Window(0)
-	}
-	return Window(*s.RPM)
 }
 
 // Times of a worker's life.
@@ -156,20 +148,11 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.Limits == nil {
 		limits := make(map[string]providers.Limits, len(cfg.Providers))
 		for _, p := range cfg.Providers {
-			limits[p.Name] = p.ConfiguredLimits()
+			limits[p.Name] = p.Limits
 		}
 		cfg.Limits = func(provider string) providers.Limits { return limits[provider] }
 	}
 	return &Worker{cfg: cfg}, nil
-}
-
-// ConfiguredLimits are the limits that come with the provider: those in force
-// until somebody sets others, or a worker learns better.
-func (s Served) ConfiguredLimits() providers.Limits {
-	if s.RPM == nil {
-		return providers.Limits{}
-	}
-	return providers.Limits{RPM: int64(*s.RPM)}
 }
 
 // Run serves until ctx ends, then drains: it takes no more jobs, lets calls end
@@ -234,6 +217,9 @@ func (c *WorkerConfig) register(ctx context.Context, shares map[string]int) erro
 	served := slices.Clone(c.Providers)
 	for i := range served {
 		served[i].Concurrency = shares[served[i].Name]
+		if served[i].Window == 0 {
+			served[i].Window = Window(c.Limits(served[i].Name).RPM)
+		}
 	}
 	return c.Store.Register(ctx, Presence{ID: c.ID, Host: host, PID: os.Getpid(), Providers: served})
 }

@@ -120,10 +120,10 @@ func latency(ms int64, t overview.Traffic) string {
 
 // limit tells a provider's limit and how much of it was used.
 func limit(p overview.Provider) string {
-	if p.RPM == nil {
+	if p.Limits.RPM == 0 {
 		return "no limit"
 	}
-	per := count(int64(*p.RPM)) + "/min"
+	per := count(p.Limits.RPM) + "/min"
 	if used, ok := p.Used(); ok {
 		return fmt.Sprintf("%.0f %% of %s last minute", 100*used, per)
 	}

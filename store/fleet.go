@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -28,12 +29,16 @@ func (s *Store) Register(ctx context.Context, p jobs.Presence) error {
 				return err
 			}
 			_, err = tx.Exec(ctx, `
-				INSERT INTO providers (name, kind, rpm, concurrency, dispatch_window)
-				VALUES ($1, $2, nullif($3, 0), $4, $5)
+				INSERT INTO providers (name, kind, limits_configured, limits_written, concurrency, dispatch_window)
+				VALUES ($1, $2, $3, $4, $5, $6)
 				ON CONFLICT (name) DO UPDATE
-				SET kind = excluded.kind, rpm = excluded.rpm, concurrency = excluded.concurrency,
-					dispatch_window = excluded.dispatch_window, updated_at = now()`,
-				served.Name, served.Kind, served.RPM, served.Concurrency, served.DispatchWindow())
+				SET kind = excluded.kind,
+					limits_configured = excluded.limits_configured,
+					limits_written = excluded.limits_written,
+					concurrency = excluded.concurrency,
+					dispatch_window = excluded.dispatch_window,
+					updated_at = now()`,
+				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, cmp.Or(served.Window, jobs.Window(served.Limits.RPM)))
 		}
 		return err
 	})

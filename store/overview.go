@@ -11,6 +11,7 @@ import (
 	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/monitor/overview"
+	"oneflow/providers"
 )
 
 var _ overview.Store = (*Store)(nil)
@@ -130,7 +131,7 @@ func (s *Store) workers(ctx context.Context) ([]overview.Worker, error) {
 // minutes.
 func (s *Store) providers(ctx context.Context, workers []overview.Worker) ([]overview.Provider, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT name, kind, status, reason, rpm, concurrency
+		SELECT name, kind, status, reason, limits_configured, limits_written, limits_learned, limits_pinned, concurrency
 		FROM providers
 		ORDER BY name`)
 	if err != nil {
@@ -138,7 +139,9 @@ func (s *Store) providers(ctx context.Context, workers []overview.Worker) ([]ove
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (overview.Provider, error) {
 		p := overview.Provider{Curve: make([]int64, overview.Minutes)}
-		err := row.Scan(&p.Name, &p.Kind, &p.Status, &p.Reason, &p.RPM, &p.Concurrency)
+		var l providers.LimitLayers
+		err := row.Scan(&p.Name, &p.Kind, &p.Status, &p.Reason, &l.Configured, &l.Written, &l.Learned, &l.Pinned, &p.Concurrency)
+		p.Limits = l.InForce()
 		return p, err
 	})
 	if err != nil {

@@ -67,8 +67,8 @@ func providerRows(list []overview.Provider) [][]string {
 	rows := [][]string{{"PROVIDER", "STATUS", "LIMIT", "WORKERS", "CALLS/5M", "SUCCEEDED", "P50", "P95", "429S", "COST"}}
 	for _, p := range list {
 		limit := "none"
-		if p.RPM != nil {
-			limit = cli.Count(int64(*p.RPM)) + "/min"
+		if p.Limits.RPM > 0 {
+			limit = cli.Count(p.Limits.RPM) + "/min"
 		}
 		p50, p95 := "-", "-"
 		if p.Traffic.Requests > 0 {

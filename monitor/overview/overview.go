@@ -1,7 +1,7 @@
 // Package overview is what the monitor shows: newest batches, providers, workers
 // and totals, and one batch in detail. It stands apart from package monitor so
 // that the store, and with it every command, does not link a web interface. It
-// may import jobs and billing.
+// may import jobs, billing and providers.
 package overview
 
 import (
@@ -10,6 +10,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 const (
@@ -158,8 +159,8 @@ type Provider struct {
 	Kind   string `json:"kind"`
 	Status string `json:"status"` // available, degraded or unavailable
 	Reason string `json:"reason,omitempty"`
-	// RPM is its limit in requests a minute; nil: none.
-	RPM *int `json:"rpm"`
+	// Limits are those in force.
+	Limits providers.Limits `json:"limits"`
 	// Concurrency is how many calls one worker makes at once.
 	Concurrency int `json:"concurrency_per_worker"`
 	// Workers is how many live workers serve it.
@@ -178,10 +179,10 @@ type Provider struct {
 // Used is the share of the limit that was used in the last full minute; ok is
 // false where there is no limit.
 func (p Provider) Used() (share float64, ok bool) {
-	if p.RPM == nil || *p.RPM == 0 || len(p.Curve) < 2 {
+	if p.Limits.RPM == 0 || len(p.Curve) < 2 {
 		return 0, false
 	}
-	return float64(p.Curve[len(p.Curve)-2]) / float64(*p.RPM), true
+	return float64(p.Curve[len(p.Curve)-2]) / float64(p.Limits.RPM), true
 }
 
 // Worker is a worker that has not stopped.
