@@ -31,6 +31,9 @@ ALTER TABLE providers
     ADD CONSTRAINT providers_breaker_check CHECK (breaker IN ('closed', 'open', 'half_open')),
     ADD CONSTRAINT providers_breaker_order_check CHECK (breaker_order IN ('', 'open', 'closed'));
 
+-- Calls that were refused for what was asked: no failure of the provider's.
+ALTER TABLE provider_metrics ADD COLUMN refused bigint NOT NULL DEFAULT 0;
+
 -- The providers to ask for a task, in order, where a person has set them.
 CREATE TABLE chains (
     task       text PRIMARY KEY CHECK (task IN ('text', 'image', 'audio', 'video')),
@@ -41,6 +44,7 @@ CREATE TABLE chains (
 
 -- +goose Down
 DROP TABLE chains;
+ALTER TABLE provider_metrics DROP COLUMN refused;
 ALTER TABLE providers
     DROP CONSTRAINT providers_limits_are_objects,
     DROP CONSTRAINT providers_breaker_check,

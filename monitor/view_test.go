@@ -51,7 +51,7 @@ func TestNumbersReadWell(t *testing.T) {
 }
 
 func provider(rpm int64, curve ...int64) overview.Provider {
-	return overview.Provider{Limits: providers.Limits{RPM: rpm}, Curve: curve}
+	return overview.Provider{Standing: overview.Standing{Limits: providers.Limits{RPM: rpm}}, Curve: curve}
 }
 
 func tally(counts map[jobs.State]int64) overview.Tally { return overview.Tally{Counts: counts} }

@@ -258,6 +258,13 @@ func (s *Store) SweepCancelled(ctx context.Context) (int, error) {
 	return int(tag.RowsAffected()), nil
 }
 
+// Conditions on a call of which it is no failure of the provider's that it brought
+// nothing.
+const (
+	isRateLimited = `error_kind IN ('rate_limited', 'concurrency_limit')`
+	isRefused     = `error_kind IN ('invalid_request', 'moderated', 'not_found', 'too_large', 'cancelled')`
+)
+
 // RollUpMetrics implements jobs.FleetStore. The minutes that can still have
 // changed are computed anew from the ledger, so that it may run at any time and
 // any number of times. A settlement that corrects an unknown call moves that
@@ -265,7 +272,7 @@ func (s *Store) SweepCancelled(ctx context.Context) (int, error) {
 func (s *Store) RollUpMetrics(ctx context.Context) error {
 	_, err := s.pool.Exec(ctx, `
 		INSERT INTO provider_metrics (provider, model, minute, requests, succeeded, failed_unbilled, failed_billed, unknown,
-			rate_limited, input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max,
+			rate_limited, refused, input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max,
 			latency_ms_p50, latency_ms_p95, latency_ms_p99)
 		SELECT provider, model, date_trunc('minute', finished_at) AS minute,
 			count(*),
@@ -273,7 +280,8 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			count(*) FILTER (WHERE state = 'failed_unbilled'),
 			count(*) FILTER (WHERE state = 'failed_billed'),
 			count(*) FILTER (WHERE state = 'unknown'),
-			count(*) FILTER (WHERE error_kind IN ('rate_limited', 'concurrency_limit')),
+			count(*) FILTER (WHERE `+isRateLimited+`),
+			count(*) FILTER (WHERE `+isRefused+`),
 			sum(input_tokens), sum(output_tokens), coalesce(sum(cost_nano), 0), count(*) FILTER (WHERE cost_nano IS NULL),
 			coalesce(sum(latency_ms), 0), coalesce(max(latency_ms), 0),
 			coalesce(percentile_disc(0.50) WITHIN GROUP (ORDER BY latency_ms), 0),
@@ -290,6 +298,7 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			failed_billed = excluded.failed_billed,
 			unknown = excluded.unknown,
 			rate_limited = excluded.rate_limited,
+			refused = excluded.refused,
 			input_tokens = excluded.input_tokens,
 			output_tokens = excluded.output_tokens,
 			cost_nano = excluded.cost_nano,

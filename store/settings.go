@@ -9,17 +9,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/jobs"
+	"oneflow/monitor/overview"
 	"oneflow/providers"
 )
 
 // ErrUnknownProvider tells that no worker has served a provider of that name, and
 // nobody has set anything for it.
 var ErrUnknownProvider = errors.New("no such provider")
-
-// outOfMoney is how long a provider that has said that its account is out of
-// money is taken at its word: then a call asks again, so that nobody needs to tell
-// here what was paid there.
-const outOfMoney = 10 * time.Minute
 
 // Settings returns what people have set and workers have learned, of each
 // provider, and the chains that people have set, by task. It is cheap enough to be
@@ -36,7 +32,7 @@ func (s *Store) Settings(ctx context.Context) (map[string]providers.Settings, ma
 		FROM (
 			SELECT *, coalesce(out_of_money_at > now() - make_interval(secs => $1), false) AS out_of_money
 			FROM providers
-		) p`, outOfMoney.Seconds())
+		) p`, overview.OutOfMoney.Seconds())
 	if err != nil {
 		return nil, nil, fmt.Errorf("read settings: %w", err)
 	}

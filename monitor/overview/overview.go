@@ -10,7 +10,6 @@ import (
 
 	"oneflow/billing"
 	"oneflow/jobs"
-	"oneflow/providers"
 )
 
 const (
@@ -136,6 +135,9 @@ type Traffic struct {
 	// RateLimited counts calls that were refused for a rate: neither a success
 	// nor a failure.
 	RateLimited int64 `json:"rate_limited"`
+	// Refused counts calls that were refused for what was asked, or that we gave
+	// up: no failure of the provider's either.
+	Refused int64 `json:"refused"`
 	// Unknown counts calls of which nobody knows how they ended.
 	Unknown      int64 `json:"unknown"`
 	InputTokens  int64 `json:"input_tokens"`
@@ -143,10 +145,10 @@ type Traffic struct {
 	Money
 }
 
-// SuccessRate is the share of successes among the calls that were not refused for
-// a rate; ok is false when there were none.
+// SuccessRate is the share of successes among the calls that the provider should
+// have answered; ok is false when there were none.
 func (t Traffic) SuccessRate() (rate float64, ok bool) {
-	n := t.Requests - t.RateLimited
+	n := t.Requests - t.RateLimited - t.Refused
 	if n <= 0 {
 		return 0, false
 	}
@@ -155,12 +157,9 @@ func (t Traffic) SuccessRate() (rate float64, ok bool) {
 
 // Provider is a provider and how it does.
 type Provider struct {
-	Name   string `json:"name"`
-	Kind   string `json:"kind"`
-	Status string `json:"status"` // available, degraded or unavailable
-	Reason string `json:"reason,omitempty"`
-	// Limits are those in force.
-	Limits providers.Limits `json:"limits"`
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	Standing
 	// Concurrency is how many calls one worker makes at once.
 	Concurrency int `json:"concurrency_per_worker"`
 	// Workers is how many live workers serve it.
