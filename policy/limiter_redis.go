@@ -39,7 +39,8 @@ func newScripts() scripts {
 	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(othersLua), script(seedLua)}
 }
 
-// freedChannel is where the name of a provider is told of which a seat is free.
+// freedChannel is where the name of a provider is told when a call of it gave back
+// what somebody waits for.
 const freedChannel = "oneflow:limit:freed"
 
 // windows are the lengths over which providers count.
@@ -188,12 +189,14 @@ func (l *Limiter) settle(ctx context.Context, s *Slot, usage *providers.Usage) {
 		sent = 1
 	}
 	for _, d := range s.grant.dims {
-		var used int64
-		if usage != nil {
-			used = min(max(d.used(*usage), 0), maxTokens)
-		}
-		if !d.tokens() || d.cost == 0 || usage != nil && used == 0 {
+		if !d.tokens() || d.cost == 0 {
 			continue
+		}
+		used := int64(0)
+		if usage != nil {
+			if used = min(d.used(*usage), maxTokens); used <= 0 {
+				used = -1
+			}
 		}
 		count++
 		dims = append(append(dims, d.args()...), d.charged, used)
@@ -275,9 +278,11 @@ func bounded[T any](ctx context.Context, ask func(context.Context) (T, error)) (
 	return a.out, &Away{a.err}
 }
 
-// hear listens for seats that become free. The first call waits until it is heard.
-func (l *Limiter) hear() {
+// hear listens for what calls give back. The first call waits until it is told, and
+// returns true: something may have been missed.
+func (l *Limiter) hear() (first bool) {
 	l.listen.Do(func() {
+		first = true
 		sub := l.cfg.Redis.Subscribe(l.ctx, freedChannel)
 		limit, cancel := context.WithTimeout(l.ctx, redisPatience)
 		defer cancel()
@@ -298,9 +303,10 @@ func (l *Limiter) hear() {
 			}
 		})
 	})
+	return first
 }
 
-// heard wakes those who wait for a seat: of one provider, or, where messages may
+// heard wakes those who wait for a seat or for room: of one provider, or, where messages may
 // have been missed, of all.
 func (l *Limiter) heard(message any) {
 	m, one := message.(*redis.Message)
