@@ -33,9 +33,12 @@ end
 
 -- The count: wait until enough has left the window.
 for _, d in ipairs(dims) do
-  local capped = d.tokens or d.name == 'd' or (d.name == 'm' and d.others_at > 0 and now - d.others_at < d.window + 2 * d.width)
+  local others = d.others_at > 0 and now - d.others_at < d.window + 2 * d.width
+  local capped = d.tokens or d.name == 'd' or (d.name == 'm' and others)
   if capped and d.cost > 0 then
     local room = d.limit
+    -- What others do next is not known: leave them some.
+    if others then room = math.max(room - math.ceil(room / 30), d.cost) end
     if d.claim > d.cost then room = math.max(room - d.claim, d.cost) end
     local over = d.sum + d.cost - room
     local out, at = gone(d, slot), d.head

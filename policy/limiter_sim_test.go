@@ -39,7 +39,10 @@ type world struct {
 	waiting []int
 	// headers, if set, are what the provider answers to the call that just arrived.
 	headers func(w *world) providers.RateLimits
-	learned []providers.Learned
+	// refuses, if set, tells whether the provider refuses the call that just arrived.
+	refuses  func(w *world) (providers.RateLimits, bool)
+	refusals int
+	learned  []providers.Learned
 }
 
 // arrival is one call, as the provider sees it.
@@ -136,7 +139,7 @@ func (w *world) step(id int) {
 		w.at(w.now+min(g.wait, time.Second)+time.Millisecond, func() { w.step(id) })
 		return
 	}
-	slot := &Slot{limiter: w.limiter, account: w.account, grant: g, due: time.Now()}
+	slot := &Slot{limiter: w.limiter, account: w.account, grant: g, due: time.Now().Add(time.Hour)}
 	w.at(max(g.slot-ahead, w.now+time.Millisecond), func() { w.step(id) })
 	w.at(g.slot, func() {
 		if w.dead[id] {
@@ -153,6 +156,13 @@ func (w *world) step(id int) {
 }
 
 func (w *world) arrive(slot *Slot, used Cost, id int) {
+	if w.refuses != nil {
+		if limits, refused := w.refuses(w); refused {
+			w.refusals++
+			slot.Refused(context.Background(), &providers.Error{Kind: providers.RateLimited, RetryAfter: time.Second, Limits: limits})
+			return
+		}
+	}
 	w.calls = append(w.calls, arrival{w.now, used})
 	var limits providers.RateLimits
 	if w.headers != nil {
