@@ -54,6 +54,8 @@ type pace struct {
 	silence time.Duration
 	// backoff is the wait before the queue tries again after so many attempts.
 	backoff func(attempt int) time.Duration
+	// pushing is how long a marked delivery is left alone by the audit.
+	pushing time.Duration
 	// pause is the wait while an account or a key is not usable.
 	pause time.Duration
 }
@@ -67,6 +69,20 @@ type Served struct {
 	RPM *int
 	// Concurrency is how many of its jobs run at once here.
 	Concurrency int
+	// Window is how many tasks each of its queues may hold in Redis; what is
+	// beyond waits in Postgres. 0: Window(RPM).
+	Window int
+}
+
+// DispatchWindow is how many tasks each of its queues may hold in Redis.
+func (s Served) DispatchWindow() int {
+	switch {
+	case s.Window > 0:
+		return s.Window
+	case s.RPM == nil:
+		return Window(0)
+	}
+	return Window(*s.RPM)
 }
 
 // Times of a worker's life.
@@ -74,6 +90,7 @@ const (
 	heartbeatEvery = 5 * time.Second
 	reconcileEvery = 2 * time.Second
 	silence        = 15 * time.Second
+	pushing        = 10 * time.Second
 	// pauseWait is how long a job waits while an account or a key is not usable.
 	pauseWait = time.Minute
 	// writeGrace is how long outcomes may still be recorded after calls were
@@ -112,7 +129,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 		cfg.Drain = 30 * time.Second
 	}
 	if cfg.pace == nil {
-		cfg.pace = &pace{heartbeat: heartbeatEvery, reconcile: reconcileEvery, silence: silence, backoff: backoff, pause: pauseWait}
+		cfg.pace = &pace{heartbeat: heartbeatEvery, reconcile: reconcileEvery, silence: silence, backoff: backoff, pause: pauseWait, pushing: pushing}
 	}
 	return &Worker{cfg: cfg}, nil
 }

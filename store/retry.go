@@ -82,7 +82,6 @@ const requeued = `
 	attempt = 0,
 	not_before = NULL,
 	deadline = greatest(j.deadline, now() + make_interval(secs => $2)),
-	dispatch_marked_at = NULL,
 	dispatched_at = NULL,
 	finished_at = NULL,
 	cancel_requested_at = NULL,

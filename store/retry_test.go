@@ -58,9 +58,9 @@ func TestARetryBringsBackWhatItIsAskedForAndNothingElse(t *testing.T) {
 	if got := w.retry(t, "b", jobs.Failed, jobs.Unknown, jobs.Expired); got.Jobs != 2 || len(got.Left) != 0 {
 		t.Errorf("%+v", got)
 	}
-	marked, err := w.MarkUndispatched(t.Context(), 10)
-	if err != nil || len(marked) != 3 {
-		t.Errorf("%d to be dispatched, %v, want 3", len(marked), err)
+	marked := w.topUp(t, 10)
+	if len(marked) != 3 {
+		t.Errorf("%d to be dispatched, want 3", len(marked))
 	}
 	if got := w.claim(t, d[0]); got.Job != nil || got.Wait != 0 {
 		t.Errorf("the old delivery, which asynq has archived, finds %+v", got)
