@@ -43,6 +43,9 @@ type Config struct {
 	Artifacts string `yaml:"artifacts"`
 	// Keys is the file with API keys, 0600. Default: .api_keys.json.
 	Keys string `yaml:"keys"`
+	// State is the folder where a worker keeps what it could not record before it
+	// had to stop; it holds answers, and is its owner's alone. Default: .oneflow.
+	State string `yaml:"state"`
 	// Prices is a file of price rows that are laid over the built-in list.
 	Prices string `yaml:"prices"`
 	// CallTimeout is how long one provider call may take. Default: 2m.
@@ -163,6 +166,9 @@ func Parse(data []byte, name string) (Config, error) {
 func (c *Config) fill() {
 	if c.Artifacts == "" {
 		c.Artifacts = ".oneflow/artifacts"
+	}
+	if c.State == "" {
+		c.State = ".oneflow"
 	}
 	if c.Keys == "" {
 		c.Keys = ".api_keys.json"

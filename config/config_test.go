@@ -43,7 +43,7 @@ func builtIn() map[string]config.Provider {
 func TestNothingWrittenGivesTheDefaults(t *testing.T) {
 	t.Parallel()
 	want := config.Config{
-		Providers: builtIn(), Artifacts: ".oneflow/artifacts", Keys: ".api_keys.json",
+		Providers: builtIn(), Artifacts: ".oneflow/artifacts", Keys: ".api_keys.json", State: ".oneflow",
 		CallTimeout: config.Duration(2 * time.Minute), Drain: config.Duration(30 * time.Second),
 		Chains: map[string][]string{
 			"text": {"openai", "anthropic"}, "image": {"stability", "openai"}, "audio": {"elevenlabs", "openai"},
@@ -63,6 +63,7 @@ func TestWhatIsWrittenHoldsAndTheRestKeepsItsDefault(t *testing.T) {
 	c := parse(t, `
 artifacts: s3://bucket
 keys: /run/keys.json
+state: /var/lib/oneflow
 prices: my prices.yaml
 call_timeout: 90s
 drain: 1m30s
@@ -83,7 +84,7 @@ providers:
   anthropic: {limits: {rpm: 4000}}
 `)
 	want := config.Config{
-		Artifacts: "s3://bucket", Keys: "/run/keys.json", Prices: "my prices.yaml",
+		Artifacts: "s3://bucket", Keys: "/run/keys.json", State: "/var/lib/oneflow", Prices: "my prices.yaml",
 		CallTimeout: config.Duration(90 * time.Second), Drain: config.Duration(90 * time.Second), Providers: builtIn(),
 		Chains: map[string][]string{
 			"text": {"anthropic", "vllm"}, "image": {"stability", "openai"}, "audio": {"elevenlabs", "openai"}, "video": {"vllm"},

@@ -44,6 +44,10 @@ type WorkerConfig struct {
 	// Drain is how long calls in flight may go on after the worker was asked to
 	// stop. Default: 30 s.
 	Drain time.Duration
+	// State is the folder in which outcomes of calls are kept that could not be
+	// recorded before the worker had to stop; the next worker that has it records
+	// them. Empty: there is none, and they are lost.
+	State string
 	// CutOff is called when Drain is over: it must end all calls.
 	CutOff func()
 
@@ -164,7 +168,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	writing, stopWriting := context.WithCancel(alive)
 	defer stopWriting()
 
-	h := &handler{cfg: w.cfg, id: w.cfg.ID, waiting: ctx, writing: writing, held: &sync.Map{}}
+	h := newHandler(w.cfg, ctx, writing)
+	// Before anything is taken over or called again: it may be paid for already.
+	h.spool.recover(ctx, w.cfg.Store)
+	h.spool.remind()
+	defer func() { _ = h.spool.close() }() // each line is on the disk
 	s := newServers(w.cfg, h)
 	regulator := newRegulator(w.cfg, s)
 	plans, err := regulator.first(ctx)
@@ -182,6 +190,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	var background sync.WaitGroup
 	background.Go(func() { w.beat(alive, h.held) })
+	background.Go(func() { h.spool.watch(alive, w.cfg.Store) })
 	background.Go(func() { newReconciler(w.cfg).run(ctx) })
 	background.Go(func() { regulator.run(ctx) })
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker started")
@@ -203,7 +212,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Wait()
 	retireCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeGrace)
 	defer cancel()
-	err = errors.Join(err, w.cfg.Store.Retire(retireCtx, w.cfg.ID))
+	if retireErr := w.cfg.Store.Retire(retireCtx, w.cfg.ID); retireErr != nil {
+		w.cfg.Log.Warn().Err(retireErr).Msg("left without saying so: others notice its silence")
+	}
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker stopped")
 	return err
 }

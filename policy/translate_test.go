@@ -18,10 +18,21 @@ func TestARequestIsTheSameForAnotherProviderOrIsRefused(t *testing.T) {
 			"openai": "openai", "anthropic": "anthropic", "stability": "stability", "elevenlabs": "elevenlabs", "mock": "mock",
 			"local": "openai-compatible", "second": "openai",
 		},
-		Models: map[string]map[string]string{
+	}
+	tr.Model = func(to string, task providers.Task, from, model string) (string, bool) {
+		if model == "" {
+			model = capabilities(t, tr.Kinds[from]).Tasks[task].DefaultModel
+		}
+		if stand := map[string]map[string]string{
 			"gpt-5.4-mini": {"anthropic": "claude-sonnet-4-5"},
 			"gpt-image-2":  {"second": "gpt-image-1"},
-		},
+		}[model][to]; stand != "" {
+			return stand, true
+		}
+		if tr.Kinds[from] == tr.Kinds[to] {
+			return model, true
+		}
+		return "", true
 	}
 	number := func(f float64) *float64 { return &f }
 	seed := int64(7)
@@ -98,4 +109,13 @@ func speech(voice string, speed float64) func(*providers.Request) {
 	return func(r *providers.Request) {
 		*r = providers.Request{Task: providers.Audio, Prompt: "p", Voice: voice, Speed: &speed}
 	}
+}
+
+func capabilities(t *testing.T, kind string) providers.Capabilities {
+	t.Helper()
+	can, ok := providers.CapabilitiesOf(kind)
+	if !ok {
+		t.Fatalf("no such kind: %s", kind)
+	}
+	return can
 }

@@ -73,6 +73,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Log:         o.Log,
 		CallTimeout: time.Duration(o.Config.CallTimeout),
 		Drain:       time.Duration(o.Config.Drain),
+		State:       o.Config.State,
 		CutOff:      cutOff,
 	})
 	if err != nil {
