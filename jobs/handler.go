@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/billing"
+	"oneflow/internal/failpoint"
 	"oneflow/providers"
 )
 
@@ -118,6 +119,7 @@ func (h *handler) run(job Job, log zerolog.Logger) (result error) {
 			result = h.end(j, End{State: Failed, Class: "panic", Message: "the worker panicked while it ran this job"})
 		}
 	}()
+	failpoint.Hit("claimed", job.Request.Model)
 	// Waiting ends with the job's deadline; a call that is sent goes on.
 	waiting, done := context.WithDeadline(h.waiting, job.Deadline)
 	defer done()
@@ -153,6 +155,7 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 		j.log.Error().Err(err).Msg("result not recorded")
 		return h.lose(j, End{Class: "result_store", Message: "the answer came but could not be recorded"})
 	}
+	failpoint.Hit("recorded", j.job.Request.Model)
 	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
 	return nil
 }
