@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"oneflow/internal/fakeprovider"
 )
@@ -23,6 +24,7 @@ type seen struct {
 	outcome string // empty if it is still under way
 	paid    bool   // the vendor would charge for it, whether or not the answer arrived
 	cost    int64
+	began   time.Time
 }
 
 // delivered tells whether the whole answer was sent.
@@ -55,7 +57,11 @@ func (w *world) calls() map[string]seen {
 		if !strings.HasSuffix(l.Path, "/chat/completions") {
 			continue
 		}
-		call := seen{job: jobs[l.Call], outcome: l.Outcome}
+		call := out[l.ID]
+		if l.Event == "begin" {
+			call.began = l.Time
+		}
+		call.job, call.outcome = jobs[l.Call], l.Outcome
 		if l.Usage != nil {
 			call.paid, call.cost = true, inputNano*l.Usage.InputTokens+outputNano*l.Usage.OutputTokens
 		}

@@ -356,6 +356,22 @@ func (w *world) hurt(calls int) {
 	w.result.allowed += calls
 }
 
+// end ends a server.
+func (w *world) end(b *devstack.Breakable, signal syscall.Signal) {
+	w.t.Helper()
+	if err := b.End(signal); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// begin starts it again.
+func (w *world) begin(b *devstack.Breakable) {
+	w.t.Helper()
+	if err := b.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // worker is a worker process behind proxies of its own.
 type worker struct {
 	w                   *world
