@@ -42,8 +42,8 @@ func (w *world) stillWorks() {
 	w.provider.Clear()
 	old := w.alive()
 	fresh := w.worker().ready()
-	w.enqueue("calm", 10*w.plan.slots, "retry")
-	w.drained(time.Minute)
+	w.enqueue("calm", max(60, 2*w.plan.slots), "retry")
+	w.drained(2 * time.Minute)
 	if len(old) == 0 {
 		return
 	}

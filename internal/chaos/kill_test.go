@@ -1,9 +1,6 @@
 package chaos
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 // killWorkers kills one of three workers again and again while they work, and
 // starts another in its place each time.
@@ -12,8 +9,7 @@ func killWorkers(w *world, jobs, kills int) {
 		w.worker()
 	}
 	w.halves(jobs)
-	var watching sync.WaitGroup
-	defer watching.Wait()
+	var dead []*worker
 	for i := range kills {
 		// Spread over the work, so that each finds some to destroy.
 		w.progressed(time.Minute, int64(i*jobs*9/(kills*10)))
@@ -22,9 +18,14 @@ func killWorkers(w *world, jobs, kills int) {
 		victim := running[w.intn(len(running))]
 		w.hurt(w.plan.slots)
 		victim.kill()
-		died := time.Now()
-		watching.Go(func() { w.recovered(w.takenOver(victim, died)) })
+		dead = append(dead, victim)
 		w.worker()
+	}
+	// From the last death: each new leader begins to count the silence anew, so that
+	// leaders that keep dying put the take-over off.
+	last := time.Now()
+	for _, victim := range dead {
+		w.recovered(w.takenOver(victim, last))
 	}
 }
 

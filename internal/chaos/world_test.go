@@ -62,6 +62,7 @@ type world struct {
 	workers []*worker
 	said    []*os.File // all that the commands wrote
 	number  int
+	arms    string // failpoints of producers
 }
 
 // batch is what a producer was told.
@@ -194,8 +195,12 @@ func (w *world) tryEnqueue(folder, id string, n int, onUnknown string, flags ...
 			return report{}, err
 		}
 	}
+	w.mu.Lock()
+	w.brought[id] = batch{w.brought[id].accepted, onUnknown}
+	w.mu.Unlock()
 	args := append([]string{"batch", "-", "--provider", "openai", "--batch-id", id, "--on-unknown", onUnknown, "-o", "json"}, flags...)
 	cmd := w.command(folder, "enqueue", w.pg.URL, w.redis.URL, w.provider.URL, args...)
+	cmd.Env = append(cmd.Env, "ONEFLOW_FAILPOINTS="+w.arms)
 	cmd.Stdin = &rows
 	out, err := cmd.Output()
 	var rep report
@@ -269,7 +274,7 @@ func (w *world) wait(limit time.Duration, what string, done func() bool) bool {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), limit)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {
 		select {
@@ -390,7 +395,7 @@ func (w *world) worker() *worker { return w.workerOf(release) }
 // workerOf starts a worker of the commands in a folder.
 func (w *world) workerOf(folder string, env ...string) *worker {
 	w.t.Helper()
-	k := &worker{w: w, done: make(chan struct{}), born: time.Now(), commits: newCommits(rand.New(rand.NewPCG(w.rng.Uint64(), 1)))}
+	k := &worker{w: w, done: make(chan struct{}), born: time.Now(), commits: newCommits(rand.New(rand.NewPCG(uint64(w.intn(1<<32)), 1)))}
 	k.pg = newProxy(w.t, "127.0.0.1:"+w.pg.Port())
 	k.pg.tap = k.commits.forward
 	k.redis = newProxy(w.t, "127.0.0.1:"+w.redis.Port())
