@@ -71,13 +71,13 @@ func scenarios() []scenario {
 		{"14 Redis out of memory", plan{}, fillRedis},
 		{"15 one clock 10 min ahead", plan{}, func(w *world) { wrongClock(w, 600) }},
 		{"16 one clock 10 min behind", plan{}, func(w *world) { wrongClock(w, -600) }},
-		{"17 provider hangs, trickles, truncates, resets, lies", plan{config: "call_timeout: 5s\n", faults: map[fakeprovider.Fault]float64{
+		{"17 provider hangs, trickles, truncates, resets, lies", plan{timeout: 5 * time.Second, faults: map[fakeprovider.Fault]float64{
 			fakeprovider.Hang: .01, fakeprovider.Trickle: .02, fakeprovider.Truncated: .03, fakeprovider.ResetBefore: .03, fakeprovider.ResetAfter: .03,
 			fakeprovider.Garbage: .03, fakeprovider.Empty: .03, fakeprovider.ServerError: .05, fakeprovider.BadGateway: .03, fakeprovider.RateLimited: .01,
 		}}, func(w *world) { load(w, 3, 500) }},
 		{"18 cancel races with enqueue, claims and calls", plan{}, cancelRaces},
 		{"19 SIGTERM with 200 calls in flight", plan{latency: 4 * time.Second, slots: 200}, func(w *world) { terminate(w, false) }},
-		{"20 SIGTERM, and calls outlast the drain", plan{latency: 12 * time.Second, slots: 60, config: "drain: 3s\n"}, func(w *world) { terminate(w, true) }},
+		{"20 SIGTERM, and calls outlast the drain", plan{latency: 12 * time.Second, slots: 60, drain: 3 * time.Second}, func(w *world) { terminate(w, true) }},
 		{"21 rolling restart of 3 workers", plan{}, rolling},
 	}
 	for i, place := range []string{"accepted", "claimed", "begun", "answered", "recorded"} {

@@ -118,7 +118,7 @@ func cancelRaces(w *world) {
 	ended := make([]time.Time, 20)
 	for i := range ended {
 		id := "race" + strconv.Itoa(i)
-		after := w.between(0, 2*time.Second)
+		after := w.between(0, 6*time.Second)
 		all.Go(func() {
 			if _, err := w.tryEnqueue(release, id, 150, []string{"retry", "fail"}[i%2]); err != nil && exitCode(err) > 2 {
 				w.t.Error(err)
@@ -257,7 +257,7 @@ func crashAt(w *world, place string) {
 	w.halves(300)
 	var watching sync.WaitGroup
 	for range 3 {
-		k := w.workerOf(armed, "ONEFLOW_FAILPOINTS="+place+"=exit@"+strconv.Itoa(1+w.intn(20)))
+		k := w.workerOf(armed, "ONEFLOW_FAILPOINTS="+place+"=exit@"+strconv.Itoa(1+w.intn(8)))
 		w.hurt(w.plan.slots)
 		watching.Go(func() {
 			select {

@@ -37,9 +37,8 @@ const (
 type plan struct {
 	latency time.Duration // of a provider call, ± a half; default 200 ms
 	redis   []string      // lines of redis.conf
-	tags    string        // build tags of the workers
-	offset  time.Duration // of one worker's clock
-	config  string        // more lines of the configuration
+	timeout time.Duration // of a call; default 20 s
+	drain   time.Duration // default 30 s
 	slots   int           // calls at once of one worker; default concurrency
 	faults  map[fakeprovider.Fault]float64
 }
@@ -80,6 +79,12 @@ func newWorld(t *testing.T, p plan) *world {
 	}
 	if p.slots == 0 {
 		p.slots = concurrency
+	}
+	if p.timeout == 0 {
+		p.timeout = 20 * time.Second
+	}
+	if p.drain == 0 {
+		p.drain = 30 * time.Second
 	}
 	dir, err := os.MkdirTemp("", "oneflow-chaos-")
 	if err != nil {
@@ -130,8 +135,8 @@ func newWorld(t *testing.T, p plan) *world {
 func (w *world) callLog() string { return filepath.Join(w.dir, "calls.jsonl") }
 
 func (w *world) configure() {
-	text := fmt.Sprintf("artifacts: %s\ncall_timeout: 20s\nproviders:\n  openai: {rpm: 0, concurrency: %d, models: {text: %s}}\n%s",
-		filepath.Join(w.dir, "artifacts"), w.plan.slots, model, w.plan.config)
+	text := fmt.Sprintf("artifacts: %s\ncall_timeout: %s\ndrain: %s\nproviders:\n  openai: {rpm: 0, concurrency: %d, models: {text: %s}}\n",
+		filepath.Join(w.dir, "artifacts"), w.plan.timeout, w.plan.drain, w.plan.slots, model)
 	if err := os.WriteFile(filepath.Join(w.dir, "oneflow.yaml"), []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
@@ -335,13 +340,15 @@ func (w *world) progressed(limit time.Duration, n int64) {
 	})
 }
 
-// workFrom waits until a worker has sent a call that began after t and was
-// recorded, and returns how long after t that was.
+// workFrom waits until ten calls that began after t have brought a result, or all
+// jobs have ended, and returns how long after t that was.
 func (w *world) workFrom(t time.Time) time.Duration {
 	w.t.Helper()
-	w.until(2*time.Minute, "a result after the outage", func() bool {
-		n, err := ask[int64](w, `SELECT count(*) FROM attempts WHERE state = 'succeeded' AND finished_at > $1`, t)
-		return err == nil && n > 0
+	w.until(2*time.Minute, "results after the outage", func() bool {
+		done, err := ask[bool](w, `
+			SELECT (SELECT count(*) >= 10 FROM attempts WHERE state = 'succeeded' AND started_at > $1)
+				OR NOT EXISTS (SELECT FROM jobs WHERE finished_at IS NULL)`, t)
+		return err == nil && done
 	})
 	return time.Since(t)
 }
