@@ -322,13 +322,52 @@ func (w *world) intn(n int) int {
 	return w.rng.IntN(n)
 }
 
-// drained waits until all jobs have ended.
+// drained waits until all jobs have ended. What takes long is shown.
 func (w *world) drained(limit time.Duration) {
 	w.t.Helper()
+	show := time.Now().Add(45 * time.Second)
 	w.until(limit, "all jobs to end", func() bool {
 		n, err := ask[int64](w, `SELECT count(*) FROM jobs WHERE finished_at IS NULL`)
+		if err == nil && n > 0 && time.Now().After(show) {
+			show = show.Add(time.Hour)
+			w.t.Log(w.waiting())
+		}
 		return err == nil && n == 0
 	})
+}
+
+// waiting describes one of the jobs that have not ended, as Postgres and Redis see it.
+func (w *world) waiting() string {
+	var id, row string
+	err := w.row(`
+		SELECT id::text || '-' || gen, concat_ws(' ', state, 'attempt', attempt, 'crashes', crashes, 'not_before', not_before,
+			'marked', dispatch_marked_at, 'dispatched', dispatched_at)
+		FROM jobs
+		WHERE finished_at IS NULL
+		ORDER BY id
+		LIMIT 1`, &id, &row)
+	if err != nil {
+		return err.Error()
+	}
+	client := w.client()
+	defer func() { _ = client.Close() }()
+	ctx := context.WithoutCancel(w.t.Context())
+	queue := "asynq:{openai.bulk}:"
+	task := client.HGet(ctx, queue+"t:"+id, "state").Val()
+	lease := client.ZScore(ctx, queue+"lease", id).Val()
+	return fmt.Sprintf("%s: %s; in Redis: state %q, lease until %s", id, row, task, time.Unix(int64(lease), 0).UTC().Format(time.TimeOnly))
+}
+
+// row asks Postgres for one row.
+func (w *world) row(sql string, into ...any) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), 5*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, w.pg.URL)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	return conn.QueryRow(ctx, sql).Scan(into...)
 }
 
 // progressed waits until as many jobs have ended.
