@@ -82,7 +82,7 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 		for _, line := range acc.Conflicts {
 			reject(&LineError{t.Input.Name, line, "the batch has this custom_id already, with other content: the first is kept"})
 		}
-		rep.Accepted += len(acc.Deliveries)
+		rep.Accepted += acc.New
 		rep.Duplicates += acc.Duplicates
 		clear(rows)
 		rows, held = rows[:0], 0

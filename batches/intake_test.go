@@ -37,7 +37,7 @@ func (s *intakeStore) OpenBatch(_ context.Context, b jobs.Batch) error {
 	return nil
 }
 
-func (s *intakeStore) AcceptJobs(_ context.Context, batchID string, rows []jobs.New) (jobs.Accepted, error) {
+func (s *intakeStore) AcceptJobs(_ context.Context, batchID string, rows []jobs.New, _ bool) (jobs.Accepted, error) {
 	if s.fail != nil && len(s.chunks) == 1 {
 		return jobs.Accepted{}, s.fail
 	}

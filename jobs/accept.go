@@ -23,11 +23,11 @@ func NewProducer(store AcceptStore, dispatch *Dispatcher) *Producer {
 	return &Producer{store: store, dispatch: dispatch}
 }
 
-// Enqueue accepts rows and pushes what is new. dispatchErr tells that some were
-// accepted but are not in Redis yet: a worker will see to that. err tells that
-// nothing was accepted.
+// Enqueue accepts rows and pushes what is new, as far as the windows of their
+// queues have room. dispatchErr tells that Redis did not take some of these: a
+// worker will see to them, as to the others. err tells that nothing was accepted.
 func (p *Producer) Enqueue(ctx context.Context, batchID string, rows []New) (acc Accepted, dispatchErr, err error) {
-	acc, err = p.store.AcceptJobs(ctx, batchID, rows)
+	acc, err = p.store.AcceptJobs(ctx, batchID, rows, true)
 	if err != nil || len(acc.Deliveries) == 0 {
 		return acc, nil, err
 	}
@@ -38,7 +38,7 @@ func (p *Producer) Enqueue(ctx context.Context, batchID string, rows []New) (acc
 
 // Accept accepts rows as Enqueue does and leaves it to a worker to push them.
 func (p *Producer) Accept(ctx context.Context, batchID string, rows []New) (acc Accepted, dispatchErr, err error) {
-	acc, err = p.store.AcceptJobs(ctx, batchID, rows)
+	acc, err = p.store.AcceptJobs(ctx, batchID, rows, false)
 	return acc, nil, err
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -50,12 +49,15 @@ type auditor struct {
 	every  time.Duration
 	page   int
 	budget time.Duration
+	// pushing is how long whoever marked a delivery is thought to be pushing it. One
+	// who takes longer pushes what is stale by then, and does no harm.
+	pushing time.Duration
 
 	epoch    string // the last seen; empty: none
 	due      time.Time
 	underway bool
-	after    uuid.UUID // the last job that was looked at
-	lost     int       // in the audit under way
+	after    Delivery // the last that was looked at
+	lost     int      // in the audit under way
 }
 
 func newAuditor(cfg WorkerConfig) (*auditor, error) {
@@ -65,7 +67,7 @@ func newAuditor(cfg WorkerConfig) (*auditor, error) {
 	}
 	a := &auditor{
 		redis: client, store: cfg.Store, log: cfg.Log,
-		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget,
+		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget, pushing: cfg.pace.pushing,
 	}
 	for _, p := range cfg.Providers {
 		for _, lane := range Lanes() {
@@ -122,7 +124,7 @@ func (a *auditor) watch(ctx context.Context) error {
 		}
 		a.epoch = epoch
 		a.begin()
-		// Pushed before the loss, confirmed after this audit: look again soon.
+		// Marked just before the loss: this audit passes it over, look again soon.
 		a.due = now.Add(a.every / 3)
 	case !a.underway && !now.Before(a.due):
 		a.begin()
@@ -131,18 +133,17 @@ func (a *auditor) watch(ctx context.Context) error {
 	return nil
 }
 
-func (a *auditor) begin() { a.underway, a.after, a.lost = true, uuid.Nil, 0 }
+func (a *auditor) begin() { a.underway, a.after, a.lost = true, Delivery{}, 0 }
 
 // compare looks at the next page.
 //
-// A waiting job that Postgres calls dispatched has a live task, from before it was
-// confirmed until the job is claimed and ends; so the order matters: first the
-// row, then the task, then the row again, which is left alone if anything has
-// happened to it in between. Its age says nothing.
+// A waiting job that was dispatched some time ago has a live task until the job is
+// claimed and ends; so the order matters: first the row, then the task, then the
+// row again, which is left alone if anything has happened to it in between.
 func (a *auditor) compare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
-	page, err := a.store.Dispatched(ctx, a.after, a.page)
+	page, err := a.store.Dispatched(ctx, a.after, a.pushing, a.page)
 	if err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func (a *auditor) compare(ctx context.Context) error {
 			}
 			a.lost += n
 		}
-		a.after = page[len(page)-1].ID
+		a.after = page[len(page)-1]
 	}
 	if len(page) == a.page {
 		return nil

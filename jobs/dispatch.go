@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"golang.org/x/sync/errgroup"
@@ -13,8 +15,29 @@ import (
 // 32 of them make four times the rate of one.
 const pushers = 32
 
+// The bounds of a queue's window, in tasks.
+const (
+	minWindow = 200
+	maxWindow = 10_000
+)
+
+// Window is how many tasks a queue may hold in Redis at a limit of so many
+// requests a minute: about five minutes of work, from 200 to 10,000. 0 means
+// that there is no limit.
+func Window(rpm int) int {
+	if rpm <= 0 {
+		return maxWindow
+	}
+	return int(min(max(5*int64(rpm), minWindow), maxWindow))
+}
+
 // Dispatcher pushes accepted jobs to Redis: the one dispatch path, used by
 // producers for what they just accepted and by the reconciler for the rest.
+//
+// A job is marked as dispatched in the statement that accepts it or picks it, and
+// then pushed. Nothing confirms that: whoever dies in between leaves a job that
+// Postgres calls dispatched and Redis has no task of, as a Redis does that has
+// lost its memory, and the audit mends both.
 type Dispatcher struct {
 	client *asynq.Client
 	store  DispatchStore
@@ -25,10 +48,14 @@ func NewDispatcher(client *asynq.Client, store DispatchStore) *Dispatcher {
 	return &Dispatcher{client: client, store: store}
 }
 
-// Push pushes marked deliveries and confirms those that arrived. It returns how
-// many did. What did not arrive stays marked and is dispatched again by a
-// worker's reconciler, so that an error here loses nothing.
+// unmarkWithin bounds the time for taking marks back.
+const unmarkWithin = 5 * time.Second
+
+// Push pushes marked deliveries, in turn. It returns how many arrived. The marks
+// of the others are taken back, so that a worker's reconciler dispatches them
+// again: an error here loses nothing.
 func (d *Dispatcher) Push(ctx context.Context, marked []Delivery) (int, error) {
+	slices.SortFunc(marked, func(a, b Delivery) int { return int(a.Turn - b.Turn) })
 	pushed := make([]bool, len(marked))
 	g, pushCtx := errgroup.WithContext(ctx)
 	n := min(pushers, len(marked))
@@ -49,18 +76,18 @@ func (d *Dispatcher) Push(ctx context.Context, marked []Delivery) (int, error) {
 			return nil
 		})
 	}
-	pushErr := g.Wait()
-	confirmed := make([]Delivery, 0, len(marked))
+	err := g.Wait()
+	if err == nil {
+		return len(marked), nil
+	}
+	var failed []Delivery
 	for i, ok := range pushed {
-		if ok {
-			confirmed = append(confirmed, marked[i])
+		if !ok {
+			failed = append(failed, marked[i])
 		}
 	}
-	if len(confirmed) == 0 {
-		return 0, pushErr
-	}
-	if err := d.store.ConfirmDispatched(ctx, confirmed); err != nil {
-		return 0, errors.Join(pushErr, err)
-	}
-	return len(confirmed), pushErr
+	// Also where the caller was interrupted; and if it fails, the audit mends it.
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmarkWithin)
+	defer cancel()
+	return len(marked) - len(failed), errors.Join(err, d.store.Undispatch(undo, failed))
 }

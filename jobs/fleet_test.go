@@ -93,8 +93,8 @@ func (f *fleet) enqueue(t *testing.T, n int, change func(*jobs.New)) []uuid.UUID
 	t.Helper()
 	in := rows(t, n, change)
 	acc, dispatchErr, err := f.producer.Enqueue(t.Context(), "", in)
-	if err != nil || dispatchErr != nil || len(acc.Deliveries) != n {
-		t.Fatalf("%d accepted, %v, %v", len(acc.Deliveries), dispatchErr, err)
+	if err != nil || dispatchErr != nil || acc.New != n {
+		t.Fatalf("%d accepted, %v, %v", acc.New, dispatchErr, err)
 	}
 	ids := make([]uuid.UUID, n)
 	for i := range in {

@@ -180,6 +180,8 @@ func (h *handler) endOf(j *journal, err error) End {
 		return End{}
 	case errors.Is(err, ErrCancelled):
 		return End{State: Cancelled}
+	case errors.Is(err, ErrPaused):
+		return End{State: Queued, RefundAttempt: true}
 	case errors.Is(err, ErrExpired):
 		return End{State: Expired}
 	case errors.Is(err, ErrTooManyCalls):

@@ -116,15 +116,24 @@ type New struct {
 // NewID makes a job's or an attempt's id, ordered by time (UUID version 7).
 func NewID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
+// Queue is a provider's lane: one queue of asynq's.
+type Queue struct {
+	Provider string
+	Lane     Lane
+}
+
 // Delivery names one delivery of one job to Redis.
 type Delivery struct {
 	ID       uuid.UUID
 	Gen      int
 	Provider string
 	Lane     Lane
+	Account  string
 	Task     providers.Task
 	Model    string
 	BatchID  string
+	// Turn is its place in the fair order of its queue.
+	Turn int64
 	// At is when it may run; the zero time, or one that has passed, means now.
 	At time.Time
 }

@@ -13,8 +13,10 @@ type Progress struct {
 	// JobID is empty for a batch.
 	JobID string
 	// State is a job's state, or for a batch: "open" (rows are coming in),
-	// "running", "finished", "cancelling" or "cancelled".
+	// "running", "paused", "finished", "cancelling" or "cancelled".
 	State string
+	// Paused tells that somebody holds it back.
+	Paused bool
 	// Counts says how many jobs are in each state; every state is there.
 	Counts map[State]int64
 	// Cost is what all calls have cost, calls with unknown outcome at their
@@ -68,9 +70,28 @@ const (
 	BatchOpen       = "open"
 	BatchRunning    = "running"
 	BatchFinished   = "finished"
+	BatchPaused     = "paused"
 	BatchCancelling = "cancelling"
 	BatchCancelled  = "cancelled"
 )
+
+// BatchState is the state that follows from what was done to a batch, and from
+// whether all its jobs have finished.
+func BatchState(sealed, paused, cancelled, allDone bool) string {
+	switch {
+	case cancelled && allDone:
+		return BatchCancelled
+	case cancelled:
+		return BatchCancelling
+	case sealed && allDone:
+		return BatchFinished
+	case paused:
+		return BatchPaused
+	case !sealed:
+		return BatchOpen
+	}
+	return BatchRunning
+}
 
 // Totals sums up what a batch used.
 type Totals struct {

@@ -11,6 +11,8 @@ import (
 const (
 	leaderTTL  = 10 * time.Second
 	leaderRole = "reconciler"
+	// topUpEvery is how long a window may run down while there is more to do.
+	topUpEvery = 200 * time.Millisecond
 	// dispatchChunk is how many deliveries are marked and pushed at once.
 	dispatchChunk = 2000
 	// dispatchBudget is how long one round may push: the leader has to renew its
@@ -52,18 +54,18 @@ func (r *reconciler) run(ctx context.Context) {
 		}
 	}()
 	dispatch := NewDispatcher(asynq.NewClientFromRedisClient(audit.redis), r.cfg.Store)
-	for {
-		more, err := r.round(ctx, dispatch, audit)
+	for ctx.Err() == nil {
+		next := time.Now().Add(r.cfg.pace.reconcile)
+		left, err := r.round(ctx, dispatch, audit)
 		if err != nil && ctx.Err() == nil {
 			r.cfg.Log.Warn().Err(err).Msg("reconciler round failed")
 			r.last = time.Time{}
 		}
-		pause := r.cfg.pace.reconcile
-		if more {
-			pause = 0
+		for left.backlog && !left.audit && time.Now().Before(next) && wait(ctx, topUpEvery) == nil {
+			left.backlog = r.topUp(ctx, dispatch)
 		}
-		if wait(ctx, pause) != nil {
-			break
+		if !left.audit {
+			_ = wait(ctx, time.Until(next))
 		}
 	}
 	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -73,47 +75,54 @@ func (r *reconciler) run(ctx context.Context) {
 	}
 }
 
-// round does what a leader has to do. It tells whether it left some of it for the
-// next round.
-func (r *reconciler) round(ctx context.Context, dispatch *Dispatcher, audit *auditor) (more bool, err error) {
+// leftover is what a round left to do: jobs that their windows had no room for,
+// and the rest of an audit.
+type leftover struct{ backlog, audit bool }
+
+// round does what a leader has to do.
+func (r *reconciler) round(ctx context.Context, dispatch *Dispatcher, audit *auditor) (left leftover, err error) {
 	leads, err := r.cfg.Store.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL)
 	if err != nil {
-		return false, err
+		return left, err
 	}
 	if !leads {
 		r.last = time.Time{}
 		audit.forget()
-		return false, nil
+		return left, nil
 	}
 	if err := r.bury(ctx); err != nil {
-		return false, err
+		return left, err
 	}
 	if n, err := r.cfg.Store.ExpireOverdue(ctx); err != nil {
-		return false, err
+		return left, err
 	} else if n > 0 {
 		r.cfg.Log.Warn().Int("jobs", n).Msg("deadline passed: expired")
 	}
 	if n, err := r.cfg.Store.SweepCancelled(ctx); err != nil {
-		return false, err
+		return left, err
 	} else if n > 0 {
 		r.cfg.Log.Info().Int("jobs", n).Msg("swept jobs of cancelled batches")
 	}
 	// A Redis that is away fails these two, and must not keep the dead from being
 	// buried: only what Postgres refuses fails a round.
-	err = audit.round(ctx)
-	if err == nil {
-		more, err = r.dispatch(ctx, dispatch)
-	}
-	if err != nil && ctx.Err() == nil {
-		r.cfg.Log.Warn().Err(err).Msg("deliveries not looked after")
+	if err := audit.round(ctx); err != nil {
+		r.warn(ctx, err)
+	} else {
+		left = leftover{backlog: r.topUp(ctx, dispatch), audit: audit.underway}
 	}
 	if time.Since(r.rolls) >= 10*time.Second {
 		if err := r.cfg.Store.RollUpMetrics(ctx); err != nil {
-			return false, err
+			return left, err
 		}
 		r.rolls = time.Now()
 	}
-	return more || audit.underway && err == nil, nil
+	return left, nil
+}
+
+func (r *reconciler) warn(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		r.cfg.Log.Warn().Err(err).Msg("deliveries not looked after")
+	}
 }
 
 // bury takes over the jobs of workers that have been silent for too long.
@@ -152,21 +161,28 @@ func (r *reconciler) bury(ctx context.Context) error {
 	return nil
 }
 
-// dispatch pushes what has no delivery. It tells whether there is more.
-func (r *reconciler) dispatch(ctx context.Context, d *Dispatcher) (more bool, err error) {
+// topUp fills the windows of the queues that have a backlog. It tells whether
+// there is more.
+func (r *reconciler) topUp(ctx context.Context, d *Dispatcher) (more bool) {
+	queues, err := r.cfg.Store.Backlogs(ctx)
 	began := time.Now()
-	for time.Since(began) < dispatchBudget {
-		marked, err := r.cfg.Store.MarkUndispatched(ctx, dispatchChunk)
-		if err != nil || len(marked) == 0 {
-			return false, err
-		}
-		n, err := d.Push(ctx, marked)
-		if n > 0 {
-			r.cfg.Log.Info().Int("jobs", n).Msg("dispatched jobs that had no delivery")
-		}
-		if err != nil {
-			return false, err
+	for _, q := range queues {
+		for err == nil && time.Since(began) < dispatchBudget {
+			var marked []Delivery
+			var full bool
+			if marked, full, err = r.cfg.Store.TopUp(ctx, q, dispatchChunk); len(marked) > 0 {
+				_, err = d.Push(ctx, marked)
+				r.cfg.Log.Debug().Str("queue", QueueName(q.Provider, q.Lane)).Int("jobs", len(marked)).Msg("topped up")
+			}
+			more = more || full || len(marked) > 0
+			if len(marked) < dispatchChunk {
+				break
+			}
 		}
 	}
-	return true, nil
+	if err != nil {
+		r.warn(ctx, err)
+		return false
+	}
+	return more
 }

@@ -15,6 +15,8 @@ var (
 	ErrLeaseLost = errors.New("the job's lease is lost")
 	// ErrCancelled: somebody asked for the job's cancellation.
 	ErrCancelled = errors.New("the job was cancelled")
+	// ErrPaused: somebody holds the job back for now.
+	ErrPaused = errors.New("the job is paused")
 	// ErrExpired: the job's deadline has passed.
 	ErrExpired = errors.New("the job's deadline has passed")
 	// ErrTooManyCalls: the job has made as many provider calls as it may.
@@ -35,7 +37,10 @@ type Batch struct {
 
 // Accepted is what became of the rows handed to AcceptJobs.
 type Accepted struct {
-	// Deliveries are the new jobs, marked as being dispatched.
+	// New counts the new jobs.
+	New int
+	// Deliveries are those of the new jobs that the caller has to push to Redis:
+	// none but what the windows of their queues have room for.
 	Deliveries []Delivery
 	// Duplicates counts rows that the batch has already.
 	Duplicates int
@@ -50,25 +55,33 @@ type AcceptStore interface {
 	// with ErrBatchCancelled.
 	OpenBatch(ctx context.Context, b Batch) error
 	// AcceptJobs inserts what is new of rows, all or none, in one commit.
-	// batchID is empty for single jobs. It fails with ErrBatchCancelled.
-	AcceptJobs(ctx context.Context, batchID string, rows []New) (Accepted, error)
+	// batchID is empty for single jobs. dispatch tells that the caller pushes
+	// what there is room for. It fails with ErrBatchCancelled.
+	AcceptJobs(ctx context.Context, batchID string, rows []New, dispatch bool) (Accepted, error)
 	// SealBatch says that the batch's last row was accepted.
 	SealBatch(ctx context.Context, id string) error
 }
 
 // DispatchStore keeps track of what was pushed to Redis.
+//
+// A job that is marked as dispatched is either in Redis, or is being pushed, or
+// whoever set out to push it has died: the audit tells which.
 type DispatchStore interface {
-	// MarkUndispatched picks up to limit jobs whose delivery is missing, that
-	// nobody has marked for 30 s, and marks them.
-	MarkUndispatched(ctx context.Context, limit int) ([]Delivery, error)
-	// ConfirmDispatched records that the deliveries are in Redis.
-	ConfirmDispatched(ctx context.Context, pushed []Delivery) error
-	// Dispatched returns up to limit of the waiting jobs whose deliveries are in
-	// Redis as far as is known here, in order of id, from the one after after.
-	Dispatched(ctx context.Context, after uuid.UUID, limit int) ([]Delivery, error)
+	// Backlogs returns the queues that have jobs which nobody has dispatched, the
+	// most urgent lanes first.
+	Backlogs(ctx context.Context) ([]Queue, error)
+	// TopUp marks up to limit jobs of a queue as dispatched, as far as its window
+	// has room for: in turn by account, and within an account by batch. full tells
+	// that the window had no room.
+	TopUp(ctx context.Context, q Queue, limit int) (marked []Delivery, full bool, err error)
+	// Undispatch takes back the marks of deliveries that could not be pushed.
+	Undispatch(ctx context.Context, failed []Delivery) error
+	// Dispatched returns up to limit of the waiting jobs that were dispatched at
+	// least age ago, in an order of its own, from the one after after.
+	Dispatched(ctx context.Context, after Delivery, age time.Duration, limit int) ([]Delivery, error)
 	// Redispatch takes back deliveries that Redis has lost: each job gets a new
-	// generation, which MarkUndispatched finds. What has been claimed, has ended
-	// or is of another generation by now is left alone. It returns how many.
+	// generation, which TopUp finds. What has been claimed, has ended or is of
+	// another generation by now is left alone. It returns how many.
 	Redispatch(ctx context.Context, lost []Delivery) (int, error)
 }
 
@@ -79,7 +92,7 @@ type WorkStore interface {
 	// Claim takes a job for this worker, or says why there is nothing to do.
 	Claim(ctx context.Context, worker uuid.UUID, c Claim) (Claimed, error)
 	// BeginCall commits the ledger's row of a call. It fails with ErrLeaseLost,
-	// ErrCancelled, ErrExpired or ErrTooManyCalls, and then the call must not be sent.
+	// ErrCancelled, ErrPaused, ErrExpired or ErrTooManyCalls, and then the call must not be sent.
 	BeginCall(ctx context.Context, worker uuid.UUID, c Call) error
 	// SettleCall ends a call that brought no result.
 	SettleCall(ctx context.Context, s Settlement) error

@@ -7,7 +7,8 @@ CREATE TABLE batches (
     source       text NOT NULL DEFAULT '',
     created_at   timestamptz NOT NULL DEFAULT now(),
     sealed_at    timestamptz,
-    cancelled_at timestamptz
+    cancelled_at timestamptz,
+    paused_at    timestamptz
 );
 CREATE INDEX batches_created ON batches (created_at DESC);
 
@@ -43,11 +44,12 @@ CREATE TABLE jobs (
     run_at              timestamptz NOT NULL DEFAULT now(),
     not_before          timestamptz,
     deadline            timestamptz NOT NULL,
-    dispatch_marked_at  timestamptz,  -- somebody is pushing this gen to Redis
-    dispatched_at       timestamptz,  -- this gen was pushed
+    dispatched_at       timestamptz,  -- when somebody set out to push this gen to Redis
+    turn                bigint NOT NULL DEFAULT 0,  -- place in the fair order of its queue, once dispatched
     started_at          timestamptz,
     finished_at         timestamptz,
     cancel_requested_at timestamptz,
+    paused_at           timestamptz,
 
     lease_token         uuid,
     worker_id           uuid,
@@ -69,12 +71,21 @@ CREATE TABLE jobs (
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX jobs_batch_key ON jobs (batch_id, key) WHERE batch_id IS NOT NULL;
 CREATE INDEX jobs_batch_state ON jobs (batch_id, state);
-CREATE INDEX jobs_undispatched ON jobs (run_at)
-    WHERE dispatched_at IS NULL AND state IN ('scheduled', 'queued', 'retrying');
-CREATE INDEX jobs_dispatched ON jobs (id)
+CREATE INDEX jobs_undispatched ON jobs (provider, lane, account, coalesce(batch_id, ''), run_at, seq)
+    WHERE dispatched_at IS NULL AND paused_at IS NULL AND state IN ('scheduled', 'queued', 'retrying');
+CREATE INDEX jobs_dispatched ON jobs (provider, lane, account, turn, id)
     WHERE dispatched_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying');
 CREATE INDEX jobs_running ON jobs (worker_id) WHERE state = 'running';
 CREATE INDEX jobs_deadline ON jobs (deadline) WHERE finished_at IS NULL;
+
+-- The last turn that each account got in a queue, while that matters.
+CREATE TABLE turns (
+    provider text NOT NULL,
+    lane     text NOT NULL,
+    account  text NOT NULL,
+    last     bigint NOT NULL,
+    PRIMARY KEY (provider, lane, account)
+);
 
 -- One row a provider call, committed before the call is sent.
 --
@@ -155,6 +166,7 @@ CREATE TABLE providers (
     changed_at  timestamptz NOT NULL DEFAULT now(),
     rpm         int,          -- requests a minute; null: no limit
     concurrency int NOT NULL, -- of one worker
+    dispatch_window int NOT NULL, -- tasks that each of its queues may hold in Redis
     updated_at  timestamptz NOT NULL DEFAULT now()
 );
 
@@ -203,4 +215,4 @@ CREATE TABLE leases (
 );
 
 -- +goose Down
-DROP TABLE leases, workers, provider_metrics, providers, artifacts, results, attempts, jobs, batches;
+DROP TABLE leases, workers, provider_metrics, providers, artifacts, results, attempts, turns, jobs, batches;

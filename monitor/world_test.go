@@ -103,7 +103,7 @@ func filled(t *testing.T) *store.Store {
 		}
 		must(t, keys.Assign(&rows[i]))
 	}
-	acc, err := db.AcceptJobs(ctx, "b-1", rows)
+	acc, err := db.AcceptJobs(ctx, "b-1", rows, true)
 	must(t, err)
 	must(t, db.SealBatch(ctx, "b-1"))
 	claimed := make([]*jobs.Job, 0, 5)

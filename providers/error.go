@@ -25,6 +25,7 @@ const (
 	Connection        Kind = "connection"         // the connection failed: see Error.Sent
 	MalformedResponse Kind = "malformed_response" // an answer that cannot be used
 	Cancelled         Kind = "cancelled"          // we gave up: shutdown
+	NotAsked          Kind = "not_asked"          // passed over: breaker open, out of use, or the limits cannot be read
 	Unknown           Kind = "unknown"            // anything else
 )
 
@@ -111,34 +112,67 @@ func AsError(provider string, err error) *Error {
 	return &Error{Provider: provider, Kind: Unknown, Billing: BillingUnknown, Sent: true}
 }
 
-// Reaction is what follows from a kind of failure.
+// Reaction is what follows from a kind of failure for the job.
 type Reaction int
 
 // The four reactions.
 const (
-	// Retry: the same call may well succeed in a moment.
+	// Retry: the same call may well succeed in a moment. It uses up a retry, and an
+	// attempt of the job's when retries are used up.
 	Retry Reaction = iota
 	// Wait: the provider asked for patience; no attempt is used up.
 	Wait
-	// Pause: nothing will succeed until a person did something.
+	// Pause: nothing will succeed until a person did something; no attempt is used
+	// up.
 	Pause
-	// Final: the same call will fail again.
+	// Final: the same call will fail again. The job has failed.
 	Final
 )
 
-// Reaction returns what follows from this kind of failure: the one table that
-// retry, fallback and the queue go by. It does not say whether repeating is
-// free: Error.Billing does.
-func (k Kind) Reaction() Reaction {
-	switch k {
-	case Overloaded, Timeout, Connection, MalformedResponse, Unknown, Cancelled:
-		return Retry
-	case RateLimited, ConcurrencyLimit:
-		return Wait
-	case OutOfMoney, Unauthorised:
-		return Pause
-	case InvalidRequest, Moderated, NotFound, TooLarge:
-		return Final
-	}
-	return Final
+// Health is what a failure says about the provider as a whole, for its breaker.
+type Health int
+
+// What a failure says.
+const (
+	// Failing: the provider does not do its work.
+	Failing Health = iota
+	// Alive: it works, and refused this one request.
+	Alive
+	// Silent: nothing is known from it.
+	Silent
+)
+
+// rule is what follows from a kind of failure.
+type rule struct {
+	reaction  Reaction
+	fallsBack bool
+	health    Health
 }
+
+// rule is the one table that retry, fallback, breaker and queue go by. It does not
+// say whether repeating is free: Error.Billing does.
+func (k Kind) rule() rule {
+	switch k {
+	case Overloaded, Timeout, Connection, MalformedResponse, Unknown:
+		return rule{Retry, true, Failing}
+	case Cancelled:
+		return rule{Retry, false, Silent}
+	case RateLimited, ConcurrencyLimit, NotAsked:
+		return rule{Wait, true, Silent}
+	case OutOfMoney, Unauthorised:
+		return rule{Pause, true, Silent}
+	case InvalidRequest, Moderated, NotFound, TooLarge:
+		return rule{Final, false, Alive}
+	}
+	return rule{Final, false, Silent}
+}
+
+// Reaction returns what follows from this kind of failure for the job.
+func (k Kind) Reaction() Reaction { return k.rule().reaction }
+
+// FallsBack tells whether another provider is asked after this kind of failure,
+// unless the job says otherwise.
+func (k Kind) FallsBack() bool { return k.rule().fallsBack }
+
+// Health returns what this kind of failure says about the provider.
+func (k Kind) Health() Health { return k.rule().health }

@@ -52,10 +52,10 @@ func (s *Store) SealBatch(ctx context.Context, id string) error {
 // a sealed batch opens it again, which takes the lock for oneself; two that share
 // it and both wanted it so would wait for each other. So whoever finds the batch
 // sealed begins anew, with the stronger lock.
-func (s *Store) AcceptJobs(ctx context.Context, batchID string, rows []jobs.New) (jobs.Accepted, error) {
-	acc, err := s.acceptJobs(ctx, batchID, rows, false)
+func (s *Store) AcceptJobs(ctx context.Context, batchID string, rows []jobs.New, dispatch bool) (jobs.Accepted, error) {
+	acc, err := s.acceptJobs(ctx, batchID, rows, dispatch, false)
 	if errors.Is(err, errSealed) {
-		acc, err = s.acceptJobs(ctx, batchID, rows, true)
+		acc, err = s.acceptJobs(ctx, batchID, rows, dispatch, true)
 	}
 	if err != nil {
 		return jobs.Accepted{}, fmt.Errorf("accept jobs: %w", err)
@@ -66,24 +66,24 @@ func (s *Store) AcceptJobs(ctx context.Context, batchID string, rows []jobs.New)
 // errSealed asks for the lock that lets a batch be opened again.
 var errSealed = errors.New("the batch is sealed")
 
-func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New, alone bool) (acc jobs.Accepted, err error) {
+func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New, dispatch, alone bool) (acc jobs.Accepted, err error) {
 	err = s.begin(ctx, func(tx pgx.Tx) error {
 		acc = jobs.Accepted{}
-		sealed := false
+		var batch openState
 		if batchID != "" {
 			var err error
-			if sealed, err = lockBatch(ctx, tx, batchID, alone); err != nil {
+			if batch, err = lockBatch(ctx, tx, batchID, alone); err != nil {
 				return err
 			}
 		}
 		if err := stage(ctx, tx, rows); err != nil {
 			return err
 		}
-		inserted, err := insertStaged(ctx, tx, batchID)
+		inserted, err := insertStaged(ctx, tx, batchID, dispatch && !batch.paused)
 		if err != nil {
 			return err
 		}
-		if sealed && len(inserted) > 0 {
+		if batch.sealed && len(inserted) > 0 {
 			if _, err := tx.Exec(ctx, `UPDATE batches SET sealed_at = NULL WHERE id = $1`, batchID); err != nil {
 				return err
 			}
@@ -93,12 +93,12 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 				return err
 			}
 		}
-		acc.Deliveries = make([]jobs.Delivery, 0, len(inserted))
+		acc.New = len(inserted)
 		for _, r := range rows {
-			if at, ok := inserted[r.ID]; ok {
+			if in, ok := inserted[r.ID]; ok && in.dispatched {
 				acc.Deliveries = append(acc.Deliveries, jobs.Delivery{
-					ID: r.ID, Gen: 1, Provider: r.Provider, Lane: orDefault(r.Lane, jobs.Default),
-					Task: r.Request.Task, Model: r.Request.Model, BatchID: batchID, At: at,
+					ID: r.ID, Gen: 1, Provider: r.Provider, Lane: orDefault(r.Lane, jobs.Default), Account: orDefault(r.Account, jobs.DefaultAccount),
+					Task: r.Request.Task, Model: r.Request.Model, BatchID: batchID, Turn: in.turn, At: in.at,
 				})
 			}
 		}
@@ -111,26 +111,32 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 	return acc, err
 }
 
+// openState is what matters of a batch that takes rows.
+type openState struct{ sealed, paused bool }
+
 // lockBatch locks a batch that takes rows until the end of tx: alone, or shared
 // with other producers, which fails with errSealed if the batch is sealed.
-func lockBatch(ctx context.Context, tx pgx.Tx, id string, alone bool) (sealed bool, err error) {
+func lockBatch(ctx context.Context, tx pgx.Tx, id string, alone bool) (b openState, err error) {
 	lock := `FOR SHARE`
 	if alone {
 		lock = `FOR NO KEY UPDATE`
 	}
 	var cancelled bool
-	err = tx.QueryRow(ctx, `SELECT cancelled_at IS NOT NULL, sealed_at IS NOT NULL FROM batches WHERE id = $1 `+lock, id).Scan(&cancelled, &sealed)
+	err = tx.QueryRow(ctx, `
+		SELECT cancelled_at IS NOT NULL, sealed_at IS NOT NULL, paused_at IS NOT NULL
+		FROM batches
+		WHERE id = $1 `+lock, id).Scan(&cancelled, &b.sealed, &b.paused)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return false, fmt.Errorf("batch %s: %w", id, jobs.ErrNotFound)
+		return b, fmt.Errorf("batch %s: %w", id, jobs.ErrNotFound)
 	case err != nil:
-		return false, err
+		return b, err
 	case cancelled:
-		return false, fmt.Errorf("batch %s: %w", id, jobs.ErrBatchCancelled)
-	case sealed && !alone:
-		return false, errSealed
+		return b, fmt.Errorf("batch %s: %w", id, jobs.ErrBatchCancelled)
+	case b.sealed && !alone:
+		return b, errSealed
 	}
-	return sealed, nil
+	return b, nil
 }
 
 func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
@@ -163,47 +169,98 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 	return err
 }
 
-// insertStaged inserts what is new and returns its ids with their run times.
-func insertStaged(ctx context.Context, tx pgx.Tx, batchID string) (map[uuid.UUID]time.Time, error) {
+// inserted is what became of a new row.
+type inserted struct {
+	at         time.Time
+	dispatched bool
+	turn       int64
+}
+
+// insertStaged inserts what is new and returns its ids.
+//
+// Where dispatch holds, as many rows as the windows of their queues have room for
+// are marked as dispatched at once, which saves writing each again; none of a
+// queue in which others wait already. The rest, and what is not due, is left to
+// TopUp, whose order of turns this keeps to.
+func insertStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool) (map[uuid.UUID]inserted, error) {
 	rows, err := tx.Query(ctx, `
+		WITH queue AS MATERIALIZED (
+			SELECT q.provider, q.lane, inside.clock, CASE
+				WHEN NOT $3 OR EXISTS (
+					SELECT
+					FROM jobs j
+					WHERE j.provider = q.provider AND j.lane = q.lane
+					AND j.dispatched_at IS NULL AND j.paused_at IS NULL AND j.state IN ('scheduled', 'queued', 'retrying')
+					AND j.run_at <= now()) THEN 0
+				ELSE coalesce(p.dispatch_window, $4) - inside.jobs
+				END AS room
+			FROM (SELECT DISTINCT provider, lane FROM staged) q
+			LEFT JOIN providers p ON p.name = q.provider
+			CROSS JOIN LATERAL (
+				SELECT count(*) AS jobs, coalesce(min(j.turn),
+					(SELECT max(last) + 1 FROM turns t WHERE t.provider = q.provider AND t.lane = q.lane), 0) AS clock
+				FROM jobs j
+				WHERE j.provider = q.provider AND j.lane = q.lane
+				AND j.dispatched_at IS NOT NULL AND j.state IN ('scheduled', 'queued', 'retrying')
+			) inside
+		), account AS MATERIALIZED (
+			SELECT a.*, q.room, greatest(q.clock, (
+				SELECT t.last + 1
+				FROM turns t
+				WHERE t.provider = a.provider AND t.lane = a.lane AND t.account = a.account), (
+				SELECT max(j.turn) + 1
+				FROM jobs j
+				WHERE j.provider = a.provider AND j.lane = a.lane AND j.account = a.account
+				AND j.dispatched_at IS NOT NULL AND j.state IN ('scheduled', 'queued', 'retrying'))) AS turn
+			FROM (SELECT DISTINCT provider, lane, account FROM staged) a
+			JOIN queue q USING (provider, lane)
+		), row AS (
+			SELECT s.*, coalesce(s.run_at, now()) <= now() + interval '30 seconds'
+					AND row_number() OVER (PARTITION BY s.provider, s.lane ORDER BY s.seq) <= a.room AS dispatch,
+				a.turn + row_number() OVER (PARTITION BY s.provider, s.lane, s.account ORDER BY s.seq) - 1 AS turn
+			FROM staged s
+			JOIN account a USING (provider, lane, account)
+		)
 		INSERT INTO jobs (id, batch_id, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, max_attempts, on_unknown, chain, fallback, state, run_at, deadline, dispatch_marked_at)
+			request, max_attempts, on_unknown, chain, fallback, state, run_at, deadline, dispatched_at, turn)
 		SELECT id, $1, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
 			request, max_attempts, on_unknown, chain, fallback,
 			CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
 			greatest(run_at, now()),
 			greatest(run_at, now()) + make_interval(secs => $2),
-			now()
-		FROM staged
+			CASE WHEN dispatch THEN now() END,
+			CASE WHEN dispatch THEN turn ELSE 0 END
+		FROM row
 		ORDER BY seq
 		ON CONFLICT DO NOTHING
-		RETURNING id, run_at`, orNull(batchID), jobs.DefaultDeadline.Seconds())
+		RETURNING id, run_at, dispatched_at IS NOT NULL, turn`, orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1))
 	if err != nil {
 		return nil, err
 	}
-	inserted := map[uuid.UUID]time.Time{}
+	return collectInserted(rows, map[uuid.UUID]inserted{})
+}
+
+func collectInserted(rows pgx.Rows, all map[uuid.UUID]inserted) (map[uuid.UUID]inserted, error) {
 	var id uuid.UUID
-	var at time.Time
-	_, err = pgx.ForEachRow(rows, []any{&id, &at}, func() error {
-		inserted[id] = at
+	var in inserted
+	_, err := pgx.ForEachRow(rows, []any{&id, &in.at, &in.dispatched, &in.turn}, func() error {
+		all[id] = in
 		return nil
 	})
-	return inserted, err
+	return all, err
 }
 
 // committedBefore adds the rows that an earlier try of the same call committed
 // without hearing of it: they have our ids.
-func committedBefore(ctx context.Context, tx pgx.Tx, inserted map[uuid.UUID]time.Time) error {
-	rows, err := tx.Query(ctx, `SELECT j.id, j.run_at FROM staged s JOIN jobs j USING (id)`)
+func committedBefore(ctx context.Context, tx pgx.Tx, all map[uuid.UUID]inserted) error {
+	rows, err := tx.Query(ctx, `
+		SELECT j.id, j.run_at, j.dispatched_at IS NOT NULL, j.turn
+		FROM staged s
+		JOIN jobs j USING (id)`)
 	if err != nil {
 		return err
 	}
-	var id uuid.UUID
-	var at time.Time
-	_, err = pgx.ForEachRow(rows, []any{&id, &at}, func() error {
-		inserted[id] = at
-		return nil
-	})
+	_, err = collectInserted(rows, all)
 	return err
 }
 

@@ -26,36 +26,38 @@ func TestAcceptedRowsAreNewOnceAndThenDuplicates(t *testing.T) {
 			r.RunAt = later
 		}
 	})
-	acc, err := w.AcceptJobs(ctx, "b", first)
+	acc, err := w.AcceptJobs(ctx, "b", first, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(acc.Deliveries) != 3 || acc.Duplicates != 0 || acc.Conflicts != nil {
+	if acc.New != 3 || acc.Duplicates != 0 || acc.Conflicts != nil {
 		t.Fatalf("%+v", acc)
 	}
-	for i, d := range acc.Deliveries {
-		want := jobs.Delivery{ID: first[i].ID, Gen: 1, Provider: "mock", Lane: jobs.Default, Task: "text", Model: "m", BatchID: "b", At: d.At}
-		if diff := cmp.Diff(want, d); diff != "" {
-			t.Error(diff)
-		}
+	for i, r := range first {
 		wantState := jobs.Queued
 		if i == 2 {
 			wantState = jobs.Scheduled
-			if !d.At.Equal(later) {
-				t.Errorf("scheduled for %s, want %s", d.At, later)
-			}
 		}
-		if got := w.job(t, d.ID); got.State != wantState || got.DispatchTry == nil || got.Dispatched != nil {
-			t.Errorf("row %d: %+v, want %s and marked", i, got, wantState)
+		if got := w.job(t, r.ID); got.State != wantState || (got.Dispatched != nil) != (i < 2) {
+			t.Errorf("row %d: %+v, want %s, dispatched if it is due", i, got, wantState)
 		}
+	}
+	want := make([]jobs.Delivery, 2)
+	for i := range want {
+		want[i] = jobs.Delivery{
+			ID: first[i].ID, Gen: 1, Provider: "mock", Lane: jobs.Default, Account: "acme", Task: "text", Model: "m", BatchID: "b", Turn: int64(i),
+		}
+	}
+	if diff := cmp.Diff(want, acc.Deliveries, cmpopts.IgnoreFields(jobs.Delivery{}, "At")); diff != "" {
+		t.Error(diff)
 	}
 	w.unchanged(t, "a second run of the same rows", func() {
 		again := rows(t, 3, nil) // other ids, the same content
-		acc, err := w.AcceptJobs(ctx, "b", again)
+		acc, err := w.AcceptJobs(ctx, "b", again, true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(acc.Deliveries) != 0 || acc.Duplicates != 3 || len(acc.Conflicts) != 0 {
+		if acc.New != 0 || acc.Duplicates != 3 || len(acc.Conflicts) != 0 {
 			t.Errorf("%+v, want 3 duplicates", acc)
 		}
 	})
@@ -73,14 +75,14 @@ func TestARowWithTheSameCustomIDAndOtherContentIsAConflict(t *testing.T) {
 	if err := w.OpenBatch(t.Context(), jobs.Batch{ID: "b"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.AcceptJobs(t.Context(), "b", named("1", "2", "3")); err != nil {
+	if _, err := w.AcceptJobs(t.Context(), "b", named("1", "2", "3"), true); err != nil {
 		t.Fatal(err)
 	}
-	acc, err := w.AcceptJobs(t.Context(), "b", named("1", "other", "3", "4"))
+	acc, err := w.AcceptJobs(t.Context(), "b", named("1", "other", "3", "4"), true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(acc.Deliveries) != 1 || acc.Duplicates != 2 || !cmp.Equal(acc.Conflicts, []int64{2}) {
+	if acc.New != 1 || acc.Duplicates != 2 || !cmp.Equal(acc.Conflicts, []int64{2}) {
 		t.Errorf("%+v, want row 4 new, row 2 in conflict, the others known", acc)
 	}
 	var prompt string
@@ -108,12 +110,12 @@ func TestAnUnheardCommitIsReportedAsAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := rows(t, 5, nil)
-	first, err := w.AcceptJobs(t.Context(), "b", in)
+	first, err := w.AcceptJobs(t.Context(), "b", in, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.unchanged(t, "the repetition", func() {
-		second, err := w.AcceptJobs(t.Context(), "b", in)
+		second, err := w.AcceptJobs(t.Context(), "b", in, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,11 +139,11 @@ func TestConcurrentProducersAcceptEachRowOnce(t *testing.T) {
 			t.Error(err)
 		}
 		for chunk := range 3 {
-			acc, err := w.AcceptJobs(t.Context(), "b", inputs[i][chunk*100:(chunk+1)*100])
+			acc, err := w.AcceptJobs(t.Context(), "b", inputs[i][chunk*100:(chunk+1)*100], true)
 			if err != nil || len(acc.Conflicts) > 0 {
 				t.Errorf("%+v, %v", acc.Conflicts, err)
 			}
-			fresh.Add(int64(len(acc.Deliveries)))
+			fresh.Add(int64(acc.New))
 			known.Add(int64(acc.Duplicates))
 		}
 	})
@@ -162,7 +164,7 @@ func TestAcceptIsAllOrNothing(t *testing.T) {
 		}
 	})
 	w.unchanged(t, "a refused row", func() {
-		if _, err := w.AcceptJobs(t.Context(), "", bad); err == nil {
+		if _, err := w.AcceptJobs(t.Context(), "", bad, true); err == nil {
 			t.Error("accepted")
 		}
 	})
@@ -179,10 +181,10 @@ func TestACancelledOrMissingBatchTakesNoRows(t *testing.T) {
 		if err := w.OpenBatch(t.Context(), jobs.Batch{ID: "b"}); !errors.Is(err, jobs.ErrBatchCancelled) {
 			t.Errorf("open: %v", err)
 		}
-		if _, err := w.AcceptJobs(t.Context(), "b", rows(t, 2, nil)); !errors.Is(err, jobs.ErrBatchCancelled) {
+		if _, err := w.AcceptJobs(t.Context(), "b", rows(t, 2, nil), true); !errors.Is(err, jobs.ErrBatchCancelled) {
 			t.Errorf("accept: %v", err)
 		}
-		if _, err := w.AcceptJobs(t.Context(), "missing", rows(t, 2, nil)); !errors.Is(err, jobs.ErrNotFound) {
+		if _, err := w.AcceptJobs(t.Context(), "missing", rows(t, 2, nil), true); !errors.Is(err, jobs.ErrNotFound) {
 			t.Errorf("accept into nothing: %v", err)
 		}
 		if _, err := w.Cancel(t.Context(), "missing"); !errors.Is(err, jobs.ErrNotFound) {
@@ -216,10 +218,10 @@ func TestNothingOfACancelledBatchStaysOrComesIn(t *testing.T) {
 			}
 			mine := all[p*200 : (p+1)*200]
 			for i := 0; i < len(mine); i += 10 {
-				acc, err := w.AcceptJobs(ctx, id, mine[i:i+10])
+				acc, err := w.AcceptJobs(ctx, id, mine[i:i+10], true)
 				switch {
 				case err == nil:
-					accepted.Add(int64(len(acc.Deliveries)))
+					accepted.Add(int64(acc.New))
 					some <- struct{}{}
 				case errors.Is(err, jobs.ErrBatchCancelled):
 					refused.Add(1)
@@ -345,13 +347,13 @@ func TestABatchIsFinishedOnlyWhenItIsSealed(t *testing.T) {
 	if err := w.OpenBatch(ctx, jobs.Batch{ID: "b"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.AcceptJobs(ctx, "b", rows(t, 1, nil)); err != nil { // it is there already
+	if _, err := w.AcceptJobs(ctx, "b", rows(t, 1, nil), true); err != nil { // it is there already
 		t.Fatal(err)
 	}
 	if got := state(); got != jobs.BatchFinished {
 		t.Errorf("opened again, and nothing new came: %s", got)
 	}
-	if acc, err := w.AcceptJobs(ctx, "b", rows(t, 2, nil)); err != nil || len(acc.Deliveries) != 1 {
+	if acc, err := w.AcceptJobs(ctx, "b", rows(t, 2, nil), true); err != nil || acc.New != 1 {
 		t.Fatalf("%+v, %v", acc, err)
 	}
 	if got := state(); got != jobs.BatchOpen {
@@ -381,11 +383,11 @@ func TestProducersOfASealedBatchDoNotWaitForEachOther(t *testing.T) {
 			}
 			mine := all[p*n : (p+1)*n]
 			for i := 0; i < n; i += 10 {
-				acc, err := w.AcceptJobs(ctx, id, mine[i:i+10])
+				acc, err := w.AcceptJobs(ctx, id, mine[i:i+10], true)
 				if err != nil {
 					t.Error(err)
 				}
-				fresh.Add(int64(len(acc.Deliveries)))
+				fresh.Add(int64(acc.New))
 				if p == 0 { // one seals while the others go on
 					if err := w.SealBatch(ctx, id); err != nil {
 						t.Error(err)
@@ -414,8 +416,8 @@ func TestAProviderThatNoLiveWorkerServesIsNamed(t *testing.T) {
 	if err := w.OpenBatch(ctx, jobs.Batch{ID: "b"}); err != nil {
 		t.Fatal(err)
 	}
-	acc, err := w.AcceptJobs(ctx, "b", rows(t, 3, func(r *jobs.New) { r.Provider = []string{"mock", "openai", "acme"}[r.Seq-1] }))
-	if err != nil {
+	in := rows(t, 3, func(r *jobs.New) { r.Provider = []string{"mock", "openai", "acme"}[r.Seq-1] })
+	if _, err := w.AcceptJobs(ctx, "b", in, true); err != nil {
 		t.Fatal(err)
 	}
 	single := w.accept(t, 1, func(r *jobs.New) { r.Provider = "stability" })[0]
@@ -428,10 +430,10 @@ func TestAProviderThatNoLiveWorkerServesIsNamed(t *testing.T) {
 	}
 	check("a batch", "b", "acme", "openai")
 	check("a job", single.ID.String(), "stability")
-	check("a job of the batch", acc.Deliveries[1].ID.String(), "openai")
-	check("a job that is served", acc.Deliveries[0].ID.String())
+	check("a job of the batch", in[1].ID.String(), "openai")
+	check("a job that is served", in[0].ID.String())
 	check("nothing", "none")
-	if _, err := w.Cancel(ctx, acc.Deliveries[2].ID.String()); err != nil {
+	if _, err := w.Cancel(ctx, in[2].ID.String()); err != nil {
 		t.Fatal(err)
 	}
 	check("a job has finished", "b", "openai")

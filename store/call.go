@@ -44,6 +44,8 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 			SELECT w.*, j.gen, j.attempt, j.max_provider_calls,
 				j.cancel_requested_at IS NOT NULL
 					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
+				j.paused_at IS NOT NULL
+					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.paused_at IS NOT NULL) AS paused,
 				j.deadline <= now() AS expired,
 				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id) AS calls,
 				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id
@@ -57,7 +59,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 			SELECT id, job_id, gen, attempt, calls + 1, token, worker, provider, model, reserved,
 				now() + make_interval(secs => timeout)
 			FROM held
-			WHERE NOT cancelled AND NOT expired AND counted < max_provider_calls
+			WHERE NOT cancelled AND NOT paused AND NOT expired AND counted < max_provider_calls
 			AND NOT EXISTS (SELECT FROM attempts a WHERE a.id = held.id)
 			RETURNING id
 		)
@@ -65,6 +67,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 			WHEN EXISTS (SELECT FROM sent WHERE sent.id = h.id) THEN 'sent'
 			WHEN EXISTS (SELECT FROM attempts a WHERE a.id = h.id) THEN 'sent'
 			WHEN h.cancelled THEN 'cancelled'
+			WHEN h.paused THEN 'paused'
 			WHEN h.expired THEN 'expired'
 			ELSE 'too many'
 			END
@@ -88,6 +91,8 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 		case "sent":
 		case "cancelled":
 			out[i].err = jobs.ErrCancelled
+		case "paused":
+			out[i].err = jobs.ErrPaused
 		case "expired":
 			out[i].err = jobs.ErrExpired
 		case "too many":

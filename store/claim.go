@@ -50,7 +50,9 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 			AND (j.not_before IS NULL OR j.not_before <= now())
 			AND j.deadline > now()
 			AND j.cancel_requested_at IS NULL
-			AND NOT EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL))
+			AND j.paused_at IS NULL
+			AND NOT EXISTS (
+				SELECT FROM batches b WHERE b.id = j.batch_id AND (b.cancelled_at IS NOT NULL OR b.paused_at IS NOT NULL)))
 		RETURNING j.id, coalesce(j.batch_id, ''), j.gen, j.attempt, j.max_attempts, j.max_provider_calls, j.provider,
 			j.lane, j.request, j.on_unknown, j.chain, j.fallback, j.deadline, j.lease_token,
 			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.state IN ('unknown', 'failed_billed'))`,
@@ -105,7 +107,9 @@ func readable(data []byte, request *providers.Request) bool {
 }
 
 // whyNot tells how long a claim has to wait; 0 if there is nothing to wait for.
-// A job that is past its deadline or cancelled is ended here.
+// A job that is past its deadline or cancelled is ended here. One that is paused
+// is taken off Redis: its delivery is stale, and once it is resumed, it is
+// dispatched anew.
 func (s *Store) whyNot(ctx context.Context, c jobs.Claim) (time.Duration, error) {
 	var milliseconds int64
 	rows, err := s.pool.Query(ctx, `
@@ -118,12 +122,21 @@ func (s *Store) whyNot(ctx context.Context, c jobs.Claim) (time.Duration, error)
 			AND (j.deadline <= now() OR j.cancel_requested_at IS NOT NULL
 				OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL))
 			RETURNING j.id
+		), paused AS (
+			UPDATE jobs j
+			SET gen = j.gen + 1, dispatched_at = NULL
+			WHERE j.id = $1 AND j.gen = $2
+			AND j.state IN ('scheduled', 'queued', 'retrying')
+			AND (j.paused_at IS NOT NULL OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.paused_at IS NOT NULL))
+			AND NOT EXISTS (SELECT FROM ended)
+			RETURNING j.id
 		)
 		SELECT ceil(extract(epoch FROM greatest(j.run_at, j.not_before) - now()) * 1000)::bigint
 		FROM jobs j
 		WHERE j.id = $1 AND j.gen = $2
 		AND j.state IN ('scheduled', 'queued', 'retrying')
-		AND NOT EXISTS (SELECT FROM ended)`, c.ID, c.Gen)
+		AND NOT EXISTS (SELECT FROM ended)
+		AND NOT EXISTS (SELECT FROM paused)`, c.ID, c.Gen)
 	if err != nil {
 		return 0, fmt.Errorf("look at job %s: %w", c.ID, err)
 	}

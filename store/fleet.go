@@ -28,11 +28,12 @@ func (s *Store) Register(ctx context.Context, p jobs.Presence) error {
 				return err
 			}
 			_, err = tx.Exec(ctx, `
-				INSERT INTO providers (name, kind, rpm, concurrency)
-				VALUES ($1, $2, nullif($3, 0), $4)
+				INSERT INTO providers (name, kind, rpm, concurrency, dispatch_window)
+				VALUES ($1, $2, nullif($3, 0), $4, $5)
 				ON CONFLICT (name) DO UPDATE
-				SET kind = excluded.kind, rpm = excluded.rpm, concurrency = excluded.concurrency, updated_at = now()`,
-				served.Name, served.Kind, served.RPM, served.Concurrency)
+				SET kind = excluded.kind, rpm = excluded.rpm, concurrency = excluded.concurrency,
+					dispatch_window = excluded.dispatch_window, updated_at = now()`,
+				served.Name, served.Kind, served.RPM, served.Concurrency, served.DispatchWindow())
 		}
 		return err
 	})
@@ -205,7 +206,6 @@ const takeOverSQL = `
 			unpriced_calls = j.unpriced_calls + f.unpriced,
 			lease_token = NULL,
 			worker_id = NULL,
-			dispatch_marked_at = NULL,
 			dispatched_at = NULL
 		FROM fate f
 		WHERE j.id = f.id

@@ -52,12 +52,12 @@ func TestEverythingHappensOnceThoughConnectionsAreCut(t *testing.T) {
 		id := fmt.Sprint("b", rounds)
 		together(20, func(i int) {
 			mine := all[i*n/20 : (i+1)*n/20]
-			acc, err := w.AcceptJobs(ctx, id, mine)
+			acc, err := w.AcceptJobs(ctx, id, mine, true)
 			if err != nil || acc.Duplicates+len(acc.Conflicts) != 0 {
 				t.Errorf("accept: %+v, %v", acc, err)
 				return
 			}
-			accepted.Add(int64(len(acc.Deliveries)))
+			accepted.Add(int64(acc.New))
 			together(len(mine), func(k int) {
 				claimed, err := w.Claim(ctx, w.worker, jobs.Claim{ID: mine[k].ID, Gen: 1, LeaseToken: jobs.NewID()})
 				if err != nil || claimed.Job == nil {

@@ -18,7 +18,7 @@ var _ overview.Store = (*Store)(nil)
 // NewestBatches implements overview.Store.
 func (s *Store) NewestBatches(ctx context.Context, limit int) ([]overview.Batch, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT id, source, account, created_at, sealed_at, cancelled_at
+		SELECT id, source, account, created_at, sealed_at, cancelled_at, paused_at
 		FROM batches
 		ORDER BY created_at DESC, id
 		LIMIT $1`, limit)
@@ -34,9 +34,9 @@ func (s *Store) NewestBatches(ctx context.Context, limit int) ([]overview.Batch,
 
 func batchRow(row pgx.CollectableRow) (overview.Batch, error) {
 	var b overview.Batch
-	var sealed, cancelled *time.Time
-	err := row.Scan(&b.ID, &b.Source, &b.Account, &b.CreatedAt, &sealed, &cancelled)
-	b.SealedAt, b.CancelledAt = timeOrZero(sealed), timeOrZero(cancelled)
+	var sealed, cancelled, paused *time.Time
+	err := row.Scan(&b.ID, &b.Source, &b.Account, &b.CreatedAt, &sealed, &cancelled, &paused)
+	b.SealedAt, b.CancelledAt, b.PausedAt = timeOrZero(sealed), timeOrZero(cancelled), timeOrZero(paused)
 	b.Tally = overview.Tally{Counts: zeroCounts()}
 	return b, err
 }
@@ -244,7 +244,7 @@ func (s *Store) BatchDetail(ctx context.Context, id string) (overview.Detail, er
 	opts := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := pgx.BeginTxFunc(ctx, s.pool, opts, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
-			SELECT id, source, account, created_at, sealed_at, cancelled_at
+			SELECT id, source, account, created_at, sealed_at, cancelled_at, paused_at
 			FROM batches
 			WHERE id = $1`, id)
 		if err != nil {

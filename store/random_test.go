@@ -210,9 +210,12 @@ func (p *player) move(ctx context.Context) error {
 		}
 		return err
 	case k < 90:
-		marked, err := p.store.MarkUndispatched(ctx, 10)
-		if err == nil {
-			err = p.store.ConfirmDispatched(ctx, marked)
+		marked, _, err := p.store.TopUp(ctx, jobs.Queue{Provider: "mock", Lane: jobs.Default}, 10)
+		if err == nil && p.rand.IntN(3) == 0 {
+			err = p.store.Undispatch(ctx, marked)
+		}
+		if err == nil && p.rand.IntN(3) == 0 {
+			_, err = p.store.Redispatch(ctx, marked)
 		}
 		return err
 	}

@@ -28,10 +28,11 @@ func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, e
 	p := jobs.Progress{JobID: id.String(), Counts: zeroCounts()}
 	var finished *time.Time
 	err := s.pool.QueryRow(ctx, `
-		SELECT state, coalesce(batch_id, ''), cost_nano, unpriced_calls, error_class, error_message, created_at, finished_at
+		SELECT state, paused_at IS NOT NULL, coalesce(batch_id, ''), cost_nano, unpriced_calls, error_class, error_message,
+			created_at, finished_at
 		FROM jobs
 		WHERE id = $1`, id).
-		Scan(&p.State, &p.BatchID, (*int64)(&p.Cost), &p.Unpriced, &p.ErrorClass, &p.ErrorMessage, &p.CreatedAt, &finished)
+		Scan(&p.State, &p.Paused, &p.BatchID, (*int64)(&p.Cost), &p.Unpriced, &p.ErrorClass, &p.ErrorMessage, &p.CreatedAt, &finished)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
 	}
@@ -51,9 +52,9 @@ func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, er
 	var last *time.Time
 	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, `
-			SELECT sealed_at IS NOT NULL, cancelled_at IS NOT NULL, created_at
+			SELECT sealed_at IS NOT NULL, cancelled_at IS NOT NULL, paused_at IS NOT NULL, created_at
 			FROM batches
-			WHERE id = $1`, id).Scan(&sealed, &cancelled, &p.CreatedAt)
+			WHERE id = $1`, id).Scan(&sealed, &cancelled, &p.Paused, &p.CreatedAt)
 		if err != nil {
 			return err
 		}
@@ -86,25 +87,11 @@ func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, er
 	if err != nil {
 		return p, fmt.Errorf("read batch %s: %w", id, err)
 	}
-	p.State = batchState(sealed, cancelled, p.Done() == p.Total())
+	p.State = jobs.BatchState(sealed, p.Paused, cancelled, p.Done() == p.Total())
 	if p.Finished() && last != nil {
 		p.FinishedAt = *last
 	}
 	return p, nil
-}
-
-func batchState(sealed, cancelled, allDone bool) string {
-	switch {
-	case cancelled && allDone:
-		return jobs.BatchCancelled
-	case cancelled:
-		return jobs.BatchCancelling
-	case !sealed:
-		return jobs.BatchOpen
-	case allDone:
-		return jobs.BatchFinished
-	}
-	return jobs.BatchRunning
 }
 
 // Totals sums up what a batch's calls used, from the ledger.

@@ -56,9 +56,9 @@ func TestATakenOverJobWaitsForAnotherWorker(t *testing.T) {
 	if got := w.job(t, foreign.ID); got.State != jobs.Running {
 		t.Errorf("another worker's job is %s", got.State)
 	}
-	marked, err := w.MarkUndispatched(ctx, 10)
-	if err != nil || len(marked) != 3 {
-		t.Errorf("%d to be dispatched again, %v, want 3", len(marked), err)
+	marked := w.topUp(t, 10)
+	if len(marked) != 3 {
+		t.Errorf("%d to be dispatched again, want 3", len(marked))
 	}
 	for _, d := range marked {
 		if d.Gen != 2 {
@@ -373,80 +373,5 @@ func TestBeatsAreThoseOfWorkersThatCanHoldJobs(t *testing.T) {
 	}
 	if _, there := beats()[left]; !there {
 		t.Error("a worker that came back does not count")
-	}
-}
-
-func TestADeliveryThatIsMissingIsMarkedOnceAndConfirmed(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	ctx := t.Context()
-	d := w.accept(t, 40, nil)
-	mark := func(limit int) []jobs.Delivery {
-		marked, err := w.MarkUndispatched(ctx, limit)
-		if err != nil {
-			t.Error(err)
-		}
-		return marked
-	}
-	if got := mark(100); len(got) != 0 {
-		t.Fatalf("%d were marked although their producer has marked them just now", len(got))
-	}
-	w.exec(t, `UPDATE jobs SET dispatch_marked_at = now() - interval '31 seconds'`)
-	var mu sync.Mutex
-	seen := map[uuid.UUID]int{}
-	together(8, func(int) {
-		for _, m := range mark(5) {
-			mu.Lock()
-			seen[m.ID]++
-			mu.Unlock()
-		}
-	})
-	for id, n := range seen {
-		if n != 1 {
-			t.Errorf("%s was marked %d times", id, n)
-		}
-	}
-	for _, m := range mark(100) {
-		seen[m.ID]++
-	}
-	if len(seen) != len(d) {
-		t.Errorf("%d were marked, want %d", len(seen), len(d))
-	}
-	// One of them is of a generation that has passed, one has been claimed.
-	old := d[0]
-	old.Gen = 7
-	w.mustClaim(t, d[1])
-	if err := w.ConfirmDispatched(ctx, append([]jobs.Delivery{old}, d[1:]...)); err != nil {
-		t.Fatal(err)
-	}
-	w.exec(t, `UPDATE jobs SET dispatch_marked_at = now() - interval '31 seconds'`)
-	got := mark(100)
-	if len(got) != 1 || got[0].ID != d[0].ID || got[0].Gen != 1 || got[0].Provider != "mock" || got[0].Lane != jobs.Default || got[0].Task != "text" {
-		t.Errorf("%+v, want the one that was not confirmed", got)
-	}
-}
-
-func TestADispatchIsForWhenTheJobIsDue(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	later := time.Now().Add(time.Hour).Truncate(time.Microsecond)
-	w.accept(t, 1, func(r *jobs.New) { r.RunAt = later })
-	j := w.running(t, nil)
-	if _, err := w.End(t.Context(), jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: 2 * time.Hour, Class: "timeout"}); err != nil {
-		t.Fatal(err)
-	}
-	w.exec(t, `UPDATE jobs SET dispatch_marked_at = NULL, dispatched_at = NULL`)
-	marked, err := w.MarkUndispatched(t.Context(), 10)
-	if err != nil || len(marked) != 2 {
-		t.Fatalf("%+v, %v", marked, err)
-	}
-	for _, d := range marked {
-		want := later
-		if d.ID == j.ID {
-			want = *w.job(t, j.ID).NotBefore
-		}
-		if !d.At.Equal(want) {
-			t.Errorf("dispatched for %s, want %s", d.At, want)
-		}
 	}
 }

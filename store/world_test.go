@@ -86,11 +86,12 @@ func rows(t *testing.T, n int, change func(*jobs.New)) []jobs.New {
 // accept accepts n jobs that belong to no batch.
 func (w *world) accept(t *testing.T, n int, change func(*jobs.New)) []jobs.Delivery {
 	t.Helper()
-	acc, err := w.AcceptJobs(t.Context(), "", rows(t, n, change))
-	if err != nil || len(acc.Deliveries) != n {
-		t.Fatalf("accepted %d of %d: %v", len(acc.Deliveries), n, err)
+	in := rows(t, n, change)
+	acc, err := w.AcceptJobs(t.Context(), "", in, true)
+	if err != nil || acc.New != n {
+		t.Fatalf("accepted %d of %d: %v", acc.New, n, err)
 	}
-	return acc.Deliveries
+	return deliveries(in, "")
 }
 
 // batch opens a batch and accepts n jobs into it.
@@ -99,11 +100,34 @@ func (w *world) batch(t *testing.T, id string, n int) []jobs.Delivery {
 	if err := w.OpenBatch(t.Context(), jobs.Batch{ID: id, Account: "default"}); err != nil {
 		t.Fatal(err)
 	}
-	acc, err := w.AcceptJobs(t.Context(), id, rows(t, n, nil))
-	if err != nil || len(acc.Deliveries) != n {
-		t.Fatalf("accepted %d of %d: %v", len(acc.Deliveries), n, err)
+	in := rows(t, n, nil)
+	acc, err := w.AcceptJobs(t.Context(), id, in, true)
+	if err != nil || acc.New != n {
+		t.Fatalf("accepted %d of %d: %v", acc.New, n, err)
 	}
-	return acc.Deliveries
+	return deliveries(in, id)
+}
+
+// deliveries are the first deliveries of accepted rows, dispatched or not.
+func deliveries(in []jobs.New, batchID string) []jobs.Delivery {
+	out := make([]jobs.Delivery, len(in))
+	for i, r := range in {
+		out[i] = jobs.Delivery{
+			ID: r.ID, Gen: 1, Provider: r.Provider, Lane: r.Lane, Account: jobs.DefaultAccount, Task: r.Request.Task, Model: r.Request.Model,
+			BatchID: batchID, At: r.RunAt,
+		}
+	}
+	return out
+}
+
+// topUp marks up to limit jobs of the mock's default lane.
+func (w *world) topUp(t *testing.T, limit int) []jobs.Delivery {
+	t.Helper()
+	marked, _, err := w.TopUp(t.Context(), jobs.Queue{Provider: "mock", Lane: jobs.Default}, limit)
+	if err != nil {
+		t.Error(err)
+	}
+	return marked
 }
 
 // claim claims a delivery for the world's worker; the job is nil if it was refused.
@@ -159,20 +183,19 @@ func nano(n int64) *billing.NanoUSD {
 }
 
 type jobRow struct {
-	State       jobs.State `json:"state"`
-	Gen         int        `json:"gen"`
-	Attempt     int        `json:"attempt"`
-	Crashes     int        `json:"crashes"`
-	CostNano    int64      `json:"cost_nano"`
-	Unpriced    int        `json:"unpriced_calls"`
-	ErrorClass  string     `json:"error_class"`
-	Error       string     `json:"error_message"`
-	LeaseToken  *uuid.UUID `json:"lease_token"`
-	WorkerID    *uuid.UUID `json:"worker_id"`
-	NotBefore   *time.Time `json:"not_before"`
-	FinishedAt  *time.Time `json:"finished_at"`
-	Dispatched  *time.Time `json:"dispatched_at"`
-	DispatchTry *time.Time `json:"dispatch_marked_at"`
+	State      jobs.State `json:"state"`
+	Gen        int        `json:"gen"`
+	Attempt    int        `json:"attempt"`
+	Crashes    int        `json:"crashes"`
+	CostNano   int64      `json:"cost_nano"`
+	Unpriced   int        `json:"unpriced_calls"`
+	ErrorClass string     `json:"error_class"`
+	Error      string     `json:"error_message"`
+	LeaseToken *uuid.UUID `json:"lease_token"`
+	WorkerID   *uuid.UUID `json:"worker_id"`
+	NotBefore  *time.Time `json:"not_before"`
+	FinishedAt *time.Time `json:"finished_at"`
+	Dispatched *time.Time `json:"dispatched_at"`
 }
 
 func (w *world) job(t *testing.T, id uuid.UUID) jobRow {

@@ -27,6 +27,8 @@ type grammar struct {
 	Status statusCmd `cmd:"" help:"Show where a batch or a job stands."`
 	Watch  watchCmd  `cmd:"" help:"Follow a batch or a job until it has finished."`
 	Cancel cancelCmd `cmd:"" help:"Cancel a batch or a job; a call under way is paid for and may finish."`
+	Pause  pauseCmd  `cmd:"" help:"Hold a batch or a job back: what has not been sent to a provider is not sent."`
+	Resume resumeCmd `cmd:"" help:"Let a paused batch or job go on."`
 	Export exportCmd `cmd:"" help:"Write the results of a batch or a job."`
 }
 

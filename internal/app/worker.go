@@ -68,14 +68,9 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, blobs.Close()) }()
 
-	served := make([]jobs.Served, 0, len(names))
-	for _, name := range names {
-		p := o.Config.Providers[name]
-		served = append(served, jobs.Served{Name: name, Kind: p.Kind, RPM: p.RPM, Concurrency: p.Workers()})
-	}
 	w, err := jobs.NewWorker(jobs.WorkerConfig{
 		ID:          jobs.NewID(),
-		Providers:   served,
+		Providers:   Served(o.Config, names),
 		Redis:       o.Redis,
 		Store:       o.Store,
 		Generator:   guarded,
@@ -90,6 +85,16 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		return err
 	}
 	return w.Run(ctx)
+}
+
+// Served is what a worker is told of the providers of those names.
+func Served(cfg config.Config, names []string) []jobs.Served {
+	served := make([]jobs.Served, len(names))
+	for i, name := range names {
+		p := cfg.Providers[name]
+		served[i] = jobs.Served{Name: name, Kind: p.Kind, RPM: p.RPM, Concurrency: p.Concurrency, Latency: time.Duration(p.Latency)}
+	}
+	return served
 }
 
 // prices answers for jobs, which know providers by name, from the price list,

@@ -44,6 +44,7 @@ type Status struct {
 	BatchID  string               `json:"batch_id"`
 	JobID    string               `json:"job_id,omitempty"`
 	State    string               `json:"state"`
+	Paused   bool                 `json:"paused,omitempty"`
 	Counts   map[jobs.State]int64 `json:"counts"`
 	CostUSD  billing.NanoUSD      `json:"cost_usd"`
 	Unpriced int64                `json:"unpriced_calls"`
@@ -53,7 +54,7 @@ type Status struct {
 // StatusOf prepares p for programs.
 func StatusOf(p jobs.Progress) Status {
 	s := Status{
-		BatchID: p.BatchID, JobID: p.JobID, State: p.State, Counts: p.Counts, CostUSD: p.Cost, Unpriced: p.Unpriced,
+		BatchID: p.BatchID, JobID: p.JobID, State: p.State, Paused: p.Paused, Counts: p.Counts, CostUSD: p.Cost, Unpriced: p.Unpriced,
 	}
 	if p.ErrorClass != "" {
 		s.Error = p.ErrorClass + ": " + p.ErrorMessage
@@ -67,7 +68,11 @@ func PrintStatus(w io.Writer, p jobs.Progress) error {
 	if p.JobID != "" {
 		what, id = "job", p.JobID
 	}
-	rows := [][]string{{what, id}, {"state", p.State}}
+	state := p.State
+	if p.JobID != "" && p.Paused && !p.Finished() {
+		state += ", paused"
+	}
+	rows := [][]string{{what, id}, {"state", state}}
 	if p.JobID == "" {
 		for _, state := range jobs.States() {
 			if n := p.Counts[state]; n > 0 {

@@ -72,6 +72,7 @@ type Batch struct {
 	CreatedAt   time.Time `json:"created_at"`
 	SealedAt    time.Time `json:"sealed_at,omitzero"`
 	CancelledAt time.Time `json:"cancelled_at,omitzero"`
+	PausedAt    time.Time `json:"paused_at,omitzero"`
 	Tally
 	// PerSecond is how many of its jobs finish a second just now; 0 while that
 	// is not known.
@@ -97,18 +98,7 @@ func (b Batch) Finished() bool {
 
 // stateNow is the state that follows from what is known of the batch and its jobs.
 func (b Batch) stateNow() string {
-	allDone := b.Done() == b.Total()
-	switch {
-	case !b.CancelledAt.IsZero() && allDone:
-		return jobs.BatchCancelled
-	case !b.CancelledAt.IsZero():
-		return jobs.BatchCancelling
-	case b.SealedAt.IsZero():
-		return jobs.BatchOpen
-	case allDone:
-		return jobs.BatchFinished
-	}
-	return jobs.BatchRunning
+	return jobs.BatchState(!b.SealedAt.IsZero(), !b.PausedAt.IsZero(), !b.CancelledAt.IsZero(), b.Done() == b.Total())
 }
 
 // Left is how long the rest takes at the present rate; 0 where that is not known.

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+
+	"oneflow/internal/cli"
+)
+
+// pauseCmd holds a batch or a job back.
+type pauseCmd struct {
+	ID     string `arg:"" help:"A batch or a job."`
+	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// Run sets the flag and shows where that leaves it.
+func (c *pauseCmd) Run(s *session) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	if err := db.Pause(s.ctx, c.ID); err != nil {
+		return err
+	}
+	return c.show(s)
+}
+
+func (c *pauseCmd) show(s *session) error {
+	p, err := s.store.Progress(s.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return cli.JSON(s.env.Out, cli.StatusOf(p))
+	}
+	if err := cli.PrintStatus(s.env.Out, p); err != nil || !p.Paused || p.Finished() {
+		return err
+	}
+	_, err = fmt.Fprintf(s.env.Err, "calls under way may finish; go on with: enqueue resume %s\n", c.ID)
+	return err
+}
+
+// resumeCmd lets it go on.
+type resumeCmd struct{ pauseCmd }
+
+// Run clears the flag.
+func (c *resumeCmd) Run(s *session) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	if err := db.Resume(s.ctx, c.ID); err != nil {
+		return err
+	}
+	return c.show(s)
+}

@@ -1,0 +1,6 @@
+package policy
+
+import "time"
+
+// At is the time of the slot, on Redis' clock since 1970.
+func (s *Slot) At() time.Duration { return s.grant.slot }

@@ -1,0 +1,86 @@
+-- Gives out the next slot that is free in all dimensions at once.
+--
+-- KEYS: the hash and the seats of the provider
+-- ARGV: 1 the longest wait that the caller bears; -1 to ask for the wait only
+--       2 the name of the seat; 3 for how long it may be held, from the slot on; 4 how many seats there are, 0: any
+--       5 how many requests may come at once
+--       6 how many dimensions follow, each of 4 values (see dimension)
+-- Returns {0, wait, slot, refusals, cost and others of each dimension, sum}: granted: send it after wait
+--         {1, wait}: a slot would come after wait, which is too long; nothing was reserved
+--         {2, wait}: no seat is free; the first expires after wait; nothing was reserved
+--         {3}: the hash was lost
+-- Guarantees: slots are given out in the order of the calls to this script. No window of a dimension holds more than
+-- its limit, whatever the mix of costs, as long as each call is sent within the margin (by which the windows here are
+-- longer than the provider's) after its slot and costs no more than was asked for.
+local bearable, seat, hold, concurrent, burst = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+if lost() then return {3} end
+local now = clock()
+local state = get('blocked', 'refusals', 'last', 'lowered', 'lowered_until')
+local slot = math.max(now, state[1])
+
+local dims = {}
+for n = 1, tonumber(ARGV[6]) do
+  local d = dimension(3 + 4 * n)
+  load(d, now, state[3])
+  dims[n] = d
+  if d.paced and d.cost > 0 then
+    local early = 0
+    if not d.tokens then early = span(d, math.min(burst, d.limit) - 1, burst) end
+    slot = math.max(slot, d.free - early)
+  end
+end
+
+-- The count: wait until enough has left the window.
+for _, d in ipairs(dims) do
+  local capped = d.tokens or d.name == 'd' or (d.name == 'm' and d.others_at > 0 and now - d.others_at < d.window + 2 * d.width)
+  if capped and d.cost > 0 then
+    local room = d.limit
+    if d.claim > d.cost then room = math.max(room - d.claim, d.cost) end
+    local over = d.sum + d.cost - room
+    local out, at = gone(d, slot), d.head
+    local paced = slot
+    while at <= d.tail and (at < out or over > 0) do
+      local upto = math.min(math.max(at + 19, out - 1), d.tail)
+      for _, v in ipairs(buckets(d, at, upto)) do
+        if at >= out and over <= 0 then break end
+        over = over - v
+        at = at + 1
+        if at > out then slot = math.max(slot, at * d.width + d.window) end
+      end
+    end
+    if bearable >= 0 and d.tokens and slot - now > bearable and slot > paced and d.cost >= d.claim then
+      -- Small calls would fill whatever becomes free, and a large one would never find room: leave it some.
+      redis.call('HSET', key, d.name .. '.claim', text(d.cost), d.name .. '.claim_until', text(math.min(slot, now + d.window) + 15 * MILLION))
+    end
+  end
+end
+
+local wait = slot - now
+if wait > math.max(bearable, 0) then return {1, wait} end
+
+if state[5] > now then concurrent = concurrent > 0 and math.min(concurrent, state[4]) or state[4] end
+if concurrent > 0 then
+  redis.call('ZREMRANGEBYSCORE', seats, '-inf', text(now))
+  if redis.call('ZCARD', seats) >= concurrent then
+    local first = redis.call('ZRANGE', seats, 0, 0, 'WITHSCORES')
+    return {2, tonumber(first[2]) - now}
+  end
+end
+if bearable < 0 then return {1, wait} end
+
+local out = {0, wait, slot, state[2]}
+for _, d in ipairs(dims) do
+  local expected = d.cost
+  if d.tokens then expected = math.ceil(d.cost * d.share / MILLION) end
+  if d.paced and d.cost > 0 then
+    redis.call('HSET', key, d.name .. '.free', text(math.max(d.free, slot) + span(d, expected, burst)))
+  end
+  if d.counted then
+    add(d, slot, d.cost)
+    if d.claim > 0 and d.cost >= d.claim then redis.call('HDEL', key, d.name .. '.claim', d.name .. '.claim_until') end
+  end
+  out[#out + 1], out[#out + 2], out[#out + 3] = expected, d.others, d.sum
+end
+redis.call('HSET', key, 'last', text(math.max(state[3], slot)))
+if concurrent > 0 then redis.call('ZADD', seats, text(slot + hold), seat) end
+return out

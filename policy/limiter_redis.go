@@ -1,0 +1,314 @@
+package policy
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed" // the scripts
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"oneflow/providers"
+)
+
+//go:embed shared.lua
+var sharedLua string
+
+//go:embed grant.lua
+var grantLua string
+
+//go:embed settle.lua
+var settleLua string
+
+//go:embed refuse.lua
+var refuseLua string
+
+//go:embed others.lua
+var othersLua string
+
+//go:embed seed.lua
+var seedLua string
+
+// scripts are what runs in Redis; each says what it takes and returns.
+type scripts struct{ grant, settle, refuse, others, seed *redis.Script }
+
+func newScripts() scripts {
+	script := func(lua string) *redis.Script { return redis.NewScript(sharedLua + "\n" + lua) }
+	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(othersLua), script(seedLua)}
+}
+
+// freedChannel is where the name of a provider is told of which a seat is free.
+const freedChannel = "oneflow:limit:freed"
+
+// windows are the lengths over which providers count.
+type windows struct{ second, minute, day time.Duration }
+
+// dimension is one thing that is limited, as the scripts take it.
+type dimension struct {
+	name   string // see shared.lua
+	window time.Duration
+	limit  int64
+	cost   int64
+}
+
+func (d dimension) args() []any { return []any{d.name, d.window.Microseconds(), d.limit, d.cost} }
+
+func (d dimension) tokens() bool { return d.name == "t" || d.name == "i" || d.name == "o" }
+
+// dimensions are those of the limits. A call that asks for more than a limit takes
+// all of it: the provider may know better.
+func (l *Limiter) dimensions(limits providers.Limits, cost Cost) []dimension {
+	in, out := max(cost.InputTokens, 0), max(cost.OutputTokens, 0)
+	all := []dimension{
+		{"s", l.windows.second, limits.RPS, 1},
+		{"m", l.windows.minute, limits.RPM, 1},
+		{"d", l.windows.day, limits.RPD, 1},
+		{"t", l.windows.minute, limits.TPM, in + out},
+		{"i", l.windows.minute, limits.ITPM, in},
+		{"o", l.windows.minute, limits.OTPM, out},
+	}
+	dims := all[:0]
+	for _, d := range all {
+		if d.limit > 0 {
+			d.limit = min(d.limit, maxTokens)
+			d.cost = min(d.cost, d.limit)
+			margin := time.Duration(float64(d.window) * l.cfg.Margin)
+			d.window += min(max(margin, 50*time.Millisecond), 10*time.Second)
+			dims = append(dims, d)
+		}
+	}
+	return dims
+}
+
+// The answers of the script that grants.
+const (
+	statusGranted = iota
+	statusBusy
+	statusSeatless
+	statusLost
+)
+
+// lookOnly asks for the wait without reserving.
+const lookOnly = -1
+
+// grant is an answer of that script.
+type grant struct {
+	status   int64
+	wait     time.Duration
+	slot     time.Duration // since 1970, on Redis' clock
+	refusals int64
+	limits   providers.Limits
+	seat     string // empty: none was needed
+	dims     []reserved
+}
+
+// reserved is what a slot has of one dimension.
+type reserved struct {
+	dimension
+
+	charged int64 // to the pace
+	others  int64 // used by others, up to this slot
+	sum     int64 // in the window that ends with this slot, or more
+}
+
+// ask asks for a slot; bearable may be lookOnly. It fails with *Away.
+func (l *Limiter) ask(ctx context.Context, a *account, limits providers.Limits, cost Cost, bearable time.Duration) (grant, error) {
+	dims := l.dimensions(limits, cost)
+	g := grant{limits: limits, seat: rand.Text()}
+	us := max(bearable.Microseconds(), 0)
+	if bearable == lookOnly {
+		us = lookOnly
+	}
+	args := []any{us, g.seat, (l.cfg.CallTimeout + seatSlack).Microseconds(), limits.Concurrent, l.cfg.Burst, len(dims)}
+	for _, d := range dims {
+		args = append(args, d.args()...)
+	}
+	for range 3 {
+		out, err := l.run(ctx, l.scripts.grant, a.keys, args...)
+		if err != nil {
+			return grant{}, err
+		}
+		if out[0] == statusLost {
+			if err := l.restore(ctx, a, dims); err != nil {
+				return grant{}, err
+			}
+			continue
+		}
+		g.status, g.wait = out[0], time.Duration(out[1])*time.Microsecond
+		if g.status == statusGranted {
+			g.slot, g.refusals = time.Duration(out[2])*time.Microsecond, out[3]
+			for i, d := range dims {
+				g.dims = append(g.dims, reserved{d, out[4+3*i], out[5+3*i], out[6+3*i]})
+			}
+		}
+		return g, nil
+	}
+	return grant{}, &Away{errors.New("it forgets everything at once")}
+}
+
+// restore starts the hash of a provider with what is known without it.
+func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) error {
+	var known Memory
+	ago := time.Duration(0)
+	if l.cfg.Restore != nil {
+		var err error
+		if known, err = l.cfg.Restore(ctx, a.provider); err != nil {
+			return &Away{fmt.Errorf("it has forgotten the limits of %s, and so far they cannot be restored: %w", a.provider, err)}
+		}
+		if ago = l.windows.day; !known.LastCall.IsZero() {
+			ago = min(max(time.Since(known.LastCall), 0), l.windows.day)
+		}
+	}
+	blocked := min(max(time.Until(known.BlockedUntil), 0), maxRetryAfter)
+	running := min(max(known.Running, 0), 10_000)
+	args := []any{
+		blocked.Microseconds(), ago.Microseconds(), running, (l.cfg.CallTimeout + seatSlack).Microseconds(), l.cfg.Burst, len(dims),
+	}
+	for _, d := range dims {
+		args = append(args, d.args()...)
+	}
+	for _, calls := range known.Hours {
+		args = append(args, max(calls, 0))
+	}
+	_, err := l.run(ctx, l.scripts.seed, a.keys, args...)
+	return err
+}
+
+// settle gives back what s has, and counts what was really used; nil: nothing.
+func (l *Limiter) settle(ctx context.Context, s *Slot, usage *providers.Usage) {
+	seat := ""
+	if s.grant.limits.Concurrent > 0 {
+		seat = s.grant.seat
+	}
+	var dims []any
+	count, sent := 0, 0
+	if usage != nil {
+		sent = 1
+	}
+	for _, d := range s.grant.dims {
+		var used int64
+		if usage != nil {
+			used = min(max(d.used(*usage), 0), maxTokens)
+		}
+		if !d.tokens() || d.cost == 0 || usage != nil && used == 0 {
+			continue
+		}
+		count++
+		dims = append(append(dims, d.args()...), d.charged, used)
+	}
+	if seat == "" && count == 0 && (sent == 0 || s.grant.refusals == 0) {
+		return
+	}
+	args := append([]any{seat, s.grant.slot.Microseconds(), sent, freedChannel, s.account.provider, count}, dims...)
+	if _, err := l.run(context.WithoutCancel(ctx), l.scripts.settle, s.account.keys, args...); err != nil {
+		l.cfg.Log.Warn().Err(err).Str("provider", s.account.provider).Msg("a slot was not given back: it ages out")
+	}
+}
+
+// used is what usage says about the dimension.
+func (d dimension) used(usage providers.Usage) int64 {
+	// Input that was read from a cache counts with OpenAI and not with Anthropic.
+	in, out := usage.TotalInput(), usage.TotalOutput()
+	switch d.name {
+	case "t":
+		return in + out
+	case "i":
+		return in - usage.CachedInputTokens
+	case "o":
+		return out
+	}
+	return 0
+}
+
+// blocked is until when the provider is blocked, on Redis' clock.
+func (l *Limiter) blocked(ctx context.Context, a *account) (time.Duration, error) {
+	us, err := bounded(ctx, func(ctx context.Context) (int64, error) {
+		us, err := l.cfg.Redis.HGet(ctx, a.keys[0], "blocked").Int64()
+		if errors.Is(err, redis.Nil) {
+			err = nil
+		}
+		return us, err
+	})
+	return time.Duration(us) * time.Microsecond, err
+}
+
+// run runs a script, which returns whole numbers. It does not end with ctx: what
+// was asked may have been done.
+func (l *Limiter) run(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]int64, error) {
+	return bounded(context.WithoutCancel(ctx), func(ctx context.Context) ([]int64, error) {
+		return script.Run(ctx, l.cfg.Redis, keys, args...).Int64Slice()
+	})
+}
+
+// bounded asks Redis and does not wait for it beyond redisPatience, whatever the
+// client's own time-outs and retries are. It fails with *Away or with ctx's error.
+func bounded[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
+	type answer struct {
+		out T
+		err error
+	}
+	limit, cancel := context.WithTimeout(ctx, redisPatience)
+	done := make(chan answer, 1)
+	go func() {
+		defer cancel()
+		out, err := ask(limit)
+		done <- answer{out, err}
+	}()
+	var a answer
+	select {
+	case a = <-done:
+	case <-limit.Done():
+		select {
+		case a = <-done: // the end of asking ends limit, too
+		default:
+			a.err = limit.Err()
+		}
+	}
+	switch {
+	case a.err == nil:
+		return a.out, nil
+	case ctx.Err() != nil:
+		return a.out, ctx.Err()
+	}
+	return a.out, &Away{a.err}
+}
+
+// hear listens for seats that become free. The first call waits until it is heard.
+func (l *Limiter) hear() {
+	l.listen.Do(func() {
+		sub := l.cfg.Redis.Subscribe(l.ctx, freedChannel)
+		limit, cancel := context.WithTimeout(l.ctx, redisPatience)
+		defer cancel()
+		_, _ = sub.Receive(limit) // a client that is not connected goes on trying
+		l.ears.Go(func() {
+			defer sub.Close() //nolint:errcheck // it was only read from
+			messages := sub.ChannelWithSubscriptions()
+			for {
+				select {
+				case <-l.ctx.Done():
+					return
+				case m, ok := <-messages:
+					if !ok {
+						return
+					}
+					l.heard(m)
+				}
+			}
+		})
+	})
+}
+
+// heard wakes those who wait for a seat: of one provider, or, where messages may
+// have been missed, of all.
+func (l *Limiter) heard(message any) {
+	m, one := message.(*redis.Message)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.accounts {
+		if !one || a.provider == m.Payload {
+			a.gate.freed()
+		}
+	}
+}

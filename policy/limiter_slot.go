@@ -1,0 +1,96 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"oneflow/providers"
+)
+
+const (
+	firstBlock = time.Second
+	lastBlock  = time.Minute
+	// maxRetryAfter bounds what a provider may ask for: beyond it, somebody made a
+	// mistake with units.
+	maxRetryAfter = 24 * time.Hour
+	// maxTokens bounds what one call may be said to have used.
+	maxTokens = 100_000_000
+)
+
+// Slot is the right to send one call now. Exactly one of Done, Unused and Refused
+// ends it; what is called after that does nothing. They do not fail: where Redis
+// is away, a seat expires and a reservation ages out.
+type Slot struct {
+	limiter *Limiter
+	account *account
+	grant   grant
+	due     time.Time // on this machine's clock
+	once    sync.Once
+}
+
+// errGone tells that a slot can no longer be used.
+var errGone = errors.New("the slot has passed, or the provider was blocked")
+
+// arrive waits until the slot is due.
+func (s *Slot) arrive(ctx context.Context) error {
+	if s.grant.wait <= 0 {
+		return ctx.Err() // the grant was the check
+	}
+	timer := time.NewTimer(time.Until(s.due))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ok, err := s.Valid(ctx)
+	if err == nil && !ok {
+		return errGone
+	}
+	return err
+}
+
+// Valid tells whether the slot can still be used: the provider was not blocked in
+// the meantime, and it is not so late that calls would come in a burst. Acquire
+// has asked; who does much between Acquire and the call asks again. It fails with
+// *Away or with ctx's error.
+func (s *Slot) Valid(ctx context.Context) (bool, error) {
+	if time.Since(s.due) > tooLate {
+		return false, nil
+	}
+	blocked, err := s.limiter.blocked(ctx, s.account)
+	return err == nil && blocked <= s.grant.slot, err
+}
+
+// Done ends a call that was sent. usage is what it used; where it says nothing
+// about tokens, they count as used in full. limits is what the answer's headers
+// said. It does not end with ctx.
+func (s *Slot) Done(ctx context.Context, usage providers.Usage, limits providers.RateLimits) {
+	s.once.Do(func() {
+		s.limiter.settle(ctx, s, &usage)
+		s.limiter.heed(ctx, s, limits)
+	})
+}
+
+// Unused gives a slot back whose call was not sent, or was certainly not counted:
+// its seat and its tokens are free again, the request itself ages out, as its place
+// in the order is taken. It does not end with ctx.
+func (s *Slot) Unused(ctx context.Context) {
+	s.once.Do(func() { s.limiter.settle(ctx, s, nil) })
+}
+
+// Refused ends a call that the provider refused for a rate limit: it blocks the
+// provider for all workers for as long as it asked, at most 24 h, or, where it did
+// not say, for 1 s, then 2 s, up to a minute, until a call comes through. Where too
+// many calls were under way, fewer will be. It returns until when, on this machine's
+// clock, and does not end with ctx.
+func (s *Slot) Refused(ctx context.Context, err *providers.Error) (until time.Time) {
+	until = time.Now()
+	s.once.Do(func() {
+		s.limiter.settle(ctx, s, nil)
+		until = s.limiter.refuse(ctx, s, err)
+	})
+	return until
+}

@@ -1,0 +1,40 @@
+-- Ends a call: gives its seat back and counts what it really used.
+--
+-- KEYS: the hash and the seats of the provider
+-- ARGV: 1 the name of the seat, empty if it has none; 2 its slot; 3 1 if the provider answered well
+--       4 the channel on which to tell that a seat is free; 5 the name of the provider, to be told there
+--       6 how many dimensions follow, each of 6 values: those of dimension, with what was reserved as the cost, then
+--         what the pace was charged, and what was used
+-- Returns nothing of interest.
+-- Guarantees: what others were promised stays: the pace does not go back behind the latest slot.
+if ARGV[1] ~= '' then
+  local freed = redis.call('ZREM', seats, ARGV[1])
+  if freed == 0 then
+    -- After a loss, the seats of calls that were under way stand there without their names.
+    local first = redis.call('ZRANGE', seats, 0, 0)[1]
+    if first and string.sub(first, 1, 5) == 'lost:' then freed = redis.call('ZREM', seats, first) end
+  end
+  if freed > 0 then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
+end
+if lost() then return {0} end
+local now, slot = clock(), tonumber(ARGV[2])
+local state = get('last', 'refusals', 'blocked_at')
+if ARGV[3] == '1' and state[2] > 0 and slot > state[3] then redis.call('HDEL', key, 'refusals') end
+for n = 0, tonumber(ARGV[6]) - 1 do
+  local d = dimension(7 + 6 * n)
+  local charged, used = tonumber(ARGV[11 + 6 * n]), tonumber(ARGV[12 + 6 * n])
+  load(d, now, state[1])
+  add(d, slot, used - d.cost)
+  local free = d.free
+  if used >= charged then
+    free = free + span(d, used - charged, 1)
+  else
+    free = math.max(free - span(d, charged - used, 1), math.min(free, math.max(state[1], now)))
+  end
+  redis.call('HSET', key, d.name .. '.free', text(free))
+  if ARGV[3] == '1' and d.cost > 0 then
+    local share = math.min(math.floor(used * MILLION / d.cost), MILLION)
+    redis.call('HSET', key, d.name .. '.share', text(math.max(d.share + math.floor((share - d.share) / 16), 1)))
+  end
+end
+return {0}
