@@ -76,6 +76,7 @@ func scenarios() []scenario {
 			fakeprovider.Garbage: .03, fakeprovider.Empty: .03, fakeprovider.ServerError: .05, fakeprovider.BadGateway: .03, fakeprovider.RateLimited: .01,
 		}}, func(w *world) { load(w, 3, 500) }},
 		{"18 cancel races with enqueue, claims and calls", plan{}, cancelRaces},
+		{"18 pause races with enqueue, claims and calls", plan{}, pauseRaces},
 		{"19 SIGTERM with 200 calls in flight", plan{latency: 4 * time.Second, slots: 200}, func(w *world) { terminate(w, false) }},
 		{"20 SIGTERM, and calls outlast the drain", plan{latency: 12 * time.Second, slots: 60, drain: 3 * time.Second}, func(w *world) { terminate(w, true) }},
 		{"21 rolling restart of 3 workers", plan{}, rolling},
@@ -88,6 +89,9 @@ func scenarios() []scenario {
 			"25 crash: answer received, not recorded",
 			"26 crash: committed, not acknowledged",
 		}[i], plan{}, func(w *world) { crashAt(w, place) }})
+	}
+	if _, ok := newestMigration(); ok {
+		list = append(list, scenario{"27 migration down and up under 200 jobs a second", plan{latency: 100 * time.Millisecond}, migrateUnderLoad})
 	}
 	return list
 }

@@ -151,6 +151,61 @@ func cancelRaces(w *world) {
 	w.cutShort()
 }
 
+// pauseRaces pauses and resumes batches while they come in, are claimed and are
+// sent. Nothing is sent during a pause, and no call is repeated for one.
+func pauseRaces(w *world) {
+	for range 3 {
+		w.worker()
+	}
+	type pause struct{ from, to time.Time }
+	var mu sync.Mutex
+	pauses := map[string][]pause{}
+	var all sync.WaitGroup
+	for i := range 10 {
+		id := "pause" + strconv.Itoa(i)
+		waits := []time.Duration{w.between(0, 2*time.Second), w.between(2*time.Second, 4*time.Second), w.between(0, 2*time.Second), w.between(2*time.Second, 4*time.Second)}
+		all.Go(func() {
+			if _, err := w.tryEnqueue(release, id, 200, []string{"retry", "fail"}[i%2]); err != nil {
+				w.t.Error(err)
+			}
+		})
+		all.Go(func() {
+			do := func(verb string) {
+				// Until the batch is there.
+				w.wait(time.Minute, verb+" "+id, func() bool {
+					return w.command(release, "enqueue", w.pg.URL, w.redis.URL, w.provider.URL, verb, id).Run() == nil
+				})
+			}
+			for n := 0; n < len(waits); n += 2 {
+				w.pass(waits[n])
+				do("pause")
+				from := time.Now()
+				w.pass(waits[n+1])
+				to := time.Now()
+				do("resume")
+				mu.Lock()
+				pauses[id] = append(pauses[id], pause{from, to})
+				mu.Unlock()
+				w.hurt(0)
+			}
+		})
+		if i%5 == 4 {
+			all.Wait()
+		}
+	}
+	last := time.Now()
+	w.drained(2 * time.Minute)
+	w.recovered(time.Since(last))
+	for id, c := range w.calls() {
+		batch, _, _ := strings.Cut(c.job, "/")
+		for _, p := range pauses[batch] {
+			if c.began.After(p.from.Add(time.Second)) && c.began.Before(p.to) {
+				w.t.Errorf("the call %s for %s began %s after the pause", id, c.job, c.began.Sub(p.from))
+			}
+		}
+	}
+}
+
 // cutShort makes up for producers that were stopped by a cancellation before they
 // could report: what is in Postgres was accepted.
 func (w *world) cutShort() {

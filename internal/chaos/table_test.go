@@ -52,9 +52,9 @@ func writeTable() error {
 	b.WriteString("| scenario | jobs | faults | lost | paid twice in silence | calls repeated, on the bill | recovery |\n|---|---:|---:|---:|---:|---:|---:|\n")
 	for _, name := range sorted(table.rows) {
 		o := table.rows[name]
-		_, what, _ := strings.Cut(name, "/")
-		if what == "" {
-			what = name
+		what := name
+		if _, sub, ok := strings.Cut(name, "/"); ok {
+			what = strings.TrimLeft(sub, "0123456789_") // the numbers are for the order
 		}
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %.1f s |\n",
 			strings.ReplaceAll(what, "_", " "), o.jobs, o.faults, o.lost, o.silent, o.repeated, o.recovery.Seconds())
