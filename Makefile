@@ -7,7 +7,7 @@ MONITOR_PORT ?= 8080
 FUZZTIME     ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-race fuzz lint fmt demo dev bench migrate up down setup clean bin/dev bin/worker
+.PHONY: help build test test-race fuzz lint fmt demo dev chaos bench migrate up down setup clean bin/dev bin/worker
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lint: $(LINT) ## Check style, likely mistakes and the arrows between packages
 
 fmt: $(LINT) ## Format all Go files
 	$(LINT) fmt
+
+chaos: setup ## Break everything that can break, and write docs/reliability.md's table (15 minutes)
+	$(GO) test -tags chaos -timeout 30m -parallel 6 -v ./internal/chaos -run TestChaos -args -update
 
 bench: setup ## Measure throughput on this machine
 	@$(GO) run ./internal/bench

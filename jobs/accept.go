@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"oneflow/internal/failpoint"
 	"oneflow/providers"
 )
 
@@ -30,6 +31,7 @@ func (p *Producer) Enqueue(ctx context.Context, batchID string, rows []New) (acc
 	if err != nil || len(acc.Deliveries) == 0 {
 		return acc, nil, err
 	}
+	failpoint.Hit("accepted", "")
 	_, dispatchErr = p.dispatch.Push(ctx, acc.Deliveries)
 	return acc, dispatchErr, nil
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"oneflow/billing"
+	"oneflow/internal/failpoint"
 	"oneflow/providers"
 )
 
@@ -178,6 +179,7 @@ func (h *handler) run(job Job, until time.Time, log zerolog.Logger) (result erro
 			result = h.end(j, End{State: Failed, Class: "panic", Message: "the worker panicked while it ran this job"})
 		}
 	}()
+	failpoint.Hit("claimed", job.Request.Model)
 	// A call that is sent goes on.
 	waiting, done := context.WithDeadline(h.waiting, until)
 	defer done()
@@ -218,6 +220,7 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 		j.log.Error().Err(err).Msg("result not recorded")
 		return h.lose(j, End{Class: "result_store", Message: "the answer came but could not be recorded"})
 	}
+	failpoint.Hit("recorded", j.job.Request.Model)
 	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/billing"
+	"oneflow/internal/failpoint"
 	"oneflow/providers"
 )
 
@@ -48,12 +49,14 @@ func (j *journal) Begin(_ context.Context, provider string, req providers.Reques
 		return nil, err
 	}
 	j.calls++
+	failpoint.Hit("begun", req.Model)
 	return &openCall{journal: j, id: c.AttemptID, provider: provider, model: req.Model, started: now}, nil
 }
 
 // End settles the call. A success is kept for the commit that ends the job.
 func (c *openCall) End(_ context.Context, res providers.Response, err error) error {
 	j := c.journal
+	failpoint.Hit("answered", c.model)
 	s := Settlement{AttemptID: c.id, Latency: time.Since(c.started)}
 	if err == nil {
 		s.Outcome, s.Status, s.RequestID, s.Usage, s.Latency, s.Limits = CallSucceeded, res.Status, res.RequestID, res.Usage, res.Latency, res.Limits

@@ -108,6 +108,11 @@ func runPostgres(ctx context.Context, bin binary, f *folder, acc *account, clust
 	if err != nil {
 		return nil, err
 	}
+	return postgresAt(ctx, bin, f, acc, cluster, password, port)
+}
+
+// postgresAt starts a cluster on a port once.
+func postgresAt(ctx context.Context, bin binary, f *folder, acc *account, cluster, password string, port int) (*server, error) {
 	settings := []string{
 		"port=" + strconv.Itoa(port), "listen_addresses=127.0.0.1", "unix_socket_directories=",
 		"max_connections=200", "timezone=UTC", "log_timezone=UTC", "logging_collector=off", "log_destination=stderr",

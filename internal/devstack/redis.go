@@ -46,9 +46,14 @@ func runRedis(ctx context.Context, bin binary, f *folder, acc *account, dir stri
 		return nil, err
 	}
 	password := rand.Text()
+	return redisAt(ctx, bin, f, acc, dir, port, password, redisConfig(port, password, dir, f.keep))
+}
+
+// redisAt starts Redis on a port once. config names the port and the password too.
+func redisAt(ctx context.Context, bin binary, f *folder, acc *account, dir string, port int, password, config string) (*server, error) {
 	ch, err := startChild(command{
 		name: "Redis", path: bin.path, args: []string{"-"}, dir: dir, env: childEnv(os.Getenv),
-		stdin:   redisConfig(port, password, dir, f.keep),
+		stdin:   config,
 		logFile: filepath.Join(f.path, "redis.log"), account: acc, orphan: syscall.SIGTERM,
 	})
 	if err != nil {

@@ -289,7 +289,7 @@ func (c *call) seed() uint64 { return binary.LittleEndian.Uint64(c.sum[:]) }
 func (c *call) line(event string) LogLine {
 	line := LogLine{
 		Time: time.Now(), Event: event, PID: os.Getpid(), Call: c.number, Vendor: c.vendor, Method: c.r.Method, Path: c.path,
-		Model: c.model, Key: lastFour(c.key), Job: c.job,
+		Model: c.model, Key: lastFour(c.key), ID: c.id, Job: c.job,
 	}
 	if c.sum != [32]byte{} {
 		line.Request = hex.EncodeToString(c.sum[:])

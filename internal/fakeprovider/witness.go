@@ -26,6 +26,8 @@ type LogLine struct {
 	Key string `json:"key,omitempty"`
 	// Request is the SHA-256 of the body in hex; empty if it was not read.
 	Request string `json:"request,omitempty"`
+	// ID is the vendor's id of the call, which its answer carries in a header.
+	ID string `json:"id"`
 	// Job is the value of Config.JobHeader.
 	Job string `json:"job,omitempty"`
 	// Outcome, at the end, is "ok", a Fault, "limited", "invalid" or "gone" for

@@ -1,0 +1,106 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"oneflow/internal/fakeprovider"
+)
+
+// armed are the commands with failpoints, skewed a worker whose clock can be off.
+var armed, skewed string
+
+// builds are all commands that the suite needs.
+func builds() map[string][]string {
+	folder := filepath.Dir(release)
+	_ = os.MkdirAll(folder, 0o700)
+	armed, skewed = filepath.Join(folder, "armed"), filepath.Join(folder, "skewed")
+	return map[string][]string{
+		release: nil,
+		armed:   {"-tags", "failpoints"},
+		skewed:  {"-overlay", skewedClock(folder)},
+	}
+}
+
+// scenario is one way to break things, and what it takes.
+type scenario struct {
+	name  string
+	plan  plan
+	steps func(w *world)
+}
+
+// TestChaos runs every scenario. The numbers keep the table in this order.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	for _, s := range scenarios() {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, s.plan)
+			s.steps(w)
+			w.assertConserved()
+		})
+	}
+}
+
+// scenarios begin with those that take longest.
+func scenarios() []scenario {
+	list := []scenario{
+		{"01 kill -9 one of 3 workers 20 times", plan{latency: 400 * time.Millisecond}, func(w *world) { killWorkers(w, 2000, 20) }},
+		{"02 poison jobs: panic, exit, out of memory", plan{}, poison},
+		{"03 leader killed 10 times", plan{}, func(w *world) { killLeaders(w, 10) }},
+		{"04 worker cut off from Redis 60 s", plan{}, func(w *world) {
+			isolate(w, "Redis", 60*time.Second, 0, func(k *worker) []*proxy { return []*proxy{k.redis} })
+		}},
+		{"05 worker cut off from Postgres 60 s", plan{}, func(w *world) {
+			isolate(w, "Postgres", 60*time.Second, w.plan.slots, func(k *worker) []*proxy { return []*proxy{k.pg} })
+		}},
+		{"06 worker cut off from all 60 s", plan{}, func(w *world) {
+			isolate(w, "all", 60*time.Second, w.plan.slots, func(k *worker) []*proxy { return []*proxy{k.pg, k.redis, k.provider} })
+		}},
+		{"07 Postgres down 30 s", plan{}, func(w *world) { load(w, 3, 1000); restartPostgres(w, 1, 30*time.Second) }},
+		{"08 Postgres restarted in immediate mode 5 times", plan{}, func(w *world) { load(w, 3, 1000); restartPostgres(w, 5, 0) }},
+		{"09 connection cut around COMMIT 200 times", plan{latency: 100 * time.Millisecond}, func(w *world) { load(w, 4, 4000); cutCommits(w, 200, 0.5) }},
+		{"10 Redis killed 5 times, no persistence", plan{}, func(w *world) { load(w, 3, 1000); killRedis(w, 5, 2*time.Second) }},
+		{"11 Redis killed 5 times, AOF", plan{redis: []string{"appendonly yes"}}, func(w *world) { load(w, 3, 1000); killRedis(w, 5, 2*time.Second) }},
+		{"12 Redis restored from a dump 10 s old", plan{}, restoreRedis},
+		{"13 FLUSHALL 5 times", plan{}, func(w *world) { load(w, 3, 1000); flushRedis(w, 5, 100) }},
+		{"14 Redis out of memory", plan{}, fillRedis},
+		{"15 one clock 10 min ahead", plan{}, func(w *world) { wrongClock(w, 600) }},
+		{"16 one clock 10 min behind", plan{}, func(w *world) { wrongClock(w, -600) }},
+		{"17 provider hangs, trickles, truncates, resets, lies", plan{timeout: 5 * time.Second, faults: map[fakeprovider.Fault]float64{
+			fakeprovider.Hang: .01, fakeprovider.Trickle: .02, fakeprovider.Truncated: .03, fakeprovider.ResetBefore: .03, fakeprovider.ResetAfter: .03,
+			fakeprovider.Garbage: .03, fakeprovider.Empty: .03, fakeprovider.ServerError: .05, fakeprovider.BadGateway: .03, fakeprovider.RateLimited: .01,
+		}}, func(w *world) { load(w, 3, 500) }},
+		{"18 cancel races with enqueue, claims and calls", plan{}, cancelRaces},
+		{"18 pause races with enqueue, claims and calls", plan{}, pauseRaces},
+		{"19 SIGTERM with 200 calls in flight", plan{latency: 4 * time.Second, slots: 200}, func(w *world) { terminate(w, false) }},
+		{"20 SIGTERM, and calls outlast the drain", plan{latency: 12 * time.Second, slots: 60, drain: 3 * time.Second}, func(w *world) { terminate(w, true) }},
+		{"21 rolling restart of 3 workers", plan{}, rolling},
+	}
+	for i, place := range []string{"accepted", "claimed", "begun", "answered", "recorded"} {
+		list = append(list, scenario{[]string{
+			"22 crash: accepted, not enqueued",
+			"23 crash: claimed",
+			"24 crash: attempt written, not sent",
+			"25 crash: answer received, not recorded",
+			"26 crash: committed, not acknowledged",
+		}[i], plan{}, func(w *world) { crashAt(w, place) }})
+	}
+	if _, ok := newestMigration(); ok {
+		list = append(list, scenario{"27 migration down and up under 200 jobs a second", plan{latency: 100 * time.Millisecond}, migrateUnderLoad})
+	}
+	return list
+}
+
+// load starts workers and brings jobs in.
+func load(w *world, workers, jobs int) {
+	for range workers {
+		w.worker()
+	}
+	w.halves(jobs)
+	w.progressed(time.Minute, 20)
+}

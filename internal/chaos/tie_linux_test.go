@@ -1,0 +1,8 @@
+package chaos
+
+import "syscall"
+
+// tied makes a child that dies with the thread that started it.
+func tied() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package chaos
+
+import "syscall"
+
+// tied makes a child with a process group of its own.
+func tied() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
