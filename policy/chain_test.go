@@ -375,3 +375,22 @@ func TestWhatIsAskedOfAnotherIsTranslatedAndNothingOfItIsLogged(t *testing.T) {
 		}
 	})
 }
+
+func TestRefusalsWithoutEndAreHandedBackToTheQueueByTheLimiterToo(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []providers.Kind{providers.RateLimited, providers.ConcurrencyLimit} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := newService("a", refuses(kind, 429))
+				w := newWorld(t, a)
+				w.set("a", providers.Settings{Limits: providers.Limits{Concurrent: 5}})
+				began := time.Now()
+				r := ask(t, w.worker(nil), providers.Route{Provider: "a"})
+				if e, isError := errors.AsType[*providers.Error](r.err); !isError || e.Kind.Reaction() != providers.Wait || a.calls() > 10 || time.Since(began) > 30*time.Second {
+					t.Errorf("%v after %d calls and %s", r.err, a.calls(), time.Since(began))
+				}
+			})
+		})
+	}
+}
