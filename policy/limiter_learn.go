@@ -42,7 +42,7 @@ type header struct {
 
 // heed learns from the headers of an answer: what the limits are, and whether others
 // use the same account.
-func (l *Limiter) heed(ctx context.Context, s *Slot, limits providers.RateLimits) {
+func (l *Limiter) heed(ctx context.Context, s *Slot, end ending, limits providers.RateLimits) {
 	seen := headers(limits)
 	if len(seen) == 0 {
 		return
@@ -53,7 +53,7 @@ func (l *Limiter) heed(ctx context.Context, s *Slot, limits providers.RateLimits
 		if s.account.lessons.worth(h, *limitOf(&inForce, h.name)) {
 			*limitOf(&learned.Limits, h.name) = h.Limit
 		}
-		l.countOthers(ctx, s, h)
+		l.countOthers(ctx, s, end, h)
 	}
 	if learned.Limits != (providers.Limits{}) {
 		learned.Reason = "the headers of an answer"
@@ -147,7 +147,7 @@ func (l *lessons) worth(h header, inForce int64) bool {
 
 // countOthers compares what the provider has counted in its window with what we
 // have sent, and counts the rest as if we had sent it.
-func (l *Limiter) countOthers(ctx context.Context, s *Slot, h header) {
+func (l *Limiter) countOthers(ctx context.Context, s *Slot, end ending, h header) {
 	if h.Remaining < 0 {
 		return
 	}
@@ -155,9 +155,16 @@ func (l *Limiter) countOthers(ctx context.Context, s *Slot, h header) {
 		if d.name != h.name {
 			continue
 		}
+		blur := max(h.Limit/othersShare, othersLeast)
+		switch {
+		case end == refused:
+			blur = 0 // that is why
+		case d.others > 0:
+			blur /= 5 // they are known to be there
+		}
 		// Our count is up to the slot of this very call, and rather too large.
 		d.cost = h.Limit - h.Remaining - d.sum
-		if d.cost <= max(h.Limit/othersShare, othersLeast) {
+		if d.cost <= blur {
 			continue
 		}
 		if _, err := l.run(ctx, l.scripts.others, s.account.keys, append(d.args(), d.others)...); err != nil {
@@ -184,6 +191,6 @@ func (l *Limiter) refuse(ctx context.Context, s *Slot, refusal *providers.Error)
 		Limits: providers.Limits{Concurrent: out[1]}, BlockedUntil: until,
 		Reason: "the provider refused a call: " + string(refusal.Kind),
 	})
-	l.heed(ctx, s, refusal.Limits)
+	l.heed(ctx, s, refused, refusal.Limits)
 	return until
 }

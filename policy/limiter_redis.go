@@ -177,35 +177,47 @@ func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) err
 	return err
 }
 
-// settle gives back what s has, and counts what was really used; nil: nothing.
-func (l *Limiter) settle(ctx context.Context, s *Slot, usage *providers.Usage) {
+// ending is how a call ended, for what it has reserved.
+type ending int
+
+const (
+	answered ending = iota // it counts, with what it used
+	refused                // it does not count: the provider refused it for a limit
+	unsent                 // it does not count, not even for the day
+)
+
+// settle gives back what s has, and counts what was really used.
+func (l *Limiter) settle(ctx context.Context, s *Slot, end ending, usage providers.Usage) {
 	seat := ""
 	if s.grant.limits.Concurrent > 0 {
 		seat = s.grant.seat
 	}
 	var dims []any
-	count, sent := 0, 0
-	if usage != nil {
-		sent = 1
+	count, success := 0, 0
+	if end == answered {
+		success = 1
 	}
 	for _, d := range s.grant.dims {
-		if !d.tokens() || d.cost == 0 {
-			continue
-		}
 		used := int64(0)
-		if usage != nil {
-			if used = min(d.used(*usage), maxTokens); used <= 0 {
-				used = -1
+		switch {
+		case d.tokens() && d.cost == 0:
+			continue
+		case d.tokens() && end == answered:
+			if used = min(d.used(usage), maxTokens); used <= 0 {
+				used = -1 // not known
 			}
+		case d.tokens(), d.name == "m" && end != answered, d.name == "d" && end == unsent:
+		default:
+			continue
 		}
 		count++
 		dims = append(append(dims, d.args()...), d.charged, used)
 	}
-	if seat == "" && count == 0 && (sent == 0 || s.grant.refusals == 0) {
+	if seat == "" && count == 0 && (success == 0 || s.grant.refusals == 0) {
 		return
 	}
-	args := append([]any{seat, s.grant.slot.Microseconds(), sent, freedChannel, s.account.provider, count}, dims...)
-	if _, err := l.run(context.WithoutCancel(ctx), l.scripts.settle, s.account.keys, args...); err != nil {
+	args := append([]any{seat, s.grant.slot.Microseconds(), success, freedChannel, s.account.provider, count}, dims...)
+	if _, err := l.run(ctx, l.scripts.settle, s.account.keys, args...); err != nil {
 		l.cfg.Log.Warn().Err(err).Str("provider", s.account.provider).Msg("a slot was not given back: it ages out")
 	}
 }
@@ -288,7 +300,7 @@ func (l *Limiter) hear() (first bool) {
 		defer cancel()
 		_, _ = sub.Receive(limit) // a client that is not connected goes on trying
 		l.ears.Go(func() {
-			defer sub.Close() //nolint:errcheck // it was only read from
+			defer sub.Close()
 			messages := sub.ChannelWithSubscriptions()
 			for {
 				select {

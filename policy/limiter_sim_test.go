@@ -39,7 +39,10 @@ type world struct {
 	waiting []int
 	// headers, if set, are what the provider answers to the call that just arrived.
 	headers func(w *world) providers.RateLimits
-	learned []providers.Learned
+	// refuses, if set, tells whether the provider refuses the call that just arrived.
+	refuses  func(w *world) (providers.RateLimits, bool)
+	refusals int
+	learned  []providers.Learned
 }
 
 // arrival is one call, as the provider sees it.
@@ -88,10 +91,10 @@ type event struct {
 
 type events []event
 
-func (e events) Len() int           { return len(e) }
-func (e events) Less(i, j int) bool { return e[i].at < e[j].at }
-func (e events) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)        { *e = append(*e, x.(event)) }
+func (e *events) Len() int           { return len(*e) }
+func (e *events) Less(i, j int) bool { return (*e)[i].at < (*e)[j].at }
+func (e *events) Swap(i, j int)      { (*e)[i], (*e)[j] = (*e)[j], (*e)[i] }
+func (e *events) Push(x any)         { *e = append(*e, x.(event)) }
 func (e *events) Pop() any {
 	last := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]
@@ -136,7 +139,7 @@ func (w *world) step(id int) {
 		w.at(w.now+min(g.wait, time.Second)+time.Millisecond, func() { w.step(id) })
 		return
 	}
-	slot := &Slot{limiter: w.limiter, account: w.account, grant: g, due: time.Now()}
+	slot := &Slot{limiter: w.limiter, account: w.account, grant: g, due: time.Now().Add(time.Hour)}
 	w.at(max(g.slot-ahead, w.now+time.Millisecond), func() { w.step(id) })
 	w.at(g.slot, func() {
 		if w.dead[id] {
@@ -153,6 +156,13 @@ func (w *world) step(id int) {
 }
 
 func (w *world) arrive(slot *Slot, used Cost, id int) {
+	if w.refuses != nil {
+		if limits, refused := w.refuses(w); refused {
+			w.refusals++
+			slot.Refused(context.Background(), &providers.Error{Kind: providers.RateLimited, RetryAfter: time.Second, Limits: limits})
+			return
+		}
+	}
 	w.calls = append(w.calls, arrival{w.now, used})
 	var limits providers.RateLimits
 	if w.headers != nil {
