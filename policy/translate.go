@@ -60,7 +60,7 @@ func (t Translation) Translate(from, to string, req providers.Request) (provider
 			break
 		}
 	}
-	return req, refused(can.Check(req))
+	return req, cannot(can.Check(req))
 }
 
 // model is what stands for the request's model at the other provider; empty for
@@ -106,9 +106,9 @@ func withoutHints(req providers.Request, task providers.TaskCapabilities) provid
 	return req
 }
 
-// refused is why a request cannot be done, without the values that the check
+// cannot is why a request cannot be done, without the values that the check
 // names.
-func refused(err error) error {
+func cannot(err error) error {
 	what, _, _ := strings.Cut(err.Error(), ":")
 	if option, name, ok := strings.Cut(what, " "); ok && option == "option" {
 		what = strings.Trim(name, `"`)
