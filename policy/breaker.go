@@ -39,7 +39,7 @@ var (
 	errBreakerOpen = errors.New("its circuit breaker is open")
 	errForcedOpen  = errors.New("its circuit breaker is held open by a person")
 	errOnTrial     = errors.New("it has not answered yet, and enough calls are on trial")
-	errRedisAway   = errors.New("Redis does not answer, and without it no limit can be kept")
+	errRedisAway   = errors.New("no limit can be kept while Redis does not answer")
 	errOutOfUse    = errors.New("it is marked as unavailable")
 	errBlocked     = errors.New("it asked to be left alone")
 	errCrowded     = errors.New("its limits are used up")

@@ -14,7 +14,8 @@ import (
 )
 
 func TestABrokenProviderIsLeftAloneAfterTwentyCallsOfTheFleet(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", after(100*time.Millisecond, refuses(providers.Unknown, 500)))
 		b := newService("b", after(200*time.Millisecond, ok))
 		w := newWorld(t, a, b)
@@ -39,7 +40,8 @@ func TestABrokenProviderIsLeftAloneAfterTwentyCallsOfTheFleet(t *testing.T) {
 }
 
 func TestAProviderThatBreaksUnderLoadIsLeftAloneSoon(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", after(100*time.Millisecond, ok))
 		w := newWorld(t, a, newService("b", after(100*time.Millisecond, ok)))
 		w.set("a", providers.Settings{Limits: providers.Limits{RPS: 40}})
@@ -61,7 +63,8 @@ func TestAProviderThatBreaksUnderLoadIsLeftAloneSoon(t *testing.T) {
 }
 
 func TestProbesAreOneASecondAtMostAndTrafficReturns(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		broken := after(300*time.Millisecond, refuses(providers.Overloaded, 503))
 		a := newService("a", broken)
 		w := newWorld(t, a, newService("b", after(time.Second, ok)))
@@ -103,7 +106,8 @@ func TestProbesAreOneASecondAtMostAndTrafficReturns(t *testing.T) {
 }
 
 func TestAProbeWithoutAnswerHoldsTheOthersBack(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", after(10*time.Millisecond, refuses(providers.Overloaded, 503)))
 		w := newWorld(t, a, newService("b", after(time.Second, ok)))
 		sets := w.workers(4)
@@ -118,6 +122,7 @@ func TestAProbeWithoutAnswerHoldsTheOthersBack(t *testing.T) {
 }
 
 func TestWhatSaysNothingOfTheProviderMovesNoBreaker(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		kind   providers.Kind
 		status int
@@ -127,13 +132,14 @@ func TestWhatSaysNothingOfTheProviderMovesNoBreaker(t *testing.T) {
 		"no money": {providers.OutOfMoney, 402}, "no right": {providers.Unauthorised, 403}, "cut off": {providers.Cancelled, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
 				a := newService("a", after(10*time.Millisecond, refuses(c.kind, c.status)))
 				w := newWorld(t, a)
 				s := w.worker(nil)
 				for range 30 {
 					ask(t, s, providers.Route{Provider: "a"})
-					time.Sleep(time.Second)
+					pass(time.Second)
 				}
 				if states := w.heard("a"); len(states) != 0 {
 					t.Errorf("heard %v after %d calls", states, a.calls())
@@ -156,13 +162,14 @@ func trip(t *testing.T, w *world, a *service, s *policy.Set) {
 }
 
 func TestAThrottledProbeOpensAgain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
 		w := newWorld(t, a, newService("b", ok))
 		s := w.worker(nil)
 		trip(t, w, a, s)
 		a.now(refuses(providers.RateLimited, 429))
-		time.Sleep(11 * time.Second)
+		pass(11 * time.Second)
 		ask(t, s, first)
 		synctest.Wait()
 		want := []providers.BreakerState{providers.BreakerOpen, providers.BreakerHalfOpen, providers.BreakerOpen}
@@ -176,7 +183,8 @@ func TestAThrottledProbeOpensAgain(t *testing.T) {
 }
 
 func TestAProbeThatIsCutOffIsFollowedByAnother(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
 		w := newWorld(t, a, newService("b", ok))
 		s := w.worker(nil)
@@ -184,11 +192,11 @@ func TestAProbeThatIsCutOffIsFollowedByAnother(t *testing.T) {
 		calls, cutOff := context.WithCancel(t.Context())
 		dying := w.worker(func(c *policy.Config) { c.Calls = calls })
 		a.now(after(time.Hour, ok))
-		time.Sleep(11 * time.Second)
+		pass(11 * time.Second)
 		time.AfterFunc(5*time.Second, cutOff)
 		ask(t, dying, first)
 		a.now(ok)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if r := ask(t, s, first); r.err != nil || r.res.Provider != "a" {
 			t.Errorf("%q, %v", r.res.Provider, r.err)
 		}
@@ -196,7 +204,8 @@ func TestAProbeThatIsCutOffIsFollowedByAnother(t *testing.T) {
 }
 
 func TestWorkersHearOfAnOpenBreakerWithinTwoSeconds(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
 		w := newWorld(t, a, newService("b", ok))
 		one, two := w.worker(nil), w.worker(nil)
@@ -205,14 +214,14 @@ func TestWorkersHearOfAnOpenBreakerWithinTwoSeconds(t *testing.T) {
 		}
 		trip(t, w, a, one)
 		a.now(ok)
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if r := ask(t, two, first); r.res.Provider != "b" || r.err != nil {
 			t.Errorf("%q, %v", r.res.Provider, r.err)
 		}
 		if err := policy.ResetBreaker(t.Context(), w.client(), "a"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if r := ask(t, two, first); r.res.Provider != "a" || r.err != nil {
 			t.Errorf("%q, %v after a reset", r.res.Provider, r.err)
 		}
@@ -220,7 +229,8 @@ func TestWorkersHearOfAnOpenBreakerWithinTwoSeconds(t *testing.T) {
 }
 
 func TestAPersonHoldsTheBreakerOpenOrClosed(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
 		w := newWorld(t, a, newService("b", ok))
 		s := w.worker(nil)
@@ -239,9 +249,11 @@ func TestAPersonHoldsTheBreakerOpenOrClosed(t *testing.T) {
 }
 
 func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
 	for name, limited := range map[string]bool{"limiter and breaker": true, "breaker alone": false} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
 				a, b := newService("a", ok), newService("b", ok)
 				w := newWorld(t, a, b)
 				s := w.worker(func(c *policy.Config) {
@@ -253,7 +265,7 @@ func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
 					t.Fatal(r.err)
 				}
 				w.redis.SetError("LOADING Redis is away")
-				time.Sleep(2 * time.Second)
+				pass(2 * time.Second)
 				for range 3 {
 					r := ask(t, s, first)
 					e, isError := errors.AsType[*providers.Error](r.err)
@@ -262,7 +274,7 @@ func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
 					}
 				}
 				w.redis.SetError("")
-				time.Sleep(2 * time.Second)
+				pass(2 * time.Second)
 				if r := ask(t, s, first); r.err != nil || a.calls() != 2 || b.calls() != 0 {
 					t.Errorf("%v after %d and %d calls", r.err, a.calls(), b.calls())
 				}
@@ -272,7 +284,8 @@ func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
 }
 
 func TestFailuresThatRedisDidNotHearOfAreToldLater(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
 		w := newWorld(t, a)
 		s := w.worker(func(c *policy.Config) { c.Limiter = nil })
@@ -290,7 +303,7 @@ func TestFailuresThatRedisDidNotHearOfAreToldLater(t *testing.T) {
 		}
 		wg.Wait()
 		w.redis.SetError("")
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if st, err := policy.ReadBreaker(t.Context(), w.client(), "a"); err != nil || st.Failures != 10 || st.State != providers.BreakerOpen {
 			t.Errorf("%+v, %v", st, err)
 		}
@@ -332,4 +345,26 @@ func TestTheBreakerInARealRedis(t *testing.T) {
 	if st, err = policy.ReadBreaker(t.Context(), c, "a"); err != nil || st != (policy.BreakerStatus{State: providers.BreakerClosed}) {
 		t.Errorf("%+v, %v after a reset", st, err)
 	}
+}
+
+func TestProbesThatSayNothingAreASecondApart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newService("a", ok)
+		w := newWorld(t, a, newService("b", after(100*time.Millisecond, ok)))
+		sets := w.workers(4)
+		trip(t, w, a, sets[0])
+		a.now(after(10*time.Millisecond, refuses(providers.Unauthorised, 403)))
+		began := time.Now()
+		rush(t, sets, 2, lasting(20*time.Second))
+		probes := a.since(began)
+		if len(probes) < 5 || len(probes) > 15 {
+			t.Errorf("%d probes in the 10 s and a few after it was open", len(probes))
+		}
+		for i := 1; i < len(probes); i++ {
+			if gap := probes[i].Sub(probes[i-1]); gap < time.Second {
+				t.Errorf("a probe %s after another", gap)
+			}
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,6 +20,7 @@ import (
 
 // What follows from each kind of failure, as a user sees it.
 func TestWhatFollowsFromEachKindOfFailure(t *testing.T) {
+	t.Parallel()
 	const retried, passedOn, counted, paused, waits = "retried", "passed on", "an attempt", "paused", "waits"
 	for kind, want := range map[providers.Kind][]string{
 		providers.RateLimited:       {passedOn, waits},
@@ -38,7 +40,8 @@ func TestWhatFollowsFromEachKindOfFailure(t *testing.T) {
 		providers.TooLarge:          {counted},
 	} {
 		t.Run(string(kind), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
 				failing := func(context.Context) (providers.Response, error) {
 					return providers.Response{}, &providers.Error{Kind: kind, Status: 499, Billing: providers.Unbilled, Sent: true, RetryAfter: 30 * time.Second}
 				}
@@ -85,11 +88,13 @@ func TestWhatFollowsFromEachKindOfFailure(t *testing.T) {
 }
 
 func TestAnUnknownOutcomeIsNotPaidForTwice(t *testing.T) {
+	t.Parallel()
 	for name, route := range map[string]providers.Route{"auto": first, "always": {Provider: "a", Fallback: providers.FallbackAlways}} {
 		for _, billing := range []providers.Billing{providers.BillingUnknown, providers.Billed} {
 			for _, kind := range []providers.Kind{providers.Timeout, providers.Moderated} {
 				t.Run(name+" "+string(billing)+" "+string(kind), func(t *testing.T) {
-					bubble(t, func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) {
 						a, b := newService("a", func(context.Context) (providers.Response, error) {
 							return providers.Response{}, &providers.Error{Kind: kind, Billing: billing, Sent: true}
 						}), newService("b", ok)
@@ -113,6 +118,7 @@ func TestAnUnknownOutcomeIsNotPaidForTwice(t *testing.T) {
 }
 
 func TestWhoIsPassedOverAtOnce(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		prepare func(w *world, cfg *policy.Config)
 		kind    providers.Kind
@@ -133,7 +139,8 @@ func TestWhoIsPassedOverAtOnce(t *testing.T) {
 		}, providers.InvalidRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
 				a, b := newService("a", ok), newService("b", ok)
 				w := newWorld(t, a, b)
 				route := providers.Route{Provider: "b", Chain: []string{"a", "b"}}
@@ -153,7 +160,8 @@ func TestWhoIsPassedOverAtOnce(t *testing.T) {
 }
 
 func TestAnEmptyAccountIsLeftAloneAndReported(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", refuses(providers.OutOfMoney, 402))
 		w := newWorld(t, a, newService("b", ok))
 		s := w.worker(nil)
@@ -170,7 +178,7 @@ func TestAnEmptyAccountIsLeftAloneAndReported(t *testing.T) {
 			t.Errorf("learned %+v", l)
 		}
 		a.now(ok)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if r := ask(t, s, first); r.err != nil || r.res.Provider != "a" {
 			t.Errorf("%q, %v once there is money", r.res.Provider, r.err)
 		}
@@ -178,6 +186,7 @@ func TestAnEmptyAccountIsLeftAloneAndReported(t *testing.T) {
 }
 
 func TestTheChainIsTheJobsOwnElseTheTasks(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		route providers.Route
 		want  []string
@@ -188,7 +197,8 @@ func TestTheChainIsTheJobsOwnElseTheTasks(t *testing.T) {
 		"the job's and never":            {providers.Route{Provider: "b", Chain: []string{"c", "b"}, Fallback: providers.FallbackNever}, []string{"c"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
 				no := refuses(providers.RateLimited, 429)
 				w := newWorld(t, newService("a", no), newService("b", no), newService("c", no))
 				s := w.worker(func(cfg *policy.Config) {
@@ -204,7 +214,8 @@ func TestTheChainIsTheJobsOwnElseTheTasks(t *testing.T) {
 }
 
 func TestAFinalFailureOfAnotherProviderDoesNotFailTheJob(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a, b, c := newService("a", refuses(providers.Overloaded, 503)), newService("b", refuses(providers.NotFound, 404)), newService("c", ok)
 		w := newWorld(t, a, b, c)
 		route := providers.Route{Provider: "a", Chain: []string{"a", "b", "c"}}
@@ -221,7 +232,8 @@ func TestAFinalFailureOfAnotherProviderDoesNotFailTheJob(t *testing.T) {
 }
 
 func TestLimitsOfOurOwnAreNoReasonToAskAnother(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a, b := newService("a", ok), newService("b", ok)
 		w := newWorld(t, a, b)
 		w.set("a", providers.Settings{Limits: providers.Limits{RPM: 4}})
@@ -250,7 +262,8 @@ func TestLimitsOfOurOwnAreNoReasonToAskAnother(t *testing.T) {
 }
 
 func TestOneRefusalStopsTheFleetAndCostsNoAttempt(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", after(100*time.Millisecond, ok))
 		w := newWorld(t, a)
 		w.set("a", providers.Settings{Limits: providers.Limits{RPS: 50}})
@@ -285,7 +298,8 @@ func TestOneRefusalStopsTheFleetAndCostsNoAttempt(t *testing.T) {
 }
 
 func TestWithAllProvidersDownCallsAreFewAndJobsWait(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a, b := newService("a", after(50*time.Millisecond, refuses(providers.Unknown, 500))), newService("b", after(50*time.Millisecond, refuses(providers.Overloaded, 529)))
 		w := newWorld(t, a, b)
 		sets := w.workers(4)
@@ -307,7 +321,7 @@ func TestWithAllProvidersDownCallsAreFewAndJobsWait(t *testing.T) {
 						t.Errorf("a job ended with %v", err)
 						return
 					}
-					time.Sleep(wait)
+					pass(wait)
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -315,7 +329,7 @@ func TestWithAllProvidersDownCallsAreFewAndJobsWait(t *testing.T) {
 				calls = max(calls, len(j.calls))
 			})
 		}
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		if n := a.calls() + b.calls(); n > 60 {
 			t.Errorf("%d calls in 5 minutes", n)
 		}
@@ -328,7 +342,8 @@ func TestWithAllProvidersDownCallsAreFewAndJobsWait(t *testing.T) {
 }
 
 func TestTheLedgersRefusalEndsTheChain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a, b := newService("a", refuses(providers.Overloaded, 503)), newService("b", ok)
 		w := newWorld(t, a, b)
 		_, err := w.worker(nil).Generate(t.Context(), first, providers.Request{Task: providers.Text, Prompt: "p"}, &open{most: 2})
@@ -339,7 +354,8 @@ func TestTheLedgersRefusalEndsTheChain(t *testing.T) {
 }
 
 func TestWhatIsAskedOfAnotherIsTranslatedAndNothingOfItIsLogged(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
 		a, b := newService("a", refuses(providers.Overloaded, 503)), newService("b", ok)
 		w := newWorld(t, a, b)
 		var log bytes.Buffer
@@ -358,4 +374,23 @@ func TestWhatIsAskedOfAnotherIsTranslatedAndNothingOfItIsLogged(t *testing.T) {
 			t.Errorf("log: %s", log.String())
 		}
 	})
+}
+
+func TestRefusalsWithoutEndAreHandedBackToTheQueueByTheLimiterToo(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []providers.Kind{providers.RateLimited, providers.ConcurrencyLimit} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := newService("a", refuses(kind, 429))
+				w := newWorld(t, a)
+				w.set("a", providers.Settings{Limits: providers.Limits{Concurrent: 5}})
+				began := time.Now()
+				r := ask(t, w.worker(nil), providers.Route{Provider: "a"})
+				if e, isError := errors.AsType[*providers.Error](r.err); !isError || e.Kind.Reaction() != providers.Wait || a.calls() > 10 || time.Since(began) > 30*time.Second {
+					t.Errorf("%v after %d calls and %s", r.err, a.calls(), time.Since(began))
+				}
+			})
+		})
+	}
 }

@@ -18,7 +18,6 @@ type gate struct {
 	mu     sync.Mutex
 	queue  queue
 	seq    uint64
-	width  int // how many may ask at once
 	asking int // ask now
 	far    int // have a slot that is more than ahead away
 	shut   int // seats are missing: nobody asks until this round is over
@@ -26,6 +25,7 @@ type gate struct {
 
 	// spacing is the time between two slots of this process while others waited.
 	spacing  time.Duration
+	free     bool          // nothing spaces them
 	previous time.Duration // the slot before, on Redis' clock
 	crowded  bool          // others waited when it was given out
 }
@@ -40,12 +40,12 @@ type waiter struct {
 
 // join puts w at the end of those of its urgency, or back to its place if it had one.
 // If it would wait for longer than bearable, it is not put there and the wait is
-// returned.
-func (g *gate) join(w *waiter, width int, nominal, bearable time.Duration) (wait time.Duration, ok bool) {
+// returned. nominal is the spacing to begin with; below 0: there is none.
+func (g *gate) join(w *waiter, nominal, bearable time.Duration) (wait time.Duration, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.width = width
-	if g.spacing == 0 {
+	g.free = nominal < 0
+	if g.spacing == 0 && !g.free {
 		g.spacing = nominal
 	}
 	if w.seq == 0 {
@@ -172,10 +172,25 @@ func (g *gate) fail(err error) {
 	g.queue = nil
 }
 
+// widest is how many ask at once at most.
+const widest = 64
+
+// width is how many may ask at once: as many as get a slot in the time that
+// reservations may lie ahead.
+func (g *gate) width() int {
+	switch {
+	case g.free:
+		return widest
+	case g.spacing <= 0:
+		return 1
+	}
+	return int(min(max(ahead/g.spacing, 1), widest))
+}
+
 // admit lets the next ask. The caller holds mu.
 func (g *gate) admit() {
-	for len(g.queue) > 0 && !g.closed && g.far == 0 && g.asking < g.width {
-		w, _ := heap.Pop(&g.queue).(*waiter) //nolint:errcheck // there is nothing else in it
+	for len(g.queue) > 0 && !g.closed && g.far == 0 && g.asking < g.width() {
+		w, _ := heap.Pop(&g.queue).(*waiter)
 		g.asking++
 		w.turn <- nil
 	}
@@ -184,23 +199,27 @@ func (g *gate) admit() {
 // queue is a heap of waiters.
 type queue []*waiter
 
-func (q queue) Len() int { return len(q) }
+// Len is heap.Interface's.
+func (q *queue) Len() int { return len(*q) }
 
-func (q queue) Less(i, j int) bool {
-	if q[i].urgency != q[j].urgency {
-		return q[i].urgency < q[j].urgency
+// Less is heap.Interface's.
+func (q *queue) Less(i, j int) bool {
+	a, b := (*q)[i], (*q)[j]
+	if a.urgency != b.urgency {
+		return a.urgency < b.urgency
 	}
-	return q[i].seq < q[j].seq
+	return a.seq < b.seq
 }
 
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
+// Swap is heap.Interface's.
+func (q *queue) Swap(i, j int) {
+	(*q)[i], (*q)[j] = (*q)[j], (*q)[i]
+	(*q)[i].index, (*q)[j].index = i, j
 }
 
 // Push is heap.Interface's.
 func (q *queue) Push(x any) {
-	w, _ := x.(*waiter) //nolint:errcheck // there is nothing else
+	w, _ := x.(*waiter)
 	w.index = len(*q)
 	*q = append(*q, w)
 }

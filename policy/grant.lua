@@ -53,44 +53,54 @@ for _, d in ipairs(dims) do
       end
     end
     if bearable >= 0 and slot - paced > MILLION / 2 and d.open > 0 and d.open >= d.sum + d.cost - room then
-      redis.call('HSET', key, 'waiting', text(now))
+      put('waiting', now)
+      flush()
       return {2, MILLION}
     end
     if bearable >= 0 and d.tokens and slot - now > bearable and slot > paced and d.cost >= d.claim then
       -- Small calls would fill whatever becomes free, and a large one would never find room: leave it some.
-      redis.call('HSET', key, d.name .. '.claim', text(d.cost), d.name .. '.claim_until', text(math.min(slot, now + d.window) + 15 * MILLION))
+      put(d.name .. '.claim', d.cost)
+      put(d.name .. '.claim_until', math.min(slot, now + d.window) + 15 * MILLION)
     end
   end
 end
 
 local wait = slot - now
-if wait > math.max(bearable, 0) then return {1, wait} end
+if wait > math.max(bearable, 0) then
+  flush()
+  return {1, wait}
+end
 
 if state[5] > now then concurrent = concurrent > 0 and math.min(concurrent, state[4]) or state[4] end
 if concurrent > 0 then
   redis.call('ZREMRANGEBYSCORE', seats, '-inf', text(now))
   if redis.call('ZCARD', seats) >= concurrent then
-    redis.call('HSET', key, 'waiting', text(now))
+    put('waiting', now)
+    flush()
     local first = redis.call('ZRANGE', seats, 0, 0, 'WITHSCORES')
     return {2, tonumber(first[2]) - now}
   end
 end
-if bearable < 0 then return {1, wait} end
+if bearable < 0 then
+  flush()
+  return {1, wait}
+end
 
 local out = {0, wait, slot, state[2]}
 for _, d in ipairs(dims) do
   local expected = d.cost
   if d.tokens then expected = math.ceil(d.cost * d.share / MILLION) end
   if d.paced and d.cost > 0 then
-    redis.call('HSET', key, d.name .. '.free', text(math.max(d.free, slot) + span(d, expected, burst)))
+    put(d.name .. '.free', math.max(d.free, slot) + span(d, expected, burst))
   end
   if d.counted then
     add(d, slot, d.cost)
-    if d.tokens and d.cost > expected then redis.call('HSET', key, d.name .. '.open', text(d.open + d.cost - expected)) end
+    if d.tokens and d.cost > expected then put(d.name .. '.open', d.open + d.cost - expected) end
     if d.claim > 0 and d.cost >= d.claim then redis.call('HDEL', key, d.name .. '.claim', d.name .. '.claim_until') end
   end
   out[#out + 1], out[#out + 2], out[#out + 3] = expected, d.others, d.sum
 end
-redis.call('HSET', key, 'last', text(math.max(state[3], slot)))
+put('last', math.max(state[3], slot))
+flush()
 if concurrent > 0 then redis.call('ZADD', seats, text(slot + hold), seat) end
 return out

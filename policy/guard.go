@@ -124,8 +124,10 @@ func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request,
 			if until.IsZero() || !j.MayRepeat(failure) {
 				return res, &last{err}
 			}
-			pause := time.Until(until)
-			if waited += pause; waited > maxWait {
+			// A refusal counts for a second even where it asks for less, so that there
+			// is an end to them.
+			pause := max(time.Until(until), 0)
+			if waited += max(pause, firstDelay); waited > maxWait {
 				patient := *failure
 				patient.RetryAfter = max(failure.RetryAfter, pause)
 				return res, &last{&patient}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -78,7 +79,7 @@ type Cost struct {
 }
 
 // Busy tells that a slot would come too late to wait for it. Nothing is reserved.
-type Busy struct {
+type Busy struct { //nolint:errname // policy.Busy says it
 	// Provider is the name of the provider.
 	Provider string
 	// After is how long it would take, as far as can be told.
@@ -91,7 +92,7 @@ func (b *Busy) Error() string {
 }
 
 // Away tells that Redis cannot be asked: calls stop, they never run unlimited.
-type Away struct{ Err error }
+type Away struct{ Err error } //nolint:errname // policy.Away says it
 
 // Error tells why.
 func (a *Away) Error() string { return "rate limits: Redis cannot be asked: " + a.Err.Error() }
@@ -209,8 +210,7 @@ func (l *Limiter) Acquire(ctx context.Context, provider string, cost Cost, urgen
 // means: no seat was free, wait for the next turn.
 func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost, deadline time.Time) (*Slot, error) {
 	limits := l.cfg.Settings(a.provider).Limits
-	width, nominal := pace(limits)
-	if wait, ok := a.gate.join(w, width, nominal, time.Until(deadline)); !ok {
+	if wait, ok := a.gate.join(w, spacing(limits), max(time.Until(deadline), 0)); !ok {
 		return nil, &Busy{a.provider, wait}
 	}
 	timer := time.NewTimer(time.Until(deadline))
@@ -229,7 +229,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost,
 	}
 	// The limits may have changed in the meantime.
 	limits = l.cfg.Settings(a.provider).Limits
-	g, err := l.ask(ctx, a, limits, cost, time.Until(deadline))
+	g, err := l.ask(ctx, a, limits, cost, max(time.Until(deadline), 0))
 	switch {
 	case err != nil:
 		a.gate.fail(err)
@@ -257,7 +257,10 @@ func (l *Limiter) Wait(ctx context.Context, provider string) (time.Duration, err
 	if err != nil {
 		return 0, err
 	}
-	return max(g.wait, a.gate.expected(int(^uint(0)>>1))), nil
+	if g.status == statusSeatless {
+		g.wait = min(g.wait, time.Second) // a seat expires late, but is given back soon
+	}
+	return max(g.wait, a.gate.expected(math.MaxInt)), nil
 }
 
 // Forget lifts what refusals have brought about in Redis: a block, its doubling,
@@ -272,17 +275,18 @@ func (l *Limiter) Forget(ctx context.Context, provider string) error {
 	return nil
 }
 
-// pace returns how many may ask at once, and the time between two slots if this
-// process had the provider for itself; 0 where only tokens say.
-func pace(limits providers.Limits) (width int, interval time.Duration) {
-	if limits.RPM > 0 {
-		interval = time.Minute / time.Duration(limits.RPM)
+// spacing is the time between two requests if this process had the provider for
+// itself; 0 where only tokens say, below 0 where nothing does.
+func spacing(limits providers.Limits) time.Duration {
+	switch {
+	case limits.RPM > 0 && limits.RPS > 0:
+		return max(time.Minute/time.Duration(limits.RPM), time.Second/time.Duration(limits.RPS))
+	case limits.RPM > 0:
+		return time.Minute / time.Duration(limits.RPM)
+	case limits.RPS > 0:
+		return time.Second / time.Duration(limits.RPS)
+	case limits.TPM > 0 || limits.ITPM > 0 || limits.OTPM > 0:
+		return 0
 	}
-	if limits.RPS > 0 {
-		interval = max(interval, time.Second/time.Duration(limits.RPS))
-	}
-	if interval == 0 {
-		return 16, 0
-	}
-	return int(min(max(ahead/interval, 1), 64)), interval
+	return -1
 }

@@ -232,6 +232,7 @@ func BenchmarkAcquire(b *testing.B) {
 			f := newFleet(b, 4, limits)
 			var n atomic.Int64
 			b.SetParallelism(16)
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				l := f.limiters[int(n.Add(1))%4]
 				for pb.Next() {

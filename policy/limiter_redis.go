@@ -300,7 +300,7 @@ func (l *Limiter) hear() (first bool) {
 		defer cancel()
 		_, _ = sub.Receive(limit) // a client that is not connected goes on trying
 		l.ears.Go(func() {
-			defer sub.Close() //nolint:errcheck // it was only read from
+			defer sub.Close()
 			messages := sub.ChannelWithSubscriptions()
 			for {
 				select {

@@ -90,8 +90,8 @@ func TestRefusalsThatDoNotSayForHowLongDouble(t *testing.T) {
 	if _, err := w.limiter.Wait(t.Context(), "p"); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		want *= time.Second
+	for _, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
+		want := time.Duration(seconds) * time.Second
 		w.set(w.now + time.Minute)
 		if got := w.refuse(providers.RateLimited, 0); got != want {
 			t.Errorf("blocked for %v, want %v", got, want)

@@ -9,7 +9,12 @@ local now = clock()
 local d = dimension(1)
 load(d, now, get('last')[1])
 local amount = math.min(d.cost - (d.others - tonumber(ARGV[5])), d.limit)
-if amount <= 0 then return {0} end
+if amount <= 0 then
+  flush()
+  return {0}
+end
 add(d, now, amount)
-redis.call('HSET', key, d.name .. '.others', text(d.others + amount), d.name .. '.others_at', text(now))
+put(d.name .. '.others', d.others + amount)
+put(d.name .. '.others_at', now)
+flush()
 return {amount}

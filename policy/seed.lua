@@ -29,8 +29,9 @@ for n = 1, count do
       end
     end
     local burst = tonumber(ARGV[5])
-    if not d.tokens then redis.call('HSET', key, d.name .. '.free', text(now + span(d, burst, burst))) end
+    if not d.tokens then put(d.name .. '.free', now + span(d, burst, burst)) end
   end
 end
+flush()
 for n = 1, tonumber(ARGV[3]) do redis.call('ZADD', seats, text(now + tonumber(ARGV[4])), 'lost:' .. n) end
 return {1}

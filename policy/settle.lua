@@ -24,7 +24,7 @@ for n = 0, tonumber(ARGV[6]) - 1 do
   local d = dimension(7 + 6 * n)
   local charged, used = tonumber(ARGV[11 + 6 * n]), tonumber(ARGV[12 + 6 * n])
   load(d, now, state[1])
-  if d.cost > charged then redis.call('HSET', key, d.name .. '.open', text(math.max(d.open - d.cost + charged, 0))) end
+  if d.cost > charged then put(d.name .. '.open', math.max(d.open - d.cost + charged, 0)) end
   local known = used >= 0
   if not known then used = d.cost end
   add(d, slot, used - d.cost)
@@ -35,12 +35,13 @@ for n = 0, tonumber(ARGV[6]) - 1 do
     else
       free = math.max(free - span(d, charged - used, 1), math.min(free, math.max(state[1], now)))
     end
-    redis.call('HSET', key, d.name .. '.free', text(free))
+    put(d.name .. '.free', free)
   end
   if ARGV[3] == '1' and known and d.tokens then
     local share = math.min(math.floor(used * MILLION / d.cost), MILLION)
-    redis.call('HSET', key, d.name .. '.share', text(math.max(d.share + math.floor((share - d.share) / 4), 1)))
+    put(d.name .. '.share', math.max(d.share + math.floor((share - d.share) / 4), 1))
   end
 end
+flush()
 if now - state[4] < 15 * MILLION then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
 return {0}

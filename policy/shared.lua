@@ -36,6 +36,17 @@ local function get(...)
   return out
 end
 
+-- put sets a field at the end of the script, all of them in one command; flush is that end.
+local pending = {}
+local function flush()
+  if #pending > 0 then redis.call('HSET', key, unpack(pending)) end
+  pending = {}
+end
+local function put(name, n)
+  pending[#pending + 1], pending[#pending + 2] = name, text(n)
+  if #pending >= 1000 then flush() end
+end
+
 local function lost() return redis.call('HGET', key, 'version') ~= VERSION end
 
 -- dimension reads one from ARGV, where it takes 4 places: its letter, the length of its window, its limit, and the cost.
@@ -75,7 +86,8 @@ local function load(d, now, last)
   if d.paced and limit ~= d.limit then
     -- What the last call owes is counted by the new limit, so that a raised limit does not wait for the old one.
     if limit > 0 and d.free > last then d.free = last + math.ceil((d.free - last) * limit / d.limit) end
-    redis.call('HSET', key, n .. '.free', text(d.free), n .. '.limit', text(d.limit))
+    put(n .. '.free', d.free)
+    put(n .. '.limit', d.limit)
   end
   local keep = gone(d, now)
   if not d.counted or d.head >= keep then return end
@@ -89,7 +101,8 @@ local function load(d, now, last)
   if #names > 0 then redis.call('HDEL', key, unpack(names)) end
   d.sum, d.head = d.sum - freed, keep
   d.open = math.min(d.open, d.sum)
-  redis.call('HSET', key, n .. '.sum', text(d.sum), n .. '.head', text(d.head))
+  put(n .. '.sum', d.sum)
+  put(n .. '.head', d.head)
 end
 
 -- add counts amount, which may be negative, at time.
@@ -98,7 +111,8 @@ local function add(d, time, amount)
   if bucket < d.head or amount == 0 then return end
   d.sum, d.tail = d.sum + amount, math.max(d.tail, bucket)
   redis.call('HINCRBY', key, d.name .. '.' .. text(bucket), text(amount))
-  redis.call('HSET', key, d.name .. '.sum', text(d.sum), d.name .. '.tail', text(d.tail))
+  put(d.name .. '.sum', d.sum)
+  put(d.name .. '.tail', d.tail)
 end
 
 -- span is how long the pace takes for cost. Requests are kept to the limit by their pace alone, so that it never runs
