@@ -15,17 +15,20 @@ import (
 
 // Record is one job with all that came of it, as the store reads it.
 type Record struct {
-	ID           string
-	CustomID     string
-	Task         providers.Task
-	Provider     string // that answered, or else that was asked
-	Model        string
-	State        jobs.State
-	ErrorClass   string
-	ErrorMessage string
-	Calls        int
-	Cost         billing.NanoUSD
-	Unpriced     bool
+	ID       string
+	CustomID string
+	Task     providers.Task
+	Provider string // that answered, or else that was asked
+	Model    string
+	// RequestedProvider and RequestedModel are what the job asked for.
+	RequestedProvider string
+	RequestedModel    string
+	State             jobs.State
+	ErrorClass        string
+	ErrorMessage      string
+	Calls             int
+	Cost              billing.NanoUSD
+	Unpriced          bool
 	// The rest is of the result; zero without one.
 	HTTPStatus int
 	RequestID  string
@@ -73,13 +76,27 @@ type Failure struct {
 }
 
 type oneflow struct {
-	Provider  string           `json:"provider"`
-	Model     string           `json:"model"`
+	Provider string `json:"provider"`
+	Model    string `json:"model"`
+	requested
 	CostUSD   *billing.NanoUSD `json:"cost_usd"` // null where a call has no known price
 	Attempts  int              `json:"attempts"`
 	LatencyMS int64            `json:"latency_ms"`
 	State     jobs.State       `json:"state"`
 	Artifacts []ArtifactRef    `json:"artifacts,omitempty"`
+}
+
+// requested is what the job asked for, where somebody else answered.
+type requested struct {
+	RequestedProvider string `json:"requested_provider,omitempty"`
+	RequestedModel    string `json:"requested_model,omitempty"`
+}
+
+func (r Record) requested() requested {
+	if r.RequestedProvider == "" || r.Provider == r.RequestedProvider {
+		return requested{}
+	}
+	return requested{r.RequestedProvider, r.RequestedModel}
 }
 
 // ExportJSONL writes one line a job, in input order, in the shape of OpenAI's
@@ -104,10 +121,11 @@ func ExportJSONL(ctx context.Context, s ExportStore, id string, w io.Writer) (in
 
 // Result is one job for a program that waits for it.
 type Result struct {
-	JobID     string           `json:"job_id"`
-	State     jobs.State       `json:"state"`
-	Provider  string           `json:"provider"`
-	Model     string           `json:"model"`
+	JobID    string     `json:"job_id"`
+	State    jobs.State `json:"state"`
+	Provider string     `json:"provider"`
+	Model    string     `json:"model"`
+	requested
 	Text      string           `json:"text"`
 	Artifacts []ArtifactRef    `json:"artifacts"` // never null
 	Usage     json.RawMessage  `json:"usage"`     // never null
@@ -120,7 +138,7 @@ type Result struct {
 // Result returns the record in that shape.
 func (r Record) Result() Result {
 	out := Result{
-		JobID: r.ID, State: r.State, Provider: r.Provider, Model: r.Model, Text: r.Text, Artifacts: r.Artifacts, Usage: r.Usage,
+		JobID: r.ID, State: r.State, Provider: r.Provider, Model: r.Model, requested: r.requested(), Text: r.Text, Artifacts: r.Artifacts, Usage: r.Usage,
 		CostUSD: r.cost(), LatencyMS: r.LatencyMS, Attempts: r.Calls, Error: r.failure(),
 	}
 	if out.Artifacts == nil {
@@ -154,7 +172,7 @@ func (r Record) failure() *Failure {
 
 func (r Record) line() line {
 	l := line{ID: r.ID, Error: r.failure(), OneFlow: oneflow{
-		CostUSD: r.cost(), Provider: r.Provider, Model: r.Model, Attempts: r.Calls, LatencyMS: r.LatencyMS, State: r.State, Artifacts: r.Artifacts,
+		CostUSD: r.cost(), Provider: r.Provider, Model: r.Model, requested: r.requested(), Attempts: r.Calls, LatencyMS: r.LatencyMS, State: r.State, Artifacts: r.Artifacts,
 	}}
 	if r.CustomID != "" {
 		l.CustomID = &r.CustomID

@@ -66,11 +66,16 @@ type row struct {
 	Provider string     `json:"provider"`
 	Lane     jobs.Lane  `json:"lane"`
 	RunAt    *time.Time `json:"run_at"`
+	// Chain and Fallback: see jobs.New.
+	Chain    []string           `json:"chain"`
+	Fallback providers.Fallback `json:"fallback"`
 	providers.Request
 }
 
 // rowFields are the names that a row may have, beside those of a request.
-func rowFields() []string { return []string{"custom_id", "provider", "lane", "run_at"} }
+func rowFields() []string {
+	return []string{"custom_id", "provider", "lane", "run_at", "chain", "fallback"}
+}
 
 // Read reads JSON lines and hands each good row to accept and each bad one to
 // reject. Empty lines are passed over, as is a byte order mark at the start. It
@@ -174,8 +179,11 @@ func (in Input) parse(line []byte, n int64, known []string) (jobs.New, error) {
 	if err != nil {
 		return jobs.New{}, err
 	}
+	given := func(name string) bool { return len(fields[name]) > 0 && string(fields[name]) != "null" }
+	// A row that names its provider or its chain has said who is to be asked.
+	routed := given("provider") || given("chain")
 	for name, value := range in.Defaults {
-		if given, set := fields[name]; !set || string(given) == "null" {
+		if !given(name) && (!routed || name != "provider" && name != "chain") {
 			fields[name] = value
 		}
 	}
@@ -296,6 +304,9 @@ func (in Input) job(r row, n int64) (jobs.New, error) {
 	if r.Task == "" {
 		r.Task = providers.Text
 	}
+	if err := in.route(&r); err != nil {
+		return jobs.New{}, err
+	}
 	if r.Provider == "" {
 		return jobs.New{}, errors.New("provider: is missing; name one in the row or with --provider")
 	}
@@ -333,7 +344,7 @@ func (in Input) job(r row, n int64) (jobs.New, error) {
 	}
 	job := jobs.New{
 		ID: jobs.NewID(), Seq: n, CustomID: r.CustomID, Account: in.Account, Provider: r.Provider,
-		Lane: r.Lane, Request: r.Request, OnUnknown: in.OnUnknown, RunAt: in.RunAt,
+		Lane: r.Lane, Request: r.Request, OnUnknown: in.OnUnknown, Chain: r.Chain, Fallback: r.Fallback, RunAt: in.RunAt,
 	}
 	if r.RunAt != nil {
 		job.RunAt = *r.RunAt
@@ -343,7 +354,7 @@ func (in Input) job(r row, n int64) (jobs.New, error) {
 
 func typeName(t string) string {
 	switch {
-	case t == "string" || strings.HasSuffix(t, "Task") || strings.HasSuffix(t, "Lane"):
+	case t == "string" || strings.HasSuffix(t, "Task") || strings.HasSuffix(t, "Lane") || strings.HasSuffix(t, "Fallback"):
 		return "a string"
 	case strings.HasPrefix(t, "int"), t == "uint64":
 		return "a whole number"

@@ -122,7 +122,7 @@ func latency(ms int64, t overview.Traffic) string {
 
 // standing tells why a provider stands as it does, who said so and since when.
 func standing(p overview.Provider, now time.Time) string {
-	if p.Reason == "" && p.Status == providers.Available {
+	if p.Status == providers.Available {
 		return ""
 	}
 	text := p.Reason

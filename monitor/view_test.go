@@ -38,7 +38,8 @@ func TestNumbersReadWell(t *testing.T) {
 		{latency(1500, overview.Traffic{Requests: 1}), "1.5s"},
 		{limit(overview.Provider{}), "no limit"},
 		{limit(provider(60, 30, 12)), "50 % of 60/min last minute"},
-		{limit(provider(0, 30, 12)), "0/min"},
+		{limit(provider(0, 30, 12)), "no limit"},
+
 		{served(overview.Provider{Workers: 3, Concurrency: 8}), "3 workers × 8"},
 		{rate(overview.Batch{}), ""},
 		{rate(overview.Batch{PerSecond: 2.5, Tally: tally(map[jobs.State]int64{jobs.Queued: 10})}), "2.5/s, 5s left"},
@@ -79,6 +80,23 @@ func TestBarShowsOneFailureInAMillionAndNeverOverflows(t *testing.T) {
 		}
 		if tl := tally(counts); at > barWidth || (tl.Done() > 0 && tl.Done() == tl.Total() && at != barWidth) {
 			t.Errorf("%s: the bar is %d wide", name, at)
+		}
+	}
+}
+
+func TestAProviderSaysWhyItIsNotUsed(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for want, s := range map[string]overview.Standing{
+		"":                    {Status: providers.Available},
+		"no reason was given": {Status: providers.Unavailable},
+		"too dear, says ada@alpha, 3h": {
+			Status: providers.Unavailable, Reason: "too dear", By: "ada@alpha", Since: now.Add(-3 * time.Hour),
+		},
+		"its breaker is open": {Status: providers.Degraded, Reason: "its breaker is open"},
+	} {
+		if got := standing(overview.Provider{Standing: s}, now); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

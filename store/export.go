@@ -36,7 +36,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 		}
 	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT j.id::text, coalesce(j.custom_id, ''), j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model),
+		SELECT j.id::text, coalesce(j.custom_id, ''), j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model), j.provider, j.model,
 			j.state, j.error_class, j.error_message,
 			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id),
 			j.cost_nano, j.unpriced_calls > 0,
@@ -56,7 +56,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 	var r batches.Record
 	var artifacts []byte
 	_, err = pgx.ForEachRow(rows, []any{
-		&r.ID, &r.CustomID, &r.Task, &r.Provider, &r.Model, &r.State, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
+		&r.ID, &r.CustomID, &r.Task, &r.Provider, &r.Model, &r.RequestedProvider, &r.RequestedModel, &r.State, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
 		(*int64)(&r.Cost), &r.Unpriced, &r.HTTPStatus, &r.RequestID, &r.Text, &r.Raw, &r.LatencyMS, (*[]byte)(&r.Usage), &artifacts,
 	}, func() error {
 		r.Artifacts = nil

@@ -377,7 +377,7 @@ func TestHelpNamesEveryCommandAndIsNoError(t *testing.T) {
 	if r.code != cli.OK || r.err != "" {
 		t.Errorf("%+v", r)
 	}
-	for name, want := range map[string][]string{"text": {"--no-fallback", "today none is used anyway", "- to read it from stdin"}, "batch": {"--no-fallback"}} {
+	for name, want := range map[string][]string{"text": {"--no-fallback", "Ask no other provider", "- to read it from stdin"}, "batch": {"--no-fallback"}} {
 		r := command(t.Context(), strings.NewReader(""), name, "--help")
 		for _, want := range want {
 			if !strings.Contains(strings.Join(strings.Fields(r.out), " "), want) {

@@ -76,17 +76,18 @@ func (s *session) producer() (*jobs.Producer, error) {
 
 // common are the flags of everything that brings jobs in.
 type common struct {
-	Provider string `help:"The provider to use." default:"mock"`
-	// NoFallback asks for what holds already: no job goes to another provider.
-	NoFallback bool              `help:"Use no other provider than the one named; today none is used anyway."`
-	Model      string            `help:"The model; default: the provider's."`
-	Set        map[string]string `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
-	Lane       jobs.Lane         `help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
-	In         time.Duration     `help:"Run it no earlier than after this time, such as 5m." xor:"when" placeholder:"DURATION"`
-	At         string            `help:"Run it no earlier than at this time, such as 2026-01-31T18:00:00Z or 18:00." xor:"when" placeholder:"TIME"`
-	Account    string            `help:"Whom it is for." default:"default"`
-	OnUnknown  jobs.OnUnknown    `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
-	Output     string            `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	Provider   string             `help:"The provider to ask first, or best: the one that does best now, by success, latency and price. Default: the first of --chain, else mock." placeholder:"NAME"`
+	Chain      []string           `help:"The providers to ask in order, such as anthropic,openai, in place of the chain of the task." placeholder:"NAME,…"`
+	Fallback   providers.Fallback `help:"When to go on to the next provider: auto (after every failure but one of the request itself), never, or always. Default: auto." enum:"auto,never,always," default:"" placeholder:"WHEN"`
+	NoFallback bool               `help:"Ask no other provider: --fallback never."`
+	Model      string             `help:"The model; default: the provider's."`
+	Set        map[string]string  `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
+	Lane       jobs.Lane          `help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
+	In         time.Duration      `help:"Run it no earlier than after this time, such as 5m." xor:"when" placeholder:"DURATION"`
+	At         string             `help:"Run it no earlier than at this time, such as 2026-01-31T18:00:00Z or 18:00." xor:"when" placeholder:"TIME"`
+	Account    string             `help:"Whom it is for." default:"default"`
+	OnUnknown  jobs.OnUnknown     `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
+	Output     string             `short:"o" help:"table or json." enum:"table,json" default:"table"`
 }
 
 // input prepares reading jobs. task is the task of rows that name none.
@@ -112,7 +113,22 @@ func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.In
 	for key, value := range c.Set {
 		defaults[key] = jsonValue(value)
 	}
-	for key, value := range map[string]string{"provider": c.Provider, "model": c.Model, "lane": string(lane), "task": task} {
+	if c.NoFallback {
+		c.Fallback = providers.FallbackNever
+	}
+	if c.Fallback != "" {
+		defaults["fallback"] = quote(string(c.Fallback))
+	}
+	if len(c.Chain) > 0 {
+		if defaults["chain"], err = json.Marshal(c.Chain); err != nil {
+			return batches.Input{}, err
+		}
+	}
+	provider, err := c.provider(s, cfg, providers.Task(task))
+	if err != nil {
+		return batches.Input{}, err
+	}
+	for key, value := range map[string]string{"provider": provider, "model": c.Model, "lane": string(lane), "task": task} {
 		if value != "" {
 			defaults[key] = quote(value)
 		}
@@ -131,15 +147,78 @@ func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.In
 	}, nil
 }
 
+// best asks for the provider that does best now. A provider of that name goes
+// before it.
+const best = "best"
+
+// provider is the provider to ask first. The best one is looked for once, for the
+// task that is asked for.
+func (c common) provider(s *session, cfg config.Config, task providers.Task) (string, error) {
+	if _, named := cfg.Providers[best]; c.Provider != best || named {
+		switch {
+		case c.Provider != "":
+			return c.Provider, nil
+		case len(c.Chain) > 0:
+			return c.Chain[0], nil
+		}
+		return "mock", nil
+	}
+	db, err := s.db()
+	if err != nil {
+		return "", err
+	}
+	ranked, err := cli.FindBest(s.ctx, db, cfg, task)
+	if err != nil {
+		return "", err
+	}
+	choice, why, err := ranked.Choice()
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(s.env.Err, "--provider best: %s\n", why)
+	return choice.Provider, nil
+}
+
+// checkRoute checks who is to be asked.
+func (c common) checkRoute(cfg config.Config) error {
+	if c.NoFallback && c.Fallback != "" && c.Fallback != providers.FallbackNever {
+		return fmt.Errorf("--no-fallback: --fallback %s says otherwise: leave one of them out", c.Fallback)
+	}
+	if _, named := cfg.Providers[best]; c.Provider == best && !named {
+		switch {
+		case c.Model != "":
+			return errors.New("--model: --provider best chooses among providers, which have different models: leave one of them out")
+		case len(c.Chain) > 0:
+			return errors.New("--chain: --provider best finds the first provider itself: leave one of them out")
+		}
+		return nil
+	}
+	if len(c.Chain) > 0 {
+		if err := cfg.CheckChain(c.Chain); err != nil {
+			return fmt.Errorf("--chain: %w", err)
+		}
+		if c.Provider != "" && c.Provider != c.Chain[0] {
+			return fmt.Errorf("--chain: must begin with --provider, which is %s; or leave --provider out", c.Provider)
+		}
+		if (c.NoFallback || c.Fallback == providers.FallbackNever) && len(c.Chain) > 1 {
+			return fmt.Errorf("--chain: without fallback only %s would be asked: leave one of them out", c.Chain[0])
+		}
+	}
+	if _, ok := cfg.Providers[c.Provider]; c.Provider != "" && !ok {
+		return fmt.Errorf("--provider %s: is not configured; there are %s, and best", c.Provider, strings.Join(slices.Sorted(maps.Keys(cfg.Providers)), ", "))
+	}
+	return nil
+}
+
 // check refuses here what would otherwise be refused once for each row.
 func (c common) check(cfg config.Config) error {
-	if _, ok := cfg.Providers[c.Provider]; !ok {
-		return fmt.Errorf("--provider %s: is not configured; there are %s", c.Provider, strings.Join(slices.Sorted(maps.Keys(cfg.Providers)), ", "))
+	if err := c.checkRoute(cfg); err != nil {
+		return err
 	}
 	if c.Lane != "" && !slices.Contains(jobs.Lanes(), c.Lane) {
 		return fmt.Errorf("--lane %s: must be high, default or bulk", c.Lane)
 	}
-	own := map[string]string{"provider": "--provider", "model": "--model", "lane": "--lane", "run_at": "--at", "task": "the command or --task"}
+	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "task": "the command or --task"}
 	known := slices.DeleteFunc(batches.Fields(), func(name string) bool { return name == "custom_id" || own[name] != "" })
 	slices.Sort(known)
 	for _, name := range slices.Sorted(maps.Keys(c.Set)) {

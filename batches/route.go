@@ -1,0 +1,48 @@
+package batches
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"oneflow/providers"
+)
+
+// route checks who is to be asked. A row with a chain begins with its first
+// provider.
+func (in Input) route(r *row) error {
+	switch r.Fallback {
+	case "", providers.FallbackAuto, providers.FallbackNever, providers.FallbackAlways:
+	default:
+		return fmt.Errorf("fallback %s: must be auto, never or always", shorten(fmt.Sprintf("%q", r.Fallback)))
+	}
+	if r.Chain == nil {
+		return nil
+	}
+	if len(r.Chain) == 0 {
+		return errors.New("chain: must name at least one provider, or be left out")
+	}
+	for i, name := range r.Chain {
+		kind, ok := in.Kind(name)
+		if !ok {
+			return fmt.Errorf("chain: provider %s: is not configured", shorten(fmt.Sprintf("%q", name)))
+		}
+		if slices.Contains(r.Chain[:i], name) {
+			return fmt.Errorf("chain: %s is there twice", name)
+		}
+		can, _ := providers.CapabilitiesOf(kind)
+		if _, ok := can.Tasks[r.Task]; !ok {
+			return fmt.Errorf("chain: provider %s cannot do %s", name, shorten(fmt.Sprintf("%q", r.Task)))
+		}
+	}
+	switch {
+	case r.Provider == "":
+		r.Provider = r.Chain[0]
+	case r.Provider != r.Chain[0]:
+		return fmt.Errorf("chain: must begin with the provider, which is %s; or leave provider out", shorten(fmt.Sprintf("%q", r.Provider)))
+	}
+	if r.Fallback == providers.FallbackNever && len(r.Chain) > 1 {
+		return fmt.Errorf("fallback: never means that only %s is asked, and chain names %d providers: leave one of them out", r.Provider, len(r.Chain))
+	}
+	return nil
+}

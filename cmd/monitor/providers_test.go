@@ -1,0 +1,170 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/internal/cli"
+	"oneflow/internal/storetest"
+	"oneflow/jobs"
+	"oneflow/monitor/overview"
+	"oneflow/store"
+)
+
+// control is a database with an openai that had calls and a mock that had none.
+func control(t *testing.T) func(args ...string) (code int, out, errs string) {
+	t.Helper()
+	database := storetest.Database(t)
+	db, err := store.Open(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.Register(t.Context(), jobs.Presence{ID: jobs.NewID(), Host: "alpha", PID: 7, Providers: []jobs.Served{
+		{Name: "mock", Kind: "mock", Concurrency: 3}, {Name: "openai", Kind: "openai", Concurrency: 3},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	_, err = conn.Exec(t.Context(), `
+		WITH calls AS (
+			INSERT INTO jobs (id, key, content_sha256, task, provider, request, state, deadline, finished_at)
+			SELECT gen_random_uuid(), n::text, decode(repeat('ab', 32), 'hex'), 'text', 'openai', '{}', 'succeeded', now(), now()
+			FROM generate_series(1, 20) n
+			RETURNING id, key::int AS n
+		)
+		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state, error_kind, cost_nano,
+			latency_ms, input_tokens, output_tokens, deadline, finished_at)
+		SELECT gen_random_uuid(), id, 1, 1, 1, id, id, 'openai', 'gpt-5.4-mini', CASE WHEN n = 20 THEN 'failed_unbilled' ELSE 'succeeded' END,
+			CASE WHEN n = 20 THEN 'overloaded' ELSE '' END, CASE WHEN n = 20 THEN 0 ELSE 2000000 END, n * 100, 100, 50, now(), now()
+		FROM calls`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "oneflow.yaml")
+	if err := os.WriteFile(config, []byte("providers: {backup: {kind: anthropic}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stamp, clock := regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)`), regexp.MustCompile(`\d\d:\d\d:\d\d`)
+	return func(args ...string) (int, string, string) {
+		cmd := &command{env: map[string]string{"USER": "ada"}}
+		code := cmd.run(t.Context(), append([]string{"--database-url", database, "--config", config}, args...)...)
+		out := clock.ReplaceAllString(stamp.ReplaceAllString(cmd.out.String(), "TIME"), "TIME")
+		return code, regexp.MustCompile(`ada@[^\s,]+`).ReplaceAllString(out, "ada@HOST"), cmd.err.String()
+	}
+}
+
+func TestProvidersAreListedDisabledAndEnabled(t *testing.T) {
+	t.Parallel()
+	monitor := control(t)
+	const header = "PROVIDER  STATUS     WORKERS  MODEL         CALLS  SUCCEEDED  MEAN  P50   P95   P99   429S  TOKENS  COST    LAST ERROR\n"
+	const openai = "openai    available  1        gpt-5.4-mini  20     95.0%      1.0s  1.0s  1.9s  1.9s  0     3,000   $0.038  overloaded TIME\n"
+	const mock = "mock      available  1        -             0      -          -     -     -     -     0     0       -       -\n"
+	if code, out, errs := monitor("providers", "ls"); code != cli.OK || out != header+mock+openai {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	if code, out, errs := monitor("providers", "disable", "openai", "--reason", "too\x1b[31m dear"); code != cli.OK ||
+		out != "openai is unavailable: too?[31m dear, says ada@HOST, since TIME\n" {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	if _, out, _ := monitor("providers", "ls"); !strings.HasSuffix(out, "\nopenai is unavailable: too?[31m dear, says ada@HOST, since TIME\n") {
+		t.Error(out)
+	}
+	if code, out, _ := monitor("best", "text"); code != cli.OK || !regexp.MustCompile(`(?m)^1 +mock .*too few calls to judge$`).MatchString(out) ||
+		!regexp.MustCompile(`(?m)^- +openai .*too\?\[31m dear$`).MatchString(out) {
+		t.Errorf("%d\n%s", code, out)
+	}
+	if code, out, errs := monitor("providers", "enable", "openai"); code != cli.OK || out != "openai is available, says ada@HOST, since TIME\n" {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	// One that no worker has served yet can be disabled beforehand.
+	if code, out, errs := monitor("providers", "disable", "backup", "--reason", "not yet"); code != cli.OK || !strings.HasPrefix(out, "backup is unavailable: not yet") {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+}
+
+func TestBreakersAreHeldAndLetGo(t *testing.T) {
+	t.Parallel()
+	monitor := control(t)
+	for _, c := range [][2]string{
+		{"open", "openai is unavailable: its breaker is held open, says ada@HOST\n"},
+		{"close", "openai is available; its breaker is held closed by ada@HOST\n"},
+		{"auto", "openai is available\n"},
+	} {
+		if code, out, errs := monitor("providers", c[0], "openai"); code != cli.OK || out != c[1] {
+			t.Errorf("%s: %d %s\n%s", c[0], code, errs, out)
+		}
+	}
+}
+
+func TestFiguresBeginAnewAfterAReset(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"openai"}, {"--all"}} {
+		monitor := control(t)
+		if code, out, errs := monitor(append([]string{"providers", "reset"}, args...)...); code != cli.OK || out != "" {
+			t.Errorf("%d %s\n%s", code, errs, out)
+		}
+		var list []overview.Health
+		_, out, _ := monitor("providers", "ls", "-o", "json")
+		if err := json.Unmarshal([]byte(strings.ReplaceAll(out, "TIME", "2026-01-01T00:00:00Z")), &list); err != nil || len(list) != 2 ||
+			len(list[1].Models) != 0 || list[1].From.IsZero() {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
+
+func TestTheBestIsShownWithItsFigures(t *testing.T) {
+	t.Parallel()
+	monitor := control(t)
+	code, out, errs := monitor("best", "text")
+	want := []string{
+		`^1 +openai +gpt-5.4-mini +20 +95.0% +1.0s +1.9s +\$0.002 *$`,
+		`^2 +mock +mock-text +0 +- +- +- +- +too few calls to judge$`,
+		`^- +anthropic +claude-haiku-4-5 +0 .*no live worker serves it$`,
+		`^- +backup +claude-haiku-4-5 +0 .*no live worker serves it$`,
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if code != cli.OK || len(lines) != 5 || !strings.Contains(errs, "the best provider for text is openai (gpt-5.4-mini): 95.0% of 20 calls succeeded, p50 1.0s, $0.002 a call") {
+		t.Fatalf("%d %s\n%s", code, errs, out)
+	}
+	for i, re := range want {
+		if !regexp.MustCompile(re).MatchString(strings.TrimRight(lines[i+1], " ")) {
+			t.Errorf("%q is not %s", lines[i+1], re)
+		}
+	}
+	if code, _, errs := monitor("best", "image"); code != cli.OK || !strings.Contains(errs, "none has had the 10 calls") {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
+func TestWrongOrdersToProvidersAreRefused(t *testing.T) {
+	t.Parallel()
+	monitor := control(t)
+	for args, says := range map[string]string{
+		"providers disable telex --reason r": `"telex": there is no such provider; there are anthropic, backup, elevenlabs, mock, openai, stability`,
+		"providers enable telex":             `"telex": there is no such provider`,
+		"providers reset telex":              `"telex": there is no such provider`,
+		"providers open telex":               `"telex": there is no such provider`,
+		"providers disable openai":           "--reason",
+		"providers disable openai --reason=": "must have 1 to 500 bytes",
+		"providers reset":                    "either one provider or --all",
+		"providers reset openai --all":       "either one provider or --all",
+		"providers ls --since=-1h":           "must be more than 0",
+		"best poem":                          "must be one of",
+	} {
+		if code, _, errs := monitor(strings.Fields(args)...); code != cli.Usage || !strings.Contains(errs, says) {
+			t.Errorf("%s: %d %s, want %q", args, code, errs, says)
+		}
+	}
+}
