@@ -9,8 +9,8 @@ import (
 	"oneflow/jobs"
 )
 
-// called adds a finished call to the ledger, as of now.
-func (w *world) called(t *testing.T, provider, state string, latency time.Duration, input, output int) {
+// entered adds a finished call to the ledger, as of now.
+func (w *world) entered(t *testing.T, provider, state string, latency time.Duration, input, output int) {
 	t.Helper()
 	_, err := w.sql.Exec(t.Context(), `
 		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state,
@@ -39,10 +39,10 @@ func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
 		t.Error(diff)
 	}
 	for i := range 20 {
-		w.called(t, "mock", "succeeded", time.Duration(i+1)*time.Second, 100, 2*i)
-		w.called(t, "mock", "failed_unbilled", time.Millisecond, 0, 0)
-		w.called(t, "mock", "unknown", time.Hour, 0, 0)
-		w.called(t, "other", "succeeded", time.Minute, 7, 7)
+		w.entered(t, "mock", "succeeded", time.Duration(i+1)*time.Second, 100, 2*i)
+		w.entered(t, "mock", "failed_unbilled", time.Millisecond, 0, 0)
+		w.entered(t, "mock", "unknown", time.Hour, 0, 0)
+		w.entered(t, "other", "succeeded", time.Minute, 7, 7)
 	}
 	want["mock"] = jobs.Capacity{Workers: 1, Calls: 20, Latency: 18 * time.Second, MeanLatency: 10500 * time.Millisecond, InputTokens: 100, OutputTokens: 19}
 	if diff := cmp.Diff(want, w.capacity(t, "mock", "idle")); diff != "" {

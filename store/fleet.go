@@ -38,7 +38,7 @@ func (s *Store) Register(ctx context.Context, p jobs.Presence) error {
 					concurrency = excluded.concurrency,
 					dispatch_window = excluded.dispatch_window,
 					updated_at = now()`,
-				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, cmp.Or(served.Window, jobs.Window(served.Limits.RPM)))
+				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, window(served))
 		}
 		return err
 	})
@@ -47,6 +47,9 @@ func (s *Store) Register(ctx context.Context, p jobs.Presence) error {
 	}
 	return nil
 }
+
+// window is how many tasks each queue of a provider may hold.
+func window(p jobs.Served) int { return cmp.Or(p.Window, jobs.Window(p.Limits.RPM)) }
 
 // Heartbeat implements jobs.FleetStore. A worker that was thought dead is alive
 // again, without the jobs that were taken from it.

@@ -93,9 +93,9 @@ func (s *Store) Learn(ctx context.Context, provider string, l providers.Learned)
 func (s *Store) AddProvider(ctx context.Context, p jobs.Served) error {
 	err := again(ctx, func() error {
 		_, err := s.pool.Exec(ctx, `
-			INSERT INTO providers (name, kind, limits_configured, limits_written, concurrency)
-			VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (name) DO NOTHING`, p.Name, p.Kind, p.Limits, texts(p.Written), p.Concurrency)
+			INSERT INTO providers (name, kind, limits_configured, limits_written, concurrency, dispatch_window)
+			VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (name) DO NOTHING`, p.Name, p.Kind, p.Limits, texts(p.Written), p.Concurrency, window(p))
 		return err
 	})
 	if err != nil {
