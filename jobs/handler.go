@@ -260,6 +260,9 @@ func (h *handler) endOf(j *journal, err error) End {
 		return h.again(j, End{Class: "internal", Message: err.Error()})
 	}
 	end := End{Class: string(failure.Kind), Message: failure.Error()}
+	if chain, ok := errors.AsType[*providers.ChainError](err); ok {
+		end.Message = chain.Error()
+	}
 	switch failure.Kind.Reaction() {
 	case providers.Final:
 		end.State = Failed
@@ -290,7 +293,12 @@ func (h *handler) endOf(j *journal, err error) End {
 
 // decisive is the failure that says what becomes of the job, where a provider
 // failed at all.
-func decisive(err error) (*providers.Error, bool) { return errors.AsType[*providers.Error](err) }
+func decisive(err error) (*providers.Error, bool) {
+	if chain, ok := errors.AsType[*providers.ChainError](err); ok {
+		return chain.Decisive(), true
+	}
+	return errors.AsType[*providers.Error](err)
+}
 
 // again sends the job back to the queue, or fails it when that was its last
 // attempt.
