@@ -61,7 +61,7 @@ func control(t *testing.T) func(args ...string) (code int, out, errs string) {
 		cmd := &command{env: map[string]string{"USER": "ada"}}
 		code := cmd.run(t.Context(), append([]string{"--database-url", database, "--config", config}, args...)...)
 		out := clock.ReplaceAllString(stamp.ReplaceAllString(cmd.out.String(), "TIME"), "TIME")
-		return code, regexp.MustCompile(`ada@[^\s,]+`).ReplaceAllString(out, "ada@HOST"), cmd.err.String()
+		return code, regexp.MustCompile(`ada@[^\s,"]+`).ReplaceAllString(out, "ada@HOST"), cmd.err.String()
 	}
 }
 

@@ -24,7 +24,7 @@ func console(t *testing.T, providers string) (run func(args ...string) result, d
 	return func(args ...string) result {
 		r := k.run("", append([]string{"--database-url", database}, args...)...)
 		r.out = times.ReplaceAllString(r.out, "TIME")
-		r.out = regexp.MustCompile(`ada@[^\s,]+`).ReplaceAllString(r.out, "ada@HOST")
+		r.out = regexp.MustCompile(`ada@[^\s,"]+`).ReplaceAllString(r.out, "ada@HOST")
 		return r
 	}, database
 }

@@ -57,6 +57,9 @@ func (m *memory) set(change func(*memory)) {
 	change(m)
 }
 
+// pass lets virtual time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
 func parse(t *testing.T, text string) config.Config {
 	t.Helper()
 	cfg, err := config.Parse([]byte(text), "test.yaml")
@@ -87,7 +90,7 @@ func TestWhatPeopleSetHoldsWithinASecondAndOutlivesPostgres(t *testing.T) {
 		}
 		configured := providers.Limits{RPM: 60, TPM: 9000}
 		check("before the first poll", configured, providers.Available, "openai")
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		check("while Postgres is away", configured, providers.Available, "openai")
 
 		set := providers.Settings{Status: providers.Unavailable, Limits: providers.Limits{RPM: 5}}
@@ -95,17 +98,17 @@ func TestWhatPeopleSetHoldsWithinASecondAndOutlivesPostgres(t *testing.T) {
 			m.away, m.settings = false, map[string]providers.Settings{"openai": set}
 			m.chains = map[providers.Task][]string{providers.Text: {"mock", "openai"}}
 		})
-		time.Sleep(time.Second + time.Millisecond)
+		pass(time.Second + time.Millisecond)
 		check("a second later", set.Limits, providers.Unavailable, "mock", "openai")
 		store.set(func(m *memory) { m.away = true })
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		check("a minute without Postgres", set.Limits, providers.Unavailable, "mock", "openai")
 		if n := strings.Count(log.String(), "settings not read"); n != 2 {
 			t.Errorf("two outages were logged %d times:\n%s", n, log.String())
 		}
 		// What is taken back is as configured again.
 		store.set(func(m *memory) { m.away, m.chains = false, nil })
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if got := c.Chain(providers.Text); len(got) != 1 || got[0] != "openai" {
 			t.Errorf("chain after it was reset: %q", got)
 		}
@@ -119,12 +122,12 @@ func TestWhatIsLearnedIsMergedAndWrittenOnceItCanBe(t *testing.T) {
 		c := app.NewControl(t.Context(), app.ControlConfig{Store: store, Config: parse(t, ""), Log: zerolog.Nop()})
 		early, late := time.Now().Add(time.Second), time.Now().Add(time.Hour)
 		c.Learn("openai", providers.Learned{Limits: providers.Limits{RPM: 500, TPM: 7}, BlockedUntil: late, Breaker: providers.BreakerOpen, Reason: "old"})
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		c.Learn("openai", providers.Learned{Limits: providers.Limits{RPM: 400}, BlockedUntil: early, OutOfMoney: true})
 		c.Learn("openai", providers.Learned{Breaker: providers.BreakerHalfOpen, Reason: "new"})
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		store.set(func(m *memory) { m.away = false })
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		want := []providers.Learned{{
 			Limits: providers.Limits{RPM: 400, TPM: 7}, BlockedUntil: late, OutOfMoney: true, Breaker: providers.BreakerHalfOpen, Reason: "new",
 		}}
@@ -134,7 +137,7 @@ func TestWhatIsLearnedIsMergedAndWrittenOnceItCanBe(t *testing.T) {
 		// However much is learned, it is written once a second, and the last at the end.
 		for range 1000 {
 			c.Learn("openai", providers.Learned{Limits: providers.Limits{RPM: 1}})
-			time.Sleep(time.Millisecond)
+			pass(time.Millisecond)
 		}
 		c.Learn("openai", providers.Learned{Limits: providers.Limits{RPM: 77}})
 		c.Close()
