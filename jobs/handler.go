@@ -82,6 +82,13 @@ func newHandler(cfg WorkerConfig, waiting, writing context.Context) *handler {
 	}
 }
 
+// leave waits until no handler is left.
+func (h *handler) leave(patience context.Context) {
+	if h.room.Acquire(patience, wholeRoom) != nil {
+		h.cfg.Log.Error().Msg("handlers that do not end were left behind: what they had in hand is recorded as unknown")
+	}
+}
+
 // shortWait is how long a handler waits for a job that is nearly due rather than
 // give its slot back: asynq delivers up to a second early.
 const shortWait = 2 * time.Second

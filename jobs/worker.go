@@ -173,11 +173,16 @@ func (w *Worker) Run(ctx context.Context) error {
 		time.AfterFunc(writeGrace, stopWriting)
 	})
 	defer cutOff.Stop()
+	patience, given := context.WithTimeout(alive, w.cfg.Drain+writeGrace+requeueGrace)
+	defer given()
 	var g errgroup.Group
 	for _, s := range servers {
 		g.Go(func() error { s.Shutdown(); return nil })
 	}
 	err = g.Wait()
+	// A Server leaves handlers behind whose task it has lost, such as while Redis
+	// is away; what they have in hand is paid for.
+	h.leave(patience)
 
 	// No heartbeat after the retirement: it would take it back.
 	died()
@@ -210,7 +215,8 @@ func (w *Worker) start(h *handler) ([]*asynq.Server, error) {
 				QueueName(p.Name, Default): 3,
 				QueueName(p.Name, Bulk):    1,
 			},
-			BaseContext:              func() context.Context { return h.writing },
+			// Not to end before the handler: asynq would not wait for it.
+			BaseContext:              func() context.Context { return context.WithoutCancel(h.writing) },
 			RetryDelayFunc:           retryDelay,
 			IsFailure:                isFailure,
 			Logger:                   asynqLog{w.cfg.Log.With().Str("provider", p.Name).Logger()},
