@@ -82,13 +82,6 @@ func newHandler(cfg WorkerConfig, waiting, writing context.Context) *handler {
 	}
 }
 
-// leave waits until no handler is left.
-func (h *handler) leave(patience context.Context) {
-	if h.room.Acquire(patience, wholeRoom) != nil {
-		h.cfg.Log.Error().Msg("handlers that do not end were left behind: what they had in hand is recorded as unknown")
-	}
-}
-
 // shortWait is how long a handler waits for a job that is nearly due rather than
 // give its slot back: asynq delivers up to a second early.
 const shortWait = 2 * time.Second
@@ -294,7 +287,12 @@ func (h *handler) endOf(j *journal, err error) End {
 
 // decisive is the failure that says what becomes of the job, where a provider
 // failed at all.
-func decisive(err error) (*providers.Error, bool) { return errors.AsType[*providers.Error](err) }
+func decisive(err error) (*providers.Error, bool) {
+	if chain, ok := errors.AsType[*providers.ChainError](err); ok {
+		return chain.Decisive(), true
+	}
+	return errors.AsType[*providers.Error](err)
+}
 
 // again sends the job back to the queue, or fails it when that was its last
 // attempt.
@@ -321,7 +319,14 @@ func (h *handler) end(j *journal, e End) error {
 		return nil
 	}
 	e.JobID, e.LeaseToken = j.job.ID, j.job.LeaseToken
-	state, err := h.cfg.Store.End(h.writing, e)
+	var state State
+	err := h.inTime(func() error {
+		became, err := h.cfg.Store.End(h.writing, e)
+		if err == nil {
+			state = became
+		}
+		return err
+	})
 	if errors.Is(err, ErrLeaseLost) {
 		j.log.Warn().Msg("lease lost: somebody else has the job")
 		return nil

@@ -37,6 +37,8 @@ type spool struct {
 	mu   sync.Mutex
 	file spoolFile
 	size int64 // of the whole lines in it
+	// closed tells that the file may be another's by now.
+	closed bool
 }
 
 // spoolFile is what the spool needs of an *os.File; a test may have one whose
@@ -82,8 +84,8 @@ type spoolLine struct {
 	Body    json.RawMessage `json:"body"`
 }
 
-// errNoSpool is what a worker without a folder for it gets.
-var errNoSpool = errors.New("no folder is configured to keep it in")
+// errNoSpool is what a worker gets that has no folder for it, or has left.
+var errNoSpool = errors.New("there is no spool to keep it in")
 
 func newSpool(dir string, worker uuid.UUID, log zerolog.Logger) *spool {
 	if dir != "" {
@@ -104,6 +106,9 @@ func (s *spool) keep(e spooled) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return errNoSpool
+	}
 	if s.file == nil {
 		f, err := createSpool(s.dir, s.worker.String())
 		if err != nil {
@@ -127,6 +132,7 @@ func (s *spool) keep(e spooled) error {
 func (s *spool) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	if s.file == nil {
 		return nil
 	}

@@ -295,6 +295,7 @@ func TestAFullDiskIsTriedAgainAndLeavesNoHalfLine(t *testing.T) {
 		WorkStore
 		FleetStore
 		DispatchStore
+		CapacityStore
 	}{WorkStore: &book{away: context.Canceled}}}, writing: over, spool: s}
 	if err := h.record(e[1]); !errors.Is(err, errSpooled) {
 		t.Errorf("%v, want it spooled once there is room", err)

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
+
+	"oneflow/providers"
 )
 
 // WorkerConfig is what a worker is made of. All fields are needed, but for those
@@ -27,11 +29,15 @@ type WorkerConfig struct {
 		WorkStore
 		FleetStore
 		DispatchStore
+		CapacityStore
 	}
 	Generator Generator
 	Artifacts ArtifactStore
 	Prices    Prices
 	Log       zerolog.Logger
+	// Limits are a provider's limits in force, which may change at any time; it
+	// must not wait. Default: the requests a minute in Providers.
+	Limits func(provider string) providers.Limits
 	// CallTimeout is how long one provider call may take. It is written into the
 	// ledger; the Generator keeps it.
 	CallTimeout time.Duration
@@ -53,6 +59,8 @@ type WorkerConfig struct {
 type pace struct {
 	heartbeat time.Duration
 	reconcile time.Duration
+	// regulate is how often a worker looks whether its concurrency still fits.
+	regulate time.Duration
 	// silence is how long a worker may miss its heartbeats before its jobs are
 	// taken over.
 	silence time.Duration
@@ -69,24 +77,24 @@ type Served struct {
 	Name string
 	// Kind is which client speaks to it.
 	Kind string
-	// RPM is its limit in requests a minute; nil or 0: none.
-	RPM *int
-	// Concurrency is how many of its jobs run at once here.
+	// Limits are the configured ones, defaults included.
+	Limits providers.Limits
+	// Written are the dimensions that stand in the configuration file: what is
+	// learned may only lower them.
+	Written []providers.Dimension
+	// Concurrency is how many of its jobs run at once in one worker, on top of
+	// which a quarter more, at least 2, serve the high lane alone. Default: what
+	// NewPlan makes of the limits.
 	Concurrency int
 	// Window is how many tasks each of its queues may hold in Redis; what is
-	// beyond waits in Postgres. 0: Window(RPM).
+	// beyond waits in Postgres. Default: Window of the limit in force.
 	Window int
-}
-
-// DispatchWindow is how many tasks each of its queues may hold in Redis.
-func (s Served) DispatchWindow() int {
-	switch {
-	case s.Window > 0:
-		return s.Window
-	case s.RPM == nil:
-		return Window(0)
-	}
-	return Window(*s.RPM)
+	// Min and Max bound the concurrency that follows from the limits. Default: 1
+	// and 256.
+	Min, Max int
+	// Latency is how long a call is expected to take, until the ledger has seen
+	// some. Default: 1 s.
+	Latency time.Duration
 }
 
 // Times of a worker's life.
@@ -100,9 +108,9 @@ const (
 	// writeGrace is how long outcomes may still be recorded after calls were
 	// cut off.
 	writeGrace = 5 * time.Second
-	// requeueGrace is what asynq gets on top, so that it never gives a job
-	// to somebody else while its handler still runs.
-	requeueGrace = 5 * time.Second
+	// joinGrace is how long handlers may take on top to end, once nothing can be
+	// recorded any more.
+	joinGrace = 5 * time.Second
 )
 
 // Worker runs jobs.
@@ -125,15 +133,28 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 		return nil, fmt.Errorf("worker: Drain must not be negative, got %s", cfg.Drain)
 	}
 	for _, p := range cfg.Providers {
-		if p.Concurrency < 1 {
-			return nil, fmt.Errorf("worker: provider %s: Concurrency must be positive, got %d", p.Name, p.Concurrency)
+		switch {
+		case p.Concurrency < 0:
+			return nil, fmt.Errorf("worker: provider %s: Concurrency must not be negative, got %d", p.Name, p.Concurrency)
+		case p.Min < 0, p.Max < 0, p.Max > 0 && p.Min > p.Max:
+			return nil, fmt.Errorf("worker: provider %s: Min and Max must be 0 or a range, got %d to %d", p.Name, p.Min, p.Max)
 		}
 	}
 	if cfg.Drain == 0 {
 		cfg.Drain = 30 * time.Second
 	}
 	if cfg.pace == nil {
-		cfg.pace = &pace{heartbeat: heartbeatEvery, reconcile: reconcileEvery, silence: silence, backoff: backoff, pause: pauseWait, pushing: pushing}
+		cfg.pace = &pace{
+			heartbeat: heartbeatEvery, reconcile: reconcileEvery, regulate: regulateEvery, silence: silence, backoff: backoff, pause: pauseWait,
+			pushing: pushing,
+		}
+	}
+	if cfg.Limits == nil {
+		limits := make(map[string]providers.Limits, len(cfg.Providers))
+		for _, p := range cfg.Providers {
+			limits[p.Name] = p.Limits
+		}
+		cfg.Limits = func(provider string) providers.Limits { return limits[provider] }
 	}
 	return &Worker{cfg: cfg}, nil
 }
@@ -141,9 +162,6 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 // Run serves until ctx ends, then drains: it takes no more jobs, lets calls end
 // within Drain, cuts off the rest and records them as what they are, and leaves.
 func (w *Worker) Run(ctx context.Context) error {
-	if err := w.register(ctx); err != nil {
-		return err
-	}
 	// The worker's own contexts outlive ctx: see handler.
 	alive, died := context.WithCancel(context.WithoutCancel(ctx))
 	defer died()
@@ -155,14 +173,26 @@ func (w *Worker) Run(ctx context.Context) error {
 	h.spool.recover(ctx, w.cfg.Store)
 	h.spool.remind()
 	defer func() { _ = h.spool.close() }() // each line is on the disk
-	servers, err := w.start(h)
+	s := newServers(w.cfg, h)
+	regulator := newRegulator(w.cfg, s)
+	plans, err := regulator.first(ctx)
 	if err != nil {
-		return errors.Join(err, w.cfg.Store.Retire(alive, w.cfg.ID))
+		return err
+	}
+	if err := w.cfg.register(ctx, regulator.shares); err != nil {
+		return err
+	}
+	for _, p := range plans {
+		logPlan(w.cfg.Log, p, "serving")
+		if _, err := s.resize(p); err != nil {
+			return errors.Join(err, s.shutdown(alive), w.cfg.Store.Retire(alive, w.cfg.ID))
+		}
 	}
 	var background sync.WaitGroup
 	background.Go(func() { w.beat(alive, h.held) })
 	background.Go(func() { h.spool.watch(alive, w.cfg.Store) })
 	background.Go(func() { newReconciler(w.cfg).run(ctx) })
+	background.Go(func() { regulator.run(ctx) })
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker started")
 
 	<-ctx.Done()
@@ -173,16 +203,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		time.AfterFunc(writeGrace, stopWriting)
 	})
 	defer cutOff.Stop()
-	patience, given := context.WithTimeout(alive, w.cfg.Drain+writeGrace+requeueGrace)
-	defer given()
-	var g errgroup.Group
-	for _, s := range servers {
-		g.Go(func() error { s.Shutdown(); return nil })
-	}
-	err = g.Wait()
-	// A Server leaves handlers behind whose task it has lost, such as while Redis
-	// is away; what they have in hand is paid for.
-	h.leave(patience)
+	patience, cancel := context.WithTimeout(alive, w.cfg.Drain+writeGrace+joinGrace)
+	defer cancel()
+	err = s.shutdown(patience)
 
 	// No heartbeat after the retirement: it would take it back.
 	died()
@@ -196,105 +219,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
-func (w *Worker) register(ctx context.Context) error {
+// register shows the worker, and how many jobs of each provider it runs at once.
+func (c *WorkerConfig) register(ctx context.Context, shares map[string]int) error {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return w.cfg.Store.Register(ctx, Presence{ID: w.cfg.ID, Host: host, PID: os.Getpid(), Providers: w.cfg.Providers})
-}
-
-// start starts a Server for each provider.
-func (w *Worker) start(h *handler) ([]*asynq.Server, error) {
-	servers := make([]*asynq.Server, 0, len(w.cfg.Providers))
-	for _, p := range w.cfg.Providers {
-		s := asynq.NewServer(w.cfg.Redis, asynq.Config{
-			Concurrency: p.Concurrency,
-			Queues: map[string]int{
-				QueueName(p.Name, High):    6,
-				QueueName(p.Name, Default): 3,
-				QueueName(p.Name, Bulk):    1,
-			},
-			// Not to end before the handler: asynq would not wait for it.
-			BaseContext:              func() context.Context { return context.WithoutCancel(h.writing) },
-			RetryDelayFunc:           retryDelay,
-			IsFailure:                isFailure,
-			Logger:                   asynqLog{w.cfg.Log.With().Str("provider", p.Name).Logger()},
-			LogLevel:                 asynq.WarnLevel,
-			ShutdownTimeout:          w.cfg.Drain + writeGrace + requeueGrace,
-			TaskCheckInterval:        100 * time.Millisecond,
-			DelayedTaskCheckInterval: 500 * time.Millisecond,
-		})
-		if err := s.Start(h); err != nil {
-			for _, started := range servers {
-				started.Shutdown()
-			}
-			return nil, fmt.Errorf("worker: start the server of provider %s: %w", p.Name, err)
-		}
-		servers = append(servers, s)
-	}
-	return servers, nil
-}
-
-// beat renews the heartbeat until ctx ends, and gives jobs back that Postgres
-// says this worker runs, but that no handler has in hand.
-func (w *Worker) beat(ctx context.Context, held *sync.Map) {
-	var missed map[uuid.UUID]bool
-	for wait(ctx, w.cfg.pace.heartbeat) == nil {
-		err := w.cfg.Store.Heartbeat(ctx, w.cfg.ID)
-		if err == nil {
-			missed, err = w.takeBack(ctx, held, missed)
-		}
-		if err != nil && ctx.Err() == nil {
-			w.cfg.Log.Warn().Err(err).Msg("heartbeat failed")
+	served := slices.Clone(c.Providers)
+	for i := range served {
+		served[i].Concurrency = shares[served[i].Name]
+		if served[i].Window == 0 {
+			served[i].Window = Window(c.Limits(served[i].Name).RPM)
 		}
 	}
+	return c.Store.Register(ctx, Presence{ID: c.ID, Host: host, PID: os.Getpid(), Providers: served})
 }
-
-// takeBack gives back what nobody has had in hand for two heartbeats: a handler
-// that could not record its end has left it behind. It returns what to look at
-// the next time.
-func (w *Worker) takeBack(ctx context.Context, held *sync.Map, missed map[uuid.UUID]bool) (map[uuid.UUID]bool, error) {
-	leases, err := w.cfg.Store.Leases(ctx, w.cfg.ID)
-	if err != nil {
-		return nil, err
-	}
-	unheld := map[uuid.UUID]bool{}
-	var lost []uuid.UUID
-	for _, l := range leases {
-		if _, ok := held.Load(l); ok {
-			continue
-		}
-		unheld[l] = true
-		if missed[l] {
-			lost = append(lost, l)
-		}
-	}
-	if len(lost) == 0 {
-		return unheld, nil
-	}
-	n, err := w.cfg.Store.TakeBack(ctx, w.cfg.ID, lost)
-	w.cfg.Log.Warn().Int("jobs", n).Msg("took back jobs whose end could not be recorded")
-	return unheld, err
-}
-
-func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
-	if r, ok := errors.AsType[*requeue](err); ok {
-		return r.after
-	}
-	return shortWait
-}
-
-func isFailure(err error) bool {
-	r, ok := errors.AsType[*requeue](err)
-	return !ok || r.failure
-}
-
-// asynqLog hands asynq's own messages, which hold no payloads, to our log.
-type asynqLog struct{ log zerolog.Logger }
-
-func (l asynqLog) Debug(args ...any) { l.log.Debug().Msg("asynq: " + fmt.Sprint(args...)) }
-func (l asynqLog) Info(args ...any)  { l.log.Info().Msg("asynq: " + fmt.Sprint(args...)) }
-func (l asynqLog) Warn(args ...any)  { l.log.Warn().Msg("asynq: " + fmt.Sprint(args...)) }
-func (l asynqLog) Error(args ...any) { l.log.Error().Msg("asynq: " + fmt.Sprint(args...)) }
-func (l asynqLog) Fatal(args ...any) { l.log.Error().Msg("asynq: " + fmt.Sprint(args...)) }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -28,12 +29,16 @@ func (s *Store) Register(ctx context.Context, p jobs.Presence) error {
 				return err
 			}
 			_, err = tx.Exec(ctx, `
-				INSERT INTO providers (name, kind, rpm, concurrency, dispatch_window)
-				VALUES ($1, $2, nullif($3, 0), $4, $5)
+				INSERT INTO providers (name, kind, limits_configured, limits_written, concurrency, dispatch_window)
+				VALUES ($1, $2, $3, $4, $5, $6)
 				ON CONFLICT (name) DO UPDATE
-				SET kind = excluded.kind, rpm = excluded.rpm, concurrency = excluded.concurrency,
-					dispatch_window = excluded.dispatch_window, updated_at = now()`,
-				served.Name, served.Kind, served.RPM, served.Concurrency, served.DispatchWindow())
+				SET kind = excluded.kind,
+					limits_configured = excluded.limits_configured,
+					limits_written = excluded.limits_written,
+					concurrency = excluded.concurrency,
+					dispatch_window = excluded.dispatch_window,
+					updated_at = now()`,
+				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, cmp.Or(served.Window, jobs.Window(served.Limits.RPM)))
 		}
 		return err
 	})
@@ -284,6 +289,13 @@ func (s *Store) SweepCancelled(ctx context.Context) (int, error) {
 	return int(tag.RowsAffected()), nil
 }
 
+// Conditions on a call of which it is no failure of the provider's that it brought
+// nothing.
+const (
+	isRateLimited = `error_kind IN ('rate_limited', 'concurrency_limit')`
+	isRefused     = `error_kind IN ('invalid_request', 'moderated', 'not_found', 'too_large', 'cancelled')`
+)
+
 // RollUpMetrics implements jobs.FleetStore. The minutes that can still have
 // changed are computed anew from the ledger, so that it may run at any time and
 // any number of times: the last ones, and those that a call was corrected in.
@@ -310,7 +322,7 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			) a
 		)
 		INSERT INTO provider_metrics (provider, model, minute, requests, succeeded, failed_unbilled, failed_billed, unknown,
-			rate_limited, input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max,
+			rate_limited, refused, input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max,
 			latency_ms_p50, latency_ms_p95, latency_ms_p99)
 		SELECT provider, model, date_trunc('minute', finished_at) AS minute,
 			count(*),
@@ -318,7 +330,8 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			count(*) FILTER (WHERE state = 'failed_unbilled'),
 			count(*) FILTER (WHERE state = 'failed_billed'),
 			count(*) FILTER (WHERE state = 'unknown'),
-			count(*) FILTER (WHERE error_kind IN ('rate_limited', 'concurrency_limit')),
+			count(*) FILTER (WHERE `+isRateLimited+`),
+			count(*) FILTER (WHERE `+isRefused+`),
 			sum(input_tokens), sum(output_tokens), coalesce(sum(cost_nano), 0), count(*) FILTER (WHERE cost_nano IS NULL),
 			coalesce(sum(latency_ms), 0), coalesce(max(latency_ms), 0),
 			coalesce(percentile_disc(0.50) WITHIN GROUP (ORDER BY latency_ms), 0),
@@ -333,6 +346,7 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			failed_billed = excluded.failed_billed,
 			unknown = excluded.unknown,
 			rate_limited = excluded.rate_limited,
+			refused = excluded.refused,
 			input_tokens = excluded.input_tokens,
 			output_tokens = excluded.output_tokens,
 			cost_nano = excluded.cost_nano,

@@ -38,6 +38,7 @@ type Store struct {
 var (
 	_ jobs.AcceptStore   = (*Store)(nil)
 	_ jobs.DispatchStore = (*Store)(nil)
+	_ jobs.CapacityStore = (*Store)(nil)
 	_ jobs.WorkStore     = (*Store)(nil)
 	_ jobs.FleetStore    = (*Store)(nil)
 )

@@ -5,13 +5,23 @@ package main
 import (
 	"context"
 	"os"
+	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 
 	"oneflow/internal/cli"
 )
 
-func main() { os.Exit(cli.Main("enqueue", run)) }
+// softLimit is how much memory the collector tries to stay under: a prompt of 10 MB
+// leaves several times its size behind while it is read. GOMEMLIMIT wins.
+const softLimit = 160 << 20
+
+func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softLimit)
+	}
+	os.Exit(cli.Main("enqueue", run))
+}
 
 // grammar is the command line.
 type grammar struct {

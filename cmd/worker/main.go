@@ -30,6 +30,9 @@ type grammar struct {
 	Run     runCmd     `cmd:"" help:"Run jobs until SIGINT or SIGTERM, then let calls in flight end."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up, or look at it."`
 	Keys    keysCmd    `cmd:"" help:"Set, list, check and remove API keys."`
+	Limits  limitsCmd  `cmd:"" help:"Set and list limits while workers run."`
+	Chains  chainsCmd  `cmd:"" help:"Set and list, while workers run, which providers are asked for which task."`
+	Check   checkCmd   `cmd:"" help:"Ask the providers whether they answer and take the keys, at no cost."`
 	Models  modelsCmd  `cmd:"" help:"List the models with their prices and limits."`
 	Prices  pricesCmd  `cmd:"" help:"Look after the price list."`
 }
@@ -66,6 +69,7 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 // runCmd runs jobs.
 type runCmd struct {
 	Provider []string `help:"Serve this provider; may be repeated. Default: all that are configured." placeholder:"NAME"`
+	Explain  bool     `help:"Print how many jobs of each provider would run at once, and why, and exit."`
 }
 
 // Run serves until the signal.
@@ -75,7 +79,7 @@ func (c *runCmd) Run(s *session) error {
 		return cli.Fail(cli.Unsafe, err)
 	}
 	defer store.Close()
-	_, keyless := app.Usable(s.config, store)
+	usable, keyless := app.Usable(s.config, store)
 	for _, name := range c.Provider {
 		if _, ok := s.config.Providers[name]; !ok {
 			return cli.Fail(cli.Usage, fmt.Errorf("--provider %s: is not configured; there are %s", name, strings.Join(slices.Sorted(maps.Keys(s.config.Providers)), ", ")))
@@ -83,6 +87,13 @@ func (c *runCmd) Run(s *session) error {
 		if slices.Contains(keyless, name) {
 			return cli.Fail(cli.Usage, fmt.Errorf("--provider %s: has no API key: set %s, or run `worker keys set %s`", name, keys.Variable(name), name))
 		}
+	}
+	if c.Explain {
+		names := c.Provider
+		if len(names) == 0 {
+			names = usable
+		}
+		return explain(s, app.Served(s.config, names))
 	}
 	db, err := s.services.Postgres(s.ctx, s.log)
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"oneflow/billing"
 	"oneflow/config"
 	"oneflow/jobs"
-	"oneflow/policy"
 	"oneflow/providers"
 	"oneflow/providers/keys"
 	"oneflow/store"
@@ -45,19 +44,13 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	calls, cutOff := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutOff()
 
-	clients, closeClients, err := clients(o.Config, names, o.Keys)
+	control := NewControl(ctx, ControlConfig{Store: o.Store, Config: o.Config, Log: o.Log})
+	defer control.Close()
+	guarded, closePolicy, err := guard(ctx, calls, o, names, control)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeClients()) }()
-	guarded, err := policy.New(policy.Config{
-		Providers:   clients,
-		CallTimeout: time.Duration(o.Config.CallTimeout),
-		Calls:       calls,
-	})
-	if err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, closePolicy()) }()
 	prices, err := newPrices(o.Config)
 	if err != nil {
 		return err
@@ -68,16 +61,12 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, blobs.Close()) }()
 
-	served := make([]jobs.Served, 0, len(names))
-	for _, name := range names {
-		p := o.Config.Providers[name]
-		served = append(served, jobs.Served{Name: name, Kind: p.Kind, RPM: p.RPM, Concurrency: p.Workers()})
-	}
 	w, err := jobs.NewWorker(jobs.WorkerConfig{
 		ID:          jobs.NewID(),
-		Providers:   served,
+		Providers:   Served(o.Config, names),
 		Redis:       o.Redis,
 		Store:       o.Store,
+		Limits:      func(provider string) providers.Limits { return control.Settings(provider).Limits },
 		Generator:   guarded,
 		Artifacts:   blobs,
 		Prices:      prices,

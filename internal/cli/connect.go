@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
@@ -185,8 +186,12 @@ func (s Services) wait(ctx context.Context, log zerolog.Logger, what, variable, 
 }
 
 // refused tells that waiting is of no use: the server is there and does not take
-// the name, the password or the database.
+// the name, the password or the database, or shows a certificate that is not to be
+// trusted.
 func refused(err error) bool {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return true
+	}
 	if e, ok := errors.AsType[interface {
 		error
 		SQLState() string

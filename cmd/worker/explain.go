@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+	"oneflow/providers"
+)
+
+// explainPatience is how long to wait for Postgres, without which there is still
+// something to say.
+const explainPatience = 3 * time.Second
+
+// explain prints how many jobs of each provider a worker runs at once, and why.
+func explain(s *session, served []jobs.Served) error {
+	names := make([]string, len(served))
+	for i, p := range served {
+		names[i] = p.Name
+	}
+	seen, err := capacity(s, names)
+	if s.ctx.Err() != nil {
+		return stopped(s, err)
+	}
+	if err != nil {
+		if _, err := fmt.Fprintf(s.env.Err, "worker: reckoned with the configured latencies and one worker: %v\n", err); err != nil {
+			return err
+		}
+	}
+	rows := [][]string{{"PROVIDER", "LIMIT", "LATENCY P90", "WORKERS", "CONCURRENCY", "FLEET", "JOBS/MIN", "BINDS"}}
+	for _, p := range served {
+		plan := jobs.NewPlan(p, p.Limits, seen[p.Name])
+		latency := plan.Latency.Round(time.Millisecond).String()
+		if !plan.Measured {
+			latency += " (configured)"
+		}
+		rows = append(rows, []string{
+			p.Name, limitText(plan.Limits), latency, cli.Count(int64(plan.Workers)), fmt.Sprintf("%d + %d high", plan.Share, plan.High),
+			cli.Count(int64(plan.Fleet())), cli.Count(int64(math.Round(plan.JobsPerMinute))), plan.Binds,
+		})
+	}
+	return cli.Table(s.env.Out, rows)
+}
+
+// capacity is what the fleet has seen, as far as Postgres answers.
+func capacity(s *session, names []string) (map[string]jobs.Capacity, error) {
+	services := s.services
+	services.ConnectTimeout = min(services.ConnectTimeout, explainPatience)
+	db, err := services.Postgres(s.ctx, s.log)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	return db.Capacity(s.ctx, names)
+}
+
+// limitText says what a provider allows.
+func limitText(l providers.Limits) string {
+	var parts []string
+	for _, d := range []struct {
+		n    int64
+		unit string
+	}{
+		{l.RPS, "requests/s"},
+		{l.RPM, "requests/min"},
+		{l.RPD, "requests/day"},
+		{l.TPM, "tokens/min"},
+		{l.ITPM, "input tokens/min"},
+		{l.OTPM, "output tokens/min"},
+		{l.Concurrent, "at once"},
+	} {
+		if d.n > 0 {
+			parts = append(parts, cli.Count(d.n)+" "+d.unit)
+		}
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}

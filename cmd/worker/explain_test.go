@@ -1,0 +1,94 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/internal/cli"
+	"oneflow/internal/storetest"
+	"oneflow/jobs"
+	"oneflow/store"
+)
+
+// explained runs worker run --explain over these providers, and returns the
+// table's lines with single spaces.
+func explained(t *testing.T, database string) (lines []string, r result) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "explain.yaml")
+	err := os.WriteFile(file, []byte(`
+providers:
+  fast: {kind: mock, rpm: 600, latency: 500ms}
+  fixed: {kind: mock, rpm: 6000, latency: 950ms, concurrency: 2}
+  free: {kind: mock, rpm: 0, latency: 950ms}
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r = worker(t.Context(), "run", "--explain", "--config", file, "--database-url", database, "--connect-timeout", "3s",
+		"--provider", "fast", "--provider", "fixed", "--provider", "free")
+	for line := range strings.Lines(r.out) {
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	if r.code != cli.OK || len(lines) != 4 || lines[0] != "PROVIDER LIMIT LATENCY P90 WORKERS CONCURRENCY FLEET JOBS/MIN BINDS" {
+		t.Fatalf("%+v", r)
+	}
+	return lines[1:], r
+}
+
+func TestExplainReckonsWithTheConfigurationWhereNothingElseIsKnown(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		"fast 600 requests/min 500ms (configured) 1 10 + 2 high 10 600 requests/min",
+		"fixed 6,000 requests/min 950ms (configured) 1 2 + 2 high 2 120 configured",
+		"free none 950ms (configured) 1 64 + 16 high 64 3,840 no limit",
+	}
+	down := "postgres://u:canary@" + closed(t) + "/x"
+	for database, note := range map[string]string{
+		storetest.Database(t): "",
+		down:                  "worker: reckoned with the configured latencies and one worker: Postgres does not answer",
+		"":                    "worker: reckoned with the configured latencies and one worker: DATABASE_URL is not set",
+	} {
+		lines, r := explained(t, database)
+		if strings.Join(lines, "\n") != strings.Join(want, "\n") {
+			t.Errorf("with database %q:\n%s", database, r.out)
+		}
+		if !strings.Contains(r.err, note) || note == "" && r.err != "" || strings.Contains(r.err, "canary") {
+			t.Errorf("with database %q it says %q, want %q", database, r.err, note)
+		}
+	}
+}
+
+func TestExplainReckonsWithWhatTheFleetHasSeen(t *testing.T) {
+	t.Parallel()
+	database := storetest.Database(t)
+	db, err := store.Open(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for range 2 {
+		if err := db.Register(t.Context(), jobs.Presence{ID: jobs.NewID(), Host: "h", PID: 1, Providers: []jobs.Served{{Name: "fast", Kind: "mock", Concurrency: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sql, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sql.Close(t.Context())
+	_, err = sql.Exec(t.Context(), `
+		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state, deadline, finished_at, latency_ms)
+		SELECT gen_random_uuid(), gen_random_uuid(), 1, 1, 1, $1, $1, 'fast', 'm', 'succeeded', now(), now(), 2150
+		FROM generate_series(1, 50)`, jobs.NewID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, r := explained(t, database)
+	if want := "fast 600 requests/min 2.15s 2 14 + 3 high 28 600 requests/min"; lines[0] != want || r.err != "" {
+		t.Errorf("%q, want %q; %s", lines[0], want, r.err)
+	}
+}

@@ -1,0 +1,205 @@
+package jobs_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/store"
+)
+
+func TestDrainingRepeatsNoCallAndLosesNone(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	gate := make(chan struct{})
+	var inFlight atomic.Int64
+	s := serve(func(ctx context.Context, n int, req providers.Request) (providers.Response, error) {
+		inFlight.Add(1)
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return providers.Response{}, failure(providers.Cancelled, providers.BillingUnknown)
+		}
+		return answers(ctx, n, req)
+	})
+	const n = 40
+	f.enqueue(t, n, nil)
+	w := f.worker(t, s, nil)
+	eventually(t, "8 calls are in flight", func() bool { return inFlight.Load() == 8 })
+	w.stop()
+	// It takes no more work, and does not leave before its calls have ended.
+	next := f.worker(t, serve(answers), func(c *jobs.WorkerConfig) { c.Providers[0].Concurrency = 1 })
+	eventually(t, "another worker does the rest", func() bool {
+		return f.count(t, `SELECT count(*) FROM jobs WHERE state = 'succeeded'`) == n-8
+	})
+	select {
+	case <-w.done:
+		t.Error("the worker has left, although calls are in flight")
+	default:
+	}
+	close(gate)
+	w.wait(t)
+	f.awaitAll(t, jobs.Succeeded)
+	if made := len(s.made()); made != 8 {
+		t.Errorf("%d calls by the worker that was asked to stop, want 8", made)
+	}
+	if n := f.count(t, `SELECT count(*) FROM jobs WHERE cost_nano <> 10 OR attempt <> 1 OR gen <> 1 OR crashes > 0`); n != 0 {
+		t.Errorf("%d jobs were repeated", n)
+	}
+	f.drained(t)
+	next.stop()
+	next.wait(t)
+	if left := f.count(t, `SELECT count(*) FROM workers WHERE stopped_at IS NULL`); left != 0 {
+		t.Errorf("%d workers have left without saying so", left)
+	}
+}
+
+func TestARollingRestartUnderLoadLosesNothingAndRepeatsNoCall(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	s := serve(func(ctx context.Context, n int, req providers.Request) (providers.Response, error) {
+		select {
+		case <-time.After(20 * time.Millisecond): // a call takes its time
+		case <-ctx.Done():
+			return providers.Response{}, failure(providers.Cancelled, providers.BillingUnknown)
+		}
+		return answers(ctx, n, req)
+	})
+	var workers [3]*running
+	for i := range workers {
+		workers[i] = f.worker(t, s, nil)
+	}
+	const n = 900
+	f.enqueue(t, n, func(r *jobs.New) { r.Lane = jobs.Lanes()[r.Seq%3] })
+	for i, old := range workers {
+		// Each is stopped in the middle of its work, and its successor starts
+		// meanwhile.
+		begun := len(s.made()) + 60
+		eventually(t, "there is work under way", func() bool { return len(s.made()) >= begun })
+		old.stop()
+		workers[i] = f.worker(t, s, nil)
+		old.wait(t)
+		if len(s.made()) >= n {
+			t.Fatal("the work was done before the restart was: this shows nothing")
+		}
+	}
+	f.awaitAll(t, jobs.Succeeded)
+	f.drained(t)
+	f.onceEach(t, s, n)
+}
+
+func TestCallsThatAreCutOffAreRecordedAsUnknown(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	calling := make(chan struct{}, 10)
+	cut := serve(func(ctx context.Context, _ int, _ providers.Request) (providers.Response, error) {
+		calling <- struct{}{}
+		<-ctx.Done()
+		return providers.Response{}, failure(providers.Cancelled, providers.BillingUnknown)
+	})
+	w := f.worker(t, cut, func(c *jobs.WorkerConfig) { c.Drain = 200 * time.Millisecond })
+	ids := f.enqueue(t, 2, func(r *jobs.New) {
+		if r.Seq == 2 {
+			r.OnUnknown = jobs.FailUnknown
+		}
+	})
+	<-calling
+	<-calling
+	w.stop()
+	w.wait(t)
+	if got := f.job(t, ids[0]); got.State != jobs.Queued || got.Attempt != 0 || got.Cost != 100 || !slices.Equal(got.Outcomes, []string{"unknown"}) {
+		t.Errorf("%+v, want it handed back with its unknown call on the bill", got)
+	}
+	if got := f.job(t, ids[1]); got.State != jobs.Unknown || got.Cost != 100 || !slices.Equal(got.Outcomes, []string{"unknown"}) {
+		t.Errorf("%+v, want it unknown and not repeated", got)
+	}
+	s := serve(answers)
+	f.worker(t, s, nil)
+	if got := f.await(t, ids[0], jobs.Succeeded); got.Cost != 110 || got.Crashes != 0 {
+		t.Errorf("%+v, want both calls on the bill", got)
+	}
+	f.drained(t)
+	if n := len(s.made()); n != 1 {
+		t.Errorf("%d calls after the restart, want 1", n)
+	}
+}
+
+// deaf is a store that hears no heartbeats of one worker: to the fleet it is
+// silent, while it goes on.
+type deaf struct {
+	*store.Store
+	worker uuid.UUID
+}
+
+func (d deaf) Heartbeat(ctx context.Context, worker uuid.UUID) error {
+	if worker == d.worker {
+		return errors.New("the line to Postgres is cut")
+	}
+	return d.Store.Heartbeat(ctx, worker)
+}
+
+func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerIsUsedWhereThereIsNone(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	calling, gate := make(chan struct{}, 10), make(chan struct{})
+	zombie := serve(func(ctx context.Context, n int, req providers.Request) (providers.Response, error) {
+		calling <- struct{}{}
+		<-gate
+		res, err := answers(ctx, n, req)
+		res.Text = "too late"
+		return res, err
+	})
+	silent := f.worker(t, zombie, func(c *jobs.WorkerConfig) {
+		c.Store = deaf{f.store, c.ID}
+		c.Providers[0].Concurrency = 2                                // both slots are taken: the rest is another's
+		c.Hasten(50*time.Millisecond, 50*time.Millisecond, time.Hour) // it would not bury anybody
+	})
+	ids := f.enqueue(t, 2, func(r *jobs.New) {
+		if r.Seq == 2 {
+			r.OnUnknown = jobs.FailUnknown
+		}
+	})
+	<-calling
+	<-calling
+	// The silent one leads, and would for as long as it goes on.
+	other := jobs.NewID()
+	f.exec(t, `INSERT INTO leases (role, holder, expires_at) VALUES ('reconciler', '`+other.String()+`', now() + interval '1 hour')
+		ON CONFLICT (role) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at`)
+	heir := serve(answers)
+	f.worker(t, heir, func(c *jobs.WorkerConfig) {
+		c.ID = other
+		c.Hasten(50*time.Millisecond, 50*time.Millisecond, time.Second)
+	})
+	got := f.await(t, ids[0], jobs.Succeeded)
+	want := row{State: jobs.Succeeded, Gen: 2, Attempt: 2, Crashes: 1, Cost: 110, Outcomes: []string{"unknown", "succeeded"}, Text: "answer to secret prompt 0"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got := f.await(t, ids[1], jobs.Unknown); got.Class != "worker_died" || got.Cost != 100 {
+		t.Errorf("%+v, want it given up", got)
+	}
+	close(gate) // the zombie's answers come
+	eventually(t, "both late calls are settled", func() bool {
+		return f.count(t, `SELECT count(*) FROM attempts WHERE state = 'succeeded'`) == 3
+	})
+	want.Outcomes[0], want.Cost = "succeeded", 20
+	if diff := cmp.Diff(want, f.job(t, ids[0])); diff != "" {
+		t.Error(diff)
+	}
+	if got := f.job(t, ids[1]); got.State != jobs.Succeeded || got.Text != "too late" || got.Cost != 10 {
+		t.Errorf("%+v", got)
+	}
+	if n := len(heir.made()); n != 1 {
+		t.Errorf("%d calls by the heir, want 1", n)
+	}
+	silent.stop()
+	silent.wait(t)
+}

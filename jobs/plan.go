@@ -1,0 +1,149 @@
+package jobs
+
+import (
+	"math"
+	"time"
+
+	"oneflow/providers"
+)
+
+// Capacity is what the fleet has seen of one provider.
+type Capacity struct {
+	// Workers are live and serve it.
+	Workers int
+	// Calls is how many succeeded calls the fields below are drawn from.
+	Calls int
+	// Latency is what 9 of 10 of them took at most.
+	Latency time.Duration
+	// MeanLatency is what they took on average.
+	MeanLatency time.Duration
+	// InputTokens and OutputTokens are a call's, on average.
+	InputTokens, OutputTokens float64
+}
+
+// Plan is how many of a provider's jobs run at once, and why.
+type Plan struct {
+	Provider string
+	// Limits are those in force.
+	Limits providers.Limits
+	// Latency is what 9 of 10 calls take at most.
+	Latency time.Duration
+	// Measured tells that Latency comes from the ledger, and not from the
+	// configuration.
+	Measured bool
+	// Workers share the provider.
+	Workers int
+	// Share is how many of its jobs one worker runs at once.
+	Share int
+	// High is how many jobs of the high lane a worker runs on top of that.
+	High int
+	// JobsPerMinute is what to expect of the whole fleet; 0: as much as one wants,
+	// which does not happen.
+	JobsPerMinute float64
+	// Binds is what keeps it from being more: see the Binds constants.
+	Binds string
+}
+
+// Fleet is how many of the provider's jobs all workers run at once.
+func (p Plan) Fleet() int { return p.Share * p.Workers }
+
+// What keeps a provider from more jobs a minute.
+const (
+	BindsRPS        = "requests/s"
+	BindsRPM        = "requests/min"
+	BindsTPM        = "tokens/min"
+	BindsITPM       = "input tokens/min"
+	BindsOTPM       = "output tokens/min"
+	BindsConcurrent = "concurrent calls"
+	// BindsConfigured: the concurrency that the configuration fixes.
+	BindsConfigured = "configured"
+	// BindsMax: the most that one worker may run at once.
+	BindsMax = "max"
+	// BindsUnlimited: nothing is limited, and the fleet runs what it runs then.
+	BindsUnlimited = "no limit"
+)
+
+const (
+	// defaultMax is the most that one worker runs at once where nothing else is
+	// said, and unlimitedShare what it runs of a provider without limits.
+	defaultMax     = 256
+	unlimitedShare = 64
+	// defaultLatency is reckoned with where neither the ledger nor the
+	// configuration knows.
+	defaultLatency = time.Second
+	// handling is what a job takes besides its call: claim, ledger, commit,
+	// acknowledgement.
+	handling = 50 * time.Millisecond
+	// enoughCalls is how many calls tell a latency.
+	enoughCalls = 10
+)
+
+// NewPlan reckons how many handlers use a limit up. By Little's law, rate times
+// latency are busy. On top of those come some that wait for the limiter, so that
+// no slot goes by while another handler fetches its job, or while calls happen to
+// take longer: a quarter, and at least four, and one a worker.
+func NewPlan(s Served, l providers.Limits, c Capacity) Plan {
+	p := Plan{Provider: s.Name, Limits: l, Latency: s.Latency, Workers: max(c.Workers, 1)}
+	if p.Latency <= 0 {
+		p.Latency = defaultLatency
+	}
+	mean := p.Latency
+	if c.Calls >= enoughCalls {
+		p.Measured, p.Latency, mean = true, c.Latency, c.MeanLatency
+	}
+	most := s.Max
+	if most <= 0 {
+		most = defaultMax
+	}
+	rate, binds := tightest(l, c, mean)
+	switch {
+	case s.Concurrency > 0:
+		p.Share = s.Concurrency
+	case binds == "":
+		p.Share = min(max(unlimitedShare, s.Min), most)
+	default:
+		busy := rate / 60 * (max(p.Latency, mean) + handling).Seconds()
+		if l.Concurrent > 0 {
+			busy = min(busy, float64(l.Concurrent))
+		}
+		fleet := math.Ceil(busy) + max(4, math.Ceil(busy/4), float64(p.Workers))
+		// A share beyond any max need not be exact, and must not overflow.
+		p.Share = int(min(math.Ceil(fleet/float64(p.Workers)), math.MaxInt32))
+		p.Share = min(max(p.Share, s.Min, 1), most)
+	}
+	p.High = max(2, p.Share/4)
+
+	p.JobsPerMinute, p.Binds = rate, binds
+	if able := float64(p.Fleet()) / (mean + handling).Minutes(); binds == "" || able < rate {
+		p.JobsPerMinute = able
+		switch {
+		case s.Concurrency > 0:
+			p.Binds = BindsConfigured
+		case binds == "" && p.Share < most:
+			p.Binds = BindsUnlimited
+		default:
+			p.Binds = BindsMax
+		}
+	}
+	return p
+}
+
+// tightest is the limit that allows the fewest jobs a minute, or an empty string.
+// A limit a day is left out: what it allows may be used in an hour.
+func tightest(l providers.Limits, c Capacity, mean time.Duration) (jobsPerMinute float64, binds string) {
+	jobsPerMinute = math.Inf(1)
+	limit := func(n int64, each float64, name string) {
+		if n > 0 && each > 0 && float64(n)/each < jobsPerMinute {
+			jobsPerMinute, binds = float64(n)/each, name
+		}
+	}
+	limit(l.RPM, 1, BindsRPM)
+	limit(l.RPS, 1./60, BindsRPS)
+	if c.Calls >= enoughCalls {
+		limit(l.TPM, c.InputTokens+c.OutputTokens, BindsTPM)
+		limit(l.ITPM, c.InputTokens, BindsITPM)
+		limit(l.OTPM, c.OutputTokens, BindsOTPM)
+	}
+	limit(l.Concurrent, mean.Minutes(), BindsConcurrent)
+	return jobsPerMinute, binds
+}

@@ -1,0 +1,166 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/rs/zerolog"
+)
+
+// servers are a worker's asynq.Servers. Each provider has two: one that serves
+// all its lanes, weighted, and a small one for the high lane alone, since
+// handlers of bulk jobs that wait for a limit may fill every slot of the first.
+//
+// asynq cannot change a Server's concurrency, so the Server is replaced: the new
+// one starts, and the old one takes no more jobs and leaves when its last handler
+// has ended. Meanwhile both together may run more than either: the limiter holds
+// the limits.
+type servers struct {
+	cfg     WorkerConfig
+	handler asynq.Handler
+
+	mu      sync.Mutex
+	stopped bool
+	desks   map[string]*desk // by provider
+	// leaving counts the Servers that are being shut down, and handlers the
+	// handlers, which asynq does not always wait for.
+	leaving  sync.WaitGroup
+	handlers sync.WaitGroup
+}
+
+// desk is where one provider's jobs are worked on.
+type desk struct {
+	all, high seat
+	// leaving is how many Servers that were replaced still have handlers.
+	leaving int
+}
+
+// seat is taken by one Server at a time.
+type seat struct {
+	server *asynq.Server
+	size   int
+}
+
+func newServers(cfg WorkerConfig, h asynq.Handler) *servers {
+	s := &servers{cfg: cfg, desks: map[string]*desk{}}
+	s.handler = asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
+		s.handlers.Add(1)
+		defer s.handlers.Done()
+		return h.ProcessTask(ctx, t)
+	})
+	return s
+}
+
+// resize gives a provider as many handlers as planned. It changes nothing while
+// Servers that were replaced before still have handlers, so that there are at
+// most two for a seat, nor once the worker stops.
+func (s *servers) resize(p Plan) (changed bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.desks[p.Provider]
+	if !ok {
+		d = &desk{}
+		s.desks[p.Provider] = d
+	}
+	if s.stopped || d.leaving > 0 {
+		return false, nil
+	}
+	lanes := map[string]int{
+		QueueName(p.Provider, High):    6,
+		QueueName(p.Provider, Default): 3,
+		QueueName(p.Provider, Bulk):    1,
+	}
+	all, err := s.seat(d, &d.all, p.Provider, p.Share, lanes)
+	if err != nil {
+		return false, err
+	}
+	high, err := s.seat(d, &d.high, p.Provider, p.High, map[string]int{QueueName(p.Provider, High): 1})
+	return all || high, err
+}
+
+// seat puts a Server of that size in place of the one before.
+func (s *servers) seat(d *desk, at *seat, provider string, size int, queues map[string]int) (changed bool, err error) {
+	if at.size == size {
+		return false, nil
+	}
+	server := asynq.NewServer(s.cfg.Redis, asynq.Config{
+		Concurrency:    size,
+		Queues:         queues,
+		RetryDelayFunc: retryDelay,
+		IsFailure:      isFailure,
+		Logger:         asynqLog{s.cfg.Log.With().Str("provider", provider).Logger()},
+		LogLevel:       asynq.WarnLevel,
+		// Out of reach: when it is over, asynq gives jobs to others while their
+		// handlers still run. How long to wait is decided in shutdown.
+		ShutdownTimeout:          taskTimeout,
+		TaskCheckInterval:        100 * time.Millisecond,
+		DelayedTaskCheckInterval: 500 * time.Millisecond,
+	})
+	if err := server.Start(s.handler); err != nil {
+		return false, fmt.Errorf("worker: start a server of provider %s: %w", provider, err)
+	}
+	if old := at.server; old != nil {
+		d.leaving++
+		s.leaving.Go(func() {
+			old.Shutdown()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			d.leaving--
+		})
+	}
+	at.server, at.size = server, size
+	return true, nil
+}
+
+// shutdown takes no more jobs, and waits until every handler has ended, or ctx.
+// Then it fails: the handlers still run, and nobody may pull the ground from
+// under them but the end of the process.
+func (s *servers) shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.stopped = true
+	for _, d := range s.desks {
+		for _, at := range []seat{d.all, d.high} {
+			if at.server != nil {
+				s.leaving.Go(at.server.Shutdown)
+			}
+		}
+	}
+	s.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		s.leaving.Wait()
+		s.handlers.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("worker: jobs were still running %s after their calls were cut off: others take them over", writeGrace+joinGrace)
+	}
+}
+
+func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	if r, ok := errors.AsType[*requeue](err); ok {
+		return r.after
+	}
+	return shortWait
+}
+
+func isFailure(err error) bool {
+	r, ok := errors.AsType[*requeue](err)
+	return !ok || r.failure
+}
+
+// asynqLog hands asynq's own messages, which hold no payloads, to our log.
+type asynqLog struct{ log zerolog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug().Msg("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Info(args ...any)  { l.log.Info().Msg("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Warn().Msg("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Error(args ...any) { l.log.Error().Msg("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Fatal(args ...any) { l.log.Error().Msg("asynq: " + fmt.Sprint(args...)) }

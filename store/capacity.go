@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/jobs"
+)
+
+// Capacity implements jobs.CapacityStore. Ids of calls are ordered by time, so
+// that the latest 2,000 cost the same few milliseconds however many there are. A
+// worker that has missed three heartbeats does not count as live.
+func (s *Store) Capacity(ctx context.Context, names []string) (map[string]jobs.Capacity, error) {
+	rows, err := s.pool.Query(ctx, `
+		WITH latest AS (
+			SELECT provider, state, latency_ms, input_tokens, output_tokens
+			FROM attempts
+			ORDER BY id DESC
+			LIMIT 2000
+		), seen AS (
+			SELECT provider, count(*) AS calls,
+				percentile_disc(0.9) WITHIN GROUP (ORDER BY latency_ms) AS p90, avg(latency_ms) AS mean,
+				avg(input_tokens) AS input, avg(output_tokens) AS output
+			FROM latest
+			WHERE state = 'succeeded' AND latency_ms IS NOT NULL
+			GROUP BY provider
+		), live AS (
+			SELECT provider, count(*) AS workers
+			FROM workers, unnest(providers) provider
+			WHERE stopped_at IS NULL AND heartbeat_at > now() - interval '15 seconds'
+			GROUP BY provider
+		)
+		SELECT provider, coalesce(workers, 0), coalesce(calls, 0), coalesce(p90, 0)::float8, coalesce(mean, 0)::float8,
+			coalesce(input, 0)::float8, coalesce(output, 0)::float8
+		FROM unnest($1::text[]) provider
+		LEFT JOIN seen USING (provider)
+		LEFT JOIN live USING (provider)`, names)
+	if err != nil {
+		return nil, fmt.Errorf("read what the fleet has seen: %w", err)
+	}
+	out := make(map[string]jobs.Capacity, len(names))
+	var (
+		name          string
+		c             jobs.Capacity
+		p90MS, meanMS float64
+	)
+	_, err = pgx.ForEachRow(rows, []any{&name, &c.Workers, &c.Calls, &p90MS, &meanMS, &c.InputTokens, &c.OutputTokens}, func() error {
+		c.Latency, c.MeanLatency = milliseconds(p90MS), milliseconds(meanMS)
+		out[name] = c
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what the fleet has seen: %w", err)
+	}
+	return out, nil
+}
+
+func milliseconds(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }

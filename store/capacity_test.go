@@ -1,0 +1,89 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/jobs"
+)
+
+// called adds a finished call to the ledger, as of now.
+func (w *world) called(t *testing.T, provider, state string, latency time.Duration, input, output int) {
+	t.Helper()
+	_, err := w.sql.Exec(t.Context(), `
+		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state,
+			deadline, finished_at, latency_ms, input_tokens, output_tokens, cost_nano)
+		VALUES ($1, $1, 1, 1, 1, $1, $1, $2, 'm', $3::text, now(), now(), $4, $5, $6, 0)`,
+		jobs.NewID(), provider, state, latency.Milliseconds(), input, output)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) capacity(t *testing.T, names ...string) map[string]jobs.Capacity {
+	t.Helper()
+	got, err := w.Capacity(t.Context(), names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	want := map[string]jobs.Capacity{"mock": {Workers: 1}, "idle": {}}
+	if diff := cmp.Diff(want, w.capacity(t, "mock", "idle")); diff != "" {
+		t.Error(diff)
+	}
+	for i := range 20 {
+		w.called(t, "mock", "succeeded", time.Duration(i+1)*time.Second, 100, 2*i)
+		w.called(t, "mock", "failed_unbilled", time.Millisecond, 0, 0)
+		w.called(t, "mock", "unknown", time.Hour, 0, 0)
+		w.called(t, "other", "succeeded", time.Minute, 7, 7)
+	}
+	want["mock"] = jobs.Capacity{Workers: 1, Calls: 20, Latency: 18 * time.Second, MeanLatency: 10500 * time.Millisecond, InputTokens: 100, OutputTokens: 19}
+	if diff := cmp.Diff(want, w.capacity(t, "mock", "idle")); diff != "" {
+		t.Error(diff)
+	}
+
+	// A change shows once it fills the sample, however much there was before.
+	_, err := w.sql.Exec(t.Context(), `
+		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state,
+			deadline, finished_at, latency_ms, input_tokens, output_tokens, cost_nano)
+		SELECT overlay(gen_random_uuid()::text PLACING 'ffffffff' FROM 1 FOR 8)::uuid, gen_random_uuid(), 1, 1, 1, $1, $1, 'mock', 'm', 'succeeded',
+			now(), now(), 250, 1, 1, 0
+		FROM generate_series(1, 2500)`, w.worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want["mock"] = jobs.Capacity{Workers: 1, Calls: 2000, Latency: 250 * time.Millisecond, MeanLatency: 250 * time.Millisecond, InputTokens: 1, OutputTokens: 1}
+	if diff := cmp.Diff(want, w.capacity(t, "mock", "idle")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCapacityCountsTheWorkersThatLive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	served := []jobs.Served{{Name: "mock", Kind: "mock", Concurrency: 1}, {Name: "svc", Kind: "mock", Concurrency: 1}}
+	stopped, silent, live := jobs.NewID(), jobs.NewID(), jobs.NewID()
+	for _, p := range []jobs.Presence{{ID: stopped}, {ID: silent}, {ID: live}} {
+		p.Host, p.PID, p.Providers = "test", 1, served
+		if err := w.Register(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Retire(t.Context(), stopped); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.sql.Exec(t.Context(), `UPDATE workers SET heartbeat_at = now() - interval '16 seconds' WHERE id = $1`, silent); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]jobs.Capacity{"mock": {Workers: 2}, "svc": {Workers: 1}, "none": {}}
+	if diff := cmp.Diff(want, w.capacity(t, "mock", "svc", "none")); diff != "" {
+		t.Error(diff)
+	}
+}
