@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv(victimVariable) != "" {
 		fmt.Fprintln(os.Stderr, victim())
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // a process of its own
 	}
 	goleak.VerifyTestMain(storetest.Wrap(m))
 }

@@ -75,7 +75,7 @@ type handler struct {
 const wholeRoom = 1 << 30
 
 // newHandler makes the handler of a worker that stops when waiting ends.
-func newHandler(cfg WorkerConfig, waiting, writing context.Context) *handler {
+func newHandler(waiting, writing context.Context, cfg WorkerConfig) *handler {
 	return &handler{
 		cfg: cfg, id: cfg.ID, waiting: waiting, writing: writing, held: &sync.Map{},
 		spool: newSpool(cfg.State, cfg.ID, cfg.Log), room: semaphore.NewWeighted(wholeRoom),

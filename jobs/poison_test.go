@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -25,9 +26,13 @@ const victimVariable = "ONEFLOW_TEST_VICTIM"
 
 // killer is a generator whose process dies of a job's prompt. The innocent wait
 // before their calls, so that they are there when it happens.
-type killer struct {
-	store   *store.Store
-	claimed *atomic.Int64
+type killer struct{ claimed *atomic.Int64 }
+
+// follower never leads: the next leader would have to wait for its lease to end.
+type follower struct{ *store.Store }
+
+func (follower) Lead(context.Context, string, uuid.UUID, time.Duration) (bool, error) {
+	return false, nil
 }
 
 func (k killer) Generate(ctx context.Context, route providers.Route, req providers.Request, j providers.Journal) (providers.Response, error) {
@@ -68,9 +73,9 @@ func victim() error {
 		return err
 	}
 	cfg := jobs.WorkerConfig{
-		ID: jobs.NewID(), Providers: []jobs.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Store: db,
+		ID: jobs.NewID(), Providers: []jobs.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Store: follower{db},
 		Redis:     asynq.RedisClientOpt{Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB},
-		Generator: killer{db, &atomic.Int64{}}, Artifacts: shelf{}, Prices: prices{}, Log: zerolog.Nop(), CallTimeout: 10 * time.Second, CutOff: func() {},
+		Generator: killer{&atomic.Int64{}}, Artifacts: shelf{}, Prices: prices{}, Log: zerolog.Nop(), CallTimeout: 10 * time.Second, CutOff: func() {},
 	}
 	cfg.Hasten(100*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond)
 	w, err := jobs.NewWorker(cfg)
@@ -98,7 +103,7 @@ func TestAPoisonJobIsQuarantinedAndItsNeighboursAreNot(t *testing.T) {
 		died := 0
 		defer func() { deaths <- died }()
 		for ctx.Err() == nil {
-			cmd := exec.CommandContext(ctx, os.Args[0]) //nolint:gosec // this very test binary
+			cmd := exec.CommandContext(ctx, os.Args[0])
 			cmd.Env = append(os.Environ(), victimVariable+"=1", "DATABASE_URL="+f.url, "REDIS_URL="+f.redisURL)
 			cmd.Stderr = os.Stderr
 			if err := cmd.Run(); err != nil && ctx.Err() == nil {
@@ -108,6 +113,11 @@ func TestAPoisonJobIsQuarantinedAndItsNeighboursAreNot(t *testing.T) {
 				}
 				died++
 			}
+		}
+	}()
+	defer func() {
+		for _, id := range ids {
+			t.Logf("%+v", f.job(t, id))
 		}
 	}()
 	eventually(t, "all jobs have ended", func() bool { return f.count(t, `SELECT count(*) FROM jobs WHERE finished_at IS NULL`) == 0 })

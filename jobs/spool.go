@@ -148,7 +148,7 @@ func encodeSpooled(e spooled) ([]byte, error) {
 		answer.Response.Blobs = nil
 		e.Answer = &answer
 	}
-	body, err := json.Marshal(e)
+	body, err := json.Marshal(e) //nolint:musttag // the domain's own fields, under spoolVersion
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
@@ -172,7 +172,8 @@ func decodeSpooled(data []byte) (e spooled, err error) {
 	if sum := sha256.Sum256(line.Body); hex.EncodeToString(sum[:]) != line.SHA256 {
 		return e, errors.New("was changed: its hash is another")
 	}
-	if err := json.Unmarshal(line.Body, &e); err != nil || (e.Answer == nil) == (e.Settlement == nil) || e.call() == uuid.Nil {
+	err = json.Unmarshal(line.Body, &e) //nolint:musttag // see encodeSpooled
+	if err != nil || (e.Answer == nil) == (e.Settlement == nil) || e.call() == uuid.Nil {
 		return e, errors.New("names no outcome of a call")
 	}
 	return e, nil
@@ -247,7 +248,7 @@ func (s *spool) recover(ctx context.Context, store WorkStore) {
 }
 
 func (s *spool) recoverFile(ctx context.Context, store WorkStore, path string) (err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // a file of the configured folder
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // somebody else was faster
 	}
