@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -23,10 +24,18 @@ import (
 	"oneflow/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(victimVariable) != "" {
+		fmt.Fprintln(os.Stderr, victim())
+		os.Exit(1) //nolint:forbidigo // a process of its own
+	}
+	goleak.VerifyTestMain(storetest.Wrap(m))
+}
 
 // fleet is a Postgres, a Redis, a producer, and the workers of one test.
 type fleet struct {
+	url       string // of Postgres
+	redisURL  string
 	store     *store.Store
 	sql       *pgxpool.Pool
 	redis     *redis.Client
@@ -49,14 +58,15 @@ func newFleet(t *testing.T) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(sql.Close)
-	o, err := redis.ParseURL(storetest.Redis(t))
+	redisURL := storetest.Redis(t)
+	o, err := redis.ParseURL(redisURL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	rdb := redis.NewClient(o)
 	t.Cleanup(func() { rdb.Close() })
 	f := &fleet{
-		store: s, sql: sql, redis: rdb,
+		url: url, redisURL: redisURL, store: s, sql: sql, redis: rdb,
 		opt: asynq.RedisClientOpt{Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB, PoolSize: 10},
 	}
 	f.inspector = asynq.NewInspector(f.opt)

@@ -76,7 +76,7 @@ type handler struct {
 const wholeRoom = 1 << 30
 
 // newHandler makes the handler of a worker that stops when waiting ends.
-func newHandler(cfg WorkerConfig, waiting, writing context.Context) *handler {
+func newHandler(waiting, writing context.Context, cfg WorkerConfig) *handler {
 	return &handler{
 		cfg: cfg, id: cfg.ID, waiting: waiting, writing: writing, held: &sync.Map{},
 		spool: newSpool(cfg.State, cfg.ID, cfg.Log), room: semaphore.NewWeighted(wholeRoom),
@@ -325,7 +325,14 @@ func (h *handler) end(j *journal, e End) error {
 		return nil
 	}
 	e.JobID, e.LeaseToken = j.job.ID, j.job.LeaseToken
-	state, err := h.cfg.Store.End(h.writing, e)
+	var state State
+	err := h.inTime(func() error {
+		became, err := h.cfg.Store.End(h.writing, e)
+		if err == nil {
+			state = became
+		}
+		return err
+	})
 	if errors.Is(err, ErrLeaseLost) {
 		j.log.Warn().Msg("lease lost: somebody else has the job")
 		return nil

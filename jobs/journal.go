@@ -45,7 +45,8 @@ func (j *journal) Begin(_ context.Context, provider string, req providers.Reques
 	if amount, priced := j.handler.cfg.Prices.Reserve(provider, req, now); priced {
 		c.Reserved = &amount
 	}
-	if err := j.handler.cfg.Store.BeginCall(j.handler.writing, j.handler.id, c); err != nil {
+	h := j.handler
+	if err := h.inTime(func() error { return h.cfg.Store.BeginCall(h.writing, h.id, c) }); err != nil {
 		return nil, err
 	}
 	j.calls++

@@ -146,7 +146,7 @@ func (d deaf) Heartbeat(ctx context.Context, worker uuid.UUID) error {
 	return d.Store.Heartbeat(ctx, worker)
 }
 
-func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerChangesNothing(t *testing.T) {
+func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerIsUsedWhereThereIsNone(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	calling, gate := make(chan struct{}, 10), make(chan struct{})
@@ -194,7 +194,7 @@ func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerChangesNothing(t *testing
 	if diff := cmp.Diff(want, f.job(t, ids[0])); diff != "" {
 		t.Error(diff)
 	}
-	if got := f.job(t, ids[1]); got.State != jobs.Unknown || got.Text != "" || got.Cost != 10 {
+	if got := f.job(t, ids[1]); got.State != jobs.Succeeded || got.Text != "too late" || got.Cost != 10 {
 		t.Errorf("%+v", got)
 	}
 	if n := len(heir.made()); n != 1 {

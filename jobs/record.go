@@ -10,7 +10,7 @@ import (
 var errSpooled = errors.New("spooled")
 
 // spoolPatience is how long a full disk may take to have room again. It, and the
-// grace for a commit under way, fit into requeueGrace.
+// grace for a commit under way, fit into joinGrace.
 const (
 	spoolPatience = 2 * time.Second
 	commitGrace   = time.Second
@@ -21,26 +21,12 @@ const (
 // it keeps in memory. When the time for writing is over, the outcome is spooled.
 // A commit that is under way then may still come: both together do no harm.
 func (h *handler) record(e spooled) error {
-	committed := make(chan error, 1)
-	go func() {
+	err := h.inTime(func() error {
 		if e.Answer != nil {
-			committed <- h.cfg.Store.Succeed(h.writing, *e.Answer)
-		} else {
-			committed <- h.cfg.Store.SettleCall(h.writing, *e.Settlement)
+			return h.cfg.Store.Succeed(h.writing, *e.Answer)
 		}
-	}()
-	var err error
-	select {
-	case err = <-committed:
-	case <-h.writing.Done():
-		grace := time.NewTimer(commitGrace)
-		defer grace.Stop()
-		select {
-		case err = <-committed:
-		case <-grace.C:
-			err = h.writing.Err()
-		}
-	}
+		return h.cfg.Store.SettleCall(h.writing, *e.Settlement)
+	})
 	if err == nil || errors.Is(err, ErrLeaseLost) || h.writing.Err() == nil {
 		return err
 	}
@@ -53,5 +39,25 @@ func (h *handler) record(e spooled) error {
 			return errors.Join(err, spoolErr)
 		}
 		_ = wait(context.WithoutCancel(h.writing), 100*time.Millisecond)
+	}
+}
+
+// inTime waits for a write, until shortly after the time for writing is over: a
+// Postgres that is silent must not keep a worker that has to leave.
+func (h *handler) inTime(write func() error) error {
+	written := make(chan error, 1)
+	go func() { written <- write() }()
+	select {
+	case err := <-written:
+		return err
+	case <-h.writing.Done():
+	}
+	grace := time.NewTimer(commitGrace)
+	defer grace.Stop()
+	select {
+	case err := <-written:
+		return err
+	case <-grace.C:
+		return h.writing.Err()
 	}
 }

@@ -37,6 +37,8 @@ type spool struct {
 	mu   sync.Mutex
 	file spoolFile
 	size int64 // of the whole lines in it
+	// closed tells that the file may be another's by now.
+	closed bool
 }
 
 // spoolFile is what the spool needs of an *os.File; a test may have one whose
@@ -82,8 +84,8 @@ type spoolLine struct {
 	Body    json.RawMessage `json:"body"`
 }
 
-// errNoSpool is what a worker without a folder for it gets.
-var errNoSpool = errors.New("no folder is configured to keep it in")
+// errNoSpool is what a worker gets that has no folder for it, or has left.
+var errNoSpool = errors.New("there is no spool to keep it in")
 
 func newSpool(dir string, worker uuid.UUID, log zerolog.Logger) *spool {
 	if dir != "" {
@@ -104,6 +106,9 @@ func (s *spool) keep(e spooled) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return errNoSpool
+	}
 	if s.file == nil {
 		f, err := createSpool(s.dir, s.worker.String())
 		if err != nil {
@@ -127,6 +132,7 @@ func (s *spool) keep(e spooled) error {
 func (s *spool) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	if s.file == nil {
 		return nil
 	}
@@ -142,7 +148,7 @@ func encodeSpooled(e spooled) ([]byte, error) {
 		answer.Response.Blobs = nil
 		e.Answer = &answer
 	}
-	body, err := json.Marshal(e)
+	body, err := json.Marshal(e) //nolint:musttag // the domain's own fields, under spoolVersion
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
@@ -166,7 +172,8 @@ func decodeSpooled(data []byte) (e spooled, err error) {
 	if sum := sha256.Sum256(line.Body); hex.EncodeToString(sum[:]) != line.SHA256 {
 		return e, errors.New("was changed: its hash is another")
 	}
-	if err := json.Unmarshal(line.Body, &e); err != nil || (e.Answer == nil) == (e.Settlement == nil) || e.call() == uuid.Nil {
+	err = json.Unmarshal(line.Body, &e) //nolint:musttag // see encodeSpooled
+	if err != nil || (e.Answer == nil) == (e.Settlement == nil) || e.call() == uuid.Nil {
 		return e, errors.New("names no outcome of a call")
 	}
 	return e, nil
@@ -241,7 +248,7 @@ func (s *spool) recover(ctx context.Context, store WorkStore) {
 }
 
 func (s *spool) recoverFile(ctx context.Context, store WorkStore, path string) (err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // a file of the configured folder
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // somebody else was faster
 	}

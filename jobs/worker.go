@@ -168,7 +168,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	writing, stopWriting := context.WithCancel(alive)
 	defer stopWriting()
 
-	h := newHandler(w.cfg, ctx, writing)
+	h := newHandler(ctx, writing, w.cfg)
 	// Before anything is taken over or called again: it may be paid for already.
 	h.spool.recover(ctx, w.cfg.Store)
 	h.spool.remind()
