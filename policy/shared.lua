@@ -116,9 +116,9 @@ local function add(d, time, amount)
 end
 
 -- span is how long the pace takes for cost. Requests are kept to the limit by their pace alone, so that it never runs
--- ahead: a burst is room that the pace leaves. The pace of tokens is a fiftieth above their limit, since there the
+-- ahead: a burst is room that the pace leaves. The pace of tokens is a tenth above their limit, since there the
 -- count decides and the pace only spreads; it makes up for what an estimate wasted.
 local function span(d, cost, burst)
-  if d.tokens then return math.ceil(cost * d.window * 49 / (d.limit * 50)) end
+  if d.tokens then return math.ceil(cost * d.window * 9 / (d.limit * 10)) end
   return math.ceil(cost * d.window / math.max(d.limit + 1 - burst, 1))
 end
