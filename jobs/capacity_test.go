@@ -224,6 +224,32 @@ func TestTheLatencyThatTheLedgerHasSeenCounts(t *testing.T) {
 	f.awaitAll(t, jobs.Succeeded)
 }
 
+func TestConcurrencyGrowsAtOnceShrinksWithPatienceAndDoesNotWobble(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		runs        int
+		asked, want []int
+	}{
+		"as it is":                       {20, []int{20, 20}, []int{20, 20}},
+		"less than a quarter":            {20, []int{24, 16, 16, 16, 16, 16, 16, 16}, []int{20, 20, 20, 20, 20, 20, 20, 20}},
+		"a quarter more":                 {20, []int{25, 25}, []int{25, 25}},
+		"a quarter less":                 {20, []int{15, 15, 15, 15, 15, 15}, []int{20, 20, 20, 20, 20, 15}},
+		"less, as much as was asked for": {20, []int{10, 12, 8, 9, 9, 9, 9}, []int{20, 20, 20, 20, 20, 12, 12}},
+		"a wobble starts anew":           {20, []int{10, 10, 10, 10, 10, 18, 10, 10, 10, 10, 10, 10}, []int{20, 20, 20, 20, 20, 20, 20, 20, 20, 20, 20, 10}},
+		"few":                            {1, []int{2, 1, 2, 1, 1, 1, 1, 1, 1}, []int{2, 2, 2, 2, 2, 2, 2, 2, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := jobs.NewRegulator(c.runs)
+			for i, share := range c.asked {
+				if got := r.Asked(share); got != c.want[i] {
+					t.Errorf("look %d asks for %d: %d run, want %d", i+1, share, got, c.want[i])
+				}
+			}
+		})
+	}
+}
+
 func TestBulkThatWaitsDoesNotKeepAHighJobFromItsCall(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)

@@ -51,3 +51,22 @@ func (a *Auditor) Forget() { a.a.forget() }
 
 // Close closes it.
 func (a *Auditor) Close() error { return a.a.close() }
+
+// Regulator decides when the concurrency of one provider has to change.
+type Regulator struct{ r *regulator }
+
+// NewRegulator makes one for a worker that runs so many at once.
+func NewRegulator(runs int) Regulator {
+	r := newRegulator(WorkerConfig{}, nil)
+	r.shares["p"] = runs
+	return Regulator{r}
+}
+
+// Asked looks once, at a plan that asks for so many, and returns how many run
+// after that.
+func (r Regulator) Asked(share int) int {
+	if p, due := r.r.due(Plan{Provider: "p", Share: share}); due {
+		r.r.shares["p"] = p.Share
+	}
+	return r.r.shares["p"]
+}

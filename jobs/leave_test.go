@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
 
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -130,6 +132,40 @@ func TestCallsThatAreCutOffAreRecordedAsUnknown(t *testing.T) {
 	if n := len(s.made()); n != 1 {
 		t.Errorf("%d calls after the restart, want 1", n)
 	}
+}
+
+func TestAJobIsNotGivenAwayWhileItsHandlerRunsEvenIfTheWorkerHasToLeave(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	calling, gate := make(chan struct{}, 1), make(chan struct{})
+	w := f.worker(t, serve(func(ctx context.Context, n int, req providers.Request) (providers.Response, error) {
+		calling <- struct{}{}
+		<-gate // deaf to the cut-off
+		return answers(ctx, n, req)
+	}), func(c *jobs.WorkerConfig) { c.Drain = 10 * time.Millisecond })
+	id := f.enqueue(t, 1, nil)[0]
+	<-calling
+	w.stop()
+	select {
+	case err := <-w.done:
+		w.done <- nil
+		if err == nil || !strings.Contains(err.Error(), "jobs were still running") {
+			t.Errorf("it leaves with %v, want it to say that a job was still running", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the worker has not left after 20 s")
+	}
+	info, err := f.inspector.GetTaskInfo(jobs.QueueName("svc", jobs.Default), jobs.TaskID(id, 1))
+	if err != nil || info.State != asynq.TaskStateActive {
+		t.Errorf("%+v, %v, want its task still in hand", info, err)
+	}
+	// Who is left alone with it finds that its outcome is not known.
+	heir := serve(answers)
+	f.worker(t, heir, func(c *jobs.WorkerConfig) { c.Hasten(50*time.Millisecond, 50*time.Millisecond, time.Second) })
+	if got := f.await(t, id, jobs.Succeeded); got.Gen != 2 || got.Crashes != 1 || !slices.Equal(got.Outcomes, []string{"unknown", "succeeded"}) {
+		t.Errorf("%+v", got)
+	}
+	close(gate)
 }
 
 // deaf is a store that hears no heartbeats of one worker: to the fleet it is
