@@ -145,7 +145,7 @@ func (g *generated) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestNoInputTakesMuchMemory(t *testing.T) { //nolint:tparallel // one program for all
+func TestNoInputTakesMuchMemory(t *testing.T) { //nolint:paralleltest,tparallel // each case is large: one after the other
 	t.Parallel()
 	enqueue := program(t)
 	large := `{"prompt":"` + strings.Repeat("a", 10_000_000) + `"}`
