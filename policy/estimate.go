@@ -13,8 +13,10 @@ import (
 
 const (
 	// requestTokens and turnTokens are what providers put around a conversation
-	// and around each turn of it; a few, which they do not tell exactly.
-	requestTokens = 24
+	// and around each turn of it: 3 and 4 tokens with OpenAI, 7 for a first turn
+	// with Anthropic. Some more, as they do not tell exactly; not many more, as each
+	// call under way holds them back.
+	requestTokens = 8
 	turnTokens    = 8
 	// tokenizable is the longest text that is worth the time to cut it into
 	// tokens: some 10 ms, or a tenth of a second for the worst of texts.

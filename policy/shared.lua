@@ -13,14 +13,14 @@
 -- and for each dimension, under its letter:
 --   <d>.free        when the pace allows the next call, under the limit that is in <d>.limit
 --   <d>.sum         what the buckets from <d>.head to <d>.tail hold, each in <d>.<number>: what was given out in one
---                   600th of a window
+--                   1200th of a window
 --   <d>.others      what others have used of the same account, summed up for ever; <d>.others_at is when it was seen last
 --   <d>.share       how much of what is asked for is really used, in millionths, as calls have shown
 --   <d>.open        how much of what calls under way have reserved is likely to come back
 --   <d>.claim       what a call needs that found no room for too long; others leave that much until <d>.claim_until
 -- KEYS[2] is a sorted set of the calls that hold a seat, by when they expire.
 local key, seats = KEYS[1], KEYS[2]
-local VERSION, BUCKETS, MILLION = '1', 600, 1000000
+local VERSION, BUCKETS, MILLION = '2', 1200, 1000000
 
 local function clock()
   local t = redis.call('TIME')

@@ -24,6 +24,8 @@ const (
 	model   = "gpt-4o-mini"
 	key     = "bench-key-good-for-nothing" // of the fake provider
 	batchID = "bench-limits"
+	// sentence is what long prompts are made of.
+	sentence = " Another sentence follows without saying anything remarkable."
 	// patience is how long a scenario of three minutes may take.
 	patience = 6 * time.Minute
 )
@@ -134,8 +136,9 @@ func (c *commands) enqueue(ctx context.Context, s scenario) error {
 	return nil
 }
 
-// rows are the jobs. With tokens limited, a call uses 50 to 350 of them: the
-// server counts four bytes of a prompt as one.
+// rows are the jobs. With tokens limited, a call uses 50 to 350 of them, up to a third for
+// its answer. The server counts four bytes as one, so the prompt is of words that
+// OpenAI's tokenizer cuts into no more than that.
 func rows(s scenario) string {
 	rng := rand.New(rand.NewPCG(1, 1))
 	var b strings.Builder
@@ -144,7 +147,7 @@ func rows(s scenario) string {
 		if s.limits.Tokens > 0 {
 			tokens := 50 + rng.IntN(301)
 			most = min(tokens/3, 100)
-			prompt += strings.Repeat(" Then go on.", 1+4*(tokens-most)/len(" Then go on."))
+			prompt += strings.Repeat(sentence, 1+4*(tokens-most)/len(sentence))
 			prompt = prompt[:4*(tokens-most)]
 		}
 		line, _ := json.Marshal(map[string]any{"provider": "openai", "model": model, "prompt": prompt, "max_tokens": most})

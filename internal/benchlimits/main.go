@@ -183,6 +183,7 @@ func report(out io.Writer, chosen []scenario, results []figures) error {
 	}
 	for i, s := range chosen {
 		f := results[i]
+		fmt.Fprintf(out, "%s/used_to_the_last_call = %.2f %% (for comparison)\n", s.name, 100*f.plain)
 		line(f.most <= f.limit, "%s/most_in_60s = %d (at most %d)", s.name, f.most, f.limit)
 		if s.least == 0 {
 			fmt.Fprintf(out, "%s/429s = %d (for comparison)\n", s.name, f.refused)

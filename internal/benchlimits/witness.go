@@ -26,9 +26,11 @@ type figures struct {
 	// limited.
 	limit int
 	most  int
-	// used is the share of the limit that was used from the end of the warm-up to
-	// the last call.
-	used              float64
+	// used is the share of the limit that was used, on average over all windows
+	// that begin after the warm-up. plain is all that was used from the warm-up to
+	// the last call; where calls come and go in waves as long as a window, it
+	// depends on where the last one ends.
+	used, plain       float64
 	smallest, largest int // tokens of a call
 	took              time.Duration
 	succeeded         int // jobs
@@ -101,7 +103,23 @@ func witness(path string, limits fakeprovider.Limits) (figures, error) {
 		f.most = max(f.most, inWindow)
 	}
 	if measured := last.Sub(warm); measured > 0 {
-		f.used = float64(total) / (float64(f.limit) * measured.Minutes())
+		f.plain = float64(total) / (float64(f.limit) * measured.Minutes())
 	}
+	f.used = averageUse(calls, warm, last) / float64(f.limit)
 	return f, nil
+}
+
+// averageUse is what a window holds on average, of those from from to to: one is
+// looked at each second.
+func averageUse(calls []spent, from, to time.Time) float64 {
+	sum, windows := 0, 0
+	for end := from.Add(window); !end.After(to); end = end.Add(time.Second) {
+		windows++
+		for _, c := range calls {
+			if c.at.After(end.Add(-window)) && !c.at.After(end) {
+				sum += c.n
+			}
+		}
+	}
+	return float64(sum) / float64(max(windows, 1))
 }
