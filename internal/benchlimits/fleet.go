@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -150,8 +149,7 @@ func rows(s scenario) string {
 			prompt += strings.Repeat(sentence, 1+4*(tokens-most)/len(sentence))
 			prompt = prompt[:4*(tokens-most)]
 		}
-		line, _ := json.Marshal(map[string]any{"provider": "openai", "model": model, "prompt": prompt, "max_tokens": most})
-		b.Write(append(line, '\n'))
+		fmt.Fprintf(&b, "{\"provider\":\"openai\",\"model\":%q,\"prompt\":%q,\"max_tokens\":%d}\n", model, prompt, most)
 	}
 	return b.String()
 }

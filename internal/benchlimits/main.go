@@ -141,7 +141,7 @@ func measure(ctx context.Context, s scenario, dir, bin string, env cli.Env, prog
 	if err := server.Start(""); err != nil {
 		return f, errors.Join(err, server.Close())
 	}
-	succeeded := 0
+	var succeeded int
 	if s.workers == 0 {
 		succeeded, err = single(ctx, s, server)
 	} else {
