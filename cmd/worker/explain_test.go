@@ -21,9 +21,9 @@ func explained(t *testing.T, database string) (lines []string, r result) {
 	file := filepath.Join(t.TempDir(), "explain.yaml")
 	err := os.WriteFile(file, []byte(`
 providers:
-  fast: {kind: mock, rpm: 600, latency: 500ms}
-  fixed: {kind: mock, rpm: 6000, latency: 950ms, concurrency: 2}
-  free: {kind: mock, rpm: 0, latency: 950ms}
+  fast: {kind: mock, limits: {rpm: 600}, latency: 500ms}
+  fixed: {kind: mock, limits: {rpm: 6000}, latency: 950ms, concurrency: 2}
+  free: {kind: mock, limits: {rpm: 0}, latency: 950ms}
 `), 0o600)
 	if err != nil {
 		t.Fatal(err)
