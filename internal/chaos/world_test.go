@@ -340,9 +340,8 @@ func (w *world) drained(limit time.Duration) {
 func (w *world) waiting() string {
 	var id, row string
 	err := w.row(`
-		SELECT id::text || '-' || gen, concat_ws(' ', state, 'attempt', attempt, 'crashes', crashes, 'not_before', not_before,
-			'marked', dispatch_marked_at, 'dispatched', dispatched_at)
-		FROM jobs
+		SELECT id::text || '-' || gen, (to_jsonb(j) - 'request' - 'content_sha256')::text
+		FROM jobs j
 		WHERE finished_at IS NULL
 		ORDER BY id
 		LIMIT 1`, &id, &row)
