@@ -4,9 +4,10 @@ GO           ?= go
 LINT         := bin/golangci-lint
 LINT_VERSION := 2.15.0
 MONITOR_PORT ?= 8080
+FUZZTIME     ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-race lint fmt demo dev chaos bench migrate up down setup clean bin/dev bin/worker
+.PHONY: help build test test-race fuzz lint fmt demo dev chaos bench migrate up down setup clean bin/dev bin/worker
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +26,12 @@ test: setup ## Run all tests
 
 test-race: setup ## Run all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+fuzz: setup ## Fuzz each parser of outside input for FUZZTIME (10s)
+	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z]*' . | sort | while IFS=: read -r file name; do \
+		echo "$$file $${name#func }"; \
+		$(GO) test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) || exit 1; \
+	done
 
 lint: $(LINT) ## Check style, likely mistakes and the arrows between packages
 	$(LINT) run

@@ -3,6 +3,7 @@ package batches_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -13,7 +14,7 @@ import (
 )
 
 // FuzzRead holds that no file makes the reader panic, that each line ends as
-// exactly one job, one error or nothing, that every accepted job is one that its
+// exactly one job, one error or nothing, or the file is refused whole, that every accepted job is one that its
 // provider takes, and that reading again gives the same keys.
 func FuzzRead(f *testing.F) {
 	for _, c := range badLines() {
@@ -71,7 +72,10 @@ func readAll(t *testing.T, in batches.Input, data []byte) (keys []string) {
 			t.Errorf("line %d: %q", e.Line, e)
 		}
 	})
-	if err != nil {
+	// A file of another format is refused whole, at its first line that is not empty.
+	if other, ok := errors.AsType[*batches.LineError](err); ok && next == 1 && strings.HasPrefix(other.Reason, "looks like ") {
+		check(other.Line)
+	} else if err != nil {
 		t.Error(err)
 	}
 	return keys

@@ -15,10 +15,11 @@ import (
 )
 
 // chunk and chunkBytes are how many rows, and about how much text, are accepted in
-// one commit at most.
+// one commit at most. What is held takes several times its size while it is read
+// and sent.
 const (
 	chunk      = 2000
-	chunkBytes = 32 << 20
+	chunkBytes = 8 << 20
 )
 
 // Rows that are not enough for that are accepted all the same when none followed

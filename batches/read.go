@@ -74,24 +74,34 @@ func rowFields() []string { return []string{"custom_id", "provider", "lane", "ru
 
 // Read reads JSON lines and hands each good row to accept and each bad one to
 // reject. Empty lines are passed over, as is a byte order mark at the start. It
-// stops at the first error of accept, or of reading.
+// stops at the first error of accept, or of reading, and with a *LineError before
+// anything is accepted where the file is none of JSON lines at all.
 func (in Input) Read(r io.Reader, accept func(jobs.New) error, reject func(*LineError)) error {
 	lines := bufio.NewReaderSize(r, 64<<10)
 	keys := jobs.NewKeys()
 	known := Fields()
+	var buffer []byte // for all lines: a row keeps nothing of it
+	begun := false
 	for n := int64(1); ; n++ {
-		line, err := readLine(lines)
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errLineTooLong) {
+		var err error
+		if buffer, err = readLine(lines, buffer[:0]); errors.Is(err, errLineTooLong) {
+			// It is told now, since it may have no end.
+			reject(&LineError{in.Name, n, fmt.Sprintf("the line is longer than %d MiB", MaxLine>>20)})
+			err = skipLine(lines)
+			buffer = nil
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("%s:%d: %w", in.Name, n, err)
 		}
+		line := buffer
 		if n == 1 {
 			line = bytes.TrimPrefix(line, []byte("\xEF\xBB\xBF"))
 		}
-		line = bytes.TrimSpace(line)
-		switch {
-		case errors.Is(err, errLineTooLong):
-			reject(&LineError{in.Name, n, fmt.Sprintf("the line is longer than %d MiB", MaxLine>>20)})
-		case len(line) > 0:
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			if why := otherFormat(in.Name, line); !begun && why != "" {
+				return &LineError{in.Name, n, why}
+			}
+			begun = true
 			job, bad := in.parse(line, n, known)
 			if bad == nil {
 				bad = keys.Assign(&job)
@@ -123,30 +133,29 @@ func (in Input) One(fields map[string]json.RawMessage) (jobs.New, error) {
 
 var errLineTooLong = errors.New("line too long")
 
-// readLine reads up to the next newline. A line that is too long is read to its
-// end and dropped.
-func readLine(r *bufio.Reader) ([]byte, error) {
-	var line []byte
-	long := false
+// readLine appends what stands up to the next newline, and gives up on a line that
+// is too long.
+func readLine(r *bufio.Reader, line []byte) ([]byte, error) {
 	for {
 		part, err := r.ReadSlice('\n')
-		if !long {
-			line = append(line, part...)
-		}
-		if len(line) > MaxLine {
-			line, long = nil, true
-		}
-		if errors.Is(err, bufio.ErrBufferFull) {
-			continue
-		}
-		if err == nil && long {
-			err = errLineTooLong
-		}
-		if long && errors.Is(err, io.EOF) {
-			// The long line was the last one: report it, then end.
+		if line = append(line, part...); len(line) > MaxLine {
+			if err == nil { // its end has been read
+				return nil, errors.Join(errLineTooLong, r.UnreadByte())
+			}
 			return nil, errLineTooLong
 		}
-		return line, err
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+	}
+}
+
+// skipLine reads past the next newline and keeps nothing.
+func skipLine(r *bufio.Reader) error {
+	for {
+		if _, err := r.ReadSlice('\n'); !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
 	}
 }
 

@@ -285,6 +285,38 @@ func TestABadLineIsRefusedWithItsPlaceAndReasonAndTheNextIsRead(t *testing.T) {
 	}
 }
 
+func TestAFileOfAnotherFormatIsRefusedWholeWithTheWayOut(t *testing.T) {
+	t.Parallel()
+	const row = "{\"prompt\":\"a\"}\n"
+	for text, want := range map[string]string{
+		"\x1f\x8b\x08\x00rest\n" + row:                      "rows.jsonl:1: looks like gzip: use zcat FILE | enqueue batch -",
+		"\n \n\x1f\x8b\x08":                                 "rows.jsonl:3: looks like gzip: use zcat FILE | enqueue batch -",
+		"\x28\xb5\x2f\xfd\n" + row:                          "rows.jsonl:1: looks like zstd: use zstdcat FILE | enqueue batch -",
+		"PK\x03\x04\n" + row:                                "rows.jsonl:1: looks like a zip archive or a spreadsheet: save it as JSON lines, one object a line",
+		"\xff\xfe{\x00\n\x00":                               "rows.jsonl:1: looks like UTF-16: use iconv -f UTF-16 -t UTF-8 FILE | enqueue batch -",
+		"\ufeff[" + row:                                     "rows.jsonl:1: looks like one JSON list: use jq -c '.[]' FILE | enqueue batch -",
+		"{\n\"prompt\":\"a\"\n}":                            "rows.jsonl:1: looks like JSON objects over several lines: use jq -c . FILE | enqueue batch -",
+		"id;\"Prompt\";n\n" + row:                           "rows.jsonl:1: looks like CSV, which is not read yet: use mlr --icsv --ojsonl cat FILE | enqueue batch - (with --itsv for tabs)",
+		"prompt\nhello\n" + row:                             "",
+		"tell me, please\n" + row:                           "",
+		strings.Repeat("prompt,", 20_000) + "\n" + row:      "",
+		row + "\x1f\x8b\x08\n" + row:                        "",
+		row + "prompt,id\n" + row:                           "",
+		strings.Repeat("[", batches.MaxLine+1) + "\n" + row: "",
+	} {
+		n := 0
+		err := input().Read(strings.NewReader(text), func(jobs.New) error { n++; return nil }, func(*batches.LineError) {})
+		if got := fmt.Sprint(err); want != "" && (got != want || n != 0) || want == "" && (err != nil || n == 0) {
+			t.Errorf("%.40q: %s, %d accepted; want %s", text, got, n, want)
+		}
+	}
+	in := input()
+	in.Name = "Prompts.CSV"
+	if err := in.Read(strings.NewReader("a,b\n1,2\n"), nil, nil); err == nil || !strings.HasPrefix(err.Error(), "Prompts.CSV:1: looks like CSV") {
+		t.Errorf("by its name: %v", err)
+	}
+}
+
 func TestTextIsKeptAsItIs(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
@@ -314,7 +346,7 @@ func TestErrorsNeverHoldThePromptAndStayShort(t *testing.T) {
 	const canary = "the-canary-sings"
 	for _, c := range badLines() {
 		line := strings.Replace(c.line, `"prompt":"a`, `"system":"`+canary+`","prompt":"`+canary, 1)
-		_, bad := read(t, input(), line)
+		_, bad := read(t, input(), "{\"prompt\":\"first\"}\n"+line)
 		if len(bad) != 1 || strings.Contains(bad[0], canary) {
 			t.Errorf("%.200s: %q", line, bad)
 		}

@@ -10,12 +10,16 @@ import (
 	"strings"
 )
 
-// maxDepth is how deep a line may nest.
-const maxDepth = 100
+// maxDepth and maxTokens are how deep a line may nest, and how many names, values
+// and brackets it may have: a short one may otherwise become many times its size.
+const (
+	maxDepth  = 100
+	maxTokens = 100_000
+)
 
 // wellFormed refuses what encoding/json would take and change in silence: names
 // that stand twice in one object, halves of surrogate pairs, and text after the
-// object; and nesting beyond maxDepth.
+// object; and what is beyond maxDepth or maxTokens.
 func wellFormed(line []byte) error {
 	if err := surrogates(line); err != nil {
 		return err
@@ -23,7 +27,11 @@ func wellFormed(line []byte) error {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
 	var stack []*level
+	tokens := 0
 	for started := false; ; started = true {
+		if tokens++; tokens > maxTokens {
+			return errors.New("more than 100,000 names and values in one line")
+		}
 		tok, err := d.Token()
 		if errors.Is(err, io.EOF) && len(stack) == 0 {
 			return nil

@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"math"
 	"net/url"
 	"os"
 	"slices"
@@ -30,11 +29,23 @@ const File = "oneflow.yaml"
 type Config struct {
 	// Providers by name. A file that names some keeps the built-in others.
 	Providers map[string]Provider `yaml:"providers"`
+	// Chains are the providers to ask for each task, in order: a job begins with
+	// the one that it names and goes on with the others where it fails. A file that
+	// names some tasks keeps the built-in chains of the others. `worker chains set`
+	// changes them while workers run.
+	Chains map[string][]string `yaml:"chains"`
+	// FallbackModels says which model stands in for another at other providers:
+	// model, then provider (its name, or its kind), then the model there. It is
+	// laid over a built-in list, model by model.
+	FallbackModels map[string]map[string]string `yaml:"fallback_models"`
 	// Artifacts is where pictures, sound and film go: a folder or a bucket's
 	// URL. Default: .oneflow/artifacts.
 	Artifacts string `yaml:"artifacts"`
 	// Keys is the file with API keys, 0600. Default: .api_keys.json.
 	Keys string `yaml:"keys"`
+	// State is the folder where a worker keeps what it could not record before it
+	// had to stop; it holds answers, and is its owner's alone. Default: .oneflow.
+	State string `yaml:"state"`
 	// Prices is a file of price rows that are laid over the built-in list.
 	Prices string `yaml:"prices"`
 	// CallTimeout is how long one provider call may take. Default: 2m.
@@ -48,14 +59,26 @@ type Config struct {
 type Provider struct {
 	// Kind is which client speaks to it. Default: the provider's name.
 	Kind string `yaml:"kind"`
-	// RPM is its limit in requests a minute. Default: the kind's; 0: none.
-	RPM *int `yaml:"rpm"`
-	// Latency is how long a call is expected to take: it and RPM give the
-	// concurrency. Default: the kind's.
+	// Limits are what it allows. A dimension that is written here is an upper bound
+	// for what the provider's answers say; the default of one that is not (requests
+	// a minute, from the kind) is replaced by what they say.
+	Limits Limits `yaml:"limits"`
+	// Burst is how many requests may go out at once after a pause, before they are
+	// spaced evenly. Default: 1.
+	Burst int `yaml:"burst"`
+	// Latency is how long a call is expected to take, until there are calls to go
+	// by: it and the limit give the concurrency. Default: the kind's.
 	Latency Duration `yaml:"latency"`
-	// Concurrency is how many calls one worker makes at once. Default: from RPM
-	// and Latency.
+	// Concurrency is how many calls one worker makes at once, whatever the limits.
+	// Default: from them and the latency.
 	Concurrency int `yaml:"concurrency"`
+	// MinConcurrency and MaxConcurrency bound how many calls all workers together
+	// make at once where Concurrency is not set. Default: 0, which is no bound.
+	MinConcurrency int `yaml:"min_concurrency"`
+	MaxConcurrency int `yaml:"max_concurrency"`
+	// DispatchWindow is how many tasks each of its queues in Redis holds at most.
+	// Default: 0, which is about five minutes of work, from 200 to 10,000.
+	DispatchWindow int `yaml:"dispatch_window"`
 	// BaseURL is the service's address in place of the vendor's own. The vendors'
 	// variables (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, STABILITY_BASE_URL,
 	// ELEVENLABS_BASE_URL) give it to the provider of that name; the file wins.
@@ -144,6 +167,9 @@ func (c *Config) fill() {
 	if c.Artifacts == "" {
 		c.Artifacts = ".oneflow/artifacts"
 	}
+	if c.State == "" {
+		c.State = ".oneflow"
+	}
 	if c.Keys == "" {
 		c.Keys = ".api_keys.json"
 	}
@@ -166,8 +192,8 @@ func (c *Config) fill() {
 			p.Kind = name
 		}
 		def := kinds()[p.Kind]
-		if p.RPM == nil {
-			p.RPM = def.RPM
+		if p.Burst == 0 {
+			p.Burst = 1
 		}
 		if p.Latency == 0 {
 			p.Latency = def.Latency
@@ -184,17 +210,18 @@ func (c *Config) fill() {
 		}
 		c.Providers[name] = p
 	}
+	c.fillChains()
 }
 
 // kinds are the kinds of providers with their defaults.
 func kinds() map[string]Provider {
-	rpm := func(n int) *int { return &n }
+	rpm := func(n int64) Limits { return Limits{RPM: &n} }
 	return map[string]Provider{
-		"mock":       {Kind: "mock", RPM: rpm(60_000), Latency: Duration(50 * time.Millisecond)},
-		"openai":     {Kind: "openai", RPM: rpm(60), Latency: Duration(5 * time.Second)},
-		"anthropic":  {Kind: "anthropic", RPM: rpm(50), Latency: Duration(5 * time.Second)},
-		"stability":  {Kind: "stability", RPM: rpm(150), Latency: Duration(8 * time.Second)},
-		"elevenlabs": {Kind: "elevenlabs", RPM: rpm(120), Latency: Duration(3 * time.Second)},
+		"mock":       {Kind: "mock", Limits: rpm(60_000), Latency: Duration(50 * time.Millisecond)},
+		"openai":     {Kind: "openai", Limits: rpm(60), Latency: Duration(5 * time.Second)},
+		"anthropic":  {Kind: "anthropic", Limits: rpm(50), Latency: Duration(5 * time.Second)},
+		"stability":  {Kind: "stability", Limits: rpm(150), Latency: Duration(8 * time.Second)},
+		"elevenlabs": {Kind: "elevenlabs", Limits: rpm(120), Latency: Duration(3 * time.Second)},
 	}
 }
 
@@ -207,6 +234,9 @@ func (c *Config) check() error {
 		if err := p.check(); err != nil {
 			return fmt.Errorf("providers.%s.%w", name, err)
 		}
+	}
+	if err := c.checkChains(); err != nil {
+		return err
 	}
 	switch {
 	case c.CallTimeout < 0:
@@ -224,11 +254,10 @@ func (p Provider) check() error {
 	if err := p.checkRemote(); err != nil {
 		return err
 	}
+	if err := p.checkControl(); err != nil {
+		return err
+	}
 	switch {
-	case p.RPM != nil && (*p.RPM < 0 || *p.RPM > math.MaxInt32):
-		return fmt.Errorf("rpm: must be from 0 (no limit) to %d, got %d", math.MaxInt32, *p.RPM)
-	case p.Concurrency < 0 || p.Concurrency > math.MaxInt32:
-		return fmt.Errorf("concurrency: must be from 0 (by itself) to %d, got %d", math.MaxInt32, p.Concurrency)
 	case p.Latency < 0:
 		return fmt.Errorf("latency: must be positive, got %s", time.Duration(p.Latency))
 	case p.Mock == nil:
@@ -321,27 +350,4 @@ func validName(name string) bool {
 		}
 	}
 	return true
-}
-
-const (
-	// slack is how many calls beyond the expected number may be under way.
-	slack = 4
-	// most is the largest concurrency that is derived for one worker.
-	most = 256
-	// unlimited is the concurrency of a provider without a limit.
-	unlimited = 64
-)
-
-// Workers is how many calls one worker makes at once: what the file says, else
-// ceil(rpm/60 × latency) + 4 by Little's law, at most 256; 64 without a limit.
-func (p Provider) Workers() int {
-	switch {
-	case p.Concurrency > 0:
-		return p.Concurrency
-	case p.RPM == nil || *p.RPM == 0:
-		return unlimited
-	}
-	perSecond := float64(*p.RPM) / 60
-	busy := math.Ceil(perSecond * time.Duration(p.Latency).Seconds())
-	return int(min(busy+slack, most))
 }

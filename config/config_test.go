@@ -29,25 +29,30 @@ func parse(t *testing.T, text string) config.Config {
 
 // builtIn are the providers that are there without being named.
 func builtIn() map[string]config.Provider {
-	remote := func(kind string, rpm int, latency time.Duration) config.Provider {
-		return config.Provider{Kind: kind, RPM: &rpm, Latency: config.Duration(latency)}
+	remote := func(kind string, latency time.Duration) config.Provider {
+		return config.Provider{Kind: kind, Burst: 1, Latency: config.Duration(latency)}
 	}
-	mock := remote("mock", 60_000, 50*time.Millisecond)
+	mock := remote("mock", 50*time.Millisecond)
 	mock.Mock = &config.Mock{Latency: config.Duration(50 * time.Millisecond)}
 	return map[string]config.Provider{
-		"mock": mock, "openai": remote("openai", 60, 5*time.Second), "anthropic": remote("anthropic", 50, 5*time.Second),
-		"stability": remote("stability", 150, 8*time.Second), "elevenlabs": remote("elevenlabs", 120, 3*time.Second),
+		"mock": mock, "openai": remote("openai", 5*time.Second), "anthropic": remote("anthropic", 5*time.Second),
+		"stability": remote("stability", 8*time.Second), "elevenlabs": remote("elevenlabs", 3*time.Second),
 	}
 }
 
 func TestNothingWrittenGivesTheDefaults(t *testing.T) {
 	t.Parallel()
 	want := config.Config{
-		Providers: builtIn(), Artifacts: ".oneflow/artifacts", Keys: ".api_keys.json",
+		Providers: builtIn(), Artifacts: ".oneflow/artifacts", Keys: ".api_keys.json", State: ".oneflow",
 		CallTimeout: config.Duration(2 * time.Minute), Drain: config.Duration(30 * time.Second),
+		Chains: map[string][]string{
+			"text": {"openai", "anthropic"}, "image": {"stability", "openai"}, "audio": {"elevenlabs", "openai"},
+		},
 	}
 	for _, text := range []string{"", "\n", "# only a comment\n", "---\n", "providers: {}\n", "providers:\n  mock:\n", "providers:\n  openai: {}\n", "drain:\nartifacts: \"\"\n"} {
-		if diff := cmp.Diff(want, parse(t, text)); diff != "" {
+		got := parse(t, text)
+		got.FallbackModels = nil // see TestAModelHasAStandInAtOtherProviders
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", text, diff)
 		}
 	}
@@ -58,33 +63,49 @@ func TestWhatIsWrittenHoldsAndTheRestKeepsItsDefault(t *testing.T) {
 	c := parse(t, `
 artifacts: s3://bucket
 keys: /run/keys.json
+state: /var/lib/oneflow
 prices: my prices.yaml
 call_timeout: 90s
 drain: 1m30s
+chains: {text: [anthropic, vllm], video: [vllm]}
+fallback_models: {gpt-4o: {vllm: llama}}
 providers:
   slow:
     kind: mock
-    rpm: 0
+    limits: {rpm: 0, tpm: 5e4}
+    burst: 3
+    min_concurrency: 2
+    max_concurrency: 20
+    dispatch_window: 500
     latency: 2s
     concurrency: 7
     mock: {error_rate: 0.25, rpm: 10, max_concurrent: 3, call_log: /tmp/a b.log}
   vllm: {kind: openai, base_url: "http://localhost:8000/v1", compatible: true, key_header: api-key, models: {text: llama}}
-  anthropic: {rpm: 4000}
+  anthropic: {limits: {rpm: 4000}}
 `)
 	want := config.Config{
-		Artifacts: "s3://bucket", Keys: "/run/keys.json", Prices: "my prices.yaml",
+		Artifacts: "s3://bucket", Keys: "/run/keys.json", State: "/var/lib/oneflow", Prices: "my prices.yaml",
 		CallTimeout: config.Duration(90 * time.Second), Drain: config.Duration(90 * time.Second), Providers: builtIn(),
+		Chains: map[string][]string{
+			"text": {"anthropic", "vllm"}, "image": {"stability", "openai"}, "audio": {"elevenlabs", "openai"}, "video": {"vllm"},
+		},
 	}
-	unlimited, many, openai := 0, 4000, 60
 	want.Providers["slow"] = config.Provider{
-		Kind: "mock", RPM: &unlimited, Latency: config.Duration(2 * time.Second), Concurrency: 7,
+		Kind: "mock", Limits: config.Limits{RPM: new(int64(0)), TPM: new(int64(50_000))}, Burst: 3, Latency: config.Duration(2 * time.Second),
+		Concurrency: 7, MinConcurrency: 2, MaxConcurrency: 20, DispatchWindow: 500,
 		Mock: &config.Mock{Latency: config.Duration(2 * time.Second), ErrorRate: 0.25, RPM: 10, MaxConcurrent: 3, CallLog: "/tmp/a b.log"},
 	}
 	want.Providers["vllm"] = config.Provider{
-		Kind: "openai", RPM: &openai, Latency: config.Duration(5 * time.Second),
+		Kind: "openai", Burst: 1, Latency: config.Duration(5 * time.Second),
 		BaseURL: "http://localhost:8000/v1", Compatible: true, KeyHeader: "api-key", Models: map[string]string{"text": "llama"},
 	}
-	want.Providers["anthropic"] = config.Provider{Kind: "anthropic", RPM: &many, Latency: config.Duration(5 * time.Second)}
+	want.Providers["anthropic"] = config.Provider{Kind: "anthropic", Limits: config.Limits{RPM: new(int64(4000))}, Burst: 1, Latency: config.Duration(5 * time.Second)}
+	for _, stand := range [][3]string{{"gpt-4o", "vllm", "llama"}, {"gpt-4o", "anthropic", "claude-sonnet-4-6"}} {
+		if got, _ := c.StandIn(stand[0], stand[1]); got != stand[2] {
+			t.Errorf("%s at %s: got %q, want %q", stand[0], stand[1], got, stand[2])
+		}
+	}
+	c.FallbackModels = nil
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -123,11 +144,21 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 	t.Parallel()
 	const local = "providers:\n  local:\n    kind: mock\n    "
 	for text, want := range map[string]string{
-		local + "rpm: -1":                                     ":4: providers.local.rpm: must be from 0 (no limit) to 2147483647, got -1",
-		local + "rpm: 2147483648":                             ":4: providers.local.rpm: must be from 0 (no limit) to 2147483647, got 2147483648",
-		local + "rpm: 0.5":                                    `:4: providers.local.rpm: must be a whole number, got "0.5"`,
-		local + "rpm: fast":                                   `:4: providers.local.rpm: must be a whole number, got "fast"`,
-		local + "rpm: true":                                   `:4: providers.local.rpm: must be a whole number, got "true"`,
+		local + "limits: {rpm: -5}":                           ":4: providers.local.limits.rpm: must be positive, got -5; 0 means no limit",
+		local + "limits:\n      rps: 3\n      otpm: -1":       ":6: providers.local.limits.otpm: must be positive, got -1; 0 means no limit",
+		local + "limits: {tpm: 1000000000001}":                ":4: providers.local.limits.tpm: must be at most 1000000000000, got 1000000000001; 0 means no limit",
+		local + "limits: {rpm: 0.5}":                          `:4: providers.local.limits.rpm: must be a whole number, got "0.5"`,
+		local + "limits: {concurrent: fast}":                  `:4: providers.local.limits.concurrent: must be a whole number, got "fast"`,
+		local + "limits: {itpm: true}":                        `:4: providers.local.limits.itpm: must be a whole number, got "true"`,
+		local + "burst: 1001":                                 ":4: providers.local.burst: must be from 0 (the default) to 1000, got 1001",
+		local + "dispatch_window: -1":                         ":4: providers.local.dispatch_window: must be from 0 (by itself) to 1000000, got -1",
+		local + "min_concurrency: 5\n    max_concurrency: 4":  ":5: providers.local.max_concurrency: must be at least min_concurrency, which is 5, got 4",
+		"drain: 1s\nchains:\n  poem: [mock]":                  ":3: chains.poem: must be text, image, audio, video",
+		"chains:\n  text: [mock, openia]":                     ":2: chains.text: \"openia\" is not configured; there are anthropic, elevenlabs, mock, openai, stability",
+		"chains:\n  text: [mock, mock]":                       ":2: chains.text: mock is there twice",
+		"chains:\n  text: []":                                 ":2: chains.text: must name at least one provider of anthropic,",
+		"fallback_models:\n  m: {telex: n}":                   ":2: fallback_models: \"m\": \"telex\" is neither a provider nor a kind of one; there are anthropic,",
+		"fallback_models: {m: {openai: ''}}":                  ":1: fallback_models: \"m\": the model at openai must have 1 to 256 bytes",
 		local + "concurrency: -2":                             ":4: providers.local.concurrency: must be from 0 (by itself) to 2147483647, got -2",
 		local + "concurrency: 1.5":                            `:4: providers.local.concurrency: must be a whole number, got "1.5"`,
 		local + "latency: -1s":                                ":4: providers.local.latency: must be positive, got -1s",
@@ -171,9 +202,9 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 
 func TestWholeNumbersMayBeWrittenInAnyWay(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]int{"60": 60, "1e3": 1000, "0x10": 16, "60_000": 60_000, "2.0": 2} {
-		c := parse(t, "providers: {mock: {rpm: "+text+"}}")
-		if got := *c.Providers["mock"].RPM; got != want {
+	for text, want := range map[string]int64{"60": 60, "1e3": 1000, "0x10": 16, "60_000": 60_000, "2.0": 2} {
+		c := parse(t, "providers: {mock: {limits: {rpm: "+text+"}}}")
+		if got := *c.Providers["mock"].Limits.RPM; got != want {
 			t.Errorf("%s: got %d, want %d", text, got, want)
 		}
 	}
@@ -241,27 +272,52 @@ func TestTheFileIsOptionalOnlyWhereNobodyNamedOne(t *testing.T) {
 
 func TestConcurrencyFollowsLittlesLaw(t *testing.T) {
 	t.Parallel()
-	rpm := func(n int) *int { return &n }
+	rpm := func(n int64) config.Limits { return config.Limits{RPM: &n} }
 	for _, c := range []struct {
 		p    config.Provider
 		want int
 	}{
 		{config.Provider{}, 64}, // no limit known
-		{config.Provider{RPM: rpm(0), Latency: config.Duration(time.Hour)}, 64},                      // no limit
-		{config.Provider{RPM: rpm(60)}, 4},                                                           // no latency: the slack
-		{config.Provider{RPM: rpm(60), Latency: config.Duration(time.Second)}, 1 + 4},                // exactly one
-		{config.Provider{RPM: rpm(60), Latency: config.Duration(1001 * time.Millisecond)}, 2 + 4},    // rounded up
-		{config.Provider{RPM: rpm(50), Latency: config.Duration(10 * time.Second)}, 9 + 4},           // 8.33
-		{config.Provider{RPM: rpm(1), Latency: config.Duration(time.Millisecond)}, 1 + 4},            // next to nothing
-		{config.Provider{RPM: rpm(60_000), Latency: config.Duration(50 * time.Millisecond)}, 50 + 4}, // the mock's
-		{config.Provider{RPM: rpm(6000), Latency: config.Duration(2520 * time.Millisecond)}, 252 + 4},
-		{config.Provider{RPM: rpm(6000), Latency: config.Duration(2530 * time.Millisecond)}, 256},     // the most
-		{config.Provider{RPM: rpm(1 << 31), Latency: config.Duration(1 << 62)}, 256},                  // beyond an int
-		{config.Provider{RPM: rpm(6000), Latency: config.Duration(time.Hour), Concurrency: 300}, 300}, // what is written holds
+		{config.Provider{Limits: rpm(0), Latency: config.Duration(time.Hour)}, 64},                      // no limit
+		{config.Provider{Limits: rpm(60)}, 4},                                                           // no latency: the slack
+		{config.Provider{Limits: rpm(60), Latency: config.Duration(time.Second)}, 1 + 4},                // exactly one
+		{config.Provider{Limits: rpm(60), Latency: config.Duration(1001 * time.Millisecond)}, 2 + 4},    // rounded up
+		{config.Provider{Limits: rpm(50), Latency: config.Duration(10 * time.Second)}, 9 + 4},           // 8.33
+		{config.Provider{Limits: rpm(1), Latency: config.Duration(time.Millisecond)}, 1 + 4},            // next to nothing
+		{config.Provider{Limits: rpm(60_000), Latency: config.Duration(50 * time.Millisecond)}, 50 + 4}, // the mock's
+		{config.Provider{Limits: rpm(6000), Latency: config.Duration(2520 * time.Millisecond)}, 252 + 4},
+		{config.Provider{Limits: rpm(6000), Latency: config.Duration(2530 * time.Millisecond)}, 256},     // the most
+		{config.Provider{Limits: rpm(1 << 31), Latency: config.Duration(1 << 62)}, 256},                  // beyond an int
+		{config.Provider{Limits: rpm(6000), Latency: config.Duration(time.Hour), Concurrency: 300}, 300}, // what is written holds
 		{config.Provider{Concurrency: 1}, 1},
+		{config.Provider{Kind: "openai", Latency: config.Duration(5 * time.Second)}, 5 + 4}, // the kind's 60
+		{config.Provider{Limits: config.Limits{Concurrent: new(int64(3))}}, 3},
 	} {
 		if got := c.p.Workers(); got != c.want {
 			t.Errorf("%+v: got %d, want %d", c.p, got, c.want)
+		}
+	}
+}
+
+func TestAModelHasAStandInAtOtherProviders(t *testing.T) {
+	t.Parallel()
+	c := parse(t, `
+providers: {backup: {kind: anthropic}, local: {kind: openai, base_url: "http://localhost:1/v1", compatible: true}}
+fallback_models: {gpt-4o-mini: {backup: claude-sonnet-5}}
+`)
+	for _, s := range []struct{ model, provider, want string }{
+		{"gpt-4o-mini", "anthropic", "claude-haiku-4-5"},
+		{"gpt-4o-mini-2024-07-18", "anthropic", "claude-haiku-4-5"},
+		{"gpt-4o-mini", "backup", "claude-sonnet-5"}, // by the provider's name
+		{"gpt-4o", "backup", "claude-sonnet-4-6"},    // by its kind
+		{"claude-haiku-4-5", "local", ""},            // a compatible server has models of its own
+		{"claude-opus-4-1-20250805", "openai", "gpt-5.5"},
+		{"gpt-4o-mini", "elevenlabs", ""},
+		{"my-own", "openai", ""},
+	} {
+		got, ok := c.StandIn(s.model, s.provider)
+		if got != s.want || ok != (s.want != "") {
+			t.Errorf("%s at %s: got %q, %v, want %q", s.model, s.provider, got, ok, s.want)
 		}
 	}
 }
@@ -305,7 +361,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%+v", c)
 		}
 		for name, p := range c.Providers {
-			if name == "" || strings.ContainsAny(name, " ./\n") || p.Kind == "" || p.Workers() < 1 || p.RPM != nil && *p.RPM < 0 || (p.Kind == "mock") != (p.Mock != nil) {
+			if name == "" || strings.ContainsAny(name, " ./\n") || p.Kind == "" || p.Workers() < 1 || p.Limits.RPM != nil && *p.Limits.RPM < 0 || (p.Kind == "mock") != (p.Mock != nil) {
 				t.Errorf("%q: %+v", name, p)
 			}
 		}

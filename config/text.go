@@ -64,7 +64,8 @@ func checkScalar(field string, value ast.ScalarNode) error {
 		if _, err := time.ParseDuration(text); err != nil {
 			return fmt.Errorf("must be a duration such as 30s or 5m, got %.40q", text)
 		}
-	case "rpm", "concurrency", "max_concurrent":
+	case "rps", "rpm", "rpd", "tpm", "itpm", "otpm", "concurrent", "burst", "concurrency", "min_concurrency",
+		"max_concurrency", "max_concurrent", "dispatch_window":
 		// 1e3 and 2.0 are whole numbers too.
 		f, err := strconv.ParseFloat(text, 64)
 		if value.Type() != ast.IntegerType && (err != nil || f != math.Trunc(f)) {

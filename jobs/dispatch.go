@@ -24,11 +24,11 @@ const (
 // Window is how many tasks a queue may hold in Redis at a limit of so many
 // requests a minute: about five minutes of work, from 200 to 10,000. 0 means
 // that there is no limit.
-func Window(rpm int) int {
+func Window(rpm int64) int {
 	if rpm <= 0 {
 		return maxWindow
 	}
-	return int(min(max(5*int64(rpm), minWindow), maxWindow))
+	return int(min(max(5*min(rpm, maxWindow), minWindow), maxWindow))
 }
 
 // Dispatcher pushes accepted jobs to Redis: the one dispatch path, used by

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
 
 	"oneflow/billing"
 	"oneflow/internal/failpoint"
@@ -65,6 +66,21 @@ type handler struct {
 	held *sync.Map
 	// writing ends shortly after the last call was cut off.
 	writing context.Context //nolint:containedctx // the worker's life, not a call's
+	// spool takes what is paid for and could not be written by then.
+	spool *spool
+	// room is shared by the jobs of this worker; a suspect takes all of it.
+	room *semaphore.Weighted
+}
+
+// wholeRoom is the weight of a job that runs alone; others weigh 1.
+const wholeRoom = 1 << 30
+
+// newHandler makes the handler of a worker that stops when waiting ends.
+func newHandler(cfg WorkerConfig, waiting, writing context.Context) *handler {
+	return &handler{
+		cfg: cfg, id: cfg.ID, waiting: waiting, writing: writing, held: &sync.Map{},
+		spool: newSpool(cfg.State, cfg.ID, cfg.Log), room: semaphore.NewWeighted(wholeRoom),
+	}
 }
 
 // shortWait is how long a handler waits for a job that is nearly due rather than
@@ -79,6 +95,38 @@ func (h *handler) ProcessTask(_ context.Context, t *asynq.Task) error {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	log := h.cfg.Log.With().Stringer("job", p.Job).Int("gen", p.Gen).Logger()
+	err = h.deliver(p, false, log)
+	if errors.Is(err, errSuspect) {
+		log.Warn().Msg("this job was there when workers died: it waits until it is alone here")
+		err = h.deliver(p, true, log)
+	}
+	return err
+}
+
+// errSuspect tells that a job must run alone.
+var errSuspect = errors.New("must run alone")
+
+// deliver claims the job of a delivery and runs it. A suspect gives its claim
+// back, and comes again when all others have ended and before the next may begin:
+// a worker's death is counted against each job that it has claimed, so that no
+// other may be claimed meanwhile, and the suspect not while others are. The wait
+// is bounded, since nothing begins here meanwhile: by the time of one call, after
+// which the queue tries again, here or at another worker.
+func (h *handler) deliver(p payload, alone bool, log zerolog.Logger) error {
+	patience, weight := h.waiting, int64(1)
+	if alone {
+		var done context.CancelFunc
+		patience, done = context.WithTimeout(h.waiting, h.cfg.CallTimeout)
+		defer done()
+		weight = wholeRoom
+	}
+	if h.room.Acquire(patience, weight) != nil {
+		if h.waiting.Err() != nil {
+			return &requeue{}
+		}
+		return &requeue{after: h.cfg.pace.pause}
+	}
+	defer h.room.Release(weight)
 	claim := Claim{ID: p.Job, Gen: p.Gen, LeaseToken: NewID()}
 	for {
 		if h.waiting.Err() != nil {
@@ -95,7 +143,18 @@ func (h *handler) ProcessTask(_ context.Context, t *asynq.Task) error {
 			return &requeue{after: shortWait}
 		case got.Job != nil:
 			defer h.held.Delete(claim.LeaseToken)
-			return h.run(*got.Job, log)
+			if got.Job.Crashes < SuspectCrashes {
+				return h.run(*got.Job, got.Job.Deadline, log)
+			}
+			if alone {
+				return h.run(*got.Job, earlier(got.Job.Deadline, time.Now().Add(h.cfg.CallTimeout)), log)
+			}
+			_, err := h.cfg.Store.End(h.writing, End{JobID: p.Job, LeaseToken: claim.LeaseToken, State: Queued, RefundAttempt: true})
+			if err != nil {
+				log.Warn().Err(err).Msg("claim not given back")
+				return &requeue{after: shortWait}
+			}
+			return errSuspect
 		case got.Wait == 0:
 			log.Debug().Msg("stale delivery")
 			return nil
@@ -108,8 +167,9 @@ func (h *handler) ProcessTask(_ context.Context, t *asynq.Task) error {
 	}
 }
 
-// run takes a claimed job to the end of its claim.
-func (h *handler) run(job Job, log zerolog.Logger) (result error) {
+// run takes a claimed job to the end of its claim. It waits for slots and back-off
+// until then.
+func (h *handler) run(job Job, until time.Time, log zerolog.Logger) (result error) {
 	log = log.With().Int("attempt", job.Attempt).Str("provider", job.Provider).Logger()
 	j := &journal{handler: h, job: job, log: log}
 	defer func() {
@@ -120,14 +180,17 @@ func (h *handler) run(job Job, log zerolog.Logger) (result error) {
 		}
 	}()
 	failpoint.Hit("claimed", job.Request.Model)
-	// Waiting ends with the job's deadline; a call that is sent goes on.
-	waiting, done := context.WithDeadline(h.waiting, job.Deadline)
+	// A call that is sent goes on.
+	waiting, done := context.WithDeadline(h.waiting, until)
 	defer done()
 	res, err := h.cfg.Generator.Generate(waiting, job.route(), job.Request, j)
 	if err == nil {
 		return h.succeed(j, res)
 	}
-	if _, ok := errors.AsType[*providers.Error](err); !ok && h.waiting.Err() == nil && waiting.Err() != nil {
+	if _, ok := decisive(err); !ok && h.waiting.Err() == nil && waiting.Err() != nil {
+		if until.Before(job.Deadline) {
+			return h.end(j, End{State: Retrying, RefundAttempt: true, After: h.cfg.pace.pause})
+		}
 		return h.end(j, End{State: Expired})
 	}
 	return h.end(j, h.endOf(j, err))
@@ -144,13 +207,15 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 		}
 		stored = append(stored, a)
 	}
-	err := h.cfg.Store.Succeed(h.writing, Success{
-		JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: j.won, Response: res, Artifacts: stored,
-	})
+	done := Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: j.won, Response: res, Artifacts: stored}
+	err := h.record(spooled{Answer: &done})
 	switch {
 	case errors.Is(err, ErrLeaseLost):
-		j.log.Warn().Msg("finished after the lease was lost: the call is on the bill")
+		j.log.Warn().Msg("finished after the lease was lost, and not as the first: the call is on the bill")
 		return nil
+	case errors.Is(err, errSpooled):
+		j.log.Warn().Msg("Postgres is away: the answer is spooled, and the next worker to use the same state folder records it")
+		return &requeue{after: shortWait}
 	case err != nil:
 		j.log.Error().Err(err).Msg("result not recorded")
 		return h.lose(j, End{Class: "result_store", Message: "the answer came but could not be recorded"})
@@ -187,7 +252,7 @@ func (h *handler) endOf(j *journal, err error) End {
 	case errors.Is(err, ErrTooManyCalls):
 		return End{State: Failed, Class: "too_many_calls", Message: fmt.Sprintf("%d provider calls were not enough", j.job.MaxProviderCalls)}
 	}
-	failure, ok := errors.AsType[*providers.Error](err)
+	failure, ok := decisive(err)
 	if !ok {
 		if h.waiting.Err() != nil {
 			return End{State: Queued, RefundAttempt: true}
@@ -222,6 +287,10 @@ func (h *handler) endOf(j *journal, err error) End {
 	}
 	return h.again(j, end)
 }
+
+// decisive is the failure that says what becomes of the job, where a provider
+// failed at all.
+func decisive(err error) (*providers.Error, bool) { return errors.AsType[*providers.Error](err) }
 
 // again sends the job back to the queue, or fails it when that was its last
 // attempt.
@@ -281,6 +350,14 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
+}
+
+// earlier is the earlier of two times.
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func (h *handler) keep(b providers.Blob) (Artifact, error) {

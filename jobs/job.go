@@ -22,8 +22,11 @@ import (
 //	scheduled → queued → running → succeeded | failed | cancelled | expired | unknown
 //	running → retrying → running,  running → queued (handed back, or taken over)
 //
-// and each is one conditional UPDATE that names the state it comes from. The
-// schema holds the same machine in CHECK constraints.
+// and beside them: an answer that comes late makes any job that has not ended,
+// and an unknown one, succeeded; a person who settles an unknown job's calls makes
+// it failed, and brings failed, unknown and expired ones back to queued. All other
+// ends are final. Each transition is one conditional UPDATE that names the state
+// it comes from. The schema holds the same machine in CHECK constraints.
 type State string
 
 // The states of a job.
@@ -44,7 +47,8 @@ func States() []State {
 	return []State{Scheduled, Queued, Running, Retrying, Succeeded, Failed, Cancelled, Expired, Unknown}
 }
 
-// Finished tells whether a job in this state never runs again.
+// Finished tells whether a job in this state has ended: of itself it never runs
+// again.
 func (s State) Finished() bool {
 	switch s {
 	case Succeeded, Failed, Cancelled, Expired, Unknown:
@@ -76,6 +80,13 @@ type OnUnknown string
 const (
 	RetryUnknown OnUnknown = "retry"
 	FailUnknown  OnUnknown = "fail"
+)
+
+// A job that took part in MaxCrashes deaths of workers is quarantined. From
+// SuspectCrashes on it runs alone in its worker.
+const (
+	MaxCrashes     = 3
+	SuspectCrashes = 2
 )
 
 // What a job gets where its producer says nothing.
@@ -156,6 +167,8 @@ type Job struct {
 	// Unknowns is how many of its calls have ended with unknown outcome, or were
 	// billed and brought no result.
 	Unknowns int
+	// Crashes is how many workers died while they held it.
+	Crashes int
 	// LeaseToken fences every write of this holder.
 	LeaseToken uuid.UUID
 }

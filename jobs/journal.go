@@ -83,7 +83,18 @@ func (c *openCall) End(_ context.Context, res providers.Response, err error) err
 	}
 	j.log.Warn().Str("call_provider", c.provider).Stringer("call", c.id).Str("kind", string(s.Kind)).
 		Str("outcome", string(s.Outcome)).Int("status", s.Status).Dur("latency", s.Latency).Msg("call failed")
-	return j.handler.cfg.Store.SettleCall(j.handler.writing, s)
+	return j.settle(s)
+}
+
+// settle commits a settlement. One that is spooled is as good for the caller: the
+// call is over.
+func (j *journal) settle(s Settlement) error {
+	err := j.handler.record(spooled{Settlement: &s})
+	if errors.Is(err, errSpooled) {
+		j.log.Warn().Stringer("call", s.AttemptID).Msg("Postgres is away: what came of this call is spooled")
+		return nil
+	}
+	return err
 }
 
 // charge prices a call: by the model that answered, else by the one that was
@@ -115,5 +126,5 @@ func (j *journal) settleWon() error {
 	s := j.won
 	s.Outcome, s.Kind = CallFailedBilled, providers.Unknown
 	j.unknowns++
-	return j.handler.cfg.Store.SettleCall(j.handler.writing, s)
+	return j.settle(s)
 }

@@ -27,6 +27,9 @@ type reconciler struct {
 	seen  map[uuid.UUID]*pulse
 	last  time.Time
 	rolls time.Time
+	// steady is how long all rounds have succeeded: as long as Postgres was there
+	// for living workers to record what they know.
+	steady time.Duration
 }
 
 // pulse is what the leader knows of one worker. Silence is counted over the
@@ -93,6 +96,13 @@ func (r *reconciler) round(ctx context.Context, dispatch *Dispatcher, audit *aud
 	if err := r.bury(ctx); err != nil {
 		return left, err
 	}
+	if grace := 2 * r.cfg.pace.silence; r.steady >= grace {
+		if n, err := r.cfg.Store.TakeOverdue(ctx, grace); err != nil {
+			return left, err
+		} else if n > 0 {
+			r.cfg.Log.Warn().Int("calls", n).Msg("no outcome was recorded by their deadlines: given up as unknown")
+		}
+	}
 	if n, err := r.cfg.Store.ExpireOverdue(ctx); err != nil {
 		return left, err
 	} else if n > 0 {
@@ -133,8 +143,11 @@ func (r *reconciler) bury(ctx context.Context) error {
 	}
 	now := time.Now()
 	var passed time.Duration
-	if !r.last.IsZero() {
+	if r.last.IsZero() {
+		r.steady = 0
+	} else {
 		passed = min(now.Sub(r.last), 2*r.cfg.pace.reconcile)
+		r.steady += passed
 	}
 	r.last = now
 	live := make(map[uuid.UUID]*pulse, len(beats))

@@ -94,10 +94,14 @@ type WorkStore interface {
 	// BeginCall commits the ledger's row of a call. It fails with ErrLeaseLost,
 	// ErrCancelled, ErrPaused, ErrExpired or ErrTooManyCalls, and then the call must not be sent.
 	BeginCall(ctx context.Context, worker uuid.UUID, c Call) error
+	// Known returns those of the calls that stand in the ledger.
+	Known(ctx context.Context, calls []uuid.UUID) ([]uuid.UUID, error)
 	// SettleCall ends a call that brought no result.
 	SettleCall(ctx context.Context, s Settlement) error
-	// Succeed commits the settlement, the result and the job's end together.
-	// ErrLeaseLost means that the call was settled but the job is not ours.
+	// Succeed commits the settlement, the result and the job's end together. A
+	// job that was lost meanwhile gets the result too, if it has none and has not
+	// ended in another way. ErrLeaseLost means that the call was settled but its
+	// answer is not the job's result.
 	Succeed(ctx context.Context, s Success) error
 	// End gives the job back or ends it; it fails with ErrLeaseLost. It returns
 	// the state that the job got.
@@ -143,6 +147,10 @@ type FleetStore interface {
 	// TakeBack is TakeOver for the leases that a living worker has lost sight
 	// of; it does not stop the worker.
 	TakeBack(ctx context.Context, worker uuid.UUID, leases []uuid.UUID) (int, error)
+	// TakeOverdue gives up calls that nobody has settled by the grace after their
+	// deadlines, as unknown, and takes their jobs from their living holders. It
+	// returns how many.
+	TakeOverdue(ctx context.Context, grace time.Duration) (int, error)
 	// ExpireOverdue ends jobs whose deadline has passed and that nobody runs.
 	ExpireOverdue(ctx context.Context) (int, error)
 	// SweepCancelled ends the waiting jobs of cancelled batches.

@@ -44,6 +44,10 @@ type WorkerConfig struct {
 	// Drain is how long calls in flight may go on after the worker was asked to
 	// stop. Default: 30 s.
 	Drain time.Duration
+	// State is the folder in which outcomes of calls are kept that could not be
+	// recorded before the worker had to stop; the next worker that has it records
+	// them. Empty: there is none, and they are lost.
+	State string
 	// CutOff is called when Drain is over: it must end all calls.
 	CutOff func()
 
@@ -73,14 +77,17 @@ type Served struct {
 	Name string
 	// Kind is which client speaks to it.
 	Kind string
-	// RPM is its limit in requests a minute; nil or 0: none.
-	RPM *int
+	// Limits are the configured ones, defaults included.
+	Limits providers.Limits
+	// Written are the dimensions that stand in the configuration file: what is
+	// learned may only lower them.
+	Written []providers.Dimension
 	// Concurrency is how many of its jobs run at once in one worker, on top of
 	// which a quarter more, at least 2, serve the high lane alone. Default: what
 	// NewPlan makes of the limits.
 	Concurrency int
 	// Window is how many tasks each of its queues may hold in Redis; what is
-	// beyond waits in Postgres. 0: Window(RPM).
+	// beyond waits in Postgres. Default: Window of the limit in force.
 	Window int
 	// Min and Max bound the concurrency that follows from the limits. Default: 1
 	// and 256.
@@ -88,17 +95,6 @@ type Served struct {
 	// Latency is how long a call is expected to take, until the ledger has seen
 	// some. Default: 1 s.
 	Latency time.Duration
-}
-
-// DispatchWindow is how many tasks each of its queues may hold in Redis.
-func (s Served) DispatchWindow() int {
-	switch {
-	case s.Window > 0:
-		return s.Window
-	case s.RPM == nil:
-		return Window(0)
-	}
-	return Window(*s.RPM)
 }
 
 // Times of a worker's life.
@@ -156,20 +152,11 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.Limits == nil {
 		limits := make(map[string]providers.Limits, len(cfg.Providers))
 		for _, p := range cfg.Providers {
-			limits[p.Name] = p.ConfiguredLimits()
+			limits[p.Name] = p.Limits
 		}
 		cfg.Limits = func(provider string) providers.Limits { return limits[provider] }
 	}
 	return &Worker{cfg: cfg}, nil
-}
-
-// ConfiguredLimits are the limits that come with the provider: those in force
-// until somebody sets others, or a worker learns better.
-func (s Served) ConfiguredLimits() providers.Limits {
-	if s.RPM == nil {
-		return providers.Limits{}
-	}
-	return providers.Limits{RPM: int64(*s.RPM)}
 }
 
 // Run serves until ctx ends, then drains: it takes no more jobs, lets calls end
@@ -181,7 +168,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	writing, stopWriting := context.WithCancel(alive)
 	defer stopWriting()
 
-	h := &handler{cfg: w.cfg, id: w.cfg.ID, waiting: ctx, writing: writing, held: &sync.Map{}}
+	h := newHandler(w.cfg, ctx, writing)
+	// Before anything is taken over or called again: it may be paid for already.
+	h.spool.recover(ctx, w.cfg.Store)
+	h.spool.remind()
+	defer func() { _ = h.spool.close() }() // each line is on the disk
 	s := newServers(w.cfg, h)
 	regulator := newRegulator(w.cfg, s)
 	plans, err := regulator.first(ctx)
@@ -199,6 +190,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	var background sync.WaitGroup
 	background.Go(func() { w.beat(alive, h.held) })
+	background.Go(func() { h.spool.watch(alive, w.cfg.Store) })
 	background.Go(func() { newReconciler(w.cfg).run(ctx) })
 	background.Go(func() { regulator.run(ctx) })
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker started")
@@ -220,7 +212,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Wait()
 	retireCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeGrace)
 	defer cancel()
-	err = errors.Join(err, w.cfg.Store.Retire(retireCtx, w.cfg.ID))
+	if retireErr := w.cfg.Store.Retire(retireCtx, w.cfg.ID); retireErr != nil {
+		w.cfg.Log.Warn().Err(retireErr).Msg("left without saying so: others notice its silence")
+	}
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker stopped")
 	return err
 }
@@ -234,6 +228,9 @@ func (c *WorkerConfig) register(ctx context.Context, shares map[string]int) erro
 	served := slices.Clone(c.Providers)
 	for i := range served {
 		served[i].Concurrency = shares[served[i].Name]
+		if served[i].Window == 0 {
+			served[i].Window = Window(c.Limits(served[i].Name).RPM)
+		}
 	}
 	return c.Store.Register(ctx, Presence{ID: c.ID, Host: host, PID: os.Getpid(), Providers: served})
 }

@@ -8,13 +8,18 @@ CREATE TABLE batches (
     created_at   timestamptz NOT NULL DEFAULT now(),
     sealed_at    timestamptz,
     cancelled_at timestamptz,
-    paused_at    timestamptz
+    paused_at    timestamptz,
+    swept_at     timestamptz   -- after the cancellation: no row waits or comes in any more
 );
 CREATE INDEX batches_created ON batches (created_at DESC);
+CREATE INDEX batches_unswept ON batches (id) WHERE cancelled_at IS NOT NULL AND swept_at IS NULL;
 
 -- The state machine of a job: scheduled → queued → running → a terminal state,
 -- running → retrying → running. A row in a terminal state never changes again,
--- but for its cost.
+-- but for its cost, with two exceptions: unknown is not known yet, and becomes
+-- succeeded by an answer that comes late, or failed when a person settles its
+-- calls; and a person may bring failed, unknown and expired jobs back to queued,
+-- with a new generation.
 CREATE TABLE jobs (
     id                  uuid PRIMARY KEY,
     batch_id            text REFERENCES batches (id),
@@ -36,6 +41,7 @@ CREATE TABLE jobs (
     max_attempts        int NOT NULL DEFAULT 5 CHECK (max_attempts > 0),
     max_provider_calls  int NOT NULL DEFAULT 20 CHECK (max_provider_calls > 0),
     crashes             int NOT NULL DEFAULT 0,                           -- workers that died with it
+    retry_gen           int NOT NULL DEFAULT 1,  -- calls of this gen and later count: a person's retry begins anew
     on_unknown          text NOT NULL DEFAULT 'retry' CHECK (on_unknown IN ('retry', 'fail')),
     chain               text[],  -- the providers to ask in order; null: the chain of the task
     fallback            text NOT NULL DEFAULT 'auto' CHECK (fallback IN ('auto', 'never', 'always')),
@@ -110,6 +116,7 @@ CREATE TABLE attempts (
     started_at      timestamptz NOT NULL DEFAULT now(),
     deadline        timestamptz NOT NULL,
     finished_at     timestamptz,
+    corrected_at    timestamptz,            -- when an unknown outcome became known after all
     latency_ms      bigint,
     http_status     int,
     request_id      text NOT NULL DEFAULT '',
@@ -127,6 +134,7 @@ CREATE TABLE attempts (
 );
 CREATE INDEX attempts_running ON attempts (worker_id) WHERE state = 'running';
 CREATE INDEX attempts_finished ON attempts USING brin (finished_at) WITH (autosummarize = on, pages_per_range = 16);
+CREATE INDEX attempts_corrected ON attempts (corrected_at) WHERE corrected_at IS NOT NULL;
 
 CREATE TABLE results (
     job_id        uuid PRIMARY KEY,

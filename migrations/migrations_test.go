@@ -164,6 +164,7 @@ func TestTheSchemaRefusesIllegalRows(t *testing.T) {
 		"rate_limited": "0", "input_tokens": "0", "output_tokens": "0", "cost_nano": "0", "unpriced": "0",
 		"latency_ms_sum": "0", "latency_ms_max": "0", "latency_ms_p50": "0", "latency_ms_p95": "0", "latency_ms_p99": "0",
 	}
+	provider := map[string]string{"name": "'p'", "kind": "'k'", "concurrency": "1"}
 	type change map[string]string
 	for name, c := range map[string]struct {
 		table   string
@@ -223,7 +224,14 @@ func TestTheSchemaRefusesIllegalRows(t *testing.T) {
 		"a batch without a name":         {"batches", nil, change{"id": "''"}, "batches_id_check"},
 		"metrics":                        {"provider_metrics", []map[string]string{metrics}, nil, ""},
 		"metrics that do not add up":     {"provider_metrics", []map[string]string{metrics}, change{"requests": "2"}, "provider_metrics_outcomes_add_up"},
-		"a provider status that is none": {"providers", nil, change{"name": "'p'", "kind": "'k'", "concurrency": "1", "status": "'?'"}, "providers_status_check"},
+		"a provider status that is none": {"providers", []map[string]string{provider}, change{"status": "'?'"}, "providers_status_check"},
+		"a provider":                     {"providers", []map[string]string{provider}, nil, ""},
+		"limits that are a list":         {"providers", []map[string]string{provider}, change{"limits_pinned": "'[]'"}, "providers_limits_are_objects"},
+		"a breaker state that is none":   {"providers", []map[string]string{provider}, change{"breaker": "'ajar'"}, "providers_breaker_check"},
+		"a breaker held half open":       {"providers", []map[string]string{provider}, change{"breaker_order": "'half_open'"}, "providers_breaker_order_check"},
+		"a chain":                        {"chains", nil, change{"task": "'text'", "providers": "'{a,b}'"}, ""},
+		"a chain of nobody":              {"chains", nil, change{"task": "'text'", "providers": "'{}'"}, "chains_not_empty"},
+		"a chain for no task":            {"chains", nil, change{"task": "'poem'", "providers": "'{a}'"}, "chains_task_check"},
 	} {
 		row := map[string]string{}
 		for _, from := range append(c.base, c.change) {

@@ -15,6 +15,7 @@ import (
 	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/monitor/overview"
+	"oneflow/providers"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -24,7 +25,6 @@ const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
 
 func sample() overview.Overview {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	rpm := 60
 	curve := make([]int64, overview.Minutes)
 	curve[27], curve[28], curve[29] = 60, 58, 12
 	return overview.Overview{
@@ -36,10 +36,10 @@ func sample() overview.Overview {
 			}},
 			Providers: []overview.Provider{
 				{
-					Name: "openai", Kind: "openai", Status: "available", RPM: &rpm, Concurrency: 8, Workers: 2, Curve: curve, P50: 640, P95: 2100,
+					Name: "openai", Kind: "openai", Standing: overview.Standing{Status: providers.Available, Limits: providers.Limits{RPM: 60}}, Concurrency: 8, Workers: 2, Curve: curve, P50: 640, P95: 2100,
 					Traffic: overview.Traffic{Requests: 130, Succeeded: 120, RateLimited: 4, Money: overview.Money{Cost: 4_200_000}},
 				},
-				{Name: "local", Kind: "mock", Status: "unavailable", Reason: hostile, Concurrency: 4, Curve: make([]int64, overview.Minutes)},
+				{Name: "local", Kind: "mock", Standing: overview.Standing{Status: providers.Unavailable, Reason: hostile, By: hostile, Since: now.Add(-2 * time.Hour)}, Concurrency: 4, Curve: make([]int64, overview.Minutes)},
 			},
 			Workers: []overview.Worker{
 				{ID: "w1", Host: "alpha", PID: 41, Providers: []string{"openai", "local"}, Alive: true, Running: 7, StartedAt: now.Add(-3 * time.Hour)},

@@ -11,6 +11,7 @@ import (
 	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/monitor/overview"
+	"oneflow/providers"
 )
 
 // functions are what the templates call.
@@ -30,6 +31,7 @@ func functions() template.FuncMap {
 		"success":    success,
 		"latency":    latency,
 		"limit":      limit,
+		"standing":   standing,
 		"over":       func(p overview.Provider) bool { used, _ := p.Used(); return used > 1.01 },
 		"served":     served,
 		"rate":       rate,
@@ -118,12 +120,30 @@ func latency(ms int64, t overview.Traffic) string {
 	return span(time.Duration(ms) * time.Millisecond)
 }
 
+// standing tells why a provider stands as it does, who said so and since when.
+func standing(p overview.Provider, now time.Time) string {
+	if p.Reason == "" && p.Status == providers.Available {
+		return ""
+	}
+	text := p.Reason
+	if text == "" {
+		text = "no reason was given"
+	}
+	if p.By != "" {
+		text += ", says " + p.By
+	}
+	if !p.Since.IsZero() {
+		text += ", " + coarse(now.Sub(p.Since))
+	}
+	return text
+}
+
 // limit tells a provider's limit and how much of it was used.
 func limit(p overview.Provider) string {
-	if p.RPM == nil {
+	if p.Limits.RPM == 0 {
 		return "no limit"
 	}
-	per := count(int64(*p.RPM)) + "/min"
+	per := count(p.Limits.RPM) + "/min"
 	if used, ok := p.Used(); ok {
 		return fmt.Sprintf("%.0f %% of %s last minute", 100*used, per)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"oneflow/jobs"
 	"oneflow/monitor/overview"
+	"oneflow/providers"
 )
 
 func TestNumbersReadWell(t *testing.T) {
@@ -49,8 +50,8 @@ func TestNumbersReadWell(t *testing.T) {
 	}
 }
 
-func provider(rpm int, curve ...int64) overview.Provider {
-	return overview.Provider{RPM: &rpm, Curve: curve}
+func provider(rpm int64, curve ...int64) overview.Provider {
+	return overview.Provider{Standing: overview.Standing{Limits: providers.Limits{RPM: rpm}}, Curve: curve}
 }
 
 func tally(counts map[jobs.State]int64) overview.Tally { return overview.Tally{Counts: counts} }

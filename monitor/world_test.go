@@ -92,8 +92,8 @@ func filled(t *testing.T) *store.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	ctx, worker, rpm := t.Context(), jobs.NewID(), 60
-	must(t, db.Register(ctx, jobs.Presence{ID: worker, Host: "alpha", PID: 7, Providers: []jobs.Served{{Name: "mock", Kind: "mock", RPM: &rpm, Concurrency: 3}}}))
+	ctx, worker := t.Context(), jobs.NewID()
+	must(t, db.Register(ctx, jobs.Presence{ID: worker, Host: "alpha", PID: 7, Providers: []jobs.Served{{Name: "mock", Kind: "mock", Limits: providers.Limits{RPM: 60}, Concurrency: 3}}}))
 	must(t, db.OpenBatch(ctx, jobs.Batch{ID: "b-1", Account: "default", Source: "<b>prompts</b>.jsonl"}))
 	keys, rows := jobs.NewKeys(), make([]jobs.New, 6)
 	for i := range rows {

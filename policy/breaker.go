@@ -363,7 +363,9 @@ func (b *breaker) flush() {
 // run runs the script and keeps what it says.
 func (b *breaker) run(ctx context.Context, op, ok, failed, token, what string) (reply, error) {
 	asked := time.Now()
-	v, err := b.script.Run(ctx, b.rdb, []string{breakerKey(b.provider)}, op, ok, failed, token, what, b.probe.Milliseconds()).Slice()
+	v, err := bounded(ctx, func(ctx context.Context) ([]any, error) {
+		return b.script.Run(ctx, b.rdb, []string{breakerKey(b.provider)}, op, ok, failed, token, what, b.probe.Milliseconds()).Slice()
+	})
 	if err == nil && len(v) != 8 {
 		err = fmt.Errorf("the script returned %d values, want 8", len(v))
 	}

@@ -37,11 +37,16 @@ func (s *Set) Generate(ctx context.Context, route providers.Route, req providers
 	return providers.Response{}, w.failed(false)
 }
 
-// chain are the providers to ask, without repetition.
+// chain are the providers to ask, without repetition. The chain of the task is for
+// jobs of the providers in it: nobody who rehearses with the mock, or has a server
+// of their own, wants to find the bill of another.
 func (s *Set) chain(route providers.Route, task providers.Task) []string {
 	names := route.Chain
 	if len(names) == 0 {
-		names = append([]string{route.Provider}, s.cfg.Chain(task)...)
+		names = []string{route.Provider}
+		if all := s.cfg.Chain(task); slices.Contains(all, route.Provider) {
+			names = append(names, all...)
+		}
 	}
 	var chain []string
 	for _, name := range names {

@@ -7,7 +7,8 @@
 --       6 how many dimensions follow, each of 4 values (see dimension)
 -- Returns {0, wait, slot, refusals, cost and others of each dimension, sum}: granted: send it after wait
 --         {1, wait}: a slot would come after wait, which is too long; nothing was reserved
---         {2, wait}: no seat is free; the first expires after wait; nothing was reserved
+--         {2, wait}: no seat is free, and the first expires after wait; or no room, but calls under way will give some
+--         back. Nothing was reserved; who listens is told when to ask again
 --         {3}: the hash was lost
 -- Guarantees: slots are given out in the order of the calls to this script. No window of a dimension holds more than
 -- its limit, whatever the mix of costs, as long as each call is sent within the margin (by which the windows here are
@@ -32,9 +33,12 @@ end
 
 -- The count: wait until enough has left the window.
 for _, d in ipairs(dims) do
-  local capped = d.tokens or d.name == 'd' or (d.name == 'm' and d.others_at > 0 and now - d.others_at < d.window + 2 * d.width)
+  local others = d.others_at > 0 and now - d.others_at < d.window + 2 * d.width
+  local capped = d.tokens or d.name == 'd' or (d.name == 'm' and others)
   if capped and d.cost > 0 then
     local room = d.limit
+    -- What others do next is not known: leave them some.
+    if others then room = math.max(room - math.ceil(room / 30), d.cost) end
     if d.claim > d.cost then room = math.max(room - d.claim, d.cost) end
     local over = d.sum + d.cost - room
     local out, at = gone(d, slot), d.head
@@ -47,6 +51,10 @@ for _, d in ipairs(dims) do
         at = at + 1
         if at > out then slot = math.max(slot, at * d.width + d.window) end
       end
+    end
+    if bearable >= 0 and slot - paced > MILLION / 2 and d.open > 0 and d.open >= d.sum + d.cost - room then
+      redis.call('HSET', key, 'waiting', text(now))
+      return {2, MILLION}
     end
     if bearable >= 0 and d.tokens and slot - now > bearable and slot > paced and d.cost >= d.claim then
       -- Small calls would fill whatever becomes free, and a large one would never find room: leave it some.
@@ -62,6 +70,7 @@ if state[5] > now then concurrent = concurrent > 0 and math.min(concurrent, stat
 if concurrent > 0 then
   redis.call('ZREMRANGEBYSCORE', seats, '-inf', text(now))
   if redis.call('ZCARD', seats) >= concurrent then
+    redis.call('HSET', key, 'waiting', text(now))
     local first = redis.call('ZRANGE', seats, 0, 0, 'WITHSCORES')
     return {2, tonumber(first[2]) - now}
   end
@@ -77,6 +86,7 @@ for _, d in ipairs(dims) do
   end
   if d.counted then
     add(d, slot, d.cost)
+    if d.tokens and d.cost > expected then redis.call('HSET', key, d.name .. '.open', text(d.open + d.cost - expected)) end
     if d.claim > 0 and d.cost >= d.claim then redis.call('HDEL', key, d.name .. '.claim', d.name .. '.claim_until') end
   end
   out[#out + 1], out[#out + 2], out[#out + 3] = expected, d.others, d.sum

@@ -120,8 +120,8 @@ func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request,
 		}
 		switch failure.Kind.Reaction() {
 		case providers.Wait:
-			// What was not sent has waited here for as long as may be.
-			if !failure.Sent && until.IsZero() || !j.MayRepeat(failure) {
+			// What did not come from the provider has waited for as long as may be.
+			if until.IsZero() || !j.MayRepeat(failure) {
 				return res, &last{err}
 			}
 			pause := time.Until(until)

@@ -229,9 +229,6 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost,
 	}
 	// The limits may have changed in the meantime.
 	limits = l.cfg.Settings(a.provider).Limits
-	if limits.Concurrent > 0 {
-		l.hear()
-	}
 	g, err := l.ask(ctx, a, limits, cost, time.Until(deadline))
 	switch {
 	case err != nil:
@@ -241,7 +238,11 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost,
 		a.gate.asked()
 		return nil, &Busy{a.provider, g.wait}
 	case g.status == statusSeatless:
-		a.gate.seatless(min(g.wait, seatRecheck))
+		if l.hear() {
+			a.gate.asked()
+		} else {
+			a.gate.seatless(min(g.wait, seatRecheck))
+		}
 		return nil, nil //nolint:nilnil // see above
 	}
 	a.gate.granted(g.slot, g.wait)

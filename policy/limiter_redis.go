@@ -39,7 +39,8 @@ func newScripts() scripts {
 	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(othersLua), script(seedLua)}
 }
 
-// freedChannel is where the name of a provider is told of which a seat is free.
+// freedChannel is where the name of a provider is told when a call of it gave back
+// what somebody waits for.
 const freedChannel = "oneflow:limit:freed"
 
 // windows are the lengths over which providers count.
@@ -176,33 +177,47 @@ func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) err
 	return err
 }
 
-// settle gives back what s has, and counts what was really used; nil: nothing.
-func (l *Limiter) settle(ctx context.Context, s *Slot, usage *providers.Usage) {
+// ending is how a call ended, for what it has reserved.
+type ending int
+
+const (
+	answered ending = iota // it counts, with what it used
+	refused                // it does not count: the provider refused it for a limit
+	unsent                 // it does not count, not even for the day
+)
+
+// settle gives back what s has, and counts what was really used.
+func (l *Limiter) settle(ctx context.Context, s *Slot, end ending, usage providers.Usage) {
 	seat := ""
 	if s.grant.limits.Concurrent > 0 {
 		seat = s.grant.seat
 	}
 	var dims []any
-	count, sent := 0, 0
-	if usage != nil {
-		sent = 1
+	count, success := 0, 0
+	if end == answered {
+		success = 1
 	}
 	for _, d := range s.grant.dims {
-		var used int64
-		if usage != nil {
-			used = min(max(d.used(*usage), 0), maxTokens)
-		}
-		if !d.tokens() || d.cost == 0 || usage != nil && used == 0 {
+		used := int64(0)
+		switch {
+		case d.tokens() && d.cost == 0:
+			continue
+		case d.tokens() && end == answered:
+			if used = min(d.used(usage), maxTokens); used <= 0 {
+				used = -1 // not known
+			}
+		case d.tokens(), d.name == "m" && end != answered, d.name == "d" && end == unsent:
+		default:
 			continue
 		}
 		count++
 		dims = append(append(dims, d.args()...), d.charged, used)
 	}
-	if seat == "" && count == 0 && (sent == 0 || s.grant.refusals == 0) {
+	if seat == "" && count == 0 && (success == 0 || s.grant.refusals == 0) {
 		return
 	}
-	args := append([]any{seat, s.grant.slot.Microseconds(), sent, freedChannel, s.account.provider, count}, dims...)
-	if _, err := l.run(context.WithoutCancel(ctx), l.scripts.settle, s.account.keys, args...); err != nil {
+	args := append([]any{seat, s.grant.slot.Microseconds(), success, freedChannel, s.account.provider, count}, dims...)
+	if _, err := l.run(ctx, l.scripts.settle, s.account.keys, args...); err != nil {
 		l.cfg.Log.Warn().Err(err).Str("provider", s.account.provider).Msg("a slot was not given back: it ages out")
 	}
 }
@@ -275,9 +290,11 @@ func bounded[T any](ctx context.Context, ask func(context.Context) (T, error)) (
 	return a.out, &Away{a.err}
 }
 
-// hear listens for seats that become free. The first call waits until it is heard.
-func (l *Limiter) hear() {
+// hear listens for what calls give back. The first call waits until it is told, and
+// returns true: something may have been missed.
+func (l *Limiter) hear() (first bool) {
 	l.listen.Do(func() {
+		first = true
 		sub := l.cfg.Redis.Subscribe(l.ctx, freedChannel)
 		limit, cancel := context.WithTimeout(l.ctx, redisPatience)
 		defer cancel()
@@ -298,9 +315,10 @@ func (l *Limiter) hear() {
 			}
 		})
 	})
+	return first
 }
 
-// heard wakes those who wait for a seat: of one provider, or, where messages may
+// heard wakes those who wait for a seat or for room: of one provider, or, where messages may
 // have been missed, of all.
 func (l *Limiter) heard(message any) {
 	m, one := message.(*redis.Message)

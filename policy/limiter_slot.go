@@ -69,8 +69,8 @@ func (s *Slot) Valid(ctx context.Context) (bool, error) {
 // said. It does not end with ctx.
 func (s *Slot) Done(ctx context.Context, usage providers.Usage, limits providers.RateLimits) {
 	s.once.Do(func() {
-		s.limiter.settle(ctx, s, &usage)
-		s.limiter.heed(ctx, s, limits)
+		s.limiter.settle(ctx, s, answered, usage)
+		s.limiter.heed(ctx, s, answered, limits)
 	})
 }
 
@@ -78,7 +78,7 @@ func (s *Slot) Done(ctx context.Context, usage providers.Usage, limits providers
 // its seat and its tokens are free again, the request itself ages out, as its place
 // in the order is taken. It does not end with ctx.
 func (s *Slot) Unused(ctx context.Context) {
-	s.once.Do(func() { s.limiter.settle(ctx, s, nil) })
+	s.once.Do(func() { s.limiter.settle(ctx, s, unsent, providers.Usage{}) })
 }
 
 // Refused ends a call that the provider refused for a rate limit: it blocks the
@@ -89,7 +89,7 @@ func (s *Slot) Unused(ctx context.Context) {
 func (s *Slot) Refused(ctx context.Context, err *providers.Error) (until time.Time) {
 	until = time.Now()
 	s.once.Do(func() {
-		s.limiter.settle(ctx, s, nil)
+		s.limiter.settle(ctx, s, refused, providers.Usage{})
 		until = s.limiter.refuse(ctx, s, err)
 	})
 	return until

@@ -55,8 +55,8 @@ type Config struct {
 	// Settings is what is set for a provider now. It is asked for each call and
 	// must not block. Nil: the zero Settings.
 	Settings func(provider string) providers.Settings
-	// Chain are the providers to ask for a task, in order, now. Nil: only the
-	// request's own.
+	// Chain are the providers to ask for a task, in order, now: those of the chain,
+	// for a request whose own provider is in it. Nil: only the request's own.
 	Chain func(task providers.Task) []string
 	// Translate makes of a request for one provider the same request for another,
 	// or says why it cannot be done; see Translation. Its error may be shown and

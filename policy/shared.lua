@@ -8,17 +8,19 @@
 --   last            the latest slot that was given out
 --   blocked         until when nobody may send; blocked_at is when that was said
 --   refusals        refusals in a row that did not say for how long
+--   waiting         when somebody last found no seat, or no room but what calls under way will give back
 --   lowered         the concurrency that refusals have shown; in force until lowered_until
 -- and for each dimension, under its letter:
 --   <d>.free        when the pace allows the next call, under the limit that is in <d>.limit
 --   <d>.sum         what the buckets from <d>.head to <d>.tail hold, each in <d>.<number>: what was given out in one
---                   300th of a window
+--                   600th of a window
 --   <d>.others      what others have used of the same account, summed up for ever; <d>.others_at is when it was seen last
 --   <d>.share       how much of what is asked for is really used, in millionths, as calls have shown
+--   <d>.open        how much of what calls under way have reserved is likely to come back
 --   <d>.claim       what a call needs that found no room for too long; others leave that much until <d>.claim_until
 -- KEYS[2] is a sorted set of the calls that hold a seat, by when they expire.
 local key, seats = KEYS[1], KEYS[2]
-local VERSION, BUCKETS, MILLION = '1', 300, 1000000
+local VERSION, BUCKETS, MILLION = '1', 600, 1000000
 
 local function clock()
   local t = redis.call('TIME')
@@ -65,9 +67,9 @@ end
 -- load reads the state of d, and forgets what left its window. last is the latest slot that was given out.
 local function load(d, now, last)
   local n = d.name
-  local f = get(n .. '.free', n .. '.limit', n .. '.sum', n .. '.head', n .. '.tail', n .. '.others', n .. '.others_at', n .. '.share', n .. '.claim', n .. '.claim_until')
+  local f = get(n .. '.free', n .. '.limit', n .. '.sum', n .. '.head', n .. '.tail', n .. '.others', n .. '.others_at', n .. '.share', n .. '.claim', n .. '.claim_until', n .. '.open')
   local limit
-  d.free, limit, d.sum, d.head, d.tail, d.others, d.others_at, d.share, d.claim, d.claim_until = unpack(f)
+  d.free, limit, d.sum, d.head, d.tail, d.others, d.others_at, d.share, d.claim, d.claim_until, d.open = unpack(f)
   if d.share == 0 then d.share = MILLION end
   if d.claim_until <= now then d.claim = 0 end
   if d.paced and limit ~= d.limit then
@@ -86,6 +88,7 @@ local function load(d, now, last)
   end
   if #names > 0 then redis.call('HDEL', key, unpack(names)) end
   d.sum, d.head = d.sum - freed, keep
+  d.open = math.min(d.open, d.sum)
   redis.call('HSET', key, n .. '.sum', text(d.sum), n .. '.head', text(d.head))
 end
 

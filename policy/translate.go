@@ -17,11 +17,9 @@ import (
 type Translation struct {
 	// Kinds are the kinds of the providers by name.
 	Kinds map[string]string
-	// Models maps a model to what stands for it elsewhere: model, then the name or
-	// the kind of the provider, then the model there. A model that is not mapped
-	// becomes the default of the other provider, or stays as it is where both are
-	// of the same kind.
-	Models map[string]map[string]string
+	// Model returns what stands at provider to for the model of a request that was
+	// made for from; ok is false where there is none. Nil: the default of the kind.
+	Model func(to string, task providers.Task, from, model string) (name string, ok bool)
 }
 
 // Translate returns req as provider to takes it. The error names the option that
@@ -36,7 +34,10 @@ func (t Translation) Translate(from, to string, req providers.Request) (provider
 	if !ok {
 		return req, fmt.Errorf("it does no %s", req.Task)
 	}
-	req.Model = t.model(fromKind, to, toKind, req)
+	req.Model, ok = t.model(from, to, task, req)
+	if !ok {
+		return req, fmt.Errorf("it has no model to use in the place of %q", req.Model)
+	}
 	if fromKind != toKind {
 		req = withoutHints(req, task)
 	}
@@ -60,27 +61,15 @@ func (t Translation) Translate(from, to string, req providers.Request) (provider
 			break
 		}
 	}
-	return req, refused(can.Check(req))
+	return req, cannot(can.Check(req))
 }
 
-// model is what stands for the request's model at the other provider; empty for
-// that one's default.
-func (t Translation) model(fromKind, to, toKind string, req providers.Request) string {
-	model := req.Model
-	if model == "" {
-		if own, ok := providers.CapabilitiesOf(fromKind); ok {
-			model = own.Tasks[req.Task].DefaultModel
-		}
+// model is what stands for the request's model at the other provider.
+func (t Translation) model(from, to string, task providers.TaskCapabilities, req providers.Request) (string, bool) {
+	if t.Model == nil {
+		return task.DefaultModel, true
 	}
-	for _, name := range []string{to, toKind} {
-		if mapped := t.Models[model][name]; mapped != "" {
-			return mapped
-		}
-	}
-	if fromKind == toKind {
-		return req.Model
-	}
-	return ""
+	return t.Model(to, req.Task, from, req.Model)
 }
 
 // withoutHints leaves out what is said in the words of one vendor, and what the
@@ -106,9 +95,9 @@ func withoutHints(req providers.Request, task providers.TaskCapabilities) provid
 	return req
 }
 
-// refused is why a request cannot be done, without the values that the check
+// cannot is why a request cannot be done, without the values that the check
 // names.
-func refused(err error) error {
+func cannot(err error) error {
 	what, _, _ := strings.Cut(err.Error(), ":")
 	if option, name, ok := strings.Cut(what, " "); ok && option == "option" {
 		what = strings.Trim(name, `"`)

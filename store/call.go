@@ -48,7 +48,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.paused_at IS NOT NULL) AS paused,
 				j.deadline <= now() AS expired,
 				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id) AS calls,
-				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id
+				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen
 					AND a.error_kind NOT IN ('rate_limited', 'concurrency_limit', 'out_of_money', 'unauthorised')) AS counted
 			FROM want w
 			JOIN jobs j ON j.id = w.job_id
@@ -104,6 +104,22 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 	return out, nil
 }
 
+// Known implements jobs.WorkStore.
+func (s *Store) Known(ctx context.Context, calls []uuid.UUID) (known []uuid.UUID, err error) {
+	err = again(ctx, func() error {
+		rows, err := s.pool.Query(ctx, `SELECT id FROM attempts WHERE id = ANY ($1)`, calls)
+		if err != nil {
+			return err
+		}
+		known, err = pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for calls: %w", err)
+	}
+	return known, nil
+}
+
 // SettleCall implements jobs.WorkStore.
 func (s *Store) SettleCall(ctx context.Context, c jobs.Settlement) error {
 	_, err := s.settles.do(ctx, c)
@@ -150,7 +166,8 @@ const settleSQL = `
 		SET state = s.outcome,
 			cost_nano = CASE WHEN s.outcome = 'unknown' THEN a.reserved_nano ELSE s.cost END,
 			price_ids = ARRAY(SELECT json_array_elements_text(s.prices)),
-			finished_at = now(),
+			finished_at = coalesce(a.finished_at, now()),
+			corrected_at = CASE WHEN b.state = 'unknown' THEN now() END,
 			latency_ms = s.latency,
 			http_status = s.status,
 			request_id = s.request_id,

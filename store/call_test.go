@@ -71,38 +71,6 @@ func TestAZombiesLaterWritesChangeNothing(t *testing.T) {
 	w.holds(t)
 }
 
-func TestALateAnswerIsSettledButIsNoResult(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	ctx := t.Context()
-	zombie := w.running(t, nil)
-	call := w.sent(t, zombie, nano(100))
-	if _, err := w.TakeOver(ctx, w.worker); err != nil {
-		t.Fatal(err)
-	}
-	before := w.job(t, zombie.ID)
-	if before.CostNano != 100 {
-		t.Errorf("the unknown call costs %d, want what was reserved", before.CostNano)
-	}
-	for range 2 {
-		if err := w.Succeed(ctx, success(zombie, call, nano(30))); !errors.Is(err, jobs.ErrLeaseLost) {
-			t.Errorf("%v, want ErrLeaseLost", err)
-		}
-		after := w.job(t, zombie.ID)
-		if after.CostNano != 30 {
-			t.Errorf("the settled call costs %d, want 30", after.CostNano)
-		}
-		after.CostNano = before.CostNano
-		if diff := cmp.Diff(before, after); diff != "" {
-			t.Error(diff)
-		}
-	}
-	if got := w.attempt(t, call.AttemptID); got.State != "succeeded" || *got.Cost != 30 {
-		t.Errorf("%+v", got)
-	}
-	w.holds(t)
-}
-
 func TestAResultAndItsCallAndItsJobEndTogether(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

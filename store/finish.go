@@ -56,8 +56,11 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 }
 
 // succeedSQL settles the calls, and for each call that it settled charges the
-// job, and ends it if the lease still holds. A job may be in a group twice: a
-// zombie's answer and its successor's are both charged. It returns the attempts whose results
+// job, and ends it if it has no result and may still get one. The lease does not
+// matter for that: an answer that comes late, when somebody else has the job or
+// waits for it, is paid for and as good as theirs, whose own writes change
+// nothing any more. A job may be in a group twice: both calls are charged, and
+// the holder's answer is the result. It returns the attempts whose results
 // stand, by this write or by an earlier try of it whose commit was not heard of.
 // It takes settlementColumns and resultColumns.
 const succeedSQL = `
@@ -75,13 +78,17 @@ const succeedSQL = `
 		UPDATE jobs j
 		SET cost_nano = j.cost_nano + b.cost,
 			unpriced_calls = j.unpriced_calls + b.unpriced,
-			state = CASE WHEN j.lease_token = ANY (b.tokens) THEN 'succeeded' ELSE j.state END,
-			finished_at = CASE WHEN j.lease_token = ANY (b.tokens) THEN now() ELSE j.finished_at END,
-			error_class = CASE WHEN j.lease_token = ANY (b.tokens) THEN '' ELSE j.error_class END,
-			error_message = CASE WHEN j.lease_token = ANY (b.tokens) THEN '' ELSE j.error_message END,
-			ended_lease = CASE WHEN j.lease_token = ANY (b.tokens) THEN j.lease_token ELSE j.ended_lease END,
-			worker_id = CASE WHEN j.lease_token = ANY (b.tokens) THEN NULL ELSE j.worker_id END,
-			lease_token = CASE WHEN j.lease_token = ANY (b.tokens) THEN NULL ELSE j.lease_token END
+			state = CASE WHEN ` + wantsResult + ` THEN 'succeeded' ELSE j.state END,
+			finished_at = CASE WHEN ` + wantsResult + ` THEN now() ELSE j.finished_at END,
+			error_class = CASE WHEN ` + wantsResult + ` THEN '' ELSE j.error_class END,
+			error_message = CASE WHEN ` + wantsResult + ` THEN '' ELSE j.error_message END,
+			ended_lease = CASE
+				WHEN j.lease_token = ANY (b.tokens) THEN j.lease_token
+				WHEN ` + wantsResult + ` THEN b.tokens[1]
+				ELSE j.ended_lease END,
+			not_before = CASE WHEN ` + wantsResult + ` THEN NULL ELSE j.not_before END,
+			worker_id = NULL,
+			lease_token = NULL
 		FROM bill b
 		WHERE j.id = ANY ($15) AND j.id = b.job_id
 		RETURNING j.id, j.state, j.ended_lease
@@ -99,6 +106,10 @@ const succeedSQL = `
 	SELECT attempt_id FROM stored
 	UNION ALL
 	SELECT results.attempt_id FROM results JOIN r USING (job_id, attempt_id) WHERE results.job_id = ANY ($15)`
+
+// wantsResult holds for a job that has no result and may still get one: all that
+// have not ended, and those of which it is not known how they have.
+const wantsResult = `(j.finished_at IS NULL OR j.state = 'unknown')`
 
 // resultColumns are what a result has beside its settlement.
 func resultColumns(in []jobs.Success) []any {
@@ -172,7 +183,7 @@ func (s *Store) endMany(ctx context.Context, in []jobs.End) ([]outcome[jobs.Stat
 			SELECT w.*, j.on_unknown,
 				j.cancel_requested_at IS NOT NULL
 					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
-				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.state IN ('unknown', 'failed_billed')) AS before
+				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen AND a.state IN ('unknown', 'failed_billed')) AS before
 			FROM w
 			JOIN jobs j ON j.id = w.id
 			WHERE j.id = ANY ($1) AND j.state = 'running' AND j.lease_token = w.token

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -28,12 +29,16 @@ func (s *Store) Register(ctx context.Context, p jobs.Presence) error {
 				return err
 			}
 			_, err = tx.Exec(ctx, `
-				INSERT INTO providers (name, kind, rpm, concurrency, dispatch_window)
-				VALUES ($1, $2, nullif($3, 0), $4, $5)
+				INSERT INTO providers (name, kind, limits_configured, limits_written, concurrency, dispatch_window)
+				VALUES ($1, $2, $3, $4, $5, $6)
 				ON CONFLICT (name) DO UPDATE
-				SET kind = excluded.kind, rpm = excluded.rpm, concurrency = excluded.concurrency,
-					dispatch_window = excluded.dispatch_window, updated_at = now()`,
-				served.Name, served.Kind, served.RPM, served.Concurrency, served.DispatchWindow())
+				SET kind = excluded.kind,
+					limits_configured = excluded.limits_configured,
+					limits_written = excluded.limits_written,
+					concurrency = excluded.concurrency,
+					dispatch_window = excluded.dispatch_window,
+					updated_at = now()`,
+				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, cmp.Or(served.Window, jobs.Window(served.Limits.RPM)))
 		}
 		return err
 	})
@@ -98,15 +103,13 @@ func (s *Store) Beats(ctx context.Context) ([]jobs.Beat, error) {
 	return beats, nil
 }
 
-// maxCrashes is how many crashes a job may take part in before it is quarantined.
-const maxCrashes = 3
-
 // TakeOver implements jobs.FleetStore. A job whose call was under way has an
 // unknown outcome; on_unknown decides whether it may be sent again, once.
 func (s *Store) TakeOver(ctx context.Context, worker uuid.UUID) (int, error) {
+	died := loss{crash: true, kind: "worker_died", message: "the worker died during this call: its outcome is not known"}
 	total := 0
 	for {
-		n, err := s.take(ctx, worker, nil)
+		n, err := s.take(ctx, worker, nil, died)
 		total += n
 		if err != nil {
 			return total, err
@@ -132,12 +135,20 @@ func (s *Store) Leases(ctx context.Context, worker uuid.UUID) ([]uuid.UUID, erro
 
 // TakeBack implements jobs.FleetStore.
 func (s *Store) TakeBack(ctx context.Context, worker uuid.UUID, leases []uuid.UUID) (int, error) {
-	return s.take(ctx, worker, leases)
+	return s.take(ctx, worker, leases, loss{kind: "unknown", message: "the outcome of this call was not recorded"})
+}
+
+// loss is why jobs are taken from their holder.
+type loss struct {
+	// crash counts against the job: the holder may have died of it.
+	crash bool
+	// kind and message are what stands in the ledger for a call under way.
+	kind, message string
 }
 
 // take takes up to 1,000 jobs from a worker: those of the leases, or any if that
 // is nil.
-func (s *Store) take(ctx context.Context, worker uuid.UUID, leases []uuid.UUID) (n int, err error) {
+func (s *Store) take(ctx context.Context, worker uuid.UUID, leases []uuid.UUID, why loss) (n int, err error) {
 	err = s.begin(ctx, func(tx pgx.Tx) error {
 		n = 0
 		// The locks first, in a statement of their own: a call that was begun
@@ -155,7 +166,8 @@ func (s *Store) take(ctx context.Context, worker uuid.UUID, leases []uuid.UUID) 
 		if err != nil || len(held) == 0 {
 			return err
 		}
-		return tx.QueryRow(ctx, takeOverSQL, held, maxCrashes).Scan(&n)
+		n, err = takeHeld(ctx, tx, held, why)
+		return err
 	})
 	if err != nil {
 		return n, fmt.Errorf("take over from worker %s: %w", worker, err)
@@ -163,30 +175,38 @@ func (s *Store) take(ctx context.Context, worker uuid.UUID, leases []uuid.UUID) 
 	return n, nil
 }
 
-// takeOverSQL takes jobs, whose rows are locked, from their holder.
+// takeHeld takes jobs, whose rows are locked, from their holder.
+func takeHeld(ctx context.Context, tx pgx.Tx, held []uuid.UUID, why loss) (n int, err error) {
+	err = tx.QueryRow(ctx, takeOverSQL, held, jobs.MaxCrashes, why.crash, why.kind, why.message).Scan(&n)
+	return n, err
+}
+
+// takeOverSQL takes jobs, whose rows are locked, from their holder. A holder that
+// lives has lost sight of its job: that is no crash, but cannot go on for ever
+// either, and ends with the job's attempts.
 const takeOverSQL = `
 	WITH taken AS (
 		SELECT unnest($1::uuid[]) AS id
 	), lost AS (
 		UPDATE attempts a
-		SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = 'worker_died',
-			error_message = 'the worker died during this call: its outcome is not known'
+		SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = $4, error_message = $5
 		FROM taken
 		WHERE a.job_id = taken.id AND a.state = 'running'
 		RETURNING a.job_id, coalesce(a.cost_nano, 0) AS cost, (a.cost_nano IS NULL)::int AS unpriced
 	), tally AS (
 		SELECT t.id, count(l.job_id) AS lost, coalesce(sum(l.cost), 0)::bigint AS cost,
 			coalesce(sum(l.unpriced), 0)::int AS unpriced,
-			(SELECT count(*) FROM attempts a WHERE a.job_id = t.id AND a.state IN ('unknown', 'failed_billed')) AS before
+			(SELECT count(*) FROM attempts a WHERE a.job_id = t.id AND a.gen >= j.retry_gen AND a.state IN ('unknown', 'failed_billed')) AS before
 		FROM taken t
+		JOIN jobs j ON j.id = t.id
 		LEFT JOIN lost l ON l.job_id = t.id
-		GROUP BY t.id
+		GROUP BY t.id, j.retry_gen
 	), fate AS (
 		SELECT y.*, CASE
 			WHEN j.cancel_requested_at IS NOT NULL
 				OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) THEN 'cancelled'
 			WHEN y.lost > 0 AND (j.on_unknown = 'fail' OR y.before + y.lost > 1) THEN 'unknown'
-			WHEN j.crashes + 1 >= $2 THEN 'failed'
+			WHEN $3 AND j.crashes + 1 >= $2 OR NOT $3 AND j.attempt >= j.max_attempts THEN 'failed'
 			ELSE 'queued'
 			END AS state
 		FROM tally y
@@ -195,13 +215,18 @@ const takeOverSQL = `
 		UPDATE jobs j
 		SET state = f.state,
 			gen = j.gen + 1,
-			crashes = j.crashes + 1,
+			crashes = j.crashes + $3::int,
 			finished_at = CASE WHEN f.state <> 'queued' THEN now() END,
-			error_class = CASE f.state WHEN 'failed' THEN 'poison' WHEN 'unknown' THEN 'worker_died' ELSE '' END,
-			error_message = CASE f.state
-				WHEN 'failed' THEN 'quarantined: ' || j.crashes + 1 || ' workers died while they ran it'
-				WHEN 'unknown' THEN 'a worker died during the call; it is not sent again'
-				ELSE '' END,
+			error_class = CASE
+				WHEN f.state = 'unknown' THEN $4
+				WHEN f.state <> 'failed' THEN ''
+				WHEN $3 THEN 'poison'
+				ELSE 'internal' END,
+			error_message = CASE
+				WHEN f.state = 'unknown' THEN $5 || '; it is not sent again'
+				WHEN f.state <> 'failed' THEN ''
+				WHEN $3 THEN 'quarantined: ' || j.crashes + 1 || ' workers died while they ran it'
+				ELSE 'its worker lost sight of it ' || j.attempt || ' times' END,
 			cost_nano = j.cost_nano + f.cost,
 			unpriced_calls = j.unpriced_calls + f.unpriced,
 			lease_token = NULL,
@@ -232,8 +257,9 @@ func (s *Store) ExpireOverdue(ctx context.Context) (int, error) {
 	return int(tag.RowsAffected()), nil
 }
 
-// SweepCancelled implements jobs.FleetStore. It looks at the batches cancelled
-// in the last hour: what is older was swept before, or is refused at its claim.
+// SweepCancelled implements jobs.FleetStore. A cancelled batch is looked at until
+// an hour after its cancellation, when nobody is writing rows of it any more, and
+// for as long after it as there is something to sweep.
 func (s *Store) SweepCancelled(ctx context.Context) (int, error) {
 	tag, err := s.pool.Exec(ctx, `
 		UPDATE jobs j
@@ -242,25 +268,61 @@ func (s *Store) SweepCancelled(ctx context.Context) (int, error) {
 			SELECT j.id
 			FROM batches b
 			JOIN jobs j ON j.batch_id = b.id AND j.state IN ('scheduled', 'queued', 'retrying')
-			WHERE b.cancelled_at > now() - interval '1 hour'
+			WHERE b.cancelled_at IS NOT NULL AND b.swept_at IS NULL
 			LIMIT 5000
 			FOR NO KEY UPDATE OF j SKIP LOCKED
 		) left_over
 		WHERE j.id = left_over.id`)
+	if err == nil && tag.RowsAffected() == 0 {
+		// Running jobs may come back to wait; then, too, the batch is not swept yet.
+		_, err = s.pool.Exec(ctx, `
+			UPDATE batches b
+			SET swept_at = now()
+			WHERE b.cancelled_at < now() - interval '1 hour' AND b.swept_at IS NULL
+			AND NOT EXISTS (
+				SELECT FROM jobs j
+				WHERE j.batch_id = b.id AND j.state IN ('scheduled', 'queued', 'retrying', 'running'))`)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("sweep cancelled batches: %w", err)
 	}
 	return int(tag.RowsAffected()), nil
 }
 
+// Conditions on a call of which it is no failure of the provider's that it brought
+// nothing.
+const (
+	isRateLimited = `error_kind IN ('rate_limited', 'concurrency_limit')`
+	isRefused     = `error_kind IN ('invalid_request', 'moderated', 'not_found', 'too_large', 'cancelled')`
+)
+
 // RollUpMetrics implements jobs.FleetStore. The minutes that can still have
 // changed are computed anew from the ledger, so that it may run at any time and
-// any number of times. A settlement that corrects an unknown call moves that
-// call to the minute of the correction; the minute it was in is left as it was.
+// any number of times: the last ones, and those that a call was corrected in.
 func (s *Store) RollUpMetrics(ctx context.Context) error {
 	_, err := s.pool.Exec(ctx, `
+		WITH since AS (
+			SELECT date_trunc('minute', least(now() - interval '1 minute',
+				coalesce((SELECT max(minute) FROM provider_metrics), '-infinity'))) AS at
+		), corrected AS (
+			SELECT DISTINCT date_trunc('minute', finished_at) AS minute
+			FROM attempts
+			WHERE corrected_at >= (SELECT at FROM since) AND finished_at < (SELECT at FROM since)
+		), ended AS (
+			SELECT *
+			FROM attempts
+			WHERE finished_at >= (SELECT at FROM since)
+			UNION ALL
+			SELECT a.*
+			FROM corrected c
+			CROSS JOIN LATERAL (
+				SELECT *
+				FROM attempts
+				WHERE finished_at >= c.minute AND finished_at < c.minute + interval '1 minute'
+			) a
+		)
 		INSERT INTO provider_metrics (provider, model, minute, requests, succeeded, failed_unbilled, failed_billed, unknown,
-			rate_limited, input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max,
+			rate_limited, refused, input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max,
 			latency_ms_p50, latency_ms_p95, latency_ms_p99)
 		SELECT provider, model, date_trunc('minute', finished_at) AS minute,
 			count(*),
@@ -268,15 +330,14 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			count(*) FILTER (WHERE state = 'failed_unbilled'),
 			count(*) FILTER (WHERE state = 'failed_billed'),
 			count(*) FILTER (WHERE state = 'unknown'),
-			count(*) FILTER (WHERE error_kind IN ('rate_limited', 'concurrency_limit')),
+			count(*) FILTER (WHERE `+isRateLimited+`),
+			count(*) FILTER (WHERE `+isRefused+`),
 			sum(input_tokens), sum(output_tokens), coalesce(sum(cost_nano), 0), count(*) FILTER (WHERE cost_nano IS NULL),
 			coalesce(sum(latency_ms), 0), coalesce(max(latency_ms), 0),
 			coalesce(percentile_disc(0.50) WITHIN GROUP (ORDER BY latency_ms), 0),
 			coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY latency_ms), 0),
 			coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY latency_ms), 0)
-		FROM attempts
-		WHERE finished_at >= date_trunc('minute', least(now() - interval '1 minute',
-			coalesce((SELECT max(minute) FROM provider_metrics), '-infinity')))
+		FROM ended
 		GROUP BY provider, model, date_trunc('minute', finished_at)
 		ON CONFLICT (provider, model, minute) DO UPDATE
 		SET requests = excluded.requests,
@@ -285,6 +346,7 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			failed_billed = excluded.failed_billed,
 			unknown = excluded.unknown,
 			rate_limited = excluded.rate_limited,
+			refused = excluded.refused,
 			input_tokens = excluded.input_tokens,
 			output_tokens = excluded.output_tokens,
 			cost_nano = excluded.cost_nano,

@@ -9,6 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/uuid"
+
+	"oneflow/jobs"
 )
 
 type metric struct {
@@ -183,6 +186,16 @@ func TestMetricsAreWhatTheLedgerAddsUpTo(t *testing.T) {
 	check("now")
 	add(100, "-2 minutes")
 	check("and more in the same minutes")
+	unknown := list[uuid.UUID](t, w, `SELECT to_jsonb(id) FROM attempts WHERE state = 'unknown' AND finished_at < now() - interval '50 minutes' LIMIT 20`)
+	for _, id := range unknown {
+		if err := w.SettleCall(t.Context(), jobs.Settlement{AttemptID: id, Outcome: jobs.CallFailedUnbilled, Cost: nano(0)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(unknown) == 0 {
+		t.Error("no call of an hour ago is unknown: this shows nothing")
+	}
+	check("unknown calls of an hour ago turned out to be free")
 	if got := w.metrics(t); len(got) < 15 {
 		t.Errorf("only %d rows: this shows little", len(got))
 	}

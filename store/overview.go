@@ -129,20 +129,15 @@ func (s *Store) workers(ctx context.Context) ([]overview.Worker, error) {
 // providers reads the providers and what the ledger's roll-up says about the last
 // minutes.
 func (s *Store) providers(ctx context.Context, workers []overview.Worker) ([]overview.Provider, error) {
-	rows, err := s.pool.Query(ctx, `
-		SELECT name, kind, status, reason, rpm, concurrency
-		FROM providers
-		ORDER BY name`)
+	known, now, err := s.standings(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (overview.Provider, error) {
-		p := overview.Provider{Curve: make([]int64, overview.Minutes)}
-		err := row.Scan(&p.Name, &p.Kind, &p.Status, &p.Reason, &p.RPM, &p.Concurrency)
-		return p, err
-	})
-	if err != nil {
-		return nil, err
+	list := make([]overview.Provider, len(known))
+	for i, k := range known {
+		list[i] = overview.Provider{
+			Name: k.Name, Kind: k.Kind, Standing: k.Standing, Concurrency: k.concurrency, Curve: make([]int64, overview.Minutes),
+		}
 	}
 	place := make(map[string]*overview.Provider, len(list))
 	for i := range list {
@@ -155,19 +150,28 @@ func (s *Store) providers(ctx context.Context, workers []overview.Worker) ([]ove
 			}
 		}
 	}
-	return list, s.minutes(ctx, place)
+	if err := s.minutes(ctx, place); err != nil {
+		return nil, err
+	}
+	for i := range list {
+		list[i].Judge(list[i].Traffic, now)
+	}
+	return list, nil
 }
 
-// minutes adds the figures of the last minutes.
+// minutes adds the figures of the last minutes. Those from before a person let
+// them begin anew are in the curve only.
 func (s *Store) minutes(ctx context.Context, place map[string]*overview.Provider) error {
 	rows, err := s.pool.Query(ctx, `
 		SELECT provider, (extract(epoch FROM date_trunc('minute', now()) - minute) / 60)::int AS ago,
-			sum(requests)::bigint, sum(succeeded)::bigint, sum(rate_limited)::bigint, sum(unknown)::bigint,
+			coalesce(minute >= metrics_since, true) AS counts,
+			sum(requests)::bigint, sum(succeeded)::bigint, sum(rate_limited)::bigint, sum(refused)::bigint, sum(unknown)::bigint,
 			sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_nano)::bigint, sum(unpriced)::bigint,
 			sum(latency_ms_p50 * requests)::bigint, sum(latency_ms_p95 * requests)::bigint
 		FROM provider_metrics
+		JOIN providers ON name = provider
 		WHERE minute > date_trunc('minute', now()) - make_interval(mins => $1)
-		GROUP BY provider, minute`, overview.Minutes)
+		GROUP BY provider, minute, metrics_since`, overview.Minutes)
 	if err != nil {
 		return err
 	}
@@ -175,10 +179,11 @@ func (s *Store) minutes(ctx context.Context, place map[string]*overview.Provider
 	p50, p95 := map[string]int64{}, map[string]int64{}
 	var name string
 	var ago int
+	var counts bool
 	var t overview.Traffic
 	var median, high int64
 	_, err = pgx.ForEachRow(rows, []any{
-		&name, &ago, &t.Requests, &t.Succeeded, &t.RateLimited, &t.Unknown,
+		&name, &ago, &counts, &t.Requests, &t.Succeeded, &t.RateLimited, &t.Refused, &t.Unknown,
 		&t.InputTokens, &t.OutputTokens, (*int64)(&t.Cost), &t.Unpriced, &median, &high,
 	}, func() error {
 		p, ok := place[name]
@@ -186,7 +191,7 @@ func (s *Store) minutes(ctx context.Context, place map[string]*overview.Provider
 			return nil
 		}
 		p.Curve[overview.Minutes-1-ago] = t.Requests
-		if ago < recent {
+		if ago < recent && counts {
 			p.Traffic = sum(p.Traffic, t)
 			p50[name] += median
 			p95[name] += high
@@ -204,7 +209,7 @@ func (s *Store) minutes(ctx context.Context, place map[string]*overview.Provider
 func sum(a, b overview.Traffic) overview.Traffic {
 	return overview.Traffic{
 		Requests: a.Requests + b.Requests, Succeeded: a.Succeeded + b.Succeeded,
-		RateLimited: a.RateLimited + b.RateLimited, Unknown: a.Unknown + b.Unknown,
+		RateLimited: a.RateLimited + b.RateLimited, Refused: a.Refused + b.Refused, Unknown: a.Unknown + b.Unknown,
 		InputTokens: a.InputTokens + b.InputTokens, OutputTokens: a.OutputTokens + b.OutputTokens,
 		Money: overview.Money{Cost: a.Cost + b.Cost, Unpriced: a.Unpriced + b.Unpriced},
 	}
@@ -229,12 +234,12 @@ func (s *Store) sums(ctx context.Context) (t overview.Totals, err error) {
 	d := &t.Day
 	err = s.pool.QueryRow(ctx, `
 		SELECT coalesce(sum(requests), 0)::bigint, coalesce(sum(succeeded), 0)::bigint,
-			coalesce(sum(rate_limited), 0)::bigint, coalesce(sum(unknown), 0)::bigint,
+			coalesce(sum(rate_limited), 0)::bigint, coalesce(sum(refused), 0)::bigint, coalesce(sum(unknown), 0)::bigint,
 			coalesce(sum(input_tokens), 0)::bigint, coalesce(sum(output_tokens), 0)::bigint,
 			coalesce(sum(cost_nano), 0)::bigint, coalesce(sum(unpriced), 0)::bigint
 		FROM provider_metrics
 		WHERE minute > now() - interval '24 hours'`).
-		Scan(&d.Requests, &d.Succeeded, &d.RateLimited, &d.Unknown, &d.InputTokens, &d.OutputTokens, (*int64)(&d.Cost), &d.Unpriced)
+		Scan(&d.Requests, &d.Succeeded, &d.RateLimited, &d.Refused, &d.Unknown, &d.InputTokens, &d.OutputTokens, (*int64)(&d.Cost), &d.Unpriced)
 	return t, err
 }
 

@@ -76,7 +76,7 @@ func TestFleetShowsProvidersWorkersAndTotals(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.exec(t, `UPDATE workers SET heartbeat_at = now() - interval '1 minute' WHERE id = $1`, silent)
-	w.exec(t, `UPDATE providers SET rpm = 60, status = 'unavailable', reason = 'out of credit' WHERE name = 'mock'`)
+	w.exec(t, `UPDATE providers SET limits_pinned = '{"rpm": 60}', status = 'unavailable', reason = 'out of credit' WHERE name = 'mock'`)
 	w.running(t, nil)
 	w.accept(t, 2, nil)
 	for _, m := range []struct {
@@ -112,7 +112,7 @@ func TestFleetShowsProvidersWorkersAndTotals(t *testing.T) {
 	if p.P50 != (10*50+30*100+40*150)/80 || p.P95 != (10*100+30*200+40*300)/80 {
 		t.Errorf("p50 %d, p95 %d", p.P50, p.P95)
 	}
-	if p.Status != "unavailable" || p.Reason != "out of credit" || *p.RPM != 60 || p.Workers != 1 {
+	if p.Status != "unavailable" || p.Reason != "out of credit" || p.Limits.RPM != 60 || p.Workers != 1 {
 		t.Errorf("provider %+v", p)
 	}
 	if n := len(p.Curve); n != overview.Minutes || p.Curve[n-1] != 40 || p.Curve[n-5] != 40 || p.Curve[n-6] != 1000 || p.Curve[0] != 7 {

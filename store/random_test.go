@@ -22,13 +22,17 @@ const referee = `
 	CREATE TABLE foul (what text);
 	CREATE FUNCTION referee() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
-		IF OLD.finished_at IS NOT NULL AND to_jsonb(OLD) - '{cost_nano,unpriced_calls,dispatched_at}'::text[]
+		IF OLD.state = 'unknown' AND NEW.state IN ('succeeded', 'failed') AND NEW.gen = OLD.gen
+			OR OLD.state IN ('failed', 'unknown', 'expired') AND NEW.state = 'queued' AND NEW.gen = OLD.gen + 1 AND NEW.retry_gen = NEW.gen THEN
+			RETURN NEW;
+		ELSIF OLD.finished_at IS NOT NULL AND to_jsonb(OLD) - '{cost_nano,unpriced_calls,dispatched_at}'::text[]
 			<> to_jsonb(NEW) - '{cost_nano,unpriced_calls,dispatched_at}'::text[] THEN
 			INSERT INTO foul VALUES ('changed after its end: ' || OLD.state || ' -> ' || NEW.state);
 		ELSIF OLD.state <> NEW.state AND NOT (OLD.state || ' ' || NEW.state) = ANY (ARRAY[
 			'scheduled running', 'scheduled cancelled', 'scheduled expired',
 			'queued running', 'queued cancelled', 'queued expired', 'queued scheduled',
 			'retrying running', 'retrying cancelled', 'retrying expired',
+			'queued succeeded', 'retrying succeeded', 'scheduled succeeded', -- by a late answer
 			'running succeeded', 'running failed', 'running cancelled', 'running expired', 'running unknown',
 			'running retrying', 'running queued']) THEN
 			INSERT INTO foul VALUES (OLD.state || ' -> ' || NEW.state);
@@ -42,7 +46,9 @@ const referee = `
 	CREATE TRIGGER referee BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION referee();
 	CREATE FUNCTION attempt_referee() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
-		IF OLD.state NOT IN ('running', 'unknown') THEN
+		IF OLD.state = 'unknown' AND NEW.state <> 'unknown' AND NEW.corrected_at IS NULL THEN
+			INSERT INTO foul VALUES ('a call was corrected in silence');
+		ELSIF OLD.state NOT IN ('running', 'unknown') THEN
 			INSERT INTO foul VALUES ('a settled call was settled again: ' || OLD.state || ' -> ' || NEW.state);
 		END IF;
 		RETURN NEW;
@@ -111,11 +117,11 @@ func (p *player) do(op func(*store.Store) error) error {
 
 func (p *player) move(ctx context.Context) error {
 	b := p.shared
-	switch k := p.rand.IntN(100); {
+	switch k := p.rand.IntN(106); {
 	case k < 30:
 		id := b.ids[p.rand.IntN(len(b.ids))]
 		worker, _ := some(p, &b.workers)
-		c := jobs.Claim{ID: id, Gen: []int{1, 1, 1, 1, 2, 2, 3}[p.rand.IntN(7)], LeaseToken: jobs.NewID()}
+		c := jobs.Claim{ID: id, Gen: []int{1, 1, 1, 1, 2, 2, 3, 3, 4}[p.rand.IntN(9)], LeaseToken: jobs.NewID()}
 		return p.do(func(s *store.Store) error {
 			defer b.hold(c.LeaseToken)()
 			got, err := s.Claim(ctx, worker, c)
@@ -133,6 +139,9 @@ func (p *player) move(ctx context.Context) error {
 		c := callOf(j, nano(p.rand.Int64N(100)))
 		if p.rand.IntN(5) == 0 {
 			c.Reserved = nil
+		}
+		if p.rand.IntN(5) == 0 {
+			c.Timeout = time.Millisecond
 		}
 		return p.do(func(s *store.Store) error {
 			defer b.hold(c.LeaseToken)()
@@ -199,17 +208,43 @@ func (p *player) move(ctx context.Context) error {
 		worker, _ := some(p, &b.workers)
 		_, err := p.store.TakeOver(ctx, worker)
 		return err
-	case k < 85:
+	case k < 88:
+		// The answer of any call, whatever has become of its job.
+		c, ok := some(p, &b.calls)
+		if !ok {
+			return nil
+		}
+		done := success(c.job, c.call, nano(p.rand.Int64N(100)))
+		return p.do(func(s *store.Store) error {
+			defer b.hold(c.job.LeaseToken)()
+			return s.Succeed(ctx, done)
+		})
+	case k < 89:
+		id, _ := some(p, &b.ids)
+		_, err := p.store.Retry(ctx, id.String(), []jobs.State{jobs.Failed, jobs.Unknown, jobs.Expired}[:1+p.rand.IntN(3)])
+		return err
+	case k < 90:
+		id, _ := some(p, &b.ids)
+		r := store.Resolution{Billed: p.rand.IntN(2) == 0, Retry: p.rand.IntN(2) == 0}
+		if r.Billed && p.rand.IntN(2) == 0 {
+			r.Cost = nano(p.rand.Int64N(100))
+		}
+		_, err := p.store.Resolve(ctx, id.String(), r)
+		return err
+	case k < 91:
+		_, err := p.store.TakeOverdue(ctx, 0)
+		return err
+	case k < 92:
 		id, _ := some(p, &b.ids)
 		_, err := p.store.Cancel(ctx, id.String())
 		return err
-	case k < 87:
+	case k < 94:
 		_, err := p.store.SweepCancelled(ctx)
 		if err == nil {
 			_, err = p.store.ExpireOverdue(ctx)
 		}
 		return err
-	case k < 90:
+	case k < 96:
 		marked, _, err := p.store.TopUp(ctx, jobs.Queue{Provider: "mock", Lane: jobs.Default}, 10)
 		if err == nil && p.rand.IntN(3) == 0 {
 			err = p.store.Undispatch(ctx, marked)
@@ -256,7 +291,7 @@ func TestNoOrderOfOperationsBreaksTheStateMachineOrTheBill(t *testing.T) {
 		for move := range moves {
 			err := p.move(ctx)
 			known := func(want error) bool { return errors.Is(err, want) }
-			if err != nil && !slices.ContainsFunc([]error{jobs.ErrLeaseLost, jobs.ErrCancelled, jobs.ErrTooManyCalls, jobs.ErrExpired}, known) {
+			if err != nil && !slices.ContainsFunc([]error{jobs.ErrLeaseLost, jobs.ErrCancelled, jobs.ErrTooManyCalls, jobs.ErrExpired, jobs.ErrBatchCancelled}, known) {
 				t.Errorf("an error that no worker knows: %v", err)
 			}
 			if i == 0 && move == moves/2 {

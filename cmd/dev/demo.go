@@ -47,7 +47,7 @@ func (c *demoCmd) Run(s *session) error {
 	if c.Out == "" {
 		c.Out = filepath.Join(folder, "results.jsonl")
 	}
-	s.config.Artifacts = filepath.Join(folder, "artifacts")
+	s.config.Artifacts, s.config.State = filepath.Join(folder, "artifacts"), folder
 	if !s.logged {
 		// The summary is what people want to see; the log is beside it.
 		closeLog, err := s.logTo(filepath.Join(folder, "demo.log"))

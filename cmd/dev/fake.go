@@ -43,7 +43,8 @@ func (s *session) fakeProviders(rpm int, latency time.Duration) (*fakeprovider.S
 		}
 		p.BaseURL, p.Latency = address, config.Duration(latency)
 		if rpm > 0 {
-			p.RPM = &rpm
+			limit := int64(rpm)
+			p.Limits.RPM = &limit
 		}
 		providers[name] = p
 	}

@@ -56,6 +56,9 @@ func (c *batchCmd) Run(s *session) error {
 	}
 	if c.Strict {
 		good, bad, err := c.allGood(in, file, s)
+		if _, other := errors.AsType[*batches.LineError](err); other {
+			return c.refused(s, batches.Report{BatchID: batch.ID}, cli.Fail(cli.Usage, err))
+		}
 		if err != nil {
 			return err
 		}
@@ -85,7 +88,7 @@ func (c *batchCmd) Run(s *session) error {
 	}
 	rep, err := t.Take(s.ctx, file)
 	progress.clear()
-	if errors.Is(err, jobs.ErrBatchCancelled) {
+	if _, other := errors.AsType[*batches.LineError](err); other || errors.Is(err, jobs.ErrBatchCancelled) {
 		return c.refused(s, rep, broken(rep, err))
 	}
 	if err != nil {
@@ -109,6 +112,9 @@ func (c *batchCmd) refused(s *session, rep batches.Report, why error) error {
 // was under way may be accepted too.
 func broken(rep batches.Report, err error) error {
 	there := cli.Count(int64(rep.Accepted + rep.Duplicates))
+	if other, ok := errors.AsType[*batches.LineError](err); ok {
+		return cli.Fail(cli.Usage, other) // no file of rows at all
+	}
 	switch {
 	case errors.Is(err, jobs.ErrBatchCancelled) && rep.Accepted+rep.Duplicates == 0:
 		return cli.Fail(cli.Usage, fmt.Errorf("batch %s was cancelled and takes no rows: use another --batch-id", rep.BatchID))

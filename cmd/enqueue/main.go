@@ -1,17 +1,27 @@
-// Command enqueue brings jobs in, watches them, cancels them, and takes their
-// results out.
+// Command enqueue brings jobs in, watches them, cancels them, brings failed ones
+// back, and takes their results out.
 package main
 
 import (
 	"context"
 	"os"
+	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 
 	"oneflow/internal/cli"
 )
 
-func main() { os.Exit(cli.Main("enqueue", run)) }
+// softLimit is how much memory the collector tries to stay under: a prompt of 10 MB
+// leaves several times its size behind while it is read. GOMEMLIMIT wins.
+const softLimit = 160 << 20
+
+func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softLimit)
+	}
+	os.Exit(cli.Main("enqueue", run))
+}
 
 // grammar is the command line.
 type grammar struct {
@@ -19,17 +29,20 @@ type grammar struct {
 	cli.Logging
 	Config string `help:"The configuration file." placeholder:"FILE" env:"ONEFLOW_CONFIG" default:""`
 
-	Text   oneCmd    `cmd:"" help:"Enqueue one text."`
-	Image  oneCmd    `cmd:"" help:"Enqueue one picture."`
-	Audio  oneCmd    `cmd:"" help:"Enqueue one piece of speech."`
-	Video  oneCmd    `cmd:"" help:"Enqueue one film."`
-	Batch  batchCmd  `cmd:"" help:"Enqueue a file of prompts, one JSON object a line. The same file under the same --batch-id adds nothing twice."`
-	Status statusCmd `cmd:"" help:"Show where a batch or a job stands."`
-	Watch  watchCmd  `cmd:"" help:"Follow a batch or a job until it has finished."`
-	Cancel cancelCmd `cmd:"" help:"Cancel a batch or a job; a call under way is paid for and may finish."`
-	Pause  pauseCmd  `cmd:"" help:"Hold a batch or a job back: what has not been sent to a provider is not sent."`
-	Resume resumeCmd `cmd:"" help:"Let a paused batch or job go on."`
-	Export exportCmd `cmd:"" help:"Write the results of a batch or a job."`
+	Text    oneCmd     `cmd:"" help:"Enqueue one text."`
+	Image   oneCmd     `cmd:"" help:"Enqueue one picture."`
+	Audio   oneCmd     `cmd:"" help:"Enqueue one piece of speech."`
+	Video   oneCmd     `cmd:"" help:"Enqueue one film."`
+	Batch   batchCmd   `cmd:"" help:"Enqueue a file of prompts, one JSON object a line. The same file under the same --batch-id adds nothing twice."`
+	Status  statusCmd  `cmd:"" help:"Show where a batch or a job stands."`
+	Watch   watchCmd   `cmd:"" help:"Follow a batch or a job until it has finished."`
+	Cancel  cancelCmd  `cmd:"" help:"Cancel a batch or a job; a call under way is paid for and may finish."`
+	Pause   pauseCmd   `cmd:"" help:"Hold a batch or a job back: what has not been sent to a provider is not sent."`
+	Resume  resumeCmd  `cmd:"" help:"Let a paused batch or job go on."`
+	Retry   retryCmd   `cmd:"" help:"Queue failed jobs of a batch, or a failed job, again."`
+	Resolve resolveCmd `cmd:"" help:"Settle calls with unknown outcome by hand, once you know from the provider what they cost."`
+	Cost    costCmd    `cmd:"" help:"Show what answers, retries, fallbacks and unknown calls have cost."`
+	Export  exportCmd  `cmd:"" help:"Write the results of a batch or a job."`
 }
 
 func run(ctx context.Context, args []string, env cli.Env) error {

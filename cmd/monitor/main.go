@@ -16,10 +16,14 @@ func main() { os.Exit(cli.Main("monitor", run)) }
 type grammar struct {
 	cli.Services
 	cli.Logging
+	Config string `help:"The configuration file; default: oneflow.yaml where it exists." placeholder:"FILE" env:"ONEFLOW_CONFIG"`
 
 	Serve  serveCmd  `cmd:"" help:"Serve the monitor's pages, its JSON and asynqmon until SIGINT or SIGTERM."`
 	Status statusCmd `cmd:"" help:"Show the overview in the terminal."`
 	Health healthCmd `cmd:"" help:"Ask a running monitor whether it is ready."`
+
+	Providers providersCmd `cmd:"" help:"See how the providers do, and have one used or left alone."`
+	Best      bestCmd      `cmd:"" help:"Rank the providers for a task by success, latency and price."`
 }
 
 type session struct {
@@ -27,6 +31,8 @@ type session struct {
 	env      cli.Env
 	log      zerolog.Logger
 	services cli.Services
+	// configPath is the configuration file; empty: the usual one.
+	configPath string
 }
 
 func run(ctx context.Context, args []string, env cli.Env) error {
@@ -40,5 +46,5 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 		return err
 	}
 	defer func() { _ = closeLog() }()
-	return parsed.Run(&session{ctx: ctx, env: env, log: log, services: g.Services})
+	return parsed.Run(&session{ctx: ctx, env: env, log: log, services: g.Services, configPath: g.Config})
 }

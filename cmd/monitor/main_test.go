@@ -18,6 +18,7 @@ import (
 	"oneflow/internal/storetest"
 	"oneflow/jobs"
 	"oneflow/monitor/overview"
+	"oneflow/providers"
 	"oneflow/store"
 )
 
@@ -145,8 +146,7 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	rpm := 1500
-	err = db.Register(t.Context(), jobs.Presence{ID: jobs.NewID(), Host: "alpha", PID: 7, Providers: []jobs.Served{{Name: "mock", Kind: "mock", RPM: &rpm, Concurrency: 3}}})
+	err = db.Register(t.Context(), jobs.Presence{ID: jobs.NewID(), Host: "alpha", PID: 7, Providers: []jobs.Served{{Name: "mock", Kind: "mock", Limits: providers.Limits{RPM: 1500}, Concurrency: 3}}})
 	if err == nil {
 		err = db.OpenBatch(t.Context(), jobs.Batch{ID: "b-1", Account: "default", Source: "a\x1b[31m\tfile"})
 	}

@@ -67,15 +67,15 @@ func providerRows(list []overview.Provider) [][]string {
 	rows := [][]string{{"PROVIDER", "STATUS", "LIMIT", "WORKERS", "CALLS/5M", "SUCCEEDED", "P50", "P95", "429S", "COST"}}
 	for _, p := range list {
 		limit := "none"
-		if p.RPM != nil {
-			limit = cli.Count(int64(*p.RPM)) + "/min"
+		if p.Limits.RPM > 0 {
+			limit = cli.Count(p.Limits.RPM) + "/min"
 		}
 		p50, p95 := "-", "-"
 		if p.Traffic.Requests > 0 {
 			p50, p95 = cli.Span(milliseconds(p.P50)), cli.Span(milliseconds(p.P95))
 		}
 		rows = append(rows, []string{
-			p.Name, p.Status, limit, fmt.Sprint(p.Workers), cli.Count(p.Traffic.Requests), percent(p.Traffic), p50, p95,
+			p.Name, string(p.Status), limit, fmt.Sprint(p.Workers), cli.Count(p.Traffic.Requests), percent(p.Traffic), p50, p95,
 			cli.Count(p.Traffic.RateLimited), cli.Money(p.Traffic.Cost, p.Traffic.Unpriced),
 		})
 	}
@@ -104,21 +104,11 @@ func batchRows(o overview.Overview) [][]string {
 	rows := [][]string{{"BATCH", "SOURCE", "STATE", "DONE", "FAILED", "COST", "AGE"}}
 	for _, b := range o.Batches {
 		rows = append(rows, []string{
-			b.ID, printable(b.Source), b.State, cli.Count(b.Done()) + "/" + cli.Count(b.Total()), cli.Count(b.Failures()),
+			b.ID, cli.Printable(b.Source), b.State, cli.Count(b.Done()) + "/" + cli.Count(b.Total()), cli.Count(b.Failures()),
 			cli.Money(b.Cost, b.Unpriced), cli.Span(o.At.Sub(b.CreatedAt).Truncate(time.Second)),
 		})
 	}
 	return rows
-}
-
-// printable takes out what would move a terminal's cursor or a table's columns.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || (r >= 0x7f && r < 0xa0) {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 func percent(t overview.Traffic) string {

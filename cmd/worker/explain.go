@@ -32,7 +32,7 @@ func explain(s *session, served []jobs.Served) error {
 	}
 	rows := [][]string{{"PROVIDER", "LIMIT", "LATENCY P90", "WORKERS", "CONCURRENCY", "FLEET", "JOBS/MIN", "BINDS"}}
 	for _, p := range served {
-		plan := jobs.NewPlan(p, p.ConfiguredLimits(), seen[p.Name])
+		plan := jobs.NewPlan(p, p.Limits, seen[p.Name])
 		latency := plan.Latency.Round(time.Millisecond).String()
 		if !plan.Measured {
 			latency += " (configured)"

@@ -150,7 +150,7 @@ func TestKeysAreCheckedWithTheProvider(t *testing.T) {
 
 func TestModelsAreListedWithPricesAndLimits(t *testing.T) {
 	t.Parallel()
-	k := newKeyring(t, "providers: {openai: {rpm: 77}}\n")
+	k := newKeyring(t, "providers: {openai: {limits: {rpm: 77}}}\n")
 	r := k.run("", "models", "openai", "-o", "json")
 	var rows []modelRow
 	if err := json.Unmarshal([]byte(r.out), &rows); err != nil || len(rows) < 10 {

@@ -103,7 +103,7 @@ func TestWorkersThatMigrateAtOnceDoNotStandInEachOthersWay(t *testing.T) {
 func TestWrongUseIsToldAtOnce(t *testing.T) {
 	t.Parallel()
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
-	if err := os.WriteFile(bad, []byte("providers: {mock: {rpm: -1}}"), 0o600); err != nil {
+	if err := os.WriteFile(bad, []byte("providers: {mock: {limits: {rpm: -1}}}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// Nothing answers there: who tried would end with exit code 3.
@@ -117,7 +117,7 @@ func TestWrongUseIsToldAtOnce(t *testing.T) {
 		{[]string{"run", "--provider", "opnai"}, "--provider opnai: is not configured; there are "},
 		{[]string{"run", "--provider", "mock", "--provider", "opnai"}, "--provider opnai: is not configured"},
 		{[]string{"run", "--config", "none.yaml"}, "none.yaml: no such file"},
-		{[]string{"run", "--config", bad}, "bad.yaml:1: providers.mock.rpm: must be from 0"},
+		{[]string{"run", "--config", bad}, "bad.yaml:1: providers.mock.limits.rpm: must be positive, got -1"},
 		{[]string{"migrate"}, "expected one of"},
 		{[]string{"run", "--log-file", filepath.Join(bad, "below")}, "--log-file: "},
 		{[]string{"run", "--database-url", ""}, "DATABASE_URL is not set"},

@@ -21,7 +21,7 @@ type modelsCmd struct {
 type modelRow struct {
 	Provider string            `json:"provider"`
 	Model    string            `json:"model"`
-	RPM      int               `json:"rpm"`   // of the provider; 0: no limit
+	RPM      int64             `json:"rpm"`   // of the provider; 0: no limit
 	Rates    map[string]string `json:"rates"` // USD per million units
 }
 
@@ -37,8 +37,9 @@ func (c *modelsCmd) Run(s *session) error {
 			continue
 		}
 		r := modelRow{Provider: m.Provider, Model: m.Match, Rates: map[string]string{}}
-		if p, ok := s.config.Providers[m.Provider]; ok && p.RPM != nil {
-			r.RPM = *p.RPM
+		if p, ok := s.config.Providers[m.Provider]; ok {
+			limits, _ := p.LimitsByName()
+			r.RPM = limits["rpm"]
 		}
 		for _, rate := range m.Rates {
 			r.Rates[unitName(rate)] = rate.Rate
@@ -60,7 +61,7 @@ func (c *modelsCmd) Run(s *session) error {
 		}
 		limit := "none"
 		if r.RPM > 0 {
-			limit = cli.Count(int64(r.RPM))
+			limit = cli.Count(r.RPM)
 		}
 		table = append(table, []string{r.Provider, r.Model, limit, strings.Join(rates, ", ")})
 	}

@@ -15,7 +15,6 @@ import (
 	"oneflow/billing"
 	"oneflow/config"
 	"oneflow/jobs"
-	"oneflow/policy"
 	"oneflow/providers"
 	"oneflow/providers/keys"
 	"oneflow/store"
@@ -45,19 +44,13 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	calls, cutOff := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutOff()
 
-	clients, closeClients, err := clients(o.Config, names, o.Keys)
+	control := NewControl(ctx, ControlConfig{Store: o.Store, Config: o.Config, Log: o.Log})
+	defer control.Close()
+	guarded, closePolicy, err := guard(ctx, calls, o, names, control)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeClients()) }()
-	guarded, err := policy.New(policy.Config{
-		Providers:   clients,
-		CallTimeout: time.Duration(o.Config.CallTimeout),
-		Calls:       calls,
-	})
-	if err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, closePolicy()) }()
 	prices, err := newPrices(o.Config)
 	if err != nil {
 		return err
@@ -73,28 +66,20 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Providers:   Served(o.Config, names),
 		Redis:       o.Redis,
 		Store:       o.Store,
+		Limits:      func(provider string) providers.Limits { return control.Settings(provider).Limits },
 		Generator:   guarded,
 		Artifacts:   blobs,
 		Prices:      prices,
 		Log:         o.Log,
 		CallTimeout: time.Duration(o.Config.CallTimeout),
 		Drain:       time.Duration(o.Config.Drain),
+		State:       o.Config.State,
 		CutOff:      cutOff,
 	})
 	if err != nil {
 		return err
 	}
 	return w.Run(ctx)
-}
-
-// Served is what a worker is told of the providers of those names.
-func Served(cfg config.Config, names []string) []jobs.Served {
-	served := make([]jobs.Served, len(names))
-	for i, name := range names {
-		p := cfg.Providers[name]
-		served[i] = jobs.Served{Name: name, Kind: p.Kind, RPM: p.RPM, Concurrency: p.Concurrency, Latency: time.Duration(p.Latency)}
-	}
-	return served
 }
 
 // prices answers for jobs, which know providers by name, from the price list,

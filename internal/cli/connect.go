@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
@@ -93,7 +94,9 @@ func (s Services) RedisOptions() (*redis.Options, error) {
 	return opts, nil
 }
 
-// Redis waits until Redis answers.
+// Redis waits until Redis answers, and checks that it throws nothing away: an
+// eviction would lose deliveries without a trace, so it is refused with exit code
+// Unsafe. A Redis that keeps nothing on disk is only warned of.
 func (s Services) Redis(ctx context.Context, log zerolog.Logger) (asynq.RedisConnOpt, error) {
 	opts, err := s.RedisOptions()
 	if err != nil {
@@ -102,10 +105,46 @@ func (s Services) Redis(ctx context.Context, log zerolog.Logger) (asynq.RedisCon
 	opts.ContextTimeoutEnabled = true // or a silent server outlasts ConnectTimeout
 	client := redis.NewClient(opts)
 	err = s.wait(ctx, log, "Redis", "REDIS_URL", s.RedisURL, func(ctx context.Context) error { return client.Ping(ctx).Err() })
+	if err == nil {
+		err = checkRedis(ctx, log, client, host(s.RedisURL))
+	}
 	if err := errors.Join(err, client.Close()); err != nil {
 		return nil, err
 	}
 	return ForAsynq(opts), nil
+}
+
+// checkRedis reads how Redis treats what it holds. Managed services forbid CONFIG,
+// and tell by INFO.
+func checkRedis(ctx context.Context, log zerolog.Logger, client *redis.Client, at string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	info := func(section, field string) string {
+		// Not to know is said below.
+		sections, _ := client.InfoMap(ctx, section).Result()
+		for _, fields := range sections {
+			if value, ok := fields[field]; ok {
+				return value
+			}
+		}
+		return ""
+	}
+	policy := info("memory", "maxmemory_policy")
+	if policy == "" {
+		settings, _ := client.ConfigGet(ctx, "maxmemory-policy").Result()
+		policy = settings["maxmemory-policy"]
+	}
+	switch policy {
+	case "noeviction":
+	case "":
+		log.Warn().Str("at", at).Msg("Redis does not tell its maxmemory-policy: make sure that it is noeviction, or deliveries may be thrown away")
+	default:
+		return Fail(Unsafe, fmt.Errorf("Redis at %s (REDIS_URL) has maxmemory-policy %s and may throw deliveries away: run `redis-cli -u \"$REDIS_URL\" CONFIG SET maxmemory-policy noeviction`, and write it into its redis.conf", at, policy))
+	}
+	if info("persistence", "aof_enabled") == "0" {
+		log.Warn().Str("at", at).Msg("Redis keeps no append-only file: after a crash of it, what was queued since its last snapshot is delivered again from Postgres, which takes up to half a minute")
+	}
+	return nil
 }
 
 // ForAsynq hands a Redis address to asynq.
@@ -147,8 +186,12 @@ func (s Services) wait(ctx context.Context, log zerolog.Logger, what, variable, 
 }
 
 // refused tells that waiting is of no use: the server is there and does not take
-// the name, the password or the database.
+// the name, the password or the database, or shows a certificate that is not to be
+// trusted.
 func refused(err error) bool {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return true
+	}
 	if e, ok := errors.AsType[interface {
 		error
 		SQLState() string

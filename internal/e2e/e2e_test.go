@@ -101,7 +101,7 @@ func usd(nano int64) string {
 func TestABatchOfAThousandGoesThroughAndAddsUp(t *testing.T) {
 	t.Parallel()
 	// One call in twenty fails, unbilled: retries must not show in the bill.
-	w := newWorld(t, "concurrency: 50, latency: 5ms, rpm: 0")
+	w := newWorld(t, "concurrency: 50, latency: 5ms, limits: {rpm: 0}")
 	rewriteMock(t, w, "error_rate: 0.05")
 	rows := thousand()
 	file := w.file("prompts.jsonl", rows)

@@ -1,7 +1,7 @@
 // Package overview is what the monitor shows: newest batches, providers, workers
 // and totals, and one batch in detail. It stands apart from package monitor so
 // that the store, and with it every command, does not link a web interface. It
-// may import jobs and billing.
+// may import jobs, billing and providers.
 package overview
 
 import (
@@ -135,6 +135,9 @@ type Traffic struct {
 	// RateLimited counts calls that were refused for a rate: neither a success
 	// nor a failure.
 	RateLimited int64 `json:"rate_limited"`
+	// Refused counts calls that were refused for what was asked, or that we gave
+	// up: no failure of the provider's either.
+	Refused int64 `json:"refused"`
 	// Unknown counts calls of which nobody knows how they ended.
 	Unknown      int64 `json:"unknown"`
 	InputTokens  int64 `json:"input_tokens"`
@@ -142,10 +145,10 @@ type Traffic struct {
 	Money
 }
 
-// SuccessRate is the share of successes among the calls that were not refused for
-// a rate; ok is false when there were none.
+// SuccessRate is the share of successes among the calls that the provider should
+// have answered; ok is false when there were none.
 func (t Traffic) SuccessRate() (rate float64, ok bool) {
-	n := t.Requests - t.RateLimited
+	n := t.Requests - t.RateLimited - t.Refused
 	if n <= 0 {
 		return 0, false
 	}
@@ -154,12 +157,9 @@ func (t Traffic) SuccessRate() (rate float64, ok bool) {
 
 // Provider is a provider and how it does.
 type Provider struct {
-	Name   string `json:"name"`
-	Kind   string `json:"kind"`
-	Status string `json:"status"` // available, degraded or unavailable
-	Reason string `json:"reason,omitempty"`
-	// RPM is its limit in requests a minute; nil: none.
-	RPM *int `json:"rpm"`
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	Standing
 	// Concurrency is how many calls one worker makes at once.
 	Concurrency int `json:"concurrency_per_worker"`
 	// Workers is how many live workers serve it.
@@ -178,10 +178,10 @@ type Provider struct {
 // Used is the share of the limit that was used in the last full minute; ok is
 // false where there is no limit.
 func (p Provider) Used() (share float64, ok bool) {
-	if p.RPM == nil || *p.RPM == 0 || len(p.Curve) < 2 {
+	if p.Limits.RPM == 0 || len(p.Curve) < 2 {
 		return 0, false
 	}
-	return float64(p.Curve[len(p.Curve)-2]) / float64(*p.RPM), true
+	return float64(p.Curve[len(p.Curve)-2]) / float64(p.Limits.RPM), true
 }
 
 // Worker is a worker that has not stopped.

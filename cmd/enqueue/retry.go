@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+)
+
+// retryCmd brings dead letters back.
+type retryCmd struct {
+	ID      string `arg:"" help:"A batch or a job."`
+	Unknown bool   `help:"Also those whose call has an unknown outcome: it may be paid for twice."`
+	Expired bool   `help:"Also those whose deadline passed; they get a new one."`
+	Output  string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// Run queues them. A worker dispatches them within seconds.
+func (c *retryCmd) Run(s *session) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	states := []jobs.State{jobs.Failed}
+	if c.Unknown {
+		states = append(states, jobs.Unknown)
+	}
+	if c.Expired {
+		states = append(states, jobs.Expired)
+	}
+	done, err := db.Retry(s.ctx, c.ID, states)
+	if errors.Is(err, jobs.ErrBatchCancelled) {
+		return cli.Fail(cli.Usage, fmt.Errorf("%s: its batch was cancelled, and nothing of it runs again: enqueue it anew under another --batch-id", c.ID))
+	}
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return cli.JSON(s.env.Out, struct {
+			ID      string               `json:"id"`
+			Retried int64                `json:"retried"`
+			Left    map[jobs.State]int64 `json:"left"`
+		}{c.ID, done.Jobs, done.Left})
+	}
+	var left []string
+	for _, l := range []struct {
+		state jobs.State
+		flag  string
+	}{{jobs.Unknown, "--unknown"}, {jobs.Expired, "--expired"}} {
+		if n := done.Left[l.state]; n > 0 {
+			left = append(left, fmt.Sprintf("%s %s (%s brings them back)", cli.Count(n), l.state, l.flag))
+		}
+	}
+	line := fmt.Sprintf("queued %s jobs again", cli.Count(done.Jobs))
+	if len(left) > 0 {
+		line += "; left alone: " + strings.Join(left, ", ")
+	}
+	_, err = fmt.Fprintln(s.env.Out, line)
+	return err
+}

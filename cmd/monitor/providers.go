@@ -1,0 +1,267 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"oneflow/config"
+	"oneflow/internal/cli"
+	"oneflow/monitor/overview"
+	"oneflow/providers"
+	"oneflow/store"
+)
+
+// providersCmd looks after providers.
+type providersCmd struct {
+	Ls      providersLs      `cmd:"" help:"List the providers: state, reason, and the figures of their models."`
+	Disable providersDisable `cmd:"" help:"Have a provider left alone: jobs go to the next of their chain, or wait."`
+	Enable  providersEnable  `cmd:"" help:"Have a provider used again; a block and a lack of money are forgotten."`
+	Reset   providersReset   `cmd:"" help:"Let a provider's figures begin anew; the ledger stays."`
+	Open    breakerOpen      `cmd:"" help:"Hold a provider's circuit breaker open: nothing is sent there."`
+	Close   breakerClose     `cmd:"" help:"Hold a provider's circuit breaker closed, whatever fails there."`
+	Auto    breakerAuto      `cmd:"" help:"Let a provider's circuit breaker work by itself again."`
+}
+
+// withStore connects and reads the configuration.
+func (s *session) withStore(do func(*store.Store, config.Config) error) error {
+	cfg, err := config.Load(s.configPath)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	db, err := s.services.Postgres(s.ctx, s.log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return do(db, cfg)
+}
+
+// steer does something to a provider and prints its line then.
+func (s *session) steer(name string, do func(db *store.Store, by string) error) error {
+	return s.withStore(func(db *store.Store, cfg config.Config) error {
+		err := cli.Steer(s.ctx, db, cfg, name, func() error { return do(db, cli.Who(s.env.Getenv)) })
+		if err != nil {
+			return err
+		}
+		list, err := db.Standings(s.ctx)
+		if err != nil {
+			return err
+		}
+		for _, h := range list {
+			if h.Name == name {
+				_, err = fmt.Fprintln(s.env.Out, sentence(h))
+			}
+		}
+		return err
+	})
+}
+
+type providersDisable struct {
+	Provider string `arg:"" help:"The provider."`
+	Reason   string `help:"Why; it is shown to everybody who asks." required:"" placeholder:"TEXT"`
+}
+
+// maxReason is the longest reason, in bytes.
+const maxReason = 500
+
+// Run disables it.
+func (c *providersDisable) Run(s *session) error {
+	if len(c.Reason) > maxReason || c.Reason == "" {
+		return cli.Fail(cli.Usage, fmt.Errorf("--reason: must have 1 to %d bytes, got %d", maxReason, len(c.Reason)))
+	}
+	return s.steer(c.Provider, func(db *store.Store, by string) error {
+		return db.SetStatus(s.ctx, c.Provider, providers.Unavailable, cli.Printable(c.Reason), by)
+	})
+}
+
+type providersEnable struct {
+	Provider string `arg:"" help:"The provider."`
+}
+
+// Run enables it.
+func (c *providersEnable) Run(s *session) error {
+	return s.steer(c.Provider, func(db *store.Store, by string) error {
+		return db.SetStatus(s.ctx, c.Provider, providers.Available, "", by)
+	})
+}
+
+type providersReset struct {
+	Provider string `arg:"" optional:"" help:"The provider."`
+	All      bool   `help:"All providers."`
+}
+
+// Run resets the figures.
+func (c *providersReset) Run(s *session) error {
+	if (c.Provider == "") != c.All {
+		return cli.Fail(cli.Usage, errors.New("name either one provider or --all"))
+	}
+	return s.withStore(func(db *store.Store, cfg config.Config) error {
+		if c.All {
+			return db.ResetMetrics(s.ctx, "")
+		}
+		return cli.Steer(s.ctx, db, cfg, c.Provider, func() error { return db.ResetMetrics(s.ctx, c.Provider) })
+	})
+}
+
+type breakerOpen struct {
+	Provider string `arg:"" help:"The provider."`
+}
+
+// Run holds the breaker open.
+func (c *breakerOpen) Run(s *session) error { return s.hold(c.Provider, providers.BreakerOpen) }
+
+type breakerClose struct {
+	Provider string `arg:"" help:"The provider."`
+}
+
+// Run holds the breaker closed.
+func (c *breakerClose) Run(s *session) error { return s.hold(c.Provider, providers.BreakerClosed) }
+
+type breakerAuto struct {
+	Provider string `arg:"" help:"The provider."`
+}
+
+// Run lets the breaker go.
+func (c *breakerAuto) Run(s *session) error { return s.hold(c.Provider, "") }
+
+func (s *session) hold(name string, order providers.BreakerState) error {
+	return s.steer(name, func(db *store.Store, by string) error { return db.ForceBreaker(s.ctx, name, order, by) })
+}
+
+type providersLs struct {
+	Since  time.Duration `help:"How far back the figures look, at most 30 days." default:"1h" placeholder:"DURATION"`
+	Output string        `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// maxSince bounds how much of the ledger is read.
+const maxSince = 30 * 24 * time.Hour
+
+// Run lists them.
+func (c *providersLs) Run(s *session) error {
+	if c.Since <= 0 || c.Since > maxSince {
+		return cli.Fail(cli.Usage, fmt.Errorf("--since %s: must be more than 0 and at most %s", c.Since, maxSince))
+	}
+	return s.withStore(func(db *store.Store, _ config.Config) error {
+		list, err := db.Health(s.ctx, c.Since)
+		if err != nil {
+			return err
+		}
+		if c.Output == "json" {
+			return cli.JSON(s.env.Out, list)
+		}
+		return s.printHealth(list)
+	})
+}
+
+// printHealth writes a line for each provider and model, and below why a provider
+// is not simply available.
+func (s *session) printHealth(list []overview.Health) error {
+	if len(list) == 0 {
+		fmt.Fprintln(s.env.Err, "no providers yet: start a worker with `worker run`")
+		return nil
+	}
+	rows := [][]string{{"PROVIDER", "STATUS", "WORKERS", "MODEL", "CALLS", "SUCCEEDED", "MEAN", "P50", "P95", "P99", "429S", "TOKENS", "COST", "LAST ERROR"}}
+	for _, h := range list {
+		name, status, workers := h.Name, string(h.Status), strconv.Itoa(h.Workers)
+		if len(h.Models) == 0 {
+			rows = append(rows, []string{name, status, workers, "-", "0", "-", "-", "-", "-", "-", "0", "0", "-", "-"})
+		}
+		for _, m := range h.Models {
+			span := func(ms int64) string {
+				if m.Succeeded == 0 {
+					return "-"
+				}
+				return cli.Span(milliseconds(ms))
+			}
+			last := "-"
+			if m.LastError != "" {
+				last = m.LastError + " " + m.LastErrorAt.Format(time.TimeOnly)
+			}
+			rows = append(rows, []string{
+				name, status, workers, cli.Printable(m.Model), cli.Count(m.Requests), percent(m.Traffic),
+				span(m.Mean), span(m.P50), span(m.P95), span(m.P99), cli.Count(m.RateLimited),
+				cli.Count(m.InputTokens + m.OutputTokens), cli.Money(m.Cost, m.Unpriced), last,
+			})
+			name, status, workers = "", "", ""
+		}
+	}
+	if err := cli.Table(s.env.Out, rows); err != nil {
+		return err
+	}
+	for _, h := range list {
+		if h.Status != providers.Available || h.Breaker.Held != "" {
+			if _, err := fmt.Fprintln(s.env.Out, sentence(h)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sentence says how a provider stands, and why.
+func sentence(h overview.Health) string {
+	text := h.Name + " is " + string(h.Status)
+	if h.Reason != "" {
+		text += ": " + cli.Printable(h.Reason)
+	}
+	if h.By != "" {
+		text += ", says " + cli.Printable(h.By)
+	}
+	if !h.Since.IsZero() {
+		text += ", since " + h.Since.Format(time.RFC3339)
+	}
+	if h.Breaker.Held == providers.BreakerClosed {
+		text += "; its breaker is held closed by " + cli.Printable(h.Breaker.By)
+	}
+	return text
+}
+
+// bestCmd ranks providers.
+type bestCmd struct {
+	Task   providers.Task `arg:"" help:"text, image, audio or video." enum:"text,image,audio,video"`
+	Output string         `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// Run prints them, the best first.
+func (c *bestCmd) Run(s *session) error {
+	return s.withStore(func(db *store.Store, cfg config.Config) error {
+		best, err := cli.FindBest(s.ctx, db, cfg, c.Task)
+		if err != nil {
+			return err
+		}
+		if c.Output == "json" {
+			return cli.JSON(s.env.Out, best)
+		}
+		rows := [][]string{{"", "PROVIDER", "MODEL", "CALLS", "SUCCEEDED", "P50", "P95", "A CALL COSTS", ""}}
+		for i, k := range best.Candidates {
+			place := strconv.Itoa(i + 1)
+			p50, p95, note := "-", "-", cli.Printable(k.Barred)
+			if k.Figures.Succeeded > 0 {
+				p50, p95 = cli.Span(milliseconds(k.Figures.P50)), cli.Span(milliseconds(k.Figures.P95))
+			}
+			switch {
+			case k.Barred != "":
+				place = "-"
+			case !k.Judged():
+				note = "too few calls to judge"
+			}
+			cost := "-"
+			if n, ok := k.Figures.PerCall(); ok {
+				cost = n.Human()
+			} else if k.Figures.Unpriced > 0 {
+				cost = "unknown"
+			}
+			rows = append(rows, []string{place, k.Provider, k.Model, cli.Count(k.Figures.Requests), percent(k.Figures.Traffic), p50, p95, cost, note})
+		}
+		if err := cli.Table(s.env.Out, rows); err != nil {
+			return err
+		}
+		_, why, err := best.Choice()
+		if err == nil {
+			fmt.Fprintln(s.env.Err, why)
+		}
+		return err
+	})
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"oneflow/internal/app"
+	"oneflow/internal/cli"
+	"oneflow/providers/keys"
+)
+
+// checkCmd asks providers whether they answer, at no cost.
+type checkCmd struct {
+	Provider string `arg:"" optional:"" help:"Only this provider. Default: all that have a key."`
+}
+
+// Run asks each to list its models or its account, whichever is free; one that
+// does not answer gives exit code 1.
+func (c *checkCmd) Run(s *session) error {
+	store, err := app.OpenKeys(s.env.Getenv, s.config.Keys, s.log)
+	if err != nil {
+		return cli.Fail(cli.Unsafe, err)
+	}
+	defer store.Close()
+	names, _ := app.Usable(s.config, store)
+	if c.Provider != "" {
+		if _, ok := s.config.Providers[c.Provider]; !ok {
+			return cli.Fail(cli.Usage, fmt.Errorf("%.60q: there is no such provider; there are %s", c.Provider,
+				strings.Join(slices.Sorted(maps.Keys(s.config.Providers)), ", ")))
+		}
+		names = []string{c.Provider}
+	}
+	bad, rows := 0, [][]string{{"PROVIDER", "KIND", "TOOK", "RESULT"}}
+	for _, name := range names {
+		took, result, err := s.checkProvider(store, name)
+		if err != nil {
+			bad++
+			result = err.Error()
+		}
+		rows = append(rows, []string{name, s.config.Providers[name].Kind, took, result})
+	}
+	if err := cli.Table(s.env.Out, rows); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return cli.Fail(cli.Failure, fmt.Errorf("%d of %d providers cannot be used", bad, len(rows)-1))
+	}
+	return nil
+}
+
+// checkProvider asks one provider.
+func (s *session) checkProvider(store *keys.Store, name string) (took, result string, err error) {
+	p := s.config.Providers[name]
+	if p.Kind == "mock" {
+		return "-", "ok: nobody to ask", nil
+	}
+	secret := ""
+	key, err := store.Pick(name)
+	switch {
+	case err == nil:
+		secret = key.Reveal()
+	case !errors.Is(err, keys.ErrNoKey):
+		return "-", "", err
+	case !p.Compatible:
+		return "-", "", fmt.Errorf("no API key: set %s, or run `worker keys set %s`", keys.Variable(name), name)
+	}
+	client, err := app.Client(s.config, name, store)
+	if err != nil {
+		return "-", "", err
+	}
+	checker, ok := client.(app.KeyChecker)
+	if !ok {
+		return "-", "not checked: it has no call that is free", nil
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	defer cancel()
+	begin := time.Now()
+	err = checker.CheckKey(ctx, secret)
+	return cli.Span(time.Since(begin)), "ok", err
+}

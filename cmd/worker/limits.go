@@ -1,0 +1,223 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"oneflow/internal/app"
+	"oneflow/internal/cli"
+	"oneflow/providers"
+	"oneflow/store"
+)
+
+// limitsCmd sets limits while workers run.
+type limitsCmd struct {
+	Set   limitsSet   `cmd:"" help:"Pin limits of a provider: they hold from the next second on, whatever the provider says."`
+	Ls    limitsLs    `cmd:"" help:"List the limits: configured, learned, pinned, and in force."`
+	Reset limitsReset `cmd:"" help:"Forget what was pinned and learned, a block included."`
+}
+
+// limitsSet pins limits.
+type limitsSet struct {
+	Provider   string `arg:"" help:"The provider, such as openai."`
+	RPS        *int64 `help:"Requests a second; 0: no limit. So it is with all of these." placeholder:"N"`
+	RPM        *int64 `help:"Requests a minute." placeholder:"N"`
+	RPD        *int64 `help:"Requests a day." placeholder:"N"`
+	TPM        *int64 `help:"Tokens a minute, input and output together." placeholder:"N"`
+	ITPM       *int64 `help:"Input tokens a minute." placeholder:"N"`
+	OTPM       *int64 `help:"Output tokens a minute." placeholder:"N"`
+	Concurrent *int64 `help:"Calls under way at once, in all workers." placeholder:"N"`
+}
+
+// maxLimit bounds a limit: more is none, and 0 says so.
+const maxLimit = 1_000_000_000_000
+
+// pins are the limits that are given.
+func (c *limitsSet) pins() (map[providers.Dimension]int64, error) {
+	pins := map[providers.Dimension]int64{}
+	for d, n := range map[providers.Dimension]*int64{
+		providers.DimensionRPS: c.RPS, providers.DimensionRPM: c.RPM, providers.DimensionRPD: c.RPD, providers.DimensionTPM: c.TPM,
+		providers.DimensionITPM: c.ITPM, providers.DimensionOTPM: c.OTPM, providers.DimensionConcurrent: c.Concurrent,
+	} {
+		switch {
+		case n == nil:
+		case *n < 0 || *n > maxLimit:
+			return nil, fmt.Errorf("--%s %d: must be from 0 (no limit) to %d", d, *n, int64(maxLimit))
+		default:
+			pins[d] = *n
+		}
+	}
+	if len(pins) == 0 {
+		return nil, errors.New("no limit is given: name one, such as --rpm 500; `worker limits reset` takes pins back")
+	}
+	return pins, nil
+}
+
+// Run pins them.
+func (c *limitsSet) Run(s *session) error {
+	pins, err := c.pins()
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	return s.steer(c.Provider, func(db *store.Store) error {
+		return db.SetLimits(s.ctx, c.Provider, pins, cli.Who(s.env.Getenv))
+	})
+}
+
+type limitsReset struct {
+	Provider string `arg:"" help:"The provider."`
+}
+
+// Run resets them.
+func (c *limitsReset) Run(s *session) error {
+	return s.steer(c.Provider, func(db *store.Store) error {
+		return db.ResetLimits(s.ctx, c.Provider, cli.Who(s.env.Getenv))
+	})
+}
+
+// steer does something to one provider and shows its limits then.
+func (s *session) steer(provider string, do func(*store.Store) error) error {
+	db, err := s.services.Postgres(s.ctx, s.log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if _, ok := s.config.Providers[provider]; ok {
+		if err := db.AddProvider(s.ctx, app.Served(s.config, []string{provider})[0]); err != nil {
+			return err
+		}
+	}
+	if err := cli.Steer(s.ctx, db, s.config, provider, func() error { return do(db) }); err != nil {
+		return err
+	}
+	list, err := s.limits(db)
+	if err != nil {
+		return err
+	}
+	return printLimits(s, slices.DeleteFunc(list, func(l store.Limits) bool { return l.Provider != provider }))
+}
+
+type limitsLs struct {
+	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+}
+
+// limitsRow is a provider's limits for programs.
+type limitsRow struct {
+	Provider      string                        `json:"provider"`
+	Configured    providers.Limits              `json:"configured"`
+	Learned       providers.Limits              `json:"learned"`
+	Pinned        map[providers.Dimension]int64 `json:"pinned"`
+	InForce       providers.Limits              `json:"in_force"`
+	LearnedAt     time.Time                     `json:"learned_at,omitzero"`
+	PinnedBy      string                        `json:"pinned_by,omitempty"`
+	PinnedAt      time.Time                     `json:"pinned_at,omitzero"`
+	BlockedUntil  time.Time                     `json:"blocked_until,omitzero"`
+	BlockedReason string                        `json:"blocked_reason,omitempty"`
+}
+
+// Run lists them.
+func (c *limitsLs) Run(s *session) error {
+	db, err := s.services.Postgres(s.ctx, s.log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	list, err := s.limits(db)
+	if err != nil {
+		return err
+	}
+	if c.Output == "table" {
+		return printLimits(s, list)
+	}
+	rows := make([]limitsRow, len(list))
+	for i, l := range list {
+		rows[i] = limitsRow{
+			Provider: l.Provider, Configured: l.Configured, Learned: l.Learned, Pinned: l.Pinned, InForce: l.InForce(),
+			LearnedAt: l.LearnedAt, PinnedBy: l.PinnedBy, PinnedAt: l.PinnedAt, BlockedUntil: l.BlockedUntil, BlockedReason: l.BlockedReason,
+		}
+		if rows[i].Pinned == nil {
+			rows[i].Pinned = map[providers.Dimension]int64{}
+		}
+	}
+	return cli.JSON(s.env.Out, rows)
+}
+
+// limits returns what Postgres knows, and the configuration of the others.
+func (s *session) limits(db *store.Store) ([]store.Limits, error) {
+	list, err := db.ProviderLimits(s.ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range app.Served(s.config, slices.Sorted(maps.Keys(s.config.Providers))) {
+		if !slices.ContainsFunc(list, func(l store.Limits) bool { return l.Provider == p.Name }) {
+			list = append(list, store.Limits{Provider: p.Name, LimitLayers: providers.LimitLayers{Configured: p.Limits, Written: p.Written}})
+		}
+	}
+	slices.SortFunc(list, func(a, b store.Limits) int { return strings.Compare(a.Provider, b.Provider) })
+	return list, nil
+}
+
+// printLimits writes a line for each dimension that something is known of, and
+// below what is to be said of a provider as a whole.
+func printLimits(s *session, list []store.Limits) error {
+	rows := [][]string{{"PROVIDER", "LIMIT", "CONFIGURED", "LEARNED", "PINNED", "IN FORCE"}}
+	var notes []string
+	for _, l := range list {
+		name, before := l.Provider, len(rows)
+		for _, d := range providers.Dimensions() {
+			pin, pinned := l.Pinned[d]
+			n, from := l.Of(d)
+			if n == 0 && !pinned && l.Learned.Of(d) == 0 && l.Configured.Of(d) == 0 {
+				continue
+			}
+			inForce, pinText := "no limit", "-"
+			if n > 0 {
+				inForce = cli.Count(n)
+			}
+			if from != "" {
+				inForce += " (" + from + ")"
+			}
+			if pinned {
+				pinText = "no limit"
+			}
+			if pin > 0 {
+				pinText = cli.Count(pin)
+			}
+			rows = append(rows, []string{name, string(d), orDash(l.Configured.Of(d)), orDash(l.Learned.Of(d)), pinText, inForce})
+			name = ""
+		}
+		if len(rows) == before {
+			rows = append(rows, []string{name, "-", "-", "-", "-", "no limit"})
+		}
+		if len(l.Pinned) > 0 {
+			notes = append(notes, fmt.Sprintf("%s: pinned by %s at %s", l.Provider, cli.Printable(l.PinnedBy), l.PinnedAt.Format(time.RFC3339)))
+		}
+		if !l.BlockedUntil.IsZero() {
+			note := fmt.Sprintf("%s: blocked until %s", l.Provider, l.BlockedUntil.Format(time.RFC3339))
+			if l.BlockedReason != "" {
+				note += ": " + cli.Printable(l.BlockedReason)
+			}
+			notes = append(notes, note)
+		}
+	}
+	if err := cli.Table(s.env.Out, rows); err != nil {
+		return err
+	}
+	for _, note := range notes {
+		if _, err := fmt.Fprintln(s.env.Out, note); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func orDash(n int64) string {
+	if n == 0 {
+		return "-"
+	}
+	return cli.Count(n)
+}

@@ -1,0 +1,229 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Limits are how much of a provider may be used. Nil: not said; 0: no limit.
+type Limits struct {
+	// RPS, RPM and RPD are requests a second, a minute and a day.
+	RPS *int64 `yaml:"rps"`
+	RPM *int64 `yaml:"rpm"`
+	RPD *int64 `yaml:"rpd"`
+	// TPM is tokens a minute, input and output together.
+	TPM *int64 `yaml:"tpm"`
+	// ITPM and OTPM are input and output tokens a minute.
+	ITPM *int64 `yaml:"itpm"`
+	OTPM *int64 `yaml:"otpm"`
+	// Concurrent is how many calls may be under way at once, in all workers.
+	Concurrent *int64 `yaml:"concurrent"`
+}
+
+// said are the dimensions that are set, by their names in the file.
+func (l Limits) said() map[string]int64 {
+	out := map[string]int64{}
+	for name, n := range map[string]*int64{
+		"rps": l.RPS, "rpm": l.RPM, "rpd": l.RPD, "tpm": l.TPM, "itpm": l.ITPM, "otpm": l.OTPM, "concurrent": l.Concurrent,
+	} {
+		if n != nil {
+			out[name] = *n
+		}
+	}
+	return out
+}
+
+// LimitsByName returns the provider's limits by their names in the file, the
+// kind's defaults included, and which of them the file sets.
+func (p Provider) LimitsByName() (limits map[string]int64, written []string) {
+	limits = kinds()[p.Kind].Limits.said()
+	said := p.Limits.said()
+	maps.Copy(limits, said)
+	return limits, slices.Sorted(maps.Keys(said))
+}
+
+// maxLimit bounds every limit: more is no limit, and 0 says so.
+const maxLimit = 1_000_000_000_000
+
+// maxBurst bounds Burst. A burst as deep as the provider's own makes refusals.
+const maxBurst = 1000
+
+// checkControl checks what decides how much of the provider is used.
+func (p Provider) checkControl() error {
+	said := p.Limits.said()
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		switch n := said[name]; {
+		case n < 0:
+			return fmt.Errorf("limits.%s: must be positive, got %d; 0 means no limit", name, n)
+		case n > maxLimit:
+			return fmt.Errorf("limits.%s: must be at most %d, got %d; 0 means no limit", name, int64(maxLimit), n)
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value int
+		most  int
+		zero  string
+	}{
+		{"burst", p.Burst, maxBurst, "the default"},
+		{"concurrency", p.Concurrency, math.MaxInt32, "by itself"},
+		{"min_concurrency", p.MinConcurrency, math.MaxInt32, "no bound"},
+		{"max_concurrency", p.MaxConcurrency, math.MaxInt32, "no bound"},
+		{"dispatch_window", p.DispatchWindow, 1_000_000, "by itself"},
+	} {
+		if f.value < 0 || f.value > f.most {
+			return fmt.Errorf("%s: must be from 0 (%s) to %d, got %d", f.name, f.zero, f.most, f.value)
+		}
+	}
+	if p.MaxConcurrency > 0 && p.MaxConcurrency < p.MinConcurrency {
+		return fmt.Errorf("max_concurrency: must be at least min_concurrency, which is %d, got %d", p.MinConcurrency, p.MaxConcurrency)
+	}
+	return nil
+}
+
+const (
+	// slack is how many calls beyond the expected number may be under way.
+	slack = 4
+	// most is the largest concurrency that is derived for one worker.
+	most = 256
+	// unlimited is the concurrency of a provider without a limit.
+	unlimited = 64
+)
+
+// Workers is how many calls one worker makes at once: what the file says, else
+// ceil(rpm/60 × latency) + 4 by Little's law, at most 256 and no more than may run
+// at once; 64 without a limit.
+func (p Provider) Workers() int {
+	if p.Concurrency > 0 {
+		return p.Concurrency
+	}
+	limits, _ := p.LimitsByName()
+	n := float64(unlimited)
+	if rpm := limits["rpm"]; rpm > 0 {
+		n = math.Ceil(float64(rpm)/60*time.Duration(p.Latency).Seconds()) + slack
+	}
+	if c := limits["concurrent"]; c > 0 {
+		n = min(n, float64(c))
+	}
+	return int(min(n, most))
+}
+
+// tasks are the tasks that a chain may be for.
+func tasks() []string { return []string{"text", "image", "audio", "video"} }
+
+// chains are the built-in chains. Film has none: only compatible servers make any.
+func chains() map[string][]string {
+	return map[string][]string{
+		"text":  {"openai", "anthropic"},
+		"image": {"stability", "openai"},
+		"audio": {"elevenlabs", "openai"},
+	}
+}
+
+// fallbackModels are the built-in stand-ins: of about the same size and price, as
+// listed in billing/prices.json in August 2026, and where there is a choice one
+// that takes sampling options.
+func fallbackModels() map[string]map[string]string {
+	const anthropic, openai, stability, elevenlabs = "anthropic", "openai", "stability", "elevenlabs"
+	out := map[string]map[string]string{}
+	stand := func(provider, model string, in ...string) {
+		for _, name := range in {
+			out[name] = map[string]string{provider: model}
+		}
+	}
+	stand(anthropic, "claude-haiku-4-5", "gpt-3.5-turbo", "gpt-4o-mini", "gpt-4.1-mini", "gpt-4.1-nano", "gpt-5-mini", "gpt-5-nano",
+		"gpt-5.4-mini", "gpt-5.4-nano", "o3-mini", "o4-mini")
+	stand(anthropic, "claude-sonnet-4-6", "gpt-4o", "gpt-4.1", "gpt-4-turbo", "gpt-4", "gpt-5", "gpt-5.1", "gpt-5.2", "gpt-5.3", "gpt-5.4",
+		"o1", "o3")
+	stand(anthropic, "claude-opus-4-6", "gpt-5.5", "gpt-5.6")
+	stand(openai, "gpt-5.4-mini", "claude-3-5-haiku", "claude-haiku-4-5")
+	stand(openai, "gpt-5.4", "claude-sonnet-4", "claude-sonnet-4-5", "claude-sonnet-4-6", "claude-sonnet-5")
+	stand(openai, "gpt-5.5", "claude-opus-4-1", "claude-opus-4-5", "claude-opus-4-6", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5")
+	stand(openai, "gpt-image-1-mini", "core", "sd3.5-medium", "sd3.5-flash", "sd3.5-large-turbo")
+	stand(openai, "gpt-image-2", "ultra", "sd3.5-large")
+	stand(stability, "core", "gpt-image-1-mini", "gpt-image-1", "dall-e-2", "dall-e-3")
+	stand(stability, "ultra", "gpt-image-1.5", "gpt-image-2")
+	stand(openai, "tts-1", "eleven_flash_v2", "eleven_flash_v2_5", "eleven_turbo_v2", "eleven_turbo_v2_5")
+	stand(openai, "tts-1-hd", "eleven_multilingual_v2", "eleven_v3")
+	stand(elevenlabs, "eleven_flash_v2_5", "tts-1")
+	stand(elevenlabs, "eleven_multilingual_v2", "tts-1-hd", "gpt-4o-mini-tts")
+	return out
+}
+
+// fillChains puts in the built-in chains and stand-ins.
+func (c *Config) fillChains() {
+	all := chains()
+	maps.Copy(all, c.Chains)
+	c.Chains = all
+	models := fallbackModels()
+	for model, stands := range c.FallbackModels {
+		if models[model] == nil {
+			models[model] = map[string]string{}
+		}
+		maps.Copy(models[model], stands)
+	}
+	c.FallbackModels = models
+}
+
+func (c *Config) checkChains() error {
+	for _, task := range slices.Sorted(maps.Keys(c.Chains)) {
+		if !slices.Contains(tasks(), task) {
+			return fmt.Errorf("chains.%s: must be %s", task, strings.Join(tasks(), ", "))
+		}
+		if err := c.CheckChain(c.Chains[task]); err != nil {
+			return fmt.Errorf("chains.%s: %w", task, err)
+		}
+	}
+	for _, model := range slices.Sorted(maps.Keys(c.FallbackModels)) {
+		for _, provider := range slices.Sorted(maps.Keys(c.FallbackModels[model])) {
+			_, named := c.Providers[provider]
+			_, kind := kinds()[provider]
+			if !named && !kind {
+				return fmt.Errorf("fallback_models: %q: %q is neither a provider nor a kind of one; there are %s", model, provider, c.names())
+			}
+			if stand := c.FallbackModels[model][provider]; stand == "" || len(stand) > 256 {
+				return fmt.Errorf("fallback_models: %q: the model at %s must have 1 to 256 bytes", model, provider)
+			}
+		}
+	}
+	return nil
+}
+
+// CheckChain tells whether a chain names configured providers, each once. It does
+// not look at what they can do.
+func (c *Config) CheckChain(chain []string) error {
+	if len(chain) == 0 {
+		return fmt.Errorf("must name at least one provider of %s", c.names())
+	}
+	for i, name := range chain {
+		if _, ok := c.Providers[name]; !ok {
+			return fmt.Errorf("%.40q is not configured; there are %s", name, c.names())
+		}
+		if slices.Contains(chain[:i], name) {
+			return fmt.Errorf("%s is there twice", name)
+		}
+	}
+	return nil
+}
+
+func (c *Config) names() string { return strings.Join(slices.Sorted(maps.Keys(c.Providers)), ", ") }
+
+// StandIn returns the model that stands in for model at a provider; ok is false
+// where none is named. A dated snapshot, such as gpt-4o-mini-2024-07-18, has the
+// stand-in of its model. What is named for a kind does not hold for compatible
+// servers, which have models of their own.
+func (c *Config) StandIn(model, provider string) (stand string, ok bool) {
+	undated, _, _ := strings.Cut(model, "-20")
+	for _, m := range []string{model, undated} {
+		for _, name := range []string{provider, c.Providers[provider].Capabilities()} {
+			if stand, ok := c.FallbackModels[m][name]; ok {
+				return stand, true
+			}
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,56 @@
+package app
+
+import (
+	"fmt"
+
+	"oneflow/config"
+	"oneflow/providers"
+)
+
+// Models answers, for a chain, which model a provider is to be asked for. It knows
+// the configuration and is safe for concurrent use.
+type Models struct{ cfg config.Config }
+
+// NewModels makes a Models.
+func NewModels(cfg config.Config) *Models { return &Models{cfg: cfg} }
+
+// At returns the model to ask provider to for, in the place of model at provider
+// from: the same one where both have the same vendor, else the stand-in that is
+// configured or built in, else the default of to. ok is false where to is not
+// configured, cannot do the task, or has no default.
+func (m *Models) At(to string, task providers.Task, from, model string) (name string, ok bool) {
+	p, ok := m.cfg.Providers[to]
+	if !ok {
+		return "", false
+	}
+	can, _ := providers.CapabilitiesOf(p.Capabilities())
+	of, ok := can.Tasks[task]
+	switch {
+	case !ok:
+		return "", false
+	case to == from:
+		return model, true
+	}
+	if stand, ok := m.cfg.StandIn(model, to); ok {
+		return stand, true
+	}
+	if origin, ok := m.cfg.Providers[from]; ok && model != "" && origin.Capabilities() == p.Capabilities() && !p.Compatible {
+		return model, true
+	}
+	name = p.DefaultModel(string(task), of.DefaultModel)
+	return name, name != ""
+}
+
+// Check tells whether a provider can do what req asks for; the error names the
+// option, its value and the way out.
+func (m *Models) Check(provider string, req providers.Request) error {
+	p, ok := m.cfg.Providers[provider]
+	if !ok {
+		return fmt.Errorf("provider %q: is not configured", provider)
+	}
+	can, ok := providers.CapabilitiesOf(p.Capabilities())
+	if !ok {
+		return fmt.Errorf("provider %q: no such kind of provider as %q", provider, p.Kind)
+	}
+	return can.Check(req)
+}

@@ -1,0 +1,138 @@
+package overview
+
+import (
+	"fmt"
+	"time"
+
+	"oneflow/billing"
+	"oneflow/providers"
+)
+
+const (
+	// HealthWindow is how far back the figures of a provider's health look where
+	// nobody asks for another time.
+	HealthWindow = time.Hour
+	// OutOfMoney is how long a provider that has said that its account is out of
+	// money is taken at its word.
+	OutOfMoney = 10 * time.Minute
+	// degradedUnder is the success rate in the Recent time under which a provider
+	// counts as degraded, once it had enough calls.
+	degradedUnder = 0.8
+	// enough is how many calls it takes to judge a provider.
+	enough = 10
+)
+
+// Standing is what is thought of a provider, and why.
+type Standing struct {
+	// Status is the first that holds of: unavailable (a person says so, or holds
+	// its breaker open, or its account is out of money), degraded (its breaker is
+	// open or half open, or it asked to be left alone, or fewer than 80 % of its
+	// calls succeeded in the Recent time, of at least 10), available.
+	Status providers.Status `json:"status"`
+	// Reason, By and Since say why, who did it, and when; By is empty where nobody
+	// did.
+	Reason string    `json:"reason,omitempty"`
+	By     string    `json:"changed_by,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	// Breaker is where its circuit breaker has gone, as workers tell.
+	Breaker Breaker `json:"breaker"`
+	// BlockedUntil is until when it asked to be left alone, and BlockedReason why;
+	// zero if it did not.
+	BlockedUntil  time.Time `json:"blocked_until,omitzero"`
+	BlockedReason string    `json:"blocked_reason,omitempty"`
+	// Limits are those in force.
+	Limits providers.Limits `json:"limits"`
+	// MetricsSince is when a person let its figures begin anew; zero: never.
+	MetricsSince time.Time `json:"metrics_since,omitzero"`
+	// OutOfMoneyAt is when it last said that its account is out of money.
+	OutOfMoneyAt time.Time `json:"-"`
+}
+
+// Breaker is a circuit breaker.
+type Breaker struct {
+	State  providers.BreakerState `json:"state"`
+	Reason string                 `json:"reason,omitempty"`
+	Since  time.Time              `json:"since,omitzero"`
+	// Held is where a person holds it, and By who; empty: it works by itself.
+	Held providers.BreakerState `json:"held,omitempty"`
+	By   string                 `json:"held_by,omitempty"`
+}
+
+// Judge sets Status, and what belongs to it, from what a person has said of the
+// provider, which stands there, and from everything else. recent is its traffic
+// in the Recent time.
+func (s *Standing) Judge(recent Traffic, now time.Time) {
+	if s.Status == providers.Unavailable {
+		return
+	}
+	judged := Standing{Status: providers.Available, Since: s.Since, By: s.By, Reason: s.Reason}
+	rate, ok := recent.SuccessRate()
+	asked := recent.Requests - recent.RateLimited - recent.Refused
+	switch b := s.Breaker; {
+	case now.Before(s.OutOfMoneyAt.Add(OutOfMoney)):
+		judged = Standing{Status: providers.Unavailable, Reason: "its account is out of money", Since: s.OutOfMoneyAt}
+	case b.Held == providers.BreakerOpen:
+		judged = Standing{Status: providers.Unavailable, Reason: "its breaker is held open", By: b.By}
+	case b.Held == "" && b.State != providers.BreakerClosed && b.State != "":
+		judged = Standing{Status: providers.Degraded, Reason: "its breaker is " + words(b.State) + because(b.Reason), Since: b.Since}
+	case now.Before(s.BlockedUntil):
+		judged = Standing{Status: providers.Degraded, Reason: "it asked to be left alone until " +
+			s.BlockedUntil.UTC().Format("15:04:05 UTC") + because(s.BlockedReason)}
+	case ok && asked >= enough && rate < degradedUnder:
+		judged = Standing{Status: providers.Degraded, Reason: fmt.Sprintf("%d of %d calls failed in the last %d minutes",
+			asked-recent.Succeeded, asked, int(Recent.Minutes()))}
+	}
+	s.Status, s.Reason, s.By, s.Since = judged.Status, judged.Reason, judged.By, judged.Since
+}
+
+func words(s providers.BreakerState) string {
+	if s == providers.BreakerHalfOpen {
+		return "half open"
+	}
+	return string(s)
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+// Health is a provider and what came of its calls since a time.
+type Health struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	Standing
+	// Workers is how many live workers serve it.
+	Workers int `json:"workers"`
+	// From is where the figures begin: the later of the window's start and
+	// MetricsSince. It is zero without figures.
+	From time.Time `json:"figures_from,omitzero"`
+	// Models are its models that had traffic since then, the busiest first.
+	Models []Figures `json:"models"`
+}
+
+// Figures are exact, from the ledger, over the calls that have ended.
+type Figures struct {
+	Provider string `json:"provider"`
+	Model    string `json:"model"`
+	Traffic
+	// Latencies are of the calls that succeeded, in milliseconds.
+	Mean int64 `json:"latency_ms_mean"`
+	P50  int64 `json:"latency_ms_p50"`
+	P95  int64 `json:"latency_ms_p95"`
+	P99  int64 `json:"latency_ms_p99"`
+	// LastError is the kind of the last failure, and LastErrorAt its time.
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
+
+// PerCall is what an answer cost on average; ok is false where there was none, or
+// where calls have no known price.
+func (f Figures) PerCall() (cost billing.NanoUSD, ok bool) {
+	if f.Succeeded == 0 || f.Unpriced > 0 {
+		return 0, false
+	}
+	return f.Cost / billing.NanoUSD(f.Succeeded), true
+}

@@ -1,0 +1,63 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+)
+
+// Expense is what calls of one sort have cost.
+type Expense struct {
+	// Sort is "answer" (the call whose answer is the result), "retry" (any other
+	// at the job's first provider), "fallback" (any other elsewhere), "unknown"
+	// (its outcome is not known: at its reserved price) or "under way".
+	Sort string
+	// Provider was called.
+	Provider string
+	Calls    int64
+	// Cost leaves out the Unpriced calls, and those under way.
+	Cost billing.NanoUSD
+	// Unpriced is how many of them no price is known for.
+	Unpriced int64
+}
+
+// Expenses tells what the calls of a batch or a job have cost, by sort and
+// provider, in one query over the ledger. It fails with jobs.ErrNotFound.
+func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
+	of, _, err := s.selection(ctx, id)
+	if err != nil && !errors.Is(err, jobs.ErrBatchCancelled) {
+		return nil, fmt.Errorf("expenses of %s: %w", id, err)
+	}
+	rows, err := s.pool.Query(ctx, `
+		WITH call AS (
+			SELECT a.provider, a.cost_nano, a.state, CASE
+				WHEN a.state = 'running' THEN 'under way'
+				WHEN a.state = 'unknown' THEN 'unknown'
+				WHEN r.attempt_id = a.id THEN 'answer'
+				WHEN a.provider = f.provider THEN 'retry'
+				ELSE 'fallback'
+				END AS sort
+			FROM (SELECT id FROM jobs WHERE `+of.where+`) j
+			JOIN attempts a ON a.job_id = j.id
+			JOIN attempts f ON f.job_id = j.id AND f.call = 1
+			LEFT JOIN results r ON r.job_id = j.id
+		)
+		SELECT sort, provider, count(*) AS calls, coalesce(sum(cost_nano), 0)::bigint AS cost,
+			count(*) FILTER (WHERE cost_nano IS NULL AND state <> 'running') AS unpriced
+		FROM call
+		GROUP BY sort, provider
+		ORDER BY array_position(ARRAY['answer', 'retry', 'fallback', 'unknown', 'under way'], sort), provider`, of.id)
+	if err != nil {
+		return nil, fmt.Errorf("expenses of %s: %w", id, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Expense])
+	if err != nil {
+		return nil, fmt.Errorf("expenses of %s: %w", id, err)
+	}
+	return list, nil
+}

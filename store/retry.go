@@ -1,0 +1,123 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/jobs"
+)
+
+// Retried is what a retry did.
+type Retried struct {
+	// Jobs is how many were brought back.
+	Jobs int64
+	// Left is how many failed, unknown and expired ones were not, by state.
+	Left map[jobs.State]int64
+}
+
+// Retry brings those jobs of a batch, or the one job, back whose end is one of
+// states: Failed, Unknown and Expired can be. They are queued with a new generation,
+// all their attempts and calls, and at least jobs.DefaultDeadline of time; a worker
+// dispatches them. The ledger stays, and so do crashes: a quarantined job runs
+// alone, and the next worker's death quarantines it again. It fails with
+// jobs.ErrNotFound and jobs.ErrBatchCancelled.
+func (s *Store) Retry(ctx context.Context, id string, states []jobs.State) (Retried, error) {
+	r := Retried{Left: map[jobs.State]int64{}}
+	of, began, err := s.selection(ctx, id)
+	if err != nil {
+		return r, fmt.Errorf("retry %s: %w", id, err)
+	}
+	for {
+		var n int64
+		err := again(ctx, func() error {
+			tag, err := s.pool.Exec(ctx, `
+				UPDATE jobs j
+				SET `+requeued+`
+				FROM (
+					SELECT id
+					FROM jobs
+					WHERE `+of.where+` AND state = ANY ($3) AND finished_at <= $4
+					LIMIT 5000
+					FOR NO KEY UPDATE
+				) ended
+				WHERE j.id = ended.id`, of.id, jobs.DefaultDeadline.Seconds(), states, began)
+			n = tag.RowsAffected()
+			return err
+		})
+		if err != nil {
+			return r, fmt.Errorf("retry %s: %w", id, err)
+		}
+		if r.Jobs += n; n == 0 {
+			break
+		}
+	}
+	rows, err := s.pool.Query(ctx, `
+		SELECT state, count(*)
+		FROM jobs
+		WHERE `+of.where+` AND state IN ('failed', 'unknown', 'expired')
+		GROUP BY state`, of.id)
+	if err != nil {
+		return r, fmt.Errorf("retry %s: %w", id, err)
+	}
+	var state jobs.State
+	var n int64
+	_, err = pgx.ForEachRow(rows, []any{&state, &n}, func() error { r.Left[state] = n; return nil })
+	if err != nil {
+		return r, fmt.Errorf("retry %s: %w", id, err)
+	}
+	return r, nil
+}
+
+// requeued is how an ended job j is brought back. $2 are the seconds that it gets
+// at least.
+const requeued = `
+	state = 'queued',
+	gen = j.gen + 1,
+	retry_gen = j.gen + 1,
+	attempt = 0,
+	not_before = NULL,
+	deadline = greatest(j.deadline, now() + make_interval(secs => $2)),
+	dispatched_at = NULL,
+	finished_at = NULL,
+	cancel_requested_at = NULL,
+	error_class = '',
+	error_message = ''`
+
+// selection is a job, or the jobs of a batch.
+type selection struct {
+	// where selects them by $1.
+	where string
+	id    any
+}
+
+// selection finds out what id names, and what time it is in the database. It
+// fails with jobs.ErrNotFound, and with jobs.ErrBatchCancelled where nothing may
+// be queued.
+func (s *Store) selection(ctx context.Context, id string) (of selection, now time.Time, err error) {
+	var cancelled bool
+	err = pgx.ErrNoRows
+	if jobID, parseErr := uuid.Parse(id); parseErr == nil {
+		of = selection{`id = $1`, jobID}
+		err = s.pool.QueryRow(ctx, `
+			SELECT b.cancelled_at IS NOT NULL, now()
+			FROM jobs j
+			LEFT JOIN batches b ON b.id = j.batch_id
+			WHERE j.id = $1`, jobID).Scan(&cancelled, &now)
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		of = selection{`batch_id = $1`, id}
+		err = s.pool.QueryRow(ctx, `SELECT cancelled_at IS NOT NULL, now() FROM batches WHERE id = $1`, id).Scan(&cancelled, &now)
+	}
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return of, now, jobs.ErrNotFound
+	case err == nil && cancelled:
+		return of, now, jobs.ErrBatchCancelled
+	}
+	return of, now, err
+}

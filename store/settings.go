@@ -1,0 +1,284 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/jobs"
+	"oneflow/monitor/overview"
+	"oneflow/providers"
+)
+
+// ErrUnknownProvider tells that no worker has served a provider of that name, and
+// nobody has set anything for it.
+var ErrUnknownProvider = errors.New("no such provider")
+
+// Settings returns what people have set and workers have learned, of each
+// provider, and the chains that people have set, by task. It is cheap enough to be
+// asked each second. A provider whose account is out of money is unavailable for
+// ten minutes after it said so last.
+func (s *Store) Settings(ctx context.Context) (map[string]providers.Settings, map[providers.Task][]string, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT name,
+			CASE WHEN out_of_money THEN 'unavailable' ELSE status END,
+			CASE WHEN out_of_money AND status <> 'unavailable' THEN 'its account is out of money' ELSE reason END,
+			limits_configured, limits_written, limits_learned, limits_pinned,
+			CASE WHEN blocked_until > now() THEN blocked_until END,
+			breaker_order
+		FROM (
+			SELECT *, coalesce(out_of_money_at > now() - make_interval(secs => $1), false) AS out_of_money
+			FROM providers
+		) p`, overview.OutOfMoney.Seconds())
+	if err != nil {
+		return nil, nil, fmt.Errorf("read settings: %w", err)
+	}
+	settings := map[string]providers.Settings{}
+	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
+		var name string
+		var set providers.Settings
+		var layers providers.LimitLayers
+		var blocked *time.Time
+		err := row.Scan(&name, &set.Status, &set.Reason, &layers.Configured, &layers.Written, &layers.Learned, &layers.Pinned,
+			&blocked, &set.Breaker)
+		set.Limits, set.BlockedUntil = layers.InForce(), timeOrZero(blocked)
+		settings[name] = set
+		return struct{}{}, err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read settings: %w", err)
+	}
+	chains, err := s.Chains(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	order := make(map[providers.Task][]string, len(chains))
+	for _, c := range chains {
+		order[c.Task] = c.Providers
+	}
+	return settings, order, nil
+}
+
+// Learn records what a worker learned about a provider. It fails with
+// ErrUnknownProvider.
+func (s *Store) Learn(ctx context.Context, provider string, l providers.Learned) error {
+	learned := map[providers.Dimension]int64{}
+	for _, d := range providers.Dimensions() {
+		if n := l.Limits.Of(d); n > 0 {
+			learned[d] = n
+		}
+	}
+	var blocked *time.Time
+	if !l.BlockedUntil.IsZero() {
+		blocked = &l.BlockedUntil
+	}
+	return s.change(ctx, "learn", provider, `
+		UPDATE providers
+		SET limits_learned = limits_learned || $2::jsonb,
+			limits_learned_at = CASE WHEN $2::jsonb = '{}' THEN limits_learned_at ELSE now() END,
+			blocked_reason = CASE WHEN $3::timestamptz > coalesce(blocked_until, '-infinity') THEN $6 ELSE blocked_reason END,
+			blocked_until = greatest(blocked_until, $3),
+			out_of_money_at = CASE WHEN $4 THEN now() ELSE out_of_money_at END,
+			breaker_at = CASE WHEN $5 NOT IN ('', breaker) THEN now() ELSE breaker_at END,
+			breaker_reason = CASE WHEN $5 = '' THEN breaker_reason ELSE $6 END,
+			breaker = coalesce(nullif($5, ''), breaker)
+		WHERE name = $1`, learned, blocked, l.OutOfMoney, string(l.Breaker), l.Reason)
+}
+
+// AddProvider makes a provider known that no worker has served yet. One that is
+// known stays as it is.
+func (s *Store) AddProvider(ctx context.Context, p jobs.Served) error {
+	err := again(ctx, func() error {
+		_, err := s.pool.Exec(ctx, `
+			INSERT INTO providers (name, kind, limits_configured, limits_written, concurrency)
+			VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (name) DO NOTHING`, p.Name, p.Kind, p.Limits, texts(p.Written), p.Concurrency)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("add provider %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// SetLimits pins dimensions of a provider's limits, 0 being no limit; those that
+// are pinned already and not named stay. by is who did it. It fails with
+// ErrUnknownProvider.
+func (s *Store) SetLimits(ctx context.Context, provider string, pins map[providers.Dimension]int64, by string) error {
+	return s.change(ctx, "set limits", provider, `
+		UPDATE providers
+		SET limits_pinned = limits_pinned || $2::jsonb, limits_pinned_by = $3, limits_pinned_at = now()
+		WHERE name = $1`, pins, by)
+}
+
+// ResetLimits forgets what was pinned and learned, a block included: what is
+// configured holds until something is learned anew. It fails with
+// ErrUnknownProvider.
+func (s *Store) ResetLimits(ctx context.Context, provider, by string) error {
+	return s.change(ctx, "reset limits", provider, `
+		UPDATE providers
+		SET limits_pinned = '{}', limits_pinned_by = $2, limits_pinned_at = now(),
+			limits_learned = '{}', limits_learned_at = NULL,
+			blocked_until = NULL, blocked_reason = ''
+		WHERE name = $1`, by)
+}
+
+// SetStatus says that a provider is available or not, and why. Available takes
+// back what was learned about its account and a block too. It fails with
+// ErrUnknownProvider.
+func (s *Store) SetStatus(ctx context.Context, provider string, status providers.Status, reason, by string) error {
+	return s.change(ctx, "set the status", provider, `
+		UPDATE providers
+		SET status = $2, reason = $3, changed_by = $4, changed_at = now(),
+			out_of_money_at = CASE WHEN $2 = 'available' THEN NULL ELSE out_of_money_at END,
+			blocked_until = CASE WHEN $2 = 'available' THEN NULL ELSE blocked_until END
+		WHERE name = $1`, string(status), reason, by)
+}
+
+// ForceBreaker holds a provider's breaker open or closed; empty lets it work by
+// itself. It fails with ErrUnknownProvider.
+func (s *Store) ForceBreaker(ctx context.Context, provider string, order providers.BreakerState, by string) error {
+	return s.change(ctx, "force the breaker", provider, `
+		UPDATE providers
+		SET breaker_order = $2, breaker_by = $3
+		WHERE name = $1`, string(order), by)
+}
+
+// ResetMetrics lets the figures of a provider begin anew; the ledger stays. An
+// empty name means all. It fails with ErrUnknownProvider.
+func (s *Store) ResetMetrics(ctx context.Context, provider string) error {
+	if provider == "" {
+		err := again(ctx, func() error {
+			_, err := s.pool.Exec(ctx, `UPDATE providers SET metrics_since = now()`)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("reset metrics: %w", err)
+		}
+		return nil
+	}
+	return s.change(ctx, "reset metrics", provider, `UPDATE providers SET metrics_since = now() WHERE name = $1`)
+}
+
+// change runs an UPDATE of one provider, whose name is its first argument.
+func (s *Store) change(ctx context.Context, what, provider, sql string, args ...any) error {
+	err := again(ctx, func() error {
+		tag, err := s.pool.Exec(ctx, sql, append([]any{provider}, args...)...)
+		if err == nil && tag.RowsAffected() == 0 {
+			return ErrUnknownProvider
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s of provider %q: %w", what, provider, err)
+	}
+	return nil
+}
+
+// Sent is what the ledger knows of a provider's recent past.
+type Sent struct {
+	// BlockedUntil is until when it asked to be left alone; zero if it did not.
+	BlockedUntil time.Time
+	// LastCall is when the last call was sent; zero: none in the last day.
+	LastCall time.Time
+	// Running is how many calls are under way.
+	Running int64
+	// Hours counts the calls that were begun in the last hour, in the one before
+	// it, and so on.
+	Hours [24]int64
+}
+
+// Sent tells what a Redis that has lost its memory has forgotten about a provider.
+func (s *Store) Sent(ctx context.Context, provider string) (out Sent, err error) {
+	// What began since then has ended since then: the condition on finished_at is
+	// for the index.
+	rows, err := s.pool.Query(ctx, `
+		SELECT floor(extract(epoch FROM greatest(now() - started_at, '0')) / 3600)::int AS hour, count(*), max(started_at),
+			count(*) FILTER (WHERE finished_at IS NULL)
+		FROM (
+			SELECT started_at, finished_at FROM attempts WHERE provider = $1 AND state = 'running'
+			UNION ALL
+			SELECT started_at, finished_at FROM attempts
+			WHERE provider = $1 AND started_at > now() - interval '24 hours' AND finished_at > now() - interval '24 hours'
+		) calls
+		GROUP BY hour`, provider)
+	if err != nil {
+		return out, fmt.Errorf("look at what was sent to provider %s: %w", provider, err)
+	}
+	var hour int
+	var n, running int64
+	var last time.Time
+	var blocked *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&hour, &n, &last, &running}, func() error {
+		if hour < len(out.Hours) {
+			out.Hours[hour] = n
+		}
+		if last.After(out.LastCall) {
+			out.LastCall = last
+		}
+		out.Running += running
+		return nil
+	})
+	if err == nil {
+		err = s.pool.QueryRow(ctx, `SELECT max(blocked_until) FROM providers WHERE name = $1`, provider).Scan(&blocked)
+	}
+	if err != nil {
+		return out, fmt.Errorf("look at what was sent to provider %s: %w", provider, err)
+	}
+	out.BlockedUntil = timeOrZero(blocked)
+	return out, nil
+}
+
+// Chain is the order in which a person wants providers asked for a task.
+type Chain struct {
+	Task      providers.Task
+	Providers []string
+	ChangedBy string
+	ChangedAt time.Time
+}
+
+// Chains returns the chains that people have set.
+func (s *Store) Chains(ctx context.Context) ([]Chain, error) {
+	rows, err := s.pool.Query(ctx, `SELECT task, providers, changed_by, changed_at FROM chains ORDER BY task`)
+	if err != nil {
+		return nil, fmt.Errorf("read chains: %w", err)
+	}
+	chains, err := pgx.CollectRows(rows, pgx.RowToStructByName[Chain])
+	if err != nil {
+		return nil, fmt.Errorf("read chains: %w", err)
+	}
+	return chains, nil
+}
+
+// SetChain sets the providers to ask for a task, in order; none takes it back, so
+// that the configured chain holds.
+func (s *Store) SetChain(ctx context.Context, task providers.Task, chain []string, by string) error {
+	err := again(ctx, func() error {
+		if len(chain) == 0 {
+			_, err := s.pool.Exec(ctx, `DELETE FROM chains WHERE task = $1`, task)
+			return err
+		}
+		_, err := s.pool.Exec(ctx, `
+			INSERT INTO chains (task, providers, changed_by)
+			VALUES ($1, $2, $3)
+			ON CONFLICT (task) DO UPDATE
+			SET providers = excluded.providers, changed_by = excluded.changed_by, changed_at = now()`, task, chain, by)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("set the chain of %s: %w", task, err)
+	}
+	return nil
+}
+
+// texts is a list of names as Postgres takes it: never null.
+func texts[S ~string](list []S) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = string(s)
+	}
+	return out
+}

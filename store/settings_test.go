@@ -1,0 +1,196 @@
+package store_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/store"
+)
+
+// settings reads what is set for the world's provider.
+func (w *world) settings(t *testing.T) providers.Settings {
+	t.Helper()
+	all, _, err := w.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all["mock"]
+}
+
+func (w *world) configure(t *testing.T, limits providers.Limits, written ...providers.Dimension) {
+	t.Helper()
+	err := w.Register(t.Context(), jobs.Presence{ID: w.worker, Host: "test", PID: 1, Providers: []jobs.Served{
+		{Name: "mock", Kind: "mock", Concurrency: 1, Limits: limits, Written: written},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLimitsArePinnedElseLearnedElseConfigured(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	w.configure(t, providers.Limits{RPM: 60, TPM: 1000, RPS: 2, OTPM: 9}, providers.DimensionTPM, providers.DimensionRPS)
+	check := func(what string, want providers.Limits) {
+		t.Helper()
+		if diff := cmp.Diff(want, w.settings(t).Limits); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	check("configured", providers.Limits{RPM: 60, TPM: 1000, RPS: 2, OTPM: 9})
+
+	// A default gives way to what the provider says; what the file says is a bound.
+	must(t, w.Learn(ctx, "mock", providers.Learned{Limits: providers.Limits{RPM: 500, TPM: 5000, RPS: 1}}))
+	must(t, w.Learn(ctx, "mock", providers.Learned{Limits: providers.Limits{ITPM: 77}}))
+	learned := providers.Limits{RPM: 500, TPM: 1000, RPS: 1, ITPM: 77, OTPM: 9}
+	check("learned", learned)
+
+	// A worker that comes up with other defaults does not undo what was learned.
+	w.configure(t, providers.Limits{RPM: 50, TPM: 1000, RPS: 2, OTPM: 9}, providers.DimensionTPM, providers.DimensionRPS)
+	check("after a restart", learned)
+
+	must(t, w.SetLimits(ctx, "mock", map[providers.Dimension]int64{providers.DimensionRPM: 30, providers.DimensionTPM: 0}, "ada@alpha"))
+	must(t, w.SetLimits(ctx, "mock", map[providers.Dimension]int64{providers.DimensionRPS: 9}, "ada@alpha"))
+	must(t, w.Learn(ctx, "mock", providers.Learned{Limits: providers.Limits{RPM: 700}}))
+	check("pinned", providers.Limits{RPM: 30, RPS: 9, ITPM: 77, OTPM: 9})
+
+	must(t, w.ResetLimits(ctx, "mock", "ada@alpha"))
+	check("reset", providers.Limits{RPM: 50, TPM: 1000, RPS: 2, OTPM: 9})
+}
+
+func TestABlockGetsLongerNeverShorterAndEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	late, early := time.Now().Add(time.Hour).Truncate(time.Millisecond), time.Now().Add(time.Minute)
+	must(t, w.Learn(ctx, "mock", providers.Learned{BlockedUntil: late, Reason: "rate_limited"}))
+	must(t, w.Learn(ctx, "mock", providers.Learned{BlockedUntil: early, Reason: "concurrency_limit"}))
+	must(t, w.Learn(ctx, "mock", providers.Learned{Limits: providers.Limits{RPM: 1}}))
+	if got := w.settings(t).BlockedUntil; !got.Equal(late) {
+		t.Errorf("blocked until %s, want %s", got, late)
+	}
+	w.exec(t, `UPDATE providers SET blocked_until = now() - interval '1 second'`)
+	if got := w.settings(t).BlockedUntil; !got.IsZero() {
+		t.Errorf("a block that has ended is still told: %s", got)
+	}
+	must(t, w.Learn(ctx, "mock", providers.Learned{BlockedUntil: late}))
+	must(t, w.ResetLimits(ctx, "mock", "ada"))
+	if got := w.settings(t).BlockedUntil; !got.IsZero() {
+		t.Errorf("a block outlived the reset: %s", got)
+	}
+}
+
+func TestAProviderWithoutMoneyIsLeftAloneForAWhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	must(t, w.Learn(ctx, "mock", providers.Learned{OutOfMoney: true}))
+	if got := w.settings(t); got.Status != providers.Unavailable || got.Reason != "its account is out of money" {
+		t.Errorf("%+v", got)
+	}
+	w.exec(t, `UPDATE providers SET out_of_money_at = now() - interval '11 minutes'`)
+	if got := w.settings(t); got.Status != providers.Available || got.Reason != "" {
+		t.Errorf("after ten minutes: %+v", got)
+	}
+	must(t, w.Learn(ctx, "mock", providers.Learned{OutOfMoney: true}))
+	must(t, w.SetStatus(ctx, "mock", providers.Available, "", "ada"))
+	if got := w.settings(t); got.Status != providers.Available {
+		t.Errorf("enabled by a person: %+v", got)
+	}
+	// What a person said is not covered by what was learned.
+	must(t, w.SetStatus(ctx, "mock", providers.Unavailable, "too dear", "ada"))
+	must(t, w.Learn(ctx, "mock", providers.Learned{OutOfMoney: true}))
+	if got := w.settings(t); got.Status != providers.Unavailable || got.Reason != "too dear" {
+		t.Errorf("disabled by a person: %+v", got)
+	}
+}
+
+func TestBreakersAreHeldAndChainsKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	must(t, w.Learn(ctx, "mock", providers.Learned{Breaker: providers.BreakerOpen, Reason: "half of 20 calls failed"}))
+	if got := w.settings(t); got.Breaker != "" {
+		t.Errorf("a breaker that opened by itself is taken for an order: %+v", got)
+	}
+	for _, order := range []providers.BreakerState{providers.BreakerOpen, providers.BreakerClosed, ""} {
+		must(t, w.ForceBreaker(ctx, "mock", order, "ada"))
+		if got := w.settings(t).Breaker; got != order {
+			t.Errorf("held %q, want %q", got, order)
+		}
+	}
+	must(t, w.SetChain(ctx, providers.Text, []string{"a", "b"}, "ada"))
+	must(t, w.SetChain(ctx, providers.Text, []string{"b", "a"}, "bob"))
+	must(t, w.SetChain(ctx, providers.Image, []string{"c"}, "ada"))
+	must(t, w.SetChain(ctx, providers.Image, nil, "ada"))
+	_, chains, err := w.Settings(ctx)
+	if diff := cmp.Diff(map[providers.Task][]string{providers.Text: {"b", "a"}}, chains); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	list, err := w.Chains(ctx)
+	if err != nil || len(list) != 1 || list[0].ChangedBy != "bob" || list[0].ChangedAt.IsZero() {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestNothingCanBeSetForAProviderThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	for what, err := range map[string]error{
+		"learn":   w.Learn(ctx, "none", providers.Learned{OutOfMoney: true}),
+		"limits":  w.SetLimits(ctx, "none", map[providers.Dimension]int64{providers.DimensionRPM: 1}, "ada"),
+		"reset":   w.ResetLimits(ctx, "none", "ada"),
+		"status":  w.SetStatus(ctx, "none", providers.Unavailable, "r", "ada"),
+		"breaker": w.ForceBreaker(ctx, "none", providers.BreakerOpen, "ada"),
+		"metrics": w.ResetMetrics(ctx, "none"),
+	} {
+		if !errors.Is(err, store.ErrUnknownProvider) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	must(t, w.AddProvider(ctx, jobs.Served{Name: "none", Kind: "mock", Concurrency: 2, Limits: providers.Limits{RPM: 5}}))
+	must(t, w.SetLimits(ctx, "none", map[providers.Dimension]int64{providers.DimensionRPS: 3}, "ada"))
+	must(t, w.AddProvider(ctx, jobs.Served{Name: "none", Kind: "openai", Concurrency: 9}))
+	all, _, err := w.Settings(ctx)
+	if want := (providers.Limits{RPM: 5, RPS: 3}); err != nil || all["none"].Limits != want {
+		t.Errorf("%+v, %v", all["none"], err)
+	}
+}
+
+func TestTheLedgerKnowsWhatRedisHasForgotten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	jobsOf := w.accept(t, 3, nil)
+	done, running, old := w.mustClaim(t, jobsOf[0]), w.mustClaim(t, jobsOf[1]), w.mustClaim(t, jobsOf[2])
+	must(t, w.Succeed(t.Context(), success(done, w.sent(t, done, nil), nil)))
+	w.sent(t, running, nil)
+	must(t, w.Succeed(t.Context(), success(old, w.sent(t, old, nil), nil)))
+	w.exec(t, `UPDATE attempts SET started_at = now() - interval '1 day' WHERE job_id = $1`, old.ID)
+	until := time.Now().Add(time.Hour).Truncate(time.Microsecond)
+	must(t, w.Learn(t.Context(), "mock", providers.Learned{BlockedUntil: until}))
+	got, err := w.Sent(t.Context(), "mock")
+	if err != nil || got.Running != 1 || got.Hours[0] != 2 || got.Hours[1] != 0 || time.Since(got.LastCall) > time.Minute || !got.BlockedUntil.Equal(until) {
+		t.Errorf("%+v, %v, want what was begun in the last day", got, err)
+	}
+	w.exec(t, `UPDATE attempts SET started_at = now() - interval '90 minutes' WHERE job_id = $1`, done.ID)
+	if got, err := w.Sent(t.Context(), "mock"); err != nil || got.Hours[0] != 1 || got.Hours[1] != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := w.Sent(t.Context(), "openai"); err != nil || got != (store.Sent{}) {
+		t.Errorf("of another provider: %+v, %v", got, err)
+	}
+}
