@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"runtime"
 	"testing"
+
+	"oneflow/internal/storetest"
 )
 
 var (
@@ -20,10 +22,14 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(run(m))
+	storetest.Wrap(built{m}).Run()
 }
 
-func run(m *testing.M) int {
+// built builds the commands before the tests run.
+type built struct{ tests *testing.M }
+
+// Run implements storetest.Runner.
+func (b built) Run() int {
 	folder, err := os.MkdirTemp("", "oneflow-chaos-bin-")
 	if err != nil {
 		panic(err)
@@ -36,7 +42,7 @@ func run(m *testing.M) int {
 	} else {
 		build()
 	}
-	code := m.Run()
+	code := b.tests.Run()
 	if err := writeTable(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)

@@ -5,6 +5,8 @@ package chaos
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -391,4 +393,12 @@ func (k *worker) clock() time.Time {
 		k.w.t.Errorf("%s: %v", k.log, err)
 	}
 	return line.Time
+}
+
+// exitCode is how a command ended.
+func exitCode(err error) int {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	return 0
 }

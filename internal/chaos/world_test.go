@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -86,7 +85,7 @@ func newWorld(t *testing.T, p plan) *world {
 	if p.drain == 0 {
 		p.drain = 30 * time.Second
 	}
-	dir, err := os.MkdirTemp("", "oneflow-chaos-")
+	dir, err := os.MkdirTemp("", "oneflow-chaos-") //nolint:usetesting // kept where the test fails
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +142,7 @@ func (w *world) configure() {
 }
 
 // command prepares a command on those servers. What it writes to stderr is kept.
-func (w *world) command(folder, name string, pg, redis, provider string, args ...string) *exec.Cmd {
+func (w *world) command(folder, name, pg, redis, provider string, args ...string) *exec.Cmd {
 	w.t.Helper()
 	cmd := exec.CommandContext(w.t.Context(), filepath.Join(folder, name), args...)
 	cmd.Dir = w.dir
@@ -551,10 +550,16 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-// exitCode is how a command ended.
-func exitCode(err error) int {
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return exit.ExitCode()
-	}
-	return 0
+// takenOver waits until nothing is in the name of a dead worker, and returns how
+// long after its death that was.
+func (w *world) takenOver(dead *worker, died time.Time) time.Duration {
+	w.t.Helper()
+	w.wait(time.Minute, "a dead worker's jobs to be taken over", func() bool {
+		n, err := ask[int64](w, `
+			SELECT count(*)
+			FROM jobs
+			WHERE state = 'running' AND worker_id IN (SELECT id FROM workers WHERE pid = $1)`, dead.cmd.Process.Pid)
+		return err == nil && n == 0
+	})
+	return time.Since(died)
 }
