@@ -134,8 +134,8 @@ func newWorld(t *testing.T, p plan) *world {
 func (w *world) callLog() string { return filepath.Join(w.dir, "calls.jsonl") }
 
 func (w *world) configure() {
-	text := fmt.Sprintf("artifacts: %s\ncall_timeout: %s\ndrain: %s\nproviders:\n  openai: {rpm: 0, concurrency: %d, models: {text: %s}}\n",
-		filepath.Join(w.dir, "artifacts"), w.plan.timeout, w.plan.drain, w.plan.slots, model)
+	text := fmt.Sprintf("artifacts: %s\nstate: %s\ncall_timeout: %s\ndrain: %s\nproviders:\n  openai: {limits: {rpm: 0}, concurrency: %d, models: {text: %s}}\n",
+		filepath.Join(w.dir, "artifacts"), filepath.Join(w.dir, "state"), w.plan.timeout, w.plan.drain, w.plan.slots, model)
 	if err := os.WriteFile(filepath.Join(w.dir, "oneflow.yaml"), []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
@@ -148,8 +148,7 @@ func (w *world) command(folder, name, pg, redis, provider string, args ...string
 	cmd.Dir = w.dir
 	cmd.SysProcAttr = tied()
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+pg, "REDIS_URL="+redis, "ONEFLOW_CONFIG="+filepath.Join(w.dir, "oneflow.yaml"),
-		"OPENAI_API_KEY="+canaryKey, "ANTHROPIC_API_KEY=", "OPENAI_BASE_URL="+provider+"/openai/v1", "GOTRACEBACK=all",
-		"ONEFLOW_STATE_DIR="+filepath.Join(w.dir, "state"))
+		"OPENAI_API_KEY="+canaryKey, "ANTHROPIC_API_KEY=", "OPENAI_BASE_URL="+provider+"/openai/v1", "GOTRACEBACK=all")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.number++
