@@ -36,12 +36,7 @@ func (b built) Run() int {
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
 	release = folder + "/release"
-	if ready := os.Getenv("H7BIN"); ready != "" {
-		release = ready + "/release"
-		builds()
-	} else {
-		build()
-	}
+	build()
 	code := b.tests.Run()
 	if err := writeTable(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
