@@ -53,5 +53,5 @@ ALTER TABLE providers
     DROP COLUMN limits_pinned, DROP COLUMN limits_pinned_by, DROP COLUMN limits_pinned_at,
     DROP COLUMN blocked_until, DROP COLUMN blocked_reason, DROP COLUMN out_of_money_at,
     DROP COLUMN breaker, DROP COLUMN breaker_reason, DROP COLUMN breaker_at, DROP COLUMN breaker_order, DROP COLUMN breaker_by,
-    DROP COLUMN metrics_since,
+    DROP COLUMN metrics_since, DROP COLUMN p90_ms, DROP COLUMN tokens_per_call,
     ADD COLUMN rpm int;
