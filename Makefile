@@ -7,7 +7,7 @@ MONITOR_PORT ?= 8080
 FUZZTIME     ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-race fuzz lint fmt demo dev chaos bench migrate up down setup clean bin/dev bin/worker
+.PHONY: help build test test-race fuzz lint fmt demo dev chaos bench bench-limits migrate up down setup clean bin/dev bin/worker
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ chaos: setup ## Break everything that can break, and write docs/reliability.md's
 
 bench: setup ## Measure throughput on this machine
 	@$(GO) run ./internal/bench
+
+bench-limits: setup build ## Show that limits are used to the full and never broken (5 minutes)
+	@$(GO) run ./internal/benchlimits
 
 migrate: bin/worker ## Bring the schema of DATABASE_URL up
 	@bin/worker migrate up

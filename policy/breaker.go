@@ -42,6 +42,7 @@ var (
 	errRedisAway   = errors.New("no limit can be kept while Redis does not answer")
 	errOutOfUse    = errors.New("it is marked as unavailable")
 	errBlocked     = errors.New("it asked to be left alone")
+	errSlowLedger  = errors.New("the ledger is too slow to call it in time")
 	errCrowded     = errors.New("its limits are used up")
 )
 

@@ -42,6 +42,10 @@ type guard struct {
 // block or a day's limit that is used up.
 const longWait = 2 * maxWait
 
+// maxLate is how often a call may miss its slot before its job goes back to the
+// queue: a ledger that is slow for that long is not helped by more rows.
+const maxLate = 3
+
 // last marks a failure that must not be repeated here.
 type last struct{ err error }
 
@@ -168,17 +172,8 @@ func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j 
 			leave.unused()
 		}
 	}()
-	slot, err := g.slot(ctx, urgency, req)
+	slot, entry, err := g.place(ctx, urgency, req, j, leave)
 	if err != nil {
-		return providers.Response{}, time.Time{}, err
-	}
-	if err := leave.standing(); err != nil {
-		slot.unused()
-		return providers.Response{}, time.Time{}, err
-	}
-	entry, err := g.begin(ctx, req, j)
-	if err != nil {
-		slot.unused()
 		return providers.Response{}, time.Time{}, err
 	}
 	res, err := g.call(ctx, entry, slot, req)
@@ -200,6 +195,39 @@ func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j 
 		slot.done(res, failure)
 	}
 	return res, until, err
+}
+
+// place waits for a slot and writes the call into the ledger. Where that took so
+// long that the slot has passed, as with a Postgres that stood still, all that wait
+// for it would go out at once: the call is ended as one that was not sent, and waits
+// for another slot.
+func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j providers.Journal, leave permit) (slot, providers.Call, error) {
+	for try := 1; ; try++ {
+		slot, err := g.slot(ctx, urgency, req)
+		if err != nil {
+			return slot, nil, err
+		}
+		if err := leave.standing(); err != nil {
+			slot.unused()
+			return slot, nil, err
+		}
+		entry, err := g.begin(ctx, req, j)
+		if err != nil {
+			slot.unused()
+			return slot, nil, err
+		}
+		if !slot.late() {
+			return slot, entry, nil
+		}
+		slot.unused()
+		unsent := notAsked(g.name, firstDelay, errSlowLedger)
+		if err := entry.End(ctx, providers.Response{}, unsent); err != nil {
+			return slot, nil, fmt.Errorf("%s: settle a call that was not sent: %w", g.name, err)
+		}
+		if try == maxLate {
+			return slot, nil, unsent
+		}
+	}
 }
 
 func (g *guard) begin(ctx context.Context, req providers.Request, j providers.Journal) (providers.Call, error) {
@@ -342,6 +370,10 @@ func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (s
 	}
 	return slot{}, err
 }
+
+// late tells that the slot has passed. Whether the provider was blocked meanwhile is
+// not asked again: what is sent this soon after is as good as under way.
+func (s slot) late() bool { return s.slot != nil && s.slot.late() }
 
 func (s slot) unused() {
 	if s.slot != nil {

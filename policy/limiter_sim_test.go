@@ -145,7 +145,7 @@ func (w *world) step(id int) {
 		if w.dead[id] {
 			return
 		}
-		if ok, err := slot.Valid(context.Background()); err != nil {
+		if ok, err := slot.valid(context.Background()); err != nil {
 			w.t.Fatal(err)
 		} else if !ok {
 			slot.Unused(context.Background())

@@ -19,7 +19,7 @@ const (
 	maxTokens = 100_000_000
 )
 
-// Slot is the right to send one call now. Exactly one of Done, Unused and Refused
+// Slot is the right to send one call now; at most 200 ms later. Exactly one of Done, Unused and Refused
 // ends it; what is called after that does nothing. They do not fail: where Redis
 // is away, a seat expires and a reservation ages out.
 type Slot struct {
@@ -45,24 +45,26 @@ func (s *Slot) arrive(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	ok, err := s.Valid(ctx)
+	ok, err := s.valid(ctx)
 	if err == nil && !ok {
 		return errGone
 	}
 	return err
 }
 
-// Valid tells whether the slot can still be used: the provider was not blocked in
-// the meantime, and it is not so late that calls would come in a burst. Acquire
-// has asked; who does much between Acquire and the call asks again. It fails with
-// *Away or with ctx's error.
-func (s *Slot) Valid(ctx context.Context) (bool, error) {
-	if time.Since(s.due) > tooLate {
+// valid tells whether the slot can still be used: it is not late, and the provider
+// was not blocked in the meantime. It fails with *Away or with ctx's error.
+func (s *Slot) valid(ctx context.Context) (bool, error) {
+	if s.late() {
 		return false, nil
 	}
 	blocked, err := s.limiter.blocked(ctx, s.account)
 	return err == nil && blocked <= s.grant.slot, err
 }
+
+// late tells that so much time has passed since the slot's that calls would come
+// in a burst.
+func (s *Slot) late() bool { return time.Since(s.due) > tooLate }
 
 // Done ends a call that was sent. usage is what it used; where it says nothing
 // about tokens, they count as used in full. limits is what the answer's headers

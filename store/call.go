@@ -49,7 +49,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 				j.deadline <= now() AS expired,
 				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id) AS calls,
 				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen
-					AND a.error_kind NOT IN ('rate_limited', 'concurrency_limit', 'out_of_money', 'unauthorised')) AS counted
+					AND a.error_kind NOT IN ('rate_limited', 'concurrency_limit', 'not_asked', 'out_of_money', 'unauthorised')) AS counted
 			FROM want w
 			JOIN jobs j ON j.id = w.job_id
 			WHERE j.id = ANY ($2) AND j.state = 'running' AND j.lease_token = w.token

@@ -206,6 +206,7 @@ func TestWaitingForARateLimitUsesUpNoCalls(t *testing.T) {
 	for range 4 {
 		refuse(providers.RateLimited)
 		refuse(providers.ConcurrencyLimit)
+		refuse(providers.NotAsked)
 	}
 	refuse(providers.Overloaded)
 	refuse(providers.Overloaded)

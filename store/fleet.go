@@ -296,7 +296,7 @@ func (s *Store) SweepCancelled(ctx context.Context) (int, error) {
 // nothing.
 const (
 	isRateLimited = `error_kind IN ('rate_limited', 'concurrency_limit')`
-	isRefused     = `error_kind IN ('invalid_request', 'moderated', 'not_found', 'too_large', 'cancelled')`
+	isRefused     = `error_kind IN ('invalid_request', 'moderated', 'not_found', 'too_large', 'cancelled', 'not_asked')`
 )
 
 // RollUpMetrics implements jobs.FleetStore. The minutes that can still have

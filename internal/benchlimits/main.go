@@ -1,0 +1,213 @@
+// Command benchlimits shows how much of a provider's limit a fleet uses, and that
+// it never breaks it: worker processes as they are shipped, against a server that
+// keeps a strict sliding window. It may import everything but the commands.
+//
+// What it prints comes from that server's log of the calls it received, and from
+// nothing that a worker says of itself. The scenarios run side by side, each with
+// servers of its own; for comparison one process calls the same kind of server
+// through golang.org/x/time/rate.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"oneflow/internal/cli"
+	"oneflow/internal/fakeprovider"
+)
+
+func main() { os.Exit(cli.Main("benchlimits", run)) }
+
+type grammar struct {
+	Scenario []string `help:"Run this one of requests, tokens, killed and single; may be repeated. Default: all." placeholder:"NAME"`
+	Bin      string   `help:"The folder with the built commands." default:"bin" type:"path"`
+}
+
+// scenario is one run against one server.
+type scenario struct {
+	name  string
+	about string
+	// limits are the server's, and what the workers are told.
+	limits fakeprovider.Limits
+	jobs   int
+	// workers are how many processes there are; 0: this one, with x/time/rate.
+	workers int
+	// kill tells that one of them is killed by SIGKILL in the middle.
+	kill bool
+	// least is the share of the limit that must be used; 0: nothing must be.
+	least float64
+}
+
+const (
+	rpm = 600
+	tpm = 60_000
+	// Three minutes of work each.
+	requestJobs = 1800
+	tokenJobs   = 1050
+)
+
+func scenarios() []scenario {
+	requests, tokens := fakeprovider.Limits{Requests: rpm}, fakeprovider.Limits{Tokens: tpm}
+	return []scenario{
+		{"requests", "4 workers, 600 requests/min", requests, requestJobs, 4, false, 0.99},
+		{"tokens", "4 workers, 60,000 tokens/min", tokens, tokenJobs, 4, false, 0.98},
+		{"killed", "4 workers, 600 requests/min, one killed", requests, requestJobs, 4, true, 0.97},
+		{"single", "x/time/rate in 1 process, 600 requests/min", requests, requestJobs, 0, false, 0},
+	}
+}
+
+// latency of a call: 200 ms ± 50 %.
+func latency() fakeprovider.Latency {
+	return fakeprovider.Latency{Distribution: fakeprovider.Uniform, Mean: 200 * time.Millisecond, Spread: 0.5}
+}
+
+func run(ctx context.Context, args []string, env cli.Env) (err error) {
+	var g grammar
+	_, done, err := cli.Parse(&g, args, env, "benchlimits", "Measure how much of a limit is used, and whether it holds.")
+	if err != nil || done {
+		return err
+	}
+	chosen, err := choose(g.Scenario)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	dir, err := os.MkdirTemp("", "oneflow-bench-limits-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil {
+			err = os.RemoveAll(dir)
+			return
+		}
+		err = fmt.Errorf("%w; logs are kept in %s", err, dir)
+	}()
+	results := make([]figures, len(chosen))
+	errs := make([]error, len(chosen))
+	progress := &lines{w: env.Err}
+	var wg sync.WaitGroup
+	for i, s := range chosen {
+		wg.Go(func() {
+			results[i], errs[i] = measure(ctx, s, filepath.Join(dir, s.name), g.Bin, env, progress)
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return report(env.Out, chosen, results)
+}
+
+func choose(names []string) ([]scenario, error) {
+	all := scenarios()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var chosen []scenario
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("--scenario %q: there are requests, tokens, killed and single", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// measure runs one scenario and reads its server's log.
+func measure(ctx context.Context, s scenario, dir, bin string, env cli.Env, progress io.Writer) (f figures, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", s.name, err)
+		}
+	}()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return f, err
+	}
+	log := filepath.Join(dir, "calls.jsonl")
+	server, err := fakeprovider.New(fakeprovider.Config{
+		CallLog: log, Keep: -1, Default: fakeprovider.Behaviour{Limits: s.limits, Latency: latency()},
+	})
+	if err != nil {
+		return f, err
+	}
+	if err := server.Start(""); err != nil {
+		return f, errors.Join(err, server.Close())
+	}
+	succeeded := 0
+	if s.workers == 0 {
+		succeeded, err = single(ctx, s, server)
+	} else {
+		succeeded, err = fleet(ctx, s, server, dir, bin, env)
+	}
+	// Its log is whole only after it.
+	if err := errors.Join(err, server.Close()); err != nil {
+		return f, err
+	}
+	if f, err = witness(log, s.limits); err != nil {
+		return f, err
+	}
+	f.succeeded = succeeded
+	_, err = fmt.Fprintf(progress, "%s: %d jobs in %.0f s\n", s.name, s.jobs, f.took.Seconds())
+	return f, err
+}
+
+// report prints what was measured. It fails if a bound was broken.
+func report(out io.Writer, chosen []scenario, results []figures) error {
+	rows := [][]string{{"", "429s", "used once warm", "most in 60 s", "jobs", "calls", "tokens a call"}}
+	for i, s := range chosen {
+		f := results[i]
+		rows = append(rows, []string{
+			s.about, fmt.Sprint(f.refused), fmt.Sprintf("%.2f %%", 100*f.used), fmt.Sprintf("%d of %d", f.most, f.limit),
+			fmt.Sprintf("%d of %d", f.succeeded, s.jobs), fmt.Sprint(f.accepted), fmt.Sprintf("%d to %d", f.smallest, f.largest),
+		})
+	}
+	if err := cli.Table(out, rows); err != nil {
+		return err
+	}
+	broken := 0
+	line := func(ok bool, format string, args ...any) {
+		verdict := "ok"
+		if !ok {
+			verdict = "BROKEN"
+			broken++
+		}
+		fmt.Fprintf(out, format+"  %s\n", append(args, verdict)...)
+	}
+	for i, s := range chosen {
+		f := results[i]
+		line(f.most <= f.limit, "%s/most_in_60s = %d (at most %d)", s.name, f.most, f.limit)
+		if s.least == 0 {
+			fmt.Fprintf(out, "%s/429s = %d (for comparison)\n", s.name, f.refused)
+			fmt.Fprintf(out, "%s/used = %.2f %% (for comparison)\n", s.name, 100*f.used)
+			continue
+		}
+		line(f.refused == 0, "%s/429s = %d (none)", s.name, f.refused)
+		line(f.used >= s.least, "%s/used = %.2f %% (at least %.0f %%)", s.name, 100*f.used, 100*s.least)
+		line(f.succeeded == s.jobs, "%s/succeeded = %d (all %d)", s.name, f.succeeded, s.jobs)
+	}
+	if broken > 0 {
+		return fmt.Errorf("%d bounds were broken", broken)
+	}
+	return nil
+}
+
+// lines lets several write whole lines to one.
+type lines struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write implements io.Writer.
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}

@@ -1,0 +1,106 @@
+package policy_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"oneflow/providers"
+)
+
+// stalled is a ledger that takes a while, for as long as it stands still.
+type stalled struct {
+	open
+	until time.Time
+	takes time.Duration // afterwards
+	lost  []error       // what calls ended with that were not sent
+}
+
+func (s *stalled) Begin(ctx context.Context, provider string, req providers.Request) (providers.Call, error) {
+	if _, err := s.open.Begin(ctx, provider, req); err != nil {
+		return nil, err
+	}
+	pass(max(time.Until(s.until), s.takes))
+	return s, nil
+}
+
+func (s *stalled) End(ctx context.Context, res providers.Response, err error) error {
+	if failure, failed := errors.AsType[*providers.Error](err); failed && !failure.Sent {
+		s.lost = append(s.lost, err)
+		if failure.Kind != providers.NotAsked || failure.Billing != providers.Unbilled {
+			return errors.New("a call that was not sent must neither cost nor count")
+		}
+	}
+	return s.open.End(ctx, res, err)
+}
+
+func TestALedgerThatStoodStillDoesNotMakeABurst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const handlers = 5
+		provider := newService("a", after(200*time.Millisecond, ok))
+		w := newWorld(t, provider)
+		w.set("a", providers.Settings{Limits: providers.Limits{RPM: 600}})
+		stall := time.Now().Add(3 * time.Second)
+		lost := 0
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for _, s := range w.workers(4) {
+			for range handlers {
+				wg.Go(func() {
+					j := &stalled{until: stall}
+					if _, err := s.Generate(t.Context(), first, providers.Request{Task: providers.Text, Prompt: "p"}, j); err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					lost += len(j.lost)
+					if j.ended != len(j.calls) {
+						t.Errorf("%d calls in the ledger, %d were ended", len(j.calls), j.ended)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		if got := provider.calls(); got != 4*handlers {
+			t.Errorf("%d calls, want one for each job", got)
+		}
+		if lost == 0 {
+			t.Error("no call has missed its slot: nothing was shown")
+		}
+		// Three slots at most are young enough at the end of the stall, one comes then.
+		for _, at := range provider.since(time.Time{}) {
+			n := 0
+			for _, other := range provider.since(at) {
+				if other.Before(at.Add(100 * time.Millisecond)) {
+					n++
+				}
+			}
+			if n > 4 {
+				t.Errorf("%d calls within 100 ms at 600 a minute", n)
+			}
+		}
+	})
+}
+
+func TestALedgerThatStaysTooSlowSendsTheJobBackToTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newService("a", ok), newService("b", ok)
+		w := newWorld(t, a, b)
+		w.set("a", providers.Settings{Limits: providers.Limits{RPM: 600}})
+		w.set("b", providers.Settings{Limits: providers.Limits{RPM: 600}})
+		j := &stalled{takes: time.Second}
+		_, err := w.worker(nil).Generate(t.Context(), first, providers.Request{Task: providers.Text, Prompt: "p"}, j)
+		failure, _ := errors.AsType[*providers.Error](err)
+		if failure == nil || failure.Kind.Reaction() != providers.Wait || failure.RetryAfter <= 0 {
+			t.Errorf("%v, want that it waits in the queue", err)
+		}
+		if a.calls()+b.calls() != 0 || len(j.lost) != 3 {
+			t.Errorf("%d and %d calls were sent, %d were not; want 3 that were not: another provider's ledger is the same", a.calls(), b.calls(), len(j.lost))
+		}
+	})
+}
