@@ -15,8 +15,9 @@ const (
 	// epochKey holds a random id that the leader sets where there is none: a
 	// Redis that has lost its data has lost it too.
 	epochKey = "oneflow:epoch"
-	// auditRounds is how many rounds of the reconciler lie between two audits.
-	auditRounds = 15
+	// auditRounds is how many rounds of the reconciler lie between two audits. What
+	// there is to compare is no more than the windows hold.
+	auditRounds = 5
 	// auditPage is how many deliveries are compared at once, and all that an
 	// audit keeps in memory.
 	auditPage = 2000
@@ -52,12 +53,17 @@ type auditor struct {
 	// pushing is how long whoever marked a delivery is thought to be pushing it. One
 	// who takes longer pushes what is stale by then, and does no harm.
 	pushing time.Duration
+	// unclaimed is how long a task may be active without a claim of its job.
+	unclaimed time.Duration
 
 	epoch    string // the last seen; empty: none
 	due      time.Time
 	underway bool
 	after    Delivery // the last that was looked at
 	lost     int      // in the audit under way
+	// taken is since when each delivery has been active without a claim, as far as
+	// the last audit and the one under way have seen.
+	taken, takenNow map[string]time.Time
 }
 
 func newAuditor(cfg WorkerConfig) (*auditor, error) {
@@ -67,7 +73,7 @@ func newAuditor(cfg WorkerConfig) (*auditor, error) {
 	}
 	a := &auditor{
 		redis: client, store: cfg.Store, log: cfg.Log,
-		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget, pushing: cfg.pace.pushing,
+		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget, pushing: cfg.pace.pushing, unclaimed: cfg.pace.pushing,
 	}
 	for _, p := range cfg.Providers {
 		for _, lane := range Lanes() {
@@ -133,7 +139,10 @@ func (a *auditor) watch(ctx context.Context) error {
 	return nil
 }
 
-func (a *auditor) begin() { a.underway, a.after, a.lost = true, Delivery{}, 0 }
+func (a *auditor) begin() {
+	a.underway, a.after, a.lost = true, Delivery{}, 0
+	a.taken, a.takenNow = a.takenNow, map[string]time.Time{}
+}
 
 // compare looks at the next page.
 //
@@ -212,7 +221,11 @@ func (a *auditor) missing(ctx context.Context, page []Delivery) ([]Delivery, err
 }
 
 // orphans returns the deliveries whose task is active without a lease: asynq has
-// lost sight of it, and nobody will take it up again.
+// lost sight of it, and nobody will take it up again. So is one that was active
+// some time ago already, and still nobody has claimed its job: that takes
+// milliseconds, unless its worker was killed in between, which asynq by itself
+// notices after two minutes. If the worker lives, its claim finds the delivery
+// stale, and no harm is done.
 func (a *auditor) orphans(ctx context.Context, active []Delivery) ([]Delivery, error) {
 	if len(active) == 0 {
 		return nil, nil
@@ -229,12 +242,22 @@ func (a *auditor) orphans(ctx context.Context, active []Delivery) ([]Delivery, e
 		return nil, err
 	}
 	var out []Delivery
+	now := time.Now()
 	for i, d := range active {
 		if err := states[i].Err(); err != nil && !errors.Is(err, redis.Nil) {
 			return nil, err
 		}
+		id := TaskID(d.ID, d.Gen)
+		since, seen := a.taken[id]
+		if !seen {
+			since = now
+		}
+		a.takenNow[id] = since
 		switch err := leases[i].Err(); {
 		case err == nil:
+			if seen && now.Sub(since) >= a.unclaimed {
+				out = append(out, d)
+			}
 		case !errors.Is(err, redis.Nil):
 			return nil, err
 		case states[i].Val() == asynq.TaskStateActive.String():

@@ -171,6 +171,16 @@ func TestADeliveryThatWillNotArriveIsReplaced(t *testing.T) {
 			})
 			return err
 		},
+		"taken by a worker that died before its claim": func(f *fleet, id string) error {
+			_, err := f.redis.Pipelined(context.Background(), func(p redis.Pipeliner) error {
+				p.ZRem(context.Background(), "asynq:{"+queue+"}:scheduled", id)
+				p.LPush(context.Background(), "asynq:{"+queue+"}:active", id)
+				p.ZAdd(context.Background(), "asynq:{"+queue+"}:lease", redis.Z{Member: id, Score: float64(time.Now().Add(10 * time.Minute).Unix())})
+				p.HSet(context.Background(), "asynq:{"+queue+"}:t:"+id, "state", "active")
+				return nil
+			})
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

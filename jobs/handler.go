@@ -70,6 +70,8 @@ type handler struct {
 	spool *spool
 	// room is shared by the jobs of this worker; a suspect takes all of it.
 	room *semaphore.Weighted
+	// suspect is held by the one suspect that waits or runs.
+	suspect sync.Mutex
 }
 
 // wholeRoom is the weight of a job that runs alone; others weigh 1.
@@ -111,20 +113,26 @@ var errSuspect = errors.New("must run alone")
 // a worker's death is counted against each job that it has claimed, so that no
 // other may be claimed meanwhile, and the suspect not while others are. The wait
 // is bounded, since nothing begins here meanwhile: by the time of one call, after
-// which the queue tries again, here or at another worker.
+// which the queue tries again, here or at another worker. Others wait a moment and
+// go back to the queue, and so do further suspects, at once: should the worker die,
+// a delivery that it has in hand and that is not claimed comes again only when
+// asynq notices, after some two minutes.
 func (h *handler) deliver(p payload, alone bool, log zerolog.Logger) error {
-	patience, weight := h.waiting, int64(1)
+	limit, weight := shortWait, int64(1)
 	if alone {
-		var done context.CancelFunc
-		patience, done = context.WithTimeout(h.waiting, h.cfg.CallTimeout)
-		defer done()
-		weight = wholeRoom
+		if !h.suspect.TryLock() {
+			return &requeue{after: shortWait}
+		}
+		defer h.suspect.Unlock()
+		limit, weight = h.cfg.CallTimeout, wholeRoom
 	}
+	patience, done := context.WithTimeout(h.waiting, limit)
+	defer done()
 	if h.room.Acquire(patience, weight) != nil {
 		if h.waiting.Err() != nil {
 			return &requeue{}
 		}
-		return &requeue{after: h.cfg.pace.pause}
+		return &requeue{after: min(limit, h.cfg.pace.pause)}
 	}
 	defer h.room.Release(weight)
 	claim := Claim{ID: p.Job, Gen: p.Gen, LeaseToken: NewID()}

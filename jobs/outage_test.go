@@ -269,42 +269,6 @@ func TestACallThatNeverReturnsIsGivenUpUnderItsLivingWorker(t *testing.T) {
 	w.wait(t)
 }
 
-// Three workers are replaced one after the other while jobs come in: no call is
-// repeated, and none is lost.
-func TestARollingRestartRepeatsNoCall(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t)
-	s := serve(func(ctx context.Context, n int, req providers.Request) (providers.Response, error) {
-		if err := aMoment(ctx); err != nil {
-			return providers.Response{}, failure(providers.Cancelled, providers.BillingUnknown)
-		}
-		return answers(ctx, n, req)
-	})
-	var workers []*running
-	for range 3 {
-		workers = append(workers, f.worker(t, s, nil))
-	}
-	const n, rounds = 60, 4
-	for i := range rounds {
-		f.enqueue(t, n, nil)
-		if i == 0 {
-			continue
-		}
-		eventually(t, "calls are in flight", func() bool { return f.count(t, `SELECT count(*) FROM attempts WHERE state = 'running'`) > 0 })
-		workers = append(workers, f.worker(t, s, nil))
-		workers[i-1].stop()
-		workers[i-1].wait(t)
-	}
-	f.awaitAll(t, jobs.Succeeded)
-	f.drained(t)
-	if got := len(s.made()); got != n*rounds {
-		t.Errorf("%d calls for %d jobs", got, n*rounds)
-	}
-	if got := f.count(t, `SELECT count(*) FROM jobs WHERE cost_nano <> 10 OR crashes > 0`); got != 0 {
-		t.Errorf("%d jobs were repeated", got)
-	}
-}
-
 // aMoment is as long as a quick call takes.
 func aMoment(ctx context.Context) error {
 	t := time.NewTimer(5 * time.Millisecond)

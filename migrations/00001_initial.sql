@@ -174,7 +174,7 @@ CREATE TABLE providers (
     changed_at  timestamptz NOT NULL DEFAULT now(),
     rpm         int,          -- requests a minute; null: no limit
     concurrency int NOT NULL, -- of one worker
-    dispatch_window int NOT NULL, -- tasks that each of its queues may hold in Redis
+    dispatch_window int NOT NULL DEFAULT 200, -- tasks that each of its queues may hold in Redis
     updated_at  timestamptz NOT NULL DEFAULT now()
 );
 

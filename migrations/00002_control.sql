@@ -23,8 +23,6 @@ ALTER TABLE providers
     ADD COLUMN breaker_order     text NOT NULL DEFAULT '',      -- where a person holds it; empty: by itself
     ADD COLUMN breaker_by        text NOT NULL DEFAULT '',
     ADD COLUMN metrics_since     timestamptz,                   -- figures are shown from here on
-    ADD COLUMN p90_ms            bigint,                        -- latency of the last ten minutes that had traffic
-    ADD COLUMN tokens_per_call   bigint,                        -- of the same, input and output
     ADD CONSTRAINT providers_limits_are_objects CHECK (
         jsonb_typeof(limits_configured) = 'object' AND jsonb_typeof(limits_learned) = 'object'
         AND jsonb_typeof(limits_pinned) = 'object'),

@@ -41,10 +41,11 @@ func Up(ctx context.Context, databaseURL string) (applied []int64, err error) {
 	return applied, err
 }
 
-// Down takes all migrations back: every table and all data are gone.
-func Down(ctx context.Context, databaseURL string) error {
+// Down takes the migrations after version back. At 0 every table and all data are
+// gone.
+func Down(ctx context.Context, databaseURL string, version int64) error {
 	return with(databaseURL, func(p *goose.Provider) error {
-		_, err := p.DownTo(ctx, 0)
+		_, err := p.DownTo(ctx, version)
 		return err
 	})
 }

@@ -67,7 +67,7 @@ func TestDownTakesEverythingBackAndUpMakesTheSameAgain(t *testing.T) {
 	if len(first) < 100 {
 		t.Fatalf("only %d lines of schema: this compares nothing", len(first))
 	}
-	if err := migrations.Down(t.Context(), url); err != nil {
+	if err := migrations.Down(t.Context(), url, 0); err != nil {
 		t.Fatal(err)
 	}
 	if left := schema(t, url); len(left) != 0 {
@@ -98,11 +98,35 @@ func TestDownTakesEverythingBackAndUpMakesTheSameAgain(t *testing.T) {
 	}
 }
 
+func TestEachMigrationCanBeTakenBackAndAppliedAgain(t *testing.T) {
+	t.Parallel()
+	url := storetest.Database(t)
+	whole := schema(t, url)
+	list, err := migrations.List(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(list) - 1; i > 0; i-- {
+		if err := migrations.Down(t.Context(), url, list[i-1].Version); err != nil {
+			t.Fatal(err)
+		}
+		if cmp.Equal(whole, schema(t, url)) {
+			t.Errorf("taking back %s changed nothing", list[i].Name)
+		}
+		if _, err := migrations.Up(t.Context(), url); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(whole, schema(t, url)); diff != "" {
+			t.Errorf("%s: -before +after:\n%s", list[i].Name, diff)
+		}
+	}
+}
+
 func TestOfManyMigratorsOneMigrates(t *testing.T) {
 	t.Parallel()
 	url := storetest.Database(t)
 	want := schema(t, url)
-	if err := migrations.Down(t.Context(), url); err != nil {
+	if err := migrations.Down(t.Context(), url, 0); err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex

@@ -123,6 +123,7 @@ type account struct {
 	keys     []string
 	gate     gate
 	lessons  lessons
+	look     look
 }
 
 // NewLimiter makes a Limiter. An error names the field that is wrong.
@@ -189,6 +190,9 @@ func (l *Limiter) Acquire(ctx context.Context, provider string, cost Cost, urgen
 	w := &waiter{urgency: urgency, index: -1}
 	deadline := time.Now().Add(l.cfg.MaxWait)
 	for {
+		if l.cfg.Settings(provider).Limits == (providers.Limits{}) {
+			return l.free(ctx, a, deadline)
+		}
 		slot, err := l.reserve(ctx, a, w, cost, deadline)
 		if err != nil {
 			return nil, err

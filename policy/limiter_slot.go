@@ -19,9 +19,9 @@ const (
 	maxTokens = 100_000_000
 )
 
-// Slot is the right to send one call now; at most 200 ms later. Exactly one of Done, Unused and Refused
-// ends it; what is called after that does nothing. They do not fail: where Redis
-// is away, a seat expires and a reservation ages out.
+// Slot is the right to send one call now, or at most 200 ms later. Exactly one of
+// Done, Unused and Refused ends it; what is called after that does nothing. They do
+// not fail: where Redis is away, a seat expires and a reservation ages out.
 type Slot struct {
 	limiter *Limiter
 	account *account
@@ -63,8 +63,8 @@ func (s *Slot) valid(ctx context.Context) (bool, error) {
 }
 
 // late tells that so much time has passed since the slot's that calls would come
-// in a burst.
-func (s *Slot) late() bool { return time.Since(s.due) > tooLate }
+// in a burst; where there is nothing to be in step with, it is never late.
+func (s *Slot) late() bool { return len(s.grant.dims) > 0 && time.Since(s.due) > tooLate }
 
 // Done ends a call that was sent. usage is what it used; where it says nothing
 // about tokens, they count as used in full. limits is what the answer's headers
@@ -93,6 +93,7 @@ func (s *Slot) Refused(ctx context.Context, err *providers.Error) (until time.Ti
 	s.once.Do(func() {
 		s.limiter.settle(ctx, s, refused, providers.Usage{})
 		until = s.limiter.refuse(ctx, s, err)
+		s.account.look.forget()
 	})
 	return until
 }

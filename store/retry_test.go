@@ -215,9 +215,9 @@ func TestExpensesTellWhatRetriesFallbacksAndUnknownCallsCost(t *testing.T) {
 			t.Fatal(err)
 		}
 		var err error
-		switch {
-		case outcome == "": // under way
-		case outcome == jobs.CallSucceeded:
+		switch outcome {
+		case "": // under way
+		case jobs.CallSucceeded:
 			err = w.Succeed(ctx, success(j, c, cost))
 		default:
 			err = w.SettleCall(ctx, jobs.Settlement{AttemptID: c.AttemptID, Outcome: outcome, Cost: cost})

@@ -41,7 +41,7 @@ func TestTheSchemasVersionIsKnown(t *testing.T) {
 	if got, err := s.SchemaVersion(t.Context()); got != latest || err != nil {
 		t.Errorf("%d, %v, want %d", got, err, latest)
 	}
-	if err := migrations.Down(t.Context(), url); err != nil {
+	if err := migrations.Down(t.Context(), url, 0); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.SchemaVersion(t.Context()); got != 0 || err != nil {

@@ -145,7 +145,7 @@ func (g *generated) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestNoInputTakesMuchMemory(t *testing.T) { //nolint:paralleltest,tparallel // each case is large: one after the other
+func TestNoInputTakesMuchMemory(t *testing.T) { //nolint:tparallel // each case is large: one after the other
 	t.Parallel()
 	enqueue := program(t)
 	large := `{"prompt":"` + strings.Repeat("a", 10_000_000) + `"}`
@@ -153,7 +153,7 @@ func TestNoInputTakesMuchMemory(t *testing.T) { //nolint:paralleltest,tparallel 
 	w := gzip.NewWriter(&member)
 	_, _ = w.Write(make([]byte, 16<<20))
 	_ = w.Close()
-	for _, c := range []struct {
+	for _, c := range []struct { //nolint:paralleltest // see above
 		name string
 		in   io.Reader
 		want report

@@ -21,18 +21,22 @@ func explain(s *session, served []jobs.Served) error {
 	for i, p := range served {
 		names[i] = p.Name
 	}
-	seen, err := capacity(s, names)
+	seen, set, err := known(s, names)
 	if s.ctx.Err() != nil {
 		return stopped(s, err)
 	}
 	if err != nil {
-		if _, err := fmt.Fprintf(s.env.Err, "worker: reckoned with the configured latencies and one worker: %v\n", err); err != nil {
+		if _, err := fmt.Fprintf(s.env.Err, "worker: reckoned with the configuration and one worker: %v\n", err); err != nil {
 			return err
 		}
 	}
 	rows := [][]string{{"PROVIDER", "LIMIT", "LATENCY P90", "WORKERS", "CONCURRENCY", "FLEET", "JOBS/MIN", "BINDS"}}
 	for _, p := range served {
-		plan := jobs.NewPlan(p, p.Limits, seen[p.Name])
+		limits := p.Limits
+		if inForce, ok := set[p.Name]; ok {
+			limits = inForce.Limits
+		}
+		plan := jobs.NewPlan(p, limits, seen[p.Name])
 		latency := plan.Latency.Round(time.Millisecond).String()
 		if !plan.Measured {
 			latency += " (configured)"
@@ -45,16 +49,21 @@ func explain(s *session, served []jobs.Served) error {
 	return cli.Table(s.env.Out, rows)
 }
 
-// capacity is what the fleet has seen, as far as Postgres answers.
-func capacity(s *session, names []string) (map[string]jobs.Capacity, error) {
+// known is what the fleet has seen and people have set, as far as Postgres answers.
+func known(s *session, names []string) (map[string]jobs.Capacity, map[string]providers.Settings, error) {
 	services := s.services
 	services.ConnectTimeout = min(services.ConnectTimeout, explainPatience)
 	db, err := services.Postgres(s.ctx, s.log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer db.Close()
-	return db.Capacity(s.ctx, names)
+	seen, err := db.Capacity(s.ctx, names)
+	if err != nil {
+		return nil, nil, err
+	}
+	set, _, err := db.Settings(s.ctx)
+	return seen, set, err
 }
 
 // limitText says what a provider allows.

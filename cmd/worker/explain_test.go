@@ -11,6 +11,7 @@ import (
 	"oneflow/internal/cli"
 	"oneflow/internal/storetest"
 	"oneflow/jobs"
+	"oneflow/providers"
 	"oneflow/store"
 )
 
@@ -21,9 +22,9 @@ func explained(t *testing.T, database string) (lines []string, r result) {
 	file := filepath.Join(t.TempDir(), "explain.yaml")
 	err := os.WriteFile(file, []byte(`
 providers:
-  fast: {kind: mock, rpm: 600, latency: 500ms}
-  fixed: {kind: mock, rpm: 6000, latency: 950ms, concurrency: 2}
-  free: {kind: mock, rpm: 0, latency: 950ms}
+  fast: {kind: mock, limits: {rpm: 600}, latency: 500ms}
+  fixed: {kind: mock, limits: {rpm: 6000}, latency: 950ms, concurrency: 2}
+  free: {kind: mock, limits: {rpm: 0}, latency: 950ms}
 `), 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -49,8 +50,8 @@ func TestExplainReckonsWithTheConfigurationWhereNothingElseIsKnown(t *testing.T)
 	down := "postgres://u:canary@" + closed(t) + "/x"
 	for database, note := range map[string]string{
 		storetest.Database(t): "",
-		down:                  "worker: reckoned with the configured latencies and one worker: Postgres does not answer",
-		"":                    "worker: reckoned with the configured latencies and one worker: DATABASE_URL is not set",
+		down:                  "worker: reckoned with the configuration and one worker: Postgres does not answer",
+		"":                    "worker: reckoned with the configuration and one worker: DATABASE_URL is not set",
 	} {
 		lines, r := explained(t, database)
 		if strings.Join(lines, "\n") != strings.Join(want, "\n") {
@@ -71,7 +72,7 @@ func TestExplainReckonsWithWhatTheFleetHasSeen(t *testing.T) {
 	}
 	defer db.Close()
 	for range 2 {
-		if err := db.Register(t.Context(), jobs.Presence{ID: jobs.NewID(), Host: "h", PID: 1, Providers: []jobs.Served{{Name: "fast", Kind: "mock", Concurrency: 1}}}); err != nil {
+		if err := db.Register(t.Context(), jobs.Presence{ID: jobs.NewID(), Host: "h", PID: 1, Providers: []jobs.Served{{Name: "fast", Kind: "mock", Concurrency: 1, Limits: providers.Limits{RPM: 600}}}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -41,7 +41,7 @@ func closed(t *testing.T) string {
 func TestMigrateBringsTheSchemaUpOnceAndShowsIt(t *testing.T) {
 	t.Parallel()
 	database := storetest.Database(t)
-	if err := migrations.Down(t.Context(), database); err != nil {
+	if err := migrations.Down(t.Context(), database, 0); err != nil {
 		t.Fatal(err)
 	}
 	migrate := func(what string) result {
@@ -77,7 +77,7 @@ func TestMigrateBringsTheSchemaUpOnceAndShowsIt(t *testing.T) {
 func TestWorkersThatMigrateAtOnceDoNotStandInEachOthersWay(t *testing.T) {
 	t.Parallel()
 	database := storetest.Database(t)
-	if err := migrations.Down(t.Context(), database); err != nil {
+	if err := migrations.Down(t.Context(), database, 0); err != nil {
 		t.Fatal(err)
 	}
 	results := make(chan result)
@@ -156,7 +156,7 @@ func TestServersThatAreDownAreExitCode3(t *testing.T) {
 func TestADatabaseWithoutTheSchemaIsExitCode3(t *testing.T) {
 	t.Parallel()
 	database := storetest.Database(t)
-	if err := migrations.Down(t.Context(), database); err != nil {
+	if err := migrations.Down(t.Context(), database, 0); err != nil {
 		t.Fatal(err)
 	}
 	r := worker(t.Context(), "run", "--database-url", database, "--redis-url", storetest.Redis(t))

@@ -52,6 +52,8 @@ type Control struct {
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
 	wakeUp chan struct{}
+	// unblock is what OnUnblock has set; nil: nothing.
+	unblock atomic.Pointer[func(provider string)]
 
 	mu     sync.Mutex
 	untold map[string]providers.Learned // by provider
@@ -87,6 +89,10 @@ func (c *Control) Close() {
 	defer cancel()
 	c.tell(ctx)
 }
+
+// OnUnblock has do called when a person has lifted a provider's block, or given it
+// more calls at once: the refusals of before count no longer. It must not wait long.
+func (c *Control) OnUnblock(do func(provider string)) { c.unblock.Store(&do) }
 
 // Settings is what holds for a provider: what is configured, where nothing is
 // known.
@@ -171,11 +177,23 @@ func (c *Control) poll(ctx context.Context, was bool) bool {
 	now := c.configured()
 	maps.Copy(now.settings, settings)
 	maps.Copy(now.chains, chains)
-	c.now.Store(now)
+	before := c.now.Swap(now)
+	for name, s := range now.settings {
+		if do := c.unblock.Load(); do != nil && unblocked(before.settings[name], s) {
+			(*do)(name)
+		}
+	}
 	if !was {
 		c.cfg.Log.Info().Msg("settings are read again")
 	}
 	return true
+}
+
+// unblocked tells whether what refusals have brought about was lifted by hand:
+// workers themselves only ever block for longer.
+func unblocked(before, now providers.Settings) bool {
+	return before.BlockedUntil.After(time.Now()) && now.BlockedUntil.IsZero() ||
+		before.Limits.Concurrent > 0 && (now.Limits.Concurrent > before.Limits.Concurrent || now.Limits.Concurrent == 0)
 }
 
 // keepTelling writes what was learned, at most once in a while, and later and

@@ -147,6 +147,55 @@ func TestWhatIsLearnedIsMergedAndWrittenOnceItCanBe(t *testing.T) {
 	})
 }
 
+func TestALiftedBlockIsForgottenAndOneThatEndsIsNot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		at := func(blocked time.Duration, concurrent int64) func(*memory) {
+			s := providers.Settings{Limits: providers.Limits{Concurrent: concurrent}}
+			if blocked > 0 {
+				s.BlockedUntil = time.Now().Add(blocked)
+			}
+			return func(m *memory) { m.settings = map[string]providers.Settings{"openai": s} }
+		}
+		store := &memory{}
+		store.set(at(time.Hour, 3))
+		c := app.NewControl(t.Context(), app.ControlConfig{Store: store, Config: parse(t, ""), Log: zerolog.Nop()})
+		defer c.Close()
+		lifted := 0
+		c.OnUnblock(func(provider string) {
+			if provider == "openai" {
+				lifted++
+			}
+		})
+		for i, step := range []struct {
+			change func(*memory)
+			want   int
+		}{
+			{at(2*time.Hour, 3), 0}, // for longer
+			{at(2*time.Hour, 2), 0}, // a refusal showed that it is less
+			{at(0, 2), 1},           // by hand, before its time
+			{at(3*time.Second, 2), 1},
+		} {
+			store.set(step.change)
+			pass(2 * time.Second)
+			if lifted != step.want {
+				t.Errorf("step %d: lifted %d times, want %d", i, lifted, step.want)
+			}
+		}
+		pass(2 * time.Second)
+		store.set(at(0, 2)) // it has ended by itself
+		pass(2 * time.Second)
+		if lifted != 1 {
+			t.Errorf("a block that had ended was lifted")
+		}
+		store.set(at(0, 5))
+		pass(2 * time.Second)
+		if lifted != 2 {
+			t.Error("more calls at once, and it was not told")
+		}
+	})
+}
+
 func TestAModelIsTranslatedForTheNextProvider(t *testing.T) {
 	t.Parallel()
 	m := app.NewModels(parse(t, `

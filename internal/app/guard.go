@@ -16,7 +16,7 @@ import (
 // guard puts the providers of a worker behind their policies: those of names, and
 // all others that can be called, since a job may fall back to them. calls bounds
 // what is being paid for.
-func guard(ctx, calls context.Context, o WorkerOptions, names []string, control *Control) (set *policy.Set, closeAll func() error, err error) {
+func guard(calls context.Context, o WorkerOptions, names []string, control *Control) (set *policy.Set, closeAll func() error, err error) {
 	reachable := slices.Clone(names)
 	if o.Keys != nil {
 		usable, _ := Usable(o.Config, o.Keys)
@@ -48,6 +48,11 @@ func guard(ctx, calls context.Context, o WorkerOptions, names []string, control 
 	if err != nil {
 		return nil, nil, errors.Join(err, shared.Close(), closeClients())
 	}
+	control.OnUnblock(func(provider string) {
+		if err := limiter.Forget(calls, provider); err != nil {
+			o.Log.Warn().Err(err).Str("provider", provider).Msg("its block is lifted, but Redis does not know yet")
+		}
+	})
 	closeAll = func() error {
 		limiter.Close()
 		return errors.Join(shared.Close(), closeClients())

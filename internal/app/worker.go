@@ -45,8 +45,8 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	defer cutOff()
 
 	control := NewControl(ctx, ControlConfig{Store: o.Store, Config: o.Config, Log: o.Log})
-	defer control.Close()
-	guarded, closePolicy, err := guard(ctx, calls, o, names, control)
+	defer control.Close() //nolint:contextcheck // ctx has ended by then
+	guarded, closePolicy, err := guard(calls, o, names, control)
 	if err != nil {
 		return err
 	}

@@ -184,7 +184,7 @@ func (b *bench) asynq(ctx context.Context) (figures, error) {
 
 // oneflow takes as many prompts from lines of JSON to results in Postgres.
 func (b *bench) oneflow(ctx context.Context) (f figures, err error) {
-	cfg, err := config.Parse(fmt.Appendf(nil, "providers: {mock: {concurrency: %d, mock: {latency: 1ns}}}", b.Workers), "bench")
+	cfg, err := config.Parse(fmt.Appendf(nil, "providers: {mock: {limits: {rpm: 0}, concurrency: %d, mock: {latency: 1ns}}}", b.Workers), "bench")
 	if err != nil {
 		return f, err
 	}

@@ -1,3 +1,5 @@
+//go:build chaos
+
 package chaos
 
 import "time"
@@ -27,18 +29,4 @@ func killWorkers(w *world, jobs, kills int) {
 	for _, victim := range dead {
 		w.recovered(w.takenOver(victim, last))
 	}
-}
-
-// takenOver waits until nothing is in the name of a dead worker, and returns how
-// long after its death that was.
-func (w *world) takenOver(dead *worker, died time.Time) time.Duration {
-	w.t.Helper()
-	w.wait(time.Minute, "a dead worker's jobs to be taken over", func() bool {
-		n, err := ask[int64](w, `
-			SELECT count(*)
-			FROM jobs
-			WHERE state = 'running' AND worker_id IN (SELECT id FROM workers WHERE pid = $1)`, dead.cmd.Process.Pid)
-		return err == nil && n == 0
-	})
-	return time.Since(died)
 }

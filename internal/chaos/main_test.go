@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"runtime"
 	"testing"
+
+	"oneflow/internal/storetest"
 )
 
 var (
@@ -20,30 +22,22 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(run(m))
+	storetest.Wrap(built{m}).Run()
 }
 
-func run(m *testing.M) int {
+// built builds the commands before the tests run.
+type built struct{ tests *testing.M }
+
+// Run implements storetest.Runner.
+func (b built) Run() int {
 	folder, err := os.MkdirTemp("", "oneflow-chaos-bin-")
 	if err != nil {
 		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
 	release = folder + "/release"
-	if ready := os.Getenv("H7BIN"); ready != "" {
-		release = ready + "/release"
-		builds()
-		return m.Run()
-	}
-	for folder, args := range builds() {
-		args = append(append([]string{"build"}, args...), "-o", folder+"/", "oneflow/cmd/worker", "oneflow/cmd/enqueue")
-		build := exec.CommandContext(context.Background(), "go", args...)
-		if out, err := build.CombinedOutput(); err != nil {
-			// Returning would count as a run without failures.
-			panic(fmt.Sprintf("build the commands: %v\n%s", err, out))
-		}
-	}
-	code := m.Run()
+	build()
+	code := b.tests.Run()
 	if err := writeTable(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
@@ -65,4 +59,16 @@ func start(cmd *exec.Cmd, ended func(error)) error {
 		}
 	}()
 	return <-started
+}
+
+// build builds all commands.
+func build() {
+	for folder, args := range builds() {
+		args = append(append([]string{"build"}, args...), "-o", folder+"/", "oneflow/cmd/worker", "oneflow/cmd/enqueue")
+		build := exec.CommandContext(context.Background(), "go", args...)
+		if out, err := build.CombinedOutput(); err != nil {
+			// Returning would count as a run without failures.
+			panic(fmt.Sprintf("build the commands: %v\n%s", err, out))
+		}
+	}
 }

@@ -91,8 +91,9 @@ func readMessage(r io.Reader, first bool) (message, error) {
 	if n < 0 || n > 1<<30 {
 		return message{}, errors.New("this is not Postgres' protocol")
 	}
-	text := append(header, make([]byte, n)...)
-	if _, err := io.ReadFull(r, text[len(text)-n:]); err != nil {
+	text := make([]byte, len(header)+n)
+	copy(text, header)
+	if _, err := io.ReadFull(r, text[len(header):]); err != nil {
 		return message{}, err
 	}
 	m := message{text: text}

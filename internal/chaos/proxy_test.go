@@ -36,7 +36,7 @@ type link struct {
 }
 
 // newProxy listens until the test ends.
-func newProxy(t testing.TB, target string) *proxy {
+func newProxy(t *testing.T, target string) *proxy {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -5,6 +5,8 @@ package chaos
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -99,7 +101,7 @@ func wrongClock(w *world, seconds int) {
 	w.result.faults++
 	// A time in which jobs fail and go back to the queue, to be tried later: by
 	// whose clock?
-	w.provider.Inject(fakeprovider.Injection{Fault: fakeprovider.ServerError, Times: 60})
+	w.provider.Inject(fakeprovider.Injection{Fault: fakeprovider.ServerError, Times: 12})
 	w.progressed(time.Minute, 300)
 	if by := off.clock().Sub(off.born).Seconds() - float64(seconds); by < -60 || by > 60 {
 		w.t.Errorf("the clock of this worker is off by %.0f s more than it should be: see %s", by, off.log)
@@ -391,4 +393,12 @@ func (k *worker) clock() time.Time {
 		k.w.t.Errorf("%s: %v", k.log, err)
 	}
 	return line.Time
+}
+
+// exitCode is how a command ended.
+func exitCode(err error) int {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	return 0
 }

@@ -41,36 +41,53 @@ const (
 	tableTo   = "<!-- end of table -->\n"
 )
 
-// writeTable prints the table, and puts it into the page if the flag asks for it.
+const heading = "| scenario | jobs | faults | lost | paid twice in silence | calls repeated, on the bill | recovery |\n|---|---:|---:|---:|---:|---:|---:|\n"
+
+// writeTable prints the table, and puts it into the page if the flag asks for it,
+// where scenarios that have not been run now keep their lines.
 func writeTable() error {
 	table.Lock()
 	defer table.Unlock()
 	if len(table.rows) == 0 {
 		return nil
 	}
-	var b strings.Builder
-	b.WriteString("| scenario | jobs | faults | lost | paid twice in silence | calls repeated, on the bill | recovery |\n|---|---:|---:|---:|---:|---:|---:|\n")
-	for _, name := range sorted(table.rows) {
-		o := table.rows[name]
-		what := name
-		if _, sub, ok := strings.Cut(name, "/"); ok {
-			what = strings.TrimLeft(sub, "0123456789_") // the numbers are for the order
+	lines := map[string]string{}
+	for name, o := range table.rows {
+		_, what, found := strings.Cut(name, "/")
+		if !found {
+			what = name
 		}
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %.1f s |\n",
-			strings.ReplaceAll(what, "_", " "), o.jobs, o.faults, o.lost, o.silent, o.repeated, o.recovery.Seconds())
+		what = strings.ReplaceAll(what, "_", " ")
+		lines[what] = fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %.1f s |\n",
+			what, o.jobs, o.faults, o.lost, o.silent, o.repeated, o.recovery.Seconds())
 	}
-	fmt.Fprint(os.Stderr, "\n"+b.String())
+	fmt.Fprint(os.Stderr, "\n"+text(lines))
 	if !*updateFlag {
 		return nil
 	}
-	text, err := os.ReadFile(page)
+	data, err := os.ReadFile(page)
 	if err != nil {
 		return err
 	}
-	before, rest, found := strings.Cut(string(text), tableFrom)
-	_, after, closed := strings.Cut(rest, tableTo)
+	before, rest, found := strings.Cut(string(data), tableFrom)
+	old, after, closed := strings.Cut(rest, tableTo)
 	if !found || !closed {
 		return fmt.Errorf("%s: has no table to write", page)
 	}
-	return os.WriteFile(page, []byte(before+tableFrom+"\n"+b.String()+"\n"+tableTo+after), 0o644)
+	for line := range strings.Lines(strings.TrimPrefix(strings.TrimSpace(old)+"\n", heading)) {
+		what, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " |")
+		if _, again := lines[what]; !again && what != "" {
+			lines[what] = line
+		}
+	}
+	return os.WriteFile(page, []byte(before+tableFrom+"\n"+text(lines)+"\n"+tableTo+after), 0o644)
+}
+
+// text is the table; the scenarios' numbers give the order.
+func text(lines map[string]string) string {
+	out := heading
+	for _, what := range sorted(lines) {
+		out += lines[what]
+	}
+	return out
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -86,7 +85,7 @@ func newWorld(t *testing.T, p plan) *world {
 	if p.drain == 0 {
 		p.drain = 30 * time.Second
 	}
-	dir, err := os.MkdirTemp("", "oneflow-chaos-")
+	dir, err := os.MkdirTemp("", "oneflow-chaos-") //nolint:usetesting // kept where the test fails
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,22 +134,21 @@ func newWorld(t *testing.T, p plan) *world {
 func (w *world) callLog() string { return filepath.Join(w.dir, "calls.jsonl") }
 
 func (w *world) configure() {
-	text := fmt.Sprintf("artifacts: %s\ncall_timeout: %s\ndrain: %s\nproviders:\n  openai: {rpm: 0, concurrency: %d, models: {text: %s}}\n",
-		filepath.Join(w.dir, "artifacts"), w.plan.timeout, w.plan.drain, w.plan.slots, model)
+	text := fmt.Sprintf("artifacts: %s\nstate: %s\ncall_timeout: %s\ndrain: %s\nproviders:\n  openai: {limits: {rpm: 0}, concurrency: %d, models: {text: %s}}\n",
+		filepath.Join(w.dir, "artifacts"), filepath.Join(w.dir, "state"), w.plan.timeout, w.plan.drain, w.plan.slots, model)
 	if err := os.WriteFile(filepath.Join(w.dir, "oneflow.yaml"), []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
 // command prepares a command on those servers. What it writes to stderr is kept.
-func (w *world) command(folder, name string, pg, redis, provider string, args ...string) *exec.Cmd {
+func (w *world) command(folder, name, pg, redis, provider string, args ...string) *exec.Cmd {
 	w.t.Helper()
 	cmd := exec.CommandContext(w.t.Context(), filepath.Join(folder, name), args...)
 	cmd.Dir = w.dir
 	cmd.SysProcAttr = tied()
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+pg, "REDIS_URL="+redis, "ONEFLOW_CONFIG="+filepath.Join(w.dir, "oneflow.yaml"),
-		"OPENAI_API_KEY="+canaryKey, "ANTHROPIC_API_KEY=", "OPENAI_BASE_URL="+provider+"/openai/v1", "GOTRACEBACK=all",
-		"ONEFLOW_STATE_DIR="+filepath.Join(w.dir, "state"))
+		"OPENAI_API_KEY="+canaryKey, "ANTHROPIC_API_KEY=", "OPENAI_BASE_URL="+provider+"/openai/v1", "GOTRACEBACK=all")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.number++
@@ -340,9 +338,8 @@ func (w *world) drained(limit time.Duration) {
 func (w *world) waiting() string {
 	var id, row string
 	err := w.row(`
-		SELECT id::text || '-' || gen, concat_ws(' ', state, 'attempt', attempt, 'crashes', crashes, 'not_before', not_before,
-			'marked', dispatch_marked_at, 'dispatched', dispatched_at)
-		FROM jobs
+		SELECT id::text || '-' || gen, (to_jsonb(j) - 'request' - 'content_sha256')::text
+		FROM jobs j
 		WHERE finished_at IS NULL
 		ORDER BY id
 		LIMIT 1`, &id, &row)
@@ -552,10 +549,16 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-// exitCode is how a command ended.
-func exitCode(err error) int {
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return exit.ExitCode()
-	}
-	return 0
+// takenOver waits until nothing is in the name of a dead worker, and returns how
+// long after its death that was.
+func (w *world) takenOver(dead *worker, died time.Time) time.Duration {
+	w.t.Helper()
+	w.wait(time.Minute, "a dead worker's jobs to be taken over", func() bool {
+		n, err := ask[int64](w, `
+			SELECT count(*)
+			FROM jobs
+			WHERE state = 'running' AND worker_id IN (SELECT id FROM workers WHERE pid = $1)`, dead.cmd.Process.Pid)
+		return err == nil && n == 0
+	})
+	return time.Since(died)
 }

@@ -171,7 +171,7 @@ func TestServersThatAnswerAreUsed(t *testing.T) {
 func TestADatabaseWithoutTheSchemaSaysHowToGetIt(t *testing.T) {
 	t.Parallel()
 	s := cli.Services{DatabaseURL: storetest.Database(t), ConnectTimeout: 30 * time.Second}
-	if err := migrations.Down(t.Context(), s.DatabaseURL); err != nil {
+	if err := migrations.Down(t.Context(), s.DatabaseURL, 0); err != nil {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
