@@ -85,6 +85,11 @@ func newHandler(waiting, writing context.Context, cfg WorkerConfig) *handler {
 	}
 }
 
+// lookAgain is how long a job stays away at most while it waits for a provider or
+// a limit, plus up to a quarter: what it waits for may be lifted at any time, and
+// the wait must not outlive the job.
+const lookAgain = 45 * time.Second
+
 // shortWait is how long a handler waits for a job that is nearly due rather than
 // give its slot back: asynq delivers up to a second early.
 const shortWait = 2 * time.Second
@@ -276,7 +281,7 @@ func (h *handler) endOf(j *journal, err error) End {
 		end.State = Failed
 		return end
 	case providers.Wait:
-		end.State, end.RefundAttempt, end.After = Retrying, true, max(failure.RetryAfter, time.Second)
+		end.State, end.RefundAttempt, end.After = Retrying, true, min(max(failure.RetryAfter, time.Second), lookAgain+rand.N(lookAgain/4))
 		return end
 	case providers.Pause:
 		// Nothing was wrong with the job, and nobody knows when a person will have

@@ -6,7 +6,8 @@
 --       5 how many requests may come at once
 --       6 how many dimensions follow, each of 4 values (see dimension)
 -- Returns {0, wait, slot, refusals, cost and others of each dimension, sum}: granted: send it after wait
---         {1, wait}: a slot would come after wait, which is too long; nothing was reserved
+--         {1, wait, blocked}: a slot would come after wait, which is too long; nothing was reserved. For so long the
+--         provider is blocked, or its day used up: no other limit would be a reason
 --         {2, wait}: no seat is free, and the first expires after wait; or no room, but calls under way will give some
 --         back. Nothing was reserved; who listens is told when to ask again
 --         {3}: the hash was lost
@@ -18,6 +19,7 @@ if lost() then return {3} end
 local now = clock()
 local state = get('blocked', 'refusals', 'last', 'lowered', 'lowered_until')
 local slot = math.max(now, state[1])
+local blocked = slot - now
 
 local dims = {}
 for n = 1, tonumber(ARGV[6]) do
@@ -52,6 +54,7 @@ for _, d in ipairs(dims) do
         if at > out then slot = math.max(slot, at * d.width + d.window) end
       end
     end
+    if d.name == 'd' and slot > paced then blocked = slot - now end
     if bearable >= 0 and slot - paced > MILLION / 2 and d.open > 0 and d.open >= d.sum + d.cost - room then
       put('waiting', now)
       flush()
@@ -68,7 +71,7 @@ end
 local wait = slot - now
 if wait > math.max(bearable, 0) then
   flush()
-  return {1, wait}
+  return {1, wait, blocked}
 end
 
 if state[5] > now then concurrent = concurrent > 0 and math.min(concurrent, state[4]) or state[4] end
@@ -83,7 +86,7 @@ if concurrent > 0 then
 end
 if bearable < 0 then
   flush()
-  return {1, wait}
+  return {1, wait, blocked}
 end
 
 local out = {0, wait, slot, state[2]}

@@ -322,6 +322,13 @@ func (g *guard) block(until time.Time) {
 	g.until = until
 }
 
+// revive forgets what has kept the provider out of use: a person has mended it.
+func (g *guard) revive() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.until, g.resting = time.Time{}, time.Time{}
+}
+
 // blocked is for how long the provider wants to be left alone, as far as is known
 // here: from a call of this worker, or from its settings. The limiter knows for
 // certain, and is asked before each call.
@@ -360,7 +367,7 @@ func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (s
 	}
 	if busy, ok := errors.AsType[*Busy](err); ok {
 		why := errCrowded
-		if busy.After > longWait {
+		if busy.Blocked > longWait {
 			why = errBlocked
 		}
 		return slot{}, &providers.Error{Provider: g.name, Kind: providers.RateLimited, Billing: providers.Unbilled, RetryAfter: busy.After, Err: why}

@@ -18,6 +18,11 @@ const (
 	defaultMargin = 0.005
 	// redisPatience is how long Redis may take to answer before it counts as away.
 	redisPatience = 2 * time.Second
+	// seatHold is how long a seat is held without another word from who holds it,
+	// and seatWord how often that comes: the seats of a worker that was killed are
+	// free again soon.
+	seatHold = 30 * time.Second
+	seatWord = 8 * time.Second
 	// seatSlack is added to the time for which a call may hold a seat: it is given
 	// back after the call's own end.
 	seatSlack = 5 * time.Second
@@ -84,6 +89,9 @@ type Busy struct { //nolint:errname // policy.Busy says it
 	Provider string
 	// After is how long it would take, as far as can be told.
 	After time.Duration
+	// Blocked is for how long of that the provider has asked to be left alone, or
+	// the day's limit is used up; 0: it is only that others come first.
+	Blocked time.Duration
 }
 
 // Error tells for how long.
@@ -188,7 +196,7 @@ func (l *Limiter) Acquire(ctx context.Context, provider string, cost Cost, urgen
 	}
 	a := l.account(provider)
 	w := &waiter{urgency: urgency, index: -1}
-	deadline := time.Now().Add(l.cfg.MaxWait)
+	deadline := time.Now().Add(l.patience(provider, urgency))
 	for {
 		if l.cfg.Settings(provider).Limits == (providers.Limits{}) {
 			return l.free(ctx, a, deadline)
@@ -210,12 +218,28 @@ func (l *Limiter) Acquire(ctx context.Context, provider string, cost Cost, urgen
 	}
 }
 
+// slowest is how long a slot may be waited for, however seldom there is one.
+const slowest = time.Minute
+
+// patience is how long a slot is worth waiting for. Where slots are far between,
+// somebody has to wait for the next all the same, or it would go to whoever asks by
+// chance at the right moment; and the most urgent wait longer than others, so that
+// they come first.
+func (l *Limiter) patience(provider string, urgency int) time.Duration {
+	between := spacing(l.cfg.Settings(provider).Limits)
+	long := min(3*max(between, 0), slowest)
+	if urgency == 0 {
+		long = min(3*l.cfg.MaxWait, slowest)
+	}
+	return max(l.cfg.MaxWait, long)
+}
+
 // reserve waits for its turn at the gate and asks Redis. Neither slot nor error
 // means: no seat was free, wait for the next turn.
 func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost, deadline time.Time) (*Slot, error) {
 	limits := l.cfg.Settings(a.provider).Limits
 	if wait, ok := a.gate.join(w, spacing(limits), max(time.Until(deadline), 0)); !ok {
-		return nil, &Busy{a.provider, wait}
+		return nil, &Busy{Provider: a.provider, After: wait}
 	}
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
@@ -226,7 +250,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost,
 		}
 	case <-timer.C:
 		a.gate.leave(w)
-		return nil, &Busy{a.provider, max(a.gate.expected(w.urgency), time.Second)}
+		return nil, &Busy{Provider: a.provider, After: max(a.gate.expected(w.urgency), time.Second)}
 	case <-ctx.Done():
 		a.gate.leave(w)
 		return nil, ctx.Err()
@@ -240,7 +264,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost,
 		return nil, err
 	case g.status == statusBusy:
 		a.gate.asked()
-		return nil, &Busy{a.provider, g.wait}
+		return nil, &Busy{Provider: a.provider, After: g.wait, Blocked: g.blocked}
 	case g.status == statusSeatless:
 		if l.hear() {
 			a.gate.asked()
@@ -250,7 +274,11 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost,
 		return nil, nil //nolint:nilnil // see above
 	}
 	a.gate.granted(g.slot, g.wait)
-	return &Slot{limiter: l, account: a, grant: g, due: time.Now().Add(g.wait)}, nil
+	s := &Slot{limiter: l, account: a, grant: g, due: time.Now().Add(g.wait)}
+	if limits.Concurrent > 0 {
+		s.keep = time.AfterFunc(seatWord, s.keepSeat)
+	}
+	return s, nil
 }
 
 // Wait tells for how long a small call would have to wait now, at the lowest

@@ -172,7 +172,7 @@ func TestARedisThatForgotIsToldAgain(t *testing.T) {
 	f.memory = policy.Memory{BlockedUntil: time.Now().Add(30 * time.Second)}
 	f.mu.Unlock()
 	f.redis.FlushDB(t.Context())
-	_, err = f.limiters[0].Acquire(t.Context(), "p", policy.Cost{}, 0)
+	_, err = f.limiters[0].Acquire(t.Context(), "p", policy.Cost{}, 1)
 	if busy, ok := errors.AsType[*policy.Busy](err); !ok || busy.After < 29*time.Second || busy.After > 31*time.Second {
 		t.Errorf("got %v, want that the provider is still blocked for 30 s", err)
 	}

@@ -31,7 +31,7 @@ func (l *Limiter) free(ctx context.Context, a *account, deadline time.Time) (*Sl
 		case g.wait <= 0:
 			return &Slot{limiter: l, account: a, grant: g, due: time.Now()}, nil
 		case time.Now().Add(g.wait).After(deadline):
-			return nil, &Busy{a.provider, g.wait}
+			return nil, &Busy{Provider: a.provider, After: g.wait, Blocked: g.wait}
 		}
 		if err := sleep(ctx, g.wait); err != nil {
 			return nil, err

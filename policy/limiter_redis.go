@@ -31,12 +31,15 @@ var othersLua string
 //go:embed seed.lua
 var seedLua string
 
+//go:embed keep.lua
+var keepLua string
+
 // scripts are what runs in Redis; each says what it takes and returns.
-type scripts struct{ grant, settle, refuse, others, seed *redis.Script }
+type scripts struct{ grant, settle, refuse, others, seed, keep *redis.Script }
 
 func newScripts() scripts {
 	script := func(lua string) *redis.Script { return redis.NewScript(sharedLua + "\n" + lua) }
-	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(othersLua), script(seedLua)}
+	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(othersLua), script(seedLua), script(keepLua)}
 }
 
 // freedChannel is where the name of a provider is told when a call of it gave back
@@ -98,6 +101,7 @@ const lookOnly = -1
 type grant struct {
 	status   int64
 	wait     time.Duration
+	blocked  time.Duration // how much of the wait is no matter of pace
 	slot     time.Duration // since 1970, on Redis' clock
 	refusals int64
 	limits   providers.Limits
@@ -122,7 +126,7 @@ func (l *Limiter) ask(ctx context.Context, a *account, limits providers.Limits, 
 	if bearable == lookOnly {
 		us = lookOnly
 	}
-	args := []any{us, g.seat, (l.cfg.CallTimeout + seatSlack).Microseconds(), limits.Concurrent, l.cfg.Burst, len(dims)}
+	args := []any{us, g.seat, seatHold.Microseconds(), limits.Concurrent, l.cfg.Burst, len(dims)}
 	for _, d := range dims {
 		args = append(args, d.args()...)
 	}
@@ -138,6 +142,9 @@ func (l *Limiter) ask(ctx context.Context, a *account, limits providers.Limits, 
 			continue
 		}
 		g.status, g.wait = out[0], time.Duration(out[1])*time.Microsecond
+		if g.status == statusBusy {
+			g.blocked = time.Duration(out[2]) * time.Microsecond
+		}
 		if g.status == statusGranted {
 			g.slot, g.refusals = time.Duration(out[2])*time.Microsecond, out[3]
 			for i, d := range dims {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"oneflow/providers"
@@ -28,10 +29,35 @@ type Slot struct {
 	grant   grant
 	due     time.Time // on this machine's clock
 	once    sync.Once
+	keep    *time.Timer // nil: it holds no seat
+	over    atomic.Bool
 }
 
 // errGone tells that a slot can no longer be used.
 var errGone = errors.New("the slot has passed, or the provider was blocked")
+
+// keepSeat tells Redis now and then that the call is under way.
+func (s *Slot) keepSeat() {
+	if s.over.Load() || s.limiter.ctx.Err() != nil {
+		return
+	}
+	_, err := s.limiter.run(s.limiter.ctx, s.limiter.scripts.keep, s.account.keys, s.grant.seat, seatHold.Microseconds())
+	if err != nil {
+		s.limiter.cfg.Log.Debug().Err(err).Str("provider", s.account.provider).Msg("a seat is not kept: it expires")
+	}
+	s.keep.Reset(seatWord)
+}
+
+// end has the slot end once, in the way of do.
+func (s *Slot) end(do func()) {
+	s.once.Do(func() {
+		s.over.Store(true)
+		if s.keep != nil {
+			s.keep.Stop()
+		}
+		do()
+	})
+}
 
 // arrive waits until the slot is due.
 func (s *Slot) arrive(ctx context.Context) error {
@@ -70,7 +96,7 @@ func (s *Slot) late() bool { return len(s.grant.dims) > 0 && time.Since(s.due) >
 // about tokens, they count as used in full. limits is what the answer's headers
 // said. It does not end with ctx.
 func (s *Slot) Done(ctx context.Context, usage providers.Usage, limits providers.RateLimits) {
-	s.once.Do(func() {
+	s.end(func() {
 		s.limiter.settle(ctx, s, answered, usage)
 		s.limiter.heed(ctx, s, answered, limits)
 	})
@@ -80,7 +106,7 @@ func (s *Slot) Done(ctx context.Context, usage providers.Usage, limits providers
 // its seat and its tokens are free again, the request itself ages out, as its place
 // in the order is taken. It does not end with ctx.
 func (s *Slot) Unused(ctx context.Context) {
-	s.once.Do(func() { s.limiter.settle(ctx, s, unsent, providers.Usage{}) })
+	s.end(func() { s.limiter.settle(ctx, s, unsent, providers.Usage{}) })
 }
 
 // Refused ends a call that the provider refused for a rate limit: it blocks the
@@ -90,7 +116,7 @@ func (s *Slot) Unused(ctx context.Context) {
 // clock, and does not end with ctx.
 func (s *Slot) Refused(ctx context.Context, err *providers.Error) (until time.Time) {
 	until = time.Now()
-	s.once.Do(func() {
+	s.end(func() {
 		s.limiter.settle(ctx, s, refused, providers.Usage{})
 		until = s.limiter.refuse(ctx, s, err)
 		s.account.look.forget()

@@ -147,10 +147,10 @@ func TestSeatsOfAKilledProcessExpire(t *testing.T) {
 		}
 		return g.status == statusSeatless, g.wait
 	}
-	if yes, wait := full(); !yes || wait != 55*time.Second {
-		t.Errorf("full %v for %v, want for the rest of a call's time and its slack", yes, wait)
+	if yes, wait := full(); !yes || wait != 20*time.Second {
+		t.Errorf("full %v for %v, want for the rest of what a seat is held without a word", yes, wait)
 	}
-	w.set(w.now + 56*time.Second)
+	w.set(w.now + 21*time.Second)
 	if yes, _ := full(); yes {
 		t.Error("the seat of a killed process did not expire")
 	}

@@ -111,3 +111,16 @@ func New(cfg Config) (*Set, error) {
 	}
 	return s, nil
 }
+
+// Unblock forgets what refusals have brought about: a block of the provider, here and
+// in Redis, its doubling, and lowered concurrency. A person has said that they count
+// no longer. It fails with *Away.
+func (s *Set) Unblock(ctx context.Context, provider string) error {
+	if g := s.guards[provider]; g != nil {
+		g.revive()
+	}
+	if s.cfg.Limiter == nil {
+		return nil
+	}
+	return s.cfg.Limiter.Forget(ctx, provider)
+}

@@ -62,7 +62,15 @@ func (s *Store) cancelJob(ctx context.Context, id uuid.UUID) (c Cancelled, err e
 }
 
 func (s *Store) cancelBatch(ctx context.Context, id string) (c Cancelled, err error) {
-	tag, err := s.pool.Exec(ctx, `UPDATE batches SET cancelled_at = coalesce(cancelled_at, now()) WHERE id = $1`, id)
+	// A batch that has finished stays so.
+	tag, err := s.pool.Exec(ctx, `
+		UPDATE batches b
+		SET cancelled_at = CASE
+			WHEN sealed_at IS NULL OR EXISTS (SELECT FROM jobs j WHERE j.batch_id = b.id AND j.finished_at IS NULL)
+				THEN coalesce(cancelled_at, now())
+			ELSE cancelled_at
+			END
+		WHERE id = $1`, id)
 	if err != nil {
 		return c, fmt.Errorf("cancel batch %s: %w", id, err)
 	}

@@ -48,11 +48,6 @@ func guard(calls context.Context, o WorkerOptions, names []string, control *Cont
 	if err != nil {
 		return nil, nil, errors.Join(err, shared.Close(), closeClients())
 	}
-	control.OnUnblock(func(provider string) {
-		if err := limiter.Forget(calls, provider); err != nil {
-			o.Log.Warn().Err(err).Str("provider", provider).Msg("its block is lifted, but Redis does not know yet")
-		}
-	})
 	closeAll = func() error {
 		limiter.Close()
 		return errors.Join(shared.Close(), closeClients())
@@ -77,5 +72,10 @@ func guard(calls context.Context, o WorkerOptions, names []string, control *Cont
 	if err != nil {
 		return nil, nil, errors.Join(err, closeAll())
 	}
+	control.OnUnblock(func(provider string) {
+		if err := set.Unblock(calls, provider); err != nil {
+			o.Log.Warn().Err(err).Str("provider", provider).Msg("its block is lifted, but Redis does not know yet")
+		}
+	})
 	return set, closeAll, nil
 }

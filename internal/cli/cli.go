@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
@@ -59,6 +60,9 @@ type Env struct {
 	Getenv func(string) string
 }
 
+// sameSignal is for how long a second signal is taken for the first.
+const sameSignal = 200 * time.Millisecond
+
 // Main runs a command until it ends or SIGINT or SIGTERM comes, which ends ctx;
 // a second signal ends the process at once. It returns the exit code.
 func Main(name string, run func(ctx context.Context, args []string, env Env) error) int {
@@ -72,12 +76,17 @@ func Main(name string, run func(ctx context.Context, args []string, env Env) err
 	go func() {
 		done <- Code(name, os.Stderr, run(ctx, os.Args[1:], Env{os.Stdin, os.Stdout, os.Stderr, os.Getenv}))
 	}()
-	for first := true; ; first = false {
+	var asked time.Time
+	for {
 		select {
 		case code := <-done:
 			return code
 		case <-signals:
-			if !first {
+			// Some send one signal twice, to the process and to its group.
+			if !asked.IsZero() && time.Since(asked) < sameSignal {
+				continue
+			}
+			if !asked.IsZero() {
 				fmt.Fprintf(os.Stderr, "%s: stopped at once by a second signal\n", name)
 				return Interrupted
 			}
