@@ -126,7 +126,7 @@ func (w *walk) failed(ended bool) error {
 // ours tells that nothing is wrong with the provider: it is our own limits that
 // ask for patience, or they cannot be read, and the same would hold for others.
 func ours(failure *providers.Error) bool {
-	return errors.Is(failure, errCrowded) || errors.Is(failure, errOnTrial) || errors.Is(failure, errRedisAway) || errors.Is(failure, errSlowLedger)
+	return errors.Is(failure, errCrowded) || errors.Is(failure, errOnTrial) || errors.Is(failure, errRedisAway)
 }
 
 // prepare returns the guard of a provider and the request as it takes it, or why

@@ -42,10 +42,6 @@ type guard struct {
 // block or a day's limit that is used up.
 const longWait = 2 * maxWait
 
-// maxLate is how often a call may miss its slot before its job goes back to the
-// queue: a ledger that is slow for that long is not helped by more rows.
-const maxLate = 3
-
 // last marks a failure that must not be repeated here.
 type last struct{ err error }
 
@@ -199,35 +195,37 @@ func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j 
 
 // place waits for a slot and writes the call into the ledger. Where that took so
 // long that the slot has passed, as with a Postgres that stood still, all that wait
-// for it would go out at once: the call is ended as one that was not sent, and waits
-// for another slot.
+// for it would go out at once: the call waits for another slot, and goes out from
+// there without another row, so that a ledger that is always slow holds nobody up.
 func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j providers.Journal, leave permit) (slot, providers.Call, error) {
-	for try := 1; ; try++ {
-		slot, err := g.slot(ctx, urgency, req)
-		if err != nil {
-			return slot, nil, err
-		}
-		if err := leave.standing(); err != nil {
-			slot.unused()
-			return slot, nil, err
-		}
-		entry, err := g.begin(ctx, req, j)
-		if err != nil {
-			slot.unused()
-			return slot, nil, err
-		}
-		if !slot.late() {
-			return slot, entry, nil
-		}
-		slot.unused()
-		unsent := notAsked(g.name, firstDelay, errSlowLedger)
-		if err := entry.End(ctx, providers.Response{}, unsent); err != nil {
-			return slot, nil, fmt.Errorf("%s: settle a call that was not sent: %w", g.name, err)
-		}
-		if try == maxLate {
-			return slot, nil, unsent
-		}
+	got, err := g.slot(ctx, urgency, req)
+	if err != nil {
+		return slot{}, nil, err
 	}
+	if err := leave.standing(); err != nil {
+		got.unused()
+		return slot{}, nil, err
+	}
+	entry, err := g.begin(ctx, req, j)
+	if err != nil {
+		got.unused()
+		return slot{}, nil, err
+	}
+	if !got.late() {
+		return got, entry, nil
+	}
+	got.unused()
+	if got, err = g.slot(ctx, urgency, req); err == nil {
+		if err = leave.standing(); err == nil {
+			return got, entry, nil
+		}
+		got.unused()
+	}
+	// Nothing was sent, whatever the reason.
+	if endErr := entry.End(ctx, providers.Response{}, notAsked(g.name, firstDelay, errSlowLedger)); endErr != nil {
+		err = fmt.Errorf("%s: settle a call that was not sent: %w", g.name, endErr)
+	}
+	return slot{}, nil, err
 }
 
 func (g *guard) begin(ctx context.Context, req providers.Request, j providers.Journal) (providers.Call, error) {

@@ -89,7 +89,7 @@ func (s *Slot) valid(ctx context.Context) (bool, error) {
 }
 
 // late tells that so much time has passed since the slot's that calls would come
-// in a burst; where there is nothing to be in step with, it is never late.
+// in a burst. Without limits nothing is spaced.
 func (s *Slot) late() bool { return len(s.grant.dims) > 0 && time.Since(s.due) > tooLate }
 
 // Done ends a call that was sent. usage is what it used; where it says nothing
