@@ -73,7 +73,7 @@ func newAuditor(cfg WorkerConfig) (*auditor, error) {
 	}
 	a := &auditor{
 		redis: client, store: cfg.Store, log: cfg.Log,
-		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget, pushing: cfg.pace.pushing, unclaimed: cfg.pace.pushing,
+		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget, pushing: cfg.pace.pushing, unclaimed: cfg.pace.unclaimed,
 	}
 	for _, p := range cfg.Providers {
 		for _, lane := range Lanes() {

@@ -11,7 +11,7 @@ import (
 // Hasten sets how fast a worker's clockwork goes. The queue tries again after a
 // second.
 func (c *WorkerConfig) Hasten(heartbeat, reconcile, silence time.Duration) {
-	c.pace = &pace{heartbeat: heartbeat, reconcile: reconcile, regulate: heartbeat, silence: silence, backoff: func(int) time.Duration { return time.Second }, pause: time.Second, pushing: time.Second}
+	c.pace = &pace{heartbeat: heartbeat, reconcile: reconcile, regulate: heartbeat, silence: silence, backoff: func(int) time.Duration { return time.Second }, pause: time.Second, pushing: time.Second, unclaimed: 4 * time.Second}
 }
 
 // EncodeTask makes what is pushed to Redis.

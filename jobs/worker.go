@@ -68,6 +68,9 @@ type pace struct {
 	backoff func(attempt int) time.Duration
 	// pushing is how long a marked delivery is left alone by the audit.
 	pushing time.Duration
+	// unclaimed is how long a task may be active without a claim of its job; longer
+	// than shortWait.
+	unclaimed time.Duration
 	// pause is the wait while an account or a key is not usable.
 	pause time.Duration
 }
@@ -103,6 +106,7 @@ const (
 	reconcileEvery = 2 * time.Second
 	silence        = 15 * time.Second
 	pushing        = 10 * time.Second
+	unclaimed      = 10 * time.Second
 	// pauseWait is how long a job waits while an account or a key is not usable.
 	pauseWait = time.Minute
 	// writeGrace is how long outcomes may still be recorded after calls were
@@ -146,7 +150,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.pace == nil {
 		cfg.pace = &pace{
 			heartbeat: heartbeatEvery, reconcile: reconcileEvery, regulate: regulateEvery, silence: silence, backoff: backoff, pause: pauseWait,
-			pushing: pushing,
+			pushing: pushing, unclaimed: unclaimed,
 		}
 	}
 	if cfg.Limits == nil {

@@ -219,7 +219,7 @@ func TestExpensesTellWhatRetriesFallbacksAndUnknownCallsCost(t *testing.T) {
 		case "": // under way
 		case jobs.CallSucceeded:
 			err = w.Succeed(ctx, success(j, c, cost))
-		default:
+		case jobs.CallFailedUnbilled, jobs.CallFailedBilled, jobs.CallUnknown:
 			err = w.SettleCall(ctx, jobs.Settlement{AttemptID: c.AttemptID, Outcome: outcome, Cost: cost})
 		}
 		if err != nil {
