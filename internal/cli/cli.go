@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
@@ -60,9 +59,6 @@ type Env struct {
 	Getenv func(string) string
 }
 
-// sameSignal is for how long a second signal is taken for the first.
-const sameSignal = 200 * time.Millisecond
-
 // Main runs a command until it ends or SIGINT or SIGTERM comes, which ends ctx;
 // a second signal ends the process at once. It returns the exit code.
 func Main(name string, run func(ctx context.Context, args []string, env Env) error) int {
@@ -76,17 +72,12 @@ func Main(name string, run func(ctx context.Context, args []string, env Env) err
 	go func() {
 		done <- Code(name, os.Stderr, run(ctx, os.Args[1:], Env{os.Stdin, os.Stdout, os.Stderr, os.Getenv}))
 	}()
-	var asked time.Time
-	for {
+	for first := true; ; first = false {
 		select {
 		case code := <-done:
 			return code
 		case <-signals:
-			// Some send one signal twice, to the process and to its group.
-			if !asked.IsZero() && time.Since(asked) < sameSignal {
-				continue
-			}
-			if !asked.IsZero() {
+			if !first {
 				fmt.Fprintf(os.Stderr, "%s: stopped at once by a second signal\n", name)
 				return Interrupted
 			}
