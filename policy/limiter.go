@@ -56,9 +56,9 @@ type LimiterConfig struct {
 	// is, since calls do not arrive exactly when they should: what is not used
 	// for certainty. At least 50 ms and at most 10 s come of it. Default 0.005.
 	Margin float64
-	// Burst is how many requests may be sent at once after a pause. It is taken
-	// from the pace. Default 1.
-	Burst int64
+	// Burst is how many requests to a provider may be sent at once after a pause.
+	// They are taken from the pace. Default nil: 1.
+	Burst func(provider string) int64
 	// Log gets what went wrong without anybody to tell.
 	Log zerolog.Logger
 }
@@ -142,8 +142,8 @@ func NewLimiter(cfg LimiterConfig) (*Limiter, error) {
 	if cfg.Margin == 0 {
 		cfg.Margin = defaultMargin
 	}
-	if cfg.Burst == 0 {
-		cfg.Burst = 1
+	if cfg.Burst == nil {
+		cfg.Burst = func(string) int64 { return 1 }
 	}
 	switch {
 	case cfg.Redis == nil:
@@ -156,8 +156,6 @@ func NewLimiter(cfg LimiterConfig) (*Limiter, error) {
 		return nil, fmt.Errorf("limiter: MaxWait must be positive, got %s", cfg.MaxWait)
 	case cfg.Margin < 0 || cfg.Margin >= 1:
 		return nil, fmt.Errorf("limiter: Margin must be from 0 to below 1, got %g", cfg.Margin)
-	case cfg.Burst < 0:
-		return nil, fmt.Errorf("limiter: Burst must be positive, got %d", cfg.Burst)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Limiter{

@@ -126,7 +126,7 @@ func (l *Limiter) ask(ctx context.Context, a *account, limits providers.Limits, 
 	if bearable == lookOnly {
 		us = lookOnly
 	}
-	args := []any{us, g.seat, seatHold.Microseconds(), limits.Concurrent, l.cfg.Burst, len(dims)}
+	args := []any{us, g.seat, seatHold.Microseconds(), limits.Concurrent, max(l.cfg.Burst(a.provider), 1), len(dims)}
 	for _, d := range dims {
 		args = append(args, d.args()...)
 	}
@@ -172,7 +172,7 @@ func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) err
 	blocked := min(max(time.Until(known.BlockedUntil), 0), maxRetryAfter)
 	running := min(max(known.Running, 0), 10_000)
 	args := []any{
-		blocked.Microseconds(), ago.Microseconds(), running, (l.cfg.CallTimeout + seatSlack).Microseconds(), l.cfg.Burst, len(dims),
+		blocked.Microseconds(), ago.Microseconds(), running, (l.cfg.CallTimeout + seatSlack).Microseconds(), max(l.cfg.Burst(a.provider), 1), len(dims),
 	}
 	for _, d := range dims {
 		args = append(args, d.args()...)

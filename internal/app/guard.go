@@ -39,6 +39,7 @@ func guard(calls context.Context, o WorkerOptions, names []string, control *Cont
 		Settings:    control.Settings,
 		Learn:       control.Learn,
 		CallTimeout: time.Duration(o.Config.CallTimeout),
+		Burst:       func(provider string) int64 { return int64(o.Config.Providers[provider].Burst) },
 		Log:         o.Log,
 		Restore: func(ctx context.Context, provider string) (policy.Memory, error) {
 			s, err := o.Store.Sent(ctx, provider)
