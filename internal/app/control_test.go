@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,15 +162,15 @@ func TestALiftedBlockIsForgottenAndOneThatEndsIsNot(t *testing.T) {
 		store.set(at(time.Hour, 3))
 		c := app.NewControl(t.Context(), app.ControlConfig{Store: store, Config: parse(t, ""), Log: zerolog.Nop()})
 		defer c.Close()
-		lifted := 0
+		var lifted atomic.Int64
 		c.OnUnblock(func(provider string) {
 			if provider == "openai" {
-				lifted++
+				lifted.Add(1)
 			}
 		})
 		for i, step := range []struct {
 			change func(*memory)
-			want   int
+			want   int64
 		}{
 			{at(2*time.Hour, 3), 0}, // for longer
 			{at(2*time.Hour, 2), 0}, // a refusal showed that it is less
@@ -178,19 +179,19 @@ func TestALiftedBlockIsForgottenAndOneThatEndsIsNot(t *testing.T) {
 		} {
 			store.set(step.change)
 			pass(2 * time.Second)
-			if lifted != step.want {
-				t.Errorf("step %d: lifted %d times, want %d", i, lifted, step.want)
+			if n := lifted.Load(); n != step.want {
+				t.Errorf("step %d: lifted %d times, want %d", i, n, step.want)
 			}
 		}
 		pass(2 * time.Second)
 		store.set(at(0, 2)) // it has ended by itself
 		pass(2 * time.Second)
-		if lifted != 1 {
+		if lifted.Load() != 1 {
 			t.Errorf("a block that had ended was lifted")
 		}
 		store.set(at(0, 5))
 		pass(2 * time.Second)
-		if lifted != 2 {
+		if lifted.Load() != 2 {
 			t.Error("more calls at once, and it was not told")
 		}
 	})

@@ -77,6 +77,7 @@ func (p *proxy) serve(client net.Conn) {
 	defer func() { _ = server.Close() }()
 	l := &link{proxy: p, client: client, server: server, answered: make(chan struct{}, 1)}
 	p.mu.Lock()
+	tap := p.tap
 	p.links[l] = true
 	p.mu.Unlock()
 	defer func() {
@@ -86,15 +87,15 @@ func (p *proxy) serve(client net.Conn) {
 	}()
 	done := make(chan struct{}, 2)
 	go func() {
-		if p.tap != nil {
-			_ = p.tap(l)
+		if tap != nil {
+			_ = tap(l)
 		} else {
 			_ = p.copy(server, client)
 		}
 		done <- struct{}{}
 	}()
 	go func() {
-		if p.tap != nil {
+		if tap != nil {
 			_ = l.answers()
 		} else {
 			_ = p.copy(client, server)
@@ -104,6 +105,13 @@ func (p *proxy) serve(client net.Conn) {
 	<-done // an end on either side is the end of both
 	_, _ = client.Close(), server.Close()
 	<-done
+}
+
+// through has what clients send pass through tap from now on.
+func (p *proxy) through(tap func(*link) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tap = tap
 }
 
 // copy forwards while traffic flows.

@@ -440,7 +440,7 @@ func (w *world) workerOf(folder string, env ...string) *worker {
 	w.t.Helper()
 	k := &worker{w: w, done: make(chan struct{}), born: time.Now(), commits: newCommits(rand.New(rand.NewPCG(uint64(w.intn(1<<32)), 1)))}
 	k.pg = newProxy(w.t, "127.0.0.1:"+w.pg.Port())
-	k.pg.tap = k.commits.forward
+	k.pg.through(k.commits.forward)
 	k.redis = newProxy(w.t, "127.0.0.1:"+w.redis.Port())
 	k.provider = newProxy(w.t, strings.TrimPrefix(w.provider.URL, "http://"))
 	through := func(url, port string, p *proxy) string { return strings.Replace(url, "127.0.0.1:"+port, p.addr, 1) }

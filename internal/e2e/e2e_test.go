@@ -318,11 +318,11 @@ func TestJobsOfAKilledWorkerAreTakenOver(t *testing.T) {
 	if got := w.number(`SELECT count(*) FROM results`); got != 60 {
 		t.Errorf("%d results, want 60", got)
 	}
-	// What was under way at the kill is on the bill, as unknown, and was sent
-	// once more; nothing else was.
+	// What was under way at the kill is on the bill, as unknown, and was sent once
+	// more; nothing else was. A row may have been written whose call was not sent yet.
 	unknown := w.number(`SELECT count(*) FROM attempts WHERE state = 'unknown' AND cost_nano = reserved_nano`)
 	begun, _ := w.calls()
-	if unknown == 0 || unknown > 20 || int64(len(begun)) != 60+unknown {
+	if unknown == 0 || unknown > 20 || len(begun) < 60 || int64(len(begun)) > 60+unknown {
 		t.Errorf("%d calls for 60 jobs, %d of them with unknown outcome", len(begun), unknown)
 	}
 }
