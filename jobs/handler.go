@@ -224,7 +224,7 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 	err := h.record(spooled{Answer: &done})
 	switch {
 	case errors.Is(err, ErrLeaseLost):
-		j.log.Warn().Msg("finished after the lease was lost, and not as the first: the call is on the bill")
+		j.log.Warn().Msg("finished after the lease was lost: the answer is not the result; the bill of its call is what the ledger says")
 		return nil
 	case errors.Is(err, errSpooled):
 		j.log.Warn().Msg("Postgres is away: the answer is spooled, and the next worker to use the same state folder records it")

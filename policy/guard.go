@@ -42,6 +42,11 @@ type guard struct {
 // block or a day's limit that is used up.
 const longWait = 2 * maxWait
 
+// lateWait is how long a call that stands in the ledger may wait for another slot.
+// It is far less than a worker may be silent, and than a row may be overdue, before
+// the job is somebody else's: the row is what keeps a zombie from sending.
+const lateWait = 5 * time.Second
+
 // last marks a failure that must not be repeated here.
 type last struct{ err error }
 
@@ -215,14 +220,20 @@ func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j
 		return got, entry, nil
 	}
 	got.unused()
-	if got, err = g.slot(ctx, urgency, req); err == nil {
+	soon, cancel := context.WithTimeout(ctx, lateWait)
+	defer cancel()
+	if got, err = g.slot(soon, urgency, req); err == nil {
 		if err = leave.standing(); err == nil {
 			return got, entry, nil
 		}
 		got.unused()
 	}
 	// Nothing was sent, whatever the reason.
-	if endErr := entry.End(ctx, providers.Response{}, notAsked(g.name, firstDelay, errSlowLedger)); endErr != nil {
+	unsent := notAsked(g.name, firstDelay, errSlowLedger)
+	if soon.Err() != nil && ctx.Err() == nil {
+		err = unsent
+	}
+	if endErr := entry.End(ctx, providers.Response{}, unsent); endErr != nil {
 		err = fmt.Errorf("%s: settle a call that was not sent: %w", g.name, endErr)
 	}
 	return slot{}, nil, err
