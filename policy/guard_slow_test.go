@@ -116,3 +116,27 @@ func TestACallThatFindsNoOtherSlotIsEndedAsNotSent(t *testing.T) {
 		}
 	})
 }
+
+// By the time a seldom slot comes, the job may be somebody else's, however urgent it
+// is: what stands in the ledger is not sent so late.
+func TestNothingIsSentLongAfterItsRowWasWritten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newService("a", ok)
+		w := newWorld(t, a)
+		w.set("a", providers.Settings{Limits: providers.Limits{RPM: 6}}) // one in 10 s
+		j := &stalled{takes: time.Second}
+		began := time.Now()
+		_, err := w.worker(nil).Generate(t.Context(), providers.Route{Provider: "a", Fallback: providers.FallbackNever}, providers.Request{Task: providers.Text, Prompt: "p"}, j)
+		failure, _ := errors.AsType[*providers.Error](err)
+		if failure == nil || failure.Kind.Reaction() != providers.Wait || failure.Sent {
+			t.Errorf("%v, want a wait that costs no attempt", err)
+		}
+		if n := a.calls(); n != 0 || len(j.lost) != 1 || j.ended != 1 {
+			t.Errorf("%d calls were sent, %d rows ended as not sent", n, len(j.lost))
+		}
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("it waited for %v", took)
+		}
+	})
+}
