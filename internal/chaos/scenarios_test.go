@@ -261,6 +261,7 @@ func rolling(w *world) {
 // killLeaders kills the leader of three workers again and again.
 func killLeaders(w *world, kills int) {
 	load(w, 3, 200)
+	var watching sync.WaitGroup
 	for i := range kills {
 		w.enqueue("round"+strconv.Itoa(i), 60, []string{"retry", "fail"}[i%2])
 		w.pass(w.between(0, time.Second))
@@ -286,9 +287,20 @@ func killLeaders(w *world, kills int) {
 					WHERE l.role = 'reconciler' AND l.expires_at > now() AND w.pid <> $1`, leader)
 				return err == nil && n == 1
 			})
-			w.recovered(time.Since(died))
+			led := time.Since(died)
+			w.recovered(led)
+			if led > 15*time.Second {
+				w.t.Errorf("nobody led for %s after the leader's death", led)
+			}
+			// What it held is not forgotten over the deaths of those who follow it.
+			watching.Go(func() {
+				if took := w.takenOver(k, died); took > 30*time.Second {
+					w.t.Errorf("a dead leader's jobs were taken over after %s", took)
+				}
+			})
 		}
 	}
+	watching.Wait()
 }
 
 // crashAt ends a producer or workers at a place between one commit and the next.
