@@ -8,7 +8,9 @@ import (
 )
 
 const (
-	leaderTTL  = 10 * time.Second
+	// leaderTTL and a round of somebody else's are how long nobody leads after the
+	// leader has died: less than 10 s.
+	leaderTTL  = 7 * time.Second
 	leaderRole = "reconciler"
 	// topUpEvery is how long a window may run down while there is more to do.
 	topUpEvery = 200 * time.Millisecond

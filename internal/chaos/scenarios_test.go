@@ -289,7 +289,7 @@ func killLeaders(w *world, kills int) {
 			})
 			led := time.Since(died)
 			w.recovered(led)
-			if led > 15*time.Second {
+			if led > 10*time.Second {
 				w.t.Errorf("nobody led for %s after the leader's death", led)
 			}
 			// What it held is not forgotten over the deaths of those who follow it.
