@@ -24,7 +24,13 @@ func killWorkers(w *world, jobs, kills int) {
 		w.hurt(w.plan.slots)
 		victim.kill()
 		died := time.Now()
-		watching.Go(func() { w.recovered(w.takenOver(victim, died)) })
+		watching.Go(func() {
+			took := w.takenOver(victim, died)
+			w.recovered(took)
+			if took > 30*time.Second {
+				w.t.Errorf("a dead worker's jobs were taken over after %s, want 30 s at most", took)
+			}
+		})
 		w.worker()
 	}
 	watching.Wait()
