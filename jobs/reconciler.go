@@ -75,7 +75,7 @@ type leftover struct{ backlog, audit bool }
 
 // round does what a leader has to do.
 func (r *reconciler) round(ctx context.Context, dispatch *Dispatcher, audit *auditor) (left leftover, err error) {
-	beats, leads, err := r.lead(ctx)
+	leads, beats, err := r.lead(ctx)
 	if err != nil {
 		return left, err
 	}
@@ -127,17 +127,17 @@ func (r *reconciler) warn(ctx context.Context, err error) {
 	}
 }
 
-// lead looks at the fleet, which those who do not lead do too: so silence is
-// counted whoever leads, and however briefly. Then it takes or renews the lease.
-func (r *reconciler) lead(ctx context.Context) (beats []Beat, leads bool, err error) {
+// lead takes or renews the lease, and looks at the fleet, which those who do not
+// lead do too: so silence is counted whoever leads, and however briefly.
+func (r *reconciler) lead(ctx context.Context) (leads bool, beats []Beat, err error) {
 	// A connection that has gone silent must not keep this worker from it for ever.
 	ctx, cancel := context.WithTimeout(ctx, leaderTTL/2)
 	defer cancel()
-	if beats, err = r.cfg.Store.Beats(ctx, 2*r.cfg.pace.reconcile); err != nil {
-		return nil, false, err
+	if leads, err = r.cfg.Store.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL); err != nil {
+		return false, nil, err
 	}
-	leads, err = r.cfg.Store.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL)
-	return beats, leads, err
+	beats, err = r.cfg.Store.Beats(ctx, 2*r.cfg.pace.reconcile, leads)
+	return leads, beats, err
 }
 
 // endure counts how long all has been well.

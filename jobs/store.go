@@ -138,11 +138,12 @@ type FleetStore interface {
 	Lead(ctx context.Context, role string, holder uuid.UUID, ttl time.Duration) (bool, error)
 	// Resign gives the lease of a role up.
 	Resign(ctx context.Context, role string, holder uuid.UUID) error
-	// Beats returns the workers that have not stopped. Each worker calls it again and
-	// again: what lies between two calls, whoever makes them, counts as silence, but
-	// most at most, since Postgres may have been away. It is kept in Postgres, so that
-	// silence goes on counting when the leader dies.
-	Beats(ctx context.Context, most time.Duration) ([]Beat, error)
+	// Beats returns the workers that have not stopped and, for who leads, those that
+	// left while jobs were in their name. Each worker calls it again and again: what
+	// lies between two calls, whoever makes them, counts as silence, but most at most,
+	// since Postgres may have been away. It is kept in Postgres, so that silence goes
+	// on counting when the leader dies.
+	Beats(ctx context.Context, most time.Duration, leads bool) ([]Beat, error)
 	// TakeOver takes a dead worker's jobs from it, with a new generation each,
 	// settles its open calls as unknown, and marks it stopped. It returns how
 	// many jobs it took.
