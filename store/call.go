@@ -145,7 +145,9 @@ func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome
 
 // settleSQL ends calls by id, once: settled are the calls that this very write
 // ended, with what they add to their jobs' bills. A call that was given up as
-// unknown is settled anew by what really came of it. It takes settlementColumns
+// unknown is settled anew by what really came of it, also where a person has said
+// meanwhile what came of it: nobody who made the call has, since each settlement
+// by its holder has a latency, and a person's word has none. It takes settlementColumns
 // as $1 to $14. What a call was before stands in before alone: it is read under
 // the row's lock, and a take-over may have come since the statement began. The
 // ids are compared with the array too, and rows locked one by one: a plan made
@@ -159,15 +161,16 @@ const settleSQL = `
 	), before AS (
 		SELECT a.*
 		FROM s
-		CROSS JOIN LATERAL (SELECT id, cost_nano, state FROM attempts WHERE id = s.id FOR UPDATE) a
-		WHERE a.state = 'running' OR a.state = 'unknown' AND s.outcome <> 'unknown'
+		CROSS JOIN LATERAL (SELECT id, cost_nano, state, latency_ms FROM attempts WHERE id = s.id FOR UPDATE) a
+		WHERE a.state = 'running'
+		OR s.outcome <> 'unknown' AND (a.state = 'unknown' OR a.state <> 'succeeded' AND a.latency_ms IS NULL)
 	), settled AS (
 		UPDATE attempts a
 		SET state = s.outcome,
 			cost_nano = CASE WHEN s.outcome = 'unknown' THEN a.reserved_nano ELSE s.cost END,
 			price_ids = ARRAY(SELECT json_array_elements_text(s.prices)),
 			finished_at = coalesce(a.finished_at, now()),
-			corrected_at = CASE WHEN b.state = 'unknown' THEN now() END,
+			corrected_at = CASE WHEN b.state <> 'running' THEN now() END,
 			latency_ms = s.latency,
 			http_status = s.status,
 			request_id = s.request_id,
@@ -183,7 +186,7 @@ const settleSQL = `
 		WHERE a.id = ANY ($1) AND a.id = s.id
 		RETURNING a.id, a.job_id,
 			coalesce(a.cost_nano, 0) - coalesce(b.cost_nano, 0) AS cost,
-			(a.cost_nano IS NULL)::int - (b.state = 'unknown' AND b.cost_nano IS NULL)::int AS unpriced
+			(a.cost_nano IS NULL)::int - (b.state <> 'running' AND b.cost_nano IS NULL)::int AS unpriced
 	)`
 
 func settlementColumns(in []jobs.Settlement) ([]any, error) {

@@ -54,7 +54,7 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 			AND NOT EXISTS (
 				SELECT FROM batches b WHERE b.id = j.batch_id AND (b.cancelled_at IS NOT NULL OR b.paused_at IS NOT NULL)))
 		RETURNING j.id, coalesce(j.batch_id, ''), j.gen, j.attempt, j.max_attempts, j.max_provider_calls, j.provider,
-			j.lane, j.request, j.on_unknown, j.chain, j.fallback, j.deadline, j.lease_token, j.crashes,
+			j.lane, j.request, j.on_unknown, j.chain, j.fallback, extract(epoch FROM j.deadline - now())::float8, j.lease_token, j.crashes,
 			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen AND a.state IN ('unknown', 'failed_billed'))`,
 		jobIDs, gens, tokens, workers)
 	if err != nil {
@@ -64,11 +64,14 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 	var unreadable []jobs.End
 	var j jobs.Job
 	var request []byte
+	var left float64 // seconds until the deadline, by Postgres' clock: ours may be wrong
+	received := time.Now()
 	_, err = pgx.ForEachRow(rows, []any{
 		&j.ID, &j.BatchID, &j.Gen, &j.Attempt, &j.MaxAttempts, &j.MaxProviderCalls, &j.Provider,
-		&j.Lane, &request, &j.OnUnknown, &j.Chain, &j.Fallback, &j.Deadline, &j.LeaseToken, &j.Crashes, &j.Unknowns,
+		&j.Lane, &request, &j.OnUnknown, &j.Chain, &j.Fallback, &left, &j.LeaseToken, &j.Crashes, &j.Unknowns,
 	}, func() error {
 		job := j
+		job.Deadline = received.Add(time.Duration(left * float64(time.Second)))
 		if !readable(request, &job.Request) {
 			unreadable = append(unreadable, jobs.End{
 				JobID: job.ID, LeaseToken: job.LeaseToken, State: jobs.Failed,
