@@ -34,7 +34,7 @@ type operation[In, Out any] struct {
 
 // linger is how long the first operation of a group waits for others: little
 // beside a provider call, and enough for a third of the transactions.
-const linger = 2 * time.Millisecond
+const linger = 10 * time.Millisecond
 
 // group commits operations of one kind together, one group at a time: those that
 // came while the last one was being committed, and those of the linger.
