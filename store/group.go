@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // maxGroup is how many operations share a transaction at most.
@@ -45,6 +47,20 @@ type group[In, Out any] struct {
 	// weight is about how many bytes an operation sends beyond a few hundred.
 	weight func(In) int
 	over   sync.WaitGroup
+}
+
+// pipeline is the transaction of a group, in one round trip. Its first statement
+// tells the planner that reading a row costs something, and finding it by its key
+// nothing: a plan is kept for as long as the connection, and one that was made when
+// a table was small would go through all of it, for each group, when it is large.
+// For the same reason no statement of a group matches its rows with each other by
+// a join: the planner takes them for ten at most, and compares each with all.
+func pipeline() *pgx.Batch {
+	var p pgx.Batch
+	p.Queue(`
+		SELECT set_config('plan_cache_mode', 'force_generic_plan', true),
+			set_config('cpu_tuple_cost', '1', true), set_config('random_page_cost', '0', true)`)
+	return &p
 }
 
 // statementTimeout is how long a group's transaction may take before its outcome
