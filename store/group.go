@@ -35,8 +35,14 @@ type operation[In, Out any] struct {
 }
 
 // linger is how long the first operation of a group waits for others: little
-// beside a provider call, and enough for a third of the transactions.
-const linger = 10 * time.Millisecond
+// beside a provider call, and enough for a third of the transactions. After a
+// group of crowd or more it is crowdLinger: so many have company anyway, and a
+// transaction costs as much as ten of its rows.
+const (
+	linger      = 2 * time.Millisecond
+	crowd       = 16
+	crowdLinger = 10 * time.Millisecond
+)
 
 // group commits operations of one kind together, one group at a time: those that
 // came while the last one was being committed, and those of the linger.
@@ -97,21 +103,26 @@ func (g *group[In, Out]) do(ctx context.Context, in In) (Out, error) {
 }
 
 func (g *group[In, Out]) loop() {
+	patience := linger
 	for {
 		select {
 		case op := <-g.ops:
-			g.flush(g.gather(op))
+			ops := g.gather(op, patience)
+			if patience = linger; len(ops) >= crowd {
+				patience = crowdLinger
+			}
+			g.flush(ops)
 		case <-g.life.Done():
 			return
 		}
 	}
 }
 
-// gather takes what comes within the linger, and what has been waiting, up to
+// gather takes what has been waiting, and what comes while patience lasts, up to
 // maxGroup and about maxBytes: Postgres takes no message above 1 GiB.
-func (g *group[In, Out]) gather(first operation[In, Out]) []operation[In, Out] {
+func (g *group[In, Out]) gather(first operation[In, Out], patience time.Duration) []operation[In, Out] {
 	ops := []operation[In, Out]{first}
-	over := time.NewTimer(linger)
+	over := time.NewTimer(patience)
 	defer over.Stop()
 	for bytes := g.weight(first.in); len(ops) < maxGroup && bytes < maxBytes; {
 		select {
