@@ -3,7 +3,6 @@ package policy
 import (
 	"encoding/json"
 	"math"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/tiktoken-go/tokenizer"
@@ -102,7 +101,8 @@ func exactly(model string) func(string) int64 {
 		if err != nil || len(text) > tokenizable {
 			return roughly(text)
 		}
-		tokens, err := codec.Count(strings.ToValidUTF8(text, "\uFFFD"))
+		// As it is sent: JSON has U+FFFD for each byte that is not UTF-8.
+		tokens, err := codec.Count(string([]rune(text)))
 		if err != nil {
 			return roughly(text)
 		}

@@ -258,7 +258,7 @@ func (c common) runAt(now time.Time) (time.Time, error) {
 		}
 		return t, nil
 	}
-	return time.Time{}, fmt.Errorf("--at %.60q: must be a time such as 2026-01-31T18:00:00Z, 2026-01-31 18:00 or 18:00", c.At)
+	return time.Time{}, fmt.Errorf("--at %.40q: must be a time such as 2026-01-31T18:00:00Z, 2026-01-31 18:00 or 18:00", c.At)
 }
 
 // jsonValue takes a value as JSON where it is that, else as a string.

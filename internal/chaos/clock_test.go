@@ -3,10 +3,11 @@
 package chaos
 
 import (
+	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 )
 
@@ -19,7 +20,11 @@ const clockEnv = "ONEFLOW_CHAOS_CLOCK"
 // machine whose clock is wrong. Nothing else can move the clock of one Go program:
 // it reads the kernel's page directly, out of reach of LD_PRELOAD.
 func skewedClock(folder string) (overlay string) {
-	original := filepath.Join(runtime.GOROOT(), "src", "time", "time.go")
+	root, err := exec.CommandContext(context.Background(), "go", "env", "GOROOT").Output()
+	if err != nil {
+		panic(err)
+	}
+	original := filepath.Join(strings.TrimSpace(string(root)), "src", "time", "time.go")
 	data, err := os.ReadFile(original)
 	if err != nil {
 		panic(err)

@@ -13,7 +13,7 @@ import (
 
 // spare is how many files or goroutines a worker may have beyond those of a new one:
 // connections that it keeps for the next call, on either side of each.
-func (w *world) spare() int { return 4*w.plan.slots + 24 }
+func (w *world) spare() int { return 3*w.plan.slots + 8 }
 
 // assertConserved holds what is left of a scenario against what producers were
 // told and what the provider saw. It waits for the jobs to end, makes sure that

@@ -25,7 +25,8 @@ const diskSize = 96 << 20
 // refuses what a full disk would.
 func newDisk(w *world) *disk {
 	w.t.Helper()
-	folder, err := os.MkdirTemp("", "oneflow-chaos-disk-") //nolint:usetesting // Postgres' account has to reach it
+	// Not in the test's own folder, which Postgres' account cannot reach.
+	folder, err := os.MkdirTemp("", "oneflow-chaos-disk-")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func newDisk(w *world) *disk {
 		err = os.Mkdir(tables, 0o700)
 	}
 	if err == nil {
-		err = os.Chmod(folder, 0o711) //nolint:gosec // passing through is the purpose
+		err = os.Chmod(folder, 0o711)
 	}
 	if stat, ok := owner.Sys().(*syscall.Stat_t); ok && err == nil {
 		err = os.Chown(tables, int(stat.Uid), int(stat.Gid))
@@ -81,7 +82,7 @@ func newDisk(w *world) *disk {
 // newTrigger refuses writes to all tables, as Postgres does on a full disk.
 func newTrigger(w *world) *disk {
 	w.sqlAt("oneflow",
-		`CREATE TABLE full_disk (is bool NOT NULL)`,
+		`CREATE TABLE full_disk (since timestamptz NOT NULL)`,
 		`CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
 			IF EXISTS (SELECT FROM full_disk) THEN
@@ -97,7 +98,7 @@ func newTrigger(w *world) *disk {
 			END LOOP;
 		END $$`)
 	return &disk{
-		fill: func() { w.sqlAt("oneflow", `INSERT INTO full_disk VALUES (true)`) },
+		fill: func() { w.sqlAt("oneflow", `INSERT INTO full_disk VALUES (now())`) },
 		free: func() { w.sqlAt("oneflow", `DELETE FROM full_disk`) },
 	}
 }

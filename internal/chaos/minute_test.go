@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"sync"
 	"testing"
 	"time"
 )
@@ -19,6 +20,8 @@ func TestAMinuteOfChaos(t *testing.T) {
 	w.hurt(w.plan.slots)
 	victim.kill()
 	died := time.Now()
+	var watching sync.WaitGroup
+	watching.Go(func() { w.recovered(w.takenOver(victim, died)) })
 	w.worker()
 	w.phase("a worker is dead")
 	flushRedis(w, 1, 0)
@@ -30,6 +33,6 @@ func TestAMinuteOfChaos(t *testing.T) {
 	hangPostgres(w, func() { w.pass(3 * time.Second) })
 	killRedis(w, 1, 0)
 	w.phase("Redis was killed")
-	w.recovered(w.takenOver(victim, died))
+	watching.Wait()
 	w.assertConserved()
 }

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,7 +72,7 @@ func hangPostgres(w *world, during func()) {
 	w.hurt(0)
 	signal := func(s syscall.Signal, pids ...int) {
 		for _, pid := range pids {
-			if err := syscall.Kill(pid, s); err != nil && err != syscall.ESRCH { //nolint:errorlint // an Errno
+			if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 				w.t.Errorf("%s to %d of Postgres: %v", s, pid, err)
 			}
 		}
