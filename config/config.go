@@ -25,6 +25,11 @@ import (
 // named.
 const File = "oneflow.yaml"
 
+const (
+	defaultCallTimeout = 2 * time.Minute
+	defaultDrain       = 30 * time.Second
+)
+
 // Config is the whole file.
 type Config struct {
 	// Providers by name. A file that names some keeps the built-in others.
@@ -174,10 +179,10 @@ func (c *Config) fill() {
 		c.Keys = ".api_keys.json"
 	}
 	if c.CallTimeout == 0 {
-		c.CallTimeout = Duration(2 * time.Minute)
+		c.CallTimeout = Duration(defaultCallTimeout)
 	}
 	if c.Drain == 0 {
-		c.Drain = Duration(30 * time.Second)
+		c.Drain = Duration(defaultDrain)
 	}
 	if c.Providers == nil {
 		c.Providers = map[string]Provider{}

@@ -189,6 +189,8 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 		"# c\ncall_timeout: -5s":                              ":2: call_timeout: must be positive, got -5s",
 		"call_timeout: soon":                                  `:1: call_timeout: must be a duration such as 30s or 5m, got "soon"`,
 		"drain: 30":                                           `:1: drain: must be a duration such as 30s or 5m, got "30"`,
+		"call_timeout: 0s":                                    `:1: call_timeout: must be positive, got "0s": leave it out for the default of 2m0s`,
+		"call_timeout: 1m\ndrain: 0":                          `:2: drain: must be positive, got "0": leave it out for the default of 30s, or write 1ms to cut calls off at once`,
 		"\n\ndrain: -1ms":                                     ":3: drain: must be positive, got -1ms",
 		"drain: 1s\n---\ndrain: 2s\n":                         ":3: there is a second document after ---: it would not be read",
 		"drain: 1s\n---\nwhatever: [\n]":                      ":3: there is a second document after ---: it would not be read",

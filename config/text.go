@@ -61,8 +61,16 @@ func checkScalar(field string, value ast.ScalarNode) error {
 	text := value.GetToken().Value
 	switch field {
 	case "call_timeout", "drain", "latency":
-		if _, err := time.ParseDuration(text); err != nil {
+		d, err := time.ParseDuration(text)
+		if err != nil {
 			return fmt.Errorf("must be a duration such as 30s or 5m, got %.40q", text)
+		}
+		// The decoder cannot tell it from a field that is not there.
+		switch {
+		case d == 0 && field == "call_timeout":
+			return fmt.Errorf("must be positive, got %.40q: leave it out for the default of %s", text, defaultCallTimeout)
+		case d == 0 && field == "drain":
+			return fmt.Errorf("must be positive, got %.40q: leave it out for the default of %s, or write 1ms to cut calls off at once", text, defaultDrain)
 		}
 	case "rps", "rpm", "rpd", "tpm", "itpm", "otpm", "concurrent", "burst", "concurrency", "min_concurrency",
 		"max_concurrency", "max_concurrent", "dispatch_window":

@@ -220,6 +220,7 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 		}
 		stored = append(stored, a)
 	}
+	res.Blobs = nil // where they are is enough, should Postgres be away for long
 	done := Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: j.won, Response: res, Artifacts: stored}
 	err := h.record(spooled{Answer: &done})
 	switch {

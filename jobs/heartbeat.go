@@ -8,18 +8,32 @@ import (
 )
 
 // beat renews the heartbeat until ctx ends, and gives jobs back that Postgres
-// says this worker runs, but that no handler has in hand.
+// says this worker runs, but that no handler has in hand. One that fails, or that
+// Postgres does not answer in the time between two, is made up for soon: whoever is
+// not heard of for too long counts as dead.
 func (w *Worker) beat(ctx context.Context, held *sync.Map) {
 	var missed map[uuid.UUID]bool
-	for wait(ctx, w.cfg.pace.heartbeat) == nil {
-		err := w.cfg.Store.Heartbeat(ctx, w.cfg.ID)
-		if err == nil {
-			missed, err = w.takeBack(ctx, held, missed)
+	every := w.cfg.pace.heartbeat
+	for pause := every; wait(ctx, pause) == nil; {
+		var err error
+		if missed, err = w.beatOnce(ctx, held, missed); err == nil {
+			pause = every
+			continue
 		}
-		if err != nil && ctx.Err() == nil {
+		pause = every / 5
+		if ctx.Err() == nil {
 			w.cfg.Log.Warn().Err(err).Msg("heartbeat failed")
 		}
 	}
+}
+
+func (w *Worker) beatOnce(ctx context.Context, held *sync.Map, missed map[uuid.UUID]bool) (map[uuid.UUID]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatEvery)
+	defer cancel()
+	if err := w.cfg.Store.Heartbeat(ctx, w.cfg.ID); err != nil {
+		return missed, err
+	}
+	return w.takeBack(ctx, held, missed)
 }
 
 // takeBack gives back what nobody has had in hand for two heartbeats: a handler

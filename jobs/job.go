@@ -163,7 +163,7 @@ type Job struct {
 	OnUnknown        OnUnknown
 	Chain            []string
 	Fallback         providers.Fallback
-	Deadline         time.Time
+	Deadline         time.Time // by this machine's clock, whatever that shows
 	// Unknowns is how many of its calls have ended with unknown outcome, or were
 	// billed and brought no result.
 	Unknowns int

@@ -269,6 +269,41 @@ func TestACallThatNeverReturnsIsGivenUpUnderItsLivingWorker(t *testing.T) {
 	w.wait(t)
 }
 
+// Leaders die one after the other, each long before a worker counts as silent.
+func TestASilentWorkersJobsAreTakenOverThoughNoLeaderLivesLong(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	ctx := t.Context()
+	dead := jobs.NewID()
+	if err := f.store.Register(ctx, jobs.Presence{ID: dead, Host: "h", PID: 1}); err != nil {
+		t.Fatal(err)
+	}
+	id := f.enqueue(t, 1, nil)[0]
+	if got, err := f.store.Claim(ctx, dead, jobs.Claim{ID: id, Gen: 1, LeaseToken: jobs.NewID()}); err != nil || got.Job == nil {
+		t.Fatal(got, err)
+	}
+	const silence = 3 * time.Second
+	began := time.Now()
+	lives := 0
+	for f.count(t, `SELECT count(*) FROM jobs WHERE state = 'running' AND worker_id = '`+dead.String()+`'`) > 0 {
+		if time.Since(began) > 10*silence {
+			t.Fatalf("the job was not taken over by any of %d leaders", lives)
+		}
+		life, end := context.WithTimeout(ctx, silence/6)
+		w := f.worker(t, serve(answers), func(c *jobs.WorkerConfig) { c.Hasten(50*time.Millisecond, 50*time.Millisecond, silence) })
+		<-life.Done()
+		end()
+		w.stop()
+		w.wait(t)
+		// It has died, without a word to the next.
+		f.exec(t, `UPDATE leases SET expires_at = now() - interval '1 second'`)
+		lives++
+	}
+	if took := time.Since(began); took < silence || lives < 3 {
+		t.Errorf("taken over after %s by the leader number %d: before it counted as silent", took, lives)
+	}
+}
+
 // aMoment is as long as a quick call takes.
 func aMoment(ctx context.Context) error {
 	t := time.NewTimer(5 * time.Millisecond)

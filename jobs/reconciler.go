@@ -4,12 +4,13 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 )
 
 const (
-	leaderTTL  = 10 * time.Second
+	// leaderTTL and a round of somebody else's are how long nobody leads after the
+	// leader has died: less than 10 s.
+	leaderTTL  = 7 * time.Second
 	leaderRole = "reconciler"
 	// topUpEvery is how long a window may run down while there is more to do.
 	topUpEvery = 200 * time.Millisecond
@@ -24,25 +25,15 @@ const (
 // worker; one of them leads at a time.
 type reconciler struct {
 	cfg   WorkerConfig
-	seen  map[uuid.UUID]*pulse
-	last  time.Time
 	rolls time.Time
-	// steady is how long all rounds have succeeded: as long as Postgres was there
-	// for living workers to record what they know.
+	// last is when this leader's last round succeeded; zero: the last one failed, or
+	// was another's. steady is how long all of them have: as long as Postgres was
+	// there for living workers to record what they know.
+	last   time.Time
 	steady time.Duration
 }
 
-// pulse is what the leader knows of one worker. Silence is counted over the
-// leader's own successful rounds, so that a Postgres that was away does not look
-// like a dead fleet.
-type pulse struct {
-	at     time.Time
-	silent time.Duration
-}
-
-func newReconciler(cfg WorkerConfig) *reconciler {
-	return &reconciler{cfg: cfg, seen: map[uuid.UUID]*pulse{}}
-}
+func newReconciler(cfg WorkerConfig) *reconciler { return &reconciler{cfg: cfg} }
 
 // run makes rounds until ctx ends.
 func (r *reconciler) run(ctx context.Context) {
@@ -84,7 +75,7 @@ type leftover struct{ backlog, audit bool }
 
 // round does what a leader has to do.
 func (r *reconciler) round(ctx context.Context, dispatch *Dispatcher, audit *auditor) (left leftover, err error) {
-	leads, err := r.cfg.Store.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL)
+	leads, beats, err := r.lead(ctx)
 	if err != nil {
 		return left, err
 	}
@@ -93,7 +84,8 @@ func (r *reconciler) round(ctx context.Context, dispatch *Dispatcher, audit *aud
 		audit.forget()
 		return left, nil
 	}
-	if err := r.bury(ctx); err != nil {
+	r.endure()
+	if err := r.bury(ctx, beats); err != nil {
 		return left, err
 	}
 	if grace := 2 * r.cfg.pace.silence; r.steady >= grace {
@@ -135,32 +127,34 @@ func (r *reconciler) warn(ctx context.Context, err error) {
 	}
 }
 
-// bury takes over the jobs of workers that have been silent for too long.
-func (r *reconciler) bury(ctx context.Context) error {
-	beats, err := r.cfg.Store.Beats(ctx)
-	if err != nil {
-		return err
+// lead takes or renews the lease, and looks at the fleet, which those who do not
+// lead do too: so silence is counted whoever leads, and however briefly.
+func (r *reconciler) lead(ctx context.Context) (leads bool, beats []Beat, err error) {
+	// A connection that has gone silent must not keep this worker from it for ever.
+	ctx, cancel := context.WithTimeout(ctx, leaderTTL/2)
+	defer cancel()
+	if leads, err = r.cfg.Store.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL); err != nil {
+		return false, nil, err
 	}
+	beats, err = r.cfg.Store.Beats(ctx, 2*r.cfg.pace.reconcile, leads)
+	return leads, beats, err
+}
+
+// endure counts how long all has been well.
+func (r *reconciler) endure() {
 	now := time.Now()
-	var passed time.Duration
 	if r.last.IsZero() {
 		r.steady = 0
 	} else {
-		passed = min(now.Sub(r.last), 2*r.cfg.pace.reconcile)
-		r.steady += passed
+		r.steady += min(now.Sub(r.last), 2*r.cfg.pace.reconcile)
 	}
 	r.last = now
-	live := make(map[uuid.UUID]*pulse, len(beats))
+}
+
+// bury takes over the jobs of workers that have been silent for too long.
+func (r *reconciler) bury(ctx context.Context, beats []Beat) error {
 	for _, b := range beats {
-		p := r.seen[b.Worker]
-		switch {
-		case p == nil || !p.at.Equal(b.At):
-			p = &pulse{at: b.At}
-		default:
-			p.silent += passed
-		}
-		live[b.Worker] = p
-		if p.silent < r.cfg.pace.silence || b.Worker == r.cfg.ID {
+		if b.Silent < r.cfg.pace.silence || b.Worker == r.cfg.ID {
 			continue
 		}
 		n, err := r.cfg.Store.TakeOver(ctx, b.Worker)
@@ -168,9 +162,7 @@ func (r *reconciler) bury(ctx context.Context) error {
 			return err
 		}
 		r.cfg.Log.Warn().Stringer("dead_worker", b.Worker).Int("jobs", n).Msg("worker is silent: its jobs were taken over")
-		delete(live, b.Worker)
 	}
-	r.seen = live
 	return nil
 }
 

@@ -87,7 +87,7 @@ func (s *servers) seat(d *desk, at *seat, provider string, size int, queues map[
 	if at.size == size {
 		return false, nil
 	}
-	server := asynq.NewServer(s.cfg.Redis, asynq.Config{
+	server := asynq.NewServer(skipEmpty{s.cfg.Redis}, asynq.Config{
 		Concurrency:    size,
 		Queues:         queues,
 		RetryDelayFunc: retryDelay,

@@ -108,10 +108,12 @@ type WorkStore interface {
 	End(ctx context.Context, e End) (State, error)
 }
 
-// Beat is a live worker's last heartbeat.
+// Beat is what the fleet knows of one of its workers.
 type Beat struct {
 	Worker uuid.UUID
-	At     time.Time
+	// Silent is how long ago its last heartbeat was seen, without the time in which
+	// Postgres was away.
+	Silent time.Duration
 }
 
 // Presence is how a worker shows itself in the workers table.
@@ -136,8 +138,12 @@ type FleetStore interface {
 	Lead(ctx context.Context, role string, holder uuid.UUID, ttl time.Duration) (bool, error)
 	// Resign gives the lease of a role up.
 	Resign(ctx context.Context, role string, holder uuid.UUID) error
-	// Beats returns the workers that have not stopped.
-	Beats(ctx context.Context) ([]Beat, error)
+	// Beats returns the workers that have not stopped and, for who leads, those that
+	// left while jobs were in their name. Each worker calls it again and again: what
+	// lies between two calls, whoever makes them, counts as silence, but most at most,
+	// since Postgres may have been away. It is kept in Postgres, so that silence goes
+	// on counting when the leader dies.
+	Beats(ctx context.Context, most time.Duration, leads bool) ([]Beat, error)
 	// TakeOver takes a dead worker's jobs from it, with a new generation each,
 	// settles its open calls as unknown, and marks it stopped. It returns how
 	// many jobs it took.

@@ -27,7 +27,7 @@ type guard struct {
 	breaker  *breaker
 	learn    func(providers.Learned)
 	log      zerolog.Logger
-	retry    failsafe.Executor[providers.Response]
+	retry    failsafe.Executor[any]
 	// rest is how long a provider is left alone that only a person can mend,
 	// unless its settings say so first.
 	rest time.Duration
@@ -54,15 +54,15 @@ func (l *last) Error() string { return l.err.Error() }
 func (l *last) Unwrap() error { return l.err }
 
 func newGuard(p providers.Provider, cfg Config) *guard {
-	policy := retrypolicy.NewBuilder[providers.Response]().
-		HandleIf(func(_ providers.Response, err error) bool {
+	policy := retrypolicy.NewBuilder[any]().
+		HandleIf(func(_ any, err error) bool {
 			_, stop := errors.AsType[*last](err)
 			return err != nil && !stop
 		}).
 		WithMaxRetries(maxRetries).
 		// Jitter is inside the function: the library's own would shorten a
 		// Retry-After.
-		WithDelayFunc(func(exec failsafe.ExecutionAttempt[providers.Response]) time.Duration {
+		WithDelayFunc(func(exec failsafe.ExecutionAttempt[any]) time.Duration {
 			delay := cfg.Backoff(exec.Attempts())
 			if e, ok := errors.AsType[*providers.Error](exec.LastError()); ok {
 				delay = max(delay, e.RetryAfter)
@@ -97,9 +97,9 @@ func (g *guard) generate(ctx context.Context, urgency int, req providers.Request
 	}
 	var res providers.Response
 	outcome := errNotAttempted
-	_, err := g.retry.WithContext(ctx).Get(func() (providers.Response, error) {
+	err := g.retry.WithContext(ctx).Run(func() error {
 		res, outcome = g.attempt(ctx, urgency, req, j)
-		return res, outcome
+		return outcome
 	})
 	if outcome == nil {
 		return res, nil

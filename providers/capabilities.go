@@ -1,9 +1,10 @@
 package providers
 
 import (
-	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -124,34 +125,37 @@ func (r Request) check() error {
 // set lists the JSON names of the options that r sets, sorted.
 func (r Request) set() []string {
 	r.Task, r.Model, r.Extra = "", "", nil
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(fields(r))), func(name string) bool { return name == "task" })
+	var names []string
+	for name, value := range fields(r) {
+		if !value.IsZero() && (value.Kind() != reflect.Slice || value.Len() > 0) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // RequestFields lists the JSON names of all fields of a Request, sorted.
 func RequestFields() []string {
-	one := 1.0
-	seed := int64(1)
-	all := Request{
-		Model: "m", Prompt: "p", System: "s", Messages: []Message{{}}, MaxTokens: 1, Temperature: &one, TopP: &one,
-		Stop: []string{""}, Seed: &seed, ResponseFormat: &ResponseFormat{}, N: 1, Size: "s", Quality: "q",
-		Background: "b", Style: "s", AspectRatio: "a", NegativePrompt: "n", Voice: "v", Speed: &one,
-		VoiceSettings: &VoiceSettings{}, OutputFormat: "o", Seconds: 1, Extra: map[string]json.RawMessage{"": nil},
+	var names []string
+	for name := range fields(Request{}) {
+		names = append(names, name)
 	}
-	return slices.Sorted(maps.Keys(fields(all)))
+	slices.Sort(names)
+	return names
 }
 
-// fields returns r as JSON has it. A Request always encodes: its raw parts were
-// decoded from JSON before.
-func fields(r Request) map[string]json.RawMessage {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return nil
+// fields yields the fields of a request by their names in JSON.
+func fields(r Request) iter.Seq2[string, reflect.Value] {
+	return func(yield func(string, reflect.Value) bool) {
+		all := reflect.ValueOf(r)
+		for i := range all.NumField() {
+			name, _, _ := strings.Cut(all.Type().Field(i).Tag.Get("json"), ",")
+			if !yield(name, all.Field(i)) {
+				return
+			}
+		}
 	}
-	m := map[string]json.RawMessage{}
-	if json.Unmarshal(data, &m) != nil {
-		return nil
-	}
-	return m
 }
 
 func join[S ~string](names []S) string {

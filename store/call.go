@@ -35,60 +35,24 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 		attemptIDs[i], jobIDs[i], tokens[i], workers[i] = c.AttemptID, c.JobID, c.LeaseToken, b.worker
 		names[i], models[i], reserved[i], timeouts[i] = c.Provider, c.Model, (*int64)(c.Reserved), c.Timeout.Seconds()
 	}
-	rows, err := s.pool.Query(ctx, `
-		WITH want AS (
-			SELECT *
-			FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::float8[])
-				AS w (id, job_id, token, worker, provider, model, reserved, timeout)
-		), held AS (
-			SELECT w.*, j.gen, j.attempt, j.max_provider_calls,
-				j.cancel_requested_at IS NOT NULL
-					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
-				j.paused_at IS NOT NULL
-					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.paused_at IS NOT NULL) AS paused,
-				j.deadline <= now() AS expired,
-				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id) AS calls,
-				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen
-					AND a.error_kind NOT IN ('rate_limited', 'concurrency_limit', 'not_asked', 'out_of_money', 'unauthorised')) AS counted
-			FROM want w
-			JOIN jobs j ON j.id = w.job_id
-			WHERE j.id = ANY ($2) AND j.state = 'running' AND j.lease_token = w.token
-			FOR NO KEY UPDATE OF j
-		), sent AS (
-			INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, reserved_nano, deadline)
-			SELECT id, job_id, gen, attempt, calls + 1, token, worker, provider, model, reserved,
-				now() + make_interval(secs => timeout)
-			FROM held
-			WHERE NOT cancelled AND NOT paused AND NOT expired AND counted < max_provider_calls
-			AND NOT EXISTS (SELECT FROM attempts a WHERE a.id = held.id)
-			RETURNING id
-		)
-		SELECT h.id, CASE
-			WHEN EXISTS (SELECT FROM sent WHERE sent.id = h.id) THEN 'sent'
-			WHEN EXISTS (SELECT FROM attempts a WHERE a.id = h.id) THEN 'sent'
-			WHEN h.cancelled THEN 'cancelled'
-			WHEN h.paused THEN 'paused'
-			WHEN h.expired THEN 'expired'
-			ELSE 'too many'
-			END
-		FROM held h`,
-		attemptIDs, jobIDs, tokens, workers, names, models, reserved, timeouts)
-	if err != nil {
-		return nil, fmt.Errorf("begin calls: %w", err)
-	}
 	verdicts := make(map[uuid.UUID]string, n)
-	var id uuid.UUID
-	var verdict string
-	if _, err := pgx.ForEachRow(rows, []any{&id, &verdict}, func() error {
-		verdicts[id] = verdict
-		return nil
-	}); err != nil {
+	p := pipeline()
+	p.Queue(beginSQL, attemptIDs, jobIDs, tokens, workers, names, models, reserved, timeouts).Query(func(rows pgx.Rows) error {
+		var id uuid.UUID
+		var verdict string
+		_, err := pgx.ForEachRow(rows, []any{&id, &verdict}, func() error {
+			verdicts[id] = verdict
+			return nil
+		})
+		return err
+	})
+	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("begin calls: %w", err)
 	}
 	out := make([]outcome[struct{}], n)
 	for i, b := range in {
 		switch verdicts[b.call.AttemptID] {
-		case "sent":
+		case "send", "sent":
 		case "cancelled":
 			out[i].err = jobs.ErrCancelled
 		case "paused":
@@ -103,6 +67,42 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 	}
 	return out, nil
 }
+
+// beginSQL says of each call whose lease holds whether it may be sent, and writes
+// its row if so. A row that is there is one of an earlier try, whose commit was not
+// heard of. A job has a lease if and only if it is running.
+const beginSQL = `
+	WITH held AS (
+		SELECT w.*, j.gen, j.attempt, mine.calls, CASE
+			WHEN mine.begun THEN 'sent'
+			WHEN j.cancel_requested_at IS NOT NULL
+				OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) THEN 'cancelled'
+			WHEN j.paused_at IS NOT NULL
+				OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.paused_at IS NOT NULL) THEN 'paused'
+			WHEN j.deadline <= now() THEN 'expired'
+			WHEN mine.counted >= j.max_provider_calls THEN 'too many'
+			ELSE 'send'
+			END AS verdict
+		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::float8[])
+			AS w (id, job_id, token, worker, provider, model, reserved, timeout)
+		JOIN jobs j ON j.id = w.job_id
+		CROSS JOIN LATERAL (
+			SELECT count(*) AS calls, coalesce(bool_or(a.id = w.id), false) AS begun,
+				count(*) FILTER (WHERE a.gen >= j.retry_gen AND a.error_kind NOT IN
+					('rate_limited', 'concurrency_limit', 'not_asked', 'out_of_money', 'unauthorised')) AS counted
+			FROM attempts a
+			WHERE a.job_id = w.job_id
+		) mine
+		WHERE j.lease_token = w.token
+		FOR NO KEY UPDATE OF j
+	), sent AS (
+		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, reserved_nano, deadline)
+		SELECT id, job_id, gen, attempt, calls + 1, token, worker, provider, model, reserved,
+			now() + make_interval(secs => timeout)
+		FROM held
+		WHERE verdict = 'send'
+	)
+	SELECT id, verdict FROM held`
 
 // Known implements jobs.WorkStore.
 func (s *Store) Known(ctx context.Context, calls []uuid.UUID) (known []uuid.UUID, err error) {
@@ -131,13 +131,14 @@ func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.pool.Exec(ctx, `
-		WITH `+settleSQL+`
+	p := pipeline()
+	p.Queue(`
+		WITH `+settleSQL("", "")+`
 		UPDATE jobs j
-		SET cost_nano = j.cost_nano + c.cost, unpriced_calls = j.unpriced_calls + c.unpriced
-		FROM (SELECT job_id, sum(cost)::bigint AS cost, sum(unpriced)::int AS unpriced FROM settled GROUP BY job_id) c
-		WHERE j.id = c.job_id AND (c.cost <> 0 OR c.unpriced <> 0)`, cols...)
-	if err != nil {
+		SET cost_nano = j.cost_nano + b.charge, unpriced_calls = j.unpriced_calls + b.unpriced
+		FROM (SELECT job_id, sum(charge)::bigint AS charge, sum(unpriced)::int AS unpriced FROM settled GROUP BY job_id) b
+		WHERE j.id = b.job_id AND (b.charge <> 0 OR b.unpriced <> 0)`, cols...)
+	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("settle calls: %w", err)
 	}
 	return make([]outcome[struct{}], len(in)), nil
@@ -145,46 +146,46 @@ func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome
 
 // settleSQL ends calls by id, once: settled are the calls that this very write
 // ended, with what they add to their jobs' bills. A call that was given up as
-// unknown is settled anew by what really came of it. It takes settlementColumns
-// as $1 to $14. What a call was before stands in before alone: it is read under
-// the row's lock, and a take-over may have come since the statement began. The
-// ids are compared with the array too, and rows locked one by one: a plan made
-// while the table was small would read all of it otherwise.
-const settleSQL = `
-	s AS (
-		SELECT *
+// unknown is settled anew by what really came of it, also where a person has said
+// meanwhile what came of it: nobody who made the call has, since each settlement
+// by its holder has a latency, and a person's word has none. It takes settlementColumns
+// as $1 to $14, and further columns that settled is to have, where there are any.
+// What a call was before is read under the row's lock: a take-over may have come
+// since the statement began.
+func settleSQL(arrays, columns string) string {
+	return `
+	before AS (
+		SELECT s.*, a.state AS state_before, a.cost_nano AS cost_before
 		FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::json[], $5::bigint[], $6::int[], $7::text[], $8::text[],
-				$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[])
-			AS s (id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output, limits)
-	), before AS (
-		SELECT a.*
-		FROM s
-		CROSS JOIN LATERAL (SELECT id, cost_nano, state FROM attempts WHERE id = s.id FOR UPDATE) a
-		WHERE a.state = 'running' OR a.state = 'unknown' AND s.outcome <> 'unknown'
+				$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[]` + arrays + `)
+			AS s (id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output, limits` + columns + `)
+		CROSS JOIN LATERAL (SELECT id, cost_nano, state, latency_ms FROM attempts WHERE id = s.id FOR UPDATE) a
+		WHERE a.state = 'running'
+		OR s.outcome <> 'unknown' AND (a.state = 'unknown' OR a.state <> 'succeeded' AND a.latency_ms IS NULL)
 	), settled AS (
 		UPDATE attempts a
-		SET state = s.outcome,
-			cost_nano = CASE WHEN s.outcome = 'unknown' THEN a.reserved_nano ELSE s.cost END,
-			price_ids = ARRAY(SELECT json_array_elements_text(s.prices)),
+		SET state = b.outcome,
+			cost_nano = CASE WHEN b.outcome = 'unknown' THEN a.reserved_nano ELSE b.cost END,
+			price_ids = ARRAY(SELECT json_array_elements_text(b.prices)),
 			finished_at = coalesce(a.finished_at, now()),
-			corrected_at = CASE WHEN b.state = 'unknown' THEN now() END,
-			latency_ms = s.latency,
-			http_status = s.status,
-			request_id = s.request_id,
-			error_kind = s.kind,
-			error_message = s.message,
-			error_body = s.body,
-			usage = s.usage,
-			input_tokens = s.input,
-			output_tokens = s.output,
-			rate_limits = s.limits
-		FROM s
-		JOIN before b ON b.id = s.id
-		WHERE a.id = ANY ($1) AND a.id = s.id
-		RETURNING a.id, a.job_id,
-			coalesce(a.cost_nano, 0) - coalesce(b.cost_nano, 0) AS cost,
-			(a.cost_nano IS NULL)::int - (b.state = 'unknown' AND b.cost_nano IS NULL)::int AS unpriced
+			corrected_at = CASE WHEN b.state_before <> 'running' THEN now() END,
+			latency_ms = b.latency,
+			http_status = b.status,
+			request_id = b.request_id,
+			error_kind = b.kind,
+			error_message = b.message,
+			error_body = b.body,
+			usage = b.usage,
+			input_tokens = b.input,
+			output_tokens = b.output,
+			rate_limits = b.limits
+		FROM before b
+		WHERE a.id = b.id
+		RETURNING b.*, a.job_id,
+			coalesce(a.cost_nano, 0) - coalesce(b.cost_before, 0) AS charge,
+			(a.cost_nano IS NULL)::int - (b.state_before <> 'running' AND b.cost_before IS NULL)::int AS unpriced
 	)`
+}
 
 func settlementColumns(in []jobs.Settlement) ([]any, error) {
 	n := len(in)

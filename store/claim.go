@@ -31,55 +31,33 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 	for i, c := range in {
 		jobIDs[i], gens[i], tokens[i], workers[i] = c.claim.ID, c.claim.Gen, c.claim.LeaseToken, c.worker
 	}
-	rows, err := s.pool.Query(ctx, `
-		UPDATE jobs j
-		SET state = 'running',
-			attempt = j.attempt + (j.state <> 'running')::int,
-			lease_token = w.token,
-			worker_id = w.worker,
-			not_before = NULL,
-			dispatched_at = coalesce(j.dispatched_at, now()),
-			started_at = coalesce(j.started_at, now())
-		FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[]) AS w (id, gen, token, worker)
-		WHERE j.id = ANY ($1)
-		AND j.id = w.id
-		AND j.gen = w.gen
-		AND (j.state = 'running' AND j.lease_token = w.token
-			OR j.state IN ('scheduled', 'queued', 'retrying')
-			AND j.run_at <= now()
-			AND (j.not_before IS NULL OR j.not_before <= now())
-			AND j.deadline > now()
-			AND j.cancel_requested_at IS NULL
-			AND j.paused_at IS NULL
-			AND NOT EXISTS (
-				SELECT FROM batches b WHERE b.id = j.batch_id AND (b.cancelled_at IS NOT NULL OR b.paused_at IS NOT NULL)))
-		RETURNING j.id, coalesce(j.batch_id, ''), j.gen, j.attempt, j.max_attempts, j.max_provider_calls, j.provider,
-			j.lane, j.request, j.on_unknown, j.chain, j.fallback, j.deadline, j.lease_token, j.crashes,
-			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen AND a.state IN ('unknown', 'failed_billed'))`,
-		jobIDs, gens, tokens, workers)
-	if err != nil {
-		return nil, fmt.Errorf("claim jobs: %w", err)
-	}
 	taken := make(map[uuid.UUID]*jobs.Job, len(in))
 	var unreadable []jobs.End
 	var j jobs.Job
 	var request []byte
-	_, err = pgx.ForEachRow(rows, []any{
-		&j.ID, &j.BatchID, &j.Gen, &j.Attempt, &j.MaxAttempts, &j.MaxProviderCalls, &j.Provider,
-		&j.Lane, &request, &j.OnUnknown, &j.Chain, &j.Fallback, &j.Deadline, &j.LeaseToken, &j.Crashes, &j.Unknowns,
-	}, func() error {
-		job := j
-		if !readable(request, &job.Request) {
-			unreadable = append(unreadable, jobs.End{
-				JobID: job.ID, LeaseToken: job.LeaseToken, State: jobs.Failed,
-				Class: string(providers.InvalidRequest), Message: "the job's request cannot be read: was it written by another version?",
-			})
+	var left float64 // seconds until the deadline, by Postgres' clock: ours may be wrong
+	p := pipeline()
+	p.Queue(claimSQL, jobIDs, gens, tokens, workers).Query(func(rows pgx.Rows) error {
+		received := time.Now()
+		_, err := pgx.ForEachRow(rows, []any{
+			&j.ID, &j.BatchID, &j.Gen, &j.Attempt, &j.MaxAttempts, &j.MaxProviderCalls, &j.Provider,
+			&j.Lane, &request, &j.OnUnknown, &j.Chain, &j.Fallback, &left, &j.LeaseToken, &j.Crashes, &j.Unknowns,
+		}, func() error {
+			job := j
+			job.Deadline = received.Add(time.Duration(left * float64(time.Second)))
+			if !readable(request, &job.Request) {
+				unreadable = append(unreadable, jobs.End{
+					JobID: job.ID, LeaseToken: job.LeaseToken, State: jobs.Failed,
+					Class: string(providers.InvalidRequest), Message: "the job's request cannot be read: was it written by another version?",
+				})
+				return nil
+			}
+			taken[job.LeaseToken] = &job
 			return nil
-		}
-		taken[job.LeaseToken] = &job
-		return nil
+		})
+		return err
 	})
-	if err != nil {
+	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("claim jobs: %w", err)
 	}
 	if len(unreadable) > 0 {
@@ -95,12 +73,43 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 		}
 	}
 	for _, i := range missed {
-		if out[i].out.Wait, err = s.whyNot(ctx, in[i].claim); err != nil {
+		wait, err := s.whyNot(ctx, in[i].claim)
+		if err != nil {
 			return nil, err
 		}
+		out[i].out.Wait = wait
 	}
 	return out, nil
 }
+
+// claimSQL asks for the state in a CASE, so that no index of the rows in that state
+// is read in place of the key.
+const claimSQL = `
+	UPDATE jobs j
+	SET state = 'running',
+		attempt = j.attempt + (j.state <> 'running')::int,
+		lease_token = w.token,
+		worker_id = w.worker,
+		not_before = NULL,
+		dispatched_at = coalesce(j.dispatched_at, now()),
+		started_at = coalesce(j.started_at, now())
+	FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[]) AS w (id, gen, token, worker)
+	WHERE j.id = w.id
+	AND j.gen = w.gen
+	AND CASE
+		WHEN j.state = 'running' THEN j.lease_token = w.token
+		WHEN j.state IN ('scheduled', 'queued', 'retrying') THEN
+			j.run_at <= now()
+			AND (j.not_before IS NULL OR j.not_before <= now())
+			AND j.deadline > now()
+			AND j.cancel_requested_at IS NULL
+			AND j.paused_at IS NULL
+			AND NOT EXISTS (
+				SELECT FROM batches b WHERE b.id = j.batch_id AND (b.cancelled_at IS NOT NULL OR b.paused_at IS NOT NULL))
+		END
+	RETURNING j.id, coalesce(j.batch_id, ''), j.gen, j.attempt, j.max_attempts, j.max_provider_calls, j.provider,
+		j.lane, j.request, j.on_unknown, j.chain, j.fallback, extract(epoch FROM j.deadline - now())::float8, j.lease_token, j.crashes,
+		(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen AND a.state IN ('unknown', 'failed_billed'))`
 
 func readable(data []byte, request *providers.Request) bool {
 	return json.Unmarshal(data, request) == nil

@@ -30,10 +30,9 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	if err != nil {
 		return nil, err
 	}
-	// One round trip, and one transaction: a pipeline commits as a whole.
 	won := make(map[uuid.UUID]bool, len(in))
-	var batch pgx.Batch
-	batch.Queue(succeedSQL, append(settle, resultColumns(in)...)...).Query(func(rows pgx.Rows) error {
+	p := pipeline()
+	p.Queue(succeedSQL(), append(settle, resultColumns(in)...)...).Query(func(rows pgx.Rows) error {
 		winners, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 		for _, id := range winners {
 			won[id] = true
@@ -41,9 +40,9 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 		return err
 	})
 	if artifacts := artifactColumns(in); artifacts != nil {
-		batch.Queue(artifactSQL, artifacts...)
+		p.Queue(artifactSQL, artifacts...)
 	}
-	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {
+	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("record results: %w", err)
 	}
 	out := make([]outcome[struct{}], len(in))
@@ -63,20 +62,17 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 // the holder's answer is the result. It returns the attempts whose results
 // stand, by this write or by an earlier try of it whose commit was not heard of.
 // It takes settlementColumns and resultColumns.
-const succeedSQL = `
-	WITH ` + settleSQL + `, r AS (
-		SELECT *
-		FROM unnest($1::uuid[], $15::uuid[], $16::uuid[], $17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[],
-				$22::text[], $7::text[], $6::int[], $5::bigint[], $11::jsonb[])
-			AS r (attempt_id, job_id, token, provider, model, text, raw, raw_sha256, finish_reason, request_id, status, latency, usage)
-	), bill AS (
-		SELECT r.job_id, sum(c.cost)::bigint AS cost, sum(c.unpriced)::int AS unpriced, array_agg(r.token) AS tokens
-		FROM r
-		JOIN settled c ON c.id = r.attempt_id
-		GROUP BY r.job_id
+func succeedSQL() string {
+	return `
+	WITH ` + settleSQL(
+		`, $15::uuid[], $16::text[], $17::text[], $18::text[], $19::bytea[], $20::bytea[], $21::text[]`,
+		`, token, provider, model, text, raw, raw_sha256, finish_reason`) + `, bill AS (
+		SELECT job_id, sum(charge)::bigint AS charge, sum(unpriced)::int AS unpriced, array_agg(token) AS tokens
+		FROM settled
+		GROUP BY job_id
 	), ended AS (
 		UPDATE jobs j
-		SET cost_nano = j.cost_nano + b.cost,
+		SET cost_nano = j.cost_nano + b.charge,
 			unpriced_calls = j.unpriced_calls + b.unpriced,
 			state = CASE WHEN ` + wantsResult + ` THEN 'succeeded' ELSE j.state END,
 			finished_at = CASE WHEN ` + wantsResult + ` THEN now() ELSE j.finished_at END,
@@ -90,22 +86,24 @@ const succeedSQL = `
 			worker_id = NULL,
 			lease_token = NULL
 		FROM bill b
-		WHERE j.id = ANY ($15) AND j.id = b.job_id
-		RETURNING j.id, j.state, j.ended_lease
+		WHERE j.id = b.job_id
+		RETURNING j.state, j.ended_lease
 	), stored AS (
 		INSERT INTO results (job_id, attempt_id, provider, model, text, raw, raw_sha256, finish_reason, request_id,
 			http_status, latency_ms, usage)
-		SELECT r.job_id, r.attempt_id, r.provider, r.model, r.text, r.raw, r.raw_sha256, r.finish_reason, r.request_id,
-			coalesce(r.status, 200), r.latency, r.usage
-		FROM r
-		JOIN settled c ON c.id = r.attempt_id
-		JOIN ended e ON e.id = r.job_id AND e.state = 'succeeded' AND e.ended_lease = r.token
+		SELECT job_id, id, provider, model, text, raw, raw_sha256, finish_reason, request_id, coalesce(status, 200), latency, usage
+		FROM settled
+		WHERE (token IN (SELECT ended_lease FROM ended WHERE state = 'succeeded')) IS TRUE
 		ON CONFLICT (job_id) DO NOTHING
 		RETURNING attempt_id
 	)
 	SELECT attempt_id FROM stored
 	UNION ALL
-	SELECT results.attempt_id FROM results JOIN r USING (job_id, attempt_id) WHERE results.job_id = ANY ($15)`
+	SELECT r.attempt_id
+	FROM unnest($1::uuid[], $22::uuid[]) AS w (attempt_id, job_id)
+	JOIN results r USING (job_id, attempt_id)
+	WHERE (SELECT count(*) FROM stored) < cardinality($1)`
+}
 
 // wantsResult holds for a job that has no result and may still get one: all that
 // have not ended, and those of which it is not known how they have.
@@ -125,7 +123,7 @@ func resultColumns(in []jobs.Success) []any {
 			raws[i], sums[i] = r.Raw, sum[:]
 		}
 	}
-	return []any{jobIDs, tokens, names, models, texts, raws, sums, reasons}
+	return []any{tokens, names, models, texts, raws, sums, reasons, jobIDs}
 }
 
 // artifactSQL stores the artifacts of results that stand.
@@ -135,7 +133,6 @@ const artifactSQL = `
 	FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::bytea[], $7::text[])
 		AS f (job_id, idx, attempt_id, mime, size, sha256, url)
 	JOIN results r ON r.job_id = f.job_id AND r.attempt_id = f.attempt_id
-	WHERE r.job_id = ANY ($1)
 	ON CONFLICT DO NOTHING`
 
 // artifactColumns is nil where there are none.
@@ -174,71 +171,18 @@ func (s *Store) endMany(ctx context.Context, in []jobs.End) ([]outcome[jobs.Stat
 		jobIDs[i], tokens[i], states[i], refunds[i] = e.JobID, e.LeaseToken, string(e.State), e.RefundAttempt
 		afters[i], classes[i], messages[i] = e.After.Seconds(), e.Class, Sanitise(e.Message)
 	}
-	rows, err := s.pool.Query(ctx, `
-		WITH w AS (
-			SELECT *
-			FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bool[], $5::float8[], $6::text[], $7::text[])
-				AS w (id, token, state, refund, after, class, message)
-		), held AS (
-			SELECT w.*, j.on_unknown,
-				j.cancel_requested_at IS NOT NULL
-					OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
-				(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen AND a.state IN ('unknown', 'failed_billed')) AS before
-			FROM w
-			JOIN jobs j ON j.id = w.id
-			WHERE j.id = ANY ($1) AND j.state = 'running' AND j.lease_token = w.token
-			FOR NO KEY UPDATE OF j
-		), lost AS (
-			UPDATE attempts a
-			SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = 'unknown',
-				error_message = 'the claim ended before the outcome of this call was known'
-			FROM held
-			WHERE a.job_id = ANY ($1) AND a.job_id = held.id AND a.lease_token = held.token AND a.state = 'running'
-			RETURNING a.job_id, coalesce(a.cost_nano, 0) AS cost, (a.cost_nano IS NULL)::int AS unpriced
-		), n AS (
-			SELECT held.*, l.cost, l.unpriced, CASE
-				WHEN held.cancelled AND held.state IN ('queued', 'retrying', 'failed') THEN 'cancelled'
-				WHEN l.calls > 0 AND held.state IN ('queued', 'retrying')
-					AND (held.on_unknown = 'fail' OR held.before + l.calls > 1) THEN 'unknown'
-				ELSE held.state
-				END AS becomes
-			FROM held
-			CROSS JOIN LATERAL (
-				SELECT count(*) AS calls, coalesce(sum(cost), 0)::bigint AS cost, coalesce(sum(unpriced), 0)::int AS unpriced
-				FROM lost
-				WHERE lost.job_id = held.id
-			) l
-		), ended AS (
-			UPDATE jobs j
-			SET state = n.becomes,
-				cost_nano = j.cost_nano + n.cost,
-				unpriced_calls = j.unpriced_calls + n.unpriced,
-				attempt = j.attempt - n.refund::int,
-				not_before = CASE WHEN n.becomes = 'retrying' THEN now() + make_interval(secs => n.after) END,
-				finished_at = CASE WHEN n.becomes NOT IN ('queued', 'retrying') THEN now() END,
-				lease_token = NULL,
-				worker_id = NULL,
-				ended_lease = n.token,
-				error_class = CASE WHEN n.becomes = 'unknown' AND n.class = '' THEN 'unknown' ELSE n.class END,
-				error_message = n.message
-			FROM n
-			WHERE j.id = ANY ($1) AND j.id = n.id AND j.state = 'running' AND j.lease_token = n.token
-			RETURNING n.token, j.state
-		)
-		SELECT token, state FROM ended
-		UNION ALL
-		SELECT w.token, j.state FROM w JOIN jobs j ON j.id = w.id AND j.ended_lease = w.token WHERE j.id = ANY ($1)`,
-		jobIDs, tokens, states, refunds, afters, classes, messages)
-	if err != nil {
-		return nil, fmt.Errorf("end jobs: %w", err)
-	}
 	ended := make(map[uuid.UUID]jobs.State, n)
-	var token uuid.UUID
-	var state jobs.State
-	if _, err := pgx.ForEachRow(rows, []any{&token, &state}, func() error {
-		ended[token] = state
-		return nil
-	}); err != nil {
+	p := pipeline()
+	p.Queue(endSQL, jobIDs, tokens, states, refunds, afters, classes, messages).Query(func(rows pgx.Rows) error {
+		var token uuid.UUID
+		var state jobs.State
+		_, err := pgx.ForEachRow(rows, []any{&token, &state}, func() error {
+			ended[token] = state
+			return nil
+		})
+		return err
+	})
+	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("end jobs: %w", err)
 	}
 	out := make([]outcome[jobs.State], n)
@@ -249,6 +193,61 @@ func (s *Store) endMany(ctx context.Context, in []jobs.End) ([]outcome[jobs.Stat
 	}
 	return out, nil
 }
+
+const endSQL = `
+	WITH w AS (
+		SELECT *
+		FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bool[], $5::float8[], $6::text[], $7::text[])
+			AS w (id, token, state, refund, after, class, message)
+	), held AS (
+		SELECT w.*, j.on_unknown,
+			j.cancel_requested_at IS NOT NULL
+				OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
+			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen AND a.state IN ('unknown', 'failed_billed')) AS before
+		FROM w
+		JOIN jobs j ON j.id = w.id
+		WHERE j.lease_token = w.token
+		FOR NO KEY UPDATE OF j
+	), lost AS (
+		UPDATE attempts a
+		SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = 'unknown',
+			error_message = 'the claim ended before the outcome of this call was known'
+		FROM held
+		WHERE a.job_id = held.id AND a.lease_token = held.token AND a.finished_at IS NULL
+		RETURNING a.job_id, coalesce(a.cost_nano, 0) AS cost, (a.cost_nano IS NULL)::int AS unpriced
+	), n AS (
+		SELECT held.*, l.cost, l.unpriced, CASE
+			WHEN held.cancelled AND held.state IN ('queued', 'retrying', 'failed') THEN 'cancelled'
+			WHEN l.calls > 0 AND held.state IN ('queued', 'retrying')
+				AND (held.on_unknown = 'fail' OR held.before + l.calls > 1) THEN 'unknown'
+			ELSE held.state
+			END AS becomes
+		FROM held
+		CROSS JOIN LATERAL (
+			SELECT count(*) AS calls, coalesce(sum(cost), 0)::bigint AS cost, coalesce(sum(unpriced), 0)::int AS unpriced
+			FROM lost
+			WHERE lost.job_id = held.id
+		) l
+	), ended AS (
+		UPDATE jobs j
+		SET state = n.becomes,
+			cost_nano = j.cost_nano + n.cost,
+			unpriced_calls = j.unpriced_calls + n.unpriced,
+			attempt = j.attempt - n.refund::int,
+			not_before = CASE WHEN n.becomes = 'retrying' THEN now() + make_interval(secs => n.after) END,
+			finished_at = CASE WHEN n.becomes NOT IN ('queued', 'retrying') THEN now() END,
+			lease_token = NULL,
+			worker_id = NULL,
+			ended_lease = n.token,
+			error_class = CASE WHEN n.becomes = 'unknown' AND n.class = '' THEN 'unknown' ELSE n.class END,
+			error_message = n.message
+		FROM n
+		WHERE j.id = n.id AND j.lease_token = n.token
+		RETURNING n.token, j.state
+	)
+	SELECT token, state FROM ended
+	UNION ALL
+	SELECT w.token, j.state FROM w JOIN jobs j ON j.id = w.id AND j.ended_lease = w.token`
 
 // Sanitise makes a text that Postgres takes: NUL becomes U+2400, the symbol for
 // it, and what is not UTF-8 becomes U+FFFD. The raw body is kept beside it.

@@ -88,14 +88,34 @@ func (s *Store) Resign(ctx context.Context, role string, holder uuid.UUID) error
 	return err
 }
 
-// Beats implements jobs.FleetStore. A worker that left while jobs were still in
-// its name counts as one that has not stopped.
-func (s *Store) Beats(ctx context.Context) ([]jobs.Beat, error) {
+// Beats implements jobs.FleetStore. The clock is moved by what has passed since
+// anybody moved it, but by no more than most; its row's lock puts those who do so in
+// order.
+func (s *Store) Beats(ctx context.Context, most time.Duration, leads bool) ([]jobs.Beat, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT id AS worker, heartbeat_at AS at
-		FROM workers w
-		WHERE stopped_at IS NULL
-		OR EXISTS (SELECT FROM jobs j WHERE j.state = 'running' AND j.worker_id = w.id)`)
+		WITH clock AS (
+			INSERT INTO fleet_clock AS c (read_at)
+			VALUES (now())
+			ON CONFLICT (one) DO UPDATE
+			SET up = c.up + least(greatest(now() - c.read_at, interval '0'), make_interval(secs => $1)),
+				read_at = now()
+			RETURNING up
+		), present AS (
+			SELECT w.id, w.heartbeat_at, w.heartbeat_at IS DISTINCT FROM w.seen_beat AS fresh, clock.up, w.seen_up
+			FROM clock
+			CROSS JOIN workers w
+			WHERE w.id IN (
+				SELECT id FROM workers WHERE stopped_at IS NULL
+				UNION ALL
+				SELECT worker_id FROM jobs WHERE $2 AND state = 'running')
+		), seen AS (
+			UPDATE workers w
+			SET seen_beat = p.heartbeat_at, seen_up = p.up
+			FROM present p
+			WHERE w.id = p.id AND p.fresh
+		)
+		SELECT id AS worker, CASE WHEN fresh THEN interval '0' ELSE up - seen_up END AS silent
+		FROM present`, most.Seconds(), leads)
 	if err != nil {
 		return nil, fmt.Errorf("read heartbeats: %w", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // maxGroup is how many operations share a transaction at most.
@@ -34,7 +36,7 @@ type operation[In, Out any] struct {
 
 // linger is how long the first operation of a group waits for others: little
 // beside a provider call, and enough for a third of the transactions.
-const linger = 2 * time.Millisecond
+const linger = 10 * time.Millisecond
 
 // group commits operations of one kind together, one group at a time: those that
 // came while the last one was being committed, and those of the linger.
@@ -45,6 +47,20 @@ type group[In, Out any] struct {
 	// weight is about how many bytes an operation sends beyond a few hundred.
 	weight func(In) int
 	over   sync.WaitGroup
+}
+
+// pipeline is the transaction of a group, in one round trip. Its first statement
+// tells the planner that reading a row costs something, and finding it by its key
+// nothing: a plan is kept for as long as the connection, and one that was made when
+// a table was small would go through all of it, for each group, when it is large.
+// For the same reason no statement of a group matches its rows with each other by
+// a join: the planner takes them for ten at most, and compares each with all.
+func pipeline() *pgx.Batch {
+	var p pgx.Batch
+	p.Queue(`
+		SELECT set_config('plan_cache_mode', 'force_generic_plan', true),
+			set_config('cpu_tuple_cost', '1', true), set_config('random_page_cost', '0', true)`)
+	return &p
 }
 
 // statementTimeout is how long a group's transaction may take before its outcome

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"oneflow/jobs"
+	"oneflow/store"
 )
 
 // late is a call whose job was taken over while it was under way, and its answer.
@@ -80,6 +81,64 @@ func TestALateAnswerChangesOnlyTheBillOfAJobThatHasEnded(t *testing.T) {
 			t.Errorf("%s: %s", state, diff)
 		}
 		w.holds(t)
+	}
+}
+
+// A person said what an unknown call cost, and then its holder, who was cut off,
+// comes with what it knows.
+func TestWhatAPersonSaidOfACallGivesWayToWhatItsHolderSays(t *testing.T) {
+	t.Parallel()
+	const spent = 30
+	for name, c := range map[string]struct {
+		onUnknown jobs.OnUnknown
+		said      store.Resolution
+		outcome   jobs.Outcome
+		state     jobs.State
+		cost      int64
+	}{
+		"an answer, and the job waits":        {jobs.RetryUnknown, store.Resolution{}, jobs.CallSucceeded, jobs.Succeeded, spent},
+		"an answer, and the job was retried":  {jobs.FailUnknown, store.Resolution{Retry: true}, jobs.CallSucceeded, jobs.Succeeded, spent},
+		"an answer, and the job has failed":   {jobs.FailUnknown, store.Resolution{}, jobs.CallSucceeded, jobs.Failed, spent},
+		"an answer that was said to be dear":  {jobs.RetryUnknown, store.Resolution{Billed: true, Cost: nano(99)}, jobs.CallSucceeded, jobs.Succeeded, spent},
+		"a failure that was billed after all": {jobs.RetryUnknown, store.Resolution{}, jobs.CallFailedBilled, jobs.Queued, spent},
+		"a failure that was not billed":       {jobs.RetryUnknown, store.Resolution{Billed: true}, jobs.CallFailedUnbilled, jobs.Queued, 0},
+		"nothing new":                         {jobs.RetryUnknown, store.Resolution{Billed: true, Cost: nano(7)}, jobs.CallUnknown, jobs.Queued, 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			ctx := t.Context()
+			j, done := w.late(t, func(r *jobs.New) { r.OnUnknown = c.onUnknown })
+			if r, err := w.Resolve(ctx, j.ID.String(), c.said); err != nil || r.Calls != 1 {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			call := done.Settlement.AttemptID
+			for range 2 { // the second time as after a COMMIT that was not heard of
+				var err error
+				if c.outcome == jobs.CallSucceeded {
+					err = w.Succeed(ctx, done)
+				} else {
+					err = w.SettleCall(ctx, jobs.Settlement{AttemptID: call, Outcome: c.outcome, Cost: nano(c.cost), Latency: time.Second})
+				}
+				if refused := errors.Is(err, jobs.ErrLeaseLost); refused != (c.outcome == jobs.CallSucceeded && c.state == jobs.Failed) || err != nil && !refused {
+					t.Fatal(err)
+				}
+				if got := w.job(t, j.ID); got.State != c.state || got.CostNano != c.cost {
+					t.Errorf("%+v, want it %s for %d", got, c.state, c.cost)
+				}
+				want := c.outcome
+				if want == jobs.CallUnknown {
+					want = jobs.CallFailedBilled // a person knows more than that
+				}
+				if got := w.attempt(t, call); got.State != string(want) || *got.Cost != c.cost {
+					t.Errorf("%+v, want it %s for %d", got, want, c.cost)
+				}
+				if n := w.count(t, `SELECT count(*) FROM attempts WHERE id = $1 AND corrected_at IS NOT NULL`, call); n != 1 {
+					t.Error("the ledger does not say that it was corrected")
+				}
+			}
+			w.holds(t)
+		})
 	}
 }
 

@@ -18,8 +18,11 @@ func (s *Store) Pause(ctx context.Context, id string) error {
 }
 
 // Resume lets a job or a batch go on that Pause has held back. It fails with
-// jobs.ErrNotFound.
+// jobs.ErrNotFound, and with jobs.ErrBatchCancelled where nothing will go on.
 func (s *Store) Resume(ctx context.Context, id string) error {
+	if _, _, err := s.selection(ctx, id); err != nil {
+		return fmt.Errorf("resume %s: %w", id, err)
+	}
 	return s.setPaused(ctx, id, `NULL`)
 }
 

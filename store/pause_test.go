@@ -102,3 +102,23 @@ func TestAPausedJobLetsOthersPass(t *testing.T) {
 	}
 	w.holds(t)
 }
+
+func TestACancelledBatchIsNotResumed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	d := w.batch(t, "b", 1)[0]
+	if err := w.Pause(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Cancel(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	w.unchanged(t, "resuming what was cancelled", func() {
+		for _, id := range []string{"b", d.ID.String()} {
+			if err := w.Resume(ctx, id); !errors.Is(err, jobs.ErrBatchCancelled) {
+				t.Errorf("%s: %v, want ErrBatchCancelled", id, err)
+			}
+		}
+	})
+}

@@ -48,6 +48,8 @@ const referee = `
 	BEGIN
 		IF OLD.state = 'unknown' AND NEW.state <> 'unknown' AND NEW.corrected_at IS NULL THEN
 			INSERT INTO foul VALUES ('a call was corrected in silence');
+		ELSIF OLD.state IN ('failed_unbilled', 'failed_billed') AND OLD.latency_ms IS NULL AND NEW.latency_ms IS NOT NULL THEN
+			RETURN NEW; -- a person has settled it, and its holder knows better
 		ELSIF OLD.state NOT IN ('running', 'unknown') THEN
 			INSERT INTO foul VALUES ('a settled call was settled again: ' || OLD.state || ' -> ' || NEW.state);
 		END IF;

@@ -53,6 +53,10 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	if cfg.MaxConns < 8 {
 		cfg.MaxConns = 8
 	}
+	cfg.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
+		sendUUIDs(c.TypeMap())
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Postgres: %w", err)

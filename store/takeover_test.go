@@ -339,26 +339,19 @@ func TestBeatsAreThoseOfWorkersThatCanHoldJobs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	beats := func() map[uuid.UUID]time.Time {
-		list, err := w.Beats(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out := map[uuid.UUID]time.Time{}
-		for _, b := range list {
-			out[b.Worker] = b.At
-		}
-		return out
-	}
+	beats := func() map[uuid.UUID]time.Duration { return w.beats(t, time.Hour) }
 	before := beats()
 	if _, there := before[gone]; there || len(before) != 3 {
 		t.Errorf("%v, want the live ones and the one that left a job behind", before)
+	}
+	if live, err := w.Beats(ctx, 0, false); err != nil || len(live) != 2 {
+		t.Errorf("%v, %v, want the live ones for those who do not lead", live, err)
 	}
 	if err := w.Heartbeat(ctx, idle); err != nil {
 		t.Fatal(err)
 	}
 	after := beats()
-	if !after[idle].After(before[idle]) || !after[left].Equal(before[left]) {
+	if after[idle] != 0 || after[left] <= before[left] {
 		t.Errorf("a heartbeat moved %v to %v", before, after)
 	}
 	if n, err := w.TakeOver(ctx, left); n != 1 || err != nil {
@@ -371,7 +364,74 @@ func TestBeatsAreThoseOfWorkersThatCanHoldJobs(t *testing.T) {
 	if err := w.Heartbeat(ctx, left); err != nil {
 		t.Fatal(err)
 	}
-	if _, there := beats()[left]; !there {
-		t.Error("a worker that came back does not count")
+	if silent, there := beats()[left]; !there || silent != 0 {
+		t.Errorf("a worker that came back counts as %t, silent for %s", there, silent)
+	}
+}
+
+// beats is how long each worker has been silent.
+func (w *world) beats(t *testing.T, most time.Duration) map[uuid.UUID]time.Duration {
+	t.Helper()
+	list, err := w.Beats(t.Context(), most, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[uuid.UUID]time.Duration{}
+	for _, b := range list {
+		out[b.Worker] = b.Silent
+	}
+	return out
+}
+
+func TestSilenceIsCountedByAllAndStandsStillWhilePostgresIsAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	const most = 4 * time.Second
+	pass := func(d time.Duration) {
+		// However long this test has taken since.
+		w.exec(t, `UPDATE fleet_clock SET read_at = now() - make_interval(secs => $1)`, d.Seconds())
+	}
+	near := func(got, want time.Duration) bool { return got >= want && got < want+2*time.Second }
+	w.beats(t, most)
+	// Whoever looks, and each only once: nobody leads for long.
+	for i := range 5 {
+		pass(3 * time.Second)
+		observer := openStore(t, w.url)
+		list, err := observer.Beats(ctx, most, false)
+		if want := time.Duration(i+1) * 3 * time.Second; err != nil || len(list) != 1 || !near(list[0].Silent, want) {
+			t.Fatalf("%v, %v, want %s", list, err, want)
+		}
+	}
+	// Postgres, or the whole fleet, is away for an hour: nobody could be heard.
+	pass(time.Hour)
+	if got := w.beats(t, most)[w.worker]; !near(got, 15*time.Second+most) {
+		t.Errorf("silent for %s, want no more than %s on top of 15 s", got, most)
+	}
+	// The database's clock is put back.
+	pass(-time.Hour)
+	if got := w.beats(t, most)[w.worker]; !near(got, 15*time.Second+most) {
+		t.Errorf("silent for %s, want it unchanged", got)
+	}
+	pass(time.Second)
+	if got := w.beats(t, most)[w.worker]; !near(got, 16*time.Second+most) {
+		t.Errorf("silent for %s, want a second more", got)
+	}
+	if err := w.Heartbeat(ctx, w.worker); err != nil {
+		t.Fatal(err)
+	}
+	pass(time.Second)
+	if got := w.beats(t, most)[w.worker]; got != 0 {
+		t.Errorf("silent for %s, and it has just been heard", got)
+	}
+	// Many look at once: time passes once for all of them.
+	pass(2 * time.Second)
+	together(12, func(int) {
+		if _, err := w.Beats(ctx, most, false); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := w.beats(t, most)[w.worker]; !near(got, 2*time.Second) {
+		t.Errorf("silent for %s, want 2 s: it was counted more than once", got)
 	}
 }

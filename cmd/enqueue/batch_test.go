@@ -282,6 +282,10 @@ func TestACancelledBatchTakesNoMoreRows(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"id": "b1", "cancelled": 10.0, "running": 0.0}, decoded[map[string]any](t, r.out)); diff != "" || r.code != cli.OK {
 		t.Errorf("%+v: %s", r, diff)
 	}
+	if r := s.enqueue("resume", "b1"); r.code != cli.Usage || r.out != "" ||
+		r.err != "enqueue: b1: its batch was cancelled, and nothing of it runs again: enqueue it anew under another --batch-id\n" {
+		t.Errorf("%+v", r)
+	}
 	r = s.run(t.Context(), strings.NewReader(rows(11, 10)), "batch", "-", "--batch-id", "b1", "-o", "json")
 	if r.code != cli.Usage || s.report(r) != (report{"b1", 0, 0, 0}) || r.err != "enqueue: batch b1 was cancelled and takes no rows: use another --batch-id\n" || s.jobs() != 10 {
 		t.Errorf("%+v", r)

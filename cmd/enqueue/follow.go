@@ -54,7 +54,8 @@ func watch(s *session, id string) (jobs.Progress, error) {
 	if err != nil {
 		return jobs.Progress{}, err
 	}
-	if _, err := db.Progress(s.ctx, id); err != nil {
+	// What is not there will not come.
+	if _, err := db.Progress(s.ctx, id); errors.Is(err, jobs.ErrNotFound) {
 		return jobs.Progress{}, err
 	}
 	p, err := cli.WatchNoting(s.ctx, s.env.Err,
@@ -69,6 +70,9 @@ func watch(s *session, id string) (jobs.Progress, error) {
 		})
 	if errors.Is(err, context.Canceled) {
 		return p, cli.Fail(cli.Interrupted, fmt.Errorf("stopped watching; the jobs go on. Come back with: enqueue watch %s", id))
+	}
+	if err != nil {
+		err = cli.Fail(cli.Unavailable, fmt.Errorf("stopped watching: %w; the jobs go on. Come back with: enqueue watch %s", err, id))
 	}
 	return p, err
 }

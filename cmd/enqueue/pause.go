@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"oneflow/internal/cli"
+	"oneflow/jobs"
 )
 
 // pauseCmd holds a batch or a job back.
@@ -48,7 +50,11 @@ func (c *resumeCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := db.Resume(s.ctx, c.ID); err != nil {
+	err = db.Resume(s.ctx, c.ID)
+	if errors.Is(err, jobs.ErrBatchCancelled) {
+		return cli.Fail(cli.Usage, fmt.Errorf("%s: its batch was cancelled, and nothing of it runs again: enqueue it anew under another --batch-id", c.ID))
+	}
+	if err != nil {
 		return err
 	}
 	return c.show(s)

@@ -48,8 +48,10 @@ func (w *world) stillWorks() {
 		return
 	}
 	veteran := old[0]
-	limit := fresh.files() + w.spare()
+	base := fresh.files()
+	limit := base + w.spare()
 	w.until(time.Minute, fmt.Sprintf("a worker to have at most %d open files", limit), func() bool { return veteran.files() <= limit })
+	files := veteran.files()
 	for _, k := range old[1:] {
 		k.stop()
 	}
@@ -57,6 +59,7 @@ func (w *world) stillWorks() {
 	if had == 0 || has == 0 {
 		w.t.Errorf("goroutines: the fresh worker listed %d and the old one %d", had, has)
 	}
+	w.t.Logf("a fresh worker has %d files and %d goroutines, one that went through it %d and %d", base, had, files, has)
 	if has > had+w.spare() {
 		w.t.Errorf("the worker that went through it has %d goroutines, a fresh one %d: see %s", has, had, veteran.log)
 	}

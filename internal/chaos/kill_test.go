@@ -2,7 +2,10 @@
 
 package chaos
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // killWorkers kills one of three workers again and again while they work, and
 // starts another in its place each time.
@@ -11,7 +14,7 @@ func killWorkers(w *world, jobs, kills int) {
 		w.worker()
 	}
 	w.halves(jobs)
-	var dead []*worker
+	var watching sync.WaitGroup
 	for i := range kills {
 		// Spread over the work, so that each finds some to destroy.
 		w.progressed(time.Minute, int64(i*jobs*9/(kills*10)))
@@ -20,13 +23,15 @@ func killWorkers(w *world, jobs, kills int) {
 		victim := running[w.intn(len(running))]
 		w.hurt(w.plan.slots)
 		victim.kill()
-		dead = append(dead, victim)
+		died := time.Now()
+		watching.Go(func() {
+			took := w.takenOver(victim, died)
+			w.recovered(took)
+			if took > 30*time.Second {
+				w.t.Errorf("a dead worker's jobs were taken over after %s, want 30 s at most", took)
+			}
+		})
 		w.worker()
 	}
-	// From the last death: each new leader begins to count the silence anew, so that
-	// leaders that keep dying put the take-over off.
-	last := time.Now()
-	for _, victim := range dead {
-		w.recovered(w.takenOver(victim, last))
-	}
+	watching.Wait()
 }

@@ -27,6 +27,7 @@ func TestAMinuteOfChaos(t *testing.T) {
 	w.phase("commits were cut")
 	restartPostgres(w, 1, 0)
 	w.phase("Postgres has crashed")
+	hangPostgres(w, func() { w.pass(3 * time.Second) })
 	killRedis(w, 1, 0)
 	w.phase("Redis was killed")
 	w.recovered(w.takenOver(victim, died))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"syscall"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // killRedis kills Redis under load and starts it again after the pause, so many
@@ -35,12 +37,48 @@ func flushRedis(w *world, times, between int) {
 	}
 }
 
-// breakRedis does something to Redis and waits for the next result. No call may be
-// repeated for it.
+// breakRedis does something to Redis and waits for the next result, and until all
+// that waits is queued there again. No call may be repeated for it.
 func (w *world) breakRedis(how func()) {
 	w.t.Helper()
 	w.hurt(0)
 	how()
 	mended := time.Now()
 	w.recovered(w.workFrom(mended))
+	w.until(time.Minute, "all that waits to be queued again", w.queued)
+	if took := time.Since(mended); took > 30*time.Second {
+		w.t.Errorf("all that waits was queued again after %s, want 30 s at most", took)
+	}
+}
+
+// queued tells whether each job that waits has its task in Redis, and asynq lists the
+// queue.
+func (w *world) queued() bool {
+	w.t.Helper()
+	// What is due, is due: a job that waits for its retry has a task too.
+	ids, err := ask[[]string](w, `
+		SELECT coalesce(array_agg(CASE WHEN dispatched_at IS NULL THEN 'none' ELSE id || '-' || gen END), '{}')
+		FROM jobs
+		WHERE state IN ('scheduled', 'queued', 'retrying')`)
+	if err != nil {
+		return false
+	}
+	client := w.client()
+	defer func() { _ = client.Close() }()
+	ctx := context.WithoutCancel(w.t.Context())
+	pipe := client.Pipeline()
+	listed := pipe.SIsMember(ctx, "asynq:queues", "openai.bulk")
+	tasks := make([]*redis.IntCmd, len(ids))
+	for i, id := range ids {
+		tasks[i] = pipe.Exists(ctx, "asynq:{openai.bulk}:t:"+id)
+	}
+	if _, err := pipe.Exec(ctx); err != nil || !listed.Val() {
+		return false
+	}
+	for _, t := range tasks {
+		if t.Val() == 0 {
+			return false // or it was claimed just now
+		}
+	}
+	return true
 }

@@ -17,6 +17,10 @@ const (
 	pollEvery = 500 * time.Millisecond
 	// lineEvery is how often a line is printed where there is no terminal.
 	lineEvery = 5 * time.Second
+	// readPatience is how long one read may take, and watchPatience for how long all
+	// reads may fail.
+	readPatience  = 5 * time.Second
+	watchPatience = 10 * time.Second
 	// rateWindow is how far back the rate looks.
 	rateWindow = 10 * time.Second
 	// After noteAfter polls, and then with each noteEvery-th, WatchNoting asks for
@@ -26,7 +30,8 @@ const (
 
 // Watch shows the progress of a batch or a job on w until it has finished, and
 // returns where it stood last: a live bar on a terminal, plain lines elsewhere.
-// read may fail a few times in a row before Watch gives up.
+// read may fail, or hang, for 10 s in a row before Watch gives up, with the exit code
+// Unavailable.
 func Watch(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Progress, error)) (jobs.Progress, error) {
 	return WatchNoting(ctx, w, read, func(context.Context) []string { return nil })
 }
@@ -43,19 +48,21 @@ func WatchNoting(ctx context.Context, w io.Writer, read func(context.Context) (j
 	m := meter{}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	failures := 0
+	good := time.Now()
 	var last jobs.Progress
 	for n := 0; ; n++ {
-		p, err := read(ctx)
+		patience, done := context.WithTimeout(ctx, readPatience)
+		p, err := read(patience)
+		done()
 		switch {
 		case ctx.Err() != nil:
 			return last, ctx.Err()
 		case err != nil:
-			if failures++; failures > 20 {
-				return last, err
+			if failing := time.Since(good); failing >= watchPatience {
+				return last, Fail(Unavailable, fmt.Errorf("Postgres has not answered for %s: %w", failing.Round(time.Second), err))
 			}
 		default:
-			failures, last = 0, p
+			good, last = time.Now(), p
 			m.add(time.Now(), p.Done())
 			v.show(p, m.rate())
 			if p.Finished() {

@@ -157,7 +157,28 @@ func TestWatchBearsAFewFailuresInARow(t *testing.T) {
 			}
 			return at(time.Second), nil
 		})
+		if exit, ok := errors.AsType[*cli.ExitError](err); !ok || exit.Code != cli.Unavailable {
+			t.Errorf("%v, want exit code %d", err, cli.Unavailable)
+		}
 		if !errors.Is(err, broken) || p.Done() != 50 || time.Since(start) < 10*time.Second || time.Since(start) > 15*time.Second {
+			t.Errorf("%+v, %v after %v", p, err, time.Since(start))
+		}
+	})
+}
+
+func TestWatchDoesNotWaitForEverForAPostgresThatIsSilent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		n := 0
+		p, err := cli.Watch(t.Context(), &bytes.Buffer{}, func(ctx context.Context) (jobs.Progress, error) {
+			if n++; n == 1 {
+				return at(time.Second), nil
+			}
+			<-ctx.Done()
+			return jobs.Progress{}, ctx.Err()
+		})
+		if exit, ok := errors.AsType[*cli.ExitError](err); !ok || exit.Code != cli.Unavailable || p.Done() != 50 || time.Since(start) > 20*time.Second {
 			t.Errorf("%+v, %v after %v", p, err, time.Since(start))
 		}
 	})
