@@ -46,7 +46,7 @@ chaos: setup ## Break everything that can break, and write docs/reliability.md's
 bench: setup ## Measure throughput on this machine
 	@$(GO) run ./internal/bench
 
-bench-limits: setup build ## Show that limits are used to the full and never broken (5 minutes)
+bench-limits: setup build ## Show that limits are used to the full and never broken, and what a long queue costs (9 minutes)
 	@$(GO) run ./internal/benchlimits
 
 migrate: bin/worker ## Bring the schema of DATABASE_URL up

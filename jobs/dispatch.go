@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -58,10 +59,11 @@ func (d *Dispatcher) Push(ctx context.Context, marked []Delivery) (int, error) {
 	slices.SortFunc(marked, func(a, b Delivery) int { return int(a.Turn - b.Turn) })
 	pushed := make([]bool, len(marked))
 	g, pushCtx := errgroup.WithContext(ctx)
-	n := min(pushers, len(marked))
-	for start := range n {
+	// Each takes the next, so that one who is slow keeps one task from its turn.
+	var next atomic.Int64
+	for range min(pushers, len(marked)) {
 		g.Go(func() error {
-			for i := start; i < len(marked); i += n {
+			for i := next.Add(1) - 1; i < int64(len(marked)); i = next.Add(1) - 1 {
 				task, err := marked[i].task()
 				if err != nil {
 					return err

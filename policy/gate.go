@@ -19,7 +19,8 @@ type gate struct {
 	queue  queue
 	seq    uint64
 	asking int // ask now
-	far    int // have a slot that is more than ahead away
+	far    int // have a slot that is more than ahead away, without
+	urgent int // the most urgent, who overtake those
 	shut   int // seats are missing: nobody asks until this round is over
 	closed bool
 
@@ -107,11 +108,14 @@ func (g *gate) asked() {
 }
 
 // granted ends a turn that brought a slot, which is wait away and at this time of
-// Redis.
-func (g *gate) granted(slot, wait time.Duration) {
+// Redis. urgent tells that it goes before others that were given out.
+func (g *gate) granted(slot, wait time.Duration, urgent bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.asking--
+	if urgent {
+		slot = max(slot, g.previous) // it says nothing about the pace
+	}
 	if g.crowded && slot > g.previous {
 		// One long pause, such as a block, says little about the next slots.
 		sample := min(slot-g.previous, 2*g.spacing+time.Millisecond)
@@ -119,11 +123,15 @@ func (g *gate) granted(slot, wait time.Duration) {
 	}
 	g.previous, g.crowded = slot, len(g.queue) > 0
 	if wait > ahead {
-		g.far++
+		far := &g.far
+		if urgent {
+			far = &g.urgent
+		}
+		*far++
 		time.AfterFunc(wait-ahead, func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			g.far--
+			*far--
 			g.admit()
 		})
 	}
@@ -187,9 +195,10 @@ func (g *gate) width() int {
 	return int(min(max(ahead/g.spacing, 1), widest))
 }
 
-// admit lets the next ask. The caller holds mu.
+// admit lets the next ask. The most urgent do not wait for the slot of another to
+// come near, which they overtake. The caller holds mu.
 func (g *gate) admit() {
-	for len(g.queue) > 0 && !g.closed && g.far == 0 && g.asking < g.width() {
+	for len(g.queue) > 0 && !g.closed && g.urgent == 0 && (g.far == 0 || g.queue[0].urgency == 0) && g.asking < g.width() {
 		w, _ := heap.Pop(&g.queue).(*waiter)
 		g.asking++
 		w.turn <- nil

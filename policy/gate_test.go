@@ -91,10 +91,10 @@ func TestAReservationFarAheadClosesTheGateUntilItIsNear(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &turns{t: t}
-		s.join("first", 0)
+		s.join("first", 1)
 		s.want("first")
-		s.join("second", 0)
-		s.gate.granted(time.Hour, 300*time.Millisecond)
+		s.join("second", 1)
+		s.gate.granted(time.Hour, 300*time.Millisecond, false)
 		s.want()
 		time.Sleep(249 * time.Millisecond) //nolint:forbidigo // the bubble's time
 		synctest.Wait()
@@ -102,6 +102,31 @@ func TestAReservationFarAheadClosesTheGateUntilItIsNear(t *testing.T) {
 		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // the bubble's time
 		synctest.Wait()
 		s.want("second")
+	})
+}
+
+func TestTheMostUrgentDoNotWaitForTheSlotsOfOthersButForTheirOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &turns{t: t}
+		s.join("bulk", 2)
+		s.want("bulk")
+		s.gate.granted(time.Hour, 300*time.Millisecond, false)
+		s.join("more bulk", 2)
+		s.want()
+		s.join("urgent", 0)
+		s.join("urgent, too", 0)
+		s.want("urgent")
+		s.gate.granted(time.Hour, 200*time.Millisecond, true)
+		s.want()
+		time.Sleep(151 * time.Millisecond) //nolint:forbidigo // the bubble's time
+		synctest.Wait()
+		s.want("urgent, too")
+		s.gate.granted(time.Hour, 0, true)
+		s.want()
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the bubble's time
+		synctest.Wait()
+		s.want("more bulk")
 	})
 }
 

@@ -110,7 +110,8 @@ func (a *Away) Unwrap() error { return a.Err }
 
 // Limiter hands out slots, shared by all workers through Redis. What it promises:
 // no window of a provider's limits holds more than the limit, whatever the number
-// of workers; a slot goes to who came first; nobody polls.
+// of workers; a slot goes to who came first, the most urgent before all others;
+// nobody polls.
 type Limiter struct {
 	cfg     LimiterConfig
 	scripts scripts
@@ -255,7 +256,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost,
 	}
 	// The limits may have changed in the meantime.
 	limits = l.cfg.Settings(a.provider).Limits
-	g, err := l.ask(ctx, a, limits, cost, max(time.Until(deadline), 0))
+	g, err := l.ask(ctx, a, limits, cost, max(time.Until(deadline), 0), w.urgency == 0)
 	switch {
 	case err != nil:
 		a.gate.fail(err)
@@ -271,7 +272,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost,
 		}
 		return nil, nil //nolint:nilnil // see above
 	}
-	a.gate.granted(g.slot, g.wait)
+	a.gate.granted(g.slot, g.wait, w.urgency == 0)
 	s := &Slot{limiter: l, account: a, grant: g, due: time.Now().Add(g.wait)}
 	if limits.Concurrent > 0 {
 		s.keep = time.AfterFunc(seatWord, s.keepSeat)
@@ -283,7 +284,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Cost,
 // urgency: 0 if not at all. It reserves nothing.
 func (l *Limiter) Wait(ctx context.Context, provider string) (time.Duration, error) {
 	a := l.account(provider)
-	g, err := l.ask(ctx, a, l.cfg.Settings(provider).Limits, Cost{1, 1}, lookOnly)
+	g, err := l.ask(ctx, a, l.cfg.Settings(provider).Limits, Cost{1, 1}, lookOnly, false)
 	if err != nil {
 		return 0, err
 	}

@@ -45,7 +45,7 @@ func (l *Limiter) look(ctx context.Context, a *account) (grant, error) {
 	a.look.mu.Lock()
 	defer a.look.mu.Unlock()
 	if time.Since(a.look.at) > lookFor {
-		g, err := l.ask(ctx, a, providers.Limits{}, Cost{}, maxRetryAfter)
+		g, err := l.ask(ctx, a, providers.Limits{}, Cost{}, maxRetryAfter, false)
 		if err != nil {
 			return grant{}, err
 		}

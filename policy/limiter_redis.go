@@ -6,6 +6,8 @@ import (
 	_ "embed" // the scripts
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -118,15 +120,19 @@ type reserved struct {
 	sum     int64 // in the window that ends with this slot, or more
 }
 
-// ask asks for a slot; bearable may be lookOnly. It fails with *Away.
-func (l *Limiter) ask(ctx context.Context, a *account, limits providers.Limits, cost Cost, bearable time.Duration) (grant, error) {
+// ask asks for a slot, before others whose slots are still to come where that is
+// urgent; bearable may be lookOnly. It fails with *Away.
+func (l *Limiter) ask(ctx context.Context, a *account, limits providers.Limits, cost Cost, bearable time.Duration, urgent bool) (grant, error) {
 	dims := l.dimensions(limits, cost)
 	g := grant{limits: limits, seat: rand.Text()}
 	us := max(bearable.Microseconds(), 0)
 	if bearable == lookOnly {
 		us = lookOnly
 	}
-	args := []any{us, g.seat, seatHold.Microseconds(), limits.Concurrent, max(l.cfg.Burst(a.provider), 1), len(dims)}
+	args := []any{us, g.seat, seatHold.Microseconds(), limits.Concurrent, max(l.cfg.Burst(a.provider), 1), 0, len(dims)}
+	if urgent {
+		args[5] = 1
+	}
 	for _, d := range dims {
 		args = append(args, d.args()...)
 	}
@@ -244,16 +250,28 @@ func (d dimension) used(usage providers.Usage) int64 {
 	return 0
 }
 
-// blocked is until when the provider is blocked, on Redis' clock.
-func (l *Limiter) blocked(ctx context.Context, a *account) (time.Duration, error) {
-	us, err := bounded(ctx, func(ctx context.Context) (int64, error) {
-		us, err := l.cfg.Redis.HGet(ctx, a.keys[0], "blocked").Int64()
-		if errors.Is(err, redis.Nil) {
-			err = nil
-		}
-		return us, err
+// standing tells until when the provider is blocked, and where the slot of that name has
+// been moved to, both on Redis' clock; moved is 0 for a slot that has come.
+func (l *Limiter) standing(ctx context.Context, a *account, name string) (blocked, moved time.Duration, err error) {
+	fields, err := bounded(ctx, func(ctx context.Context) ([]any, error) {
+		return l.cfg.Redis.HMGet(ctx, a.keys[0], "blocked", "ahead").Result()
 	})
-	return time.Duration(us) * time.Microsecond, err
+	if err != nil || len(fields) != 2 {
+		return 0, 0, err
+	}
+	us := func(s string) time.Duration {
+		n, _ := strconv.ParseInt(s, 10, 64) // the scripts write whole numbers
+		return time.Duration(n) * time.Microsecond
+	}
+	until, _ := fields[0].(string) // nil: never blocked
+	ahead, _ := fields[1].(string)
+	for entry := range strings.FieldsSeq(ahead) {
+		if rest, ok := strings.CutPrefix(entry, name+","); ok {
+			slot, _, _ := strings.Cut(rest, ",")
+			moved = us(slot)
+		}
+	}
+	return us(until), moved, nil
 }
 
 // run runs a script, which returns whole numbers. It does not end with ctx: what

@@ -35,6 +35,8 @@ type world struct {
 	jitter  time.Duration
 	// dead processes send nothing, nor give anything back.
 	dead map[int]bool
+	// urgent, if set, tells whether the next to ask is.
+	urgent func() bool
 	// waiting are the processes that found no room.
 	waiting []int
 	// headers, if set, are what the provider answers to the call that just arrived.
@@ -127,7 +129,7 @@ func (w *world) step(id int) {
 		return
 	}
 	asked, used := w.cost()
-	g, err := w.limiter.ask(context.Background(), w.account, w.limits, asked, maxWait)
+	g, err := w.limiter.ask(context.Background(), w.account, w.limits, asked, maxWait, w.urgent != nil && w.urgent())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -141,17 +143,27 @@ func (w *world) step(id int) {
 	}
 	slot := &Slot{limiter: w.limiter, account: w.account, grant: g, due: time.Now().Add(time.Hour)}
 	w.at(max(g.slot-ahead, w.now+time.Millisecond), func() { w.step(id) })
-	w.at(g.slot, func() {
+	w.send(slot, used, id)
+}
+
+// send sends a call when its slot has come, which others may overtake.
+func (w *world) send(slot *Slot, used Cost, id int) {
+	w.at(slot.grant.slot, func() {
 		if w.dead[id] {
 			return
 		}
-		if ok, err := slot.valid(context.Background()); err != nil {
+		ok, moved, err := slot.standing(context.Background())
+		switch {
+		case err != nil:
 			w.t.Fatal(err)
-		} else if !ok {
+		case moved > slot.grant.slot:
+			slot.grant.slot = moved
+			w.send(slot, used, id)
+		case !ok:
 			slot.Unused(context.Background())
-			return
+		default:
+			w.at(w.now+w.rand(w.jitter), func() { w.arrive(slot, used, id) })
 		}
-		w.at(w.now+w.rand(w.jitter), func() { w.arrive(slot, used, id) })
 	})
 }
 

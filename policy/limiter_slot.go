@@ -59,33 +59,40 @@ func (s *Slot) end(do func()) {
 	})
 }
 
-// arrive waits until the slot is due.
+// arrive waits until the slot is due, also where urgent calls overtake it.
 func (s *Slot) arrive(ctx context.Context) error {
-	if s.grant.wait <= 0 {
-		return ctx.Err() // the grant was the check
+	for s.grant.wait > 0 { // else the grant was the check
+		timer := time.NewTimer(time.Until(s.due))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+		ok, moved, err := s.standing(ctx)
+		switch {
+		case err != nil:
+			return err
+		case moved > s.grant.slot:
+			s.due, s.grant.slot = s.due.Add(moved-s.grant.slot), moved
+		case !ok:
+			return errGone
+		default:
+			return nil
+		}
 	}
-	timer := time.NewTimer(time.Until(s.due))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	ok, err := s.valid(ctx)
-	if err == nil && !ok {
-		return errGone
-	}
-	return err
+	return ctx.Err()
 }
 
-// valid tells whether the slot can still be used: it is not late, and the provider
-// was not blocked in the meantime. It fails with *Away or with ctx's error.
-func (s *Slot) valid(ctx context.Context) (bool, error) {
+// standing tells whether the slot can still be used: it is not late, and the provider
+// was not blocked in the meantime; and where it was moved to. It fails with *Away or
+// with ctx's error.
+func (s *Slot) standing(ctx context.Context) (ok bool, moved time.Duration, err error) {
 	if s.late() {
-		return false, nil
+		return false, 0, nil
 	}
-	blocked, err := s.limiter.blocked(ctx, s.account)
-	return err == nil && blocked <= s.grant.slot, err
+	blocked, moved, err := s.limiter.standing(ctx, s.account, s.grant.seat)
+	return err == nil && blocked <= s.grant.slot, moved, err
 }
 
 // late tells that so much time has passed since the slot's that calls would come

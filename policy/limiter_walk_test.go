@@ -11,7 +11,7 @@ import (
 // A random walk over what may happen to a fleet. The limit that counts for a window is the largest that was in force in it.
 func TestNoWindowHoldsMoreThanTheLimitWhateverHappens(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(6) {
+	for seed := range uint64(9) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, seed, providers.Limits{RPM: 300, TPM: 40_000})
@@ -26,6 +26,9 @@ func TestNoWindowHoldsMoreThanTheLimitWhateverHappens(t *testing.T) {
 				return asked, Cost{1 + w.rng.Int64N(asked.InputTokens), 1 + w.rng.Int64N(asked.OutputTokens)}
 			}
 			w.latency = func() time.Duration { return w.rand(20 * time.Second) }
+			if seed >= 3 {
+				w.urgent = func() bool { return w.rng.IntN(4) == 0 }
+			}
 			next := 0
 			start := func() {
 				w.process(next)
@@ -126,7 +129,7 @@ func TestRefusalsThatDoNotSayForHowLongDouble(t *testing.T) {
 // slot takes a slot that must be free at once, or soon.
 func (w *world) slot(cost Cost) *Slot {
 	w.t.Helper()
-	g, err := w.limiter.ask(context.Background(), w.account, w.limits, cost, maxWait)
+	g, err := w.limiter.ask(context.Background(), w.account, w.limits, cost, maxWait, false)
 	if err != nil || g.status != statusGranted {
 		w.t.Fatalf("no slot: status %d, wait %v, %v", g.status, g.wait, err)
 	}
@@ -141,7 +144,7 @@ func TestSeatsOfAKilledProcessExpire(t *testing.T) {
 	w.set(w.now + 10*time.Second)
 	other := w.slot(Cost{})
 	full := func() (bool, time.Duration) {
-		g, err := w.limiter.ask(t.Context(), w.account, w.limits, Cost{}, lookOnly)
+		g, err := w.limiter.ask(t.Context(), w.account, w.limits, Cost{}, lookOnly, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +198,7 @@ func TestALargeCallIsNotStarvedBySmallOnes(t *testing.T) {
 	began := w.now
 	large := Cost{InputTokens: 30_000}
 	for {
-		g, err := w.limiter.ask(t.Context(), w.account, w.limits, large, maxWait)
+		g, err := w.limiter.ask(t.Context(), w.account, w.limits, large, maxWait, false)
 		if err != nil {
 			t.Fatal(err)
 		}

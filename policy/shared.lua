@@ -9,6 +9,7 @@
 --   blocked         until when nobody may send; blocked_at is when that was said
 --   refusals        refusals in a row that did not say for how long
 --   waiting         when somebody last found no seat, or no room but what calls under way will give back
+--   ahead           the slots that are still to come, see coming
 --   lowered         the concurrency that refusals have shown; in force until lowered_until
 -- and for each dimension, under its letter:
 --   <d>.free        when the pace allows the next call, under the limit that is in <d>.limit
@@ -48,6 +49,18 @@ local function put(name, n)
 end
 
 local function lost() return redis.call('HGET', key, 'version') ~= VERSION end
+
+-- coming reads the slots that are still to come, in their order: the name of each, its time, whether it is urgent, how
+-- often it was overtaken, and what it counts as in each dimension, such as ",t350".
+local function coming(now)
+  local list = {}
+  for name, slot, urgent, over, costs in string.gmatch(redis.call('HGET', key, 'ahead') or '', '(%w+),(%d+),(%d),(%d+)(%S*)') do
+    if tonumber(slot) > now then
+      list[#list + 1] = {name = name, slot = tonumber(slot), urgent = urgent, over = tonumber(over), costs = costs}
+    end
+  end
+  return list
+end
 
 -- dimension reads one from ARGV, where it takes 4 places: its letter, the length of its window, its limit, and the cost.
 -- s: requests a second; m: requests a minute; d: requests a day; t, i, o: tokens a minute: all, input, output.

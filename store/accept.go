@@ -181,17 +181,20 @@ type inserted struct {
 // Where dispatch holds, as many rows as the windows of their queues have room for
 // are marked as dispatched at once, which saves writing each again; none of a
 // queue in which others wait already. The rest, and what is not due, is left to
-// TopUp, whose order of turns this keeps to.
+// TopUp, whose order of turns this keeps to. Whether others wait is asked as the
+// first of them: an EXISTS may be planned as a hash of all jobs.
 func insertStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool) (map[uuid.UUID]inserted, error) {
 	rows, err := tx.Query(ctx, `
 		WITH queue AS MATERIALIZED (
 			SELECT q.provider, q.lane, inside.clock, CASE
-				WHEN NOT $3 OR EXISTS (
-					SELECT
+				WHEN NOT $3 OR (
+					SELECT true
 					FROM jobs j
 					WHERE j.provider = q.provider AND j.lane = q.lane
 					AND j.dispatched_at IS NULL AND j.paused_at IS NULL AND j.state IN ('scheduled', 'queued', 'retrying')
-					AND j.run_at <= now()) THEN 0
+					AND j.run_at <= now()
+					ORDER BY j.provider, j.lane, j.account
+					LIMIT 1) THEN 0
 				ELSE coalesce(p.dispatch_window, $4) - inside.jobs
 				END AS room
 			FROM (SELECT DISTINCT provider, lane FROM staged) q

@@ -184,7 +184,7 @@ func TestARerunThatDiesLeavesAFinishedBatchFinished(t *testing.T) {
 	if r := s.run(t.Context(), strings.NewReader(rows(1, 2)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
-	state := func() string { return decoded[cli.Status](t, s.enqueue("status", "b1", "-o", "json").out).State }
+	state := func() string { return decoded[batchStatus](t, s.enqueue("status", "b1", "-o", "json").out).State }
 	rerun := func(text string, until func() bool) {
 		t.Helper()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -266,7 +266,7 @@ func TestWatchEndsWithTheOutcomeOfTheBatch(t *testing.T) {
 		if r.code != code || !strings.Contains(r.err, last) || !strings.Contains(r.out, "succeeded") {
 			t.Errorf("%s: %+v", batch, r)
 		}
-		if again := s.enqueue("watch", batch, "-o", "json"); again.code != code || decoded[cli.Status](t, again.out).State != jobs.BatchFinished {
+		if again := s.enqueue("watch", batch, "-o", "json"); again.code != code || decoded[batchStatus](t, again.out).State != jobs.BatchFinished {
 			t.Errorf("%s: %+v", batch, again)
 		}
 	}
@@ -290,7 +290,7 @@ func TestACancelledBatchTakesNoMoreRows(t *testing.T) {
 	if r.code != cli.Usage || s.report(r) != (report{"b1", 0, 0, 0}) || r.err != "enqueue: batch b1 was cancelled and takes no rows: use another --batch-id\n" || s.jobs() != 10 {
 		t.Errorf("%+v", r)
 	}
-	if st := decoded[cli.Status](t, s.enqueue("status", "b1", "-o", "json").out); st.State != jobs.BatchCancelled || st.Counts[jobs.Cancelled] != 10 {
+	if st := decoded[batchStatus](t, s.enqueue("status", "b1", "-o", "json").out); st.State != jobs.BatchCancelled || st.Counts[jobs.Cancelled] != 10 {
 		t.Errorf("%+v", st)
 	}
 }
@@ -309,7 +309,7 @@ func TestABatchThatIsCancelledWhileItsRowsComeInEndsWithAnErrorAndLeavesNoJobAli
 	}
 	write(rows(1, 2500))
 	s.until("all rows are accepted, although more may come", func() bool { return s.jobs() == 2500 })
-	if r := s.enqueue("status", "b1", "-o", "json"); decoded[cli.Status](t, r.out).State != jobs.BatchOpen {
+	if r := s.enqueue("status", "b1", "-o", "json"); decoded[batchStatus](t, r.out).State != jobs.BatchOpen {
 		t.Errorf("%+v", r)
 	}
 	if r := s.enqueue("cancel", "b1"); r.code != cli.OK || r.out != "cancelled 2,500 jobs; 0 calls are under way and may finish\n" {

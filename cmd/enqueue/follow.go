@@ -27,14 +27,7 @@ func (c *statusCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return show(s, c.Output, p)
-}
-
-func show(s *session, output string, p jobs.Progress) error {
-	if output == "json" {
-		return cli.JSON(s.env.Out, cli.StatusOf(p))
-	}
-	return cli.PrintStatus(s.env.Out, p)
+	return show(s, db, c.Output, p)
 }
 
 // watchCmd follows something to its end.
@@ -49,7 +42,7 @@ func (c *watchCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := show(s, c.Output, p); err != nil {
+	if err := show(s, s.store, c.Output, p); err != nil {
 		return err
 	}
 	return outcome(p)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -29,51 +31,25 @@ const (
 	patience = 6 * time.Minute
 )
 
-// fleet runs a scenario with worker processes, on a Postgres and a Redis of their
-// own. It returns how many jobs succeeded.
+// fleet runs a scenario with worker processes. It returns how many jobs succeeded.
 func fleet(ctx context.Context, s scenario, server *fakeprovider.Server, dir, bin string, env cli.Env) (succeeded int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not done after %s", patience))
 	defer cancel()
-	stack, err := devstack.Start(ctx, devstack.Options{Log: env.Err, Getenv: func(name string) string {
-		if name == "DATABASE_URL" || name == "REDIS_URL" {
-			return "" // several scenarios would disturb each other there
-		}
-		return env.Getenv(name)
-	}})
-	if err != nil {
-		return 0, cli.Fail(cli.Unavailable, err)
-	}
-	defer func() { err = errors.Join(err, stack.Close()) }()
-	if _, err := migrations.Up(ctx, stack.DatabaseURL); err != nil {
-		return 0, err
-	}
-	db, err := store.Open(ctx, stack.DatabaseURL)
+	// 0 is no limit. The server tells its own in each answer, too.
+	c, err := open(ctx, server, fmt.Sprintf("limits: {rpm: %d, tpm: %d}", s.limits.Requests, s.limits.Tokens), dir, bin, env)
 	if err != nil {
 		return 0, err
 	}
-	defer db.Close()
-	c := &commands{dir: dir, bin: bin}
-	if c.env, err = c.surroundings(env, stack, server.URL, s.limits); err != nil {
+	defer func() { err = errors.Join(err, c.close()) }()
+	if err := c.enqueue(ctx, strings.NewReader(rows(s)), "batch", "-", "--batch-id", batchID); err != nil {
 		return 0, err
 	}
-	if err := c.enqueue(ctx, s); err != nil {
+	if err := c.work(ctx, s.workers); err != nil {
 		return 0, err
-	}
-	for n := range s.workers {
-		w, err := c.worker(ctx, n)
-		if err != nil {
-			return 0, err
-		}
-		defer w.stop()
-		c.workers = append(c.workers, w)
 	}
 	for tick := time.Tick(time.Second); ; {
-		select {
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		case <-stack.Done():
-			return 0, stack.Err()
-		case <-tick:
+		if err := c.next(ctx, tick); err != nil {
+			return 0, err
 		}
 		if s.kill && server.Count() >= int64(s.jobs/2) {
 			s.kill = false
@@ -82,12 +58,7 @@ func fleet(ctx context.Context, s scenario, server *fakeprovider.Server, dir, bi
 			}
 			c.workers[0].killed = true
 		}
-		for _, w := range c.workers {
-			if w.ended() && !w.killed {
-				return 0, fmt.Errorf("a worker ended by itself: see %s", w.log)
-			}
-		}
-		p, err := db.Progress(ctx, batchID)
+		p, err := c.db.Progress(ctx, batchID)
 		if err != nil {
 			return 0, err
 		}
@@ -97,26 +68,89 @@ func fleet(ctx context.Context, s scenario, server *fakeprovider.Server, dir, bi
 	}
 }
 
-// commands runs the built commands.
+// commands runs the built commands, on a Postgres and a Redis of their own.
 type commands struct {
 	dir, bin string
 	env      []string
+	stack    *devstack.Stack
+	db       *store.Store
 	workers  []*worker
 }
 
-// surroundings writes the configuration and returns the commands' environment:
-// nothing of ours gets in, above all no real key.
-func (c *commands) surroundings(env cli.Env, stack *devstack.Stack, url string, limits fakeprovider.Limits) ([]string, error) {
-	// 0 is no limit. The server tells its own in each answer, too.
-	config := fmt.Sprintf("chains: {text: [openai]}\nproviders: {openai: {base_url: %s/openai/v1, limits: {rpm: %d, tpm: %d}}}\n", url, limits.Requests, limits.Tokens)
-	file := filepath.Join(c.dir, "oneflow.yaml")
+// open starts the services and writes the configuration: settings are OpenAI's.
+func open(ctx context.Context, server *fakeprovider.Server, settings, dir, bin string, env cli.Env) (_ *commands, err error) {
+	c := &commands{dir: dir, bin: bin}
+	c.stack, err = devstack.Start(ctx, devstack.Options{Log: env.Err, Getenv: func(name string) string {
+		if name == "DATABASE_URL" || name == "REDIS_URL" {
+			return "" // several scenarios would disturb each other there
+		}
+		return env.Getenv(name)
+	}})
+	if err != nil {
+		return nil, cli.Fail(cli.Unavailable, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if _, err := migrations.Up(ctx, c.stack.DatabaseURL); err != nil {
+		return nil, err
+	}
+	if c.db, err = store.Open(ctx, c.stack.DatabaseURL); err != nil {
+		return nil, err
+	}
+	config := fmt.Sprintf("chains: {text: [openai]}\nproviders: {openai: {base_url: %s/openai/v1, %s}}\n", server.URL, settings)
+	file := filepath.Join(dir, "oneflow.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	return []string{
-		"PATH=" + env.Getenv("PATH"), "HOME=" + c.dir, "TMPDIR=" + env.Getenv("TMPDIR"), "ONEFLOW_CONFIG=" + file,
-		"DATABASE_URL=" + stack.DatabaseURL, "REDIS_URL=" + stack.RedisURL, "OPENAI_API_KEY=" + key,
-	}, nil
+	// Nothing of our own environment gets in, above all no real key.
+	c.env = []string{
+		"PATH=" + env.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + env.Getenv("TMPDIR"), "ONEFLOW_CONFIG=" + file,
+		"DATABASE_URL=" + c.stack.DatabaseURL, "REDIS_URL=" + c.stack.RedisURL, "OPENAI_API_KEY=" + key,
+	}
+	return c, nil
+}
+
+// close stops the workers and the services.
+func (c *commands) close() error {
+	for _, w := range c.workers {
+		w.stop()
+	}
+	if c.db != nil {
+		c.db.Close()
+	}
+	return c.stack.Close()
+}
+
+// work starts so many workers.
+func (c *commands) work(ctx context.Context, n int) error {
+	for range n {
+		w, err := c.worker(ctx, len(c.workers))
+		if err != nil {
+			return err
+		}
+		c.workers = append(c.workers, w)
+	}
+	return nil
+}
+
+// next waits for a tick. It fails if something ends that should run.
+func (c *commands) next(ctx context.Context, tick <-chan time.Time) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.stack.Done():
+		return c.stack.Err()
+	case <-tick:
+	}
+	for _, w := range c.workers {
+		if w.ended() && !w.killed {
+			return fmt.Errorf("a worker ended by itself: see %s", w.log)
+		}
+	}
+	return nil
 }
 
 func (c *commands) command(ctx context.Context, name string, args ...string) *exec.Cmd {
@@ -125,14 +159,21 @@ func (c *commands) command(ctx context.Context, name string, args ...string) *ex
 	return cmd
 }
 
-// enqueue brings the jobs.
-func (c *commands) enqueue(ctx context.Context, s scenario) error {
-	cmd := c.command(ctx, "enqueue", "batch", "-", "--batch-id", batchID)
-	cmd.Stdin = strings.NewReader(rows(s))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("enqueue: %w\n%s", err, out)
+// enqueue runs `enqueue` to its end.
+func (c *commands) enqueue(ctx context.Context, in io.Reader, args ...string) error {
+	_, _, err := c.ask(ctx, in, args...)
+	return err
+}
+
+// ask runs `enqueue` to its end, and returns what it printed and how it ended.
+func (c *commands) ask(ctx context.Context, in io.Reader, args ...string) (string, *os.ProcessState, error) {
+	cmd := c.command(ctx, "enqueue", args...)
+	var said, problems bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &said, &problems
+	if err := cmd.Run(); err != nil {
+		return "", nil, fmt.Errorf("enqueue: %w\n%s", err, &problems)
 	}
-	return nil
+	return said.String(), cmd.ProcessState, nil
 }
 
 // rows are the jobs. With tokens limited, a call uses 50 to 350 of them, up to a third for

@@ -6,6 +6,9 @@
 // nothing that a worker says of itself. The scenarios run side by side, each with
 // servers of its own; for comparison one process calls the same kind of server
 // through golang.org/x/time/rate.
+//
+// After these it shows, one by one, what a large queue costs and whom it keeps
+// waiting: see parts.
 package main
 
 import (
@@ -26,7 +29,8 @@ import (
 func main() { os.Exit(cli.Main("benchlimits", run)) }
 
 type grammar struct {
-	Scenario []string `help:"Run this one of requests, tokens, killed and single; may be repeated. Default: all." placeholder:"NAME"`
+	Scenario []string `help:"Run this one of requests, tokens, killed, single, million, urgent and turns; may be repeated. Default: all." placeholder:"NAME"`
+	Rows     int      `help:"How many jobs million queues." default:"1000000" placeholder:"N"`
 	Bin      string   `help:"The folder with the built commands." default:"bin" type:"path"`
 }
 
@@ -74,7 +78,7 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	if err != nil || done {
 		return err
 	}
-	chosen, err := choose(g.Scenario)
+	chosen, parts, err := choose(g.Scenario)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
@@ -102,23 +106,42 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return report(env.Out, chosen, results)
+	v := &verdicts{out: env.Out}
+	if len(chosen) > 0 {
+		if err := report(v, chosen, results); err != nil {
+			return err
+		}
+	}
+	// These need the machine to themselves.
+	for _, p := range parts {
+		if err := p.measure(ctx, v, filepath.Join(dir, p.name), g, env); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	if v.broken > 0 {
+		return fmt.Errorf("%d bounds were broken", v.broken)
+	}
+	return nil
 }
 
-func choose(names []string) ([]scenario, error) {
-	all := scenarios()
+// choose returns those of the scenarios and parts that are named; all, if none is.
+func choose(names []string) (chosen []scenario, some []part, err error) {
 	if len(names) == 0 {
-		return all, nil
+		return scenarios(), parts(), nil
 	}
-	var chosen []scenario
 	for _, name := range names {
-		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("--scenario %q: there are requests, tokens, killed and single", name)
+		i := slices.IndexFunc(scenarios(), func(s scenario) bool { return s.name == name })
+		j := slices.IndexFunc(parts(), func(p part) bool { return p.name == name })
+		switch {
+		case i >= 0:
+			chosen = append(chosen, scenarios()[i])
+		case j >= 0:
+			some = append(some, parts()[j])
+		default:
+			return nil, nil, fmt.Errorf("--scenario %q: there are requests, tokens, killed, single, million, urgent and turns", name)
 		}
-		chosen = append(chosen, all[i])
 	}
-	return chosen, nil
+	return chosen, some, nil
 }
 
 // measure runs one scenario and reads its server's log.
@@ -159,8 +182,8 @@ func measure(ctx context.Context, s scenario, dir, bin string, env cli.Env, prog
 	return f, err
 }
 
-// report prints what was measured. It fails if a bound was broken.
-func report(out io.Writer, chosen []scenario, results []figures) error {
+// report prints what was measured.
+func report(v *verdicts, chosen []scenario, results []figures) error {
 	rows := [][]string{{"", "429s", "used once warm", "most in 60 s", "jobs", "calls", "tokens a call"}}
 	for i, s := range chosen {
 		f := results[i]
@@ -169,35 +192,40 @@ func report(out io.Writer, chosen []scenario, results []figures) error {
 			fmt.Sprintf("%d of %d", f.succeeded, s.jobs), fmt.Sprint(f.accepted), fmt.Sprintf("%d to %d", f.smallest, f.largest),
 		})
 	}
-	if err := cli.Table(out, rows); err != nil {
+	if err := cli.Table(v.out, rows); err != nil {
 		return err
-	}
-	broken := 0
-	line := func(ok bool, format string, args ...any) {
-		verdict := "ok"
-		if !ok {
-			verdict = "BROKEN"
-			broken++
-		}
-		fmt.Fprintf(out, format+"  %s\n", append(args, verdict)...)
 	}
 	for i, s := range chosen {
 		f := results[i]
-		fmt.Fprintf(out, "%s/used_to_the_last_call = %.2f %% (for comparison)\n", s.name, 100*f.plain)
-		line(f.most <= f.limit, "%s/most_in_60s = %d (at most %d)", s.name, f.most, f.limit)
+		v.say("%s/used_to_the_last_call = %.2f %% (for comparison)", s.name, 100*f.plain)
+		v.check(f.most <= f.limit, "%s/most_in_60s = %d (at most %d)", s.name, f.most, f.limit)
 		if s.least == 0 {
-			fmt.Fprintf(out, "%s/429s = %d (for comparison)\n", s.name, f.refused)
-			fmt.Fprintf(out, "%s/used = %.2f %% (for comparison)\n", s.name, 100*f.used)
+			v.say("%s/429s = %d (for comparison)", s.name, f.refused)
+			v.say("%s/used = %.2f %% (for comparison)", s.name, 100*f.used)
 			continue
 		}
-		line(f.refused == 0, "%s/429s = %d (none)", s.name, f.refused)
-		line(f.used >= s.least, "%s/used = %.2f %% (at least %.0f %%)", s.name, 100*f.used, 100*s.least)
-		line(f.succeeded == s.jobs, "%s/succeeded = %d (all %d)", s.name, f.succeeded, s.jobs)
-	}
-	if broken > 0 {
-		return fmt.Errorf("%d bounds were broken", broken)
+		v.check(f.refused == 0, "%s/429s = %d (none)", s.name, f.refused)
+		v.check(f.used >= s.least, "%s/used = %.2f %% (at least %.0f %%)", s.name, 100*f.used, 100*s.least)
+		v.check(f.succeeded == s.jobs, "%s/succeeded = %d (all %d)", s.name, f.succeeded, s.jobs)
 	}
 	return nil
+}
+
+// verdicts prints figures, and counts those that break their bounds.
+type verdicts struct {
+	out    io.Writer
+	broken int
+}
+
+func (v *verdicts) say(format string, args ...any) { fmt.Fprintf(v.out, format+"\n", args...) }
+
+func (v *verdicts) check(ok bool, format string, args ...any) {
+	verdict := "ok"
+	if !ok {
+		verdict = "BROKEN"
+		v.broken++
+	}
+	v.say(format+"  %s", append(args, verdict)...)
 }
 
 // lines lets several write whole lines to one.

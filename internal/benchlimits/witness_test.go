@@ -91,8 +91,9 @@ func TestABrokenBoundFailsTheRun(t *testing.T) {
 			t.Parallel()
 			f := good
 			tt.change(&f)
-			if err := report(t.Output(), []scenario{s}, []figures{f}); (err != nil) != tt.broken {
-				t.Errorf("got %v", err)
+			v := &verdicts{out: t.Output()}
+			if err := report(v, []scenario{s}, []figures{f}); err != nil || (v.broken > 0) != tt.broken {
+				t.Errorf("%d bounds are broken, %v", v.broken, err)
 			}
 		})
 	}

@@ -62,8 +62,8 @@ func StatusOf(p jobs.Progress) Status {
 	return s
 }
 
-// PrintStatus writes p for people.
-func PrintStatus(w io.Writer, p jobs.Progress) error {
+// PrintStatus writes p for people, and more rows below.
+func PrintStatus(w io.Writer, p jobs.Progress, more ...[]string) error {
 	what, id := "batch", p.BatchID
 	if p.JobID != "" {
 		what, id = "job", p.JobID
@@ -84,7 +84,7 @@ func PrintStatus(w io.Writer, p jobs.Progress) error {
 	if p.ErrorClass != "" {
 		rows = append(rows, []string{"error", p.ErrorClass + ": " + p.ErrorMessage})
 	}
-	return Table(w, rows)
+	return Table(w, append(rows, more...))
 }
 
 // Money is an amount for people; calls without a price are said, not hidden.

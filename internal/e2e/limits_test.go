@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -122,37 +123,137 @@ func TestOneRefusalHoldsAllWorkersForAsLongAsWasAskedAndCostsNoAttempt(t *testin
 	}
 }
 
-func TestWhereTheFirstProviderFailsJobsSucceedOnTheSecond(t *testing.T) {
+// down makes all calls to a vendor fail with 500 until Clear.
+func (v *vendors) down(which ...fakeprovider.Vendor) {
+	for _, vendor := range which {
+		v.Inject(fakeprovider.Injection{Fault: fakeprovider.ServerError, Times: -1, Vendor: vendor})
+	}
+}
+
+// times are when calls to a vendor arrived, by the server's own record.
+func (v *vendors) times(vendor fakeprovider.Vendor) []time.Time {
+	var at []time.Time
+	for _, c := range v.Calls() {
+		if c.Vendor == vendor {
+			at = append(at, c.Time)
+		}
+	}
+	return at
+}
+
+// probes tells the calls until a breaker opened, which stays open for 10 s, from
+// those after it, and checks that no two of these came within a second.
+func probes(t *testing.T, calls []time.Time) (trials int, after []time.Time) {
+	t.Helper()
+	trials = len(calls)
+	for i := 1; i < len(calls); i++ {
+		gap := calls[i].Sub(calls[i-1])
+		if i < trials && gap > 5*time.Second {
+			trials = i
+		}
+		// A call may be on its way a little longer than the next.
+		if i >= trials && gap < time.Second-100*time.Millisecond {
+			t.Errorf("call %d to a provider whose breaker is open came %s after the one before", i+1, gap)
+		}
+	}
+	return trials, calls[trials:]
+}
+
+func TestAProviderThatFailsIsLeftAloneUntilItComesBack(t *testing.T) {
 	t.Parallel()
-	const jobs = 60
-	v := newVendors(t, fakeprovider.Config{Vendors: map[fakeprovider.Vendor]fakeprovider.Behaviour{
-		fakeprovider.OpenAI: {Faults: map[fakeprovider.Fault]float64{fakeprovider.ServerError: 1}},
-	}})
+	v := newVendors(t, fakeprovider.Config{Keep: 100_000})
+	v.down(fakeprovider.OpenAI)
 	w := newWorld(t, "latency: 1ms")
-	w.serves(v, "limits: {rpm: 0, rps: 40}", "limits: {rpm: 0, rps: 40}")
-	file := w.texts(jobs)
-	began := time.Now()
+	w.serves(v, "limits: {rpm: 0, rps: 10}", "limits: {rpm: 0, rps: 10}")
 	for range 4 {
 		w.workerOf("openai", "anthropic")
 	}
-	w.run(0, "enqueue", "batch", file, "--batch-id", "fallback")
-	w.run(0, "enqueue", "watch", "fallback")
+	// There is always something to do, for as long as it takes.
+	const some = 20
+	jobs := 0
+	until := func(what string, done func() bool) {
+		t.Helper()
+		w.until(what, func() bool {
+			if w.number(`SELECT count(*) FROM jobs WHERE finished_at IS NULL`) < some {
+				jobs += some
+				w.run(0, "enqueue", "batch", w.texts(some), "--batch-id", fmt.Sprintf("fallback-%d", jobs))
+			}
+			return done()
+		})
+	}
+	until("a probe that fails", func() bool {
+		at := v.times(fakeprovider.OpenAI)
+		return len(at) > 0 && at[len(at)-1].Sub(at[0]) > 5*time.Second
+	})
+	failed := v.times(fakeprovider.OpenAI)
+	v.Clear()
+	until("the traffic to return", func() bool {
+		calls := v.Calls()
+		last := calls[max(0, len(calls)-some):]
+		return !slices.ContainsFunc(last, func(c fakeprovider.Call) bool { return c.Vendor != fakeprovider.OpenAI })
+	})
+	for n := some; n <= jobs; n += some {
+		w.run(0, "enqueue", "watch", fmt.Sprintf("fallback-%d", n))
+	}
 
-	calls := map[fakeprovider.Vendor]int{}
-	for _, c := range v.Calls() {
-		calls[c.Vendor]++
+	back := v.times(fakeprovider.OpenAI)
+	trials, after := probes(t, back[:len(failed)+1])
+	if trials < 10 || trials > 20 || len(after) < 2 {
+		t.Errorf("%d calls until the breaker opened, want 10 to 20; and then %d probes, want one that failed, and one that succeeded", trials, len(after))
 	}
-	// 20 in all until the breaker opens, and then one probe a second.
-	if most := 20 + int(time.Since(began).Seconds()); calls[fakeprovider.OpenAI] < 10 || calls[fakeprovider.OpenAI] > most {
-		t.Errorf("%d calls to the one that fails, want 10 to %d", calls[fakeprovider.OpenAI], most)
+	t.Logf("%d calls until it opened; probes after %s; %d jobs", trials, since(back[trials-1], after), jobs)
+	if n := w.number(`SELECT count(*) FROM results WHERE provider = 'openai'`); n != int64(len(back)-len(failed)) {
+		t.Errorf("%d results from the first, which answered %d calls", n, len(back)-len(failed))
 	}
-	if calls[fakeprovider.Anthropic] != jobs {
-		t.Errorf("%d calls to the other, want one for each of %d jobs", calls[fakeprovider.Anthropic], jobs)
+	if n := w.number(`SELECT count(*) FROM results WHERE provider = 'anthropic'`); n != int64(len(v.times(fakeprovider.Anthropic))) {
+		t.Errorf("%d results from the second, which answered %d calls", n, len(v.times(fakeprovider.Anthropic)))
 	}
-	if n := w.number(`SELECT count(*) FROM results WHERE provider = 'anthropic'`); n != jobs {
-		t.Errorf("%d of %d jobs have their result from the other", n, jobs)
-	}
-	if n := w.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt = 1`); n != jobs {
+	if n := w.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt = 1`); n != int64(jobs) {
 		t.Errorf("%d of %d jobs succeeded with their first attempt", n, jobs)
 	}
+}
+
+// since says how long after from each came.
+func since(from time.Time, at []time.Time) (all []time.Duration) {
+	for _, a := range at {
+		all = append(all, a.Sub(from).Round(10*time.Millisecond))
+	}
+	return all
+}
+
+func TestWhereAllProvidersFailJobsWaitAndNoneIsLost(t *testing.T) {
+	t.Parallel()
+	const jobs = 40
+	v := newVendors(t, fakeprovider.Config{Keep: 100_000})
+	v.down(fakeprovider.OpenAI, fakeprovider.Anthropic)
+	w := newWorld(t, "latency: 1ms")
+	w.serves(v, "limits: {rpm: 0, rps: 40}", "limits: {rpm: 0, rps: 40}")
+	for range 4 {
+		w.workerOf("openai", "anthropic")
+	}
+	w.run(0, "enqueue", "batch", w.texts(jobs), "--batch-id", "down")
+	w.until("all jobs to wait for later", func() bool {
+		return w.number(`SELECT count(*) FROM jobs WHERE state = 'retrying'`) == jobs
+	})
+	dead := len(v.Calls())
+	v.Clear()
+	v.down(fakeprovider.OpenAI)
+	w.run(0, "enqueue", "watch", "down")
+
+	if n := w.number(`SELECT count(*) FROM results WHERE provider = 'anthropic'`); n != jobs {
+		t.Errorf("%d of %d jobs have their result from the one that came back", n, jobs)
+	}
+	if n := w.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt <= max_attempts`); n != jobs {
+		t.Errorf("%d of %d jobs succeeded", n, jobs)
+	}
+	if n := w.number(`SELECT count(*) FROM jobs j WHERE (SELECT count(*) FROM attempts a WHERE a.job_id = j.id) > j.max_provider_calls`); n != 0 {
+		t.Errorf("%d jobs have made more calls than they may", n)
+	}
+	if calls, rows := int64(len(v.Calls())), w.number(`SELECT count(*) FROM attempts`); calls != rows {
+		t.Errorf("the ledger has %d calls, the providers saw %d", rows, calls)
+	}
+	if trials, _ := probes(t, v.times(fakeprovider.OpenAI)); trials > 20 || dead-trials > 20 {
+		t.Errorf("%d and %d calls until the breakers opened, want 20 at most", trials, dead-trials)
+	}
+	t.Logf("%d calls while both failed", dead)
 }

@@ -1,0 +1,51 @@
+package batches
+
+import (
+	"oneflow/billing"
+	"oneflow/providers"
+)
+
+// Detail is what a job, or a batch, asked for, and who answered. Progress tells
+// the rest.
+type Detail struct {
+	// Asked is what its jobs ask for, most jobs first: one for a job.
+	Asked []Asked
+	// Answered says who answered, most jobs first: one or none for a job.
+	Answered []Answered
+	// Calls are a job's calls in the order in which they were sent; nil for a batch.
+	Calls []Call
+}
+
+// Asked is what some jobs ask for.
+type Asked struct {
+	Provider string `json:"provider"`
+	Model    string `json:"model"`
+	// Chain is empty where the chain of the task holds.
+	Chain    []string           `json:"chain,omitempty"`
+	Fallback providers.Fallback `json:"fallback"`
+	Jobs     int64              `json:"jobs"`
+}
+
+// Answered is who gave some jobs their results.
+type Answered struct {
+	Provider string `json:"provider"`
+	Model    string `json:"model"`
+	Jobs     int64  `json:"jobs"`
+}
+
+// Call is one provider call as the ledger has it.
+type Call struct {
+	Provider string `json:"provider"`
+	Model    string `json:"model"`
+	// Outcome is "running", or a jobs.Outcome.
+	Outcome string `json:"outcome"`
+	// Error is the kind of its failure, and Message what the provider said; both
+	// empty without one.
+	Error   string `json:"error,omitempty"`
+	Message string `json:"message,omitempty"`
+	Status  int    `json:"http_status,omitempty"`
+	// LatencyMS is nil while it runs, and where its end was not seen.
+	LatencyMS *int64 `json:"latency_ms"`
+	// Cost is nil where no price is known, and while it runs.
+	Cost *billing.NanoUSD `json:"cost_usd"`
+}

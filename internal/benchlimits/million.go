@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"oneflow/internal/cli"
+	"oneflow/internal/fakeprovider"
+)
+
+const (
+	// largestWindow is the largest window that a queue gets by itself.
+	largestWindow = 10_000
+	// mostMemory is what Redis may use with everything queued, in bytes.
+	mostMemory = 50_000_000
+)
+
+// million queues many jobs for a provider that gets nowhere with them, and tells
+// what Redis holds then.
+func million(ctx context.Context, g grammar, v *verdicts, c *commands, _ *fakeprovider.Server) error {
+	opts, err := redis.ParseURL(c.stack.RedisURL)
+	if err != nil {
+		return err
+	}
+	rdb := redis.NewClient(opts)
+	defer func() { _ = rdb.Close() }()
+	began := time.Now()
+	ended, err := c.bring(ctx, "million", g.Rows)
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	// The window fills up after that.
+	queue := "asynq:{openai.bulk}:pending"
+	err = c.until(ctx, func() (bool, error) {
+		n, err := rdb.LLen(ctx, queue).Result()
+		return n >= min(largestWindow, int64(g.Rows))-100, err
+	})
+	if err != nil {
+		return err
+	}
+	inside, err := rdb.LLen(ctx, queue).Result()
+	if err != nil {
+		return err
+	}
+	info, err := rdb.Info(ctx, "memory").Result()
+	if err != nil {
+		return err
+	}
+	memory := map[string]float64{}
+	for line := range strings.Lines(info) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			memory[name], _ = strconv.ParseFloat(value, 64)
+		}
+	}
+	p, err := c.db.Progress(ctx, "million")
+	if err != nil {
+		return err
+	}
+	v.say("\n%s jobs of one batch, queued by one `enqueue batch` while a worker runs; the window of their queue is the largest", cli.Count(int64(g.Rows)))
+	v.check(p.Total() == int64(g.Rows), "million/accepted = %s (all %s)", cli.Count(p.Total()), cli.Count(int64(g.Rows)))
+	v.say("million/rows_a_second = %.0f (%.1f s)", float64(g.Rows)/took.Seconds(), took.Seconds())
+	if usage, ok := ended.SysUsage().(*syscall.Rusage); ok {
+		unit := int64(1 << 10)
+		if runtime.GOOS == "darwin" {
+			unit = 1
+		}
+		v.say("million/producer_peak_rss = %.0f MB", float64(usage.Maxrss*unit)/1e6)
+	}
+	v.say("million/tasks_in_redis = %s", cli.Count(inside))
+	v.say("million/used_memory_dataset = %.1f MB", memory["used_memory_dataset"]/1e6)
+	v.say("million/used_memory_peak = %.1f MB", memory["used_memory_peak"]/1e6)
+	v.check(memory["used_memory"] > 0 && memory["used_memory"] < mostMemory, "million/used_memory = %.1f MB (less than %d MB)",
+		memory["used_memory"]/1e6, mostMemory/1_000_000)
+	return nil
+}

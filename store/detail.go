@@ -1,0 +1,73 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/batches"
+	"oneflow/jobs"
+)
+
+const (
+	// detailJobs is the largest batch that is looked at job by job, and
+	// detailRows how many sorts of jobs are told apart.
+	detailJobs = 100_000
+	detailRows = 20
+	// detailCalls bounds the calls of one job; retries by hand may add to what it
+	// may make by itself.
+	detailCalls = 200
+)
+
+// Detail tells what a job or a batch asked for, and who answered: the most frequent
+// twenty of each, and a job's first two hundred calls. Of a batch of more than
+// 100,000 jobs it tells nothing, as that takes too long to look at.
+func (s *Store) Detail(ctx context.Context, p jobs.Progress) (d batches.Detail, err error) {
+	if p.Total() > detailJobs {
+		return d, nil
+	}
+	id, where, of := p.BatchID, "batch_id = $1", any(p.BatchID)
+	if p.JobID != "" {
+		id, where, of = p.JobID, "id = $1", p.JobID
+	}
+	err = errors.Join(
+		collect(ctx, s, &d.Asked, `
+			SELECT provider, model, coalesce(chain, '{}') AS chain, fallback, count(*) AS jobs
+			FROM jobs
+			WHERE `+where+`
+			GROUP BY provider, model, jobs.chain, fallback
+			ORDER BY jobs DESC, provider, model, jobs.chain, fallback
+			LIMIT $2`, of, detailRows),
+		collect(ctx, s, &d.Answered, `
+			SELECT provider, model, count(*) AS jobs
+			FROM results
+			WHERE job_id IN (SELECT id FROM jobs WHERE `+where+`)
+			GROUP BY provider, model
+			ORDER BY jobs DESC, provider, model
+			LIMIT $2`, of, detailRows))
+	if err == nil && p.JobID != "" {
+		err = collect(ctx, s, &d.Calls, `
+			SELECT provider, model, state AS outcome, error_kind AS error, error_message AS message,
+				coalesce(http_status, 0) AS status, latency_ms, cost_nano AS cost
+			FROM attempts
+			WHERE job_id = $1
+			ORDER BY call
+			LIMIT $2`, p.JobID, detailCalls)
+	}
+	if err != nil {
+		return batches.Detail{}, fmt.Errorf("read the detail of %s: %w", id, err)
+	}
+	return d, nil
+}
+
+// collect reads rows into a slice of structs, by the names of their columns.
+func collect[T any](ctx context.Context, s *Store, into *[]T, sql string, args ...any) error {
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	*into, err = pgx.CollectRows(rows, pgx.RowToStructByName[T])
+	return err
+}
