@@ -53,10 +53,7 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	if cfg.MaxConns < 8 {
 		cfg.MaxConns = 8
 	}
-	cfg.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
-		sendUUIDs(c.TypeMap())
-		return nil
-	}
+	cfg.AfterConnect = prepare
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Postgres: %w", err)
@@ -73,6 +70,15 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	s.succeed = newGroup(life, func(d jobs.Success) int { return len(d.Response.Raw) + len(d.Response.Text) }, s.succeedMany)
 	s.ends = newGroup(life, light, s.endMany)
 	return s, nil
+}
+
+// prepare makes a new connection fit for short statements: with a million jobs in
+// a queue, Postgres takes what it expects of some for worth compiling, which takes
+// longer than they do.
+func prepare(ctx context.Context, c *pgx.Conn) error {
+	sendUUIDs(c.TypeMap())
+	_, err := c.Exec(ctx, `SET jit = off`)
+	return err
 }
 
 // Close waits for writes under way and closes the connections.
