@@ -1,0 +1,93 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"oneflow/internal/storetest"
+)
+
+// passing counts what a Server really asks Redis for.
+type passing struct {
+	asynq.RedisConnOpt
+	asked *atomic.Int64
+}
+
+func (p passing) MakeRedisClient() any {
+	client := p.RedisConnOpt.MakeRedisClient()
+	client.(redis.UniversalClient).AddHook(p)
+	return client
+}
+
+func (passing) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (passing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (p passing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if _, ok := dequeues(cmd); ok {
+			p.asked.Add(1)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func TestAServerHardlyAsksForLanesThatAreEmptyAndSeesWhatComesIn(t *testing.T) {
+	t.Parallel()
+	const tasks = 2000
+	o, err := redis.ParseURL(storetest.Redis(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := asynq.RedisClientOpt{Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB}
+	client := asynq.NewClient(opt)
+	t.Cleanup(func() { client.Close() })
+	put := func(lane Lane, n int) {
+		for i := range n {
+			if _, err := client.Enqueue(asynq.NewTask(string(lane), fmt.Append(nil, i)), asynq.Queue(QueueName("svc", lane))); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	put(Bulk, tasks)
+
+	var asked, bulk, before atomic.Int64
+	ended := make(chan struct{})
+	server := asynq.NewServer(passing{skipEmpty{opt}, &asked}, asynq.Config{
+		Concurrency: 1, LogLevel: asynq.FatalLevel,
+		Queues: map[string]int{QueueName("svc", High): 6, QueueName("svc", Default): 3, QueueName("svc", Bulk): 1},
+	})
+	began := time.Now()
+	err = server.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
+		if task.Type() == string(High) {
+			before.Store(bulk.Load())
+			return nil
+		}
+		switch bulk.Add(1) {
+		case tasks / 4:
+			put(High, 1)
+		case tasks:
+			close(ended)
+		}
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	looks := time.Since(began)/emptyFor + 1
+	if most := tasks + 1 + 3*int64(looks); asked.Load() > most {
+		t.Errorf("%d tasks took %d questions, want at most %d: one for each, and now and then one for an empty lane", tasks, asked.Load(), most)
+	}
+	server.Shutdown()
+	if n := before.Load(); n == 0 || n > tasks*9/10 {
+		t.Errorf("the urgent task was handled after %d of %d others, %d of which were before it", n, tasks, tasks/4)
+	}
+}
