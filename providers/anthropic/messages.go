@@ -90,9 +90,12 @@ func (p *Provider) read(a wire.Answer, model string) (providers.Response, error)
 		failure.Kind, failure.Billing, failure.Code = providers.Moderated, providers.Billed, "refusal"
 		return providers.Response{}, failure
 	case strings.TrimSpace(text.String()) == "" && !called:
-		// With "max_tokens": thinking left nothing for the answer.
 		failure := p.unusable(a, wire.ErrEmpty, usage)
 		failure.Billing, failure.Code = providers.Billed, wire.SanitiseCode(string(message.StopReason))
+		if message.StopReason == anthropic.StopReasonMaxTokens && failure.Kind == providers.MalformedResponse {
+			// Thinking left nothing for the answer: so it would the next time, and elsewhere.
+			failure.Kind, failure.Err = providers.InvalidRequest, wire.ErrUsedUp
+		}
 		return providers.Response{}, failure
 	}
 	res := providers.Response{

@@ -139,7 +139,7 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 		"half an answer":   {message[:200], providers.MalformedResponse, providers.BillingUnknown, "", providers.Usage{}},
 		"no content":       {`{"content":[],` + used + `}`, providers.MalformedResponse, providers.Billed, "", spent},
 		"empty text":       {`{"content":[{"type":"text","text":""}],"stop_reason":"end_turn",` + used + `}`, providers.MalformedResponse, providers.Billed, "end_turn", spent},
-		"thinking ate it":  {`{"content":[{"type":"thinking","thinking":"hm"}],"stop_reason":"max_tokens",` + used + `}`, providers.MalformedResponse, providers.Billed, "max_tokens", spent},
+		"thinking ate it":  {`{"content":[{"type":"thinking","thinking":"hm"}],"stop_reason":"max_tokens",` + used + `}`, providers.InvalidRequest, providers.Billed, "max_tokens", spent},
 		"a refusal":        {`{"content":[{"type":"text","text":"half"}],"stop_reason":"refusal",` + used + `}`, providers.Moderated, providers.Billed, "refusal", spent},
 		"an empty refusal": {`{"content":[],"stop_reason":"refusal",` + used + `}`, providers.Moderated, providers.Billed, "refusal", spent},
 		"a wrapped error":  {`{"type":"error","error":{"type":"overloaded_error","message":"` + prompt + `"}}`, providers.Overloaded, providers.Unbilled, "overloaded_error", providers.Usage{}},

@@ -129,7 +129,11 @@ func (p *Provider) readText(a wire.Answer, model string) (providers.Response, *p
 	case blank && !called(choice.Message):
 		failure := p.unusable(a, wire.ErrEmpty, usage)
 		failure.Billing = providers.Billed
-		failure.Code = wire.SanitiseCode(choice.FinishReason) // "length": reasoning left nothing for the answer
+		failure.Code = wire.SanitiseCode(choice.FinishReason)
+		if choice.FinishReason == "length" && failure.Kind == providers.MalformedResponse {
+			// Reasoning left nothing for the answer: so it would the next time, and elsewhere.
+			failure.Kind, failure.Err = providers.InvalidRequest, wire.ErrUsedUp
+		}
 		return providers.Response{}, failure
 	}
 	res := p.response(a, model, completion.Model, usage)

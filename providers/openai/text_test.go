@@ -217,7 +217,7 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 		"no message":         {`{"choices":[{}]}`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
 		"empty text":         {`{"choices":[{"message":{"content":""},"finish_reason":"stop"}],` + used + `}`, providers.MalformedResponse, providers.Billed, "stop", spent},
 		"blank text":         {`{"choices":[{"message":{"content":" \n"},"finish_reason":"stop"}],` + used + `}`, providers.MalformedResponse, providers.Billed, "stop", spent},
-		"reasoning ate it":   {`{"choices":[{"message":{"content":null},"finish_reason":"length"}],` + used + `}`, providers.MalformedResponse, providers.Billed, "length", spent},
+		"reasoning ate it":   {`{"choices":[{"message":{"content":null},"finish_reason":"length"}],` + used + `}`, providers.InvalidRequest, providers.Billed, "length", spent},
 		"a refusal":          {`{"choices":[{"message":{"content":null,"refusal":"` + prompt + `"},"finish_reason":"stop"}],` + used + `}`, providers.Moderated, providers.Billed, "refusal", spent},
 		"a filter":           {`{"choices":[{"message":{"content":"half"},"finish_reason":"content_filter"}],` + used + `}`, providers.Moderated, providers.Billed, "content_filter", spent},
 		"a wrapped 429":      {`{"error":{"code":429,"message":"` + prompt + `"}}`, providers.RateLimited, providers.Unbilled, "", providers.Usage{}},
