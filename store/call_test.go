@@ -2,10 +2,12 @@ package store_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
 
 	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/store"
 )
 
 func TestAZombieCannotSend(t *testing.T) {
@@ -130,4 +132,35 @@ func TestACancelledJobSendsNothingMore(t *testing.T) {
 		t.Errorf("%d calls were begun", n)
 	}
 	w.holds(t)
+}
+
+func TestACallIsBegunOnceWhereItsRepetitionOverlapsTheFirstTry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := callOf(w.running(t, nil), nano(7))
+	lock, err := w.sql.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Exec(t.Context(), `SELECT FROM jobs FOR NO KEY UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	for _, s := range []*store.Store{openStore(t, w.url), openStore(t, w.url)} {
+		both.Go(func() {
+			if err := s.BeginCall(t.Context(), w.worker, c); err != nil {
+				t.Errorf("%v, want to hear that it is begun", err)
+			}
+		})
+	}
+	eventually(t, "both wait, with what they have seen", func() bool {
+		return w.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 2
+	})
+	if err := lock.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	both.Wait()
+	if n := w.count(t, `SELECT count(*) FROM attempts`); n != 1 {
+		t.Errorf("%d rows for one call", n)
+	}
 }

@@ -145,7 +145,7 @@ func artifactColumns(in []jobs.Success) []any {
 	for _, d := range in {
 		for i, a := range d.Artifacts {
 			jobIDs, places, attempts = append(jobIDs, d.JobID), append(places, i), append(attempts, d.Settlement.AttemptID)
-			types, sizes, sums, urls = append(types, a.MIME), append(sizes, a.Size), append(sums, a.SHA256[:]), append(urls, a.URL)
+			types, sizes, sums, urls = append(types, Sanitise(a.MIME)), append(sizes, a.Size), append(sums, a.SHA256[:]), append(urls, a.URL)
 		}
 	}
 	if len(jobIDs) == 0 {

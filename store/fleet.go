@@ -90,15 +90,16 @@ func (s *Store) Resign(ctx context.Context, role string, holder uuid.UUID) error
 
 // Beats implements jobs.FleetStore. The clock is moved by what has passed since
 // anybody moved it, but by no more than most; its row's lock puts those who do so in
-// order.
+// order, and what time it is they ask when they have it: now() is when they began to
+// wait for it.
 func (s *Store) Beats(ctx context.Context, most time.Duration, leads bool) ([]jobs.Beat, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH clock AS (
 			INSERT INTO fleet_clock AS c (read_at)
 			VALUES (now())
 			ON CONFLICT (one) DO UPDATE
-			SET up = c.up + least(greatest(now() - c.read_at, interval '0'), make_interval(secs => $1)),
-				read_at = now()
+			SET up = c.up + least(greatest(clock_timestamp() - c.read_at, interval '0'), make_interval(secs => $1)),
+				read_at = clock_timestamp()
 			RETURNING up
 		), present AS (
 			SELECT w.id, w.heartbeat_at, w.heartbeat_at IS DISTINCT FROM w.seen_beat AS fresh, clock.up, w.seen_up

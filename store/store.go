@@ -157,7 +157,7 @@ func transient(err error) bool {
 		case "08", "53", "57": // connection, resources, operator intervention
 			return true
 		}
-		return e.Code == pgSerialization || e.Code == pgDeadlock
+		return e.Code == pgSerialization || e.Code == pgDeadlock || e.ConstraintName == attemptsKey
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true
@@ -168,6 +168,9 @@ func transient(err error) bool {
 const (
 	pgSerialization = "40001"
 	pgDeadlock      = "40P01"
+	// attemptsKey is violated by a repetition that began before the first try of the
+	// same write was committed.
+	attemptsKey = "attempts_pkey"
 )
 
 // ids collects one uuid from each item.

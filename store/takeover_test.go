@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"oneflow/jobs"
+	"oneflow/store"
 )
 
 // takeOver takes the jobs of the world's worker over, and says how many.
@@ -366,6 +367,50 @@ func TestBeatsAreThoseOfWorkersThatCanHoldJobs(t *testing.T) {
 	}
 	if silent, there := beats()[left]; !there || silent != 0 {
 		t.Errorf("a worker that came back counts as %t, silent for %s", there, silent)
+	}
+}
+
+func TestTheFleetsClockIsNotFasterThanTimeHoweverLongItsRowIsLocked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const looks, rounds = 8, 6
+	stores := make([]*store.Store, 4)
+	for i := range stores {
+		stores[i] = openStore(t, w.url)
+	}
+	w.beats(t, time.Hour)
+	w.exec(t, `CREATE TABLE began AS SELECT up, read_at FROM fleet_clock`)
+	for range rounds {
+		lock, err := w.sql.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := lock.Exec(t.Context(), `SELECT FROM fleet_clock FOR UPDATE`); err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for i := range looks * len(stores) {
+			all.Go(func() {
+				if _, err := stores[i%len(stores)].Beats(t.Context(), time.Hour, false); err != nil {
+					t.Error(err)
+				}
+			})
+			// One after the other, so that each has begun at another time.
+			eventually(t, "it waits for the row", func() bool {
+				return w.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > i
+			})
+		}
+		if err := lock.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		all.Wait()
+	}
+	var clock struct{ Moved, Passed float64 }
+	w.one(t, &clock, `
+		SELECT jsonb_build_object('Moved', extract(epoch FROM c.up - b.up), 'Passed', extract(epoch FROM clock_timestamp() - b.read_at))
+		FROM fleet_clock c, began b`)
+	if clock.Moved > clock.Passed || clock.Moved < clock.Passed/2 {
+		t.Errorf("the clock went on by %.3f s in %.3f s", clock.Moved, clock.Passed)
 	}
 }
 
