@@ -60,7 +60,8 @@ type group[In, Out any] struct {
 // nothing: a plan is kept for as long as the connection, and one that was made when
 // a table was small would go through all of it, for each group, when it is large.
 // For the same reason no statement of a group matches its rows with each other by
-// a join: the planner takes them for ten at most, and compares each with all.
+// a join, but for the calls that a claim's end leaves behind, which are few: the
+// planner takes them for ten at most, and compares each with all.
 func pipeline() *pgx.Batch {
 	var p pgx.Batch
 	p.Queue(`
