@@ -12,9 +12,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"oneflow/batches"
 	"oneflow/billing"
+	"oneflow/fleet"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
 	"oneflow/providers"
 )
 
@@ -23,54 +24,54 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // hostile is what must never get into a page as it is.
 const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
 
-func sample() overview.Overview {
+func sample() Overview {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	curve := make([]int64, overview.Minutes)
+	curve := make([]int64, fleet.Minutes)
 	curve[27], curve[28], curve[29] = 60, 58, 12
-	return overview.Overview{
+	return Overview{
 		At: now,
-		Fleet: overview.Fleet{
-			Totals: overview.Totals{Unfinished: overview.MaxWaiting, More: true, Running: 7, Day: overview.Traffic{
+		Snapshot: fleet.Snapshot{
+			Totals: fleet.Totals{Unfinished: fleet.MaxUnfinished, More: true, Running: 7, Day: fleet.Traffic{
 				Requests: 12_345, Succeeded: 12_000, RateLimited: 45, InputTokens: 1_234_567, OutputTokens: 8_900,
-				Money: overview.Money{Cost: 3*billing.USD + 210_000_000, Unpriced: 1_234},
+				Money: jobs.Money{Cost: 3*billing.USD + 210_000_000, Unpriced: 1_234},
 			}},
-			Providers: []overview.Provider{
+			Providers: []fleet.Provider{
 				{
-					Name: "openai", Kind: "openai", Standing: overview.Standing{Status: providers.Available, Limits: providers.Limits{RPM: 60}}, Concurrency: 8, Workers: 2, Curve: curve, P50: 640, P95: 2100,
-					Traffic: overview.Traffic{Requests: 130, Succeeded: 120, RateLimited: 4, Money: overview.Money{Cost: 4_200_000}},
+					Name: "openai", Kind: "openai", Standing: fleet.Standing{Status: providers.Available, Limits: providers.Limits{RPM: 60}}, Concurrency: 8, Workers: 2, Curve: curve, P50: 640, P95: 2100,
+					Traffic: fleet.Traffic{Requests: 130, Succeeded: 120, RateLimited: 4, Money: jobs.Money{Cost: 4_200_000}},
 				},
-				{Name: "local", Kind: "mock", Standing: overview.Standing{Status: providers.Unavailable, Reason: hostile, By: hostile, Since: now.Add(-2 * time.Hour)}, Concurrency: 4, Curve: make([]int64, overview.Minutes)},
+				{Name: "local", Kind: "mock", Standing: fleet.Standing{Status: providers.Unavailable, Reason: hostile, By: hostile, Since: now.Add(-2 * time.Hour)}, Concurrency: 4, Curve: make([]int64, fleet.Minutes)},
 			},
-			Workers: []overview.Worker{
+			Workers: []fleet.Worker{
 				{ID: "w1", Host: "alpha", PID: 41, Providers: []string{"openai", "local"}, Alive: true, Running: 7, StartedAt: now.Add(-3 * time.Hour)},
 				{ID: "w2", Host: hostile, PID: 42, Providers: []string{"openai"}, SilentFor: 75 * time.Second, StartedAt: now.Add(-4 * time.Hour)},
 			},
 		},
-		Batches: []overview.Batch{
+		Batches: []batches.Summary{
 			{
 				ID: "running-one", Source: hostile, Account: hostile, State: jobs.BatchRunning, CreatedAt: now.Add(-90 * time.Second), PerSecond: 12.4,
-				Tally: overview.Tally{
+				Tally: batches.Tally{
 					Counts: map[jobs.State]int64{jobs.Succeeded: 9_000, jobs.Failed: 2, jobs.Unknown: 1, jobs.Running: 7, jobs.Retrying: 3, jobs.Queued: 987},
-					Money:  overview.Money{Cost: 1_500_000_000, Unpriced: 3},
+					Money:  jobs.Money{Cost: 1_500_000_000, Unpriced: 3},
 				},
 			},
 			{
 				ID: "empty", Account: jobs.DefaultAccount, State: jobs.BatchOpen, CreatedAt: now.Add(-time.Second),
-				Tally: overview.Tally{Counts: map[jobs.State]int64{}},
+				Tally: batches.Tally{Counts: map[jobs.State]int64{}},
 			},
 		},
 	}
 }
 
-func sampleDetail() overview.Detail {
+func sampleDetail() batches.Breakdown {
 	o := sample()
-	return overview.Detail{
-		At: o.At, Batch: o.Batches[0],
-		Models: []overview.ModelUse{
-			{Provider: "openai", Model: "gpt", Calls: 9_100, Succeeded: 9_000, InputTokens: 90_000, OutputTokens: 12, Money: overview.Money{Cost: 1_500_000_000}},
-			{Provider: "local", Model: hostile, Calls: 3, Money: overview.Money{Unpriced: 3}},
+	return batches.Breakdown{
+		At: o.At, Summary: o.Batches[0],
+		Models: []batches.ModelUse{
+			{Provider: "openai", Model: "gpt", Calls: 9_100, Succeeded: 9_000, InputTokens: 90_000, OutputTokens: 12, Money: jobs.Money{Cost: 1_500_000_000}},
+			{Provider: "local", Model: hostile, Calls: 3, Money: jobs.Money{Unpriced: 3}},
 		},
-		Problems: []overview.Problem{
+		Problems: []batches.Problem{
 			{State: jobs.Failed, Class: "invalid_request", Jobs: 2, JobID: "j1", Message: hostile, At: o.At.Add(-5 * time.Second)},
 			{State: jobs.Retrying, Class: hostile, Jobs: 3, JobID: "j2"},
 		},
@@ -89,7 +90,7 @@ func TestPages(t *testing.T) {
 		data any
 	}{
 		"overview": {"overview", summary{Overview: o, Notices: []notice{{"Redis does not answer.", hostile, "worker run"}}}},
-		"empty":    {"overview", summary{Overview: overview.Overview{At: o.At}}},
+		"empty":    {"overview", summary{Overview: Overview{At: o.At}}},
 		"batch":    {"batch", detail{d}},
 		"problem":  {"problem", trouble{"There is no such batch", hostile}},
 	} {

@@ -1,7 +1,7 @@
 // Package monitor shows what OneFlow does, in a browser and as JSON, and mounts
-// asynqmon, read-only. It changes nothing. It may import batches, schedules, jobs
-// and billing, and reads through the interface that its package overview
-// declares; it never imports store.
+// asynqmon, read-only. It changes nothing. It may import fleet, batches, schedules,
+// jobs, billing and providers, and declares what it reads of a store, which it
+// never imports.
 //
 // On a loopback address anybody on the machine may look, and requests must name
 // that machine, so that no website can have a browser look for it. Anywhere else
@@ -19,13 +19,11 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
-
-	"oneflow/monitor/overview"
 )
 
 // Store is what the monitor needs of Postgres.
 type Store interface {
-	overview.Store
+	OverviewStore
 	// Ping tells whether Postgres answers.
 	Ping(ctx context.Context) error
 }
@@ -61,7 +59,7 @@ const (
 // Monitor is the web interface.
 type Monitor struct {
 	cfg     Config
-	reader  *overview.Reader
+	reader  *Reader
 	redis   pinger
 	queues  *queues
 	pages   *pages
@@ -91,7 +89,7 @@ func New(cfg Config) (*Monitor, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("monitor: %w", err), redis.Close())
 	}
-	m := &Monitor{cfg: cfg, reader: overview.NewReader(cfg.Store), redis: redis, queues: queues, pages: pages}
+	m := &Monitor{cfg: cfg, reader: NewReader(cfg.Store), redis: redis, queues: queues, pages: pages}
 	m.handler = m.routes()
 	return m, nil
 }

@@ -9,9 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"oneflow/batches"
 	"oneflow/jobs"
 	"oneflow/monitor"
-	"oneflow/monitor/overview"
 )
 
 func TestPagesShowWhatIsInTheDatabase(t *testing.T) {
@@ -47,7 +47,7 @@ func TestPagesShowWhatIsInTheDatabase(t *testing.T) {
 func TestJSONSaysTheSame(t *testing.T) {
 	t.Parallel()
 	m := newMonitor(t, monitor.Config{Store: filled(t)})
-	var o overview.Overview
+	var o monitor.Overview
 	decode(t, get(t, m, "/api/overview"), &o)
 	wantCounts := map[jobs.State]int64{
 		jobs.Succeeded: 2, jobs.Failed: 1, jobs.Retrying: 1, jobs.Running: 1, jobs.Queued: 1,
@@ -60,7 +60,7 @@ func TestJSONSaysTheSame(t *testing.T) {
 	if o.Totals.Unfinished != 3 || o.Totals.Running != 1 || o.Totals.Day.Succeeded != 2 || o.Alive() != 1 {
 		t.Errorf("totals %+v, workers %+v", o.Totals, o.Workers)
 	}
-	var d overview.Detail
+	var d batches.Breakdown
 	w := get(t, m, "/api/batches/b-1")
 	decode(t, w, &d)
 	if !cmp.Equal(d.Counts, wantCounts) || len(d.Models) != 1 || d.Models[0].OutputTokens != 2_000 || len(d.Problems) != 2 {

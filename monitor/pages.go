@@ -14,8 +14,8 @@ import (
 	"path"
 	"time"
 
+	"oneflow/batches"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
 )
 
 //go:embed assets
@@ -82,7 +82,7 @@ func (p *pages) static() http.Handler {
 
 // summary is what the overview page shows.
 type summary struct {
-	overview.Overview
+	Overview
 	Notices []notice
 }
 
@@ -113,22 +113,22 @@ func (m *Monitor) overviewPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // detail is what a batch's page shows.
-type detail struct{ overview.Detail }
+type detail struct{ batches.Breakdown }
 
 // Calls is the number of calls of all models.
-func (d detail) Calls() int64 { return d.add(func(m overview.ModelUse) int64 { return m.Calls }) }
+func (d detail) Calls() int64 { return d.add(func(m batches.ModelUse) int64 { return m.Calls }) }
 
 // InputTokens is that of all models.
 func (d detail) InputTokens() int64 {
-	return d.add(func(m overview.ModelUse) int64 { return m.InputTokens })
+	return d.add(func(m batches.ModelUse) int64 { return m.InputTokens })
 }
 
 // OutputTokens is that of all models.
 func (d detail) OutputTokens() int64 {
-	return d.add(func(m overview.ModelUse) int64 { return m.OutputTokens })
+	return d.add(func(m batches.ModelUse) int64 { return m.OutputTokens })
 }
 
-func (d detail) add(of func(overview.ModelUse) int64) (n int64) {
+func (d detail) add(of func(batches.ModelUse) int64) (n int64) {
 	for _, m := range d.Models {
 		n += of(m)
 	}
@@ -157,7 +157,7 @@ func (m *Monitor) failPage(w http.ResponseWriter, r *http.Request, err error) {
 // help.
 func (m *Monitor) explain(r *http.Request, err error) (int, trouble) {
 	if errors.Is(err, jobs.ErrNotFound) {
-		return http.StatusNotFound, trouble{"There is no such batch", fmt.Sprintf("Nothing is known of %q. The overview lists the newest %d.", shorten(r.PathValue("id")), overview.MaxBatches)}
+		return http.StatusNotFound, trouble{"There is no such batch", fmt.Sprintf("Nothing is known of %q. The overview lists the newest %d.", shorten(r.PathValue("id")), MaxBatches)}
 	}
 	if r.Context().Err() == nil {
 		m.cfg.Log.Warn().Err(err).Str("path", r.URL.Path).Msg("monitor cannot read Postgres")

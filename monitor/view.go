@@ -8,9 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"oneflow/batches"
 	"oneflow/billing"
+	"oneflow/fleet"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
 	"oneflow/providers"
 )
 
@@ -26,13 +27,13 @@ func functions() template.FuncMap {
 		"clock":      func(t time.Time) string { return t.UTC().Format("15:04:05 UTC") },
 		"stamp":      func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") },
 		"join":       func(list []string) string { return strings.Join(list, ", ") },
-		"maxBatches": func() int { return overview.MaxBatches },
-		"silent":     func(f overview.Fleet) int { return len(f.Workers) - f.Alive() },
+		"maxBatches": func() int { return MaxBatches },
+		"silent":     func(f fleet.Snapshot) int { return len(f.Workers) - f.Alive() },
 		"success":    success,
 		"latency":    latency,
 		"limit":      limit,
 		"standing":   standing,
-		"over":       func(p overview.Provider) bool { used, _ := p.Used(); return used > 1.01 },
+		"over":       func(p fleet.Provider) bool { used, _ := p.Used(); return used > 1.01 },
 		"served":     served,
 		"rate":       rate,
 		"done":       done,
@@ -102,7 +103,7 @@ func coarse(d time.Duration) string {
 const none = "–"
 
 // success is a rate that says 100 % only if nothing failed.
-func success(t overview.Traffic) string {
+func success(t fleet.Traffic) string {
 	rate, ok := t.SuccessRate()
 	if !ok {
 		return none
@@ -113,7 +114,7 @@ func success(t overview.Traffic) string {
 	return strings.Replace(fmt.Sprintf("%.1f %%", 100*rate), "100.0", "100", 1)
 }
 
-func latency(ms int64, t overview.Traffic) string {
+func latency(ms int64, t fleet.Traffic) string {
 	if t.Requests == 0 {
 		return none
 	}
@@ -121,7 +122,7 @@ func latency(ms int64, t overview.Traffic) string {
 }
 
 // standing tells why a provider stands as it does, who said so and since when.
-func standing(p overview.Provider, now time.Time) string {
+func standing(p fleet.Provider, now time.Time) string {
 	if p.Status == providers.Available {
 		return ""
 	}
@@ -139,7 +140,7 @@ func standing(p overview.Provider, now time.Time) string {
 }
 
 // limit tells a provider's limit and how much of it was used.
-func limit(p overview.Provider) string {
+func limit(p fleet.Provider) string {
 	if p.Limits.RPM == 0 {
 		return "no limit"
 	}
@@ -150,7 +151,7 @@ func limit(p overview.Provider) string {
 	return per
 }
 
-func served(p overview.Provider) string {
+func served(p fleet.Provider) string {
 	switch p.Workers {
 	case 0:
 		return "no worker serves it"
@@ -160,7 +161,7 @@ func served(p overview.Provider) string {
 	return fmt.Sprintf("%d workers × %d", p.Workers, p.Concurrency)
 }
 
-func rate(b overview.Batch) string {
+func rate(b batches.Summary) string {
 	if b.PerSecond <= 0 {
 		return ""
 	}
@@ -183,7 +184,7 @@ func remaining(d time.Duration) string {
 }
 
 // done is "12 of 300 done".
-func done(t overview.Tally) string { return count(t.Done()) + " of " + count(t.Total()) + " done" }
+func done(t batches.Tally) string { return count(t.Done()) + " of " + count(t.Total()) + " done" }
 
 // share is a number of jobs that are shown together.
 type share struct {
@@ -193,7 +194,7 @@ type share struct {
 }
 
 // shares groups a tally into what is told apart by colour, without empty groups.
-func shares(t overview.Tally) []share {
+func shares(t batches.Tally) []share {
 	c := t.Counts
 	all := []share{
 		{"succeeded", "succeeded", c[jobs.Succeeded]},
@@ -210,7 +211,7 @@ func shares(t overview.Tally) []share {
 }
 
 // states is a tally in full.
-func states(t overview.Tally) []share {
+func states(t batches.Tally) []share {
 	var all []share
 	for _, state := range jobs.States() {
 		class := string(state)
@@ -240,7 +241,7 @@ const (
 
 // segments draws a tally as a bar. There is one piece for each colour, also an
 // empty one, so that pieces grow in place. What waits is not drawn.
-func segments(t overview.Tally) []segment {
+func segments(t batches.Tally) []segment {
 	c, total := t.Counts, t.Total()
 	list := []segment{
 		{Class: "succeeded", Width: c[jobs.Succeeded]},
@@ -286,7 +287,7 @@ const (
 	columnWidth = 10
 )
 
-func curve(p overview.Provider) []column {
+func curve(p fleet.Provider) []column {
 	list := make([]column, len(p.Curve))
 	most := slices.Max(append([]int64{1}, p.Curve...))
 	for i, n := range p.Curve {
@@ -300,7 +301,7 @@ func curve(p overview.Provider) []column {
 	return list
 }
 
-func curveLabel(p overview.Provider) string {
+func curveLabel(p fleet.Provider) string {
 	var most int64
 	for _, n := range p.Curve {
 		most = max(most, n)

@@ -4,8 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"oneflow/batches"
+	"oneflow/fleet"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
 	"oneflow/providers"
 )
 
@@ -30,20 +31,20 @@ func TestNumbersReadWell(t *testing.T) {
 		{coarse(59 * time.Second), "59s"},
 		{coarse(90 * time.Minute), "1h"},
 		{coarse(100 * time.Hour), "4d"},
-		{success(overview.Traffic{}), "–"},
-		{success(overview.Traffic{Requests: 7, RateLimited: 7}), "–"},
-		{success(overview.Traffic{Requests: 12, RateLimited: 2, Succeeded: 10}), "100 %"},
-		{success(overview.Traffic{Requests: 1_000_000, Succeeded: 999_999}), "99.9 %"},
-		{latency(0, overview.Traffic{}), "–"},
-		{latency(1500, overview.Traffic{Requests: 1}), "1.5s"},
-		{limit(overview.Provider{}), "no limit"},
+		{success(fleet.Traffic{}), "–"},
+		{success(fleet.Traffic{Requests: 7, RateLimited: 7}), "–"},
+		{success(fleet.Traffic{Requests: 12, RateLimited: 2, Succeeded: 10}), "100 %"},
+		{success(fleet.Traffic{Requests: 1_000_000, Succeeded: 999_999}), "99.9 %"},
+		{latency(0, fleet.Traffic{}), "–"},
+		{latency(1500, fleet.Traffic{Requests: 1}), "1.5s"},
+		{limit(fleet.Provider{}), "no limit"},
 		{limit(provider(60, 30, 12)), "50 % of 60/min last minute"},
 		{limit(provider(0, 30, 12)), "no limit"},
 
-		{served(overview.Provider{Workers: 3, Concurrency: 8}), "3 workers × 8"},
-		{rate(overview.Batch{}), ""},
-		{rate(overview.Batch{PerSecond: 2.5, Tally: tally(map[jobs.State]int64{jobs.Queued: 10})}), "2.5/s, 5s left"},
-		{rate(overview.Batch{PerSecond: 1200, Tally: tally(map[jobs.State]int64{jobs.Succeeded: 10})}), "1,200/s"},
+		{served(fleet.Provider{Workers: 3, Concurrency: 8}), "3 workers × 8"},
+		{rate(batches.Summary{}), ""},
+		{rate(batches.Summary{PerSecond: 2.5, Tally: tally(map[jobs.State]int64{jobs.Queued: 10})}), "2.5/s, 5s left"},
+		{rate(batches.Summary{PerSecond: 1200, Tally: tally(map[jobs.State]int64{jobs.Succeeded: 10})}), "1,200/s"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
@@ -51,11 +52,11 @@ func TestNumbersReadWell(t *testing.T) {
 	}
 }
 
-func provider(rpm int64, curve ...int64) overview.Provider {
-	return overview.Provider{Standing: overview.Standing{Limits: providers.Limits{RPM: rpm}}, Curve: curve}
+func provider(rpm int64, curve ...int64) fleet.Provider {
+	return fleet.Provider{Standing: fleet.Standing{Limits: providers.Limits{RPM: rpm}}, Curve: curve}
 }
 
-func tally(counts map[jobs.State]int64) overview.Tally { return overview.Tally{Counts: counts} }
+func tally(counts map[jobs.State]int64) batches.Tally { return batches.Tally{Counts: counts} }
 
 func TestBarShowsOneFailureInAMillionAndNeverOverflows(t *testing.T) {
 	t.Parallel()
@@ -87,7 +88,7 @@ func TestBarShowsOneFailureInAMillionAndNeverOverflows(t *testing.T) {
 func TestAProviderSaysWhyItIsNotUsed(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for want, s := range map[string]overview.Standing{
+	for want, s := range map[string]fleet.Standing{
 		"":                    {Status: providers.Available},
 		"no reason was given": {Status: providers.Unavailable},
 		"too dear, says ada@alpha, 3h": {
@@ -95,7 +96,7 @@ func TestAProviderSaysWhyItIsNotUsed(t *testing.T) {
 		},
 		"its breaker is open": {Status: providers.Degraded, Reason: "its breaker is open"},
 	} {
-		if got := standing(overview.Provider{Standing: s}, now); got != want {
+		if got := standing(fleet.Provider{Standing: s}, now); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}

@@ -7,13 +7,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"oneflow/monitor/overview"
+	"oneflow/fleet"
 	"oneflow/providers"
 )
 
 // standing is a provider before it is judged.
 type standing struct {
-	overview.Health
+	fleet.Health
 	layers      Limits
 	concurrency int
 }
@@ -28,7 +28,7 @@ func (s *Store) standings(ctx context.Context) (list []standing, now time.Time, 
 			(SELECT count(*) FROM workers
 				WHERE stopped_at IS NULL AND heartbeat_at > now() - make_interval(secs => $1) AND name = ANY (workers.providers))
 		FROM providers
-		ORDER BY name`, overview.Silence.Seconds())
+		ORDER BY name`, fleet.Silence.Seconds())
 	if err != nil {
 		return nil, now, err
 	}
@@ -84,7 +84,7 @@ func (s *Store) ProviderLimits(ctx context.Context) ([]Limits, error) {
 }
 
 // Standings returns each provider that is known with its state, without figures.
-func (s *Store) Standings(ctx context.Context) ([]overview.Health, error) {
+func (s *Store) Standings(ctx context.Context) ([]fleet.Health, error) {
 	list, _, err := s.judged(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the state of providers: %w", err)
@@ -93,7 +93,7 @@ func (s *Store) Standings(ctx context.Context) ([]overview.Health, error) {
 }
 
 // judged reads each provider's state, and the time that it is.
-func (s *Store) judged(ctx context.Context) (list []overview.Health, now time.Time, err error) {
+func (s *Store) judged(ctx context.Context) (list []fleet.Health, now time.Time, err error) {
 	known, now, err := s.standings(ctx)
 	if err != nil {
 		return nil, now, err
@@ -102,7 +102,7 @@ func (s *Store) judged(ctx context.Context) (list []overview.Health, now time.Ti
 	if err != nil {
 		return nil, now, err
 	}
-	list = make([]overview.Health, len(known))
+	list = make([]fleet.Health, len(known))
 	for i, k := range known {
 		list[i] = k.Health
 		list[i].Judge(recent[k.Name], now)
@@ -112,7 +112,7 @@ func (s *Store) judged(ctx context.Context) (list []overview.Health, now time.Ti
 
 // Health returns each provider that is known with its state, and the figures of
 // its models over a window, from the ledger.
-func (s *Store) Health(ctx context.Context, window time.Duration) ([]overview.Health, error) {
+func (s *Store) Health(ctx context.Context, window time.Duration) ([]fleet.Health, error) {
 	list, now, err := s.judged(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read health: %w", err)
@@ -121,10 +121,10 @@ func (s *Store) Health(ctx context.Context, window time.Duration) ([]overview.He
 	if err != nil {
 		return nil, fmt.Errorf("read health: %w", err)
 	}
-	place := map[string]*overview.Health{}
+	place := map[string]*fleet.Health{}
 	for i := range list {
 		h := &list[i]
-		h.From, h.Models = now.Add(-window), []overview.Figures{}
+		h.From, h.Models = now.Add(-window), []fleet.Figures{}
 		if h.MetricsSince.After(h.From) {
 			h.From = h.MetricsSince
 		}
@@ -140,12 +140,12 @@ func (s *Store) Health(ctx context.Context, window time.Duration) ([]overview.He
 
 // TaskFigures returns the figures of each provider's calls for a task over a
 // window, its models together.
-func (s *Store) TaskFigures(ctx context.Context, task providers.Task, window time.Duration) (map[string]overview.Figures, error) {
+func (s *Store) TaskFigures(ctx context.Context, task providers.Task, window time.Duration) (map[string]fleet.Figures, error) {
 	list, err := s.figures(ctx, window, task)
 	if err != nil {
 		return nil, fmt.Errorf("read figures of %s: %w", task, err)
 	}
-	out := make(map[string]overview.Figures, len(list))
+	out := make(map[string]fleet.Figures, len(list))
 	for _, f := range list {
 		out[f.Provider] = f
 	}
@@ -154,20 +154,20 @@ func (s *Store) TaskFigures(ctx context.Context, task providers.Task, window tim
 
 // recent is the traffic of the time that a provider is judged by, from the
 // roll-up.
-func (s *Store) recent(ctx context.Context) (map[string]overview.Traffic, error) {
+func (s *Store) recent(ctx context.Context) (map[string]fleet.Traffic, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT provider, sum(requests)::bigint, sum(succeeded)::bigint, sum(rate_limited)::bigint, sum(refused)::bigint
 		FROM provider_metrics
 		JOIN providers ON name = provider
 		WHERE minute > date_trunc('minute', now()) - make_interval(mins => $1)
 		AND minute >= coalesce(metrics_since, '-infinity')
-		GROUP BY provider`, int(overview.Recent.Minutes()))
+		GROUP BY provider`, int(fleet.Recent.Minutes()))
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]overview.Traffic{}
+	out := map[string]fleet.Traffic{}
 	var name string
-	var t overview.Traffic
+	var t fleet.Traffic
 	_, err = pgx.ForEachRow(rows, []any{&name, &t.Requests, &t.Succeeded, &t.RateLimited, &t.Refused}, func() error {
 		out[name] = t
 		return nil
@@ -178,7 +178,7 @@ func (s *Store) recent(ctx context.Context) (map[string]overview.Traffic, error)
 // figures sums the ledger up, by provider and model; with a task, by provider and
 // for that task. Calls from before a person let the figures begin anew are left
 // out.
-func (s *Store) figures(ctx context.Context, window time.Duration, task providers.Task) ([]overview.Figures, error) {
+func (s *Store) figures(ctx context.Context, window time.Duration, task providers.Task) ([]fleet.Figures, error) {
 	const from = `
 		FROM attempts a
 		JOIN providers p ON p.name = a.provider
@@ -204,8 +204,8 @@ func (s *Store) figures(ctx context.Context, window time.Duration, task provider
 	}
 	type key struct{ provider, model string }
 	place := map[key]int{}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (overview.Figures, error) {
-		var f overview.Figures
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.Figures, error) {
+		var f fleet.Figures
 		err := row.Scan(&f.Provider, &f.Model, &f.Requests, &f.Succeeded, &f.RateLimited, &f.Refused, &f.Unknown,
 			&f.InputTokens, &f.OutputTokens, (*int64)(&f.Cost), &f.Unpriced, &f.Mean, &f.P50, &f.P95, &f.P99)
 		place[key{f.Provider, f.Model}] = len(place)

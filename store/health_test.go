@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"oneflow/billing"
+	"oneflow/fleet"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
 	"oneflow/providers"
 )
 
@@ -44,7 +44,7 @@ func TestHealthHasExactFiguresOfEachModel(t *testing.T) {
 	w.called(t, "", 2*time.Hour, "succeeded", "", 1, some)                       // before the window
 	w.called(t, "provider = 'forgotten'", time.Minute, "succeeded", "", 1, some) // of no provider that is known
 
-	read := func() overview.Health {
+	read := func() fleet.Health {
 		t.Helper()
 		list, err := w.Health(ctx, time.Hour)
 		if err != nil || len(list) != 1 {
@@ -53,20 +53,20 @@ func TestHealthHasExactFiguresOfEachModel(t *testing.T) {
 		return list[0]
 	}
 	h := read()
-	want := []overview.Figures{
+	want := []fleet.Figures{
 		{
 			Provider: "mock", Model: "m", Mean: 550, P50: 500, P95: 1000, P99: 1000, LastError: "timeout",
-			Traffic: overview.Traffic{
+			Traffic: fleet.Traffic{
 				Requests: 14, Succeeded: 10, RateLimited: 1, Refused: 1, Unknown: 1, InputTokens: 140, OutputTokens: 42,
-				Money: overview.Money{Cost: 5000, Unpriced: 1},
+				Money: jobs.Money{Cost: 5000, Unpriced: 1},
 			},
 		},
 		{
 			Provider: "mock", Model: "n", Mean: 70, P50: 70, P95: 70, P99: 70,
-			Traffic: overview.Traffic{Requests: 1, Succeeded: 1, InputTokens: 10, OutputTokens: 3, Money: overview.Money{Cost: 500}},
+			Traffic: fleet.Traffic{Requests: 1, Succeeded: 1, InputTokens: 10, OutputTokens: 3, Money: jobs.Money{Cost: 500}},
 		},
 	}
-	if diff := cmp.Diff(want, h.Models, cmpopts.IgnoreFields(overview.Figures{}, "LastErrorAt")); diff != "" {
+	if diff := cmp.Diff(want, h.Models, cmpopts.IgnoreFields(fleet.Figures{}, "LastErrorAt")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if at := time.Since(h.Models[0].LastErrorAt); at < 4*time.Minute || at > 6*time.Minute {
@@ -107,7 +107,7 @@ func TestTaskFiguresAreOfOneTaskAndAllModels(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := got["mock"]
-	if cost, ok := f.PerCall(); len(got) != 1 || f.Requests != 2 || f.Mean != 200 || f.P99 != 300 || !ok || cost != billing.NanoUSD(500) {
+	if cost, ok := f.Each(f.Succeeded); len(got) != 1 || f.Requests != 2 || f.Mean != 200 || f.P99 != 300 || !ok || cost != billing.NanoUSD(500) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -116,7 +116,7 @@ func TestTheStateOfAProviderFollowsItsTraffic(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := t.Context()
-	status := func() overview.Standing {
+	status := func() fleet.Standing {
 		t.Helper()
 		must(t, w.RollUpMetrics(ctx))
 		list, err := w.Standings(ctx)

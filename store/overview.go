@@ -8,15 +8,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"oneflow/batches"
 	"oneflow/billing"
+	"oneflow/fleet"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
 )
 
-var _ overview.Store = (*Store)(nil)
-
-// NewestBatches implements overview.Store.
-func (s *Store) NewestBatches(ctx context.Context, limit int) ([]overview.Batch, error) {
+// NewestBatches implements the OverviewStore of package monitor.
+func (s *Store) NewestBatches(ctx context.Context, limit int) ([]batches.Summary, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT id, source, account, created_at, sealed_at, cancelled_at, paused_at
 		FROM batches
@@ -32,17 +31,17 @@ func (s *Store) NewestBatches(ctx context.Context, limit int) ([]overview.Batch,
 	return list, nil
 }
 
-func batchRow(row pgx.CollectableRow) (overview.Batch, error) {
-	var b overview.Batch
+func batchRow(row pgx.CollectableRow) (batches.Summary, error) {
+	var b batches.Summary
 	var sealed, cancelled, paused *time.Time
 	err := row.Scan(&b.ID, &b.Source, &b.Account, &b.CreatedAt, &sealed, &cancelled, &paused)
 	b.SealedAt, b.CancelledAt, b.PausedAt = timeOrZero(sealed), timeOrZero(cancelled), timeOrZero(paused)
-	b.Tally = overview.Tally{Counts: zeroCounts()}
+	b.Tally = batches.Tally{Counts: zeroCounts()}
 	return b, err
 }
 
-// Tallies implements overview.Store.
-func (s *Store) Tallies(ctx context.Context, ids []string) (map[string]overview.Tally, error) {
+// Tallies implements the OverviewStore of package monitor.
+func (s *Store) Tallies(ctx context.Context, ids []string) (map[string]batches.Tally, error) {
 	tallies, err := tally(ctx, s.pool, ids)
 	if err != nil {
 		return nil, fmt.Errorf("count jobs of %d batches: %w", len(ids), err)
@@ -56,7 +55,7 @@ type querier interface {
 }
 
 // tally counts jobs with the index on batch and state.
-func tally(ctx context.Context, q querier, ids []string) (map[string]overview.Tally, error) {
+func tally(ctx context.Context, q querier, ids []string) (map[string]batches.Tally, error) {
 	rows, err := q.Query(ctx, `
 		SELECT batch_id, state, count(*), sum(cost_nano)::bigint, sum(unpriced_calls)::bigint, max(finished_at)
 		FROM jobs
@@ -65,9 +64,9 @@ func tally(ctx context.Context, q querier, ids []string) (map[string]overview.Ta
 	if err != nil {
 		return nil, err
 	}
-	tallies := make(map[string]overview.Tally, len(ids))
+	tallies := make(map[string]batches.Tally, len(ids))
 	for _, id := range ids {
-		tallies[id] = overview.Tally{Counts: zeroCounts()}
+		tallies[id] = batches.Tally{Counts: zeroCounts()}
 	}
 	var id string
 	var state jobs.State
@@ -87,8 +86,8 @@ func tally(ctx context.Context, q querier, ids []string) (map[string]overview.Ta
 	return tallies, err
 }
 
-// Fleet implements overview.Store.
-func (s *Store) Fleet(ctx context.Context) (f overview.Fleet, err error) {
+// Fleet implements the OverviewStore of package monitor.
+func (s *Store) Fleet(ctx context.Context) (f fleet.Snapshot, err error) {
 	if f.Workers, err = s.workers(ctx); err != nil {
 		return f, fmt.Errorf("read workers: %w", err)
 	}
@@ -105,41 +104,41 @@ func (s *Store) Fleet(ctx context.Context) (f overview.Fleet, err error) {
 const maxWorkers = 500
 
 // workers reads the workers that have not stopped, silent ones last.
-func (s *Store) workers(ctx context.Context) ([]overview.Worker, error) {
+func (s *Store) workers(ctx context.Context) ([]fleet.Worker, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT id::text, host, pid, providers, started_at, extract(epoch FROM now() - heartbeat_at)::float8,
 			(SELECT count(*) FROM jobs j WHERE j.state = 'running' AND j.worker_id = w.id)
 		FROM workers w
 		WHERE stopped_at IS NULL
 		ORDER BY heartbeat_at < now() - make_interval(secs => $1), host, pid, started_at
-		LIMIT $2`, overview.Silence.Seconds(), maxWorkers)
+		LIMIT $2`, fleet.Silence.Seconds(), maxWorkers)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (overview.Worker, error) {
-		var w overview.Worker
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.Worker, error) {
+		var w fleet.Worker
 		var silent float64
 		err := row.Scan(&w.ID, &w.Host, &w.PID, &w.Providers, &w.StartedAt, &silent, &w.Running)
 		w.SilentFor = time.Duration(max(silent, 0) * float64(time.Second))
-		w.Alive = w.SilentFor < overview.Silence
+		w.Alive = w.SilentFor < fleet.Silence
 		return w, err
 	})
 }
 
 // providers reads the providers and what the ledger's roll-up says about the last
 // minutes.
-func (s *Store) providers(ctx context.Context, workers []overview.Worker) ([]overview.Provider, error) {
+func (s *Store) providers(ctx context.Context, workers []fleet.Worker) ([]fleet.Provider, error) {
 	known, now, err := s.standings(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]overview.Provider, len(known))
+	list := make([]fleet.Provider, len(known))
 	for i, k := range known {
-		list[i] = overview.Provider{
-			Name: k.Name, Kind: k.Kind, Standing: k.Standing, Concurrency: k.concurrency, Curve: make([]int64, overview.Minutes),
+		list[i] = fleet.Provider{
+			Name: k.Name, Kind: k.Kind, Standing: k.Standing, Concurrency: k.concurrency, Curve: make([]int64, fleet.Minutes),
 		}
 	}
-	place := make(map[string]*overview.Provider, len(list))
+	place := make(map[string]*fleet.Provider, len(list))
 	for i := range list {
 		place[list[i].Name] = &list[i]
 	}
@@ -161,7 +160,7 @@ func (s *Store) providers(ctx context.Context, workers []overview.Worker) ([]ove
 
 // minutes adds the figures of the last minutes. Those from before a person let
 // them begin anew are in the curve only.
-func (s *Store) minutes(ctx context.Context, place map[string]*overview.Provider) error {
+func (s *Store) minutes(ctx context.Context, place map[string]*fleet.Provider) error {
 	rows, err := s.pool.Query(ctx, `
 		SELECT provider, (extract(epoch FROM date_trunc('minute', now()) - minute) / 60)::int AS ago,
 			coalesce(minute >= metrics_since, true) AS counts,
@@ -171,26 +170,26 @@ func (s *Store) minutes(ctx context.Context, place map[string]*overview.Provider
 		FROM provider_metrics
 		JOIN providers ON name = provider
 		WHERE minute > date_trunc('minute', now()) - make_interval(mins => $1)
-		GROUP BY provider, minute, metrics_since`, overview.Minutes)
+		GROUP BY provider, minute, metrics_since`, fleet.Minutes)
 	if err != nil {
 		return err
 	}
-	recent := int(overview.Recent / time.Minute)
+	recent := int(fleet.Recent / time.Minute)
 	p50, p95 := map[string]int64{}, map[string]int64{}
 	var name string
 	var ago int
 	var counts bool
-	var t overview.Traffic
+	var t fleet.Traffic
 	var median, high int64
 	_, err = pgx.ForEachRow(rows, []any{
 		&name, &ago, &counts, &t.Requests, &t.Succeeded, &t.RateLimited, &t.Refused, &t.Unknown,
 		&t.InputTokens, &t.OutputTokens, (*int64)(&t.Cost), &t.Unpriced, &median, &high,
 	}, func() error {
 		p, ok := place[name]
-		if !ok || ago < 0 || ago >= overview.Minutes {
+		if !ok || ago < 0 || ago >= fleet.Minutes {
 			return nil
 		}
-		p.Curve[overview.Minutes-1-ago] = t.Requests
+		p.Curve[fleet.Minutes-1-ago] = t.Requests
 		if ago < recent && counts {
 			p.Traffic = sum(p.Traffic, t)
 			p50[name] += median
@@ -206,30 +205,30 @@ func (s *Store) minutes(ctx context.Context, place map[string]*overview.Provider
 	return err
 }
 
-func sum(a, b overview.Traffic) overview.Traffic {
-	return overview.Traffic{
+func sum(a, b fleet.Traffic) fleet.Traffic {
+	return fleet.Traffic{
 		Requests: a.Requests + b.Requests, Succeeded: a.Succeeded + b.Succeeded,
 		RateLimited: a.RateLimited + b.RateLimited, Refused: a.Refused + b.Refused, Unknown: a.Unknown + b.Unknown,
 		InputTokens: a.InputTokens + b.InputTokens, OutputTokens: a.OutputTokens + b.OutputTokens,
-		Money: overview.Money{Cost: a.Cost + b.Cost, Unpriced: a.Unpriced + b.Unpriced},
+		Money: jobs.Money{Cost: a.Cost + b.Cost, Unpriced: a.Unpriced + b.Unpriced},
 	}
 }
 
 // sums reads the totals. Unfinished jobs are counted up to a bound, in the index
 // of deadlines, which holds them and no others.
-func (s *Store) sums(ctx context.Context) (t overview.Totals, err error) {
+func (s *Store) sums(ctx context.Context) (t fleet.Totals, err error) {
 	err = s.pool.QueryRow(ctx, `
 		SELECT
 			(SELECT count(*) FROM (
 				SELECT FROM jobs WHERE finished_at IS NULL ORDER BY deadline LIMIT $1
 			) unfinished),
 			(SELECT count(*) FROM jobs WHERE state = 'running')`,
-		overview.MaxWaiting+1).Scan(&t.Unfinished, &t.Running)
+		fleet.MaxUnfinished+1).Scan(&t.Unfinished, &t.Running)
 	if err != nil {
 		return t, err
 	}
-	if t.Unfinished > overview.MaxWaiting {
-		t.Unfinished, t.More = overview.MaxWaiting, true
+	if t.Unfinished > fleet.MaxUnfinished {
+		t.Unfinished, t.More = fleet.MaxUnfinished, true
 	}
 	d := &t.Day
 	err = s.pool.QueryRow(ctx, `
@@ -243,9 +242,9 @@ func (s *Store) sums(ctx context.Context) (t overview.Totals, err error) {
 	return t, err
 }
 
-// BatchDetail implements overview.Store.
-func (s *Store) BatchDetail(ctx context.Context, id string) (overview.Detail, error) {
-	var d overview.Detail
+// BatchDetail implements the OverviewStore of package monitor.
+func (s *Store) BatchDetail(ctx context.Context, id string) (batches.Breakdown, error) {
+	var d batches.Breakdown
 	opts := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := pgx.BeginTxFunc(ctx, s.pool, opts, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
@@ -255,7 +254,7 @@ func (s *Store) BatchDetail(ctx context.Context, id string) (overview.Detail, er
 		if err != nil {
 			return err
 		}
-		if d.Batch, err = pgx.CollectExactlyOneRow(rows, batchRow); err != nil {
+		if d.Summary, err = pgx.CollectExactlyOneRow(rows, batchRow); err != nil {
 			return err
 		}
 		tallies, err := tally(ctx, tx, []string{id})
@@ -279,7 +278,7 @@ func (s *Store) BatchDetail(ctx context.Context, id string) (overview.Detail, er
 }
 
 // modelsOf sums up a batch's calls, from the ledger.
-func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]overview.ModelUse, error) {
+func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT a.provider, a.model, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
 			sum(a.input_tokens)::bigint, sum(a.output_tokens)::bigint,
@@ -293,8 +292,8 @@ func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]overview.ModelUse, e
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (overview.ModelUse, error) {
-		var m overview.ModelUse
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (batches.ModelUse, error) {
+		var m batches.ModelUse
 		err := row.Scan(&m.Provider, &m.Model, &m.Calls, &m.Succeeded, &m.InputTokens, &m.OutputTokens, (*int64)(&m.Cost), &m.Unpriced)
 		return m, err
 	})
@@ -302,7 +301,7 @@ func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]overview.ModelUse, e
 
 // problemsOf groups what went wrong, with the latest of each kind. The message is
 // ours, not the provider's: it holds no prompt.
-func problemsOf(ctx context.Context, tx pgx.Tx, id string) ([]overview.Problem, error) {
+func problemsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.Problem, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT DISTINCT ON (n, state, error_class)
 			state, error_class, n, id::text, left(error_message, 500), finished_at
@@ -317,8 +316,8 @@ func problemsOf(ctx context.Context, tx pgx.Tx, id string) ([]overview.Problem, 
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (overview.Problem, error) {
-		var p overview.Problem
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (batches.Problem, error) {
+		var p batches.Problem
 		var at *time.Time
 		err := row.Scan(&p.State, &p.Class, &p.Jobs, &p.JobID, &p.Message, &at)
 		p.At = timeOrZero(at)

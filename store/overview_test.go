@@ -8,9 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"oneflow/batches"
 	"oneflow/billing"
+	"oneflow/fleet"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
 )
 
 func TestNewestBatchesComeFirstAndNoMoreThanAsked(t *testing.T) {
@@ -102,9 +103,9 @@ func TestFleetShowsProvidersWorkersAndTotals(t *testing.T) {
 		t.Fatalf("providers %+v", f.Providers)
 	}
 	p := f.Providers[0]
-	want := overview.Traffic{
+	want := fleet.Traffic{
 		Requests: 80, Succeeded: 74, RateLimited: 3, Unknown: 3, InputTokens: 15, OutputTokens: 21,
-		Money: overview.Money{Cost: 33, Unpriced: 3},
+		Money: jobs.Money{Cost: 33, Unpriced: 3},
 	}
 	if diff := cmp.Diff(want, p.Traffic); diff != "" {
 		t.Errorf("the last five minutes (-want +got):\n%s", diff)
@@ -115,7 +116,7 @@ func TestFleetShowsProvidersWorkersAndTotals(t *testing.T) {
 	if p.Status != "unavailable" || p.Reason != "out of credit" || p.Limits.RPM != 60 || p.Workers != 1 {
 		t.Errorf("provider %+v", p)
 	}
-	if n := len(p.Curve); n != overview.Minutes || p.Curve[n-1] != 40 || p.Curve[n-5] != 40 || p.Curve[n-6] != 1000 || p.Curve[0] != 7 {
+	if n := len(p.Curve); n != fleet.Minutes || p.Curve[n-1] != 40 || p.Curve[n-5] != 40 || p.Curve[n-6] != 1000 || p.Curve[0] != 7 {
 		t.Errorf("curve %v", p.Curve)
 	}
 	if d := f.Totals; d.Unfinished != 3 || d.More || d.Running != 1 || d.Day.Requests != 6_087 || d.Day.Cost != 6*11 || d.Day.Unpriced != 6 {
@@ -128,7 +129,7 @@ func TestFleetOfAnEmptyDatabaseIsEmpty(t *testing.T) {
 	w := newWorld(t)
 	w.exec(t, `TRUNCATE workers, providers`)
 	f, err := w.Fleet(t.Context())
-	if err != nil || len(f.Providers) != 0 || len(f.Workers) != 0 || f.Totals != (overview.Totals{}) {
+	if err != nil || len(f.Providers) != 0 || len(f.Workers) != 0 || f.Totals != (fleet.Totals{}) {
 		t.Errorf("%+v, %v", f, err)
 	}
 }
@@ -169,7 +170,7 @@ func TestBatchDetailTellsModelsAndTheLatestProblemOfEachKind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	models := []overview.ModelUse{{Provider: "mock", Model: "m", Calls: 6, Succeeded: 1, Money: overview.Money{Cost: 60 * billing.NanoUSD(1)}}}
+	models := []batches.ModelUse{{Provider: "mock", Model: "m", Calls: 6, Succeeded: 1, Money: jobs.Money{Cost: 60 * billing.NanoUSD(1)}}}
 	if diff := cmp.Diff(models, got.Models); diff != "" {
 		t.Errorf("models (-want +got):\n%s", diff)
 	}

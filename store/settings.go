@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"oneflow/fleet"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
 	"oneflow/providers"
 )
 
@@ -32,7 +32,7 @@ func (s *Store) Settings(ctx context.Context) (map[string]providers.Settings, ma
 		FROM (
 			SELECT *, coalesce(out_of_money_at > now() - make_interval(secs => $1), false) AS out_of_money
 			FROM providers
-		) p`, overview.OutOfMoney.Seconds())
+		) p`, fleet.OutOfMoney.Seconds())
 	if err != nil {
 		return nil, nil, fmt.Errorf("read settings: %w", err)
 	}

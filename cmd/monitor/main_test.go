@@ -17,7 +17,7 @@ import (
 	"oneflow/internal/cli"
 	"oneflow/internal/storetest"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
+	"oneflow/monitor"
 	"oneflow/providers"
 	"oneflow/store"
 )
@@ -164,7 +164,7 @@ func TestStatus(t *testing.T) {
 	if code := cmd.run(t.Context(), "status", "-o", "json", "--database-url", url); code != cli.OK {
 		t.Fatalf("exit code %d: %s", code, cmd.err.String())
 	}
-	var o overview.Overview
+	var o monitor.Overview
 	if err := json.Unmarshal([]byte(cmd.out.String()), &o); err != nil || len(o.Batches) != 1 || o.Batches[0].ID != "b-1" || o.Alive() != 1 {
 		t.Errorf("%v: %s", err, cmd.out.String())
 	}

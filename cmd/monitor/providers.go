@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"oneflow/config"
+	"oneflow/fleet"
 	"oneflow/internal/cli"
-	"oneflow/monitor/overview"
 	"oneflow/providers"
 	"oneflow/store"
 )
@@ -157,7 +157,7 @@ func (c *providersLs) Run(s *session) error {
 
 // printHealth writes a line for each provider and model, and below why a provider
 // is not simply available.
-func (s *session) printHealth(list []overview.Health) error {
+func (s *session) printHealth(list []fleet.Health) error {
 	if len(list) == 0 {
 		fmt.Fprintln(s.env.Err, "no providers yet: start a worker with `worker run`")
 		return nil
@@ -201,7 +201,7 @@ func (s *session) printHealth(list []overview.Health) error {
 }
 
 // sentence says how a provider stands, and why.
-func sentence(h overview.Health) string {
+func sentence(h fleet.Health) string {
 	text := h.Name + " is " + string(h.Status)
 	if h.Reason != "" {
 		text += ": " + cli.Printable(h.Reason)
@@ -248,7 +248,7 @@ func (c *bestCmd) Run(s *session) error {
 				note = "too few calls to judge"
 			}
 			cost := "-"
-			if n, ok := k.Figures.PerCall(); ok {
+			if n, ok := k.Figures.Each(k.Figures.Succeeded); ok {
 				cost = n.Human()
 			} else if k.Figures.Unpriced > 0 {
 				cost = "unknown"

@@ -10,10 +10,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/internal/storetest"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
 	"oneflow/store"
 )
 
@@ -115,7 +115,7 @@ func TestFiguresBeginAnewAfterAReset(t *testing.T) {
 		if code, out, errs := monitor(append([]string{"providers", "reset"}, args...)...); code != cli.OK || out != "" {
 			t.Errorf("%d %s\n%s", code, errs, out)
 		}
-		var list []overview.Health
+		var list []fleet.Health
 		_, out, _ := monitor("providers", "ls", "-o", "json")
 		if err := json.Unmarshal([]byte(strings.ReplaceAll(out, "TIME", "2026-01-01T00:00:00Z")), &list); err != nil || len(list) != 2 ||
 			len(list[1].Models) != 0 || list[1].From.IsZero() {

@@ -6,8 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"oneflow/fleet"
 	"oneflow/internal/cli"
-	"oneflow/monitor/overview"
+	"oneflow/monitor"
 )
 
 // statusCmd prints the overview.
@@ -22,7 +23,7 @@ func (c *statusCmd) Run(s *session) error {
 		return err
 	}
 	defer db.Close()
-	o, err := overview.NewReader(db).Overview(s.ctx)
+	o, err := monitor.NewReader(db).Overview(s.ctx)
 	if err != nil {
 		return err
 	}
@@ -33,7 +34,7 @@ func (c *statusCmd) Run(s *session) error {
 }
 
 // printOverview writes the overview for people.
-func printOverview(w io.Writer, o overview.Overview) error {
+func printOverview(w io.Writer, o monitor.Overview) error {
 	unfinished := cli.Count(o.Totals.Unfinished)
 	if o.Totals.More {
 		unfinished = "more than " + unfinished
@@ -60,7 +61,7 @@ func printOverview(w io.Writer, o overview.Overview) error {
 	return nil
 }
 
-func providerRows(list []overview.Provider) [][]string {
+func providerRows(list []fleet.Provider) [][]string {
 	if len(list) == 0 {
 		return [][]string{{"no providers yet: start a worker with `worker run`"}}
 	}
@@ -82,7 +83,7 @@ func providerRows(list []overview.Provider) [][]string {
 	return rows
 }
 
-func workerRows(list []overview.Worker) [][]string {
+func workerRows(list []fleet.Worker) [][]string {
 	if len(list) == 0 {
 		return [][]string{{"no workers: start one with `worker run`"}}
 	}
@@ -97,7 +98,7 @@ func workerRows(list []overview.Worker) [][]string {
 	return rows
 }
 
-func batchRows(o overview.Overview) [][]string {
+func batchRows(o monitor.Overview) [][]string {
 	if len(o.Batches) == 0 {
 		return [][]string{{"no batches yet: bring a file in with `enqueue batch prompts.jsonl --watch`"}}
 	}
@@ -111,7 +112,7 @@ func batchRows(o overview.Overview) [][]string {
 	return rows
 }
 
-func percent(t overview.Traffic) string {
+func percent(t fleet.Traffic) string {
 	rate, ok := t.SuccessRate()
 	if !ok {
 		return "-"

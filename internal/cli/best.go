@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"oneflow/config"
-	"oneflow/monitor/overview"
+	"oneflow/fleet"
 	"oneflow/providers"
 	"oneflow/store"
 )
@@ -18,7 +18,7 @@ import (
 type Best struct {
 	Task providers.Task `json:"task"`
 	// Candidates are the configured providers that can do the task, the best first.
-	Candidates []overview.Candidate `json:"candidates"`
+	Candidates []fleet.Candidate `json:"candidates"`
 	// Window is how far back the figures look.
 	Window time.Duration `json:"-"`
 }
@@ -26,7 +26,7 @@ type Best struct {
 // FindBest ranks the configured providers that can do a task. While no worker runs
 // at all, it does not matter that none serves them.
 func FindBest(ctx context.Context, db *store.Store, cfg config.Config, task providers.Task) (Best, error) {
-	best := Best{Task: task, Window: overview.HealthWindow, Candidates: []overview.Candidate{}}
+	best := Best{Task: task, Window: fleet.HealthWindow, Candidates: []fleet.Candidate{}}
 	standings, err := db.Standings(ctx)
 	if err != nil {
 		return best, err
@@ -39,7 +39,7 @@ func FindBest(ctx context.Context, db *store.Store, cfg config.Config, task prov
 	if err != nil {
 		return best, err
 	}
-	known := map[string]overview.Health{}
+	known := map[string]fleet.Health{}
 	served := false
 	for _, h := range standings {
 		known[h.Name] = h
@@ -53,7 +53,7 @@ func FindBest(ctx context.Context, db *store.Store, cfg config.Config, task prov
 			continue
 		}
 		h := known[name]
-		c := overview.Candidate{
+		c := fleet.Candidate{
 			Provider: name, Model: p.DefaultModel(string(task), of.DefaultModel), Figures: figures[name], Mock: p.Kind == "mock", Barred: h.Bars(),
 		}
 		switch {
@@ -64,7 +64,7 @@ func FindBest(ctx context.Context, db *store.Store, cfg config.Config, task prov
 		}
 		best.Candidates = append(best.Candidates, c)
 	}
-	overview.Rank(best.Candidates)
+	fleet.Rank(best.Candidates)
 	return best, nil
 }
 
@@ -84,7 +84,7 @@ func inOrder(cfg config.Config, chain []string, task providers.Task) []string {
 }
 
 // Choice returns the best, and a line that says why.
-func (b Best) Choice() (c overview.Candidate, why string, err error) {
+func (b Best) Choice() (c fleet.Candidate, why string, err error) {
 	var barred []string
 	for _, c := range b.Candidates {
 		if c.Barred != "" {
@@ -107,15 +107,15 @@ func (b Best) Choice() (c overview.Candidate, why string, err error) {
 }
 
 // figuresOf gives the figures of a candidate that can be judged.
-func figuresOf(c overview.Candidate) string {
+func figuresOf(c fleet.Candidate) string {
 	rate, _ := c.Figures.SuccessRate()
 	return fmt.Sprintf("%.1f%% of %s calls succeeded, p50 %s, %s", 100*rate, Count(c.Figures.Requests),
 		Span(time.Duration(c.Figures.P50)*time.Millisecond), PerCall(c.Figures))
 }
 
 // PerCall is what a call cost, for people.
-func PerCall(f overview.Figures) string {
-	cost, ok := f.PerCall()
+func PerCall(f fleet.Figures) string {
+	cost, ok := f.Each(f.Succeeded)
 	switch {
 	case ok:
 		return cost.Human() + " a call"

@@ -1,4 +1,4 @@
-package overview
+package monitor
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"oneflow/batches"
 	"oneflow/jobs"
 )
 
@@ -30,44 +31,44 @@ const (
 // Reader reads the overview for any number of people at the cost of one. It is
 // safe for concurrent use.
 type Reader struct {
-	store Store
+	store OverviewStore
 	now   func() time.Time
 
-	overview *slot[Overview]
-	finished map[string]counted  // by batch; guarded by overview's lock
-	rates    map[string][]sample // by batch; guarded by overview's lock
+	overview *cached[Overview]
+	finished map[string]counted // by batch; guarded by overview's lock
+	rates    map[string][]point // by batch; guarded by overview's lock
 
 	mu      sync.Mutex
-	details map[string]*detail
+	details map[string]*batchMemory
 	ids     *regexp.Regexp
 }
 
-// detail is what is remembered of one batch.
-type detail struct {
-	*slot[Detail]
-	samples []sample // guarded by the slot
+// batchMemory is what is remembered of one batch.
+type batchMemory struct {
+	*cached[batches.Breakdown]
+	samples []point // guarded by the cache
 }
 
 type counted struct {
-	tally  Tally
+	tally  batches.Tally
 	sealed time.Time
 	until  time.Time
 }
 
-type sample struct {
+type point struct {
 	at   time.Time
 	done int64
 }
 
 // NewReader makes a Reader.
-func NewReader(store Store) *Reader {
+func NewReader(store OverviewStore) *Reader {
 	return &Reader{
 		store:    store,
-		overview: newSlot[Overview](),
+		overview: newCached[Overview](),
 		now:      time.Now,
 		finished: map[string]counted{},
-		rates:    map[string][]sample{},
-		details:  map[string]*detail{},
+		rates:    map[string][]point{},
+		details:  map[string]*batchMemory{},
 		ids:      regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`),
 	}
 }
@@ -78,20 +79,20 @@ func (r *Reader) Overview(ctx context.Context) (Overview, error) {
 }
 
 // Batch returns one batch. It fails with jobs.ErrNotFound.
-func (r *Reader) Batch(ctx context.Context, id string) (Detail, error) {
+func (r *Reader) Batch(ctx context.Context, id string) (batches.Breakdown, error) {
 	if !r.ids.MatchString(id) {
-		return Detail{}, jobs.ErrNotFound
+		return batches.Breakdown{}, jobs.ErrNotFound
 	}
 	memory := r.detail(id)
-	return memory.get(ctx, r.now, func(ctx context.Context) (Detail, error) {
+	return memory.get(ctx, r.now, func(ctx context.Context) (batches.Breakdown, error) {
 		d, err := r.store.BatchDetail(ctx, id)
 		if err != nil {
-			return Detail{}, err
+			return batches.Breakdown{}, err
 		}
 		d.At = r.now()
-		d.State = d.stateNow()
+		d.State = d.StateNow()
 		if !d.Finished() {
-			memory.samples, d.PerSecond = rate(append(memory.samples, sample{d.At, d.Done()}))
+			memory.samples, d.PerSecond = perSecond(append(memory.samples, point{d.At, d.Done()}))
 		}
 		return d, nil
 	})
@@ -99,7 +100,7 @@ func (r *Reader) Batch(ctx context.Context, id string) (Detail, error) {
 
 // detail returns what is remembered of a batch. When there are too many, all are forgotten:
 // the next reading fills them again.
-func (r *Reader) detail(id string) *detail {
+func (r *Reader) detail(id string) *batchMemory {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d, ok := r.details[id]
@@ -107,7 +108,7 @@ func (r *Reader) detail(id string) *detail {
 		if len(r.details) >= maxDetails {
 			clear(r.details)
 		}
-		d = &detail{slot: newSlot[Detail]()}
+		d = &batchMemory{cached: newCached[batches.Breakdown]()}
 		r.details[id] = d
 	}
 	return d
@@ -115,54 +116,54 @@ func (r *Reader) detail(id string) *detail {
 
 // read reads everything in three steps, whatever there is.
 func (r *Reader) read(ctx context.Context) (Overview, error) {
-	fleet, err := r.store.Fleet(ctx)
+	snapshot, err := r.store.Fleet(ctx)
 	if err != nil {
 		return Overview{}, err
 	}
-	batches, err := r.store.NewestBatches(ctx, MaxBatches)
+	newest, err := r.store.NewestBatches(ctx, MaxBatches)
 	if err != nil {
 		return Overview{}, err
 	}
 	now := r.now()
 	known := map[string]counted{}
 	var wanted []string
-	for _, b := range batches {
+	for _, b := range newest {
 		if c, ok := r.finished[b.ID]; ok && c.sealed.Equal(b.SealedAt) && now.Before(c.until) {
 			known[b.ID] = c
 			continue
 		}
 		wanted = append(wanted, b.ID)
 	}
-	tallies := map[string]Tally{}
+	tallies := map[string]batches.Tally{}
 	if len(wanted) > 0 {
 		if tallies, err = r.store.Tallies(ctx, wanted); err != nil {
 			return Overview{}, err
 		}
 	}
-	rates := map[string][]sample{}
-	for i := range batches {
-		b := &batches[i]
+	rates := map[string][]point{}
+	for i := range newest {
+		b := &newest[i]
 		c, isKnown := known[b.ID]
 		b.Tally = c.tally
 		if !isKnown {
 			b.Tally = tallies[b.ID]
 		}
-		b.State = b.stateNow()
+		b.State = b.StateNow()
 		if b.Finished() {
 			if !isKnown {
 				known[b.ID] = counted{tally: b.Tally, sealed: b.SealedAt, until: now.Add(tallyFor)}
 			}
 			continue
 		}
-		rates[b.ID], b.PerSecond = rate(append(r.rates[b.ID], sample{now, b.Done()}))
+		rates[b.ID], b.PerSecond = perSecond(append(r.rates[b.ID], point{now, b.Done()}))
 	}
 	r.finished, r.rates = known, rates
-	return Overview{At: now, Fleet: fleet, Batches: batches}, nil
+	return Overview{At: now, Snapshot: snapshot, Batches: newest}, nil
 }
 
-// rate drops what is older than the window and returns the rate over the rest, 0
+// perSecond drops what is older than the window and returns the rate over the rest, 0
 // while too little is known.
-func rate(samples []sample) ([]sample, float64) {
+func perSecond(samples []point) ([]point, float64) {
 	last := samples[len(samples)-1]
 	for last.at.Sub(samples[0].at) > rateWindow {
 		samples = samples[1:]

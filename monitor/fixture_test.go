@@ -12,11 +12,12 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"oneflow/batches"
 	"oneflow/billing"
+	"oneflow/fleet"
 	"oneflow/internal/storetest"
 	"oneflow/jobs"
 	"oneflow/monitor"
-	"oneflow/monitor/overview"
 	"oneflow/providers"
 	"oneflow/store"
 )
@@ -66,16 +67,16 @@ type fake struct{ err error }
 
 func (f *fake) Ping(context.Context) error { return f.err }
 
-func (f *fake) NewestBatches(context.Context, int) ([]overview.Batch, error) { return nil, f.err }
+func (f *fake) NewestBatches(context.Context, int) ([]batches.Summary, error) { return nil, f.err }
 
-func (f *fake) Tallies(context.Context, []string) (map[string]overview.Tally, error) {
+func (f *fake) Tallies(context.Context, []string) (map[string]batches.Tally, error) {
 	return nil, f.err
 }
 
-func (f *fake) Fleet(context.Context) (overview.Fleet, error) { return overview.Fleet{}, f.err }
+func (f *fake) Fleet(context.Context) (fleet.Snapshot, error) { return fleet.Snapshot{}, f.err }
 
-func (f *fake) BatchDetail(context.Context, string) (overview.Detail, error) {
-	return overview.Detail{}, errors.Join(jobs.ErrNotFound, f.err)
+func (f *fake) BatchDetail(context.Context, string) (batches.Breakdown, error) {
+	return batches.Breakdown{}, errors.Join(jobs.ErrNotFound, f.err)
 }
 
 const (

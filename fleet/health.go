@@ -1,10 +1,9 @@
-package overview
+package fleet
 
 import (
 	"fmt"
 	"time"
 
-	"oneflow/billing"
 	"oneflow/providers"
 )
 
@@ -126,13 +125,4 @@ type Figures struct {
 	// LastError is the kind of the last failure, and LastErrorAt its time.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
-}
-
-// PerCall is what an answer cost on average; ok is false where there was none, or
-// where calls have no known price.
-func (f Figures) PerCall() (cost billing.NanoUSD, ok bool) {
-	if f.Succeeded == 0 || f.Unpriced > 0 {
-		return 0, false
-	}
-	return f.Cost / billing.NanoUSD(f.Succeeded), true
 }

@@ -1,4 +1,4 @@
-package overview
+package fleet
 
 import (
 	"cmp"
@@ -69,8 +69,8 @@ func step(ms int64) float64 {
 }
 
 func (c Candidate) comparePrice(d Candidate) int {
-	a, okA := c.Figures.PerCall()
-	b, okB := d.Figures.PerCall()
+	a, okA := c.Figures.Each(c.Figures.Succeeded)
+	b, okB := d.Figures.Each(d.Figures.Succeeded)
 	switch {
 	case okA && okB:
 		return cmp.Compare(a, b)

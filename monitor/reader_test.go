@@ -1,4 +1,4 @@
-package overview_test
+package monitor_test
 
 import (
 	"context"
@@ -10,61 +10,63 @@ import (
 	"testing/synctest"
 	"time"
 
+	"oneflow/batches"
+	"oneflow/fleet"
 	"oneflow/jobs"
-	"oneflow/monitor/overview"
+	"oneflow/monitor"
 )
 
-// fake is a store that takes a while to read, and counts.
-type fake struct {
+// slowStore is a store that takes a while to read, and counts.
+type slowStore struct {
 	mu      sync.Mutex
 	takes   time.Duration
 	err     error
-	batches []overview.Batch
-	tallies map[string]overview.Tally
+	batches []batches.Summary
+	tallies map[string]batches.Tally
 
 	reads   int
 	counted []string // ids, of all calls of Tallies
 }
 
-func (f *fake) Fleet(ctx context.Context) (overview.Fleet, error) {
+func (f *slowStore) Fleet(ctx context.Context) (fleet.Snapshot, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reads++
 	select {
 	case <-time.After(f.takes):
 	case <-ctx.Done():
-		return overview.Fleet{}, ctx.Err()
+		return fleet.Snapshot{}, ctx.Err()
 	}
-	return overview.Fleet{}, f.err
+	return fleet.Snapshot{}, f.err
 }
 
-func (f *fake) NewestBatches(context.Context, int) ([]overview.Batch, error) {
+func (f *slowStore) NewestBatches(context.Context, int) ([]batches.Summary, error) {
 	return slices.Clone(f.batches), nil
 }
 
-func (f *fake) Tallies(_ context.Context, ids []string) (map[string]overview.Tally, error) {
+func (f *slowStore) Tallies(_ context.Context, ids []string) (map[string]batches.Tally, error) {
 	f.counted = append(f.counted, ids...)
 	return f.tallies, nil
 }
 
-func (f *fake) BatchDetail(_ context.Context, id string) (overview.Detail, error) {
+func (f *slowStore) BatchDetail(_ context.Context, id string) (batches.Breakdown, error) {
 	f.reads++
 	t, ok := f.tallies[id]
 	if !ok {
-		return overview.Detail{}, jobs.ErrNotFound
+		return batches.Breakdown{}, jobs.ErrNotFound
 	}
-	return overview.Detail{Batch: overview.Batch{ID: id, SealedAt: time.Unix(1, 0), Tally: t}}, nil
+	return batches.Breakdown{Summary: batches.Summary{ID: id, SealedAt: time.Unix(1, 0), Tally: t}}, nil
 }
 
-func counts(succeeded, queued int64) overview.Tally {
-	return overview.Tally{Counts: map[jobs.State]int64{jobs.Succeeded: succeeded, jobs.Queued: queued}}
+func counts(succeeded, queued int64) batches.Tally {
+	return batches.Tally{Counts: map[jobs.State]int64{jobs.Succeeded: succeeded, jobs.Queued: queued}}
 }
 
 func TestManyViewersCostOneReadingAndSlowOnesAreSpaced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &fake{takes: 3 * time.Second}
-		r := overview.NewReader(f)
+		f := &slowStore{takes: 3 * time.Second}
+		r := monitor.NewReader(f)
 		var all sync.WaitGroup
 		for range 100 {
 			all.Go(func() {
@@ -91,8 +93,8 @@ func TestManyViewersCostOneReadingAndSlowOnesAreSpaced(t *testing.T) {
 func TestFailuresAreNotKeptAndNobodyWaitsForEver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &fake{takes: time.Hour}
-		r := overview.NewReader(f)
+		f := &slowStore{takes: time.Hour}
+		r := monitor.NewReader(f)
 		start := time.Now()
 		if _, err := r.Overview(t.Context()); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 20*time.Second {
 			t.Errorf("a store that hangs: %v after %s", err, time.Since(start))
@@ -117,12 +119,12 @@ func TestFinishedBatchesAreNotCountedAgainAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sealed := time.Now()
-		f := &fake{
-			batches: []overview.Batch{{ID: "running", SealedAt: sealed}, {ID: "finished", SealedAt: sealed}, {ID: "open"}},
-			tallies: map[string]overview.Tally{"running": counts(1, 1), "finished": counts(2, 0), "open": counts(2, 0)},
+		f := &slowStore{
+			batches: []batches.Summary{{ID: "running", SealedAt: sealed}, {ID: "finished", SealedAt: sealed}, {ID: "open"}},
+			tallies: map[string]batches.Tally{"running": counts(1, 1), "finished": counts(2, 0), "open": counts(2, 0)},
 		}
-		r := overview.NewReader(f)
-		look := func() []overview.Batch {
+		r := monitor.NewReader(f)
+		look := func() []batches.Summary {
 			f.counted = nil
 			o, err := r.Overview(t.Context())
 			if err != nil {
@@ -159,10 +161,10 @@ func TestFinishedBatchesAreNotCountedAgainAtOnce(t *testing.T) {
 func TestRateComesFromWhatWasSeen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &fake{batches: []overview.Batch{{ID: "b", SealedAt: time.Now()}}, tallies: map[string]overview.Tally{}}
-		r := overview.NewReader(f)
-		var last overview.Batch
-		var page overview.Detail
+		f := &slowStore{batches: []batches.Summary{{ID: "b", SealedAt: time.Now()}}, tallies: map[string]batches.Tally{}}
+		r := monitor.NewReader(f)
+		var last batches.Summary
+		var page batches.Breakdown
 		for i := range int64(20) {
 			f.tallies["b"] = counts(100*i, 10_000-100*i)
 			o, err := r.Overview(t.Context())
@@ -196,18 +198,18 @@ func TestStates(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1, 0)
 	for _, c := range []struct {
-		batch overview.Batch
+		batch batches.Summary
 		want  string
 	}{
-		{overview.Batch{}, jobs.BatchOpen},
-		{overview.Batch{SealedAt: now}, jobs.BatchFinished},
-		{overview.Batch{SealedAt: now, Tally: counts(1, 1)}, jobs.BatchRunning},
-		{overview.Batch{SealedAt: now, Tally: counts(1, 0)}, jobs.BatchFinished},
-		{overview.Batch{CancelledAt: now, Tally: counts(0, 1)}, jobs.BatchCancelling},
-		{overview.Batch{CancelledAt: now, SealedAt: now, Tally: counts(1, 0)}, jobs.BatchCancelled},
+		{batches.Summary{}, jobs.BatchOpen},
+		{batches.Summary{SealedAt: now}, jobs.BatchFinished},
+		{batches.Summary{SealedAt: now, Tally: counts(1, 1)}, jobs.BatchRunning},
+		{batches.Summary{SealedAt: now, Tally: counts(1, 0)}, jobs.BatchFinished},
+		{batches.Summary{CancelledAt: now, Tally: counts(0, 1)}, jobs.BatchCancelling},
+		{batches.Summary{CancelledAt: now, SealedAt: now, Tally: counts(1, 0)}, jobs.BatchCancelled},
 	} {
 		c.batch.ID = "b"
-		r := overview.NewReader(&fake{batches: []overview.Batch{c.batch}, tallies: map[string]overview.Tally{"b": c.batch.Tally}})
+		r := monitor.NewReader(&slowStore{batches: []batches.Summary{c.batch}, tallies: map[string]batches.Tally{"b": c.batch.Tally}})
 		o, err := r.Overview(t.Context())
 		if err != nil || o.Batches[0].State != c.want {
 			t.Errorf("%+v: %s, want %s (%v)", c.batch, o.Batches[0].State, c.want, err)
@@ -217,8 +219,8 @@ func TestStates(t *testing.T) {
 
 func TestOnlyIdsThatCanExistAreLookedUpAndMemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	f := &fake{tallies: map[string]overview.Tally{}}
-	r := overview.NewReader(f)
+	f := &slowStore{tallies: map[string]batches.Tally{}}
+	r := monitor.NewReader(f)
 	for _, id := range []string{"", "-x", ".", "a b", "a/b", "ä", "a'--", string(make([]byte, 65))} {
 		if _, err := r.Batch(t.Context(), id); !errors.Is(err, jobs.ErrNotFound) || f.reads != 0 {
 			t.Errorf("%q: %v, %d reads", id, err, f.reads)

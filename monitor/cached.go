@@ -1,13 +1,13 @@
-package overview
+package monitor
 
 import (
 	"context"
 	"time"
 )
 
-// slot keeps one reading for a while. Whoever comes while it is being read waits
+// cached keeps one reading for a while. Whoever comes while it is being read waits
 // for that reading.
-type slot[T any] struct {
+type cached[T any] struct {
 	// turn holds a token while nobody reads: a mutex that can be waited for with
 	// a context.
 	turn  chan struct{}
@@ -15,14 +15,14 @@ type slot[T any] struct {
 	until time.Time
 }
 
-func newSlot[T any]() *slot[T] {
-	s := &slot[T]{turn: make(chan struct{}, 1)}
+func newCached[T any]() *cached[T] {
+	s := &cached[T]{turn: make(chan struct{}, 1)}
 	s.turn <- struct{}{}
 	return s
 }
 
 // get returns the value, reading it again if it is old. A failure is not kept.
-func (s *slot[T]) get(ctx context.Context, now func() time.Time, read func(context.Context) (T, error)) (T, error) {
+func (s *cached[T]) get(ctx context.Context, now func() time.Time, read func(context.Context) (T, error)) (T, error) {
 	var none T
 	select {
 	case <-s.turn:

@@ -1,0 +1,96 @@
+package batches
+
+import (
+	"time"
+
+	"oneflow/jobs"
+)
+
+// Tally is how many jobs are in each state, and what they cost.
+type Tally struct {
+	Counts map[jobs.State]int64 `json:"counts"`
+	jobs.Money
+	// LastFinished is when the last job finished so far; zero if none has.
+	LastFinished time.Time `json:"last_finished_at,omitzero"`
+}
+
+// Summary is a batch and its progress, for lists.
+type Summary struct {
+	ID          string    `json:"id"`
+	Source      string    `json:"source"`
+	Account     string    `json:"account"`
+	State       string    `json:"state"`
+	CreatedAt   time.Time `json:"created_at"`
+	SealedAt    time.Time `json:"sealed_at,omitzero"`
+	CancelledAt time.Time `json:"cancelled_at,omitzero"`
+	PausedAt    time.Time `json:"paused_at,omitzero"`
+	Tally
+	// PerSecond is how many of its jobs finish a second just now; 0 while that
+	// is not known.
+	PerSecond float64 `json:"per_second"`
+}
+
+// Total is the number of jobs.
+func (t Tally) Total() int64 { return t.progress().Total() }
+
+// Done is the number of jobs that have finished, in whatever way.
+func (t Tally) Done() int64 { return t.progress().Done() }
+
+// Failures is the number of jobs that have finished without a result and that
+// nobody cancelled.
+func (t Tally) Failures() int64 { return t.progress().Failures() }
+
+func (t Tally) progress() jobs.Progress { return jobs.Progress{Counts: t.Counts} }
+
+// Finished reports whether nothing will change any more.
+func (b Summary) Finished() bool {
+	return b.State == jobs.BatchFinished || b.State == jobs.BatchCancelled
+}
+
+// StateNow returns the state that follows from what is known of the batch and its jobs.
+func (b Summary) StateNow() string {
+	return jobs.BatchState(!b.SealedAt.IsZero(), !b.PausedAt.IsZero(), !b.CancelledAt.IsZero(), b.Done() == b.Total())
+}
+
+// Left is how long the rest takes at the present rate; 0 where that is not known.
+func (b Summary) Left() time.Duration {
+	left := b.Total() - b.Done()
+	if b.PerSecond <= 0 || left <= 0 {
+		return 0
+	}
+	return time.Duration(float64(left) / b.PerSecond * float64(time.Second))
+}
+
+// Breakdown is one batch, with what it used and what went wrong.
+type Breakdown struct {
+	At time.Time `json:"at"`
+	Summary
+	// Models is what was called for it.
+	Models []ModelUse `json:"models"`
+	// Problems are the reasons why jobs failed or wait for another attempt, the
+	// most frequent first.
+	Problems []Problem `json:"problems"`
+}
+
+// ModelUse is what a batch had of one model.
+type ModelUse struct {
+	Provider string `json:"provider"`
+	Model    string `json:"model"`
+	Calls    int64  `json:"calls"`
+	// Succeeded counts calls that brought an answer.
+	Succeeded    int64 `json:"succeeded"`
+	InputTokens  int64 `json:"input_tokens"`
+	OutputTokens int64 `json:"output_tokens"`
+	jobs.Money
+}
+
+// Problem is a reason for which jobs did not succeed.
+type Problem struct {
+	State jobs.State `json:"state"`
+	Class string     `json:"class"`
+	Jobs  int64      `json:"jobs"`
+	// JobID, Message and At are those of the latest of them.
+	JobID   string    `json:"job_id"`
+	Message string    `json:"message"`
+	At      time.Time `json:"at,omitzero"`
+}

@@ -1,0 +1,117 @@
+package fleet
+
+import (
+	"time"
+
+	"oneflow/jobs"
+)
+
+const (
+	// MaxUnfinished is up to where unfinished jobs are counted.
+	MaxUnfinished = 100_000
+	// Recent is the time that a provider's figures are about.
+	Recent = 5 * time.Minute
+	// Minutes is how many minutes a provider's curve has.
+	Minutes = 30
+	// Silence is how long a worker may go without a heartbeat before it is shown
+	// as silent. Its jobs are taken over at about the same time.
+	Silence = 15 * time.Second
+)
+
+// Snapshot is everything that is not about one batch.
+type Snapshot struct {
+	Totals    Totals     `json:"totals"`
+	Providers []Provider `json:"providers"`
+	Workers   []Worker   `json:"workers"`
+}
+
+// Totals are sums over everything.
+type Totals struct {
+	// Unfinished is how many jobs have not finished, running ones included. It
+	// is MaxWaiting where there are more, and More is set.
+	Unfinished int64 `json:"unfinished_jobs"`
+	More       bool  `json:"more_unfinished_jobs"`
+	Running    int64 `json:"running_jobs"`
+	// Day is the last 24 hours.
+	Day Traffic `json:"last_24h"`
+}
+
+// Traffic is what was called, and how it went.
+type Traffic struct {
+	Requests  int64 `json:"requests"`
+	Succeeded int64 `json:"succeeded"`
+	// RateLimited counts calls that were refused for a rate: neither a success
+	// nor a failure.
+	RateLimited int64 `json:"rate_limited"`
+	// Refused counts calls that were refused for what was asked, or that we gave
+	// up: no failure of the provider's either.
+	Refused int64 `json:"refused"`
+	// Unknown counts calls of which nobody knows how they ended.
+	Unknown      int64 `json:"unknown"`
+	InputTokens  int64 `json:"input_tokens"`
+	OutputTokens int64 `json:"output_tokens"`
+	jobs.Money
+}
+
+// SuccessRate is the share of successes among the calls that the provider should
+// have answered; ok is false when there were none.
+func (t Traffic) SuccessRate() (rate float64, ok bool) {
+	n := t.Requests - t.RateLimited - t.Refused
+	if n <= 0 {
+		return 0, false
+	}
+	return float64(t.Succeeded) / float64(n), true
+}
+
+// Provider is a provider and how it does.
+type Provider struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	Standing
+	// Concurrency is how many calls one worker makes at once.
+	Concurrency int `json:"concurrency_per_worker"`
+	// Workers is how many live workers serve it.
+	Workers int `json:"workers"`
+	// Traffic is that of the Recent time.
+	Traffic Traffic `json:"last_5m"`
+	// P50 and P95 are latencies in the Recent time, in milliseconds: the means of
+	// the minutes' percentiles, by number of calls.
+	P50 int64 `json:"latency_ms_p50"`
+	P95 int64 `json:"latency_ms_p95"`
+	// Curve is the number of requests in each of the last minutes, the oldest
+	// first; the last minute is not over yet.
+	Curve []int64 `json:"requests_per_minute"`
+}
+
+// Used is the share of the limit that was used in the last full minute; ok is
+// false where there is no limit.
+func (p Provider) Used() (share float64, ok bool) {
+	if p.Limits.RPM == 0 || len(p.Curve) < 2 {
+		return 0, false
+	}
+	return float64(p.Curve[len(p.Curve)-2]) / float64(p.Limits.RPM), true
+}
+
+// Worker is a worker that has not stopped.
+type Worker struct {
+	ID        string    `json:"id"`
+	Host      string    `json:"host"`
+	PID       int       `json:"pid"`
+	Providers []string  `json:"providers"`
+	StartedAt time.Time `json:"started_at"`
+	// SilentFor is the time since its last heartbeat.
+	SilentFor time.Duration `json:"-"`
+	Alive     bool          `json:"alive"`
+	Running   int64         `json:"running_jobs"`
+}
+
+// Alive is the number of live workers.
+func (f Snapshot) Alive() int {
+	n := 0
+	for _, w := range f.Workers {
+		if w.Alive {
+			n++
+		}
+	}
+	return n
+}

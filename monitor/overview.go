@@ -1,0 +1,34 @@
+package monitor
+
+import (
+	"context"
+	"time"
+
+	"oneflow/batches"
+	"oneflow/fleet"
+)
+
+// MaxBatches is how many batches are shown, the newest.
+const MaxBatches = 50
+
+// OverviewStore reads what is shown. Each method is a bounded read of its own: none is
+// called once a batch or once a provider.
+type OverviewStore interface {
+	// NewestBatches returns up to limit batches, the newest first, without their
+	// tallies.
+	NewestBatches(ctx context.Context, limit int) ([]batches.Summary, error)
+	// Tallies counts the jobs of batches by state. Each id is there, also that of
+	// a batch without jobs.
+	Tallies(ctx context.Context, ids []string) (map[string]batches.Tally, error)
+	// Fleet reads providers, workers and totals.
+	Fleet(ctx context.Context) (fleet.Snapshot, error)
+	// BatchDetail reads one batch. It fails with jobs.ErrNotFound.
+	BatchDetail(ctx context.Context, id string) (batches.Breakdown, error)
+}
+
+// Overview is what happens now.
+type Overview struct {
+	At time.Time `json:"at"`
+	fleet.Snapshot
+	Batches []batches.Summary `json:"batches"`
+}

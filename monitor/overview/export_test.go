@@ -1,4 +1,0 @@
-package overview
-
-// Remembered is how many batches a Reader remembers in detail.
-func (r *Reader) Remembered() int { return len(r.details) }
