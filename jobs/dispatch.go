@@ -64,7 +64,7 @@ func (d *Dispatcher) Push(ctx context.Context, marked []Delivery) (int, error) {
 	for range min(pushers, len(marked)) {
 		g.Go(func() error {
 			for i := next.Add(1) - 1; i < int64(len(marked)); i = next.Add(1) - 1 {
-				task, err := marked[i].task()
+				task, err := EncodeTask(marked[i])
 				if err != nil {
 					return err
 				}

@@ -1,10 +1,11 @@
-// Package jobs is the domain: jobs and their states, how they are accepted,
-// delivered through asynq, run by workers, and put right by the reconciler.
+// Package jobs is the domain: jobs and their states, how they are accepted, what
+// stands in the ledger of their calls, and how they are delivered through asynq.
+// Package worker runs them.
 //
 // Postgres is the truth and Redis is delivery. The package declares, in small
-// interfaces, what it needs of a store and of the thing that generates; commands
-// hand these in. It may import billing and providers, and is, with monitor and
-// the commands, the only user of asynq. It never imports store or policy.
+// interfaces, what it needs of a store; commands hand it in. It may import billing
+// and providers, and speaks asynq for the codec of its tasks. It never imports
+// store, policy or worker.
 package jobs
 
 import (
@@ -173,8 +174,8 @@ type Job struct {
 	LeaseToken uuid.UUID
 }
 
-// route says where the job may be sent.
-func (j *Job) route() providers.Route {
+// Route says where the job may be sent.
+func (j *Job) Route() providers.Route {
 	return providers.Route{Provider: j.Provider, Chain: j.Chain, Fallback: j.Fallback, Urgency: slices.Index(Lanes(), j.Lane)}
 }
 

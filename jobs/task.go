@@ -24,9 +24,9 @@ type payload struct {
 }
 
 const (
-	// taskTimeout is asynq's own limit on a handler, far beyond ours: the job's
+	// TaskTimeout is asynq's own limit on a handler, far beyond ours: the job's
 	// deadline and the call's timeout decide.
-	taskTimeout = 7 * 24 * time.Hour
+	TaskTimeout = 7 * 24 * time.Hour
 	// maxRetry keeps asynq from archiving: Postgres decides when to give up.
 	maxRetry = math.MaxInt32
 )
@@ -48,8 +48,8 @@ func SplitQueueName(queue string) (provider string, lane Lane, ok bool) {
 // asynq may refuse an id for ever after a crash.
 func TaskID(id uuid.UUID, gen int) string { return fmt.Sprintf("%s-%d", id, gen) }
 
-// task encodes a delivery for asynq.
-func (d Delivery) task() (*asynq.Task, error) {
+// EncodeTask makes the task that carries a delivery.
+func EncodeTask(d Delivery) (*asynq.Task, error) {
 	body, err := json.Marshal(payload{Job: d.ID, Gen: d.Gen, Task: d.Task, Model: d.Model, Batch: d.BatchID})
 	if err != nil {
 		return nil, fmt.Errorf("job %s: encode its task: %w", d.ID, err)
@@ -58,7 +58,7 @@ func (d Delivery) task() (*asynq.Task, error) {
 		asynq.TaskID(TaskID(d.ID, d.Gen)),
 		asynq.Queue(QueueName(d.Provider, d.Lane)),
 		asynq.MaxRetry(maxRetry),
-		asynq.Timeout(taskTimeout),
+		asynq.Timeout(TaskTimeout),
 	}
 	if time.Until(d.At) > 0 {
 		opts = append(opts, asynq.ProcessAt(d.At))
@@ -66,10 +66,12 @@ func (d Delivery) task() (*asynq.Task, error) {
 	return asynq.NewTask("generate:"+string(d.Task), body, opts...), nil
 }
 
-func decodeTask(t *asynq.Task) (payload, error) {
+// DecodeTask reads which job, and which generation of it, a task delivers. It fails
+// for what is not ours.
+func DecodeTask(t *asynq.Task) (id uuid.UUID, gen int, err error) {
 	var p payload
 	if err := json.Unmarshal(t.Payload(), &p); err != nil || p.Job == uuid.Nil || p.Gen < 1 {
-		return payload{}, fmt.Errorf("task %q: its payload names no job: something else writes to this queue", t.Type())
+		return uuid.Nil, 0, fmt.Errorf("task %q: its payload names no job: something else writes to this queue", t.Type())
 	}
-	return p, nil
+	return p.Job, p.Gen, nil
 }

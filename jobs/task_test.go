@@ -174,27 +174,6 @@ func FuzzAPayloadNamesAJobOrIsRefused(f *testing.F) {
 	})
 }
 
-func TestTheQueueTriesAgainEverLaterUpToALimit(t *testing.T) {
-	t.Parallel()
-	last := time.Duration(0)
-	for attempt := 1; attempt < 100; attempt++ {
-		want := 10 * time.Minute
-		if attempt < 7 {
-			want = min(want, 15*time.Second<<(attempt-1))
-		}
-		for range 20 {
-			got := jobs.Backoff(attempt)
-			if got < want || got >= want+want/4 {
-				t.Fatalf("after %d attempts %s, want %s and up to a quarter", attempt, got, want)
-			}
-		}
-		if want < last {
-			t.Errorf("attempt %d: sooner than before", attempt)
-		}
-		last = want
-	}
-}
-
 func TestStatesAreFinishedOrNot(t *testing.T) {
 	t.Parallel()
 	waiting := map[jobs.State]bool{jobs.Scheduled: true, jobs.Queued: true, jobs.Running: true, jobs.Retrying: true}

@@ -20,6 +20,7 @@ import (
 	"oneflow/monitor"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 // noRedis is an address where nothing listens.
@@ -93,8 +94,8 @@ func filled(t *testing.T) *store.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	ctx, worker := t.Context(), jobs.NewID()
-	must(t, db.Register(ctx, jobs.Presence{ID: worker, Host: "alpha", PID: 7, Providers: []jobs.Served{{Name: "mock", Kind: "mock", Limits: providers.Limits{RPM: 60}, Concurrency: 3}}}))
+	ctx, id := t.Context(), jobs.NewID()
+	must(t, db.Register(ctx, worker.Presence{ID: id, Host: "alpha", PID: 7, Providers: []worker.Served{{Name: "mock", Kind: "mock", Limits: providers.Limits{RPM: 60}, Concurrency: 3}}}))
 	must(t, db.OpenBatch(ctx, jobs.Batch{ID: "b-1", Account: "default", Source: "<b>prompts</b>.jsonl"}))
 	keys, rows := jobs.NewKeys(), make([]jobs.New, 6)
 	for i := range rows {
@@ -109,13 +110,13 @@ func filled(t *testing.T) *store.Store {
 	must(t, db.SealBatch(ctx, "b-1"))
 	claimed := make([]*jobs.Job, 0, 5)
 	for _, d := range acc.Deliveries[:5] {
-		got, err := db.Claim(ctx, worker, jobs.Claim{ID: d.ID, Gen: d.Gen, LeaseToken: jobs.NewID()})
+		got, err := db.Claim(ctx, id, jobs.Claim{ID: d.ID, Gen: d.Gen, LeaseToken: jobs.NewID()})
 		must(t, err)
 		claimed = append(claimed, got.Job)
 	}
 	cost := 1_500_000 * billing.NanoUSD(1)
-	succeed(t, db, worker, claimed[0], &cost)
-	succeed(t, db, worker, claimed[1], nil)
+	succeed(t, db, id, claimed[0], &cost)
+	succeed(t, db, id, claimed[1], nil)
 	for i, state := range []jobs.State{jobs.Failed, jobs.Retrying} {
 		_, err := db.End(ctx, jobs.End{
 			JobID: claimed[2+i].ID, LeaseToken: claimed[2+i].LeaseToken, State: state, After: time.Hour,

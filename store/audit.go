@@ -11,7 +11,7 @@ import (
 	"oneflow/jobs"
 )
 
-// Dispatched implements jobs.DispatchStore.
+// Dispatched implements worker.DeliveryStore.
 func (s *Store) Dispatched(ctx context.Context, after jobs.Delivery, age time.Duration, limit int) ([]jobs.Delivery, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT id, gen, provider, lane, account, task, model, coalesce(batch_id, '') AS batch_id, turn,
@@ -33,7 +33,7 @@ func (s *Store) Dispatched(ctx context.Context, after jobs.Delivery, age time.Du
 	return page, nil
 }
 
-// Redispatch implements jobs.DispatchStore. A row that somebody else holds is
+// Redispatch implements worker.DeliveryStore. A row that somebody else holds is
 // left alone: it is being claimed or ended, or the next audit finds it again.
 func (s *Store) Redispatch(ctx context.Context, lost []jobs.Delivery) (int, error) {
 	// No repetition of ours: after a commit that was not heard of, the rows are

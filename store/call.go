@@ -17,7 +17,7 @@ type beginIn struct {
 	call   jobs.Call
 }
 
-// BeginCall implements jobs.WorkStore.
+// BeginCall implements worker.WorkStore.
 func (s *Store) BeginCall(ctx context.Context, worker uuid.UUID, c jobs.Call) error {
 	_, err := s.begins.do(ctx, beginIn{worker, c})
 	return err
@@ -104,7 +104,7 @@ const beginSQL = `
 	)
 	SELECT id, verdict FROM held`
 
-// Known implements jobs.WorkStore.
+// Known implements worker.WorkStore.
 func (s *Store) Known(ctx context.Context, calls []uuid.UUID) (known []uuid.UUID, err error) {
 	err = again(ctx, func() error {
 		rows, err := s.pool.Query(ctx, `SELECT id FROM attempts WHERE id = ANY ($1)`, calls)
@@ -120,7 +120,7 @@ func (s *Store) Known(ctx context.Context, calls []uuid.UUID) (known []uuid.UUID
 	return known, nil
 }
 
-// SettleCall implements jobs.WorkStore.
+// SettleCall implements worker.WorkStore.
 func (s *Store) SettleCall(ctx context.Context, c jobs.Settlement) error {
 	_, err := s.settles.do(ctx, c)
 	return err

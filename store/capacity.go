@@ -7,13 +7,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"oneflow/jobs"
+	"oneflow/worker"
 )
 
-// Capacity implements jobs.CapacityStore. Ids of calls are ordered by time, so
+// Capacity implements worker.CapacityStore. Ids of calls are ordered by time, so
 // that the latest 2,000 cost the same few milliseconds however many there are. A
 // worker that has missed three heartbeats does not count as live.
-func (s *Store) Capacity(ctx context.Context, names []string) (map[string]jobs.Capacity, error) {
+func (s *Store) Capacity(ctx context.Context, names []string) (map[string]worker.Capacity, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH latest AS (
 			SELECT provider, state, latency_ms, input_tokens, output_tokens
@@ -41,10 +41,10 @@ func (s *Store) Capacity(ctx context.Context, names []string) (map[string]jobs.C
 	if err != nil {
 		return nil, fmt.Errorf("read what the fleet has seen: %w", err)
 	}
-	out := make(map[string]jobs.Capacity, len(names))
+	out := make(map[string]worker.Capacity, len(names))
 	var (
 		name          string
-		c             jobs.Capacity
+		c             worker.Capacity
 		p90MS, meanMS float64
 	)
 	_, err = pgx.ForEachRow(rows, []any{&name, &c.Workers, &c.Calls, &p90MS, &meanMS, &c.InputTokens, &c.OutputTokens}, func() error {

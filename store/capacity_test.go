@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oneflow/jobs"
+	"oneflow/worker"
 )
 
 // entered adds a finished call to the ledger, as of now.
@@ -22,7 +23,7 @@ func (w *world) entered(t *testing.T, provider, state string, latency time.Durat
 	}
 }
 
-func (w *world) capacity(t *testing.T, names ...string) map[string]jobs.Capacity {
+func (w *world) capacity(t *testing.T, names ...string) map[string]worker.Capacity {
 	t.Helper()
 	got, err := w.Capacity(t.Context(), names)
 	if err != nil {
@@ -34,7 +35,7 @@ func (w *world) capacity(t *testing.T, names ...string) map[string]jobs.Capacity
 func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	want := map[string]jobs.Capacity{"mock": {Workers: 1}, "idle": {}}
+	want := map[string]worker.Capacity{"mock": {Workers: 1}, "idle": {}}
 	if diff := cmp.Diff(want, w.capacity(t, "mock", "idle")); diff != "" {
 		t.Error(diff)
 	}
@@ -44,7 +45,7 @@ func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
 		w.entered(t, "mock", "unknown", time.Hour, 0, 0)
 		w.entered(t, "other", "succeeded", time.Minute, 7, 7)
 	}
-	want["mock"] = jobs.Capacity{Workers: 1, Calls: 20, Latency: 18 * time.Second, MeanLatency: 10500 * time.Millisecond, InputTokens: 100, OutputTokens: 19}
+	want["mock"] = worker.Capacity{Workers: 1, Calls: 20, Latency: 18 * time.Second, MeanLatency: 10500 * time.Millisecond, InputTokens: 100, OutputTokens: 19}
 	if diff := cmp.Diff(want, w.capacity(t, "mock", "idle")); diff != "" {
 		t.Error(diff)
 	}
@@ -59,7 +60,7 @@ func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want["mock"] = jobs.Capacity{Workers: 1, Calls: 2000, Latency: 250 * time.Millisecond, MeanLatency: 250 * time.Millisecond, InputTokens: 1, OutputTokens: 1}
+	want["mock"] = worker.Capacity{Workers: 1, Calls: 2000, Latency: 250 * time.Millisecond, MeanLatency: 250 * time.Millisecond, InputTokens: 1, OutputTokens: 1}
 	if diff := cmp.Diff(want, w.capacity(t, "mock", "idle")); diff != "" {
 		t.Error(diff)
 	}
@@ -68,9 +69,9 @@ func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
 func TestCapacityCountsTheWorkersThatLive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	served := []jobs.Served{{Name: "mock", Kind: "mock", Concurrency: 1}, {Name: "svc", Kind: "mock", Concurrency: 1}}
+	served := []worker.Served{{Name: "mock", Kind: "mock", Concurrency: 1}, {Name: "svc", Kind: "mock", Concurrency: 1}}
 	stopped, silent, live := jobs.NewID(), jobs.NewID(), jobs.NewID()
-	for _, p := range []jobs.Presence{{ID: stopped}, {ID: silent}, {ID: live}} {
+	for _, p := range []worker.Presence{{ID: stopped}, {ID: silent}, {ID: live}} {
 		p.Host, p.PID, p.Providers = "test", 1, served
 		if err := w.Register(t.Context(), p); err != nil {
 			t.Fatal(err)
@@ -82,7 +83,7 @@ func TestCapacityCountsTheWorkersThatLive(t *testing.T) {
 	if _, err := w.sql.Exec(t.Context(), `UPDATE workers SET heartbeat_at = now() - interval '16 seconds' WHERE id = $1`, silent); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]jobs.Capacity{"mock": {Workers: 2}, "svc": {Workers: 1}, "none": {}}
+	want := map[string]worker.Capacity{"mock": {Workers: 2}, "svc": {Workers: 1}, "none": {}}
 	if diff := cmp.Diff(want, w.capacity(t, "mock", "svc", "none")); diff != "" {
 		t.Error(diff)
 	}

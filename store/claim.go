@@ -18,7 +18,7 @@ type claimIn struct {
 	claim  jobs.Claim
 }
 
-// Claim implements jobs.WorkStore.
+// Claim implements worker.WorkStore.
 func (s *Store) Claim(ctx context.Context, worker uuid.UUID, c jobs.Claim) (jobs.Claimed, error) {
 	return s.claims.do(ctx, claimIn{worker, c})
 }

@@ -10,7 +10,7 @@ import (
 	"oneflow/jobs"
 )
 
-// Backlogs implements jobs.DispatchStore.
+// Backlogs implements worker.DeliveryStore.
 func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH RECURSIVE queue AS (
@@ -46,7 +46,7 @@ func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
 	return queues, nil
 }
 
-// TopUp implements jobs.DispatchStore.
+// TopUp implements worker.DeliveryStore.
 func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jobs.Delivery, full bool, err error) {
 	// What waits for a later retry does not keep others from being dispatched.
 	var room int

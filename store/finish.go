@@ -13,7 +13,7 @@ import (
 	"oneflow/jobs"
 )
 
-// Succeed implements jobs.WorkStore.
+// Succeed implements worker.WorkStore.
 func (s *Store) Succeed(ctx context.Context, done jobs.Success) error {
 	_, err := s.succeed.do(ctx, done)
 	return err
@@ -154,7 +154,7 @@ func artifactColumns(in []jobs.Success) []any {
 	return []any{jobIDs, places, attempts, types, sizes, sums, urls}
 }
 
-// End implements jobs.WorkStore.
+// End implements worker.WorkStore.
 func (s *Store) End(ctx context.Context, e jobs.End) (jobs.State, error) {
 	return s.ends.do(ctx, e)
 }

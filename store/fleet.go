@@ -10,10 +10,11 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/jobs"
+	"oneflow/worker"
 )
 
-// Register implements jobs.FleetStore.
-func (s *Store) Register(ctx context.Context, p jobs.Presence) error {
+// Register implements worker.PresenceStore.
+func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 	names := make([]string, len(p.Providers))
 	for i, served := range p.Providers {
 		names[i] = served.Name
@@ -49,16 +50,16 @@ func (s *Store) Register(ctx context.Context, p jobs.Presence) error {
 }
 
 // window is how many tasks each queue of a provider may hold.
-func window(p jobs.Served) int { return cmp.Or(p.Window, jobs.Window(p.Limits.RPM)) }
+func window(p worker.Served) int { return cmp.Or(p.Window, jobs.Window(p.Limits.RPM)) }
 
-// Heartbeat implements jobs.FleetStore. A worker that was thought dead is alive
+// Heartbeat implements worker.PresenceStore. A worker that was thought dead is alive
 // again, without the jobs that were taken from it.
 func (s *Store) Heartbeat(ctx context.Context, worker uuid.UUID) error {
 	_, err := s.pool.Exec(ctx, `UPDATE workers SET heartbeat_at = now(), stopped_at = NULL WHERE id = $1`, worker)
 	return err
 }
 
-// Retire implements jobs.FleetStore.
+// Retire implements worker.PresenceStore.
 func (s *Store) Retire(ctx context.Context, worker uuid.UUID) error {
 	_, err := s.pool.Exec(ctx, `UPDATE workers SET stopped_at = now() WHERE id = $1`, worker)
 	if err != nil {
@@ -67,7 +68,7 @@ func (s *Store) Retire(ctx context.Context, worker uuid.UUID) error {
 	return nil
 }
 
-// Lead implements jobs.FleetStore.
+// Lead implements worker.LeaderStore.
 func (s *Store) Lead(ctx context.Context, role string, holder uuid.UUID, ttl time.Duration) (bool, error) {
 	tag, err := s.pool.Exec(ctx, `
 		INSERT INTO leases (role, holder, expires_at)
@@ -82,17 +83,17 @@ func (s *Store) Lead(ctx context.Context, role string, holder uuid.UUID, ttl tim
 	return tag.RowsAffected() == 1, nil
 }
 
-// Resign implements jobs.FleetStore.
+// Resign implements worker.LeaderStore.
 func (s *Store) Resign(ctx context.Context, role string, holder uuid.UUID) error {
 	_, err := s.pool.Exec(ctx, `DELETE FROM leases WHERE role = $1 AND holder = $2`, role, holder)
 	return err
 }
 
-// Beats implements jobs.FleetStore. The clock is moved by what has passed since
+// Beats implements worker.LeaderStore. The clock is moved by what has passed since
 // anybody moved it, but by no more than most; its row's lock puts those who do so in
 // order, and what time it is they ask when they have it: now() is when they began to
 // wait for it.
-func (s *Store) Beats(ctx context.Context, most time.Duration, leads bool) ([]jobs.Beat, error) {
+func (s *Store) Beats(ctx context.Context, most time.Duration, leads bool) ([]worker.Beat, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH clock AS (
 			INSERT INTO fleet_clock AS c (read_at)
@@ -120,14 +121,14 @@ func (s *Store) Beats(ctx context.Context, most time.Duration, leads bool) ([]jo
 	if err != nil {
 		return nil, fmt.Errorf("read heartbeats: %w", err)
 	}
-	beats, err := pgx.CollectRows(rows, pgx.RowToStructByName[jobs.Beat])
+	beats, err := pgx.CollectRows(rows, pgx.RowToStructByName[worker.Beat])
 	if err != nil {
 		return nil, fmt.Errorf("read heartbeats: %w", err)
 	}
 	return beats, nil
 }
 
-// TakeOver implements jobs.FleetStore. A job whose call was under way has an
+// TakeOver implements worker.RecoveryStore. A job whose call was under way has an
 // unknown outcome; on_unknown decides whether it may be sent again, once.
 func (s *Store) TakeOver(ctx context.Context, worker uuid.UUID) (int, error) {
 	died := loss{crash: true, kind: "worker_died", message: "the worker died during this call: its outcome is not known"}
@@ -144,7 +145,7 @@ func (s *Store) TakeOver(ctx context.Context, worker uuid.UUID) (int, error) {
 	}
 }
 
-// Leases implements jobs.FleetStore.
+// Leases implements worker.PresenceStore.
 func (s *Store) Leases(ctx context.Context, worker uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := s.pool.Query(ctx, `SELECT lease_token FROM jobs WHERE state = 'running' AND worker_id = $1`, worker)
 	if err != nil {
@@ -157,7 +158,7 @@ func (s *Store) Leases(ctx context.Context, worker uuid.UUID) ([]uuid.UUID, erro
 	return leases, nil
 }
 
-// TakeBack implements jobs.FleetStore.
+// TakeBack implements worker.PresenceStore.
 func (s *Store) TakeBack(ctx context.Context, worker uuid.UUID, leases []uuid.UUID) (int, error) {
 	return s.take(ctx, worker, leases, loss{kind: "unknown", message: "the outcome of this call was not recorded"})
 }
@@ -262,7 +263,7 @@ const takeOverSQL = `
 	)
 	SELECT count(*) FROM moved`
 
-// ExpireOverdue implements jobs.FleetStore.
+// ExpireOverdue implements worker.RecoveryStore.
 func (s *Store) ExpireOverdue(ctx context.Context) (int, error) {
 	tag, err := s.pool.Exec(ctx, `
 		UPDATE jobs j
@@ -281,7 +282,7 @@ func (s *Store) ExpireOverdue(ctx context.Context) (int, error) {
 	return int(tag.RowsAffected()), nil
 }
 
-// SweepCancelled implements jobs.FleetStore. A cancelled batch is looked at until
+// SweepCancelled implements worker.RecoveryStore. A cancelled batch is looked at until
 // an hour after its cancellation, when nobody is writing rows of it any more, and
 // for as long after it as there is something to sweep.
 func (s *Store) SweepCancelled(ctx context.Context) (int, error) {
@@ -320,7 +321,7 @@ const (
 	isRefused     = `error_kind IN ('invalid_request', 'moderated', 'not_found', 'too_large', 'cancelled', 'not_asked')`
 )
 
-// RollUpMetrics implements jobs.FleetStore. The minutes that can still have
+// RollUpMetrics implements worker.RecoveryStore. The minutes that can still have
 // changed are computed anew from the ledger, so that it may run at any time and
 // any number of times: the last ones, and those that a call was corrected in.
 func (s *Store) RollUpMetrics(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"oneflow/fleet"
 	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/worker"
 )
 
 // called writes a call of an hour's age in minutes into the ledger.
@@ -165,7 +166,7 @@ func TestLimitsAreShownWithTheirSources(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	w.configure(t, providers.Limits{RPM: 60}, providers.DimensionRPM)
-	must(t, w.AddProvider(ctx, jobs.Served{Name: "another", Kind: "mock", Concurrency: 1}))
+	must(t, w.AddProvider(ctx, worker.Served{Name: "another", Kind: "mock", Concurrency: 1}))
 	must(t, w.Learn(ctx, "mock", providers.Learned{Limits: providers.Limits{RPM: 500}, BlockedUntil: time.Now().Add(time.Hour), Reason: "rate_limited"}))
 	must(t, w.SetLimits(ctx, "mock", map[providers.Dimension]int64{providers.DimensionTPM: 7}, "ada@alpha"))
 	list, err := w.ProviderLimits(ctx)

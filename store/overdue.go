@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TakeOverdue implements jobs.FleetStore. A call of a job that is not held under
+// TakeOverdue implements worker.RecoveryStore. A call of a job that is not held under
 // its lease any more, because a late answer of another call ended it, has nobody
 // else to settle it.
 func (s *Store) TakeOverdue(ctx context.Context, grace time.Duration) (n int, err error) {

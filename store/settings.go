@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/fleet"
-	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/worker"
 )
 
 // ErrUnknownProvider tells that no worker has served a provider of that name, and
@@ -90,7 +90,7 @@ func (s *Store) Learn(ctx context.Context, provider string, l providers.Learned)
 
 // AddProvider makes a provider known that no worker has served yet. One that is
 // known stays as it is.
-func (s *Store) AddProvider(ctx context.Context, p jobs.Served) error {
+func (s *Store) AddProvider(ctx context.Context, p worker.Served) error {
 	err := again(ctx, func() error {
 		_, err := s.pool.Exec(ctx, `
 			INSERT INTO providers (name, kind, limits_configured, limits_written, concurrency, dispatch_window)

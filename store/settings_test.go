@@ -7,9 +7,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 // settings reads what is set for the world's provider.
@@ -24,7 +24,7 @@ func (w *world) settings(t *testing.T) providers.Settings {
 
 func (w *world) configure(t *testing.T, limits providers.Limits, written ...providers.Dimension) {
 	t.Helper()
-	err := w.Register(t.Context(), jobs.Presence{ID: w.worker, Host: "test", PID: 1, Providers: []jobs.Served{
+	err := w.Register(t.Context(), worker.Presence{ID: w.worker, Host: "test", PID: 1, Providers: []worker.Served{
 		{Name: "mock", Kind: "mock", Concurrency: 1, Limits: limits, Written: written},
 	}})
 	if err != nil {
@@ -162,9 +162,9 @@ func TestNothingCanBeSetForAProviderThatIsNotThere(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	must(t, w.AddProvider(ctx, jobs.Served{Name: "none", Kind: "mock", Concurrency: 2, Limits: providers.Limits{RPM: 5}}))
+	must(t, w.AddProvider(ctx, worker.Served{Name: "none", Kind: "mock", Concurrency: 2, Limits: providers.Limits{RPM: 5}}))
 	must(t, w.SetLimits(ctx, "none", map[providers.Dimension]int64{providers.DimensionRPS: 3}, "ada"))
-	must(t, w.AddProvider(ctx, jobs.Served{Name: "none", Kind: "openai", Concurrency: 9}))
+	must(t, w.AddProvider(ctx, worker.Served{Name: "none", Kind: "openai", Concurrency: 9}))
 	all, _, err := w.Settings(ctx)
 	if want := (providers.Limits{RPM: 5, RPS: 3}); err != nil || all["none"].Limits != want {
 		t.Errorf("%+v, %v", all["none"], err)

@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"oneflow/jobs"
+	"oneflow/worker"
 )
 
 // Store is the connection to Postgres. It is safe for concurrent use.
@@ -36,11 +37,9 @@ type Store struct {
 
 // The interfaces that this package implements.
 var (
-	_ jobs.AcceptStore   = (*Store)(nil)
-	_ jobs.DispatchStore = (*Store)(nil)
-	_ jobs.CapacityStore = (*Store)(nil)
-	_ jobs.WorkStore     = (*Store)(nil)
-	_ jobs.FleetStore    = (*Store)(nil)
+	_ jobs.AcceptStore     = (*Store)(nil)
+	_ jobs.DispatchStore   = (*Store)(nil)
+	_ worker.Store       = (*Store)(nil)
 )
 
 // Open connects to Postgres and checks the connection. The caller closes the

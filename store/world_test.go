@@ -18,6 +18,7 @@ import (
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
@@ -55,9 +56,9 @@ func openStore(t *testing.T, url string) *store.Store {
 	return s
 }
 
-func (w *world) register(t *testing.T, worker uuid.UUID) {
+func (w *world) register(t *testing.T, id uuid.UUID) {
 	t.Helper()
-	err := w.Register(t.Context(), jobs.Presence{ID: worker, Host: "test", PID: 1, Providers: []jobs.Served{{Name: "mock", Kind: "mock", Concurrency: 1}}})
+	err := w.Register(t.Context(), worker.Presence{ID: id, Host: "test", PID: 1, Providers: []worker.Served{{Name: "mock", Kind: "mock", Concurrency: 1}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"oneflow/internal/cli"
-	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 // route is what a job says of who is to be asked.
@@ -124,7 +124,7 @@ func TestTheBestProviderIsChosenByItsFigures(t *testing.T) {
 	}
 	defer db.Close()
 	for _, name := range []string{"openai", "anthropic"} {
-		if err := db.AddProvider(t.Context(), jobs.Served{Name: name, Kind: name, Concurrency: 1}); err != nil {
+		if err := db.AddProvider(t.Context(), worker.Served{Name: name, Kind: name, Concurrency: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"oneflow/monitor"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
@@ -146,7 +147,7 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	err = db.Register(t.Context(), jobs.Presence{ID: jobs.NewID(), Host: "alpha", PID: 7, Providers: []jobs.Served{{Name: "mock", Kind: "mock", Limits: providers.Limits{RPM: 1500}, Concurrency: 3}}})
+	err = db.Register(t.Context(), worker.Presence{ID: jobs.NewID(), Host: "alpha", PID: 7, Providers: []worker.Served{{Name: "mock", Kind: "mock", Limits: providers.Limits{RPM: 1500}, Concurrency: 3}}})
 	if err == nil {
 		err = db.OpenBatch(t.Context(), jobs.Batch{ID: "b-1", Account: "default", Source: "a\x1b[31m\tfile"})
 	}

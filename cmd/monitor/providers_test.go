@@ -15,6 +15,7 @@ import (
 	"oneflow/internal/storetest"
 	"oneflow/jobs"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 // control is a database with an openai that had calls and a mock that had none.
@@ -26,7 +27,7 @@ func control(t *testing.T) func(args ...string) (code int, out, errs string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	err = db.Register(t.Context(), jobs.Presence{ID: jobs.NewID(), Host: "alpha", PID: 7, Providers: []jobs.Served{
+	err = db.Register(t.Context(), worker.Presence{ID: jobs.NewID(), Host: "alpha", PID: 7, Providers: []worker.Served{
 		{Name: "mock", Kind: "mock", Concurrency: 3}, {Name: "openai", Kind: "openai", Concurrency: 3},
 	}})
 	if err != nil {

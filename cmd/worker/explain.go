@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"oneflow/internal/cli"
-	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/worker"
 )
 
 // explainPatience is how long to wait for Postgres, without which there is still
@@ -16,7 +16,7 @@ import (
 const explainPatience = 3 * time.Second
 
 // explain prints how many jobs of each provider a worker runs at once, and why.
-func explain(s *session, served []jobs.Served) error {
+func explain(s *session, served []worker.Served) error {
 	names := make([]string, len(served))
 	for i, p := range served {
 		names[i] = p.Name
@@ -36,7 +36,7 @@ func explain(s *session, served []jobs.Served) error {
 		if inForce, ok := set[p.Name]; ok {
 			limits = inForce.Limits
 		}
-		plan := jobs.NewPlan(p, limits, seen[p.Name])
+		plan := worker.NewPlan(p, limits, seen[p.Name])
 		latency := plan.Latency.Round(time.Millisecond).String()
 		if !plan.Measured {
 			latency += " (configured)"
@@ -50,7 +50,7 @@ func explain(s *session, served []jobs.Served) error {
 }
 
 // known is what the fleet has seen and people have set, as far as Postgres answers.
-func known(s *session, names []string) (map[string]jobs.Capacity, map[string]providers.Settings, error) {
+func known(s *session, names []string) (map[string]worker.Capacity, map[string]providers.Settings, error) {
 	services := s.services
 	services.ConnectTimeout = min(services.ConnectTimeout, explainPatience)
 	db, err := services.Postgres(s.ctx, s.log)

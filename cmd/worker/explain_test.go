@@ -13,6 +13,7 @@ import (
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 // explained runs worker run --explain over these providers, and returns the
@@ -29,7 +30,7 @@ providers:
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = worker(t.Context(), "run", "--explain", "--config", file, "--database-url", database, "--connect-timeout", "3s",
+	r = command(t.Context(), "run", "--explain", "--config", file, "--database-url", database, "--connect-timeout", "3s",
 		"--provider", "fast", "--provider", "fixed", "--provider", "free")
 	for line := range strings.Lines(r.out) {
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
@@ -72,7 +73,7 @@ func TestExplainReckonsWithWhatTheFleetHasSeen(t *testing.T) {
 	}
 	defer db.Close()
 	for range 2 {
-		if err := db.Register(t.Context(), jobs.Presence{ID: jobs.NewID(), Host: "h", PID: 1, Providers: []jobs.Served{{Name: "fast", Kind: "mock", Concurrency: 1, Limits: providers.Limits{RPM: 600}}}}); err != nil {
+		if err := db.Register(t.Context(), worker.Presence{ID: jobs.NewID(), Host: "h", PID: 1, Providers: []worker.Served{{Name: "fast", Kind: "mock", Concurrency: 1, Limits: providers.Limits{RPM: 600}}}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,7 +21,7 @@ type result struct {
 	out, err string
 }
 
-func worker(ctx context.Context, args ...string) result {
+func command(ctx context.Context, args ...string) result {
 	var out, errs bytes.Buffer
 	code := cli.Code("worker", &errs, run(ctx, args, cli.Env{In: strings.NewReader(""), Out: &out, Err: &errs, Getenv: func(string) string { return "" }}))
 	return result{code, out.String(), errs.String()}
@@ -45,7 +45,7 @@ func TestMigrateBringsTheSchemaUpOnceAndShowsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	migrate := func(what string) result {
-		return worker(t.Context(), "migrate", what, "--database-url", database, "--redis-url", "")
+		return command(t.Context(), "migrate", what, "--database-url", database, "--redis-url", "")
 	}
 	list, err := migrations.List(t.Context(), database)
 	if err != nil {
@@ -83,7 +83,7 @@ func TestWorkersThatMigrateAtOnceDoNotStandInEachOthersWay(t *testing.T) {
 	results := make(chan result)
 	const n = 3
 	for range n {
-		go func() { results <- worker(t.Context(), "migrate", "up", "--database-url", database) }()
+		go func() { results <- command(t.Context(), "migrate", "up", "--database-url", database) }()
 	}
 	up := 0
 	for range n {
@@ -122,11 +122,11 @@ func TestWrongUseIsToldAtOnce(t *testing.T) {
 		{[]string{"run", "--log-file", filepath.Join(bad, "below")}, "--log-file: "},
 		{[]string{"run", "--database-url", ""}, "DATABASE_URL is not set"},
 	} {
-		if r := worker(t.Context(), append(down, c.args...)...); r.code != cli.Usage || r.out != "" || !strings.Contains(r.err, c.want) {
+		if r := command(t.Context(), append(down, c.args...)...); r.code != cli.Usage || r.out != "" || !strings.Contains(r.err, c.want) {
 			t.Errorf("%q: %+v, want %s", c.args, r, c.want)
 		}
 	}
-	if r := worker(t.Context(), "--help"); r.code != cli.OK || !strings.Contains(r.out, "migrate up") {
+	if r := command(t.Context(), "--help"); r.code != cli.OK || !strings.Contains(r.out, "migrate up") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -147,7 +147,7 @@ func TestServersThatAreDownAreExitCode3(t *testing.T) {
 		if strings.HasPrefix(c.want, "Redis") {
 			timeout = "3s" // Postgres is there, and has to answer before that
 		}
-		if r := worker(t.Context(), append(c.args, "--connect-timeout", timeout)...); r.code != cli.Unavailable || r.out != "" || !strings.Contains(r.err, c.want) || strings.Contains(r.err, "canary") {
+		if r := command(t.Context(), append(c.args, "--connect-timeout", timeout)...); r.code != cli.Unavailable || r.out != "" || !strings.Contains(r.err, c.want) || strings.Contains(r.err, "canary") {
 			t.Errorf("%q: %+v, want %s", c.args, r, c.want)
 		}
 	}
@@ -159,7 +159,7 @@ func TestADatabaseWithoutTheSchemaIsExitCode3(t *testing.T) {
 	if err := migrations.Down(t.Context(), database, 0); err != nil {
 		t.Fatal(err)
 	}
-	r := worker(t.Context(), "run", "--database-url", database, "--redis-url", storetest.Redis(t))
+	r := command(t.Context(), "run", "--database-url", database, "--redis-url", storetest.Redis(t))
 	if r.code != cli.Unavailable || !strings.Contains(r.err, "run `worker migrate up`") {
 		t.Errorf("%+v", r)
 	}
@@ -169,7 +169,7 @@ func TestAWorkerThatIsStoppedBeforeItHasStartedEndsWithoutError(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if r := worker(ctx, "run", "--database-url", "postgres://"+closed(t), "--redis-url", "redis://"+closed(t)); r.code != cli.OK || r.out != "" {
+	if r := command(ctx, "run", "--database-url", "postgres://"+closed(t), "--redis-url", "redis://"+closed(t)); r.code != cli.OK || r.out != "" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/config"
-	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/worker"
 )
 
 // ControlStore keeps what people set and workers learn. store.Store is one.
@@ -255,11 +255,11 @@ func (c *Control) tellOne(ctx context.Context, name string, l providers.Learned)
 }
 
 // Served is what is registered of the configured providers of those names.
-func Served(cfg config.Config, names []string) []jobs.Served {
-	served := make([]jobs.Served, len(names))
+func Served(cfg config.Config, names []string) []worker.Served {
+	served := make([]worker.Served, len(names))
 	for i, name := range names {
 		p := cfg.Providers[name]
-		served[i] = jobs.Served{
+		served[i] = worker.Served{
 			Name: name, Kind: p.Kind, Concurrency: p.Concurrency, Min: p.MinConcurrency, Max: p.MaxConcurrency,
 			Window: p.DispatchWindow, Latency: time.Duration(p.Latency),
 		}

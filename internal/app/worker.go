@@ -18,6 +18,7 @@ import (
 	"oneflow/providers"
 	"oneflow/providers/keys"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 // WorkerOptions are what a worker is run with.
@@ -61,7 +62,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, blobs.Close()) }()
 
-	w, err := jobs.NewWorker(jobs.WorkerConfig{
+	w, err := worker.New(worker.Config{
 		ID:          jobs.NewID(),
 		Providers:   Served(o.Config, names),
 		Redis:       o.Redis,
@@ -113,14 +114,14 @@ func PriceList(cfg config.Config) (*billing.List, error) {
 	return billing.Open(cfg.Prices)
 }
 
-// Reserve implements jobs.Prices.
+// Reserve implements worker.Prices.
 func (p *prices) Reserve(provider string, req providers.Request, at time.Time) (billing.NanoUSD, bool) {
 	kind := p.kinds[provider]
 	c, err := p.list.Reserve(kind, req.Model, p.list.UpperBound(kind, req, at), at)
 	return c.Amount, err == nil && c.Priced
 }
 
-// Cost implements jobs.Prices.
+// Cost implements worker.Prices.
 func (p *prices) Cost(provider, model string, u providers.Usage, at time.Time) (billing.NanoUSD, []string, bool) {
 	c, err := p.list.Cost(p.kinds[provider], model, u, at)
 	return c.Amount, c.Rows, err == nil && c.Priced

@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"oneflow/config"
-	"oneflow/jobs"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 // Who is who gives an order, as USER@HOST, for the record.
@@ -32,7 +32,7 @@ func Who(getenv func(string) string) string {
 // of those that are.
 func Steer(ctx context.Context, db *store.Store, cfg config.Config, name string, do func() error) error {
 	if p, ok := cfg.Providers[name]; ok {
-		if err := db.AddProvider(ctx, jobs.Served{Name: name, Kind: p.Kind, Concurrency: p.Workers()}); err != nil {
+		if err := db.AddProvider(ctx, worker.Served{Name: name, Kind: p.Kind, Concurrency: p.Workers()}); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/worker"
 )
 
 func (f *fleet) flush(t *testing.T) {
@@ -31,14 +32,14 @@ func (f *fleet) watched(t *testing.T) {
 }
 
 // auditor makes an auditor that looks at 10 jobs a round.
-func (f *fleet) auditor(t *testing.T, change func(*jobs.WorkerConfig)) *jobs.Auditor {
+func (f *fleet) auditor(t *testing.T, change func(*worker.Config)) *worker.Auditor {
 	t.Helper()
-	cfg := jobs.WorkerConfig{Providers: []jobs.Served{{Name: "svc"}}, Redis: f.opt, Store: f.store}
+	cfg := worker.Config{Providers: []worker.Served{{Name: "svc"}}, Redis: f.opt, Store: f.store}
 	cfg.Hasten(time.Second, time.Hour, time.Hour) // no audit but the first
 	if change != nil {
 		change(&cfg)
 	}
-	a, err := jobs.NewAuditor(cfg, 10)
+	a, err := worker.NewAuditor(cfg, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func (f *fleet) auditor(t *testing.T, change func(*jobs.WorkerConfig)) *jobs.Aud
 }
 
 // audit goes on for one round.
-func audit(t *testing.T, a *jobs.Auditor, wantMore bool) {
+func audit(t *testing.T, a *worker.Auditor, wantMore bool) {
 	t.Helper()
 	if more, err := a.Round(t.Context()); err != nil || more != wantMore {
 		t.Errorf("more %t, %v, want %t", more, err, wantMore)
@@ -270,7 +271,7 @@ func TestARedisThatCannotBeAskedChangesNothing(t *testing.T) {
 			f := newFleet(t)
 			f.enqueue(t, 5, nil)
 			f.flush(t)
-			a := f.auditor(t, func(c *jobs.WorkerConfig) { c.Redis = broken(f.opt) })
+			a := f.auditor(t, func(c *worker.Config) { c.Redis = broken(f.opt) })
 			if _, err := a.Round(t.Context()); err == nil {
 				t.Error("no error")
 			}

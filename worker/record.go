@@ -1,9 +1,11 @@
-package jobs
+package worker
 
 import (
 	"context"
 	"errors"
 	"time"
+
+	"oneflow/jobs"
 )
 
 // errSpooled tells that an outcome is safe, but not in Postgres.
@@ -27,7 +29,7 @@ func (h *handler) record(e spooled) error {
 		}
 		return h.cfg.Store.SettleCall(h.writing, *e.Settlement)
 	})
-	if err == nil || errors.Is(err, ErrLeaseLost) || h.writing.Err() == nil {
+	if err == nil || errors.Is(err, jobs.ErrLeaseLost) || h.writing.Err() == nil {
 		return err
 	}
 	for tried := time.Now(); ; {

@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"bufio"
@@ -18,6 +18,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
+
+	"oneflow/jobs"
 )
 
 // spool is where a worker that must leave while Postgres is away puts what it has
@@ -65,8 +67,8 @@ const (
 
 // spooled is one outcome: of a call that brought an answer, or of one that did not.
 type spooled struct {
-	Answer     *Success    `json:"answer,omitempty"`
-	Settlement *Settlement `json:"settlement,omitempty"`
+	Answer     *jobs.Success    `json:"answer,omitempty"`
+	Settlement *jobs.Settlement `json:"settlement,omitempty"`
 }
 
 // call is the call whose outcome it is.
@@ -323,7 +325,7 @@ func (s *spool) commit(ctx context.Context, store WorkStore, line []byte) (reaso
 	}
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrLeaseLost):
+	case errors.Is(err, jobs.ErrLeaseLost):
 		s.log.Warn().Stringer("call", e.call()).Msg("a spooled answer came too late: its call is on the bill")
 	case patience.Err() != nil:
 		return "", err

@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+
+	"oneflow/jobs"
 )
 
 const (
@@ -44,7 +46,7 @@ func asynqLeases(queue string) string { return "asynq:{" + queue + "}:lease" }
 // what happened to Redis, or to the whole fleet, before.
 type auditor struct {
 	redis  redis.UniversalClient
-	store  DispatchStore
+	store  DeliveryStore
 	log    zerolog.Logger
 	served []any // queues
 	every  time.Duration
@@ -59,14 +61,14 @@ type auditor struct {
 	epoch    string // the last seen; empty: none
 	due      time.Time
 	underway bool
-	after    Delivery // the last that was looked at
-	lost     int      // in the audit under way
+	after    jobs.Delivery // the last that was looked at
+	lost     int           // in the audit under way
 	// taken is since when each delivery has been active without a claim, as far as
 	// the last audit and the one under way have seen.
 	taken, takenNow map[string]time.Time
 }
 
-func newAuditor(cfg WorkerConfig) (*auditor, error) {
+func newAuditor(cfg Config) (*auditor, error) {
 	client, ok := cfg.Redis.MakeRedisClient().(redis.UniversalClient)
 	if !ok {
 		return nil, fmt.Errorf("audit: %T makes no Redis client that is known here", cfg.Redis)
@@ -76,8 +78,8 @@ func newAuditor(cfg WorkerConfig) (*auditor, error) {
 		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget, pushing: cfg.pace.pushing, unclaimed: cfg.pace.unclaimed,
 	}
 	for _, p := range cfg.Providers {
-		for _, lane := range Lanes() {
-			a.served = append(a.served, QueueName(p.Name, lane))
+		for _, lane := range jobs.Lanes() {
+			a.served = append(a.served, jobs.QueueName(p.Name, lane))
 		}
 	}
 	return a, nil
@@ -113,7 +115,7 @@ func (a *auditor) watch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
 	pipe := a.redis.Pipeline()
-	pipe.SetNX(ctx, epochKey, NewID().String(), 0)
+	pipe.SetNX(ctx, epochKey, jobs.NewID().String(), 0)
 	got := pipe.Get(ctx, epochKey)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("read the epoch of Redis: %w", err)
@@ -140,7 +142,7 @@ func (a *auditor) watch(ctx context.Context) error {
 }
 
 func (a *auditor) begin() {
-	a.underway, a.after, a.lost = true, Delivery{}, 0
+	a.underway, a.after, a.lost = true, jobs.Delivery{}, 0
 	a.taken, a.takenNow = a.takenNow, map[string]time.Time{}
 }
 
@@ -182,14 +184,14 @@ func (a *auditor) compare(ctx context.Context) error {
 
 // missing returns the deliveries that will not arrive: those without a task, and
 // those whose task asynq has put aside.
-func (a *auditor) missing(ctx context.Context, page []Delivery) ([]Delivery, error) {
+func (a *auditor) missing(ctx context.Context, page []jobs.Delivery) ([]jobs.Delivery, error) {
 	pipe := a.redis.Pipeline()
 	states := make([]*redis.StringCmd, len(page))
 	queues := map[string]bool{}
 	for i, d := range page {
-		queue := QueueName(d.Provider, d.Lane)
+		queue := jobs.QueueName(d.Provider, d.Lane)
 		queues[queue] = true
-		states[i] = pipe.HGet(ctx, asynqTask(queue, TaskID(d.ID, d.Gen)), "state")
+		states[i] = pipe.HGet(ctx, asynqTask(queue, jobs.TaskID(d.ID, d.Gen)), "state")
 	}
 	names := make([]any, 0, len(queues))
 	for q := range queues {
@@ -202,7 +204,7 @@ func (a *auditor) missing(ctx context.Context, page []Delivery) ([]Delivery, err
 	if err := listed.Err(); err != nil {
 		return nil, err
 	}
-	var lost, active []Delivery
+	var lost, active []jobs.Delivery
 	for i, d := range page {
 		state, err := states[i].Result()
 		switch {
@@ -226,7 +228,7 @@ func (a *auditor) missing(ctx context.Context, page []Delivery) ([]Delivery, err
 // milliseconds, unless its worker was killed in between, which asynq by itself
 // notices after two minutes. If the worker lives, its claim finds the delivery
 // stale, and no harm is done.
-func (a *auditor) orphans(ctx context.Context, active []Delivery) ([]Delivery, error) {
+func (a *auditor) orphans(ctx context.Context, active []jobs.Delivery) ([]jobs.Delivery, error) {
 	if len(active) == 0 {
 		return nil, nil
 	}
@@ -234,20 +236,20 @@ func (a *auditor) orphans(ctx context.Context, active []Delivery) ([]Delivery, e
 	tx := a.redis.TxPipeline()
 	states, leases := make([]*redis.StringCmd, len(active)), make([]*redis.FloatCmd, len(active))
 	for i, d := range active {
-		queue, id := QueueName(d.Provider, d.Lane), TaskID(d.ID, d.Gen)
+		queue, id := jobs.QueueName(d.Provider, d.Lane), jobs.TaskID(d.ID, d.Gen)
 		states[i] = tx.HGet(ctx, asynqTask(queue, id), "state")
 		leases[i] = tx.ZScore(ctx, asynqLeases(queue), id)
 	}
 	if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, err
 	}
-	var out []Delivery
+	var out []jobs.Delivery
 	now := time.Now()
 	for i, d := range active {
 		if err := states[i].Err(); err != nil && !errors.Is(err, redis.Nil) {
 			return nil, err
 		}
-		id := TaskID(d.ID, d.Gen)
+		id := jobs.TaskID(d.ID, d.Gen)
 		since, seen := a.taken[id]
 		if !seen {
 			since = now

@@ -1,4 +1,12 @@
-package jobs
+// Package worker runs jobs: it takes deliveries from asynq, claims their jobs, pushes
+// them through the generator, and commits what came of it; and one worker at a time
+// leads, and puts right what crashes and outages leave behind.
+//
+// Each role has a file of its own: handler, journal, spool, servers, capacity,
+// heartbeat, reconciler, audit. The package declares, in small interfaces, what it
+// needs of a store and of the thing that generates; commands hand these in. It may
+// import jobs, billing and providers, and never store or policy.
+package worker
 
 import (
 	"context"
@@ -13,24 +21,20 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"oneflow/jobs"
 	"oneflow/providers"
 )
 
-// WorkerConfig is what a worker is made of. All fields are needed, but for those
+// Config is what a worker is made of. All fields are needed, but for those
 // with a default.
-type WorkerConfig struct {
+type Config struct {
 	// ID names this worker; NewID makes one.
 	ID uuid.UUID
 	// Providers are the providers to serve, each with an asynq.Server of its own.
 	Providers []Served
 	// Redis is where deliveries come from.
 	Redis asynq.RedisConnOpt
-	Store interface {
-		WorkStore
-		FleetStore
-		DispatchStore
-		CapacityStore
-	}
+	Store Store
 	Generator Generator
 	Artifacts ArtifactStore
 	Prices    Prices
@@ -119,11 +123,11 @@ const (
 
 // Worker runs jobs.
 type Worker struct {
-	cfg WorkerConfig
+	cfg Config
 }
 
-// NewWorker checks the configuration and makes a Worker.
-func NewWorker(cfg WorkerConfig) (*Worker, error) {
+// New checks the configuration and makes a Worker.
+func New(cfg Config) (*Worker, error) {
 	switch {
 	case cfg.ID == uuid.Nil:
 		return nil, errors.New("worker: ID is missing")
@@ -224,7 +228,7 @@ func (w *Worker) Run(ctx context.Context) error {
 }
 
 // register shows the worker, and how many jobs of each provider it runs at once.
-func (c *WorkerConfig) register(ctx context.Context, shares map[string]int) error {
+func (c *Config) register(ctx context.Context, shares map[string]int) error {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
@@ -233,7 +237,7 @@ func (c *WorkerConfig) register(ctx context.Context, shares map[string]int) erro
 	for i := range served {
 		served[i].Concurrency = shares[served[i].Name]
 		if served[i].Window == 0 {
-			served[i].Window = Window(c.Limits(served[i].Name).RPM)
+			served[i].Window = jobs.Window(c.Limits(served[i].Name).RPM)
 		}
 	}
 	return c.Store.Register(ctx, Presence{ID: c.ID, Host: host, PID: os.Getpid(), Providers: served})

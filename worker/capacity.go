@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -28,7 +28,7 @@ const (
 // The limiter holds the limits; this only sees to it that enough handlers wait
 // there, and not many more.
 type regulator struct {
-	cfg     WorkerConfig
+	cfg     Config
 	servers *servers
 	// known is what was seen last, for a provider that has been quiet since, and
 	// for while Postgres is away.
@@ -45,7 +45,7 @@ type demand struct {
 	most  Plan
 }
 
-func newRegulator(cfg WorkerConfig, s *servers) *regulator {
+func newRegulator(cfg Config, s *servers) *regulator {
 	return &regulator{cfg: cfg, servers: s, known: map[string]Capacity{}, shares: map[string]int{}, lower: map[string]demand{}}
 }
 

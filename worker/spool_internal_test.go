@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"bytes"
@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/billing"
+	"oneflow/jobs"
 	"oneflow/providers"
 )
 
@@ -54,35 +55,35 @@ func (b *book) write(e spooled) error {
 	}
 	b.got[e.call()] = append(b.got[e.call()], e)
 	if len(b.got[e.call()]) > 1 {
-		return ErrLeaseLost
+		return jobs.ErrLeaseLost
 	}
 	return nil
 }
 
-func (b *book) Succeed(_ context.Context, s Success) error { return b.write(spooled{Answer: &s}) }
+func (b *book) Succeed(_ context.Context, s jobs.Success) error { return b.write(spooled{Answer: &s}) }
 
-func (b *book) SettleCall(_ context.Context, s Settlement) error {
+func (b *book) SettleCall(_ context.Context, s jobs.Settlement) error {
 	return b.write(spooled{Settlement: &s})
 }
 
 // outcomes are one of each kind, with everything that a field can hold.
 func outcomes() []spooled {
 	cost := billing.NanoUSD(1_234_567_891)
-	settled := Settlement{
-		AttemptID: NewID(), Outcome: CallSucceeded, Cost: &cost, PriceIDs: []string{"a/b"}, Latency: 1234567 * time.Microsecond, Status: 200,
+	settled := jobs.Settlement{
+		AttemptID: jobs.NewID(), Outcome: jobs.CallSucceeded, Cost: &cost, PriceIDs: []string{"a/b"}, Latency: 1234567 * time.Microsecond, Status: 200,
 		RequestID: "req \u2028 <1>", Kind: providers.Timeout, Message: "nul \x00 and \"quotes\"\n", Body: []byte("\x00\xff raw"),
 		Usage: providers.Usage{InputTokens: 1, OutputTokens: 2, Variant: "v"}, Limits: providers.RateLimits{Requests: &providers.RateLimit{Limit: 5, Remaining: -1, Reset: time.Second}},
 	}
 	failed := settled
-	failed.AttemptID, failed.Outcome, failed.Cost = NewID(), CallUnknown, nil
+	failed.AttemptID, failed.Outcome, failed.Cost = jobs.NewID(), jobs.CallUnknown, nil
 	return []spooled{
-		{Answer: &Success{
-			JobID: NewID(), LeaseToken: NewID(), Settlement: settled,
+		{Answer: &jobs.Success{
+			JobID: jobs.NewID(), LeaseToken: jobs.NewID(), Settlement: settled,
 			Response: providers.Response{
 				Provider: "p", Model: "m", Text: "text \x00 ü😀\r\nsecond line", FinishReason: "stop", RequestID: "r", Status: 200, Raw: []byte("\xff\x00{}\n"),
 				Usage: settled.Usage, Latency: time.Second, Limits: settled.Limits,
 			},
-			Artifacts: []Artifact{{MIME: "image/png", Size: 3, SHA256: sha256.Sum256([]byte("png")), URL: "file:///a b"}},
+			Artifacts: []jobs.Artifact{{MIME: "image/png", Size: 3, SHA256: sha256.Sum256([]byte("png")), URL: "file:///a b"}},
 		}},
 		{Settlement: &failed},
 	}
@@ -90,7 +91,7 @@ func outcomes() []spooled {
 
 func spoolOf(t *testing.T, dir string, log *bytes.Buffer) *spool {
 	t.Helper()
-	s := newSpool(dir, NewID(), zerolog.New(log))
+	s := newSpool(dir, jobs.NewID(), zerolog.New(log))
 	t.Cleanup(func() { _ = s.close() })
 	return s
 }
@@ -245,7 +246,7 @@ func TestWorkersThatStartAtOnceLoseNothingOfASpool(t *testing.T) {
 	b := &book{}
 	var all sync.WaitGroup
 	for range readers {
-		s := newSpool(dir, NewID(), zerolog.Nop())
+		s := newSpool(dir, jobs.NewID(), zerolog.Nop())
 		all.Go(func() { s.recover(t.Context(), b) })
 	}
 	all.Wait()
@@ -291,10 +292,12 @@ func TestAFullDiskIsTriedAgainAndLeavesNoHalfLine(t *testing.T) {
 	// As the handler of a worker that is told to stop does it.
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	h := &handler{cfg: WorkerConfig{Store: struct {
+	h := &handler{cfg: Config{Store: struct {
 		WorkStore
-		FleetStore
-		DispatchStore
+		PresenceStore
+		LeaderStore
+		RecoveryStore
+		DeliveryStore
 		CapacityStore
 	}{WorkStore: &book{away: context.Canceled}}}, writing: over, spool: s}
 	if err := h.record(e[1]); !errors.Is(err, errSpooled) {

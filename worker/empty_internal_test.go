@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"oneflow/internal/storetest"
+	"oneflow/jobs"
 )
 
 // passing counts what a Server really asks Redis for.
@@ -49,30 +50,30 @@ func TestAServerHardlyAsksForLanesThatAreEmptyAndSeesWhatComesIn(t *testing.T) {
 	opt := asynq.RedisClientOpt{Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB}
 	client := asynq.NewClient(opt)
 	t.Cleanup(func() { client.Close() })
-	put := func(lane Lane, n int) {
+	put := func(lane jobs.Lane, n int) {
 		for i := range n {
-			if _, err := client.Enqueue(asynq.NewTask(string(lane), fmt.Append(nil, i)), asynq.Queue(QueueName("svc", lane))); err != nil {
+			if _, err := client.Enqueue(asynq.NewTask(string(lane), fmt.Append(nil, i)), asynq.Queue(jobs.QueueName("svc", lane))); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	put(Bulk, tasks)
+	put(jobs.Bulk, tasks)
 
 	var asked, bulk, before atomic.Int64
 	ended := make(chan struct{})
 	server := asynq.NewServer(passing{skipEmpty{opt}, &asked}, asynq.Config{
 		Concurrency: 1, LogLevel: asynq.FatalLevel,
-		Queues: map[string]int{QueueName("svc", High): 6, QueueName("svc", Default): 3, QueueName("svc", Bulk): 1},
+		Queues: map[string]int{jobs.QueueName("svc", jobs.High): 6, jobs.QueueName("svc", jobs.Default): 3, jobs.QueueName("svc", jobs.Bulk): 1},
 	})
 	began := time.Now()
 	err = server.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
-		if task.Type() == string(High) {
+		if task.Type() == string(jobs.High) {
 			before.Store(bulk.Load())
 			return nil
 		}
 		switch bulk.Add(1) {
 		case tasks / 4:
-			put(High, 1)
+			put(jobs.High, 1)
 		case tasks:
 			close(ended)
 		}

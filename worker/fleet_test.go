@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"context"
@@ -22,6 +22,7 @@ import (
 	"oneflow/policy"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 func TestMain(m *testing.M) {
@@ -200,7 +201,7 @@ func (r *running) wait(t *testing.T) {
 }
 
 // worker starts a worker; it stops when the test ends.
-func (f *fleet) worker(t *testing.T, p providers.Provider, change func(*jobs.WorkerConfig)) *running {
+func (f *fleet) worker(t *testing.T, p providers.Provider, change func(*worker.Config)) *running {
 	t.Helper()
 	calls, cutOff := context.WithCancel(context.WithoutCancel(t.Context()))
 	guarded, err := policy.New(policy.Config{
@@ -209,15 +210,15 @@ func (f *fleet) worker(t *testing.T, p providers.Provider, change func(*jobs.Wor
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := jobs.WorkerConfig{
-		ID: jobs.NewID(), Providers: []jobs.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Redis: f.opt, Store: f.store,
+	cfg := worker.Config{
+		ID: jobs.NewID(), Providers: []worker.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Redis: f.opt, Store: f.store,
 		Generator: guarded, Artifacts: shelf{}, Prices: prices{}, Log: zerolog.Nop(), CallTimeout: time.Minute, CutOff: cutOff,
 	}
 	cfg.Hasten(time.Second, 100*time.Millisecond, time.Minute)
 	if change != nil {
 		change(&cfg)
 	}
-	w, err := jobs.NewWorker(cfg)
+	w, err := worker.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 // victimVariable makes the test binary a worker that a poison job kills.
@@ -72,13 +73,13 @@ func victim() error {
 	if err != nil {
 		return err
 	}
-	cfg := jobs.WorkerConfig{
-		ID: jobs.NewID(), Providers: []jobs.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Store: follower{db},
+	cfg := worker.Config{
+		ID: jobs.NewID(), Providers: []worker.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Store: follower{db},
 		Redis:     asynq.RedisClientOpt{Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB},
 		Generator: killer{&atomic.Int64{}}, Artifacts: shelf{}, Prices: prices{}, Log: zerolog.Nop(), CallTimeout: 10 * time.Second, CutOff: func() {},
 	}
 	cfg.Hasten(100*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond)
-	w, err := jobs.NewWorker(cfg)
+	w, err := worker.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func TestAPoisonJobIsQuarantinedAndItsNeighboursAreNot(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	// A leader that does not die, so that the test need not wait for the next.
-	f.worker(t, serve(answers), func(c *jobs.WorkerConfig) {
+	f.worker(t, serve(answers), func(c *worker.Config) {
 		c.Providers[0].Name = "other"
 		c.Hasten(100*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond)
 	})

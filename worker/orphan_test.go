@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 // forgetful is a store that does not record the first end of a claim.
@@ -34,7 +35,7 @@ func TestAJobWhoseEndWasNotRecordedIsTakenBack(t *testing.T) {
 		return answers(ctx, n, req)
 	})
 	db := &forgetful{Store: f.store}
-	f.worker(t, s, func(c *jobs.WorkerConfig) { c.Store = db })
+	f.worker(t, s, func(c *worker.Config) { c.Store = db })
 	id := f.enqueue(t, 1, nil)[0]
 	if got := f.await(t, id, jobs.Succeeded); got.Gen != 2 || !db.failed.Load() {
 		t.Errorf("%+v, want it taken back once", got)

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/worker"
 )
 
 // gated is a service whose calls wait until they are let go.
@@ -66,9 +67,9 @@ func (g *gated) awaitInFlight(t *testing.T, want int64) {
 
 // planned has a worker plan its concurrency by a limit in requests a minute that
 // may change, and a latency of a second.
-func planned(rpm *atomic.Int64) func(*jobs.WorkerConfig) {
-	return func(c *jobs.WorkerConfig) {
-		c.Providers = []jobs.Served{{Name: "svc", Kind: "test", Latency: time.Second}}
+func planned(rpm *atomic.Int64) func(*worker.Config) {
+	return func(c *worker.Config) {
+		c.Providers = []worker.Served{{Name: "svc", Kind: "test", Latency: time.Second}}
 		c.Limits = func(string) providers.Limits { return providers.Limits{RPM: rpm.Load()} }
 		c.Hasten(50*time.Millisecond, 100*time.Millisecond, time.Minute)
 	}
@@ -240,7 +241,7 @@ func TestConcurrencyGrowsAtOnceShrinksWithPatienceAndDoesNotWobble(t *testing.T)
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := jobs.NewRegulator(c.runs)
+			r := worker.NewRegulator(c.runs)
 			for i, share := range c.asked {
 				if got := r.Asked(share); got != c.want[i] {
 					t.Errorf("look %d asks for %d: %d run, want %d", i+1, share, got, c.want[i])
@@ -262,7 +263,7 @@ func TestBulkThatWaitsDoesNotKeepAHighJobFromItsCall(t *testing.T) {
 		}
 		return answers(ctx, n, req)
 	})
-	f.worker(t, s, func(c *jobs.WorkerConfig) { c.Providers[0].Concurrency = 4 })
+	f.worker(t, s, func(c *worker.Config) { c.Providers[0].Concurrency = 4 })
 	f.enqueue(t, 100, func(r *jobs.New) { r.Lane, r.Request.Model = jobs.Bulk, "bulk" })
 	eventually(t, "bulk has every slot", func() bool { return waiting.Load() == 4 })
 	for _, id := range f.enqueue(t, 10, func(r *jobs.New) { r.Lane = jobs.High }) {

@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/internal/failpoint"
+	"oneflow/jobs"
 	"oneflow/providers"
 )
 
@@ -58,7 +59,7 @@ func (r *requeue) Error() string {
 // handler runs deliveries of one worker. See claim, generate, finish: each step
 // is committed before the next begins, and only then is the task acknowledged.
 type handler struct {
-	cfg WorkerConfig
+	cfg Config
 	id  uuid.UUID
 	// waiting ends when the worker is asked to stop: no new work, no back-off.
 	waiting context.Context //nolint:containedctx // the worker's life, not a call's
@@ -78,7 +79,7 @@ type handler struct {
 const wholeRoom = 1 << 30
 
 // newHandler makes the handler of a worker that stops when waiting ends.
-func newHandler(waiting, writing context.Context, cfg WorkerConfig) *handler {
+func newHandler(waiting, writing context.Context, cfg Config) *handler {
 	return &handler{
 		cfg: cfg, id: cfg.ID, waiting: waiting, writing: writing, held: &sync.Map{},
 		spool: newSpool(cfg.State, cfg.ID, cfg.Log), room: semaphore.NewWeighted(wholeRoom),
@@ -97,15 +98,16 @@ const shortWait = 2 * time.Second
 // ProcessTask handles one delivery. asynq's context is not used: it ends when
 // Redis is away for 30 s, and a call that is being paid for must not.
 func (h *handler) ProcessTask(_ context.Context, t *asynq.Task) error {
-	p, err := decodeTask(t)
+	id, gen, err := jobs.DecodeTask(t)
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	log := h.cfg.Log.With().Stringer("job", p.Job).Int("gen", p.Gen).Logger()
-	err = h.deliver(p, false, log)
+	log := h.cfg.Log.With().Stringer("job", id).Int("gen", gen).Logger()
+	claim := jobs.Claim{ID: id, Gen: gen}
+	err = h.deliver(claim, false, log)
 	if errors.Is(err, errSuspect) {
 		log.Warn().Msg("this job was there when workers died: it waits until it is alone here")
-		err = h.deliver(p, true, log)
+		err = h.deliver(claim, true, log)
 	}
 	return err
 }
@@ -122,7 +124,7 @@ var errSuspect = errors.New("must run alone")
 // go back to the queue, and so do further suspects, at once: should the worker die,
 // a delivery that it has in hand and that is not claimed comes again only when
 // asynq notices, after some two minutes.
-func (h *handler) deliver(p payload, alone bool, log zerolog.Logger) error {
+func (h *handler) deliver(claim jobs.Claim, alone bool, log zerolog.Logger) error {
 	limit, weight := shortWait, int64(1)
 	if alone {
 		if !h.suspect.TryLock() {
@@ -140,7 +142,7 @@ func (h *handler) deliver(p payload, alone bool, log zerolog.Logger) error {
 		return &requeue{after: min(limit, h.cfg.pace.pause)}
 	}
 	defer h.room.Release(weight)
-	claim := Claim{ID: p.Job, Gen: p.Gen, LeaseToken: NewID()}
+	claim.LeaseToken = jobs.NewID()
 	for {
 		if h.waiting.Err() != nil {
 			return &requeue{}
@@ -156,13 +158,13 @@ func (h *handler) deliver(p payload, alone bool, log zerolog.Logger) error {
 			return &requeue{after: shortWait}
 		case got.Job != nil:
 			defer h.held.Delete(claim.LeaseToken)
-			if got.Job.Crashes < SuspectCrashes {
+			if got.Job.Crashes < jobs.SuspectCrashes {
 				return h.run(*got.Job, got.Job.Deadline, log)
 			}
 			if alone {
 				return h.run(*got.Job, earlier(got.Job.Deadline, time.Now().Add(h.cfg.CallTimeout)), log)
 			}
-			_, err := h.cfg.Store.End(h.writing, End{JobID: p.Job, LeaseToken: claim.LeaseToken, State: Queued, RefundAttempt: true})
+			_, err := h.cfg.Store.End(h.writing, jobs.End{JobID: claim.ID, LeaseToken: claim.LeaseToken, State: jobs.Queued, RefundAttempt: true})
 			if err != nil {
 				log.Warn().Err(err).Msg("claim not given back")
 				return &requeue{after: shortWait}
@@ -182,49 +184,49 @@ func (h *handler) deliver(p payload, alone bool, log zerolog.Logger) error {
 
 // run takes a claimed job to the end of its claim. It waits for slots and back-off
 // until then.
-func (h *handler) run(job Job, until time.Time, log zerolog.Logger) (result error) {
+func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result error) {
 	log = log.With().Int("attempt", job.Attempt).Str("provider", job.Provider).Logger()
 	j := &journal{handler: h, job: job, log: log}
 	defer func() {
 		// A panic must not keep the lease; what it says may hold a prompt.
 		if r := recover(); r != nil {
 			log.Error().Str("panic", fmt.Sprintf("%T", r)).Msg("handler panicked")
-			result = h.end(j, End{State: Failed, Class: "panic", Message: "the worker panicked while it ran this job"})
+			result = h.end(j, jobs.End{State: jobs.Failed, Class: "panic", Message: "the worker panicked while it ran this job"})
 		}
 	}()
 	failpoint.Hit("claimed", job.Request.Model)
 	// A call that is sent goes on.
 	waiting, done := context.WithDeadline(h.waiting, until)
 	defer done()
-	res, err := h.cfg.Generator.Generate(waiting, job.route(), job.Request, j)
+	res, err := h.cfg.Generator.Generate(waiting, job.Route(), job.Request, j)
 	if err == nil {
 		return h.succeed(j, res)
 	}
 	if _, ok := decisive(err); !ok && h.waiting.Err() == nil && waiting.Err() != nil {
 		if until.Before(job.Deadline) {
-			return h.end(j, End{State: Retrying, RefundAttempt: true, After: h.cfg.pace.pause})
+			return h.end(j, jobs.End{State: jobs.Retrying, RefundAttempt: true, After: h.cfg.pace.pause})
 		}
-		return h.end(j, End{State: Expired})
+		return h.end(j, jobs.End{State: jobs.Expired})
 	}
 	return h.end(j, h.endOf(j, err))
 }
 
 func (h *handler) succeed(j *journal, res providers.Response) error {
-	stored := make([]Artifact, 0, len(res.Blobs))
+	stored := make([]jobs.Artifact, 0, len(res.Blobs))
 	for _, b := range res.Blobs {
 		a, err := h.keep(b)
 		if err != nil {
 			// Nowhere to put it: keep trying would hold the slot.
 			j.log.Error().Err(err).Msg("artifact not stored")
-			return h.lose(j, End{Class: "artifact_store", Message: "the answer came but could not be stored: " + err.Error()})
+			return h.lose(j, jobs.End{Class: "artifact_store", Message: "the answer came but could not be stored: " + err.Error()})
 		}
 		stored = append(stored, a)
 	}
 	res.Blobs = nil // where they are is enough, should Postgres be away for long
-	done := Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: j.won, Response: res, Artifacts: stored}
+	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: j.won, Response: res, Artifacts: stored}
 	err := h.record(spooled{Answer: &done})
 	switch {
-	case errors.Is(err, ErrLeaseLost):
+	case errors.Is(err, jobs.ErrLeaseLost):
 		j.log.Warn().Msg("finished after the lease was lost: the answer is not the result; the bill of its call is what the ledger says")
 		return nil
 	case errors.Is(err, errSpooled):
@@ -232,7 +234,7 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 		return &requeue{after: shortWait}
 	case err != nil:
 		j.log.Error().Err(err).Msg("result not recorded")
-		return h.lose(j, End{Class: "result_store", Message: "the answer came but could not be recorded"})
+		return h.lose(j, jobs.End{Class: "result_store", Message: "the answer came but could not be recorded"})
 	}
 	failpoint.Hit("recorded", j.job.Request.Model)
 	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
@@ -241,65 +243,65 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 
 // lose ends a claim whose answer is paid for but could not be kept. It is sent
 // again where the job lets a billed call be repeated.
-func (h *handler) lose(j *journal, end End) error {
+func (h *handler) lose(j *journal, end jobs.End) error {
 	if err := j.settleWon(); err != nil {
 		j.log.Error().Err(err).Msg("call not settled")
 	}
 	if !j.MayRepeat(&providers.Error{Provider: j.job.Provider, Kind: providers.Unknown, Billing: providers.Billed}) {
-		end.State = Failed
+		end.State = jobs.Failed
 		return h.end(j, end)
 	}
 	return h.end(j, h.again(j, end))
 }
 
 // endOf says what a failure means for the job.
-func (h *handler) endOf(j *journal, err error) End {
+func (h *handler) endOf(j *journal, err error) jobs.End {
 	switch {
-	case errors.Is(err, ErrLeaseLost):
-		return End{}
-	case errors.Is(err, ErrCancelled):
-		return End{State: Cancelled}
-	case errors.Is(err, ErrPaused):
-		return End{State: Queued, RefundAttempt: true}
-	case errors.Is(err, ErrExpired):
-		return End{State: Expired}
-	case errors.Is(err, ErrTooManyCalls):
-		return End{State: Failed, Class: "too_many_calls", Message: fmt.Sprintf("%d provider calls were not enough", j.job.MaxProviderCalls)}
+	case errors.Is(err, jobs.ErrLeaseLost):
+		return jobs.End{}
+	case errors.Is(err, jobs.ErrCancelled):
+		return jobs.End{State: jobs.Cancelled}
+	case errors.Is(err, jobs.ErrPaused):
+		return jobs.End{State: jobs.Queued, RefundAttempt: true}
+	case errors.Is(err, jobs.ErrExpired):
+		return jobs.End{State: jobs.Expired}
+	case errors.Is(err, jobs.ErrTooManyCalls):
+		return jobs.End{State: jobs.Failed, Class: "too_many_calls", Message: fmt.Sprintf("%d provider calls were not enough", j.job.MaxProviderCalls)}
 	}
 	failure, ok := decisive(err)
 	if !ok {
 		if h.waiting.Err() != nil {
-			return End{State: Queued, RefundAttempt: true}
+			return jobs.End{State: jobs.Queued, RefundAttempt: true}
 		}
-		return h.again(j, End{Class: "internal", Message: err.Error()})
+		return h.again(j, jobs.End{Class: "internal", Message: err.Error()})
 	}
-	end := End{Class: string(failure.Kind), Message: failure.Error()}
+	end := jobs.End{Class: string(failure.Kind), Message: failure.Error()}
 	if chain, ok := errors.AsType[*providers.ChainError](err); ok {
 		end.Message = chain.Error()
 	}
 	switch failure.Kind.Reaction() {
 	case providers.Final:
-		end.State = Failed
+		end.State = jobs.Failed
 		return end
 	case providers.Wait:
-		end.State, end.RefundAttempt, end.After = Retrying, true, min(max(failure.RetryAfter, time.Second), lookAgain+rand.N(lookAgain/4))
+		end.State, end.RefundAttempt, end.After = jobs.Retrying, true, min(max(failure.RetryAfter, time.Second), lookAgain+rand.N(lookAgain/4))
 		return end
 	case providers.Pause:
 		// Nothing was wrong with the job, and nobody knows when a person will have
 		// mended the account or the key.
-		end.State, end.RefundAttempt, end.After = Retrying, true, max(failure.RetryAfter, h.cfg.pace.pause)
+		end.State, end.RefundAttempt, end.After = jobs.Retrying, true, max(failure.RetryAfter, h.cfg.pace.pause)
 		return end
 	case providers.Retry:
 	}
 	if !j.MayRepeat(failure) {
-		end.State = Failed
+		end.State = jobs.Failed
 		if failure.Billing != providers.Billed {
-			end.State = Unknown
+			end.State = jobs.Unknown
 		}
 		return end
 	}
 	if failure.Kind == providers.Cancelled && h.waiting.Err() != nil {
-		end.State, end.RefundAttempt = Queued, true
+		end.State, end.RefundAttempt = jobs.Queued, true
 		return end
 	}
 	return h.again(j, end)
@@ -316,12 +318,12 @@ func decisive(err error) (*providers.Error, bool) {
 
 // again sends the job back to the queue, or fails it when that was its last
 // attempt.
-func (h *handler) again(j *journal, end End) End {
+func (h *handler) again(j *journal, end jobs.End) jobs.End {
 	if j.job.Attempt >= j.job.MaxAttempts {
-		end.State = Failed
+		end.State = jobs.Failed
 		return end
 	}
-	end.State, end.After = Retrying, h.cfg.pace.backoff(j.job.Attempt)
+	end.State, end.After = jobs.Retrying, h.cfg.pace.backoff(j.job.Attempt)
 	return end
 }
 
@@ -333,13 +335,13 @@ func backoff(attempt int) time.Duration {
 }
 
 // end commits the end of a claim and tells asynq what to do with the task.
-func (h *handler) end(j *journal, e End) error {
+func (h *handler) end(j *journal, e jobs.End) error {
 	if e.State == "" {
 		j.log.Warn().Msg("lease lost: somebody else has the job")
 		return nil
 	}
 	e.JobID, e.LeaseToken = j.job.ID, j.job.LeaseToken
-	var state State
+	var state jobs.State
 	err := h.inTime(func() error {
 		became, err := h.cfg.Store.End(h.writing, e)
 		if err == nil {
@@ -347,7 +349,7 @@ func (h *handler) end(j *journal, e End) error {
 		}
 		return err
 	})
-	if errors.Is(err, ErrLeaseLost) {
+	if errors.Is(err, jobs.ErrLeaseLost) {
 		j.log.Warn().Msg("lease lost: somebody else has the job")
 		return nil
 	}
@@ -357,14 +359,14 @@ func (h *handler) end(j *journal, e End) error {
 	}
 	j.log.Info().Str("state", string(state)).Str("class", e.Class).Int("calls", j.calls).Msg("ended")
 	switch state {
-	case Queued:
+	case jobs.Queued:
 		return &requeue{}
-	case Retrying:
+	case jobs.Retrying:
 		return &requeue{after: e.After, failure: !e.RefundAttempt, class: e.Class}
-	case Failed, Unknown:
+	case jobs.Failed, jobs.Unknown:
 		// The dead letter: archived in asynq, after the commit.
 		return fmt.Errorf("%s: %s: %w", state, e.Class, asynq.SkipRetry)
-	case Scheduled, Running, Succeeded, Cancelled, Expired:
+	case jobs.Scheduled, jobs.Running, jobs.Succeeded, jobs.Cancelled, jobs.Expired:
 	}
 	return nil
 }
@@ -389,10 +391,10 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-func (h *handler) keep(b providers.Blob) (Artifact, error) {
+func (h *handler) keep(b providers.Blob) (jobs.Artifact, error) {
 	url, err := h.cfg.Artifacts.Put(h.writing, b.Data, b.MIME)
 	if err != nil {
-		return Artifact{}, err
+		return jobs.Artifact{}, err
 	}
-	return Artifact{MIME: b.MIME, Size: int64(len(b.Data)), SHA256: sha256.Sum256(b.Data), URL: url}, nil
+	return jobs.Artifact{MIME: b.MIME, Size: int64(len(b.Data)), SHA256: sha256.Sum256(b.Data), URL: url}, nil
 }

@@ -1,10 +1,12 @@
-package jobs
+package worker
 
 import (
 	"context"
 	"time"
 
 	"github.com/hibiken/asynq"
+
+	"oneflow/jobs"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 // reconciler puts right what crashes and outages leave behind. One runs in every
 // worker; one of them leads at a time.
 type reconciler struct {
-	cfg   WorkerConfig
+	cfg   Config
 	rolls time.Time
 	// last is when this leader's last round succeeded; zero: the last one failed, or
 	// was another's. steady is how long all of them have: as long as Postgres was
@@ -33,7 +35,7 @@ type reconciler struct {
 	steady time.Duration
 }
 
-func newReconciler(cfg WorkerConfig) *reconciler { return &reconciler{cfg: cfg} }
+func newReconciler(cfg Config) *reconciler { return &reconciler{cfg: cfg} }
 
 // run makes rounds until ctx ends.
 func (r *reconciler) run(ctx context.Context) {
@@ -47,7 +49,7 @@ func (r *reconciler) run(ctx context.Context) {
 			r.cfg.Log.Warn().Err(err).Msg("close the reconciler's Redis client")
 		}
 	}()
-	dispatch := NewDispatcher(asynq.NewClientFromRedisClient(audit.redis), r.cfg.Store)
+	dispatch := jobs.NewDispatcher(asynq.NewClientFromRedisClient(audit.redis), r.cfg.Store)
 	for ctx.Err() == nil {
 		next := time.Now().Add(r.cfg.pace.reconcile)
 		left, err := r.round(ctx, dispatch, audit)
@@ -74,7 +76,7 @@ func (r *reconciler) run(ctx context.Context) {
 type leftover struct{ backlog, audit bool }
 
 // round does what a leader has to do.
-func (r *reconciler) round(ctx context.Context, dispatch *Dispatcher, audit *auditor) (left leftover, err error) {
+func (r *reconciler) round(ctx context.Context, dispatch *jobs.Dispatcher, audit *auditor) (left leftover, err error) {
 	leads, beats, err := r.lead(ctx)
 	if err != nil {
 		return left, err
@@ -168,16 +170,16 @@ func (r *reconciler) bury(ctx context.Context, beats []Beat) error {
 
 // topUp fills the windows of the queues that have a backlog. It tells whether
 // there is more.
-func (r *reconciler) topUp(ctx context.Context, d *Dispatcher) (more bool) {
+func (r *reconciler) topUp(ctx context.Context, d *jobs.Dispatcher) (more bool) {
 	queues, err := r.cfg.Store.Backlogs(ctx)
 	began := time.Now()
 	for _, q := range queues {
 		for err == nil && time.Since(began) < dispatchBudget {
-			var marked []Delivery
+			var marked []jobs.Delivery
 			var full bool
 			if marked, full, err = r.cfg.Store.TopUp(ctx, q, dispatchChunk); len(marked) > 0 {
 				_, err = d.Push(ctx, marked)
-				r.cfg.Log.Debug().Str("queue", QueueName(q.Provider, q.Lane)).Int("jobs", len(marked)).Msg("topped up")
+				r.cfg.Log.Debug().Str("queue", jobs.QueueName(q.Provider, q.Lane)).Int("jobs", len(marked)).Msg("topped up")
 			}
 			more = more || full || len(marked) > 0
 			if len(marked) < dispatchChunk {

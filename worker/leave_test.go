@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 func TestDrainingRepeatsNoCallAndLosesNone(t *testing.T) {
@@ -38,7 +39,7 @@ func TestDrainingRepeatsNoCallAndLosesNone(t *testing.T) {
 	eventually(t, "8 calls are in flight", func() bool { return inFlight.Load() == 8 })
 	w.stop()
 	// It takes no more work, and does not leave before its calls have ended.
-	next := f.worker(t, serve(answers), func(c *jobs.WorkerConfig) { c.Providers[0].Concurrency = 1 })
+	next := f.worker(t, serve(answers), func(c *worker.Config) { c.Providers[0].Concurrency = 1 })
 	eventually(t, "another worker does the rest", func() bool {
 		return f.count(t, `SELECT count(*) FROM jobs WHERE state = 'succeeded'`) == n-8
 	})
@@ -107,7 +108,7 @@ func TestCallsThatAreCutOffAreRecordedAsUnknown(t *testing.T) {
 		<-ctx.Done()
 		return providers.Response{}, failure(providers.Cancelled, providers.BillingUnknown)
 	})
-	w := f.worker(t, cut, func(c *jobs.WorkerConfig) { c.Drain = 200 * time.Millisecond })
+	w := f.worker(t, cut, func(c *worker.Config) { c.Drain = 200 * time.Millisecond })
 	ids := f.enqueue(t, 2, func(r *jobs.New) {
 		if r.Seq == 2 {
 			r.OnUnknown = jobs.FailUnknown
@@ -142,7 +143,7 @@ func TestAJobIsNotGivenAwayWhileItsHandlerRunsEvenIfTheWorkerHasToLeave(t *testi
 		calling <- struct{}{}
 		<-gate // deaf to the cut-off
 		return answers(ctx, n, req)
-	}), func(c *jobs.WorkerConfig) { c.Drain = 10 * time.Millisecond })
+	}), func(c *worker.Config) { c.Drain = 10 * time.Millisecond })
 	id := f.enqueue(t, 1, nil)[0]
 	<-calling
 	w.stop()
@@ -161,7 +162,7 @@ func TestAJobIsNotGivenAwayWhileItsHandlerRunsEvenIfTheWorkerHasToLeave(t *testi
 	}
 	// Who is left alone with it finds that its outcome is not known.
 	heir := serve(answers)
-	f.worker(t, heir, func(c *jobs.WorkerConfig) { c.Hasten(50*time.Millisecond, 50*time.Millisecond, time.Second) })
+	f.worker(t, heir, func(c *worker.Config) { c.Hasten(50*time.Millisecond, 50*time.Millisecond, time.Second) })
 	if got := f.await(t, id, jobs.Succeeded); got.Gen != 2 || got.Crashes != 1 || !slices.Equal(got.Outcomes, []string{"unknown", "succeeded"}) {
 		t.Errorf("%+v", got)
 	}
@@ -193,7 +194,7 @@ func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerIsUsedWhereThereIsNone(t 
 		res.Text = "too late"
 		return res, err
 	})
-	silent := f.worker(t, zombie, func(c *jobs.WorkerConfig) {
+	silent := f.worker(t, zombie, func(c *worker.Config) {
 		c.Store = deaf{f.store, c.ID}
 		c.Providers[0].Concurrency = 2                                // both slots are taken: the rest is another's
 		c.Hasten(50*time.Millisecond, 50*time.Millisecond, time.Hour) // it would not bury anybody
@@ -210,7 +211,7 @@ func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerIsUsedWhereThereIsNone(t 
 	f.exec(t, `INSERT INTO leases (role, holder, expires_at) VALUES ('reconciler', '`+other.String()+`', now() + interval '1 hour')
 		ON CONFLICT (role) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at`)
 	heir := serve(answers)
-	f.worker(t, heir, func(c *jobs.WorkerConfig) {
+	f.worker(t, heir, func(c *worker.Config) {
 		c.ID = other
 		c.Hasten(50*time.Millisecond, 50*time.Millisecond, time.Second)
 	})

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 func TestAJobSucceedsAndItsTaskIsGone(t *testing.T) {
@@ -123,7 +124,7 @@ func TestARateLimitIsWaitedForAndUsesUpNoAttempt(t *testing.T) {
 	t.Run("a short one by the handler", func(t *testing.T) {
 		t.Parallel()
 		f := newFleet(t)
-		f.worker(t, serve(limited(time.Second)), func(c *jobs.WorkerConfig) { c.Providers[0].Concurrency = 1 })
+		f.worker(t, serve(limited(time.Second)), func(c *worker.Config) { c.Providers[0].Concurrency = 1 })
 		id := f.enqueue(t, 1, func(r *jobs.New) { r.MaxAttempts = 1 })[0]
 		want := row{State: jobs.Succeeded, Gen: 1, Attempt: 1, Cost: 10, Outcomes: []string{"failed_unbilled", "succeeded"}, Text: "answer to secret prompt 0"}
 		if diff := cmp.Diff(want, f.await(t, id, jobs.Succeeded)); diff != "" {
@@ -133,7 +134,7 @@ func TestARateLimitIsWaitedForAndUsesUpNoAttempt(t *testing.T) {
 	t.Run("a long one by the queue", func(t *testing.T) {
 		t.Parallel()
 		f := newFleet(t)
-		f.worker(t, serve(limited(time.Hour)), func(c *jobs.WorkerConfig) { c.Providers[0].Concurrency = 1 })
+		f.worker(t, serve(limited(time.Hour)), func(c *worker.Config) { c.Providers[0].Concurrency = 1 })
 		id := f.enqueue(t, 1, func(r *jobs.New) { r.MaxAttempts = 1 })[0]
 		got := f.await(t, id, jobs.Retrying)
 		if got.Attempt != 0 || got.Cost != 0 {
@@ -219,7 +220,7 @@ func TestAnAnswerThatCannotBeKeptIsPaidForAtMostTwice(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", on_unknown ", policy), func(t *testing.T) {
 				t.Parallel()
 				f := newFleet(t)
-				f.worker(t, serve(picture(c.data)), func(cfg *jobs.WorkerConfig) { cfg.Artifacts = c.shelf })
+				f.worker(t, serve(picture(c.data)), func(cfg *worker.Config) { cfg.Artifacts = c.shelf })
 				got := f.await(t, f.enqueue(t, 1, func(r *jobs.New) { r.OnUnknown = policy })[0], jobs.Failed)
 				if len(got.Outcomes) != calls || got.Cost != int64(10*calls) || got.Class == "" {
 					t.Errorf("%+v, want %d calls, each on the bill", got, calls)
@@ -276,23 +277,23 @@ func TestEveryJobOfAFlakyServiceEndsOnce(t *testing.T) {
 
 func TestAWorkerSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	for want, change := range map[string]func(*jobs.WorkerConfig){
-		"ID":          func(c *jobs.WorkerConfig) { c.ID = uuid.Nil },
-		"Providers":   func(c *jobs.WorkerConfig) { c.Providers = nil },
-		"CallTimeout": func(c *jobs.WorkerConfig) { c.CallTimeout = 0 },
-		"Drain":       func(c *jobs.WorkerConfig) { c.Drain = -1 },
-		"Concurrency": func(c *jobs.WorkerConfig) { c.Providers = []jobs.Served{{Name: "x", Concurrency: -1}} },
-		"CutOff":      func(c *jobs.WorkerConfig) { c.CutOff = nil },
+	for want, change := range map[string]func(*worker.Config){
+		"ID":          func(c *worker.Config) { c.ID = uuid.Nil },
+		"Providers":   func(c *worker.Config) { c.Providers = nil },
+		"CallTimeout": func(c *worker.Config) { c.CallTimeout = 0 },
+		"Drain":       func(c *worker.Config) { c.Drain = -1 },
+		"Concurrency": func(c *worker.Config) { c.Providers = []worker.Served{{Name: "x", Concurrency: -1}} },
+		"CutOff":      func(c *worker.Config) { c.CutOff = nil },
 	} {
-		cfg := jobs.WorkerConfig{
-			ID: jobs.NewID(), Providers: []jobs.Served{{Name: "x", Concurrency: 1}}, Redis: asynq.RedisClientOpt{}, Store: &store.Store{},
+		cfg := worker.Config{
+			ID: jobs.NewID(), Providers: []worker.Served{{Name: "x", Concurrency: 1}}, Redis: asynq.RedisClientOpt{}, Store: &store.Store{},
 			Generator: generator{}, Artifacts: shelf{}, Prices: prices{}, CallTimeout: time.Second, CutOff: func() {},
 		}
-		if _, err := jobs.NewWorker(cfg); err != nil {
+		if _, err := worker.New(cfg); err != nil {
 			t.Fatal(err)
 		}
 		change(&cfg)
-		if _, err := jobs.NewWorker(cfg); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := worker.New(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want an error that names %s", err, want)
 		}
 	}
@@ -302,4 +303,25 @@ type generator struct{}
 
 func (generator) Generate(context.Context, providers.Route, providers.Request, providers.Journal) (providers.Response, error) {
 	return providers.Response{}, nil
+}
+
+func TestTheQueueTriesAgainEverLaterUpToALimit(t *testing.T) {
+	t.Parallel()
+	last := time.Duration(0)
+	for attempt := 1; attempt < 100; attempt++ {
+		want := 10 * time.Minute
+		if attempt < 7 {
+			want = min(want, 15*time.Second<<(attempt-1))
+		}
+		for range 20 {
+			got := worker.Backoff(attempt)
+			if got < want || got >= want+want/4 {
+				t.Fatalf("after %d attempts %s, want %s and up to a quarter", attempt, got, want)
+			}
+		}
+		if want < last {
+			t.Errorf("attempt %d: sooner than before", attempt)
+		}
+		last = want
+	}
 }

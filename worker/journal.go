@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/internal/failpoint"
+	"oneflow/jobs"
 	"oneflow/providers"
 )
 
@@ -17,13 +18,13 @@ import (
 // its settlement after. It implements providers.Journal for one goroutine.
 type journal struct {
 	handler  *handler
-	job      Job
+	job      jobs.Job
 	log      zerolog.Logger
 	calls    int
 	unknowns int
 	// won is the settlement of the call that succeeded. It is committed
 	// together with the result.
-	won Settlement
+	won jobs.Settlement
 }
 
 // openCall is a call that was sent.
@@ -38,8 +39,8 @@ type openCall struct {
 // Begin commits the call's row. Its errors are the store's.
 func (j *journal) Begin(_ context.Context, provider string, req providers.Request) (providers.Call, error) {
 	now := time.Now()
-	c := Call{
-		AttemptID: NewID(), JobID: j.job.ID, LeaseToken: j.job.LeaseToken,
+	c := jobs.Call{
+		AttemptID: jobs.NewID(), JobID: j.job.ID, LeaseToken: j.job.LeaseToken,
 		Provider: provider, Model: req.Model, Timeout: j.handler.cfg.CallTimeout,
 	}
 	if amount, priced := j.handler.cfg.Prices.Reserve(provider, req, now); priced {
@@ -58,9 +59,9 @@ func (j *journal) Begin(_ context.Context, provider string, req providers.Reques
 func (c *openCall) End(_ context.Context, res providers.Response, err error) error {
 	j := c.journal
 	failpoint.Hit("answered", c.model)
-	s := Settlement{AttemptID: c.id, Latency: time.Since(c.started)}
+	s := jobs.Settlement{AttemptID: c.id, Latency: time.Since(c.started)}
 	if err == nil {
-		s.Outcome, s.Status, s.RequestID, s.Usage, s.Latency, s.Limits = CallSucceeded, res.Status, res.RequestID, res.Usage, res.Latency, res.Limits
+		s.Outcome, s.Status, s.RequestID, s.Usage, s.Latency, s.Limits = jobs.CallSucceeded, res.Status, res.RequestID, res.Usage, res.Latency, res.Limits
 		j.charge(&s, c, res.Model)
 		j.won = s
 		return nil
@@ -70,16 +71,16 @@ func (c *openCall) End(_ context.Context, res providers.Response, err error) err
 	s.Limits = failure.Limits
 	switch failure.Billing {
 	case providers.Unbilled:
-		s.Outcome, s.Cost = CallFailedUnbilled, new(billing.NanoUSD)
+		s.Outcome, s.Cost = jobs.CallFailedUnbilled, new(billing.NanoUSD)
 	case providers.Billed:
-		s.Outcome, s.Usage = CallFailedBilled, failure.Usage
+		s.Outcome, s.Usage = jobs.CallFailedBilled, failure.Usage
 		j.charge(&s, c, c.model)
 	case providers.BillingUnknown:
-		s.Outcome = CallUnknown
+		s.Outcome = jobs.CallUnknown
 	default: // a client that did not say
-		s.Outcome = CallUnknown
+		s.Outcome = jobs.CallUnknown
 	}
-	if s.Outcome != CallFailedUnbilled {
+	if s.Outcome != jobs.CallFailedUnbilled {
 		j.unknowns++
 	}
 	j.log.Warn().Str("call_provider", c.provider).Stringer("call", c.id).Str("kind", string(s.Kind)).
@@ -89,7 +90,7 @@ func (c *openCall) End(_ context.Context, res providers.Response, err error) err
 
 // settle commits a settlement. One that is spooled is as good for the caller: the
 // call is over.
-func (j *journal) settle(s Settlement) error {
+func (j *journal) settle(s jobs.Settlement) error {
 	err := j.handler.record(spooled{Settlement: &s})
 	if errors.Is(err, errSpooled) {
 		j.log.Warn().Stringer("call", s.AttemptID).Msg("Postgres is away: what came of this call is spooled")
@@ -100,7 +101,7 @@ func (j *journal) settle(s Settlement) error {
 
 // charge prices a call: by the model that answered, else by the one that was
 // asked for (the answer may name a dated version that no price is known for).
-func (j *journal) charge(s *Settlement, c *openCall, answered string) {
+func (j *journal) charge(s *jobs.Settlement, c *openCall, answered string) {
 	for _, model := range []string{answered, c.model} {
 		if amount, rows, priced := j.handler.cfg.Prices.Cost(c.provider, model, s.Usage, c.started); priced {
 			s.Cost, s.PriceIDs = &amount, rows
@@ -116,7 +117,7 @@ func (j *journal) MayRepeat(err *providers.Error) bool {
 	if err.Billing == providers.Unbilled {
 		return true
 	}
-	return j.job.OnUnknown == RetryUnknown && j.job.Unknowns+j.unknowns <= 1
+	return j.job.OnUnknown == jobs.RetryUnknown && j.job.Unknowns+j.unknowns <= 1
 }
 
 // settleWon settles a call that succeeded but whose answer could not be kept.
@@ -125,7 +126,7 @@ func (j *journal) settleWon() error {
 		return errors.New("no call has succeeded")
 	}
 	s := j.won
-	s.Outcome, s.Kind = CallFailedBilled, providers.Unknown
+	s.Outcome, s.Kind = jobs.CallFailedBilled, providers.Unknown
 	j.unknowns++
 	return j.settle(s)
 }

@@ -1,26 +1,14 @@
-package jobs
+package worker
 
 import (
 	"context"
 	"time"
-
-	"github.com/google/uuid"
-	"github.com/hibiken/asynq"
 )
 
 // Hasten sets how fast a worker's clockwork goes. The queue tries again after a
 // second.
-func (c *WorkerConfig) Hasten(heartbeat, reconcile, silence time.Duration) {
+func (c *Config) Hasten(heartbeat, reconcile, silence time.Duration) {
 	c.pace = &pace{heartbeat: heartbeat, reconcile: reconcile, regulate: heartbeat, silence: silence, backoff: func(int) time.Duration { return time.Second }, pause: time.Second, pushing: time.Second, unclaimed: 4 * time.Second}
-}
-
-// EncodeTask makes what is pushed to Redis.
-func EncodeTask(d Delivery) (*asynq.Task, error) { return d.task() }
-
-// DecodeTask reads a task.
-func DecodeTask(t *asynq.Task) (id uuid.UUID, gen int, err error) {
-	p, err := decodeTask(t)
-	return p.Job, p.Gen, err
 }
 
 // Backoff is the wait before the queue tries again.
@@ -31,7 +19,7 @@ type Auditor struct{ a *auditor }
 
 // NewAuditor makes one that looks at so many jobs at once, and at one page a
 // round.
-func NewAuditor(c WorkerConfig, page int) (*Auditor, error) {
+func NewAuditor(c Config, page int) (*Auditor, error) {
 	a, err := newAuditor(c)
 	if err != nil {
 		return nil, err
@@ -57,7 +45,7 @@ type Regulator struct{ r *regulator }
 
 // NewRegulator makes one for a worker that runs so many at once.
 func NewRegulator(runs int) Regulator {
-	r := newRegulator(WorkerConfig{}, nil)
+	r := newRegulator(Config{}, nil)
 	r.shares["p"] = runs
 	return Regulator{r}
 }

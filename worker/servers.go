@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
+
+	"oneflow/jobs"
 )
 
 // servers are a worker's asynq.Servers. Each provider has two: one that serves
@@ -20,7 +22,7 @@ import (
 // has ended. Meanwhile both together may run more than either: the limiter holds
 // the limits.
 type servers struct {
-	cfg     WorkerConfig
+	cfg     Config
 	handler asynq.Handler
 
 	mu      sync.Mutex
@@ -45,7 +47,7 @@ type seat struct {
 	size   int
 }
 
-func newServers(cfg WorkerConfig, h asynq.Handler) *servers {
+func newServers(cfg Config, h asynq.Handler) *servers {
 	s := &servers{cfg: cfg, desks: map[string]*desk{}}
 	s.handler = asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
 		s.handlers.Add(1)
@@ -70,15 +72,15 @@ func (s *servers) resize(p Plan) (changed bool, err error) {
 		return false, nil
 	}
 	lanes := map[string]int{
-		QueueName(p.Provider, High):    6,
-		QueueName(p.Provider, Default): 3,
-		QueueName(p.Provider, Bulk):    1,
+		jobs.QueueName(p.Provider, jobs.High):    6,
+		jobs.QueueName(p.Provider, jobs.Default): 3,
+		jobs.QueueName(p.Provider, jobs.Bulk):    1,
 	}
 	all, err := s.seat(d, &d.all, p.Provider, p.Share, lanes)
 	if err != nil {
 		return false, err
 	}
-	high, err := s.seat(d, &d.high, p.Provider, p.High, map[string]int{QueueName(p.Provider, High): 1})
+	high, err := s.seat(d, &d.high, p.Provider, p.High, map[string]int{jobs.QueueName(p.Provider, jobs.High): 1})
 	return all || high, err
 }
 
@@ -96,7 +98,7 @@ func (s *servers) seat(d *desk, at *seat, provider string, size int, queues map[
 		LogLevel:       asynq.WarnLevel,
 		// Out of reach: when it is over, asynq gives jobs to others while their
 		// handlers still run. How long to wait is decided in shutdown.
-		ShutdownTimeout:          taskTimeout,
+		ShutdownTimeout:          jobs.TaskTimeout,
 		TaskCheckInterval:        100 * time.Millisecond,
 		DelayedTaskCheckInterval: 500 * time.Millisecond,
 	})

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"bytes"
@@ -20,6 +20,7 @@ import (
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 // cable lies between a worker and Postgres, and can be pulled.
@@ -122,7 +123,7 @@ func (l *logbook) count(what string) int {
 }
 
 // cutOff is a worker with 8 answers in hand, and its Postgres away.
-func cutOff(t *testing.T, f *fleet, n int, change func(*jobs.WorkerConfig)) (w *running, s *service, c *cable, log *logbook) {
+func cutOff(t *testing.T, f *fleet, n int, change func(*worker.Config)) (w *running, s *service, c *cable, log *logbook) {
 	t.Helper()
 	c, db := newCable(t, f.url)
 	gate := make(chan struct{})
@@ -135,7 +136,7 @@ func cutOff(t *testing.T, f *fleet, n int, change func(*jobs.WorkerConfig)) (w *
 	})
 	log = &logbook{}
 	f.enqueue(t, n, nil)
-	w = f.worker(t, s, func(cfg *jobs.WorkerConfig) {
+	w = f.worker(t, s, func(cfg *worker.Config) {
 		cfg.Store, cfg.Log = db, zerolog.New(log)
 		cfg.Hasten(100*time.Millisecond, 100*time.Millisecond, time.Hour)
 		if change != nil {
@@ -180,7 +181,7 @@ func TestAWorkerThatMustLeaveWithPostgresAwaySpoolsItsAnswersForTheNext(t *testi
 	f := newFleet(t)
 	const n = 20
 	state := t.TempDir()
-	w, s, c, log := cutOff(t, f, n, func(cfg *jobs.WorkerConfig) {
+	w, s, c, log := cutOff(t, f, n, func(cfg *worker.Config) {
 		cfg.State, cfg.Drain = state, 100*time.Millisecond
 	})
 	w.stop()
@@ -200,7 +201,7 @@ func TestAWorkerThatMustLeaveWithPostgresAwaySpoolsItsAnswersForTheNext(t *testi
 	}
 	c.plug()
 	next := serve(answers)
-	f.worker(t, next, func(cfg *jobs.WorkerConfig) {
+	f.worker(t, next, func(cfg *worker.Config) {
 		cfg.State = state
 		cfg.Hasten(100*time.Millisecond, 100*time.Millisecond, 500*time.Millisecond)
 	})
@@ -255,7 +256,7 @@ func TestACallThatNeverReturnsIsGivenUpUnderItsLivingWorker(t *testing.T) {
 		}
 		return answers(ctx, n, req)
 	})
-	w := f.worker(t, s, func(c *jobs.WorkerConfig) {
+	w := f.worker(t, s, func(c *worker.Config) {
 		c.CallTimeout = 100 * time.Millisecond
 		c.Hasten(100*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond)
 	})
@@ -275,7 +276,7 @@ func TestASilentWorkersJobsAreTakenOverThoughNoLeaderLivesLong(t *testing.T) {
 	f := newFleet(t)
 	ctx := t.Context()
 	dead := jobs.NewID()
-	if err := f.store.Register(ctx, jobs.Presence{ID: dead, Host: "h", PID: 1}); err != nil {
+	if err := f.store.Register(ctx, worker.Presence{ID: dead, Host: "h", PID: 1}); err != nil {
 		t.Fatal(err)
 	}
 	id := f.enqueue(t, 1, nil)[0]
@@ -290,7 +291,7 @@ func TestASilentWorkersJobsAreTakenOverThoughNoLeaderLivesLong(t *testing.T) {
 			t.Fatalf("the job was not taken over by any of %d leaders", lives)
 		}
 		life, end := context.WithTimeout(ctx, silence/6)
-		w := f.worker(t, serve(answers), func(c *jobs.WorkerConfig) { c.Hasten(50*time.Millisecond, 50*time.Millisecond, silence) })
+		w := f.worker(t, serve(answers), func(c *worker.Config) { c.Hasten(50*time.Millisecond, 50*time.Millisecond, silence) })
 		<-life.Done()
 		end()
 		w.stop()

@@ -1,0 +1,127 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"oneflow/jobs"
+)
+
+// Store is all that a worker needs of a store.
+type Store interface {
+	WorkStore
+	PresenceStore
+	LeaderStore
+	RecoveryStore
+	DeliveryStore
+	CapacityStore
+}
+
+// WorkStore is what a worker does with a job. All of it is fenced with the lease
+// and may be called again with the same arguments after an error: what was
+// committed the first time is found and reported as done.
+type WorkStore interface {
+	// Claim takes a job for this worker, or says why there is nothing to do.
+	Claim(ctx context.Context, worker uuid.UUID, c jobs.Claim) (jobs.Claimed, error)
+	// BeginCall commits the ledger's row of a call. It fails with ErrLeaseLost,
+	// ErrCancelled, ErrPaused, ErrExpired or ErrTooManyCalls, and then the call must not be sent.
+	BeginCall(ctx context.Context, worker uuid.UUID, c jobs.Call) error
+	// Known returns those of the calls that stand in the ledger.
+	Known(ctx context.Context, calls []uuid.UUID) ([]uuid.UUID, error)
+	// SettleCall ends a call that brought no result.
+	SettleCall(ctx context.Context, s jobs.Settlement) error
+	// Succeed commits the settlement, the result and the job's end together. A
+	// job that was lost meanwhile gets the result too, if it has none and has not
+	// ended in another way. ErrLeaseLost means that the call was settled but its
+	// answer is not the job's result.
+	Succeed(ctx context.Context, s jobs.Success) error
+	// End gives the job back or ends it; it fails with ErrLeaseLost. It returns
+	// the state that the job got.
+	End(ctx context.Context, e jobs.End) (jobs.State, error)
+}
+
+// Beat is what the fleet knows of one of its workers.
+type Beat struct {
+	Worker uuid.UUID
+	// Silent is how long ago its last heartbeat was seen, without the time in which
+	// Postgres was away.
+	Silent time.Duration
+}
+
+// Presence is how a worker shows itself in the workers table.
+type Presence struct {
+	ID        uuid.UUID
+	Host      string
+	PID       int
+	Providers []Served
+}
+
+// PresenceStore holds what a worker says of itself.
+type PresenceStore interface {
+	// Register adds the worker's row, and its providers' with what it serves them
+	// with.
+	Register(ctx context.Context, p Presence) error
+	// Heartbeat renews it.
+	Heartbeat(ctx context.Context, worker uuid.UUID) error
+	// Retire marks it stopped.
+	Retire(ctx context.Context, worker uuid.UUID) error
+	// Leases returns the leases of the jobs that Postgres says a worker runs.
+	Leases(ctx context.Context, worker uuid.UUID) ([]uuid.UUID, error)
+	// TakeBack is TakeOver for the leases that a living worker has lost sight
+	// of; it does not stop the worker.
+	TakeBack(ctx context.Context, worker uuid.UUID, leases []uuid.UUID) (int, error)
+}
+
+// LeaderStore chooses one worker for what one alone must do.
+type LeaderStore interface {
+	// Lead takes or renews the lease of a role for ttl, and tells whether
+	// holder has it.
+	Lead(ctx context.Context, role string, holder uuid.UUID, ttl time.Duration) (bool, error)
+	// Resign gives the lease of a role up.
+	Resign(ctx context.Context, role string, holder uuid.UUID) error
+	// Beats returns the workers that have not stopped and, for who leads, those that
+	// left while jobs were in their name. Each worker calls it again and again: what
+	// lies between two calls, whoever makes them, counts as silence, but most at most,
+	// since Postgres may have been away. It is kept in Postgres, so that silence goes
+	// on counting when the leader dies.
+	Beats(ctx context.Context, most time.Duration, leads bool) ([]Beat, error)
+}
+
+// RecoveryStore puts right what crashes, outages and the passing of time leave.
+type RecoveryStore interface {
+	// TakeOver takes a dead worker's jobs from it, with a new generation each,
+	// settles its open calls as unknown, and marks it stopped. It returns how
+	// many jobs it took.
+	TakeOver(ctx context.Context, worker uuid.UUID) (int, error)
+	// TakeOverdue gives up calls that nobody has settled by the grace after their
+	// deadlines, as unknown, and takes their jobs from their living holders. It
+	// returns how many.
+	TakeOverdue(ctx context.Context, grace time.Duration) (int, error)
+	// ExpireOverdue ends jobs whose deadline has passed and that nobody runs.
+	ExpireOverdue(ctx context.Context) (int, error)
+	// SweepCancelled ends the waiting jobs of cancelled batches.
+	SweepCancelled(ctx context.Context) (int, error)
+	// RollUpMetrics brings provider_metrics up to date.
+	RollUpMetrics(ctx context.Context) error
+}
+
+// DeliveryStore says which jobs are to be pushed to Redis, and which were.
+type DeliveryStore interface {
+	jobs.DispatchStore
+	// Backlogs returns the queues that have jobs which nobody has dispatched, the
+	// most urgent lanes first.
+	Backlogs(ctx context.Context) ([]jobs.Queue, error)
+	// TopUp marks up to limit jobs of a queue as dispatched, as far as its window
+	// has room for: in turn by account, and within an account by batch. full tells
+	// that the window had no room.
+	TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jobs.Delivery, full bool, err error)
+	// Dispatched returns up to limit of the waiting jobs that were dispatched at
+	// least age ago, in an order of its own, from the one after after.
+	Dispatched(ctx context.Context, after jobs.Delivery, age time.Duration, limit int) ([]jobs.Delivery, error)
+	// Redispatch takes back deliveries that Redis has lost: each job gets a new
+	// generation, which TopUp finds. What has been claimed, has ended or is of
+	// another generation by now is left alone. It returns how many.
+	Redispatch(ctx context.Context, lost []jobs.Delivery) (int, error)
+}
