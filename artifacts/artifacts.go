@@ -1,5 +1,6 @@
-// Package artifacts keeps pictures, sound and film in blob storage. It imports
-// nothing of OneFlow.
+// Package artifacts keeps pictures, sound and film in blob storage: a folder, or a
+// bucket of Amazon S3, of a server that speaks its protocol, or of Google Cloud
+// Storage. It imports nothing of OneFlow.
 //
 // An object is named by the hash of its bytes, so that equal bytes are stored
 // once and an object never changes.
@@ -11,28 +12,56 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"mime"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
-
-	"gocloud.dev/blob"
-	"gocloud.dev/blob/fileblob"
-	"gocloud.dev/gcerrors"
+	"time"
 )
 
-// Store is a bucket. It is safe for concurrent use.
+// Store is a folder or a bucket. It is safe for concurrent use.
 type Store struct {
-	bucket *blob.Bucket
+	bucket bucket
 	base   string
 }
 
-// Open opens the bucket at address: a file:// URL or a plain folder, which is
-// made with mode 0700 if it is not there, or a URL of another driver that is
-// linked in. The caller closes the Store.
+// bucket keeps objects by key, such as "ab/abcd….png".
+type bucket interface {
+	// size returns an object's length in bytes; ok is false where there is none.
+	size(ctx context.Context, key string) (n int64, ok bool, err error)
+	// write stores an object, whole or not at all, in place of one of that key.
+	write(ctx context.Context, key string, data []byte, contentType string) error
+	// check fails where objects cannot be written, which is better known before one
+	// has been paid for.
+	check(ctx context.Context) error
+}
+
+// checkTimeout is how long a bucket may take to say that it can be written to.
+const checkTimeout = 20 * time.Second
+
+// Open opens the place at address, and makes sure that it can be written to:
+//
+//   - a plain folder or file:///a/folder, which is made with mode 0700 if it is
+//     not there;
+//   - s3://bucket/prefix, with ?region= and, for another server than Amazon's,
+//     ?endpoint=https://host:port. Credentials come from AWS_ACCESS_KEY_ID and
+//     AWS_SECRET_ACCESS_KEY, else ~/.aws/credentials, else the machine's role;
+//   - gs://bucket/prefix, with Google's application default credentials.
+//
+// In a bucket the check writes an empty object called oneflow-check.
 func Open(ctx context.Context, address string) (*Store, error) {
+	s, err := open(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	if err := s.bucket.check(ctx); err != nil {
+		return nil, fmt.Errorf("artifacts: %s cannot be written to: %w", redact(address), err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, address string) (*Store, error) {
 	folder, isFolder, err := folderOf(address)
 	if err != nil {
 		return nil, err
@@ -40,53 +69,46 @@ func Open(ctx context.Context, address string) (*Store, error) {
 	if isFolder {
 		return openFolder(folder)
 	}
-	scheme, _, _ := strings.Cut(address, "://")
-	if !blob.DefaultURLMux().ValidBucketScheme(scheme) {
-		return nil, fmt.Errorf("artifacts: open %s: this program has no driver for %.20q; use a folder or a file:// URL", redact(address), scheme)
-	}
-	bucket, err := blob.OpenBucket(ctx, address)
-	if err != nil {
-		return nil, fmt.Errorf("artifacts: open %s: %w (folders and file:// are always there; s3:// and gs:// need a build with `-tags s3` or `-tags gs`)", redact(address), err)
-	}
-	base, _, _ := strings.Cut(address, "?")
-	return &Store{bucket: bucket, base: strings.TrimSuffix(base, "/") + "/"}, nil
-}
-
-func openFolder(folder string) (*Store, error) {
-	abs, err := filepath.Abs(folder)
-	if err != nil {
-		return nil, fmt.Errorf("artifacts: folder %s: %w", folder, err)
-	}
-	// Only the folder itself is private: others of ours share its parents.
-	if err := os.MkdirAll(filepath.Dir(abs), 0o755); err != nil { //nolint:gosec // see above
-		return nil, fmt.Errorf("artifacts: %w", err)
-	}
-	if err := os.Mkdir(abs, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("artifacts: %w", err)
-	}
-	bucket, err := fileblob.OpenBucket(abs, &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite})
-	if err != nil {
-		return nil, fmt.Errorf("artifacts: open folder %s: %w", abs, err)
-	}
-	return &Store{bucket: bucket, base: (&url.URL{Scheme: "file", Path: abs}).String() + "/"}, nil
-}
-
-// folderOf returns the folder that address names, if it names one.
-func folderOf(address string) (folder string, ok bool, err error) {
-	if !strings.Contains(address, "://") {
-		return address, true, nil
-	}
-	if !strings.HasPrefix(address, "file://") {
-		return "", false, nil
-	}
 	u, err := url.Parse(address)
 	if err != nil {
-		return "", false, errors.New("artifacts: the file URL cannot be read; write the folder itself")
+		return nil, errors.New("artifacts: the bucket's URL cannot be read: it looks like s3://bucket/prefix or gs://bucket/prefix")
 	}
-	if u.Host != "" && u.Host != "localhost" || u.Path == "" {
-		return "", false, fmt.Errorf("artifacts: %s: a file URL has three slashes and a whole path, such as file:///var/lib/oneflow; or write the folder itself", redact(address))
+	base := u.Scheme + "://" + u.Host + u.Path
+	prefix := strings.Trim(u.Path, "/")
+	if prefix != "" {
+		prefix += "/"
 	}
-	return u.Path, true, nil
+	s := &Store{base: strings.TrimSuffix(base, "/") + "/"}
+	switch {
+	case u.Scheme != "s3" && u.Scheme != "gs":
+		return nil, fmt.Errorf("artifacts: %s: unknown kind of storage %.20q; use a folder, s3://bucket or gs://bucket", redact(address), u.Scheme)
+	case u.Host == "":
+		return nil, fmt.Errorf("artifacts: %s: the bucket is missing; write %s://bucket/prefix", redact(address), u.Scheme)
+	case u.User != nil:
+		return nil, fmt.Errorf("artifacts: %s: credentials do not stand in the URL, which every result would show; set them in the environment", redact(address))
+	case u.Scheme == "s3":
+		s.bucket, err = openS3(u.Host, prefix, u.Query())
+	default:
+		s.bucket, err = openGS(ctx, u.Host, prefix, u.Query())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("artifacts: %s: %w", redact(address), err)
+	}
+	return s, nil
+}
+
+// known fails where query has a parameter that is not one of names.
+func known(query url.Values, names ...string) error {
+	for name := range query {
+		found := false
+		for _, n := range names {
+			found = found || n == name
+		}
+		if !found {
+			return fmt.Errorf("unknown parameter %.40q; there are: %s", name, strings.Join(names, ", "))
+		}
+	}
+	return nil
 }
 
 // Put stores data, unless these bytes are there already, and returns their URL.
@@ -98,13 +120,13 @@ func (s *Store) Put(ctx context.Context, data []byte, mediaType string) (string,
 	name := hex.EncodeToString(sum[:])
 	key := name[:2] + "/" + name + extension(mediaType)
 	// An object of another length is what a crash has left of one.
-	attrs, err := s.bucket.Attributes(ctx, key)
-	if err != nil && gcerrors.Code(err) != gcerrors.NotFound {
-		return "", fmt.Errorf("artifacts: look for %s: %w", key, err)
+	n, ok, err := s.bucket.size(ctx, key)
+	if err != nil {
+		return "", fmt.Errorf("artifacts: look for %s%s: %w", s.base, key, err)
 	}
-	if err != nil || attrs.Size != int64(len(data)) {
-		if err := s.bucket.WriteAll(ctx, key, data, &blob.WriterOptions{ContentType: contentType(mediaType)}); err != nil {
-			return "", fmt.Errorf("artifacts: write %s: %w", key, err)
+	if !ok || n != int64(len(data)) {
+		if err := s.bucket.write(ctx, key, data, contentType(mediaType)); err != nil {
+			return "", fmt.Errorf("artifacts: write %s%s: %w", s.base, key, err)
 		}
 	}
 	return s.base + key, nil
@@ -112,9 +134,6 @@ func (s *Store) Put(ctx context.Context, data []byte, mediaType string) (string,
 
 // Base is the URL that all objects' URLs begin with.
 func (s *Store) Base() string { return s.base }
-
-// Close closes the bucket.
-func (s *Store) Close() error { return s.bucket.Close() }
 
 // contentType is mime where that is a media type at all: the bytes are paid for and
 // are kept whatever they are called.

@@ -1,5 +1,106 @@
-//go:build gs
-
 package artifacts
 
-import _ "gocloud.dev/blob/gcsblob" // gs:// URLs, with `go build -tags gs`
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/google"
+)
+
+// gs is a bucket of Google Cloud Storage, by its JSON API
+// (https://cloud.google.com/storage/docs/json_api).
+type gs struct {
+	client         *http.Client
+	endpoint       string
+	bucket, prefix string
+}
+
+// gsScope lets an access token read and write objects.
+const gsScope = "https://www.googleapis.com/auth/devstorage.read_write"
+
+// openGS goes to the emulator that STORAGE_EMULATOR_HOST names, as Google's own
+// libraries do, and needs no credentials there.
+func openGS(ctx context.Context, name, prefix string, query url.Values) (bucket, error) {
+	if err := known(query); err != nil {
+		return nil, err
+	}
+	b := &gs{client: &http.Client{}, endpoint: "https://storage.googleapis.com", bucket: name, prefix: prefix}
+	if emulator := os.Getenv("STORAGE_EMULATOR_HOST"); emulator != "" {
+		if !strings.Contains(emulator, "://") {
+			emulator = "http://" + emulator
+		}
+		b.endpoint = strings.TrimSuffix(emulator, "/")
+		return b, nil
+	}
+	creds, err := google.FindDefaultCredentials(ctx, gsScope)
+	if err != nil {
+		return nil, fmt.Errorf("%w; set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, or run `gcloud auth application-default login`", err)
+	}
+	b.client = oauth2.NewClient(context.WithoutCancel(ctx), creds.TokenSource)
+	return b, nil
+}
+
+func (b *gs) size(ctx context.Context, key string) (int64, bool, error) {
+	var object struct {
+		Size int64 `json:"size,string"`
+	}
+	status, err := b.do(ctx, http.MethodGet, "/storage/v1/b/"+url.PathEscape(b.bucket)+"/o/"+url.PathEscape(b.prefix+key)+"?fields=size", "", nil, &object)
+	if status == http.StatusNotFound {
+		return 0, false, nil
+	}
+	return object.Size, err == nil, err
+}
+
+func (b *gs) write(ctx context.Context, key string, data []byte, contentType string) error {
+	_, err := b.do(ctx, http.MethodPost, "/upload/storage/v1/b/"+url.PathEscape(b.bucket)+"/o?uploadType=media&name="+url.QueryEscape(b.prefix+key), contentType, data, nil)
+	return err
+}
+
+func (b *gs) check(ctx context.Context) error {
+	return b.write(ctx, checkKey, nil, "application/octet-stream")
+}
+
+// maxAnswer bounds what is read of an answer: metadata or an error.
+const maxAnswer = 1 << 20
+
+// do makes one call and reads its JSON answer into out, unless out is nil.
+func (b *gs) do(ctx context.Context, method, path, contentType string, body []byte, out any) (status int, err error) {
+	r, err := http.NewRequestWithContext(ctx, method, b.endpoint+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	res, err := b.client.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return res.StatusCode, err
+	}
+	if res.StatusCode/100 != 2 {
+		var refusal struct {
+			Error struct {
+				Message string `json:"message"`
+			} `json:"error"`
+		}
+		_ = json.Unmarshal(answer, &refusal) // a proxy's page is no JSON
+		return res.StatusCode, fmt.Errorf("HTTP %d: %.300s", res.StatusCode, cmp.Or(refusal.Error.Message, http.StatusText(res.StatusCode)))
+	}
+	if out != nil {
+		err = json.Unmarshal(answer, out)
+	}
+	return res.StatusCode, err
+}

@@ -43,8 +43,8 @@ type Config struct {
 	// model, then provider (its name, or its kind), then the model there. It is
 	// laid over a built-in list, model by model.
 	FallbackModels map[string]map[string]string `yaml:"fallback_models"`
-	// Artifacts is where pictures, sound and film go: a folder or a bucket's
-	// URL. Default: .oneflow/artifacts.
+	// Artifacts is where pictures, sound and film go: a folder,
+	// s3://bucket/prefix or gs://bucket/prefix. Default: .oneflow/artifacts.
 	Artifacts string `yaml:"artifacts"`
 	// Keys is the file with API keys, 0600. Default: .api_keys.json.
 	Keys string `yaml:"keys"`

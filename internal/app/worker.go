@@ -60,7 +60,6 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, blobs.Close()) }()
 
 	w, err := worker.New(worker.Config{
 		ID:          jobs.NewID(),
