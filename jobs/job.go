@@ -196,7 +196,7 @@ type Claimed struct {
 
 // Call is a provider call about to be sent.
 type Call struct {
-	AttemptID  uuid.UUID
+	CallID     uuid.UUID
 	JobID      uuid.UUID
 	LeaseToken uuid.UUID
 	Provider   string
@@ -205,6 +205,8 @@ type Call struct {
 	Reserved *billing.NanoUSD
 	// Timeout is how long the call may take.
 	Timeout time.Duration
+	// Simulated reports whether the call spends simulated money, not real.
+	Simulated bool
 }
 
 // Outcome is how a provider call ended.
@@ -221,8 +223,8 @@ const (
 // Settlement is the end of a provider call. The cost of an unknown one is what
 // was reserved for it.
 type Settlement struct {
-	AttemptID uuid.UUID
-	Outcome   Outcome
+	CallID  uuid.UUID
+	Outcome Outcome
 	// Cost is nil where no price is known, and for CallUnknown.
 	Cost      *billing.NanoUSD
 	PriceIDs  []string
@@ -254,8 +256,8 @@ type Success struct {
 	Artifacts  []Artifact
 }
 
-// End ends a claim without a result.
-type End struct {
+// Completion ends a claim without a result.
+type Completion struct {
 	JobID      uuid.UUID
 	LeaseToken uuid.UUID
 	// State is Queued (handed back unharmed), Retrying, Failed, Expired,
@@ -264,8 +266,12 @@ type End struct {
 	State State
 	// RefundAttempt gives the claim's attempt back: waiting is not a failure.
 	RefundAttempt bool
-	// After is the wait before the next claim, for Retrying.
-	After   time.Duration
-	Class   string
-	Message string
+	// After is the wait before the next claim, for Retrying, and for Queued with a
+	// WaitReason.
+	After time.Duration
+	// WaitReason says what a job that is handed back waits for, though nothing failed;
+	// empty: nothing in particular.
+	WaitReason string
+	Class      string
+	Message    string
 }

@@ -118,7 +118,7 @@ func filled(t *testing.T) *store.Store {
 	succeed(t, db, id, claimed[0], &cost)
 	succeed(t, db, id, claimed[1], nil)
 	for i, state := range []jobs.State{jobs.Failed, jobs.Retrying} {
-		_, err := db.End(ctx, jobs.End{
+		_, err := db.Complete(ctx, jobs.Completion{
 			JobID: claimed[2+i].ID, LeaseToken: claimed[2+i].LeaseToken, State: state, After: time.Hour,
 			Class: "invalid_request", Message: `mock: <script>alert("x")</script>`,
 		})
@@ -130,12 +130,12 @@ func filled(t *testing.T) *store.Store {
 
 func succeed(t *testing.T, db *store.Store, worker [16]byte, j *jobs.Job, cost *billing.NanoUSD) {
 	t.Helper()
-	c := jobs.Call{AttemptID: jobs.NewID(), JobID: j.ID, LeaseToken: j.LeaseToken, Provider: "mock", Model: "mock-text", Reserved: cost, Timeout: time.Minute}
+	c := jobs.Call{CallID: jobs.NewID(), JobID: j.ID, LeaseToken: j.LeaseToken, Provider: "mock", Model: "mock-text", Reserved: cost, Timeout: time.Minute}
 	must(t, db.BeginCall(t.Context(), worker, c))
 	must(t, db.Succeed(t.Context(), jobs.Success{
 		JobID: j.ID, LeaseToken: j.LeaseToken,
 		Settlement: jobs.Settlement{
-			AttemptID: c.AttemptID, Outcome: jobs.CallSucceeded, Cost: cost, Status: 200, Latency: 250 * time.Millisecond,
+			CallID: c.CallID, Outcome: jobs.CallSucceeded, Cost: cost, Status: 200, Latency: 250 * time.Millisecond,
 			Usage: providers.Usage{InputTokens: 11, OutputTokens: 1_000},
 		},
 		Response: providers.Response{Provider: "mock", Model: "mock-text", Text: secretAnswer, Raw: []byte(secretAnswer), Status: 200},

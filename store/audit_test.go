@@ -29,7 +29,7 @@ func TestDispatchedJobsAreReadPageByPage(t *testing.T) {
 	}
 	j = w.running(t, nil)
 	w.exec(t, `UPDATE jobs SET dispatched_at = now() - interval '10 seconds' WHERE id = $1`, j.ID)
-	if _, err := w.End(t.Context(), jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: time.Hour, Class: "timeout"}); err != nil {
+	if _, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: time.Hour, Class: "timeout"}); err != nil {
 		t.Fatal(err)
 	}
 	var got []jobs.Delivery

@@ -32,7 +32,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 	names, models, reserved, timeouts := make([]string, n), make([]string, n), make([]*int64, n), make([]float64, n)
 	for i, b := range in {
 		c := b.call
-		attemptIDs[i], jobIDs[i], tokens[i], workers[i] = c.AttemptID, c.JobID, c.LeaseToken, b.worker
+		attemptIDs[i], jobIDs[i], tokens[i], workers[i] = c.CallID, c.JobID, c.LeaseToken, b.worker
 		names[i], models[i], reserved[i], timeouts[i] = c.Provider, c.Model, (*int64)(c.Reserved), c.Timeout.Seconds()
 	}
 	verdicts := make(map[uuid.UUID]string, n)
@@ -51,7 +51,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 	}
 	out := make([]outcome[struct{}], n)
 	for i, b := range in {
-		switch verdicts[b.call.AttemptID] {
+		switch verdicts[b.call.CallID] {
 		case "send", "sent":
 		case "cancelled":
 			out[i].err = jobs.ErrCancelled
@@ -207,7 +207,7 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("settle calls: prices: %w", err)
 		}
-		ids[i], outcomes[i], costs[i], prices[i] = c.AttemptID, string(c.Outcome), (*int64)(c.Cost), string(rows)
+		ids[i], outcomes[i], costs[i], prices[i] = c.CallID, string(c.Outcome), (*int64)(c.Cost), string(rows)
 		latencies[i], requests[i], kinds[i], messages[i], bodies[i] = c.Latency.Milliseconds(), Sanitise(c.RequestID), string(c.Kind), Sanitise(c.Message), c.Body
 		usages[i], inputs[i], outputs[i] = usage, c.Usage.TotalInput(), c.Usage.TotalOutput()
 		if c.Status != 0 {

@@ -16,7 +16,7 @@ func TestAZombieCannotSend(t *testing.T) {
 	ctx := t.Context()
 	zombie := w.running(t, nil)
 	ended := w.running(t, nil)
-	if _, err := w.End(ctx, jobs.End{JobID: ended.ID, LeaseToken: ended.LeaseToken, State: jobs.Queued}); err != nil {
+	if _, err := w.Complete(ctx, jobs.Completion{JobID: ended.ID, LeaseToken: ended.LeaseToken, State: jobs.Queued}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.TakeOver(ctx, w.worker); err != nil {
@@ -48,7 +48,7 @@ func TestAZombiesLaterWritesChangeNothing(t *testing.T) {
 		}
 		w.unchanged(t, name+": a zombie", func() {
 			for _, state := range []jobs.State{jobs.Queued, jobs.Retrying, jobs.Failed, jobs.Expired, jobs.Cancelled, jobs.Unknown} {
-				state, err := w.End(ctx, jobs.End{JobID: zombie.ID, LeaseToken: zombie.LeaseToken, State: state, Class: "x", RefundAttempt: true})
+				state, err := w.Complete(ctx, jobs.Completion{JobID: zombie.ID, LeaseToken: zombie.LeaseToken, State: state, Class: "x", RefundAttempt: true})
 				if !errors.Is(err, jobs.ErrLeaseLost) {
 					t.Errorf("%s: ended it as %q: %v", name, state, err)
 				}
@@ -90,7 +90,7 @@ func TestWaitingForARateLimitUsesUpNoCalls(t *testing.T) {
 	refuse := func(kind providers.Kind) {
 		t.Helper()
 		c := w.sent(t, j, nil)
-		if err := w.SettleCall(t.Context(), jobs.Settlement{AttemptID: c.AttemptID, Outcome: jobs.CallFailedUnbilled, Cost: nano(0), Kind: kind}); err != nil {
+		if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallFailedUnbilled, Cost: nano(0), Kind: kind}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -123,7 +123,7 @@ func TestACancelledJobSendsNothingMore(t *testing.T) {
 		if err := w.BeginCall(ctx, w.worker, callOf(j, nil)); !errors.Is(err, jobs.ErrCancelled) {
 			t.Error(err)
 		}
-		state, err := w.End(ctx, jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Cancelled})
+		state, err := w.Complete(ctx, jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Cancelled})
 		if state != jobs.Cancelled || err != nil {
 			t.Error(state, err)
 		}

@@ -32,7 +32,7 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 		jobIDs[i], gens[i], tokens[i], workers[i] = c.claim.ID, c.claim.Gen, c.claim.LeaseToken, c.worker
 	}
 	taken := make(map[uuid.UUID]*jobs.Job, len(in))
-	var unreadable []jobs.End
+	var unreadable []jobs.Completion
 	var j jobs.Job
 	var request []byte
 	var left float64 // seconds until the deadline, by Postgres' clock: ours may be wrong
@@ -46,7 +46,7 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 			job := j
 			job.Deadline = received.Add(time.Duration(left * float64(time.Second)))
 			if !readable(request, &job.Request) {
-				unreadable = append(unreadable, jobs.End{
+				unreadable = append(unreadable, jobs.Completion{
 					JobID: job.ID, LeaseToken: job.LeaseToken, State: jobs.Failed,
 					Class: string(providers.InvalidRequest), Message: "the job's request cannot be read: was it written by another version?",
 				})

@@ -86,7 +86,7 @@ func TestAJobIsClaimedOnlyWhenItIsDue(t *testing.T) {
 	w := newWorld(t)
 	scheduled := w.accept(t, 1, func(r *jobs.New) { r.RunAt = time.Now().Add(time.Hour) })[0]
 	j := w.running(t, nil)
-	if _, err := w.End(t.Context(), jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: time.Hour, Class: "timeout"}); err != nil {
+	if _, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: time.Hour, Class: "timeout"}); err != nil {
 		t.Fatal(err)
 	}
 	retrying := jobs.Delivery{ID: j.ID, Gen: 1}

@@ -241,7 +241,7 @@ func TestOnlyWhatIsDueSoonIsDispatched(t *testing.T) {
 	// A retry that is far away keeps nobody from being dispatched.
 	w.window(t, 3)
 	j := w.running(t, nil)
-	if _, err := w.End(t.Context(), jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: 2 * time.Hour, Class: "timeout"}); err != nil {
+	if _, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: 2 * time.Hour, Class: "timeout"}); err != nil {
 		t.Fatal(err)
 	}
 	w.exec(t, `UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE state = 'scheduled'`)

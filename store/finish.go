@@ -47,7 +47,7 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	}
 	out := make([]outcome[struct{}], len(in))
 	for i, d := range in {
-		if !won[d.Settlement.AttemptID] {
+		if !won[d.Settlement.CallID] {
 			out[i].err = jobs.ErrLeaseLost
 		}
 	}
@@ -144,7 +144,7 @@ func artifactColumns(in []jobs.Success) []any {
 	var sums [][]byte
 	for _, d := range in {
 		for i, a := range d.Artifacts {
-			jobIDs, places, attempts = append(jobIDs, d.JobID), append(places, i), append(attempts, d.Settlement.AttemptID)
+			jobIDs, places, attempts = append(jobIDs, d.JobID), append(places, i), append(attempts, d.Settlement.CallID)
 			types, sizes, sums, urls = append(types, Sanitise(a.MIME)), append(sizes, a.Size), append(sums, a.SHA256[:]), append(urls, a.URL)
 		}
 	}
@@ -154,8 +154,8 @@ func artifactColumns(in []jobs.Success) []any {
 	return []any{jobIDs, places, attempts, types, sizes, sums, urls}
 }
 
-// End implements worker.WorkStore.
-func (s *Store) End(ctx context.Context, e jobs.End) (jobs.State, error) {
+// Complete implements worker.WorkStore.
+func (s *Store) Complete(ctx context.Context, e jobs.Completion) (jobs.State, error) {
 	return s.ends.do(ctx, e)
 }
 
@@ -163,7 +163,7 @@ func (s *Store) End(ctx context.Context, e jobs.End) (jobs.State, error) {
 // cancelled in place of going on or failing. A call of this claim that nobody has
 // settled has an unknown outcome, and then the job goes on only if it may be sent
 // once more.
-func (s *Store) endMany(ctx context.Context, in []jobs.End) ([]outcome[jobs.State], error) {
+func (s *Store) endMany(ctx context.Context, in []jobs.Completion) ([]outcome[jobs.State], error) {
 	n := len(in)
 	jobIDs, tokens, states := make([]uuid.UUID, n), make([]uuid.UUID, n), make([]string, n)
 	refunds, afters, classes, messages := make([]bool, n), make([]float64, n), make([]string, n), make([]string, n)

@@ -20,7 +20,7 @@ func TestAResultAndItsCallAndItsJobEndTogether(t *testing.T) {
 	ctx := t.Context()
 	j := w.running(t, nil)
 	call := w.sent(t, j, nano(1000))
-	if got := w.attempt(t, call.AttemptID); got.State != "running" || *got.Reserved != 1000 || got.Cost != nil || got.Call != 1 {
+	if got := w.attempt(t, call.CallID); got.State != "running" || *got.Reserved != 1000 || got.Cost != nil || got.Call != 1 {
 		t.Errorf("%+v", got)
 	}
 	done := success(j, call, nano(700))
@@ -34,10 +34,10 @@ func TestAResultAndItsCallAndItsJobEndTogether(t *testing.T) {
 	if got := w.job(t, j.ID); got.State != jobs.Succeeded || got.CostNano != 700 || got.FinishedAt == nil || got.LeaseToken != nil {
 		t.Errorf("%+v", got)
 	}
-	if got := w.attempt(t, call.AttemptID); got.State != "succeeded" || *got.Cost != 700 || !cmp.Equal(got.PriceIDs, done.Settlement.PriceIDs) {
+	if got := w.attempt(t, call.CallID); got.State != "succeeded" || *got.Cost != 700 || !cmp.Equal(got.PriceIDs, done.Settlement.PriceIDs) {
 		t.Errorf("%+v", got)
 	}
-	if n := w.count(t, `SELECT count(*) FROM artifacts WHERE job_id = $1 AND attempt_id = $2`, j.ID, call.AttemptID); n != 2 {
+	if n := w.count(t, `SELECT count(*) FROM artifacts WHERE job_id = $1 AND attempt_id = $2`, j.ID, call.CallID); n != 2 {
 		t.Errorf("%d artifacts, want 2", n)
 	}
 	if n := w.count(t, `SELECT input_tokens + 100 * output_tokens FROM attempts`); n != 705 {
@@ -53,7 +53,7 @@ func TestAResultAndItsCallAndItsJobEndTogether(t *testing.T) {
 		if err := w.SettleCall(ctx, done.Settlement); err != nil {
 			t.Errorf("settle: %v", err)
 		}
-		if err := w.SettleCall(ctx, jobs.Settlement{AttemptID: call.AttemptID, Outcome: jobs.CallUnknown}); err != nil {
+		if err := w.SettleCall(ctx, jobs.Settlement{CallID: call.CallID, Outcome: jobs.CallUnknown}); err != nil {
 			t.Errorf("settle as unknown: %v", err)
 		}
 	})
@@ -68,7 +68,7 @@ func TestCostsAddUpOverCalls(t *testing.T) {
 	step := func(reserved *billing.NanoUSD, s jobs.Settlement) jobs.Call {
 		t.Helper()
 		c := w.sent(t, j, reserved)
-		s.AttemptID = c.AttemptID
+		s.CallID = c.CallID
 		for range 2 {
 			if err := w.SettleCall(ctx, s); err != nil {
 				t.Fatal(err)
@@ -97,7 +97,7 @@ func TestCostsAddUpOverCalls(t *testing.T) {
 	late := func(c jobs.Call, outcome jobs.Outcome, cost *billing.NanoUSD) {
 		t.Helper()
 		for range 2 {
-			if err := w.SettleCall(ctx, jobs.Settlement{AttemptID: c.AttemptID, Outcome: outcome, Cost: cost}); err != nil {
+			if err := w.SettleCall(ctx, jobs.Settlement{CallID: c.CallID, Outcome: outcome, Cost: cost}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -128,9 +128,9 @@ func TestCancellingDuringACallEndsTheJobAsCancelled(t *testing.T) {
 		if _, err := w.Cancel(ctx, j.ID.String()); err != nil {
 			t.Fatal(err)
 		}
-		e := jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: wanted, After: time.Minute, Class: "timeout"}
+		e := jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: wanted, After: time.Minute, Class: "timeout"}
 		for range 2 {
-			if got, err := w.End(ctx, e); got != becomes || err != nil {
+			if got, err := w.Complete(ctx, e); got != becomes || err != nil {
 				t.Errorf("%s: ended as %s, %v, want %s", wanted, got, err, becomes)
 			}
 		}
@@ -145,24 +145,24 @@ func TestAnEndedClaimIsEndedOnce(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	for _, c := range []struct {
-		end  jobs.End
+		end  jobs.Completion
 		want jobRow
 	}{
-		{jobs.End{State: jobs.Queued, RefundAttempt: true}, jobRow{State: jobs.Queued, Attempt: 0}},
-		{jobs.End{State: jobs.Queued}, jobRow{State: jobs.Queued, Attempt: 1}},
-		{jobs.End{State: jobs.Retrying, After: time.Minute, Class: "timeout", Message: "slow"}, jobRow{State: jobs.Retrying, Attempt: 1, ErrorClass: "timeout", Error: "slow"}},
-		{jobs.End{State: jobs.Retrying, RefundAttempt: true}, jobRow{State: jobs.Retrying, Attempt: 0}},
-		{jobs.End{State: jobs.Failed, Class: "moderated", Message: "nul \x00 and \xff"}, jobRow{State: jobs.Failed, Attempt: 1, ErrorClass: "moderated", Error: "nul ␀ and \uFFFD"}},
-		{jobs.End{State: jobs.Unknown, Class: "timeout"}, jobRow{State: jobs.Unknown, Attempt: 1, ErrorClass: "timeout"}},
-		{jobs.End{State: jobs.Expired}, jobRow{State: jobs.Expired, Attempt: 1}},
+		{jobs.Completion{State: jobs.Queued, RefundAttempt: true}, jobRow{State: jobs.Queued, Attempt: 0}},
+		{jobs.Completion{State: jobs.Queued}, jobRow{State: jobs.Queued, Attempt: 1}},
+		{jobs.Completion{State: jobs.Retrying, After: time.Minute, Class: "timeout", Message: "slow"}, jobRow{State: jobs.Retrying, Attempt: 1, ErrorClass: "timeout", Error: "slow"}},
+		{jobs.Completion{State: jobs.Retrying, RefundAttempt: true}, jobRow{State: jobs.Retrying, Attempt: 0}},
+		{jobs.Completion{State: jobs.Failed, Class: "moderated", Message: "nul \x00 and \xff"}, jobRow{State: jobs.Failed, Attempt: 1, ErrorClass: "moderated", Error: "nul ␀ and \uFFFD"}},
+		{jobs.Completion{State: jobs.Unknown, Class: "timeout"}, jobRow{State: jobs.Unknown, Attempt: 1, ErrorClass: "timeout"}},
+		{jobs.Completion{State: jobs.Expired}, jobRow{State: jobs.Expired, Attempt: 1}},
 	} {
 		j := w.running(t, nil)
 		c.end.JobID, c.end.LeaseToken = j.ID, j.LeaseToken
-		if got, err := w.End(ctx, c.end); got != c.end.State || err != nil {
+		if got, err := w.Complete(ctx, c.end); got != c.end.State || err != nil {
 			t.Errorf("%s, %v, want %s", got, err, c.end.State)
 		}
 		w.unchanged(t, "ending it twice", func() {
-			if got, err := w.End(ctx, c.end); got != c.end.State || err != nil {
+			if got, err := w.Complete(ctx, c.end); got != c.end.State || err != nil {
 				t.Errorf("again: %s, %v, want %s", got, err, c.end.State)
 			}
 		})
@@ -182,9 +182,9 @@ func TestACallThatNobodySettledIsUnknownWhenItsClaimEnds(t *testing.T) {
 	w := newWorld(t)
 	j := w.running(t, nil)
 	priced, unpriced := w.sent(t, j, nano(9)), w.sent(t, j, nil)
-	end := jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Failed, Class: "panic"}
+	end := jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Failed, Class: "panic"}
 	for range 2 {
-		if _, err := w.End(t.Context(), end); err != nil {
+		if _, err := w.Complete(t.Context(), end); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -192,7 +192,7 @@ func TestACallThatNobodySettledIsUnknownWhenItsClaimEnds(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for _, c := range []jobs.Call{priced, unpriced} {
-		if got := w.attempt(t, c.AttemptID); got.State != "unknown" {
+		if got := w.attempt(t, c.CallID); got.State != "unknown" {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -203,7 +203,7 @@ func TestALateSettlementThatMeetsATakeOverCorrectsIt(t *testing.T) {
 	t.Parallel()
 	for name, settle := range map[string]func(*world, *jobs.Job, jobs.Call) error{
 		"a failure": func(w *world, _ *jobs.Job, c jobs.Call) error {
-			return w.SettleCall(t.Context(), jobs.Settlement{AttemptID: c.AttemptID, Outcome: jobs.CallFailedBilled, Cost: nano(30)})
+			return w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallFailedBilled, Cost: nano(30)})
 		},
 		"a success": func(w *world, j *jobs.Job, c jobs.Call) error {
 			if err := w.Succeed(t.Context(), success(j, c, nano(30))); err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
@@ -242,7 +242,7 @@ func TestALateSettlementThatMeetsATakeOverCorrectsIt(t *testing.T) {
 			if err := <-settled; err != nil {
 				t.Fatal(err)
 			}
-			if got := w.attempt(t, c.AttemptID); got.State == "unknown" || *got.Cost != 30 {
+			if got := w.attempt(t, c.CallID); got.State == "unknown" || *got.Cost != 30 {
 				t.Errorf("the call stays %s at %d nano-USD, although its outcome is known", got.State, *got.Cost)
 			}
 			w.holds(t)
@@ -268,7 +268,7 @@ func TestTwoAnswersToAJobInOneCommitAreBothCharged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(ctx, `SELECT FROM attempts WHERE id = $1 FOR UPDATE`, first.AttemptID); err != nil {
+	if _, err := tx.Exec(ctx, `SELECT FROM attempts WHERE id = $1 FOR UPDATE`, first.CallID); err != nil {
 		t.Fatal(err)
 	}
 	answers := make(chan error, 4)

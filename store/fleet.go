@@ -89,11 +89,11 @@ func (s *Store) Resign(ctx context.Context, role string, holder uuid.UUID) error
 	return err
 }
 
-// Beats implements worker.LeaderStore. The clock is moved by what has passed since
-// anybody moved it, but by no more than most; its row's lock puts those who do so in
+// Heartbeats implements worker.LeaderStore. The clock is moved by what has passed since
+// anybody moved it, but by no more than maxStep; its row's lock puts those who do so in
 // order, and what time it is they ask when they have it: now() is when they began to
 // wait for it.
-func (s *Store) Beats(ctx context.Context, most time.Duration, leads bool) ([]worker.Beat, error) {
+func (s *Store) Heartbeats(ctx context.Context, maxStep time.Duration, isLeader bool) ([]worker.Heartbeat, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH clock AS (
 			INSERT INTO fleet_clock AS c (read_at)
@@ -117,11 +117,11 @@ func (s *Store) Beats(ctx context.Context, most time.Duration, leads bool) ([]wo
 			WHERE w.id = p.id AND p.fresh
 		)
 		SELECT id AS worker, CASE WHEN fresh THEN interval '0' ELSE up - seen_up END AS silent
-		FROM present`, most.Seconds(), leads)
+		FROM present`, maxStep.Seconds(), isLeader)
 	if err != nil {
 		return nil, fmt.Errorf("read heartbeats: %w", err)
 	}
-	beats, err := pgx.CollectRows(rows, pgx.RowToStructByName[worker.Beat])
+	beats, err := pgx.CollectRows(rows, pgx.RowToStructByName[worker.Heartbeat])
 	if err != nil {
 		return nil, fmt.Errorf("read heartbeats: %w", err)
 	}

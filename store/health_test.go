@@ -23,9 +23,9 @@ func (w *world) called(t *testing.T, change string, ago time.Duration, state, ki
 		UPDATE attempts
 		SET state = $2, error_kind = $3, latency_ms = $4, cost_nano = $5, input_tokens = 10, output_tokens = 3,
 			finished_at = now() - make_interval(secs => $6)
-		WHERE id = $1`, c.AttemptID, state, kind, ms, cost, ago.Seconds())
+		WHERE id = $1`, c.CallID, state, kind, ms, cost, ago.Seconds())
 	if change != "" {
-		w.exec(t, `UPDATE attempts SET `+change+` WHERE id = $1`, c.AttemptID)
+		w.exec(t, `UPDATE attempts SET `+change+` WHERE id = $1`, c.CallID)
 	}
 }
 

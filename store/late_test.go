@@ -48,7 +48,7 @@ func TestALateAnswerIsTheResultOfAJobThatHasNone(t *testing.T) {
 				if diff := cmp.Diff(want, w.job(t, j.ID), cmpopts.IgnoreFields(jobRow{}, "FinishedAt")); diff != "" {
 					t.Error(diff)
 				}
-				if n := w.count(t, `SELECT count(*) FROM artifacts WHERE attempt_id = $1`, done.Settlement.AttemptID); n != 1 {
+				if n := w.count(t, `SELECT count(*) FROM artifacts WHERE attempt_id = $1`, done.Settlement.CallID); n != 1 {
 					t.Errorf("%d artifacts, want 1", n)
 				}
 			}
@@ -112,13 +112,13 @@ func TestWhatAPersonSaidOfACallGivesWayToWhatItsHolderSays(t *testing.T) {
 			if r, err := w.Resolve(ctx, j.ID.String(), c.said); err != nil || r.Calls != 1 {
 				t.Fatalf("%+v, %v", r, err)
 			}
-			call := done.Settlement.AttemptID
+			call := done.Settlement.CallID
 			for range 2 { // the second time as after a COMMIT that was not heard of
 				var err error
 				if c.outcome == jobs.CallSucceeded {
 					err = w.Succeed(ctx, done)
 				} else {
-					err = w.SettleCall(ctx, jobs.Settlement{AttemptID: call, Outcome: c.outcome, Cost: nano(c.cost), Latency: time.Second})
+					err = w.SettleCall(ctx, jobs.Settlement{CallID: call, Outcome: c.outcome, Cost: nano(c.cost), Latency: time.Second})
 				}
 				if refused := errors.Is(err, jobs.ErrLeaseLost); refused != (c.outcome == jobs.CallSucceeded && c.state == jobs.Failed) || err != nil && !refused {
 					t.Fatal(err)
@@ -159,13 +159,13 @@ func TestOfTwoAnswersTheFirstIsTheResultAndBothAreOnTheBill(t *testing.T) {
 	if err := w.Succeed(ctx, success(heir, second, nano(50))); !errors.Is(err, jobs.ErrLeaseLost) {
 		t.Errorf("his answer: %v, want ErrLeaseLost", err)
 	}
-	if _, err := w.End(ctx, jobs.End{JobID: heir.ID, LeaseToken: heir.LeaseToken, State: jobs.Failed, Class: "x"}); !errors.Is(err, jobs.ErrLeaseLost) {
+	if _, err := w.Complete(ctx, jobs.Completion{JobID: heir.ID, LeaseToken: heir.LeaseToken, State: jobs.Failed, Class: "x"}); !errors.Is(err, jobs.ErrLeaseLost) {
 		t.Errorf("he ended it: %v", err)
 	}
 	if got := w.job(t, j.ID); got.State != jobs.Succeeded || got.CostNano != 80 {
 		t.Errorf("%+v, want it succeeded for both calls' 80", got)
 	}
-	if n := w.count(t, `SELECT count(*) FROM results WHERE attempt_id = $1`, done.Settlement.AttemptID); n != 1 {
+	if n := w.count(t, `SELECT count(*) FROM results WHERE attempt_id = $1`, done.Settlement.CallID); n != 1 {
 		t.Error("the result is not the first answer")
 	}
 	w.holds(t)
@@ -235,7 +235,7 @@ func TestACallPastItsDeadlineIsGivenUpUnderALivingWorker(t *testing.T) {
 	}
 	hung, inTime = w.mustClaim(t, jobs.Delivery{ID: hung.ID, Gen: 2}), w.mustClaim(t, jobs.Delivery{ID: inTime.ID, Gen: 2})
 	calls["hung"], calls["in time"] = w.sent(t, hung, nano(7)), w.sent(t, inTime, nano(7))
-	w.exec(t, `UPDATE attempts SET deadline = now() - interval '20 seconds' WHERE state = 'running' AND id <> $1`, calls["in time"].AttemptID)
+	w.exec(t, `UPDATE attempts SET deadline = now() - interval '20 seconds' WHERE state = 'running' AND id <> $1`, calls["in time"].CallID)
 	if n, err := w.TakeOverdue(ctx, time.Minute); n != 0 || err != nil {
 		t.Errorf("%d, %v: given up within the grace", n, err)
 	}
@@ -251,7 +251,7 @@ func TestACallPastItsDeadlineIsGivenUpUnderALivingWorker(t *testing.T) {
 	if got := w.job(t, inTime.ID); got.State != jobs.Running {
 		t.Errorf("a call in time: %+v", got)
 	}
-	if got := w.attempt(t, orphan.AttemptID); got.State != "unknown" || *got.Cost != 7 {
+	if got := w.attempt(t, orphan.CallID); got.State != "unknown" || *got.Cost != 7 {
 		t.Errorf("%+v", got)
 	}
 	if got := w.job(t, j.ID); got.State != jobs.Succeeded || got.CostNano != 37 {

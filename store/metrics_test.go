@@ -188,7 +188,7 @@ func TestMetricsAreWhatTheLedgerAddsUpTo(t *testing.T) {
 	check("and more in the same minutes")
 	unknown := list[uuid.UUID](t, w, `SELECT to_jsonb(id) FROM attempts WHERE state = 'unknown' AND finished_at < now() - interval '50 minutes' LIMIT 20`)
 	for _, id := range unknown {
-		if err := w.SettleCall(t.Context(), jobs.Settlement{AttemptID: id, Outcome: jobs.CallFailedUnbilled, Cost: nano(0)}); err != nil {
+		if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: id, Outcome: jobs.CallFailedUnbilled, Cost: nano(0)}); err != nil {
 			t.Fatal(err)
 		}
 	}

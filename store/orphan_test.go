@@ -38,7 +38,7 @@ func TestAJobWhoseCallWasNotSettledIsNotSentAgainAgainstItsWill(t *testing.T) {
 				w.exec(t, `UPDATE jobs SET not_before = NULL, state = 'queued' WHERE state = 'retrying'`)
 				j := w.mustClaim(t, d)
 				w.sent(t, j, nano(70))
-				state, err := w.End(t.Context(), jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: time.Minute, Class: "internal"})
+				state, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: time.Minute, Class: "internal"})
 				if err != nil || state != want {
 					t.Fatalf("end %d: %s, %v, want %s", i+1, state, err, want)
 				}

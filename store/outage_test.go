@@ -72,10 +72,10 @@ func TestEverythingHappensOnceThoughConnectionsAreCut(t *testing.T) {
 					}
 					switch {
 					case call < 2:
-						err = w.SettleCall(ctx, jobs.Settlement{AttemptID: c.AttemptID, Outcome: jobs.CallFailedBilled, Cost: nano(10)})
+						err = w.SettleCall(ctx, jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallFailedBilled, Cost: nano(10)})
 					case (i*n/20+k)%4 == 0:
-						if err = w.SettleCall(ctx, jobs.Settlement{AttemptID: c.AttemptID, Outcome: jobs.CallUnknown}); err == nil {
-							_, err = w.End(ctx, jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Unknown, Class: "timeout"})
+						if err = w.SettleCall(ctx, jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallUnknown}); err == nil {
+							_, err = w.Complete(ctx, jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Unknown, Class: "timeout"})
 						}
 					default:
 						err = w.Succeed(ctx, success(j, c, nano(1)))

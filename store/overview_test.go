@@ -150,10 +150,10 @@ func TestBatchDetailTellsModelsAndTheLatestProblemOfEachKind(t *testing.T) {
 	} {
 		j := w.mustClaim(t, d[i])
 		c := w.sent(t, j, nano(100))
-		if err := w.SettleCall(t.Context(), jobs.Settlement{AttemptID: c.AttemptID, Outcome: jobs.CallFailedUnbilled, Cost: nano(0)}); err != nil {
+		if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallFailedUnbilled, Cost: nano(0)}); err != nil {
 			t.Fatal(err)
 		}
-		_, err := w.End(t.Context(), jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: end.state, After: time.Hour, Class: end.class, Message: end.message})
+		_, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: end.state, After: time.Hour, Class: end.class, Message: end.message})
 		if err != nil {
 			t.Fatal(err)
 		}

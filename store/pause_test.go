@@ -37,7 +37,7 @@ func TestAPausedBatchIsNotRunUntilItIsResumed(t *testing.T) {
 	if err := w.BeginCall(ctx, w.worker, callOf(claimed, nil)); !errors.Is(err, jobs.ErrPaused) {
 		t.Errorf("a call was begun: %v", err)
 	}
-	if _, err := w.End(ctx, jobs.End{JobID: claimed.ID, LeaseToken: claimed.LeaseToken, State: jobs.Queued, RefundAttempt: true}); err != nil {
+	if _, err := w.Complete(ctx, jobs.Completion{JobID: claimed.ID, LeaseToken: claimed.LeaseToken, State: jobs.Queued, RefundAttempt: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range d[1:] {

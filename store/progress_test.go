@@ -23,7 +23,7 @@ func TestProgressAndTotalsSayWhatTheLedgerSays(t *testing.T) {
 	}
 	failed := w.mustClaim(t, d[1])
 	w.sent(t, failed, nil)
-	if _, err := w.End(ctx, jobs.End{JobID: failed.ID, LeaseToken: failed.LeaseToken, State: jobs.Failed, Class: "moderated", Message: "no"}); err != nil {
+	if _, err := w.Complete(ctx, jobs.Completion{JobID: failed.ID, LeaseToken: failed.LeaseToken, State: jobs.Failed, Class: "moderated", Message: "no"}); err != nil {
 		t.Fatal(err)
 	}
 	w.mustClaim(t, d[2])

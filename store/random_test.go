@@ -158,7 +158,7 @@ func (p *player) move(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
-		s := jobs.Settlement{AttemptID: c.call.AttemptID, Outcome: jobs.CallUnknown}
+		s := jobs.Settlement{CallID: c.call.CallID, Outcome: jobs.CallUnknown}
 		switch p.rand.IntN(3) {
 		case 0:
 			s.Outcome, s.Cost = jobs.CallFailedUnbilled, nano(0)
@@ -197,13 +197,13 @@ func (p *player) move(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
-		e := jobs.End{
+		e := jobs.Completion{
 			JobID: j.ID, LeaseToken: j.LeaseToken, Class: "timeout", RefundAttempt: p.rand.IntN(3) == 0,
 			State: []jobs.State{jobs.Queued, jobs.Retrying, jobs.Queued, jobs.Retrying, jobs.Failed, jobs.Expired, jobs.Cancelled, jobs.Unknown}[p.rand.IntN(8)],
 		}
 		return p.do(func(s *store.Store) error {
 			defer b.hold(e.LeaseToken)()
-			_, err := s.End(ctx, e)
+			_, err := s.Complete(ctx, e)
 			return err
 		})
 	case k < 84:

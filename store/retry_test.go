@@ -26,10 +26,10 @@ func (w *world) retry(t *testing.T, id string, states ...jobs.State) store.Retri
 func (w *world) ended(t *testing.T, j *jobs.Job, state jobs.State, outcome jobs.Outcome, cost *billing.NanoUSD) jobs.Call {
 	t.Helper()
 	c := w.sent(t, j, nano(100))
-	if err := w.SettleCall(t.Context(), jobs.Settlement{AttemptID: c.AttemptID, Outcome: outcome, Cost: cost}); err != nil {
+	if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: outcome, Cost: cost}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.End(t.Context(), jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: state, Class: "timeout"}); err != nil {
+	if _, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: state, Class: "timeout"}); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -85,7 +85,7 @@ func TestARetriedJobMayMakeAllItsCallsAgain(t *testing.T) {
 		if err := w.BeginCall(t.Context(), w.worker, callOf(j, nil)); !errors.Is(err, jobs.ErrTooManyCalls) {
 			t.Errorf("generation %d: a third call: %v", gen, err)
 		}
-		if _, err := w.End(t.Context(), jobs.End{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Failed, Class: "too_many_calls"}); err != nil {
+		if _, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Failed, Class: "too_many_calls"}); err != nil {
 			t.Fatal(err)
 		}
 		if r := w.retry(t, d.ID.String(), jobs.Failed); r.Jobs != 1 {
@@ -165,7 +165,7 @@ func TestResolvingSettlesUnknownCallsByHand(t *testing.T) {
 			// One that went on after its unknown call, and got its answer.
 			second := w.mustClaim(t, d[1])
 			lost := w.sent(t, second, nano(100))
-			if err := w.SettleCall(t.Context(), jobs.Settlement{AttemptID: lost.AttemptID, Outcome: jobs.CallUnknown}); err != nil {
+			if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: lost.CallID, Outcome: jobs.CallUnknown}); err != nil {
 				t.Fatal(err)
 			}
 			if err := w.Succeed(t.Context(), success(second, w.sent(t, second, nano(9)), nano(9))); err != nil {
@@ -176,7 +176,7 @@ func TestResolvingSettlesUnknownCallsByHand(t *testing.T) {
 			if err != nil || r != (store.Resolved{Calls: 2, Jobs: 1}) {
 				t.Fatalf("%+v, %v", r, err)
 			}
-			for _, id := range []uuid.UUID{unknown.AttemptID, lost.AttemptID} {
+			for _, id := range []uuid.UUID{unknown.CallID, lost.CallID} {
 				if got := w.attempt(t, id); got.State != c.call || *got.Cost != c.cost {
 					t.Errorf("%+v", got)
 				}
@@ -220,7 +220,7 @@ func TestExpensesTellWhatRetriesFallbacksAndUnknownCallsCost(t *testing.T) {
 		case jobs.CallSucceeded:
 			err = w.Succeed(ctx, success(j, c, cost))
 		case jobs.CallFailedUnbilled, jobs.CallFailedBilled, jobs.CallUnknown:
-			err = w.SettleCall(ctx, jobs.Settlement{AttemptID: c.AttemptID, Outcome: outcome, Cost: cost})
+			err = w.SettleCall(ctx, jobs.Settlement{CallID: c.CallID, Outcome: outcome, Cost: cost})
 		}
 		if err != nil {
 			t.Fatal(err)

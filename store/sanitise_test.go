@@ -24,17 +24,17 @@ func TestTextThatPostgresRefusesIsStoredSanitisedWithItsRawBody(t *testing.T) {
 	failing := w.running(t, nil)
 	c := w.sent(t, failing, nil)
 	err := w.SettleCall(ctx, jobs.Settlement{
-		AttemptID: c.AttemptID, Outcome: jobs.CallUnknown, Kind: providers.Timeout, Message: bad, RequestID: bad, Body: raw,
+		CallID: c.CallID, Outcome: jobs.CallUnknown, Kind: providers.Timeout, Message: bad, RequestID: bad, Body: raw,
 		Usage: providers.Usage{Variant: bad, InputTokens: 1},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := w.attempt(t, c.AttemptID); got.Error != want || got.RequestID != want {
+	if got := w.attempt(t, c.CallID); got.Error != want || got.RequestID != want {
 		t.Errorf("%+v", got)
 	}
 	var body []byte
-	if err := w.sql.QueryRow(ctx, `SELECT error_body FROM attempts WHERE id = $1`, c.AttemptID).Scan(&body); err != nil || !bytes.Equal(body, raw) {
+	if err := w.sql.QueryRow(ctx, `SELECT error_body FROM attempts WHERE id = $1`, c.CallID).Scan(&body); err != nil || !bytes.Equal(body, raw) {
 		t.Errorf("%q, %v", body, err)
 	}
 
@@ -84,7 +84,7 @@ func TestOnePoisonOperationDoesNotHarmItsNeighbours(t *testing.T) {
 		t.Fatal(err)
 	}
 	together(n, func(i int) {
-		s := jobs.Settlement{AttemptID: calls[i].AttemptID, Outcome: jobs.CallFailedBilled, Cost: nano(10)}
+		s := jobs.Settlement{CallID: calls[i].CallID, Outcome: jobs.CallFailedBilled, Cost: nano(10)}
 		if i == poison {
 			s.Cost = nano(-1) // a CHECK refuses it
 		}
@@ -103,11 +103,11 @@ func TestOnePoisonOperationDoesNotHarmItsNeighbours(t *testing.T) {
 			}
 			return
 		}
-		e := jobs.End{JobID: all[i].ID, LeaseToken: all[i].LeaseToken, State: jobs.Failed, Class: "moderated"}
+		e := jobs.Completion{JobID: all[i].ID, LeaseToken: all[i].LeaseToken, State: jobs.Failed, Class: "moderated"}
 		if i == poison {
 			e.Class = "" // a CHECK refuses it
 		}
-		if _, err := w.End(ctx, e); (err == nil) != (i != poison) {
+		if _, err := w.Complete(ctx, e); (err == nil) != (i != poison) {
 			t.Errorf("end %d: %v", i, err)
 		}
 	})

@@ -32,13 +32,13 @@ type Store struct {
 	begins  *group[beginIn, struct{}]
 	settles *group[jobs.Settlement, struct{}]
 	succeed *group[jobs.Success, struct{}]
-	ends    *group[jobs.End, jobs.State]
+	ends    *group[jobs.Completion, jobs.State]
 }
 
 // The interfaces that this package implements.
 var (
-	_ jobs.AcceptStore     = (*Store)(nil)
-	_ jobs.DispatchStore   = (*Store)(nil)
+	_ jobs.AcceptStore   = (*Store)(nil)
+	_ jobs.DispatchStore = (*Store)(nil)
 	_ worker.Store       = (*Store)(nil)
 )
 

@@ -62,7 +62,7 @@ func TestAnExportHoldsEachJobOnceInTheOrderOfItsInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	failed := w.mustClaim(t, d[0])
-	if _, err := w.End(ctx, jobs.End{JobID: failed.ID, LeaseToken: failed.LeaseToken, State: jobs.Failed, Class: "moderated", Message: "no"}); err != nil {
+	if _, err := w.Complete(ctx, jobs.Completion{JobID: failed.ID, LeaseToken: failed.LeaseToken, State: jobs.Failed, Class: "moderated", Message: "no"}); err != nil {
 		t.Fatal(err)
 	}
 	export := func(id string) (out []batches.Record, err error) {

@@ -51,7 +51,7 @@ func TestATakenOverJobWaitsForAnotherWorker(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if got := w.attempt(t, call.AttemptID); got.State != "unknown" || got.ErrorKind != "worker_died" || *got.Cost != 40 {
+	if got := w.attempt(t, call.CallID); got.State != "unknown" || got.ErrorKind != "worker_died" || *got.Cost != 40 {
 		t.Errorf("%+v", got)
 	}
 	if got := w.job(t, foreign.ID); got.State != jobs.Running {
@@ -187,7 +187,7 @@ func TestNoCallIsBegunBehindATakeOversBack(t *testing.T) {
 			c := callOf(claimed[i], nano(1))
 			switch err := w.BeginCall(ctx, w.worker, c); {
 			case err == nil:
-				begun.Store(c.AttemptID, true)
+				begun.Store(c.CallID, true)
 			case !errors.Is(err, jobs.ErrLeaseLost):
 				t.Error(err)
 			}
@@ -260,7 +260,7 @@ func TestATakeOverSeesACallBegunWhileItWasUnderWay(t *testing.T) {
 		if !errors.Is(err, jobs.ErrLeaseLost) {
 			t.Fatal(err)
 		}
-	} else if got := w.attempt(t, c.AttemptID); got.State != "unknown" {
+	} else if got := w.attempt(t, c.CallID); got.State != "unknown" {
 		t.Errorf("the call was begun, its job taken over, and the call is %s", got.State)
 	}
 	w.takeOver(t)
@@ -345,7 +345,7 @@ func TestBeatsAreThoseOfWorkersThatCanHoldJobs(t *testing.T) {
 	if _, there := before[gone]; there || len(before) != 3 {
 		t.Errorf("%v, want the live ones and the one that left a job behind", before)
 	}
-	if live, err := w.Beats(ctx, 0, false); err != nil || len(live) != 2 {
+	if live, err := w.Heartbeats(ctx, 0, false); err != nil || len(live) != 2 {
 		t.Errorf("%v, %v, want the live ones for those who do not lead", live, err)
 	}
 	if err := w.Heartbeat(ctx, idle); err != nil {
@@ -391,7 +391,7 @@ func TestTheFleetsClockIsNotFasterThanTimeHoweverLongItsRowIsLocked(t *testing.T
 		var all sync.WaitGroup
 		for i := range looks * len(stores) {
 			all.Go(func() {
-				if _, err := stores[i%len(stores)].Beats(t.Context(), time.Hour, false); err != nil {
+				if _, err := stores[i%len(stores)].Heartbeats(t.Context(), time.Hour, false); err != nil {
 					t.Error(err)
 				}
 			})
@@ -417,7 +417,7 @@ func TestTheFleetsClockIsNotFasterThanTimeHoweverLongItsRowIsLocked(t *testing.T
 // beats is how long each worker has been silent.
 func (w *world) beats(t *testing.T, most time.Duration) map[uuid.UUID]time.Duration {
 	t.Helper()
-	list, err := w.Beats(t.Context(), most, true)
+	list, err := w.Heartbeats(t.Context(), most, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,7 +443,7 @@ func TestSilenceIsCountedByAllAndStandsStillWhilePostgresIsAway(t *testing.T) {
 	for i := range 5 {
 		pass(3 * time.Second)
 		observer := openStore(t, w.url)
-		list, err := observer.Beats(ctx, most, false)
+		list, err := observer.Heartbeats(ctx, most, false)
 		if want := time.Duration(i+1) * 3 * time.Second; err != nil || len(list) != 1 || !near(list[0].Silent, want) {
 			t.Fatalf("%v, %v, want %s", list, err, want)
 		}
@@ -472,7 +472,7 @@ func TestSilenceIsCountedByAllAndStandsStillWhilePostgresIsAway(t *testing.T) {
 	// Many look at once: time passes once for all of them.
 	pass(2 * time.Second)
 	together(12, func(int) {
-		if _, err := w.Beats(ctx, most, false); err != nil {
+		if _, err := w.Heartbeats(ctx, most, false); err != nil {
 			t.Error(err)
 		}
 	})

@@ -157,7 +157,7 @@ func (w *world) running(t *testing.T, change func(*jobs.New)) *jobs.Job {
 }
 
 func callOf(j *jobs.Job, reserved *billing.NanoUSD) jobs.Call {
-	return jobs.Call{AttemptID: jobs.NewID(), JobID: j.ID, LeaseToken: j.LeaseToken, Provider: "mock", Model: "m", Reserved: reserved, Timeout: time.Minute}
+	return jobs.Call{CallID: jobs.NewID(), JobID: j.ID, LeaseToken: j.LeaseToken, Provider: "mock", Model: "m", Reserved: reserved, Timeout: time.Minute}
 }
 
 // sent begins a call.
@@ -173,7 +173,7 @@ func (w *world) sent(t *testing.T, j *jobs.Job, reserved *billing.NanoUSD) jobs.
 func success(j *jobs.Job, c jobs.Call, cost *billing.NanoUSD) jobs.Success {
 	return jobs.Success{
 		JobID: j.ID, LeaseToken: j.LeaseToken,
-		Settlement: jobs.Settlement{AttemptID: c.AttemptID, Outcome: jobs.CallSucceeded, Cost: cost, Status: 200},
+		Settlement: jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallSucceeded, Cost: cost, Status: 200},
 		Response:   providers.Response{Provider: "mock", Model: "m", Text: "answer", Raw: []byte(`{"a":1}`), Status: 200},
 	}
 }

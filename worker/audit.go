@@ -63,9 +63,9 @@ type auditor struct {
 	underway bool
 	after    jobs.Delivery // the last that was looked at
 	lost     int           // in the audit under way
-	// taken is since when each delivery has been active without a claim, as far as
+	// activeSince is since when each delivery has been active without a claim, as far as
 	// the last audit and the one under way have seen.
-	taken, takenNow map[string]time.Time
+	activeSince, nextActiveSince map[string]time.Time
 }
 
 func newAuditor(cfg Config) (*auditor, error) {
@@ -143,7 +143,7 @@ func (a *auditor) watch(ctx context.Context) error {
 
 func (a *auditor) begin() {
 	a.underway, a.after, a.lost = true, jobs.Delivery{}, 0
-	a.taken, a.takenNow = a.takenNow, map[string]time.Time{}
+	a.activeSince, a.nextActiveSince = a.nextActiveSince, map[string]time.Time{}
 }
 
 // compare looks at the next page.
@@ -250,11 +250,11 @@ func (a *auditor) orphans(ctx context.Context, active []jobs.Delivery) ([]jobs.D
 			return nil, err
 		}
 		id := jobs.TaskID(d.ID, d.Gen)
-		since, seen := a.taken[id]
+		since, seen := a.activeSince[id]
 		if !seen {
 			since = now
 		}
-		a.takenNow[id] = since
+		a.nextActiveSince[id] = since
 		switch err := leases[i].Err(); {
 		case err == nil:
 			if seen && now.Sub(since) >= a.unclaimed {

@@ -16,12 +16,12 @@ type CapacityStore interface {
 }
 
 // regulateEvery is how often a worker looks whether its concurrency still fits,
-// and patience how many looks in a row have to ask for less before it gets less:
+// and shrinkAfter how many looks in a row have to ask for less before it gets less:
 // handlers that wait cost little, and a latency that wobbles should not have a
 // Server rebuilt each time.
 const (
 	regulateEvery = 5 * time.Second
-	patience      = 6
+	shrinkAfter   = 6
 )
 
 // regulator keeps a worker's concurrency at its share of what the limits allow.
@@ -129,7 +129,7 @@ func (r *regulator) due(p Plan) (Plan, bool) {
 			d.most = p
 		}
 		r.lower[p.Provider] = d
-		if d.looks < patience {
+		if d.looks < shrinkAfter {
 			return Plan{}, false
 		}
 		p = d.most

@@ -69,20 +69,20 @@ type handler struct {
 	writing context.Context //nolint:containedctx // the worker's life, not a call's
 	// spool takes what is paid for and could not be written by then.
 	spool *spool
-	// room is shared by the jobs of this worker; a suspect takes all of it.
-	room *semaphore.Weighted
+	// slots is shared by the jobs of this worker; a suspect takes all of it.
+	slots *semaphore.Weighted
 	// suspect is held by the one suspect that waits or runs.
 	suspect sync.Mutex
 }
 
-// wholeRoom is the weight of a job that runs alone; others weigh 1.
-const wholeRoom = 1 << 30
+// exclusive is the weight of a job that runs alone; others weigh 1.
+const exclusive = 1 << 30
 
 // newHandler makes the handler of a worker that stops when waiting ends.
 func newHandler(waiting, writing context.Context, cfg Config) *handler {
 	return &handler{
 		cfg: cfg, id: cfg.ID, waiting: waiting, writing: writing, held: &sync.Map{},
-		spool: newSpool(cfg.State, cfg.ID, cfg.Log), room: semaphore.NewWeighted(wholeRoom),
+		spool: newSpool(cfg.State, cfg.ID, cfg.Log), slots: semaphore.NewWeighted(exclusive),
 	}
 }
 
@@ -106,7 +106,7 @@ func (h *handler) ProcessTask(_ context.Context, t *asynq.Task) error {
 	claim := jobs.Claim{ID: id, Gen: gen}
 	err = h.deliver(claim, false, log)
 	if errors.Is(err, errSuspect) {
-		log.Warn().Msg("this job was there when workers died: it waits until it is alone here")
+		log.Warn().Msg("suspect job deferred until it is alone in this worker")
 		err = h.deliver(claim, true, log)
 	}
 	return err
@@ -131,17 +131,17 @@ func (h *handler) deliver(claim jobs.Claim, alone bool, log zerolog.Logger) erro
 			return &requeue{after: shortWait}
 		}
 		defer h.suspect.Unlock()
-		limit, weight = h.cfg.CallTimeout, wholeRoom
+		limit, weight = h.cfg.CallTimeout, exclusive
 	}
 	patience, done := context.WithTimeout(h.waiting, limit)
 	defer done()
-	if h.room.Acquire(patience, weight) != nil {
+	if h.slots.Acquire(patience, weight) != nil {
 		if h.waiting.Err() != nil {
 			return &requeue{}
 		}
 		return &requeue{after: min(limit, h.cfg.pace.pause)}
 	}
-	defer h.room.Release(weight)
+	defer h.slots.Release(weight)
 	claim.LeaseToken = jobs.NewID()
 	for {
 		if h.waiting.Err() != nil {
@@ -164,7 +164,7 @@ func (h *handler) deliver(claim jobs.Claim, alone bool, log zerolog.Logger) erro
 			if alone {
 				return h.run(*got.Job, earlier(got.Job.Deadline, time.Now().Add(h.cfg.CallTimeout)), log)
 			}
-			_, err := h.cfg.Store.End(h.writing, jobs.End{JobID: claim.ID, LeaseToken: claim.LeaseToken, State: jobs.Queued, RefundAttempt: true})
+			_, err := h.cfg.Store.Complete(h.writing, jobs.Completion{JobID: claim.ID, LeaseToken: claim.LeaseToken, State: jobs.Queued, RefundAttempt: true})
 			if err != nil {
 				log.Warn().Err(err).Msg("claim not given back")
 				return &requeue{after: shortWait}
@@ -191,7 +191,7 @@ func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result
 		// A panic must not keep the lease; what it says may hold a prompt.
 		if r := recover(); r != nil {
 			log.Error().Str("panic", fmt.Sprintf("%T", r)).Msg("handler panicked")
-			result = h.end(j, jobs.End{State: jobs.Failed, Class: "panic", Message: "the worker panicked while it ran this job"})
+			result = h.end(j, jobs.Completion{State: jobs.Failed, Class: "panic", Message: "the worker panicked while it ran this job"})
 		}
 	}()
 	failpoint.Hit("claimed", job.Request.Model)
@@ -202,11 +202,11 @@ func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result
 	if err == nil {
 		return h.succeed(j, res)
 	}
-	if _, ok := decisive(err); !ok && h.waiting.Err() == nil && waiting.Err() != nil {
+	if _, ok := finalError(err); !ok && h.waiting.Err() == nil && waiting.Err() != nil {
 		if until.Before(job.Deadline) {
-			return h.end(j, jobs.End{State: jobs.Retrying, RefundAttempt: true, After: h.cfg.pace.pause})
+			return h.end(j, jobs.Completion{State: jobs.Retrying, RefundAttempt: true, After: h.cfg.pace.pause})
 		}
-		return h.end(j, jobs.End{State: jobs.Expired})
+		return h.end(j, jobs.Completion{State: jobs.Expired})
 	}
 	return h.end(j, h.endOf(j, err))
 }
@@ -218,7 +218,7 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 		if err != nil {
 			// Nowhere to put it: keep trying would hold the slot.
 			j.log.Error().Err(err).Msg("artifact not stored")
-			return h.lose(j, jobs.End{Class: "artifact_store", Message: "the answer came but could not be stored: " + err.Error()})
+			return h.failUnstored(j, jobs.Completion{Class: "artifact_store", Message: "the answer came but could not be stored: " + err.Error()})
 		}
 		stored = append(stored, a)
 	}
@@ -227,23 +227,23 @@ func (h *handler) succeed(j *journal, res providers.Response) error {
 	err := h.record(spooled{Answer: &done})
 	switch {
 	case errors.Is(err, jobs.ErrLeaseLost):
-		j.log.Warn().Msg("finished after the lease was lost: the answer is not the result; the bill of its call is what the ledger says")
+		j.log.Warn().Msg("late result discarded: the lease was lost; its call is on the bill")
 		return nil
 	case errors.Is(err, errSpooled):
 		j.log.Warn().Msg("Postgres is away: the answer is spooled, and the next worker to use the same state folder records it")
 		return &requeue{after: shortWait}
 	case err != nil:
 		j.log.Error().Err(err).Msg("result not recorded")
-		return h.lose(j, jobs.End{Class: "result_store", Message: "the answer came but could not be recorded"})
+		return h.failUnstored(j, jobs.Completion{Class: "result_store", Message: "the answer came but could not be recorded"})
 	}
 	failpoint.Hit("recorded", j.job.Request.Model)
 	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
 	return nil
 }
 
-// lose ends a claim whose answer is paid for but could not be kept. It is sent
+// failUnstored ends a claim whose answer is paid for but could not be kept. It is sent
 // again where the job lets a billed call be repeated.
-func (h *handler) lose(j *journal, end jobs.End) error {
+func (h *handler) failUnstored(j *journal, end jobs.Completion) error {
 	if err := j.settleWon(); err != nil {
 		j.log.Error().Err(err).Msg("call not settled")
 	}
@@ -255,27 +255,27 @@ func (h *handler) lose(j *journal, end jobs.End) error {
 }
 
 // endOf says what a failure means for the job.
-func (h *handler) endOf(j *journal, err error) jobs.End {
+func (h *handler) endOf(j *journal, err error) jobs.Completion {
 	switch {
 	case errors.Is(err, jobs.ErrLeaseLost):
-		return jobs.End{}
+		return jobs.Completion{}
 	case errors.Is(err, jobs.ErrCancelled):
-		return jobs.End{State: jobs.Cancelled}
+		return jobs.Completion{State: jobs.Cancelled}
 	case errors.Is(err, jobs.ErrPaused):
-		return jobs.End{State: jobs.Queued, RefundAttempt: true}
+		return jobs.Completion{State: jobs.Queued, RefundAttempt: true}
 	case errors.Is(err, jobs.ErrExpired):
-		return jobs.End{State: jobs.Expired}
+		return jobs.Completion{State: jobs.Expired}
 	case errors.Is(err, jobs.ErrTooManyCalls):
-		return jobs.End{State: jobs.Failed, Class: "too_many_calls", Message: fmt.Sprintf("%d provider calls were not enough", j.job.MaxProviderCalls)}
+		return jobs.Completion{State: jobs.Failed, Class: "too_many_calls", Message: fmt.Sprintf("%d provider calls were not enough", j.job.MaxProviderCalls)}
 	}
-	failure, ok := decisive(err)
+	failure, ok := finalError(err)
 	if !ok {
 		if h.waiting.Err() != nil {
-			return jobs.End{State: jobs.Queued, RefundAttempt: true}
+			return jobs.Completion{State: jobs.Queued, RefundAttempt: true}
 		}
-		return h.again(j, jobs.End{Class: "internal", Message: err.Error()})
+		return h.again(j, jobs.Completion{Class: "internal", Message: err.Error()})
 	}
-	end := jobs.End{Class: string(failure.Kind), Message: failure.Error()}
+	end := jobs.Completion{Class: string(failure.Kind), Message: failure.Error()}
 	if chain, ok := errors.AsType[*providers.ChainError](err); ok {
 		end.Message = chain.Error()
 	}
@@ -307,9 +307,9 @@ func (h *handler) endOf(j *journal, err error) jobs.End {
 	return h.again(j, end)
 }
 
-// decisive is the failure that says what becomes of the job, where a provider
+// finalError is the failure that says what becomes of the job, where a provider
 // failed at all.
-func decisive(err error) (*providers.Error, bool) {
+func finalError(err error) (*providers.Error, bool) {
 	if chain, ok := errors.AsType[*providers.ChainError](err); ok {
 		return chain.Decisive(), true
 	}
@@ -318,7 +318,7 @@ func decisive(err error) (*providers.Error, bool) {
 
 // again sends the job back to the queue, or fails it when that was its last
 // attempt.
-func (h *handler) again(j *journal, end jobs.End) jobs.End {
+func (h *handler) again(j *journal, end jobs.Completion) jobs.Completion {
 	if j.job.Attempt >= j.job.MaxAttempts {
 		end.State = jobs.Failed
 		return end
@@ -335,15 +335,15 @@ func backoff(attempt int) time.Duration {
 }
 
 // end commits the end of a claim and tells asynq what to do with the task.
-func (h *handler) end(j *journal, e jobs.End) error {
+func (h *handler) end(j *journal, e jobs.Completion) error {
 	if e.State == "" {
 		j.log.Warn().Msg("lease lost: somebody else has the job")
 		return nil
 	}
 	e.JobID, e.LeaseToken = j.job.ID, j.job.LeaseToken
 	var state jobs.State
-	err := h.inTime(func() error {
-		became, err := h.cfg.Store.End(h.writing, e)
+	err := h.waitForWrite(func() error {
+		became, err := h.cfg.Store.Complete(h.writing, e)
 		if err == nil {
 			state = became
 		}

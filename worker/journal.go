@@ -40,26 +40,26 @@ type openCall struct {
 func (j *journal) Begin(_ context.Context, provider string, req providers.Request) (providers.Call, error) {
 	now := time.Now()
 	c := jobs.Call{
-		AttemptID: jobs.NewID(), JobID: j.job.ID, LeaseToken: j.job.LeaseToken,
+		CallID: jobs.NewID(), JobID: j.job.ID, LeaseToken: j.job.LeaseToken,
 		Provider: provider, Model: req.Model, Timeout: j.handler.cfg.CallTimeout,
 	}
 	if amount, priced := j.handler.cfg.Prices.Reserve(provider, req, now); priced {
 		c.Reserved = &amount
 	}
 	h := j.handler
-	if err := h.inTime(func() error { return h.cfg.Store.BeginCall(h.writing, h.id, c) }); err != nil {
+	if err := h.waitForWrite(func() error { return h.cfg.Store.BeginCall(h.writing, h.id, c) }); err != nil {
 		return nil, err
 	}
 	j.calls++
 	failpoint.Hit("begun", req.Model)
-	return &openCall{journal: j, id: c.AttemptID, provider: provider, model: req.Model, started: now}, nil
+	return &openCall{journal: j, id: c.CallID, provider: provider, model: req.Model, started: now}, nil
 }
 
 // End settles the call. A success is kept for the commit that ends the job.
 func (c *openCall) End(_ context.Context, res providers.Response, err error) error {
 	j := c.journal
 	failpoint.Hit("answered", c.model)
-	s := jobs.Settlement{AttemptID: c.id, Latency: time.Since(c.started)}
+	s := jobs.Settlement{CallID: c.id, Latency: time.Since(c.started)}
 	if err == nil {
 		s.Outcome, s.Status, s.RequestID, s.Usage, s.Latency, s.Limits = jobs.CallSucceeded, res.Status, res.RequestID, res.Usage, res.Latency, res.Limits
 		j.charge(&s, c, res.Model)
@@ -93,7 +93,7 @@ func (c *openCall) End(_ context.Context, res providers.Response, err error) err
 func (j *journal) settle(s jobs.Settlement) error {
 	err := j.handler.record(spooled{Settlement: &s})
 	if errors.Is(err, errSpooled) {
-		j.log.Warn().Stringer("call", s.AttemptID).Msg("Postgres is away: what came of this call is spooled")
+		j.log.Warn().Stringer("call", s.CallID).Msg("Postgres is away: what came of this call is spooled")
 		return nil
 	}
 	return err
@@ -122,7 +122,7 @@ func (j *journal) MayRepeat(err *providers.Error) bool {
 
 // settleWon settles a call that succeeded but whose answer could not be kept.
 func (j *journal) settleWon() error {
-	if j.won.AttemptID == uuid.Nil {
+	if j.won.CallID == uuid.Nil {
 		return errors.New("no call has succeeded")
 	}
 	s := j.won

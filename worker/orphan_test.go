@@ -18,11 +18,11 @@ type forgetful struct {
 	failed atomic.Bool
 }
 
-func (f *forgetful) End(ctx context.Context, e jobs.End) (jobs.State, error) {
+func (f *forgetful) Complete(ctx context.Context, e jobs.Completion) (jobs.State, error) {
 	if f.failed.CompareAndSwap(false, true) {
 		return "", errors.New("not recorded")
 	}
-	return f.Store.End(ctx, e)
+	return f.Store.Complete(ctx, e)
 }
 
 func TestAJobWhoseEndWasNotRecordedIsTakenBack(t *testing.T) {

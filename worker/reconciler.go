@@ -41,7 +41,7 @@ func newReconciler(cfg Config) *reconciler { return &reconciler{cfg: cfg} }
 func (r *reconciler) run(ctx context.Context) {
 	audit, err := newAuditor(r.cfg)
 	if err != nil {
-		r.cfg.Log.Error().Err(err).Msg("no reconciler here")
+		r.cfg.Log.Error().Err(err).Msg("reconciler not started")
 		return
 	}
 	defer func() {
@@ -86,8 +86,8 @@ func (r *reconciler) round(ctx context.Context, dispatch *jobs.Dispatcher, audit
 		audit.forget()
 		return left, nil
 	}
-	r.endure()
-	if err := r.bury(ctx, beats); err != nil {
+	r.updateUptime()
+	if err := r.takeOverDead(ctx, beats); err != nil {
 		return left, err
 	}
 	if grace := 2 * r.cfg.pace.silence; r.steady >= grace {
@@ -131,19 +131,19 @@ func (r *reconciler) warn(ctx context.Context, err error) {
 
 // lead takes or renews the lease, and looks at the fleet, which those who do not
 // lead do too: so silence is counted whoever leads, and however briefly.
-func (r *reconciler) lead(ctx context.Context) (leads bool, beats []Beat, err error) {
+func (r *reconciler) lead(ctx context.Context) (leads bool, beats []Heartbeat, err error) {
 	// A connection that has gone silent must not keep this worker from it for ever.
 	ctx, cancel := context.WithTimeout(ctx, leaderTTL/2)
 	defer cancel()
 	if leads, err = r.cfg.Store.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL); err != nil {
 		return false, nil, err
 	}
-	beats, err = r.cfg.Store.Beats(ctx, 2*r.cfg.pace.reconcile, leads)
+	beats, err = r.cfg.Store.Heartbeats(ctx, 2*r.cfg.pace.reconcile, leads)
 	return leads, beats, err
 }
 
-// endure counts how long all has been well.
-func (r *reconciler) endure() {
+// updateUptime counts how long all has been well.
+func (r *reconciler) updateUptime() {
 	now := time.Now()
 	if r.last.IsZero() {
 		r.steady = 0
@@ -153,8 +153,8 @@ func (r *reconciler) endure() {
 	r.last = now
 }
 
-// bury takes over the jobs of workers that have been silent for too long.
-func (r *reconciler) bury(ctx context.Context, beats []Beat) error {
+// takeOverDead takes over the jobs of workers that have been silent for too long.
+func (r *reconciler) takeOverDead(ctx context.Context, beats []Heartbeat) error {
 	for _, b := range beats {
 		if b.Silent < r.cfg.pace.silence || b.Worker == r.cfg.ID {
 			continue

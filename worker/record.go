@@ -23,7 +23,7 @@ const (
 // it keeps in memory. When the time for writing is over, the outcome is spooled.
 // A commit that is under way then may still come: both together do no harm.
 func (h *handler) record(e spooled) error {
-	err := h.inTime(func() error {
+	err := h.waitForWrite(func() error {
 		if e.Answer != nil {
 			return h.cfg.Store.Succeed(h.writing, *e.Answer)
 		}
@@ -44,9 +44,9 @@ func (h *handler) record(e spooled) error {
 	}
 }
 
-// inTime waits for a write, until shortly after the time for writing is over: a
+// waitForWrite waits for a write, until shortly after the time for writing is over: a
 // Postgres that is silent must not keep a worker that has to leave.
-func (h *handler) inTime(write func() error) error {
+func (h *handler) waitForWrite(write func() error) error {
 	written := make(chan error, 1)
 	go func() { written <- write() }()
 	select {

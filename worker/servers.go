@@ -25,30 +25,30 @@ type servers struct {
 	cfg     Config
 	handler asynq.Handler
 
-	mu      sync.Mutex
-	stopped bool
-	desks   map[string]*desk // by provider
+	mu        sync.Mutex
+	stopped   bool
+	providers map[string]*providerServers // by provider
 	// leaving counts the Servers that are being shut down, and handlers the
 	// handlers, which asynq does not always wait for.
 	leaving  sync.WaitGroup
 	handlers sync.WaitGroup
 }
 
-// desk is where one provider's jobs are worked on.
-type desk struct {
-	all, high seat
+// providerServers are the two Servers of one provider.
+type providerServers struct {
+	all, high serverSlot
 	// leaving is how many Servers that were replaced still have handlers.
 	leaving int
 }
 
-// seat is taken by one Server at a time.
-type seat struct {
+// serverSlot holds one Server at a time.
+type serverSlot struct {
 	server *asynq.Server
 	size   int
 }
 
 func newServers(cfg Config, h asynq.Handler) *servers {
-	s := &servers{cfg: cfg, desks: map[string]*desk{}}
+	s := &servers{cfg: cfg, providers: map[string]*providerServers{}}
 	s.handler = asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
 		s.handlers.Add(1)
 		defer s.handlers.Done()
@@ -59,14 +59,14 @@ func newServers(cfg Config, h asynq.Handler) *servers {
 
 // resize gives a provider as many handlers as planned. It changes nothing while
 // Servers that were replaced before still have handlers, so that there are at
-// most two for a seat, nor once the worker stops.
+// most two for a slot, nor once the worker stops.
 func (s *servers) resize(p Plan) (changed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, ok := s.desks[p.Provider]
+	d, ok := s.providers[p.Provider]
 	if !ok {
-		d = &desk{}
-		s.desks[p.Provider] = d
+		d = &providerServers{}
+		s.providers[p.Provider] = d
 	}
 	if s.stopped || d.leaving > 0 {
 		return false, nil
@@ -76,16 +76,16 @@ func (s *servers) resize(p Plan) (changed bool, err error) {
 		jobs.QueueName(p.Provider, jobs.Default): 3,
 		jobs.QueueName(p.Provider, jobs.Bulk):    1,
 	}
-	all, err := s.seat(d, &d.all, p.Provider, p.Share, lanes)
+	all, err := s.replace(d, &d.all, p.Provider, p.Share, lanes)
 	if err != nil {
 		return false, err
 	}
-	high, err := s.seat(d, &d.high, p.Provider, p.High, map[string]int{jobs.QueueName(p.Provider, jobs.High): 1})
+	high, err := s.replace(d, &d.high, p.Provider, p.High, map[string]int{jobs.QueueName(p.Provider, jobs.High): 1})
 	return all || high, err
 }
 
-// seat puts a Server of that size in place of the one before.
-func (s *servers) seat(d *desk, at *seat, provider string, size int, queues map[string]int) (changed bool, err error) {
+// replace puts a Server of that size in place of the one before.
+func (s *servers) replace(d *providerServers, at *serverSlot, provider string, size int, queues map[string]int) (changed bool, err error) {
 	if at.size == size {
 		return false, nil
 	}
@@ -124,8 +124,8 @@ func (s *servers) seat(d *desk, at *seat, provider string, size int, queues map[
 func (s *servers) shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopped = true
-	for _, d := range s.desks {
-		for _, at := range []seat{d.all, d.high} {
+	for _, d := range s.providers {
+		for _, at := range []serverSlot{d.all, d.high} {
 			if at.server != nil {
 				s.leaving.Go(at.server.Shutdown)
 			}

@@ -74,9 +74,9 @@ type spooled struct {
 // call is the call whose outcome it is.
 func (s spooled) call() uuid.UUID {
 	if s.Answer != nil {
-		return s.Answer.Settlement.AttemptID
+		return s.Answer.Settlement.CallID
 	}
-	return s.Settlement.AttemptID
+	return s.Settlement.CallID
 }
 
 // spoolLine is how a spooled is written.
@@ -261,7 +261,7 @@ func (s *spool) recoverFile(ctx context.Context, store WorkStore, path string) (
 	if held, err := lockFile(f); held || err != nil {
 		return err // its worker lives, or somebody else is committing it
 	}
-	if !still(f, path) {
+	if !sameFile(f, path) {
 		return nil
 	}
 	var aside bytes.Buffer
@@ -363,8 +363,8 @@ func writeSynced(path string, data []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// still tells whether f is what path names.
-func still(f *os.File, path string) bool {
+// sameFile reports whether path still names f.
+func sameFile(f *os.File, path string) bool {
 	ours, err := f.Stat()
 	if err != nil {
 		return false

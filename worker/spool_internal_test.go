@@ -70,12 +70,12 @@ func (b *book) SettleCall(_ context.Context, s jobs.Settlement) error {
 func outcomes() []spooled {
 	cost := billing.NanoUSD(1_234_567_891)
 	settled := jobs.Settlement{
-		AttemptID: jobs.NewID(), Outcome: jobs.CallSucceeded, Cost: &cost, PriceIDs: []string{"a/b"}, Latency: 1234567 * time.Microsecond, Status: 200,
+		CallID: jobs.NewID(), Outcome: jobs.CallSucceeded, Cost: &cost, PriceIDs: []string{"a/b"}, Latency: 1234567 * time.Microsecond, Status: 200,
 		RequestID: "req \u2028 <1>", Kind: providers.Timeout, Message: "nul \x00 and \"quotes\"\n", Body: []byte("\x00\xff raw"),
 		Usage: providers.Usage{InputTokens: 1, OutputTokens: 2, Variant: "v"}, Limits: providers.RateLimits{Requests: &providers.RateLimit{Limit: 5, Remaining: -1, Reset: time.Second}},
 	}
 	failed := settled
-	failed.AttemptID, failed.Outcome, failed.Cost = jobs.NewID(), jobs.CallUnknown, nil
+	failed.CallID, failed.Outcome, failed.Cost = jobs.NewID(), jobs.CallUnknown, nil
 	return []spooled{
 		{Answer: &jobs.Success{
 			JobID: jobs.NewID(), LeaseToken: jobs.NewID(), Settlement: settled,

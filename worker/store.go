@@ -37,13 +37,13 @@ type WorkStore interface {
 	// ended in another way. ErrLeaseLost means that the call was settled but its
 	// answer is not the job's result.
 	Succeed(ctx context.Context, s jobs.Success) error
-	// End gives the job back or ends it; it fails with ErrLeaseLost. It returns
+	// Complete gives the job back or ends it; it fails with ErrLeaseLost. It returns
 	// the state that the job got.
-	End(ctx context.Context, e jobs.End) (jobs.State, error)
+	Complete(ctx context.Context, c jobs.Completion) (jobs.State, error)
 }
 
-// Beat is what the fleet knows of one of its workers.
-type Beat struct {
+// Heartbeat is how long one of the fleet's workers has been silent.
+type Heartbeat struct {
 	Worker uuid.UUID
 	// Silent is how long ago its last heartbeat was seen, without the time in which
 	// Postgres was away.
@@ -76,17 +76,17 @@ type PresenceStore interface {
 
 // LeaderStore chooses one worker for what one alone must do.
 type LeaderStore interface {
-	// Lead takes or renews the lease of a role for ttl, and tells whether
+	// Lead takes or renews the lease of a role for ttl, and reports whether
 	// holder has it.
 	Lead(ctx context.Context, role string, holder uuid.UUID, ttl time.Duration) (bool, error)
 	// Resign gives the lease of a role up.
 	Resign(ctx context.Context, role string, holder uuid.UUID) error
-	// Beats returns the workers that have not stopped and, for who leads, those that
+	// Heartbeats returns the workers that have not stopped and, for the leader, those that
 	// left while jobs were in their name. Each worker calls it again and again: what
-	// lies between two calls, whoever makes them, counts as silence, but most at most,
+	// lies between two calls, whoever makes them, counts as silence, but maxStep at most,
 	// since Postgres may have been away. It is kept in Postgres, so that silence goes
 	// on counting when the leader dies.
-	Beats(ctx context.Context, most time.Duration, leads bool) ([]Beat, error)
+	Heartbeats(ctx context.Context, maxStep time.Duration, isLeader bool) ([]Heartbeat, error)
 }
 
 // RecoveryStore puts right what crashes, outages and the passing of time leave.
@@ -114,7 +114,7 @@ type DeliveryStore interface {
 	// most urgent lanes first.
 	Backlogs(ctx context.Context) ([]jobs.Queue, error)
 	// TopUp marks up to limit jobs of a queue as dispatched, as far as its window
-	// has room for: in turn by account, and within an account by batch. full tells
+	// has room for: in turn by account, and within an account by batch. full reports
 	// that the window had no room.
 	TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jobs.Delivery, full bool, err error)
 	// Dispatched returns up to limit of the waiting jobs that were dispatched at

@@ -33,8 +33,8 @@ type Config struct {
 	// Providers are the providers to serve, each with an asynq.Server of its own.
 	Providers []Served
 	// Redis is where deliveries come from.
-	Redis asynq.RedisConnOpt
-	Store Store
+	Redis     asynq.RedisConnOpt
+	Store     Store
 	Generator Generator
 	Artifacts ArtifactStore
 	Prices    Prices
@@ -89,6 +89,9 @@ type Served struct {
 	// Written are the dimensions that stand in the configuration file: what is
 	// learned may only lower them.
 	Written []providers.Dimension
+	// Simulated reports whether its calls cost no real money: the mock, and the
+	// fakes of a development stack.
+	Simulated bool
 	// Concurrency is how many of its jobs run at once in one worker, on top of
 	// which a quarter more, at least 2, serve the high lane alone. Default: what
 	// NewPlan makes of the limits.
@@ -221,7 +224,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	retireCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeGrace)
 	defer cancel()
 	if retireErr := w.cfg.Store.Retire(retireCtx, w.cfg.ID); retireErr != nil {
-		w.cfg.Log.Warn().Err(retireErr).Msg("left without saying so: others notice its silence")
+		w.cfg.Log.Warn().Err(retireErr).Msg("worker not deregistered: its jobs are taken over after its heartbeats stop")
 	}
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker stopped")
 	return err

@@ -119,11 +119,11 @@ func (s *site) finish(id, answer, failure string) {
 	if err != nil || claimed.Job == nil {
 		s.t.Fatalf("claim %s: %+v, %v", id, claimed, err)
 	}
-	call := jobs.Call{AttemptID: attempt, JobID: claimed.Job.ID, LeaseToken: token, Provider: "mock", Model: "mock-text", Reserved: &price, Timeout: time.Minute}
+	call := jobs.Call{CallID: attempt, JobID: claimed.Job.ID, LeaseToken: token, Provider: "mock", Model: "mock-text", Reserved: &price, Timeout: time.Minute}
 	if err := db.BeginCall(ctx, worker, call); err != nil {
 		s.t.Fatal(err)
 	}
-	settled := jobs.Settlement{AttemptID: attempt, Outcome: jobs.CallSucceeded, Cost: &price, Latency: 42 * time.Millisecond, Status: 200, RequestID: "req_1", Usage: providers.Usage{InputTokens: 3, OutputTokens: 5}}
+	settled := jobs.Settlement{CallID: attempt, Outcome: jobs.CallSucceeded, Cost: &price, Latency: 42 * time.Millisecond, Status: 200, RequestID: "req_1", Usage: providers.Usage{InputTokens: 3, OutputTokens: 5}}
 	if failure == "" {
 		err = db.Succeed(ctx, jobs.Success{
 			JobID: claimed.Job.ID, LeaseToken: token, Settlement: settled,
@@ -139,7 +139,7 @@ func (s *site) finish(id, answer, failure string) {
 	if err := db.SettleCall(ctx, settled); err != nil {
 		s.t.Fatal(err)
 	}
-	if _, err := db.End(ctx, jobs.End{JobID: claimed.Job.ID, LeaseToken: token, State: jobs.Failed, Class: "auth", Message: failure}); err != nil {
+	if _, err := db.Complete(ctx, jobs.Completion{JobID: claimed.Job.ID, LeaseToken: token, State: jobs.Failed, Class: "auth", Message: failure}); err != nil {
 		s.t.Fatal(err)
 	}
 }
