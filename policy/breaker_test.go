@@ -9,7 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"oneflow/internal/storetest"
 	"oneflow/policy"
+	"oneflow/policy/breaker"
 	"oneflow/providers"
 )
 
@@ -32,7 +37,7 @@ func TestABrokenProviderIsLeftAloneAfterTwentyCallsOfTheFleet(t *testing.T) {
 		if n := a.calls(); n > 20 {
 			t.Errorf("the broken provider was called %d times", n)
 		}
-		if states := w.heard("a"); !slices.Equal(states, []providers.BreakerState{providers.BreakerOpen}) {
+		if states := w.heard("a"); !slices.Equal(states, []breaker.State{breaker.Open}) {
 			t.Errorf("heard %v", states)
 		}
 		t.Logf("%d calls to the broken one, in %s", a.calls(), time.Since(began))
@@ -44,7 +49,7 @@ func TestAProviderThatBreaksUnderLoadIsLeftAloneSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", after(100*time.Millisecond, ok))
 		w := newWorld(t, a, newService("b", after(100*time.Millisecond, ok)))
-		w.set("a", providers.Settings{Limits: providers.Limits{RPS: 40}})
+		w.set("a", settings{Limits: providers.Limits{RPS: 40}})
 		broke := make(chan time.Time, 1)
 		time.AfterFunc(10*time.Second, func() {
 			a.now(after(100*time.Millisecond, refuses(providers.Unknown, 500)))
@@ -99,7 +104,7 @@ func TestProbesAreOneASecondAtMostAndTrafficReturns(t *testing.T) {
 			t.Errorf("%d calls in the last 30 s, want the traffic back", late)
 		}
 		states := w.heard("a")
-		if len(states) < 5 || states[0] != providers.BreakerOpen || states[1] != providers.BreakerHalfOpen || states[len(states)-1] != providers.BreakerClosed {
+		if len(states) < 5 || states[0] != breaker.Open || states[1] != breaker.HalfOpen || states[len(states)-1] != breaker.Closed {
 			t.Errorf("heard %v", states)
 		}
 	})
@@ -150,13 +155,13 @@ func TestWhatSaysNothingOfTheProviderMovesNoBreaker(t *testing.T) {
 }
 
 // trip opens a's breaker.
-func trip(t *testing.T, w *world, a *service, s *policy.Set) {
+func trip(t *testing.T, w *world, a *service, s *policy.Chains) {
 	t.Helper()
 	a.now(after(time.Millisecond, refuses(providers.Overloaded, 503)))
 	for len(w.heard("a")) == 0 {
 		ask(t, s, first)
 	}
-	if st, err := policy.ReadBreaker(t.Context(), w.client(), "a"); err != nil || st.State != providers.BreakerOpen || st.OpenFor <= 0 || st.Failures < 9 {
+	if st, err := breaker.Read(t.Context(), w.client(), "a"); err != nil || st.State != breaker.Open || !st.NextProbe.After(time.Now()) || st.Failures < 9 {
 		t.Fatalf("%+v, %v", st, err)
 	}
 }
@@ -172,12 +177,12 @@ func TestAThrottledProbeOpensAgain(t *testing.T) {
 		pass(11 * time.Second)
 		ask(t, s, first)
 		synctest.Wait()
-		want := []providers.BreakerState{providers.BreakerOpen, providers.BreakerHalfOpen, providers.BreakerOpen}
+		want := []breaker.State{breaker.Open, breaker.HalfOpen, breaker.Open}
 		if states := w.heard("a"); !slices.Equal(states, want) {
 			t.Errorf("heard %v", states)
 		}
-		if st, err := policy.ReadBreaker(t.Context(), w.client(), "a"); err != nil || st.OpenFor < 15*time.Second {
-			t.Errorf("it is open for %s, %v, want longer than the first time", st.OpenFor, err)
+		if st, err := breaker.Read(t.Context(), w.client(), "a"); err != nil || time.Until(st.NextProbe) < 15*time.Second {
+			t.Errorf("it is open until %s, %v, want longer than the first time", st.NextProbe, err)
 		}
 	})
 }
@@ -218,7 +223,7 @@ func TestWorkersHearOfAnOpenBreakerWithinTwoSeconds(t *testing.T) {
 		if r := ask(t, two, first); r.res.Provider != "b" || r.err != nil {
 			t.Errorf("%q, %v", r.res.Provider, r.err)
 		}
-		if err := policy.ResetBreaker(t.Context(), w.client(), "a"); err != nil {
+		if err := breaker.Reset(t.Context(), w.client(), "a"); err != nil {
 			t.Fatal(err)
 		}
 		pass(2 * time.Second)
@@ -234,14 +239,14 @@ func TestAPersonHoldsTheBreakerOpenOrClosed(t *testing.T) {
 		a := newService("a", ok)
 		w := newWorld(t, a, newService("b", ok))
 		s := w.worker(nil)
-		w.set("a", providers.Settings{Breaker: providers.BreakerOpen})
+		w.set("a", settings{Settings: policy.Settings{Breaker: breaker.Open}})
 		if r := ask(t, s, first); r.res.Provider != "b" || a.calls() != 0 {
 			t.Errorf("held open: %q after %d calls", r.res.Provider, a.calls())
 		}
-		w.set("a", providers.Settings{})
+		w.set("a", settings{})
 		trip(t, w, a, s)
 		a.now(ok)
-		w.set("a", providers.Settings{Breaker: providers.BreakerClosed})
+		w.set("a", settings{Settings: policy.Settings{Breaker: breaker.Closed}})
 		if r := ask(t, s, first); r.res.Provider != "a" {
 			t.Errorf("held closed: %q, %v", r.res.Provider, r.err)
 		}
@@ -304,7 +309,7 @@ func TestFailuresThatRedisDidNotHearOfAreToldLater(t *testing.T) {
 		wg.Wait()
 		w.redis.SetError("")
 		pass(10 * time.Second)
-		if st, err := policy.ReadBreaker(t.Context(), w.client(), "a"); err != nil || st.Failures != 10 || st.State != providers.BreakerOpen {
+		if st, err := breaker.Read(t.Context(), w.client(), "a"); err != nil || st.Failures != 10 || st.State != breaker.Open {
 			t.Errorf("%+v, %v", st, err)
 		}
 	})
@@ -313,7 +318,13 @@ func TestFailuresThatRedisDidNotHearOfAreToldLater(t *testing.T) {
 // The bubbles run the script in miniredis; this is Redis.
 func TestTheBreakerInARealRedis(t *testing.T) {
 	t.Parallel()
-	c := client(t)
+	options, err := redis.ParseURL(storetest.Redis(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	c := redis.NewClient(options)
+	t.Cleanup(func() { c.Close() })
 	a, b := newService("a", refuses(providers.Overloaded, 503)), newService("b", ok)
 	s, err := policy.New(policy.Config{
 		Providers: []providers.Provider{a, b}, CallTimeout: time.Minute, Calls: t.Context(), Redis: c,
@@ -335,14 +346,14 @@ func TestTheBreakerInARealRedis(t *testing.T) {
 	if n := a.calls(); n < 10 || n > 20 {
 		t.Errorf("%d calls to the broken one", n)
 	}
-	st, err := policy.ReadBreaker(t.Context(), c, "a")
-	if err != nil || st.State != providers.BreakerOpen || st.Failures < 10 || st.OpenFor <= 0 {
+	st, err := breaker.Read(t.Context(), c, "a")
+	if err != nil || st.State != breaker.Open || st.Failures < 10 || !st.NextProbe.After(time.Now()) {
 		t.Errorf("%+v, %v", st, err)
 	}
-	if err := policy.ResetBreaker(t.Context(), c, "a"); err != nil {
+	if err := breaker.Reset(t.Context(), c, "a"); err != nil {
 		t.Fatal(err)
 	}
-	if st, err = policy.ReadBreaker(t.Context(), c, "a"); err != nil || st != (policy.BreakerStatus{State: providers.BreakerClosed}) {
+	if st, err = breaker.Read(t.Context(), c, "a"); err != nil || st != (breaker.Status{State: breaker.Closed}) {
 		t.Errorf("%+v, %v after a reset", st, err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/policy"
+	"oneflow/policy/breaker"
 	"oneflow/providers"
 )
 
@@ -104,7 +105,7 @@ func TestAnUnknownOutcomeIsNotPaidForTwice(t *testing.T) {
 							t.Errorf("%v after %v", r.err, r.calls)
 						}
 						// Also where another was passed over before.
-						w.set("b", providers.Settings{Status: providers.Unavailable})
+						w.set("b", settings{Settings: policy.Settings{Unavailable: true}})
 						r = ask(t, w.worker(nil), providers.Route{Provider: "a", Chain: []string{"b", "a", "c"}, Fallback: route.Fallback})
 						chain, _ := errors.AsType[*providers.ChainError](r.err)
 						if chain == nil || chain.Decisive().Kind != kind || a.calls() != 2 {
@@ -123,10 +124,12 @@ func TestWhoIsPassedOverAtOnce(t *testing.T) {
 		prepare func(w *world, cfg *policy.Config)
 		kind    providers.Kind
 	}{
-		"unavailable": {func(w *world, _ *policy.Config) { w.set("a", providers.Settings{Status: providers.Unavailable}) }, providers.NotAsked},
-		"held open":   {func(w *world, _ *policy.Config) { w.set("a", providers.Settings{Breaker: providers.BreakerOpen}) }, providers.NotAsked},
+		"unavailable": {func(w *world, _ *policy.Config) { w.set("a", settings{Settings: policy.Settings{Unavailable: true}}) }, providers.NotAsked},
+		"held open": {func(w *world, _ *policy.Config) {
+			w.set("a", settings{Settings: policy.Settings{Breaker: breaker.Open}})
+		}, providers.NotAsked},
 		"blocked": {func(w *world, _ *policy.Config) {
-			w.set("a", providers.Settings{BlockedUntil: time.Now().Add(5 * time.Second)})
+			w.set("a", settings{Settings: policy.Settings{BlockedUntil: time.Now().Add(5 * time.Second)}})
 		}, providers.RateLimited},
 		"not served": {func(_ *world, cfg *policy.Config) { cfg.Providers = cfg.Providers[1:] }, providers.NotFound},
 		"cannot do it": {func(_ *world, cfg *policy.Config) {
@@ -236,7 +239,7 @@ func TestLimitsOfOurOwnAreNoReasonToAskAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newService("a", ok), newService("b", ok)
 		w := newWorld(t, a, b)
-		w.set("a", providers.Settings{Limits: providers.Limits{RPM: 4}})
+		w.set("a", settings{Limits: providers.Limits{RPM: 4}})
 		s := w.worker(nil)
 		var mu sync.Mutex
 		var waits int
@@ -266,7 +269,7 @@ func TestOneRefusalStopsTheFleetAndCostsNoAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", after(100*time.Millisecond, ok))
 		w := newWorld(t, a)
-		w.set("a", providers.Settings{Limits: providers.Limits{RPS: 50}})
+		w.set("a", settings{Limits: providers.Limits{RPS: 50}})
 		sets := w.workers(4)
 		var once sync.Once
 		refused := make(chan time.Time, 1)
@@ -384,7 +387,7 @@ func TestRefusalsWithoutEndAreHandedBackToTheQueueByTheLimiterToo(t *testing.T) 
 			synctest.Test(t, func(t *testing.T) {
 				a := newService("a", refuses(kind, 429))
 				w := newWorld(t, a)
-				w.set("a", providers.Settings{Limits: providers.Limits{Concurrent: 5}})
+				w.set("a", settings{Limits: providers.Limits{Concurrent: 5}})
 				began := time.Now()
 				r := ask(t, w.worker(nil), providers.Route{Provider: "a"})
 				if e, isError := errors.AsType[*providers.Error](r.err); !isError || e.Kind.Reaction() != providers.Wait || a.calls() > 10 || time.Since(began) > 30*time.Second {

@@ -13,6 +13,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"oneflow/policy"
+	"oneflow/policy/breaker"
+	"oneflow/policy/limiter"
 	"oneflow/providers"
 )
 
@@ -125,19 +127,25 @@ func (o *open) End(context.Context, providers.Response, error) error {
 	return nil
 }
 
+// settings are what holds for a provider.
+type settings struct {
+	policy.Settings
+	Limits providers.Limits
+}
+
 // world is a Redis and what the workers on it share, in a bubble of its own time.
 type world struct {
 	t        *testing.T
 	redis    *miniredis.Miniredis
 	services []providers.Provider
 	mu       sync.Mutex
-	settings map[string]providers.Settings
-	learned  map[string][]providers.Learned
+	settings map[string]settings
+	learned  map[string][]policy.Learned
 }
 
 func newWorld(t *testing.T, services ...*service) *world {
 	t.Helper()
-	w := &world{t: t, redis: miniredis.NewMiniRedis(), settings: map[string]providers.Settings{}, learned: map[string][]providers.Learned{}}
+	w := &world{t: t, redis: miniredis.NewMiniRedis(), settings: map[string]settings{}, learned: map[string][]policy.Learned{}}
 	t.Cleanup(w.redis.Close)
 	for _, s := range services {
 		w.services = append(w.services, s)
@@ -156,14 +164,14 @@ func (w *world) client() *redis.Client {
 }
 
 // set sets a provider's settings for all workers at once.
-func (w *world) set(provider string, s providers.Settings) {
+func (w *world) set(provider string, s settings) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.settings[provider] = s
 }
 
 // heard is what was learned of the provider's breaker.
-func (w *world) heard(provider string) (states []providers.BreakerState) {
+func (w *world) heard(provider string) (states []breaker.State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range w.learned[provider] {
@@ -175,29 +183,31 @@ func (w *world) heard(provider string) (states []providers.BreakerState) {
 }
 
 // worker is one more worker.
-func (w *world) worker(change func(*policy.Config)) *policy.Set {
+func (w *world) worker(change func(*policy.Config)) *policy.Chains {
 	w.t.Helper()
-	settings := func(provider string) providers.Settings {
+	set := func(provider string) settings {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.settings[provider]
 	}
-	learn := func(provider string, l providers.Learned) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.learned[provider] = append(w.learned[provider], l)
-	}
 	c := w.client()
-	limiter, err := policy.NewLimiter(policy.LimiterConfig{
-		Redis: c, Settings: settings, Learn: learn, CallTimeout: time.Minute,
-		Restore: func(context.Context, string) (policy.Memory, error) { return policy.Memory{}, nil },
+	l, err := limiter.New(limiter.Config{
+		Redis: c, CallTimeout: time.Minute,
+		Settings: func(provider string) limiter.Settings { return limiter.Settings{Limits: set(provider).Limits} },
+		Restore:  func(context.Context, string) (limiter.Snapshot, error) { return limiter.Snapshot{}, nil },
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(limiter.Close)
+	w.t.Cleanup(l.Close)
 	cfg := policy.Config{
-		Providers: w.services, CallTimeout: time.Minute, Calls: w.t.Context(), Limiter: limiter, Redis: c, Settings: settings, Learn: learn,
+		Providers: w.services, CallTimeout: time.Minute, Calls: w.t.Context(), Limiter: l, Redis: c,
+		Settings: func(provider string) policy.Settings { return set(provider).Settings },
+		Learn: func(provider string, l policy.Learned) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.learned[provider] = append(w.learned[provider], l)
+		},
 		Chain: func(providers.Task) []string { return []string{"a", "b"} },
 	}
 	if change != nil {
@@ -210,8 +220,8 @@ func (w *world) worker(change func(*policy.Config)) *policy.Set {
 	return s
 }
 
-func (w *world) workers(n int) []*policy.Set {
-	sets := make([]*policy.Set, n)
+func (w *world) workers(n int) []*policy.Chains {
+	sets := make([]*policy.Chains, n)
 	for i := range sets {
 		sets[i] = w.worker(nil)
 	}
@@ -226,7 +236,7 @@ type result struct {
 	at    time.Time
 }
 
-func ask(t *testing.T, s *policy.Set, route providers.Route) result {
+func ask(t *testing.T, s *policy.Chains, route providers.Route) result {
 	t.Helper()
 	j := &open{}
 	res, err := s.Generate(t.Context(), route, providers.Request{Task: providers.Text, Prompt: "p"}, j)
@@ -240,7 +250,7 @@ var first = providers.Route{Provider: "a"}
 
 // rush has all workers run jobs at the same time, each in so many handlers, until
 // done says so.
-func rush(t *testing.T, sets []*policy.Set, handlers int, done func() bool) []result {
+func rush(t *testing.T, sets []*policy.Chains, handlers int, done func() bool) []result {
 	t.Helper()
 	var mu sync.Mutex
 	var all []result

@@ -3,9 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,50 +11,43 @@ import (
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
 	"github.com/rs/zerolog"
 
+	"oneflow/policy/breaker"
+	"oneflow/policy/limiter"
 	"oneflow/providers"
 )
 
 // guard is one provider behind its policies.
 type guard struct {
 	name     string
-	kind     string
 	provider providers.Provider
 	timeout  time.Duration
 	calls    context.Context //nolint:containedctx // see Config.Calls
-	limiter  *Limiter
-	breaker  *breaker
-	learn    func(providers.Learned)
+	limiter  *limiter.Limiter
+	breaker  *breaker.Breaker
+	estimate func(providers.Request) limiter.Demand
+	learn    func(Learned)
 	log      zerolog.Logger
 	retry    failsafe.Executor[any]
-	// rest is how long a provider is left alone that only a person can mend,
+	// cooldown is how long a provider is left alone that only a person can mend,
 	// unless its settings say so first.
-	rest time.Duration
+	cooldown time.Duration
 
-	mu      sync.Mutex
-	resting time.Time // until when
-	because providers.Error
-	until   time.Time // when the provider wants to be called again
+	mu            sync.Mutex
+	cooldownUntil time.Time
+	cooldownCause providers.Error
+	blockedUntil  time.Time // when the provider wants to be called again
 }
 
-// longWait is from where on a wait is not that of a queue for the limiter, but of a
-// block or a day's limit that is used up.
-const longWait = 2 * maxWait
+// nonRetryable marks a failure that must not be repeated here.
+type nonRetryable struct{ err error } //nolint:errname // it never leaves this file
 
-// lateWait is how long a call that stands in the ledger may wait for another slot.
-// It is far less than a worker may be silent, and than a row may be overdue, before
-// the job is somebody else's: the row is what keeps a zombie from sending.
-const lateWait = 5 * time.Second
+func (l *nonRetryable) Error() string { return l.err.Error() }
+func (l *nonRetryable) Unwrap() error { return l.err }
 
-// last marks a failure that must not be repeated here.
-type last struct{ err error }
-
-func (l *last) Error() string { return l.err.Error() }
-func (l *last) Unwrap() error { return l.err }
-
-func newGuard(p providers.Provider, cfg Config) *guard {
+func newGuard(p providers.Provider, cfg Config) (*guard, error) {
 	policy := retrypolicy.NewBuilder[any]().
 		HandleIf(func(_ any, err error) bool {
-			_, stop := errors.AsType[*last](err)
+			_, stop := errors.AsType[*nonRetryable](err)
 			return err != nil && !stop
 		}).
 		WithMaxRetries(maxRetries).
@@ -72,11 +63,25 @@ func newGuard(p providers.Provider, cfg Config) *guard {
 		ReturnLastFailure().
 		Build()
 	name := p.Name()
-	return &guard{
-		name: name, kind: cfg.Kinds[name], provider: p, timeout: cfg.CallTimeout, calls: cfg.Calls,
-		limiter: cfg.Limiter, breaker: newBreaker(name, cfg), learn: func(l providers.Learned) { cfg.Learn(name, l) },
-		log: cfg.Log.With().Str("provider", name).Logger(), retry: failsafe.With(policy), rest: cfg.Backoff(maxRetries + 1),
+	g := &guard{
+		name: name, provider: p, timeout: cfg.CallTimeout, calls: cfg.Calls, limiter: cfg.Limiter,
+		estimate: func(req providers.Request) limiter.Demand { return cfg.Estimate(name, req) },
+		learn:    func(l Learned) { cfg.Learn(name, l) },
+		log:      cfg.Log.With().Str("provider", name).Logger(), retry: failsafe.With(policy), cooldown: cfg.Backoff(maxRetries + 1),
 	}
+	if cfg.Redis == nil {
+		return g, nil
+	}
+	var err error
+	g.breaker, err = breaker.New(breaker.Config{
+		Provider: name, Redis: cfg.Redis, CallTimeout: cfg.CallTimeout, Calls: cfg.Calls,
+		Forced: func() breaker.State { return cfg.Settings(name).Breaker },
+		OnChange: func(state breaker.State, reason string) {
+			g.log.Warn().Str("breaker", string(state)).Str("reason", reason).Msg("circuit breaker moved")
+			g.learn(Learned{Breaker: state, Reason: reason})
+		},
+	})
+	return g, err
 }
 
 // backoff doubles from a second, plus up to a quarter.
@@ -92,7 +97,7 @@ var errNotAttempted = errors.New("not attempted")
 // call, the executor would put ctx's error in the place of an answer that is paid
 // for.
 func (g *guard) generate(ctx context.Context, urgency int, req providers.Request, j providers.Journal) (providers.Response, error) {
-	if err := g.mending(); err != nil {
+	if err := g.cooldownError(); err != nil {
 		return providers.Response{}, err
 	}
 	var res providers.Response
@@ -104,7 +109,7 @@ func (g *guard) generate(ctx context.Context, urgency int, req providers.Request
 	if outcome == nil {
 		return res, nil
 	}
-	if l, ok := errors.AsType[*last](outcome); ok {
+	if l, ok := errors.AsType[*nonRetryable](outcome); ok {
 		return res, l.err
 	}
 	// Retries are used up, or ctx ended the wait for the next.
@@ -121,27 +126,28 @@ func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request,
 		}
 		failure, ok := errors.AsType[*providers.Error](err)
 		if !ok {
-			return res, &last{err}
+			return res, &nonRetryable{err}
 		}
 		switch failure.Kind.Reaction() {
 		case providers.Wait:
 			// What did not come from the provider has waited for as long as may be.
 			if until.IsZero() || !j.MayRepeat(failure) {
-				return res, &last{err}
+				return res, &nonRetryable{err}
 			}
 			// A refusal counts for a second even where it asks for less, so that there
 			// is an end to them.
 			pause := max(time.Until(until), 0)
 			if waited += max(pause, firstDelay); waited > maxWait {
-				patient := *failure
-				patient.RetryAfter = max(failure.RetryAfter, pause)
-				return res, &last{&patient}
+				handedBack := *failure
+				handedBack.RetryAfter = max(failure.RetryAfter, pause)
+				handedBack.Waiting = &providers.Waiting{For: providers.WaitForBlock, Until: time.Now().Add(handedBack.RetryAfter)}
+				return res, &nonRetryable{&handedBack}
 			}
 			if g.limiter != nil {
 				continue // it holds everybody until then, and keeps the order
 			}
 			if waitErr := sleep(ctx, pause+rand.N(firstDelay/4)); waitErr != nil {
-				return res, &last{waitErr}
+				return res, &nonRetryable{waitErr}
 			}
 			continue
 		case providers.Retry:
@@ -150,201 +156,11 @@ func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request,
 				return res, err
 			}
 		case providers.Pause:
-			g.leave(failure)
+			g.startCooldown(failure)
 		case providers.Final:
 		}
-		return res, &last{err}
+		return res, &nonRetryable{err}
 	}
-}
-
-// once makes one call under a permit and in a slot. The time says until when the
-// provider asked everybody to wait; it is zero if it did not.
-//
-// The permit comes first: while a provider is on trial few get one, and a slot that
-// is taken and not used is lost to all. With nothing on trial a permit is cheap and
-// is looked at again after the wait for the slot.
-func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j providers.Journal) (providers.Response, time.Time, error) {
-	leave, err := g.breaker.permit(ctx)
-	if err != nil {
-		return providers.Response{}, time.Time{}, err
-	}
-	defer func() {
-		if leave != (permit{}) { // a panic, or nothing was sent
-			leave.unused()
-		}
-	}()
-	slot, entry, err := g.place(ctx, urgency, req, j, leave)
-	if err != nil {
-		return providers.Response{}, time.Time{}, err
-	}
-	res, err := g.call(ctx, entry, slot, req)
-	var until time.Time
-	failure, _ := errors.AsType[*providers.Error](err)
-	if failure != nil && (failure.Kind == providers.RateLimited || failure.Kind == providers.ConcurrencyLimit) {
-		// The fleet must know before the ledger does.
-		until = slot.refused(failure)
-		g.block(until)
-		g.log.Warn().Str("kind", string(failure.Kind)).Time("until", until).Msg("the provider asks to wait")
-	}
-	leave.tell(g.outcome(failure))
-	leave = permit{}
-	if endErr := entry.End(ctx, res, err); endErr != nil {
-		// Not settled: nothing more may be sent for this job from here.
-		err = fmt.Errorf("%s: settle the call: %w", g.name, endErr)
-	}
-	if until.IsZero() {
-		slot.done(res, failure)
-	}
-	return res, until, err
-}
-
-// place waits for a slot and writes the call into the ledger. Where that took so
-// long that the slot has passed, as with a Postgres that stood still, all that wait
-// for it would go out at once: the call waits for another slot, and goes out from
-// there without another row, so that a ledger that is always slow holds nobody up.
-func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j providers.Journal, leave permit) (slot, providers.Call, error) {
-	got, err := g.slot(ctx, urgency, req)
-	if err != nil {
-		return slot{}, nil, err
-	}
-	if err := leave.standing(); err != nil {
-		got.unused()
-		return slot{}, nil, err
-	}
-	entry, err := g.begin(ctx, req, j)
-	if err != nil {
-		got.unused()
-		return slot{}, nil, err
-	}
-	if !got.late() {
-		return got, entry, nil
-	}
-	got.unused()
-	soon, cancel := context.WithTimeout(ctx, lateWait)
-	defer cancel()
-	if got, err = g.slot(soon, urgency, req); err == nil {
-		if err = leave.standing(); err == nil {
-			return got, entry, nil
-		}
-		got.unused()
-	}
-	// Nothing was sent, whatever the reason.
-	unsent := notAsked(g.name, firstDelay, errSlowLedger)
-	if soon.Err() != nil && ctx.Err() == nil {
-		err = unsent
-	}
-	if endErr := entry.End(ctx, providers.Response{}, unsent); endErr != nil {
-		err = fmt.Errorf("%s: settle a call that was not sent: %w", g.name, endErr)
-	}
-	return slot{}, nil, err
-}
-
-func (g *guard) begin(ctx context.Context, req providers.Request, j providers.Journal) (providers.Call, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return j.Begin(ctx, g.name, req)
-}
-
-// call sends req. It does not end with ctx.
-func (g *guard) call(ctx context.Context, entry providers.Call, slot slot, req providers.Request) (res providers.Response, err error) {
-	callCtx, cancel := context.WithTimeout(g.calls, g.timeout)
-	defer cancel()
-	defer func() {
-		if r := recover(); r != nil {
-			// Settle what was sent, then let the worker see the panic.
-			failure := &providers.Error{Provider: g.name, Kind: providers.Unknown, Billing: providers.BillingUnknown, Sent: true}
-			_ = entry.End(ctx, res, failure)
-			slot.done(res, failure)
-			panic(r)
-		}
-	}()
-	res, err = g.provider.Generate(callCtx, req)
-	if err != nil {
-		return res, providers.AsError(g.name, err)
-	}
-	return res, nil
-}
-
-// outcome is what the breaker is told of a call, and the failure's name.
-func (g *guard) outcome(failure *providers.Error) (what, blame string) {
-	if failure == nil {
-		return "ok", ""
-	}
-	blame = strings.ReplaceAll(string(failure.Kind), "_", " ")
-	if failure.Status != 0 {
-		blame += fmt.Sprintf(" (HTTP %d)", failure.Status)
-	}
-	switch {
-	case g.calls.Err() != nil: // cut off by us
-		return "nothing", ""
-	case failure.Kind.Reaction() == providers.Wait:
-		return "throttled", blame
-	case failure.Kind.Health() == providers.Failing:
-		return "failed", blame
-	case failure.Kind.Health() == providers.Alive:
-		return "ok", ""
-	}
-	return "nothing", ""
-}
-
-// leave leaves the provider alone for a while: its account is empty or its key was
-// refused, and the next call would only hear the same. A refusal of one thing that
-// the key may not do (403) is between that job and the provider.
-func (g *guard) leave(failure *providers.Error) {
-	learned := providers.Learned{OutOfMoney: true, Reason: "its account has no credit left"}
-	if failure.Kind == providers.Unauthorised {
-		if failure.Status == 403 {
-			return
-		}
-		learned = providers.Learned{Reason: "its API key was refused"}
-	}
-	g.mu.Lock()
-	known := time.Now().Before(g.resting)
-	g.resting = time.Now().Add(g.rest)
-	g.because = providers.Error{
-		Provider: g.name, Kind: failure.Kind, Billing: providers.Unbilled, Status: failure.Status, Code: failure.Code,
-	}
-	g.mu.Unlock()
-	if known {
-		return
-	}
-	g.log.Error().Str("kind", string(failure.Kind)).Msg("out of use until a person mends it")
-	g.learn(learned)
-}
-
-// mending is why the provider is left alone now, if it is.
-func (g *guard) mending() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if time.Now().Before(g.resting) {
-		because := g.because
-		return &because
-	}
-	return nil
-}
-
-// block notes until when the provider wants to be left alone.
-func (g *guard) block(until time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.until = until
-}
-
-// revive forgets what has kept the provider out of use: a person has mended it.
-func (g *guard) revive() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.until, g.resting = time.Time{}, time.Time{}
-}
-
-// blocked is for how long the provider wants to be left alone, as far as is known
-// here: from a call of this worker, or from its settings. The limiter knows for
-// certain, and is asked before each call.
-func (g *guard) blocked(settings providers.Settings) time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return max(time.Until(g.until), time.Until(settings.BlockedUntil), 0)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -356,68 +172,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
-}
-
-// slot is a slot of the limiter's, or none where there is no limiter.
-type slot struct {
-	ctx  context.Context //nolint:containedctx // of the job's, without its end
-	slot *Slot
-}
-
-// slot waits for one. A wait that is too long comes back as a failure that asks
-// for it.
-func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (slot, error) {
-	if g.limiter == nil {
-		return slot{}, nil
-	}
-	got, err := g.limiter.Acquire(ctx, g.name, Estimate(g.kind, req), urgency)
-	if err == nil {
-		return slot{context.WithoutCancel(ctx), got}, nil
-	}
-	if busy, ok := errors.AsType[*Busy](err); ok {
-		why := errCrowded
-		if busy.Blocked > longWait {
-			why = errBlocked
-		}
-		return slot{}, &providers.Error{Provider: g.name, Kind: providers.RateLimited, Billing: providers.Unbilled, RetryAfter: busy.After, Err: why}
-	}
-	if _, ok := errors.AsType[*Away](err); ok {
-		return slot{}, notAsked(g.name, awayWait, errRedisAway)
-	}
-	return slot{}, err
-}
-
-// late tells that the slot has passed. Whether the provider was blocked meanwhile is
-// not asked again: what is sent this soon after is as good as under way.
-func (s slot) late() bool { return s.slot != nil && s.slot.late() }
-
-func (s slot) unused() {
-	if s.slot != nil {
-		s.slot.Unused(s.ctx)
-	}
-}
-
-// done hands the slot back with what was used.
-func (s slot) done(res providers.Response, failure *providers.Error) {
-	switch {
-	case s.slot == nil:
-	case failure == nil:
-		s.slot.Done(s.ctx, res.Usage, res.Limits)
-	case !failure.Sent:
-		s.slot.Unused(s.ctx)
-	default:
-		s.slot.Done(s.ctx, failure.Usage, failure.Limits)
-	}
-}
-
-// refused tells the fleet to wait, and returns until when.
-func (s slot) refused(failure *providers.Error) time.Time {
-	asked := time.Now().Add(max(failure.RetryAfter, firstDelay))
-	if s.slot == nil {
-		return asked
-	}
-	if until := s.slot.Refused(s.ctx, failure); !until.IsZero() {
-		return until
-	}
-	return asked // Redis is away: this call waits for itself
 }

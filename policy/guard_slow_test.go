@@ -43,7 +43,7 @@ func TestALedgerThatStoodStillDoesNotMakeABurst(t *testing.T) {
 		const handlers = 5
 		provider := newService("a", after(200*time.Millisecond, ok))
 		w := newWorld(t, provider)
-		w.set("a", providers.Settings{Limits: providers.Limits{RPM: 600}})
+		w.set("a", settings{Limits: providers.Limits{RPM: 600}})
 		stall := time.Now().Add(3 * time.Second)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
@@ -87,7 +87,7 @@ func TestALedgerThatIsAlwaysSlowHoldsNobodyUp(t *testing.T) {
 		a := newService("a", ok)
 		w := newWorld(t, a)
 		for _, limits := range []providers.Limits{{RPM: 600}, {}} {
-			w.set("a", providers.Settings{Limits: limits})
+			w.set("a", settings{Limits: limits})
 			j := &stalled{takes: time.Second}
 			if _, err := w.worker(nil).Generate(t.Context(), first, providers.Request{Task: providers.Text, Prompt: "p"}, j); err != nil {
 				t.Error(err)
@@ -104,7 +104,7 @@ func TestACallThatFindsNoOtherSlotIsEndedAsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
 		w := newWorld(t, a)
-		w.set("a", providers.Settings{Limits: providers.Limits{RPM: 1}})
+		w.set("a", settings{Limits: providers.Limits{RPM: 1}})
 		j := &stalled{takes: time.Second}
 		_, err := w.worker(nil).Generate(t.Context(), providers.Route{Provider: "a", Fallback: providers.FallbackNever}, providers.Request{Task: providers.Text, Prompt: "p"}, j)
 		failure, _ := errors.AsType[*providers.Error](err)
@@ -124,7 +124,7 @@ func TestNothingIsSentLongAfterItsRowWasWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
 		w := newWorld(t, a)
-		w.set("a", providers.Settings{Limits: providers.Limits{RPM: 6}}) // one in 10 s
+		w.set("a", settings{Limits: providers.Limits{RPM: 6}}) // one in 10 s
 		j := &stalled{takes: time.Second}
 		began := time.Now()
 		_, err := w.worker(nil).Generate(t.Context(), providers.Route{Provider: "a", Fallback: providers.FallbackNever}, providers.Request{Task: providers.Text, Prompt: "p"}, j)

@@ -2,15 +2,16 @@
 // asked and in which order, whether they may be asked now, how often again and
 // after how long.
 //
-// Set is the way in: a chain of guarded providers. Each guard is, outermost first,
+// Chains is the way in: chains of guarded providers. Each guard is, outermost first,
 //
-//	retry ▸ breaker ▸ limiter slot ▸ attempt row ▸ timeout ▸ call
+//	retry ▸ breaker ▸ limiter slot ▸ call row ▸ timeout ▸ call
 //
-// The breaker and the limiter live in Redis and are those of the whole fleet. What
-// follows from each kind of failure stands in one table, in providers.Kind.
+// The breaker (policy/breaker) and the limiter (policy/limiter) live in Redis and are
+// those of the whole fleet. What follows from each kind of failure stands in one
+// table, in providers.Kind.
 //
 // It is the only user of failsafe-go, and no type of that library leaves it. It
-// imports providers and nothing else of OneFlow.
+// imports its own two subpackages and providers, and nothing else of OneFlow.
 package policy
 
 import (
@@ -22,6 +23,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"oneflow/policy/breaker"
+	"oneflow/policy/limiter"
 	"oneflow/providers"
 )
 
@@ -36,51 +39,77 @@ const (
 	maxWait = 10 * time.Second
 )
 
-// Config is what a Set is made of.
+// Config configures Chains.
 type Config struct {
 	// Providers are the providers to guard.
 	Providers []providers.Provider
-	// Kinds are the kinds of the providers by name, as providers.CapabilitiesOf
-	// takes them. They are needed for estimates of what a call takes of a limit.
-	Kinds map[string]string
 	// CallTimeout is how long one call may take.
 	CallTimeout time.Duration
 	// Calls bounds all calls: when it ends, those in flight are cut off. The
 	// context of a call to Generate bounds only the waiting.
 	Calls context.Context //nolint:containedctx // the life of the calls of a whole worker
 	// Limiter gives the slots. Nil: there are no limits but what providers refuse.
-	Limiter *Limiter
+	Limiter *limiter.Limiter
 	// Redis holds the circuit breakers. Nil: there are none.
 	Redis redis.UniversalClient
-	// Settings is what is set for a provider now. It is asked for each call and
+	// Settings returns what is set for a provider now. It is asked for each call and
 	// must not block. Nil: the zero Settings.
-	Settings func(provider string) providers.Settings
-	// Chain are the providers to ask for a task, in order, now: those of the chain,
+	Settings func(provider string) Settings
+	// Estimate returns the most that a call is expected to take of the limits, beside
+	// itself. Nil: nothing.
+	Estimate func(provider string, req providers.Request) limiter.Demand
+	// Chain returns the providers to ask for a task, in order, now: those of the chain,
 	// for a request whose own provider is in it. Nil: only the request's own.
 	Chain func(task providers.Task) []string
 	// Translate makes of a request for one provider the same request for another,
-	// or says why it cannot be done; see Translation. Its error may be shown and
-	// logged. Nil: requests are sent as they are.
+	// or says why it cannot be done; see providers.Translation. Its error may be shown
+	// and logged. Nil: requests are sent as they are.
 	Translate func(from, to string, req providers.Request) (providers.Request, error)
 	// Learn is told what was learned about a provider. It must not block. Nil:
 	// nobody is told.
-	Learn func(provider string, l providers.Learned)
-	// Log gets a line for each breaker that moves, each provider that is out of
-	// use, and each fallback. The zero Logger logs nothing.
+	Learn func(provider string, l Learned)
+	// Log gets a line for each breaker that moves, each provider that is disabled, and
+	// each fallback. The zero Logger logs nothing.
 	Log zerolog.Logger
 	// Backoff replaces the wait before the n-th retry, from 1, in tests.
 	// Default: 1 s, 2 s, 4 s plus up to a quarter.
 	Backoff func(n int) time.Duration
 }
 
-// Set is a set of guarded providers.
-type Set struct {
+// Settings are what holds for a provider beside its limits, which the limiter asks
+// for itself. The zero value is a provider in good health.
+type Settings struct {
+	// Unavailable reports whether an operator has disabled the provider, and By who;
+	// empty where that is not known.
+	Unavailable bool
+	By          string
+	// BlockedUntil is until when the provider asked to wait, as far as is recorded;
+	// zero if it did not.
+	BlockedUntil time.Time
+	// Breaker is where an operator holds the breaker, breaker.Open or breaker.Closed;
+	// empty: it works by itself.
+	Breaker breaker.State
+}
+
+// Learned is what a worker learned about a provider from its answers. Zero fields say
+// nothing. What the limiter learns is told to limiter.Config.Learn.
+type Learned struct {
+	// OutOfMoney reports whether the account has no credit left.
+	OutOfMoney bool
+	// Breaker is where the fleet's breaker has gone.
+	Breaker breaker.State
+	// Reason says what it was, without any text of a prompt or an answer.
+	Reason string
+}
+
+// Chains are guarded providers, and the order in which they are asked.
+type Chains struct {
 	cfg    Config
 	guards map[string]*guard
 }
 
-// New makes a Set. An error names the field that is wrong.
-func New(cfg Config) (*Set, error) {
+// New returns Chains. An error names the field that is wrong.
+func New(cfg Config) (*Chains, error) {
 	if cfg.CallTimeout <= 0 {
 		return nil, fmt.Errorf("policy: CallTimeout must be positive, got %s", cfg.CallTimeout)
 	}
@@ -91,7 +120,10 @@ func New(cfg Config) (*Set, error) {
 		cfg.Backoff = backoff
 	}
 	if cfg.Settings == nil {
-		cfg.Settings = func(string) providers.Settings { return providers.Settings{} }
+		cfg.Settings = func(string) Settings { return Settings{} }
+	}
+	if cfg.Estimate == nil {
+		cfg.Estimate = func(string, providers.Request) limiter.Demand { return limiter.Demand{} }
 	}
 	if cfg.Chain == nil {
 		cfg.Chain = func(providers.Task) []string { return nil }
@@ -100,27 +132,31 @@ func New(cfg Config) (*Set, error) {
 		cfg.Translate = func(_, _ string, req providers.Request) (providers.Request, error) { return req, nil }
 	}
 	if cfg.Learn == nil {
-		cfg.Learn = func(string, providers.Learned) {}
+		cfg.Learn = func(string, Learned) {}
 	}
-	s := &Set{cfg: cfg, guards: make(map[string]*guard, len(cfg.Providers))}
+	c := &Chains{cfg: cfg, guards: make(map[string]*guard, len(cfg.Providers))}
 	for _, p := range cfg.Providers {
-		if _, twice := s.guards[p.Name()]; twice {
+		if _, twice := c.guards[p.Name()]; twice {
 			return nil, fmt.Errorf("policy: provider %q is there twice", p.Name())
 		}
-		s.guards[p.Name()] = newGuard(p, cfg)
+		g, err := newGuard(p, cfg)
+		if err != nil {
+			return nil, fmt.Errorf("policy: provider %q: %w", p.Name(), err)
+		}
+		c.guards[p.Name()] = g
 	}
-	return s, nil
+	return c, nil
 }
 
 // Unblock forgets what refusals have brought about: a block of the provider, here and
-// in Redis, its doubling, and lowered concurrency. A person has said that they count
-// no longer. It fails with *Away.
-func (s *Set) Unblock(ctx context.Context, provider string) error {
-	if g := s.guards[provider]; g != nil {
-		g.revive()
+// in Redis, its doubling, and lowered concurrency. An operator has said that they count
+// no longer. It fails with *rediscall.UnavailableError.
+func (c *Chains) Unblock(ctx context.Context, provider string) error {
+	if g := c.guards[provider]; g != nil {
+		g.reset()
 	}
-	if s.cfg.Limiter == nil {
+	if c.cfg.Limiter == nil {
 		return nil
 	}
-	return s.cfg.Limiter.Forget(ctx, provider)
+	return c.cfg.Limiter.Forget(ctx, provider)
 }

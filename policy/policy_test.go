@@ -121,7 +121,7 @@ func (l *ledger) settled(p *script) {
 }
 
 // guarded makes a Set of p, whose calls end with calls.
-func guarded(t *testing.T, p providers.Provider, calls context.Context) *policy.Set { //nolint:revive // calls is not the context of this
+func guarded(t *testing.T, p providers.Provider, calls context.Context) *policy.Chains { //nolint:revive // calls is not the context of this
 	t.Helper()
 	s, err := policy.New(policy.Config{Providers: []providers.Provider{p}, CallTimeout: time.Minute, Calls: calls})
 	if err != nil {

@@ -67,6 +67,9 @@ type Error struct {
 	Limits RateLimits
 	// Usage is what a billed failure used.
 	Usage Usage
+	// Waiting is what the request waits for, where it was handed back without having
+	// been refused for itself; else nil.
+	Waiting *Waiting
 	// Err is the cause. Its text is shown only if it is certain to hold nothing
 	// of the request, that is when it is one of the standard library's network
 	// or context errors; clients wrap anything else away.
@@ -93,8 +96,11 @@ func (e *Error) Error() string {
 	if len(about) > 0 {
 		b.WriteString(" (" + strings.Join(about, ", ") + ")")
 	}
-	if e.Err != nil {
+	switch {
+	case e.Err != nil:
 		b.WriteString(": " + e.Err.Error())
+	case e.Waiting != nil && !e.Sent:
+		b.WriteString(": " + e.Waiting.Error())
 	}
 	return b.String()
 }

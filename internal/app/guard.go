@@ -9,14 +9,17 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"oneflow/billing"
 	"oneflow/policy"
+	"oneflow/policy/breaker"
+	"oneflow/policy/limiter"
 	"oneflow/providers"
 )
 
 // guard puts the providers of a worker behind their policies: those of names, and
 // all others that can be called, since a job may fall back to them. calls bounds
 // what is being paid for.
-func guard(calls context.Context, o WorkerOptions, names []string, control *Control) (set *policy.Set, closeAll func() error, err error) {
+func guard(calls context.Context, o WorkerOptions, names []string, control *Control) (chains *policy.Chains, closeAll func() error, err error) {
 	reachable := slices.Clone(names)
 	if o.Keys != nil {
 		usable, _ := Usable(o.Config, o.Keys)
@@ -34,49 +37,72 @@ func guard(calls context.Context, o WorkerOptions, names []string, control *Cont
 	if !ok {
 		return nil, nil, errors.Join(fmt.Errorf("limits: %T makes no Redis client that is known here", o.Redis), closeClients())
 	}
-	limiter, err := policy.NewLimiter(policy.LimiterConfig{
+	slots, err := limiter.New(limiter.Config{
 		Redis:       shared,
-		Settings:    control.Settings,
-		Learn:       control.Learn,
+		Settings:    func(provider string) limiter.Settings { return limiterSettings(control.Settings(provider)) },
+		Learn:       func(provider string, l limiter.Learned) { control.Learn(provider, limiterLearned(l)) },
 		CallTimeout: time.Duration(o.Config.CallTimeout),
 		Burst:       func(provider string) int64 { return int64(o.Config.Providers[provider].Burst) },
 		Log:         o.Log,
-		Restore: func(ctx context.Context, provider string) (policy.Memory, error) {
+		Restore: func(ctx context.Context, provider string) (limiter.Snapshot, error) {
 			s, err := o.Store.Sent(ctx, provider)
-			return policy.Memory{BlockedUntil: s.BlockedUntil, LastCall: s.LastCall, Running: s.Running, Hours: s.Hours}, err
+			return limiter.Snapshot{BlockedUntil: s.BlockedUntil, LastCall: s.LastCall, Running: s.Running, Hours: s.Hours}, err
 		},
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, shared.Close(), closeClients())
 	}
 	closeAll = func() error {
-		limiter.Close()
+		slots.Close()
 		return errors.Join(shared.Close(), closeClients())
 	}
 	kinds := make(map[string]string, len(o.Config.Providers))
 	for name, p := range o.Config.Providers {
 		kinds[name] = p.Capabilities()
 	}
-	set, err = policy.New(policy.Config{
+	chains, err = policy.New(policy.Config{
 		Providers:   clients,
-		Kinds:       kinds,
 		CallTimeout: time.Duration(o.Config.CallTimeout),
 		Calls:       calls,
-		Limiter:     limiter,
+		Limiter:     slots,
 		Redis:       shared,
-		Settings:    control.Settings,
-		Chain:       func(task providers.Task) []string { return control.Chain(task) },
-		Translate:   policy.Translation{Kinds: kinds, Model: NewModels(o.Config).At}.Translate,
-		Learn:       control.Learn,
-		Log:         o.Log,
+		Settings:    func(provider string) policy.Settings { return policySettings(control.Settings(provider)) },
+		Estimate: func(provider string, req providers.Request) limiter.Demand {
+			in, out := billing.EstimateTokens(kinds[provider], req)
+			return limiter.Demand{InputTokens: in, OutputTokens: out}
+		},
+		Chain:     func(task providers.Task) []string { return control.Chain(task) },
+		Translate: providers.Translation{Kinds: kinds, Model: NewModels(o.Config).At}.Translate,
+		Learn:     func(provider string, l policy.Learned) { control.Learn(provider, policyLearned(l)) },
+		Log:       o.Log,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, closeAll())
 	}
 	control.OnUnblock(func(provider string) {
-		if err := set.Unblock(calls, provider); err != nil {
-			o.Log.Warn().Err(err).Str("provider", provider).Msg("its block is lifted, but Redis does not know yet")
+		if err := chains.Unblock(calls, provider); err != nil {
+			o.Log.Warn().Err(err).Str("provider", provider).Msg("block not lifted in Redis")
 		}
 	})
-	return set, closeAll, nil
+	return chains, closeAll, nil
+}
+
+// The policies know of a provider's settings what they need, in types of their own.
+
+func limiterSettings(s providers.Settings) limiter.Settings {
+	return limiter.Settings{Limits: s.Limits}
+}
+
+func policySettings(s providers.Settings) policy.Settings {
+	return policy.Settings{
+		Unavailable: s.Status == providers.Unavailable, BlockedUntil: s.BlockedUntil, Breaker: breaker.State(s.Breaker),
+	}
+}
+
+func limiterLearned(l limiter.Learned) providers.Learned {
+	return providers.Learned{Limits: l.Limits, BlockedUntil: l.BlockedUntil, Reason: l.Reason}
+}
+
+func policyLearned(l policy.Learned) providers.Learned {
+	return providers.Learned{OutOfMoney: l.OutOfMoney, Breaker: providers.BreakerState(l.Breaker), Reason: l.Reason}
 }

@@ -1,0 +1,169 @@
+package billing
+
+import (
+	"encoding/json"
+	"math"
+	"unicode/utf8"
+
+	"github.com/tiktoken-go/tokenizer"
+
+	"oneflow/providers"
+)
+
+const (
+	// requestTokens and turnTokens are what providers put around a conversation
+	// and around each turn of it: 3 and 4 tokens with OpenAI, 7 for a first turn
+	// with Anthropic. Some more, as they do not tell exactly; not many more, as each
+	// call under way holds them back.
+	requestTokens = 8
+	turnTokens    = 8
+	// tokenizable is the longest text that is worth the time to cut it into
+	// tokens: some 10 ms, or a tenth of a second for the worst of texts.
+	tokenizable = 100 << 10
+	// outputTokens is the longest answer to expect where a request sets no
+	// max_tokens, for a model that has a limit of its own: that of most of
+	// OpenAI's. What was not used is given back when the answer is there.
+	outputTokens = 16_384
+	// maxEstimate bounds the output that is expected of one call.
+	maxEstimate = 100_000_000
+	// anthropicTokens is the same for Anthropic, whose client asks for so many.
+	anthropicTokens = 4096
+)
+
+// EstimateTokens returns the most tokens that req is to be expected to use of a provider
+// of this kind; what it really used is counted when the answer is there. Pictures,
+// sound and film count as none: their limits are requests.
+//
+// OpenAI's own tokenizer is asked for its models. Elsewhere a token is taken to be
+// 2 characters of a plain word and less of anything else, a good twice of what it is in
+// English prose; never more than the bytes of the text.
+func EstimateTokens(kind string, req providers.Request) (input, output int64) {
+	if req.Task != providers.Text {
+		return 0, 0
+	}
+	count := roughly
+	if kind == "openai" {
+		count = exactly(req.Model)
+	}
+	texts := []string{req.System, req.Prompt}
+	for _, m := range req.Messages {
+		texts = append(texts, m.Content)
+	}
+	in := int64(requestTokens)
+	for _, text := range texts {
+		if text != "" {
+			in += turnTokens + count(text)
+		}
+	}
+	if f := req.ResponseFormat; f != nil && f.JSONSchema != nil {
+		in += int64(len(f.JSONSchema.Schema) + len(f.JSONSchema.Name) + len(f.JSONSchema.Description))
+	}
+	for name, value := range req.Extra {
+		in += int64(len(name) + len(value))
+	}
+	return in, largestAnswer(kind, req)
+}
+
+// largestAnswer is how many tokens the answer to req may have.
+func largestAnswer(kind string, req providers.Request) int64 {
+	out := req.MaxTokens
+	for _, name := range []string{"max_completion_tokens", "max_tokens"} {
+		if out <= 0 {
+			out = number(req.Extra[name])
+		}
+	}
+	switch {
+	case out > 0:
+	case kind == "anthropic":
+		out = anthropicTokens
+	default:
+		out = outputTokens
+	}
+	return min(out, maxEstimate/128) * min(max(number(req.Extra["n"]), 1), 128)
+}
+
+// number reads a field of a request's extras; 0 where it is none.
+func number(raw json.RawMessage) int64 {
+	var n int64
+	if json.Unmarshal(raw, &n) != nil {
+		return 0
+	}
+	return n
+}
+
+// exactly counts the tokens of one of OpenAI's models; of one that is not known
+// yet, those of the newest encoding. OpenAI says that its limit counts characters
+// instead, four a token: the larger of both is taken.
+func exactly(model string) func(string) int64 {
+	codec, err := tokenizer.ForModel(tokenizer.Model(model))
+	if err != nil {
+		codec, err = tokenizer.Get(tokenizer.O200kBase)
+	}
+	return func(text string) int64 {
+		if err != nil || len(text) > tokenizable {
+			return roughly(text)
+		}
+		// As it is sent: JSON has U+FFFD for each byte that is not UTF-8.
+		tokens, err := codec.Count(string([]rune(text)))
+		if err != nil {
+			return roughly(text)
+		}
+		return max(int64(tokens), int64(len(text)+3)/4)
+	}
+}
+
+// roughly counts tokens without knowing how they are cut, rather too many.
+func roughly(text string) int64 {
+	tokens := 0.0
+	for i := 0; i < len(text); {
+		n := word(text[i:])
+		switch c := text[i]; {
+		case n > 0:
+			tokens += wordTokens(text[i : i+n])
+			i += n
+			continue
+		case c == ' ' && word(text[i+1:]) > 0 && !digit(text[i+1]):
+			// A space goes with the word that follows.
+		default:
+			tokens++ // a byte of its own
+		}
+		i++
+	}
+	return int64(math.Ceil(tokens))
+}
+
+// word returns the length of the run of ASCII letters and digits that text begins with.
+func word(text string) int {
+	n := 0
+	for n < len(text) && (letter(text[n]) || digit(text[n])) {
+		n++
+	}
+	return n
+}
+
+// wordTokens bounds the tokens of such a run: figures are cut into up to single
+// ones, names and codes of mixed letters in pieces of less than 2, words in longer ones.
+func wordTokens(run string) float64 {
+	plain := true
+	digits := 0
+	for i := range len(run) {
+		if digit(run[i]) {
+			digits++
+		}
+		if i > 0 && (run[i] < 'a' || run[i] > 'z') {
+			plain = false
+		}
+	}
+	each := 0.75
+	switch {
+	case digits == len(run):
+		each = 1
+	case plain:
+		each = 0.55
+	}
+	return math.Ceil(each * float64(len(run)))
+}
+
+func letter(c byte) bool { return c < utf8.RuneSelf && (c|0x20 >= 'a' && c|0x20 <= 'z') }
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }

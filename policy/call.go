@@ -1,0 +1,150 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"oneflow/policy/breaker"
+	"oneflow/providers"
+)
+
+// lateWait is how long a call that stands in the ledger may wait for another slot.
+// It is far less than a worker may be silent, and than a row may be overdue, before
+// the job is somebody else's: the row is what keeps a zombie from sending.
+const lateWait = 5 * time.Second
+
+// once makes one call under a permit and in a slot. The time says until when the
+// provider asked everybody to wait; it is zero if it did not.
+//
+// The permit comes first: while a provider is on trial few get one, and a slot that
+// is taken and not used is lost to all. With nothing on trial a permit is cheap and
+// is checked again after the wait for the slot.
+func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j providers.Journal) (providers.Response, time.Time, error) {
+	permit, err := g.breaker.Acquire(ctx)
+	if err != nil {
+		return providers.Response{}, time.Time{}, g.notAsked(err)
+	}
+	recorded := false
+	defer func() {
+		if !recorded { // a panic, or nothing was sent
+			permit.Record(breaker.Nothing, "")
+		}
+	}()
+	slot, entry, err := g.place(ctx, urgency, req, j, permit)
+	if err != nil {
+		return providers.Response{}, time.Time{}, err
+	}
+	res, err := g.call(ctx, entry, slot, req)
+	var until time.Time
+	failure, _ := errors.AsType[*providers.Error](err)
+	if failure != nil && (failure.Kind == providers.RateLimited || failure.Kind == providers.ConcurrencyLimit) {
+		// The fleet must know before the ledger does.
+		until = slot.refused(failure)
+		g.block(until)
+		g.log.Warn().Str("kind", string(failure.Kind)).Time("until", until).Msg("provider asks to wait")
+	}
+	recorded = true
+	permit.Record(g.outcome(failure))
+	if endErr := entry.End(ctx, res, err); endErr != nil {
+		// Not settled: nothing more may be sent for this job from here.
+		err = fmt.Errorf("%s: settle the call: %w", g.name, endErr)
+	}
+	if until.IsZero() {
+		slot.done(res, failure)
+	}
+	return res, until, err
+}
+
+// place waits for a slot and writes the call into the ledger. Where that took so
+// long that the slot has passed, as with a Postgres that stood still, all that wait
+// for it would go out at once: the call waits for another slot, and goes out from
+// there without another row, so that a ledger that is always slow holds nobody up.
+func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j providers.Journal, permit breaker.Permit) (slot, providers.Call, error) {
+	got, err := g.slot(ctx, urgency, req)
+	if err != nil {
+		return slot{}, nil, err
+	}
+	if err := permit.Check(); err != nil {
+		got.unused()
+		return slot{}, nil, g.notAsked(err)
+	}
+	entry, err := g.begin(ctx, req, j)
+	if err != nil {
+		got.unused()
+		return slot{}, nil, err
+	}
+	if !got.late() {
+		return got, entry, nil
+	}
+	got.unused()
+	soon, cancel := context.WithTimeout(ctx, lateWait)
+	defer cancel()
+	if got, err = g.slot(soon, urgency, req); err == nil {
+		if err = permit.Check(); err == nil {
+			return got, entry, nil
+		}
+		err = g.notAsked(err)
+		got.unused()
+	}
+	// Nothing was sent, whatever the reason.
+	unsent := g.waits(firstDelay, providers.Waiting{For: providers.WaitForLedger})
+	if soon.Err() != nil && ctx.Err() == nil {
+		err = unsent
+	}
+	if endErr := entry.End(ctx, providers.Response{}, unsent); endErr != nil {
+		err = fmt.Errorf("%s: settle a call that was not sent: %w", g.name, endErr)
+	}
+	return slot{}, nil, err
+}
+
+func (g *guard) begin(ctx context.Context, req providers.Request, j providers.Journal) (providers.Call, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return j.Begin(ctx, g.name, req)
+}
+
+// call sends req. It does not end with ctx.
+func (g *guard) call(ctx context.Context, entry providers.Call, slot slot, req providers.Request) (res providers.Response, err error) {
+	callCtx, cancel := context.WithTimeout(g.calls, g.timeout)
+	defer cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			// Settle what was sent, then let the worker see the panic.
+			failure := &providers.Error{Provider: g.name, Kind: providers.Unknown, Billing: providers.BillingUnknown, Sent: true}
+			_ = entry.End(ctx, res, failure)
+			slot.done(res, failure)
+			panic(r)
+		}
+	}()
+	res, err = g.provider.Generate(callCtx, req)
+	if err != nil {
+		return res, providers.AsError(g.name, err)
+	}
+	return res, nil
+}
+
+// outcome returns what the breaker is told of a call, and the failure's name.
+func (g *guard) outcome(failure *providers.Error) (what breaker.Outcome, cause string) {
+	if failure == nil {
+		return breaker.Succeeded, ""
+	}
+	cause = strings.ReplaceAll(string(failure.Kind), "_", " ")
+	if failure.Status != 0 {
+		cause += fmt.Sprintf(" (HTTP %d)", failure.Status)
+	}
+	switch {
+	case g.calls.Err() != nil: // cut off by us
+		return breaker.Nothing, ""
+	case failure.Kind.Reaction() == providers.Wait:
+		return breaker.Throttled, cause
+	case failure.Kind.Health() == providers.Failing:
+		return breaker.Failed, cause
+	case failure.Kind.Health() == providers.Alive:
+		return breaker.Succeeded, ""
+	}
+	return breaker.Nothing, ""
+}

@@ -1,0 +1,9 @@
+package limiter
+
+import "time"
+
+// At is the time of the slot, on Redis' clock since 1970.
+func (s *Slot) At() time.Duration { return s.grant.slot }
+
+// Renew is what a slot does now and then.
+func (s *Slot) Renew() { s.renew() }

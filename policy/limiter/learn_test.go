@@ -1,0 +1,111 @@
+package limiter
+
+import (
+	"testing"
+	"time"
+
+	"oneflow/providers"
+)
+
+// strict answers as a provider with a sliding window would, of which others may use a part.
+func strict(limit int64, others func(w *world) int64) func(w *world) providers.RateLimits {
+	return func(w *world) providers.RateLimits {
+		used := w.used(w.now-time.Minute, w.now, one) + others(w)
+		return providers.RateLimits{Requests: &providers.RateLimit{Limit: limit, Remaining: max(limit-used, 0), Reset: time.Minute}}
+	}
+}
+
+func TestALimitThatIsUsedToTheFullDoesNotLookLikeOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, providers.Limits{RPM: 600})
+	w.headers = strict(600, func(*world) int64 { return 0 })
+	for id := range 4 {
+		w.process(id)
+	}
+	w.run(150 * time.Second)
+	if got := w.used(w.now-90*time.Second, w.now, one); got < 891 {
+		t.Errorf("%d calls in 90 s, want 99 %% of 900: the answers said that next to nothing remained", got)
+	}
+	if len(w.learned) > 0 {
+		t.Errorf("learned %+v, want nothing", w.learned)
+	}
+}
+
+func TestWhatOthersUseOfTheAccountIsLeftToThem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, providers.Limits{RPM: 600})
+	// From the second minute on, others use 240 a minute.
+	began := w.now
+	others := func(w *world) int64 { return max(min(int64((w.now-began-time.Minute)/(250*time.Millisecond)), 240), 0) }
+	w.headers = strict(600, others)
+	w.refuses = func(w *world) (providers.RateLimits, bool) {
+		return w.headers(w), w.used(w.now-time.Minute, w.now, one)+others(w) >= 600
+	}
+	for id := range 4 {
+		w.process(id)
+	}
+	w.run(150 * time.Second)
+	before := w.refusals
+	got := w.used(w.now-time.Minute, w.now, one)
+	w.run(time.Minute)
+	t.Logf("%d beside 240 of others, %d refusals until that was known, %d a minute later", got, before, w.refusals-before)
+	if got > 360 || got < 320 {
+		t.Errorf("%d calls in a minute beside 240 of others, want about 360 of the 600", got)
+	}
+	if w.refusals-before > 5 {
+		t.Errorf("%d refusals in a minute, long after others were noticed", w.refusals-before)
+	}
+	// They stop: all of it is ours again.
+	w.headers, w.refuses = strict(600, func(*world) int64 { return 0 }), nil
+	w.run(130 * time.Second)
+	if got := w.used(w.now-time.Minute, w.now, one); got < 594 {
+		t.Errorf("%d calls in a minute after others have gone, want 99 %% of 600", got)
+	}
+}
+
+func TestLimitsAreLearnedFromHeadersOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, providers.Limits{RPM: 600, TPM: 10_000})
+	answer := func(limits providers.RateLimits) {
+		w.slot(Demand{10, 10}).Done(t.Context(), providers.Usage{InputTokens: 5, OutputTokens: 5}, limits)
+	}
+	limit := func(n int64) *providers.RateLimit {
+		return &providers.RateLimit{Limit: n, Remaining: n - 1, Reset: time.Second}
+	}
+	for range 5 {
+		answer(providers.RateLimits{Requests: limit(500), Tokens: limit(10_000), OutputTokens: &providers.RateLimit{Limit: -1, Remaining: -1}})
+	}
+	if len(w.learned) != 1 || w.learned[0].Limits != (providers.Limits{RPM: 500}) {
+		t.Fatalf("learned %+v, want 500 requests a minute, once", w.learned)
+	}
+	// Another model of the account has a larger limit: that is not ours.
+	w.limits.RPM = 500
+	answer(providers.RateLimits{Requests: limit(5000)})
+	if len(w.learned) != 1 {
+		t.Errorf("learned %+v from another model", w.learned[1:])
+	}
+	answer(providers.RateLimits{Requests: limit(400), InputTokens: limit(70), OutputTokens: limit(80), Concurrent: limit(3)})
+	if want := (providers.Limits{RPM: 400, ITPM: 70, OTPM: 80, Concurrent: 3}); len(w.learned) != 2 || w.learned[1].Limits != want {
+		t.Errorf("learned %+v, want %+v", w.learned[1:], want)
+	}
+}
+
+func TestALimitOfRequestsADayIsNotTakenForOneAMinute(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		limit providers.RateLimit
+		want  providers.Limits
+	}{
+		"a day's, one used":         {providers.RateLimit{Limit: 10_000, Remaining: 9999, Reset: 8640 * time.Millisecond}, providers.Limits{RPD: 10_000}},
+		"a day's, many used":        {providers.RateLimit{Limit: 10_000, Remaining: 9000, Reset: 8640 * time.Second}, providers.Limits{RPD: 10_000}},
+		"a minute's bucket":         {providers.RateLimit{Limit: 10_000, Remaining: 9999, Reset: 6 * time.Millisecond}, providers.Limits{RPM: 10_000}},
+		"a minute's window":         {providers.RateLimit{Limit: 600, Remaining: 10, Reset: time.Minute}, providers.Limits{RPM: 600}},
+		"without what is remaining": {providers.RateLimit{Limit: 600, Remaining: -1}, providers.Limits{RPM: 600}},
+	} {
+		w := newWorld(t, 1, providers.Limits{RPM: 60})
+		w.slot(Demand{}).Done(t.Context(), providers.Usage{}, providers.RateLimits{Requests: &tt.limit})
+		if len(w.learned) != 1 || w.learned[0].Limits != tt.want {
+			t.Errorf("%s: learned %+v, want %+v", name, w.learned, tt.want)
+		}
+	}
+}

@@ -1,0 +1,331 @@
+package limiter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"oneflow/policy/rediscall"
+	"oneflow/providers"
+)
+
+const (
+	defaultMargin  = 0.005
+	defaultMaxWait = 10 * time.Second
+	// permitTTL is how long a permit is held without another word from who holds it,
+	// and renewEvery how often that comes: the permits of a worker that was killed are
+	// free again soon.
+	permitTTL  = 30 * time.Second
+	renewEvery = 8 * time.Second
+	// permitSlack is added to the time for which a call may hold a permit: it is given
+	// back after the call's own end.
+	permitSlack = 5 * time.Second
+	// permitRecheck is when to ask for a permit again where no message came: one may
+	// have been lost.
+	permitRecheck = 5 * time.Second
+	// tooLate is how late a slot may be used. What was planned for another time
+	// would come as a burst.
+	tooLate = 200 * time.Millisecond
+)
+
+// Config is what a Limiter is made of.
+type Config struct {
+	// Redis is where the fleet's state is kept.
+	Redis redis.UniversalClient
+	// Settings gives a provider's settings as of the last look. It must not block:
+	// it is asked for each call, so that a change takes effect at once.
+	Settings func(provider string) Settings
+	// Restore gives what Redis had known about a provider, when it has forgotten
+	// that. Default nil: nothing is known, calls may just have been sent.
+	Restore func(ctx context.Context, provider string) (Snapshot, error)
+	// Learn is told what answers and refusals have shown. It must not block.
+	// Default nil: nobody is told.
+	Learn func(provider string, what Learned)
+	// CallTimeout is how long one call may take: what holds one of a limited
+	// number of permits for longer has died.
+	CallTimeout time.Duration
+	// MaxWait is the longest wait that is worth keeping a job for. Default 10 s.
+	MaxWait time.Duration
+	// Margin is by which part a provider's window is taken to be longer than it
+	// is, since calls do not arrive exactly when they should: what is not used
+	// for certainty. At least 50 ms and at most 10 s come of it. Default 0.005.
+	Margin float64
+	// Burst is how many requests to a provider may be sent at once after a pause.
+	// They are taken from the pace. Default nil: 1.
+	Burst func(provider string) int64
+	// Log gets what went wrong without anybody to tell.
+	Log zerolog.Logger
+}
+
+// Snapshot is what is known about a provider's recent past without Redis.
+type Snapshot struct {
+	// BlockedUntil is until when the provider asked to be left alone; zero if it
+	// did not.
+	BlockedUntil time.Time
+	// LastCall is when the last call was sent; zero: none in the last day.
+	LastCall time.Time
+	// Running is how many calls are under way.
+	Running int64
+	// Hours are the calls that were sent in the last hour, in the one before it,
+	// and so on.
+	Hours [24]int64
+}
+
+// Demand is the most that a call may use of what is limited, beside itself.
+type Demand struct {
+	InputTokens  int64
+	OutputTokens int64
+}
+
+// WaitTooLongError tells that a slot would come too late to wait for it. Nothing is reserved.
+type WaitTooLongError struct { //nolint:errname // limiter.WaitTooLongError says it
+	// Provider is the name of the provider.
+	Provider string
+	// After is how long it would take, as inFlightAhead as can be told.
+	After time.Duration
+	// Blocked is for how long of that the provider has asked to be left alone, or
+	// the day's limit is used up; 0: it is only that others come first.
+	Blocked time.Duration
+}
+
+// Error tells for how long.
+func (b *WaitTooLongError) Error() string {
+	return fmt.Sprintf("%s: its limit is used up for %s", b.Provider, b.After.Round(time.Millisecond))
+}
+
+// Limiter hands out slots, shared by all workers through Redis. What it promises:
+// no window of a provider's limits holds more than the limit, whatever the number
+// of workers; a slot goes to who came first, the most urgent before all others;
+// nobody polls.
+type Limiter struct {
+	cfg     Config
+	scripts scripts
+	windows windows
+
+	ctx        context.Context //nolint:containedctx // the life of the subscription
+	cancel     context.CancelFunc
+	listen     sync.Once
+	subscriber sync.WaitGroup
+
+	mu       sync.Mutex
+	accounts map[string]*account
+}
+
+// account is what this process knows about one provider.
+type account struct {
+	provider string
+	keys     []string
+	queue    waitQueue
+	observed observedLimits
+	blocks   blockCache
+}
+
+// New makes a Limiter. An error names the field that is wrong.
+func New(cfg Config) (*Limiter, error) {
+	if cfg.MaxWait == 0 {
+		cfg.MaxWait = defaultMaxWait
+	}
+	if cfg.Margin == 0 {
+		cfg.Margin = defaultMargin
+	}
+	if cfg.Burst == nil {
+		cfg.Burst = func(string) int64 { return 1 }
+	}
+	switch {
+	case cfg.Redis == nil:
+		return nil, errors.New("limiter: Redis is missing")
+	case cfg.Settings == nil:
+		return nil, errors.New("limiter: Settings is missing")
+	case cfg.CallTimeout <= 0:
+		return nil, fmt.Errorf("limiter: CallTimeout must be positive, got %s", cfg.CallTimeout)
+	case cfg.MaxWait < 0:
+		return nil, fmt.Errorf("limiter: MaxWait must be positive, got %s", cfg.MaxWait)
+	case cfg.Margin < 0 || cfg.Margin >= 1:
+		return nil, fmt.Errorf("limiter: Margin must be from 0 to below 1, got %g", cfg.Margin)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Limiter{
+		cfg: cfg, scripts: newScripts(), windows: windows{time.Second, time.Minute, 24 * time.Hour},
+		ctx: ctx, cancel: cancel, accounts: make(map[string]*account),
+	}, nil
+}
+
+// Close ends what listens for free permits. Slots can still be given back.
+func (l *Limiter) Close() {
+	l.cancel()
+	l.subscriber.Wait()
+}
+
+func (l *Limiter) account(provider string) *account {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, ok := l.accounts[provider]
+	if !ok {
+		// The braces keep both keys of a provider in one slot of a Redis cluster.
+		hash := "oneflow:limit:{" + provider + "}"
+		a = &account{provider: provider, keys: []string{hash, hash + ":permits"}}
+		l.accounts[provider] = a
+	}
+	return a
+}
+
+// Acquire waits for the next slot that is free in all dimensions of the provider's
+// limits at once, and returns when its time has come. Among those who wait in this
+// process, the lowest urgency number goes first. It fails with *WaitTooLongError where the wait
+// would be longer than MaxWait, with *rediscall.UnavailableError, or with ctx's error; then nothing is
+// reserved. The slot must be given back by one of its methods.
+func (l *Limiter) Acquire(ctx context.Context, provider string, cost Demand, urgency int) (*Slot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	a := l.account(provider)
+	w := &waiter{urgency: urgency, index: -1}
+	deadline := time.Now().Add(l.longestWait(provider, urgency))
+	for {
+		if l.cfg.Settings(provider).Limits == (providers.Limits{}) {
+			return l.free(ctx, a, deadline)
+		}
+		slot, err := l.reserve(ctx, a, w, cost, deadline)
+		if err != nil {
+			return nil, err
+		}
+		if slot == nil {
+			continue // no permit, back at the queue
+		}
+		if err := slot.arrive(ctx); err == nil {
+			return slot, nil
+		} else if !errors.Is(err, errGone) {
+			slot.Unused(ctx)
+			return nil, err
+		}
+		slot.Unused(ctx)
+	}
+}
+
+// slowest is how long a slot may be waited for, however seldom there is one.
+const slowest = time.Minute
+
+// longestWait is how long a slot is worth waiting for. Where slots are inFlightAhead between,
+// somebody has to wait for the next all the same, or it would go to whoever asks by
+// chance at the right moment; and the most urgent wait longer than others, so that
+// they come first.
+func (l *Limiter) longestWait(provider string, urgency int) time.Duration {
+	between := spacing(l.cfg.Settings(provider).Limits)
+	long := min(3*max(between, 0), slowest)
+	if urgency == 0 {
+		long = min(3*l.cfg.MaxWait, slowest)
+	}
+	return max(l.cfg.MaxWait, long)
+}
+
+// reserve waits for its turn at the queue and asks Redis. Neither slot nor error
+// means: no permit was free, wait for the next turn.
+func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Demand, deadline time.Time) (*Slot, error) {
+	limits := l.cfg.Settings(a.provider).Limits
+	if wait, ok := a.queue.join(w, spacing(limits), max(time.Until(deadline), 0)); !ok {
+		return nil, &WaitTooLongError{Provider: a.provider, After: wait}
+	}
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case err := <-w.turn:
+		if err != nil {
+			return nil, err
+		}
+	case <-timer.C:
+		a.queue.leave(w)
+		return nil, &WaitTooLongError{Provider: a.provider, After: max(a.queue.expected(w.urgency), time.Second)}
+	case <-ctx.Done():
+		a.queue.leave(w)
+		return nil, ctx.Err()
+	}
+	// The limits may have changed in the meantime.
+	limits = l.cfg.Settings(a.provider).Limits
+	g, err := l.ask(ctx, a, limits, cost, max(time.Until(deadline), 0), w.urgency == 0)
+	switch {
+	case err != nil:
+		a.queue.fail(err)
+		return nil, err
+	case g.status == statusTooLong:
+		a.queue.asked()
+		return nil, &WaitTooLongError{Provider: a.provider, After: g.wait, Blocked: g.blocked}
+	case g.status == statusNoPermit:
+		if l.subscribe() {
+			a.queue.asked()
+		} else {
+			a.queue.noPermit(min(g.wait, permitRecheck))
+		}
+		return nil, nil //nolint:nilnil // see above
+	}
+	a.queue.granted(g.slot, g.wait, w.urgency == 0)
+	s := &Slot{limiter: l, account: a, grant: g, due: time.Now().Add(g.wait)}
+	if limits.Concurrent > 0 {
+		s.renewal = time.AfterFunc(renewEvery, s.renew)
+	}
+	return s, nil
+}
+
+// Wait tells for how long a small call would have to wait now, at the lowest
+// urgency: 0 if not at all. It reserves nothing.
+func (l *Limiter) Wait(ctx context.Context, provider string) (time.Duration, error) {
+	a := l.account(provider)
+	g, err := l.ask(ctx, a, l.cfg.Settings(provider).Limits, Demand{1, 1}, lookOnly, false)
+	if err != nil {
+		return 0, err
+	}
+	if g.status == statusNoPermit {
+		g.wait = min(g.wait, time.Second) // a permit expires late, but is given back soon
+	}
+	return max(g.wait, a.queue.expected(math.MaxInt)), nil
+}
+
+// Forget lifts what refusals have brought about in Redis: a block, its doubling,
+// and lowered concurrency. It is for a person who knows better.
+func (l *Limiter) Forget(ctx context.Context, provider string) error {
+	ctx, cancel := context.WithTimeout(ctx, rediscall.Timeout)
+	defer cancel()
+	err := l.cfg.Redis.HDel(ctx, l.account(provider).keys[0], "blocked", "refusals", "lowered", "lowered_until").Err()
+	if err != nil {
+		return &rediscall.UnavailableError{Err: err}
+	}
+	return nil
+}
+
+// spacing is the time between two requests if this process had the provider for
+// itself; 0 where only tokens say, below 0 where nothing does.
+func spacing(limits providers.Limits) time.Duration {
+	switch {
+	case limits.RPM > 0 && limits.RPS > 0:
+		return max(time.Minute/time.Duration(limits.RPM), time.Second/time.Duration(limits.RPS))
+	case limits.RPM > 0:
+		return time.Minute / time.Duration(limits.RPM)
+	case limits.RPS > 0:
+		return time.Second / time.Duration(limits.RPS)
+	case limits.TPM > 0 || limits.ITPM > 0 || limits.OTPM > 0:
+		return 0
+	}
+	return -1
+}
+
+// Settings are what holds for a provider now.
+type Settings struct {
+	// Limits are those in force.
+	Limits providers.Limits
+}
+
+// Learned is what answers and refusals have shown of a provider. Zero fields say
+// nothing.
+type Learned struct {
+	// Limits are what answers said the limits are, or what refusals showed.
+	Limits providers.Limits
+	// BlockedUntil is until when the provider asked everybody to wait.
+	BlockedUntil time.Time
+	// Reason says what it was, without any text of a prompt or an answer.
+	Reason string
+}

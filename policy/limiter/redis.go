@@ -1,0 +1,325 @@
+package limiter
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed" // the scripts
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"oneflow/policy/rediscall"
+	"oneflow/providers"
+)
+
+//go:embed shared.lua
+var sharedLua string
+
+//go:embed grant.lua
+var grantLua string
+
+//go:embed settle.lua
+var settleLua string
+
+//go:embed refuse.lua
+var refuseLua string
+
+//go:embed others.lua
+var othersLua string
+
+//go:embed seed.lua
+var seedLua string
+
+//go:embed renew.lua
+var renewLua string
+
+// scripts are what runs in Redis; each says what it takes and returns.
+type scripts struct{ grant, settle, refuse, others, seed, renew *redis.Script }
+
+func newScripts() scripts {
+	script := func(lua string) *redis.Script { return redis.NewScript(sharedLua + "\n" + lua) }
+	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(othersLua), script(seedLua), script(renewLua)}
+}
+
+// freedChannel is where the name of a provider is told when a call of it gave back
+// what somebody waits for.
+const freedChannel = "oneflow:limit:freed"
+
+// windows are the lengths over which providers count.
+type windows struct{ second, minute, day time.Duration }
+
+// dimension is one thing that is limited, as the scripts take it.
+type dimension struct {
+	name   string // see shared.lua
+	window time.Duration
+	limit  int64
+	cost   int64
+}
+
+func (d dimension) args() []any { return []any{d.name, d.window.Microseconds(), d.limit, d.cost} }
+
+func (d dimension) tokens() bool { return d.name == "t" || d.name == "i" || d.name == "o" }
+
+// dimensions are those of the limits. A call that asks for more than a limit takes
+// all of it: the provider may know better.
+func (l *Limiter) dimensions(limits providers.Limits, cost Demand) []dimension {
+	in, out := max(cost.InputTokens, 0), max(cost.OutputTokens, 0)
+	all := []dimension{
+		{"s", l.windows.second, limits.RPS, 1},
+		{"m", l.windows.minute, limits.RPM, 1},
+		{"d", l.windows.day, limits.RPD, 1},
+		{"t", l.windows.minute, limits.TPM, in + out},
+		{"i", l.windows.minute, limits.ITPM, in},
+		{"o", l.windows.minute, limits.OTPM, out},
+	}
+	dims := all[:0]
+	for _, d := range all {
+		if d.limit > 0 {
+			d.limit = min(d.limit, maxTokens)
+			d.cost = min(d.cost, d.limit)
+			margin := time.Duration(float64(d.window) * l.cfg.Margin)
+			d.window += min(max(margin, 50*time.Millisecond), 10*time.Second)
+			dims = append(dims, d)
+		}
+	}
+	return dims
+}
+
+// The answers of the script that grants.
+const (
+	statusGranted = iota
+	statusTooLong
+	statusNoPermit
+	statusLost
+)
+
+// lookOnly asks for the wait without reserving.
+const lookOnly = -1
+
+// grant is an answer of that script.
+type grant struct {
+	status   int64
+	wait     time.Duration
+	blocked  time.Duration // how much of the wait is no matter of pace
+	slot     time.Duration // since 1970, on Redis' clock
+	refusals int64
+	limits   providers.Limits
+	permit   string // empty: none was needed
+	dims     []reserved
+}
+
+// reserved is what a slot has of one dimension.
+type reserved struct {
+	dimension
+
+	charged int64 // to the pace
+	others  int64 // used by others, up to this slot
+	sum     int64 // in the window that ends with this slot, or more
+}
+
+// ask asks for a slot, before others whose slots are still to come where that is
+// urgent; bearable may be lookOnly. It fails with *rediscall.UnavailableError.
+func (l *Limiter) ask(ctx context.Context, a *account, limits providers.Limits, cost Demand, bearable time.Duration, urgent bool) (grant, error) {
+	dims := l.dimensions(limits, cost)
+	g := grant{limits: limits, permit: rand.Text()}
+	us := max(bearable.Microseconds(), 0)
+	if bearable == lookOnly {
+		us = lookOnly
+	}
+	args := []any{us, g.permit, permitTTL.Microseconds(), limits.Concurrent, max(l.cfg.Burst(a.provider), 1), 0, len(dims)}
+	if urgent {
+		args[5] = 1
+	}
+	for _, d := range dims {
+		args = append(args, d.args()...)
+	}
+	for range 3 {
+		out, err := l.run(ctx, l.scripts.grant, a.keys, args...)
+		if err != nil {
+			return grant{}, err
+		}
+		if out[0] == statusLost {
+			if err := l.restore(ctx, a, dims); err != nil {
+				return grant{}, err
+			}
+			continue
+		}
+		g.status, g.wait = out[0], time.Duration(out[1])*time.Microsecond
+		if g.status == statusTooLong {
+			g.blocked = time.Duration(out[2]) * time.Microsecond
+		}
+		if g.status == statusGranted {
+			g.slot, g.refusals = time.Duration(out[2])*time.Microsecond, out[3]
+			for i, d := range dims {
+				g.dims = append(g.dims, reserved{d, out[4+3*i], out[5+3*i], out[6+3*i]})
+			}
+		}
+		return g, nil
+	}
+	return grant{}, &rediscall.UnavailableError{Err: errors.New("it forgets everything at once")}
+}
+
+// restore starts the hash of a provider with what is known without it.
+func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) error {
+	var known Snapshot
+	ago := time.Duration(0)
+	if l.cfg.Restore != nil {
+		var err error
+		if known, err = l.cfg.Restore(ctx, a.provider); err != nil {
+			return &rediscall.UnavailableError{Err: fmt.Errorf("it has forgotten the limits of %s, and so inFlightAhead they cannot be restored: %w", a.provider, err)}
+		}
+		if ago = l.windows.day; !known.LastCall.IsZero() {
+			ago = min(max(time.Since(known.LastCall), 0), l.windows.day)
+		}
+	}
+	blocked := min(max(time.Until(known.BlockedUntil), 0), maxRetryAfter)
+	running := min(max(known.Running, 0), 10_000)
+	args := []any{
+		blocked.Microseconds(), ago.Microseconds(), running, (l.cfg.CallTimeout + permitSlack).Microseconds(), max(l.cfg.Burst(a.provider), 1), len(dims),
+	}
+	for _, d := range dims {
+		args = append(args, d.args()...)
+	}
+	for _, calls := range known.Hours {
+		args = append(args, max(calls, 0))
+	}
+	_, err := l.run(ctx, l.scripts.seed, a.keys, args...)
+	return err
+}
+
+// ending is how a call ended, for what it has reserved.
+type ending int
+
+const (
+	answered ending = iota // it counts, with what it used
+	refused                // it does not count: the provider refused it for a limit
+	unsent                 // it does not count, not even for the day
+)
+
+// settle gives back what s has, and counts what was really used.
+func (l *Limiter) settle(ctx context.Context, s *Slot, end ending, usage providers.Usage) {
+	permit := ""
+	if s.grant.limits.Concurrent > 0 {
+		permit = s.grant.permit
+	}
+	var dims []any
+	count, success := 0, 0
+	if end == answered {
+		success = 1
+	}
+	for _, d := range s.grant.dims {
+		used := int64(0)
+		switch {
+		case d.tokens() && d.cost == 0:
+			continue
+		case d.tokens() && end == answered:
+			if used = min(d.used(usage), maxTokens); used <= 0 {
+				used = -1 // not known
+			}
+		case d.tokens(), d.name == "m" && end != answered, d.name == "d" && end == unsent:
+		default:
+			continue
+		}
+		count++
+		dims = append(append(dims, d.args()...), d.charged, used)
+	}
+	if permit == "" && count == 0 && (success == 0 || s.grant.refusals == 0) {
+		return
+	}
+	args := append([]any{permit, s.grant.slot.Microseconds(), success, freedChannel, s.account.provider, count}, dims...)
+	if _, err := l.run(ctx, l.scripts.settle, s.account.keys, args...); err != nil {
+		l.cfg.Log.Warn().Err(err).Str("provider", s.account.provider).Msg("a slot was not given back: it ages out")
+	}
+}
+
+// used is what usage says about the dimension.
+func (d dimension) used(usage providers.Usage) int64 {
+	// Input that was read from a cache counts with OpenAI and not with Anthropic.
+	in, out := usage.TotalInput(), usage.TotalOutput()
+	switch d.name {
+	case "t":
+		return in + out
+	case "i":
+		return in - usage.CachedInputTokens
+	case "o":
+		return out
+	}
+	return 0
+}
+
+// standing tells until when the provider is blocked, and where the slot of that name has
+// been moved to, both on Redis' clock; moved is 0 for a slot that has come.
+func (l *Limiter) standing(ctx context.Context, a *account, name string) (blocked, moved time.Duration, err error) {
+	fields, err := rediscall.Do(ctx, func(ctx context.Context) ([]any, error) {
+		return l.cfg.Redis.HMGet(ctx, a.keys[0], "blocked", "ahead").Result()
+	})
+	if err != nil || len(fields) != 2 {
+		return 0, 0, err
+	}
+	us := func(s string) time.Duration {
+		n, _ := strconv.ParseInt(s, 10, 64) // the scripts write whole numbers
+		return time.Duration(n) * time.Microsecond
+	}
+	until, _ := fields[0].(string) // nil: never blocked
+	ahead, _ := fields[1].(string)
+	for entry := range strings.FieldsSeq(ahead) {
+		if rest, ok := strings.CutPrefix(entry, name+","); ok {
+			slot, _, _ := strings.Cut(rest, ",")
+			moved = us(slot)
+		}
+	}
+	return us(until), moved, nil
+}
+
+// run runs a script, which returns whole numbers. It does not end with ctx: what
+// was asked may have been done.
+func (l *Limiter) run(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]int64, error) {
+	return rediscall.Do(context.WithoutCancel(ctx), func(ctx context.Context) ([]int64, error) {
+		return script.Run(ctx, l.cfg.Redis, keys, args...).Int64Slice()
+	})
+}
+
+// subscribe listens for what calls give back. The first call waits until it is told, and
+// returns true: something may have been missed.
+func (l *Limiter) subscribe() (first bool) {
+	l.listen.Do(func() {
+		first = true
+		sub := l.cfg.Redis.Subscribe(l.ctx, freedChannel)
+		limit, cancel := context.WithTimeout(l.ctx, rediscall.Timeout)
+		defer cancel()
+		_, _ = sub.Receive(limit) // a client that is not connected goes on trying
+		l.subscriber.Go(func() {
+			defer sub.Close()
+			messages := sub.ChannelWithSubscriptions()
+			for {
+				select {
+				case <-l.ctx.Done():
+					return
+				case m, ok := <-messages:
+					if !ok {
+						return
+					}
+					l.onFreed(m)
+				}
+			}
+		})
+	})
+	return first
+}
+
+// onFreed wakes those who wait for a permit or for room: of one provider, or, where messages may
+// have been missed, of all.
+func (l *Limiter) onFreed(message any) {
+	m, one := message.(*redis.Message)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.accounts {
+		if !one || a.provider == m.Payload {
+			a.queue.freed()
+		}
+	}
+}

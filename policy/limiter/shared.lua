@@ -1,0 +1,137 @@
+-- Shared by all scripts of the limiter, which are appended to this text.
+--
+-- All times are microseconds since 1970 on Redis' clock, all amounts are integers: both stay far below 2^53, up to
+-- which a Lua number is exact.
+--
+-- KEYS[1] is the hash of one provider. Its fields:
+--   version         the layout; a hash without it was lost, or never was
+--   last            the latest slot that was given out
+--   blocked         until when nobody may send; blocked_at is when that was said
+--   refusals        refusals in a row that did not say for how long
+--   waiting         when somebody last found no permit, or no room but what calls under way will give back
+--   ahead           the slots that are still to come, see coming
+--   lowered         the concurrency that refusals have shown; in force until lowered_until
+-- and for each dimension, under its letter:
+--   <d>.free        when the pace allows the next call, under the limit that is in <d>.limit
+--   <d>.sum         what the buckets from <d>.head to <d>.tail hold, each in <d>.<number>: what was given out in one
+--                   1200th of a window
+--   <d>.others      what others have used of the same account, summed up for ever; <d>.others_at is when it was seen last
+--   <d>.share       how much of what is asked for is really used, in millionths, as calls have shown
+--   <d>.open        how much of what calls under way have reserved is likely to come back
+--   <d>.claim       what a call needs that found no room for too long; others leave that much until <d>.claim_until
+-- KEYS[2] is a sorted set of the calls that hold a permit, by when they expire.
+local key, permits = KEYS[1], KEYS[2]
+local VERSION, BUCKETS, MILLION = '2', 1200, 1000000
+
+local function clock()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * MILLION + tonumber(t[2])
+end
+
+-- text writes an integer in full; Lua itself would give large ones an exponent.
+local function text(n) return string.format('%.0f', n) end
+
+local function get(...)
+  local out = redis.call('HMGET', key, ...)
+  for i = 1, #out do out[i] = tonumber(out[i] or nil) or 0 end
+  return out
+end
+
+-- put sets a field at the end of the script, all of them in one command; flush is that end.
+local pending = {}
+local function flush()
+  if #pending > 0 then redis.call('HSET', key, unpack(pending)) end
+  pending = {}
+end
+local function put(name, n)
+  pending[#pending + 1], pending[#pending + 2] = name, text(n)
+  if #pending >= 1000 then flush() end
+end
+
+local function lost() return redis.call('HGET', key, 'version') ~= VERSION end
+
+-- coming reads the slots that are still to come, in their order: the name of each, its time, whether it is urgent, how
+-- often it was overtaken, and what it counts as in each dimension, such as ",t350".
+local function coming(now)
+  local list = {}
+  for name, slot, urgent, over, costs in string.gmatch(redis.call('HGET', key, 'ahead') or '', '(%w+),(%d+),(%d),(%d+)(%S*)') do
+    if tonumber(slot) > now then
+      list[#list + 1] = {name = name, slot = tonumber(slot), urgent = urgent, over = tonumber(over), costs = costs}
+    end
+  end
+  return list
+end
+
+-- dimension reads one from ARGV, where it takes 4 places: its letter, the length of its window, its limit, and the cost.
+-- s: requests a second; m: requests a minute; d: requests a day; t, i, o: tokens a minute: all, input, output.
+local function dimension(at)
+  local d = {name = ARGV[at], window = tonumber(ARGV[at + 1]), limit = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[at + 3])}
+  d.tokens = d.name == 't' or d.name == 'i' or d.name == 'o'
+  d.paced = d.name ~= 'd'
+  d.counted = d.name ~= 's'
+  d.width = math.ceil(d.window / BUCKETS)
+  return d
+end
+
+-- gone is the number of buckets that have left the window which ends at time: each with a smaller number has.
+local function gone(d, time) return math.floor((time - d.window) / d.width) end
+
+-- buckets returns what the buckets from a to b hold.
+local function buckets(d, a, b)
+  local out = {}
+  while a <= b do
+    local names = {}
+    for n = a, math.min(b, a + 99) do names[#names + 1] = d.name .. '.' .. text(n) end
+    for _, v in ipairs(get(unpack(names))) do out[#out + 1] = v end
+    a = a + 100
+  end
+  return out
+end
+
+-- load reads the state of d, and forgets what left its window. last is the latest slot that was given out.
+local function load(d, now, last)
+  local n = d.name
+  local f = get(n .. '.free', n .. '.limit', n .. '.sum', n .. '.head', n .. '.tail', n .. '.others', n .. '.others_at', n .. '.share', n .. '.claim', n .. '.claim_until', n .. '.open')
+  local limit
+  d.free, limit, d.sum, d.head, d.tail, d.others, d.others_at, d.share, d.claim, d.claim_until, d.open = unpack(f)
+  if d.share == 0 then d.share = MILLION end
+  if d.claim_until <= now then d.claim = 0 end
+  if d.paced and limit ~= d.limit then
+    -- What the last call owes is counted by the new limit, so that a raised limit does not wait for the old one.
+    if limit > 0 and d.free > last then d.free = last + math.ceil((d.free - last) * limit / d.limit) end
+    put(n .. '.free', d.free)
+    put(n .. '.limit', d.limit)
+  end
+  local keep = gone(d, now)
+  if not d.counted or d.head >= keep then return end
+  local last, freed, names = math.min(keep - 1, d.tail), 0, {}
+  for i, v in ipairs(buckets(d, d.head, last)) do
+    if v ~= 0 then
+      freed = freed + v
+      names[#names + 1] = n .. '.' .. text(d.head + i - 1)
+    end
+  end
+  if #names > 0 then redis.call('HDEL', key, unpack(names)) end
+  d.sum, d.head = d.sum - freed, keep
+  d.open = math.min(d.open, d.sum)
+  put(n .. '.sum', d.sum)
+  put(n .. '.head', d.head)
+end
+
+-- add counts amount, which may be negative, at time.
+local function add(d, time, amount)
+  local bucket = math.floor(time / d.width)
+  if bucket < d.head or amount == 0 then return end
+  d.sum, d.tail = d.sum + amount, math.max(d.tail, bucket)
+  redis.call('HINCRBY', key, d.name .. '.' .. text(bucket), text(amount))
+  put(d.name .. '.sum', d.sum)
+  put(d.name .. '.tail', d.tail)
+end
+
+-- span is how long the pace takes for cost. Requests are kept to the limit by their pace alone, so that it never runs
+-- ahead: a burst is room that the pace leaves. The pace of tokens is a tenth above their limit, since there the
+-- count decides and the pace only spreads; it makes up for what an estimate wasted.
+local function span(d, cost, burst)
+  if d.tokens then return math.ceil(cost * d.window * 9 / (d.limit * 10)) end
+  return math.ceil(cost * d.window / math.max(d.limit + 1 - burst, 1))
+end

@@ -1,0 +1,122 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"oneflow/policy/breaker"
+	"oneflow/policy/limiter"
+	"oneflow/policy/rediscall"
+	"oneflow/providers"
+)
+
+// How long a job waits where nothing says for how long.
+const (
+	// operatorWait is for a provider that an operator holds back.
+	operatorWait = time.Minute
+	// redisWait is for a Redis that does not answer.
+	redisWait = 5 * time.Second
+	// probeWait is for the outcome of somebody else's probe.
+	probeWait = 2 * time.Second
+)
+
+// waits returns why the provider is not asked, and for how long. Up to a quarter is
+// added, so that those who wait do not come back in the same moment.
+func (g *guard) waits(wait time.Duration, w providers.Waiting) *providers.Error {
+	return notAsked(g.name, wait, w)
+}
+
+func notAsked(provider string, wait time.Duration, w providers.Waiting) *providers.Error {
+	wait = (wait + rand.N(wait/4+1)).Round(time.Millisecond)
+	return &providers.Error{Provider: provider, Kind: providers.NotAsked, Billing: providers.Unbilled, RetryAfter: wait, Waiting: &w}
+}
+
+// notAsked returns an error of the breaker's as one of the provider's.
+func (g *guard) notAsked(err error) error {
+	if errors.Is(err, breaker.ErrOnTrial) {
+		return g.waits(probeWait, providers.Waiting{For: providers.WaitForBreaker})
+	}
+	if _, ok := errors.AsType[*rediscall.UnavailableError](err); ok {
+		return g.waits(redisWait, providers.Waiting{For: providers.WaitForRedis})
+	}
+	open, ok := errors.AsType[*breaker.OpenError](err)
+	switch {
+	case !ok:
+		return err
+	case open.Forced:
+		return g.waits(operatorWait, providers.Waiting{For: providers.WaitForOperator})
+	}
+	return g.waits(max(time.Until(open.NextProbe), probeWait), providers.Waiting{For: providers.WaitForBreaker, Since: open.Since, Until: open.NextProbe})
+}
+
+// slot is a slot of the limiter's, or none where there is no limiter.
+type slot struct {
+	ctx  context.Context //nolint:containedctx // of the job's, without its end
+	slot *limiter.Slot
+}
+
+// slot waits for one. A wait that is too long comes back as a failure that asks
+// for it.
+func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (slot, error) {
+	if g.limiter == nil {
+		return slot{}, nil
+	}
+	got, err := g.limiter.Acquire(ctx, g.name, g.estimate(req), urgency)
+	if err == nil {
+		return slot{context.WithoutCancel(ctx), got}, nil
+	}
+	if long, ok := errors.AsType[*limiter.WaitTooLongError](err); ok {
+		w := providers.Waiting{For: providers.WaitForLimit, Until: time.Now().Add(long.After)}
+		if long.Blocked > longWait {
+			w.For = providers.WaitForBlock
+		}
+		return slot{}, &providers.Error{
+			Provider: g.name, Kind: providers.RateLimited, Billing: providers.Unbilled, RetryAfter: long.After, Waiting: &w,
+		}
+	}
+	if _, ok := errors.AsType[*rediscall.UnavailableError](err); ok {
+		return slot{}, g.waits(redisWait, providers.Waiting{For: providers.WaitForRedis})
+	}
+	return slot{}, err
+}
+
+// longWait is from where on a wait is not that of a queue for the limiter, but of a
+// block or a day's limit that is used up.
+const longWait = 2 * maxWait
+
+// late reports whether the slot has passed. Whether the provider was blocked meanwhile is
+// not asked again: what is sent this soon after is as good as under way.
+func (s slot) late() bool { return s.slot != nil && s.slot.Late() }
+
+func (s slot) unused() {
+	if s.slot != nil {
+		s.slot.Unused(s.ctx)
+	}
+}
+
+// done hands the slot back with what was used.
+func (s slot) done(res providers.Response, failure *providers.Error) {
+	switch {
+	case s.slot == nil:
+	case failure == nil:
+		s.slot.Done(s.ctx, res.Usage, res.Limits)
+	case !failure.Sent:
+		s.slot.Unused(s.ctx)
+	default:
+		s.slot.Done(s.ctx, failure.Usage, failure.Limits)
+	}
+}
+
+// refused tells the fleet to wait, and returns until when.
+func (s slot) refused(failure *providers.Error) time.Time {
+	asked := time.Now().Add(max(failure.RetryAfter, firstDelay))
+	if s.slot == nil {
+		return asked
+	}
+	if until := s.slot.Refused(s.ctx, failure); !until.IsZero() {
+		return until
+	}
+	return asked // Redis is away: this call waits for itself
+}

@@ -1,0 +1,120 @@
+package providers_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/providers"
+)
+
+func TestARequestIsTheSameForAnotherProviderOrIsRefused(t *testing.T) {
+	t.Parallel()
+	tr := providers.Translation{
+		Kinds: map[string]string{
+			"openai": "openai", "anthropic": "anthropic", "stability": "stability", "elevenlabs": "elevenlabs", "mock": "mock",
+			"local": "openai-compatible", "second": "openai",
+		},
+	}
+	tr.Model = func(to string, task providers.Task, from, model string) (string, bool) {
+		if model == "" {
+			model = capabilities(t, tr.Kinds[from]).Tasks[task].DefaultModel
+		}
+		if stand := map[string]map[string]string{
+			"gpt-5.4-mini": {"anthropic": "claude-sonnet-4-5"},
+			"gpt-image-2":  {"second": "gpt-image-1"},
+		}[model][to]; stand != "" {
+			return stand, true
+		}
+		if tr.Kinds[from] == tr.Kinds[to] {
+			return model, true
+		}
+		return "", true
+	}
+	number := func(f float64) *float64 { return &f }
+	seed := int64(7)
+	text := providers.Request{Task: providers.Text, Prompt: "p", System: "s", MaxTokens: 100}
+	for name, c := range map[string]struct {
+		from, to string
+		change   func(r *providers.Request)
+		want     func(r *providers.Request)
+		refused  string // part of the reason
+	}{
+		"a mapped model":             {"openai", "anthropic", func(r *providers.Request) { r.Model = "gpt-5.4-mini" }, func(r *providers.Request) { r.Model = "claude-sonnet-4-5" }, ""},
+		"the default is mapped too":  {"openai", "anthropic", func(*providers.Request) {}, func(r *providers.Request) { r.Model = "claude-sonnet-4-5" }, ""},
+		"a model that is not mapped": {"openai", "anthropic", func(r *providers.Request) { r.Model = "o3" }, func(*providers.Request) {}, ""},
+		"the same kind of provider":  {"openai", "second", func(r *providers.Request) { r.Model, r.Seed = "o3", &seed }, func(r *providers.Request) { r.Model, r.Seed = "o3", &seed }, ""},
+		"a seed is a hint":           {"openai", "anthropic", func(r *providers.Request) { r.Model, r.Seed = "o3", &seed }, func(*providers.Request) {}, ""},
+		"extra is one vendor's":      {"openai", "anthropic", func(r *providers.Request) { r.Model, r.Extra = "o3", map[string]json.RawMessage{"user": []byte(`"u"`)} }, func(*providers.Request) {}, ""},
+		"a format it has not":        {"openai", "anthropic", func(r *providers.Request) { r.ResponseFormat = &providers.ResponseFormat{Type: "json_object"} }, nil, "response_format"},
+		"too hot":                    {"openai", "anthropic", func(r *providers.Request) { r.Temperature = number(1.5) }, nil, "temperature"},
+		"a stop of blanks":           {"openai", "anthropic", func(r *providers.Request) { r.Stop = []string{" "} }, nil, "stop"},
+		"another task":               {"stability", "anthropic", func(r *providers.Request) { *r = providers.Request{Task: providers.Image, Prompt: "p"} }, nil, "image"},
+		"nobody knows it":            {"openai", "elsewhere", func(*providers.Request) {}, nil, "kind"},
+		"pixels become a ratio":      {"openai", "stability", picture("1536x1024", ""), func(r *providers.Request) { r.Size, r.AspectRatio = "", "3:2" }, ""},
+		"nearly 16:9":                {"openai", "stability", picture("1792x1024", ""), func(r *providers.Request) { r.Size, r.AspectRatio = "", "16:9" }, ""},
+		"any size":                   {"openai", "stability", picture("auto", ""), func(r *providers.Request) { r.Size = "" }, ""},
+		"no such ratio":              {"openai", "stability", picture("3072x1024", ""), nil, "size"},
+		"a ratio becomes pixels":     {"stability", "openai", picture("", "16:9"), func(r *providers.Request) { r.Size, r.AspectRatio = "1536x864", "" }, ""},
+		"a square":                   {"stability", "openai", picture("", "1:1"), func(r *providers.Request) { r.Size, r.AspectRatio = "1024x1024", "" }, ""},
+		"three sizes only":           {"openai", "second", picture("768x512", ""), func(r *providers.Request) { r.Model, r.Size = "gpt-image-1", "1536x1024" }, ""},
+		"small pictures":             {"stability", "mock", picture("", "16:9"), func(r *providers.Request) { r.Size, r.AspectRatio = "1024x576", "" }, ""},
+		"what not to draw":           {"stability", "openai", func(r *providers.Request) { picture("", "1:1")(r); r.NegativePrompt = "n" }, nil, "negative_prompt"},
+		"two pictures":               {"openai", "stability", func(r *providers.Request) { picture("", "")(r); r.N = 2 }, nil, "request's n"},
+		"one picture":                {"openai", "stability", func(r *providers.Request) { picture("", "")(r); r.N = 1 }, func(r *providers.Request) { r.N = 0 }, ""},
+		"quality, style, background": {"openai", "stability", func(r *providers.Request) {
+			picture("", "")(r)
+			r.Quality, r.Style, r.Background = "high", "vivid", "opaque"
+		}, func(r *providers.Request) { r.Quality, r.Style, r.Background = "", "", "" }, ""},
+		"a file format both know":     {"openai", "stability", func(r *providers.Request) { picture("", "")(r); r.OutputFormat = "webp" }, func(*providers.Request) {}, ""},
+		"a file format one knows":     {"openai", "stability", func(r *providers.Request) { picture("", "")(r); r.OutputFormat = "gif" }, func(r *providers.Request) { r.OutputFormat = "" }, ""},
+		"a voice":                     {"elevenlabs", "openai", speech("21m00Tcm4TlvDq8ikWAM", 1.1), func(r *providers.Request) { r.Voice = "" }, ""},
+		"a speed it has not":          {"openai", "elevenlabs", speech("alloy", 3), func(r *providers.Request) { r.Voice, r.Speed = "", nil }, ""},
+		"too long to be spoken there": {"elevenlabs", "openai", func(r *providers.Request) { speech("", 1)(r); r.Prompt = strings.Repeat("x", 5000) }, nil, "prompt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			req := text
+			c.change(&req)
+			got, err := tr.Translate(c.from, c.to, req)
+			if c.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), c.refused) || strings.Contains(err.Error(), "1.5") {
+					t.Errorf("%v, want a word of %s", err, c.refused)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := req
+			want.Model, want.Seed, want.Extra = "", nil, nil
+			c.want(&want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func picture(size, ratio string) func(*providers.Request) {
+	return func(r *providers.Request) {
+		*r = providers.Request{Task: providers.Image, Prompt: "p", Size: size, AspectRatio: ratio}
+	}
+}
+
+func speech(voice string, speed float64) func(*providers.Request) {
+	return func(r *providers.Request) {
+		*r = providers.Request{Task: providers.Audio, Prompt: "p", Voice: voice, Speed: &speed}
+	}
+}
+
+func capabilities(t *testing.T, kind string) providers.Capabilities {
+	t.Helper()
+	can, ok := providers.CapabilitiesOf(kind)
+	if !ok {
+		t.Fatalf("no such kind: %s", kind)
+	}
+	return can
+}
