@@ -32,9 +32,8 @@ import (
 	"oneflow/config"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
-	"oneflow/internal/devstack"
+	"oneflow/internal/harness"
 	"oneflow/jobs"
-	"oneflow/migrations"
 	"oneflow/store"
 )
 
@@ -63,19 +62,16 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	if g.Jobs < 1 || g.Rounds < 1 || g.Workers < 1 {
 		return cli.Fail(cli.Usage, errors.New("--jobs, --rounds and --workers must be positive"))
 	}
-	stack, err := devstack.Start(ctx, devstack.Options{Log: env.Err, Getenv: env.Getenv})
+	services, err := harness.StartServices(ctx, env.Err, env.Getenv)
 	if err != nil {
 		return cli.Fail(cli.Unavailable, err)
 	}
-	defer func() { err = errors.Join(err, stack.Close()) }()
-	if _, err := migrations.Up(ctx, stack.DatabaseURL); err != nil {
-		return err
-	}
-	b, err := newBench(ctx, g, stack)
+	defer func() { err = errors.Join(err, services.Close()) }()
+	b, err := newBench(g, services)
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer func() { _ = b.redis.Close() }()
 
 	var raw, ours []figures
 	for i := range g.Rounds {
@@ -117,22 +113,12 @@ type bench struct {
 	redis redis.UniversalClient
 }
 
-func newBench(ctx context.Context, g grammar, stack *devstack.Stack) (*bench, error) {
-	db, err := store.Open(ctx, stack.DatabaseURL)
+func newBench(g grammar, services *harness.Services) (*bench, error) {
+	opts, err := redis.ParseURL(services.RedisURL)
 	if err != nil {
 		return nil, err
 	}
-	opts, err := redis.ParseURL(stack.RedisURL)
-	if err != nil {
-		db.Close()
-		return nil, err
-	}
-	return &bench{grammar: g, store: db, opts: opts, redis: redis.NewClient(opts)}, nil
-}
-
-func (b *bench) close() {
-	b.store.Close()
-	_ = b.redis.Close()
+	return &bench{grammar: g, store: services.Store, opts: opts, redis: redis.NewClient(opts)}, nil
 }
 
 // pushers is how many goroutines enqueue on asynq's side, as on ours.

@@ -24,6 +24,7 @@ import (
 
 	"oneflow/internal/cli"
 	"oneflow/internal/fakeprovider"
+	"oneflow/internal/harness"
 )
 
 func main() { os.Exit(cli.Main("benchlimits", run)) }
@@ -43,7 +44,7 @@ type scenario struct {
 	jobs   int
 	// workers are how many processes there are; 0: this one, with x/time/rate.
 	workers int
-	// kill tells that one of them is killed by SIGKILL in the middle.
+	// kill says that one of them is killed by SIGKILL in the middle.
 	kill bool
 	// least is the share of the limit that must be used; 0: nothing must be.
 	least float64
@@ -155,20 +156,17 @@ func measure(ctx context.Context, s scenario, dir, bin string, env cli.Env, prog
 		return f, err
 	}
 	log := filepath.Join(dir, "calls.jsonl")
-	server, err := fakeprovider.New(fakeprovider.Config{
+	server, err := harness.Provider(fakeprovider.Config{
 		CallLog: log, Keep: -1, Default: fakeprovider.Behaviour{Limits: s.limits, Latency: latency()},
 	})
 	if err != nil {
 		return f, err
 	}
-	if err := server.Start(""); err != nil {
-		return f, errors.Join(err, server.Close())
-	}
 	var succeeded int
 	if s.workers == 0 {
 		succeeded, err = single(ctx, s, server)
 	} else {
-		succeeded, err = fleet(ctx, s, server, dir, bin, env)
+		succeeded, err = runFleet(ctx, s, server, dir, bin, env)
 	}
 	// Its log is whole only after it.
 	if err := errors.Join(err, server.Close()); err != nil {

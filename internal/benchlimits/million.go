@@ -8,10 +8,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"oneflow/internal/cli"
 	"oneflow/internal/fakeprovider"
+	"oneflow/internal/harness"
 )
 
 const (
@@ -23,22 +22,21 @@ const (
 
 // million queues many jobs for a provider that gets nowhere with them, and tells
 // what Redis holds then.
-func million(ctx context.Context, g grammar, v *verdicts, c *commands, _ *fakeprovider.Server) error {
-	opts, err := redis.ParseURL(c.stack.RedisURL)
+func million(ctx context.Context, g grammar, v *verdicts, f *fleet, _ *fakeprovider.Server) error {
+	rdb, err := harness.Redis(f.RedisURL)
 	if err != nil {
 		return err
 	}
-	rdb := redis.NewClient(opts)
 	defer func() { _ = rdb.Close() }()
 	began := time.Now()
-	ended, err := c.bring(ctx, "million", g.Rows)
+	ended, err := f.bring(ctx, "million", g.Rows)
 	if err != nil {
 		return err
 	}
 	took := time.Since(began)
 	// The window fills up after that.
 	queue := "asynq:{openai.bulk}:pending"
-	err = c.until(ctx, func() (bool, error) {
+	err = f.until(ctx, poll, "the window to fill up", func() (bool, error) {
 		n, err := rdb.LLen(ctx, queue).Result()
 		return n >= min(largestWindow, int64(g.Rows))-100, err
 	})
@@ -59,14 +57,14 @@ func million(ctx context.Context, g grammar, v *verdicts, c *commands, _ *fakepr
 			memory[name], _ = strconv.ParseFloat(value, 64)
 		}
 	}
-	p, err := c.db.Progress(ctx, "million")
+	p, err := f.services.Store.Progress(ctx, "million")
 	if err != nil {
 		return err
 	}
 	v.say("\n%s jobs of one batch, queued by one `enqueue batch` while a worker runs; the window of their queue is the largest", cli.Count(int64(g.Rows)))
 	v.check(p.Total() == int64(g.Rows), "million/accepted = %s (all %s)", cli.Count(p.Total()), cli.Count(int64(g.Rows)))
 	v.say("million/rows_a_second = %.0f (%.1f s)", float64(g.Rows)/took.Seconds(), took.Seconds())
-	if usage, ok := ended.SysUsage().(*syscall.Rusage); ok {
+	if usage, ok := ended.State.SysUsage().(*syscall.Rusage); ok {
 		unit := int64(1 << 10)
 		if runtime.GOOS == "darwin" {
 			unit = 1

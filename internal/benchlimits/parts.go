@@ -11,7 +11,11 @@ import (
 
 	"oneflow/internal/cli"
 	"oneflow/internal/fakeprovider"
+	"oneflow/internal/harness"
 )
+
+// poll is how often a part looks whether something has happened.
+const poll = 50 * time.Millisecond
 
 // part measures something of the queue, rather than of a limit.
 type part struct {
@@ -19,7 +23,7 @@ type part struct {
 	// settings are what the configuration says of the provider.
 	settings string
 	workers  int
-	run      func(ctx context.Context, g grammar, v *verdicts, c *commands, server *fakeprovider.Server) error
+	run      func(ctx context.Context, g grammar, v *verdicts, f *fleet, server *fakeprovider.Server) error
 }
 
 func parts() []part {
@@ -34,54 +38,53 @@ func parts() []part {
 
 // measure runs a part on services, workers and a server of its own.
 func (p part) measure(ctx context.Context, v *verdicts, dir string, g grammar, env cli.Env) (err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not done after %s", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeLimit, fmt.Errorf("not done after %s", timeLimit))
 	defer cancel()
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	server, err := fakeprovider.New(fakeprovider.Config{Keep: 20_000, Default: fakeprovider.Behaviour{Latency: latency()}})
+	server, err := harness.Provider(fakeprovider.Config{Keep: 20_000, Default: fakeprovider.Behaviour{Latency: latency()}})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
-	if err := server.Start(""); err != nil {
-		return err
-	}
-	c, err := open(ctx, server, p.settings, dir, g.Bin, env)
+	f, err := open(ctx, server, p.settings, dir, g.Bin, env)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
+	defer func() { err = errors.Join(err, f.close()) }()
 	// A fleet knows from the ledger how long calls take, and how many handlers it
 	// needs. One that does not has too many for a while, whose jobs nobody overtakes.
-	if err := c.work(ctx, 1); err != nil {
+	if err := f.work(ctx, 1); err != nil {
 		return err
 	}
-	if _, err := c.bring(ctx, "warm-up", 30, "--watch"); err != nil {
+	if _, err := f.bring(ctx, "warm-up", 30, "--watch"); err != nil {
 		return err
 	}
-	c.workers[0].stop()
-	c.workers = nil
-	if err := c.work(ctx, p.workers); err != nil {
+	if err := f.workers[0].Stop(20 * time.Second); err != nil {
 		return err
 	}
-	if err := c.enqueue(ctx, nil, "text", "Are you there?", "--provider", "openai", "--model", model, "--set", "max_tokens=16", "--wait"); err != nil {
+	f.workers = nil
+	if err := f.work(ctx, p.workers); err != nil {
+		return err
+	}
+	if _, err := f.enqueue(ctx, nil, "text", "Are you there?", "--provider", "openai", "--model", model, "--set", "max_tokens=16", "--wait"); err != nil {
 		return err
 	}
 	began := time.Now()
-	if err := p.run(ctx, g, v, c, server); err != nil {
+	if err := p.run(ctx, g, v, f, server); err != nil {
 		return err
 	}
 	fmt.Fprintf(env.Err, "%s: %.0f s\n", p.name, time.Since(began).Seconds())
 	return nil
 }
 
-// bring enqueues a batch of n different jobs, and returns how the command ended.
-func (c *commands) bring(ctx context.Context, batch string, n int, flags ...string) (*os.ProcessState, error) {
+// bring enqueues a batch of n different jobs.
+func (f *fleet) bring(ctx context.Context, batch string, n int, flags ...string) (harness.Result, error) {
 	in, pen := io.Pipe()
 	go func() { _ = pen.CloseWithError(writeRows(pen, batch, n)) }()
-	_, ended, err := c.ask(ctx, in, append([]string{"batch", "-", "--batch-id", batch}, flags...)...)
-	return ended, errors.Join(err, in.Close())
+	r, err := f.enqueue(ctx, in, append([]string{"batch", "-", "--batch-id", batch}, flags...)...)
+	return r, errors.Join(err, in.Close())
 }
 
 // writeRows writes n rows, in which the name of their batch stands.
@@ -94,16 +97,4 @@ func writeRows(w io.Writer, batch string, n int) error {
 		}
 	}
 	return out.Flush()
-}
-
-// until asks again and again until done.
-func (c *commands) until(ctx context.Context, done func() (bool, error)) error {
-	for tick := time.Tick(50 * time.Millisecond); ; {
-		if ok, err := done(); ok || err != nil {
-			return err
-		}
-		if err := c.next(ctx, tick); err != nil {
-			return err
-		}
-	}
 }

@@ -23,7 +23,7 @@ const (
 // the first has filled the window and is at work; then the same with the names the
 // other way round. It tells when each has its 500th call, from the time when both
 // are there.
-func turns(ctx context.Context, _ grammar, v *verdicts, c *commands, server *fakeprovider.Server) error {
+func turns(ctx context.Context, _ grammar, v *verdicts, f *fleet, server *fakeprovider.Server) error {
 	v.say("\ntwo accounts with %s jobs each, a window of %d, %d calls a second; the second comes after %d calls of the first.",
 		cli.Count(turnsJobs), turnsWindow, turnsRate, turnsHead)
 	v.say("From the second's acceptance to the %dth call of each after it, by the server's log", turnsFirst)
@@ -38,20 +38,20 @@ func turns(ctx context.Context, _ grammar, v *verdicts, c *commands, server *fak
 			return at
 		}
 		bring := func(account string) error {
-			_, err := c.bring(ctx, name+"-"+account, turnsJobs, "--account", account)
+			_, err := f.bring(ctx, name+"-"+account, turnsJobs, "--account", account)
 			return err
 		}
 		if err := bring(order[0]); err != nil {
 			return err
 		}
-		if err := c.until(ctx, func() (bool, error) { return len(called(order[0], time.Time{})) >= turnsHead, nil }); err != nil {
+		if err := f.until(ctx, poll, "the first account's calls", func() (bool, error) { return len(called(order[0], time.Time{})) >= turnsHead, nil }); err != nil {
 			return err
 		}
 		if err := bring(order[1]); err != nil {
 			return err
 		}
 		both := time.Now()
-		err := c.until(ctx, func() (bool, error) {
+		err := f.until(ctx, poll, "calls of both accounts", func() (bool, error) {
 			return min(len(called(order[0], both)), len(called(order[1], both))) >= turnsFirst, nil
 		})
 		if err != nil {
@@ -61,7 +61,7 @@ func turns(ctx context.Context, _ grammar, v *verdicts, c *commands, server *fak
 		apart := math.Abs(float64(first-second)) / float64(max(first, second))
 		v.check(apart <= turnsWithin, "turns/%s = %.1f s and %.1f s, %.1f %% apart (at most %.0f %%)", name, first.Seconds(), second.Seconds(), 100*apart, 100*turnsWithin)
 		for _, account := range order {
-			if err := c.enqueue(ctx, nil, "cancel", name+"-"+account); err != nil {
+			if _, err := f.enqueue(ctx, nil, "cancel", name+"-"+account); err != nil {
 				return err
 			}
 		}

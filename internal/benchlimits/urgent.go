@@ -23,16 +23,16 @@ const (
 // urgent puts high jobs into the middle of a bulk run, one by one, and tells how
 // long each waited for its call, and how many calls of the bulk run went before it.
 // The same is done without the bulk run first.
-func urgent(ctx context.Context, _ grammar, v *verdicts, c *commands, server *fakeprovider.Server) error {
+func urgent(ctx context.Context, _ grammar, v *verdicts, f *fleet, server *fakeprovider.Server) error {
 	spacing := time.Second / urgentRate
-	alone, _, err := c.send(ctx, "alone", server, func(last fakeprovider.Call, _ int64) bool { return time.Since(last.Time) > 2*spacing })
+	alone, _, err := f.send(ctx, "alone", server, func(last fakeprovider.Call, _ int64) bool { return time.Since(last.Time) > 2*spacing })
 	if err != nil {
 		return err
 	}
-	if _, err := c.bring(ctx, "bulk", urgentBulk); err != nil {
+	if _, err := f.bring(ctx, "bulk", urgentBulk); err != nil {
 		return err
 	}
-	waits, between, err := c.send(ctx, "urgent", server, func(_ fakeprovider.Call, since int64) bool { return since >= 3 })
+	waits, between, err := f.send(ctx, "urgent", server, func(_ fakeprovider.Call, since int64) bool { return since >= 3 })
 	if err != nil {
 		return err
 	}
@@ -50,10 +50,10 @@ func urgent(ctx context.Context, _ grammar, v *verdicts, c *commands, server *fa
 // send enqueues high jobs, each when due says so of the last call and of how many
 // there were since the job before. It returns how long each waited from its
 // acceptance to its call, and how many other calls came between.
-func (c *commands) send(ctx context.Context, prompt string, server *fakeprovider.Server, due func(last fakeprovider.Call, since int64) bool) (waits []time.Duration, between []int, err error) {
+func (f *fleet) send(ctx context.Context, prompt string, server *fakeprovider.Server, due func(last fakeprovider.Call, since int64) bool) (waits []time.Duration, between []int, err error) {
 	for i := range urgentJobs {
 		before := server.Count()
-		err := c.until(ctx, func() (bool, error) {
+		err := f.until(ctx, poll, "the time for the next job", func() (bool, error) {
 			calls := server.Calls()
 			return due(calls[len(calls)-1], server.Count()-before), nil
 		})
@@ -61,15 +61,15 @@ func (c *commands) send(ctx context.Context, prompt string, server *fakeprovider
 			return nil, nil, err
 		}
 		mark := fmt.Sprintf("%s no. %d.", prompt, i)
-		id, _, err := c.ask(ctx, nil, "text", mark, "--provider", "openai", "--model", model, "--lane", "high", "--set", "max_tokens=16")
+		r, err := f.enqueue(ctx, nil, "text", mark, "--provider", "openai", "--model", model, "--lane", "high", "--set", "max_tokens=16")
 		if err != nil {
 			return nil, nil, err
 		}
-		p, err := c.db.Progress(ctx, strings.TrimSpace(id))
+		p, err := f.services.Store.Progress(ctx, strings.TrimSpace(r.Stdout))
 		if err != nil {
 			return nil, nil, err
 		}
-		err = c.until(ctx, func() (bool, error) {
+		err = f.until(ctx, poll, "the job's call", func() (bool, error) {
 			others := 0
 			for _, call := range server.Calls() {
 				if strings.Contains(string(call.Body), mark) {

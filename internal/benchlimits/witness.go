@@ -1,15 +1,13 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"time"
 
 	"oneflow/internal/fakeprovider"
+	"oneflow/internal/harness"
 )
 
 const (
@@ -44,24 +42,17 @@ type spent struct {
 
 // witness reads a server's log.
 func witness(path string, limits fakeprovider.Limits) (figures, error) {
-	file, err := os.Open(path) //nolint:gosec // our own
+	lines, err := harness.ReadLog[fakeprovider.LogLine](path)
 	if err != nil {
 		return figures{}, err
 	}
-	defer func() { _ = file.Close() }()
 	begun := map[int64]time.Time{}
 	var calls []spent
 	f := figures{limit: limits.Requests}
 	if limits.Tokens > 0 {
 		f.limit = limits.Tokens
 	}
-	for d := json.NewDecoder(file); ; {
-		var l fakeprovider.LogLine
-		if err := d.Decode(&l); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return f, fmt.Errorf("read the call log: %w", err)
-		}
+	for _, l := range lines {
 		switch {
 		case l.Event == "begin":
 			begun[l.Call] = l.Time

@@ -23,25 +23,25 @@ const diskSize = 96 << 20
 // newDisk moves the database to a small disk of its own, where this process may
 // mount one: only the log of writes stays elsewhere. Where it may not, a trigger
 // refuses what a full disk would.
-func newDisk(w *world) *disk {
-	w.t.Helper()
+func newDisk(x *experiment) *disk {
+	x.t.Helper()
 	// Not in the test's own folder, which Postgres' account cannot reach.
 	folder, err := os.MkdirTemp("", "oneflow-chaos-disk-")
 	if err != nil {
-		w.t.Fatal(err)
+		x.t.Fatal(err)
 	}
 	if err := mountSmall(folder); err != nil {
-		w.t.Logf("no disk can be mounted here (%v): a trigger stands for it", err)
+		x.t.Logf("no disk can be mounted here (%v): a trigger stands for it", err)
 		_ = os.Remove(folder)
-		return newTrigger(w)
+		return newTrigger(x)
 	}
-	w.t.Cleanup(func() {
+	x.t.Cleanup(func() {
 		if err := errors.Join(unmount(folder), os.Remove(folder)); err != nil {
-			w.t.Error(err)
+			x.t.Error(err)
 		}
 	})
 	tables := filepath.Join(folder, "tables")
-	owner, err := os.Stat(clusterOf(w))
+	owner, err := os.Stat(clusterOf(x))
 	if err == nil {
 		err = os.Mkdir(tables, 0o700)
 	}
@@ -52,15 +52,15 @@ func newDisk(w *world) *disk {
 		err = os.Chown(tables, int(stat.Uid), int(stat.Gid))
 	}
 	if err != nil {
-		w.t.Fatal(err)
+		x.t.Fatal(err)
 	}
-	w.sqlAt("postgres", `CREATE TABLESPACE small LOCATION '`+tables+`'`, `ALTER DATABASE oneflow SET TABLESPACE small`)
+	x.sqlAt("postgres", `CREATE TABLESPACE small LOCATION '`+tables+`'`, `ALTER DATABASE oneflow SET TABLESPACE small`)
 	filler := filepath.Join(folder, "filler")
 	return &disk{
 		fill: func() {
 			f, err := os.Create(filler)
 			if err != nil {
-				w.t.Fatal(err)
+				x.t.Fatal(err)
 			}
 			defer func() { _ = f.Close() }()
 			page := make([]byte, 4096)
@@ -68,20 +68,20 @@ func newDisk(w *world) *disk {
 				_, err = f.Write(page)
 			}
 			if !errors.Is(err, syscall.ENOSPC) {
-				w.t.Fatalf("fill the disk: %v", err)
+				x.t.Fatalf("fill the disk: %v", err)
 			}
 		},
 		free: func() {
 			if err := os.Remove(filler); err != nil {
-				w.t.Fatal(err)
+				x.t.Fatal(err)
 			}
 		},
 	}
 }
 
 // newTrigger refuses writes to all tables, as Postgres does on a full disk.
-func newTrigger(w *world) *disk {
-	w.sqlAt("oneflow",
+func newTrigger(x *experiment) *disk {
+	x.sqlAt("oneflow",
 		`CREATE TABLE full_disk (since timestamptz NOT NULL)`,
 		`CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
@@ -98,28 +98,28 @@ func newTrigger(w *world) *disk {
 			END LOOP;
 		END $$`)
 	return &disk{
-		fill: func() { w.sqlAt("oneflow", `INSERT INTO full_disk VALUES (now())`) },
-		free: func() { w.sqlAt("oneflow", `DELETE FROM full_disk`) },
+		fill: func() { x.sqlAt("oneflow", `INSERT INTO full_disk VALUES (now())`) },
+		free: func() { x.sqlAt("oneflow", `DELETE FROM full_disk`) },
 	}
 }
 
-// sqlAt runs statements in a database of the world's Postgres.
-func (w *world) sqlAt(database string, statements ...string) {
-	w.t.Helper()
-	ctx := context.WithoutCancel(w.t.Context())
-	cfg, err := pgx.ParseConfig(w.pg.URL)
+// sqlAt runs statements in a database of the experiment's Postgres.
+func (x *experiment) sqlAt(database string, statements ...string) {
+	x.t.Helper()
+	ctx := context.WithoutCancel(x.t.Context())
+	cfg, err := pgx.ParseConfig(x.pg.URL)
 	if err != nil {
-		w.t.Fatal(err)
+		x.t.Fatal(err)
 	}
 	cfg.Database = database
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		w.t.Fatal(err)
+		x.t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	for _, sql := range statements {
 		if _, err := conn.Exec(ctx, sql); err != nil {
-			w.t.Fatal(fmt.Errorf("%s: %w", strings.Join(strings.Fields(sql)[:2], " "), err))
+			x.t.Fatal(fmt.Errorf("%s: %w", strings.Join(strings.Fields(sql)[:2], " "), err))
 		}
 	}
 }

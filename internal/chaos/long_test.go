@@ -30,7 +30,7 @@ func builds() map[string][]string {
 type scenario struct {
 	name  string
 	plan  plan
-	steps func(w *world)
+	steps func(x *experiment)
 }
 
 // TestChaos runs every scenario. The numbers keep the table in this order.
@@ -39,9 +39,9 @@ func TestChaos(t *testing.T) {
 	for _, s := range scenarios() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, s.plan)
-			s.steps(w)
-			w.assertConserved()
+			x := newExperiment(t, s.plan)
+			s.steps(x)
+			x.assertConserved()
 		})
 	}
 }
@@ -49,36 +49,36 @@ func TestChaos(t *testing.T) {
 // scenarios begin with those that take longest.
 func scenarios() []scenario {
 	list := []scenario{
-		{"01 kill -9 one of 3 workers 20 times", plan{latency: 400 * time.Millisecond}, func(w *world) { killWorkers(w, 2000, 20) }},
+		{"01 kill -9 one of 3 workers 20 times", plan{latency: 400 * time.Millisecond}, func(x *experiment) { killWorkers(x, 2000, 20) }},
 		{"02 poison jobs: panic, exit, out of memory", plan{}, poison},
-		{"03 leader killed 10 times", plan{}, func(w *world) { killLeaders(w, 10) }},
-		{"04 worker cut off from Redis 60 s", plan{}, func(w *world) {
-			isolate(w, "Redis", 60*time.Second, 0, func(k *worker) []*proxy { return []*proxy{k.redis} })
+		{"03 leader killed 10 times", plan{}, func(x *experiment) { killLeaders(x, 10) }},
+		{"04 worker cut off from Redis 60 s", plan{}, func(x *experiment) {
+			isolate(x, "Redis", 60*time.Second, 0, func(k *worker) []*proxy { return []*proxy{k.redis} })
 		}},
-		{"05 worker cut off from Postgres 60 s", plan{}, func(w *world) {
-			isolate(w, "Postgres", 60*time.Second, w.plan.slots, func(k *worker) []*proxy { return []*proxy{k.pg} })
+		{"05 worker cut off from Postgres 60 s", plan{}, func(x *experiment) {
+			isolate(x, "Postgres", 60*time.Second, x.plan.slots, func(k *worker) []*proxy { return []*proxy{k.pg} })
 		}},
-		{"06 worker cut off from all 60 s", plan{}, func(w *world) {
-			isolate(w, "all", 60*time.Second, w.plan.slots, func(k *worker) []*proxy { return []*proxy{k.pg, k.redis, k.provider} })
+		{"06 worker cut off from all 60 s", plan{}, func(x *experiment) {
+			isolate(x, "all", 60*time.Second, x.plan.slots, func(k *worker) []*proxy { return []*proxy{k.pg, k.redis, k.provider} })
 		}},
-		{"07 Postgres down 30 s", plan{}, func(w *world) { load(w, 3, 1000); restartPostgres(w, 1, 30*time.Second) }},
-		{"08 Postgres restarted in immediate mode 5 times", plan{}, func(w *world) { load(w, 3, 1000); restartPostgres(w, 5, 0) }},
-		{"09 connection cut around COMMIT 200 times", plan{latency: 100 * time.Millisecond}, func(w *world) { load(w, 4, 4000); cutCommits(w, 200, 0.5) }},
-		{"10 Redis killed 5 times, no persistence", plan{}, func(w *world) { load(w, 3, 1000); killRedis(w, 5, 2*time.Second) }},
-		{"11 Redis killed 5 times, AOF", plan{redis: []string{"appendonly yes"}}, func(w *world) { load(w, 3, 1000); killRedis(w, 5, 2*time.Second) }},
+		{"07 Postgres down 30 s", plan{}, func(x *experiment) { load(x, 3, 1000); restartPostgres(x, 1, 30*time.Second) }},
+		{"08 Postgres restarted in immediate mode 5 times", plan{}, func(x *experiment) { load(x, 3, 1000); restartPostgres(x, 5, 0) }},
+		{"09 connection cut around COMMIT 200 times", plan{latency: 100 * time.Millisecond}, func(x *experiment) { load(x, 4, 4000); cutCommits(x, 200, 0.5) }},
+		{"10 Redis killed 5 times, no persistence", plan{}, func(x *experiment) { load(x, 3, 1000); killRedis(x, 5, 2*time.Second) }},
+		{"11 Redis killed 5 times, AOF", plan{redis: []string{"appendonly yes"}}, func(x *experiment) { load(x, 3, 1000); killRedis(x, 5, 2*time.Second) }},
 		{"12 Redis restored from a dump 10 s old", plan{}, restoreRedis},
-		{"13 FLUSHALL 5 times", plan{}, func(w *world) { load(w, 3, 1000); flushRedis(w, 5, 100) }},
+		{"13 FLUSHALL 5 times", plan{}, func(x *experiment) { load(x, 3, 1000); flushRedis(x, 5, 100) }},
 		{"14 Redis out of memory", plan{}, fillRedis},
-		{"15 one clock 10 min ahead", plan{}, func(w *world) { wrongClock(w, 600) }},
-		{"16 one clock 10 min behind", plan{}, func(w *world) { wrongClock(w, -600) }},
+		{"15 one clock 10 min ahead", plan{}, func(x *experiment) { wrongClock(x, 600) }},
+		{"16 one clock 10 min behind", plan{}, func(x *experiment) { wrongClock(x, -600) }},
 		{"17 provider hangs, trickles, truncates, resets, lies", plan{timeout: 5 * time.Second, faults: map[fakeprovider.Fault]float64{
 			fakeprovider.Hang: .01, fakeprovider.Trickle: .02, fakeprovider.Truncated: .03, fakeprovider.ResetBefore: .03, fakeprovider.ResetAfter: .03,
 			fakeprovider.Garbage: .03, fakeprovider.Empty: .03, fakeprovider.ServerError: .05, fakeprovider.BadGateway: .03, fakeprovider.RateLimited: .01,
-		}}, func(w *world) { load(w, 3, 500) }},
+		}}, func(x *experiment) { load(x, 3, 500) }},
 		{"18 cancel races with enqueue, claims and calls", plan{}, cancelRaces},
 		{"18 pause races with enqueue, claims and calls", plan{}, pauseRaces},
-		{"19 SIGTERM with 200 calls in flight", plan{latency: 4 * time.Second, slots: 200}, func(w *world) { terminate(w, false) }},
-		{"20 SIGTERM, and calls outlast the drain", plan{latency: 12 * time.Second, slots: 60, drain: 3 * time.Second}, func(w *world) { terminate(w, true) }},
+		{"19 SIGTERM with 200 calls in flight", plan{latency: 4 * time.Second, slots: 200}, func(x *experiment) { terminate(x, false) }},
+		{"20 SIGTERM, and calls outlast the drain", plan{latency: 12 * time.Second, slots: 60, drain: 3 * time.Second}, func(x *experiment) { terminate(x, true) }},
 		{"21 rolling restart of 3 workers", plan{}, rolling},
 	}
 	for i, place := range []string{"accepted", "claimed", "begun", "answered", "recorded"} {
@@ -88,7 +88,7 @@ func scenarios() []scenario {
 			"24 crash: attempt written, not sent",
 			"25 crash: answer received, not recorded",
 			"26 crash: committed, not acknowledged",
-		}[i], plan{}, func(w *world) { crashAt(w, place) }})
+		}[i], plan{}, func(x *experiment) { crashAt(x, place) }})
 	}
 	if _, ok := newestMigration(); ok {
 		list = append(list, scenario{"27 migration down and up under 200 jobs a second", plan{latency: 100 * time.Millisecond}, migrateUnderLoad})
@@ -101,10 +101,10 @@ func scenarios() []scenario {
 }
 
 // load starts workers and brings jobs in.
-func load(w *world, workers, jobs int) {
+func load(x *experiment, workers, jobs int) {
 	for range workers {
-		w.worker()
+		x.worker()
 	}
-	w.halves(jobs)
-	w.progressed(time.Minute, 20)
+	x.halves(jobs)
+	x.progressed(time.Minute, 20)
 }

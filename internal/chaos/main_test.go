@@ -5,10 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
 	"testing"
 
+	"oneflow/internal/harness"
 	"oneflow/internal/storetest"
 )
 
@@ -45,30 +44,11 @@ func (b built) Run() int {
 	return code
 }
 
-// start starts a child that does not outlive us; ended gets what Wait returned.
-func start(cmd *exec.Cmd, ended func(error)) error {
-	started := make(chan error)
-	go func() {
-		// The child is tied to the thread that started it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			ended(cmd.Wait())
-		}
-	}()
-	return <-started
-}
-
 // build builds all commands.
 func build() {
-	for folder, args := range builds() {
-		args = append(append([]string{"build"}, args...), "-o", folder+"/", "oneflow/cmd/worker", "oneflow/cmd/enqueue")
-		build := exec.CommandContext(context.Background(), "go", args...)
-		if out, err := build.CombinedOutput(); err != nil {
-			// Returning would count as a run without failures.
-			panic(fmt.Sprintf("build the commands: %v\n%s", err, out))
+	for folder, flags := range builds() {
+		if err := harness.Build(context.Background(), folder, flags, "worker", "enqueue"); err != nil {
+			panic(err) // returning would count as a run without failures
 		}
 	}
 }

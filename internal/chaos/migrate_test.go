@@ -26,35 +26,35 @@ func newestMigration() (path string, ok bool) {
 
 // migrateUnderLoad takes the newest migration back while jobs run, and applies it
 // again: what needs it waits meanwhile.
-func migrateUnderLoad(w *world) {
+func migrateUnderLoad(x *experiment) {
 	path, _ := newestMigration()
-	load(w, 4, 3000)
+	load(x, 4, 3000)
 	data, err := os.ReadFile(path)
 	if err != nil {
-		w.t.Fatal(err)
+		x.t.Fatal(err)
 	}
 	_, down, ok := strings.Cut(string(data), "-- +goose Down\n")
 	if !ok {
-		w.t.Fatalf("%s has no way down", path)
+		x.t.Fatalf("%s has no way down", path)
 	}
 	for range 2 {
-		w.hurt(0)
-		if err := w.downgrade(down); err != nil {
-			w.t.Fatal(err)
+		x.hurt(0)
+		if err := x.downgrade(down); err != nil {
+			x.t.Fatal(err)
 		}
-		w.phase("the newest migration is taken back")
-		w.pass(w.between(2*time.Second, 6*time.Second))
-		if _, err := migrations.Up(w.t.Context(), w.pg.URL); err != nil {
-			w.t.Fatal(err)
+		x.phase("the newest migration is taken back")
+		x.pass(x.between(2*time.Second, 6*time.Second))
+		if _, err := migrations.Up(x.t.Context(), x.pg.URL); err != nil {
+			x.t.Fatal(err)
 		}
-		w.phase("and applied again")
-		w.recovered(w.workFrom(time.Now()))
+		x.phase("and applied again")
+		x.recovered(x.workFrom(time.Now()))
 	}
 }
 
-func (w *world) downgrade(sql string) error {
-	ctx := context.WithoutCancel(w.t.Context())
-	conn, err := pgx.Connect(ctx, w.pg.URL)
+func (x *experiment) downgrade(sql string) error {
+	ctx := context.WithoutCancel(x.t.Context())
+	conn, err := pgx.Connect(ctx, x.pg.URL)
 	if err != nil {
 		return err
 	}

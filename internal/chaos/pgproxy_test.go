@@ -122,8 +122,8 @@ func (c *commits) forward(l *link) error {
 			case 'B': // Bind: portal, statement
 				_, rest, _ := bytes.Cut(m.body(), []byte{0})
 				name, _, _ := bytes.Cut(rest, []byte{0})
-				if w := written(statements[string(name)]); w != "" {
-					writes = w
+				if x := written(statements[string(name)]); x != "" {
+					writes = x
 				}
 			}
 			commits := m.kind == 'S' && writes != "" || m.kind == 'Q' && strings.HasPrefix(strings.ToLower(string(m.body())), "commit")

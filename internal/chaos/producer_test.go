@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	"oneflow/internal/harness"
 )
 
 // batch is what a producer was told.
@@ -20,27 +22,27 @@ type report struct {
 }
 
 // enqueue brings n jobs in, and fails the test if not all were accepted.
-func (w *world) enqueue(id string, n int, onUnknown string, flags ...string) {
-	w.t.Helper()
-	rep, err := w.tryEnqueue(release, id, n, onUnknown, flags...)
+func (x *experiment) enqueue(id string, n int, onUnknown string, flags ...string) {
+	x.t.Helper()
+	rep, err := x.tryEnqueue(release, id, n, onUnknown, flags...)
 	if err != nil {
-		w.t.Fatal(err)
+		x.t.Fatal(err)
 	}
 	if rep.Accepted != n {
-		w.t.Fatalf("enqueue %s: %d of %d jobs were accepted", id, rep.Accepted, n)
+		x.t.Fatalf("enqueue %s: %d of %d jobs were accepted", id, rep.Accepted, n)
 	}
 }
 
 // halves brings n jobs in: half of them may be sent again after an unknown
 // outcome, half may not.
-func (w *world) halves(n int, flags ...string) {
-	w.t.Helper()
-	w.enqueue("again", n/2, "retry", flags...)
-	w.enqueue("never", n-n/2, "fail", flags...)
+func (x *experiment) halves(n int, flags ...string) {
+	x.t.Helper()
+	x.enqueue("again", n/2, "retry", flags...)
+	x.enqueue("never", n-n/2, "fail", flags...)
 }
 
 // tryEnqueue runs `enqueue batch` and keeps what it was told.
-func (w *world) tryEnqueue(folder, id string, n int, onUnknown string, flags ...string) (report, error) {
+func (x *experiment) tryEnqueue(folder, id string, n int, onUnknown string, flags ...string) (report, error) {
 	var rows bytes.Buffer
 	for i := range n {
 		row := map[string]any{"custom_id": fmt.Sprintf("r%d", i), "prompt": fmt.Sprintf("%s: %s/r%d.", canaryPrompt, id, i), "max_tokens": 20}
@@ -48,21 +50,20 @@ func (w *world) tryEnqueue(folder, id string, n int, onUnknown string, flags ...
 			return report{}, err
 		}
 	}
-	w.mu.Lock()
-	w.brought[id] = batch{w.brought[id].accepted, onUnknown}
-	w.mu.Unlock()
+	x.mu.Lock()
+	x.brought[id] = batch{x.brought[id].accepted, onUnknown}
+	x.mu.Unlock()
 	args := append([]string{"batch", "-", "--provider", "openai", "--batch-id", id, "--on-unknown", onUnknown, "-o", "json"}, flags...)
-	cmd := w.command(folder, "enqueue", w.pg.URL, w.redis.URL, w.provider.URL, args...)
-	cmd.Env = append(cmd.Env, "ONEFLOW_FAILPOINTS="+w.arms)
-	cmd.Stdin = &rows
-	out, err := cmd.Output()
+	r, err := x.Run(x.t.Context(), harness.Command{
+		Name: "enqueue", Args: args, Bin: folder, Env: []string{"ONEFLOW_FAILPOINTS=" + x.arms}, Stdin: &rows,
+	})
 	var rep report
-	if decodeErr := json.Unmarshal(out, &rep); decodeErr == nil {
-		w.mu.Lock()
-		b := w.brought[id]
+	if decodeErr := json.Unmarshal([]byte(r.Stdout), &rep); decodeErr == nil {
+		x.mu.Lock()
+		b := x.brought[id]
 		b.accepted, b.onUnknown = max(b.accepted, rep.Accepted+rep.Duplicates), onUnknown
-		w.brought[id] = b
-		w.mu.Unlock()
+		x.brought[id] = b
+		x.mu.Unlock()
 	}
 	if err != nil {
 		err = fmt.Errorf("enqueue %s: %w", id, err)
@@ -70,12 +71,18 @@ func (w *world) tryEnqueue(folder, id string, n int, onUnknown string, flags ...
 	return rep, err
 }
 
+// tell runs `enqueue VERB ID`, and reports whether the batch was there.
+func (x *experiment) tell(verb, id string) bool {
+	_, err := x.Run(x.t.Context(), harness.Command{Name: "enqueue", Args: []string{verb, id}})
+	return err == nil
+}
+
 // accepted is how many jobs producers were told are accepted.
-func (w *world) accepted() int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (x *experiment) accepted() int64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	sum := 0
-	for _, b := range w.brought {
+	for _, b := range x.brought {
 		sum += b.accepted
 	}
 	return int64(sum)

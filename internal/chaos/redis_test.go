@@ -10,28 +10,28 @@ import (
 
 // killRedis kills Redis under load and starts it again after the pause, so many
 // times.
-func killRedis(w *world, times int, pause time.Duration) {
+func killRedis(x *experiment, times int, pause time.Duration) {
 	for i := range times {
-		w.progressed(time.Minute, int64(20+i*60))
-		w.pass(w.between(0, 500*time.Millisecond))
-		w.breakRedis(func() {
-			w.end(w.redis, syscall.SIGKILL)
-			w.pass(pause)
-			w.begin(w.redis)
+		x.progressed(time.Minute, int64(20+i*60))
+		x.pass(x.between(0, 500*time.Millisecond))
+		x.breakRedis(func() {
+			x.end(x.redis, syscall.SIGKILL)
+			x.pass(pause)
+			x.begin(x.redis)
 		})
 	}
 }
 
 // flushRedis is FLUSHALL, as somebody types it into the wrong window.
-func flushRedis(w *world, times, between int) {
-	client := w.client()
+func flushRedis(x *experiment, times, between int) {
+	client := x.client()
 	defer func() { _ = client.Close() }()
 	for i := range times {
-		w.progressed(2*time.Minute, int64(20+i*between))
-		w.pass(w.between(0, 500*time.Millisecond))
-		w.breakRedis(func() {
-			if err := client.FlushAll(context.WithoutCancel(w.t.Context())).Err(); err != nil {
-				w.t.Fatal(err)
+		x.progressed(2*time.Minute, int64(20+i*between))
+		x.pass(x.between(0, 500*time.Millisecond))
+		x.breakRedis(func() {
+			if err := client.FlushAll(context.WithoutCancel(x.t.Context())).Err(); err != nil {
+				x.t.Fatal(err)
 			}
 		})
 	}
@@ -39,33 +39,33 @@ func flushRedis(w *world, times, between int) {
 
 // breakRedis does something to Redis and waits for the next result, and until all
 // that waits is queued there again. No call may be repeated for it.
-func (w *world) breakRedis(how func()) {
-	w.t.Helper()
-	w.hurt(0)
+func (x *experiment) breakRedis(how func()) {
+	x.t.Helper()
+	x.hurt(0)
 	how()
 	mended := time.Now()
-	w.recovered(w.workFrom(mended))
-	w.until(time.Minute, "all that waits to be queued again", w.queued)
+	x.recovered(x.workFrom(mended))
+	x.until(time.Minute, "all that waits to be queued again", x.queued)
 	if took := time.Since(mended); took > 30*time.Second {
-		w.t.Errorf("all that waits was queued again after %s, want 30 s at most", took)
+		x.t.Errorf("all that waits was queued again after %s, want 30 s at most", took)
 	}
 }
 
-// queued tells whether each job that waits has its task in Redis, and asynq lists the
+// queued reports whether each job that waits has its task in Redis, and asynq lists the
 // queue.
-func (w *world) queued() bool {
-	w.t.Helper()
+func (x *experiment) queued() bool {
+	x.t.Helper()
 	// What is due, is due: a job that waits for its retry has a task too.
-	ids, err := ask[[]string](w, `
+	ids, err := ask[[]string](x, `
 		SELECT coalesce(array_agg(CASE WHEN dispatched_at IS NULL THEN 'none' ELSE id || '-' || gen END), '{}')
 		FROM jobs
 		WHERE state IN ('scheduled', 'queued', 'retrying')`)
 	if err != nil {
 		return false
 	}
-	client := w.client()
+	client := x.client()
 	defer func() { _ = client.Close() }()
-	ctx := context.WithoutCancel(w.t.Context())
+	ctx := context.WithoutCancel(x.t.Context())
 	pipe := client.Pipeline()
 	listed := pipe.SIsMember(ctx, "asynq:queues", "openai.bulk")
 	tasks := make([]*redis.IntCmd, len(ids))

@@ -5,87 +5,73 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"oneflow/internal/harness"
 )
 
 // ask asks Postgres for one value. It fails while Postgres is away.
-func ask[T any](w *world, sql string, args ...any) (v T, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), 5*time.Second)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, w.pg.URL)
-	if err != nil {
-		return v, err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	err = conn.QueryRow(ctx, sql, args...).Scan(&v)
-	return v, err
+func ask[T any](x *experiment, sql string, args ...any) (T, error) {
+	return harness.Query[T](context.WithoutCancel(x.t.Context()), x.DatabaseURL, sql, args...)
 }
 
 // count is ask for a number, which must work.
-func (w *world) count(sql string, args ...any) int64 {
-	w.t.Helper()
-	n, err := ask[int64](w, sql, args...)
+func (x *experiment) count(sql string, args ...any) int64 {
+	x.t.Helper()
+	n, err := ask[int64](x, sql, args...)
 	if err != nil {
-		w.t.Fatalf("%s: %v", sql, err)
+		x.t.Fatalf("%s: %v", sql, err)
 	}
 	return n
 }
 
 // until polls until done, for at most limit; then it ends the test.
-func (w *world) until(limit time.Duration, what string, done func() bool) {
-	w.t.Helper()
-	if !w.wait(limit, what, done) {
-		w.t.FailNow()
+func (x *experiment) until(limit time.Duration, what string, done func() bool) {
+	x.t.Helper()
+	if !x.wait(limit, what, done) {
+		x.t.FailNow()
 	}
 }
 
 // wait is until for goroutines beside the test's own, which may not end it.
-func (w *world) wait(limit time.Duration, what string, done func() bool) bool {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), limit)
+func (x *experiment) wait(limit time.Duration, what string, done func() bool) bool {
+	x.t.Helper()
+	ctx, cancel := context.WithTimeout(x.t.Context(), limit)
 	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			states, err := ask[string](w, `SELECT coalesce(string_agg(state || ' ' || n, ', '), 'none') FROM (SELECT state, count(*) AS n FROM jobs GROUP BY state) s`)
-			w.t.Errorf("waited %s in vain for: %s (jobs: %s %v)", limit, what, states, err)
-			return false
-		case <-tick.C:
-		}
+	err := harness.Until(ctx, 100*time.Millisecond, what, func() (bool, error) { return done(), nil })
+	if err != nil {
+		states, stateErr := ask[string](x, `SELECT coalesce(string_agg(state || ' ' || n, ', '), 'none') FROM (SELECT state, count(*) AS n FROM jobs GROUP BY state) s`)
+		x.t.Errorf("%v, after %s (jobs: %s %v)", err, limit, states, stateErr)
 	}
-	return true
+	return err == nil
 }
 
 // pass lets time pass: the length of an outage.
-func (w *world) pass(d time.Duration) {
+func (x *experiment) pass(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-w.t.Context().Done():
+	case <-x.t.Context().Done():
 	}
 }
 
 // drained waits until all jobs have ended. What takes long is shown.
-func (w *world) drained(limit time.Duration) {
-	w.t.Helper()
+func (x *experiment) drained(limit time.Duration) {
+	x.t.Helper()
 	show := time.Now().Add(45 * time.Second)
-	w.until(limit, "all jobs to end", func() bool {
-		n, err := ask[int64](w, `SELECT count(*) FROM jobs WHERE finished_at IS NULL`)
+	x.until(limit, "all jobs to end", func() bool {
+		n, err := ask[int64](x, `SELECT count(*) FROM jobs WHERE finished_at IS NULL`)
 		if err == nil && n > 0 && time.Now().After(show) {
 			show = show.Add(time.Hour)
-			w.t.Log(w.waiting())
+			x.t.Log(x.waiting())
 		}
 		return err == nil && n == 0
 	})
 }
 
 // waiting describes one of the jobs that have not ended, as Postgres and Redis see it.
-func (w *world) waiting() string {
+func (x *experiment) waiting() string {
 	var id, row string
-	err := w.row(`
+	err := x.row(`
 		SELECT id::text || '-' || gen, (to_jsonb(j) - 'request' - 'content_sha256')::text
 		FROM jobs j
 		WHERE finished_at IS NULL
@@ -94,9 +80,9 @@ func (w *world) waiting() string {
 	if err != nil {
 		return err.Error()
 	}
-	client := w.client()
+	client := x.client()
 	defer func() { _ = client.Close() }()
-	ctx := context.WithoutCancel(w.t.Context())
+	ctx := context.WithoutCancel(x.t.Context())
 	queue := "asynq:{openai.bulk}:"
 	task := client.HGet(ctx, queue+"t:"+id, "state").Val()
 	lease := client.ZScore(ctx, queue+"lease", id).Val()
@@ -104,32 +90,25 @@ func (w *world) waiting() string {
 }
 
 // row asks Postgres for one row.
-func (w *world) row(sql string, into ...any) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), 5*time.Second)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, w.pg.URL)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	return conn.QueryRow(ctx, sql).Scan(into...)
+func (x *experiment) row(sql string, into ...any) error {
+	return harness.QueryRow(context.WithoutCancel(x.t.Context()), x.DatabaseURL, sql, nil, into...)
 }
 
 // progressed waits until as many jobs have ended.
-func (w *world) progressed(limit time.Duration, n int64) {
-	w.t.Helper()
-	w.until(limit, fmt.Sprintf("%d jobs to end", n), func() bool {
-		got, err := ask[int64](w, `SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL`)
+func (x *experiment) progressed(limit time.Duration, n int64) {
+	x.t.Helper()
+	x.until(limit, fmt.Sprintf("%d jobs to end", n), func() bool {
+		got, err := ask[int64](x, `SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL`)
 		return err == nil && got >= n
 	})
 }
 
 // workFrom waits until ten calls that began after t have brought a result, or all
 // jobs have ended, and returns how long after t that was.
-func (w *world) workFrom(t time.Time) time.Duration {
-	w.t.Helper()
-	w.until(2*time.Minute, "results after the outage", func() bool {
-		done, err := ask[bool](w, `
+func (x *experiment) workFrom(t time.Time) time.Duration {
+	x.t.Helper()
+	x.until(2*time.Minute, "results after the outage", func() bool {
+		done, err := ask[bool](x, `
 			SELECT (SELECT count(*) >= 10 FROM attempts WHERE state = 'succeeded' AND started_at > $1)
 				OR NOT EXISTS (SELECT FROM jobs WHERE finished_at IS NULL)`, t)
 		return err == nil && done
@@ -139,13 +118,13 @@ func (w *world) workFrom(t time.Time) time.Duration {
 
 // takenOver waits until nothing is in the name of a dead worker, and returns how
 // long after its death that was.
-func (w *world) takenOver(dead *worker, died time.Time) time.Duration {
-	w.t.Helper()
-	w.wait(time.Minute, "a dead worker's jobs to be taken over", func() bool {
-		n, err := ask[int64](w, `
+func (x *experiment) takenOver(dead *worker, died time.Time) time.Duration {
+	x.t.Helper()
+	x.wait(time.Minute, "a dead worker's jobs to be taken over", func() bool {
+		n, err := ask[int64](x, `
 			SELECT count(*)
 			FROM jobs
-			WHERE state = 'running' AND worker_id IN (SELECT id FROM workers WHERE pid = $1)`, dead.cmd.Process.Pid)
+			WHERE state = 'running' AND worker_id IN (SELECT id FROM workers WHERE pid = $1)`, dead.Pid)
 		return err == nil && n == 0
 	})
 	return time.Since(died)

@@ -1,14 +1,12 @@
 package chaos
 
 import (
-	"bufio"
-	"encoding/json"
-	"os"
 	"regexp"
 	"strings"
 	"time"
 
 	"oneflow/internal/fakeprovider"
+	"oneflow/internal/harness"
 )
 
 // What the model costs, by its vendor's page, in nano-USD a token: $0.15 and
@@ -27,7 +25,7 @@ type seen struct {
 	began   time.Time
 }
 
-// delivered tells whether the whole answer was sent.
+// delivered reports whether the whole answer was sent.
 func (s seen) delivered() bool {
 	return s.outcome == "ok" || s.outcome == string(fakeprovider.Trickle)
 }
@@ -35,25 +33,20 @@ func (s seen) delivered() bool {
 var jobInPrompt = regexp.MustCompile(regexp.QuoteMeta(canaryPrompt) + `: ([\w-]+/r\d+)\.`)
 
 // calls reads what the provider wrote down, by its own id of each call.
-func (w *world) calls() map[string]seen {
-	w.t.Helper()
+func (x *experiment) calls() map[string]seen {
+	x.t.Helper()
 	jobs := map[int64]string{}
-	for _, c := range w.provider.Calls() {
+	for _, c := range x.provider.Calls() {
 		if m := jobInPrompt.FindSubmatch(c.Body); m != nil {
 			jobs[c.Number] = string(m[1])
 		}
 	}
-	f, err := os.Open(w.callLog())
+	lines, err := harness.ReadLog[fakeprovider.LogLine](x.callLog())
 	if err != nil {
-		w.t.Fatal(err)
+		x.t.Fatal(err)
 	}
-	defer func() { _ = f.Close() }()
 	out := map[string]seen{}
-	for s := bufio.NewScanner(f); s.Scan(); {
-		var l fakeprovider.LogLine
-		if err := json.Unmarshal(s.Bytes(), &l); err != nil {
-			w.t.Fatalf("call log: %v in %q", err, s.Text())
-		}
+	for _, l := range lines {
 		if !strings.HasSuffix(l.Path, "/chat/completions") {
 			continue
 		}
@@ -71,9 +64,9 @@ func (w *world) calls() map[string]seen {
 }
 
 // underWay is how many calls the provider is working on.
-func (w *world) underWay() int {
+func (x *experiment) underWay() int {
 	n := 0
-	for _, c := range w.calls() {
+	for _, c := range x.calls() {
 		if c.outcome == "" {
 			n++
 		}

@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"oneflow/internal/harness"
 )
 
 // What the commands print.
@@ -101,19 +103,19 @@ func usd(nano int64) string {
 func TestABatchOfAThousandGoesThroughAndAddsUp(t *testing.T) {
 	t.Parallel()
 	// One call in twenty fails, unbilled: retries must not show in the bill.
-	w := newWorld(t, "concurrency: 50, latency: 5ms, limits: {rpm: 0}")
-	rewriteMock(t, w, "error_rate: 0.05")
+	sut := newSystem(t, "concurrency: 50, latency: 5ms, limits: {rpm: 0}")
+	rewriteMock(t, sut, "error_rate: 0.05")
 	rows := thousand()
-	file := w.file("prompts.jsonl", rows)
-	worker := w.worker()
+	file := sut.file("prompts.jsonl", rows)
+	worker := sut.worker()
 
-	rep := decode[report](w, "enqueue", "batch", file, "--batch-id", "thousand", "-o", "json")
+	rep := decode[report](sut, "enqueue", "batch", file, "--batch-id", "thousand", "-o", "json")
 	if diff := cmp.Diff(report{"thousand", 1000, 0, 0}, rep); diff != "" {
 		t.Fatal(diff)
 	}
-	w.run(0, "enqueue", "watch", "thousand")
+	sut.run(0, "enqueue", "watch", "thousand")
 
-	st := decode[status](w, "enqueue", "status", "thousand", "-o", "json")
+	st := decode[status](sut, "enqueue", "status", "thousand", "-o", "json")
 	want := map[string]int64{
 		"scheduled": 0, "queued": 0, "running": 0, "retrying": 0,
 		"succeeded": 1000, "failed": 0, "cancelled": 0, "expired": 0, "unknown": 0,
@@ -121,40 +123,38 @@ func TestABatchOfAThousandGoesThroughAndAddsUp(t *testing.T) {
 	if diff := cmp.Diff(want, st.Counts); diff != "" || st.State != "finished" || st.BatchID != "thousand" {
 		t.Fatalf("status %+v\n%s", st, diff)
 	}
-	checkExport(t, w, rows, st)
-	checkLedger(t, w)
+	checkExport(t, sut, rows, st)
+	checkLedger(t, sut)
 
 	// The same file again adds nothing, and calls nobody.
-	before, _ := w.calls()
-	rep = decode[report](w, "enqueue", "batch", file, "--batch-id", "thousand", "-o", "json")
+	before, _ := sut.calls()
+	rep = decode[report](sut, "enqueue", "batch", file, "--batch-id", "thousand", "-o", "json")
 	if diff := cmp.Diff(report{"thousand", 0, 1000, 0}, rep); diff != "" {
 		t.Fatal(diff)
 	}
-	w.run(0, "enqueue", "watch", "thousand")
-	if after, _ := w.calls(); len(after) != len(before) {
+	sut.run(0, "enqueue", "watch", "thousand")
+	if after, _ := sut.calls(); len(after) != len(before) {
 		t.Errorf("the rerun made %d more calls", len(after)-len(before))
 	}
-	if err := worker.stop(t, syscall.SIGTERM); err != nil {
+	if err := stop(worker, syscall.SIGTERM); err != nil {
 		t.Errorf("worker: %v", err)
 	}
 }
 
 // rewriteMock adds a setting of the mock's own.
-func rewriteMock(t *testing.T, w *world, setting string) {
+func rewriteMock(t *testing.T, sut *system, setting string) {
 	t.Helper()
-	text, err := os.ReadFile(w.config)
+	text, err := os.ReadFile(sut.ConfigFile())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(w.config, []byte(strings.Replace(string(text), "mock: {call_log", "mock: {"+setting+", call_log", 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	sut.configure(strings.Replace(string(text), "mock: {call_log", "mock: {"+setting+", call_log", 1))
 }
 
-func checkExport(t *testing.T, w *world, rows []map[string]any, st status) {
+func checkExport(t *testing.T, sut *system, rows []map[string]any, st status) {
 	t.Helper()
-	out := filepath.Join(w.dir, "out.jsonl")
-	w.run(0, "enqueue", "export", "thousand", "--format", "jsonl", "--out", out)
+	out := filepath.Join(sut.Dir, "out.jsonl")
+	sut.run(0, "enqueue", "export", "thousand", "--format", "jsonl", "--out", out)
 	f, err := os.Open(out)
 	if err != nil {
 		t.Fatal(err)
@@ -193,7 +193,7 @@ func checkExport(t *testing.T, w *world, rows []map[string]any, st status) {
 	if st.CostUSD != usd(sum) {
 		t.Errorf("status says %s, the inputs make %s", st.CostUSD, usd(sum))
 	}
-	if got := w.number(`SELECT sum(cost_nano)::bigint FROM attempts`); got != sum {
+	if got := sut.number(`SELECT sum(cost_nano)::bigint FROM attempts`); got != sum {
 		t.Errorf("the ledger says %d nano-USD, the inputs make %d", got, sum)
 	}
 }
@@ -216,9 +216,9 @@ func checkArtifacts(t *testing.T, row map[string]any, l exported) {
 }
 
 // checkLedger holds Postgres against the mock's own log.
-func checkLedger(t *testing.T, w *world) {
+func checkLedger(t *testing.T, sut *system) {
 	t.Helper()
-	begun, ended := w.calls()
+	begun, ended := sut.calls()
 	failed := 0
 	for _, l := range ended {
 		if l.Outcome != "ok" {
@@ -235,7 +235,7 @@ func checkLedger(t *testing.T, w *world) {
 		`SELECT count(*) FROM results`:                                                    1000,
 		`SELECT count(*) FROM jobs WHERE attempt <> 1`:                                    0,
 	} {
-		if got := w.number(sql); got != want {
+		if got := sut.number(sql); got != want {
 			t.Errorf("%s: %d, want %d", sql, got, want)
 		}
 	}
@@ -243,34 +243,34 @@ func checkLedger(t *testing.T, w *world) {
 
 func TestSIGTERMWith200CallsInFlightRepeatsNone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "concurrency: 200, latency: 2s")
+	sut := newSystem(t, "concurrency: 200, latency: 2s")
 	rows := make([]map[string]any, 300)
 	for i := range rows {
 		rows[i] = map[string]any{"prompt": fmt.Sprintf("%s no. %d", canaryPrompt, i)}
 	}
-	first := w.worker()
+	first := sut.worker()
 	// Of a provider that nobody has heard of yet, the breaker asks little at once.
-	w.run(0, "enqueue", "text", canaryPrompt, "--wait")
-	decode[report](w, "enqueue", "batch", w.file("prompts.jsonl", rows), "--batch-id", "drain", "-o", "json")
-	w.until("200 calls in flight", func() bool { begun, _ := w.calls(); return len(begun) == 201 })
-	if _, ended := w.calls(); len(ended) != 1 {
+	sut.run(0, "enqueue", "text", canaryPrompt, "--wait")
+	decode[report](sut, "enqueue", "batch", sut.file("prompts.jsonl", rows), "--batch-id", "drain", "-o", "json")
+	sut.until("200 calls in flight", func() bool { begun, _ := sut.calls(); return len(begun) == 201 })
+	if _, ended := sut.calls(); len(ended) != 1 {
 		t.Fatalf("%d calls had ended before the signal", len(ended)-1)
 	}
-	if err := first.stop(t, syscall.SIGTERM); err != nil {
+	if err := stop(first, syscall.SIGTERM); err != nil {
 		t.Fatalf("worker: %v", err)
 	}
-	if got := w.number(`SELECT count(*) FROM jobs WHERE batch_id = 'drain' AND state = 'succeeded'`); got != 200 {
+	if got := sut.number(`SELECT count(*) FROM jobs WHERE batch_id = 'drain' AND state = 'succeeded'`); got != 200 {
 		t.Errorf("after the drain %d jobs have succeeded, want 200", got)
 	}
-	if got := w.number(`SELECT count(*) FROM jobs WHERE state IN ('running', 'retrying')`); got != 0 {
+	if got := sut.number(`SELECT count(*) FROM jobs WHERE state IN ('running', 'retrying')`); got != 0 {
 		t.Errorf("after the drain %d jobs are still held", got)
 	}
-	second := w.worker()
-	w.run(0, "enqueue", "watch", "drain")
-	if err := second.stop(t, syscall.SIGTERM); err != nil {
+	second := sut.worker()
+	sut.run(0, "enqueue", "watch", "drain")
+	if err := stop(second, syscall.SIGTERM); err != nil {
 		t.Fatalf("worker: %v", err)
 	}
-	begun, ended := w.calls()
+	begun, ended := sut.calls()
 	requests := map[string]int{}
 	for _, l := range begun {
 		requests[l.Request]++
@@ -278,50 +278,47 @@ func TestSIGTERMWith200CallsInFlightRepeatsNone(t *testing.T) {
 	if len(begun) != 301 || len(ended) != 301 || len(requests) != 301 {
 		t.Errorf("the mock saw %d calls begin and %d end, for %d requests: want 301 of each", len(begun), len(ended), len(requests))
 	}
-	if got := w.number(`SELECT count(*) FROM results`); got != 301 {
+	if got := sut.number(`SELECT count(*) FROM results`); got != 301 {
 		t.Errorf("%d results, want 301", got)
 	}
 }
 
 func TestASecondSignalIsImmediate(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "concurrency: 4, latency: 60s")
-	p := w.worker()
-	w.run(0, "enqueue", "text", canaryPrompt)
-	w.until("a call in flight", func() bool { begun, _ := w.calls(); return len(begun) == 1 })
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	sut := newSystem(t, "concurrency: 4, latency: 60s")
+	p := sut.worker()
+	sut.run(0, "enqueue", "text", canaryPrompt)
+	sut.until("a call in flight", func() bool { begun, _ := sut.calls(); return len(begun) == 1 })
+	p.Signal(syscall.SIGTERM)
 	// Two signals at the same instant would count as one.
-	w.until("the worker to drain", func() bool { return strings.Contains(p.log.String(), "stopping") })
-	_ = p.stop(t, syscall.SIGTERM)
-	if code := p.cmd.ProcessState.ExitCode(); code != 130 {
+	sut.until("the worker to drain", func() bool { return strings.Contains(p.Text(), "stopping") })
+	if code := harness.ExitCode(stop(p, syscall.SIGTERM)); code != 130 {
 		t.Errorf("exit code %d, want 130", code)
 	}
-	if _, ended := w.calls(); len(ended) != 0 {
+	if _, ended := sut.calls(); len(ended) != 0 {
 		t.Error("the call was waited for")
 	}
 }
 
 func TestJobsOfAKilledWorkerAreTakenOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "concurrency: 20, latency: 1s")
+	sut := newSystem(t, "concurrency: 20, latency: 1s")
 	rows := make([]map[string]any, 60)
 	for i := range rows {
 		rows[i] = map[string]any{"prompt": fmt.Sprintf("%s no. %d", canaryPrompt, i)}
 	}
-	first, _ := w.worker(), w.worker()
-	decode[report](w, "enqueue", "batch", w.file("prompts.jsonl", rows), "--batch-id", "killed", "-o", "json")
-	w.until("calls in flight", func() bool { begun, _ := w.calls(); return len(begun) >= 30 })
-	_ = first.stop(t, syscall.SIGKILL)
-	w.run(0, "enqueue", "watch", "killed")
-	if got := w.number(`SELECT count(*) FROM results`); got != 60 {
+	first, _ := sut.worker(), sut.worker()
+	decode[report](sut, "enqueue", "batch", sut.file("prompts.jsonl", rows), "--batch-id", "killed", "-o", "json")
+	sut.until("calls in flight", func() bool { begun, _ := sut.calls(); return len(begun) >= 30 })
+	_ = stop(first, syscall.SIGKILL)
+	sut.run(0, "enqueue", "watch", "killed")
+	if got := sut.number(`SELECT count(*) FROM results`); got != 60 {
 		t.Errorf("%d results, want 60", got)
 	}
 	// What was under way at the kill is on the bill, as unknown, and was sent once
 	// more; nothing else was. A row may have been written whose call was not sent yet.
-	unknown := w.number(`SELECT count(*) FROM attempts WHERE state = 'unknown' AND cost_nano = reserved_nano`)
-	begun, _ := w.calls()
+	unknown := sut.number(`SELECT count(*) FROM attempts WHERE state = 'unknown' AND cost_nano = reserved_nano`)
+	begun, _ := sut.calls()
 	if unknown == 0 || unknown > 20 || len(begun) < 60 || int64(len(begun)) > 60+unknown {
 		t.Errorf("%d calls for 60 jobs, %d of them with unknown outcome", len(begun), unknown)
 	}
@@ -329,10 +326,10 @@ func TestJobsOfAKilledWorkerAreTakenOver(t *testing.T) {
 
 func TestTheMonitorShowsWhatHappened(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "concurrency: 4, latency: 1ms")
-	w.worker()
-	w.run(0, "enqueue", "text", canaryPrompt, "--wait")
-	out := w.run(0, "monitor", "status", "-o", "json")
+	sut := newSystem(t, "concurrency: 4, latency: 1ms")
+	sut.worker()
+	sut.run(0, "enqueue", "text", canaryPrompt, "--wait")
+	out := sut.run(0, "monitor", "status", "-o", "json")
 	if !json.Valid([]byte(out)) {
 		t.Errorf("monitor status printed %s", out)
 	}

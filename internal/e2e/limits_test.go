@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -62,21 +61,18 @@ func (v *vendors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte(`{"error":{"message":"Rate limit reached for requests","type":"requests","param":null,"code":"rate_limit_exceeded"}}`))
 }
 
-// serves points the world's workers at v.
-func (w *world) serves(v *vendors, openai, anthropic string) {
-	w.t.Helper()
-	text := fmt.Sprintf("providers:\n  openai: {base_url: %s/openai/v1, %s}\n  anthropic: {base_url: %s/anthropic, %s}\n", v.url, openai, v.url, anthropic)
-	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
-		w.t.Fatal(err)
-	}
+// serves points the system's workers at v.
+func (sut *system) serves(v *vendors, openai, anthropic string) {
+	sut.t.Helper()
+	sut.configure(fmt.Sprintf("providers:\n  openai: {base_url: %s/openai/v1, %s}\n  anthropic: {base_url: %s/anthropic, %s}\n", v.url, openai, v.url, anthropic))
 }
 
-func (w *world) texts(n int) string {
+func (sut *system) texts(n int) string {
 	rows := make([]map[string]any, n)
 	for i := range rows {
 		rows[i] = map[string]any{"provider": "openai", "model": "gpt-4o-mini", "prompt": fmt.Sprintf("%s no. %d", canaryPrompt, i), "max_tokens": 16}
 	}
-	return w.file("texts.jsonl", rows)
+	return sut.file("texts.jsonl", rows)
 }
 
 func TestOneRefusalHoldsAllWorkersForAsLongAsWasAskedAndCostsNoAttempt(t *testing.T) {
@@ -86,14 +82,14 @@ func TestOneRefusalHoldsAllWorkersForAsLongAsWasAskedAndCostsNoAttempt(t *testin
 		Latency: fakeprovider.Latency{Distribution: fakeprovider.Uniform, Mean: 50 * time.Millisecond, Spread: 0.5},
 	}})
 	v.refuse, v.after = 40, asked
-	w := newWorld(t, "latency: 1ms")
-	w.serves(v, "limits: {rpm: 0, rps: 40}", "limits: {rpm: 0}")
-	file := w.texts(jobs)
+	sut := newSystem(t, "latency: 1ms")
+	sut.serves(v, "limits: {rpm: 0, rps: 40}", "limits: {rpm: 0}")
+	file := sut.texts(jobs)
 	for range 4 {
-		w.workerOf("openai")
+		sut.workerOf("openai")
 	}
-	w.run(0, "enqueue", "batch", file, "--batch-id", "refused", "--no-fallback")
-	w.run(0, "enqueue", "watch", "refused")
+	sut.run(0, "enqueue", "batch", file, "--batch-id", "refused", "--no-fallback")
+	sut.run(0, "enqueue", "watch", "refused")
 
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -115,10 +111,10 @@ func TestOneRefusalHoldsAllWorkersForAsLongAsWasAskedAndCostsNoAttempt(t *testin
 	if last := v.calls[len(v.calls)-1].Sub(v.refused); last > asked+20*time.Second {
 		t.Errorf("the last call came %s after the refusal", last)
 	}
-	if n := w.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt = 1`); n != jobs {
+	if n := sut.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt = 1`); n != jobs {
 		t.Errorf("%d of %d jobs succeeded with their first attempt", n, jobs)
 	}
-	if n := w.number(`SELECT count(*) FROM attempts WHERE error_kind = 'rate_limited' AND state = 'failed_unbilled' AND cost_nano = 0`); n != 1 {
+	if n := sut.number(`SELECT count(*) FROM attempts WHERE error_kind = 'rate_limited' AND state = 'failed_unbilled' AND cost_nano = 0`); n != 1 {
 		t.Errorf("the ledger has %d refusals, want 1", n)
 	}
 }
@@ -163,20 +159,20 @@ func TestAProviderThatFailsIsLeftAloneUntilItComesBack(t *testing.T) {
 	t.Parallel()
 	v := newVendors(t, fakeprovider.Config{Keep: 100_000})
 	v.down(fakeprovider.OpenAI)
-	w := newWorld(t, "latency: 1ms")
-	w.serves(v, "limits: {rpm: 0, rps: 10}", "limits: {rpm: 0, rps: 10}")
+	sut := newSystem(t, "latency: 1ms")
+	sut.serves(v, "limits: {rpm: 0, rps: 10}", "limits: {rpm: 0, rps: 10}")
 	for range 4 {
-		w.workerOf("openai", "anthropic")
+		sut.workerOf("openai", "anthropic")
 	}
 	// There is always something to do, for as long as it takes.
 	const some = 20
 	jobs := 0
 	until := func(what string, done func() bool) {
 		t.Helper()
-		w.until(what, func() bool {
-			if w.number(`SELECT count(*) FROM jobs WHERE finished_at IS NULL`) < some {
+		sut.until(what, func() bool {
+			if sut.number(`SELECT count(*) FROM jobs WHERE finished_at IS NULL`) < some {
 				jobs += some
-				w.run(0, "enqueue", "batch", w.texts(some), "--batch-id", fmt.Sprintf("fallback-%d", jobs))
+				sut.run(0, "enqueue", "batch", sut.texts(some), "--batch-id", fmt.Sprintf("fallback-%d", jobs))
 			}
 			return done()
 		})
@@ -193,7 +189,7 @@ func TestAProviderThatFailsIsLeftAloneUntilItComesBack(t *testing.T) {
 		return !slices.ContainsFunc(last, func(c fakeprovider.Call) bool { return c.Vendor != fakeprovider.OpenAI })
 	})
 	for n := some; n <= jobs; n += some {
-		w.run(0, "enqueue", "watch", fmt.Sprintf("fallback-%d", n))
+		sut.run(0, "enqueue", "watch", fmt.Sprintf("fallback-%d", n))
 	}
 
 	back := v.times(fakeprovider.OpenAI)
@@ -202,13 +198,13 @@ func TestAProviderThatFailsIsLeftAloneUntilItComesBack(t *testing.T) {
 		t.Errorf("%d calls until the breaker opened, want 10 to 20; and then %d probes, want one that failed, and one that succeeded", trials, len(after))
 	}
 	t.Logf("%d calls until it opened; probes after %s; %d jobs", trials, since(back[trials-1], after), jobs)
-	if n := w.number(`SELECT count(*) FROM results WHERE provider = 'openai'`); n != int64(len(back)-len(failed)) {
+	if n := sut.number(`SELECT count(*) FROM results WHERE provider = 'openai'`); n != int64(len(back)-len(failed)) {
 		t.Errorf("%d results from the first, which answered %d calls", n, len(back)-len(failed))
 	}
-	if n := w.number(`SELECT count(*) FROM results WHERE provider = 'anthropic'`); n != int64(len(v.times(fakeprovider.Anthropic))) {
+	if n := sut.number(`SELECT count(*) FROM results WHERE provider = 'anthropic'`); n != int64(len(v.times(fakeprovider.Anthropic))) {
 		t.Errorf("%d results from the second, which answered %d calls", n, len(v.times(fakeprovider.Anthropic)))
 	}
-	if n := w.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt = 1`); n != int64(jobs) {
+	if n := sut.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt = 1`); n != int64(jobs) {
 		t.Errorf("%d of %d jobs succeeded with their first attempt", n, jobs)
 	}
 }
@@ -226,30 +222,30 @@ func TestWhereAllProvidersFailJobsWaitAndNoneIsLost(t *testing.T) {
 	const jobs = 40
 	v := newVendors(t, fakeprovider.Config{Keep: 100_000})
 	v.down(fakeprovider.OpenAI, fakeprovider.Anthropic)
-	w := newWorld(t, "latency: 1ms")
-	w.serves(v, "limits: {rpm: 0, rps: 40}", "limits: {rpm: 0, rps: 40}")
+	sut := newSystem(t, "latency: 1ms")
+	sut.serves(v, "limits: {rpm: 0, rps: 40}", "limits: {rpm: 0, rps: 40}")
 	for range 4 {
-		w.workerOf("openai", "anthropic")
+		sut.workerOf("openai", "anthropic")
 	}
-	w.run(0, "enqueue", "batch", w.texts(jobs), "--batch-id", "down")
-	w.until("all jobs to wait for later", func() bool {
-		return w.number(`SELECT count(*) FROM jobs WHERE state = 'retrying'`) == jobs
+	sut.run(0, "enqueue", "batch", sut.texts(jobs), "--batch-id", "down")
+	sut.until("all jobs to wait for later", func() bool {
+		return sut.number(`SELECT count(*) FROM jobs WHERE state = 'retrying'`) == jobs
 	})
 	dead := len(v.Calls())
 	v.Clear()
 	v.down(fakeprovider.OpenAI)
-	w.run(0, "enqueue", "watch", "down")
+	sut.run(0, "enqueue", "watch", "down")
 
-	if n := w.number(`SELECT count(*) FROM results WHERE provider = 'anthropic'`); n != jobs {
+	if n := sut.number(`SELECT count(*) FROM results WHERE provider = 'anthropic'`); n != jobs {
 		t.Errorf("%d of %d jobs have their result from the one that came back", n, jobs)
 	}
-	if n := w.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt <= max_attempts`); n != jobs {
+	if n := sut.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt <= max_attempts`); n != jobs {
 		t.Errorf("%d of %d jobs succeeded", n, jobs)
 	}
-	if n := w.number(`SELECT count(*) FROM jobs j WHERE (SELECT count(*) FROM attempts a WHERE a.job_id = j.id) > j.max_provider_calls`); n != 0 {
+	if n := sut.number(`SELECT count(*) FROM jobs j WHERE (SELECT count(*) FROM attempts a WHERE a.job_id = j.id) > j.max_provider_calls`); n != 0 {
 		t.Errorf("%d jobs have made more calls than they may", n)
 	}
-	if calls, rows := int64(len(v.Calls())), w.number(`SELECT count(*) FROM attempts`); calls != rows {
+	if calls, rows := int64(len(v.Calls())), sut.number(`SELECT count(*) FROM attempts`); calls != rows {
 		t.Errorf("the ledger has %d calls, the providers saw %d", rows, calls)
 	}
 	if trials, _ := probes(t, v.times(fakeprovider.OpenAI)); trials > 20 || dead-trials > 20 {

@@ -25,16 +25,13 @@ func TestARealSynthesiserIsHeard(t *testing.T) {
 	}
 	server := httptest.NewServer(synthesiser(t, espeak))
 	t.Cleanup(server.Close)
-	w := newWorld(t, "concurrency: 1, latency: 1ms")
-	storage := filepath.Join(w.dir, "artifacts")
-	text := fmt.Sprintf("artifacts: %s\nproviders:\n  speaker: {kind: openai, compatible: true, base_url: %s/v1, concurrency: 2, models: {audio: espeak}}\n", storage, server.URL)
-	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	w.workerOf("speaker")
-	w.run(0, "enqueue", "audio", "The quick brown fox jumps over the lazy dog.", "--provider", "speaker",
+	sut := newSystem(t, "concurrency: 1, latency: 1ms")
+	storage := filepath.Join(sut.Dir, "artifacts")
+	sut.configure(fmt.Sprintf("artifacts: %s\nproviders:\n  speaker: {kind: openai, compatible: true, base_url: %s/v1, concurrency: 2, models: {audio: espeak}}\n", storage, server.URL))
+	sut.workerOf("speaker")
+	sut.run(0, "enqueue", "audio", "The quick brown fox jumps over the lazy dog.", "--provider", "speaker",
 		"--set", "output_format=wav", "--set", "voice=en", "--wait")
-	if n := w.number(`SELECT count(*) FROM attempts`); n != 1 {
+	if n := sut.number(`SELECT count(*) FROM attempts`); n != 1 {
 		t.Errorf("%d attempts, want 1", n)
 	}
 

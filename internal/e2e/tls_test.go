@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"oneflow/internal/cli"
+	"oneflow/internal/harness"
 )
 
 // certificate is one for 127.0.0.1 that signs itself, and the file that says so.
@@ -128,26 +129,26 @@ func hostOf(t *testing.T, address string) string {
 
 func TestPostgresAndRedisAreSpokenToOverTLSAndOnlyToWhoseCertificateIsKnown(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "latency: 1ms")
+	sut := newSystem(t, "latency: 1ms")
 	cert, ca := certificate(t)
 	_, stranger := certificate(t)
-	pgAddr, pgThrough := tlsProxy(t, cert, hostOf(t, w.databaseURL), postgresHello)
-	redisAddr, redisThrough := tlsProxy(t, cert, hostOf(t, w.redisURL), func(net.Conn) error { return nil })
+	pgAddr, pgThrough := tlsProxy(t, cert, hostOf(t, sut.DatabaseURL), postgresHello)
+	redisAddr, redisThrough := tlsProxy(t, cert, hostOf(t, sut.RedisURL), func(net.Conn) error { return nil })
 	secure := func(postgresCA, redisCA string) []string {
 		return []string{
-			"DATABASE_URL=" + with(t, w.databaseURL, "postgres", pgAddr, url.Values{"sslmode": {"verify-full"}, "sslrootcert": {postgresCA}}),
-			"REDIS_URL=" + with(t, w.redisURL, "rediss", redisAddr, nil),
+			"DATABASE_URL=" + with(t, sut.DatabaseURL, "postgres", pgAddr, url.Values{"sslmode": {"verify-full"}, "sslrootcert": {postgresCA}}),
+			"REDIS_URL=" + with(t, sut.RedisURL, "rediss", redisAddr, nil),
 			"SSL_CERT_FILE=" + redisCA, "SSL_CERT_DIR=/nowhere",
 		}
 	}
 
-	w.env = secure(ca, ca)
-	worker := w.worker()
-	out := w.run(cli.OK, "enqueue", "text", canaryPrompt, "--wait", "-o", "json")
+	sut.Env = secure(ca, ca)
+	worker := sut.worker()
+	out := sut.run(cli.OK, "enqueue", "text", canaryPrompt, "--wait", "-o", "json")
 	if !strings.Contains(out, `"succeeded"`) {
 		t.Errorf("the job did not run: %s", out)
 	}
-	if err := worker.stop(t, syscall.SIGTERM); err != nil {
+	if err := stop(worker, syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
 	if pgThrough.Load() == 0 || redisThrough.Load() == 0 {
@@ -158,13 +159,11 @@ func TestPostgresAndRedisAreSpokenToOverTLSAndOnlyToWhoseCertificateIsKnown(t *t
 	refused := func(what string, env []string, name string, args ...string) {
 		t.Helper()
 		pg, redis := pgThrough.Load(), redisThrough.Load()
-		w.env = env
+		sut.Env = env
 		started := time.Now()
-		p := w.background(name, args...)
-		err := <-p.done
-		p.done <- err
-		if code := p.cmd.ProcessState.ExitCode(); code != cli.Usage || !strings.Contains(p.log.String(), what) || !strings.Contains(p.log.String(), "certificate signed by unknown authority") {
-			t.Errorf("%s: exit code %d: %s", what, code, p.log)
+		p := sut.background(name, args...)
+		if code := harness.ExitCode(p.Wait()); code != cli.Usage || !strings.Contains(p.Text(), what) || !strings.Contains(p.Text(), "certificate signed by unknown authority") {
+			t.Errorf("%s: exit code %d: %s", what, code, p.Text())
 		}
 		if time.Since(started) > 20*time.Second {
 			t.Errorf("%s: refused after %s", what, time.Since(started))
@@ -175,14 +174,14 @@ func TestPostgresAndRedisAreSpokenToOverTLSAndOnlyToWhoseCertificateIsKnown(t *t
 	}
 	refused("Postgres", secure(stranger, ca), "enqueue", "text", canaryPrompt)
 	refused("Redis", secure(ca, stranger), "worker", "run", "--provider", "mock")
-	if n := w.number(`SELECT count(*) FROM jobs`); n != 1 {
+	if n := sut.number(`SELECT count(*) FROM jobs`); n != 1 {
 		t.Errorf("%d jobs", n)
 	}
 	// A producer accepts although it does not trust that Redis, says why, and tells it nothing.
 	before := redisThrough.Load()
-	w.env = secure(ca, stranger)
-	w.run(cli.OK, "enqueue", "text", canaryPrompt)
-	if n := w.number(`SELECT count(*) FROM jobs`); n != 2 || redisThrough.Load() != before {
+	sut.Env = secure(ca, stranger)
+	sut.run(cli.OK, "enqueue", "text", canaryPrompt)
+	if n := sut.number(`SELECT count(*) FROM jobs`); n != 2 || redisThrough.Load() != before {
 		t.Errorf("%d jobs, %d connections to Redis", n, redisThrough.Load()-before)
 	}
 }
