@@ -41,8 +41,8 @@ func asynqLeases(queue string) string { return "asynq:{" + queue + "}:lease" }
 // auditor compares what Postgres calls dispatched with what Redis holds, and
 // takes back what is missing, for the reconciler to dispatch again.
 //
-// What it knows is in memory, of the leader alone: the first round of any
-// leadership finds an epoch it has not seen, and audits. So it does not matter
+// What it knows is in memory, for one term of a leader: the first round of any term
+// finds an epoch it has not seen, and audits. So it does not matter
 // what happened to Redis, or to the whole fleet, before.
 type auditor struct {
 	redis  redis.UniversalClient
@@ -68,11 +68,7 @@ type auditor struct {
 	activeSince, nextActiveSince map[string]time.Time
 }
 
-func newAuditor(cfg Config) (*auditor, error) {
-	client, ok := cfg.Redis.MakeRedisClient().(redis.UniversalClient)
-	if !ok {
-		return nil, fmt.Errorf("audit: %T makes no Redis client that is known here", cfg.Redis)
-	}
+func newAuditor(cfg Config, client redis.UniversalClient) *auditor {
 	a := &auditor{
 		redis: client, store: cfg.Store, log: cfg.Log,
 		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget, pushing: cfg.pace.pushing, unclaimed: cfg.pace.unclaimed,
@@ -82,31 +78,27 @@ func newAuditor(cfg Config) (*auditor, error) {
 			a.served = append(a.served, jobs.QueueName(p.Name, lane))
 		}
 	}
-	return a, nil
+	return a
 }
 
-func (a *auditor) close() error { return a.redis.Close() }
-
-// forget is for a worker that does not lead: when it leads again, it audits.
-func (a *auditor) forget() { a.epoch, a.underway = "", false }
-
-// round goes on with the audit under way, or begins one that is due. An error
-// means that Redis or Postgres could not be asked; then nothing was changed that
-// Redis did not deny having, and the next round goes on.
-func (a *auditor) round(ctx context.Context) error {
+// round goes on with the audit under way, or begins one that is due, and reports
+// whether there is more of it. An error means that Redis or Postgres could not be
+// asked; then nothing was changed that Redis did not deny having, and the next round
+// goes on.
+func (a *auditor) round(ctx context.Context) (more bool, err error) {
 	began := time.Now()
 	if err := a.watch(ctx); err != nil {
-		return err
+		return false, err
 	}
 	for a.underway {
 		if err := a.compare(ctx); err != nil {
-			return err
+			return false, err
 		}
 		if time.Since(began) >= a.budget {
 			break
 		}
 	}
-	return nil
+	return a.underway, nil
 }
 
 // watch reads the epoch, sets one where there is none, and begins an audit where

@@ -39,10 +39,7 @@ func (f *fleet) auditor(t *testing.T, change func(*worker.Config)) *worker.Audit
 	if change != nil {
 		change(&cfg)
 	}
-	a, err := worker.NewAuditor(cfg, 10)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := worker.NewAuditor(cfg, 10)
 	t.Cleanup(func() { a.Close() })
 	return a
 }
@@ -224,7 +221,7 @@ func TestALongAuditGoesOnInTheNextRoundAndBeginsAnewAfterALoss(t *testing.T) {
 		}
 	}
 	audit(t, a, false)
-	a.Forget() // the next leader finds nothing left to do
+	a.NextLeader() // the next leader finds nothing left to do
 	audit(t, a, false)
 	if n := f.count(t, `SELECT count(*) FROM jobs WHERE gen <> 2`); n != 0 {
 		t.Errorf("%d jobs were taken back twice", n)
@@ -309,7 +306,7 @@ func TestAuditsLeaveAloneWhatIsUnderWay(t *testing.T) {
 	rounds := 0
 	eventually(t, "all jobs have succeeded under audit", func() bool {
 		for range 20 {
-			a.Forget()
+			a.NextLeader()
 			for {
 				more, err := a.Round(t.Context())
 				if err != nil {

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Hasten sets how fast a worker's clockwork goes. The queue tries again after a
@@ -14,31 +16,33 @@ func (c *Config) Hasten(heartbeat, reconcile, silence time.Duration) {
 // Backoff is the wait before the queue tries again.
 func Backoff(attempt int) time.Duration { return backoff(attempt) }
 
-// Auditor compares Postgres with Redis.
-type Auditor struct{ a *auditor }
+// Auditor compares Postgres with Redis, for one leader after the other.
+type Auditor struct {
+	*auditor
+	cfg   Config
+	redis redis.UniversalClient
+	page  int
+}
 
 // NewAuditor makes one that looks at so many jobs at once, and at one page a
 // round.
-func NewAuditor(c Config, page int) (*Auditor, error) {
-	a, err := newAuditor(c)
-	if err != nil {
-		return nil, err
-	}
-	a.page, a.budget, a.pushing = page, 0, 0
-	return &Auditor{a}, nil
+func NewAuditor(c Config, page int) *Auditor {
+	a := &Auditor{cfg: c, redis: c.Redis.MakeRedisClient().(redis.UniversalClient), page: page}
+	a.NextLeader()
+	return a
 }
 
-// Round does one round, and tells whether the audit goes on.
-func (a *Auditor) Round(ctx context.Context) (more bool, err error) {
-	err = a.a.round(ctx)
-	return a.a.underway, err
+// NextLeader begins another leader's term.
+func (a *Auditor) NextLeader() {
+	a.auditor = newAuditor(a.cfg, a.redis)
+	a.auditor.page, a.budget, a.pushing = a.page, 0, 0
 }
 
-// Forget is what another leader does.
-func (a *Auditor) Forget() { a.a.forget() }
+// Round does one round, and reports whether the audit goes on.
+func (a *Auditor) Round(ctx context.Context) (more bool, err error) { return a.round(ctx) }
 
 // Close closes it.
-func (a *Auditor) Close() error { return a.a.close() }
+func (a *Auditor) Close() error { return a.redis.Close() }
 
 // Regulator decides when the concurrency of one provider has to change.
 type Regulator struct{ r *regulator }

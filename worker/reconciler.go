@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"oneflow/jobs"
 )
@@ -14,55 +16,83 @@ const (
 	// leader has died: less than 10 s.
 	leaderTTL  = 7 * time.Second
 	leaderRole = "reconciler"
-	// topUpEvery is how long a window may run down while there is more to do.
-	topUpEvery = 200 * time.Millisecond
-	// dispatchChunk is how many deliveries are marked and pushed at once.
-	dispatchChunk = 2000
-	// dispatchBudget is how long one round may push: the leader has to renew its
-	// lease in time, and to look after the living.
-	dispatchBudget = leaderTTL / 2
+	// renewAfter is the age at which a lease is renewed between two duties of a round.
+	renewAfter = leaderTTL / 2
 )
+
+// duty is one thing that the leader does again and again. A new one is an entry in
+// duties, and a file where it is more than a few lines.
+type duty struct {
+	name string
+	// every is the time between two runs; 0 means each round.
+	every time.Duration
+	// again is the time to the next run where run reports that there is more to do.
+	again time.Duration
+	// redis reports whether the duty needs Redis. An error of such a duty keeps the
+	// others of its kind, and nothing else, from running in this round; an error of
+	// another duty, which Postgres refused, ends the round as failed.
+	redis bool
+	run   func(ctx context.Context) (more bool, err error)
+
+	due time.Time
+}
+
+// duties lists what a leader does, in the order of a round: first what living
+// workers need, then deliveries, then what only people look at.
+func (t *term) duties() []*duty {
+	return []*duty{
+		{name: "take over dead workers", run: t.takeOverDead},
+		{name: "give up overdue calls", run: t.giveUpOverdue},
+		{name: "expire jobs", run: t.expire},
+		{name: "sweep cancelled batches", run: t.sweepCancelled},
+		{name: "audit deliveries", redis: true, run: t.audit.round},
+		{name: "top up queues", redis: true, again: topUpEvery, run: t.topUp},
+		{name: "roll up metrics", every: rollUpEvery, run: t.rollUpMetrics},
+	}
+}
 
 // reconciler puts right what crashes and outages leave behind. One runs in every
 // worker; one of them leads at a time.
 type reconciler struct {
 	cfg   Config
-	rolls time.Time
-	// last is when this leader's last round succeeded; zero: the last one failed, or
-	// was another's. steady is how long all of them have: as long as Postgres was
-	// there for living workers to record what they know.
-	last   time.Time
-	steady time.Duration
+	redis redis.UniversalClient
+	// duties makes the list of a new leader.
+	duties func(*term) []*duty
+
+	// term is nil while another worker leads.
+	term *term
+	// next is when the next round begins.
+	next time.Time
 }
 
-func newReconciler(cfg Config) *reconciler { return &reconciler{cfg: cfg} }
+// term is the time in which this worker leads, without a break.
+type term struct {
+	cfg        Config
+	dispatcher *jobs.Dispatcher
+	audit      *auditor
+	list       []*duty
+	// renewed is when the lease was taken or renewed.
+	renewed    time.Time
+	heartbeats []Heartbeat
+	// last is when the last round began well; zero: the last one failed. uptime is
+	// how long all of them have been well: as long as Postgres was there for living
+	// workers to record what they know.
+	last   time.Time
+	uptime time.Duration
+}
+
+func newReconciler(cfg Config) (*reconciler, error) {
+	client, ok := cfg.Redis.MakeRedisClient().(redis.UniversalClient)
+	if !ok {
+		return nil, fmt.Errorf("reconciler: %T makes no Redis client that is known here", cfg.Redis)
+	}
+	return &reconciler{cfg: cfg, redis: client, duties: (*term).duties}, nil
+}
 
 // run makes rounds until ctx ends.
 func (r *reconciler) run(ctx context.Context) {
-	audit, err := newAuditor(r.cfg)
-	if err != nil {
-		r.cfg.Log.Error().Err(err).Msg("reconciler not started")
-		return
-	}
-	defer func() {
-		if err := audit.close(); err != nil {
-			r.cfg.Log.Warn().Err(err).Msg("close the reconciler's Redis client")
-		}
-	}()
-	dispatch := jobs.NewDispatcher(asynq.NewClientFromRedisClient(audit.redis), r.cfg.Store)
 	for ctx.Err() == nil {
-		next := time.Now().Add(r.cfg.pace.reconcile)
-		left, err := r.round(ctx, dispatch, audit)
-		if err != nil && ctx.Err() == nil {
-			r.cfg.Log.Warn().Err(err).Msg("reconciler round failed")
-			r.last = time.Time{}
-		}
-		for left.backlog && !left.audit && time.Now().Before(next) && wait(ctx, topUpEvery) == nil {
-			left.backlog = r.topUp(ctx, dispatch)
-		}
-		if !left.audit {
-			_ = wait(ctx, time.Until(next))
-		}
+		_ = wait(ctx, time.Until(r.step(ctx)))
 	}
 	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -71,125 +101,122 @@ func (r *reconciler) run(ctx context.Context) {
 	}
 }
 
-// leftover is what a round left to do: jobs that their windows had no room for,
-// and the rest of an audit.
-type leftover struct{ backlog, audit bool }
-
-// round does what a leader has to do.
-func (r *reconciler) round(ctx context.Context, dispatch *jobs.Dispatcher, audit *auditor) (left leftover, err error) {
-	leads, beats, err := r.lead(ctx)
-	if err != nil {
-		return left, err
+func (r *reconciler) close() {
+	if err := r.redis.Close(); err != nil {
+		r.cfg.Log.Warn().Err(err).Msg("close the reconciler's Redis client")
 	}
-	if !leads {
-		r.last = time.Time{}
-		audit.forget()
-		return left, nil
-	}
-	r.updateUptime()
-	if err := r.takeOverDead(ctx, beats); err != nil {
-		return left, err
-	}
-	if grace := 2 * r.cfg.pace.silence; r.steady >= grace {
-		if n, err := r.cfg.Store.TakeOverdue(ctx, grace); err != nil {
-			return left, err
-		} else if n > 0 {
-			r.cfg.Log.Warn().Int("calls", n).Msg("no outcome was recorded by their deadlines: given up as unknown")
-		}
-	}
-	if n, err := r.cfg.Store.ExpireOverdue(ctx); err != nil {
-		return left, err
-	} else if n > 0 {
-		r.cfg.Log.Warn().Int("jobs", n).Msg("deadline passed: expired")
-	}
-	if n, err := r.cfg.Store.SweepCancelled(ctx); err != nil {
-		return left, err
-	} else if n > 0 {
-		r.cfg.Log.Info().Int("jobs", n).Msg("swept jobs of cancelled batches")
-	}
-	// A Redis that is away fails these two, and must not keep the dead from being
-	// buried: only what Postgres refuses fails a round.
-	if err := audit.round(ctx); err != nil {
-		r.warn(ctx, err)
-	} else {
-		left = leftover{backlog: r.topUp(ctx, dispatch), audit: audit.underway}
-	}
-	if time.Since(r.rolls) >= 10*time.Second {
-		if err := r.cfg.Store.RollUpMetrics(ctx); err != nil {
-			return left, err
-		}
-		r.rolls = time.Now()
-	}
-	return left, nil
 }
 
-func (r *reconciler) warn(ctx context.Context, err error) {
-	if ctx.Err() == nil {
-		r.cfg.Log.Warn().Err(err).Msg("deliveries not looked after")
+// step begins a round where it is time, does what is due, and returns when it has to
+// be called again.
+func (r *reconciler) step(ctx context.Context) time.Time {
+	now := time.Now()
+	begins := !now.Before(r.next)
+	var err error
+	if begins {
+		r.next = now.Add(r.cfg.pace.reconcile)
+		err = r.lead(ctx)
 	}
+	if err == nil && r.term != nil {
+		if begins {
+			r.term.updateUptime(now)
+		}
+		if err = r.work(ctx); err == nil {
+			return r.soonest()
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		r.cfg.Log.Warn().Err(err).Msg("reconciler round failed")
+	}
+	if err != nil && r.term != nil {
+		r.term.last = time.Time{}
+	}
+	return r.next
 }
 
 // lead takes or renews the lease, and looks at the fleet, which those who do not
 // lead do too: so silence is counted whoever leads, and however briefly.
-func (r *reconciler) lead(ctx context.Context) (leads bool, beats []Heartbeat, err error) {
+func (r *reconciler) lead(ctx context.Context) error {
 	// A connection that has gone silent must not keep this worker from it for ever.
 	ctx, cancel := context.WithTimeout(ctx, leaderTTL/2)
 	defer cancel()
-	if leads, err = r.cfg.Store.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL); err != nil {
-		return false, nil, err
+	asked := time.Now()
+	leads, err := r.cfg.Store.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL)
+	if err != nil {
+		return err
 	}
-	beats, err = r.cfg.Store.Heartbeats(ctx, 2*r.cfg.pace.reconcile, leads)
-	return leads, beats, err
+	heartbeats, err := r.cfg.Store.Heartbeats(ctx, 2*r.cfg.pace.reconcile, leads)
+	if err != nil {
+		return err
+	}
+	if !leads {
+		r.term = nil
+		return nil
+	}
+	if r.term == nil {
+		r.term = &term{
+			cfg: r.cfg, audit: newAuditor(r.cfg, r.redis),
+			dispatcher: jobs.NewDispatcher(asynq.NewClientFromRedisClient(r.redis), r.cfg.Store),
+		}
+		r.term.list = r.duties(r.term)
+	}
+	r.term.renewed, r.term.heartbeats = asked, heartbeats
+	return nil
 }
 
-// updateUptime counts how long all has been well.
-func (r *reconciler) updateUptime() {
-	now := time.Now()
-	if r.last.IsZero() {
-		r.steady = 0
-	} else {
-		r.steady += min(now.Sub(r.last), 2*r.cfg.pace.reconcile)
-	}
-	r.last = now
-}
-
-// takeOverDead takes over the jobs of workers that have been silent for too long.
-func (r *reconciler) takeOverDead(ctx context.Context, beats []Heartbeat) error {
-	for _, b := range beats {
-		if b.Silent < r.cfg.pace.silence || b.Worker == r.cfg.ID {
+// work runs the duties that are due, and renews the lease when they take long.
+func (r *reconciler) work(ctx context.Context) error {
+	redisFailed := false
+	for _, d := range r.term.list {
+		if time.Now().Before(d.due) {
 			continue
 		}
-		n, err := r.cfg.Store.TakeOver(ctx, b.Worker)
-		if err != nil {
-			return err
+		if time.Since(r.term.renewed) >= renewAfter {
+			if err := r.lead(ctx); err != nil || r.term == nil {
+				return err
+			}
 		}
-		r.cfg.Log.Warn().Stringer("dead_worker", b.Worker).Int("jobs", n).Msg("worker is silent: its jobs were taken over")
+		d.due = r.next
+		if d.every > 0 {
+			d.due = time.Now().Add(d.every)
+		}
+		if d.redis && redisFailed {
+			continue
+		}
+		more, err := d.run(ctx)
+		switch {
+		case err == nil && more:
+			d.due = time.Now().Add(d.again)
+		case err == nil:
+		case d.redis:
+			redisFailed = true
+			if ctx.Err() == nil {
+				r.cfg.Log.Warn().Err(err).Str("duty", d.name).Msg("deliveries not looked after")
+			}
+		default:
+			return fmt.Errorf("%s: %w", d.name, err)
+		}
 	}
 	return nil
 }
 
-// topUp fills the windows of the queues that have a backlog. It tells whether
-// there is more.
-func (r *reconciler) topUp(ctx context.Context, d *jobs.Dispatcher) (more bool) {
-	queues, err := r.cfg.Store.Backlogs(ctx)
-	began := time.Now()
-	for _, q := range queues {
-		for err == nil && time.Since(began) < dispatchBudget {
-			var marked []jobs.Delivery
-			var full bool
-			if marked, full, err = r.cfg.Store.TopUp(ctx, q, dispatchChunk); len(marked) > 0 {
-				_, err = d.Push(ctx, marked)
-				r.cfg.Log.Debug().Str("queue", jobs.QueueName(q.Provider, q.Lane)).Int("jobs", len(marked)).Msg("topped up")
-			}
-			more = more || full || len(marked) > 0
-			if len(marked) < dispatchChunk {
-				break
-			}
+// soonest is when the next duty is due, or the next round.
+func (r *reconciler) soonest() time.Time {
+	at := r.next
+	if r.term != nil {
+		for _, d := range r.term.list {
+			at = earlier(at, d.due)
 		}
 	}
-	if err != nil {
-		r.warn(ctx, err)
-		return false
+	return at
+}
+
+// updateUptime counts how long all has been well.
+func (t *term) updateUptime(now time.Time) {
+	if t.last.IsZero() {
+		t.uptime = 0
+	} else {
+		t.uptime += min(now.Sub(t.last), 2*t.cfg.pace.reconcile)
 	}
-	return more
+	t.last = now
 }

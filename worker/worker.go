@@ -179,6 +179,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	writing, stopWriting := context.WithCancel(alive)
 	defer stopWriting()
 
+	reconciler, err := newReconciler(w.cfg)
+	if err != nil {
+		return err
+	}
+	defer reconciler.close()
 	h := newHandler(ctx, writing, w.cfg)
 	// Before anything is taken over or called again: it may be paid for already.
 	h.spool.recover(ctx, w.cfg.Store)
@@ -202,7 +207,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { w.beat(alive, h.held) })
 	background.Go(func() { h.spool.watch(alive, w.cfg.Store) })
-	background.Go(func() { newReconciler(w.cfg).run(ctx) })
+	background.Go(func() { reconciler.run(ctx) })
 	background.Go(func() { regulator.run(ctx) })
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker started")
 

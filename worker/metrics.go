@@ -1,0 +1,14 @@
+package worker
+
+import (
+	"context"
+	"time"
+)
+
+// rollUpEvery is how old the figures of the minute may be.
+const rollUpEvery = 10 * time.Second
+
+// rollUpMetrics brings the figures of each provider, model and minute up to date.
+func (t *term) rollUpMetrics(ctx context.Context) (more bool, err error) {
+	return false, t.cfg.Store.RollUpMetrics(ctx)
+}

@@ -1,0 +1,203 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/rs/zerolog"
+)
+
+// election is a Postgres that gives the lease to this worker, unless it is lost.
+type election struct {
+	Store
+	// until is when the lease runs out.
+	until time.Time
+	lost  bool
+}
+
+func (e *election) Lead(_ context.Context, _ string, _ uuid.UUID, ttl time.Duration) (bool, error) {
+	e.until = time.Now().Add(ttl)
+	return !e.lost, nil
+}
+
+func (*election) Heartbeats(context.Context, time.Duration, bool) ([]Heartbeat, error) {
+	return nil, nil
+}
+
+func (*election) Resign(context.Context, string, uuid.UUID) error { return nil }
+
+// dutyLog holds what duties did, and when.
+type dutyLog struct {
+	names []string
+	times []time.Duration // since the test began
+}
+
+func (l *dutyLog) String() string { return strings.Join(l.names, " ") }
+
+// reconciling runs a reconciler with these duties for so long, and returns which of
+// them ran.
+func reconciling(t *testing.T, e *election, lasts time.Duration, list ...*duty) *dutyLog {
+	t.Helper()
+	log, began := &dutyLog{}, time.Now()
+	for _, d := range list {
+		run := d.run
+		d.run = func(ctx context.Context) (bool, error) {
+			log.names, log.times = append(log.names, d.name), append(log.times, time.Since(began))
+			if run == nil {
+				return false, nil
+			}
+			return run(ctx)
+		}
+	}
+	cfg := Config{ID: uuid.New(), Store: e, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
+	cfg.Hasten(time.Second, reconcileEvery, silence)
+	r, err := newReconciler(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	r.duties = func(*term) []*duty {
+		var fresh []*duty
+		for _, d := range list {
+			mine := *d
+			fresh = append(fresh, &mine)
+		}
+		return fresh
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), lasts)
+	defer cancel()
+	r.run(ctx)
+	return log
+}
+
+func failing(context.Context) (bool, error) { return false, errors.New("away") }
+
+func TestADutyThatPostgresRefusesEndsItsRound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		failed := false
+		log := reconciling(t, &election{}, 3*time.Second, &duty{name: "a"}, &duty{name: "b", run: func(context.Context) (bool, error) {
+			if !failed {
+				failed = true
+				return false, errors.New("away")
+			}
+			return false, nil
+		}}, &duty{name: "c"})
+		if got := log.String(); got != "a b a b c" {
+			t.Errorf("%s, want c only in the second round", got)
+		}
+	})
+}
+
+func TestARedisThatIsAwayKeepsOnlyWhatNeedsIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := reconciling(t, &election{}, 3*time.Second,
+			&duty{name: "a"}, &duty{name: "r", redis: true, run: failing}, &duty{name: "s", redis: true}, &duty{name: "b"})
+		if got := log.String(); got != "a r b a r b" {
+			t.Errorf("%s, want a and b in each round, and s in none", got)
+		}
+	})
+}
+
+func TestUptimeCountsOnlyRoundsThatPostgresTook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := &election{}
+		cfg := Config{ID: uuid.New(), Store: e, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
+		cfg.Hasten(time.Second, reconcileEvery, silence)
+		r, err := newReconciler(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.close()
+		away := false
+		r.duties = func(*term) []*duty {
+			return []*duty{
+				{name: "p", run: func(ctx context.Context) (bool, error) {
+					if away {
+						return failing(ctx)
+					}
+					return false, nil
+				}},
+				{name: "r", redis: true, run: failing},
+			}
+		}
+		rounds := func(n int) time.Duration {
+			for range n {
+				_ = wait(t.Context(), time.Until(r.step(t.Context())))
+			}
+			return r.term.uptime
+		}
+		if got := rounds(6); got != 5*reconcileEvery {
+			t.Errorf("up for %s after six good rounds, want %s", got, 5*reconcileEvery)
+		}
+		away = true
+		rounds(1)
+		away = false
+		if got := rounds(1); got != 0 {
+			t.Errorf("up for %s right after a failed round, want 0", got)
+		}
+		if got := rounds(2); got != 2*reconcileEvery {
+			t.Errorf("up for %s, want %s", got, 2*reconcileEvery)
+		}
+	})
+}
+
+func TestTheLeaseIsRenewedThoughDutiesTakeLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := &election{}
+		slow := func(ctx context.Context) (bool, error) {
+			if !time.Now().Before(e.until) {
+				t.Error("a duty runs without a lease")
+			}
+			return false, wait(context.WithoutCancel(ctx), 3*time.Second)
+		}
+		log := reconciling(t, e, 31*time.Second, &duty{name: "a", run: slow}, &duty{name: "b", run: slow}, &duty{name: "c", run: slow}, &duty{name: "d", run: slow})
+		if n := len(log.names); n < 8 || !slices.Contains(log.names, "d") {
+			t.Errorf("%s: a long round starves its last duties", log)
+		}
+	})
+}
+
+func TestALeaderThatLosesItsLeaseStopsInTheMiddleOfARoundAndBeginsAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := &election{}
+		log := reconciling(t, e, 9*time.Second,
+			&duty{name: "a", every: time.Hour, run: func(ctx context.Context) (bool, error) {
+				e.lost = true
+				time.AfterFunc(5*time.Second, func() { e.lost = false })
+				return false, wait(ctx, 4*time.Second)
+			}},
+			&duty{name: "b", every: time.Hour})
+		if got := log.String(); got != "a a" {
+			t.Errorf("%s, want b not to run without the lease, and a again in the next term", got)
+		}
+	})
+}
+
+func TestADutyThatHasMoreToDoComesAgainBeforeTheNextRound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		log := reconciling(t, &election{}, 2500*time.Millisecond, &duty{name: "a"}, &duty{name: "b", again: 200 * time.Millisecond, run: func(context.Context) (bool, error) {
+			n++
+			return n < 4, nil
+		}}, &duty{name: "m", every: 10 * time.Second})
+		if got := log.String(); got != "a b m b b b a b" {
+			t.Errorf("%s at %v", got, log.times)
+		}
+		if got := log.times[5]; got != 600*time.Millisecond {
+			t.Errorf("the fourth run of b was after %s, want 600 ms", got)
+		}
+	})
+}

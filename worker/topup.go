@@ -1,0 +1,40 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"oneflow/jobs"
+)
+
+const (
+	// topUpEvery is how long a window may run down while there is more to do.
+	topUpEvery = 200 * time.Millisecond
+	// dispatchChunk is how many deliveries are marked and pushed at once.
+	dispatchChunk = 2000
+	// dispatchBudget is how long one round may push: the leader has to renew its
+	// lease in time, and to look after the living.
+	dispatchBudget = leaderTTL / 2
+)
+
+// topUp fills the windows of the queues that have a backlog. It reports whether
+// there is more.
+func (t *term) topUp(ctx context.Context) (more bool, err error) {
+	queues, err := t.cfg.Store.Backlogs(ctx)
+	began := time.Now()
+	for _, q := range queues {
+		for err == nil && time.Since(began) < dispatchBudget {
+			var marked []jobs.Delivery
+			var full bool
+			if marked, full, err = t.cfg.Store.TopUp(ctx, q, dispatchChunk); len(marked) > 0 {
+				_, err = t.dispatcher.Push(ctx, marked)
+				t.cfg.Log.Debug().Str("queue", jobs.QueueName(q.Provider, q.Lane)).Int("jobs", len(marked)).Msg("topped up")
+			}
+			more = more || full || len(marked) > 0
+			if len(marked) < dispatchChunk {
+				break
+			}
+		}
+	}
+	return more, err
+}
