@@ -36,7 +36,7 @@ type Config struct {
 	Providers map[string]Provider `yaml:"providers"`
 	// Chains are the providers to ask for each task, in order: a job begins with
 	// the one that it names and goes on with the others where it fails. A file that
-	// names some tasks keeps the built-in chains of the others. `worker chains set`
+	// names some tasks keeps the built-in chains of the others. `monitor chains set`
 	// changes them while workers run.
 	Chains map[string][]string `yaml:"chains"`
 	// FallbackModels says which model stands in for another at other providers:

@@ -27,7 +27,7 @@ type Standing struct {
 	// its breaker open, or its account is out of money), degraded (its breaker is
 	// open or half open, or it asked to be left alone, or fewer than 80 % of its
 	// calls succeeded in the Recent time, of at least 10), available.
-	Status providers.Status `json:"status"`
+	Status Status `json:"status"`
 	// Reason, By and Since say why, who did it, and when; By is empty where nobody
 	// did.
 	Reason string    `json:"reason,omitempty"`
@@ -49,43 +49,43 @@ type Standing struct {
 
 // Breaker is a circuit breaker.
 type Breaker struct {
-	State  providers.BreakerState `json:"state"`
-	Reason string                 `json:"reason,omitempty"`
-	Since  time.Time              `json:"since,omitzero"`
+	State  BreakerState `json:"state"`
+	Reason string       `json:"reason,omitempty"`
+	Since  time.Time    `json:"since,omitzero"`
 	// Held is where a person holds it, and By who; empty: it works by itself.
-	Held providers.BreakerState `json:"held,omitempty"`
-	By   string                 `json:"held_by,omitempty"`
+	Held BreakerState `json:"held,omitempty"`
+	By   string       `json:"held_by,omitempty"`
 }
 
 // Judge sets Status, and what belongs to it, from what a person has said of the
 // provider, which stands there, and from everything else. recent is its traffic
 // in the Recent time.
 func (s *Standing) Judge(recent Traffic, now time.Time) {
-	if s.Status == providers.Unavailable {
+	if s.Status == Unavailable {
 		return
 	}
-	judged := Standing{Status: providers.Available, Since: s.Since, By: s.By, Reason: s.Reason}
+	judged := Standing{Status: Available, Since: s.Since, By: s.By, Reason: s.Reason}
 	rate, ok := recent.SuccessRate()
 	asked := recent.Requests - recent.RateLimited - recent.Refused
 	switch b := s.Breaker; {
 	case now.Before(s.OutOfMoneyAt.Add(OutOfMoney)):
-		judged = Standing{Status: providers.Unavailable, Reason: "its account is out of money", Since: s.OutOfMoneyAt}
-	case b.Held == providers.BreakerOpen:
-		judged = Standing{Status: providers.Unavailable, Reason: "its breaker is held open", By: b.By}
-	case b.Held == "" && b.State != providers.BreakerClosed && b.State != "":
-		judged = Standing{Status: providers.Degraded, Reason: "its breaker is " + words(b.State) + because(b.Reason), Since: b.Since}
+		judged = Standing{Status: Unavailable, Reason: "its account is out of money", Since: s.OutOfMoneyAt}
+	case b.Held == BreakerOpen:
+		judged = Standing{Status: Unavailable, Reason: "its breaker is held open", By: b.By}
+	case b.Held == "" && b.State != BreakerClosed && b.State != "":
+		judged = Standing{Status: Degraded, Reason: "its breaker is " + words(b.State) + because(b.Reason), Since: b.Since}
 	case now.Before(s.BlockedUntil):
-		judged = Standing{Status: providers.Degraded, Reason: "it asked to be left alone until " +
+		judged = Standing{Status: Degraded, Reason: "it asked to be left alone until " +
 			s.BlockedUntil.UTC().Format("15:04:05 UTC") + because(s.BlockedReason)}
 	case ok && asked >= enough && rate < degradedUnder:
-		judged = Standing{Status: providers.Degraded, Reason: fmt.Sprintf("%d of %d calls failed in the last %d minutes",
+		judged = Standing{Status: Degraded, Reason: fmt.Sprintf("%d of %d calls failed in the last %d minutes",
 			asked-recent.Succeeded, asked, int(Recent.Minutes()))}
 	}
 	s.Status, s.Reason, s.By, s.Since = judged.Status, judged.Reason, judged.By, judged.Since
 }
 
-func words(s providers.BreakerState) string {
-	if s == providers.BreakerHalfOpen {
+func words(s BreakerState) string {
+	if s == BreakerHalfOpen {
 		return "half open"
 	}
 	return string(s)

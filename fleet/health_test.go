@@ -8,7 +8,6 @@ import (
 	"oneflow/billing"
 	"oneflow/fleet"
 	"oneflow/jobs"
-	"oneflow/providers"
 )
 
 func TestAProviderIsJudgedByWhatPeopleSayAndThenByWhatHappens(t *testing.T) {
@@ -18,30 +17,30 @@ func TestAProviderIsJudgedByWhatPeopleSayAndThenByWhatHappens(t *testing.T) {
 	traffic := func(requests, succeeded, limited, refused int64) fleet.Traffic {
 		return fleet.Traffic{Requests: requests, Succeeded: succeeded, RateLimited: limited, Refused: refused}
 	}
-	closed := fleet.Breaker{State: providers.BreakerClosed}
+	closed := fleet.Breaker{State: fleet.BreakerClosed}
 	for name, c := range map[string]struct {
 		s      standing
 		recent fleet.Traffic
-		status providers.Status
+		status fleet.Status
 		reason string
 	}{
-		"nothing known":          {standing{Status: providers.Available}, fleet.Traffic{}, providers.Available, ""},
-		"all well":               {standing{Status: providers.Available, Breaker: closed}, traffic(100, 100, 0, 0), providers.Available, ""},
-		"disabled":               {standing{Status: providers.Unavailable, Reason: "too dear", OutOfMoneyAt: now}, fleet.Traffic{}, providers.Unavailable, "too dear"},
-		"out of money":           {standing{OutOfMoneyAt: now.Add(-9 * time.Minute)}, fleet.Traffic{}, providers.Unavailable, "its account is out of money"},
-		"was out of money":       {standing{OutOfMoneyAt: now.Add(-11 * time.Minute)}, fleet.Traffic{}, providers.Available, ""},
-		"held open":              {standing{Breaker: fleet.Breaker{State: providers.BreakerClosed, Held: providers.BreakerOpen}}, fleet.Traffic{}, providers.Unavailable, "its breaker is held open"},
-		"open":                   {standing{Breaker: fleet.Breaker{State: providers.BreakerOpen, Reason: "overloaded"}}, fleet.Traffic{}, providers.Degraded, "its breaker is open: overloaded"},
-		"half open":              {standing{Breaker: fleet.Breaker{State: providers.BreakerHalfOpen}}, fleet.Traffic{}, providers.Degraded, "its breaker is half open"},
-		"open but held closed":   {standing{Breaker: fleet.Breaker{State: providers.BreakerOpen, Held: providers.BreakerClosed}}, fleet.Traffic{}, providers.Available, ""},
-		"blocked":                {standing{BlockedUntil: now.Add(time.Minute), BlockedReason: "rate_limited"}, fleet.Traffic{}, providers.Degraded, "it asked to be left alone until 12:01:00 UTC: rate_limited"},
-		"was blocked":            {standing{BlockedUntil: now.Add(-time.Minute)}, fleet.Traffic{}, providers.Available, ""},
-		"failing":                {standing{}, traffic(100, 79, 0, 0), providers.Degraded, "21 of 100 calls failed in the last 5 minutes"},
-		"failing within reason":  {standing{}, traffic(100, 80, 0, 0), providers.Available, ""},
-		"too few to judge":       {standing{}, traffic(9, 0, 0, 0), providers.Available, ""},
-		"refused for the rate":   {standing{}, traffic(100, 10, 90, 0), providers.Available, ""},
-		"asked for nonsense":     {standing{}, traffic(100, 10, 0, 90), providers.Available, ""},
-		"failing among nonsense": {standing{}, traffic(100, 5, 0, 90), providers.Degraded, "5 of 10 calls failed in the last 5 minutes"},
+		"nothing known":          {standing{Status: fleet.Available}, fleet.Traffic{}, fleet.Available, ""},
+		"all well":               {standing{Status: fleet.Available, Breaker: closed}, traffic(100, 100, 0, 0), fleet.Available, ""},
+		"disabled":               {standing{Status: fleet.Unavailable, Reason: "too dear", OutOfMoneyAt: now}, fleet.Traffic{}, fleet.Unavailable, "too dear"},
+		"out of money":           {standing{OutOfMoneyAt: now.Add(-9 * time.Minute)}, fleet.Traffic{}, fleet.Unavailable, "its account is out of money"},
+		"was out of money":       {standing{OutOfMoneyAt: now.Add(-11 * time.Minute)}, fleet.Traffic{}, fleet.Available, ""},
+		"held open":              {standing{Breaker: fleet.Breaker{State: fleet.BreakerClosed, Held: fleet.BreakerOpen}}, fleet.Traffic{}, fleet.Unavailable, "its breaker is held open"},
+		"open":                   {standing{Breaker: fleet.Breaker{State: fleet.BreakerOpen, Reason: "overloaded"}}, fleet.Traffic{}, fleet.Degraded, "its breaker is open: overloaded"},
+		"half open":              {standing{Breaker: fleet.Breaker{State: fleet.BreakerHalfOpen}}, fleet.Traffic{}, fleet.Degraded, "its breaker is half open"},
+		"open but held closed":   {standing{Breaker: fleet.Breaker{State: fleet.BreakerOpen, Held: fleet.BreakerClosed}}, fleet.Traffic{}, fleet.Available, ""},
+		"blocked":                {standing{BlockedUntil: now.Add(time.Minute), BlockedReason: "rate_limited"}, fleet.Traffic{}, fleet.Degraded, "it asked to be left alone until 12:01:00 UTC: rate_limited"},
+		"was blocked":            {standing{BlockedUntil: now.Add(-time.Minute)}, fleet.Traffic{}, fleet.Available, ""},
+		"failing":                {standing{}, traffic(100, 79, 0, 0), fleet.Degraded, "21 of 100 calls failed in the last 5 minutes"},
+		"failing within reason":  {standing{}, traffic(100, 80, 0, 0), fleet.Available, ""},
+		"too few to judge":       {standing{}, traffic(9, 0, 0, 0), fleet.Available, ""},
+		"refused for the rate":   {standing{}, traffic(100, 10, 90, 0), fleet.Available, ""},
+		"asked for nonsense":     {standing{}, traffic(100, 10, 0, 90), fleet.Available, ""},
+		"failing among nonsense": {standing{}, traffic(100, 5, 0, 90), fleet.Degraded, "5 of 10 calls failed in the last 5 minutes"},
 	} {
 		got := c.s
 		got.Judge(c.recent, now)
@@ -59,12 +58,12 @@ func TestTheBestIsTheMostReliableThenTheFastestThenTheCheapest(t *testing.T) {
 			P50: p50, Traffic: fleet.Traffic{Requests: requests, Succeeded: succeeded, Money: jobs.Money{Cost: cost, Unpriced: unpriced}},
 		}}
 	}
-	barred := candidate("barred", 1000, 1000, 1, 0, 0)
-	barred.Barred = "disabled"
+	excluded := candidate("excluded", 1000, 1000, 1, 0, 0)
+	excluded.Excluded = "disabled"
 	mock := candidate("mock", 1000, 1000, 1, 0, 0)
 	mock.Mock = true
 	list := []fleet.Candidate{
-		barred, mock,
+		excluded, mock,
 		candidate("failing", 100, 79, 1, 0, 0),
 		candidate("new", 0, 0, 0, 0, 0),
 		candidate("hardly used", 9, 9, 1, 0, 0),
@@ -79,7 +78,7 @@ func TestTheBestIsTheMostReliableThenTheFastestThenTheCheapest(t *testing.T) {
 	for _, c := range list {
 		got = append(got, c.Provider)
 	}
-	want := []string{"cheap", "dear", "unpriced", "slow", "less reliable", "new", "hardly used", "failing", "mock", "barred"}
+	want := []string{"cheap", "dear", "unpriced", "slow", "less reliable", "new", "hardly used", "failing", "mock", "excluded"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

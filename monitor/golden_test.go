@@ -37,10 +37,10 @@ func sample() Overview {
 			}},
 			Providers: []fleet.Provider{
 				{
-					Name: "openai", Kind: "openai", Standing: fleet.Standing{Status: providers.Available, Limits: providers.Limits{RPM: 60}}, Concurrency: 8, Workers: 2, Curve: curve, P50: 640, P95: 2100,
+					Name: "openai", Kind: "openai", Standing: fleet.Standing{Status: fleet.Available, Limits: providers.Limits{RPM: 60}}, Concurrency: 8, Workers: 2, Curve: curve, P50: 640, P95: 2100,
 					Traffic: fleet.Traffic{Requests: 130, Succeeded: 120, RateLimited: 4, Money: jobs.Money{Cost: 4_200_000}},
 				},
-				{Name: "local", Kind: "mock", Standing: fleet.Standing{Status: providers.Unavailable, Reason: hostile, By: hostile, Since: now.Add(-2 * time.Hour)}, Concurrency: 4, Curve: make([]int64, fleet.Minutes)},
+				{Name: "local", Kind: "mock", Standing: fleet.Standing{Status: fleet.Unavailable, Reason: hostile, By: hostile, Since: now.Add(-2 * time.Hour)}, Concurrency: 4, Curve: make([]int64, fleet.Minutes)},
 			},
 			Workers: []fleet.Worker{
 				{ID: "w1", Host: "alpha", PID: 41, Providers: []string{"openai", "local"}, Alive: true, Running: 7, StartedAt: now.Add(-3 * time.Hour)},

@@ -12,7 +12,6 @@ import (
 	"oneflow/billing"
 	"oneflow/fleet"
 	"oneflow/jobs"
-	"oneflow/providers"
 )
 
 // functions are what the templates call.
@@ -123,7 +122,7 @@ func latency(ms int64, t fleet.Traffic) string {
 
 // standing tells why a provider stands as it does, who said so and since when.
 func standing(p fleet.Provider, now time.Time) string {
-	if p.Status == providers.Available {
+	if p.Status == fleet.Available {
 		return ""
 	}
 	text := p.Reason

@@ -89,12 +89,12 @@ func TestAProviderSaysWhyItIsNotUsed(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for want, s := range map[string]fleet.Standing{
-		"":                    {Status: providers.Available},
-		"no reason was given": {Status: providers.Unavailable},
+		"":                    {Status: fleet.Available},
+		"no reason was given": {Status: fleet.Unavailable},
 		"too dear, says ada@alpha, 3h": {
-			Status: providers.Unavailable, Reason: "too dear", By: "ada@alpha", Since: now.Add(-3 * time.Hour),
+			Status: fleet.Unavailable, Reason: "too dear", By: "ada@alpha", Since: now.Add(-3 * time.Hour),
 		},
-		"its breaker is open": {Status: providers.Degraded, Reason: "its breaker is open"},
+		"its breaker is open": {Status: fleet.Degraded, Reason: "its breaker is open"},
 	} {
 		if got := standing(fleet.Provider{Standing: s}, now); got != want {
 			t.Errorf("got %q, want %q", got, want)

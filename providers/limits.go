@@ -1,6 +1,19 @@
 package providers
 
-import "slices"
+// Limits are how much of a provider one account may use. 0 means: no limit.
+type Limits struct {
+	// RPS, RPM and RPD are requests a second, a minute and a day.
+	RPS int64 `json:"rps,omitempty"`
+	RPM int64 `json:"rpm,omitempty"`
+	RPD int64 `json:"rpd,omitempty"`
+	// TPM is tokens a minute, input and output together (OpenAI).
+	TPM int64 `json:"tpm,omitempty"`
+	// ITPM and OTPM are input and output tokens a minute (Anthropic).
+	ITPM int64 `json:"itpm,omitempty"`
+	OTPM int64 `json:"otpm,omitempty"`
+	// Concurrent is how many calls may be under way at once (ElevenLabs).
+	Concurrent int64 `json:"concurrent,omitempty"`
+}
 
 // Dimension is one way in which a provider limits its use, by the name that it
 // has in the configuration.
@@ -59,53 +72,4 @@ func (l Limits) With(d Dimension, n int64) Limits {
 		*f = n
 	}
 	return l
-}
-
-// LimitLayers are a provider's limits from the three places that they come from.
-type LimitLayers struct {
-	// Configured are those of the configuration, defaults included.
-	Configured Limits
-	// Written are the dimensions that stand in the configuration file, which
-	// bounds what may be learned there. A default does not.
-	Written []Dimension
-	// Learned are those that the provider itself told of, or showed.
-	Learned Limits
-	// Pinned are those that a person has set; 0: no limit.
-	Pinned map[Dimension]int64
-}
-
-// The places that a limit may come from.
-const (
-	FromNowhere       = ""
-	FromPin           = "pinned"
-	FromProvider      = "learned"
-	FromConfiguration = "configured"
-)
-
-// InForce is what holds: what is pinned, else what was learned, but no more than
-// the file allows, else what is configured.
-func (l LimitLayers) InForce() Limits {
-	var out Limits
-	for _, d := range Dimensions() {
-		n, _ := l.Of(d)
-		out = out.With(d, n)
-	}
-	return out
-}
-
-// Of returns the limit that holds in a dimension, 0 for none, and where it comes
-// from.
-func (l LimitLayers) Of(d Dimension) (n int64, from string) {
-	if n, ok := l.Pinned[d]; ok {
-		return n, FromPin
-	}
-	configured, learned := l.Configured.Of(d), l.Learned.Of(d)
-	bound := configured > 0 && slices.Contains(l.Written, d)
-	switch {
-	case learned > 0 && (!bound || learned < configured):
-		return learned, FromProvider
-	case configured > 0:
-		return configured, FromConfiguration
-	}
-	return 0, FromNowhere
 }

@@ -14,7 +14,7 @@ import (
 // standing is a provider before it is judged.
 type standing struct {
 	fleet.Health
-	layers      Limits
+	layers      fleet.ProviderLimits
 	concurrency int
 }
 
@@ -56,27 +56,13 @@ func (s *Store) standings(ctx context.Context) (list []standing, now time.Time, 
 	return list, now, err
 }
 
-// Limits are a provider's limits and where they come from.
-type Limits struct {
-	Provider string
-	providers.LimitLayers
-	LearnedAt time.Time
-	// PinnedBy is who pinned or reset them last.
-	PinnedBy string
-	PinnedAt time.Time
-	// BlockedUntil is until when the provider asked to be left alone; zero if it
-	// did not.
-	BlockedUntil  time.Time
-	BlockedReason string
-}
-
 // ProviderLimits returns the limits of all providers that are known, by name.
-func (s *Store) ProviderLimits(ctx context.Context) ([]Limits, error) {
+func (s *Store) ProviderLimits(ctx context.Context) ([]fleet.ProviderLimits, error) {
 	known, _, err := s.standings(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read limits: %w", err)
 	}
-	list := make([]Limits, len(known))
+	list := make([]fleet.ProviderLimits, len(known))
 	for i, k := range known {
 		list[i] = k.layers
 	}

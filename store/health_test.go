@@ -11,7 +11,6 @@ import (
 	"oneflow/fleet"
 	"oneflow/jobs"
 	"oneflow/providers"
-	"oneflow/worker"
 )
 
 // called writes a call of an hour's age in minutes into the ledger.
@@ -133,30 +132,30 @@ func TestTheStateOfAProviderFollowsItsTraffic(t *testing.T) {
 		}
 		return list[0].Standing
 	}
-	if s := status(); s.Status != providers.Available || s.By != "" || !s.Since.IsZero() {
+	if s := status(); s.Status != fleet.Available || s.By != "" || !s.Since.IsZero() {
 		t.Errorf("at first: %+v", s)
 	}
 	for range 10 {
 		w.called(t, "", time.Second, "failed_unbilled", "overloaded", 1, new(int64(0)))
 	}
-	if s := status(); s.Status != providers.Degraded || s.Reason != "10 of 10 calls failed in the last 5 minutes" {
+	if s := status(); s.Status != fleet.Degraded || s.Reason != "10 of 10 calls failed in the last 5 minutes" {
 		t.Errorf("when all calls fail: %+v", s)
 	}
 	must(t, w.ResetMetrics(ctx, "mock"))
-	if s := status(); s.Status != providers.Available || s.MetricsSince.IsZero() {
+	if s := status(); s.Status != fleet.Available || s.MetricsSince.IsZero() {
 		t.Errorf("after the reset: %+v", s)
 	}
-	must(t, w.SetStatus(ctx, "mock", providers.Unavailable, "maintenance", "ada@alpha"))
-	if s := status(); s.Status != providers.Unavailable || s.Reason != "maintenance" || s.By != "ada@alpha" || s.Since.IsZero() {
+	must(t, w.SetStatus(ctx, "mock", fleet.Unavailable, "maintenance", "ada@alpha"))
+	if s := status(); s.Status != fleet.Unavailable || s.Reason != "maintenance" || s.By != "ada@alpha" || s.Since.IsZero() {
 		t.Errorf("disabled: %+v", s)
 	}
-	must(t, w.SetStatus(ctx, "mock", providers.Available, "", "bob@beta"))
-	must(t, w.Learn(ctx, "mock", providers.Learned{Breaker: providers.BreakerOpen, Reason: "overloaded"}))
-	if s := status(); s.Status != providers.Degraded || s.Reason != "its breaker is open: overloaded" || s.Breaker.Since.IsZero() || s.By != "" {
+	must(t, w.SetStatus(ctx, "mock", fleet.Available, "", "bob@beta"))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Breaker: fleet.BreakerOpen, Reason: "overloaded"}))
+	if s := status(); s.Status != fleet.Degraded || s.Reason != "its breaker is open: overloaded" || s.Breaker.Since.IsZero() || s.By != "" {
 		t.Errorf("its breaker opened: %+v", s)
 	}
-	must(t, w.ForceBreaker(ctx, "mock", providers.BreakerClosed, "bob@beta"))
-	if s := status(); s.Status != providers.Available || s.By != "bob@beta" {
+	must(t, w.ForceBreaker(ctx, "mock", fleet.BreakerClosed, "bob@beta"))
+	if s := status(); s.Status != fleet.Available || s.By != "bob@beta" {
 		t.Errorf("its breaker is held closed: %+v", s)
 	}
 }
@@ -166,8 +165,8 @@ func TestLimitsAreShownWithTheirSources(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	w.configure(t, providers.Limits{RPM: 60}, providers.DimensionRPM)
-	must(t, w.AddProvider(ctx, worker.Served{Name: "another", Kind: "mock", Concurrency: 1}))
-	must(t, w.Learn(ctx, "mock", providers.Learned{Limits: providers.Limits{RPM: 500}, BlockedUntil: time.Now().Add(time.Hour), Reason: "rate_limited"}))
+	must(t, w.AddProvider(ctx, fleet.Configured{Name: "another", Kind: "mock", Concurrency: 1}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Limits: providers.Limits{RPM: 500}, BlockedUntil: time.Now().Add(time.Hour), Reason: "rate_limited"}))
 	must(t, w.SetLimits(ctx, "mock", map[providers.Dimension]int64{providers.DimensionTPM: 7}, "ada@alpha"))
 	list, err := w.ProviderLimits(ctx)
 	if err != nil || len(list) != 2 || list[0].Provider != "another" {
@@ -178,10 +177,10 @@ func TestLimitsAreShownWithTheirSources(t *testing.T) {
 		l.PinnedAt.IsZero() || l.LearnedAt.IsZero() || l.BlockedUntil.IsZero() || l.BlockedReason != "rate_limited" {
 		t.Errorf("%+v", l)
 	}
-	if n, from := l.Of(providers.DimensionRPM); n != 60 || from != providers.FromConfiguration {
+	if n, from := l.Of(providers.DimensionRPM); n != 60 || from != fleet.FromConfiguration {
 		t.Errorf("%d %s", n, from)
 	}
-	if n, from := l.Of(providers.DimensionTPM); n != 7 || from != providers.FromPin {
+	if n, from := l.Of(providers.DimensionTPM); n != 7 || from != fleet.FromPin {
 		t.Errorf("%d %s", n, from)
 	}
 }

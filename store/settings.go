@@ -1,27 +1,22 @@
 package store
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/fleet"
+	"oneflow/jobs"
 	"oneflow/providers"
-	"oneflow/worker"
 )
 
-// ErrUnknownProvider tells that no worker has served a provider of that name, and
-// nobody has set anything for it.
-var ErrUnknownProvider = errors.New("no such provider")
-
-// Settings returns what people have set and workers have learned, of each
-// provider, and the chains that people have set, by task. It is cheap enough to be
-// asked each second. A provider whose account is out of money is unavailable for
+// Settings returns what is stored of each provider, and the chains that operators
+// have set, by task. It is cheap enough to be asked each second. A provider whose account is out of money is unavailable for
 // ten minutes after it said so last.
-func (s *Store) Settings(ctx context.Context) (map[string]providers.Settings, map[providers.Task][]string, error) {
+func (s *Store) Settings(ctx context.Context) (map[string]fleet.Stored, map[providers.Task][]string, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT name,
 			CASE WHEN out_of_money THEN 'unavailable' ELSE status END,
@@ -36,15 +31,14 @@ func (s *Store) Settings(ctx context.Context) (map[string]providers.Settings, ma
 	if err != nil {
 		return nil, nil, fmt.Errorf("read settings: %w", err)
 	}
-	settings := map[string]providers.Settings{}
+	settings := map[string]fleet.Stored{}
 	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
 		var name string
-		var set providers.Settings
-		var layers providers.LimitLayers
+		var set fleet.Stored
 		var blocked *time.Time
-		err := row.Scan(&name, &set.Status, &set.Reason, &layers.Configured, &layers.Written, &layers.Learned, &layers.Pinned,
+		err := row.Scan(&name, &set.Status, &set.Reason, &set.Configured, &set.Written, &set.Learned, &set.Pinned,
 			&blocked, &set.Breaker)
-		set.Limits, set.BlockedUntil = layers.InForce(), timeOrZero(blocked)
+		set.BlockedUntil = timeOrZero(blocked)
 		settings[name] = set
 		return struct{}{}, err
 	})
@@ -64,7 +58,7 @@ func (s *Store) Settings(ctx context.Context) (map[string]providers.Settings, ma
 
 // Learn records what a worker learned about a provider. It fails with
 // ErrUnknownProvider.
-func (s *Store) Learn(ctx context.Context, provider string, l providers.Learned) error {
+func (s *Store) Learn(ctx context.Context, provider string, l fleet.Learned) error {
 	learned := map[providers.Dimension]int64{}
 	for _, d := range providers.Dimensions() {
 		if n := l.Limits.Of(d); n > 0 {
@@ -88,14 +82,14 @@ func (s *Store) Learn(ctx context.Context, provider string, l providers.Learned)
 		WHERE name = $1`, learned, blocked, l.OutOfMoney, string(l.Breaker), l.Reason)
 }
 
-// AddProvider makes a provider known that no worker has served yet. One that is
-// known stays as it is.
-func (s *Store) AddProvider(ctx context.Context, p worker.Served) error {
+// AddProvider stores a provider that no worker has served yet, with its limits. One
+// that is stored stays as it is.
+func (s *Store) AddProvider(ctx context.Context, p fleet.Configured) error {
 	err := again(ctx, func() error {
 		_, err := s.pool.Exec(ctx, `
 			INSERT INTO providers (name, kind, limits_configured, limits_written, concurrency, dispatch_window)
 			VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (name) DO NOTHING`, p.Name, p.Kind, p.Limits, texts(p.Written), p.Concurrency, window(p))
+			ON CONFLICT (name) DO NOTHING`, p.Name, p.Kind, p.Limits, texts(p.Written), p.Concurrency, cmp.Or(p.Window, jobs.Window(p.Limits.RPM)))
 		return err
 	})
 	if err != nil {
@@ -129,7 +123,7 @@ func (s *Store) ResetLimits(ctx context.Context, provider, by string) error {
 // SetStatus says that a provider is available or not, and why. Available takes
 // back what was learned about its account and a block too. It fails with
 // ErrUnknownProvider.
-func (s *Store) SetStatus(ctx context.Context, provider string, status providers.Status, reason, by string) error {
+func (s *Store) SetStatus(ctx context.Context, provider string, status fleet.Status, reason, by string) error {
 	return s.change(ctx, "set the status", provider, `
 		UPDATE providers
 		SET status = $2, reason = $3, changed_by = $4, changed_at = now(),
@@ -140,7 +134,7 @@ func (s *Store) SetStatus(ctx context.Context, provider string, status providers
 
 // ForceBreaker holds a provider's breaker open or closed; empty lets it work by
 // itself. It fails with ErrUnknownProvider.
-func (s *Store) ForceBreaker(ctx context.Context, provider string, order providers.BreakerState, by string) error {
+func (s *Store) ForceBreaker(ctx context.Context, provider string, order fleet.BreakerState, by string) error {
 	return s.change(ctx, "force the breaker", provider, `
 		UPDATE providers
 		SET breaker_order = $2, breaker_by = $3
@@ -168,7 +162,7 @@ func (s *Store) change(ctx context.Context, what, provider, sql string, args ...
 	err := again(ctx, func() error {
 		tag, err := s.pool.Exec(ctx, sql, append([]any{provider}, args...)...)
 		if err == nil && tag.RowsAffected() == 0 {
-			return ErrUnknownProvider
+			return fleet.ErrUnknownProvider
 		}
 		return err
 	})
@@ -232,21 +226,13 @@ func (s *Store) Sent(ctx context.Context, provider string) (out Sent, err error)
 	return out, nil
 }
 
-// Chain is the order in which a person wants providers asked for a task.
-type Chain struct {
-	Task      providers.Task
-	Providers []string
-	ChangedBy string
-	ChangedAt time.Time
-}
-
-// Chains returns the chains that people have set.
-func (s *Store) Chains(ctx context.Context) ([]Chain, error) {
+// Chains returns the chains that operators have set.
+func (s *Store) Chains(ctx context.Context) ([]fleet.Chain, error) {
 	rows, err := s.pool.Query(ctx, `SELECT task, providers, changed_by, changed_at FROM chains ORDER BY task`)
 	if err != nil {
 		return nil, fmt.Errorf("read chains: %w", err)
 	}
-	chains, err := pgx.CollectRows(rows, pgx.RowToStructByName[Chain])
+	chains, err := pgx.CollectRows(rows, pgx.RowToStructByName[fleet.Chain])
 	if err != nil {
 		return nil, fmt.Errorf("read chains: %w", err)
 	}

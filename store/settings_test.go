@@ -7,19 +7,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"oneflow/fleet"
 	"oneflow/providers"
 	"oneflow/store"
 	"oneflow/worker"
 )
 
 // settings reads what is set for the world's provider.
-func (w *world) settings(t *testing.T) providers.Settings {
+func (w *world) settings(t *testing.T) fleet.Settings {
 	t.Helper()
 	all, _, err := w.Settings(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all["mock"]
+	return fleet.Config{}.Settings(all)["mock"]
 }
 
 func (w *world) configure(t *testing.T, limits providers.Limits, written ...providers.Dimension) {
@@ -53,8 +54,8 @@ func TestLimitsArePinnedElseLearnedElseConfigured(t *testing.T) {
 	check("configured", providers.Limits{RPM: 60, TPM: 1000, RPS: 2, OTPM: 9})
 
 	// A default gives way to what the provider says; what the file says is a bound.
-	must(t, w.Learn(ctx, "mock", providers.Learned{Limits: providers.Limits{RPM: 500, TPM: 5000, RPS: 1}}))
-	must(t, w.Learn(ctx, "mock", providers.Learned{Limits: providers.Limits{ITPM: 77}}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Limits: providers.Limits{RPM: 500, TPM: 5000, RPS: 1}}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Limits: providers.Limits{ITPM: 77}}))
 	learned := providers.Limits{RPM: 500, TPM: 1000, RPS: 1, ITPM: 77, OTPM: 9}
 	check("learned", learned)
 
@@ -64,7 +65,7 @@ func TestLimitsArePinnedElseLearnedElseConfigured(t *testing.T) {
 
 	must(t, w.SetLimits(ctx, "mock", map[providers.Dimension]int64{providers.DimensionRPM: 30, providers.DimensionTPM: 0}, "ada@alpha"))
 	must(t, w.SetLimits(ctx, "mock", map[providers.Dimension]int64{providers.DimensionRPS: 9}, "ada@alpha"))
-	must(t, w.Learn(ctx, "mock", providers.Learned{Limits: providers.Limits{RPM: 700}}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Limits: providers.Limits{RPM: 700}}))
 	check("pinned", providers.Limits{RPM: 30, RPS: 9, ITPM: 77, OTPM: 9})
 
 	must(t, w.ResetLimits(ctx, "mock", "ada@alpha"))
@@ -76,9 +77,9 @@ func TestABlockGetsLongerNeverShorterAndEnds(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	late, early := time.Now().Add(time.Hour).Truncate(time.Millisecond), time.Now().Add(time.Minute)
-	must(t, w.Learn(ctx, "mock", providers.Learned{BlockedUntil: late, Reason: "rate_limited"}))
-	must(t, w.Learn(ctx, "mock", providers.Learned{BlockedUntil: early, Reason: "concurrency_limit"}))
-	must(t, w.Learn(ctx, "mock", providers.Learned{Limits: providers.Limits{RPM: 1}}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{BlockedUntil: late, Reason: "rate_limited"}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{BlockedUntil: early, Reason: "concurrency_limit"}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Limits: providers.Limits{RPM: 1}}))
 	if got := w.settings(t).BlockedUntil; !got.Equal(late) {
 		t.Errorf("blocked until %s, want %s", got, late)
 	}
@@ -86,7 +87,7 @@ func TestABlockGetsLongerNeverShorterAndEnds(t *testing.T) {
 	if got := w.settings(t).BlockedUntil; !got.IsZero() {
 		t.Errorf("a block that has ended is still told: %s", got)
 	}
-	must(t, w.Learn(ctx, "mock", providers.Learned{BlockedUntil: late}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{BlockedUntil: late}))
 	must(t, w.ResetLimits(ctx, "mock", "ada"))
 	if got := w.settings(t).BlockedUntil; !got.IsZero() {
 		t.Errorf("a block outlived the reset: %s", got)
@@ -97,23 +98,23 @@ func TestAProviderWithoutMoneyIsLeftAloneForAWhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := t.Context()
-	must(t, w.Learn(ctx, "mock", providers.Learned{OutOfMoney: true}))
-	if got := w.settings(t); got.Status != providers.Unavailable || got.Reason != "its account is out of money" {
+	must(t, w.Learn(ctx, "mock", fleet.Learned{OutOfMoney: true}))
+	if got := w.settings(t); got.Status != fleet.Unavailable || got.Reason != "its account is out of money" {
 		t.Errorf("%+v", got)
 	}
 	w.exec(t, `UPDATE providers SET out_of_money_at = now() - interval '11 minutes'`)
-	if got := w.settings(t); got.Status != providers.Available || got.Reason != "" {
+	if got := w.settings(t); got.Status != fleet.Available || got.Reason != "" {
 		t.Errorf("after ten minutes: %+v", got)
 	}
-	must(t, w.Learn(ctx, "mock", providers.Learned{OutOfMoney: true}))
-	must(t, w.SetStatus(ctx, "mock", providers.Available, "", "ada"))
-	if got := w.settings(t); got.Status != providers.Available {
+	must(t, w.Learn(ctx, "mock", fleet.Learned{OutOfMoney: true}))
+	must(t, w.SetStatus(ctx, "mock", fleet.Available, "", "ada"))
+	if got := w.settings(t); got.Status != fleet.Available {
 		t.Errorf("enabled by a person: %+v", got)
 	}
 	// What a person said is not covered by what was learned.
-	must(t, w.SetStatus(ctx, "mock", providers.Unavailable, "too dear", "ada"))
-	must(t, w.Learn(ctx, "mock", providers.Learned{OutOfMoney: true}))
-	if got := w.settings(t); got.Status != providers.Unavailable || got.Reason != "too dear" {
+	must(t, w.SetStatus(ctx, "mock", fleet.Unavailable, "too dear", "ada"))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{OutOfMoney: true}))
+	if got := w.settings(t); got.Status != fleet.Unavailable || got.Reason != "too dear" {
 		t.Errorf("disabled by a person: %+v", got)
 	}
 }
@@ -122,11 +123,11 @@ func TestBreakersAreHeldAndChainsKept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := t.Context()
-	must(t, w.Learn(ctx, "mock", providers.Learned{Breaker: providers.BreakerOpen, Reason: "half of 20 calls failed"}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Breaker: fleet.BreakerOpen, Reason: "half of 20 calls failed"}))
 	if got := w.settings(t); got.Breaker != "" {
 		t.Errorf("a breaker that opened by itself is taken for an order: %+v", got)
 	}
-	for _, order := range []providers.BreakerState{providers.BreakerOpen, providers.BreakerClosed, ""} {
+	for _, order := range []fleet.BreakerState{fleet.BreakerOpen, fleet.BreakerClosed, ""} {
 		must(t, w.ForceBreaker(ctx, "mock", order, "ada"))
 		if got := w.settings(t).Breaker; got != order {
 			t.Errorf("held %q, want %q", got, order)
@@ -151,22 +152,22 @@ func TestNothingCanBeSetForAProviderThatIsNotThere(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	for what, err := range map[string]error{
-		"learn":   w.Learn(ctx, "none", providers.Learned{OutOfMoney: true}),
+		"learn":   w.Learn(ctx, "none", fleet.Learned{OutOfMoney: true}),
 		"limits":  w.SetLimits(ctx, "none", map[providers.Dimension]int64{providers.DimensionRPM: 1}, "ada"),
 		"reset":   w.ResetLimits(ctx, "none", "ada"),
-		"status":  w.SetStatus(ctx, "none", providers.Unavailable, "r", "ada"),
-		"breaker": w.ForceBreaker(ctx, "none", providers.BreakerOpen, "ada"),
+		"status":  w.SetStatus(ctx, "none", fleet.Unavailable, "r", "ada"),
+		"breaker": w.ForceBreaker(ctx, "none", fleet.BreakerOpen, "ada"),
 		"metrics": w.ResetMetrics(ctx, "none"),
 	} {
-		if !errors.Is(err, store.ErrUnknownProvider) {
+		if !errors.Is(err, fleet.ErrUnknownProvider) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	must(t, w.AddProvider(ctx, worker.Served{Name: "none", Kind: "mock", Concurrency: 2, Limits: providers.Limits{RPM: 5}}))
+	must(t, w.AddProvider(ctx, fleet.Configured{Name: "none", Kind: "mock", Concurrency: 2, Limits: providers.Limits{RPM: 5}}))
 	must(t, w.SetLimits(ctx, "none", map[providers.Dimension]int64{providers.DimensionRPS: 3}, "ada"))
-	must(t, w.AddProvider(ctx, worker.Served{Name: "none", Kind: "openai", Concurrency: 9}))
+	must(t, w.AddProvider(ctx, fleet.Configured{Name: "none", Kind: "openai", Concurrency: 9}))
 	all, _, err := w.Settings(ctx)
-	if want := (providers.Limits{RPM: 5, RPS: 3}); err != nil || all["none"].Limits != want {
+	if want := (providers.Limits{RPM: 5, RPS: 3}); err != nil || all["none"].InForce() != want {
 		t.Errorf("%+v, %v", all["none"], err)
 	}
 }
@@ -181,7 +182,7 @@ func TestTheLedgerKnowsWhatRedisHasForgotten(t *testing.T) {
 	must(t, w.Succeed(t.Context(), success(old, w.sent(t, old, nil), nil)))
 	w.exec(t, `UPDATE attempts SET started_at = now() - interval '1 day' WHERE job_id = $1`, old.ID)
 	until := time.Now().Add(time.Hour).Truncate(time.Microsecond)
-	must(t, w.Learn(t.Context(), "mock", providers.Learned{BlockedUntil: until}))
+	must(t, w.Learn(t.Context(), "mock", fleet.Learned{BlockedUntil: until}))
 	got, err := w.Sent(t.Context(), "mock")
 	if err != nil || got.Running != 1 || got.Hours[0] != 2 || got.Hours[1] != 0 || time.Since(got.LastCall) > time.Minute || !got.BlockedUntil.Equal(until) {
 		t.Errorf("%+v, %v, want what was begun in the last day", got, err)

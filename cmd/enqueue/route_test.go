@@ -4,10 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"oneflow/fleet"
 	"oneflow/internal/cli"
-	"oneflow/providers"
 	"oneflow/store"
-	"oneflow/worker"
 )
 
 // route is what a job says of who is to be asked.
@@ -124,7 +123,7 @@ func TestTheBestProviderIsChosenByItsFigures(t *testing.T) {
 	}
 	defer db.Close()
 	for _, name := range []string{"openai", "anthropic"} {
-		if err := db.AddProvider(t.Context(), worker.Served{Name: name, Kind: name, Concurrency: 1}); err != nil {
+		if err := db.AddProvider(t.Context(), fleet.Configured{Name: name, Kind: name, Concurrency: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -137,7 +136,7 @@ func TestTheBestProviderIsChosenByItsFigures(t *testing.T) {
 		t.Errorf("%q, %+v", got, r)
 	}
 	// One that a person has disabled is not chosen, whatever its figures.
-	if err := db.SetStatus(t.Context(), "anthropic", providers.Unavailable, "too dear", "ada"); err != nil {
+	if err := db.SetStatus(t.Context(), "anthropic", fleet.Unavailable, "too dear", "ada"); err != nil {
 		t.Fatal(err)
 	}
 	r = best()

@@ -16,6 +16,7 @@ import (
 
 	"oneflow/batches"
 	"oneflow/config"
+	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -167,11 +168,11 @@ func (c common) provider(s *session, cfg config.Config, task providers.Task) (st
 	if err != nil {
 		return "", err
 	}
-	ranked, err := cli.FindBest(s.ctx, db, cfg, task)
+	ranked, err := fleet.FindBest(s.ctx, db, cli.Fleet(cfg), task)
 	if err != nil {
 		return "", err
 	}
-	choice, why, err := ranked.Choice()
+	choice, why, err := cli.Choice(ranked)
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,5 @@
-// Command monitor shows what happens: in a browser, or in the terminal.
+// Command monitor shows what happens, in a browser or in the terminal, and takes
+// operators' orders: which providers are used, within which limits, in which order.
 package main
 
 import (
@@ -22,7 +23,9 @@ type grammar struct {
 	Status statusCmd `cmd:"" help:"Show the overview in the terminal."`
 	Health healthCmd `cmd:"" help:"Ask a running monitor whether it is ready."`
 
-	Providers providersCmd `cmd:"" help:"See how the providers do, and have one used or left alone."`
+	Providers providersCmd `cmd:"" help:"See how the providers do; enable or disable one, and hold its circuit breaker."`
+	Limits    limitsCmd    `cmd:"" help:"List the limits, and set them while workers run."`
+	Chains    chainsCmd    `cmd:"" help:"List which providers are asked for which task, and set it while workers run."`
 	Best      bestCmd      `cmd:"" help:"Rank the providers for a task by success, latency and price."`
 }
 
@@ -37,7 +40,7 @@ type session struct {
 
 func run(ctx context.Context, args []string, env cli.Env) error {
 	var g grammar
-	parsed, done, err := cli.Parse(&g, args, env, "monitor", "Show what OneFlow does.")
+	parsed, done, err := cli.Parse(&g, args, env, "monitor", "Show what OneFlow does, and take operators' orders.")
 	if err != nil || done {
 		return err
 	}

@@ -16,8 +16,8 @@ import (
 // providersCmd looks after providers.
 type providersCmd struct {
 	Ls      providersLs      `cmd:"" help:"List the providers: state, reason, and the figures of their models."`
-	Disable providersDisable `cmd:"" help:"Have a provider left alone: jobs go to the next of their chain, or wait."`
-	Enable  providersEnable  `cmd:"" help:"Have a provider used again; a block and a lack of money are forgotten."`
+	Disable providersDisable `cmd:"" help:"Take a provider out of use: jobs go to the next of their chain, or wait."`
+	Enable  providersEnable  `cmd:"" help:"Put a provider back into use; a block and a lack of money are forgotten."`
 	Reset   providersReset   `cmd:"" help:"Let a provider's figures begin anew; the ledger stays."`
 	Open    breakerOpen      `cmd:"" help:"Hold a provider's circuit breaker open: nothing is sent there."`
 	Close   breakerClose     `cmd:"" help:"Hold a provider's circuit breaker closed, whatever fails there."`
@@ -25,7 +25,7 @@ type providersCmd struct {
 }
 
 // withStore connects and reads the configuration.
-func (s *session) withStore(do func(*store.Store, config.Config) error) error {
+func (s *session) withStore(do func(*store.Store, fleet.Config) error) error {
 	cfg, err := config.Load(s.configPath)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
@@ -35,14 +35,16 @@ func (s *session) withStore(do func(*store.Store, config.Config) error) error {
 		return err
 	}
 	defer db.Close()
-	return do(db, cfg)
+	return cli.Refused(do(db, cli.Fleet(cfg)))
 }
 
-// steer does something to a provider and prints its line then.
-func (s *session) steer(name string, do func(db *store.Store, by string) error) error {
-	return s.withStore(func(db *store.Store, cfg config.Config) error {
-		err := cli.Steer(s.ctx, db, cfg, name, func() error { return do(db, cli.Who(s.env.Getenv)) })
-		if err != nil {
+// actor is who gives the orders.
+func (s *session) actor() string { return cli.Actor(s.env.Getenv) }
+
+// order carries an order to a provider out and prints its state then.
+func (s *session) order(name string, do func(*fleet.Orders) error) error {
+	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
+		if err := do(fleet.NewOrders(db, cfg)); err != nil {
 			return err
 		}
 		list, err := db.Standings(s.ctx)
@@ -63,17 +65,9 @@ type providersDisable struct {
 	Reason   string `help:"Why; it is shown to everybody who asks." required:"" placeholder:"TEXT"`
 }
 
-// maxReason is the longest reason, in bytes.
-const maxReason = 500
-
 // Run disables it.
 func (c *providersDisable) Run(s *session) error {
-	if len(c.Reason) > maxReason || c.Reason == "" {
-		return cli.Fail(cli.Usage, fmt.Errorf("--reason: must have 1 to %d bytes, got %d", maxReason, len(c.Reason)))
-	}
-	return s.steer(c.Provider, func(db *store.Store, by string) error {
-		return db.SetStatus(s.ctx, c.Provider, providers.Unavailable, cli.Printable(c.Reason), by)
-	})
+	return s.order(c.Provider, func(o *fleet.Orders) error { return o.Disable(s.ctx, s.actor(), c.Provider, c.Reason) })
 }
 
 type providersEnable struct {
@@ -82,9 +76,7 @@ type providersEnable struct {
 
 // Run enables it.
 func (c *providersEnable) Run(s *session) error {
-	return s.steer(c.Provider, func(db *store.Store, by string) error {
-		return db.SetStatus(s.ctx, c.Provider, providers.Available, "", by)
-	})
+	return s.order(c.Provider, func(o *fleet.Orders) error { return o.Enable(s.ctx, s.actor(), c.Provider) })
 }
 
 type providersReset struct {
@@ -97,11 +89,12 @@ func (c *providersReset) Run(s *session) error {
 	if (c.Provider == "") != c.All {
 		return cli.Fail(cli.Usage, errors.New("name either one provider or --all"))
 	}
-	return s.withStore(func(db *store.Store, cfg config.Config) error {
+	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
+		orders := fleet.NewOrders(db, cfg)
 		if c.All {
-			return db.ResetMetrics(s.ctx, "")
+			return orders.ResetAllMetrics(s.ctx)
 		}
-		return cli.Steer(s.ctx, db, cfg, c.Provider, func() error { return db.ResetMetrics(s.ctx, c.Provider) })
+		return orders.ResetMetrics(s.ctx, c.Provider)
 	})
 }
 
@@ -110,14 +103,14 @@ type breakerOpen struct {
 }
 
 // Run holds the breaker open.
-func (c *breakerOpen) Run(s *session) error { return s.hold(c.Provider, providers.BreakerOpen) }
+func (c *breakerOpen) Run(s *session) error { return s.hold(c.Provider, fleet.BreakerOpen) }
 
 type breakerClose struct {
 	Provider string `arg:"" help:"The provider."`
 }
 
 // Run holds the breaker closed.
-func (c *breakerClose) Run(s *session) error { return s.hold(c.Provider, providers.BreakerClosed) }
+func (c *breakerClose) Run(s *session) error { return s.hold(c.Provider, fleet.BreakerClosed) }
 
 type breakerAuto struct {
 	Provider string `arg:"" help:"The provider."`
@@ -126,8 +119,8 @@ type breakerAuto struct {
 // Run lets the breaker go.
 func (c *breakerAuto) Run(s *session) error { return s.hold(c.Provider, "") }
 
-func (s *session) hold(name string, order providers.BreakerState) error {
-	return s.steer(name, func(db *store.Store, by string) error { return db.ForceBreaker(s.ctx, name, order, by) })
+func (s *session) hold(name string, state fleet.BreakerState) error {
+	return s.order(name, func(o *fleet.Orders) error { return o.ForceBreaker(s.ctx, s.actor(), name, state) })
 }
 
 type providersLs struct {
@@ -143,7 +136,7 @@ func (c *providersLs) Run(s *session) error {
 	if c.Since <= 0 || c.Since > maxSince {
 		return cli.Fail(cli.Usage, fmt.Errorf("--since %s: must be more than 0 and at most %s", c.Since, maxSince))
 	}
-	return s.withStore(func(db *store.Store, _ config.Config) error {
+	return s.withStore(func(db *store.Store, _ fleet.Config) error {
 		list, err := db.Health(s.ctx, c.Since)
 		if err != nil {
 			return err
@@ -191,7 +184,7 @@ func (s *session) printHealth(list []fleet.Health) error {
 		return err
 	}
 	for _, h := range list {
-		if h.Status != providers.Available || h.Breaker.Held != "" {
+		if h.Status != fleet.Available || h.Breaker.Held != "" {
 			if _, err := fmt.Fprintln(s.env.Out, sentence(h)); err != nil {
 				return err
 			}
@@ -212,7 +205,7 @@ func sentence(h fleet.Health) string {
 	if !h.Since.IsZero() {
 		text += ", since " + h.Since.Format(time.RFC3339)
 	}
-	if h.Breaker.Held == providers.BreakerClosed {
+	if h.Breaker.Held == fleet.BreakerClosed {
 		text += "; its breaker is held closed by " + cli.Printable(h.Breaker.By)
 	}
 	return text
@@ -226,8 +219,8 @@ type bestCmd struct {
 
 // Run prints them, the best first.
 func (c *bestCmd) Run(s *session) error {
-	return s.withStore(func(db *store.Store, cfg config.Config) error {
-		best, err := cli.FindBest(s.ctx, db, cfg, c.Task)
+	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
+		best, err := fleet.FindBest(s.ctx, db, cfg, c.Task)
 		if err != nil {
 			return err
 		}
@@ -237,12 +230,12 @@ func (c *bestCmd) Run(s *session) error {
 		rows := [][]string{{"", "PROVIDER", "MODEL", "CALLS", "SUCCEEDED", "P50", "P95", "A CALL COSTS", ""}}
 		for i, k := range best.Candidates {
 			place := strconv.Itoa(i + 1)
-			p50, p95, note := "-", "-", cli.Printable(k.Barred)
+			p50, p95, note := "-", "-", cli.Printable(k.Excluded)
 			if k.Figures.Succeeded > 0 {
 				p50, p95 = cli.Span(milliseconds(k.Figures.P50)), cli.Span(milliseconds(k.Figures.P95))
 			}
 			switch {
-			case k.Barred != "":
+			case k.Excluded != "":
 				place = "-"
 			case !k.Judged():
 				note = "too few calls to judge"
@@ -258,7 +251,7 @@ func (c *bestCmd) Run(s *session) error {
 		if err := cli.Table(s.env.Out, rows); err != nil {
 			return err
 		}
-		_, why, err := best.Choice()
+		_, why, err := cli.Choice(best)
 		if err == nil {
 			fmt.Fprintln(s.env.Err, why)
 		}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,7 +10,6 @@ import (
 
 	"oneflow/fleet"
 	"oneflow/internal/cli"
-	"oneflow/internal/storetest"
 	"oneflow/jobs"
 	"oneflow/store"
 	"oneflow/worker"
@@ -21,7 +18,7 @@ import (
 // control is a database with an openai that had calls and a mock that had none.
 func control(t *testing.T) func(args ...string) (code int, out, errs string) {
 	t.Helper()
-	database := storetest.Database(t)
+	monitor, database := console(t, "providers: {backup: {kind: anthropic}}\n")
 	db, err := store.Open(t.Context(), database)
 	if err != nil {
 		t.Fatal(err)
@@ -53,17 +50,7 @@ func control(t *testing.T) func(args ...string) (code int, out, errs string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := filepath.Join(t.TempDir(), "oneflow.yaml")
-	if err := os.WriteFile(config, []byte("providers: {backup: {kind: anthropic}}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	stamp, clock := regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)`), regexp.MustCompile(`\d\d:\d\d:\d\d`)
-	return func(args ...string) (int, string, string) {
-		cmd := &command{env: map[string]string{"USER": "ada"}}
-		code := cmd.run(t.Context(), append([]string{"--database-url", database, "--config", config}, args...)...)
-		out := clock.ReplaceAllString(stamp.ReplaceAllString(cmd.out.String(), "TIME"), "TIME")
-		return code, regexp.MustCompile(`ada@[^\s,"]+`).ReplaceAllString(out, "ada@HOST"), cmd.err.String()
-	}
+	return monitor
 }
 
 func TestProvidersAreListedDisabledAndEnabled(t *testing.T) {

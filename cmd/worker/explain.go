@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/providers"
 	"oneflow/worker"
@@ -49,8 +50,8 @@ func explain(s *session, served []worker.Served) error {
 	return cli.Table(s.env.Out, rows)
 }
 
-// known is what the fleet has seen and people have set, as far as Postgres answers.
-func known(s *session, names []string) (map[string]worker.Capacity, map[string]providers.Settings, error) {
+// known returns what the fleet has seen, and the settings in force, as far as Postgres answers.
+func known(s *session, names []string) (map[string]worker.Capacity, map[string]fleet.Settings, error) {
 	services := s.services
 	services.ConnectTimeout = min(services.ConnectTimeout, explainPatience)
 	db, err := services.Postgres(s.ctx, s.log)
@@ -62,11 +63,11 @@ func known(s *session, names []string) (map[string]worker.Capacity, map[string]p
 	if err != nil {
 		return nil, nil, err
 	}
-	set, _, err := db.Settings(s.ctx)
-	return seen, set, err
+	stored, _, err := db.Settings(s.ctx)
+	return seen, cli.Fleet(s.config).Settings(stored), err
 }
 
-// limitText says what a provider allows.
+// limitText lists what a provider allows.
 func limitText(l providers.Limits) string {
 	var parts []string
 	for _, d := range []struct {

@@ -30,8 +30,6 @@ type grammar struct {
 	Run     runCmd     `cmd:"" help:"Run jobs until SIGINT or SIGTERM, then let calls in flight end."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up, or look at it."`
 	Keys    keysCmd    `cmd:"" help:"Set, list, check and remove API keys."`
-	Limits  limitsCmd  `cmd:"" help:"Set and list limits while workers run."`
-	Chains  chainsCmd  `cmd:"" help:"Set and list, while workers run, which providers are asked for which task."`
 	Check   checkCmd   `cmd:"" help:"Ask the providers whether they answer and take the keys, at no cost."`
 	Models  modelsCmd  `cmd:"" help:"List the models with their prices and limits."`
 	Prices  pricesCmd  `cmd:"" help:"Look after the price list."`

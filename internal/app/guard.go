@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"oneflow/billing"
+	"oneflow/fleet"
 	"oneflow/policy"
 	"oneflow/policy/breaker"
 	"oneflow/policy/limiter"
@@ -19,7 +20,7 @@ import (
 // guard puts the providers of a worker behind their policies: those of names, and
 // all others that can be called, since a job may fall back to them. calls bounds
 // what is being paid for.
-func guard(calls context.Context, o WorkerOptions, names []string, control *Control) (chains *policy.Chains, closeAll func() error, err error) {
+func guard(calls context.Context, o WorkerOptions, names []string, control *fleet.Control) (chains *policy.Chains, closeAll func() error, err error) {
 	reachable := slices.Clone(names)
 	if o.Keys != nil {
 		usable, _ := Usable(o.Config, o.Keys)
@@ -89,20 +90,20 @@ func guard(calls context.Context, o WorkerOptions, names []string, control *Cont
 
 // The policies know of a provider's settings what they need, in types of their own.
 
-func limiterSettings(s providers.Settings) limiter.Settings {
+func limiterSettings(s fleet.Settings) limiter.Settings {
 	return limiter.Settings{Limits: s.Limits}
 }
 
-func policySettings(s providers.Settings) policy.Settings {
+func policySettings(s fleet.Settings) policy.Settings {
 	return policy.Settings{
-		Unavailable: s.Status == providers.Unavailable, BlockedUntil: s.BlockedUntil, Breaker: breaker.State(s.Breaker),
+		Unavailable: s.Status == fleet.Unavailable, BlockedUntil: s.BlockedUntil, Breaker: breaker.State(s.Breaker),
 	}
 }
 
-func limiterLearned(l limiter.Learned) providers.Learned {
-	return providers.Learned{Limits: l.Limits, BlockedUntil: l.BlockedUntil, Reason: l.Reason}
+func limiterLearned(l limiter.Learned) fleet.Learned {
+	return fleet.Learned{Limits: l.Limits, BlockedUntil: l.BlockedUntil, Reason: l.Reason}
 }
 
-func policyLearned(l policy.Learned) providers.Learned {
-	return providers.Learned{OutOfMoney: l.OutOfMoney, Breaker: providers.BreakerState(l.Breaker), Reason: l.Reason}
+func policyLearned(l policy.Learned) fleet.Learned {
+	return fleet.Learned{OutOfMoney: l.OutOfMoney, Breaker: fleet.BreakerState(l.Breaker), Reason: l.Reason}
 }

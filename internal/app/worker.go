@@ -14,6 +14,8 @@ import (
 	"oneflow/artifacts"
 	"oneflow/billing"
 	"oneflow/config"
+	"oneflow/fleet"
+	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/providers/keys"
@@ -45,7 +47,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	calls, cutOff := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutOff()
 
-	control := NewControl(ctx, ControlConfig{Store: o.Store, Config: o.Config, Log: o.Log})
+	control := fleet.NewControl(ctx, fleet.ControlConfig{Store: o.Store, Config: cli.Fleet(o.Config), Log: o.Log})
 	defer control.Close() //nolint:contextcheck // ctx has ended by then
 	guarded, closePolicy, err := guard(calls, o, names, control)
 	if err != nil {

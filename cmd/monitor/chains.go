@@ -1,17 +1,16 @@
 package main
 
 import (
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/providers"
 	"oneflow/store"
 )
 
-// chainsCmd sets, while workers run, which providers are asked for a task.
+// chainsCmd lists and sets which providers are asked for a task.
 type chainsCmd struct {
 	Set   chainsSet   `cmd:"" help:"Set the providers to ask for a task, in order."`
 	Ls    chainsLs    `cmd:"" help:"List the chains."`
@@ -29,18 +28,7 @@ func (c *chainsSet) Run(s *session) error {
 	for i := range chain {
 		chain[i] = strings.TrimSpace(chain[i])
 	}
-	if err := s.config.CheckChain(chain); err != nil {
-		return cli.Fail(cli.Usage, err)
-	}
-	for _, name := range chain {
-		can, _ := providers.CapabilitiesOf(s.config.Providers[name].Capabilities())
-		if _, ok := can.Tasks[c.Task]; !ok {
-			return cli.Fail(cli.Usage, fmt.Errorf("%s cannot do %s", name, c.Task))
-		}
-	}
-	return s.withChains(func(db *store.Store) error {
-		return db.SetChain(s.ctx, c.Task, chain, cli.Who(s.env.Getenv))
-	})
+	return s.changeChains(func(o *fleet.Orders) error { return o.SetChain(s.ctx, s.actor(), c.Task, chain) })
 }
 
 type chainsReset struct {
@@ -49,22 +37,17 @@ type chainsReset struct {
 
 // Run takes the chain back.
 func (c *chainsReset) Run(s *session) error {
-	return s.withChains(func(db *store.Store) error {
-		return db.SetChain(s.ctx, c.Task, nil, cli.Who(s.env.Getenv))
-	})
+	return s.changeChains(func(o *fleet.Orders) error { return o.ResetChain(s.ctx, s.actor(), c.Task) })
 }
 
-// withChains does something to the chains and shows them then.
-func (s *session) withChains(do func(*store.Store) error) error {
-	db, err := s.services.Postgres(s.ctx, s.log)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	if err := do(db); err != nil {
-		return err
-	}
-	return printChains(s, db, "table")
+// changeChains carries an order out and shows the chains then.
+func (s *session) changeChains(do func(*fleet.Orders) error) error {
+	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
+		if err := do(fleet.NewOrders(db, cfg)); err != nil {
+			return err
+		}
+		return printChains(s, db, cfg, "table")
+	})
 }
 
 type chainsLs struct {
@@ -73,12 +56,7 @@ type chainsLs struct {
 
 // Run lists them.
 func (c *chainsLs) Run(s *session) error {
-	db, err := s.services.Postgres(s.ctx, s.log)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	return printChains(s, db, c.Output)
+	return s.withStore(func(db *store.Store, cfg fleet.Config) error { return printChains(s, db, cfg, c.Output) })
 }
 
 // chainRow is a chain for programs.
@@ -91,20 +69,14 @@ type chainRow struct {
 	SetAt time.Time `json:"set_at,omitzero"`
 }
 
-func printChains(s *session, db *store.Store, output string) error {
+func printChains(s *session, db *store.Store, cfg fleet.Config, output string) error {
 	set, err := db.Chains(s.ctx)
 	if err != nil {
 		return err
 	}
 	var list []chainRow
-	for _, task := range providers.Tasks() {
-		row := chainRow{Task: task, Providers: s.config.Chains[string(task)]}
-		if i := slices.IndexFunc(set, func(c store.Chain) bool { return c.Task == task }); i >= 0 {
-			row = chainRow{Task: task, Providers: set[i].Providers, SetBy: set[i].ChangedBy, SetAt: set[i].ChangedAt}
-		}
-		if row.Providers != nil {
-			list = append(list, row)
-		}
+	for _, c := range cfg.ChainsInForce(set) {
+		list = append(list, chainRow{Task: c.Task, Providers: c.Providers, SetBy: c.ChangedBy, SetAt: c.ChangedAt})
 	}
 	if output == "json" {
 		return cli.JSON(s.env.Out, list)

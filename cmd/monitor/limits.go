@@ -3,18 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"oneflow/internal/app"
+	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/providers"
 	"oneflow/store"
 )
 
-// limitsCmd sets limits while workers run.
+// limitsCmd lists and sets limits.
 type limitsCmd struct {
 	Set   limitsSet   `cmd:"" help:"Pin limits of a provider: they hold from the next second on, whatever the provider says."`
 	Ls    limitsLs    `cmd:"" help:"List the limits: configured, learned, pinned, and in force."`
@@ -33,39 +31,27 @@ type limitsSet struct {
 	Concurrent *int64 `help:"Calls under way at once, in all workers." placeholder:"N"`
 }
 
-// maxLimit bounds a limit: more is none, and 0 says so.
-const maxLimit = 1_000_000_000_000
-
-// pins are the limits that are given.
-func (c *limitsSet) pins() (map[providers.Dimension]int64, error) {
+// pins returns the limits that are given.
+func (c *limitsSet) pins() map[providers.Dimension]int64 {
 	pins := map[providers.Dimension]int64{}
 	for d, n := range map[providers.Dimension]*int64{
 		providers.DimensionRPS: c.RPS, providers.DimensionRPM: c.RPM, providers.DimensionRPD: c.RPD, providers.DimensionTPM: c.TPM,
 		providers.DimensionITPM: c.ITPM, providers.DimensionOTPM: c.OTPM, providers.DimensionConcurrent: c.Concurrent,
 	} {
-		switch {
-		case n == nil:
-		case *n < 0 || *n > maxLimit:
-			return nil, fmt.Errorf("--%s %d: must be from 0 (no limit) to %d", d, *n, int64(maxLimit))
-		default:
+		if n != nil {
 			pins[d] = *n
 		}
 	}
-	if len(pins) == 0 {
-		return nil, errors.New("no limit is given: name one, such as --rpm 500; `worker limits reset` takes pins back")
-	}
-	return pins, nil
+	return pins
 }
 
 // Run pins them.
 func (c *limitsSet) Run(s *session) error {
-	pins, err := c.pins()
-	if err != nil {
-		return cli.Fail(cli.Usage, err)
+	pins := c.pins()
+	if len(pins) == 0 {
+		return cli.Fail(cli.Usage, errors.New("no limit is given: name one, such as --rpm 500; `monitor limits reset` takes pins back"))
 	}
-	return s.steer(c.Provider, func(db *store.Store) error {
-		return db.SetLimits(s.ctx, c.Provider, pins, cli.Who(s.env.Getenv))
-	})
+	return s.changeLimits(c.Provider, func(o *fleet.Orders) error { return o.SetLimits(s.ctx, s.actor(), c.Provider, pins) })
 }
 
 type limitsReset struct {
@@ -74,31 +60,21 @@ type limitsReset struct {
 
 // Run resets them.
 func (c *limitsReset) Run(s *session) error {
-	return s.steer(c.Provider, func(db *store.Store) error {
-		return db.ResetLimits(s.ctx, c.Provider, cli.Who(s.env.Getenv))
-	})
+	return s.changeLimits(c.Provider, func(o *fleet.Orders) error { return o.ResetLimits(s.ctx, s.actor(), c.Provider) })
 }
 
-// steer does something to one provider and shows its limits then.
-func (s *session) steer(provider string, do func(*store.Store) error) error {
-	db, err := s.services.Postgres(s.ctx, s.log)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	if _, ok := s.config.Providers[provider]; ok {
-		if err := db.AddProvider(s.ctx, app.Served(s.config, []string{provider})[0]); err != nil {
+// changeLimits carries out an order to a provider and shows its limits then.
+func (s *session) changeLimits(provider string, do func(*fleet.Orders) error) error {
+	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
+		if err := do(fleet.NewOrders(db, cfg)); err != nil {
 			return err
 		}
-	}
-	if err := cli.Steer(s.ctx, db, s.config, provider, func() error { return do(db) }); err != nil {
-		return err
-	}
-	list, err := s.limits(db)
-	if err != nil {
-		return err
-	}
-	return printLimits(s, slices.DeleteFunc(list, func(l store.Limits) bool { return l.Provider != provider }))
+		known, err := db.ProviderLimits(s.ctx)
+		if err != nil {
+			return err
+		}
+		return printLimits(s, slices.DeleteFunc(cfg.Limits(known), func(l fleet.ProviderLimits) bool { return l.Provider != provider }))
+	})
 }
 
 type limitsLs struct {
@@ -121,49 +97,32 @@ type limitsRow struct {
 
 // Run lists them.
 func (c *limitsLs) Run(s *session) error {
-	db, err := s.services.Postgres(s.ctx, s.log)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	list, err := s.limits(db)
-	if err != nil {
-		return err
-	}
-	if c.Output == "table" {
-		return printLimits(s, list)
-	}
-	rows := make([]limitsRow, len(list))
-	for i, l := range list {
-		rows[i] = limitsRow{
-			Provider: l.Provider, Configured: l.Configured, Learned: l.Learned, Pinned: l.Pinned, InForce: l.InForce(),
-			LearnedAt: l.LearnedAt, PinnedBy: l.PinnedBy, PinnedAt: l.PinnedAt, BlockedUntil: l.BlockedUntil, BlockedReason: l.BlockedReason,
+	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
+		known, err := db.ProviderLimits(s.ctx)
+		if err != nil {
+			return err
 		}
-		if rows[i].Pinned == nil {
-			rows[i].Pinned = map[providers.Dimension]int64{}
+		list := cfg.Limits(known)
+		if c.Output == "table" {
+			return printLimits(s, list)
 		}
-	}
-	return cli.JSON(s.env.Out, rows)
-}
-
-// limits returns what Postgres knows, and the configuration of the others.
-func (s *session) limits(db *store.Store) ([]store.Limits, error) {
-	list, err := db.ProviderLimits(s.ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range app.Served(s.config, slices.Sorted(maps.Keys(s.config.Providers))) {
-		if !slices.ContainsFunc(list, func(l store.Limits) bool { return l.Provider == p.Name }) {
-			list = append(list, store.Limits{Provider: p.Name, LimitLayers: providers.LimitLayers{Configured: p.Limits, Written: p.Written}})
+		rows := make([]limitsRow, len(list))
+		for i, l := range list {
+			rows[i] = limitsRow{
+				Provider: l.Provider, Configured: l.Configured, Learned: l.Learned, Pinned: l.Pinned, InForce: l.InForce(),
+				LearnedAt: l.LearnedAt, PinnedBy: l.PinnedBy, PinnedAt: l.PinnedAt, BlockedUntil: l.BlockedUntil, BlockedReason: l.BlockedReason,
+			}
+			if rows[i].Pinned == nil {
+				rows[i].Pinned = map[providers.Dimension]int64{}
+			}
 		}
-	}
-	slices.SortFunc(list, func(a, b store.Limits) int { return strings.Compare(a.Provider, b.Provider) })
-	return list, nil
+		return cli.JSON(s.env.Out, rows)
+	})
 }
 
 // printLimits writes a line for each dimension that something is known of, and
 // below what is to be said of a provider as a whole.
-func printLimits(s *session, list []store.Limits) error {
+func printLimits(s *session, list []fleet.ProviderLimits) error {
 	rows := [][]string{{"PROVIDER", "LIMIT", "CONFIGURED", "LEARNED", "PINNED", "IN FORCE"}}
 	var notes []string
 	for _, l := range list {
@@ -179,7 +138,7 @@ func printLimits(s *session, list []store.Limits) error {
 				inForce = cli.Count(n)
 			}
 			if from != "" {
-				inForce += " (" + from + ")"
+				inForce += " (" + string(from) + ")"
 			}
 			if pinned {
 				pinText = "no limit"

@@ -1,0 +1,81 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"oneflow/providers"
+)
+
+// Config is what a process's own configuration says of the fleet. It holds for
+// what nobody has set or learned.
+type Config struct {
+	// Providers are the configured ones, by name.
+	Providers map[string]Configured
+	// Chains are the providers to ask for a task, in order.
+	Chains map[providers.Task][]string
+}
+
+// Configured is a provider as its configuration describes it.
+type Configured struct {
+	Name string
+	// Kind is which client speaks to it.
+	Kind string
+	// Tasks are those that it can do, with its default model for each; empty where
+	// it has none.
+	Tasks map[providers.Task]string
+	// Limits are the configured ones, defaults included.
+	Limits providers.Limits
+	// Written are the dimensions that stand in the configuration file: what is
+	// learned may only lower them.
+	Written []providers.Dimension
+	// Concurrency is how many calls one worker makes at once, and Window how many
+	// tasks each of the provider's queues may hold; 0: what follows from the limits.
+	Concurrency, Window int
+}
+
+// Names lists the configured providers, sorted.
+func (c Config) Names() []string { return slices.Sorted(maps.Keys(c.Providers)) }
+
+// order lists all configured providers in the order to ask them for a task: the
+// chain that operators set, or the configured one where set is nil, then the
+// others by name.
+func (c Config) order(set []string, task providers.Task) []string {
+	if set == nil {
+		set = c.Chains[task]
+	}
+	names := slices.Clone(set)
+	for _, name := range c.Names() {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { _, ok := c.Providers[name]; return !ok })
+}
+
+// checkChain refuses a chain with a provider that is not configured, cannot do the
+// task, or is named twice.
+func (c Config) checkChain(task providers.Task, chain []string) error {
+	if !slices.Contains(providers.Tasks(), task) {
+		return fmt.Errorf("%.40q is no task", task)
+	}
+	if len(chain) == 0 {
+		return errors.New("the chain names no provider; there are " + strings.Join(c.Names(), ", "))
+	}
+	for i, name := range chain {
+		p, ok := c.Providers[name]
+		if !ok {
+			return fmt.Errorf("%.40q is not configured; there are %s", name, strings.Join(c.Names(), ", "))
+		}
+		if slices.Contains(chain[:i], name) {
+			return fmt.Errorf("%s is there twice", name)
+		}
+		if _, ok := p.Tasks[task]; !ok {
+			return fmt.Errorf("%s cannot do %s", name, task)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,239 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"oneflow/providers"
+)
+
+// ControlStore keeps what operators order and workers learn.
+type ControlStore interface {
+	// Settings returns what is stored of each provider, and the chains that
+	// operators have set.
+	Settings(ctx context.Context) (map[string]Stored, map[providers.Task][]string, error)
+	// Learn records what was learned about a provider. It fails with
+	// ErrUnknownProvider.
+	Learn(ctx context.Context, provider string, l Learned) error
+	// AddProvider stores a provider that is not stored yet.
+	AddProvider(ctx context.Context, p Configured) error
+}
+
+// ControlConfig is what a Control is made of.
+type ControlConfig struct {
+	// Store is polled, and told what was learned. It is needed.
+	Store ControlStore
+	// Config holds until the first poll has succeeded, and for what nobody set.
+	Config Config
+	Log    zerolog.Logger
+	// Every is how often the store is polled, and how often at most it is written
+	// to. Default: 1 s.
+	Every time.Duration
+}
+
+const (
+	controlEvery = time.Second
+	// controlTimeout is how long one poll or one write may take.
+	controlTimeout = 5 * time.Second
+	// controlBackoff is the longest wait before what was learned is written again.
+	controlBackoff = 30 * time.Second
+)
+
+// Control follows what operators order while a worker runs (limits, chains, and
+// which providers are used) and writes what the worker learns. While Postgres is
+// away the last that was known holds. It is safe for concurrent use, and reading
+// it never waits.
+type Control struct {
+	cfg    ControlConfig
+	now    atomic.Pointer[inForce]
+	stop   context.CancelFunc
+	loops  sync.WaitGroup
+	wakeUp chan struct{}
+	// unblock is what OnUnblock has set; nil: nothing.
+	unblock atomic.Pointer[func(provider string)]
+
+	mu      sync.Mutex
+	pending map[string]Learned // not written yet, by provider
+}
+
+// inForce is what holds now. It is never changed.
+type inForce struct {
+	settings map[string]Settings
+	chains   map[providers.Task][]string
+}
+
+// NewControl polls once, so that orders hold from the first job on, and goes on in
+// the background until Close. A poll that fails is logged and leaves the
+// configuration in force.
+func NewControl(ctx context.Context, cfg ControlConfig) *Control {
+	if cfg.Every <= 0 {
+		cfg.Every = controlEvery
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c := &Control{cfg: cfg, stop: stop, wakeUp: make(chan struct{}, 1), pending: map[string]Learned{}}
+	c.now.Store(c.compose(nil, nil))
+	ok := c.poll(ctx, true)
+	c.loops.Go(func() { c.keepPolling(life, ok) })
+	c.loops.Go(func() { c.keepWriting(life) })
+	return c
+}
+
+// Close stops polling and writes what was learned last, within 5 s.
+func (c *Control) Close() {
+	c.stop()
+	c.loops.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
+	defer cancel()
+	c.write(ctx)
+}
+
+// OnUnblock has do called when an operator has lifted a provider's block, or given
+// it more calls at once: the refusals of before count no longer. It must not wait
+// long.
+func (c *Control) OnUnblock(do func(provider string)) { c.unblock.Store(&do) }
+
+// Settings returns what holds for a provider.
+func (c *Control) Settings(provider string) Settings { return c.now.Load().settings[provider] }
+
+// Chain returns the providers to ask for a task, in order; nil where there is none.
+// It must not be changed.
+func (c *Control) Chain(task providers.Task) []string { return c.now.Load().chains[task] }
+
+// Learn takes what was learned about a provider. It does not wait: it is written
+// in the background, together with what else is learned until then.
+func (c *Control) Learn(provider string, l Learned) {
+	c.mu.Lock()
+	c.pending[provider] = c.pending[provider].merge(l)
+	c.mu.Unlock()
+	select {
+	case c.wakeUp <- struct{}{}:
+	default:
+	}
+}
+
+// compose lays what is stored over the configuration.
+func (c *Control) compose(stored map[string]Stored, chains map[providers.Task][]string) *inForce {
+	now := &inForce{settings: c.cfg.Config.Settings(stored), chains: map[providers.Task][]string{}}
+	maps.Copy(now.chains, c.cfg.Config.Chains)
+	maps.Copy(now.chains, chains)
+	return now
+}
+
+func (c *Control) keepPolling(ctx context.Context, ok bool) {
+	tick := time.NewTicker(c.cfg.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			ok = c.poll(ctx, ok)
+		}
+	}
+}
+
+// poll reads what holds now and reports whether that worked. worked is whether it
+// did the last time: a long outage is logged once.
+func (c *Control) poll(ctx context.Context, worked bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	stored, chains, err := c.cfg.Store.Settings(ctx)
+	if err != nil {
+		if worked && ctx.Err() == nil {
+			c.cfg.Log.Warn().Err(err).Msg("settings not read: the last known ones stay in force")
+		}
+		return false
+	}
+	now := c.compose(stored, chains)
+	before := c.now.Swap(now)
+	for name, s := range now.settings {
+		if do := c.unblock.Load(); do != nil && unblocked(before.settings[name], s) {
+			(*do)(name)
+		}
+	}
+	if !worked {
+		c.cfg.Log.Info().Msg("settings are read again")
+	}
+	return true
+}
+
+// unblocked reports whether an operator lifted what refusals have brought about:
+// workers themselves only ever block for longer.
+func unblocked(before, now Settings) bool {
+	return before.BlockedUntil.After(time.Now()) && now.BlockedUntil.IsZero() ||
+		before.Limits.Concurrent > 0 && (now.Limits.Concurrent > before.Limits.Concurrent || now.Limits.Concurrent == 0)
+}
+
+// keepWriting writes what was learned, at most once in a while, and later and
+// later while that fails.
+func (c *Control) keepWriting(ctx context.Context) {
+	for wait := c.cfg.Every; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wakeUp:
+		}
+		if c.write(ctx) {
+			wait = c.cfg.Every
+		} else {
+			wait = min(2*wait, controlBackoff)
+			select {
+			case c.wakeUp <- struct{}{}:
+			default:
+			}
+		}
+		pause := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+	}
+}
+
+// write writes what was learned, and reports whether all of it is written. What
+// is not is kept, under what has been learned since.
+func (c *Control) write(ctx context.Context) (ok bool) {
+	c.mu.Lock()
+	news := c.pending
+	c.pending = map[string]Learned{}
+	c.mu.Unlock()
+	ok = true
+	for name, l := range news {
+		err := c.writeOne(ctx, name, l)
+		if err == nil {
+			continue
+		}
+		ok = false
+		c.mu.Lock()
+		c.pending[name] = l.merge(c.pending[name])
+		c.mu.Unlock()
+		if ctx.Err() == nil {
+			c.cfg.Log.Warn().Err(err).Str("provider", name).Msg("what was learned about a provider is not written yet")
+		}
+	}
+	return ok
+}
+
+// writeOne writes what was learned about one provider. One that jobs only fall
+// back to is not registered by a worker: its row is added first, with its limits.
+func (c *Control) writeOne(ctx context.Context, name string, l Learned) error {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	err := c.cfg.Store.Learn(ctx, name, l)
+	own, ok := c.cfg.Config.Providers[name]
+	if !ok || !errors.Is(err, ErrUnknownProvider) {
+		return err
+	}
+	if err := c.cfg.Store.AddProvider(ctx, own); err != nil {
+		return err
+	}
+	return c.cfg.Store.Learn(ctx, name, l)
+}

@@ -1,0 +1,111 @@
+package fleet
+
+import (
+	"time"
+
+	"oneflow/providers"
+)
+
+// Status is whether a provider is used, and how well it does.
+type Status string
+
+// The states of a provider. An operator, or an account without money, makes it
+// Unavailable; a Degraded one is used as before.
+const (
+	Available   Status = "available"
+	Degraded    Status = "degraded"
+	Unavailable Status = "unavailable"
+)
+
+// BreakerState is the state of a circuit breaker, or the one that an operator
+// orders.
+type BreakerState string
+
+// The states of a circuit breaker. As an order, the empty state means: by itself.
+const (
+	BreakerClosed   BreakerState = "closed"
+	BreakerOpen     BreakerState = "open"
+	BreakerHalfOpen BreakerState = "half_open"
+)
+
+// Stored is what the store holds of a provider: what operators ordered and workers
+// learned, and the configuration of the worker that wrote the row.
+type Stored struct {
+	Status Status
+	// Reason is why it is unavailable.
+	Reason string
+	LimitLayers
+	// BlockedUntil is until when the provider asked to be left alone; zero if it
+	// did not.
+	BlockedUntil time.Time
+	// Breaker is the state that an operator orders, BreakerOpen or BreakerClosed;
+	// empty: it works by itself.
+	Breaker BreakerState
+}
+
+// Settings is what holds for one provider: what operators set, else what workers
+// have learned, else what is configured. The zero value is a provider without
+// limits, in good health.
+type Settings struct {
+	Status Status
+	// Reason is why it is unavailable.
+	Reason string
+	// Limits are those in force.
+	Limits providers.Limits
+	// BlockedUntil is until when the provider asked to be left alone, as far as
+	// is recorded; zero if it did not.
+	BlockedUntil time.Time
+	// Breaker is the state that an operator orders; empty: it works by itself.
+	Breaker BreakerState
+}
+
+// Settings composes what holds for each provider, those that are only configured
+// included. It is the one place where that is decided.
+func (c Config) Settings(stored map[string]Stored) map[string]Settings {
+	all := make(map[string]Settings, len(c.Providers))
+	for name, own := range c.Providers {
+		all[name] = Settings{Status: Available, Limits: own.Limits}
+	}
+	for name, s := range stored {
+		layers := s.LimitLayers
+		if own, ok := c.Providers[name]; ok {
+			layers = layers.Under(own)
+		}
+		all[name] = Settings{Status: s.Status, Reason: s.Reason, Limits: layers.InForce(), BlockedUntil: s.BlockedUntil, Breaker: s.Breaker}
+	}
+	return all
+}
+
+// Learned is what a worker learned about a provider. Zero fields say nothing.
+type Learned struct {
+	// Limits are what answers said the limits are, or what refusals showed.
+	Limits providers.Limits
+	// BlockedUntil is until when the provider asked to be left alone.
+	BlockedUntil time.Time
+	// OutOfMoney is set where the account has no credit left.
+	OutOfMoney bool
+	// Breaker is the state that the fleet's breaker has gone to.
+	Breaker BreakerState
+	// Reason says what it was, without any text of a prompt or an answer.
+	Reason string
+}
+
+// merge returns a with what b, which is younger, says beside it.
+func (a Learned) merge(b Learned) Learned {
+	for _, d := range providers.Dimensions() {
+		if n := b.Limits.Of(d); n > 0 {
+			a.Limits = a.Limits.With(d, n)
+		}
+	}
+	if b.BlockedUntil.After(a.BlockedUntil) {
+		a.BlockedUntil = b.BlockedUntil
+	}
+	a.OutOfMoney = a.OutOfMoney || b.OutOfMoney
+	if b.Breaker != "" {
+		a.Breaker = b.Breaker
+	}
+	if b.Reason != "" {
+		a.Reason = b.Reason
+	}
+	return a
+}

@@ -1,0 +1,60 @@
+package app_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"oneflow/config"
+	"oneflow/internal/app"
+	"oneflow/providers"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func parse(t *testing.T, text string) config.Config {
+	t.Helper()
+	cfg, err := config.Parse([]byte(text), "test.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestAModelIsTranslatedForTheNextProvider(t *testing.T) {
+	t.Parallel()
+	m := app.NewModels(parse(t, `
+providers:
+  second: {kind: openai}
+  claude: {kind: anthropic, models: {text: claude-sonnet-5}}
+  vllm: {kind: openai, base_url: "http://localhost:1/v1", compatible: true, models: {text: llama}}
+  bare: {kind: openai, base_url: "http://localhost:2/v1", compatible: true}
+`))
+	for _, c := range []struct {
+		to          string
+		task        providers.Task
+		from, model string
+		want        string // empty: it cannot
+	}{
+		{"openai", providers.Text, "openai", "gpt-4o", "gpt-4o"},
+		{"second", providers.Text, "openai", "gpt-4o", "gpt-4o"},
+		{"anthropic", providers.Text, "openai", "gpt-4o", "claude-sonnet-4-6"},
+		{"anthropic", providers.Text, "openai", "something-new", "claude-haiku-4-5"},
+		{"claude", providers.Text, "openai", "something-new", "claude-sonnet-5"},
+		{"vllm", providers.Text, "openai", "gpt-4o", "llama"},
+		{"bare", providers.Text, "openai", "gpt-4o", ""},
+		{"openai", providers.Text, "vllm", "llama", "gpt-5.4-mini"},
+		{"openai", providers.Image, "stability", "core", "gpt-image-1-mini"},
+		{"elevenlabs", providers.Audio, "openai", "tts-1-hd", "eleven_multilingual_v2"},
+		{"stability", providers.Text, "openai", "gpt-4o", ""},
+		{"none", providers.Text, "openai", "gpt-4o", ""},
+	} {
+		got, ok := m.At(c.to, c.task, c.from, c.model)
+		if got != c.want || ok != (c.want != "") {
+			t.Errorf("%s of %s at %s: got %q, %v, want %q", c.model, c.from, c.to, got, ok, c.want)
+		}
+	}
+	if err := m.Check("stability", providers.Request{Task: providers.Image, Prompt: "p", N: 2}); err == nil {
+		t.Error("stability takes n")
+	}
+}
