@@ -49,7 +49,7 @@ func readAll(t *testing.T, in batches.Input, data []byte) (keys []string) {
 		}
 		next = line + 1
 	}
-	err := in.Read(bytes.NewReader(data), func(j jobs.New) error {
+	err := in.Read(batches.JSONLines("rows.jsonl", bytes.NewReader(data)), func(j jobs.New) error {
 		check(j.Seq)
 		can, ok := providers.CapabilitiesOf(j.Provider)
 		if !ok {
@@ -73,7 +73,7 @@ func readAll(t *testing.T, in batches.Input, data []byte) (keys []string) {
 		}
 	})
 	// A file of another format is refused whole, at its first line that is not empty.
-	if other, ok := errors.AsType[*batches.LineError](err); ok && next == 1 && strings.HasPrefix(other.Reason, "looks like ") {
+	if other, ok := errors.AsType[*batches.FormatError](err); ok && next == 1 && strings.HasPrefix(other.Reason, "looks like ") {
 		check(other.Line)
 	} else if err != nil {
 		t.Error(err)

@@ -1,8 +1,13 @@
+// Package batches is what people bring and take: it reads files of prompts into
+// jobs, line by line, and writes results out again. It may import jobs, billing
+// and providers.
 package batches
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +33,68 @@ const (
 	idle    = time.Second
 	longest = 5 * time.Second
 )
+
+// Input says how to make jobs of rows.
+type Input struct {
+	// Name is what errors call the file.
+	Name string
+	// Map renames columns: from the name of a row's field, such as "prompt", to
+	// the column that holds it. With a Map, columns that have no meaning here
+	// are passed over; without one they are errors.
+	Map map[string]string
+	// Defaults are fields for rows that do not set them, as JSON.
+	Defaults map[string]json.RawMessage
+	// Account, OnUnknown and RunAt hold for all rows.
+	Account   string
+	OnUnknown jobs.OnUnknown
+	RunAt     time.Time
+	// Kind returns the kind of the provider of that name; ok is false if none is
+	// configured.
+	Kind func(provider string) (kind string, ok bool)
+	// DefaultModel returns the model of a provider for rows that name none; empty
+	// if such rows are to be refused. Nil: the default of the provider's kind.
+	DefaultModel func(provider string, task providers.Task) string
+}
+
+// Read hands each good row of a source to accept and each bad one to reject. It
+// stops at the first error of accept, or of the source.
+func (in Input) Read(rows RowSource, accept func(jobs.New) error, reject func(*LineError)) error {
+	keys := jobs.NewKeys()
+	for {
+		fields, place, err := rows.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if bad, ok := errors.AsType[*LineError](err); ok {
+			reject(bad)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		job, err := in.decode(fields, place)
+		if err == nil {
+			err = keys.Assign(&job)
+		}
+		if err != nil {
+			reject(&LineError{File: in.Name, Line: place, Reason: printable(err)})
+		} else if err := accept(job); err != nil {
+			return err
+		}
+	}
+}
+
+// One makes a single job of fields, as a line of a file would.
+func (in Input) One(fields map[string]json.RawMessage) (jobs.New, error) {
+	line, err := json.Marshal(fields)
+	if err != nil {
+		return jobs.New{}, err
+	}
+	var job jobs.New
+	var bad error
+	err = in.Read(JSONLines("", bytes.NewReader(line)), func(j jobs.New) error { job = j; return nil }, func(e *LineError) { bad = errors.New(e.Reason) })
+	return job, errors.Join(err, bad)
+}
 
 // Intake takes the rows of one batch in, chunk by chunk.
 type Intake struct {
@@ -81,7 +148,7 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 			rep.Undelivered = dispatchErr
 		}
 		for _, line := range acc.Conflicts {
-			reject(&LineError{t.Input.Name, line, "the batch has this custom_id already, with other content: the first is kept"})
+			reject(&LineError{File: t.Input.Name, Line: line, Reason: "the batch has this custom_id already, with other content: the first is kept"})
 		}
 		rep.Accepted += acc.New
 		rep.Duplicates += acc.Duplicates
@@ -99,7 +166,7 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 			}
 			opened = true
 		}
-		rows, held = append(rows, row), held+weight(row.Request)
+		rows, held = append(rows, row), held+len(row.Encoded)
 		if len(rows) < chunk && held < chunkBytes {
 			return ctx.Err()
 		}
@@ -137,7 +204,7 @@ func (t Intake) follow(ctx context.Context, r io.Reader, waiting func() bool, ad
 				return errGone
 			}
 		}
-		end <- t.Input.Read(until{gone, r},
+		end <- t.Input.Read(JSONLines(t.Input.Name, until{gone, r}),
 			func(row jobs.New) error { return give(read{row: row}) },
 			func(bad *LineError) { _ = give(read{bad: bad}) }) // until stops the reading
 	}()
@@ -192,33 +259,15 @@ func (u until) Read(p []byte) (int, error) {
 	}
 }
 
-// weight is about how much memory the text of a request takes.
-func weight(r providers.Request) int {
-	n := len(r.Prompt) + len(r.System) + len(r.NegativePrompt)
-	for _, m := range r.Messages {
-		n += len(m.Content)
-	}
-	if r.ResponseFormat != nil && r.ResponseFormat.JSONSchema != nil {
-		n += len(r.ResponseFormat.JSONSchema.Schema)
-	}
-	for _, value := range r.Extra {
-		n += len(value)
-	}
-	return n
-}
-
 // NewID makes a batch's id that is readable, sorts by time, and does not collide.
 func NewID(now time.Time) string {
 	return "b-" + now.UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:6])
 }
 
-// CheckID tells whether id may name a batch.
+// CheckID tells a person what is wrong with a batch's id; nil: nothing.
 func CheckID(id string) error {
 	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`).MatchString(id) {
-		return fmt.Errorf("batch id %s: must be 1 to 64 letters, digits, dots, - and _, the first a letter or digit", shorten(fmt.Sprintf("%q", id)))
+		return fmt.Errorf("batch id %s: must be 1 to 64 letters, digits, dots, - and _, the first a letter or digit", quoted(id))
 	}
 	return nil
 }
-
-// Fields lists the names that a row may have.
-func Fields() []string { return append(rowFields(), providers.RequestFields()...) }

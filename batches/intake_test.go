@@ -101,7 +101,7 @@ bad
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	const there = "the batch has this custom_id already, with other content: the first is kept"
-	want := []string{"rows.jsonl:2: not valid JSON (at byte 1 of the line)", "rows.jsonl:1: " + there, "rows.jsonl:4: " + there}
+	want := []string{"rows.jsonl:2:1: not valid JSON", "rows.jsonl:1: " + there, "rows.jsonl:4: " + there}
 	if diff := cmp.Diff(want, bad); diff != "" {
 		t.Error(diff)
 	}

@@ -60,8 +60,7 @@ func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) { //nolint:paralleltest 
 		line := &endless{size: 192 << 20 / slower, then: io.EOF}
 		var bad []string
 		good := 0
-		err := input().Read(io.MultiReader(strings.NewReader("\n"), line, c.then),
-			func(jobs.New) error { good++; return nil }, func(e *batches.LineError) { bad = append(bad, e.Error()) })
+		err := input().Read(batches.JSONLines("rows.jsonl", io.MultiReader(strings.NewReader("\n"), line, c.then)), func(jobs.New) error { good++; return nil }, func(e *batches.LineError) { bad = append(bad, e.Error()) })
 		if (err != nil) != (c.err != "") || err != nil && err.Error() != c.err {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -120,9 +119,9 @@ func TestManyRowsAreReadInBoundedMemory(t *testing.T) { //nolint:paralleltest //
 	before := live()
 	r := &rows{n: n}
 	good, bad := 0, 0
-	err := input().Read(r, func(jobs.New) error { good++; return nil }, func(e *batches.LineError) {
+	err := input().Read(batches.JSONLines("rows.jsonl", r), func(jobs.New) error { good++; return nil }, func(e *batches.LineError) {
 		bad++
-		if e.Line != int64(bad)*100 || !strings.HasPrefix(e.Error(), fmt.Sprintf("rows.jsonl:%d: not valid JSON", e.Line)) {
+		if e.Line != int64(bad)*100 || e.Column < 900 || !strings.HasPrefix(e.Error(), fmt.Sprintf("rows.jsonl:%d:%d: not valid JSON", e.Line, e.Column)) {
 			t.Errorf("%d: %v", bad, e)
 		}
 	})

@@ -50,8 +50,7 @@ func input() batches.Input {
 // read returns what became of text.
 func read(t *testing.T, in batches.Input, text string) (good []jobs.New, bad []string) {
 	t.Helper()
-	err := in.Read(strings.NewReader(text),
-		func(j jobs.New) error { good = append(good, j); return nil },
+	err := in.Read(batches.JSONLines("rows.jsonl", strings.NewReader(text)), func(j jobs.New) error { good = append(good, j); return nil },
 		func(e *batches.LineError) { bad = append(bad, e.Error()) })
 	if err != nil {
 		t.Fatal(err)

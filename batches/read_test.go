@@ -37,7 +37,7 @@ func TestARowBecomesTheJobThatItDescribes(t *testing.T) {
 			Stop: []string{"."}, Seed: &seed,
 		},
 	}}
-	diff := cmp.Diff(want, good, cmpopts.IgnoreFields(jobs.New{}, "ID", "ContentSHA256"))
+	diff := cmp.Diff(want, good, cmpopts.IgnoreFields(jobs.New{}, "ID", "ContentSHA256", "Encoded"))
 	if diff != "" || good[0].ID.Version() != 7 || good[0].ContentSHA256 == [32]byte{} {
 		t.Errorf("-want +got:\n%s%+v", diff, good)
 	}
@@ -56,7 +56,7 @@ func TestDefaultsHoldOnlyForFieldsThatARowDoesNotSet(t *testing.T) {
 {"prompt":"c","provider":null,"system":null,"lane":null,"run_at":null}
 {"prompt":"d","task":"image","system":""}
 `)
-	if diff := cmp.Diff([]string{`rows.jsonl:4: option "max_tokens": not understood for image by this provider, which takes prompt, size, n, seed`}, bad); diff != "" {
+	if diff := cmp.Diff([]string{`rows.jsonl:4: option "max_tokens": not understood for image by mock, which takes prompt, size, n, seed`}, bad); diff != "" {
 		t.Fatal(diff)
 	}
 	type part struct {
@@ -184,10 +184,10 @@ func TestLinesAreReadWhateverEndsThem(t *testing.T) {
 func TestLinesAreCountedAsAnEditorCountsThem(t *testing.T) {
 	t.Parallel()
 	good, bad := read(t, input(), "\xEF\xBB\xBF\n\n{\"prompt\":\"a\"}\n\nx\n\xEF\xBB\xBF{\"prompt\":\"b\"}\n")
-	if len(good) != 1 || good[0].Seq != 3 {
+	if len(good) != 2 || good[0].Seq != 3 || good[1].Seq != 6 {
 		t.Errorf("%+v", good)
 	}
-	want := []string{"rows.jsonl:5: not valid JSON (at byte 1 of the line)", "rows.jsonl:6: not valid JSON (at byte 1 of the line)"}
+	want := []string{"rows.jsonl:5:1: not valid JSON"}
 	if diff := cmp.Diff(want, bad); diff != "" {
 		t.Error(diff)
 	}
@@ -197,58 +197,62 @@ func TestLinesAreCountedAsAnEditorCountsThem(t *testing.T) {
 func badLines() []struct{ line, reason string } {
 	return []struct{ line, reason string }{
 		// Not JSON.
-		{"{\"prompt\":\"a\xff\"}", "not valid UTF-8 (at byte 13 of the line)"},
-		{"{\"prompt\":\"\xed\xa0\x80\"}", "not valid UTF-8 (at byte 12 of the line)"},
-		{"\xff\xfe{\x00", "not valid UTF-8 (at byte 1 of the line)"},
-		{"{\"prompt\":\"a\x00\"}", "not valid JSON (at byte 13 of the line)"},
-		{"\x00", "not valid JSON (at byte 1 of the line)"},
-		{`{"prompt":"a"`, "not valid JSON: the line ends too early"},
-		{`{"prompt":"a`, "not valid JSON: the line ends too early"},
-		{`{`, "not valid JSON: the line ends too early"},
-		{`{"prompt" "a"}`, "not valid JSON (at byte 11 of the line)"},
-		{`{"prompt":"a",}`, "not valid JSON (at byte 15 of the line)"},
-		{`{'prompt':'a'}`, "not valid JSON (at byte 2 of the line)"},
-		{`{"prompt":"a\x"}`, "not valid JSON (at byte 14 of the line)"},
-		{`{"prompt":"a","max_tokens":01}`, "not valid JSON (at byte 29 of the line)"},
-		{`prompt,model`, "not valid JSON (at byte 1 of the line)"},
+		{"{\"prompt\":\"a\xff\"}", "13: not valid UTF-8"},
+		{"{\"prompt\":\"\xed\xa0\x80\"}", "12: not valid UTF-8"},
+		{"\xff\xfe{\x00", "1: not valid UTF-8"},
+		{"{\"prompt\":\"a\x00\"}", `13: not valid JSON: the character with code 0 must be written as \u0000`},
+		{"\x00", `1: not valid JSON: the character with code 0 must be written as \u0000`},
+		{`{"prompt":"a"`, "13: not valid JSON: the line ends too early"},
+		{`{"prompt":"a`, "12: not valid JSON: the line ends too early"},
+		{`{`, "1: not valid JSON: the line ends too early"},
+		{`{"prompt" "a"}`, "11: not valid JSON"},
+		{`{"prompt":"a",}`, "15: not valid JSON: there is a comma before the closing bracket"},
+		{`{'prompt':'a'}`, "2: not valid JSON: it is how Python prints a value; write lines with json.dumps"},
+		{`{"prompt":"a\x"}`, "14: not valid JSON"},
+		{`{"prompt":"a","max_tokens":01}`, "29: not valid JSON"},
+		{`prompt,model`, "1: not valid JSON"},
 		// JSON, but no object, or more than one.
 		{`[]`, "not a JSON object"},
 		{`[{"prompt":"a"}]`, "not a JSON object"},
 		{`null`, "not a JSON object"},
 		{`"prompt"`, "not a JSON object"},
 		{`7`, "not a JSON object"},
-		{`{"prompt":"a"} {"prompt":"b"}`, "there is more after the JSON object"},
-		{`{"prompt":"a"},`, "not valid JSON (at byte 15 of the line)"},
-		{`{"prompt":"a"} x`, "not valid JSON (at byte 16 of the line)"},
+		{`{"prompt":"a"} {"prompt":"b"}`, "16: there is more after the JSON object: put one object on each line, such as with jq -c . FILE"},
+		{`{"prompt":"a"},`, "15: not valid JSON"},
+		{`{"prompt":"a"} x`, "16: not valid JSON"},
 		// JSON that encoding/json would take and change.
-		{`{"prompt":"\ud83d"}`, "half of a surrogate pair (at byte 12 of the line): not a character"},
-		{`{"prompt":"\ude00\ud83d"}`, "half of a surrogate pair (at byte 12 of the line): not a character"},
-		{`{"prompt":"\ud83d\ud83d\ude00"}`, "half of a surrogate pair (at byte 12 of the line): not a character"},
-		{`{"prompt":"\ud83d\\ude00"}`, "half of a surrogate pair (at byte 12 of the line): not a character"},
-		{`{"prompt":"\\\uDfff"}`, "half of a surrogate pair (at byte 14 of the line): not a character"},
+		{`{"prompt":"\ud83d"}`, "12: half of a surrogate pair: not a character"},
+		{`{"prompt":"\ude00\ud83d"}`, "12: half of a surrogate pair: not a character"},
+		{`{"prompt":"\ud83d\ud83d\ude00"}`, "12: half of a surrogate pair: not a character"},
+		{`{"prompt":"\ud83d\\ude00"}`, "12: half of a surrogate pair: not a character"},
+		{`{"prompt":"\\\uDfff"}`, "14: half of a surrogate pair: not a character"},
 		{`{"prompt":"a","prompt":"b"}`, `field "prompt": stands twice`},
 		{`{"prompt":"a","pr\u006fmpt":"b"}`, `field "prompt": stands twice`},
 		{`{"prompt":"a","extra":{"b":[{"c":1,"c":1}]}}`, `field "c": stands twice`},
 		{`{"prompt":"a","Prompt":"b"}`, `unknown field "Prompt": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
 		{`{"prompt":"a","PROVIDER":"openai"}`, `unknown field "PROVIDER": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
-		{`{"messages":[{"role":"user","content":"a","Content":"b"}]}`, `unknown field "Content": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
-		{`{"prompt":"a","response_format":{"type":"json_schema","json_schema":{"name":"n","Name":"m","schema":{}}}}`, `unknown field "Name": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
+		{`{"messages":[{"role":"user","content":"a","Content":"b"}]}`, `messages[0].Content: there is no such field; messages[0] takes content, role`},
+		{`{"prompt":"a","response_format":{"type":"json_schema","json_schema":{"name":"n","Name":"m","schema":{}}}}`, `response_format.json_schema.Name: there is no such field; response_format.json_schema takes description, name, schema, strict`},
 		// Nesting.
 		{strings.Repeat("[", 10_001), "nested deeper than 100 levels"},
 		{`{"extra":` + strings.Repeat(`{"a":`, 10_001) + `1` + strings.Repeat("}", 10_002), "nested deeper than 100 levels"},
 		// Wrong types and values.
-		{`{"prompt":7}`, "prompt: must be a string, got a JSON number"},
-		{`{"prompt":"a","max_tokens":"7"}`, "max_tokens: must be a whole number, got a JSON string"},
+		{`{"prompt":{"text":"a"}}`, "prompt: must be a string, got a JSON object"},
+		{`{"prompt":"a","max_tokens":"seven"}`, "max_tokens: must be a whole number, got a JSON string"},
+		{`{"prompt":"a","max_tokens":"7.5"}`, "max_tokens: must be a whole number, got a JSON string"},
+		{`{"prompt":"a","max_tokens":true}`, "max_tokens: must be a whole number, got a JSON boolean"},
+		{`{"prompt":"a","seed":1e16}`, "seed: must be a whole number, got a JSON number 1e16"},
 		{`{"prompt":"a","max_tokens":1.5}`, "max_tokens: must be a whole number, got a JSON number 1.5"},
 		{`{"prompt":"a","max_tokens":1e400}`, "max_tokens: must be a whole number, got a JSON number 1e400"},
 		{`{"prompt":"a","temperature":1e400}`, "temperature: must be a number, got a JSON number 1e400"},
 		{`{"prompt":"a","seed":9223372036854775808}`, "seed: must be a whole number, got a JSON number 9223372036854775808"},
 		{`{"prompt":"a","temperature":"hot"}`, "temperature: must be a number, got a JSON string"},
-		{`{"prompt":"a","stop":"."}`, "stop: must be a list, got a JSON string"},
-		{`{"messages":[{"role":"user","content":7}]}`, "messages.content: must be a string, got a JSON number"},
-		{`{"prompt":"a","extra":[]}`, "extra: must be an object, got a JSON array"},
+		{`{"prompt":"a","stop":{".":1}}`, "stop: must be a list, got a JSON object"},
+		{`{"prompt":"a","stop":[7]}`, "stop[0]: must be a string, got a JSON number"},
+		{`{"messages":[{"role":"user","content":7}]}`, "messages[0].content: must be a string, got a JSON number"},
+		{`{"prompt":"a","extra":[]}`, "extra: must be an object, got a JSON list"},
 		{`{"prompt":"a","provider":"elevenlabs","task":"audio","voice_settings":{"use_speaker_boost":"yes"}}`, "voice_settings.use_speaker_boost: must be true or false, got a JSON string"},
-		{`{"prompt":"a","custom_id":7}`, "custom_id: must be a string, got a JSON number"},
+		{`{"prompt":"a","custom_id":[7]}`, "custom_id: must be a string, got a JSON list"},
 		{`{"prompt":"a","lane":7}`, "lane: must be a string, got a JSON number"},
 		{`{"prompt":"a","task":7}`, "task: must be a string, got a JSON number"},
 		{`{"prompt":"a","run_at":7}`, `run_at: must be a time such as "2026-01-31T18:00:00Z"`},
@@ -261,22 +265,30 @@ func badLines() []struct{ line, reason string } {
 		// What is not on offer.
 		{`{}`, "prompt: must not be empty"},
 		{`{"prompt":"a","colour":"red"}`, `unknown field "colour": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
-		{`{"prompt":"a","size":"1x1"}`, `option "size": not understood for text by this provider, which takes prompt, system, messages, max_tokens, temperature, top_p, stop, seed, response_format`},
+		{`{"prompt":"a","size":"1x1"}`, `option "size": not understood for text by mock, which takes prompt, system, messages, max_tokens, temperature, top_p, stop, seed, response_format`},
 		{`{"prompt":"a","provider":"none"}`, `provider "none": is not configured`},
 		{`{"prompt":"a","provider":"weird"}`, `provider "weird": no such kind of provider as "weird"`},
 		{`{"prompt":"a","provider":""}`, `provider: is missing; name one in the row or with --provider`},
-		{`{"prompt":"a","task":"poem"}`, `task "poem": this provider does audio, image, text, video`},
-		{`{"prompt":"a","provider":"anthropic","task":"image"}`, `task "image": this provider does text`},
-		{`{"prompt":"a","model":"gpt-9"}`, `model "gpt-9": this provider offers mock-text for text`},
+		{`{"prompt":"a","task":"poem"}`, `task "poem": mock does audio, image, text, video`},
+		{`{"prompt":"a","provider":"anthropic","task":"image"}`, `task "image": anthropic does text`},
+		{`{"prompt":"a","model":"gpt-9"}`, `model "gpt-9": mock offers mock-text for text`},
 		{`{"prompt":"a","lane":"fast"}`, `lane "fast": must be high, default or bulk`},
 	}
+}
+
+// placed is a reason behind a line's number, or behind the column that it begins with.
+func placed(reason string) string {
+	if reason[0] >= '0' && reason[0] <= '9' {
+		return reason
+	}
+	return " " + reason
 }
 
 func TestABadLineIsRefusedWithItsPlaceAndReasonAndTheNextIsRead(t *testing.T) {
 	t.Parallel()
 	for _, c := range badLines() {
 		good, bad := read(t, input(), "{\"prompt\":\"before\"}\n"+c.line+"\n{\"prompt\":\"after\"}\n")
-		if diff := cmp.Diff([]string{"rows.jsonl:2: " + c.reason}, bad); diff != "" {
+		if diff := cmp.Diff([]string{"rows.jsonl:2:" + placed(c.reason)}, bad); diff != "" {
 			t.Errorf("%.120s (-want +got):\n%s", c.line, diff)
 		}
 		if diff := cmp.Diff([]string{"before", "after"}, prompts(good)); diff != "" {
@@ -305,14 +317,14 @@ func TestAFileOfAnotherFormatIsRefusedWholeWithTheWayOut(t *testing.T) {
 		strings.Repeat("[", batches.MaxLine+1) + "\n" + row: "",
 	} {
 		n := 0
-		err := input().Read(strings.NewReader(text), func(jobs.New) error { n++; return nil }, func(*batches.LineError) {})
+		err := input().Read(batches.JSONLines("rows.jsonl", strings.NewReader(text)), func(jobs.New) error { n++; return nil }, func(*batches.LineError) {})
 		if got := fmt.Sprint(err); want != "" && (got != want || n != 0) || want == "" && (err != nil || n == 0) {
 			t.Errorf("%.40q: %s, %d accepted; want %s", text, got, n, want)
 		}
 	}
 	in := input()
 	in.Name = "Prompts.CSV"
-	if err := in.Read(strings.NewReader("a,b\n1,2\n"), nil, nil); err == nil || !strings.HasPrefix(err.Error(), "Prompts.CSV:1: looks like CSV") {
+	if err := in.Read(batches.JSONLines(in.Name, strings.NewReader("a,b\n1,2\n")), nil, nil); err == nil || !strings.HasPrefix(err.Error(), "Prompts.CSV:1: looks like CSV") {
 		t.Errorf("by its name: %v", err)
 	}
 }
@@ -379,13 +391,13 @@ func TestReadingStopsWhereTheReaderOrTheTakerFails(t *testing.T) {
 	t.Parallel()
 	broken := io.MultiReader(strings.NewReader("{\"prompt\":\"a\"}\n{\"prom"), iotest.ErrReader(errors.New("the disk is gone")))
 	var got []string
-	err := input().Read(broken, func(j jobs.New) error { got = append(got, j.Request.Prompt); return nil }, nil)
+	err := input().Read(batches.JSONLines("rows.jsonl", broken), func(j jobs.New) error { got = append(got, j.Request.Prompt); return nil }, nil)
 	if err == nil || err.Error() != "rows.jsonl:2: the disk is gone" || !slices.Equal(got, []string{"a"}) {
 		t.Errorf("%v, %q", err, got)
 	}
 	full := errors.New("full")
 	n := 0
-	err = input().Read(strings.NewReader(strings.Repeat("{\"prompt\":\"a\"}\n", 5)), func(jobs.New) error { n++; return full }, nil)
+	err = input().Read(batches.JSONLines("rows.jsonl", strings.NewReader(strings.Repeat("{\"prompt\":\"a\"}\n", 5))), func(jobs.New) error { n++; return full }, nil)
 	if !errors.Is(err, full) || n != 1 {
 		t.Errorf("%v after %d rows", err, n)
 	}
@@ -400,7 +412,7 @@ func TestASingleJobIsCheckedLikeALine(t *testing.T) {
 	if err != nil || job.Request.Prompt != "hello" || job.Key == "" || job.Request.Model != "mock-text" {
 		t.Errorf("%+v, %v", job, err)
 	}
-	for prompt, want := range map[string]string{`""`: "prompt: must not be empty", `7`: "prompt: must be a string, got a JSON number", `"\udc00"`: "half of a surrogate pair"} {
+	for prompt, want := range map[string]string{`""`: "prompt: must not be empty", `[7]`: "prompt: must be a string, got a JSON list", `"\udc00"`: "half of a surrogate pair"} {
 		if _, err := input().One(fields(prompt)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", prompt, err)
 		}
@@ -409,7 +421,7 @@ func TestASingleJobIsCheckedLikeALine(t *testing.T) {
 
 func TestTheFieldsOfARowAreListed(t *testing.T) {
 	t.Parallel()
-	names := batches.Fields()
+	names := batches.FieldNames()
 	for _, name := range []string{"custom_id", "provider", "lane", "run_at", "task", "model", "prompt", "messages", "extra", "voice_settings"} {
 		if !slices.Contains(names, name) {
 			t.Errorf("%s is missing in %q", name, names)
@@ -419,9 +431,9 @@ func TestTheFieldsOfARowAreListed(t *testing.T) {
 
 func ExampleLineError() {
 	in := batches.Input{Name: "prompts.jsonl", Kind: func(string) (string, bool) { return "mock", true }}
-	_ = in.Read(strings.NewReader(`{"provider":"mock","prompt":"ok"}
+	_ = in.Read(batches.JSONLines(in.Name, strings.NewReader(`{"provider":"mock","prompt":"ok"}
 {"provider":"mock","promt":"a slip"}
-`), func(j jobs.New) error { fmt.Println("line", j.Seq, "is good"); return nil }, func(e *batches.LineError) { fmt.Println(e) })
+`)), func(j jobs.New) error { fmt.Println("line", j.Seq, "is good"); return nil }, func(e *batches.LineError) { fmt.Println(e) })
 	// Output:
 	// line 1 is good
 	// prompts.jsonl:2: unknown field "promt": a provider's own fields go into "extra"; --map passes over columns without a meaning

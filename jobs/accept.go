@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -54,11 +55,13 @@ func NewKeys() *Keys {
 	return &Keys{customIDs: map[string]int64{}, equals: map[[16]byte]int{}}
 }
 
-// Assign fills in Key and ContentSHA256: the key is the row's custom id, else
-// the hash of its content with its ordinal among equal rows, so that the same
+// Assign fills in Encoded, ContentSHA256 and Key: the key is the row's custom id,
+// else the hash of its content with its ordinal among equal rows, so that the same
 // file gives the same keys again. It fails if the custom id was used before.
 func (k *Keys) Assign(row *New) error {
-	row.ContentSHA256 = contentHash(row)
+	if err := row.encode(); err != nil {
+		return err
+	}
 	if row.CustomID != "" {
 		if first, used := k.customIDs[row.CustomID]; used {
 			return fmt.Errorf("custom_id %q: used before on line %d", row.CustomID, first)
@@ -73,16 +76,25 @@ func (k *Keys) Assign(row *New) error {
 	return nil
 }
 
-// contentHash covers what decides what the job does: not when, how urgently or
-// for whom.
-func contentHash(row *New) [32]byte {
-	content, err := json.Marshal(struct {
-		Provider string            `json:"provider"`
-		Request  providers.Request `json:"request"`
-	}{row.Provider, row.Request})
+// encode writes the request as JSON, and hashes that with all else that decides what
+// the job does: not when, how urgently or for whom. What is left out counts as its
+// default.
+func (n *New) encode() error {
+	request, err := json.Marshal(n.Request)
 	if err != nil {
-		// A Request came from JSON, so it goes back to JSON.
-		panic("jobs: a request does not encode: " + err.Error())
+		return fmt.Errorf("the request does not encode: %w", err)
 	}
-	return sha256.Sum256(content)
+	n.Encoded = request
+	content, err := json.Marshal(struct {
+		Provider    string             `json:"provider"`
+		Chain       []string           `json:"chain"`
+		Fallback    providers.Fallback `json:"fallback"`
+		OnUnknown   OnUnknown          `json:"on_unknown"`
+		MaxAttempts int                `json:"max_attempts"`
+	}{n.Provider, n.Chain, cmp.Or(n.Fallback, providers.FallbackAuto), cmp.Or(n.OnUnknown, RetryUnknown), cmp.Or(n.MaxAttempts, DefaultMaxAttempts)})
+	if err != nil {
+		return err
+	}
+	n.ContentSHA256 = sha256.Sum256(append(content, request...))
+	return nil
 }

@@ -109,11 +109,13 @@ type New struct {
 	// ContentSHA256 is the hash of everything that decides what the job does.
 	ContentSHA256 [32]byte
 	// CustomID is the producer's own id, or empty.
-	CustomID  string
-	Account   string
-	Provider  string
-	Lane      Lane
-	Request   providers.Request
+	CustomID string
+	Account  string
+	Provider string
+	Lane     Lane
+	Request  providers.Request
+	// Encoded is the Request as JSON: see Keys.
+	Encoded   []byte
 	OnUnknown OnUnknown
 	// Chain are the providers to ask in order; nil: the chain of the task.
 	Chain []string

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -49,34 +50,88 @@ func TestTheSameFileGivesTheSameKeysAgain(t *testing.T) {
 	}
 }
 
-func TestWhatDecidesTheContentChangesTheKeyAndNothingElseDoes(t *testing.T) {
+// TestAFieldOfAJobDecidesTheContentUnlessItIsListedHere walks all fields, so that a
+// new one is either part of the content or said not to be.
+func TestAFieldOfAJobDecidesTheContentUnlessItIsListedHere(t *testing.T) {
 	t.Parallel()
-	base := jobs.New{ID: jobs.NewID(), Seq: 1, Provider: "p", Request: providers.Request{Task: providers.Text, Model: "m", Prompt: "x"}}
-	key := func(change func(*jobs.New)) string {
-		row := base
-		change(&row)
+	unimportant := map[string]string{
+		"ID": "its id", "Seq": "its place", "CustomID": "the producer's id", "Account": "for whom", "Lane": "how urgently", "RunAt": "when",
+		"Key": "made of the content", "ContentSHA256": "the content", "Encoded": "the request",
+	}
+	hash := func(row jobs.New) [32]byte {
 		if err := jobs.NewKeys().Assign(&row); err != nil {
 			t.Fatal(err)
 		}
-		return row.Key
+		return row.ContentSHA256
 	}
-	same := key(func(*jobs.New) {})
-	for name, change := range map[string]func(*jobs.New){
-		"when": func(r *jobs.New) { r.RunAt = time.Now() }, "how urgently": func(r *jobs.New) { r.Lane = jobs.High },
-		"for whom": func(r *jobs.New) { r.Account = "acme" }, "its id": func(r *jobs.New) { r.ID = jobs.NewID() }, "its place": func(r *jobs.New) { r.Seq = 7 },
-	} {
-		if key(change) != same {
-			t.Errorf("%s changes the key", name)
+	same := hash(jobs.New{})
+	check := func(name string, changed jobs.New) {
+		_, listed := unimportant[name]
+		if differs := hash(changed) != same; differs == listed {
+			t.Errorf("%s: changes the content: %v, listed as unimportant: %v", name, differs, listed)
 		}
 	}
-	for name, change := range map[string]func(*jobs.New){
-		"provider": func(r *jobs.New) { r.Provider = "q" }, "prompt": func(r *jobs.New) { r.Request.Prompt = "y" },
-		"model": func(r *jobs.New) { r.Request.Model = "n" }, "seed": func(r *jobs.New) { r.Request.Seed = new(int64) },
-		"extra": func(r *jobs.New) { r.Request.Extra = map[string]json.RawMessage{"a": json.RawMessage("1")} },
-	} {
-		if key(change) == same {
-			t.Errorf("%s does not change the key", name)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[jobs.New]()) {
+		var row jobs.New
+		change(t, reflect.ValueOf(&row).Elem().FieldByIndex(f.Index))
+		check(f.Name, row)
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[providers.Request]()) {
+		var row jobs.New
+		change(t, reflect.ValueOf(&row.Request).Elem().FieldByIndex(f.Index))
+		check("Request."+f.Name, row)
+	}
+}
+
+// change gives v another value than its zero.
+func change(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("changed")
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.Float64:
+		v.SetFloat(7)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Uint8:
+		v.SetUint(7)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		change(t, v.Elem())
+	case reflect.Slice:
+		if v.Type() == reflect.TypeFor[json.RawMessage]() {
+			v.SetBytes([]byte("7"))
+			return
 		}
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		change(t, v.Index(0))
+	case reflect.Array:
+		change(t, v.Index(0))
+	case reflect.Map:
+		v.Set(reflect.ValueOf(map[string]json.RawMessage{"changed": json.RawMessage("7")}))
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Unix(7, 0)))
+			return
+		}
+		change(t, v.Field(0))
+	default:
+		t.Fatalf("no other value is known for a %s", v.Type())
+	}
+}
+
+func TestADefaultIsTheSameContentWhetherItIsSaidOrNot(t *testing.T) {
+	t.Parallel()
+	silent, said := jobs.New{}, jobs.New{Fallback: providers.FallbackAuto, OnUnknown: jobs.RetryUnknown, MaxAttempts: jobs.DefaultMaxAttempts}
+	for _, row := range []*jobs.New{&silent, &said} {
+		if err := jobs.NewKeys().Assign(row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if silent.Key != said.Key {
+		t.Errorf("%s and %s", silent.Key, said.Key)
 	}
 }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -155,13 +154,12 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 		},
 		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
 			r := rows[i]
-			request, err := json.Marshal(r.Request)
-			if err != nil {
-				return nil, fmt.Errorf("row %d: %w", r.Seq, err)
+			if len(r.Encoded) == 0 {
+				return nil, fmt.Errorf("row %d: its request is not encoded: it has not been given a key", r.Seq)
 			}
 			return []any{
 				r.ID, r.Seq, r.Key, r.ContentSHA256[:], orNull(r.CustomID), orDefault(r.Account, jobs.DefaultAccount), string(r.Request.Task),
-				r.Provider, r.Request.Model, string(orDefault(r.Lane, jobs.Default)), request,
+				r.Provider, r.Request.Model, string(orDefault(r.Lane, jobs.Default)), r.Encoded,
 				orDefault(r.MaxAttempts, jobs.DefaultMaxAttempts), string(orDefault(r.OnUnknown, jobs.RetryUnknown)),
 				r.Chain, string(orDefault(r.Fallback, providers.FallbackAuto)), timeOrNull(r.RunAt),
 			}, nil

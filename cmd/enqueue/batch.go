@@ -56,7 +56,7 @@ func (c *batchCmd) Run(s *session) error {
 	}
 	if c.Strict {
 		good, bad, err := c.allGood(in, file, s)
-		if _, other := errors.AsType[*batches.LineError](err); other {
+		if _, other := errors.AsType[*batches.FormatError](err); other {
 			return c.refused(s, batches.Report{BatchID: batch.ID}, cli.Fail(cli.Usage, err))
 		}
 		if err != nil {
@@ -88,7 +88,7 @@ func (c *batchCmd) Run(s *session) error {
 	}
 	rep, err := t.Take(s.ctx, file)
 	progress.clear()
-	if _, other := errors.AsType[*batches.LineError](err); other || errors.Is(err, jobs.ErrBatchCancelled) {
+	if _, other := errors.AsType[*batches.FormatError](err); other || errors.Is(err, jobs.ErrBatchCancelled) {
 		return c.refused(s, rep, broken(rep, err))
 	}
 	if err != nil {
@@ -112,7 +112,7 @@ func (c *batchCmd) refused(s *session, rep batches.Report, why error) error {
 // was under way may be accepted too.
 func broken(rep batches.Report, err error) error {
 	there := cli.Count(int64(rep.Accepted + rep.Duplicates))
-	if other, ok := errors.AsType[*batches.LineError](err); ok {
+	if other, ok := errors.AsType[*batches.FormatError](err); ok {
 		return cli.Fail(cli.Usage, other) // no file of rows at all
 	}
 	switch {
@@ -135,7 +135,7 @@ func (c *batchCmd) check() error {
 			return fmt.Errorf("--batch-id: %w", err)
 		}
 	}
-	known := batches.Fields()
+	known := batches.FieldNames()
 	for field := range c.Map {
 		if !slices.Contains(known, field) {
 			slices.Sort(known)
@@ -207,7 +207,7 @@ func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (_ io.R
 		}
 		seeker = temp
 	}
-	err := in.Read(seeker, func(jobs.New) error { return s.ctx.Err() }, func(e *batches.LineError) {
+	err := in.Read(batches.JSONLines(in.Name, seeker), func(jobs.New) error { return s.ctx.Err() }, func(e *batches.LineError) {
 		if bad++; bad <= maxReported {
 			fmt.Fprintln(s.env.Err, e)
 		} else if bad == maxReported+1 {

@@ -220,7 +220,7 @@ func (c common) check(cfg config.Config) error {
 		return fmt.Errorf("--lane %s: must be high, default or bulk", c.Lane)
 	}
 	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "task": "the command or --task"}
-	known := slices.DeleteFunc(batches.Fields(), func(name string) bool { return name == "custom_id" || own[name] != "" })
+	known := slices.DeleteFunc(batches.FieldNames(), func(name string) bool { return name == "custom_id" || own[name] != "" })
 	slices.Sort(known)
 	for _, name := range slices.Sorted(maps.Keys(c.Set)) {
 		switch {

@@ -1,0 +1,405 @@
+package batches
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"oneflow/jobs"
+	"oneflow/providers"
+)
+
+// row is a line: what the job is, and the request itself.
+type row struct {
+	CustomID string     `json:"custom_id"`
+	Provider string     `json:"provider"`
+	Lane     jobs.Lane  `json:"lane"`
+	RunAt    *time.Time `json:"run_at"`
+	// Chain and Fallback: see jobs.New.
+	Chain    []string           `json:"chain"`
+	Fallback providers.Fallback `json:"fallback"`
+	providers.Request
+}
+
+// maxTokensToo is OpenAI's newer name of max_tokens.
+const maxTokensToo = "max_completion_tokens"
+
+// FieldNames lists the names that a row's fields may have, sorted.
+func FieldNames() []string {
+	names := append(namesOf[row](), maxTokensToo)
+	slices.Sort(names)
+	return names
+}
+
+// decode makes a job of a row's fields.
+func (in Input) decode(fields Fields, place int64) (jobs.New, error) {
+	fields, err := in.named(fields)
+	if err != nil {
+		return jobs.New{}, err
+	}
+	for name, value := range in.Defaults {
+		if !fields.has(name) && (name != "provider" && name != "chain" || !fields.routed()) {
+			fields[name] = value
+		}
+	}
+	var r row
+	if err := fill(&r, fields); err != nil {
+		return jobs.New{}, err
+	}
+	if err := in.complete(&r); err != nil {
+		return jobs.New{}, err
+	}
+	job := jobs.New{
+		ID: jobs.NewID(), Seq: place, CustomID: r.CustomID, Account: in.Account, Provider: r.Provider,
+		Lane: r.Lane, Request: r.Request, OnUnknown: in.OnUnknown, Chain: r.Chain, Fallback: r.Fallback, RunAt: in.RunAt,
+	}
+	if r.RunAt != nil {
+		job.RunAt = *r.RunAt
+	}
+	return job, nil
+}
+
+// has reports whether a row sets a field. Null is as good as nothing.
+func (f Fields) has(name string) bool { return len(f[name]) > 0 && string(f[name]) != "null" }
+
+// routed reports whether a row has said who is to be asked.
+func (f Fields) routed() bool { return f.has("provider") || f.has("chain") }
+
+// named returns a row's fields by our names for them.
+func (in Input) named(fields Fields) (Fields, error) {
+	var err error
+	switch {
+	case len(in.Map) > 0:
+		fields, err = in.rename(fields)
+	case fields.has("body"):
+		fields, err = fromOpenAI(fields)
+	case fields.has("params"):
+		fields, err = fromAnthropic(fields)
+	}
+	if err != nil || !fields.has(maxTokensToo) {
+		return fields, err
+	}
+	if fields.has("max_tokens") && string(fields["max_tokens"]) != string(fields[maxTokensToo]) {
+		return nil, fmt.Errorf("%s: says the same as max_tokens, and has another value: give only one of them", maxTokensToo)
+	}
+	fields["max_tokens"] = fields[maxTokensToo]
+	delete(fields, maxTokensToo)
+	return fields, nil
+}
+
+// complete checks a row, and fills in its task, its provider and its model.
+func (in Input) complete(r *row) error {
+	if r.Task == "" {
+		r.Task = providers.Text
+	}
+	if err := in.route(r); err != nil {
+		return err
+	}
+	if r.Provider == "" {
+		return errors.New("provider: is missing; name one in the row or with --provider")
+	}
+	kind, ok := in.Kind(r.Provider)
+	if !ok {
+		return fmt.Errorf("provider %s: is not configured", quoted(r.Provider))
+	}
+	can, ok := providers.CapabilitiesOf(kind)
+	if !ok {
+		return fmt.Errorf("provider %q: no such kind of provider as %q", r.Provider, kind)
+	}
+	if err := can.Check(r.Request); err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), "this provider", r.Provider))
+	}
+	if r.Model == "" {
+		r.Model = can.Tasks[r.Task].DefaultModel
+		if in.DefaultModel != nil {
+			r.Model = in.DefaultModel(r.Provider, r.Task)
+		}
+		if r.Model == "" {
+			return fmt.Errorf("model: is missing, and provider %q has no default for %s: name one, or set providers.%s.models.%s in the configuration",
+				r.Provider, r.Task, r.Provider, r.Task)
+		}
+	}
+	switch r.Lane {
+	case "", jobs.High, jobs.Default, jobs.Bulk:
+	default:
+		return fmt.Errorf("lane %s: must be high, default or bulk", quoted(string(r.Lane)))
+	}
+	if len(r.CustomID) > 256 || strings.ContainsRune(r.CustomID, 0) {
+		return errors.New("custom_id: must be at most 256 bytes, without NUL")
+	}
+	if len(r.Model) > 256 || strings.ContainsRune(r.Model, 0) {
+		return errors.New("model: must be at most 256 bytes, without NUL")
+	}
+	return nil
+}
+
+// route checks who is to be asked. A row with a chain begins with its first
+// provider.
+func (in Input) route(r *row) error {
+	switch r.Fallback {
+	case "", providers.FallbackAuto, providers.FallbackNever, providers.FallbackAlways:
+	default:
+		return fmt.Errorf("fallback %s: must be auto, never or always", quoted(string(r.Fallback)))
+	}
+	if r.Chain == nil {
+		return nil
+	}
+	if len(r.Chain) == 0 {
+		return errors.New("chain: must name at least one provider, or be left out")
+	}
+	for i, name := range r.Chain {
+		kind, ok := in.Kind(name)
+		if !ok {
+			return fmt.Errorf("chain: provider %s: is not configured", quoted(name))
+		}
+		if slices.Contains(r.Chain[:i], name) {
+			return fmt.Errorf("chain: %s is there twice", name)
+		}
+		can, _ := providers.CapabilitiesOf(kind)
+		if _, ok := can.Tasks[r.Task]; !ok {
+			return fmt.Errorf("chain: provider %s cannot do %s", name, quoted(string(r.Task)))
+		}
+	}
+	switch {
+	case r.Provider == "":
+		r.Provider = r.Chain[0]
+	case r.Provider != r.Chain[0]:
+		return fmt.Errorf("chain: must begin with the provider, which is %s; or leave provider out", quoted(r.Provider))
+	}
+	if r.Fallback == providers.FallbackNever && len(r.Chain) > 1 {
+		return fmt.Errorf("fallback: never means that only %s is asked, and chain names %d providers: leave one of them out", r.Provider, len(r.Chain))
+	}
+	return nil
+}
+
+// fill sets the fields of the struct that into points to from JSON, strictly by
+// their exact names. It takes what tables and scripts write for the same value: 256.0,
+// 1e2 and "256" for a whole number, "True" for true, a number for a prompt or an id,
+// one string for a list of them, one text part for a message's content, and a list or
+// an object that is written as a string.
+func fill(into any, fields Fields) error {
+	return fillStruct("", reflect.ValueOf(into).Elem(), fields)
+}
+
+// namesOf lists the names in JSON of a struct's fields, those of embedded ones among
+// them.
+func namesOf[T any]() []string { return slices.Collect(maps.Keys(index(reflect.TypeFor[T]()))) }
+
+// index says where the fields of a struct are, by their names in JSON.
+func index(t reflect.Type) map[string][]int {
+	at := map[string][]int{}
+	for _, f := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			at[name] = f.Index
+		}
+	}
+	return at
+}
+
+func fillStruct(path string, into reflect.Value, fields Fields) error {
+	at := index(into.Type())
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		i, ok := at[name]
+		switch {
+		case !ok && path == "":
+			return fmt.Errorf("unknown field %s: a provider's own fields go into \"extra\"; --map passes over columns without a meaning", quoted(name))
+		case !fields.has(name): // what comes from tables has null for each column
+		case !ok:
+			return fmt.Errorf("%s.%s: there is no such field; %s takes %s", path, shorten(name), path, strings.Join(slices.Sorted(maps.Keys(at)), ", "))
+		default:
+			if err := fillValue(strings.TrimPrefix(path+"."+name, "."), into.FieldByIndex(i), fields[name]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fillValue sets one value. raw is valid JSON.
+func fillValue(path string, into reflect.Value, raw json.RawMessage) error {
+	switch v := into.Addr().Interface().(type) {
+	case *json.RawMessage:
+		*v = bytes.Clone(raw)
+		return nil
+	case *map[string]json.RawMessage:
+		raw, ok := unpacked(raw, '{')
+		if !ok || json.Unmarshal(raw, v) != nil {
+			return wrongType(path, "an object", raw)
+		}
+		return nil
+	case *time.Time:
+		if json.Unmarshal(raw, v) != nil {
+			return fmt.Errorf("%s: must be a time such as \"2026-01-31T18:00:00Z\"", path)
+		}
+		return nil
+	}
+	switch into.Kind() {
+	case reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		return fillValue(path, into.Elem(), raw)
+	case reflect.Struct:
+		raw, ok := unpacked(raw, '{')
+		var fields Fields
+		if !ok || json.Unmarshal(raw, &fields) != nil {
+			return wrongType(path, "an object", raw)
+		}
+		return fillStruct(path, into, fields)
+	case reflect.Slice:
+		return fillList(path, into, raw)
+	case reflect.String:
+		return fillText(path, into, raw)
+	default:
+		return fillScalar(path, into, raw)
+	}
+}
+
+func fillList(path string, into reflect.Value, raw json.RawMessage) error {
+	if raw[0] == '"' && into.Type().Elem().Kind() == reflect.String {
+		raw = slices.Concat([]byte("["), raw, []byte("]"))
+	}
+	raw, ok := unpacked(raw, '[')
+	var list []json.RawMessage
+	if !ok || json.Unmarshal(raw, &list) != nil {
+		return wrongType(path, "a list", raw)
+	}
+	into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
+	for i, one := range list {
+		if err := fillValue(fmt.Sprintf("%s[%d]", path, i), into.Index(i), one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unpacked returns a list or an object, which begins with open, also where it is
+// written as a string.
+func unpacked(raw json.RawMessage, open byte) (json.RawMessage, bool) {
+	if raw[0] != '"' {
+		return raw, raw[0] == open
+	}
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		return raw, false
+	}
+	inner := []byte(strings.TrimSpace(text))
+	if len(inner) == 0 || inner[0] != open || !json.Valid(inner) {
+		return raw, false
+	}
+	s := scanner{line: append(inner, '\n')}
+	return inner, s.value() == nil
+}
+
+// fillText sets a string.
+func fillText(path string, into reflect.Value, raw json.RawMessage) error {
+	var text string
+	switch {
+	case raw[0] == '"':
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return wrongType(path, "a string", raw)
+		}
+	case (path == "prompt" || path == "custom_id") && raw[0] != '{' && raw[0] != '[' && raw[0] != 'n':
+		text = string(raw)
+	case strings.HasSuffix(path, "content") && raw[0] == '[':
+		return fillPart(path, into, raw)
+	default:
+		return wrongType(path, "a string", raw)
+	}
+	into.SetString(text)
+	return nil
+}
+
+// fillPart takes a message's content that is a list of one part, which is text.
+func fillPart(path string, into reflect.Value, raw json.RawMessage) error {
+	var parts []struct{ Type, Text string }
+	if json.Unmarshal(raw, &parts) != nil || len(parts) != 1 || parts[0].Type != "text" {
+		return fmt.Errorf("%s: must be a string, or a list of one part of type text; pictures and other parts are not taken", path)
+	}
+	into.SetString(parts[0].Text)
+	return nil
+}
+
+// fillScalar sets a number or a boolean.
+func fillScalar(path string, into reflect.Value, raw json.RawMessage) error {
+	text := string(raw)
+	if raw[0] == '"' {
+		if json.Unmarshal(raw, &text) != nil || !json.Valid([]byte(strings.ToLower(text))) {
+			return wrongType(path, typeName(into.Kind()), raw)
+		}
+	}
+	var err error
+	switch into.Kind() {
+	case reflect.Bool:
+		var v bool
+		v, err = strconv.ParseBool(strings.ToLower(text))
+		if len(text) < len("true") { // 1, 0, t and f
+			err = errors.New("no boolean")
+		}
+		into.SetBool(v)
+	case reflect.Float64:
+		var v float64
+		v, err = strconv.ParseFloat(text, 64)
+		into.SetFloat(v)
+	default:
+		var v int64
+		v, err = whole(text)
+		into.SetInt(v)
+	}
+	if err != nil {
+		return wrongType(path, typeName(into.Kind()), raw)
+	}
+	return nil
+}
+
+// whole reads a whole number, however it is written.
+func whole(text string) (int64, error) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	// Beyond 2^53 a float is not exact.
+	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+		return 0, errors.New("no whole number")
+	}
+	return int64(f), nil
+}
+
+func typeName(k reflect.Kind) string {
+	switch k { //nolint:exhaustive // a request has no others
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float64:
+		return "a number"
+	}
+	return "a whole number"
+}
+
+// wrongType says what a value must be. It shows a number where one is wanted: anything
+// else may be of a prompt.
+func wrongType(path, want string, raw json.RawMessage) error {
+	got := "a JSON object"
+	switch raw[0] {
+	case '"':
+		got = "a JSON string"
+	case '[':
+		got = "a JSON list"
+	case 't', 'f':
+		got = "a JSON boolean"
+	case 'n':
+		got = "null"
+	case '{':
+	default:
+		got = "a JSON number"
+		if strings.HasSuffix(want, "number") {
+			got += " " + shorten(string(raw))
+		}
+	}
+	return fmt.Errorf("%s: must be %s, got %s", path, want, got)
+}
