@@ -45,8 +45,10 @@ func (in Input) decode(fields Fields, place int64) (jobs.New, error) {
 	if err != nil {
 		return jobs.New{}, err
 	}
+	// A row that names its provider or its chain has said who is to be asked.
+	routed := fields.has("provider") || fields.has("chain")
 	for name, value := range in.Defaults {
-		if !fields.has(name) && (name != "provider" && name != "chain" || !fields.routed()) {
+		if !fields.has(name) && (!routed || name != "provider" && name != "chain") {
 			fields[name] = value
 		}
 	}
@@ -69,9 +71,6 @@ func (in Input) decode(fields Fields, place int64) (jobs.New, error) {
 
 // has reports whether a row sets a field. Null is as good as nothing.
 func (f Fields) has(name string) bool { return len(f[name]) > 0 && string(f[name]) != "null" }
-
-// routed reports whether a row has said who is to be asked.
-func (f Fields) routed() bool { return f.has("provider") || f.has("chain") }
 
 // named returns a row's fields by our names for them.
 func (in Input) named(fields Fields) (Fields, error) {

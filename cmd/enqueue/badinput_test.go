@@ -78,7 +78,7 @@ func TestABadFileIsToldLineByLineAndItsMendedLinesAreAdded(t *testing.T) {
 
 // places are the lines of the file that stderr names.
 func places(name, stderr string) (lines []int) {
-	for _, m := range regexp.MustCompile(`(?m)^(?:enqueue: )?`+regexp.QuoteMeta(name)+`:(\d+): `).FindAllStringSubmatch(stderr, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^(?:enqueue: )?`+regexp.QuoteMeta(name)+`:(\d+)(?::\d+)?: `).FindAllStringSubmatch(stderr, -1) {
 		n, _ := strconv.Atoi(m[1])
 		lines = append(lines, n)
 	}

@@ -45,7 +45,7 @@ func TestABatchTellsWhatBecameOfItsRows(t *testing.T) {
 	}
 	want := `prompts.jsonl:3: unknown field "colour": a provider's own fields go into "extra"; --map passes over columns without a meaning
 prompts.jsonl:4: custom_id "a": used before on line 1
-prompts.jsonl:6: not valid JSON: the line ends too early
+prompts.jsonl:6:27: not valid JSON: the line ends too early
 enqueue: 3 bad lines were left out; mend them and run the same command with --batch-id b1 to add them
 `
 	if diff := cmp.Diff(want, r.err); diff != "" {
@@ -90,7 +90,7 @@ func TestStrictAcceptsNothingIfALineIsBad(t *testing.T) {
 		"stdin":  s.run(t.Context(), strings.NewReader(text), "batch", "-", "--strict", "-o", "json"),
 	} {
 		rep := s.report(r)
-		if r.code != cli.Failure || rep != (report{rep.BatchID, 0, 0, 1}) || rep.BatchID == "" || !strings.Contains(r.err, ":2501: not valid JSON") || !strings.HasSuffix(r.err, "enqueue: 1 bad lines: nothing was accepted, because of --strict\n") {
+		if r.code != cli.Failure || rep != (report{rep.BatchID, 0, 0, 1}) || rep.BatchID == "" || !strings.Contains(r.err, ":2501:1: not valid JSON") || !strings.HasSuffix(r.err, "enqueue: 1 bad lines: nothing was accepted, because of --strict\n") {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}

@@ -58,7 +58,7 @@ func TestARowMayHaveItsOwnChain(t *testing.T) {
 		`{"custom_id": "provider", "prompt": "p", "provider": "anthropic"}`,
 		`{"prompt": "p", "chain": ["anthropic"], "provider": "mock"}`,
 		`{"prompt": "p", "chain": []}`,
-		`{"prompt": "p", "chain": "openai"}`,
+		`{"prompt": "p", "chain": {"openai": 1}}`,
 		`{"prompt": "p", "chain": ["openai", "mock"], "fallback": "never"}`,
 		`{"prompt": "p", "fallback": "now"}`,
 	}, "\n")), "batch", "-", "--chain", "openai,mock")
@@ -72,7 +72,7 @@ func TestARowMayHaveItsOwnChain(t *testing.T) {
 	for _, want := range []string{
 		`stdin:4: chain: must begin with the provider, which is "mock"`,
 		"stdin:5: chain: must name at least one provider",
-		"stdin:6: chain: must be a list",
+		"stdin:6: chain: must be a list, got a JSON object",
 		"stdin:7: fallback: never means that only openai is asked",
 		`stdin:8: fallback "now": must be auto, never or always`,
 	} {
