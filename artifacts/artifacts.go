@@ -111,25 +111,26 @@ func known(query url.Values, names ...string) error {
 	return nil
 }
 
-// Put stores data, unless these bytes are there already, and returns their URL.
-func (s *Store) Put(ctx context.Context, data []byte, mediaType string) (string, error) {
+// Put stores data, unless these bytes are there already, and returns their URL and
+// their hash.
+func (s *Store) Put(ctx context.Context, data []byte, mediaType string) (address string, sum [sha256.Size]byte, err error) {
 	if len(data) == 0 {
-		return "", errors.New("artifacts: there is nothing to store")
+		return "", sum, errors.New("artifacts: there is nothing to store")
 	}
-	sum := sha256.Sum256(data)
+	sum = sha256.Sum256(data)
 	name := hex.EncodeToString(sum[:])
 	key := name[:2] + "/" + name + extension(mediaType)
 	// An object of another length is what a crash has left of one.
 	n, ok, err := s.bucket.size(ctx, key)
 	if err != nil {
-		return "", fmt.Errorf("artifacts: look for %s%s: %w", s.base, key, err)
+		return "", sum, fmt.Errorf("artifacts: look for %s%s: %w", s.base, key, err)
 	}
 	if !ok || n != int64(len(data)) {
 		if err := s.bucket.write(ctx, key, data, contentType(mediaType)); err != nil {
-			return "", fmt.Errorf("artifacts: write %s%s: %w", s.base, key, err)
+			return "", sum, fmt.Errorf("artifacts: write %s%s: %w", s.base, key, err)
 		}
 	}
-	return s.base + key, nil
+	return s.base + key, sum, nil
 }
 
 // Base is the URL that all objects' URLs begin with.

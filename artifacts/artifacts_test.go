@@ -68,7 +68,7 @@ func TestWhatIsPutIsFoundUnderItsURL(t *testing.T) {
 	} {
 		s := open(t, address)
 		data := []byte("picture of " + name)
-		at, err := s.Put(t.Context(), data, "image/png")
+		at, _, err := s.Put(t.Context(), data, "image/png")
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -86,7 +86,7 @@ func TestWhatIsPutIsFoundUnderItsURL(t *testing.T) {
 func TestARelativeFolderGivesURLsThatHoldEverywhere(t *testing.T) {
 	t.Chdir(t.TempDir())
 	s := open(t, "some/where")
-	at, err := s.Put(t.Context(), []byte("x"), "")
+	at, _, err := s.Put(t.Context(), []byte("x"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestEqualBytesAreStoredOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
-	first, err := s.Put(t.Context(), []byte("same"), "image/png")
+	first, _, err := s.Put(t.Context(), []byte("same"), "image/png")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,14 +109,14 @@ func TestEqualBytesAreStoredOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := s.Put(t.Context(), []byte("same"), "image/png")
+	second, _, err := s.Put(t.Context(), []byte("same"), "image/png")
 	if err != nil || first != second {
 		t.Errorf("%s and %s, %v", first, second, err)
 	}
 	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
 		t.Errorf("the object was written again: %v", err)
 	}
-	if other, err := s.Put(t.Context(), []byte("else"), "image/png"); err != nil || other == first {
+	if other, _, err := s.Put(t.Context(), []byte("else"), "image/png"); err != nil || other == first {
 		t.Errorf("%s, %v", other, err)
 	}
 	if list := files(t, dir); len(list) != 2 {
@@ -138,7 +138,7 @@ func TestManyAtOnceMayPutEqualBytes(t *testing.T) {
 		}
 		wg.Go(func() {
 			var err error
-			if urls[i], err = s.Put(t.Context(), data, "image/jpeg"); err != nil {
+			if urls[i], _, err = s.Put(t.Context(), data, "image/jpeg"); err != nil {
 				t.Error(err)
 			}
 			if i%4 == 0 && !t.Failed() {
@@ -190,7 +190,7 @@ func TestAMediaTypeOnlyChoosesTheEndingAndNeverLosesTheBytes(t *testing.T) {
 		{"image/png;=", ".png"},
 	} {
 		data := fmt.Appendf(nil, "bytes %d", i)
-		at, err := s.Put(t.Context(), data, c.mime)
+		at, _, err := s.Put(t.Context(), data, c.mime)
 		if err != nil {
 			t.Errorf("%.40q: %v", c.mime, err)
 			continue
@@ -209,7 +209,7 @@ func TestAMediaTypeOnlyChoosesTheEndingAndNeverLosesTheBytes(t *testing.T) {
 func TestObjectsAreForTheirOwnerOnly(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new")
-	if _, err := open(t, dir).Put(t.Context(), []byte("private"), ""); err != nil {
+	if _, _, err := open(t, dir).Put(t.Context(), []byte("private"), ""); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
@@ -222,13 +222,13 @@ func TestWhatCannotBeStoredIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	for _, nothing := range [][]byte{nil, {}} {
-		if at, err := s.Put(t.Context(), nothing, "image/png"); err == nil {
+		if at, _, err := s.Put(t.Context(), nothing, "image/png"); err == nil {
 			t.Errorf("nothing was stored at %s", at)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if at, err := s.Put(ctx, []byte("late"), "image/png"); err == nil {
+	if at, _, err := s.Put(ctx, []byte("late"), "image/png"); err == nil {
 		t.Errorf("stored at %s although nobody waits", at)
 	}
 	if list := files(t, dir); list != nil {

@@ -151,11 +151,11 @@ func TestABucketKeepsWhatIsPutOnceUnderItsURL(t *testing.T) {
 		}
 		before := o.writes
 		data := strings.Repeat("picture for "+kind, 10_000)
-		at, err := s.Put(t.Context(), []byte(data), "image/png")
+		at, _, err := s.Put(t.Context(), []byte(data), "image/png")
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := s.Put(t.Context(), []byte(data), "image/png")
+		again, _, err := s.Put(t.Context(), []byte(data), "image/png")
 		if err != nil || again != at {
 			t.Errorf("%s, %v, want %s", again, err, at)
 		}
@@ -168,7 +168,7 @@ func TestABucketKeepsWhatIsPutOnceUnderItsURL(t *testing.T) {
 		}
 		// What a crash has left of an object is replaced.
 		o.data[key] = "pict"
-		if _, err := s.Put(t.Context(), []byte(data), "image/png"); err != nil || o.data[key] != data {
+		if _, _, err := s.Put(t.Context(), []byte(data), "image/png"); err != nil || o.data[key] != data {
 			t.Errorf("%s: half an object stays: %v", kind, err)
 		}
 	}
@@ -197,7 +197,7 @@ func TestAFailedLookOrWriteSaysWhereAndStoresNothing(t *testing.T) {
 	for kind, address := range addresses {
 		s := open(t, address)
 		o.closed = true
-		at, err := s.Put(t.Context(), []byte("x"+kind), "image/png")
+		at, _, err := s.Put(t.Context(), []byte("x"+kind), "image/png")
 		if err == nil || !strings.Contains(err.Error(), "write "+kind+"://pictures/of/today/") {
 			t.Errorf("%s, %v", at, err)
 		}

@@ -48,12 +48,12 @@ func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j 
 	}
 	recorded = true
 	permit.Record(g.outcome(failure))
-	if endErr := entry.End(ctx, res, err); endErr != nil {
-		// Not settled: nothing more may be sent for this job from here.
-		err = fmt.Errorf("%s: settle the call: %w", g.name, endErr)
-	}
 	if until.IsZero() {
-		slot.done(res, failure)
+		slot.done(res, failure) // before the ledger, which may take its time
+	}
+	if endErr := entry.End(ctx, res, err); endErr != nil {
+		// Not recorded: nothing more may be sent for this job from here.
+		err = fmt.Errorf("%s: record the call: %w", g.name, endErr)
 	}
 	return res, until, err
 }

@@ -31,14 +31,15 @@ type Journal interface {
 	// error the call must not be sent. The outcome must be handed to Call.End
 	// exactly once, also when the call panics.
 	Begin(ctx context.Context, provider string, req Request) (Call, error)
-	// MayRepeat tells whether what was sent may be sent again after it failed
+	// MayRepeat reports whether what was sent may be sent again after it failed
 	// with err, in view of what that may cost.
 	MayRepeat(err *Error) bool
 }
 
 // Call is one provider call that stands in the journal.
 type Call interface {
-	// End records the outcome: err is nil for success, else an *Error.
+	// End records the outcome: err is nil for success, else an *Error. A success is
+	// the job's result from then on, and the bytes of its Blobs may be gone.
 	End(ctx context.Context, res Response, err error) error
 }
 

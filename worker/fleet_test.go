@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -176,8 +177,8 @@ func (prices) Cost(string, string, providers.Usage, time.Time) (billing.NanoUSD,
 // shelf keeps blobs, or refuses to.
 type shelf struct{ err error }
 
-func (s shelf) Put(_ context.Context, data []byte, _ string) (string, error) {
-	return fmt.Sprintf("file:///%d", len(data)), s.err
+func (s shelf) Put(_ context.Context, data []byte, _ string) (string, [32]byte, error) {
+	return fmt.Sprintf("file:///%d", len(data)), sha256.Sum256(data), s.err
 }
 
 // running is a worker that runs.

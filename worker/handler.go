@@ -30,8 +30,8 @@ type Generator interface {
 
 // ArtifactStore keeps pictures, sound and film. Equal bytes are stored once.
 type ArtifactStore interface {
-	// Put stores a blob and returns where.
-	Put(ctx context.Context, data []byte, mime string) (url string, err error)
+	// Put stores a blob and returns where, and its hash.
+	Put(ctx context.Context, data []byte, mime string) (url string, sum [sha256.Size]byte, err error)
 }
 
 // Prices knows what calls cost.
@@ -198,9 +198,21 @@ func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result
 	// A call that is sent goes on.
 	waiting, done := context.WithDeadline(h.waiting, until)
 	defer done()
-	res, err := h.cfg.Generator.Generate(waiting, job.Route(), job.Request, j)
-	if err == nil {
-		return h.succeed(j, res)
+	_, err := h.cfg.Generator.Generate(waiting, job.Route(), job.Request, j)
+	switch {
+	case err == nil && j.recorded:
+		return nil
+	case err == nil:
+		return h.end(j, h.again(j, jobs.Completion{Class: "internal", Message: "an answer came without a call in the ledger"}))
+	case errors.Is(err, jobs.ErrLeaseLost):
+		log.Warn().Int("calls", j.calls).Msg("lease lost: somebody else has the job; the calls made are on the bill")
+		return nil
+	case errors.Is(err, errSpooled):
+		log.Warn().Msg("Postgres is away: the answer is spooled, and the next worker to use the same state folder records it")
+		return &requeue{after: shortWait}
+	}
+	if lost, ok := errors.AsType[*unstoredError](err); ok {
+		return h.end(j, h.failUnstored(j, lost))
 	}
 	if _, ok := finalError(err); !ok && h.waiting.Err() == nil && waiting.Err() != nil {
 		if until.Before(job.Deadline) {
@@ -211,54 +223,21 @@ func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result
 	return h.end(j, h.endOf(j, err))
 }
 
-func (h *handler) succeed(j *journal, res providers.Response) error {
-	stored := make([]jobs.Artifact, 0, len(res.Blobs))
-	for _, b := range res.Blobs {
-		a, err := h.keep(b)
-		if err != nil {
-			// Nowhere to put it: keep trying would hold the slot.
-			j.log.Error().Err(err).Msg("artifact not stored")
-			return h.failUnstored(j, jobs.Completion{Class: "artifact_store", Message: "the answer came but could not be stored: " + err.Error()})
-		}
-		stored = append(stored, a)
-	}
-	res.Blobs = nil // where they are is enough, should Postgres be away for long
-	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: j.won, Response: res, Artifacts: stored}
-	err := h.record(spooled{Answer: &done})
-	switch {
-	case errors.Is(err, jobs.ErrLeaseLost):
-		j.log.Warn().Msg("late result discarded: the lease was lost; its call is on the bill")
-		return nil
-	case errors.Is(err, errSpooled):
-		j.log.Warn().Msg("Postgres is away: the answer is spooled, and the next worker to use the same state folder records it")
-		return &requeue{after: shortWait}
-	case err != nil:
-		j.log.Error().Err(err).Msg("result not recorded")
-		return h.failUnstored(j, jobs.Completion{Class: "result_store", Message: "the answer came but could not be recorded"})
-	}
-	failpoint.Hit("recorded", j.job.Request.Model)
-	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
-	return nil
-}
-
-// failUnstored ends a claim whose answer is paid for but could not be kept. It is sent
-// again where the job lets a billed call be repeated.
-func (h *handler) failUnstored(j *journal, end jobs.Completion) error {
-	if err := j.settleWon(); err != nil {
-		j.log.Error().Err(err).Msg("call not settled")
-	}
-	if !j.MayRepeat(&providers.Error{Provider: j.job.Provider, Kind: providers.Unknown, Billing: providers.Billed}) {
+// failUnstored says what an answer that could not be kept means for the job: it is
+// bought again where the job lets that be.
+func (h *handler) failUnstored(j *journal, lost *unstoredError) jobs.Completion {
+	j.log.Error().Err(lost.err).Str("class", lost.class).Msg("answer not kept")
+	end := jobs.Completion{Class: lost.class, Message: lost.message}
+	if !j.mayPayAgain() {
 		end.State = jobs.Failed
-		return h.end(j, end)
+		return end
 	}
-	return h.end(j, h.again(j, end))
+	return h.again(j, end)
 }
 
 // endOf says what a failure means for the job.
 func (h *handler) endOf(j *journal, err error) jobs.Completion {
 	switch {
-	case errors.Is(err, jobs.ErrLeaseLost):
-		return jobs.Completion{}
 	case errors.Is(err, jobs.ErrCancelled):
 		return jobs.Completion{State: jobs.Cancelled}
 	case errors.Is(err, jobs.ErrPaused):
@@ -336,10 +315,6 @@ func backoff(attempt int) time.Duration {
 
 // end commits the end of a claim and tells asynq what to do with the task.
 func (h *handler) end(j *journal, e jobs.Completion) error {
-	if e.State == "" {
-		j.log.Warn().Msg("lease lost: somebody else has the job")
-		return nil
-	}
 	e.JobID, e.LeaseToken = j.job.ID, j.job.LeaseToken
 	var state jobs.State
 	err := h.waitForWrite(func() error {
@@ -391,10 +366,16 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-func (h *handler) keep(b providers.Blob) (jobs.Artifact, error) {
-	url, err := h.cfg.Artifacts.Put(h.writing, b.Data, b.MIME)
-	if err != nil {
-		return jobs.Artifact{}, err
+// store puts blobs where they are kept, and lets go of their bytes.
+func (h *handler) store(blobs []providers.Blob) ([]jobs.Artifact, error) {
+	stored := make([]jobs.Artifact, len(blobs))
+	for i, b := range blobs {
+		url, sum, err := h.cfg.Artifacts.Put(h.writing, b.Data, b.MIME)
+		if err != nil {
+			return nil, err
+		}
+		stored[i] = jobs.Artifact{MIME: b.MIME, Size: int64(len(b.Data)), SHA256: sum, URL: url}
+		blobs[i].Data = nil
 	}
-	return jobs.Artifact{MIME: b.MIME, Size: int64(len(b.Data)), SHA256: sha256.Sum256(b.Data), URL: url}, nil
+	return stored, nil
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,18 +15,28 @@ import (
 	"oneflow/providers"
 )
 
-// journal writes the ledger of one claim: a row before each provider call, and
-// its settlement after. It implements providers.Journal for one goroutine.
+// journal writes the ledger of one claim: a row before each provider call, and what
+// came of it after, which for a success is the job's result. It implements
+// providers.Journal for one goroutine.
 type journal struct {
 	handler  *handler
 	job      jobs.Job
 	log      zerolog.Logger
 	calls    int
 	unknowns int
-	// won is the settlement of the call that succeeded. It is committed
-	// together with the result.
-	won jobs.Settlement
+	// recorded reports whether the job has its result.
+	recorded bool
 }
+
+// unstoredError is what End returns of an answer that is paid for and could not be
+// kept. Its call is settled.
+type unstoredError struct {
+	class, message string
+	err            error
+}
+
+func (e *unstoredError) Error() string { return e.message }
+func (e *unstoredError) Unwrap() error { return e.err }
 
 // openCall is a call that was sent.
 type openCall struct {
@@ -33,6 +44,7 @@ type openCall struct {
 	id       uuid.UUID
 	provider string
 	model    string
+	reserved *billing.NanoUSD
 	started  time.Time
 }
 
@@ -52,45 +64,85 @@ func (j *journal) Begin(_ context.Context, provider string, req providers.Reques
 	}
 	j.calls++
 	failpoint.Hit("begun", req.Model)
-	return &openCall{journal: j, id: c.CallID, provider: provider, model: req.Model, started: now}, nil
+	return &openCall{journal: j, id: c.CallID, provider: provider, model: req.Model, reserved: c.Reserved, started: now}, nil
 }
 
-// End settles the call. A success is kept for the commit that ends the job.
+// End records what came of the call: a failure settles it, a success ends the job in
+// the same commit. The bytes of res.Blobs are let go once they are stored.
 func (c *openCall) End(_ context.Context, res providers.Response, err error) error {
-	j := c.journal
 	failpoint.Hit("answered", c.model)
-	s := jobs.Settlement{CallID: c.id, Latency: time.Since(c.started)}
 	if err == nil {
-		s.Outcome, s.Status, s.RequestID, s.Usage, s.Latency, s.Limits = jobs.CallSucceeded, res.Status, res.RequestID, res.Usage, res.Latency, res.Limits
-		j.charge(&s, c, res.Model)
-		j.won = s
-		return nil
+		return c.succeed(res)
 	}
+	j := c.journal
 	failure := providers.AsError(c.provider, err)
-	s.Status, s.RequestID, s.Kind, s.Message, s.Body = failure.Status, failure.RequestID, failure.Kind, failure.Error(), failure.Body
-	s.Limits = failure.Limits
+	s := jobs.Settlement{
+		CallID: c.id, Latency: time.Since(c.started), Status: failure.Status, RequestID: failure.RequestID,
+		Kind: failure.Kind, Message: failure.Error(), Body: failure.Body, Limits: failure.Limits,
+	}
 	switch failure.Billing {
 	case providers.Unbilled:
 		s.Outcome, s.Cost = jobs.CallFailedUnbilled, new(billing.NanoUSD)
 	case providers.Billed:
 		s.Outcome, s.Usage = jobs.CallFailedBilled, failure.Usage
 		j.charge(&s, c, c.model)
+		if len(failure.Usage.Quantities()) <= 1 { // the call itself, and nothing that was counted
+			s.Cost, s.PriceIDs = c.reserved, nil
+		}
 	case providers.BillingUnknown:
 		s.Outcome = jobs.CallUnknown
 	default: // a client that did not say
 		s.Outcome = jobs.CallUnknown
-	}
-	if s.Outcome != jobs.CallFailedUnbilled {
-		j.unknowns++
 	}
 	j.log.Warn().Str("call_provider", c.provider).Stringer("call", c.id).Str("kind", string(s.Kind)).
 		Str("outcome", string(s.Outcome)).Int("status", s.Status).Dur("latency", s.Latency).Msg("call failed")
 	return j.settle(s)
 }
 
-// settle commits a settlement. One that is spooled is as good for the caller: the
-// call is over.
+// succeed stores what the answer holds and commits it as the job's result. It fails
+// with an unstoredError, with errSpooled, or with ErrLeaseLost where the answer came
+// too late.
+func (c *openCall) succeed(res providers.Response) error {
+	j := c.journal
+	s := jobs.Settlement{
+		CallID: c.id, Outcome: jobs.CallSucceeded, Status: res.Status, RequestID: res.RequestID,
+		Usage: res.Usage, Latency: res.Latency, Limits: res.Limits,
+	}
+	j.charge(&s, c, res.Model)
+	stored, err := j.handler.store(res.Blobs)
+	if err != nil {
+		// Nowhere to put it: to go on trying would hold the slot.
+		return j.unstored(s, &unstoredError{"artifact_store", "the answer came but could not be stored: " + err.Error(), err})
+	}
+	res.Blobs = nil // where they are is enough, should Postgres be away for long
+	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: s, Response: res, Artifacts: stored}
+	switch err := j.handler.record(spooled{Answer: &done}); {
+	case errors.Is(err, jobs.ErrLeaseLost), errors.Is(err, errSpooled):
+		return err
+	case err != nil:
+		return j.unstored(s, &unstoredError{"result_store", "the answer came but could not be recorded", err})
+	}
+	j.recorded = true
+	failpoint.Hit("recorded", j.job.Request.Model)
+	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
+	return nil
+}
+
+// unstored settles a call whose answer could not be kept.
+func (j *journal) unstored(s jobs.Settlement, why *unstoredError) error {
+	s.Outcome, s.Kind = jobs.CallFailedBilled, providers.Unknown
+	if err := j.settle(s); err != nil {
+		why.err = errors.Join(why.err, fmt.Errorf("settle the call: %w", err))
+	}
+	return why
+}
+
+// settle commits the settlement of a call without a result. One that is spooled is as
+// good for the caller: the call is over.
 func (j *journal) settle(s jobs.Settlement) error {
+	if s.Outcome != jobs.CallFailedUnbilled {
+		j.unknowns++
+	}
 	err := j.handler.record(spooled{Settlement: &s})
 	if errors.Is(err, errSpooled) {
 		j.log.Warn().Stringer("call", s.CallID).Msg("Postgres is away: what came of this call is spooled")
@@ -110,23 +162,22 @@ func (j *journal) charge(s *jobs.Settlement, c *openCall, answered string) {
 	}
 }
 
-// MayRepeat tells whether the job lets a failed call be sent again: what was
-// certainly not billed always, anything else once, and never where the job says
-// on_unknown: fail.
+// MayRepeat reports whether the job lets a failed call be sent again: what was
+// certainly not billed always, what was billed never, and where nobody knows, once,
+// unless the job says on_unknown: fail.
 func (j *journal) MayRepeat(err *providers.Error) bool {
-	if err.Billing == providers.Unbilled {
+	switch err.Billing {
+	case providers.Unbilled:
 		return true
+	case providers.Billed:
+		return false
+	case providers.BillingUnknown:
 	}
-	return j.job.OnUnknown == jobs.RetryUnknown && j.job.Unknowns+j.unknowns <= 1
+	return j.mayPayAgain()
 }
 
-// settleWon settles a call that succeeded but whose answer could not be kept.
-func (j *journal) settleWon() error {
-	if j.won.CallID == uuid.Nil {
-		return errors.New("no call has succeeded")
-	}
-	s := j.won
-	s.Outcome, s.Kind = jobs.CallFailedBilled, providers.Unknown
-	j.unknowns++
-	return j.settle(s)
+// mayPayAgain reports whether a call may be sent though one before it was, or may have
+// been, paid for in vain.
+func (j *journal) mayPayAgain() bool {
+	return j.job.OnUnknown == jobs.RetryUnknown && j.job.Unknowns+j.unknowns <= 1
 }

@@ -235,6 +235,31 @@ func TestAnAnswerThatCannotBeKeptIsPaidForAtMostTwice(t *testing.T) {
 	}
 }
 
+func TestABilledFailureIsNeverBoughtAgainAndCostsWhatWasCountedOrReserved(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		usage providers.Usage
+		cost  int64
+	}{
+		"counted":     {providers.Usage{OutputTokens: 5}, 10},
+		"not counted": {providers.Usage{}, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			f.worker(t, serve(func(context.Context, int, providers.Request) (providers.Response, error) {
+				return providers.Response{}, &providers.Error{
+					Provider: "svc", Kind: providers.MalformedResponse, Billing: providers.Billed, Sent: true, Usage: c.usage, Body: []byte("{}"),
+				}
+			}), nil)
+			got := f.await(t, f.enqueue(t, 1, nil)[0], jobs.Failed)
+			if got.Cost != c.cost || !slices.Equal(got.Outcomes, []string{"failed_billed"}) || got.Class != string(providers.MalformedResponse) {
+				t.Errorf("%+v, want one call for %d", got, c.cost)
+			}
+		})
+	}
+}
+
 func TestEveryJobOfAFlakyServiceEndsOnce(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
