@@ -15,6 +15,7 @@ import (
 
 	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // row is a line: what the job is, and the request itself.
@@ -109,7 +110,7 @@ func (in Input) complete(r *row) error {
 	if !ok {
 		return fmt.Errorf("provider %s: is not configured", quoted(r.Provider))
 	}
-	can, ok := providers.CapabilitiesOf(kind)
+	can, ok := kinds.CapabilitiesOf(kind)
 	if !ok {
 		return fmt.Errorf("provider %q: no such kind of provider as %q", r.Provider, kind)
 	}
@@ -162,7 +163,7 @@ func (in Input) route(r *row) error {
 		if slices.Contains(r.Chain[:i], name) {
 			return fmt.Errorf("chain: %s is there twice", name)
 		}
-		can, _ := providers.CapabilitiesOf(kind)
+		can, _ := kinds.CapabilitiesOf(kind)
 		if _, ok := can.Tasks[r.Task]; !ok {
 			return fmt.Errorf("chain: provider %s cannot do %s", name, quoted(string(r.Task)))
 		}

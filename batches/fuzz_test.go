@@ -10,7 +10,7 @@ import (
 
 	"oneflow/batches"
 	"oneflow/jobs"
-	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // FuzzRead holds that no file makes the reader panic, that each line ends as
@@ -51,7 +51,7 @@ func readAll(t *testing.T, in batches.Input, data []byte) (keys []string) {
 	}
 	err := in.Read(batches.JSONLines("rows.jsonl", bytes.NewReader(data)), func(j jobs.New) error {
 		check(j.Seq)
-		can, ok := providers.CapabilitiesOf(j.Provider)
+		can, ok := kinds.CapabilitiesOf(j.Provider)
 		if !ok {
 			t.Errorf("line %d: provider %q", j.Seq, j.Provider)
 		}

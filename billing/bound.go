@@ -8,6 +8,7 @@ import (
 	"unicode/utf16"
 
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // What bounds a call where neither the request nor the list's Limits do.
@@ -36,7 +37,7 @@ func ModelOf(kind string, req providers.Request) string {
 	if req.Model != "" {
 		return req.Model
 	}
-	c, _ := providers.CapabilitiesOf(kind)
+	c, _ := kinds.CapabilitiesOf(kind)
 	return c.Tasks[req.Task].DefaultModel
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 func TestUpperBoundsOfRequests(t *testing.T) {
@@ -179,8 +180,8 @@ func TestNoSplitOfTheInputCostsMoreThanItsReservation(t *testing.T) {
 func TestAllDefaultModelsHaveAPrice(t *testing.T) {
 	t.Parallel()
 	l := embedded(t)
-	for _, kind := range providers.Kinds() {
-		c, _ := providers.CapabilitiesOf(kind)
+	for _, kind := range kinds.Names() {
+		c, _ := kinds.CapabilitiesOf(kind)
 		for task, can := range c.Tasks {
 			for _, model := range append([]string{can.DefaultModel}, can.Models...) {
 				if model == "" {

@@ -1,5 +1,6 @@
 // Package config reads the YAML file, strictly: an unknown field or a bad value
-// is an error that names the line. It imports nothing of OneFlow.
+// is an error that names the line. Of OneFlow it imports the kinds of providers, for
+// their defaults.
 //
 // Everything has a default; the file is needed only to change one.
 package config
@@ -19,6 +20,9 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/parser"
+
+	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // File is the name of the file that is read where it exists and no other is
@@ -187,23 +191,23 @@ func (c *Config) fill() {
 	if c.Providers == nil {
 		c.Providers = map[string]Provider{}
 	}
-	for name, def := range kinds() {
-		if _, named := c.Providers[name]; !named {
-			c.Providers[name] = Provider{Kind: def.Kind}
+	for _, kind := range kinds.Configurable() {
+		if _, named := c.Providers[kind]; !named {
+			c.Providers[kind] = Provider{Kind: kind}
 		}
 	}
 	for name, p := range c.Providers {
 		if p.Kind == "" {
 			p.Kind = name
 		}
-		def := kinds()[p.Kind]
+		d := p.descriptor()
 		if p.Burst == 0 {
 			p.Burst = 1
 		}
 		if p.Latency == 0 {
-			p.Latency = def.Latency
+			p.Latency = Duration(d.Latency)
 		}
-		if p.Kind == "mock" {
+		if d.Local {
 			mock := Mock{}
 			if p.Mock != nil {
 				mock = *p.Mock
@@ -216,18 +220,6 @@ func (c *Config) fill() {
 		c.Providers[name] = p
 	}
 	c.fillChains()
-}
-
-// kinds are the kinds of providers with their defaults.
-func kinds() map[string]Provider {
-	rpm := func(n int64) Limits { return Limits{RPM: &n} }
-	return map[string]Provider{
-		"mock":       {Kind: "mock", Limits: rpm(60_000), Latency: Duration(50 * time.Millisecond)},
-		"openai":     {Kind: "openai", Limits: rpm(60), Latency: Duration(5 * time.Second)},
-		"anthropic":  {Kind: "anthropic", Limits: rpm(50), Latency: Duration(5 * time.Second)},
-		"stability":  {Kind: "stability", Limits: rpm(150), Latency: Duration(8 * time.Second)},
-		"elevenlabs": {Kind: "elevenlabs", Limits: rpm(120), Latency: Duration(3 * time.Second)},
-	}
 }
 
 func (c *Config) check() error {
@@ -253,8 +245,8 @@ func (c *Config) check() error {
 }
 
 func (p Provider) check() error {
-	if _, ok := kinds()[p.Kind]; !ok {
-		return fmt.Errorf("kind: %q is not one of %v", p.Kind, slices.Sorted(maps.Keys(kinds())))
+	if names := kinds.Configurable(); !slices.Contains(names, p.Kind) {
+		return fmt.Errorf("kind: %q is not one of %v", p.Kind, names)
 	}
 	if err := p.checkRemote(); err != nil {
 		return err
@@ -267,8 +259,8 @@ func (p Provider) check() error {
 		return fmt.Errorf("latency: must be positive, got %s", time.Duration(p.Latency))
 	case p.Mock == nil:
 		return nil
-	case p.Kind != "mock":
-		return fmt.Errorf("mock: is only for kind mock, not %s", p.Kind)
+	case !p.descriptor().Local:
+		return fmt.Errorf("mock: is only for kind %s, not %s", kindsWith(func(d providers.Descriptor) bool { return d.Local }), p.Kind)
 	case !(p.Mock.ErrorRate >= 0 && p.Mock.ErrorRate <= 1): // NaN is neither
 		return fmt.Errorf("mock.error_rate: must be from 0 to 1, got %g", p.Mock.ErrorRate)
 	case p.Mock.Latency < 0:
@@ -289,6 +281,23 @@ func (p Provider) Capabilities() string {
 	return p.Kind
 }
 
+// descriptor describes its kind; the zero one where there is no such kind.
+func (p Provider) descriptor() providers.Descriptor {
+	d, _ := kinds.Of(p.Capabilities())
+	return d
+}
+
+// kindsWith names the kinds that a field is for.
+func kindsWith(has func(providers.Descriptor) bool) string {
+	var names []string
+	for _, d := range kinds.All() {
+		if has(d) {
+			names = append(names, d.Kind)
+		}
+	}
+	return strings.Join(names, " or ")
+}
+
 // DefaultModel is the model for requests of a task that name none; vendor is the
 // kind's own.
 func (p Provider) DefaultModel(task, vendor string) string {
@@ -306,21 +315,25 @@ func (p Provider) checkRemote() error {
 			return errors.New("base_url: must be an address such as https://host/v1, without a user or a password")
 		}
 	}
+	d := p.descriptor()
 	switch {
-	case p.Kind == "mock" && p.BaseURL != "":
-		return errors.New("base_url: is not for kind mock, which calls nobody")
-	case p.Kind == "mock" && p.Models != nil:
-		return errors.New("models: is not for kind mock, which has one model for each task")
-	case p.Kind != "openai" && p.Compatible:
-		return errors.New("compatible: is only for kind openai")
-	case p.Kind != "openai" && p.KeyHeader != "":
-		return errors.New("key_header: is only for kind openai")
+	case p.Compatible && d.Kind == "":
+		return fmt.Errorf("compatible: is only for kind %s", kindsWith(func(d providers.Descriptor) bool {
+			_, ok := kinds.CompatibleWith(d.Kind)
+			return ok
+		}))
+	case d.Local && p.BaseURL != "":
+		return fmt.Errorf("base_url: is not for kind %s, which calls nobody", p.Kind)
+	case d.Local && p.Models != nil:
+		return fmt.Errorf("models: is not for kind %s, which has one model for each task", p.Kind)
+	case !d.KeyHeader && p.KeyHeader != "":
+		return fmt.Errorf("key_header: is only for kind %s", kindsWith(func(d providers.Descriptor) bool { return d.KeyHeader && !d.Compatible }))
 	case p.Compatible && p.BaseURL == "":
 		return errors.New("compatible: needs the base_url of the server")
 	}
 	for _, task := range slices.Sorted(maps.Keys(p.Models)) {
-		if !slices.Contains([]string{"text", "image", "audio", "video"}, task) {
-			return fmt.Errorf("models.%s: must be text, image, audio or video", task)
+		if !slices.Contains(tasks(), task) {
+			return fmt.Errorf("models.%s: must be %s", task, strings.Join(tasks(), ", "))
 		}
 	}
 	return nil
@@ -333,7 +346,7 @@ func (c *Config) WithEnvironment(getenv func(string) string) (Config, error) {
 	out.Providers = maps.Clone(c.Providers)
 	for name, p := range out.Providers {
 		variable := strings.ToUpper(name) + "_BASE_URL"
-		if def, builtIn := kinds()[name]; !builtIn || p.Kind != def.Kind || name == "mock" || p.BaseURL != "" || getenv(variable) == "" {
+		if name != p.Kind || p.descriptor().Local || p.BaseURL != "" || getenv(variable) == "" {
 			continue
 		}
 		p.BaseURL = getenv(variable)

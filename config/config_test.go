@@ -182,7 +182,7 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 		"providers:\n  openai: {compatible: true}":            ":2: providers.openai.compatible: needs the base_url of the server",
 		"providers:\n  anthropic: {compatible: true}":         ":2: providers.anthropic.compatible: is only for kind openai",
 		"providers:\n  anthropic: {key_header: k}":            ":2: providers.anthropic.key_header: is only for kind openai",
-		"providers:\n  openai: {models: {poem: x}}":           ":2: providers.openai.models.poem: must be text, image, audio or video",
+		"providers:\n  openai: {models: {poem: x}}":           ":2: providers.openai.models.poem: must be text, image, audio, video",
 		"providers:\n  openai: {mock: {rpm: 1}}":              ":2: providers.openai.mock: is only for kind mock, not openai",
 		local + "base_url: http://x":                          ":4: providers.local.base_url: is not for kind mock, which calls nobody",
 		local + "models: {text: x}":                           ":4: providers.local.models: is not for kind mock, which has one model for each task",

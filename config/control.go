@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // Limits are how much of a provider may be used. Nil: not said; 0: no limit.
@@ -40,7 +43,12 @@ func (l Limits) said() map[string]int64 {
 // LimitsByName returns the provider's limits by their names in the file, the
 // kind's defaults included, and which of them the file sets.
 func (p Provider) LimitsByName() (limits map[string]int64, written []string) {
-	limits = kinds()[p.Kind].Limits.said()
+	limits = map[string]int64{}
+	for _, dimension := range providers.Dimensions() {
+		if n := p.descriptor().Limits.Of(dimension); n != 0 {
+			limits[string(dimension)] = n
+		}
+	}
 	said := p.Limits.said()
 	maps.Copy(limits, said)
 	return limits, slices.Sorted(maps.Keys(said))
@@ -113,44 +121,50 @@ func (p Provider) Workers() int {
 }
 
 // tasks are the tasks that a chain may be for.
-func tasks() []string { return []string{"text", "image", "audio", "video"} }
-
-// chains are the built-in chains. Film has none: only compatible servers make any.
-func chains() map[string][]string {
-	return map[string][]string{
-		"text":  {"openai", "anthropic"},
-		"image": {"stability", "openai"},
-		"audio": {"elevenlabs", "openai"},
+func tasks() []string {
+	var out []string
+	for _, task := range providers.Tasks() {
+		out = append(out, string(task))
 	}
+	return out
 }
 
-// fallbackModels are the built-in stand-ins: of about the same size and price, as
-// listed in billing/prices.json in August 2026, and where there is a choice one
-// that takes sampling options.
-func fallbackModels() map[string]map[string]string {
-	const anthropic, openai, stability, elevenlabs = "anthropic", "openai", "stability", "elevenlabs"
-	out := map[string]map[string]string{}
-	stand := func(provider, model string, in ...string) {
-		for _, name := range in {
-			out[name] = map[string]string{provider: model}
+// chains are the built-in chains, in the order of the list of kinds.
+func chains() map[string][]string {
+	out := map[string][]string{}
+	for _, d := range kinds.All() {
+		for _, task := range d.Chains {
+			out[string(task)] = append(out[string(task)], d.Kind)
 		}
 	}
-	stand(anthropic, "claude-haiku-4-5", "gpt-3.5-turbo", "gpt-4o-mini", "gpt-4.1-mini", "gpt-4.1-nano", "gpt-5-mini", "gpt-5-nano",
-		"gpt-5.4-mini", "gpt-5.4-nano", "o3-mini", "o4-mini")
-	stand(anthropic, "claude-sonnet-4-6", "gpt-4o", "gpt-4.1", "gpt-4-turbo", "gpt-4", "gpt-5", "gpt-5.1", "gpt-5.2", "gpt-5.3", "gpt-5.4",
-		"o1", "o3")
-	stand(anthropic, "claude-opus-4-6", "gpt-5.5", "gpt-5.6")
-	stand(openai, "gpt-5.4-mini", "claude-3-5-haiku", "claude-haiku-4-5")
-	stand(openai, "gpt-5.4", "claude-sonnet-4", "claude-sonnet-4-5", "claude-sonnet-4-6", "claude-sonnet-5")
-	stand(openai, "gpt-5.5", "claude-opus-4-1", "claude-opus-4-5", "claude-opus-4-6", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5")
-	stand(openai, "gpt-image-1-mini", "core", "sd3.5-medium", "sd3.5-flash", "sd3.5-large-turbo")
-	stand(openai, "gpt-image-2", "ultra", "sd3.5-large")
-	stand(stability, "core", "gpt-image-1-mini", "gpt-image-1", "dall-e-2", "dall-e-3")
-	stand(stability, "ultra", "gpt-image-1.5", "gpt-image-2")
-	stand(openai, "tts-1", "eleven_flash_v2", "eleven_flash_v2_5", "eleven_turbo_v2", "eleven_turbo_v2_5")
-	stand(openai, "tts-1-hd", "eleven_multilingual_v2", "eleven_v3")
-	stand(elevenlabs, "eleven_flash_v2_5", "tts-1")
-	stand(elevenlabs, "eleven_multilingual_v2", "tts-1-hd", "gpt-4o-mini-tts")
+	return out
+}
+
+// fallbackModels are the built-in stand-ins: for each model, at each other kind,
+// the one that stands in for models of its class.
+func fallbackModels() map[string]map[string]string {
+	out := map[string]map[string]string{}
+	all := kinds.All()
+	for _, from := range all {
+		for _, class := range from.StandIns {
+			for _, to := range all {
+				if to.Kind == from.Kind {
+					continue
+				}
+				for _, stand := range to.StandIns {
+					if stand.Task != class.Task || stand.Class != class.Class {
+						continue
+					}
+					for _, model := range class.Models {
+						if out[model] == nil {
+							out[model] = map[string]string{}
+						}
+						out[model][to.Kind] = stand.Model
+					}
+				}
+			}
+		}
+	}
 	return out
 }
 
@@ -181,8 +195,7 @@ func (c *Config) checkChains() error {
 	for _, model := range slices.Sorted(maps.Keys(c.FallbackModels)) {
 		for _, provider := range slices.Sorted(maps.Keys(c.FallbackModels[model])) {
 			_, named := c.Providers[provider]
-			_, kind := kinds()[provider]
-			if !named && !kind {
+			if !named && !slices.Contains(kinds.Configurable(), provider) {
 				return fmt.Errorf("fallback_models: %q: %q is neither a provider nor a kind of one; there are %s", model, provider, c.names())
 			}
 			if stand := c.FallbackModels[model][provider]; stand == "" || len(stand) > 256 {

@@ -20,8 +20,8 @@ type Capabilities struct {
 	// only the names in TaskCapabilities.Models are on offer.
 	AnyModel bool
 
-	// check refuses combinations that the lists cannot express. Nil is fine.
-	check func(Request) error
+	// Refuse refuses combinations that the lists cannot express; nil refuses none.
+	Refuse func(Request) error
 }
 
 // TaskCapabilities is what one kind of provider takes for one task.
@@ -35,34 +35,7 @@ type TaskCapabilities struct {
 	Options []string
 }
 
-// CapabilitiesOf returns what a kind of provider can do. A kind is the name of
-// a subpackage: "mock", "openai", "anthropic", "stability", "elevenlabs"; or
-// "openai-compatible" for other servers that speak OpenAI's protocol.
-func CapabilitiesOf(kind string) (Capabilities, bool) {
-	switch kind {
-	case "mock":
-		return mockCapabilities(), true
-	case "openai":
-		return openaiCapabilities(), true
-	case "openai-compatible":
-		return compatibleCapabilities(), true
-	case "anthropic":
-		return anthropicCapabilities(), true
-	case "stability":
-		return stabilityCapabilities(), true
-	case "elevenlabs":
-		return elevenlabsCapabilities(), true
-	default:
-		return Capabilities{}, false
-	}
-}
-
-// Kinds lists the kinds of providers, sorted.
-func Kinds() []string {
-	return []string{"anthropic", "elevenlabs", "mock", "openai", "openai-compatible", "stability"}
-}
-
-// Check tells whether a provider of this kind can do what req asks for. The
+// Check refuses what a provider of this kind cannot do. The
 // error names the option, its value where that is short, and the way out.
 func (c Capabilities) Check(req Request) error {
 	task, ok := c.Tasks[req.Task]
@@ -88,8 +61,8 @@ func (c Capabilities) Check(req Request) error {
 	if err := req.check(); err != nil {
 		return err
 	}
-	if c.check != nil {
-		return c.check(req)
+	if c.Refuse != nil {
+		return c.Refuse(req)
 	}
 	return nil
 }

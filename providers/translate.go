@@ -15,6 +15,9 @@ import (
 type Translation struct {
 	// Kinds are the kinds of the providers by name.
 	Kinds map[string]string
+	// Capabilities returns what a kind can do; ok is false where there is no such
+	// kind.
+	Capabilities func(kind string) (c Capabilities, ok bool)
 	// Model returns what stands at provider to for the model of a request that was
 	// made for from; ok is false where there is none. Nil: the default of the kind.
 	Model func(to string, task Task, from, model string) (name string, ok bool)
@@ -24,7 +27,7 @@ type Translation struct {
 // cannot be had there, and no value of it.
 func (t Translation) Translate(from, to string, req Request) (Request, error) {
 	fromKind, toKind := t.Kinds[from], t.Kinds[to]
-	can, ok := CapabilitiesOf(toKind)
+	can, ok := t.Capabilities(toKind)
 	if !ok {
 		return req, fmt.Errorf("its kind %q is not known", toKind)
 	}

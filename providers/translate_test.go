@@ -8,11 +8,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 func TestARequestIsTheSameForAnotherProviderOrIsRefused(t *testing.T) {
 	t.Parallel()
 	tr := providers.Translation{
+		Capabilities: kinds.CapabilitiesOf,
 		Kinds: map[string]string{
 			"openai": "openai", "anthropic": "anthropic", "stability": "stability", "elevenlabs": "elevenlabs", "mock": "mock",
 			"local": "openai-compatible", "second": "openai",
@@ -112,7 +114,7 @@ func speech(voice string, speed float64) func(*providers.Request) {
 
 func capabilities(t *testing.T, kind string) providers.Capabilities {
 	t.Helper()
-	can, ok := providers.CapabilitiesOf(kind)
+	can, ok := kinds.CapabilitiesOf(kind)
 	if !ok {
 		t.Fatalf("no such kind: %s", kind)
 	}

@@ -74,7 +74,7 @@ type parts struct {
 
 // withServices runs a worker and the monitor while do runs, and stops them after.
 func (s *session) withServices(services cli.Services, listen string, do func(context.Context, *parts) error) error {
-	store, err := app.OpenKeys(s.env.Getenv, s.config.Keys, s.log)
+	store, err := app.OpenKeys(s.env.Getenv, s.config, s.log)
 	if err != nil {
 		return cli.Fail(cli.Unsafe, err)
 	}

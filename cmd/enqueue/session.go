@@ -20,6 +20,7 @@ import (
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 	"oneflow/store"
 )
 
@@ -142,7 +143,7 @@ func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.In
 		},
 		DefaultModel: func(provider string, task providers.Task) string {
 			p := cfg.Providers[provider]
-			can, _ := providers.CapabilitiesOf(p.Capabilities())
+			can, _ := kinds.CapabilitiesOf(p.Capabilities())
 			return p.DefaultModel(string(task), can.Tasks[task].DefaultModel)
 		},
 	}, nil

@@ -12,6 +12,7 @@ import (
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/providers/keys"
+	"oneflow/providers/kinds"
 )
 
 // checkCmd asks providers whether they answer, at no cost.
@@ -22,7 +23,7 @@ type checkCmd struct {
 // Run asks each to list its models or its account, whichever is free; one that
 // does not answer gives exit code 1.
 func (c *checkCmd) Run(s *session) error {
-	store, err := app.OpenKeys(s.env.Getenv, s.config.Keys, s.log)
+	store, err := app.OpenKeys(s.env.Getenv, s.config, s.log)
 	if err != nil {
 		return cli.Fail(cli.Unsafe, err)
 	}
@@ -56,7 +57,8 @@ func (c *checkCmd) Run(s *session) error {
 // checkProvider asks one provider.
 func (s *session) checkProvider(store *keys.Store, name string) (took, result string, err error) {
 	p := s.config.Providers[name]
-	if p.Kind == "mock" {
+	d, _ := kinds.Of(p.Capabilities())
+	if d.Local {
 		return "-", "ok: nobody to ask", nil
 	}
 	secret := ""
@@ -66,7 +68,7 @@ func (s *session) checkProvider(store *keys.Store, name string) (took, result st
 		secret = key.Reveal()
 	case !errors.Is(err, keys.ErrNoKey):
 		return "-", "", err
-	case !p.Compatible:
+	case d.NeedsKey():
 		return "-", "", fmt.Errorf("no API key: set %s, or run `worker keys set %s`", keys.Variable(name), name)
 	}
 	client, err := app.Client(s.config, name, store)

@@ -5,15 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/term"
 
+	"oneflow/config"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
+	"oneflow/providers"
 	"oneflow/providers/keys"
+	"oneflow/providers/kinds"
 )
 
 // keysCmd manages API keys.
@@ -40,7 +45,7 @@ func (c *keysSet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := keys.CheckForm(p.Kind, secret); err != nil && !c.Force && !p.Compatible {
+	if err := keys.CheckForm(p.Kind, keyForm(p), secret); err != nil && !c.Force {
 		return cli.Fail(cli.Usage, fmt.Errorf("%w; --force stores it all the same", err))
 	}
 	store := func() error { return keys.Set(s.config.Keys, c.Provider, secret) }
@@ -55,6 +60,12 @@ func (c *keysSet) Run(s *session) error {
 		fmt.Fprintf(s.env.Err, "note: %s is set in this environment and goes before the file\n", v)
 	}
 	return nil
+}
+
+// keyForm is what the keys of a provider look like.
+func keyForm(p config.Provider) providers.KeyForm {
+	d, _ := kinds.Of(p.Capabilities())
+	return d.Key
 }
 
 // ask reads the key from the terminal without echo, or a line from a pipe.
@@ -101,7 +112,9 @@ func (c *keysLs) Run(s *session) error {
 }
 
 func (s *session) listKeys() ([]keys.Entry, error) {
-	all, err := keys.List(keys.Config{Path: s.config.Keys, Getenv: s.env.Getenv})
+	all, err := keys.List(keys.Config{
+		Path: s.config.Keys, Getenv: s.env.Getenv, Providers: slices.Sorted(maps.Keys(s.config.Providers)),
+	})
 	if err != nil {
 		return nil, cli.Fail(cli.Unsafe, err)
 	}
@@ -119,7 +132,7 @@ func (c *keysCheck) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	store, err := app.OpenKeys(s.env.Getenv, s.config.Keys, s.log)
+	store, err := app.OpenKeys(s.env.Getenv, s.config, s.log)
 	if err != nil {
 		return cli.Fail(cli.Unsafe, err)
 	}
@@ -153,7 +166,7 @@ func (c *keysCheck) check(s *session, store *keys.Store, e keys.Entry) error {
 	if !ok {
 		return errors.New("no provider of that name is configured")
 	}
-	if err := keys.CheckForm(p.Kind, e.Key.Reveal()); err != nil && !p.Compatible {
+	if err := keys.CheckForm(p.Kind, keyForm(p), e.Key.Reveal()); err != nil {
 		return err
 	}
 	if c.Offline {

@@ -72,7 +72,7 @@ type runCmd struct {
 
 // Run serves until the signal.
 func (c *runCmd) Run(s *session) error {
-	store, err := app.OpenKeys(s.env.Getenv, s.config.Keys, s.log)
+	store, err := app.OpenKeys(s.env.Getenv, s.config, s.log)
 	if err != nil {
 		return cli.Fail(cli.Unsafe, err)
 	}

@@ -15,12 +15,8 @@ import (
 
 	"oneflow/config"
 	"oneflow/providers"
-	"oneflow/providers/anthropic"
-	"oneflow/providers/elevenlabs"
 	"oneflow/providers/keys"
-	"oneflow/providers/mock"
-	"oneflow/providers/openai"
-	"oneflow/providers/stability"
+	"oneflow/providers/kinds"
 	"oneflow/providers/wire"
 )
 
@@ -31,10 +27,11 @@ type KeyChecker interface {
 
 // OpenKeys opens the API keys. The caller closes them. Rotation and trouble with
 // the file are logged; keys are never shown beyond their last four characters.
-func OpenKeys(getenv func(string) string, path string, log zerolog.Logger) (*keys.Store, error) {
+func OpenKeys(getenv func(string) string, cfg config.Config, log zerolog.Logger) (*keys.Store, error) {
 	return keys.Open(keys.Config{
-		Path:   path,
-		Getenv: getenv,
+		Path:      cfg.Keys,
+		Getenv:    getenv,
+		Providers: slices.Sorted(maps.Keys(cfg.Providers)),
 		OnReload: func(all []keys.Entry) {
 			log.Info().Int("keys", len(all)).Msg("the key file has changed: calls from now on use its keys")
 		},
@@ -48,8 +45,8 @@ func OpenKeys(getenv func(string) string, path string, log zerolog.Logger) (*key
 // and those that need none.
 func Usable(cfg config.Config, store *keys.Store) (usable, keyless []string) {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Providers)) {
-		p := cfg.Providers[name]
-		if _, err := store.Pick(name); errors.Is(err, keys.ErrNoKey) && p.Kind != "mock" && !p.Compatible {
+		d, _ := kinds.Of(cfg.Providers[name].Capabilities())
+		if _, err := store.Pick(name); errors.Is(err, keys.ErrNoKey) && d.NeedsKey() {
 			keyless = append(keyless, name)
 		} else {
 			usable = append(usable, name)
@@ -95,63 +92,42 @@ func Client(cfg config.Config, name string, store *keys.Store) (providers.Provid
 }
 
 func client(p config.Provider, name string, store *keys.Store) (providers.Provider, error) {
-	if p.Kind == "mock" {
-		return mock.New(mock.Config{
-			Name: name, Latency: time.Duration(p.Mock.Latency), ErrorRate: p.Mock.ErrorRate,
-			RPM: p.Mock.RPM, MaxConcurrent: p.Mock.MaxConcurrent, CallLog: p.Mock.CallLog,
-		})
+	kind := p.Capabilities()
+	d, ok := kinds.Of(kind)
+	if !ok {
+		return nil, fmt.Errorf("kind: there is none of the name %q; there are %s", kind, strings.Join(kinds.Names(), ", "))
 	}
-	base, err := url.Parse(baseURL(p))
+	c := providers.ClientConfig{Name: name, BaseURL: p.BaseURL, KeyHeader: p.KeyHeader, Models: map[providers.Task]string{}}
+	for task, model := range p.Models {
+		c.Models[providers.Task(task)] = model
+	}
+	if d.Local {
+		if m := p.Mock; m != nil {
+			c.Simulation = providers.Simulation{
+				Latency: time.Duration(m.Latency), ErrorRate: m.ErrorRate, RPM: m.RPM, MaxConcurrent: m.MaxConcurrent, CallLog: m.CallLog,
+			}
+		}
+		return d.New(c)
+	}
+	address := p.BaseURL
+	if address == "" {
+		address = d.BaseURL
+	}
+	base, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("base_url: %w", err)
 	}
-	h := wire.NewClient(wire.Config{Concurrency: p.Workers()})
-	h.Transport = &onlyHost{base: base, next: h.Transport}
-	key := store.Source(name, base.String())
-	if p.Compatible {
-		key = optional(key)
+	c.Client = wire.NewClient(wire.Config{Concurrency: p.Workers()})
+	c.Client.Transport = &onlyHost{base: base, next: c.Client.Transport}
+	c.Key = store.Source(name, base.String())
+	if !d.NeedsKey() {
+		c.Key = optional(c.Key)
 	}
-	models := make(map[providers.Task]string, len(p.Models))
-	for task, model := range p.Models {
-		models[providers.Task(task)] = model
-	}
-	var c providers.Provider
-	switch p.Kind {
-	case "openai":
-		c, err = openai.New(openai.Config{
-			Name: name, BaseURL: p.BaseURL, Compatible: p.Compatible, Client: h, Key: key, KeyHeader: p.KeyHeader, Models: models,
-		})
-	case "anthropic":
-		c, err = anthropic.New(anthropic.Config{Name: name, BaseURL: p.BaseURL, Client: h, Key: key, Models: models})
-	case "stability":
-		c, err = stability.New(stability.Config{Name: name, BaseURL: p.BaseURL, Client: h, Key: key, Models: models})
-	case "elevenlabs":
-		c, err = elevenlabs.New(elevenlabs.Config{Name: name, BaseURL: p.BaseURL, Client: h, Key: key, Models: models})
-	default:
-		return nil, fmt.Errorf("no client for kind %q", p.Kind)
-	}
+	made, err := d.New(c)
 	if err != nil {
 		return nil, err
 	}
-	return &keyed{Provider: c, keys: store}, nil
-}
-
-// baseURL is where a provider's calls go.
-func baseURL(p config.Provider) string {
-	if p.BaseURL != "" {
-		return p.BaseURL
-	}
-	switch p.Kind {
-	case "openai":
-		return openai.DefaultBaseURL
-	case "anthropic":
-		return anthropic.DefaultBaseURL
-	case "stability":
-		return stability.DefaultBaseURL
-	case "elevenlabs":
-		return elevenlabs.DefaultBaseURL
-	}
-	return ""
+	return &keyed{Provider: made, keys: store}, nil
 }
 
 // optional lets a compatible server do without a key.

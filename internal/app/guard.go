@@ -15,6 +15,7 @@ import (
 	"oneflow/policy/breaker"
 	"oneflow/policy/limiter"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // guard puts the providers of a worker behind their policies: those of names, and
@@ -57,9 +58,9 @@ func guard(calls context.Context, o WorkerOptions, names []string, control *flee
 		slots.Close()
 		return errors.Join(shared.Close(), closeClients())
 	}
-	kinds := make(map[string]string, len(o.Config.Providers))
+	kindOf := make(map[string]string, len(o.Config.Providers))
 	for name, p := range o.Config.Providers {
-		kinds[name] = p.Capabilities()
+		kindOf[name] = p.Capabilities()
 	}
 	chains, err = policy.New(policy.Config{
 		Providers:   clients,
@@ -69,13 +70,15 @@ func guard(calls context.Context, o WorkerOptions, names []string, control *flee
 		Redis:       shared,
 		Settings:    func(provider string) policy.Settings { return policySettings(control.Settings(provider)) },
 		Estimate: func(provider string, req providers.Request) limiter.Demand {
-			in, out := billing.EstimateTokens(kinds[provider], req)
+			in, out := billing.EstimateTokens(kindOf[provider], req)
 			return limiter.Demand{InputTokens: in, OutputTokens: out}
 		},
-		Chain:     func(task providers.Task) []string { return control.Chain(task) },
-		Translate: providers.Translation{Kinds: kinds, Model: NewModels(o.Config).At}.Translate,
-		Learn:     func(provider string, l policy.Learned) { control.Learn(provider, policyLearned(l)) },
-		Log:       o.Log,
+		Chain: func(task providers.Task) []string { return control.Chain(task) },
+		Translate: providers.Translation{
+			Kinds: kindOf, Capabilities: kinds.CapabilitiesOf, Model: NewModels(o.Config).At,
+		}.Translate,
+		Learn: func(provider string, l policy.Learned) { control.Learn(provider, policyLearned(l)) },
+		Log:   o.Log,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, closeAll())

@@ -5,6 +5,7 @@ import (
 
 	"oneflow/config"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // Models answers, for a chain, which model a provider is to be asked for. It knows
@@ -23,7 +24,7 @@ func (m *Models) At(to string, task providers.Task, from, model string) (name st
 	if !ok {
 		return "", false
 	}
-	can, _ := providers.CapabilitiesOf(p.Capabilities())
+	can, _ := kinds.CapabilitiesOf(p.Capabilities())
 	of, ok := can.Tasks[task]
 	switch {
 	case !ok:
@@ -48,7 +49,7 @@ func (m *Models) Check(provider string, req providers.Request) error {
 	if !ok {
 		return fmt.Errorf("provider %q: is not configured", provider)
 	}
-	can, ok := providers.CapabilitiesOf(p.Capabilities())
+	can, ok := kinds.CapabilitiesOf(p.Capabilities())
 	if !ok {
 		return fmt.Errorf("provider %q: no such kind of provider as %q", provider, p.Kind)
 	}

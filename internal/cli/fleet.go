@@ -8,6 +8,7 @@ import (
 	"oneflow/config"
 	"oneflow/fleet"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // Actor is who gives an order, as USER@HOST, for the record.
@@ -38,7 +39,7 @@ func Fleet(cfg config.Config) fleet.Config {
 		c := fleet.Configured{
 			Name: name, Kind: p.Kind, Concurrency: p.Concurrency, Window: p.DispatchWindow, Tasks: map[providers.Task]string{},
 		}
-		can, _ := providers.CapabilitiesOf(p.Capabilities())
+		can, _ := kinds.CapabilitiesOf(p.Capabilities())
 		for task, of := range can.Tasks {
 			c.Tasks[task] = p.DefaultModel(string(task), of.DefaultModel)
 		}

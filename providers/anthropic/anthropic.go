@@ -50,7 +50,7 @@ type Config struct {
 	// DefaultMaxTokens.
 	MaxTokens int64
 	// Models are the models to use where a request names none, in place of
-	// those in providers.CapabilitiesOf("anthropic").
+	// those of its Descriptor.
 	Models map[providers.Task]string
 	// Betas are the names of beta features to ask for with each call.
 	Betas []string
@@ -83,8 +83,7 @@ func New(config Config) (*Provider, error) {
 		config.MaxTokens = DefaultMaxTokens
 	}
 	config.Models, config.Betas = maps.Clone(config.Models), slices.Clone(config.Betas)
-	caps, _ := providers.CapabilitiesOf("anthropic")
-	return &Provider{config: config, base: strings.TrimSuffix(base, "/v1"), caps: caps}, nil
+	return &Provider{config: config, base: strings.TrimSuffix(base, "/v1"), caps: capabilities()}, nil
 }
 
 // Name is the configured name.

@@ -23,7 +23,7 @@ func TestAnthropicHoldsToTheContract(t *testing.T) {
 		return server
 	}
 	providertest.Run(t, providertest.Config{
-		Kind: "anthropic",
+		Descriptor: anthropic.Descriptor(),
 		New: providertest.Service(fake, func(_ *testing.T, url string, client *http.Client) (providers.Provider, error) {
 			return anthropic.New(anthropic.Config{
 				Name: "mine", BaseURL: url + "/anthropic", Client: client,

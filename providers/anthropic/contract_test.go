@@ -17,8 +17,8 @@ func TestAnthropicsDescriptionAllowsWhatIsSent(t *testing.T) {
 	t.Parallel()
 	half, strict := 0.5, true
 	providertest.CheckContract(t, providertest.Contract{
-		Kind: "anthropic",
-		File: "anthropic-trim.json",
+		Descriptor: anthropic.Descriptor(),
+		File:       "anthropic-trim.json",
 		Connect: func(url string, client *http.Client) (providers.Provider, error) {
 			return anthropic.New(anthropic.Config{
 				Name: "mine", BaseURL: url, Client: client, Betas: []string{"one-2026-01-01", "two-2026-01-01"},

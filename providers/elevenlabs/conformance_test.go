@@ -23,7 +23,7 @@ func TestElevenLabsHoldsToTheContract(t *testing.T) {
 		return server
 	}
 	providertest.Run(t, providertest.Config{
-		Kind: "elevenlabs",
+		Descriptor: elevenlabs.Descriptor(),
 		New: providertest.Service(fake, func(_ *testing.T, url string, client *http.Client) (providers.Provider, error) {
 			return elevenlabs.New(elevenlabs.Config{
 				Name: "mine", BaseURL: url + "/elevenlabs", Client: client,

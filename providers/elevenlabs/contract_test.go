@@ -30,8 +30,8 @@ func TestElevenLabsDescriptionAllowsWhatIsSent(t *testing.T) {
 		allowed["as "+format] = providers.Request{Task: providers.Audio, Prompt: "hello", OutputFormat: format}
 	}
 	providertest.CheckContract(t, providertest.Contract{
-		Kind: "elevenlabs",
-		File: "elevenlabs-trim.json",
+		Descriptor: elevenlabs.Descriptor(),
+		File:       "elevenlabs-trim.json",
 		Connect: func(url string, client *http.Client) (providers.Provider, error) {
 			return elevenlabs.New(elevenlabs.Config{
 				Name: "mine", BaseURL: url, Client: client,

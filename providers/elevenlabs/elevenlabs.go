@@ -47,7 +47,7 @@ type Config struct {
 	// is DefaultVoice.
 	Voice string
 	// Models are the models to use where a request names none, in place of those
-	// in providers.CapabilitiesOf("elevenlabs").
+	// of its Descriptor.
 	Models map[providers.Task]string
 }
 
@@ -76,7 +76,7 @@ func New(config Config) (*Provider, error) {
 	if config.Voice == "" {
 		config.Voice = DefaultVoice
 	}
-	caps, _ := providers.CapabilitiesOf("elevenlabs")
+	caps := capabilities()
 	if err := caps.Check(providers.Request{Task: providers.Audio, Prompt: "any", Voice: config.Voice}); err != nil {
 		return nil, fmt.Errorf("elevenlabs: %s: Voice: %w", config.Name, err)
 	}

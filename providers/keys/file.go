@@ -290,7 +290,7 @@ func write(w io.Writer, all map[string][]string) error {
 
 // shellWord quotes a path for a command that somebody will copy.
 func shellWord(s string) string {
-	if s != "" && strings.Trim(s, letters+digits+"/._-+@%:") == "" && s[0] != '-' {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@%:") == "" && s[0] != '-' {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"oneflow/providers"
 )
 
 // Variable returns the environment variable that a provider's key is looked for
@@ -12,70 +14,35 @@ func Variable(provider string) string {
 	return strings.ToUpper(strings.ReplaceAll(provider, "-", "_")) + "_API_KEY"
 }
 
-// form is what a vendor's keys look like. The bounds are wider than the keys seen
-// so far, so that a vendor may change them a little.
-type form struct {
-	prefixes []string // one of these; empty: any
-	not      []string // but none of these: another vendor's
-	min      int      // characters, prefix included
-	chars    string   // of the part after the prefix
-}
-
-const (
-	digits  = "0123456789"
-	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	hexes   = digits + "abcdefABCDEF"
-)
-
-// formOf returns what the keys of a kind of provider look like.
-func formOf(kind string) (form, bool) {
-	switch kind {
-	case "openai":
-		return form{[]string{"sk-"}, []string{"sk-ant-"}, 20, letters + digits + "-_"}, true
-	case "anthropic":
-		return form{[]string{"sk-ant-"}, nil, 24, letters + digits + "-_"}, true
-	case "stability":
-		return form{[]string{"sk-"}, []string{"sk-ant-", "sk-proj-", "sk-svcacct-"}, 20, letters + digits}, true
-	case "elevenlabs":
-		return form{[]string{"sk_", ""}, nil, 32, hexes}, true
-	}
-	return form{}, false
-}
-
 // maxSecret is the most characters that a key may have.
 const maxSecret = 512
 
-// CheckForm tells whether a secret looks like a key of this kind of provider
-// ("openai", "anthropic", "stability", "elevenlabs"), so that a slip of the hand
-// is noticed before a call fails. Kinds that it does not know may have any key
-// that fits into a header. The error never shows the secret.
-func CheckForm(kind, secret string) error {
+// CheckForm refuses a secret that does not look like a key of this kind of
+// provider, so that a slip of the hand is noticed before a call fails. The zero form
+// takes any key that fits into a header. The error never shows the secret.
+func CheckForm(kind string, f providers.KeyForm, secret string) error {
 	if err := fits(secret); err != nil {
 		return fmt.Errorf("key for %s: %w", kind, err)
 	}
-	f, known := formOf(kind)
-	if !known {
-		return nil
-	}
-	for _, other := range f.not {
+	for _, other := range f.NotPrefixes {
 		if strings.HasPrefix(secret, other) {
 			return fmt.Errorf("key for %s: it begins with %q and is another provider's: "+
 				"copy the key from your account with %s", kind, other, kind)
 		}
 	}
-	rest, ok := "", false
-	for _, p := range f.prefixes {
+	rest, ok := secret, len(f.Prefixes) == 0
+	for _, p := range f.Prefixes {
 		if rest, ok = strings.CutPrefix(secret, p); ok {
 			break
 		}
 	}
 	switch {
 	case !ok:
-		return fmt.Errorf("key for %s: must begin with %q: copy all of it", kind, f.prefixes[0])
-	case strings.Trim(rest, f.chars) != "":
+		return fmt.Errorf("key for %s: must begin with %q: copy all of it", kind, f.Prefixes[0])
+	case f.Characters != "" && strings.Trim(rest, f.Characters) != "":
 		return fmt.Errorf("key for %s: holds a character that its keys never have: copy it again, without quotes or dots", kind)
-	case len(secret) < f.min:
-		return fmt.Errorf("key for %s: must have at least %d characters, got %d: copy all of it", kind, f.min, len(secret))
+	case len(secret) < f.MinLength:
+		return fmt.Errorf("key for %s: must have at least %d characters, got %d: copy all of it", kind, f.MinLength, len(secret))
 	}
 	return nil
 }

@@ -6,7 +6,7 @@
 // its last four characters. Only Reveal and Bound.For return the secret. No error
 // of this package holds one.
 //
-// It imports nothing of OneFlow.
+// It may import package providers, for what keys look like, and nothing else of ours.
 package keys
 
 import (

@@ -18,7 +18,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"oneflow/providers"
 	"oneflow/providers/keys"
+	"oneflow/providers/kinds"
 )
 
 // Keys of the right form that are nobody's. Their vendors' prefixes stand apart, so
@@ -230,7 +232,7 @@ func TestCheckFormKnowsTheVendorsKeys(t *testing.T) {
 		{"local-vllm", "x"},
 		{"mock", "token-abc123"},
 	} {
-		if err := keys.CheckForm(ok.kind, ok.secret); err != nil {
+		if err := keys.CheckForm(ok.kind, formOf(ok.kind), ok.secret); err != nil {
 			t.Errorf("%s %s: %v", ok.kind, ok.secret, err)
 		}
 	}
@@ -252,13 +254,19 @@ func TestCheckFormKnowsTheVendorsKeys(t *testing.T) {
 		{"elevenlabs", secretA, "never have"},
 		{"local-vllm", "a b", "holds white space"},
 	} {
-		err := keys.CheckForm(bad.kind, bad.secret)
+		err := keys.CheckForm(bad.kind, formOf(bad.kind), bad.secret)
 		if err == nil || !strings.Contains(err.Error(), bad.want) || !strings.Contains(err.Error(), bad.kind) {
 			t.Errorf("%s %q: got %v, want %s", bad.kind, bad.secret, err, bad.want)
 		} else if len(bad.secret) > 8 && shows(err.Error(), strings.TrimPrefix(bad.secret, anthropicPrefix)) {
 			t.Errorf("%s: shown in %v", bad.kind, err)
 		}
 	}
+}
+
+// formOf is what the keys of a kind look like; any where it is not known.
+func formOf(kind string) providers.KeyForm {
+	d, _ := kinds.Of(kind)
+	return d.Key
 }
 
 func TestVariableNames(t *testing.T) {

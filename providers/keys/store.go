@@ -30,7 +30,7 @@ type Config struct {
 	// a key in its variable (see Variable) uses that one only.
 	Getenv func(name string) string
 	// Providers are the names that variables are looked up for at Open, beside
-	// those in the file. Default the four vendors. Pick looks up any other.
+	// those in the file. Pick looks up any other.
 	Providers []string
 	// OnReload, if set, is called after a changed file was taken, with all keys.
 	OnReload func([]Entry)
@@ -51,9 +51,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Getenv == nil {
 		c.Getenv = os.Getenv
-	}
-	if c.Providers == nil {
-		c.Providers = []string{"openai", "anthropic", "stability", "elevenlabs"}
 	}
 	if c.OnReload == nil {
 		c.OnReload = func([]Entry) {}

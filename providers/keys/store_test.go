@@ -194,7 +194,7 @@ func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 		"a directory":     {Path: dir},
 		"a broken file":   {Path: write(t, `{"openai": [`)},
 		"a broken variable": {
-			Path:   filepath.Join(dir, "none.json"),
+			Path: filepath.Join(dir, "none.json"), Providers: []string{"openai"},
 			Getenv: func(name string) string { return map[string]string{"OPENAI_API_KEY": secretA + " x"}[name] },
 		},
 	} {

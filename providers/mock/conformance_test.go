@@ -15,8 +15,8 @@ import (
 func TestTheMockHoldsToTheContract(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, providertest.Config{
-		Kind: "mock",
-		New:  conforming,
+		Descriptor: mock.Descriptor(),
+		New:        conforming,
 		Requests: []providers.Request{
 			{Task: providers.Text}, {Task: providers.Image, N: 2}, {Task: providers.Audio}, {Task: providers.Video, Size: "64x64"},
 		},

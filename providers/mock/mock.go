@@ -95,11 +95,7 @@ func New(config Config) (*Provider, error) {
 	if config.LatencyJitter == 0 {
 		config.LatencyJitter = 0.5
 	}
-	capabilities, ok := providers.CapabilitiesOf("mock")
-	if !ok {
-		return nil, fmt.Errorf("mock: providers.CapabilitiesOf does not know it")
-	}
-	p := &Provider{config: config, capabilities: capabilities, failures: map[[8]byte]int{}}
+	p := &Provider{config: config, capabilities: capabilities(), failures: map[[8]byte]int{}}
 	if config.CallLog != "" {
 		log, err := openCallLog(config.CallLog)
 		if err != nil {

@@ -15,8 +15,8 @@ import (
 func TestOpenAIHoldsToTheContract(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, providertest.Config{
-		Kind: "openai",
-		New:  conforming(func(*openai.Config) {}),
+		Descriptor: openai.Descriptor(),
+		New:        conforming(func(*openai.Config) {}),
 		Requests: []providers.Request{
 			{Task: providers.Text}, {Task: providers.Image, Size: "64x64", N: 2}, {Task: providers.Audio},
 		},
@@ -26,8 +26,8 @@ func TestOpenAIHoldsToTheContract(t *testing.T) {
 func TestACompatibleServerHoldsToTheContract(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, providertest.Config{
-		Kind: "openai-compatible",
-		New:  conforming(compatible),
+		Descriptor: openai.Compatible(),
+		New:        conforming(compatible),
 		Requests: []providers.Request{
 			{Task: providers.Text, Model: "llama"},
 			{Task: providers.Image, Model: "flux", Size: "64x64", N: 2},

@@ -17,8 +17,8 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 	t.Parallel()
 	half, strict, seed := 0.5, true, int64(7)
 	providertest.CheckContract(t, providertest.Contract{
-		Kind: "openai",
-		File: "openai-trim.json",
+		Descriptor: openai.Descriptor(),
+		File:       "openai-trim.json",
 		Connect: func(url string, client *http.Client) (providers.Provider, error) {
 			return openai.New(openai.Config{
 				Name: "mine", BaseURL: url + "/v1", Client: client, Organization: "org-1", Project: "proj-1",

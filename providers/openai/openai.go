@@ -57,7 +57,7 @@ type Config struct {
 	Organization string
 	Project      string
 	// Models are the models to use where a request names none, in place of
-	// those in providers.CapabilitiesOf("openai"), which are OpenAI's own. A
+	// those of its Descriptor, which are OpenAI's own. A
 	// compatible server has no other default.
 	Models map[providers.Task]string
 	// VideosAsJSON sends requests for film as JSON, which OpenRouter wants, in
@@ -122,11 +122,10 @@ func New(config Config) (*Provider, error) {
 		config.Guarded = wire.GuardedClient(wire.GuardConfig{Allow: hosts(base, config.Compatible)})
 	}
 	config.Models = maps.Clone(config.Models)
-	kind := "openai"
+	caps := capabilities()
 	if config.Compatible {
-		kind = "openai-compatible"
+		caps = compatibleCapabilities()
 	}
-	caps, _ := providers.CapabilitiesOf(kind)
 	return &Provider{config: config, base: base, query: query, caps: caps}, nil
 }
 

@@ -12,8 +12,8 @@ import (
 
 // Contract says what to hold against a vendor's description of its API.
 type Contract struct {
-	// Kind is the name that providers.CapabilitiesOf knows the provider by.
-	Kind string
+	// Descriptor describes the kind of the provider.
+	Descriptor providers.Descriptor
 	// File is the description's name in shared/specs.
 	File string
 	// Connect makes the provider for the server at url, with Key for its key.
@@ -57,12 +57,8 @@ func CheckContract(t *testing.T, c Contract) {
 // missing are the options of the kind that no allowed request sets.
 func (c Contract) missing(t *testing.T) []string {
 	t.Helper()
-	capabilities, ok := providers.CapabilitiesOf(c.Kind)
-	if !ok {
-		t.Fatalf("no capabilities are known for the kind %q", c.Kind)
-	}
 	var missing []string
-	for task, can := range capabilities.Tasks {
+	for task, can := range c.Descriptor.Capabilities().Tasks {
 		set := map[string]json.RawMessage{}
 		for _, req := range c.Allowed {
 			if req.Task != task {

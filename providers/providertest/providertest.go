@@ -92,8 +92,8 @@ type Subject struct {
 
 // Config says what to hold to the contract.
 type Config struct {
-	// Kind is the name that providers.CapabilitiesOf knows the provider by.
-	Kind string
+	// Descriptor describes the kind of the provider.
+	Descriptor providers.Descriptor
 	// New makes a provider of its own for a test, with Key for its key. Where
 	// fault is not None each call must fail with it.
 	New func(t *testing.T, fault Fault) Subject
@@ -128,10 +128,7 @@ const patience = 20 * time.Second
 // Run runs the suite, in parallel.
 func Run(t *testing.T, config Config) {
 	t.Helper()
-	capabilities, ok := providers.CapabilitiesOf(config.Kind)
-	if !ok {
-		t.Fatalf("no capabilities are known for the kind %q", config.Kind)
-	}
+	capabilities := config.Descriptor.Capabilities()
 	checkCoverage(t, config, capabilities)
 	t.Run("a success says what was made and what it used", func(t *testing.T) {
 		t.Parallel()

@@ -23,7 +23,7 @@ func TestStabilityHoldsToTheContract(t *testing.T) {
 		return server
 	}
 	providertest.Run(t, providertest.Config{
-		Kind: "stability",
+		Descriptor: stability.Descriptor(),
 		New: providertest.Service(fake, func(_ *testing.T, url string, client *http.Client) (providers.Provider, error) {
 			return stability.New(stability.Config{
 				Name: "mine", BaseURL: url + "/stability", Client: client,

@@ -38,7 +38,7 @@ type Config struct {
 	// Key returns the API key, once for each call. Required.
 	Key func(ctx context.Context) (string, error)
 	// Models are the models to use where a request names none, in place of those
-	// in providers.CapabilitiesOf("stability").
+	// of its Descriptor.
 	Models map[providers.Task]string
 }
 
@@ -64,7 +64,7 @@ func New(config Config) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stability: %s: %w", config.Name, err)
 	}
-	caps, _ := providers.CapabilitiesOf("stability")
+	caps := capabilities()
 	for task, model := range config.Models {
 		if err := caps.Check(providers.Request{Task: task, Model: model, Prompt: "any"}); err != nil {
 			return nil, fmt.Errorf("stability: %s: Models: %w", config.Name, err)

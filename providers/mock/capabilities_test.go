@@ -1,4 +1,4 @@
-package providers_test
+package mock_test
 
 import (
 	"encoding/json"
@@ -6,19 +6,17 @@ import (
 	"testing"
 
 	"oneflow/providers"
+	"oneflow/providers/mock"
 )
 
 func TestMockTakesEachTaskAndRefusesWhatIsNotSensible(t *testing.T) {
 	t.Parallel()
-	mock, ok := providers.CapabilitiesOf("mock")
-	if !ok {
-		t.Fatal("no capabilities for mock")
-	}
+	caps := mock.Descriptor().Capabilities()
 	for _, task := range providers.Tasks() {
-		if err := mock.Check(providers.Request{Task: task, Prompt: "a"}); err != nil {
+		if err := caps.Check(providers.Request{Task: task, Prompt: "a"}); err != nil {
 			t.Errorf("%s: %v", task, err)
 		}
-		if mock.Tasks[task].DefaultModel == "" {
+		if caps.Tasks[task].DefaultModel == "" {
 			t.Errorf("%s: no default model", task)
 		}
 	}
@@ -40,7 +38,7 @@ func TestMockTakesEachTaskAndRefusesWhatIsNotSensible(t *testing.T) {
 		`option "size"`:   {Task: providers.Text, Prompt: "a", Size: "1x1"},
 		"prompt: must no": {Task: providers.Audio},
 	} {
-		err := mock.Check(req)
+		err := caps.Check(req)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: got %v, want %q", req, err, want)
 		}

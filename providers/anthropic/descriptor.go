@@ -1,0 +1,44 @@
+package anthropic
+
+import (
+	"time"
+
+	"oneflow/providers"
+)
+
+// Kind is the name of this kind of provider.
+const Kind = "anthropic"
+
+// Descriptor describes Anthropic.
+func Descriptor() providers.Descriptor {
+	return providers.Descriptor{
+		Kind:         Kind,
+		Capabilities: capabilities,
+		BaseURL:      DefaultBaseURL,
+		Key: providers.KeyForm{
+			Prefixes: []string{"sk-ant-"}, MinLength: 24, Characters: providers.Letters + providers.Digits + "-_",
+		},
+		Limits:  providers.Limits{RPM: 50},
+		Latency: 5 * time.Second,
+		Chains:  []providers.Task{providers.Text},
+		StandIns: []providers.StandIn{
+			{
+				Task: providers.Text, Class: providers.Small, Model: "claude-haiku-4-5",
+				Models: []string{"claude-3-5-haiku", "claude-haiku-4-5"},
+			},
+			{
+				Task: providers.Text, Class: providers.Medium, Model: "claude-sonnet-4-6",
+				Models: []string{"claude-sonnet-4", "claude-sonnet-4-5", "claude-sonnet-4-6", "claude-sonnet-5"},
+			},
+			{
+				Task: providers.Text, Class: providers.Large, Model: "claude-opus-4-6",
+				Models: []string{
+					"claude-opus-4-1", "claude-opus-4-5", "claude-opus-4-6", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5",
+				},
+			},
+		},
+		New: func(c providers.ClientConfig) (providers.Provider, error) {
+			return New(Config{Name: c.Name, BaseURL: c.BaseURL, Client: c.Client, Key: c.Key, Models: c.Models})
+		},
+	}
+}

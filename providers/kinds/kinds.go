@@ -1,0 +1,91 @@
+// Package kinds is the list of the kinds of providers. Adding one is a line here;
+// all that differs between them stands in their descriptors.
+//
+// It may import package providers and the vendors' packages, nothing else of ours.
+package kinds
+
+import (
+	"slices"
+	"strings"
+
+	"oneflow/providers"
+	"oneflow/providers/anthropic"
+	"oneflow/providers/elevenlabs"
+	"oneflow/providers/mock"
+	"oneflow/providers/openai"
+	"oneflow/providers/stability"
+)
+
+// entry is a kind with what describes it.
+type entry struct {
+	kind     string
+	describe func() providers.Descriptor
+}
+
+// list is the one list. Its order is that of the built-in chains: a vendor that
+// does one task well goes before one that does several.
+func list() []entry {
+	return []entry{
+		{stability.Kind, stability.Descriptor},
+		{elevenlabs.Kind, elevenlabs.Descriptor},
+		{openai.Kind, openai.Descriptor},
+		{anthropic.Kind, anthropic.Descriptor},
+		{openai.CompatibleKind, openai.Compatible},
+		{mock.Kind, mock.Descriptor},
+	}
+}
+
+// All returns all kinds, in the order of the built-in chains.
+func All() []providers.Descriptor {
+	var all []providers.Descriptor
+	for _, e := range list() {
+		all = append(all, e.describe())
+	}
+	return all
+}
+
+// Names lists the kinds, sorted.
+func Names() []string {
+	var names []string
+	for _, e := range list() {
+		names = append(names, e.kind)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Of describes a kind; ok is false where there is none of that name.
+func Of(kind string) (d providers.Descriptor, ok bool) {
+	for _, e := range list() {
+		if e.kind == kind {
+			return e.describe(), true
+		}
+	}
+	return providers.Descriptor{}, false
+}
+
+// CapabilitiesOf returns what a kind can do; ok is false where there is none of
+// that name.
+func CapabilitiesOf(kind string) (c providers.Capabilities, ok bool) {
+	d, ok := Of(kind)
+	if !ok {
+		return providers.Capabilities{}, false
+	}
+	return d.Capabilities(), true
+}
+
+// Configurable lists the kinds that the configuration may name, sorted: those that
+// are compatible with one are named by it.
+func Configurable() []string {
+	return slices.DeleteFunc(Names(), func(kind string) bool { return strings.HasSuffix(kind, compatibleSuffix) })
+}
+
+// compatibleSuffix is what the name of a kind ends in that is Compatible.
+const compatibleSuffix = "-compatible"
+
+// CompatibleWith names the kind of servers that speak the protocol of a kind; ok is
+// false where no such servers are known.
+func CompatibleWith(kind string) (name string, ok bool) {
+	name = kind + compatibleSuffix
+	return name, slices.Contains(Names(), name)
+}

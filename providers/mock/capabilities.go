@@ -1,0 +1,45 @@
+package mock
+
+import (
+	"fmt"
+
+	"oneflow/providers"
+)
+
+// capabilities is what the mock provider can do: something small and valid
+// for every task.
+func capabilities() providers.Capabilities {
+	return providers.Capabilities{
+		Tasks: map[providers.Task]providers.TaskCapabilities{
+			providers.Text: {
+				DefaultModel: "mock-text",
+				Models:       []string{"mock-text"},
+				Options: []string{
+					"prompt", "system", "messages", "max_tokens", "temperature", "top_p", "stop", "seed", "response_format",
+				},
+			},
+			providers.Image: {DefaultModel: "mock-image", Models: []string{"mock-image"}, Options: []string{"prompt", "size", "n", "seed"}},
+			providers.Audio: {DefaultModel: "mock-audio", Models: []string{"mock-audio"}, Options: []string{"prompt", "voice", "speed", "seed"}},
+			providers.Video: {DefaultModel: "mock-video", Models: []string{"mock-video"}, Options: []string{"prompt", "size", "seconds", "seed"}},
+		},
+		Refuse: check,
+	}
+}
+
+// check refuses what would be large or is no size at all.
+func check(req providers.Request) error {
+	const maxSide, maxSeconds = 1024, 20
+	if req.Size != "" {
+		w, h, ok := providers.Pixels(req.Size)
+		switch {
+		case !ok || w < 1 || h < 1 || w > maxSide || h > maxSide:
+			return fmt.Errorf("size: must be WIDTHxHEIGHT, each from 1 to %d, got %q", maxSide, req.Size)
+		case req.Task == providers.Video && (w%2 != 0 || h%2 != 0):
+			return fmt.Errorf("size: both sides of a film must be even, got %q", req.Size)
+		}
+	}
+	if req.Seconds > maxSeconds {
+		return fmt.Errorf("seconds: must be at most %d, got %d", maxSeconds, req.Seconds)
+	}
+	return req.ResponseFormat.Check("text", "json_object", "json_schema")
+}

@@ -1,0 +1,222 @@
+package openai
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"oneflow/providers"
+)
+
+// capabilities is what OpenAI and the servers that speak its protocol can
+// do. The two share a kind, so that rules which only OpenAI itself has are bound
+// to the names of its models: any other name is left to the server to judge.
+//
+// The defaults are models that OpenAI has not announced to retire and that have a
+// list price; its speech models all go in January 2027, and tts-1 is the one that
+// is charged by the character, so that its cost is known without a usage report.
+// Film has no default: OpenAI no longer makes any, compatible servers often have
+// one model only.
+func capabilities() providers.Capabilities {
+	return providers.Capabilities{
+		Tasks: map[providers.Task]providers.TaskCapabilities{
+			providers.Text: {
+				DefaultModel: "gpt-5.4-mini",
+				Options: []string{
+					"prompt", "system", "messages", "max_tokens", "temperature", "top_p", "stop", "seed", "response_format",
+				},
+			},
+			providers.Image: {
+				DefaultModel: "gpt-image-2",
+				Options:      []string{"prompt", "n", "size", "quality", "background", "style", "output_format"},
+			},
+			providers.Audio: {
+				DefaultModel: "tts-1",
+				Options:      []string{"prompt", "voice", "speed", "output_format"},
+			},
+		},
+		Extra:    true,
+		AnyModel: true,
+		Refuse:   check,
+	}
+}
+
+// compatibleCapabilities is what other servers do that speak OpenAI's protocol:
+// film too, and with models of their own.
+func compatibleCapabilities() providers.Capabilities {
+	c := capabilities()
+	c.Tasks[providers.Video] = providers.TaskCapabilities{
+		Options: []string{"prompt", "size", "seconds", "seed", "negative_prompt", "aspect_ratio"},
+	}
+	for task, can := range c.Tasks {
+		can.DefaultModel = ""
+		c.Tasks[task] = can
+	}
+	return c
+}
+
+// check refuses what OpenAI's API documents that it refuses.
+func check(req providers.Request) error {
+	model := req.Model
+	if model == "" {
+		model = capabilities().Tasks[req.Task].DefaultModel
+	}
+	switch req.Task {
+	case providers.Text:
+		return checkText(req, model)
+	case providers.Image:
+		return checkImage(req, model)
+	case providers.Audio:
+		return checkAudio(req, model)
+	case providers.Video:
+		if req.Size != "" && !pixels(req.Size) {
+			return fmt.Errorf("size: must be WIDTHxHEIGHT, such as 1280x720, got %q", req.Size)
+		}
+		return req.RefuseExtra("stream")
+	}
+	return nil
+}
+
+func checkText(req providers.Request, model string) error {
+	if len(req.Stop) > 4 {
+		return fmt.Errorf("stop: at most 4 sequences, got %d", len(req.Stop))
+	}
+	if slices.Contains(req.Stop, "") {
+		return errors.New("stop: a sequence must not be empty")
+	}
+	if reasons(model) {
+		switch {
+		case req.Temperature != nil && *req.Temperature != 1:
+			return fmt.Errorf("temperature: %s takes 1 only, got %g: leave it out, or name another model", model, *req.Temperature)
+		case req.TopP != nil && *req.TopP != 1:
+			return fmt.Errorf("top_p: %s takes 1 only, got %g: leave it out, or name another model", model, *req.TopP)
+		case len(req.Stop) > 0:
+			return fmt.Errorf("stop: %s does not take it: leave it out, or name another model", model)
+		}
+	}
+	if err := req.ResponseFormat.Check("text", "json_object", "json_schema"); err != nil {
+		return err
+	}
+	if f := req.ResponseFormat; f != nil && f.Type == "json_schema" && !schemaName(f.JSONSchema.Name) {
+		return fmt.Errorf("response_format.json_schema.name: must be 1 to 64 letters, digits, _ or -, got %q", f.JSONSchema.Name)
+	}
+	if _, ok := req.Extra["max_completion_tokens"]; ok && req.MaxTokens != 0 {
+		return errors.New("extra.max_completion_tokens: says the same as max_tokens, give only that")
+	}
+	return req.RefuseExtra("stream")
+}
+
+// reasons tells whether model is one of OpenAI's that take no sampling options
+// whatever the effort of their reasoning.
+func reasons(model string) bool {
+	name, _, _ := strings.Cut(model, "-20") // a dated snapshot
+	return slices.Contains([]string{
+		"o1", "o1-mini", "o1-pro", "o3", "o3-mini", "o3-pro", "o4-mini", "gpt-5", "gpt-5-mini", "gpt-5-nano", "gpt-5-pro",
+	}, name)
+}
+
+func checkImage(req providers.Request, model string) error {
+	switch {
+	case strings.HasPrefix(model, "gpt-image-"), strings.HasPrefix(model, "chatgpt-image-"):
+		if err := checkGPTImage(req, model); err != nil {
+			return err
+		}
+	case model == "dall-e-3", model == "dall-e-2":
+		if err := checkDallE(req, model); err != nil {
+			return err
+		}
+	default:
+		if req.Size != "" && req.Size != "auto" && !pixels(req.Size) {
+			return fmt.Errorf("size: must be WIDTHxHEIGHT, such as 1024x1024, or auto, got %q", req.Size)
+		}
+	}
+	if err := providers.OneOf("background", req.Background, "transparent", "opaque", "auto"); err != nil {
+		return err
+	}
+	if format := req.OutputFormat; req.Background == "transparent" && (format == "jpeg" || format == "jpg") {
+		return fmt.Errorf("background: transparent needs output_format png or webp, got %q", format)
+	}
+	return req.RefuseExtra("stream", "partial_images")
+}
+
+func checkGPTImage(req providers.Request, model string) error {
+	if req.Style != "" {
+		return fmt.Errorf("style: %s does not take it: describe the style in the prompt", model)
+	}
+	if err := providers.OneOf("quality", req.Quality, "auto", "low", "medium", "high", "xhigh", "max"); err != nil {
+		return err
+	}
+	if err := providers.OneOf("output_format", req.OutputFormat, "png", "jpeg", "webp", "gif", "svg"); err != nil {
+		return err
+	}
+	if req.OutputFormat == "svg" && req.N > 1 {
+		return fmt.Errorf("n: svg is made one at a time, got %d: leave it out", req.N)
+	}
+	if strings.HasPrefix(model, "gpt-image-1") {
+		return providers.OneOf("size", req.Size, "auto", "1024x1024", "1536x1024", "1024x1536")
+	}
+	if req.Size == "" || req.Size == "auto" {
+		return nil
+	}
+	w, h, ok := providers.Pixels(req.Size)
+	if !ok || w%16 != 0 || h%16 != 0 || w > 3*h || h > 3*w || max(w, h) > 3840 || min(w, h) > 2160 {
+		return fmt.Errorf("size: must be auto or WIDTHxHEIGHT, both divisible by 16, "+
+			"from 1:3 to 3:1 and at most 3840x2160, got %q", req.Size)
+	}
+	return nil
+}
+
+func checkDallE(req providers.Request, model string) error {
+	sizes, qualities, prompt := []string{"256x256", "512x512", "1024x1024"}, []string{"standard"}, 1000
+	if model == "dall-e-3" {
+		sizes, qualities, prompt = []string{"1024x1024", "1792x1024", "1024x1792"}, []string{"standard", "hd"}, 4000
+	}
+	switch {
+	case req.Background != "":
+		return fmt.Errorf("background: %s does not take it: only the gpt-image models do", model)
+	case req.OutputFormat != "":
+		return fmt.Errorf("output_format: %s always makes PNG: only the gpt-image models take it", model)
+	case req.Style != "" && model != "dall-e-3":
+		return fmt.Errorf("style: %s does not take it: only dall-e-3 does", model)
+	case req.N > 1 && model == "dall-e-3":
+		return fmt.Errorf("n: dall-e-3 makes one picture a call, got %d: enqueue one job for each", req.N)
+	case utf8.RuneCountInString(req.Prompt) > prompt:
+		return fmt.Errorf("prompt: %s takes at most %d characters, got %d", model, prompt, utf8.RuneCountInString(req.Prompt))
+	}
+	if err := providers.OneOf("size", req.Size, sizes...); err != nil {
+		return err
+	}
+	if err := providers.OneOf("quality", req.Quality, qualities...); err != nil {
+		return err
+	}
+	return providers.OneOf("style", req.Style, "vivid", "natural")
+}
+
+func checkAudio(req providers.Request, model string) error {
+	if strings.HasPrefix(model, "tts-1") || strings.HasPrefix(model, "gpt-4o-mini-tts") {
+		if n := utf8.RuneCountInString(req.Prompt); n > 4096 {
+			return fmt.Errorf("prompt: %s speaks at most 4096 characters a call, got %d: split it", model, n)
+		}
+		if err := providers.OneOf("output_format", req.OutputFormat, "mp3", "opus", "aac", "flac", "wav", "pcm"); err != nil {
+			return err
+		}
+	}
+	if strings.HasPrefix(model, "tts-1") {
+		if err := req.RefuseExtra("instructions"); err != nil {
+			return err
+		}
+	}
+	return req.RefuseExtra("input", "stream_format")
+}
+
+func schemaName(name string) bool {
+	return name != "" && len(name) <= 64 && strings.Trim(name, "_-0123456789"+
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+}
+
+func pixels(size string) bool {
+	_, _, ok := providers.Pixels(size)
+	return ok
+}

@@ -1,0 +1,149 @@
+package openai_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"oneflow/providers"
+	"oneflow/providers/openai"
+)
+
+func llmExtra(name string) map[string]json.RawMessage {
+	return map[string]json.RawMessage{name: json.RawMessage(`1`)}
+}
+
+func llmSchema(name, schema string) *providers.ResponseFormat {
+	return &providers.ResponseFormat{
+		Type: "json_schema", JSONSchema: &providers.JSONSchema{Name: name, Schema: json.RawMessage(schema)},
+	}
+}
+
+func TestItsTasksAreOnOffer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		of    func() providers.Descriptor
+		tasks []providers.Task
+	}{
+		{openai.Descriptor, []providers.Task{providers.Text, providers.Image, providers.Audio}},
+		{openai.Compatible, []providers.Task{providers.Text, providers.Image, providers.Audio, providers.Video}},
+	} {
+		d := tt.of()
+		caps := d.Capabilities()
+		if len(caps.Tasks) != len(tt.tasks) {
+			t.Errorf("%s does %v, want %v", d.Kind, caps.Tasks, tt.tasks)
+		}
+		for _, task := range tt.tasks {
+			offer, ok := caps.Tasks[task]
+			if !ok || (offer.DefaultModel == "") != d.Compatible {
+				t.Errorf("%s has the default model %q for %s", d.Kind, offer.DefaultModel, task)
+			}
+			req := providers.Request{Task: task, Prompt: "p", Extra: llmExtra("a_field_of_its_own")}
+			if err := caps.Check(req); err != nil {
+				t.Errorf("%s refuses the least request for %s: %v", d.Kind, task, err)
+			}
+		}
+	}
+}
+
+func TestChecks(t *testing.T) {
+	t.Parallel()
+	one, half, two, zero := 1.0, 0.5, 2.0, 0.0
+	seed := int64(1)
+	type request = providers.Request
+	// want is what the error is about; empty where the request is fine.
+	for name, tt := range map[string]struct {
+		of   func() providers.Descriptor
+		task providers.Task
+		req  request
+		want string
+	}{
+		"everything for text": {openai.Descriptor, providers.Text, request{
+			System: "s", MaxTokens: 1, Temperature: &two, TopP: &half, Stop: []string{"a", "b", "c", "d"}, Seed: &seed,
+			ResponseFormat: llmSchema("a_Z-9", ` {"type":"object"}`), Extra: llmExtra("tools"),
+		}, ""},
+		"plain text":                 {openai.Descriptor, providers.Text, request{ResponseFormat: &providers.ResponseFormat{Type: "text"}}, ""},
+		"five stops":                 {openai.Descriptor, providers.Text, request{Stop: []string{"a", "b", "c", "d", "e"}}, "stop"},
+		"an empty stop":              {openai.Descriptor, providers.Text, request{Stop: []string{""}}, "stop"},
+		"a format of another kind":   {openai.Descriptor, providers.Text, request{ResponseFormat: &providers.ResponseFormat{Type: "xml"}}, "response_format.type"},
+		"a format of no kind":        {openai.Descriptor, providers.Text, request{ResponseFormat: &providers.ResponseFormat{}}, "response_format.type"},
+		"a schema without its type":  {openai.Descriptor, providers.Text, request{ResponseFormat: &providers.ResponseFormat{Type: "text", JSONSchema: &providers.JSONSchema{}}}, "response_format.type"},
+		"no schema":                  {openai.Descriptor, providers.Text, request{ResponseFormat: &providers.ResponseFormat{Type: "json_schema"}}, "response_format.json_schema"},
+		"a schema that is none":      {openai.Descriptor, providers.Text, request{ResponseFormat: llmSchema("n", `[]`)}, "schema: must be a JSON object"},
+		"a schema without a name":    {openai.Descriptor, providers.Text, request{ResponseFormat: llmSchema("", `{}`)}, "json_schema.name"},
+		"a schema with a long name":  {openai.Descriptor, providers.Text, request{ResponseFormat: llmSchema(strings.Repeat("n", 65), `{}`)}, "json_schema.name"},
+		"a schema with an odd name":  {openai.Descriptor, providers.Text, request{ResponseFormat: llmSchema("a b", `{}`)}, "json_schema.name"},
+		"the cap twice":              {openai.Descriptor, providers.Text, request{MaxTokens: 1, Extra: llmExtra("max_completion_tokens")}, "max_completion_tokens"},
+		"the cap in OpenAI's words":  {openai.Descriptor, providers.Text, request{Extra: llmExtra("max_completion_tokens")}, ""},
+		"a stream":                   {openai.Descriptor, providers.Text, request{Extra: llmExtra("stream")}, "extra.stream"},
+		"a name that has its own":    {openai.Descriptor, providers.Text, request{Extra: llmExtra("max_tokens")}, "extra.max_tokens"},
+		"a voice for text":           {openai.Descriptor, providers.Text, request{Voice: "v"}, `"voice"`},
+		"o3, warm":                   {openai.Descriptor, providers.Text, request{Model: "o3", Temperature: &half}, "temperature"},
+		"o4-mini, dated, with top_p": {openai.Descriptor, providers.Text, request{Model: "o4-mini-2025-04-16", TopP: &half}, "top_p"},
+		"o3-mini with stops":         {openai.Descriptor, providers.Text, request{Model: "o3-mini", Stop: []string{"a"}}, "stop"},
+		"gpt-5 at its default":       {openai.Descriptor, providers.Text, request{Model: "gpt-5", Temperature: &one, TopP: &one}, ""},
+		"gpt-5-nano, cold":           {openai.Descriptor, providers.Text, request{Model: "gpt-5-nano", Temperature: &zero}, "temperature"},
+		"gpt-5-chat, warm":           {openai.Descriptor, providers.Text, request{Model: "gpt-5-chat-latest", Temperature: &half}, ""},
+		"gpt-5.4-mini, warm":         {openai.Descriptor, providers.Text, request{Model: "gpt-5.4-mini", Temperature: &half}, ""},
+		"somebody's model, warm":     {openai.Descriptor, providers.Text, request{Model: "openai/o3", Temperature: &half}, ""},
+		"everything for a picture":   {openai.Descriptor, providers.Image, request{N: 10, Size: "1536x864", Quality: "max", Background: "transparent", OutputFormat: "webp"}, ""},
+		"a style":                    {openai.Descriptor, providers.Image, request{Style: "vivid"}, "style"},
+		"a picture's quality":        {openai.Descriptor, providers.Image, request{Quality: "hd"}, "quality"},
+		"a picture's format":         {openai.Descriptor, providers.Image, request{OutputFormat: "bmp"}, "output_format"},
+		"two drawings":               {openai.Descriptor, providers.Image, request{OutputFormat: "svg", N: 2}, "n:"},
+		"glass as jpeg":              {openai.Descriptor, providers.Image, request{Background: "transparent", OutputFormat: "jpeg"}, "background"},
+		"glass by default":           {openai.Descriptor, providers.Image, request{Background: "transparent"}, ""},
+		"a background":               {openai.Descriptor, providers.Image, request{Background: "green"}, "background"},
+		"a size that is none":        {openai.Descriptor, providers.Image, request{Size: "big"}, "size"},
+		"a size not by 16":           {openai.Descriptor, providers.Image, request{Size: "1000x1000"}, "size"},
+		"a size too wide":            {openai.Descriptor, providers.Image, request{Size: "3200x800"}, "size"},
+		"a size too large":           {openai.Descriptor, providers.Image, request{Size: "4096x4096"}, "size"},
+		"the largest size":           {openai.Descriptor, providers.Image, request{Size: "3840x2160"}, ""},
+		"a size for it to choose":    {openai.Descriptor, providers.Image, request{Size: "auto"}, ""},
+		"gpt-image-1.5 in odd size":  {openai.Descriptor, providers.Image, request{Model: "gpt-image-1.5", Size: "1536x864"}, "size"},
+		"part of a picture":          {openai.Descriptor, providers.Image, request{Extra: llmExtra("partial_images")}, "extra.partial_images"},
+		"dall-e-3":                   {openai.Descriptor, providers.Image, request{Model: "dall-e-3", N: 1, Size: "1792x1024", Quality: "hd", Style: "natural"}, ""},
+		"dall-e-3, two":              {openai.Descriptor, providers.Image, request{Model: "dall-e-3", N: 2}, "n:"},
+		"dall-e-3, small":            {openai.Descriptor, providers.Image, request{Model: "dall-e-3", Size: "256x256"}, "size"},
+		"dall-e-3, low":              {openai.Descriptor, providers.Image, request{Model: "dall-e-3", Quality: "low"}, "quality"},
+		"dall-e-3, some style":       {openai.Descriptor, providers.Image, request{Model: "dall-e-3", Style: "baroque"}, "style"},
+		"dall-e-3 on glass":          {openai.Descriptor, providers.Image, request{Model: "dall-e-3", Background: "transparent"}, "background"},
+		"dall-e-3 as jpeg":           {openai.Descriptor, providers.Image, request{Model: "dall-e-3", OutputFormat: "jpeg"}, "output_format"},
+		"dall-e-3, told much":        {openai.Descriptor, providers.Image, request{Model: "dall-e-3", Prompt: strings.Repeat("ä", 4001)}, "4000"},
+		"dall-e-2, ten":              {openai.Descriptor, providers.Image, request{Model: "dall-e-2", N: 10, Size: "256x256"}, ""},
+		"dall-e-2 with style":        {openai.Descriptor, providers.Image, request{Model: "dall-e-2", Style: "vivid"}, "style"},
+		"dall-e-2, told much":        {openai.Descriptor, providers.Image, request{Model: "dall-e-2", Prompt: strings.Repeat("a", 1001)}, "1000"},
+		"somebody's picture":         {openai.Descriptor, providers.Image, request{Model: "flux", Style: "baroque", Quality: "fine", Size: "100x7", OutputFormat: "bmp"}, ""},
+		"somebody's size":            {openai.Descriptor, providers.Image, request{Model: "flux", Size: "100x-7"}, "size"},
+		"a picture's seed":           {openai.Descriptor, providers.Image, request{Seed: &seed}, `"seed"`},
+		"everything for speech":      {openai.Descriptor, providers.Audio, request{Voice: "v", Speed: &two, OutputFormat: "opus"}, ""},
+		"a long speech":              {openai.Descriptor, providers.Audio, request{Prompt: strings.Repeat("ä", 4097)}, "4096"},
+		"the longest speech":         {openai.Descriptor, providers.Audio, request{Prompt: strings.Repeat("ä", 4096)}, ""},
+		"somebody's long speech":     {openai.Descriptor, providers.Audio, request{Model: "kokoro", Prompt: strings.Repeat("ä", 4097), OutputFormat: "m4a"}, ""},
+		"a speech's format":          {openai.Descriptor, providers.Audio, request{OutputFormat: "midi"}, "output_format"},
+		"instructions for tts-1":     {openai.Descriptor, providers.Audio, request{Extra: llmExtra("instructions")}, "extra.instructions"},
+		"instructions":               {openai.Descriptor, providers.Audio, request{Model: "gpt-4o-mini-tts", Extra: llmExtra("instructions")}, ""},
+		"another text":               {openai.Descriptor, providers.Audio, request{Extra: llmExtra("input")}, "extra.input"},
+		"a speech in events":         {openai.Descriptor, providers.Audio, request{Model: "gpt-4o-mini-tts", Extra: llmExtra("stream_format")}, "extra.stream_format"},
+		"everything for film":        {openai.Compatible, providers.Video, request{Size: "640x360", Seconds: 4, Seed: &seed, NegativePrompt: "n", AspectRatio: "16:9"}, ""},
+		"a film's size":              {openai.Compatible, providers.Video, request{Size: "hd"}, "size"},
+		"a film by OpenAI itself":    {openai.Descriptor, providers.Video, request{}, "task"},
+		"a film in a stream":         {openai.Compatible, providers.Video, request{Extra: llmExtra("stream")}, "extra.stream"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			req := tt.req
+			req.Task = tt.task
+			if req.Prompt == "" && req.Messages == nil {
+				req.Prompt = "p"
+			}
+			err := tt.of().Capabilities().Check(req)
+			switch {
+			case tt.want == "" && err != nil:
+				t.Errorf("Check() = %v, want none", err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("Check() = %v, want one about %q", err, tt.want)
+			}
+		})
+	}
+}
