@@ -3,6 +3,10 @@
 GO           ?= go
 LINT         := bin/golangci-lint
 LINT_VERSION := 2.15.0
+DEADCODE     := bin/deadcode
+DEADCODE_VERSION := 0.52.0
+# Tools that tests need and no command does.
+FOR_TESTS    := ^(internal/(devstack|fakeprovider|harness)|migrations)/
 MONITOR_PORT ?= 8080
 FUZZTIME     ?= 10s
 
@@ -34,8 +38,11 @@ fuzz: setup ## Fuzz each parser of outside input for FUZZTIME (10s)
 		$(GO) test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s || exit 1; \
 	done
 
-lint: $(LINT) ## Check style, likely mistakes and the arrows between packages
+# What no command and no benchmark reaches is dead, also where a test uses it; a test's tools are dead where no test does.
+lint: $(LINT) $(DEADCODE) ## Check style, likely mistakes, dead code and the arrows between packages
 	$(LINT) run
+	@dead=$$($(DEADCODE) -test -tags chaos ./...) && tested=$$($(DEADCODE) ./cmd/... ./internal/bench ./internal/benchlimits) || exit 1; \
+		tested=$$(echo "$$tested" | grep -vE '$(FOR_TESTS)'); [ -z "$$dead$$tested" ] || { echo "$$dead$$tested"; exit 1; }
 
 fmt: $(LINT) ## Format all Go files
 	$(LINT) fmt
@@ -70,7 +77,10 @@ bin/dev bin/worker:
 	@$(GO) build -o $@ ./cmd/$(@F)
 
 # Installed again only where the version is another one.
-.PHONY: $(LINT)
+.PHONY: $(LINT) $(DEADCODE)
 $(LINT):
 	@$(LINT) version --short 2>/dev/null | grep -qxF $(LINT_VERSION) || \
 		GOBIN="$(CURDIR)/bin" $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(LINT_VERSION)
+$(DEADCODE):
+	@$(GO) version -m $@ 2>/dev/null | grep -qF 'golang.org/x/tools	v$(DEADCODE_VERSION)' || \
+		GOBIN="$(CURDIR)/bin" $(GO) install golang.org/x/tools/cmd/deadcode@v$(DEADCODE_VERSION)

@@ -85,7 +85,7 @@ func scenarios() []scenario {
 		list = append(list, scenario{[]string{
 			"22 crash: accepted, not enqueued",
 			"23 crash: claimed",
-			"24 crash: attempt written, not sent",
+			"24 crash: call written, not sent",
 			"25 crash: answer received, not recorded",
 			"26 crash: committed, not acknowledged",
 		}[i], plan{}, func(x *experiment) { crashAt(x, place) }})
