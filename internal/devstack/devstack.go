@@ -1,7 +1,8 @@
 // Package devstack runs Postgres and Redis as child processes of ours: services for a laptop, for demos and for tests.
 //
 // What the environment gives (DATABASE_URL, REDIS_URL) wins and is never silently replaced; else the servers that are
-// installed here are started on free loopback ports, with random passwords, and die with this process, however it dies.
+// installed here are started on loopback ports, with random passwords, and die with this process, however it dies. A folder
+// that is kept keeps its ports and passwords too.
 // Setup installs the servers where they are missing. It is no way to run OneFlow in production.
 //
 // It imports nothing of ours.
@@ -12,9 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -202,7 +205,7 @@ func (s *Stack) launch(ctx context.Context, o Options, p *plan) error {
 			return err
 		}
 	}
-	return s.writeEnvFile(o)
+	return nil
 }
 
 // watch reports a server that ends before Close was called.
@@ -226,22 +229,30 @@ func (s *Stack) fail(err error) {
 	})
 }
 
-// writeEnvFile lets another terminal use a persistent stack while it runs: `set -a; . .oneflow/env`.
-func (s *Stack) writeEnvFile(o Options) error {
-	if !o.Persist {
-		return nil
+// Share writes the file `env` into dir, which lets other terminals use the stack until Close: commands read it by
+// themselves, and a shell by `set -a; . FILE; set +a`. vars are further variables for them. It returns the file's path.
+func (s *Stack) Share(dir string, vars map[string]string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // holds no secrets by itself, and the servers' account must pass through it
+		return "", fmt.Errorf("devstack: make %s: %w", dir, err)
 	}
-	file := filepath.Join(o.Dir, "env")
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil { //nolint:gosec // holds no secrets by itself, and the servers' account must pass through it
-		return fmt.Errorf("devstack: make %s: %w", o.Dir, err)
+	all := maps.Clone(vars)
+	if all == nil {
+		all = map[string]string{}
 	}
-	text := fmt.Sprintf("DATABASE_URL='%s'\nREDIS_URL='%s'\n", s.DatabaseURL, s.RedisURL)
-	if err := writePrivate(file, text); err != nil {
-		return err
+	all[databaseVar], all[redisVar] = s.DatabaseURL, s.RedisURL
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if strings.ContainsAny(all[name], "'\n") {
+			return "", fmt.Errorf("devstack: share %s: its value has a quote or a line break", name)
+		}
+		fmt.Fprintf(&text, "%s='%s'\n", name, all[name])
+	}
+	file := filepath.Join(dir, "env")
+	if err := writePrivate(file, text.String()); err != nil {
+		return "", err
 	}
 	s.envFile = file
-	say(o.Log, "For another terminal: set -a; . %s; set +a", file)
-	return nil
+	return file, nil
 }
 
 // DataDir is the default of Options.Dir.

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -127,8 +129,13 @@ func TestPersistKeepsDataBetweenRuns(t *testing.T) {
 	if err := rdb.Set(t.Context(), "kept", "yes", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(filepath.Join(dir, "env")); err != nil || !strings.Contains(string(text), s.DatabaseURL) {
-		t.Errorf("env file: %q, %v", text, err)
+	file, err := s.Share(dir, map[string]string{"OPENAI_API_KEY": "fake"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("DATABASE_URL='%s'\nOPENAI_API_KEY='fake'\nREDIS_URL='%s'\n", s.DatabaseURL, s.RedisURL)
+	if text, err := os.ReadFile(file); err != nil || string(text) != want || file != filepath.Join(dir, "env") {
+		t.Errorf("%s: %q, %v", file, text, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -139,6 +146,9 @@ func TestPersistKeepsDataBetweenRuns(t *testing.T) {
 
 	began := time.Now()
 	again := start(t, Options{Dir: dir, Persist: true, Log: &log})
+	if again.DatabaseURL != s.DatabaseURL || (!again.RedisIsMini && again.RedisURL != s.RedisURL) {
+		t.Errorf("the addresses changed from %s and %s to %s and %s: open terminals are lost", s.DatabaseURL, s.RedisURL, again.DatabaseURL, again.RedisURL)
+	}
 	t.Logf("warm start in %s", time.Since(began).Round(time.Millisecond))
 	if got := query(t, again, `SELECT convert_from(lo_get(4242), 'UTF8')`); got != "kept" {
 		t.Errorf("Postgres kept %q", got)
@@ -150,6 +160,29 @@ func TestPersistKeepsDataBetweenRuns(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "@") {
 		t.Errorf("the log shows credentials: %s", log.String())
+	}
+}
+
+func TestAKeptPortThatIsTakenIsPassedOver(t *testing.T) {
+	t.Parallel()
+	f := &folder{path: t.TempDir(), keep: true}
+	port, err := f.port(t.Context(), "postgres-15")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := f.port(t.Context(), "postgres-15"); err != nil || again != port {
+		t.Errorf("%d at first, then %d %v", port, again, err)
+	}
+	if other, err := f.port(t.Context(), "redis"); err != nil || other == port {
+		t.Errorf("two servers of a folder share the port %d %v", other, err)
+	}
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:"+itoa(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	if next, err := f.port(t.Context(), "postgres-15"); err != nil || next == port {
+		t.Errorf("the port %d is taken and was chosen again %v", next, err)
 	}
 }
 

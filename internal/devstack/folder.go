@@ -2,12 +2,14 @@ package devstack
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -15,6 +17,8 @@ const (
 	memoryFolder   = "/dev/shm"
 	memoryNeeded   = 1 << 30 // bytes free in memoryFolder for it to be used
 	throwawayName  = "oneflow-throwaway-"
+	firstKeptPort  = 20_000
+	keptPorts      = 10_000
 	unclaimedAfter = 10 * time.Minute // a throwaway folder without an owner file is somebody's unfinished start until then
 )
 
@@ -175,6 +179,40 @@ func sweep(ctx context.Context, base string) {
 			}
 		}
 	}
+}
+
+// port is where a server of this folder listens. In a folder that is kept it is the same at each start, by the folder's
+// path, so that other terminals go on; somebody else may have taken it meanwhile, then it is one of the next that is free.
+// The range is below the one from which systems take ports for outgoing connections.
+func (f *folder) port(ctx context.Context, server string) (int, error) {
+	if !f.keep {
+		return freePort(ctx)
+	}
+	sum := sha256.Sum256([]byte(f.path + "\x00" + server))
+	first := firstKeptPort + (int(sum[0])<<8|int(sum[1]))%keptPorts
+	for port := first; port < first+16; port++ {
+		if isFree(ctx, port) {
+			return port, nil
+		}
+	}
+	return freePort(ctx)
+}
+
+// password is the one of a server that keeps none of its own, the same at each start of a folder that is kept.
+func (f *folder) password(server string) (string, error) {
+	if !f.keep {
+		return rand.Text(), nil
+	}
+	file := filepath.Join(f.path, server+".password")
+	text, err := os.ReadFile(file) //nolint:gosec // a fixed name in a folder of ours
+	if errors.Is(err, os.ErrNotExist) {
+		password := rand.Text()
+		return password, writePrivate(file, password+"\n")
+	}
+	if err != nil {
+		return "", fmt.Errorf("devstack: read the password of %s: %w", server, err)
+	}
+	return strings.TrimSpace(string(text)), nil
 }
 
 // lifetime is for the line that says where the data is.

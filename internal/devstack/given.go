@@ -138,6 +138,15 @@ func freePort(ctx context.Context) (int, error) {
 	return addr.Port, nil
 }
 
+// isFree reports whether nobody listens on a loopback port at this moment.
+func isFree(ctx context.Context, port int) bool {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err == nil {
+		closeQuietly(l)
+	}
+	return err == nil
+}
+
 // serverURL puts an address and its credentials together.
 func serverURL(scheme, user, password string, port int, path, query string) string {
 	u := url.URL{

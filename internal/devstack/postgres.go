@@ -102,9 +102,9 @@ func locale() string {
 	return "C.UTF-8"
 }
 
-// runPostgres starts a cluster on a free port once.
+// runPostgres starts a cluster once.
 func runPostgres(ctx context.Context, bin binary, f *folder, acc *account, cluster, password string) (*server, error) {
-	port, err := freePort(ctx)
+	port, err := f.port(ctx, filepath.Base(cluster))
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,8 @@ const (
 	redisDatabases = 1024 // asynq has no key prefix: tests take a database number each
 )
 
-// startRedis starts a Redis in the folder and waits until it answers. Its password is new each time.
+// startRedis starts a Redis in the folder and waits until it answers. Port and password are new each time, but in a
+// folder that is kept.
 func startRedis(ctx context.Context, bin binary, f *folder, acc *account) (*server, error) {
 	dir := filepath.Join(f.path, redisFolder)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -39,13 +40,16 @@ func startRedis(ctx context.Context, bin binary, f *folder, acc *account) (*serv
 	return srv, err
 }
 
-// runRedis starts Redis on a free port once.
+// runRedis starts Redis once.
 func runRedis(ctx context.Context, bin binary, f *folder, acc *account, dir string) (*server, error) {
-	port, err := freePort(ctx)
+	port, err := f.port(ctx, redisFolder)
 	if err != nil {
 		return nil, err
 	}
-	password := rand.Text()
+	password, err := f.password(redisFolder)
+	if err != nil {
+		return nil, err
+	}
 	return redisAt(ctx, bin, f, acc, dir, port, password, redisConfig(port, password, dir, f.keep))
 }
 
