@@ -20,7 +20,7 @@ func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(softLimit)
 	}
-	os.Exit(cli.Main("enqueue", run))
+	os.Exit(cli.Main("enqueue", cli.WithDevEnvironment(run)))
 }
 
 // grammar is the command line.

@@ -11,7 +11,7 @@ import (
 	"oneflow/internal/cli"
 )
 
-func main() { os.Exit(cli.Main("monitor", run)) }
+func main() { os.Exit(cli.Main("monitor", cli.WithDevEnvironment(run))) }
 
 // grammar is the command line.
 type grammar struct {

@@ -19,7 +19,7 @@ import (
 	"oneflow/providers/keys"
 )
 
-func main() { os.Exit(cli.Main("worker", run)) }
+func main() { os.Exit(cli.Main("worker", cli.WithDevEnvironment(run))) }
 
 // grammar is the command line.
 type grammar struct {
