@@ -48,14 +48,16 @@ func (c *demoCmd) Run(s *session) error {
 		c.Out = filepath.Join(folder, "results.jsonl")
 	}
 	s.config.Artifacts, s.config.State = filepath.Join(folder, "artifacts"), folder
-	if !s.logged {
-		// The summary is what people want to see; the log is beside it.
-		closeLog, err := s.logTo(filepath.Join(folder, "demo.log"))
-		if err != nil {
-			return err
-		}
-		defer func() { _ = closeLog() }()
+	closeLog, err := s.logTo(filepath.Join(folder, "demo.log"))
+	if err != nil {
+		return err
 	}
+	defer func() { _ = closeLog() }()
+	listener, err := s.listen(c.Listen)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }()
 	fake, err := s.fakeProviders(demoRPM, rehearsalLatency)
 	if err != nil {
 		return err
@@ -67,7 +69,7 @@ func (c *demoCmd) Run(s *session) error {
 	}
 	fmt.Fprintf(s.env.Err, "services and schema ready after %s\n", cli.Span(time.Since(started)))
 	services := cli.Services{DatabaseURL: stack.DatabaseURL, RedisURL: stack.RedisURL, ConnectTimeout: connectTimeout}
-	err = s.withServices(services, c.Listen, func(ctx context.Context, p *parts) error {
+	err = s.withServices(services, listener, func(ctx context.Context, p *parts) error {
 		return c.through(ctx, s, p, stack, folder)
 	})
 	return errors.Join(err, stack.Close())
@@ -88,11 +90,7 @@ func relative(path string) string {
 
 // demoFolder is where the demo leaves files.
 func (s *session) demoFolder() (string, error) {
-	base, err := s.dataDir()
-	if err != nil {
-		return "", err
-	}
-	folder := filepath.Join(base, "demo")
+	folder := filepath.Join(s.dir, "demo")
 	// The services' account passes through; the files in it are private.
 	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // see above
 		return "", fmt.Errorf("demo: %w", err)

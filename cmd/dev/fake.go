@@ -7,16 +7,28 @@ import (
 
 	"oneflow/config"
 	"oneflow/internal/fakeprovider"
+	"oneflow/providers/keys"
 )
 
-// rehearsal is the address of each vendor's provider on the fake server.
-func rehearsal(url string) map[string]string {
-	return map[string]string{
-		"openai":     url + "/openai/v1",
-		"anthropic":  url + "/anthropic",
-		"stability":  url + "/stability",
-		"elevenlabs": url + "/elevenlabs",
+// fakes are the vendors that the fake server speaks for: where on it, and a key of the right form that is good for nothing
+// else.
+func fakes() map[string]struct{ path, key string } {
+	return map[string]struct{ path, key string }{
+		"openai":     {"/openai/v1", "sk-fake-00000000000000000000"},
+		"anthropic":  {"/anthropic", "sk-ant-fake-0000000000000000"},
+		"stability":  {"/stability", "sk-fake00000000000000000000"},
+		"elevenlabs": {"/elevenlabs", "00000000000000000000000000000000"},
 	}
+}
+
+// fakeVariables are the environment in which commands call the fake server at url.
+func fakeVariables(url string) map[string]string {
+	variables := map[string]string{}
+	for name, fake := range fakes() {
+		variables[keys.Variable(name)] = fake.key
+		variables[strings.ToUpper(name)+"_BASE_URL"] = url + fake.path
+	}
+	return variables
 }
 
 // fakeProviders starts a server that speaks the vendors' protocols, and points
@@ -35,13 +47,12 @@ func (s *session) fakeProviders(rpm int, latency time.Duration) (*fakeprovider.S
 		return nil, err
 	}
 	providers := maps.Clone(s.config.Providers)
-	addresses := rehearsal(server.URL)
-	for name, address := range addresses {
+	for name, fake := range fakes() {
 		p := providers[name]
 		if p.Kind != name {
 			continue
 		}
-		p.BaseURL, p.Latency = address, config.Duration(latency)
+		p.BaseURL, p.Latency = server.URL+fake.path, config.Duration(latency)
 		if rpm > 0 {
 			limit := int64(rpm)
 			p.Limits.RPM = &limit
@@ -49,11 +60,10 @@ func (s *session) fakeProviders(rpm int, latency time.Duration) (*fakeprovider.S
 		providers[name] = p
 	}
 	s.config.Providers = providers
-	getenv := s.env.Getenv
+	getenv, variables := s.env.Getenv, fakeVariables(server.URL)
 	s.env.Getenv = func(variable string) string {
-		name, isKey := strings.CutSuffix(strings.ToLower(variable), "_api_key")
-		if _, faked := addresses[name]; isKey && faked {
-			return "rehearsal-key-of-" + name
+		if value, ok := variables[variable]; ok {
+			return value
 		}
 		return getenv(variable)
 	}

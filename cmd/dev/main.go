@@ -4,12 +4,15 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/rs/zerolog"
 
 	"oneflow/config"
 	"oneflow/internal/cli"
+	"oneflow/internal/devstack"
 )
 
 func main() { os.Exit(cli.Main("dev", run)) }
@@ -20,7 +23,7 @@ type grammar struct {
 	Config string `help:"The configuration file; default: oneflow.yaml where it exists." placeholder:"FILE" env:"ONEFLOW_CONFIG"`
 	Dir    string `help:"Where data and installed binaries live; default: .oneflow in the project's folder." placeholder:"FOLDER" env:"ONEFLOW_DIR"`
 
-	Up    upCmd    `cmd:"" default:"withargs" help:"Bring everything up and stay until Ctrl-C; data is kept."`
+	Up    upCmd    `cmd:"" help:"Bring everything up and stay until Ctrl-C; data is kept."`
 	Demo  demoCmd  `cmd:"" help:"Bring everything up, run a thousand sample prompts, show what came of it, and leave."`
 	Setup setupCmd `cmd:"" help:"Install Postgres and Redis where they are missing."`
 }
@@ -31,7 +34,8 @@ type session struct {
 	log    zerolog.Logger
 	logged bool // the log goes to a file of the user's choice
 	config config.Config
-	dir    string
+	dir    string // where data is
+	found  bool   // dir is where commands look for it by themselves
 }
 
 func run(ctx context.Context, args []string, env cli.Env) error {
@@ -52,11 +56,49 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
-	return parsed.Run(&session{ctx: ctx, env: env, log: log, logged: g.LogFile != "", config: cfg, dir: g.Dir})
+	dir, err := devstack.DataDir()
+	if g.Dir != "" {
+		dir, err = filepath.Abs(g.Dir)
+	}
+	if err != nil {
+		return err
+	}
+	s := &session{ctx: ctx, env: env, log: log, logged: g.LogFile != "" || g.Verbose || g.LogLevel != "info", config: cfg, dir: dir, found: g.Dir == ""}
+	if err := s.keepIn(dir); err != nil {
+		return err
+	}
+	return parsed.Run(s)
 }
 
-// logTo sends the log to a file.
+// keepIn moves what has its default place into the folder of the data.
+func (s *session) keepIn(dir string) error {
+	defaults, err := config.Parse(nil, "defaults")
+	if err != nil {
+		return err
+	}
+	if s.config.Artifacts == defaults.Artifacts {
+		s.config.Artifacts = filepath.Join(dir, "artifacts")
+	}
+	if s.config.State == defaults.State {
+		s.config.State = dir
+	}
+	return nil
+}
+
+// logTo sends the log to a file, and errors to stderr too, unless the user has said where the log goes: a line for each
+// job would bury what people want to see. closeLog is called at the end.
 func (s *session) logTo(path string) (closeLog func() error, err error) {
-	s.log, closeLog, err = cli.Logging{LogLevel: "info", LogFile: path}.Logger(s.env.Err)
-	return closeLog, err
+	if s.logged {
+		return func() error { return nil }, nil
+	}
+	file, closeLog, err := cli.Logging{LogLevel: "info", LogFile: path}.Logger(s.env.Err)
+	if err != nil {
+		return nil, err
+	}
+	s.log = file.Hook(zerolog.HookFunc(func(_ *zerolog.Event, level zerolog.Level, message string) {
+		if level >= zerolog.ErrorLevel {
+			fmt.Fprintf(s.env.Err, "%s: %s (see %s)\n", level, message, relative(path))
+		}
+	}))
+	return closeLog, nil
 }

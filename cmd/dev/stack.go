@@ -31,11 +31,3 @@ func (s *session) start(o devstack.Options) (*devstack.Stack, error) {
 	}
 	return stack, nil
 }
-
-// dataDir is where data lives.
-func (s *session) dataDir() (string, error) {
-	if s.dir != "" {
-		return s.dir, nil
-	}
-	return devstack.DataDir()
-}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,34 +26,41 @@ type upCmd struct {
 
 // Run brings everything up, prints how to use it, and waits.
 func (c *upCmd) Run(s *session) error {
-	rehearse := ""
+	// A port that is taken is noticed before anything is started.
+	listener, err := s.listen(c.Listen)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }()
+	if err := os.MkdirAll(s.dir, 0o755); err != nil { //nolint:gosec // the services' account passes through; the files in it are private
+		return err
+	}
+	logFile := filepath.Join(s.dir, "dev.log")
+	closeLog, err := s.logTo(logFile)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = closeLog() }()
+	fakes, shared := "", map[string]string{}
 	if c.FakeProviders {
 		fake, err := s.fakeProviders(0, rehearsalLatency)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = fake.Close() }()
-		rehearse = "\n  providers   openai, anthropic, stability and elevenlabs are fakes at " + fake.URL
+		fakes, shared = fake.URL, fakeVariables(fake.URL)
 	}
 	stack, err := s.start(devstack.Options{Dir: s.dir, Persist: true})
 	if err != nil {
 		return err
 	}
+	file, err := stack.Share(s.dir, shared)
+	if err != nil {
+		return errors.Join(err, stack.Close())
+	}
 	services := cli.Services{DatabaseURL: stack.DatabaseURL, RedisURL: stack.RedisURL, ConnectTimeout: connectTimeout}
-	err = s.withServices(services, c.Listen, func(ctx context.Context, p *parts) error {
-		fmt.Fprintf(s.env.Out, `
-OneFlow is up. Stop it with Ctrl-C; data is kept in %s.
-
-  monitor     %s
-  asynqmon    %sasynqmon/%s
-
-In other terminals:
-
-  export DATABASE_URL='%s'
-  export REDIS_URL='%s'
-  bin/enqueue text "Write a haiku about queues" --wait
-
-`, stack.Dir, p.url, p.url, rehearse, stack.DatabaseURL, stack.RedisURL)
+	err = s.withServices(services, listener, func(ctx context.Context, p *parts) error {
+		s.announce(p.url, fakes, logFile, file)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -59,7 +68,30 @@ In other terminals:
 			return stack.Err()
 		}
 	})
+	if s.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // Ctrl-C while the worker was starting is an ordinary end, too
+	}
 	return errors.Join(err, stack.Close())
+}
+
+// announce prints how to use what is up. fakes is the fake server's address, "" without one; file holds the environment for
+// others.
+func (s *session) announce(monitor, fakes, logFile, file string) {
+	fmt.Fprintf(s.env.Out, "\nOneFlow is up. Stop it with Ctrl-C; data is kept in %s.\n\n", relative(s.dir))
+	fmt.Fprintf(s.env.Out, "  monitor     %s\n  asynqmon    %sasynqmon/\n", monitor, monitor)
+	if fakes != "" {
+		fmt.Fprintf(s.env.Out, "  providers   openai, anthropic, stability and elevenlabs are fakes at %s\n", fakes)
+	}
+	if !s.logged {
+		fmt.Fprintf(s.env.Out, "  log         %s; errors are shown here too\n", relative(logFile))
+	}
+	if s.found {
+		fmt.Fprintln(s.env.Out, "\nCommands that are run in this project find all of it by themselves:")
+	} else {
+		fmt.Fprintf(s.env.Out, "\nIn other terminals:\n\n  export ONEFLOW_DIR='%s'\n", s.dir)
+	}
+	fmt.Fprintf(s.env.Out, "\n  bin/enqueue text \"Write a haiku about queues\" --wait\n\n")
+	fmt.Fprintf(s.env.Out, "Other programs read the addresses from the environment: set -a; . %s; set +a\n\n", relative(file))
 }
 
 // rehearsalLatency is how long a call to a fake provider takes, on average.
@@ -72,8 +104,21 @@ type parts struct {
 	url      string // of the monitor
 }
 
+// listen takes the monitor's address.
+func (s *session) listen(address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(s.ctx, "tcp", address)
+	if err != nil {
+		return nil, cli.Fail(cli.Usage, fmt.Errorf("monitor: %w; choose another address with --listen, such as 127.0.0.1:0 for any that is free", err))
+	}
+	if monitor.Exposed(listener.Addr()) {
+		return nil, errors.Join(cli.Fail(cli.Unsafe, fmt.Errorf("--listen %s: %w: use 127.0.0.1", address, monitor.ErrExposed)), listener.Close())
+	}
+	return listener, nil
+}
+
 // withServices runs a worker and the monitor while do runs, and stops them after.
-func (s *session) withServices(services cli.Services, listen string, do func(context.Context, *parts) error) error {
+func (s *session) withServices(services cli.Services, listener net.Listener, do func(context.Context, *parts) error) error {
 	store, err := app.OpenKeys(s.env.Getenv, s.config, s.log)
 	if err != nil {
 		return cli.Fail(cli.Unsafe, err)
@@ -87,14 +132,6 @@ func (s *session) withServices(services cli.Services, listen string, do func(con
 	redis, err := services.Redis(s.ctx, s.log)
 	if err != nil {
 		return err
-	}
-	var lc net.ListenConfig
-	listener, err := lc.Listen(s.ctx, "tcp", listen)
-	if err != nil {
-		return fmt.Errorf("monitor: %w; choose another address with --listen", err)
-	}
-	if monitor.Exposed(listener.Addr()) {
-		return errors.Join(cli.Fail(cli.Unsafe, fmt.Errorf("--listen %s: %w: use 127.0.0.1", listen, monitor.ErrExposed)), listener.Close())
 	}
 	ctx, stop := context.WithCancel(s.ctx)
 	defer stop()
