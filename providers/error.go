@@ -16,14 +16,16 @@ const (
 	ConcurrencyLimit  Kind = "concurrency_limit"  // too many calls at once: wait, with fewer
 	Overloaded        Kind = "overloaded"         // the provider is out of capacity
 	OutOfMoney        Kind = "out_of_money"       // the account has no credit left
-	Unauthorised      Kind = "unauthorised"       // the key is wrong or may not do this
+	Unauthorised      Kind = "unauthorised"       // the key is wrong or may do nothing
+	AccessDenied      Kind = "access_denied"      // the account or the place is shut out: suspended, a region, a firewall
 	InvalidRequest    Kind = "invalid_request"    // the provider refuses what was asked
 	Moderated         Kind = "moderated"          // refused for its content
 	NotFound          Kind = "not_found"          // no such model, voice or address
 	TooLarge          Kind = "too_large"          // the request is larger than allowed
 	Timeout           Kind = "timeout"            // no whole answer in time
 	Connection        Kind = "connection"         // the connection failed: see Error.Sent
-	MalformedResponse Kind = "malformed_response" // an answer that cannot be used
+	MalformedResponse Kind = "malformed_response" // an answer that is none: broken off, not JSON
+	Unreadable        Kind = "unreadable_answer"  // an answer that is charged and holds nothing that we can use
 	Cancelled         Kind = "cancelled"          // we gave up: shutdown
 	NotAsked          Kind = "not_asked"          // passed over: breaker open, out of use, or the limits cannot be read
 	Unknown           Kind = "unknown"            // anything else
@@ -60,9 +62,19 @@ type Error struct {
 	RequestID string
 	// Sent tells that some of the request may have reached the provider.
 	Sent bool
-	// Body is what the provider wrote, at most 64 KiB. It may repeat the prompt:
-	// it belongs in Postgres, never in a log.
+	// Body is what the provider wrote: at most 64 KiB of a refusal, and the whole of
+	// an answer that is charged and cannot be used. It may repeat the prompt: it
+	// belongs in Postgres, never in a log.
 	Body []byte
+	// Param is the field of the request that the provider refuses, such as
+	// "max_tokens", where it names one.
+	Param string
+	// URL is what was called: scheme, host and path, without a query.
+	URL string
+	// Reason is the provider's own sentence: one line of at most 300 characters,
+	// without what it repeats of the prompt and the key. It is for whoever made the
+	// request, and for no log: what a vendor writes is never certain.
+	Reason string
 	// Limits is what the headers of the refusal said about rate limits.
 	Limits RateLimits
 	// Usage is what a billed failure used.
@@ -101,6 +113,24 @@ func (e *Error) Error() string {
 		b.WriteString(": " + e.Err.Error())
 	case e.Waiting != nil && !e.Sent:
 		b.WriteString(": " + e.Waiting.Error())
+	}
+	return b.String()
+}
+
+// Explain is the error's text for whoever made the request: what Error says, the
+// address that was called, the field that was refused and the provider's sentence.
+// It is not for logs: see Reason.
+func (e *Error) Explain() string {
+	var b strings.Builder
+	b.WriteString(e.Error())
+	if e.URL != "" && !strings.Contains(e.Reason, e.URL) {
+		b.WriteString(", calling " + e.URL)
+	}
+	if e.Param != "" && !strings.Contains(e.Reason, e.Param) {
+		fmt.Fprintf(&b, ": parameter %q", e.Param)
+	}
+	if e.Reason != "" {
+		b.WriteString(": " + e.Reason)
 	}
 	return b.String()
 }
@@ -165,9 +195,9 @@ func (k Kind) rule() rule {
 		return rule{Retry, false, Silent}
 	case RateLimited, ConcurrencyLimit, NotAsked:
 		return rule{Wait, true, Silent}
-	case OutOfMoney, Unauthorised:
+	case OutOfMoney, Unauthorised, AccessDenied:
 		return rule{Pause, true, Silent}
-	case InvalidRequest, Moderated, NotFound, TooLarge:
+	case InvalidRequest, Moderated, NotFound, TooLarge, Unreadable:
 		return rule{Final, false, Alive}
 	}
 	return rule{Final, false, Silent}

@@ -43,6 +43,12 @@ type Usage struct {
 	// Variant is what else the price depends on, such as "1024x1024/hd" for a
 	// picture. Empty where the model alone decides.
 	Variant string `json:"variant,omitempty"`
+	// Implausible says that the provider reported numbers that cannot be. The
+	// counts above are what they were brought down to, Reported is the report.
+	Implausible bool `json:"implausible,omitempty"`
+	// Reported is the provider's report as printable ASCII, at most 2 KiB; only
+	// where Implausible.
+	Reported string `json:"reported,omitempty"`
 }
 
 // Quantities returns the units that were used with their amounts, leaving out

@@ -1,24 +1,21 @@
 // Package anthropic makes generation calls to Anthropic: text, by /v1/messages.
 //
-// The official client builds and sends the requests. Its retries and its tracing,
-// which can hold prompts, are off, its settings and profiles from the environment
-// are never read, and neither its errors, which repeat whole bodies, nor its
-// reading of bodies are used: what came back is judged here from the raw answer.
+// It is a small client of our own for this endpoint. Anthropic's official one is
+// what its tests hold it against: what it sends, and what it reads.
 //
-// It may import oneflow/providers, oneflow/providers/wire and Anthropic's client.
+// It may import oneflow/providers and oneflow/providers/wire, nothing else of ours.
 package anthropic
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
-
-	"github.com/anthropics/anthropic-sdk-go"
-	"github.com/anthropics/anthropic-sdk-go/option"
 
 	"oneflow/providers"
 	"oneflow/providers/wire"
@@ -31,7 +28,8 @@ const (
 	// does: the API takes no request without a cap.
 	DefaultMaxTokens = 4096
 
-	vendor = wire.Anthropic
+	// version is the API's version that the client speaks.
+	version = "2023-06-01"
 )
 
 // Config says how to reach Anthropic.
@@ -61,6 +59,7 @@ type Provider struct {
 	config Config
 	base   string
 	caps   providers.Capabilities
+	caller wire.Caller
 }
 
 // New checks config and returns its provider.
@@ -83,7 +82,8 @@ func New(config Config) (*Provider, error) {
 		config.MaxTokens = DefaultMaxTokens
 	}
 	config.Models, config.Betas = maps.Clone(config.Models), slices.Clone(config.Betas)
-	return &Provider{config: config, base: strings.TrimSuffix(base, "/v1"), caps: capabilities()}, nil
+	caller := wire.Caller{Provider: config.Name, Client: config.Client, Rules: rules()}
+	return &Provider{config: config, base: strings.TrimSuffix(base, "/v1"), caps: capabilities(), caller: caller}, nil
 }
 
 // Name is the configured name.
@@ -100,108 +100,67 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 		req.Model = p.caps.Tasks[req.Task].DefaultModel
 	}
 	if p.caps.Check(req) != nil { // its text may repeat the request
-		return providers.Response{}, p.unsent(providers.InvalidRequest, "unsupported_option")
+		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "unsupported_option")
 	}
-	secret, err := wire.Key(ctx, p.config.Name, p.config.Key)
-	if err != nil {
-		return providers.Response{}, err
+	res, failure := p.generate(ctx, req)
+	if failure != nil {
+		return providers.Response{}, failure
 	}
-	client := anthropic.Client{Options: p.options(secret)}
-	a, err := p.send(ctx, func(ctx context.Context, sending option.RequestOption) error {
-		return client.Post(ctx, "v1/messages", p.params(req), nil, sending)
-	})
-	if err != nil {
-		return providers.Response{}, err
-	}
-	return p.read(a, req.Model)
+	return res, nil
 }
 
-// CheckKey tells whether secret is a key that works, by listing a model, which is
-// free. Its error is always a *providers.Error.
+func (p *Provider) generate(ctx context.Context, req providers.Request) (providers.Response, *providers.Error) {
+	secret, failure := wire.Key(ctx, p.config.Name, p.config.Key)
+	if failure != nil {
+		return providers.Response{}, failure
+	}
+	body, err := wire.JSON(p.fields(req))
+	if err != nil {
+		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
+	}
+	a, failure := p.send(ctx, http.MethodPost, "/v1/messages", secret, body, wire.Texts(req))
+	if failure != nil {
+		return providers.Response{}, failure
+	}
+	return p.read(a, req)
+}
+
+// CheckKey reports, with a nil error, that secret is a key that works, by listing a
+// model, which is free. Its error is always a *providers.Error.
 func (p *Provider) CheckKey(ctx context.Context, secret string) error {
-	key, err := wire.Key(ctx, p.config.Name, func(context.Context) (string, error) { return secret, nil })
-	if err != nil {
-		return err
+	key, failure := wire.Key(ctx, p.config.Name, wire.Given(secret))
+	if failure != nil {
+		return failure
 	}
-	client := anthropic.Client{Options: p.options(key)}
-	a, err := p.send(ctx, func(ctx context.Context, sending option.RequestOption) error {
-		return client.Get(ctx, "v1/models?limit=1", nil, nil, sending)
-	})
-	if err != nil {
-		return err
+	a, failure := p.send(ctx, http.MethodGet, "/v1/models?limit=1", key, nil, nil)
+	if failure != nil {
+		return failure
 	}
-	if !isObject(a.Body) {
-		failure := a.Malformed(vendor, p.config.Name, wire.ErrNotJSON)
+	var list struct {
+		Data []json.RawMessage `json:"data"`
+	}
+	if wire.Decode(a.Body, &list) != nil || list.Data == nil {
+		failure := p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 		failure.Billing = providers.Unbilled
 		return failure
 	}
 	return nil
 }
 
-// options are the settings of the official client for one call. The environment
-// is not among them: a client that is not made by NewClient does not read it. Nor
-// is a time limit, without which the client's methods for messages refuse more
-// than about 21,000 tokens: ctx bounds the call.
-func (p *Provider) options(secret string) []option.RequestOption {
-	options := []option.RequestOption{
-		option.WithoutEnvironmentDefaults(),
-		option.WithoutOpenTelemetry(),
-		option.WithOpenTelemetryPropagation(false),
-		option.WithBaseURL(p.base),
-		option.WithMaxRetries(0),
-		option.WithAPIKey(secret),
+// send makes one HTTP call.
+func (p *Provider) send(ctx context.Context, method, path, secret string, body []byte, texts []string) (wire.Answer, *providers.Error) {
+	r, err := http.NewRequestWithContext(ctx, method, p.base+path, bytes.NewReader(body))
+	if err != nil {
+		return wire.Answer{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
 	}
+	if len(body) > 0 {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("Anthropic-Version", version)
+	r.Header.Set("X-Api-Key", secret)
 	for _, beta := range p.config.Betas {
-		options = append(options, option.WithHeaderAdd("anthropic-beta", beta))
+		r.Header.Add("Anthropic-Beta", beta)
 	}
-	return options
-}
-
-// unsent is the failure of a call that was not made.
-func (p *Provider) unsent(kind providers.Kind, code string) *providers.Error {
-	return &providers.Error{Provider: p.config.Name, Kind: kind, Billing: providers.Unbilled, Code: code}
-}
-
-// send makes one HTTP call through the official client: run calls one of its
-// methods with the option it is given. Its error is always a *providers.Error.
-func (p *Provider) send(ctx context.Context, run func(context.Context, option.RequestOption) error) (wire.Answer, error) {
-	x := &exchange{client: p.config.Client, provider: p.config.Name}
-	_ = run(ctx, option.WithHTTPClient(x)) // its text may hold anything; what counts is in x
-	switch {
-	case x.made:
-		return x.answer, x.failure
-	case ctx.Err() != nil:
-		return wire.Answer{}, wire.Failure(p.config.Name, ctx.Err(), false)
-	default: // the official client could not write the request
-		return wire.Answer{}, p.unsent(providers.InvalidRequest, "request_not_encodable")
-	}
-}
-
-// exchange is the HTTP client that the official one is given for one call. It
-// keeps what came back and hands on an empty success, so that the official client
-// neither reads bodies without bound nor makes errors of them.
-type exchange struct {
-	client   *http.Client
-	provider string
-
-	made    bool
-	answer  wire.Answer
-	failure error
-}
-
-// Do sends req, once in the life of an exchange.
-func (x *exchange) Do(req *http.Request) (*http.Response, error) {
-	if x.made {
-		return nil, wire.ErrNotRepeated
-	}
-	x.made = true
-	x.answer, x.failure = wire.Call(req.Context(), x.client, vendor, x.provider, req)
-	if x.failure != nil {
-		return nil, x.failure
-	}
-	return &http.Response{
-		Status: "204 No Content", StatusCode: http.StatusNoContent,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{}, Body: http.NoBody, Request: req,
-	}, nil
+	return p.caller.Send(ctx, r, wire.MaxAnswer, append(texts, secret)...)
 }

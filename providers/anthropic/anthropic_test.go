@@ -58,7 +58,13 @@ func TestNothingIsTakenFromTheEnvironment(t *testing.T) {
 			for name, value := range settings {
 				t.Setenv(name, value)
 			}
-			s := serve(t, says(http.StatusOK, message))
+			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					says(http.StatusOK, `{"data":[]}`)(w, r)
+					return
+				}
+				says(http.StatusOK, message)(w, r)
+			})
 			p := provider(t, s)
 			generate(t, p, text())
 			if err := p.CheckKey(t.Context(), secret); err != nil {
@@ -154,13 +160,14 @@ func TestAnswersThatBreakAreNotAskedForAgain(t *testing.T) {
 		}
 	}
 	for name, tt := range map[string]struct {
-		answer http.HandlerFunc
-		kind   providers.Kind
+		answer  http.HandlerFunc
+		kind    providers.Kind
+		billing providers.Billing
 	}{
-		"reset":     {reset, providers.Connection},
-		"cut off":   {short, providers.MalformedResponse},
-		"trickling": {trickle, providers.Timeout},
-		"huge":      {huge, providers.MalformedResponse},
+		"reset":     {reset, providers.Connection, providers.BillingUnknown},
+		"cut off":   {short, providers.MalformedResponse, providers.BillingUnknown},
+		"trickling": {trickle, providers.Timeout, providers.BillingUnknown},
+		"huge":      {huge, providers.MalformedResponse, providers.Billed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -173,7 +180,7 @@ func TestAnswersThatBreakAreNotAskedForAgain(t *testing.T) {
 			}
 			_, err := provider(t, s).Generate(ctx, text())
 			e := providers.AsError("mine", err)
-			if e.Kind != tt.kind || e.Billing != providers.BillingUnknown || !e.Sent {
+			if e.Kind != tt.kind || e.Billing != tt.billing || !e.Sent {
 				t.Errorf("error = %+v", e)
 			}
 			if n := len(s.got()); n != 1 {
@@ -248,7 +255,7 @@ func TestCheckKeyIsFree(t *testing.T) {
 		}
 	}
 	portal := serve(t, says(http.StatusOK, "<html>"))
-	if err := provider(t, portal).CheckKey(t.Context(), secret); !errors.As(err, &e) || e.Kind != providers.MalformedResponse {
+	if err := provider(t, portal).CheckKey(t.Context(), secret); !errors.As(err, &e) || e.Kind != providers.NotFound || e.Billing != providers.Unbilled {
 		t.Errorf("CheckKey() error = %v", err)
 	}
 }

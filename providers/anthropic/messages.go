@@ -1,108 +1,111 @@
 package anthropic
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
-
-	"github.com/anthropics/anthropic-sdk-go"
-	"github.com/anthropics/anthropic-sdk-go/packages/param"
 
 	"oneflow/providers"
 	"oneflow/providers/wire"
 )
 
-// params is req in Anthropic's words.
-func (p *Provider) params(req providers.Request) anthropic.MessageNewParams {
-	params := anthropic.MessageNewParams{Model: req.Model, MaxTokens: req.MaxTokens, StopSequences: req.Stop}
-	if params.MaxTokens == 0 {
-		params.MaxTokens = p.config.MaxTokens
+// block is a piece of text as Anthropic takes it.
+type block struct {
+	Text string `json:"text"`
+	Type string `json:"type"`
+}
+
+func textBlock(text string) []block { return []block{{Text: text, Type: "text"}} }
+
+// turn is one turn of a conversation.
+type turn struct {
+	Content []block `json:"content"`
+	Role    string  `json:"role"`
+}
+
+// fields is req in Anthropic's words.
+func (p *Provider) fields(req providers.Request) map[string]any {
+	fields := map[string]any{"model": req.Model, "max_tokens": req.MaxTokens}
+	if req.MaxTokens == 0 {
+		fields["max_tokens"] = p.config.MaxTokens
 	}
+	var system []block
+	var turns []turn
 	if req.System != "" {
-		params.System = append(params.System, anthropic.TextBlockParam{Text: req.System})
+		system = textBlock(req.System)
 	}
 	for _, m := range req.Messages {
-		switch m.Role {
-		case "system":
-			params.System = append(params.System, anthropic.TextBlockParam{Text: m.Content})
-		case "assistant":
-			params.Messages = append(params.Messages, anthropic.NewAssistantMessage(anthropic.NewTextBlock(m.Content)))
-		default:
-			params.Messages = append(params.Messages, anthropic.NewUserMessage(anthropic.NewTextBlock(m.Content)))
+		if m.Role == "system" {
+			system = append(system, textBlock(m.Content)...)
+			continue
 		}
+		turns = append(turns, turn{Content: textBlock(m.Content), Role: m.Role})
 	}
 	if req.Prompt != "" {
-		params.Messages = append(params.Messages, anthropic.NewUserMessage(anthropic.NewTextBlock(req.Prompt)))
+		turns = append(turns, turn{Content: textBlock(req.Prompt), Role: "user"})
+	}
+	fields["messages"] = turns
+	if len(system) > 0 {
+		fields["system"] = system
+	}
+	if len(req.Stop) > 0 {
+		fields["stop_sequences"] = req.Stop
 	}
 	if req.Temperature != nil {
-		params.Temperature = anthropic.Float(*req.Temperature)
+		fields["temperature"] = *req.Temperature
 	}
 	if req.TopP != nil {
-		params.TopP = anthropic.Float(*req.TopP)
+		fields["top_p"] = *req.TopP
 	}
 	if f := req.ResponseFormat; f != nil && f.Type == "json_schema" {
-		// As it came: a map would lose the order of the properties, in which the
-		// model writes them.
-		params.OutputConfig.Format = param.Override[anthropic.JSONOutputFormatParam](outputFormat{
-			Schema: f.JSONSchema.Schema, Type: "json_schema",
-		})
+		fields["output_config"] = map[string]any{"format": outputFormat{Schema: f.JSONSchema.Schema, Type: "json_schema"}}
 	}
-	if len(req.Extra) > 0 {
-		fields := make(map[string]any, len(req.Extra))
-		for name, value := range req.Extra {
-			fields[name] = value
-		}
-		params.SetExtraFields(fields)
+	for name, value := range req.Extra {
+		fields[name] = value
 	}
-	return params
+	return fields
 }
 
 // outputFormat asks for JSON that fits a schema. Anthropic knows no name, no
-// description and no choice of strictness for it.
+// description and no choice of strictness for it. The schema goes as it came: a map
+// would lose the order of the properties, in which the model writes them.
 type outputFormat struct {
 	Schema json.RawMessage `json:"schema"`
 	Type   string          `json:"type"`
 }
 
+// message is what is read of an answer.
+type message struct {
+	ID         wire.Text       `json:"id"`
+	Model      wire.Text       `json:"model"`
+	Content    json.RawMessage `json:"content"`
+	StopReason wire.Text       `json:"stop_reason"`
+	Usage      json.RawMessage `json:"usage"`
+}
+
 // read judges the answer.
-func (p *Provider) read(a wire.Answer, model string) (providers.Response, error) {
-	var message anthropic.Message
-	if !isObject(a.Body) || json.Unmarshal(a.Body, &message) != nil {
-		return providers.Response{}, p.unusable(a, wire.ErrNotJSON, providers.Usage{})
+func (p *Provider) read(a wire.Answer, req providers.Request) (providers.Response, *providers.Error) {
+	var said message
+	if wire.Decode(a.Body, &said) != nil {
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
-	usage := usageOf(message.Usage)
-	if message.StopReason == "" && len(message.Content) == 0 {
-		return providers.Response{}, p.unusable(a, wire.ErrNoResult, usage)
+	if req.MaxTokens == 0 {
+		req.MaxTokens = p.config.MaxTokens
 	}
-	var text strings.Builder
-	called := false
-	for _, block := range message.Content {
-		switch block.Type {
-		case "text":
-			text.WriteString(block.Text)
-		case "tool_use":
-			called = true
-		}
-	}
+	usage := usageOf(wire.ReadReport(said.Usage), wire.TextBounds(req))
+	text, called, other := readContent(said.Content)
 	switch {
-	case message.StopReason == anthropic.StopReasonRefusal:
-		failure := p.unusable(a, wire.ErrNoResult, usage)
-		failure.Kind, failure.Billing, failure.Code = providers.Moderated, providers.Billed, "refusal"
-		return providers.Response{}, failure
-	case strings.TrimSpace(text.String()) == "" && !called:
-		failure := p.unusable(a, wire.ErrEmpty, usage)
-		failure.Billing, failure.Code = providers.Billed, wire.SanitiseCode(string(message.StopReason))
-		if message.StopReason == anthropic.StopReasonMaxTokens && failure.Kind == providers.MalformedResponse {
-			// Thinking left nothing for the answer: so it would the next time, and elsewhere.
-			failure.Kind, failure.Err = providers.InvalidRequest, wire.ErrUsedUp
-		}
-		return providers.Response{}, failure
+	case said.StopReason == "" && len(said.Content) == 0:
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
+	case said.StopReason == "refusal":
+		return providers.Response{}, p.caller.Refused(a, "refusal", usage)
+	case strings.TrimSpace(text) == "" && !called:
+		return providers.Response{}, p.empty(a, said, other, usage)
 	}
 	res := providers.Response{
 		Provider:     p.config.Name,
-		Model:        message.Model,
-		Text:         text.String(),
-		FinishReason: string(message.StopReason),
+		Model:        string(said.Model),
+		Text:         text,
+		FinishReason: string(said.StopReason),
 		RequestID:    wire.RequestID(a.Header),
 		Status:       a.Status,
 		Raw:          a.Body,
@@ -111,41 +114,66 @@ func (p *Provider) read(a wire.Answer, model string) (providers.Response, error)
 		Limits:       wire.RateLimits(a.Header, a.At),
 	}
 	if res.Model == "" {
-		res.Model = model
+		res.Model = req.Model
 	}
 	if res.RequestID == "" {
-		res.RequestID = wire.SanitiseCode(message.ID)
+		res.RequestID = wire.SanitiseCode(string(said.ID))
 	}
 	return res, nil
 }
 
-// usageOf reads Anthropic's counts, which do not overlap: cached tokens stand
-// beside the input, thinking is inside the output.
-func usageOf(u anthropic.Usage) providers.Usage {
-	output := max(u.OutputTokens, 0)
-	return providers.Usage{
-		InputTokens:       max(u.InputTokens, 0),
-		CachedInputTokens: max(u.CacheReadInputTokens, 0),
-		CacheWriteTokens:  max(u.CacheCreationInputTokens, 0),
-		OutputTokens:      output,
-		ReasoningTokens:   min(max(u.OutputTokensDetails.ThinkingTokens, 0), output),
+// readContent is the text of an answer, and whether it calls a tool, or holds
+// something else.
+func readContent(content json.RawMessage) (text string, called, other bool) {
+	var blocks []struct {
+		Type wire.Text `json:"type"`
+		Text wire.Text `json:"text"`
 	}
+	if json.Unmarshal(content, &blocks) != nil {
+		return "", false, false
+	}
+	var all strings.Builder
+	for _, b := range blocks {
+		switch b.Type {
+		case "text":
+			all.WriteString(string(b.Text))
+		case "tool_use":
+			called = true
+		case "thinking", "redacted_thinking":
+		default:
+			other = true
+		}
+	}
+	return all.String(), called, other
 }
 
-// unusable is the failure of a call whose answer says success and is no use. It
-// is charged for where it says what it used.
-func (p *Provider) unusable(a wire.Answer, why wire.AnswerError, usage providers.Usage) *providers.Error {
-	failure := a.Malformed(vendor, p.config.Name, why)
-	if failure.Code == "message" { // the type of every answer, no word for what is wrong
-		failure.Code = ""
+// empty is the failure of a call that was answered without a text.
+func (p *Provider) empty(a wire.Answer, said message, other bool, usage providers.Usage) *providers.Error {
+	why := wire.ErrEmpty
+	if other {
+		why = wire.ErrOtherMedia
 	}
-	failure.Usage = usage
-	if usage.TotalInput()+usage.TotalOutput() > 0 {
-		failure.Billing = providers.Billed
+	failure := p.caller.Unreadable(a, why, usage)
+	if failure.Kind != providers.Unreadable {
+		return failure
+	}
+	failure.Code = wire.SanitiseCode(string(said.StopReason))
+	if said.StopReason == "max_tokens" {
+		// Thinking left nothing for the answer: so it would the next time, and elsewhere.
+		failure.Kind, failure.Err = providers.InvalidRequest, wire.ErrUsedUp
 	}
 	return failure
 }
 
-func isObject(body []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) && json.Valid(body)
+// usageOf reads Anthropic's counts, which do not overlap: cached tokens stand
+// beside the input, thinking is inside the output.
+func usageOf(r *wire.Report, most wire.Bounds) providers.Usage {
+	output := r.Int(most.Output, "output_tokens")
+	return r.Mark(providers.Usage{
+		InputTokens:       r.Int(most.Input, "input_tokens"),
+		CachedInputTokens: r.Int(most.Input, "cache_read_input_tokens"),
+		CacheWriteTokens:  r.Int(most.Input, "cache_creation_input_tokens"),
+		OutputTokens:      output,
+		ReasoningTokens:   min(r.Int(most.Output, "output_tokens_details", "thinking_tokens"), output),
+	})
 }

@@ -133,12 +133,12 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 		code    string
 		usage   providers.Usage
 	}{
-		"nothing at all":   {`{}`, providers.MalformedResponse, providers.BillingUnknown, "", providers.Usage{}},
-		"an empty body":    {``, providers.MalformedResponse, providers.BillingUnknown, "", providers.Usage{}},
-		"a page":           {`<html>` + prompt + `</html>`, providers.MalformedResponse, providers.BillingUnknown, "", providers.Usage{}},
-		"half an answer":   {message[:200], providers.MalformedResponse, providers.BillingUnknown, "", providers.Usage{}},
-		"no content":       {`{"content":[],` + used + `}`, providers.MalformedResponse, providers.Billed, "", spent},
-		"empty text":       {`{"content":[{"type":"text","text":""}],"stop_reason":"end_turn",` + used + `}`, providers.MalformedResponse, providers.Billed, "end_turn", spent},
+		"nothing at all":   {`{}`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"an empty body":    {``, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"a page":           {`<html>` + prompt + `</html>`, providers.NotFound, providers.Unbilled, "", providers.Usage{}},
+		"half an answer":   {message[:200], providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"no content":       {`{"content":[],` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
+		"empty text":       {`{"content":[{"type":"text","text":""}],"stop_reason":"end_turn",` + used + `}`, providers.Unreadable, providers.Billed, "end_turn", spent},
 		"thinking ate it":  {`{"content":[{"type":"thinking","thinking":"hm"}],"stop_reason":"max_tokens",` + used + `}`, providers.InvalidRequest, providers.Billed, "max_tokens", spent},
 		"a refusal":        {`{"content":[{"type":"text","text":"half"}],"stop_reason":"refusal",` + used + `}`, providers.Moderated, providers.Billed, "refusal", spent},
 		"an empty refusal": {`{"content":[],"stop_reason":"refusal",` + used + `}`, providers.Moderated, providers.Billed, "refusal", spent},

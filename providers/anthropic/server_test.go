@@ -28,6 +28,7 @@ const (
 // call is a request as the server got it.
 type call struct {
 	method, path string
+	query        string
 	header       http.Header
 	body         []byte
 }
@@ -52,7 +53,7 @@ func serve(t *testing.T, answer http.HandlerFunc) *server {
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		s.mu.Lock()
-		s.calls = append(s.calls, call{r.Method, r.URL.Path, r.Header.Clone(), body})
+		s.calls = append(s.calls, call{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Clone(), body})
 		s.mu.Unlock()
 		answer(w, r)
 	}))

@@ -27,8 +27,6 @@ const (
 	// DefaultVoice is the voice used where neither a request nor Config names
 	// one: the one in ElevenLabs' own examples.
 	DefaultVoice = "21m00Tcm4TlvDq8ikWAM"
-
-	vendor = wire.ElevenLabs
 )
 
 // Config says how to reach ElevenLabs.
@@ -56,6 +54,7 @@ type Provider struct {
 	config Config
 	base   string
 	caps   providers.Capabilities
+	caller wire.Caller
 }
 
 // New checks config and returns its provider.
@@ -86,7 +85,8 @@ func New(config Config) (*Provider, error) {
 		}
 	}
 	config.Models = maps.Clone(config.Models)
-	return &Provider{config: config, base: base, caps: caps}, nil
+	caller := wire.Caller{Provider: config.Name, Client: config.Client, Rules: rules()}
+	return &Provider{config: config, base: base, caps: caps, caller: caller}, nil
 }
 
 // Name is the configured name.
@@ -95,63 +95,90 @@ func (p *Provider) Name() string { return p.config.Name }
 // Generate speaks one text.
 func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Response, error) {
 	if p.caps.Check(req) != nil { // its text may repeat the request
-		return providers.Response{}, p.unsent("unsupported_option")
+		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "unsupported_option")
 	}
 	req.Model, req.Voice, req.OutputFormat = p.model(req), p.voice(req), format(req.OutputFormat)
-	key, err := wire.Key(ctx, p.config.Name, p.config.Key)
-	if err != nil {
-		return providers.Response{}, err
+	res, failure := p.generate(ctx, req)
+	if failure != nil {
+		return providers.Response{}, failure
 	}
-	httpReq, err := p.request(ctx, key, req)
-	if err != nil {
-		return providers.Response{}, p.unsent("request_not_encodable")
+	return res, nil
+}
+
+func (p *Provider) generate(ctx context.Context, req providers.Request) (providers.Response, *providers.Error) {
+	key, failure := wire.Key(ctx, p.config.Name, p.config.Key)
+	if failure != nil {
+		return providers.Response{}, failure
 	}
-	a, err := wire.Call(ctx, p.config.Client, vendor, p.config.Name, httpReq)
+	r, err := p.request(ctx, key, req)
 	if err != nil {
-		return providers.Response{}, err
+		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
+	}
+	a, failure := p.caller.Send(ctx, r, wire.MaxAnswer, append(wire.Texts(req), key)...)
+	if failure != nil {
+		return providers.Response{}, wire.Used(failure, usage(a.Header, req.Prompt))
 	}
 	return p.read(a, req)
 }
 
-// CheckKey tells whether secret is a key that works, by asking for the account,
-// which is free. A key that may not read the account is one that works: only a
-// known key can lack a permission. Its error is always a *providers.Error.
+// CheckKey reports, with a nil error, that secret is a key that works, by asking
+// for the account, which is free. A key that may not read the account is one that
+// works: only a known key can lack a permission. Its error is always a
+// *providers.Error.
 func (p *Provider) CheckKey(ctx context.Context, secret string) error {
-	key, err := wire.Key(ctx, p.config.Name, func(context.Context) (string, error) { return secret, nil })
-	if err != nil {
-		return err
+	key, failure := wire.Key(ctx, p.config.Name, wire.Given(secret))
+	if failure != nil {
+		return failure
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/v1/user", http.NoBody)
 	if err != nil {
-		return p.unsent("request_not_encodable")
+		return p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
 	}
 	req.Header.Set("Xi-Api-Key", key)
 	req.Header.Set("Accept", "application/json")
-	a, err := wire.Call(ctx, p.config.Client, vendor, p.config.Name, req)
-	if failure, ok := errors.AsType[*providers.Error](err); ok && failure.Code == "missing_permissions" {
+	a, failure := p.caller.Send(ctx, req, wire.MaxAnswer, key)
+	switch {
+	case failure != nil && failure.Code == "missing_permissions":
 		return nil
-	}
-	if err != nil {
-		return err
+	case failure != nil:
+		return failure
 	}
 	var account struct {
 		Subscription json.RawMessage `json:"subscription"`
-		UserID       string          `json:"user_id"`
+		UserID       wire.Text       `json:"user_id"`
 	}
-	if json.Unmarshal(a.Body, &account) != nil || account.UserID == "" && len(account.Subscription) == 0 {
-		return a.Malformed(vendor, p.config.Name, wire.ErrNotJSON)
+	if wire.Decode(a.Body, &account) != nil || account.UserID == "" && len(account.Subscription) == 0 {
+		failure := p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
+		failure.Billing = providers.Unbilled
+		return failure
 	}
 	return nil
 }
 
+// rules say what ElevenLabs' own words mean.
+func rules() []wire.Rule {
+	return []wire.Rule{
+		{Words: "quota_exceeded", Kind: providers.OutOfMoney}, // sent as 400 or 401
+		// What the account's plan does not hold concerns this request, not the account.
+		{Words: "paid_plan_required output_format_not_allowed", Kind: providers.InvalidRequest},
+		{Words: "content_against_policy content_moderated", Kind: providers.Moderated},
+		{Words: "max_character_limit_exceeded text_too_long", Kind: providers.TooLarge},
+		{Words: "voice_not_found", Kind: providers.NotFound},
+		{Words: "too_many_concurrent_requests concurrent_limit_exceeded", Kind: providers.ConcurrencyLimit},
+		{Words: "system_busy", Kind: providers.RateLimited},
+		{Words: "detected_unusual_activity", Kind: providers.AccessDenied},
+	}
+}
+
 // read judges an answer that has a successful status: only sound is one.
-func (p *Provider) read(a wire.Answer, req providers.Request) (providers.Response, error) {
+func (p *Provider) read(a wire.Answer, req providers.Request) (providers.Response, *providers.Error) {
+	used := usage(a.Header, req.Prompt)
 	if len(a.Body) == 0 {
-		return providers.Response{}, a.Malformed(vendor, p.config.Name, wire.ErrEmpty)
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrEmpty, used)
 	}
 	kind := mediaType(a, req.OutputFormat)
 	if kind == "" {
-		return providers.Response{}, a.Malformed(vendor, p.config.Name, wire.ErrMediaType)
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrMediaType, used)
 	}
 	return providers.Response{
 		Provider:  p.config.Name,
@@ -159,7 +186,7 @@ func (p *Provider) read(a wire.Answer, req providers.Request) (providers.Respons
 		Blobs:     []providers.Blob{{MIME: kind, Data: a.Body}},
 		RequestID: wire.RequestID(a.Header),
 		Status:    a.Status,
-		Usage:     usage(a.Header, req.Prompt),
+		Usage:     used,
 		Latency:   a.Latency,
 		Limits:    wire.RateLimits(a.Header, a.At),
 	}, nil
@@ -189,11 +216,20 @@ func mediaType(a wire.Answer, format string) string {
 // voices that cost extra.
 func usage(h http.Header, text string) providers.Usage {
 	characters := int64(utf8.RuneCountInString(text))
-	if cost, err := strconv.ParseInt(h.Get("Character-Cost"), 10, 64); err == nil {
+	said := h.Get("Character-Cost")
+	cost, err := strconv.ParseInt(strings.TrimSpace(said), 10, 64)
+	switch {
+	case said == "":
+	case err != nil || cost < 0 || cost > dearest*max(characters, dearest):
+		return wire.Implausible(providers.Usage{Characters: characters}, []byte(said))
+	default:
 		characters = max(characters, cost)
 	}
 	return providers.Usage{Characters: characters}
 }
+
+// dearest is the most credits that a character is believed to cost.
+const dearest = 100
 
 func (p *Provider) model(req providers.Request) string {
 	switch {
@@ -211,9 +247,4 @@ func (p *Provider) voice(req providers.Request) string {
 		return req.Voice
 	}
 	return p.config.Voice
-}
-
-// unsent is the failure of a call that was not made.
-func (p *Provider) unsent(code string) *providers.Error {
-	return &providers.Error{Provider: p.config.Name, Kind: providers.InvalidRequest, Billing: providers.Unbilled, Code: code}
 }

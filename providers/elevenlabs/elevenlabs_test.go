@@ -164,10 +164,10 @@ func TestARequestHasAllThatWasAskedFor(t *testing.T) {
 
 func TestTheCharactersOfTheTextAreCountedAndCreditsOnlyBeyondThem(t *testing.T) {
 	t.Parallel()
-	for header, want := range map[string]int64{"": 7, "3": 7, "14": 14, "-5": 7, "many": 7} {
+	for header, want := range map[string]int64{"": 7, "3": 7, "14": 14, "-5": 7, "many": 7, "99999999999999999999": 7, "1000000000": 7} {
 		p, _ := serve(t, answer(200, map[string]string{"character-cost": header}, mp3), nil)
 		res, err := p.Generate(t.Context(), providers.Request{Task: providers.Audio, Prompt: "héllo 😀", Model: "eleven_flash_v2_5"})
-		if err != nil || res.Usage != (providers.Usage{Characters: want}) {
+		if err != nil || res.Usage.Characters != want || res.Usage.Implausible != (header == "-5" || header == "many" || len(header) > 5) {
 			t.Errorf("character-cost %q: got %+v, %v", header, res.Usage, err)
 		}
 	}
@@ -208,11 +208,11 @@ func TestWhatIsNoSoundIsNoSuccess(t *testing.T) {
 	}{
 		"empty":               {"", answer(200, nil, ""), wire.ErrEmpty},
 		"JSON":                {"", answer(200, map[string]string{"Content-Type": "audio/mpeg"}, `{"audio_base64":"canary prompt"}`), wire.ErrMediaType},
-		"HTML":                {"", answer(200, nil, "<html>canary prompt</html>"), wire.ErrMediaType},
+		"HTML":                {"", answer(200, nil, "<html>canary prompt</html>"), wire.ErrPage},
 		"a picture":           {"", answer(200, nil, "\x89PNG\r\n\x1a\n"), wire.ErrMediaType},
 		"samples, unasked":    {"", answer(200, map[string]string{"Content-Type": "audio/pcm"}, "\x00\x01\x02\x03"), wire.ErrMediaType},
 		"JSON for samples":    {"pcm", answer(200, map[string]string{"Content-Type": "audio/pcm"}, `{"a":"canary prompt"}`), wire.ErrMediaType},
-		"HTML for samples":    {"pcm", answer(200, map[string]string{"Content-Type": "text/html"}, "<html>"), wire.ErrMediaType},
+		"HTML for samples":    {"pcm", answer(200, map[string]string{"Content-Type": "text/html"}, "<html>"), wire.ErrPage},
 		"truncated":           {"", answer(200, map[string]string{"Content-Length": "1000"}, mp3), wire.ErrTruncated},
 		"larger than allowed": {"", answer(200, nil, mp3+strings.Repeat("x", 32<<20)), wire.ErrTooLarge},
 	} {
@@ -221,8 +221,20 @@ func TestWhatIsNoSoundIsNoSuccess(t *testing.T) {
 			p, _ := serve(t, c.handle, nil)
 			_, err := p.Generate(t.Context(), providers.Request{Task: providers.Audio, Prompt: canaryPrompt, OutputFormat: c.format})
 			e := failure(t, err)
-			if e.Kind != providers.MalformedResponse || e.Billing != providers.BillingUnknown || !e.Sent || !errors.Is(err, c.cause) {
+			kind, billing := providers.MalformedResponse, providers.Billed
+			switch c.cause {
+			case wire.ErrTruncated:
+				billing = providers.BillingUnknown
+			case wire.ErrPage: // no answer of the API's
+				kind, billing = providers.NotFound, providers.Unbilled
+			case wire.ErrNoResult:
+				kind = providers.Unreadable
+			}
+			if e.Kind != kind || e.Billing != billing || !e.Sent || !errors.Is(err, c.cause) {
 				t.Errorf("got %+v", e)
+			}
+			if billing == providers.Billed && e.Usage == (providers.Usage{}) {
+				t.Error("it does not say what it cost")
 			}
 		})
 	}
@@ -243,7 +255,7 @@ func TestEachRefusalIsToldApart(t *testing.T) {
 		"quota under 400":   {400, body("quota_exceeded"), providers.OutOfMoney, providers.Unbilled},
 		"wrong key":         {401, body("invalid_api_key"), providers.Unauthorised, providers.Unbilled},
 		"no permission":     {401, body("missing_permissions"), providers.Unauthorised, providers.Unbilled},
-		"unusual activity":  {401, body("detected_unusual_activity"), providers.Unauthorised, providers.Unbilled},
+		"unusual activity":  {401, body("detected_unusual_activity"), providers.AccessDenied, providers.Unbilled},
 		"bad option":        {400, body("invalid_voice_settings"), providers.InvalidRequest, providers.Unbilled},
 		"text too long":     {400, body("max_character_limit_exceeded"), providers.TooLarge, providers.Unbilled},
 		"no such voice":     {404, body("voice_not_found"), providers.NotFound, providers.Unbilled},
@@ -308,7 +320,7 @@ func TestAKeyIsCheckedForFree(t *testing.T) {
 		"good":                      {answer(200, nil, `{"user_id":"u","subscription":{"tier":"free"}}`), ""},
 		"good, for speech only":     {answer(401, nil, `{"detail":{"status":"missing_permissions","message":"no user_read"}}`), ""},
 		"wrong":                     {answer(401, nil, `{"detail":{"status":"invalid_api_key","message":"`+canaryKey+`"}}`), providers.Unauthorised},
-		"not JSON":                  {answer(200, nil, `<html>`), providers.MalformedResponse},
+		"not JSON":                  {answer(200, nil, `<html>`), providers.NotFound},
 		"no account in the answer":  {answer(200, nil, `{}`), providers.MalformedResponse},
 		"the service does not work": {answer(503, nil, ``), providers.Overloaded},
 	} {

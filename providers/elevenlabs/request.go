@@ -37,7 +37,6 @@ func (p *Provider) request(ctx context.Context, key string, req providers.Reques
 	httpReq.Header.Set("Xi-Api-Key", key)
 	httpReq.Header.Set("Content-Type", "application/json")
 	httpReq.Header.Set("Accept", "audio/*")
-	httpReq.Header.Set("User-Agent", "oneflow")
 	return httpReq, nil
 }
 

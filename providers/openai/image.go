@@ -2,126 +2,124 @@ package openai
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"strings"
-
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
 
 	"oneflow/providers"
 	"oneflow/providers/wire"
 )
 
 func (p *Provider) image(ctx context.Context, secret, model string, req providers.Request) (providers.Response, *providers.Error) {
-	service := openai.NewImageService(p.options(secret)...)
 	limit := wire.MaxAnswer * int64(max(req.N, 1))
-	a, failure := p.send(ctx, limit, func(ctx context.Context, sending ...option.RequestOption) error {
-		_, err := service.Generate(ctx, imageParams(model, req), sending...)
-		return err
-	})
+	a, failure := p.postJSON(ctx, secret, "/images/generations", imageFields(model, req), "application/json", limit, req)
 	if failure != nil {
 		return providers.Response{}, failure
 	}
 	return p.readImage(ctx, a, model, req)
 }
 
-// imageParams is req in OpenAI's words.
-func imageParams(model string, req providers.Request) openai.ImageGenerateParams {
-	params := openai.ImageGenerateParams{
-		Prompt:       req.Prompt,
-		Model:        model,
-		Size:         openai.ImageGenerateParamsSize(req.Size),
-		Quality:      openai.ImageGenerateParamsQuality(req.Quality),
-		Background:   openai.ImageGenerateParamsBackground(req.Background),
-		Style:        openai.ImageGenerateParamsStyle(req.Style),
-		OutputFormat: openai.ImageGenerateParamsOutputFormat(req.OutputFormat),
+// imageFields is req in OpenAI's words.
+func imageFields(model string, req providers.Request) map[string]any {
+	fields := map[string]any{"prompt": req.Prompt, "model": model}
+	for name, value := range map[string]string{
+		"size": req.Size, "quality": req.Quality, "background": req.Background, "style": req.Style, "output_format": req.OutputFormat,
+	} {
+		if value != "" {
+			fields[name] = value
+		}
 	}
 	if req.N > 0 {
-		params.N = openai.Int(int64(req.N))
+		fields["n"] = req.N
 	}
 	if dallE(model) {
 		// Else the answer names addresses, which cost another call and expire.
-		params.ResponseFormat = openai.ImageGenerateParamsResponseFormatB64JSON
+		fields["response_format"] = "b64_json"
 	}
-	params.SetExtraFields(extra(req))
-	return params
+	return fields
 }
 
-// dallE tells whether a model has the wire shape of DALL·E, which OpenAI has shut
+// dallE reports whether a model has the wire shape of DALL·E, which OpenAI has shut
 // down and compatible servers still speak.
 func dallE(model string) bool { return model == "dall-e-2" || model == "dall-e-3" }
+
+// pictures is what is read of the answer to a call for pictures.
+type pictures struct {
+	Model   wire.Text       `json:"model"`
+	Size    wire.Text       `json:"size"`
+	Quality wire.Text       `json:"quality"`
+	Data    json.RawMessage `json:"data"`
+	Usage   json.RawMessage `json:"usage"`
+}
+
+// picture is one of them: itself, or where it is.
+type picture struct {
+	B64JSON wire.Text `json:"b64_json"`
+	URL     wire.Text `json:"url"`
+}
 
 // readImage judges the answer to a call for pictures. All of them must be usable.
 func (p *Provider) readImage(
 	ctx context.Context, a wire.Answer, model string, req providers.Request,
 ) (providers.Response, *providers.Error) {
-	var images openai.ImagesResponse
-	if !isObject(a.Body) || json.Unmarshal(a.Body, &images) != nil {
-		return providers.Response{}, p.unusable(a, wire.ErrNotJSON, providers.Usage{})
+	var said pictures
+	if wire.Decode(a.Body, &said) != nil {
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
-	usage := imageUsage(images.Usage)
-	if len(images.Data) == 0 {
-		return providers.Response{}, p.unusable(a, wire.ErrNoResult, usage)
+	usage := imageUsage(wire.ReadReport(said.Usage))
+	if len(said.Data) == 0 {
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
 	}
-	usage.Images = int64(len(images.Data))
+	var data []picture
+	if json.Unmarshal(said.Data, &data) != nil || len(data) == 0 {
+		return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, usage)
+	}
+	usage.Images = int64(min(len(data), 10*max(req.N, 1)))
 	if dallE(model) {
-		usage.Variant = variant(images, req)
+		usage.Variant = variant(said, req)
 	}
-	blobs := make([]providers.Blob, 0, len(images.Data))
-	for _, image := range images.Data {
-		blob, failure := p.picture(ctx, a, image)
-		if failure != nil {
-			failure.Billing, failure.Usage = providers.Billed, usage // made, though we cannot have it
-			return providers.Response{}, failure
+	blobs := make([]providers.Blob, 0, len(data))
+	for _, one := range data {
+		blob, err := p.picture(ctx, one)
+		if err != nil { // made, though we cannot have it
+			return providers.Response{}, p.caller.Unreadable(a, err, usage)
 		}
 		blobs = append(blobs, blob)
 	}
-	res := p.response(a, model, answeredModel(a.Body), usage)
+	res := p.response(a, model, string(said.Model), usage)
 	res.Blobs = blobs
 	return res, nil
 }
 
 // picture takes one picture out of the answer, or fetches it.
-func (p *Provider) picture(ctx context.Context, a wire.Answer, image openai.Image) (providers.Blob, *providers.Error) {
+func (p *Provider) picture(ctx context.Context, one picture) (providers.Blob, error) {
 	var data []byte
 	var err error
-	switch {
-	case image.B64JSON != "":
-		data, err = base64.StdEncoding.DecodeString(image.B64JSON)
-		if err != nil {
-			return providers.Blob{}, p.unusable(a, wire.ErrMediaType, providers.Usage{})
+	switch inline := string(one.B64JSON); {
+	case inline != "", wire.IsDataURL(string(one.URL)):
+		if inline == "" {
+			inline = string(one.URL)
 		}
-	case image.URL != "":
-		data, err = wire.Fetch(ctx, p.config.Guarded, image.URL, wire.MaxAnswer)
-		if err != nil {
-			return providers.Blob{}, p.unfetched(ctx, a, err)
+		if data, err = wire.Base64(inline); err != nil {
+			return providers.Blob{}, wire.ErrMediaType
+		}
+	case one.URL != "":
+		if data, err = wire.Fetch(ctx, p.config.Guarded, string(one.URL), wire.MaxAnswer); err != nil {
+			return providers.Blob{}, err
 		}
 	default:
-		return providers.Blob{}, p.unusable(a, wire.ErrNoResult, providers.Usage{})
+		return providers.Blob{}, wire.ErrNoResult
 	}
 	mime := wire.MediaType(data)
 	if mime == "" && svg(data) {
 		mime = "image/svg+xml"
 	}
 	if !strings.HasPrefix(mime, "image/") {
-		return providers.Blob{}, p.unusable(a, wire.ErrMediaType, providers.Usage{})
+		return providers.Blob{}, wire.ErrMediaType
 	}
 	return providers.Blob{MIME: mime, Data: data}, nil
 }
 
-// unfetched is the failure of a call whose picture could not be fetched from the
-// address that the answer names.
-func (p *Provider) unfetched(ctx context.Context, a wire.Answer, err error) *providers.Error {
-	failure := wire.Failure(p.config.Name, err, true)
-	failure.Sent, failure.Status, failure.RequestID = true, a.Status, wire.RequestID(a.Header)
-	if failure.Kind != providers.Timeout && ctx.Err() == nil {
-		failure.Kind = providers.MalformedResponse // not that the model was not found
-	}
-	return failure
-}
-
-// svg tells whether data is a drawing: the one form of picture that is text.
+// svg reports whether data is a drawing: the one form of picture that is text.
 func svg(data []byte) bool {
 	head := strings.TrimSpace(string(data[:min(len(data), 1024)]))
 	return strings.HasPrefix(head, "<svg") || strings.HasPrefix(head, "<?xml") && strings.Contains(head, "<svg")
@@ -129,20 +127,18 @@ func svg(data []byte) bool {
 
 // imageUsage tells text from picture. A server that does not take its sums apart
 // means text in and pictures out.
-func imageUsage(u openai.ImagesResponseUsage) providers.Usage {
-	input, output := max(u.InputTokens, 0), max(u.OutputTokens, 0)
-	usage := providers.Usage{ImageInputTokens: take(&input, u.InputTokensDetails.ImageTokens)}
+func imageUsage(r *wire.Report) providers.Usage {
+	input, output := r.Int(wire.Window, "input_tokens"), r.Int(wire.Window, "output_tokens")
+	usage := providers.Usage{ImageInputTokens: take(&input, r.Int(wire.Window, "input_tokens_details", "image_tokens"))}
 	usage.InputTokens = input
-	if u.JSON.OutputTokensDetails.Valid() {
-		usage.OutputTokens = take(&output, u.OutputTokensDetails.TextTokens)
-	}
+	usage.OutputTokens = take(&output, r.Int(wire.Window, "output_tokens_details", "text_tokens"))
 	usage.ImageOutputTokens = output
-	return usage
+	return r.Mark(usage)
 }
 
 // variant is what the price of a DALL·E picture depends on, with DALL·E's own
 // defaults where neither the answer nor the request says it.
-func variant(images openai.ImagesResponse, req providers.Request) string {
+func variant(said pictures, req providers.Request) string {
 	first := func(words ...string) string {
 		for _, word := range words {
 			if word != "" && word != "auto" {
@@ -151,16 +147,5 @@ func variant(images openai.ImagesResponse, req providers.Request) string {
 		}
 		return ""
 	}
-	return first(string(images.Size), req.Size, "1024x1024") + "/" + first(string(images.Quality), req.Quality, "standard")
-}
-
-// answeredModel is the model that an answer names beyond OpenAI's own fields.
-func answeredModel(body []byte) string {
-	var named struct {
-		Model string `json:"model"`
-	}
-	if json.Unmarshal(body, &named) != nil {
-		return ""
-	}
-	return named.Model
+	return first(string(said.Size), req.Size, "1024x1024") + "/" + first(string(said.Quality), req.Quality, "standard")
 }

@@ -146,12 +146,12 @@ func TestPicturesAreFetchedFromACompatibleServerOnly(t *testing.T) {
 	}
 
 	e := failure(t, provider(t, s), req) // a private address, by somebody else's word
-	if e.Kind != providers.MalformedResponse || e.Billing != providers.Billed || e.Usage.Images != 1 || !e.Sent {
+	if e.Kind != providers.Unreadable || e.Billing != providers.Billed || e.Usage.Images != 1 || !e.Sent {
 		t.Errorf("error = %+v", e)
 	}
 	address = s.URL + "/gone.png"
 	e = failure(t, provider(t, s, compatible), req)
-	if e.Kind != providers.MalformedResponse || e.Billing != providers.Billed || e.Usage.Variant != "1024x1024/standard" {
+	if e.Kind != providers.Unreadable || e.Billing != providers.Billed || e.Usage.Variant != "1024x1024/standard" {
 		t.Errorf("error = %+v", e)
 	}
 }
@@ -160,21 +160,29 @@ func TestPicturesThatAreNoUseAreAFailure(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		body    string
+		kind    providers.Kind
 		billing providers.Billing
 	}{
-		"nothing at all":  {`{}`, providers.BillingUnknown},
-		"no data":         {`{"data":[]}`, providers.BillingUnknown},
-		"a page":          {`<html>` + prompt, providers.BillingUnknown},
-		"no picture":      {`{"data":[{}]}`, providers.Billed},
-		"not base 64":     {`{"data":[{"b64_json":"@@@"}]}`, providers.Billed},
-		"not a picture":   {`{"data":[{"b64_json":"` + base64.StdEncoding.EncodeToString([]byte(prompt)) + `"}]}`, providers.Billed},
-		"one of two only": {`{"data":[{"b64_json":"` + png64 + `"},{"b64_json":""}]}`, providers.Billed},
+		"nothing at all":  {`{}`, providers.MalformedResponse, providers.Billed},
+		"no data":         {`{"data":[]}`, providers.Unreadable, providers.Billed},
+		"data of a kind":  {`{"data":{"b64_json":"` + png64 + `"}}`, providers.Unreadable, providers.Billed},
+		"a page":          {`<html>` + prompt, providers.NotFound, providers.Unbilled},
+		"no picture":      {`{"data":[{}]}`, providers.Unreadable, providers.Billed},
+		"not base 64":     {`{"data":[{"b64_json":"@@@"}]}`, providers.Unreadable, providers.Billed},
+		"not a picture":   {`{"data":[{"b64_json":"` + base64.StdEncoding.EncodeToString([]byte(prompt)) + `"}]}`, providers.Unreadable, providers.Billed},
+		"one of two only": {`{"data":[{"b64_json":"` + png64 + `"},{"b64_json":""}]}`, providers.Unreadable, providers.Billed},
+		"a file":          {`{"data":[{"url":"file:///etc/passwd"}]}`, providers.Unreadable, providers.Billed},
+		"a private place": {`{"data":[{"url":"http://10.0.0.1/a.png"}]}`, providers.Unreadable, providers.Billed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := failure(t, provider(t, serve(t, saysJSON(tt.body))), image())
-			if e.Kind != providers.MalformedResponse || e.Billing != tt.billing {
+			s := serve(t, saysJSON(tt.body))
+			e := failure(t, provider(t, s), image())
+			if e.Kind != tt.kind || e.Billing != tt.billing || string(e.Body) != tt.body {
 				t.Errorf("error = %+v", e)
+			}
+			if n := len(s.got()); n != 1 {
+				t.Errorf("%d calls were made", n)
 			}
 		})
 	}

@@ -3,15 +3,16 @@
 // /images/generations, sound by /audio/speech and, with compatible servers only,
 // film by the asynchronous /videos.
 //
-// The official client builds and sends the requests. Its retries are off, its
-// settings from the environment are never read, and neither its errors nor its
-// reading of bodies are used: what came back is judged here from the raw answer.
+// It is a small client of our own for these endpoints. OpenAI's official one is
+// what its tests hold it against: what it sends, and what it reads.
 //
-// It may import oneflow/providers, oneflow/providers/wire and OpenAI's client.
+// It may import oneflow/providers and oneflow/providers/wire, nothing else of ours.
 package openai
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,8 +21,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/openai/openai-go/v3/option"
 
 	"oneflow/providers"
 	"oneflow/providers/wire"
@@ -79,8 +78,9 @@ type Config struct {
 type Provider struct {
 	config Config
 	base   string
-	query  url.Values
+	query  string // with the ? before it
 	caps   providers.Capabilities
+	caller wire.Caller
 }
 
 // New checks config and returns its provider.
@@ -102,7 +102,7 @@ func New(config Config) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openai: %s: %w", config.Name, err)
 	}
-	query, err := url.ParseQuery(rest)
+	values, err := url.ParseQuery(rest)
 	if err != nil { // its text repeats the query, which may hold a key
 		return nil, fmt.Errorf("openai: %s: base URL: cannot read what follows its ?", config.Name)
 	}
@@ -126,7 +126,12 @@ func New(config Config) (*Provider, error) {
 	if config.Compatible {
 		caps = compatibleCapabilities()
 	}
-	return &Provider{config: config, base: base, query: query, caps: caps}, nil
+	caller := wire.Caller{Provider: config.Name, Client: config.Client, Rules: rules(), Idle: config.IdleTimeout}
+	p := &Provider{config: config, base: base, caps: caps, caller: caller}
+	if len(values) > 0 {
+		p.query = "?" + values.Encode()
+	}
+	return p, nil
 }
 
 // hosts lists the host and port of a compatible server, which the guard lets pass.
@@ -155,12 +160,11 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	if err := p.refuse(req, model); err != nil {
 		return providers.Response{}, err
 	}
-	secret, err := p.key(ctx)
-	if err != nil {
-		return providers.Response{}, err
-	}
 	var res providers.Response
-	var failure *providers.Error
+	secret, failure := p.key(ctx)
+	if failure != nil {
+		return res, failure
+	}
 	switch req.Task {
 	case providers.Text:
 		res, failure = p.text(ctx, secret, model, req)
@@ -180,16 +184,24 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 // CheckKey tells whether secret is a key that works, by listing the models,
 // which is free. Its error is always a *providers.Error.
 func (p *Provider) CheckKey(ctx context.Context, secret string) error {
-	key, err := p.usable(ctx, secret, nil)
-	if err != nil {
-		return err
-	}
-	a, failure := p.get(ctx, key, "models", "application/json", wire.MaxAnswer)
+	key, failure := p.usable(ctx, secret, nil)
 	if failure != nil {
 		return failure
 	}
-	if !isObject(a.Body) {
-		return p.unusable(a, wire.ErrNotJSON, providers.Usage{})
+	a, failure := p.get(ctx, key, "/models", "application/json", wire.MaxAnswer)
+	if failure != nil {
+		return failure
+	}
+	// A list of models, and not any answer: a wrong base URL may answer with
+	// something.
+	var list struct {
+		Data   []json.RawMessage `json:"data"`
+		Models []json.RawMessage `json:"models"`
+	}
+	if wire.Decode(a.Body, &list) != nil || list.Data == nil && list.Models == nil {
+		failure := p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
+		failure.Billing = providers.Unbilled
+		return failure
 	}
 	return nil
 }
@@ -218,11 +230,11 @@ func (p *Provider) refuse(req providers.Request, model string) error {
 	default:
 		return nil
 	}
-	return p.unsent(providers.InvalidRequest, code)
+	return p.caller.Unsent(providers.InvalidRequest, code)
 }
 
 // key asks for the API key. It is empty where a compatible server needs none.
-func (p *Provider) key(ctx context.Context) (string, error) {
+func (p *Provider) key(ctx context.Context) (string, *providers.Error) {
 	if p.config.Key == nil {
 		return "", nil
 	}
@@ -231,40 +243,81 @@ func (p *Provider) key(ctx context.Context) (string, error) {
 }
 
 // usable checks a key, and the error that it came with.
-func (p *Provider) usable(ctx context.Context, secret string, err error) (string, error) {
+func (p *Provider) usable(ctx context.Context, secret string, err error) (string, *providers.Error) {
 	if err == nil && strings.TrimSpace(secret) == "" && p.config.Compatible {
 		return "", nil
 	}
 	return wire.Key(ctx, p.config.Name, func(context.Context) (string, error) { return secret, err })
 }
 
-// unsent is the failure of a call that was not made.
-func (p *Provider) unsent(kind providers.Kind, code string) *providers.Error {
-	return &providers.Error{Provider: p.config.Name, Kind: kind, Billing: providers.Unbilled, Code: code}
+// post makes one HTTP call that costs.
+func (p *Provider) post(
+	ctx context.Context, secret, path, contentType string, body []byte, accept string, limit int64, req providers.Request,
+) (wire.Answer, *providers.Error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.base+path+p.query, bytes.NewReader(body))
+	if err != nil {
+		return wire.Answer{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
+	}
+	r.Header.Set("Content-Type", contentType)
+	p.sign(r, secret, accept)
+	return p.caller.Send(ctx, r, limit, append(wire.Texts(req), secret)...)
 }
 
-// options are the settings of the official client for one call. The environment
-// is not among them: services and clients that are not made by NewClient do not
-// read it.
-func (p *Provider) options(secret string) []option.RequestOption {
-	options := []option.RequestOption{option.WithBaseURL(p.base), option.WithMaxRetries(0)}
-	for name, values := range p.query {
-		for _, value := range values {
-			options = append(options, option.WithQueryAdd(name, value))
-		}
+// postJSON is post with fields, and what a request adds to them in OpenAI's words.
+func (p *Provider) postJSON(
+	ctx context.Context, secret, path string, fields map[string]any, accept string, limit int64, req providers.Request,
+) (wire.Answer, *providers.Error) {
+	for name, value := range req.Extra {
+		fields[name] = value
+	}
+	body, err := wire.JSON(fields)
+	if err != nil {
+		return wire.Answer{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
+	}
+	return p.post(ctx, secret, path, "application/json", body, accept, limit, req)
+}
+
+// get makes one HTTP call that only reads, below the base URL.
+func (p *Provider) get(ctx context.Context, secret, path, accept string, limit int64) (wire.Answer, *providers.Error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+path+p.query, http.NoBody)
+	if err != nil {
+		return wire.Answer{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
+	}
+	p.sign(r, secret, accept)
+	return p.caller.Send(ctx, r, limit, secret)
+}
+
+// sign sets the headers of a call: the key, and whom OpenAI charges.
+func (p *Provider) sign(r *http.Request, secret, accept string) {
+	r.Header.Set("Accept", accept)
+	switch header := p.config.KeyHeader; {
+	case secret == "":
+	case header != "" && !strings.EqualFold(header, "Authorization"):
+		r.Header.Set(header, secret)
+	default:
+		r.Header.Set("Authorization", "Bearer "+secret)
 	}
 	if p.config.Organization != "" {
-		options = append(options, option.WithOrganization(p.config.Organization))
+		r.Header.Set("OpenAI-Organization", p.config.Organization)
 	}
 	if p.config.Project != "" {
-		options = append(options, option.WithProject(p.config.Project))
+		r.Header.Set("OpenAI-Project", p.config.Project)
 	}
-	switch {
-	case secret == "":
-	case p.config.KeyHeader != "" && !strings.EqualFold(p.config.KeyHeader, "Authorization"):
-		options = append(options, option.WithHeader(p.config.KeyHeader, secret))
-	default:
-		options = append(options, option.WithAPIKey(secret))
+}
+
+// response is what every successful answer says about itself.
+func (p *Provider) response(a wire.Answer, requested, answered string, usage providers.Usage) providers.Response {
+	if answered == "" {
+		answered = requested
 	}
-	return options
+	return providers.Response{
+		Provider:  p.config.Name,
+		Model:     answered,
+		RequestID: wire.RequestID(a.Header),
+		Status:    a.Status,
+		Raw:       a.Body,
+		Usage:     usage,
+		Latency:   a.Latency,
+		Limits:    wire.RateLimits(a.Header, a.At),
+	}
 }

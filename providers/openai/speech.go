@@ -8,9 +8,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
-
 	"oneflow/providers"
 	"oneflow/providers/wire"
 )
@@ -19,48 +16,37 @@ import (
 const defaultVoice = "alloy"
 
 func (p *Provider) speech(ctx context.Context, secret, model string, req providers.Request) (providers.Response, *providers.Error) {
-	service := openai.NewAudioSpeechService(p.options(secret)...)
-	a, failure := p.send(ctx, wire.MaxAnswer, func(ctx context.Context, sending ...option.RequestOption) error {
-		res, err := service.New(ctx, speechParams(model, req), sending...)
-		if res != nil {
-			_ = res.Body.Close() // never there: the answer is kept by the exchange
-		}
-		return err
-	})
+	a, failure := p.postJSON(ctx, secret, "/audio/speech", speechFields(model, req), "application/octet-stream", wire.MaxAnswer, req)
+	usage := providers.Usage{Characters: int64(utf8.RuneCountInString(req.Prompt))}
 	if failure != nil {
-		return providers.Response{}, failure
+		return providers.Response{}, wire.Used(failure, usage)
 	}
-	return p.readSpeech(a, model, req)
+	return p.readSpeech(a, model, req, usage)
 }
 
-// speechParams is req in OpenAI's words.
-func speechParams(model string, req providers.Request) openai.AudioSpeechNewParams {
-	params := openai.AudioSpeechNewParams{
-		Input:          req.Prompt,
-		Model:          model,
-		ResponseFormat: openai.AudioSpeechNewParamsResponseFormat(req.OutputFormat),
-	}
+// speechFields is req in OpenAI's words.
+func speechFields(model string, req providers.Request) map[string]any {
+	fields := map[string]any{"input": req.Prompt, "model": model, "voice": defaultVoice}
 	switch {
 	case strings.HasPrefix(req.Voice, "voice_"): // one of the customer's own
-		params.Voice.OfAudioSpeechNewsVoiceID = &openai.AudioSpeechNewParamsVoiceID{ID: req.Voice}
+		fields["voice"] = map[string]string{"id": req.Voice}
 	case req.Voice != "":
-		params.Voice.OfString = openai.String(req.Voice)
-	default:
-		params.Voice.OfString = openai.String(defaultVoice)
+		fields["voice"] = req.Voice
+	}
+	if req.OutputFormat != "" {
+		fields["response_format"] = req.OutputFormat
 	}
 	if req.Speed != nil {
-		params.Speed = openai.Float(*req.Speed)
+		fields["speed"] = *req.Speed
 	}
-	params.SetExtraFields(extra(req))
-	return params
+	return fields
 }
 
 // readSpeech judges the answer to a call for speech, whose body is the sound.
 // OpenAI reports no usage for it: what is known are the characters spoken.
-func (p *Provider) readSpeech(a wire.Answer, model string, req providers.Request) (providers.Response, *providers.Error) {
-	usage := providers.Usage{Characters: int64(utf8.RuneCountInString(req.Prompt))}
+func (p *Provider) readSpeech(a wire.Answer, model string, req providers.Request, usage providers.Usage) (providers.Response, *providers.Error) {
 	if len(a.Body) == 0 {
-		return providers.Response{}, p.unusable(a, wire.ErrEmpty, usage)
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrEmpty, usage)
 	}
 	kind := wire.MediaType(a.Body)
 	if kind == "" && req.OutputFormat == "pcm" && samples(a) {
@@ -70,11 +56,7 @@ func (p *Provider) readSpeech(a wire.Answer, model string, req providers.Request
 		kind = "audio/mp4"
 	}
 	if !strings.HasPrefix(kind, "audio/") {
-		failure := p.unusable(a, wire.ErrMediaType, providers.Usage{})
-		if failure.Kind == providers.MalformedResponse {
-			failure.Usage = usage
-		}
-		return providers.Response{}, failure
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrMediaType, usage)
 	}
 	res := p.response(a, model, "", usage)
 	res.Raw = nil
@@ -82,7 +64,8 @@ func (p *Provider) readSpeech(a wire.Answer, model string, req providers.Request
 	return res, nil
 }
 
-// samples tells that an answer may be bare samples: neither text nor said to be.
+// samples reports whether an answer may be bare samples: neither text nor said to
+// be.
 func samples(a wire.Answer) bool {
 	said, _, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	if err == nil && (strings.HasPrefix(said, "text/") || strings.HasSuffix(said, "json")) {

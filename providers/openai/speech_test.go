@@ -74,7 +74,11 @@ func TestSpeechThatIsNoUseIsAFailure(t *testing.T) {
 			req := audio()
 			req.OutputFormat = tt.format
 			e := failure(t, provider(t, serve(t, says(http.StatusOK, tt.contentType, tt.body))), req)
-			if e.Kind != providers.MalformedResponse || e.Billing != providers.BillingUnknown || e.Usage.Characters == 0 {
+			kind, billing, characters := providers.MalformedResponse, providers.Billed, int64(len(prompt))
+			if name == "a page" { // not the API's
+				kind, billing, characters = providers.NotFound, providers.Unbilled, 0
+			}
+			if e.Kind != kind || e.Billing != billing || e.Usage.Characters != characters || string(e.Body) != tt.body {
 				t.Errorf("error = %+v", e)
 			}
 		})

@@ -5,190 +5,204 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
-	"github.com/openai/openai-go/v3/shared"
-
 	"oneflow/providers"
 	"oneflow/providers/wire"
 )
 
 func (p *Provider) text(ctx context.Context, secret, model string, req providers.Request) (providers.Response, *providers.Error) {
-	service := openai.NewChatCompletionService(p.options(secret)...)
-	a, failure := p.send(ctx, wire.MaxAnswer, func(ctx context.Context, sending ...option.RequestOption) error {
-		_, err := service.New(ctx, p.textParams(model, req), sending...)
-		return err
-	})
+	a, failure := p.postJSON(ctx, secret, "/chat/completions", p.textFields(model, req), "application/json", wire.MaxAnswer, req)
 	if failure != nil {
 		return providers.Response{}, failure
 	}
-	return p.readText(a, model)
+	return p.readText(a, model, wire.TextBounds(req))
 }
 
-// textParams is req in OpenAI's words.
-func (p *Provider) textParams(model string, req providers.Request) openai.ChatCompletionNewParams {
-	params := openai.ChatCompletionNewParams{Model: model, Messages: chat(req)}
+// textFields is req in OpenAI's words.
+func (p *Provider) textFields(model string, req providers.Request) map[string]any {
+	fields := map[string]any{"model": model, "messages": chat(req)}
 	if req.MaxTokens > 0 && p.config.Compatible {
-		params.MaxTokens = openai.Int(req.MaxTokens)
+		fields["max_tokens"] = req.MaxTokens
 	} else if req.MaxTokens > 0 {
-		params.MaxCompletionTokens = openai.Int(req.MaxTokens)
+		fields["max_completion_tokens"] = req.MaxTokens
 	}
 	if req.Temperature != nil {
-		params.Temperature = openai.Float(*req.Temperature)
+		fields["temperature"] = *req.Temperature
 	}
 	if req.TopP != nil {
-		params.TopP = openai.Float(*req.TopP)
+		fields["top_p"] = *req.TopP
 	}
 	if req.Seed != nil {
-		params.Seed = openai.Int(*req.Seed)
+		fields["seed"] = *req.Seed
 	}
-	params.Stop.OfStringArray = req.Stop
-	if f := req.ResponseFormat; f != nil {
-		params.ResponseFormat = responseFormat(f)
+	if len(req.Stop) > 0 {
+		fields["stop"] = req.Stop
 	}
-	params.SetExtraFields(extra(req))
-	return params
-}
-
-// chat is the conversation: the system prompt first.
-func chat(req providers.Request) []openai.ChatCompletionMessageParamUnion {
-	var messages []openai.ChatCompletionMessageParamUnion
-	if req.System != "" {
-		messages = append(messages, openai.SystemMessage(req.System))
-	}
-	for _, m := range req.Messages {
-		switch m.Role {
-		case "system":
-			messages = append(messages, openai.SystemMessage(m.Content))
-		case "assistant":
-			messages = append(messages, openai.AssistantMessage(m.Content))
-		default:
-			messages = append(messages, openai.UserMessage(m.Content))
-		}
-	}
-	if req.Prompt != "" {
-		messages = append(messages, openai.UserMessage(req.Prompt))
-	}
-	return messages
-}
-
-func responseFormat(f *providers.ResponseFormat) openai.ChatCompletionNewParamsResponseFormatUnion {
-	switch f.Type {
-	case "json_schema":
-		schema := shared.ResponseFormatJSONSchemaJSONSchemaParam{Name: f.JSONSchema.Name, Schema: f.JSONSchema.Schema}
-		if f.JSONSchema.Description != "" {
-			schema.Description = openai.String(f.JSONSchema.Description)
-		}
-		if f.JSONSchema.Strict != nil {
-			schema.Strict = openai.Bool(*f.JSONSchema.Strict)
-		}
-		return openai.ChatCompletionNewParamsResponseFormatUnion{
-			OfJSONSchema: &shared.ResponseFormatJSONSchemaParam{JSONSchema: schema},
-		}
-	case "json_object":
-		return openai.ChatCompletionNewParamsResponseFormatUnion{OfJSONObject: &shared.ResponseFormatJSONObjectParam{}}
-	default:
-		return openai.ChatCompletionNewParamsResponseFormatUnion{OfText: &shared.ResponseFormatTextParam{}}
-	}
-}
-
-// extra is what a request adds in OpenAI's own words.
-func extra(req providers.Request) map[string]any {
-	if len(req.Extra) == 0 {
-		return nil
-	}
-	fields := make(map[string]any, len(req.Extra))
-	for name, value := range req.Extra {
-		fields[name] = value
+	if req.ResponseFormat != nil {
+		fields["response_format"] = req.ResponseFormat
 	}
 	return fields
 }
 
+// chat is the conversation: the system prompt first.
+func chat(req providers.Request) []providers.Message {
+	var messages []providers.Message
+	if req.System != "" {
+		messages = append(messages, providers.Message{Role: "system", Content: req.System})
+	}
+	messages = append(messages, req.Messages...)
+	if req.Prompt != "" {
+		messages = append(messages, providers.Message{Role: "user", Content: req.Prompt})
+	}
+	return messages
+}
+
+// completion is what is read of the answer to a call for text.
+type completion struct {
+	ID      wire.Text       `json:"id"`
+	Model   wire.Text       `json:"model"`
+	Choices json.RawMessage `json:"choices"`
+	Usage   json.RawMessage `json:"usage"`
+}
+
+// choice is one answer. Only the first is used.
+type choice struct {
+	FinishReason wire.Text `json:"finish_reason"`
+	Message      message   `json:"message"`
+}
+
+// message is the text of an answer, or what stands in its place.
+type message struct {
+	Content      json.RawMessage `json:"content"`
+	Refusal      wire.Text       `json:"refusal"`
+	ToolCalls    json.RawMessage `json:"tool_calls"`
+	FunctionCall json.RawMessage `json:"function_call"`
+	Audio        json.RawMessage `json:"audio"`
+	Images       json.RawMessage `json:"images"`
+}
+
 // readText judges the answer to a call for text.
-func (p *Provider) readText(a wire.Answer, model string) (providers.Response, *providers.Error) {
-	var completion openai.ChatCompletion
-	if !isObject(a.Body) || json.Unmarshal(a.Body, &completion) != nil {
-		return providers.Response{}, p.unusable(a, wire.ErrNotJSON, providers.Usage{})
+func (p *Provider) readText(a wire.Answer, model string, bounds wire.Bounds) (providers.Response, *providers.Error) {
+	var said completion
+	if wire.Decode(a.Body, &said) != nil {
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
-	usage := textUsage(completion.Usage)
-	if len(completion.Choices) == 0 {
-		return providers.Response{}, p.unusable(a, wire.ErrNoResult, usage)
+	usage := textUsage(wire.ReadReport(said.Usage), bounds)
+	if len(said.Choices) == 0 {
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
 	}
-	choice := completion.Choices[0]
-	text := content(choice.Message)
+	var choices []choice
+	if json.Unmarshal(said.Choices, &choices) != nil || len(choices) == 0 {
+		return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, usage)
+	}
+	first := choices[0]
+	text := first.Message.text()
 	blank := strings.TrimSpace(text) == ""
 	switch {
-	case choice.FinishReason == "content_filter":
-		return providers.Response{}, p.moderated(a, "content_filter", usage)
-	case blank && choice.Message.Refusal != "":
-		return providers.Response{}, p.moderated(a, "refusal", usage)
-	case choice.FinishReason == "error": // OpenRouter: the model failed on the way
-		failure := p.unusable(a, wire.ErrNoResult, usage)
-		failure.Kind, failure.Code = providers.Unknown, "error"
-		return providers.Response{}, failure
-	case blank && !called(choice.Message):
-		failure := p.unusable(a, wire.ErrEmpty, usage)
-		failure.Billing = providers.Billed
-		failure.Code = wire.SanitiseCode(choice.FinishReason)
-		if choice.FinishReason == "length" && failure.Kind == providers.MalformedResponse {
-			// Reasoning left nothing for the answer: so it would the next time, and elsewhere.
-			failure.Kind, failure.Err = providers.InvalidRequest, wire.ErrUsedUp
-		}
-		return providers.Response{}, failure
+	case first.FinishReason == "content_filter":
+		return providers.Response{}, p.caller.Refused(a, "content_filter", usage)
+	case blank && first.Message.Refusal != "":
+		return providers.Response{}, p.caller.Refused(a, "refusal", usage)
+	case first.FinishReason == "error": // OpenRouter: the model failed on the way
+		return providers.Response{}, p.broken(a, usage)
+	case blank && !first.Message.calls():
+		return providers.Response{}, p.empty(a, first, usage)
 	}
-	res := p.response(a, model, completion.Model, usage)
+	res := p.response(a, model, string(said.Model), usage)
 	res.Text = text
-	res.FinishReason = choice.FinishReason
+	res.FinishReason = string(first.FinishReason)
 	if res.RequestID == "" {
-		res.RequestID = completion.ID
+		res.RequestID = string(said.ID)
 	}
 	return res, nil
 }
 
-// content is the text of a message. Some compatible servers send it in parts,
-// which the official client would hand over as one text with all their brackets.
-func content(m openai.ChatCompletionMessage) string {
-	raw := m.JSON.Content.Raw()
-	if strings.HasPrefix(raw, `"`) {
-		return m.Content
+// broken is the failure of a call whose model failed on the way. It is charged if
+// it says what it used.
+func (p *Provider) broken(a wire.Answer, usage providers.Usage) *providers.Error {
+	failure := p.caller.Unreadable(a, wire.ErrNoResult, usage)
+	failure.Kind, failure.Code, failure.Usage = providers.Unknown, "error", usage
+	failure.Billing = providers.BillingUnknown
+	if usage.TotalInput()+usage.TotalOutput() > 0 {
+		failure.Billing = providers.Billed
+	}
+	return failure
+}
+
+// empty is the failure of a call that was answered without a text.
+func (p *Provider) empty(a wire.Answer, c choice, usage providers.Usage) *providers.Error {
+	why := wire.ErrEmpty
+	if c.Message.media() {
+		why = wire.ErrOtherMedia
+	}
+	failure := p.caller.Unreadable(a, why, usage)
+	if failure.Kind != providers.Unreadable {
+		return failure
+	}
+	failure.Code = wire.SanitiseCode(string(c.FinishReason))
+	if c.FinishReason == "length" {
+		// Reasoning left nothing for the answer: so it would the next time, and elsewhere.
+		failure.Kind, failure.Err = providers.InvalidRequest, wire.ErrUsedUp
+	}
+	return failure
+}
+
+// text is the text of a message. Some compatible servers send it in parts.
+func (m message) text() string {
+	var whole string
+	if json.Unmarshal(m.Content, &whole) == nil {
+		return whole
 	}
 	var parts []struct {
-		Type string `json:"type"`
-		Text string `json:"text"`
+		Type wire.Text `json:"type"`
+		Text wire.Text `json:"text"`
 	}
-	if json.Unmarshal([]byte(raw), &parts) != nil {
+	if json.Unmarshal(m.Content, &parts) != nil {
 		return ""
 	}
 	var text strings.Builder
 	for _, part := range parts {
 		if part.Type == "text" {
-			text.WriteString(part.Text)
+			text.WriteString(string(part.Text))
 		}
 	}
 	return text.String()
 }
 
-// called tells whether a message calls a tool.
-func called(m openai.ChatCompletionMessage) bool {
-	return len(m.ToolCalls) > 0 || m.JSON.FunctionCall.Valid()
+// calls reports whether a message calls a tool.
+func (m message) calls() bool { return holds(m.ToolCalls) || holds(m.FunctionCall) }
+
+// media reports whether a message holds speech or pictures.
+func (m message) media() bool {
+	var parts []json.RawMessage
+	return holds(m.Audio) || holds(m.Images) || json.Unmarshal(m.Content, &parts) == nil && len(parts) > 0
+}
+
+// holds reports whether a field of an answer has something in it.
+func holds(field json.RawMessage) bool {
+	switch string(field) {
+	case "", "null", "[]", "{}", `""`:
+		return false
+	}
+	return true
 }
 
 // textUsage takes apart what OpenAI counts in one: cached, written and spoken
 // tokens are inside its prompt tokens. Parts never exceed the whole, whatever a
 // server reports.
-func textUsage(u openai.CompletionUsage) providers.Usage {
-	input, output := max(u.PromptTokens, 0), max(u.CompletionTokens, 0)
-	reasoning := max(u.CompletionTokensDetails.ReasoningTokens, 0)
-	if reasoning > 0 && u.TotalTokens == u.PromptTokens+u.CompletionTokens+reasoning {
+func textUsage(r *wire.Report, most wire.Bounds) providers.Usage {
+	prompt, written := r.Int(most.Input, "prompt_tokens"), r.Int(most.Output, "completion_tokens")
+	input, output := prompt, written
+	reasoning := r.Int(most.Output, "completion_tokens_details", "reasoning_tokens")
+	if reasoning > 0 && r.Int(2*wire.Window, "total_tokens") == prompt+written+reasoning {
 		output += reasoning // xAI counts its reasoning beside the answer
 	}
 	usage := providers.Usage{ReasoningTokens: min(reasoning, output)}
-	usage.CachedInputTokens = take(&input, u.PromptTokensDetails.CachedTokens)
-	usage.CacheWriteTokens = take(&input, u.PromptTokensDetails.CacheWriteTokens)
-	usage.AudioInputTokens = take(&input, u.PromptTokensDetails.AudioTokens)
-	usage.AudioOutputTokens = take(&output, u.CompletionTokensDetails.AudioTokens)
+	usage.CachedInputTokens = take(&input, r.Int(most.Input, "prompt_tokens_details", "cached_tokens"))
+	usage.CacheWriteTokens = take(&input, r.Int(most.Input, "prompt_tokens_details", "cache_write_tokens"))
+	usage.AudioInputTokens = take(&input, r.Int(most.Input, "prompt_tokens_details", "audio_tokens"))
+	usage.AudioOutputTokens = take(&output, r.Int(most.Output, "completion_tokens_details", "audio_tokens"))
 	usage.InputTokens, usage.OutputTokens = input, output
-	return usage
+	return r.Mark(usage)
 }
 
 // take moves a part out of what is left of the whole.

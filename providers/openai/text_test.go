@@ -159,7 +159,10 @@ func TestUsageDoesNotOverlap(t *testing.T) {
 			`{"prompt_tokens":10,"completion_tokens":5,"total_tokens":22,"completion_tokens_details":{"reasoning_tokens":7}}`,
 			providers.Usage{InputTokens: 10, OutputTokens: 12, ReasoningTokens: 7},
 		},
-		"below zero": {`{"prompt_tokens":-1,"completion_tokens":-1,"total_tokens":-2}`, providers.Usage{}},
+		"below zero": {
+			`{"prompt_tokens":-1,"completion_tokens":-1,"total_tokens":-2}`,
+			providers.Usage{Implausible: true, Reported: `{"prompt_tokens":-1,"completion_tokens":-1,"total_tokens":-2}`},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -208,21 +211,21 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 		code    string
 		usage   providers.Usage
 	}{
-		"nothing at all":     {`{}`, providers.MalformedResponse, providers.BillingUnknown, "", providers.Usage{}},
-		"an empty body":      {``, providers.MalformedResponse, providers.BillingUnknown, "", providers.Usage{}},
-		"a page":             {`<html>` + prompt + `</html>`, providers.MalformedResponse, providers.BillingUnknown, "", providers.Usage{}},
-		"half an answer":     {completion[:200], providers.MalformedResponse, providers.BillingUnknown, "", providers.Usage{}},
-		"a list":             {`[` + completion + `]`, providers.MalformedResponse, providers.BillingUnknown, "", providers.Usage{}},
-		"no choices":         {`{"choices":[],` + used + `}`, providers.MalformedResponse, providers.Billed, "", spent},
-		"no message":         {`{"choices":[{}]}`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
-		"empty text":         {`{"choices":[{"message":{"content":""},"finish_reason":"stop"}],` + used + `}`, providers.MalformedResponse, providers.Billed, "stop", spent},
-		"blank text":         {`{"choices":[{"message":{"content":" \n"},"finish_reason":"stop"}],` + used + `}`, providers.MalformedResponse, providers.Billed, "stop", spent},
+		"nothing at all":     {`{}`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"an empty body":      {``, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"a page":             {`<html>` + prompt + `</html>`, providers.NotFound, providers.Unbilled, "", providers.Usage{}},
+		"half an answer":     {completion[:200], providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"a list":             {`[` + completion + `]`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"no choices":         {`{"choices":[],` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
+		"no message":         {`{"choices":[{}]}`, providers.Unreadable, providers.Billed, "", providers.Usage{}},
+		"empty text":         {`{"choices":[{"message":{"content":""},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
+		"blank text":         {`{"choices":[{"message":{"content":" \n"},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
 		"reasoning ate it":   {`{"choices":[{"message":{"content":null},"finish_reason":"length"}],` + used + `}`, providers.InvalidRequest, providers.Billed, "length", spent},
 		"a refusal":          {`{"choices":[{"message":{"content":null,"refusal":"` + prompt + `"},"finish_reason":"stop"}],` + used + `}`, providers.Moderated, providers.Billed, "refusal", spent},
 		"a filter":           {`{"choices":[{"message":{"content":"half"},"finish_reason":"content_filter"}],` + used + `}`, providers.Moderated, providers.Billed, "content_filter", spent},
 		"a wrapped 429":      {`{"error":{"code":429,"message":"` + prompt + `"}}`, providers.RateLimited, providers.Unbilled, "", providers.Usage{}},
 		"a wrapped 502":      {`{"error":{"code":502,"message":"x"},"id":"gen-1"}`, providers.Overloaded, providers.BillingUnknown, "", providers.Usage{}},
-		"a wrapped no money": {`{"error":{"code":"insufficient_quota"}}`, providers.OutOfMoney, providers.BillingUnknown, "insufficient_quota", providers.Usage{}},
+		"a wrapped no money": {`{"error":{"code":"insufficient_quota"}}`, providers.OutOfMoney, providers.Unbilled, "insufficient_quota", providers.Usage{}},
 		"a broken upstream":  {`{"choices":[{"message":{"content":"half"},"finish_reason":"error"}]}`, providers.Unknown, providers.BillingUnknown, "error", providers.Usage{}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,15 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"mime/multipart"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
 
 	"oneflow/providers"
 	"oneflow/providers/wire"
@@ -30,11 +28,11 @@ const (
 
 // film is how a server describes a film that it makes.
 type film struct {
-	ID      string          `json:"id"`
-	Status  string          `json:"status"`
-	Model   string          `json:"model"`
+	ID      wire.Text       `json:"id"`
+	Status  wire.Text       `json:"status"`
+	Model   wire.Text       `json:"model"`
 	Seconds json.RawMessage `json:"seconds"`
-	Size    string          `json:"size"`
+	Size    wire.Text       `json:"size"`
 	Error   json.RawMessage `json:"error"`
 }
 
@@ -44,23 +42,23 @@ func (p *Provider) video(ctx context.Context, secret, model string, req provider
 	start := time.Now()
 	contentType, body, err := videoBody(p.config.VideosAsJSON, model, req)
 	if err != nil {
-		return providers.Response{}, p.unsent(providers.InvalidRequest, "request_not_encodable")
+		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
 	}
-	client := openai.Client{Options: p.options(secret)}
-	a, failure := p.send(ctx, wire.MaxAnswer, func(ctx context.Context, sending ...option.RequestOption) error {
-		return client.Post(ctx, "videos", nil, nil, append(sending, option.WithRequestBody(contentType, body))...)
-	})
+	a, failure := p.post(ctx, secret, "/videos", contentType, body, "application/json", wire.MaxAnswer, req)
 	if failure != nil {
 		return providers.Response{}, failure
 	}
-	ordered, failure := p.readFilm(a)
-	if failure != nil {
-		return providers.Response{}, failure
+	ordered, why := readFilm(a)
+	switch {
+	case ordered.failed():
+		return providers.Response{}, p.unfilmed(a)
+	case why != "":
+		return providers.Response{}, p.caller.Malformed(a, why, filmUsage(ordered, req))
 	}
 	a, made, failure := p.wait(ctx, secret, a, ordered)
 	if failure == nil {
 		var content wire.Answer
-		content, failure = p.download(ctx, secret, made.ID)
+		content, failure = p.download(ctx, secret, string(made.ID))
 		if failure == nil {
 			return p.filmed(a, content, made, model, req, time.Since(start))
 		}
@@ -70,7 +68,7 @@ func (p *Provider) video(ctx context.Context, secret, model string, req provider
 		failure.Billing = providers.BillingUnknown // it was ordered
 	}
 	failure.Sent = true
-	failure.RequestID = wire.SanitiseCode(ordered.ID) // what a person can look for at the server
+	failure.RequestID = wire.SanitiseCode(string(ordered.ID)) // what a person can look for at the server
 	return providers.Response{}, failure
 }
 
@@ -101,7 +99,8 @@ func videoBody(asJSON bool, model string, req providers.Request) (contentType st
 	}
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)
-	for name, value := range fields {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		value := fields[name]
 		if err := w.WriteField(name, formValue(value)); err != nil {
 			return "", nil, err
 		}
@@ -126,26 +125,32 @@ func formValue(value any) string {
 	return string(raw)
 }
 
-// readFilm reads how a server describes a film. One that failed is a failure.
-func (p *Provider) readFilm(a wire.Answer) (film, *providers.Error) {
+// readFilm reads how a server describes a film, and what is wrong with that.
+func readFilm(a wire.Answer) (film, wire.AnswerError) {
 	var f film
-	if !isObject(a.Body) || json.Unmarshal(a.Body, &f) != nil {
-		return f, p.unusable(a, wire.ErrNotJSON, providers.Usage{})
-	}
-	switch strings.ToLower(f.Status) {
-	case "failed", "error", "cancelled", "canceled", "expired":
-		return f, p.unfilmed(a)
+	if wire.Decode(a.Body, &f) != nil {
+		return f, wire.ErrNotJSON
 	}
 	if f.ID == "" || f.ID == "." || f.ID == ".." || f.Status == "" {
-		return f, p.unusable(a, wire.ErrNoResult, providers.Usage{})
+		return f, wire.ErrNoResult
 	}
-	return f, nil
+	return f, ""
+}
+
+// failed reports whether a server has given a film up.
+func (f film) failed() bool {
+	return slices.Contains([]string{"failed", "error", "cancelled", "canceled", "expired"}, strings.ToLower(string(f.Status)))
+}
+
+// made reports whether a film can be downloaded.
+func (f film) made() bool {
+	return slices.Contains([]string{"completed", "succeeded"}, strings.ToLower(string(f.Status)))
 }
 
 // unfilmed is the failure of a film that the server gave up. Whether it is
 // charged nobody says, except that a refusal for its content is not.
 func (p *Provider) unfilmed(a wire.Answer) *providers.Error {
-	failure := wire.Classify(vendor, p.config.Name, a.Status, a.Header, a.Body, a.At)
+	failure := p.caller.Refusal(a)
 	if failure.Kind == providers.MalformedResponse {
 		failure.Kind = providers.Unknown
 	}
@@ -158,26 +163,28 @@ func (p *Provider) unfilmed(a wire.Answer) *providers.Error {
 // wait looks at a film, at growing distances, until it is made.
 func (p *Provider) wait(ctx context.Context, secret string, a wire.Answer, f film) (wire.Answer, film, *providers.Error) {
 	pause := p.config.PollEvery
-	misses := 0
-	for !slices.Contains([]string{"completed", "succeeded"}, strings.ToLower(f.Status)) {
+	for misses := 0; !f.made(); {
 		if err := sleep(ctx, pause); err != nil {
 			return a, f, wire.Failure(p.config.Name, err, true)
 		}
 		pause = min(pause+pause/2, pollAtMost)
-		seen, failure := p.get(ctx, secret, "videos/"+url.PathEscape(f.ID), "application/json", wire.MaxAnswer)
+		seen, failure := p.get(ctx, secret, "/videos/"+url.PathEscape(string(f.ID)), "application/json", wire.MaxAnswer)
+		again := failure != nil && transient(failure.Kind)
 		if failure == nil {
-			var now film
-			now, failure = p.readFilm(seen)
+			now, why := readFilm(seen)
 			switch {
-			case failure == nil:
+			case now.failed():
+				return a, f, p.unfilmed(seen)
+			case why == "":
 				now.ID = f.ID // whatever it says, this is what was ordered
 				a, f, misses = seen, now, 0
 				continue
-			case failure.Kind != providers.MalformedResponse:
-				return a, f, failure
 			}
+			// A look costs nothing: another may tell more.
+			failure, again = p.caller.Malformed(seen, why, providers.Usage{}), true
+			failure.Billing = providers.BillingUnknown
 		}
-		if misses++; misses >= looks || !transient(failure.Kind) || ctx.Err() != nil {
+		if misses++; misses >= looks || !again || ctx.Err() != nil {
 			return a, f, failure
 		}
 		pause = max(pause, min(failure.RetryAfter, pollAtMost))
@@ -189,7 +196,7 @@ func (p *Provider) wait(ctx context.Context, secret string, a wire.Answer, f fil
 func (p *Provider) download(ctx context.Context, secret, id string) (wire.Answer, *providers.Error) {
 	pause := p.config.PollEvery
 	for misses := 1; ; misses++ {
-		a, failure := p.get(ctx, secret, "videos/"+url.PathEscape(id)+"/content", "video/*", maxFilm)
+		a, failure := p.get(ctx, secret, "/videos/"+url.PathEscape(id)+"/content", "video/*", maxFilm)
 		if failure == nil || misses >= looks || !transient(failure.Kind) || ctx.Err() != nil {
 			return a, failure
 		}
@@ -207,33 +214,39 @@ func (p *Provider) filmed(
 	usage := filmUsage(made, req)
 	kind := wire.MediaType(content.Body)
 	if !strings.HasPrefix(kind, "video/") {
-		failure := p.unusable(content, wire.ErrMediaType, usage)
-		failure.Billing = providers.Billed
-		failure.Usage = usage
+		failure := p.caller.Malformed(content, wire.ErrMediaType, usage)
+		failure.Billing, failure.Usage = providers.Billed, usage // it was made
 		return providers.Response{}, failure
 	}
-	res := p.response(a, model, made.Model, usage)
+	res := p.response(a, model, string(made.Model), usage)
 	res.Blobs = []providers.Blob{{MIME: kind, Data: content.Body}}
-	res.FinishReason = made.Status
-	res.RequestID = wire.SanitiseCode(made.ID)
+	res.FinishReason = string(made.Status)
+	res.RequestID = wire.SanitiseCode(string(made.ID))
 	res.Latency = latency
 	return res, nil
 }
 
+// longestFilm is the longest film that a server is believed to have made, in
+// seconds.
+const longestFilm = 24 * 60 * 60
+
 // filmUsage is how long a film is, as the server says or as was asked for.
 func filmUsage(f film, req providers.Request) providers.Usage {
-	seconds, err := strconv.ParseFloat(strings.Trim(string(f.Seconds), `"`), 64)
-	if err != nil || seconds <= 0 || seconds > 24*60*60 {
-		seconds = float64(req.Seconds)
-	}
-	usage := providers.Usage{MilliSeconds: int64(seconds * 1000), Variant: f.Size}
+	usage := providers.Usage{MilliSeconds: int64(req.Seconds) * 1000, Variant: string(f.Size)}
 	if usage.Variant == "" {
 		usage.Variant = req.Size
+	}
+	seconds, err := strconv.ParseFloat(strings.Trim(string(f.Seconds), `"`), 64)
+	switch {
+	case err == nil && seconds > 0 && seconds <= longestFilm:
+		usage.MilliSeconds = int64(seconds * 1000)
+	case len(f.Seconds) > 0 && string(f.Seconds) != "null":
+		usage = wire.Implausible(usage, f.Seconds)
 	}
 	return usage
 }
 
-// transient tells that the same look may well succeed in a moment.
+// transient reports whether the same look may well succeed in a moment.
 func transient(kind providers.Kind) bool {
 	switch kind.Reaction() {
 	case providers.Retry, providers.Wait:

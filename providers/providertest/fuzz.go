@@ -75,6 +75,9 @@ func FuzzAnswers(f *testing.F, requests []providers.Request, create func(transpo
 				text = strings.ReplaceAll(text, word, "")
 			}
 		}
+		if reason := e.Explain(); len([]rune(e.Reason)) > 300 || strings.Contains(reason, fuzzSecret) && !strings.Contains(e.Code+e.RequestID, fuzzSecret) {
+			t.Errorf("the explanation tells too much: %.1000q", reason)
+		}
 		if len(text) > 500 || strings.Contains(text, fuzzSecret) {
 			t.Errorf("the error tells too much: %.600q", err)
 		}

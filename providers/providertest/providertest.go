@@ -74,8 +74,8 @@ func failures() map[Fault]Failure {
 		Truncated:    {providers.MalformedResponse, unknown, true},
 		ResetBefore:  {providers.Connection, unknown, true},
 		ResetAfter:   {providers.Connection, unknown, true},
-		Garbage:      {providers.MalformedResponse, unknown, true},
-		Empty:        {providers.MalformedResponse, unknown, true},
+		Garbage:      {providers.MalformedResponse, providers.Billed, true},
+		Empty:        {providers.MalformedResponse, providers.Billed, true},
 		Echo:         {providers.InvalidRequest, free, true},
 	}
 }

@@ -257,7 +257,9 @@ func failure(t *testing.T, s Subject, req providers.Request, o outcome) *provide
 		t.Errorf("%s: failed and answered", req.Task)
 	}
 	for _, hidden := range []string{Key, "yellow bird"} {
-		for where, text := range map[string]string{"text": o.err.Error(), "code": e.Code, "request id": e.RequestID} {
+		for where, text := range map[string]string{
+			"text": o.err.Error(), "code": e.Code, "request id": e.RequestID, "explanation": e.Explain(), "parameter": e.Param, "URL": e.URL,
+		} {
 			if strings.Contains(text, hidden) {
 				t.Errorf("%s: the error's %s holds %q: %q", req.Task, where, hidden, text)
 			}
@@ -272,7 +274,7 @@ func failure(t *testing.T, s Subject, req providers.Request, o outcome) *provide
 		"has used something for nothing":       e.Billing == providers.Unbilled && e.Usage != providers.Usage{},
 		"asks to wait for a negative time":     e.RetryAfter < 0,
 		"has a code that is not a short word":  e.Code != wire.SanitiseCode(e.Code),
-		"keeps too much":                       int64(len(e.Body)) > wire.MaxErrorBody,
+		"keeps too much":                       int64(len(e.Body)) > wire.MaxErrorBody && e.Billing != providers.Billed || int64(len(e.Body)) > wire.MaxAnswer,
 		"is another one after AsError":         providers.AsError("other", o.err) != e,
 	} {
 		if found {
@@ -286,8 +288,8 @@ func failure(t *testing.T, s Subject, req providers.Request, o outcome) *provide
 func kinds() []providers.Kind {
 	return []providers.Kind{
 		providers.RateLimited, providers.ConcurrencyLimit, providers.Overloaded, providers.OutOfMoney, providers.Unauthorised,
-		providers.InvalidRequest, providers.Moderated, providers.NotFound, providers.TooLarge, providers.Timeout,
-		providers.Connection, providers.MalformedResponse, providers.Cancelled, providers.Unknown,
+		providers.AccessDenied, providers.InvalidRequest, providers.Moderated, providers.NotFound, providers.TooLarge, providers.Timeout,
+		providers.Connection, providers.MalformedResponse, providers.Unreadable, providers.Cancelled, providers.Unknown,
 	}
 }
 

@@ -34,7 +34,6 @@ func (p *Provider) request(ctx context.Context, key string, req providers.Reques
 	httpReq.Header.Set("Authorization", "Bearer "+key)
 	httpReq.Header.Set("Accept", "image/*")
 	httpReq.Header.Set("Content-Type", form.FormDataContentType())
-	httpReq.Header.Set("User-Agent", "oneflow")
 	return httpReq, nil
 }
 

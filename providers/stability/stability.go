@@ -8,12 +8,12 @@ package stability
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"strings"
+	"time"
 
 	"oneflow/providers"
 	"oneflow/providers/wire"
@@ -23,7 +23,9 @@ const (
 	// DefaultBaseURL is Stability's own address.
 	DefaultBaseURL = "https://api.stability.ai"
 
-	vendor = wire.Stability
+	// timeout is how long Stability shuts out a key that was too fast. Its answer
+	// says so in words only.
+	timeout = time.Minute
 )
 
 // Config says how to reach Stability.
@@ -47,6 +49,7 @@ type Provider struct {
 	config Config
 	base   string
 	caps   providers.Capabilities
+	caller wire.Caller
 }
 
 // New checks config and returns its provider.
@@ -71,7 +74,8 @@ func New(config Config) (*Provider, error) {
 		}
 	}
 	config.Models = maps.Clone(config.Models)
-	return &Provider{config: config, base: base, caps: caps}, nil
+	caller := wire.Caller{Provider: config.Name, Client: config.Client, Rules: rules()}
+	return &Provider{config: config, base: base, caps: caps, caller: caller}, nil
 }
 
 // Name is the configured name.
@@ -84,71 +88,78 @@ func (p *Provider) Name() string { return p.config.Name }
 func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Response, error) {
 	req.Model = p.model(req)
 	if p.caps.Check(req) != nil { // its text may repeat the request
-		return providers.Response{}, p.unsent("unsupported_option")
+		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "unsupported_option")
 	}
-	key, err := wire.Key(ctx, p.config.Name, p.config.Key)
-	if err != nil {
-		return providers.Response{}, err
+	res, failure := p.generate(ctx, req)
+	if failure != nil {
+		return providers.Response{}, failure
 	}
-	httpReq, err := p.request(ctx, key, req)
-	if err != nil {
-		return providers.Response{}, p.unsent("request_not_encodable")
+	return res, nil
+}
+
+func (p *Provider) generate(ctx context.Context, req providers.Request) (providers.Response, *providers.Error) {
+	key, failure := wire.Key(ctx, p.config.Name, p.config.Key)
+	if failure != nil {
+		return providers.Response{}, failure
 	}
-	a, err := wire.Call(ctx, p.config.Client, vendor, p.config.Name, httpReq)
+	r, err := p.request(ctx, key, req)
 	if err != nil {
-		return providers.Response{}, err
+		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
+	}
+	a, failure := p.caller.Send(ctx, r, wire.MaxAnswer, append(wire.Texts(req), key)...)
+	if failure != nil {
+		return providers.Response{}, wire.Used(failure, usage(req.Model))
 	}
 	return p.read(a, req.Model)
 }
 
-// CheckKey tells whether secret is a key that works, by asking for the account's
-// balance, which is free. Its error is always a *providers.Error.
+// CheckKey reports, with a nil error, that secret is a key that works, by asking
+// for the account's balance, which is free. Its error is always a *providers.Error.
 func (p *Provider) CheckKey(ctx context.Context, secret string) error {
-	key, err := wire.Key(ctx, p.config.Name, func(context.Context) (string, error) { return secret, nil })
-	if err != nil {
-		return err
+	key, failure := wire.Key(ctx, p.config.Name, wire.Given(secret))
+	if failure != nil {
+		return failure
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/v1/user/balance", http.NoBody)
 	if err != nil {
-		return p.unsent("request_not_encodable")
+		return p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
 	req.Header.Set("Accept", "application/json")
-	a, err := wire.Call(ctx, p.config.Client, vendor, p.config.Name, req)
-	if err != nil {
-		return err
+	a, failure := p.caller.Send(ctx, req, wire.MaxAnswer, key)
+	if failure != nil {
+		return failure
 	}
 	var balance struct {
 		Credits *float64 `json:"credits"`
 	}
-	if json.Unmarshal(a.Body, &balance) != nil || balance.Credits == nil {
-		return a.Malformed(vendor, p.config.Name, wire.ErrNotJSON)
+	if wire.Decode(a.Body, &balance) != nil || balance.Credits == nil {
+		failure := p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
+		failure.Billing = providers.Unbilled
+		return failure
 	}
 	return nil
 }
 
+// rules say what Stability's own words mean.
+func rules() []wire.Rule {
+	return []wire.Rule{{Status: http.StatusTooManyRequests, Kind: providers.RateLimited, Wait: timeout}}
+}
+
 // read judges an answer that has a successful status: only a picture is one.
-func (p *Provider) read(a wire.Answer, model string) (providers.Response, error) {
+func (p *Provider) read(a wire.Answer, model string) (providers.Response, *providers.Error) {
 	reason := wire.SanitiseCode(a.Header.Get("Finish-Reason"))
 	switch {
 	case reason == "CONTENT_FILTERED":
-		return providers.Response{}, &providers.Error{
-			Provider:  p.config.Name,
-			Kind:      providers.Moderated,
-			Billing:   providers.Billed,
-			Status:    a.Status,
-			Code:      reason,
-			RequestID: wire.RequestID(a.Header),
-			Sent:      true,
-			Limits:    wire.RateLimits(a.Header, a.At),
-			Usage:     usage(model),
-		}
+		failure := p.caller.Refused(a, reason, usage(model))
+		failure.Body = nil // a blurred picture
+		return providers.Response{}, failure
 	case len(a.Body) == 0:
-		return providers.Response{}, a.Malformed(vendor, p.config.Name, wire.ErrEmpty)
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrEmpty, usage(model))
 	case !wire.IsMedia("image", a.Body):
-		return providers.Response{}, a.Malformed(vendor, p.config.Name, wire.ErrMediaType)
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrMediaType, usage(model))
 	case reason != "" && reason != "SUCCESS":
-		failure := a.Malformed(vendor, p.config.Name, wire.ErrNoResult)
+		failure := p.caller.Unreadable(a, wire.ErrNoResult, usage(model))
 		failure.Code = reason
 		return providers.Response{}, failure
 	}
@@ -175,11 +186,6 @@ func (p *Provider) model(req providers.Request) string {
 	default:
 		return p.caps.Tasks[req.Task].DefaultModel
 	}
-}
-
-// unsent is the failure of a call that was not made.
-func (p *Provider) unsent(code string) *providers.Error {
-	return &providers.Error{Provider: p.config.Name, Kind: providers.InvalidRequest, Billing: providers.Unbilled, Code: code}
 }
 
 // usage is what one picture costs: Stability reports no usage but charges a flat

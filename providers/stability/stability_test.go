@@ -181,7 +181,7 @@ func TestWhatIsNoPictureIsNoSuccess(t *testing.T) {
 		"empty":               {answer(200, nil, ""), wire.ErrEmpty},
 		"no content":          {answer(204, nil, ""), wire.ErrEmpty},
 		"JSON":                {answer(200, map[string]string{"Content-Type": "application/json"}, `{"image":"canary prompt","finish_reason":"SUCCESS"}`), wire.ErrMediaType},
-		"HTML":                {answer(200, map[string]string{"Content-Type": "image/png"}, "<html>canary prompt</html>"), wire.ErrMediaType},
+		"HTML":                {answer(200, map[string]string{"Content-Type": "image/png"}, "<html>canary prompt</html>"), wire.ErrPage},
 		"sound":               {answer(200, nil, "ID3\x04canary prompt"), wire.ErrMediaType},
 		"another outcome":     {answer(200, map[string]string{"finish-reason": "ERROR"}, png), wire.ErrNoResult},
 		"truncated":           {answer(200, map[string]string{"Content-Length": "1000"}, png), wire.ErrTruncated},
@@ -192,8 +192,20 @@ func TestWhatIsNoPictureIsNoSuccess(t *testing.T) {
 			p, _ := serve(t, c.handle, nil)
 			_, err := p.Generate(t.Context(), providers.Request{Task: providers.Image, Prompt: canaryPrompt})
 			e := failure(t, err)
-			if e.Kind != providers.MalformedResponse || e.Billing != providers.BillingUnknown || !e.Sent || !errors.Is(err, c.cause) {
+			kind, billing := providers.MalformedResponse, providers.Billed
+			switch c.cause {
+			case wire.ErrTruncated:
+				billing = providers.BillingUnknown
+			case wire.ErrPage: // no answer of the API's
+				kind, billing = providers.NotFound, providers.Unbilled
+			case wire.ErrNoResult:
+				kind = providers.Unreadable
+			}
+			if e.Kind != kind || e.Billing != billing || !e.Sent || !errors.Is(err, c.cause) {
 				t.Errorf("got %+v", e)
+			}
+			if billing == providers.Billed && e.Usage == (providers.Usage{}) {
+				t.Error("it does not say what it cost")
 			}
 		})
 	}
@@ -267,7 +279,7 @@ func TestAKeyIsCheckedForFree(t *testing.T) {
 	}{
 		"good":      {answer(200, nil, `{"credits":0}`), ""},
 		"wrong":     {answer(401, nil, `{"id":"a","name":"unauthorized","errors":["`+canaryKey+`"]}`), providers.Unauthorised},
-		"not JSON":  {answer(200, nil, `<html>`), providers.MalformedResponse},
+		"not JSON":  {answer(200, nil, `<html>`), providers.NotFound},
 		"no answer": {answer(200, nil, `{}`), providers.MalformedResponse},
 	} {
 		t.Run(name, func(t *testing.T) {

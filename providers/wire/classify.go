@@ -9,144 +9,188 @@ import (
 	"oneflow/providers"
 )
 
-// Vendor is whose words a refusal is written in.
-type Vendor string
+// Rule says what a refusal means. All its conditions must hold; a zero one always
+// does.
+type Rule struct {
+	// Status is the HTTP status; 4 and 5 stand for all that start so.
+	Status int
+	// Words are codes of which the refusal has one, separated by spaces.
+	Words string
+	// Says are pieces of which the vendor's sentence has one, in lower case,
+	// separated by "|". What the sentence repeats of the request does not count.
+	Says string
+	// Page holds where the body is no JSON: a page or a line of a firewall, a
+	// gateway or a proxy, or nothing.
+	Page bool
 
-// The vendors. A server that is compatible with OpenAI is read as OpenAI.
-const (
-	OpenAI     Vendor = "openai"
-	Anthropic  Vendor = "anthropic"
-	Stability  Vendor = "stability"
-	ElevenLabs Vendor = "elevenlabs"
-)
+	// Kind is what it means.
+	Kind providers.Kind
+	// Billing says whether it is charged. The zero value means providers.Unbilled.
+	Billing providers.Billing
+	// Wait is what the vendor asks for at least, where only its words say so.
+	Wait time.Duration
+}
 
-// StabilityTimeout is how long Stability shuts out a key that was too fast. Its
-// answer says so in words only.
-const StabilityTimeout = time.Minute
-
-// Classify says what a refusal means: an answer that is no success, as it came.
-// It goes by the vendor's own word where there is one and by the status where
-// not, and understands the bodies of all vendors, of compatible servers (such as
-// {"error":"text"}) and of gateways (HTML or nothing). A body that reports an
-// error under a successful status is read too.
-//
-// What the provider wrote stands in Body only, at most MaxErrorBody of it; of its
-// words only a code that SanitiseCode lets pass is used.
-func Classify(vendor Vendor, provider string, status int, header http.Header, body []byte, now time.Time) *providers.Error {
-	said := parseRefusal(body)
-	e := &providers.Error{
-		Provider:   provider,
-		Kind:       providers.Unknown,
-		Billing:    providers.BillingUnknown,
-		Status:     status,
-		Code:       said.code(),
-		RetryAfter: RetryAfter(header, now),
-		RequestID:  RequestID(header),
-		Sent:       true,
-		Body:       slices.Clone(body[:min(len(body), int(MaxErrorBody))]),
-		Limits:     RateLimits(header, now),
+func (r Rule) fits(status int, said refusal) bool {
+	switch {
+	case r.Status != 0 && r.Status != status && r.Status != status/100:
+		return false
+	case r.Page && said.json:
+		return false
+	case r.Words != "" && !slices.ContainsFunc(strings.Fields(r.Words), said.has):
+		return false
 	}
+	return r.Says == "" || slices.ContainsFunc(strings.Split(r.Says, "|"), func(piece string) bool {
+		return strings.Contains(said.lower, piece)
+	})
+}
+
+// Refusal says what an answer means that is no success. The body decides before
+// the status does: the vendor's own rules come first, then the words that all of
+// them use, then the status. It understands the bodies of all vendors, of
+// compatible servers (such as {"error":"text"}) and of gateways (HTML or nothing).
+//
+// What the provider wrote stands in Body, at most MaxErrorBody of it, and as one
+// sentence in Reason; of its words only a code that SanitiseCode lets pass is in
+// the error's text.
+func (c Caller) Refusal(a Answer) *providers.Error { return c.classify(a, a.Status) }
+
+// classify reads a as if it had that status.
+func (c Caller) classify(a Answer, status int) *providers.Error {
+	said := parseRefusal(a.Body)
+	e := &providers.Error{
+		Provider:  c.Provider,
+		Kind:      providers.Unknown,
+		Billing:   providers.BillingUnknown,
+		Status:    a.Status,
+		Code:      said.code(),
+		RequestID: RequestID(a.Header),
+		Sent:      true,
+		Body:      slices.Clone(a.Body[:min(len(a.Body), int(MaxErrorBody))]),
+		Limits:    RateLimits(a.Header, a.At),
+		Param:     said.param,
+		URL:       a.URL,
+		Reason:    said.reason(a),
+	}
+	said.lower = strings.ToLower(hide(said.message, a.Hide))
 	if e.RequestID == "" {
 		e.RequestID = said.id
 	}
-	rules := refusals()
-	if i := slices.IndexFunc(rules, func(r rule) bool { return r.fits(vendor, status, said) }); i >= 0 {
-		e.Kind, e.Billing = rules[i].kind, rules[i].billing
-		e.RetryAfter = max(e.RetryAfter, rules[i].wait)
+	for _, rules := range [][]Rule{c.Rules, commonRules()} {
+		if i := slices.IndexFunc(rules, func(r Rule) bool { return r.fits(status, said) }); i >= 0 {
+			e.Kind, e.Billing = rules[i].Kind, rules[i].Billing
+			if e.Billing == "" {
+				e.Billing = providers.Unbilled
+			}
+			e.RetryAfter = max(rules[i].Wait, wait(e.Kind, a, said))
+			break
+		}
 	}
 	return e
 }
 
-// rule is one row of the table of refusals. All its conditions must hold.
-type rule struct {
-	vendor Vendor // "": any
-	status int    // 0: any; 4 and 5: any that starts so
-	words  string // the vendor's code is one of these, separated by spaces; "": any
-	says   string // the vendor's message starts so, in lower case; "": any
-
-	kind    providers.Kind
-	billing providers.Billing
-	wait    time.Duration // the provider asks for at least this
-}
-
-func (r rule) fits(vendor Vendor, status int, said refusal) bool {
-	switch {
-	case r.vendor != "" && r.vendor != vendor:
-		return false
-	case r.status != 0 && r.status != status && r.status != status/100:
-		return false
-	case r.words != "" && !slices.ContainsFunc(strings.Fields(r.words), said.has):
-		return false
+// wait is how long the provider asks to wait: what it says in a header made for
+// that, else, of a refusal for a rate limit, in its sentence or by when the limit
+// that is used up is full again.
+func wait(kind providers.Kind, a Answer, said refusal) time.Duration {
+	asked, ok := retryAfter(a.Header, a.At)
+	if ok || kind != providers.RateLimited && kind != providers.ConcurrencyLimit {
+		return asked
 	}
-	return strings.HasPrefix(said.message, r.says)
+	if said.retry > 0 {
+		return said.retry
+	}
+	return resetAfter(a.Header, a.At)
 }
 
-// refusals is the one table of what refusals mean. The first row that fits
-// decides: first the words, which are more exact than the status they come with,
-// then the status.
+// commonRules are the rules for everybody. The first that fits decides: first the
+// words, which are more exact than the status they come with, then the status.
 //
 // Unbilled is what a provider is sure not to charge, since it did no work: every
 // 4xx, and the 5xx with which a provider itself says that it could not do it. A
 // gateway's 502 and 504 and a 408 leave open how far the work got.
-func refusals() []rule {
-	const free, unknown = providers.Unbilled, providers.BillingUnknown
-	return []rule{
-		// Out of money, in words. ElevenLabs sends it as 400 or 401, OpenAI as 429 or
-		// 400, Anthropic also as an invalid request that differs by its text alone.
-		{words: "insufficient_quota billing_hard_limit_reached billing_not_active", kind: providers.OutOfMoney, billing: free},
-		{vendor: Anthropic, words: "billing_error", kind: providers.OutOfMoney, billing: free},
-		{vendor: Anthropic, says: "your credit balance is too low", kind: providers.OutOfMoney, billing: free},
-		{vendor: ElevenLabs, words: "quota_exceeded insufficient_credits", kind: providers.OutOfMoney, billing: free},
-		// What the account's plan does not hold concerns this request, not the account.
-		{vendor: ElevenLabs, words: "paid_plan_required output_format_not_allowed", kind: providers.InvalidRequest, billing: free},
+func commonRules() []Rule {
+	const unknown = providers.BillingUnknown
+	return slices.Concat(wordRules(), forbiddenRules(), []Rule{
+		{Status: http.StatusUnauthorized, Kind: providers.Unauthorised},
+		{Status: http.StatusPaymentRequired, Kind: providers.OutOfMoney},
+		{Status: http.StatusNotFound, Kind: providers.NotFound},
+		{Status: http.StatusMethodNotAllowed, Kind: providers.NotFound},
+		{Status: http.StatusProxyAuthRequired, Kind: providers.AccessDenied},
+		{Status: http.StatusRequestTimeout, Kind: providers.Timeout, Billing: unknown},
+		{Status: http.StatusConflict, Kind: providers.Overloaded},
+		{Status: http.StatusGone, Kind: providers.NotFound},
+		{Status: http.StatusRequestEntityTooLarge, Kind: providers.TooLarge},
+		{Status: http.StatusTooEarly, Kind: providers.Overloaded},
+		{Status: http.StatusTooManyRequests, Kind: providers.RateLimited},
+		{Status: http.StatusUnavailableForLegalReasons, Kind: providers.AccessDenied},
+		{Status: 498, Kind: providers.Overloaded},                   // Groq: flex capacity
+		{Status: 499, Kind: providers.Connection, Billing: unknown}, // a gateway lost us
+		{Status: http.StatusInternalServerError, Kind: providers.Overloaded},
+		{Status: http.StatusNotImplemented, Kind: providers.NotFound},
+		{Status: http.StatusServiceUnavailable, Kind: providers.Overloaded},
+		{Status: http.StatusGatewayTimeout, Kind: providers.Timeout, Billing: unknown},
+		{Status: 524, Kind: providers.Timeout, Billing: unknown}, // Cloudflare's 504
+		{Status: 2, Kind: providers.MalformedResponse, Billing: unknown},
+		{Status: 3, Kind: providers.NotFound}, // redirects are not followed
+		{Status: 4, Kind: providers.InvalidRequest},
+		{Status: 5, Kind: providers.Overloaded, Billing: unknown}, // 502 and all others
+	})
+}
 
-		// Refused for its content.
-		{vendor: OpenAI, words: "content_policy_violation image_content_policy_violation moderation_blocked content_filter invalid_prompt bio_policy", kind: providers.Moderated, billing: free},
-		{vendor: Anthropic, says: "output blocked by content filtering policy", kind: providers.Moderated, billing: free},
-		{vendor: Stability, words: "content_moderation", kind: providers.Moderated, billing: free},
-		{vendor: ElevenLabs, words: "content_against_policy content_moderated moderation_blocked", kind: providers.Moderated, billing: free},
+// wordRules go by words that mean the same whoever says them.
+func wordRules() []Rule {
+	return []Rule{
+		// Out of money: OpenAI sends it as 429 or 400, xAI as 403.
+		{Words: "insufficient_quota billing_hard_limit_reached billing_not_active insufficient_credits insufficient_balance blocked_api_access", Kind: providers.OutOfMoney},
+		{Status: 4, Says: "insufficient balance|insufficient credit|insufficient funds|credit balance is too low|any credits yet|used all available credits|monthly spending limit|spend limit", Kind: providers.OutOfMoney},
 
-		// Larger than allowed, which waiting does not change, though OpenAI sends it
-		// as 429 too.
-		{vendor: OpenAI, says: "request too large for", kind: providers.TooLarge, billing: free},
-		{vendor: OpenAI, words: "context_length_exceeded string_above_max_length", kind: providers.TooLarge, billing: free},
-		{vendor: Anthropic, words: "request_too_large", kind: providers.TooLarge, billing: free},
-		{vendor: ElevenLabs, words: "max_character_limit_exceeded text_too_long", kind: providers.TooLarge, billing: free},
+		// Refused for its content, which is one request's matter whatever the status.
+		{Words: "content_policy_violation content_moderation content_filter moderation_blocked ResponsibleAIPolicyViolation", Kind: providers.Moderated},
+		{Status: http.StatusBadRequest, Says: contentWords, Kind: providers.Moderated},
+		{Status: http.StatusForbidden, Says: contentWords, Kind: providers.Moderated},
+		{Status: http.StatusUnprocessableEntity, Says: contentWords, Kind: providers.Moderated},
+
+		// Larger than allowed, which waiting does not change.
+		{Words: "context_length_exceeded string_above_max_length request_too_large", Kind: providers.TooLarge},
 
 		// No such thing.
-		{words: "model_not_found voice_not_found not_found_error", kind: providers.NotFound, billing: free},
+		{Words: "model_not_found not_found_error", Kind: providers.NotFound},
 
-		// Too fast, in words.
-		{vendor: ElevenLabs, words: "too_many_concurrent_requests concurrent_limit_exceeded", kind: providers.ConcurrencyLimit, billing: free},
-		{vendor: ElevenLabs, words: "system_busy", kind: providers.RateLimited, billing: free},
-		{vendor: Anthropic, words: "rate_limit_error", says: "number of concurrent connections", kind: providers.ConcurrencyLimit, billing: free},
-		{vendor: Anthropic, words: "rate_limit_error", kind: providers.RateLimited, billing: free},
-		{vendor: Anthropic, words: "overloaded_error", kind: providers.Overloaded, billing: free},
-		{vendor: Stability, status: 429, kind: providers.RateLimited, billing: free, wait: StabilityTimeout},
-		{vendor: OpenAI, words: "rate_limit_exceeded", kind: providers.RateLimited, billing: free},
+		// A key, whatever the status: Google says 400.
+		{Words: "invalid_api_key API_KEY_INVALID authentication_error UNAUTHENTICATED", Kind: providers.Unauthorised},
+		{Status: http.StatusBadRequest, Says: "api key not valid|invalid api key|incorrect api key", Kind: providers.Unauthorised},
 
-		// The status.
-		{status: 401, kind: providers.Unauthorised, billing: free},
-		{status: 402, kind: providers.OutOfMoney, billing: free},
-		{status: 403, kind: providers.Unauthorised, billing: free},
-		{status: 404, kind: providers.NotFound, billing: free},
-		{status: 405, kind: providers.NotFound, billing: free},
-		{status: 408, kind: providers.Timeout, billing: unknown},
-		{status: 409, kind: providers.Overloaded, billing: free},
-		{status: 410, kind: providers.NotFound, billing: free},
-		{status: 413, kind: providers.TooLarge, billing: free},
-		{status: 425, kind: providers.Overloaded, billing: free},
-		{status: 429, kind: providers.RateLimited, billing: free},
-		{status: 499, kind: providers.Connection, billing: unknown}, // a gateway lost us
-		{status: 500, kind: providers.Overloaded, billing: free},
-		{status: 501, kind: providers.NotFound, billing: free},
-		{status: 503, kind: providers.Overloaded, billing: free},
-		{status: 504, kind: providers.Timeout, billing: unknown},
-		{status: 524, kind: providers.Timeout, billing: unknown}, // Cloudflare's 504
-		{vendor: Anthropic, status: 529, kind: providers.Overloaded, billing: free},
-		{status: 2, kind: providers.MalformedResponse, billing: unknown},
-		{status: 3, kind: providers.NotFound, billing: free}, // redirects are not followed
-		{status: 4, kind: providers.InvalidRequest, billing: free},
-		{status: 5, kind: providers.Overloaded, billing: unknown}, // 502 and all others
+		// The place or the account, whatever the status.
+		{Words: "unsupported_country_region_territory account_deactivated organization_deactivated", Kind: providers.AccessDenied},
+		{Status: http.StatusBadRequest, Says: "location is not supported|country, region, or territory|available in your country|available in your region", Kind: providers.AccessDenied},
+		{Status: http.StatusUnauthorized, Says: accountWords, Kind: providers.AccessDenied},
 	}
 }
+
+// forbiddenRules take a 403 apart, which says nothing by itself: it may be about
+// the prompt (see wordRules), the model, the key, the account, or come from a
+// firewall. What nobody knows is taken for the matter of one request: it fails, and
+// stops nobody else.
+func forbiddenRules() []Rule {
+	const status = http.StatusForbidden
+	return []Rule{
+		{Status: status, Says: "to model|the model|this model|must be verified", Kind: providers.NotFound},
+		{Status: status, Says: placeWords, Kind: providers.AccessDenied},
+		{Status: status, Says: accountWords, Kind: providers.AccessDenied},
+		{Status: status, Words: "permission_error permission_denied PERMISSION_DENIED missing_permissions", Kind: providers.Unauthorised},
+		{Status: status, Says: "api key|api-key|apikey|missing scopes|insufficient permissions|authenticat|authoriz|access token|invalid token", Kind: providers.Unauthorised},
+		{Status: status, Page: true, Kind: providers.AccessDenied},
+		{Status: status, Kind: providers.InvalidRequest},
+	}
+}
+
+const (
+	contentWords = "was flagged|were flagged|been flagged|content moderation|moderation system|requires moderation|moderation policy|content policy|content management policy|content filter|content_filter" +
+		"|usage policy|usage policies|usage guidelines|safety system|safety filter|safety policies|safety policy|safety reasons|prohibited content" +
+		"|violates our|inappropriate content|sensitive content"
+	placeWords = "country|your region|territory|your location|user location|ip address|ip not|firewall|virtual network|request not allowed|access denied by" +
+		"|blocked by|security policy|cloudflare|vpn"
+	accountWords = "account is not active|account has been|account is|account was|organization has been|organization is|organisation has been" +
+		"|team is|team has been|workspace is|workspace has been|project is|project has been|user is suspended|user has been|unusual activity"
+)

@@ -26,10 +26,9 @@ type Config struct {
 	// Concurrency is how many calls run at once to one host: so many idle
 	// connections are kept. Default 64. It is no limit: limiting is not done here.
 	Concurrency int
-	// ProxyFromEnvironment sends https requests through HTTPS_PROXY, minding
-	// NO_PROXY. The proxy sees the host's name only. Plain http requests never go
-	// through a proxy: it would read the key. Default false.
-	ProxyFromEnvironment bool
+	// Proxy says through which proxy a URL is called; nil for none: see Proxy. Of
+	// an https request a proxy sees the host's name only.
+	Proxy func(*url.URL) (*url.URL, error)
 	// RootCAs are the authorities that certificates are checked against, for a
 	// gateway with a certificate of its own. Nil means the system's.
 	RootCAs *x509.CertPool
@@ -45,8 +44,7 @@ type Config struct {
 //     an idle connection turned out to be dead.
 //   - It speaks HTTP/1.1 only. Over HTTP/2 all calls to a host share a connection,
 //     and its loss would leave the bills of all of them unknown.
-//   - Compressed answers are not asked for: they are small or compressed media,
-//     and their length can be checked as it is.
+//   - It does not decompress: Caller and Fetch do, by what the answer says.
 //
 // It has no overall timeout: the context of each request is its deadline.
 func NewClient(cfg Config) *http.Client {
@@ -80,20 +78,19 @@ func newClient(cfg Config, dialer *net.Dialer) *http.Client {
 		DisableCompression:     true,
 		Protocols:              protocols,
 	}
-	if cfg.ProxyFromEnvironment {
-		base.Proxy = proxyForTLS
+	if cfg.Proxy != nil {
+		base.Proxy = func(r *http.Request) (*url.URL, error) { return cfg.Proxy(r.URL) }
+		base.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
+			if res.StatusCode != http.StatusOK {
+				return &ProxyError{Status: res.StatusCode}
+			}
+			return nil
+		}
 	}
 	return &http.Client{
 		Transport:     &onceTransport{base: base},
 		CheckRedirect: refuseRedirect,
 	}
-}
-
-func proxyForTLS(req *http.Request) (*url.URL, error) {
-	if req.URL.Scheme != "https" {
-		return nil, nil //nolint:nilnil // net/http's way to say: no proxy
-	}
-	return http.ProxyFromEnvironment(req)
 }
 
 func refuseRedirect(req *http.Request, _ []*http.Request) error {

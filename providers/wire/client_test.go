@@ -36,6 +36,15 @@ func post(t *testing.T, url string) *http.Request {
 	return req
 }
 
+// send sends a request as a client does.
+func send(ctx context.Context, client *http.Client, req *http.Request) (wire.Answer, error) {
+	a, failure := wire.Caller{Provider: "mine", Client: client}.Send(ctx, req, 0, "canary prompt", "canary-key")
+	if failure != nil {
+		return a, failure
+	}
+	return a, nil
+}
+
 // serve handles each connection to a listener on loopback by hand.
 func serve(t *testing.T, handle func(conn *net.TCPConn, r *bufio.Reader)) (url string) {
 	t.Helper()
@@ -90,7 +99,7 @@ func TestAPostIsNotRepeatedOnceItWasSent(t *testing.T) {
 				}
 			})
 			client := newClient(t, wire.Config{})
-			send := func() error {
+			again := func() error {
 				req := post(t, url)
 				if key != "" {
 					req.Header.Set("Idempotency-Key", key)
@@ -98,13 +107,13 @@ func TestAPostIsNotRepeatedOnceItWasSent(t *testing.T) {
 				if req.GetBody == nil {
 					t.Fatal("the request could not be repeated anyway")
 				}
-				_, err := wire.Call(t.Context(), client, wire.OpenAI, "mine", req)
+				_, err := send(t.Context(), client, req)
 				return err
 			}
-			if err := send(); err != nil {
+			if err := again(); err != nil {
 				t.Fatal(err)
 			}
-			e, ok := errors.AsType[*providers.Error](send())
+			e, ok := errors.AsType[*providers.Error](again())
 			if !ok {
 				t.Fatal("a reset connection is no success")
 			}
@@ -132,7 +141,7 @@ func TestWhatWasNotSentIsNotBilled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := wire.Call(t.Context(), newClient(t, wire.Config{}), wire.OpenAI, "mine", post(t, url+"/canary-path"))
+			_, err := send(t.Context(), newClient(t, wire.Config{}), post(t, url+"/canary-path"))
 			e, ok := errors.AsType[*providers.Error](err)
 			if !ok {
 				t.Fatalf("got %v", err)
@@ -196,7 +205,7 @@ func TestARedirectIsAnErrorAndTheKeyStays(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		server := httptest.NewServer(http.RedirectHandler(other.URL+"/canary", status))
 		t.Cleanup(server.Close)
-		_, err := wire.Call(t.Context(), newClient(t, wire.Config{}), wire.OpenAI, "mine", post(t, server.URL))
+		_, err := send(t.Context(), newClient(t, wire.Config{}), post(t, server.URL))
 		e, ok := errors.AsType[*providers.Error](err)
 		if !ok || e.Kind != providers.NotFound || e.Billing != providers.Unbilled || e.Status != status || strings.Contains(e.Error(), "canary") {
 			t.Errorf("HTTP %d: got %v", status, err)
@@ -216,7 +225,7 @@ func TestADeadlineAfterSendingLeavesTheBillUnknown(t *testing.T) {
 	t.Cleanup(server.Close)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := wire.Call(ctx, newClient(t, wire.Config{}), wire.OpenAI, "mine", post(t, server.URL))
+	_, err := send(ctx, newClient(t, wire.Config{}), post(t, server.URL))
 	e, ok := errors.AsType[*providers.Error](err)
 	if !ok || e.Kind != providers.Timeout || e.Billing != providers.BillingUnknown || !e.Sent || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
@@ -232,13 +241,13 @@ func TestACancelledCallIsNeitherTimeoutNorConnection(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	t.Cleanup(server.Close)
-	_, err := wire.Call(ctx, newClient(t, wire.Config{}), wire.OpenAI, "mine", post(t, server.URL))
+	_, err := send(ctx, newClient(t, wire.Config{}), post(t, server.URL))
 	e, ok := errors.AsType[*providers.Error](err)
 	if !ok || e.Kind != providers.Cancelled || e.Billing != providers.BillingUnknown || strings.Contains(e.Error(), "canary") {
 		t.Errorf("got %v", err)
 	}
 
-	_, err = wire.Call(ctx, newClient(t, wire.Config{}), wire.OpenAI, "mine", post(t, server.URL))
+	_, err = send(ctx, newClient(t, wire.Config{}), post(t, server.URL))
 	e, ok = errors.AsType[*providers.Error](err)
 	if !ok || e.Kind != providers.Cancelled || e.Billing != providers.Unbilled || e.Sent {
 		t.Errorf("cancelled before the start: got %v", err)
@@ -253,7 +262,7 @@ func TestAnAnswerThatNeverBeginsTimesOut(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	client := newClient(t, wire.Config{ResponseHeader: 30 * time.Millisecond})
-	_, err := wire.Call(t.Context(), client, wire.OpenAI, "mine", post(t, server.URL))
+	_, err := send(t.Context(), client, post(t, server.URL))
 	e, ok := errors.AsType[*providers.Error](err)
 	if !ok || e.Kind != providers.Timeout || e.Billing != providers.BillingUnknown {
 		t.Errorf("got %v", err)
@@ -267,7 +276,7 @@ func TestAnAnswerThatIsNoHTTPIsNotQuoted(t *testing.T) {
 		_, _ = io.WriteString(conn, "canary prompt\r\n\r\n")
 		_ = conn.Close()
 	})
-	_, err := wire.Call(t.Context(), newClient(t, wire.Config{}), wire.OpenAI, "mine", post(t, url))
+	_, err := send(t.Context(), newClient(t, wire.Config{}), post(t, url))
 	e, ok := errors.AsType[*providers.Error](err)
 	if !ok || e.Kind != providers.Connection || e.Billing != providers.BillingUnknown || strings.Contains(e.Error(), "canary") {
 		t.Errorf("got %v", err)
@@ -287,7 +296,7 @@ func TestATruncatedAnswerIsNoSuccess(t *testing.T) {
 				_, _ = io.WriteString(conn, answer)
 				_ = conn.Close()
 			})
-			_, err := wire.Call(t.Context(), newClient(t, wire.Config{}), wire.OpenAI, "mine", post(t, url))
+			_, err := send(t.Context(), newClient(t, wire.Config{}), post(t, url))
 			e, ok := errors.AsType[*providers.Error](err)
 			if !ok || e.Kind != providers.MalformedResponse || e.Billing != providers.BillingUnknown || e.Status != 200 || e.RequestID != "r1" || !errors.Is(err, wire.ErrTruncated) {
 				t.Errorf("got %v", err)
@@ -303,7 +312,7 @@ func TestARefusalCountsThoughItsBodyBreaksOff(t *testing.T) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 100\r\n\r\n{\"err")
 		_ = conn.Close()
 	})
-	_, err := wire.Call(t.Context(), newClient(t, wire.Config{}), wire.OpenAI, "mine", post(t, url))
+	_, err := send(t.Context(), newClient(t, wire.Config{}), post(t, url))
 	e, ok := errors.AsType[*providers.Error](err)
 	if !ok || e.Kind != providers.RateLimited || e.RetryAfter != 7*time.Second || string(e.Body) != `{"err` {
 		t.Errorf("got %v", err)
@@ -333,22 +342,20 @@ func TestAKeyIsAskedForAndChecked(t *testing.T) {
 	source := func(key string, err error) func(context.Context) (string, error) {
 		return func(context.Context) (string, error) { return key, err }
 	}
-	if key, err := wire.Key(t.Context(), "mine", source(" sk-1\n", nil)); err != nil || key != "sk-1" {
-		t.Errorf("got %q, %v", key, err)
+	if key, failure := wire.Key(t.Context(), "mine", source(" sk-1\n", nil)); failure != nil || key != "sk-1" {
+		t.Errorf("got %q, %v", key, failure)
 	}
 	for name, s := range map[string]func(context.Context) (string, error){
 		"none": source("", nil), "failing": source("", errors.New("canary")), "two lines": source("canary\r\nx: y", nil), "not ASCII": source("canary–", nil),
 	} {
-		_, err := wire.Key(t.Context(), "mine", s)
-		e, ok := errors.AsType[*providers.Error](err)
-		if !ok || e.Kind != providers.Unauthorised || e.Billing != providers.Unbilled || e.Sent || e.Code != "no_key" || strings.Contains(e.Error(), "canary") {
-			t.Errorf("%s: got %v", name, err)
+		_, e := wire.Key(t.Context(), "mine", s)
+		if e == nil || e.Kind != providers.Unauthorised || e.Billing != providers.Unbilled || e.Sent || e.Code != "no_key" || strings.Contains(e.Error(), "canary") {
+			t.Errorf("%s: got %v", name, e)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := wire.Key(ctx, "mine", source("", context.Canceled))
-	if e, ok := errors.AsType[*providers.Error](err); !ok || e.Kind != providers.Cancelled {
-		t.Errorf("cancelled: got %v", err)
+	if _, e := wire.Key(ctx, "mine", source("", context.Canceled)); e == nil || e.Kind != providers.Cancelled {
+		t.Errorf("cancelled: got %v", e)
 	}
 }

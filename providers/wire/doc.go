@@ -1,11 +1,12 @@
-// Package wire is what every HTTP client of a provider shares: a client that
-// keeps keys on their host and sends a paid request at most once, bounded reads
-// of answers, the reading of Retry-After and rate-limit headers, the one table
-// that says what a refusal means and whether it is billed, a guard for addresses
-// that come from outside, and the recognition of media by their bytes.
+// Package wire is what every HTTP client of a provider shares: a Caller that makes
+// each paid call at most once, keeps keys on their host, decodes and bounds what
+// comes back and says what a refusal means and whether it is billed; the reading of
+// waits, rate limits and reports of use; a guard for addresses that come from
+// outside; and the recognition of media by their bytes.
 //
-// It knows the words of the vendors, but none of their requests. It does not
-// retry, wait or log.
+// It knows what vendors have in common. What one of them says in its own words are
+// Rules in that client's package. It does not retry, wait or log.
 //
-// It imports providers and the standard library, nothing else.
+// It imports providers, the standard library, and decoders of what net/http does
+// not decode.
 package wire

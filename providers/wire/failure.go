@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -35,6 +36,11 @@ func Failure(provider string, err error, sent bool) *providers.Error {
 	}
 	if sent {
 		f.Billing = providers.BillingUnknown
+	}
+	if proxy, ok := errors.AsType[*ProxyError](err); ok {
+		if proxy.Status == http.StatusForbidden || proxy.Status == http.StatusProxyAuthRequired {
+			f.Kind = providers.AccessDenied // a person must mend the proxy's settings
+		}
 	}
 	if status, ok := errors.AsType[*StatusError](err); ok {
 		// A redirect: a server that sends us elsewhere has not done the work.
@@ -74,6 +80,9 @@ func neverSent(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
 	}
+	if _, ok := errors.AsType[*ProxyError](err); ok {
+		return true
+	}
 	_, refused := errors.AsType[*RefusedError](err)
 	return refused
 }
@@ -90,6 +99,9 @@ func isTimeout(err error) bool {
 // request or an answer, or nil. It takes what it knows, rather than leaving out
 // what it knows to be dangerous: net/http quotes a malformed answer in its errors.
 func presentable(err error) error {
+	if err == nil {
+		return nil
+	}
 	for _, known := range []error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, known) {
 			return known
@@ -102,6 +114,9 @@ func presentable(err error) error {
 		return e
 	}
 	if e, ok := errors.AsType[*RefusedError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*ProxyError](err); ok {
 		return e
 	}
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {

@@ -37,7 +37,7 @@ func GuardedClient(cfg GuardConfig) *http.Client {
 }
 
 func guardedClient(cfg GuardConfig, refused func(netip.Addr) bool) *http.Client {
-	cfg.ProxyFromEnvironment = false
+	cfg.Proxy = nil
 	cfg.ResponseHeader = positive(cfg.ResponseHeader, time.Minute)
 	control := func(_, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
@@ -80,6 +80,7 @@ func Fetch(ctx context.Context, client *http.Client, address string, limit int64
 	if err != nil {
 		return nil, &RefusedError{Reason: "it cannot be read as a URL"}
 	}
+	req.Header.Set("Accept-Encoding", acceptEncoding)
 	res, _, err := Do(ctx, client, req)
 	if err != nil {
 		return nil, orUnreachable(err)
@@ -88,10 +89,14 @@ func Fetch(ctx context.Context, client *http.Client, address string, limit int64
 		_ = res.Body.Close()
 		return nil, &StatusError{Status: res.StatusCode}
 	}
-	data, err := ReadBody(ctx, res.Body, limit, IdleTimeout)
+	raw, err := ReadBody(ctx, res.Body, limit, IdleTimeout)
+	if err != nil {
+		return nil, orUnreachable(err)
+	}
+	data, err := decode(res.Header, raw, limit)
 	switch {
 	case err != nil:
-		return nil, orUnreachable(err)
+		return nil, err
 	case len(data) == 0:
 		return nil, ErrEmpty
 	}

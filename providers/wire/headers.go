@@ -16,20 +16,84 @@ import (
 const MaxWait = 100 * 365 * 24 * time.Hour
 
 // RetryAfter reads how long the provider asks to wait: retry-after-ms, else
-// retry-after in seconds (fractions too) or as a date, which is compared to now.
-// It is 0 where there is neither, or nothing that can be read, or a time past.
+// retry-after in seconds (fractions too), as a duration with units, or as a date,
+// which is compared to now. It is 0 where there is neither, or nothing that can be
+// read, or a time past.
 func RetryAfter(h http.Header, now time.Time) time.Duration {
-	if d, ok := parseNumber(h.Get("Retry-After-Ms"), time.Millisecond); ok {
-		return d
+	d, _ := retryAfter(h, now)
+	return d
+}
+
+// retryAfter also reports whether the provider asked at all.
+func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
+	for _, name := range []string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
+		if d, ok := parseNumber(h.Get(name), time.Millisecond); ok {
+			return d, true
+		}
 	}
-	value := h.Get("Retry-After")
+	value := strings.TrimSpace(h.Get("Retry-After"))
 	if d, ok := parseNumber(value, time.Second); ok {
-		return d
+		return d, true
 	}
-	if at, err := http.ParseTime(strings.TrimSpace(value)); err == nil {
-		return until(at, now)
+	if at, err := http.ParseTime(value); err == nil {
+		return until(at, now), true
 	}
-	return 0
+	if at, err := time.Parse(time.RFC3339, value); err == nil {
+		return until(at, now), true
+	}
+	if d, err := time.ParseDuration(value); err == nil {
+		return min(max(0, d), MaxWait), true
+	}
+	return 0, false
+}
+
+// resetAfter is the time until the limit that a refusal is about is full again, by
+// the headers that tell when limits are reset: of the dimensions that are used up
+// the last one, or of all where none is said to be. It is 0 where nothing is told.
+func resetAfter(h http.Header, now time.Time) time.Duration {
+	all := RateLimits(h, now)
+	dimensions := []*providers.RateLimit{all.Requests, all.Tokens, all.InputTokens, all.OutputTokens}
+	for _, prefix := range []string{"X-Ratelimit-", "Ratelimit-", "X-Rate-Limit-"} { // without a dimension
+		if reset := h.Get(prefix + "Reset"); reset != "" {
+			dimensions = append(dimensions, &providers.RateLimit{Remaining: count(h.Get(prefix + "Remaining")), Reset: resetIn(reset, now)})
+		}
+	}
+	var usedUp, any time.Duration
+	for _, d := range append(dimensions, draftLimits(h)...) {
+		switch {
+		case d == nil:
+		case d.Remaining == 0:
+			usedUp = max(usedUp, d.Reset)
+		default:
+			any = max(any, d.Reset)
+		}
+	}
+	if usedUp > 0 {
+		return usedUp
+	}
+	return any
+}
+
+// draftLimits reads RateLimit as later drafts of the IETF have it:
+// "default";r=0;t=30, or limit=100, remaining=0, reset=30.
+func draftLimits(h http.Header) []*providers.RateLimit {
+	var limits []*providers.RateLimit
+	for _, line := range h.Values("Ratelimit") {
+		fields := strings.FieldsFunc(line, func(r rune) bool { return r == ';' || r == ',' || r == ' ' })
+		l := &providers.RateLimit{Remaining: -1}
+		for _, field := range fields {
+			name, value, _ := strings.Cut(field, "=")
+			switch name {
+			case "r", "remaining":
+				l.Remaining = count(value)
+			case "t", "reset":
+				l.Reset, _ = parseNumber(value, time.Second)
+				limits = append(limits, l)
+				l = &providers.RateLimit{Remaining: -1}
+			}
+		}
+	}
+	return limits
 }
 
 // RateLimits reads what an answer's headers say about rate limits, in the forms
@@ -125,11 +189,14 @@ func resetIn(s string, now time.Time) time.Duration {
 		return min(max(0, d), MaxWait)
 	}
 	d, ok := parseNumber(s, time.Second)
+	unix, _ := strconv.ParseFloat(s, 64) // 0 where it is no number
 	switch {
 	case !ok:
 		return resetAt(s, now)
-	case d >= 1e9*time.Second: // Unix time
-		return until(time.Unix(int64(d/time.Second), 0), now)
+	case unix >= 1e11: // Unix time in milliseconds, as OpenRouter has it
+		return until(time.UnixMilli(int64(min(unix, 1e15))), now)
+	case unix >= 1e9: // Unix time, perhaps with a fraction
+		return until(time.UnixMilli(int64(unix*1000)), now)
 	default:
 		return d
 	}
