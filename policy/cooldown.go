@@ -6,28 +6,34 @@ import (
 	"oneflow/providers"
 )
 
-// startCooldown leaves the provider alone for a while: its account is empty or its key
-// was refused, and the next call would only be refused again. A refusal of one thing
-// that the key may not do (403) is between that job and the provider.
+// startCooldown leaves the provider alone for a while: its account is empty, its key
+// was refused or it shuts us out, and the next call would only be refused again. What
+// it refuses to one job is no failure of these kinds.
 func (g *guard) startCooldown(failure *providers.Error) {
-	learned := Learned{OutOfMoney: true, Reason: "its account has no credit left"}
-	if failure.Kind == providers.Unauthorised {
-		if failure.Status == 403 {
-			return
-		}
+	var learned Learned
+	switch failure.Kind { //nolint:exhaustive // those whose reaction is to pause
+	case providers.OutOfMoney:
+		learned = Learned{OutOfMoney: true, Reason: "its account has no credit left"}
+	case providers.Unauthorised:
 		learned = Learned{Reason: "its API key was refused"}
+	default:
+		learned = Learned{Reason: "it refuses this account or place"}
+	}
+	if failure.Reason != "" && failure.Kind != providers.OutOfMoney {
+		learned.Reason += ": " + failure.Reason
 	}
 	g.mu.Lock()
 	known := time.Now().Before(g.cooldownUntil)
 	g.cooldownUntil = time.Now().Add(g.cooldown)
 	g.cooldownCause = providers.Error{
 		Provider: g.name, Kind: failure.Kind, Billing: providers.Unbilled, Status: failure.Status, Code: failure.Code,
+		URL: failure.URL, Reason: failure.Reason,
 	}
 	g.mu.Unlock()
 	if known {
 		return
 	}
-	g.log.Error().Str("kind", string(failure.Kind)).Msg("provider disabled: credentials or credit")
+	g.log.Error().Str("kind", string(failure.Kind)).Msg("provider disabled: credentials, credit or access")
 	g.learn(learned)
 }
 

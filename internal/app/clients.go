@@ -151,7 +151,7 @@ type keyed struct {
 func (k *keyed) Generate(ctx context.Context, req providers.Request) (providers.Response, error) {
 	ctx, used := keys.Track(ctx)
 	res, err := k.Provider.Generate(ctx, req)
-	if e, ok := errors.AsType[*providers.Error](err); ok && e.Kind == providers.Unauthorised && e.Status == http.StatusUnauthorized {
+	if e, ok := errors.AsType[*providers.Error](err); ok && e.Kind == providers.Unauthorised && e.Sent {
 		k.keys.Pause(used.Key(), "the provider refused it", time.Time{})
 	}
 	return res, err
