@@ -56,7 +56,7 @@ const unmarkWithin = 5 * time.Second
 // of the others are taken back, so that a worker's reconciler dispatches them
 // again: an error here loses nothing.
 func (d *Dispatcher) Push(ctx context.Context, marked []Delivery) (int, error) {
-	slices.SortFunc(marked, func(a, b Delivery) int { return int(a.Turn - b.Turn) })
+	slices.SortFunc(marked, func(a, b Delivery) int { return int(a.StartTag - b.StartTag) })
 	pushed := make([]bool, len(marked))
 	g, pushCtx := errgroup.WithContext(ctx)
 	// Each takes the next, so that one who is slow keeps one task from its turn.

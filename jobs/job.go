@@ -146,8 +146,8 @@ type Delivery struct {
 	Task     providers.Task
 	Model    string
 	BatchID  string
-	// Turn is its place in the fair order of its queue.
-	Turn int64
+	// StartTag is its place in the fair order of its queue.
+	StartTag int64
 	// At is when it may run; the zero time, or one that has passed, means now.
 	At time.Time
 }
@@ -156,6 +156,7 @@ type Delivery struct {
 type Job struct {
 	ID               uuid.UUID
 	BatchID          string
+	Account          string
 	Gen              int
 	Attempt          int
 	MaxAttempts      int

@@ -1,25 +1,25 @@
 -- +goose Up
 
--- A batch is what one producer brought in one go. It is open until it is sealed.
+-- The sum of amounts, as far as it fits: an absurd row must not fail a page.
+CREATE FUNCTION saturated(amount numeric) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS 'SELECT least(greatest(amount, -9223372036854775808), 9223372036854775807)::bigint';
+
+-- A batch is what one producer brings in one go. It is open until it is sealed.
 CREATE TABLE batches (
-    id           text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
+    id           text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'), -- see jobs.ValidBatchID
     account      text NOT NULL DEFAULT 'default',
     source       text NOT NULL DEFAULT '',
     created_at   timestamptz NOT NULL DEFAULT now(),
     sealed_at    timestamptz,
     cancelled_at timestamptz,
     paused_at    timestamptz,
-    swept_at     timestamptz   -- after the cancellation: no row waits or comes in any more
+    drained_at   timestamptz   -- after the cancellation: no job waits or comes in any more
 );
 CREATE INDEX batches_created ON batches (created_at DESC);
-CREATE INDEX batches_unswept ON batches (id) WHERE cancelled_at IS NOT NULL AND swept_at IS NULL;
+CREATE INDEX batches_draining ON batches (id) WHERE cancelled_at IS NOT NULL AND drained_at IS NULL;
 
--- The state machine of a job: scheduled → queued → running → a terminal state,
--- running → retrying → running. A row in a terminal state never changes again,
--- but for its cost, with two exceptions: unknown is not known yet, and becomes
--- succeeded by an answer that comes late, or failed when a person settles its
--- calls; and a person may bring failed, unknown and expired jobs back to queued,
--- with a new generation.
+-- What was asked for. A row never changes after its acceptance.
 CREATE TABLE jobs (
     id                  uuid PRIMARY KEY,
     batch_id            text REFERENCES batches (id),
@@ -33,81 +33,163 @@ CREATE TABLE jobs (
     model               text NOT NULL DEFAULT '',
     lane                text NOT NULL DEFAULT 'default' CHECK (lane IN ('high', 'default', 'bulk')),
     request             json NOT NULL,
+    max_attempts        int NOT NULL DEFAULT 5 CHECK (max_attempts > 0),
+    max_provider_calls  int NOT NULL DEFAULT 20 CHECK (max_provider_calls > 0),
+    on_unknown          text NOT NULL DEFAULT 'retry' CHECK (on_unknown IN ('retry', 'fail')),
+    chain               text[],  -- the providers to ask in order; null: the chain of the task
+    fallback            text NOT NULL DEFAULT 'auto' CHECK (fallback IN ('auto', 'never', 'always')),
+    created_at          timestamptz NOT NULL DEFAULT now(),
+    run_at              timestamptz NOT NULL DEFAULT now(),
 
+    CONSTRAINT jobs_custom_id_is_key CHECK (custom_id IS NULL OR (batch_id IS NOT NULL AND key = 'c:' || custom_id))
+);
+CREATE UNIQUE INDEX jobs_batch_key ON jobs (batch_id, key) WHERE batch_id IS NOT NULL;
+
+-- What has become of it: one row a job, inserted with it. This row is the truth,
+-- and its lock is the job's.
+--
+-- The state machine: scheduled → queued → running → a terminal state,
+-- running → retrying → running. A row in a terminal state never changes again,
+-- but for its cost, with two exceptions: unknown is not known yet, and becomes
+-- succeeded by an answer that comes late, or failed when a person settles its
+-- calls; and a person may bring failed, unknown and expired jobs back to queued,
+-- with a new generation.
+--
+-- No index has a column that changes, and half of each page is left free, so that
+-- an update writes one small row and no index (HOT).
+CREATE TABLE job_states (
+    job_id              uuid PRIMARY KEY,
+    batch_id            text,                                    -- the job's, for the counts of a batch
     state               text NOT NULL CHECK (state IN ('scheduled', 'queued', 'running', 'retrying',
                             'succeeded', 'failed', 'cancelled', 'expired', 'unknown')),
     gen                 int NOT NULL DEFAULT 1 CHECK (gen > 0),           -- the delivery that counts
     attempt             int NOT NULL DEFAULT 0 CHECK (attempt >= 0),      -- claims used up
-    max_attempts        int NOT NULL DEFAULT 5 CHECK (max_attempts > 0),
-    max_provider_calls  int NOT NULL DEFAULT 20 CHECK (max_provider_calls > 0),
     crashes             int NOT NULL DEFAULT 0,                           -- workers that died with it
     retry_gen           int NOT NULL DEFAULT 1,  -- calls of this gen and later count: a person's retry begins anew
-    on_unknown          text NOT NULL DEFAULT 'retry' CHECK (on_unknown IN ('retry', 'fail')),
-    chain               text[],  -- the providers to ask in order; null: the chain of the task
-    fallback            text NOT NULL DEFAULT 'auto' CHECK (fallback IN ('auto', 'never', 'always')),
-
-    created_at          timestamptz NOT NULL DEFAULT now(),
-    run_at              timestamptz NOT NULL DEFAULT now(),
-    not_before          timestamptz,
+    not_before          timestamptz,             -- a claim has to wait until then
+    wait_reason         text NOT NULL DEFAULT '',  -- what it waits for until not_before, where that is no failure
     deadline            timestamptz NOT NULL,
-    dispatched_at       timestamptz,  -- when somebody set out to push this gen to Redis
-    turn                bigint NOT NULL DEFAULT 0,  -- place in the fair order of its queue, once dispatched
     started_at          timestamptz,
     finished_at         timestamptz,
     cancel_requested_at timestamptz,
     paused_at           timestamptz,
-
     lease_token         uuid,
     worker_id           uuid,
-    ended_lease         uuid,  -- the claim that ended last: tells a repeated write from a late one
-
+    ended_lease         uuid,  -- the claim that ended last: a repeated write is known by it
     error_class         text NOT NULL DEFAULT '',
     error_message       text NOT NULL DEFAULT '',
-    cost_nano           bigint NOT NULL DEFAULT 0,  -- nano-USD, all its calls
+    cost_nano           bigint NOT NULL DEFAULT 0,  -- nano-USD: its shares of all its calls
+    simulated_nano      bigint NOT NULL DEFAULT 0,  -- the same of simulated calls, which cost nobody anything
     unpriced_calls      int NOT NULL DEFAULT 0,     -- calls that no price is known for
 
-    CONSTRAINT jobs_finished_iff_terminal CHECK (
+    CONSTRAINT job_states_finished_iff_terminal CHECK (
         (finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled', 'expired', 'unknown'))),
-    CONSTRAINT jobs_leased_iff_running CHECK (
+    CONSTRAINT job_states_leased_iff_running CHECK (
         (lease_token IS NOT NULL) = (state = 'running') AND (worker_id IS NOT NULL) = (state = 'running')),
-    CONSTRAINT jobs_retrying_waits CHECK (state <> 'retrying' OR not_before IS NOT NULL),
-    CONSTRAINT jobs_running_started CHECK (state <> 'running' OR (started_at IS NOT NULL AND attempt > 0)),
-    CONSTRAINT jobs_failure_has_class CHECK (state NOT IN ('failed', 'unknown') OR error_class <> ''),
-    CONSTRAINT jobs_custom_id_is_key CHECK (custom_id IS NULL OR (batch_id IS NOT NULL AND key = 'c:' || custom_id))
-) WITH (fillfactor = 80);
-CREATE UNIQUE INDEX jobs_batch_key ON jobs (batch_id, key) WHERE batch_id IS NOT NULL;
-CREATE INDEX jobs_batch_state ON jobs (batch_id, state);
-CREATE INDEX jobs_undispatched ON jobs (provider, lane, account, coalesce(batch_id, ''), run_at, seq)
-    WHERE dispatched_at IS NULL AND paused_at IS NULL AND state IN ('scheduled', 'queued', 'retrying');
-CREATE INDEX jobs_dispatched ON jobs (provider, lane, account, turn, id)
-    WHERE dispatched_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying');
-CREATE INDEX jobs_running ON jobs (worker_id) WHERE state = 'running';
-CREATE INDEX jobs_deadline ON jobs (deadline) WHERE finished_at IS NULL;
+    CONSTRAINT job_states_retrying_waits CHECK (state <> 'retrying' OR not_before IS NOT NULL),
+    CONSTRAINT job_states_running_started CHECK (state <> 'running' OR (started_at IS NOT NULL AND attempt > 0)),
+    CONSTRAINT job_states_failure_has_class CHECK (state NOT IN ('failed', 'unknown') OR error_class <> '')
+) WITH (fillfactor = 50);
+CREATE INDEX job_states_batch ON job_states (batch_id);
 
--- The last turn that each account got in a queue, while that matters.
-CREATE TABLE turns (
-    provider text NOT NULL,
-    lane     text NOT NULL,
-    account  text NOT NULL,
-    last     bigint NOT NULL,
+-- The jobs that have not ended, as delivery needs to find them: one row from the
+-- acceptance to the end, so that neither topping up nor the audit nor a take-over
+-- looks at the jobs of the past. Its first half repeats what jobs and job_states
+-- say; the trigger below keeps it true. Its second half is delivery's own.
+CREATE TABLE job_queue (
+    job_id        uuid PRIMARY KEY,
+    provider      text NOT NULL,
+    lane          text NOT NULL,
+    account       text NOT NULL,
+    batch_id      text NOT NULL,    -- '' for none
+    seq           bigint NOT NULL,
+    run_at        timestamptz NOT NULL,
+    gen           int NOT NULL,
+    not_before    timestamptz,
+    deadline      timestamptz NOT NULL,
+    paused        bool NOT NULL,
+    worker_id     uuid,             -- holds it; null: it waits
+
+    dispatched_at timestamptz,      -- when somebody set out to push this gen to Redis
+    start_tag     bigint NOT NULL DEFAULT 0,  -- place in the fair order of its queue, once dispatched
+    delivery_id   text,             -- the asynq task that carries it; null: <job id>-<gen>
+
+    CONSTRAINT job_queue_delivery_is_dispatched CHECK (delivery_id IS NULL OR dispatched_at IS NOT NULL)
+) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX job_queue_undispatched ON job_queue (provider, lane, account, batch_id, run_at, seq)
+    WHERE dispatched_at IS NULL AND NOT paused AND worker_id IS NULL;
+CREATE INDEX job_queue_dispatched ON job_queue (provider, lane, account, start_tag, job_id)
+    WHERE dispatched_at IS NOT NULL AND worker_id IS NULL;
+CREATE INDEX job_queue_held ON job_queue (worker_id) WHERE worker_id IS NOT NULL;
+CREATE INDEX job_queue_deadline ON job_queue (deadline) WHERE worker_id IS NULL;
+CREATE INDEX job_queue_batch ON job_queue (batch_id) WHERE worker_id IS NULL;
+
+-- Keeps job_queue true to job_states. A mark of dispatch is one of its generation
+-- and ends with it; a job that is claimed was delivered. Its plans may not depend
+-- on how large the tables were when they were made.
+-- +goose StatementBegin
+CREATE FUNCTION job_states_to_queue() RETURNS trigger LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    DELETE FROM job_queue q
+    USING new_states n
+    WHERE q.job_id = n.job_id AND n.finished_at IS NOT NULL;
+
+    UPDATE job_queue q
+    SET gen = n.gen,
+        not_before = n.not_before,
+        deadline = n.deadline,
+        paused = n.paused_at IS NOT NULL,
+        worker_id = n.worker_id,
+        dispatched_at = CASE
+            WHEN n.gen <> q.gen THEN NULL
+            WHEN n.worker_id IS NOT NULL THEN coalesce(q.dispatched_at, now())
+            ELSE q.dispatched_at END,
+        delivery_id = CASE WHEN n.gen = q.gen THEN q.delivery_id END
+    FROM new_states n
+    WHERE q.job_id = n.job_id
+    AND n.finished_at IS NULL
+    AND (n.gen, n.not_before, n.deadline, n.paused_at IS NOT NULL, n.worker_id)
+        IS DISTINCT FROM (q.gen, q.not_before, q.deadline, q.paused, q.worker_id);
+
+    IF EXISTS (SELECT FROM old_states WHERE finished_at IS NOT NULL) THEN
+        INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, not_before, deadline, paused, worker_id)
+        SELECT j.id, j.provider, j.lane, j.account, coalesce(j.batch_id, ''), j.seq, j.run_at,
+            n.gen, n.not_before, n.deadline, n.paused_at IS NOT NULL, n.worker_id
+        FROM new_states n
+        JOIN jobs j ON j.id = n.job_id
+        WHERE n.finished_at IS NULL
+        ON CONFLICT (job_id) DO NOTHING;
+    END IF;
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER job_states_to_queue AFTER UPDATE ON job_states
+REFERENCING OLD TABLE AS old_states NEW TABLE AS new_states
+FOR EACH STATEMENT EXECUTE FUNCTION job_states_to_queue();
+
+-- The last start tag that each account got in a queue, while that matters: see
+-- docs/adr/0012.
+CREATE TABLE last_start_tags (
+    provider  text NOT NULL,
+    lane      text NOT NULL,
+    account   text NOT NULL,
+    start_tag bigint NOT NULL,
     PRIMARY KEY (provider, lane, account)
 );
 
--- One row a provider call, committed before the call is sent.
+-- The ledger: one row a provider call, committed before the call is sent.
 --
--- attempts, results and artifacts have no foreign keys: each row of theirs is
--- inserted by a statement that holds its job's row, and checking again, row by
+-- calls, call_jobs, results and artifacts have no foreign keys: each row of theirs
+-- is inserted by a statement that holds its job's row, and checking again, row by
 -- row, took two thirds of the time of recording a result.
-CREATE TABLE attempts (
+CREATE TABLE calls (
     id              uuid PRIMARY KEY,
-    job_id          uuid NOT NULL,
-    gen             int NOT NULL,
-    attempt         int NOT NULL,           -- of the job, when it was sent
-    call            int NOT NULL CHECK (call > 0), -- place among the job's calls
-    lease_token     uuid NOT NULL,
     worker_id       uuid NOT NULL,
     provider        text NOT NULL,
     model           text NOT NULL,
+    simulated       bool NOT NULL DEFAULT false,  -- of a mock or a fake provider: its money is none
     state           text NOT NULL DEFAULT 'running'
                         CHECK (state IN ('running', 'succeeded', 'failed_unbilled', 'failed_billed', 'unknown')),
     reserved_nano   bigint CHECK (reserved_nano >= 0),  -- the most it can cost; null where unpriced
@@ -128,17 +210,29 @@ CREATE TABLE attempts (
     input_tokens    bigint NOT NULL DEFAULT 0,
     output_tokens   bigint NOT NULL DEFAULT 0,
 
-    CONSTRAINT attempts_finished_iff_settled CHECK ((finished_at IS NULL) = (state = 'running')),
-    CONSTRAINT attempts_unbilled_is_free CHECK (state <> 'failed_unbilled' OR cost_nano IS NOT DISTINCT FROM 0),
-    CONSTRAINT attempts_one_call_once UNIQUE (job_id, call)
+    CONSTRAINT calls_finished_iff_settled CHECK ((finished_at IS NULL) = (state = 'running')),
+    CONSTRAINT calls_unbilled_is_free CHECK (state <> 'failed_unbilled' OR cost_nano IS NOT DISTINCT FROM 0)
 );
-CREATE INDEX attempts_running ON attempts (worker_id) WHERE state = 'running';
-CREATE INDEX attempts_finished ON attempts USING brin (finished_at) WITH (autosummarize = on, pages_per_range = 16);
-CREATE INDEX attempts_corrected ON attempts (corrected_at) WHERE corrected_at IS NOT NULL;
+CREATE INDEX calls_running ON calls (worker_id) WHERE state = 'running';
+CREATE INDEX calls_finished ON calls USING brin (finished_at) WITH (autosummarize = on, pages_per_range = 16);
+CREATE INDEX calls_corrected ON calls (corrected_at) WHERE corrected_at IS NOT NULL;
+
+-- The jobs that a call serves, inserted with it. Their shares sum up to its cost,
+-- exactly.
+CREATE TABLE call_jobs (
+    call_id     uuid NOT NULL,
+    job_id      uuid NOT NULL,
+    gen         int NOT NULL,     -- of the job, when the call was sent
+    attempt     int NOT NULL,     -- of the job, when the call was sent
+    lease_token uuid NOT NULL,    -- of the claim that sent it
+    share_nano  bigint CHECK (share_nano >= 0),  -- null while the call has no cost
+    PRIMARY KEY (job_id, call_id)
+) WITH (fillfactor = 60);
+CREATE INDEX call_jobs_call ON call_jobs (call_id);
 
 CREATE TABLE results (
     job_id        uuid PRIMARY KEY,
-    attempt_id    uuid NOT NULL,
+    call_id       uuid NOT NULL,
     provider      text NOT NULL,
     model         text NOT NULL,
     text          text NOT NULL DEFAULT '',  -- sanitised: what Postgres refuses is replaced
@@ -156,7 +250,7 @@ CREATE TABLE results (
 CREATE TABLE artifacts (
     job_id     uuid NOT NULL,
     idx        int NOT NULL CHECK (idx >= 0),
-    attempt_id uuid NOT NULL,
+    call_id    uuid NOT NULL,
     mime       text NOT NULL,
     size       bigint NOT NULL CHECK (size > 0),
     sha256     bytea NOT NULL CHECK (length(sha256) = 32),
@@ -165,20 +259,53 @@ CREATE TABLE artifacts (
     PRIMARY KEY (job_id, idx)
 );
 
+-- What is configured for a provider, what people ordered, and what workers learned
+-- about it while they ran. A limit is an object of dimensions, such as
+-- {"rpm": 500, "tpm": 200000}. What is pinned wins, then what was learned, then what
+-- is configured; where the configuration file names a dimension, what is learned may
+-- only lower it. 0 in a pinned one means: no limit.
 CREATE TABLE providers (
-    name        text PRIMARY KEY,
-    kind        text NOT NULL,
-    status      text NOT NULL DEFAULT 'available' CHECK (status IN ('available', 'degraded', 'unavailable')),
-    reason      text NOT NULL DEFAULT '',
-    changed_by  text NOT NULL DEFAULT '',
-    changed_at  timestamptz NOT NULL DEFAULT now(),
-    rpm         int,          -- requests a minute; null: no limit
-    concurrency int NOT NULL, -- of one worker
-    dispatch_window int NOT NULL DEFAULT 200, -- tasks that each of its queues may hold in Redis
-    updated_at  timestamptz NOT NULL DEFAULT now()
+    name              text PRIMARY KEY,
+    kind              text NOT NULL,
+    simulated         bool NOT NULL DEFAULT false,        -- a mock or a fake: its money is none
+    status            text NOT NULL DEFAULT 'available' CHECK (status IN ('available', 'degraded', 'unavailable')),
+    reason            text NOT NULL DEFAULT '',
+    changed_by        text NOT NULL DEFAULT '',
+    changed_at        timestamptz NOT NULL DEFAULT now(),
+    concurrency       int NOT NULL,                       -- of one worker
+    dispatch_window   int NOT NULL DEFAULT 200,           -- tasks that each of its queues may hold in Redis
+    updated_at        timestamptz NOT NULL DEFAULT now(),
+    limits_configured jsonb NOT NULL,                     -- as the last worker registered them
+    limits_from_file  text[] NOT NULL DEFAULT '{}',       -- those of them that stand in the file
+    limits_learned    jsonb NOT NULL DEFAULT '{}',
+    limits_learned_at timestamptz,
+    limits_pinned     jsonb NOT NULL DEFAULT '{}',
+    limits_pinned_by  text NOT NULL DEFAULT '',
+    limits_pinned_at  timestamptz,
+    blocked_until     timestamptz,                        -- the provider asked to be left alone
+    blocked_reason    text NOT NULL DEFAULT '',
+    out_of_money_at   timestamptz,                        -- when it last said so
+    breaker           text NOT NULL DEFAULT 'closed' CHECK (breaker IN ('closed', 'open', 'half_open')),
+    breaker_reason    text NOT NULL DEFAULT '',
+    breaker_at        timestamptz,
+    breaker_override  text NOT NULL DEFAULT '' CHECK (breaker_override IN ('', 'open', 'closed')), -- a person holds it so
+    breaker_changed_by text NOT NULL DEFAULT '',
+    metrics_since     timestamptz,                        -- figures are shown from here on
+
+    CONSTRAINT providers_limits_are_objects CHECK (
+        jsonb_typeof(limits_configured) = 'object' AND jsonb_typeof(limits_learned) = 'object'
+        AND jsonb_typeof(limits_pinned) = 'object')
 );
 
--- A row per provider, model and minute, rolled up from attempts.
+-- The providers to ask for a task, in order, where a person has set them.
+CREATE TABLE chains (
+    task       text PRIMARY KEY CHECK (task IN ('text', 'image', 'audio', 'video')),
+    providers  text[] NOT NULL CONSTRAINT chains_not_empty CHECK (cardinality(providers) > 0),
+    changed_by text NOT NULL DEFAULT '',
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- A row per provider, model and minute, rolled up from calls.
 CREATE TABLE provider_metrics (
     provider        text NOT NULL,
     model           text NOT NULL,
@@ -189,9 +316,11 @@ CREATE TABLE provider_metrics (
     failed_billed   bigint NOT NULL,
     unknown         bigint NOT NULL,
     rate_limited    bigint NOT NULL,
+    refused         bigint NOT NULL DEFAULT 0,  -- for what was asked: no failure of the provider's
     input_tokens    bigint NOT NULL,
     output_tokens   bigint NOT NULL,
     cost_nano       bigint NOT NULL,
+    simulated_nano  bigint NOT NULL DEFAULT 0,
     unpriced        bigint NOT NULL,
     latency_ms_sum  bigint NOT NULL,
     latency_ms_max  bigint NOT NULL,
@@ -211,16 +340,30 @@ CREATE TABLE workers (
     providers    text[] NOT NULL,
     started_at   timestamptz NOT NULL DEFAULT now(),
     heartbeat_at timestamptz NOT NULL DEFAULT now(),
-    stopped_at   timestamptz
+    stopped_at   timestamptz,
+    last_seen_heartbeat_at timestamptz,  -- the last heartbeat that any worker has seen,
+    last_seen_uptime       interval,     -- and what the fleet's clock said then
+    CONSTRAINT workers_seen_with_time CHECK ((last_seen_heartbeat_at IS NULL) = (last_seen_uptime IS NULL))
 );
 CREATE INDEX workers_live ON workers (heartbeat_at) WHERE stopped_at IS NULL;
 
--- Who leads: one row a role. It works through a pooler in transaction mode.
-CREATE TABLE leases (
+-- A clock that stands still while Postgres is away: workers that reach Postgres move
+-- it on. How long each of them has been silent is measured by it, so that neither
+-- an outage nor a change of leaders falsifies it.
+CREATE TABLE fleet_clock (
+    singleton   bool PRIMARY KEY DEFAULT true CHECK (singleton),
+    uptime      interval NOT NULL DEFAULT '0',
+    advanced_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- The leader of each role. It works through a pooler in transaction mode.
+CREATE TABLE leaders (
     role       text PRIMARY KEY,
     holder     uuid NOT NULL,
     expires_at timestamptz NOT NULL
 );
 
 -- +goose Down
-DROP TABLE leases, workers, provider_metrics, providers, artifacts, results, attempts, turns, jobs, batches;
+DROP TABLE leaders, fleet_clock, workers, provider_metrics, chains, providers, artifacts, results, call_jobs, calls,
+    last_start_tags, job_queue, job_states, jobs, batches;
+DROP FUNCTION job_states_to_queue, saturated;

@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
@@ -86,7 +87,7 @@ func TestDownTakesEverythingBackAndUpMakesTheSameAgain(t *testing.T) {
 	if err != nil || len(applied) != len(list) {
 		t.Fatalf("applied %v of %d: %v", applied, len(list), err)
 	}
-	if diff := cmp.Diff(first, schema(t, url)); diff != "" {
+	if diff := gocmp.Diff(first, schema(t, url)); diff != "" {
 		t.Errorf("-first +second:\n%s", diff)
 	}
 	if again, err := migrations.Up(t.Context(), url); err != nil || len(again) != 0 {
@@ -110,13 +111,13 @@ func TestEachMigrationCanBeTakenBackAndAppliedAgain(t *testing.T) {
 		if err := migrations.Down(t.Context(), url, list[i-1].Version); err != nil {
 			t.Fatal(err)
 		}
-		if cmp.Equal(whole, schema(t, url)) {
+		if gocmp.Equal(whole, schema(t, url)) {
 			t.Errorf("taking back %s changed nothing", list[i].Name)
 		}
 		if _, err := migrations.Up(t.Context(), url); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(whole, schema(t, url)); diff != "" {
+		if diff := gocmp.Diff(whole, schema(t, url)); diff != "" {
 			t.Errorf("%s: -before +after:\n%s", list[i].Name, diff)
 		}
 	}
@@ -148,7 +149,7 @@ func TestOfManyMigratorsOneMigrates(t *testing.T) {
 	if err != nil || total != len(list) {
 		t.Errorf("%d migrations were applied in all, %v, want each of %d once", total, err, len(list))
 	}
-	if diff := cmp.Diff(want, schema(t, url)); diff != "" {
+	if diff := gocmp.Diff(want, schema(t, url)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -171,24 +172,27 @@ func TestTheSchemaRefusesIllegalRows(t *testing.T) {
 	const uuid = `'00000000-0000-0000-0000-000000000001'`
 	job := map[string]string{
 		"id": "gen_random_uuid()", "key": "'k'", "content_sha256": "decode(repeat('ab', 32), 'hex')", "task": "'text'",
-		"provider": "'p'", "request": "'{}'", "state": "'queued'", "deadline": "now()",
+		"provider": "'p'", "request": "'{}'",
 	}
+	state := map[string]string{"job_id": "gen_random_uuid()", "state": "'queued'", "deadline": "now()"}
+	queued := map[string]string{
+		"job_id": "gen_random_uuid()", "provider": "'p'", "lane": "'bulk'", "account": "'a'", "batch_id": "''", "seq": "1", "run_at": "now()",
+		"gen": "1", "deadline": "now()", "paused": "false",
+	}
+	share := map[string]string{"call_id": uuid, "job_id": uuid, "gen": "1", "attempt": "1", "lease_token": uuid}
 	running := map[string]string{"state": "'running'", "lease_token": uuid, "worker_id": uuid, "started_at": "now()", "attempt": "1"}
-	attempt := map[string]string{
-		"id": "gen_random_uuid()", "job_id": uuid, "gen": "1", "attempt": "1", "call": "1", "lease_token": uuid, "worker_id": uuid,
-		"provider": "'p'", "model": "'m'", "deadline": "now()",
-	}
+	call := map[string]string{"id": "gen_random_uuid()", "worker_id": uuid, "provider": "'p'", "model": "'m'", "deadline": "now()"}
 	settled := map[string]string{"state": "'succeeded'", "finished_at": "now()", "cost_nano": "1"}
-	result := map[string]string{"job_id": uuid, "attempt_id": uuid, "provider": "'p'", "model": "'m'"}
+	result := map[string]string{"job_id": uuid, "call_id": uuid, "provider": "'p'", "model": "'m'"}
 	artifact := map[string]string{
-		"job_id": uuid, "idx": "0", "attempt_id": uuid, "mime": "'image/png'", "size": "1", "sha256": "decode(repeat('ab', 32), 'hex')", "url": "'u'",
+		"job_id": uuid, "idx": "0", "call_id": uuid, "mime": "'image/png'", "size": "1", "sha256": "decode(repeat('ab', 32), 'hex')", "url": "'u'",
 	}
 	metrics := map[string]string{
 		"provider": "'p'", "model": "'m'", "minute": "now()", "requests": "1", "succeeded": "1", "failed_unbilled": "0", "failed_billed": "0", "unknown": "0",
 		"rate_limited": "0", "input_tokens": "0", "output_tokens": "0", "cost_nano": "0", "unpriced": "0",
 		"latency_ms_sum": "0", "latency_ms_max": "0", "latency_ms_p50": "0", "latency_ms_p95": "0", "latency_ms_p99": "0",
 	}
-	provider := map[string]string{"name": "'p'", "kind": "'k'", "concurrency": "1"}
+	provider := map[string]string{"name": "'p'", "kind": "'k'", "concurrency": "1", "limits_configured": "'{}'"}
 	type change map[string]string
 	for name, c := range map[string]struct {
 		table   string
@@ -196,47 +200,47 @@ func TestTheSchemaRefusesIllegalRows(t *testing.T) {
 		change  change
 		refused string // the constraint; "" if the row is legal
 	}{
-		"queued":                         {"jobs", []map[string]string{job}, nil, ""},
-		"running":                        {"jobs", []map[string]string{job, running}, nil, ""},
-		"succeeded":                      {"jobs", []map[string]string{job}, change{"state": "'succeeded'", "finished_at": "now()"}, ""},
-		"retrying":                       {"jobs", []map[string]string{job}, change{"state": "'retrying'", "not_before": "now()"}, ""},
-		"failed":                         {"jobs", []map[string]string{job}, change{"state": "'failed'", "finished_at": "now()", "error_class": "'x'"}, ""},
-		"finished without a time":        {"jobs", []map[string]string{job}, change{"state": "'succeeded'"}, "jobs_finished_iff_terminal"},
-		"expired without a time":         {"jobs", []map[string]string{job}, change{"state": "'expired'"}, "jobs_finished_iff_terminal"},
-		"cancelled without a time":       {"jobs", []map[string]string{job}, change{"state": "'cancelled'"}, "jobs_finished_iff_terminal"},
-		"waiting with a finish time":     {"jobs", []map[string]string{job}, change{"finished_at": "now()"}, "jobs_finished_iff_terminal"},
-		"running with a finish time":     {"jobs", []map[string]string{job, running}, change{"finished_at": "now()"}, "jobs_finished_iff_terminal"},
-		"running without a lease":        {"jobs", []map[string]string{job, running}, change{"lease_token": "NULL"}, "jobs_leased_iff_running"},
-		"running without a worker":       {"jobs", []map[string]string{job, running}, change{"worker_id": "NULL"}, "jobs_leased_iff_running"},
-		"queued with a lease":            {"jobs", []map[string]string{job}, change{"lease_token": uuid}, "jobs_leased_iff_running"},
-		"succeeded with a worker":        {"jobs", []map[string]string{job}, change{"state": "'succeeded'", "finished_at": "now()", "worker_id": uuid}, "jobs_leased_iff_running"},
-		"retrying at no time":            {"jobs", []map[string]string{job}, change{"state": "'retrying'"}, "jobs_retrying_waits"},
-		"running but never started":      {"jobs", []map[string]string{job, running}, change{"started_at": "NULL"}, "jobs_running_started"},
-		"running in no attempt":          {"jobs", []map[string]string{job, running}, change{"attempt": "0"}, "jobs_running_started"},
-		"failed for no reason":           {"jobs", []map[string]string{job}, change{"state": "'failed'", "finished_at": "now()"}, "jobs_failure_has_class"},
-		"unknown for no reason":          {"jobs", []map[string]string{job}, change{"state": "'unknown'", "finished_at": "now()"}, "jobs_failure_has_class"},
-		"a state that is none":           {"jobs", []map[string]string{job}, change{"state": "'asleep'"}, "jobs_state_check"},
+		"queued":                         {"job_states", []map[string]string{state}, nil, ""},
+		"running":                        {"job_states", []map[string]string{state, running}, nil, ""},
+		"succeeded":                      {"job_states", []map[string]string{state}, change{"state": "'succeeded'", "finished_at": "now()"}, ""},
+		"retrying":                       {"job_states", []map[string]string{state}, change{"state": "'retrying'", "not_before": "now()"}, ""},
+		"failed":                         {"job_states", []map[string]string{state}, change{"state": "'failed'", "finished_at": "now()", "error_class": "'x'"}, ""},
+		"finished without a time":        {"job_states", []map[string]string{state}, change{"state": "'succeeded'"}, "job_states_finished_iff_terminal"},
+		"expired without a time":         {"job_states", []map[string]string{state}, change{"state": "'expired'"}, "job_states_finished_iff_terminal"},
+		"cancelled without a time":       {"job_states", []map[string]string{state}, change{"state": "'cancelled'"}, "job_states_finished_iff_terminal"},
+		"waiting with a finish time":     {"job_states", []map[string]string{state}, change{"finished_at": "now()"}, "job_states_finished_iff_terminal"},
+		"running with a finish time":     {"job_states", []map[string]string{state, running}, change{"finished_at": "now()"}, "job_states_finished_iff_terminal"},
+		"running without a lease":        {"job_states", []map[string]string{state, running}, change{"lease_token": "NULL"}, "job_states_leased_iff_running"},
+		"running without a worker":       {"job_states", []map[string]string{state, running}, change{"worker_id": "NULL"}, "job_states_leased_iff_running"},
+		"queued with a lease":            {"job_states", []map[string]string{state}, change{"lease_token": uuid}, "job_states_leased_iff_running"},
+		"succeeded with a worker":        {"job_states", []map[string]string{state}, change{"state": "'succeeded'", "finished_at": "now()", "worker_id": uuid}, "job_states_leased_iff_running"},
+		"retrying at no time":            {"job_states", []map[string]string{state}, change{"state": "'retrying'"}, "job_states_retrying_waits"},
+		"running but never started":      {"job_states", []map[string]string{state, running}, change{"started_at": "NULL"}, "job_states_running_started"},
+		"running in no attempt":          {"job_states", []map[string]string{state, running}, change{"attempt": "0"}, "job_states_running_started"},
+		"failed for no reason":           {"job_states", []map[string]string{state}, change{"state": "'failed'", "finished_at": "now()"}, "job_states_failure_has_class"},
+		"unknown for no reason":          {"job_states", []map[string]string{state}, change{"state": "'unknown'", "finished_at": "now()"}, "job_states_failure_has_class"},
+		"a state that is none":           {"job_states", []map[string]string{state}, change{"state": "'asleep'"}, "job_states_state_check"},
 		"a task that is none":            {"jobs", []map[string]string{job}, change{"task": "'dance'"}, "jobs_task_check"},
 		"a lane that is none":            {"jobs", []map[string]string{job}, change{"lane": "'fast'"}, "jobs_lane_check"},
 		"an on_unknown that is none":     {"jobs", []map[string]string{job}, change{"on_unknown": "'shrug'"}, "jobs_on_unknown_check"},
-		"generation 0":                   {"jobs", []map[string]string{job}, change{"gen": "0"}, "jobs_gen_check"},
-		"a negative attempt":             {"jobs", []map[string]string{job}, change{"attempt": "-1"}, "jobs_attempt_check"},
+		"generation 0":                   {"job_states", []map[string]string{state}, change{"gen": "0"}, "job_states_gen_check"},
+		"a negative attempt":             {"job_states", []map[string]string{state}, change{"attempt": "-1"}, "job_states_attempt_check"},
 		"no attempts":                    {"jobs", []map[string]string{job}, change{"max_attempts": "0"}, "jobs_max_attempts_check"},
 		"no calls":                       {"jobs", []map[string]string{job}, change{"max_provider_calls": "0"}, "jobs_max_provider_calls_check"},
 		"a short hash":                   {"jobs", []map[string]string{job}, change{"content_sha256": "'ab'"}, "jobs_content_sha256_check"},
 		"a custom id without a batch":    {"jobs", []map[string]string{job}, change{"custom_id": "'k'", "key": "'c:k'"}, "jobs_custom_id_is_key"},
 		"a job of no batch":              {"jobs", []map[string]string{job}, change{"batch_id": "'none'"}, "jobs_batch_id_fkey"},
-		"a call under way":               {"attempts", []map[string]string{attempt}, nil, ""},
-		"a settled call":                 {"attempts", []map[string]string{attempt, settled}, nil, ""},
-		"an unpriced call":               {"attempts", []map[string]string{attempt, settled}, change{"cost_nano": "NULL"}, ""},
-		"a settled call without a time":  {"attempts", []map[string]string{attempt, settled}, change{"finished_at": "NULL"}, "attempts_finished_iff_settled"},
-		"a call under way with a time":   {"attempts", []map[string]string{attempt}, change{"finished_at": "now()"}, "attempts_finished_iff_settled"},
-		"an unbilled call with a cost":   {"attempts", []map[string]string{attempt, settled}, change{"state": "'failed_unbilled'"}, "attempts_unbilled_is_free"},
-		"an unbilled call of no price":   {"attempts", []map[string]string{attempt, settled}, change{"state": "'failed_unbilled'", "cost_nano": "NULL"}, "attempts_unbilled_is_free"},
-		"a call that earns money":        {"attempts", []map[string]string{attempt, settled}, change{"cost_nano": "-1"}, "attempts_cost_nano_check"},
-		"a negative reservation":         {"attempts", []map[string]string{attempt}, change{"reserved_nano": "-1"}, "attempts_reserved_nano_check"},
-		"call 0":                         {"attempts", []map[string]string{attempt}, change{"call": "0"}, "attempts_call_check"},
-		"a call state that is none":      {"attempts", []map[string]string{attempt, settled}, change{"state": "'lost'"}, "attempts_state_check"},
+		"a call under way":               {"calls", []map[string]string{call}, nil, ""},
+		"a settled call":                 {"calls", []map[string]string{call, settled}, nil, ""},
+		"an unpriced call":               {"calls", []map[string]string{call, settled}, change{"cost_nano": "NULL"}, ""},
+		"a settled call without a time":  {"calls", []map[string]string{call, settled}, change{"finished_at": "NULL"}, "calls_finished_iff_settled"},
+		"a call under way with a time":   {"calls", []map[string]string{call}, change{"finished_at": "now()"}, "calls_finished_iff_settled"},
+		"an unbilled call with a cost":   {"calls", []map[string]string{call, settled}, change{"state": "'failed_unbilled'"}, "calls_unbilled_is_free"},
+		"an unbilled call of no price":   {"calls", []map[string]string{call, settled}, change{"state": "'failed_unbilled'", "cost_nano": "NULL"}, "calls_unbilled_is_free"},
+		"a call that earns money":        {"calls", []map[string]string{call, settled}, change{"cost_nano": "-1"}, "calls_cost_nano_check"},
+		"a negative reservation":         {"calls", []map[string]string{call}, change{"reserved_nano": "-1"}, "calls_reserved_nano_check"},
+		"a share that earns money":       {"call_jobs", []map[string]string{share}, change{"share_nano": "-1"}, "call_jobs_share_nano_check"},
+		"a call state that is none":      {"calls", []map[string]string{call, settled}, change{"state": "'lost'"}, "calls_state_check"},
 		"a result":                       {"results", []map[string]string{result}, nil, ""},
 		"a result with a short hash":     {"results", []map[string]string{result}, change{"raw_sha256": "'ab'"}, "results_raw_sha256_check"},
 		"an artifact":                    {"artifacts", []map[string]string{artifact}, nil, ""},
@@ -250,9 +254,14 @@ func TestTheSchemaRefusesIllegalRows(t *testing.T) {
 		"metrics that do not add up":     {"provider_metrics", []map[string]string{metrics}, change{"requests": "2"}, "provider_metrics_outcomes_add_up"},
 		"a provider status that is none": {"providers", []map[string]string{provider}, change{"status": "'?'"}, "providers_status_check"},
 		"a provider":                     {"providers", []map[string]string{provider}, nil, ""},
+		"a job":                          {"jobs", []map[string]string{job}, nil, ""},
+		"a job in the queue":             {"job_queue", []map[string]string{queued}, change{"dispatched_at": "now()", "delivery_id": "'x'"}, ""},
+		"a delivery of nothing":          {"job_queue", []map[string]string{queued}, change{"delivery_id": "'x'"}, "job_queue_delivery_is_dispatched"},
+		"a share":                        {"call_jobs", []map[string]string{share}, change{"share_nano": "1"}, ""},
+		"a provider without limits":      {"providers", []map[string]string{provider}, change{"limits_configured": "NULL"}, "limits_configured"},
 		"limits that are a list":         {"providers", []map[string]string{provider}, change{"limits_pinned": "'[]'"}, "providers_limits_are_objects"},
 		"a breaker state that is none":   {"providers", []map[string]string{provider}, change{"breaker": "'ajar'"}, "providers_breaker_check"},
-		"a breaker held half open":       {"providers", []map[string]string{provider}, change{"breaker_order": "'half_open'"}, "providers_breaker_order_check"},
+		"a breaker held half open":       {"providers", []map[string]string{provider}, change{"breaker_override": "'half_open'"}, "providers_breaker_override_check"},
 		"a chain":                        {"chains", nil, change{"task": "'text'", "providers": "'{a,b}'"}, ""},
 		"a chain of nobody":              {"chains", nil, change{"task": "'text'", "providers": "'{}'"}, "chains_not_empty"},
 		"a chain for no task":            {"chains", nil, change{"task": "'poem'", "providers": "'{a}'"}, "chains_task_check"},
@@ -277,7 +286,7 @@ func TestTheSchemaRefusesIllegalRows(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		case c.refused != "" && !ok:
 			t.Errorf("%s: was taken", name)
-		case c.refused != "" && refused.ConstraintName != c.refused:
+		case c.refused != "" && cmp.Or(refused.ConstraintName, refused.ColumnName) != c.refused:
 			t.Errorf("%s: refused by %q, want %q: %v", name, refused.ConstraintName, c.refused, err)
 		}
 	}
@@ -290,8 +299,8 @@ func TestKeysAreUniqueWithinABatchOnly(t *testing.T) {
 	conn := connect(t, storetest.Database(t))
 	insert := func(batch, key string) error {
 		_, err := conn.Exec(t.Context(), `
-			INSERT INTO jobs (id, batch_id, key, content_sha256, task, provider, request, state, deadline)
-			VALUES (gen_random_uuid(), nullif($1, ''), $2, decode(repeat('ab', 32), 'hex'), 'text', 'p', '{}', 'queued', now())`, batch, key)
+			INSERT INTO jobs (id, batch_id, key, content_sha256, task, provider, request)
+			VALUES (gen_random_uuid(), nullif($1, ''), $2, decode(repeat('ab', 32), 'hex'), 'text', 'p', '{}')`, batch, key)
 		return err
 	}
 	if _, err := conn.Exec(t.Context(), `INSERT INTO batches (id) VALUES ('one'), ('two')`); err != nil {

@@ -78,34 +78,45 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 		if err := stage(ctx, tx, rows); err != nil {
 			return err
 		}
-		inserted, err := insertStaged(ctx, tx, batchID, dispatch && !batch.paused)
+		ours, err := insertStaged(ctx, tx, batchID)
 		if err != nil {
 			return err
 		}
-		if batch.sealed && len(inserted) > 0 {
+		acc.New = len(ours)
+		if batch.sealed && len(ours) > 0 {
 			if _, err := tx.Exec(ctx, `UPDATE batches SET sealed_at = NULL WHERE id = $1`, batchID); err != nil {
 				return err
 			}
 		}
-		if len(inserted) < len(rows) {
-			if err := committedBefore(ctx, tx, inserted); err != nil {
+		queued := map[uuid.UUID]inserted{}
+		if len(ours) < len(rows) {
+			before, err := committedBefore(ctx, tx, ours, queued)
+			if err != nil {
+				return err
+			}
+			acc.New += before
+			if missing := len(rows) - acc.New; missing > 0 {
+				if acc.Conflicts, err = conflicts(ctx, tx, batchID); err != nil {
+					return err
+				}
+				acc.Duplicates = missing - len(acc.Conflicts)
+			}
+			if _, err := tx.Exec(ctx, `DELETE FROM staged s WHERE NOT EXISTS (SELECT FROM unnest($1::uuid[]) id WHERE id = s.id)`, ours); err != nil {
 				return err
 			}
 		}
-		acc.New = len(inserted)
+		if err := enqueueStaged(ctx, tx, batchID, dispatch && !batch.paused, queued); err != nil {
+			return err
+		}
 		for _, r := range rows {
-			if in, ok := inserted[r.ID]; ok && in.dispatched {
+			if in, ok := queued[r.ID]; ok && in.dispatched {
 				acc.Deliveries = append(acc.Deliveries, jobs.Delivery{
 					ID: r.ID, Gen: 1, Provider: r.Provider, Lane: orDefault(r.Lane, jobs.Default), Account: orDefault(r.Account, jobs.DefaultAccount),
-					Task: r.Request.Task, Model: r.Request.Model, BatchID: batchID, Turn: in.turn, At: in.at,
+					Task: r.Request.Task, Model: r.Request.Model, BatchID: batchID, StartTag: in.startTag, At: in.at,
 				})
 			}
 		}
-		if missing := len(rows) - len(inserted); missing > 0 {
-			acc.Conflicts, err = conflicts(ctx, tx, batchID)
-			acc.Duplicates = missing - len(acc.Conflicts)
-		}
-		return err
+		return nil
 	})
 	return acc, err
 }
@@ -167,102 +178,111 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 	return err
 }
 
-// inserted is what became of a new row.
+// insertStaged inserts what is new and returns its ids.
+func insertStaged(ctx context.Context, tx pgx.Tx, batchID string) ([]uuid.UUID, error) {
+	rows, err := tx.Query(ctx, `
+		INSERT INTO jobs (id, batch_id, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
+			request, max_attempts, on_unknown, chain, fallback, run_at)
+		SELECT id, $1, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
+			request, max_attempts, on_unknown, chain, fallback, greatest(run_at, now())
+		FROM staged
+		ORDER BY seq
+		ON CONFLICT DO NOTHING
+		RETURNING id`, orNull(batchID))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+}
+
+// inserted is how a new row waits.
 type inserted struct {
 	at         time.Time
 	dispatched bool
-	turn       int64
+	startTag   int64
 }
 
-// insertStaged inserts what is new and returns its ids.
+func collectInserted(rows pgx.Rows, queued map[uuid.UUID]inserted) error {
+	var id uuid.UUID
+	var in inserted
+	_, err := pgx.ForEachRow(rows, []any{&id, &in.at, &in.dispatched, &in.startTag}, func() error {
+		queued[id] = in
+		return nil
+	})
+	return err
+}
+
+// enqueueStaged gives the staged rows, which are all new, their states and their
+// places in the queue, and notes these in queued.
 //
 // Where dispatch holds, as many rows as the windows of their queues have room for
 // are marked as dispatched at once, which saves writing each again; none of a
 // queue in which others wait already. The rest, and what is not due, is left to
-// TopUp, whose order of turns this keeps to. Whether others wait is asked as the
-// first of them: an EXISTS may be planned as a hash of all jobs.
-func insertStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool) (map[uuid.UUID]inserted, error) {
+// TopUp, whose fair order this keeps to. Whether others wait is asked as the first
+// of them: an EXISTS may be planned as a hash of all.
+func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool, queued map[uuid.UUID]inserted) error {
 	rows, err := tx.Query(ctx, `
 		WITH queue AS MATERIALIZED (
-			SELECT q.provider, q.lane, inside.clock, CASE
+			SELECT q.provider, q.lane, `+virtualTime("q.provider", "q.lane")+` AS now, CASE
 				WHEN NOT $3 OR (
 					SELECT true
-					FROM jobs j
-					WHERE j.provider = q.provider AND j.lane = q.lane
-					AND j.dispatched_at IS NULL AND j.paused_at IS NULL AND j.state IN ('scheduled', 'queued', 'retrying')
-					AND j.run_at <= now()
-					ORDER BY j.provider, j.lane, j.account
+					FROM job_queue w
+					WHERE w.provider = q.provider AND w.lane = q.lane AND `+isUndispatched+` AND w.run_at <= now()
+					ORDER BY w.provider, w.lane, w.account
 					LIMIT 1) THEN 0
-				ELSE coalesce(p.dispatch_window, $4) - inside.jobs
+				ELSE coalesce(p.dispatch_window, $4) - (
+					SELECT count(*) FROM job_queue d WHERE d.provider = q.provider AND d.lane = q.lane AND `+isDispatched+`)
 				END AS room
 			FROM (SELECT DISTINCT provider, lane FROM staged) q
 			LEFT JOIN providers p ON p.name = q.provider
-			CROSS JOIN LATERAL (
-				SELECT count(*) AS jobs, coalesce(min(j.turn),
-					(SELECT max(last) + 1 FROM turns t WHERE t.provider = q.provider AND t.lane = q.lane), 0) AS clock
-				FROM jobs j
-				WHERE j.provider = q.provider AND j.lane = q.lane
-				AND j.dispatched_at IS NOT NULL AND j.state IN ('scheduled', 'queued', 'retrying')
-			) inside
 		), account AS MATERIALIZED (
-			SELECT a.*, q.room, greatest(q.clock, (
-				SELECT t.last + 1
-				FROM turns t
-				WHERE t.provider = a.provider AND t.lane = a.lane AND t.account = a.account), (
-				SELECT max(j.turn) + 1
-				FROM jobs j
-				WHERE j.provider = a.provider AND j.lane = a.lane AND j.account = a.account
-				AND j.dispatched_at IS NOT NULL AND j.state IN ('scheduled', 'queued', 'retrying'))) AS turn
+			SELECT a.*, q.room, `+nextStartTag("q.now", "a.provider", "a.lane", "a.account")+` AS start_tag
 			FROM (SELECT DISTINCT provider, lane, account FROM staged) a
 			JOIN queue q USING (provider, lane)
-		), row AS (
-			SELECT s.*, coalesce(s.run_at, now()) <= now() + interval '30 seconds'
+		), row AS MATERIALIZED (
+			SELECT s.id, s.seq, s.provider, s.lane, s.account, greatest(s.run_at, now()) AS run_at,
+				CASE WHEN s.run_at > now() THEN 'scheduled' ELSE 'queued' END AS state,
+				greatest(s.run_at, now()) + make_interval(secs => $2) AS deadline,
+				coalesce(s.run_at, now()) <= now() + interval '30 seconds'
 					AND row_number() OVER (PARTITION BY s.provider, s.lane ORDER BY s.seq) <= a.room AS dispatch,
-				a.turn + row_number() OVER (PARTITION BY s.provider, s.lane, s.account ORDER BY s.seq) - 1 AS turn
+				a.start_tag + row_number() OVER (PARTITION BY s.provider, s.lane, s.account ORDER BY s.seq) - 1 AS start_tag
 			FROM staged s
 			JOIN account a USING (provider, lane, account)
+			ORDER BY s.seq
+		), state AS (
+			INSERT INTO job_states (job_id, batch_id, state, deadline)
+			SELECT id, $1, state, deadline FROM row
 		)
-		INSERT INTO jobs (id, batch_id, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, max_attempts, on_unknown, chain, fallback, state, run_at, deadline, dispatched_at, turn)
-		SELECT id, $1, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, max_attempts, on_unknown, chain, fallback,
-			CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
-			greatest(run_at, now()),
-			greatest(run_at, now()) + make_interval(secs => $2),
-			CASE WHEN dispatch THEN now() END,
-			CASE WHEN dispatch THEN turn ELSE 0 END
+		INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, deadline, paused, dispatched_at, start_tag)
+		SELECT id, provider, lane, account, coalesce($1, ''), seq, run_at, 1, deadline, false,
+			CASE WHEN dispatch THEN now() END, CASE WHEN dispatch THEN start_tag ELSE 0 END
 		FROM row
-		ORDER BY seq
-		ON CONFLICT DO NOTHING
-		RETURNING id, run_at, dispatched_at IS NOT NULL, turn`, orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1))
-	if err != nil {
-		return nil, err
-	}
-	return collectInserted(rows, map[uuid.UUID]inserted{})
-}
-
-func collectInserted(rows pgx.Rows, all map[uuid.UUID]inserted) (map[uuid.UUID]inserted, error) {
-	var id uuid.UUID
-	var in inserted
-	_, err := pgx.ForEachRow(rows, []any{&id, &in.at, &in.dispatched, &in.turn}, func() error {
-		all[id] = in
-		return nil
-	})
-	return all, err
-}
-
-// committedBefore adds the rows that an earlier try of the same call committed
-// without hearing of it: they have our ids.
-func committedBefore(ctx context.Context, tx pgx.Tx, all map[uuid.UUID]inserted) error {
-	rows, err := tx.Query(ctx, `
-		SELECT j.id, j.run_at, j.dispatched_at IS NOT NULL, j.turn
-		FROM staged s
-		JOIN jobs j USING (id)`)
+		RETURNING job_id, run_at, dispatched_at IS NOT NULL, start_tag`, orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1))
 	if err != nil {
 		return err
 	}
-	_, err = collectInserted(rows, all)
-	return err
+	return collectInserted(rows, queued)
+}
+
+// committedBefore returns how many rows an earlier try of the same call committed
+// without hearing of it: they have our ids. It notes in queued how they wait.
+func committedBefore(ctx context.Context, tx pgx.Tx, ours []uuid.UUID, queued map[uuid.UUID]inserted) (n int, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT count(*)
+		FROM staged s
+		CROSS JOIN LATERAL (SELECT FROM job_states WHERE job_id = s.id OFFSET 0) x
+		WHERE NOT EXISTS (SELECT FROM unnest($1::uuid[]) id WHERE id = s.id)`, ours).Scan(&n)
+	if err != nil || n == 0 {
+		return n, err
+	}
+	rows, err := tx.Query(ctx, `
+		SELECT s.id, q.run_at, q.dispatched_at IS NOT NULL, q.start_tag
+		FROM staged s
+		CROSS JOIN LATERAL (SELECT run_at, dispatched_at, start_tag FROM job_queue WHERE job_id = s.id OFFSET 0) q`)
+	if err != nil {
+		return n, err
+	}
+	return n, collectInserted(rows, queued)
 }
 
 // conflicts finds staged rows whose key the batch has with other content.

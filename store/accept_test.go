@@ -45,7 +45,7 @@ func TestAcceptedRowsAreNewOnceAndThenDuplicates(t *testing.T) {
 	want := make([]jobs.Delivery, 2)
 	for i := range want {
 		want[i] = jobs.Delivery{
-			ID: first[i].ID, Gen: 1, Provider: "mock", Lane: jobs.Default, Account: "acme", Task: "text", Model: "m", BatchID: "b", Turn: int64(i),
+			ID: first[i].ID, Gen: 1, Provider: "mock", Lane: jobs.Default, Account: "acme", Task: "text", Model: "m", BatchID: "b", StartTag: int64(i),
 		}
 	}
 	if diff := cmp.Diff(want, acc.Deliveries, cmpopts.IgnoreFields(jobs.Delivery{}, "At")); diff != "" {
@@ -237,7 +237,7 @@ func TestNothingOfACancelledBatchStaysOrComesIn(t *testing.T) {
 		if int64(n) != accepted.Load() || int64(n) != atCancel.Load() {
 			t.Errorf("%d rows, %d reported as accepted, %d when the cancellation returned", n, accepted.Load(), atCancel.Load())
 		}
-		if n := w.count(t, `SELECT count(*) FROM jobs WHERE batch_id = $1 AND state <> 'cancelled'`, id); n != 0 {
+		if n := w.count(t, `SELECT count(*) FROM job_states WHERE batch_id = $1 AND state <> 'cancelled'`, id); n != 0 {
 			t.Errorf("%d jobs of a cancelled batch are not cancelled", n)
 		}
 	}
@@ -254,7 +254,7 @@ func TestTheSweepFindsWhatACancellationCouldNotSee(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(ctx, `SELECT FROM jobs WHERE id = $1 FOR NO KEY UPDATE`, d[0].ID); err != nil {
+	if _, err := tx.Exec(ctx, `SELECT FROM job_states WHERE job_id = $1 FOR NO KEY UPDATE`, d[0].ID); err != nil {
 		t.Fatal(err)
 	}
 	c, err := w.Cancel(ctx, "b")

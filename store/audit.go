@@ -14,15 +14,19 @@ import (
 // Dispatched implements worker.DeliveryStore.
 func (s *Store) Dispatched(ctx context.Context, after jobs.Delivery, age time.Duration, limit int) ([]jobs.Delivery, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT id, gen, provider, lane, account, task, model, coalesce(batch_id, '') AS batch_id, turn,
-			greatest(run_at, not_before) AS at
-		FROM jobs
-		WHERE dispatched_at IS NOT NULL
-		AND dispatched_at <= now() - make_interval(secs => $7)
-		AND state IN ('scheduled', 'queued', 'retrying')
-		AND (provider, lane, account, turn, id) > ($1, $2, $3, $4, $5)
-		ORDER BY provider, lane, account, turn, id
-		LIMIT $6`, after.Provider, after.Lane, after.Account, after.Turn, after.ID, limit, age.Seconds())
+		SELECT q.job_id AS id, q.gen, q.provider, q.lane, q.account, j.task, j.model, q.batch_id, q.start_tag,
+			greatest(q.run_at, q.not_before) AS at
+		FROM (
+			SELECT *
+			FROM job_queue
+			WHERE `+isDispatched+`
+			AND dispatched_at <= now() - make_interval(secs => $7)
+			AND (provider, lane, account, start_tag, job_id) > ($1, $2, $3, $4, $5)
+			ORDER BY provider, lane, account, start_tag, job_id
+			LIMIT $6
+		) q
+		CROSS JOIN LATERAL (SELECT task, model FROM jobs WHERE id = q.job_id OFFSET 0) j
+		ORDER BY q.provider, q.lane, q.account, q.start_tag, q.job_id`, after.Provider, after.Lane, after.Account, after.StartTag, after.ID, limit, age.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("read dispatched jobs: %w", err)
 	}
@@ -39,18 +43,20 @@ func (s *Store) Redispatch(ctx context.Context, lost []jobs.Delivery) (int, erro
 	// No repetition of ours: after a commit that was not heard of, the rows are
 	// found undispatched.
 	tag, err := s.pool.Exec(ctx, `
-		UPDATE jobs j
-		SET gen = j.gen + 1, dispatched_at = NULL
+		UPDATE job_states s
+		SET gen = s.gen + 1
 		FROM (
-			SELECT j.id
-			FROM jobs j
-			JOIN unnest($1::uuid[], $2::int[]) AS w (id, gen) USING (id)
-			WHERE j.gen = w.gen
-			AND j.dispatched_at IS NOT NULL
-			AND j.state IN ('scheduled', 'queued', 'retrying')
-			FOR NO KEY UPDATE OF j SKIP LOCKED
+			SELECT s.job_id
+			FROM unnest($1::uuid[], $2::int[]) AS w (id, gen)
+			CROSS JOIN LATERAL (
+				SELECT job_id
+				FROM job_states
+				WHERE job_id = w.id AND gen = w.gen AND state IN `+waitingStates+`
+				AND (SELECT dispatched_at IS NOT NULL FROM job_queue q WHERE q.job_id = w.id)
+				FOR NO KEY UPDATE SKIP LOCKED
+			) s
 		) free
-		WHERE j.id = free.id`,
+		WHERE s.job_id = free.job_id`,
 		ids(lost, func(d jobs.Delivery) uuid.UUID { return d.ID }), gens(lost))
 	if err != nil {
 		return 0, fmt.Errorf("take lost deliveries back: %w", err)

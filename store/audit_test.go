@@ -20,15 +20,15 @@ func TestDispatchedJobsAreReadPageByPage(t *testing.T) {
 	if _, err := w.AcceptJobs(t.Context(), "", rows(t, 3, nil), false); err != nil { // not dispatched
 		t.Fatal(err)
 	}
-	w.exec(t, `UPDATE jobs SET dispatched_at = dispatched_at - interval '10 seconds'`)
-	w.exec(t, `UPDATE jobs SET dispatched_at = now() WHERE id = $1`, w.accept(t, 1, nil)[0].ID) // being pushed
+	w.exec(t, `UPDATE job_queue SET dispatched_at = dispatched_at - interval '10 seconds'`)
+	w.exec(t, `UPDATE job_queue SET dispatched_at = now() WHERE job_id = $1`, w.accept(t, 1, nil)[0].ID) // being pushed
 	w.running(t, nil)
 	j := w.running(t, nil)
 	if err := w.Succeed(t.Context(), success(j, w.sent(t, j, nil), nil)); err != nil {
 		t.Fatal(err)
 	}
 	j = w.running(t, nil)
-	w.exec(t, `UPDATE jobs SET dispatched_at = now() - interval '10 seconds' WHERE id = $1`, j.ID)
+	w.exec(t, `UPDATE job_queue SET dispatched_at = now() - interval '10 seconds' WHERE job_id = $1`, j.ID)
 	if _, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: time.Hour, Class: "timeout"}); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestDispatchedJobsAreReadPageByPage(t *testing.T) {
 	got = slices.Delete(got, waits, waits+1)
 	for i, d := range want {
 		if got[i].ID != d.ID || got[i].Gen != 1 || got[i].Provider != d.Provider || got[i].Lane != d.Lane || got[i].Task != d.Task ||
-			got[i].Model != d.Model || got[i].BatchID != d.BatchID || got[i].Turn != int64(i) || !d.At.IsZero() && !got[i].At.Equal(d.At) {
+			got[i].Model != d.Model || got[i].BatchID != d.BatchID || got[i].StartTag != int64(i) || !d.At.IsZero() && !got[i].At.Equal(d.At) {
 			t.Errorf("%+v, want %+v", got[i], d)
 		}
 	}
@@ -118,7 +118,7 @@ func TestOnlyWhatStillWaitsForItsLostDeliveryIsTakenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `SELECT FROM jobs WHERE id = $1 FOR NO KEY UPDATE`, d[4].ID); err != nil {
+	if _, err := tx.Exec(t.Context(), `SELECT FROM job_states WHERE job_id = $1 FOR NO KEY UPDATE`, d[4].ID); err != nil {
 		t.Fatal(err)
 	}
 	n, err := w.Redispatch(t.Context(), d)

@@ -35,19 +35,19 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 	}
 	rows, err := s.pool.Query(ctx, `
 		WITH call AS (
-			SELECT a.provider, a.cost_nano, a.state, CASE
-				WHEN a.state = 'running' THEN 'under way'
-				WHEN a.state = 'unknown' THEN 'unknown'
-				WHEN r.attempt_id = a.id THEN 'answer'
-				WHEN a.provider = f.provider THEN 'retry'
+			SELECT c.provider, cj.share_nano AS cost_nano, c.state, CASE
+				WHEN c.state = 'running' THEN 'under way'
+				WHEN c.state = 'unknown' THEN 'unknown'
+				WHEN r.call_id = c.id THEN 'answer'
+				WHEN c.provider = first_value(c.provider) OVER (PARTITION BY j.id ORDER BY c.started_at, c.id) THEN 'retry'
 				ELSE 'fallback'
 				END AS sort
-			FROM (SELECT id FROM jobs WHERE `+of.where+`) j
-			JOIN attempts a ON a.job_id = j.id
-			JOIN attempts f ON f.job_id = j.id AND f.call = 1
+			FROM (SELECT id FROM jobs WHERE `+of.jobs+`) j
+			JOIN call_jobs cj ON cj.job_id = j.id
+			JOIN calls c ON c.id = cj.call_id
 			LEFT JOIN results r ON r.job_id = j.id
 		)
-		SELECT sort, provider, count(*) AS calls, coalesce(sum(cost_nano), 0)::bigint AS cost,
+		SELECT sort, provider, count(*) AS calls, saturated(coalesce(sum(cost_nano), 0)) AS cost,
 			count(*) FILTER (WHERE cost_nano IS NULL AND state <> 'running') AS unpriced
 		FROM call
 		GROUP BY sort, provider

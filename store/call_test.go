@@ -128,7 +128,7 @@ func TestACancelledJobSendsNothingMore(t *testing.T) {
 			t.Error(state, err)
 		}
 	}
-	if n := w.count(t, `SELECT count(*) FROM attempts`); n != 0 {
+	if n := w.count(t, `SELECT count(*) FROM calls`); n != 0 {
 		t.Errorf("%d calls were begun", n)
 	}
 	w.holds(t)
@@ -142,7 +142,7 @@ func TestACallIsBegunOnceWhereItsRepetitionOverlapsTheFirstTry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lock.Exec(t.Context(), `SELECT FROM jobs FOR NO KEY UPDATE`); err != nil {
+	if _, err := lock.Exec(t.Context(), `SELECT FROM job_states FOR NO KEY UPDATE`); err != nil {
 		t.Fatal(err)
 	}
 	var both sync.WaitGroup
@@ -160,7 +160,7 @@ func TestACallIsBegunOnceWhereItsRepetitionOverlapsTheFirstTry(t *testing.T) {
 		t.Fatal(err)
 	}
 	both.Wait()
-	if n := w.count(t, `SELECT count(*) FROM attempts`); n != 1 {
+	if n := w.count(t, `SELECT count(*) FROM calls`); n != 1 {
 		t.Errorf("%d rows for one call", n)
 	}
 }

@@ -37,7 +37,7 @@ func (s *Store) Cancel(ctx context.Context, id string) (Cancelled, error) {
 func (s *Store) cancelJob(ctx context.Context, id uuid.UUID) (c Cancelled, err error) {
 	err = s.begin(ctx, func(tx pgx.Tx) error {
 		var state jobs.State
-		err := tx.QueryRow(ctx, `SELECT state FROM jobs WHERE id = $1 FOR NO KEY UPDATE`, id).Scan(&state)
+		err := tx.QueryRow(ctx, `SELECT state FROM job_states WHERE job_id = $1 FOR NO KEY UPDATE`, id).Scan(&state)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
 		}
@@ -51,11 +51,11 @@ func (s *Store) cancelJob(ctx context.Context, id uuid.UUID) (c Cancelled, err e
 			c.Jobs = 1
 		}
 		_, err = tx.Exec(ctx, `
-			UPDATE jobs
+			UPDATE job_states
 			SET cancel_requested_at = coalesce(cancel_requested_at, now()),
 				state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
 				finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END
-			WHERE id = $1`, id)
+			WHERE job_id = $1`, id)
 		return err
 	})
 	return c, err
@@ -66,7 +66,7 @@ func (s *Store) cancelBatch(ctx context.Context, id string) (c Cancelled, err er
 	tag, err := s.pool.Exec(ctx, `
 		UPDATE batches b
 		SET cancelled_at = CASE
-			WHEN sealed_at IS NULL OR EXISTS (SELECT FROM jobs j WHERE j.batch_id = b.id AND j.finished_at IS NULL)
+			WHEN sealed_at IS NULL OR EXISTS (SELECT FROM job_states s WHERE s.batch_id = b.id AND s.finished_at IS NULL)
 				THEN coalesce(cancelled_at, now())
 			ELSE cancelled_at
 			END
@@ -80,17 +80,7 @@ func (s *Store) cancelBatch(ctx context.Context, id string) (c Cancelled, err er
 	// In chunks, so that no transaction is long. From here on no row comes in and
 	// no job is claimed; a job that is being written just now is swept later.
 	for {
-		tag, err := s.pool.Exec(ctx, `
-			UPDATE jobs j
-			SET state = 'cancelled', finished_at = now()
-			FROM (
-				SELECT id
-				FROM jobs
-				WHERE batch_id = $1 AND state IN ('scheduled', 'queued', 'retrying')
-				LIMIT 5000
-				FOR NO KEY UPDATE SKIP LOCKED
-			) waiting
-			WHERE j.id = waiting.id`, id)
+		tag, err := s.pool.Exec(ctx, cancelWaiting(`SELECT job_id FROM job_queue WHERE batch_id = $1 AND worker_id IS NULL LIMIT 5000`), id)
 		if err != nil {
 			return c, fmt.Errorf("cancel batch %s: %w", id, err)
 		}
@@ -99,9 +89,24 @@ func (s *Store) cancelBatch(ctx context.Context, id string) (c Cancelled, err er
 			break
 		}
 	}
-	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM jobs WHERE batch_id = $1 AND state = 'running'`, id).Scan(&c.Running)
+	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM job_queue WHERE batch_id = $1 AND worker_id IS NOT NULL`, id).Scan(&c.Running)
 	if err != nil {
 		return c, fmt.Errorf("cancel batch %s: %w", id, err)
 	}
 	return c, nil
+}
+
+// cancelWaiting cancels those of the jobs that a query selects that wait and that
+// nobody else has locked.
+func cancelWaiting(query string) string {
+	return `
+		UPDATE job_states s
+		SET state = 'cancelled', finished_at = now()
+		FROM (
+			SELECT job_id
+			FROM job_states
+			WHERE job_id = ANY (ARRAY(` + query + `)) AND state IN ` + waitingStates + `
+			FOR NO KEY UPDATE SKIP LOCKED
+		) waiting
+		WHERE s.job_id = waiting.job_id`
 }

@@ -17,7 +17,7 @@ func (s *Store) Capacity(ctx context.Context, names []string) (map[string]worker
 	rows, err := s.pool.Query(ctx, `
 		WITH latest AS (
 			SELECT provider, state, latency_ms, input_tokens, output_tokens
-			FROM attempts
+			FROM calls
 			ORDER BY id DESC
 			LIMIT 2000
 		), seen AS (

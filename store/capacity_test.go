@@ -14,9 +14,9 @@ import (
 func (w *world) entered(t *testing.T, provider, state string, latency time.Duration, input, output int) {
 	t.Helper()
 	_, err := w.sql.Exec(t.Context(), `
-		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state,
+		INSERT INTO calls (id, worker_id, provider, model, state,
 			deadline, finished_at, latency_ms, input_tokens, output_tokens, cost_nano)
-		VALUES ($1, $1, 1, 1, 1, $1, $1, $2, 'm', $3::text, now(), now(), $4, $5, $6, 0)`,
+		VALUES ($1, $1, $2, 'm', $3::text, now(), now(), $4, $5, $6, 0)`,
 		jobs.NewID(), provider, state, latency.Milliseconds(), input, output)
 	if err != nil {
 		t.Fatal(err)
@@ -52,9 +52,9 @@ func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
 
 	// A change shows once it fills the sample, however much there was before.
 	_, err := w.sql.Exec(t.Context(), `
-		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state,
+		INSERT INTO calls (id, worker_id, provider, model, state,
 			deadline, finished_at, latency_ms, input_tokens, output_tokens, cost_nano)
-		SELECT overlay(gen_random_uuid()::text PLACING 'ffffffff' FROM 1 FOR 8)::uuid, gen_random_uuid(), 1, 1, 1, $1, $1, 'mock', 'm', 'succeeded',
+		SELECT overlay(gen_random_uuid()::text PLACING 'ffffffff' FROM 1 FOR 8)::uuid, $1, 'mock', 'm', 'succeeded',
 			now(), now(), 250, 1, 1, 0
 		FROM generate_series(1, 2500)`, w.worker)
 	if err != nil {

@@ -40,7 +40,7 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 	p.Queue(claimSQL, jobIDs, gens, tokens, workers).Query(func(rows pgx.Rows) error {
 		received := time.Now()
 		_, err := pgx.ForEachRow(rows, []any{
-			&j.ID, &j.BatchID, &j.Gen, &j.Attempt, &j.MaxAttempts, &j.MaxProviderCalls, &j.Provider,
+			&j.ID, &j.BatchID, &j.Account, &j.Gen, &j.Attempt, &j.MaxAttempts, &j.MaxProviderCalls, &j.Provider,
 			&j.Lane, &request, &j.OnUnknown, &j.Chain, &j.Fallback, &left, &j.LeaseToken, &j.Crashes, &j.Unknowns,
 		}, func() error {
 			job := j
@@ -61,7 +61,7 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 		return nil, fmt.Errorf("claim jobs: %w", err)
 	}
 	if len(unreadable) > 0 {
-		if _, err := s.endMany(ctx, unreadable); err != nil {
+		if _, err := s.completeMany(ctx, unreadable); err != nil {
 			return nil, err
 		}
 	}
@@ -73,7 +73,7 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 		}
 	}
 	for _, i := range missed {
-		wait, err := s.whyNot(ctx, in[i].claim)
+		wait, err := s.explainRefusal(ctx, in[i].claim)
 		if err != nil {
 			return nil, err
 		}
@@ -82,68 +82,68 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 	return out, nil
 }
 
-// claimSQL asks for the state in a CASE, so that no index of the rows in that state
-// is read in place of the key.
+// claimSQL asks for the state in a CASE: the job's own row decides, under its lock.
 const claimSQL = `
-	UPDATE jobs j
+	UPDATE job_states s
 	SET state = 'running',
-		attempt = j.attempt + (j.state <> 'running')::int,
+		attempt = s.attempt + (s.state <> 'running')::int,
 		lease_token = w.token,
 		worker_id = w.worker,
 		not_before = NULL,
-		dispatched_at = coalesce(j.dispatched_at, now()),
-		started_at = coalesce(j.started_at, now())
+		wait_reason = '',
+		started_at = coalesce(s.started_at, now())
 	FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[]) AS w (id, gen, token, worker)
-	WHERE j.id = w.id
-	AND j.gen = w.gen
+	JOIN jobs j ON j.id = w.id
+	WHERE s.job_id = w.id
+	AND s.gen = w.gen
 	AND CASE
-		WHEN j.state = 'running' THEN j.lease_token = w.token
-		WHEN j.state IN ('scheduled', 'queued', 'retrying') THEN
+		WHEN s.state = 'running' THEN s.lease_token = w.token
+		WHEN s.state IN ` + waitingStates + ` THEN
 			j.run_at <= now()
-			AND (j.not_before IS NULL OR j.not_before <= now())
-			AND j.deadline > now()
-			AND j.cancel_requested_at IS NULL
-			AND j.paused_at IS NULL
+			AND (s.not_before IS NULL OR s.not_before <= now())
+			AND s.deadline > now()
+			AND s.cancel_requested_at IS NULL
+			AND s.paused_at IS NULL
 			AND NOT EXISTS (
-				SELECT FROM batches b WHERE b.id = j.batch_id AND (b.cancelled_at IS NOT NULL OR b.paused_at IS NOT NULL))
+				SELECT FROM batches b WHERE b.id = s.batch_id AND (b.cancelled_at IS NOT NULL OR b.paused_at IS NOT NULL))
 		END
-	RETURNING j.id, coalesce(j.batch_id, ''), j.gen, j.attempt, j.max_attempts, j.max_provider_calls, j.provider,
-		j.lane, j.request, j.on_unknown, j.chain, j.fallback, extract(epoch FROM j.deadline - now())::float8, j.lease_token, j.crashes,
-		(SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen AND a.state IN ('unknown', 'failed_billed'))`
+	RETURNING j.id, coalesce(j.batch_id, ''), j.account, s.gen, s.attempt, j.max_attempts, j.max_provider_calls, j.provider,
+		j.lane, j.request, j.on_unknown, j.chain, j.fallback, extract(epoch FROM s.deadline - now())::float8, s.lease_token, s.crashes,
+		` + unknownCalls
 
 func readable(data []byte, request *providers.Request) bool {
 	return json.Unmarshal(data, request) == nil
 }
 
-// whyNot tells how long a claim has to wait; 0 if there is nothing to wait for.
-// A job that is past its deadline or cancelled is ended here. One that is paused
-// is taken off Redis: its delivery is stale, and once it is resumed, it is
+// explainRefusal returns how long a claim has to wait; 0 if there is nothing to wait
+// for. A job that is past its deadline or cancelled is ended here. One that is
+// paused is taken off Redis: its delivery is stale, and once it is resumed, it is
 // dispatched anew.
-func (s *Store) whyNot(ctx context.Context, c jobs.Claim) (time.Duration, error) {
-	var milliseconds int64
+func (s *Store) explainRefusal(ctx context.Context, c jobs.Claim) (time.Duration, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH ended AS (
-			UPDATE jobs j
-			SET state = CASE WHEN j.deadline <= now() THEN 'expired' ELSE 'cancelled' END,
+			UPDATE job_states s
+			SET state = CASE WHEN s.deadline <= now() THEN 'expired' ELSE 'cancelled' END,
 				finished_at = now()
-			WHERE j.id = $1 AND j.gen = $2
-			AND j.state IN ('scheduled', 'queued', 'retrying')
-			AND (j.deadline <= now() OR j.cancel_requested_at IS NOT NULL
-				OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL))
-			RETURNING j.id
+			WHERE s.job_id = $1 AND s.gen = $2
+			AND s.state IN `+waitingStates+`
+			AND (s.deadline <= now() OR s.cancel_requested_at IS NOT NULL
+				OR EXISTS (SELECT FROM batches b WHERE b.id = s.batch_id AND b.cancelled_at IS NOT NULL))
+			RETURNING s.job_id
 		), paused AS (
-			UPDATE jobs j
-			SET gen = j.gen + 1, dispatched_at = NULL
-			WHERE j.id = $1 AND j.gen = $2
-			AND j.state IN ('scheduled', 'queued', 'retrying')
-			AND (j.paused_at IS NOT NULL OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.paused_at IS NOT NULL))
+			UPDATE job_states s
+			SET gen = s.gen + 1
+			WHERE s.job_id = $1 AND s.gen = $2
+			AND s.state IN `+waitingStates+`
+			AND (s.paused_at IS NOT NULL OR EXISTS (SELECT FROM batches b WHERE b.id = s.batch_id AND b.paused_at IS NOT NULL))
 			AND NOT EXISTS (SELECT FROM ended)
-			RETURNING j.id
+			RETURNING s.job_id
 		)
-		SELECT ceil(extract(epoch FROM greatest(j.run_at, j.not_before) - now()) * 1000)::bigint
-		FROM jobs j
-		WHERE j.id = $1 AND j.gen = $2
-		AND j.state IN ('scheduled', 'queued', 'retrying')
+		SELECT ceil(extract(epoch FROM greatest(j.run_at, s.not_before) - now()) * 1000)::bigint
+		FROM job_states s
+		JOIN jobs j ON j.id = s.job_id
+		WHERE s.job_id = $1 AND s.gen = $2
+		AND s.state IN `+waitingStates+`
 		AND NOT EXISTS (SELECT FROM ended)
 		AND NOT EXISTS (SELECT FROM paused)`, c.ID, c.Gen)
 	if err != nil {
@@ -157,6 +157,5 @@ func (s *Store) whyNot(ctx context.Context, c jobs.Claim) (time.Duration, error)
 		return 0, nil
 	}
 	// It has become due since: at once, but not 0, which means never.
-	milliseconds = max(waits[0], 1)
-	return time.Duration(milliseconds) * time.Millisecond, nil
+	return time.Duration(max(waits[0], 1)) * time.Millisecond, nil
 }

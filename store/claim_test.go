@@ -46,7 +46,7 @@ func TestAClaimHandsOutTheWholeJob(t *testing.T) {
 	})[0]
 	got := w.mustClaim(t, d)
 	want := &jobs.Job{
-		ID: d.ID, Gen: 1, Attempt: 1, MaxAttempts: 3, MaxProviderCalls: jobs.DefaultMaxProviderCalls, Provider: "mock", Lane: jobs.High,
+		ID: d.ID, Account: jobs.DefaultAccount, Gen: 1, Attempt: 1, MaxAttempts: 3, MaxProviderCalls: jobs.DefaultMaxProviderCalls, Provider: "mock", Lane: jobs.High,
 		Request: request, OnUnknown: jobs.FailUnknown, Fallback: providers.FallbackAuto, Deadline: got.Deadline, LeaseToken: got.LeaseToken,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -97,7 +97,10 @@ func TestAJobIsClaimedOnlyWhenItIsDue(t *testing.T) {
 			}
 		}
 	})
-	w.exec(t, `UPDATE jobs SET run_at = run_at - interval '1 hour', not_before = not_before - interval '1 hour'`)
+	w.exec(t, `
+		UPDATE jobs SET run_at = run_at - interval '1 hour';
+		UPDATE job_queue SET run_at = run_at - interval '1 hour';
+		UPDATE job_states SET not_before = not_before - interval '1 hour'`)
 	for _, d := range []jobs.Delivery{scheduled, retrying} {
 		w.mustClaim(t, d)
 	}
@@ -117,7 +120,7 @@ func TestAWaitIsAsLongAsItTakesAndNotLonger(t *testing.T) {
 		}
 		return got.Job != nil
 	})
-	if n := w.count(t, `SELECT count(*) FROM jobs WHERE started_at < run_at`); n != 0 {
+	if n := w.count(t, `SELECT count(*) FROM jobs JOIN job_states ON job_id = id WHERE started_at < run_at`); n != 0 {
 		t.Error("started before its time")
 	}
 }
@@ -127,7 +130,7 @@ func TestAJobPastItsDeadlineExpiresInPlaceOfRunning(t *testing.T) {
 	w := newWorld(t)
 	d := w.accept(t, 3, nil)
 	w.mustClaim(t, d[2])
-	w.exec(t, `UPDATE jobs SET deadline = now() - interval '1 second'`)
+	w.exec(t, `UPDATE job_states SET deadline = now() - interval '1 second'`)
 	if got := w.claim(t, d[0]); got.Job != nil || got.Wait != 0 {
 		t.Errorf("%+v", got)
 	}
@@ -171,9 +174,9 @@ func TestARepeatedClaimIsTheSameClaim(t *testing.T) {
 	t.Parallel()
 	for name, meanwhile := range map[string]string{
 		"at once":               `SELECT 1`,
-		"cancelled in between":  `UPDATE jobs SET cancel_requested_at = now()`,
+		"cancelled in between":  `UPDATE job_states SET cancel_requested_at = now()`,
 		"batch cancelled":       `UPDATE batches SET cancelled_at = now()`,
-		"past its deadline now": `UPDATE jobs SET deadline = now()`,
+		"past its deadline now": `UPDATE job_states SET deadline = now()`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

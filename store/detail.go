@@ -50,10 +50,11 @@ func (s *Store) Detail(ctx context.Context, p jobs.Progress) (d batches.Detail, 
 	if err == nil && p.JobID != "" {
 		err = collect(ctx, s, &d.Calls, `
 			SELECT provider, model, state AS outcome, error_kind AS error, error_message AS message,
-				coalesce(http_status, 0) AS status, latency_ms, cost_nano AS cost
-			FROM attempts
-			WHERE job_id = $1
-			ORDER BY call
+				coalesce(http_status, 0) AS status, latency_ms, cj.share_nano AS cost
+			FROM call_jobs cj
+			JOIN calls c ON c.id = cj.call_id
+			WHERE cj.job_id = $1
+			ORDER BY c.started_at, c.id
 			LIMIT $2`, p.JobID, detailCalls)
 	}
 	if err != nil {

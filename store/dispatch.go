@@ -16,8 +16,8 @@ func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
 		WITH RECURSIVE queue AS (
 			(
 				SELECT provider, lane
-				FROM jobs
-				WHERE dispatched_at IS NULL AND paused_at IS NULL AND state IN ('scheduled', 'queued', 'retrying')
+				FROM job_queue
+				WHERE `+isUndispatched+`
 				ORDER BY provider, lane
 				LIMIT 1
 			)
@@ -26,8 +26,8 @@ func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
 			FROM queue q
 			CROSS JOIN LATERAL (
 				SELECT provider, lane
-				FROM jobs
-				WHERE dispatched_at IS NULL AND paused_at IS NULL AND state IN ('scheduled', 'queued', 'retrying')
+				FROM job_queue
+				WHERE `+isUndispatched+`
 				AND (provider, lane) > (q.provider, q.lane)
 				ORDER BY provider, lane
 				LIMIT 1
@@ -53,9 +53,8 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 	err = s.pool.QueryRow(ctx, `
 		SELECT coalesce((SELECT dispatch_window FROM providers WHERE name = $1), $3) - (
 			SELECT count(*)
-			FROM jobs
-			WHERE provider = $1 AND lane = $2
-			AND dispatched_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying')
+			FROM job_queue
+			WHERE provider = $1 AND lane = $2 AND `+isDispatched+`
 			AND (not_before IS NULL OR not_before < now() + interval '1 minute'))`,
 		q.Provider, q.Lane, jobs.Window(1)).Scan(&room)
 	if err != nil {
@@ -64,7 +63,7 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 	if room <= 0 {
 		return nil, true, nil
 	}
-	rows, err := s.pool.Query(ctx, topUpSQL, q.Provider, q.Lane, min(room, limit))
+	rows, err := s.pool.Query(ctx, topUpSQL(), q.Provider, q.Lane, min(room, limit))
 	if err != nil {
 		return nil, false, fmt.Errorf("top up the queue %s: %w", jobs.QueueName(q.Provider, q.Lane), err)
 	}
@@ -75,72 +74,58 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 	return marked, false, nil
 }
 
-// topUpSQL marks the next $3 jobs of the queue of provider $1 and lane $2.
-//
-// The order is start-time fair queueing (Goyal, Vin, Cheng 1996) with equal
-// weights: each account's jobs are numbered by turn, and the lowest turns go
-// first. An account that had nothing here begins at the turn that is being served
-// now, the lowest that is still waiting, so that it neither has to wait for what
-// others have put in before it came, nor saves up turns while it brings nothing.
-// The last turn of each account is kept in turns until the queue is past it: an
-// account that others have just caught up with may have nothing inside. Within an
-// account, batches take turns one by one, beginning with a random one.
+// topUpSQL marks the next $3 jobs of the queue of provider $1 and lane $2, in its
+// fair order. Within an account, batches take turns one by one, beginning with a
+// random one.
 //
 // The accounts and batches that have something to do are found by skipping
 // through the index, and of each no more is read than can be needed, or its share
 // of 20,000 rows. What is due within half a minute goes to Redis with its time.
-const topUpSQL = `
+func topUpSQL() string {
+	return `
 	WITH RECURSIVE inside AS MATERIALIZED (
-		SELECT account, turn
-		FROM jobs
-		WHERE provider = $1 AND lane = $2
-		AND dispatched_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying')
-	), known AS MATERIALIZED (
-		SELECT account, last
-		FROM turns
-		WHERE provider = $1 AND lane = $2
-	), clock AS MATERIALIZED (
-		SELECT coalesce((SELECT min(turn) FROM inside), (SELECT max(last) + 1 FROM known), 0) AS turn
-	), past AS (
-		SELECT account, max(last) AS last
-		FROM (SELECT account, last FROM known UNION ALL SELECT account, turn FROM inside) x
+		SELECT account, max(start_tag) AS start_tag
+		FROM job_queue
+		WHERE provider = $1 AND lane = $2 AND ` + isDispatched + `
 		GROUP BY account
+	), clock AS MATERIALIZED (
+		SELECT ` + virtualTime("$1", "$2") + ` AS now
 	), flow AS (
 		(
-			SELECT account, coalesce(batch_id, '') AS batch
-			FROM jobs
-			WHERE provider = $1 AND lane = $2
-			AND dispatched_at IS NULL AND paused_at IS NULL AND state IN ('scheduled', 'queued', 'retrying')
-			ORDER BY account, coalesce(batch_id, '')
+			SELECT account, batch_id
+			FROM job_queue
+			WHERE provider = $1 AND lane = $2 AND ` + isUndispatched + `
+			ORDER BY account, batch_id
 			LIMIT 1
 		)
 		UNION ALL
-		SELECT n.account, n.batch
+		SELECT n.account, n.batch_id
 		FROM flow f
 		CROSS JOIN LATERAL (
-			SELECT account, coalesce(batch_id, '') AS batch
-			FROM jobs
-			WHERE provider = $1 AND lane = $2
-			AND dispatched_at IS NULL AND paused_at IS NULL AND state IN ('scheduled', 'queued', 'retrying')
-			AND (account, coalesce(batch_id, '')) > (f.account, f.batch)
-			ORDER BY account, coalesce(batch_id, '')
+			SELECT account, batch_id
+			FROM job_queue
+			WHERE provider = $1 AND lane = $2 AND ` + isUndispatched + `
+			AND (account, batch_id) > (f.account, f.batch_id)
+			ORDER BY account, batch_id
 			LIMIT 1
 		) n
 	), open AS MATERIALIZED (
-		SELECT f.account, f.batch
+		SELECT f.account, f.batch_id
 		FROM flow f
-		LEFT JOIN batches b ON b.id = f.batch
+		LEFT JOIN batches b ON b.id = f.batch_id
 		WHERE b.paused_at IS NULL AND b.cancelled_at IS NULL
+	), account AS MATERIALIZED (
+		SELECT a.account, ` + nextStartTag("(SELECT now FROM clock)", "$1", "$2", "a.account") + ` AS start_tag
+		FROM (SELECT DISTINCT account FROM open) a
 	), waiting AS (
-		SELECT o.account, o.batch, w.id, w.place
+		SELECT o.account, o.batch_id, w.job_id, w.place
 		FROM open o
 		CROSS JOIN LATERAL (
-			SELECT x.id, row_number() OVER (ORDER BY x.run_at, x.seq, x.id) AS place
+			SELECT x.job_id, row_number() OVER (ORDER BY x.run_at, x.seq, x.job_id) AS place
 			FROM (
-				SELECT id, run_at, seq
-				FROM jobs
-				WHERE provider = $1 AND lane = $2 AND account = o.account AND coalesce(batch_id, '') = o.batch
-				AND dispatched_at IS NULL AND paused_at IS NULL AND state IN ('scheduled', 'queued', 'retrying')
+				SELECT job_id, run_at, seq
+				FROM job_queue
+				WHERE provider = $1 AND lane = $2 AND account = o.account AND batch_id = o.batch_id AND ` + isUndispatched + `
 				AND run_at <= now() + interval '30 seconds'
 				AND (not_before IS NULL OR not_before <= now() + interval '30 seconds')
 				ORDER BY run_at, seq
@@ -148,62 +133,64 @@ const topUpSQL = `
 			) x
 		) w
 	), ranked AS (
-		SELECT w.id, w.account,
-			greatest((SELECT turn FROM clock), p.last + 1)
-				+ row_number() OVER (PARTITION BY w.account ORDER BY w.place,
-					hashtextextended(w.batch, (extract(epoch FROM now()) * 1000000)::bigint)) - 1 AS turn
+		SELECT w.job_id, w.account,
+			a.start_tag + row_number() OVER (PARTITION BY w.account ORDER BY w.place,
+				hashtextextended(w.batch_id, (extract(epoch FROM now()) * 1000000)::bigint)) - 1 AS start_tag
 		FROM waiting w
-		LEFT JOIN past p USING (account)
+		JOIN account a USING (account)
 	), picked AS (
-		SELECT id, turn
+		SELECT job_id, start_tag
 		FROM ranked
-		ORDER BY turn, account
+		ORDER BY start_tag, account
 		LIMIT $3
 	), free AS (
-		SELECT j.id, p.turn
+		SELECT q.job_id, p.start_tag
 		FROM picked p
-		JOIN jobs j ON j.id = p.id
-		WHERE j.dispatched_at IS NULL AND j.state IN ('scheduled', 'queued', 'retrying')
-		FOR NO KEY UPDATE OF j SKIP LOCKED
+		CROSS JOIN LATERAL (
+			SELECT job_id
+			FROM job_queue
+			WHERE job_id = p.job_id AND ` + isUndispatched + `
+			FOR NO KEY UPDATE SKIP LOCKED
+		) q
 	), marked AS (
-		UPDATE jobs j
-		SET dispatched_at = now(), turn = free.turn
+		UPDATE job_queue q
+		SET dispatched_at = now(), start_tag = free.start_tag, delivery_id = NULL
 		FROM free
-		WHERE j.id = free.id
-		RETURNING j.id, j.gen, j.provider, j.lane, j.account, j.task, j.model,
-			coalesce(j.batch_id, '') AS batch_id, j.turn, greatest(j.run_at, j.not_before) AS at
+		WHERE q.job_id = free.job_id
+		RETURNING q.job_id, q.gen, q.provider, q.lane, q.account, q.batch_id, q.start_tag, greatest(q.run_at, q.not_before) AS at
 	), remembered AS (
-		INSERT INTO turns (provider, lane, account, last)
-		SELECT $1, $2, account, max(last)
-		FROM (SELECT account, last FROM past UNION ALL SELECT account, turn FROM marked) x
+		INSERT INTO last_start_tags (provider, lane, account, start_tag)
+		SELECT $1, $2, account, max(start_tag)
+		FROM (SELECT account, start_tag FROM inside UNION ALL SELECT account, start_tag FROM marked) x
 		GROUP BY account
-		HAVING max(last) >= (SELECT turn FROM clock)
-		ON CONFLICT (provider, lane, account) DO UPDATE SET last = greatest(turns.last, excluded.last)
+		HAVING max(start_tag) >= (SELECT now FROM clock)
+		ON CONFLICT (provider, lane, account) DO UPDATE SET start_tag = greatest(last_start_tags.start_tag, excluded.start_tag)
 	), forgotten AS (
-		DELETE FROM turns t
-		WHERE t.provider = $1 AND t.lane = $2 AND t.last < (SELECT turn FROM clock)
+		DELETE FROM last_start_tags t
+		WHERE t.provider = $1 AND t.lane = $2 AND t.start_tag < (SELECT now FROM clock)
 		AND NOT EXISTS (SELECT FROM inside i WHERE i.account = t.account)
-		AND NOT EXISTS (SELECT FROM free JOIN jobs j USING (id) WHERE j.account = t.account)
+		AND NOT EXISTS (SELECT FROM picked JOIN ranked USING (job_id) WHERE ranked.account = t.account)
 	)
-	SELECT * FROM marked`
+	SELECT m.job_id AS id, m.gen, m.provider, m.lane, m.account, j.task, j.model, m.batch_id, m.start_tag, m.at
+	FROM marked m
+	CROSS JOIN LATERAL (SELECT task, model FROM jobs WHERE id = m.job_id OFFSET 0) j`
+}
 
 // Undispatch implements jobs.DispatchStore. A row that somebody else holds is left
 // alone: it is being claimed, or the audit finds it.
 func (s *Store) Undispatch(ctx context.Context, failed []jobs.Delivery) error {
 	err := again(ctx, func() error {
 		_, err := s.pool.Exec(ctx, `
-			UPDATE jobs j
-			SET dispatched_at = NULL
-			FROM (
-				SELECT j.id
-				FROM jobs j
-				JOIN unnest($1::uuid[], $2::int[]) AS w (id, gen) USING (id)
-				WHERE j.gen = w.gen
-				AND j.dispatched_at IS NOT NULL
-				AND j.state IN ('scheduled', 'queued', 'retrying')
-				FOR NO KEY UPDATE OF j SKIP LOCKED
+			UPDATE job_queue q
+			SET dispatched_at = NULL, delivery_id = NULL
+			FROM unnest($1::uuid[], $2::int[]) AS w (id, gen)
+			CROSS JOIN LATERAL (
+				SELECT job_id
+				FROM job_queue
+				WHERE job_id = w.id AND gen = w.gen AND `+isDispatched+`
+				FOR NO KEY UPDATE SKIP LOCKED
 			) free
-			WHERE j.id = free.id`,
+			WHERE q.job_id = free.job_id`,
 			ids(failed, func(d jobs.Delivery) uuid.UUID { return d.ID }), gens(failed))
 		return err
 	})

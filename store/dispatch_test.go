@@ -41,7 +41,7 @@ func (w *world) serve(t *testing.T, served []jobs.Delivery) {
 	for i, d := range served {
 		ids[i] = d.ID
 	}
-	w.exec(t, `UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE id = ANY ($1)`, ids)
+	w.exec(t, `UPDATE job_states SET state = 'cancelled', finished_at = now() WHERE job_id = ANY ($1)`, ids)
 }
 
 // line is what Redis does: first in, first out.
@@ -51,7 +51,7 @@ type line struct {
 }
 
 func (l *line) push(more []jobs.Delivery) {
-	slices.SortFunc(more, func(a, b jobs.Delivery) int { return int(a.Turn - b.Turn) })
+	slices.SortFunc(more, func(a, b jobs.Delivery) int { return int(a.StartTag - b.StartTag) })
 	l.waiting = append(l.waiting, more...)
 	l.longest = max(l.longest, len(l.waiting))
 }
@@ -108,7 +108,7 @@ func TestTwoAccountsAreServedAlikeWhoeverCameFirst(t *testing.T) {
 			if l.longest > 200 {
 				t.Errorf("the window of 200 held %d", l.longest)
 			}
-			if n := w.count(t, `SELECT count(*) FROM jobs WHERE finished_at IS NULL`); n != 0 {
+			if n := w.count(t, `SELECT count(*) FROM job_states WHERE finished_at IS NULL`); n != 0 {
 				t.Errorf("%d jobs were never served", n)
 			}
 		})
@@ -148,7 +148,7 @@ func TestAProducerDispatchesNoMoreThanTheWindowHolds(t *testing.T) {
 	if len(first) != 30 {
 		t.Errorf("%d were dispatched, want all", len(first))
 	}
-	if got := w.bring(t, "a", "", 30); len(got) != 20 || got[0].Turn != 30 {
+	if got := w.bring(t, "a", "", 30); len(got) != 20 || got[0].StartTag != 30 {
 		t.Errorf("%d were dispatched, want the 20 that there was room for, in their turn", len(got))
 	}
 	w.serve(t, first)
@@ -234,7 +234,7 @@ func TestOnlyWhatIsDueSoonIsDispatched(t *testing.T) {
 	if got := w.topUp(t, 10); len(got) != 0 {
 		t.Errorf("%+v was dispatched, due in an hour", got)
 	}
-	w.exec(t, `UPDATE jobs SET run_at = now() + interval '25 seconds' WHERE dispatched_at IS NULL`)
+	w.exec(t, `UPDATE job_queue SET run_at = now() + interval '25 seconds' WHERE dispatched_at IS NULL`)
 	if got := w.topUp(t, 10); len(got) != 2 {
 		t.Errorf("%d, want the 2 that have become due", len(got))
 	}
@@ -244,7 +244,7 @@ func TestOnlyWhatIsDueSoonIsDispatched(t *testing.T) {
 	if _, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: 2 * time.Hour, Class: "timeout"}); err != nil {
 		t.Fatal(err)
 	}
-	w.exec(t, `UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE state = 'scheduled'`)
+	w.exec(t, `UPDATE job_states SET state = 'cancelled', finished_at = now() WHERE state = 'scheduled'`)
 	if got := w.bring(t, "a", "", 3); len(got) != 2 {
 		t.Errorf("%d, want 2: the retry counts for a producer", len(got))
 	}

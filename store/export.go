@@ -37,9 +37,9 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 	}
 	rows, err := s.pool.Query(ctx, `
 		SELECT j.id::text, coalesce(j.custom_id, ''), j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model), j.provider, j.model,
-			j.state, j.error_class, j.error_message,
-			(SELECT count(*) FROM attempts a WHERE a.job_id = j.id),
-			j.cost_nano, j.unpriced_calls > 0,
+			s.state, s.error_class, s.error_message,
+			(SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id),
+			s.cost_nano, s.unpriced_calls > 0,
 			coalesce(r.http_status, 0), coalesce(r.request_id, ''), coalesce(r.text, ''), r.raw, coalesce(r.latency_ms, 0), coalesce(r.usage, '{}'),
 			coalesce((
 				SELECT json_agg(json_build_object('url', f.url, 'mime', f.mime, 'size', f.size, 'sha256', encode(f.sha256, 'hex')) ORDER BY f.idx)
@@ -47,6 +47,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 				WHERE f.job_id = j.id
 			), '[]')
 		FROM jobs j
+		JOIN job_states s ON s.job_id = j.id
 		LEFT JOIN results r ON r.job_id = j.id
 		WHERE `+where+`
 		ORDER BY j.seq, j.id`, arg)

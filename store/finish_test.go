@@ -20,7 +20,7 @@ func TestAResultAndItsCallAndItsJobEndTogether(t *testing.T) {
 	ctx := t.Context()
 	j := w.running(t, nil)
 	call := w.sent(t, j, nano(1000))
-	if got := w.attempt(t, call.CallID); got.State != "running" || *got.Reserved != 1000 || got.Cost != nil || got.Call != 1 {
+	if got := w.call(t, call.CallID); got.State != "running" || *got.Reserved != 1000 || got.Cost != nil {
 		t.Errorf("%+v", got)
 	}
 	done := success(j, call, nano(700))
@@ -34,13 +34,13 @@ func TestAResultAndItsCallAndItsJobEndTogether(t *testing.T) {
 	if got := w.job(t, j.ID); got.State != jobs.Succeeded || got.CostNano != 700 || got.FinishedAt == nil || got.LeaseToken != nil {
 		t.Errorf("%+v", got)
 	}
-	if got := w.attempt(t, call.CallID); got.State != "succeeded" || *got.Cost != 700 || !cmp.Equal(got.PriceIDs, done.Settlement.PriceIDs) {
+	if got := w.call(t, call.CallID); got.State != "succeeded" || *got.Cost != 700 || !cmp.Equal(got.PriceIDs, done.Settlement.PriceIDs) {
 		t.Errorf("%+v", got)
 	}
-	if n := w.count(t, `SELECT count(*) FROM artifacts WHERE job_id = $1 AND attempt_id = $2`, j.ID, call.CallID); n != 2 {
+	if n := w.count(t, `SELECT count(*) FROM artifacts WHERE job_id = $1 AND call_id = $2`, j.ID, call.CallID); n != 2 {
 		t.Errorf("%d artifacts, want 2", n)
 	}
-	if n := w.count(t, `SELECT input_tokens + 100 * output_tokens FROM attempts`); n != 705 {
+	if n := w.count(t, `SELECT input_tokens + 100 * output_tokens FROM calls`); n != 705 {
 		t.Errorf("tokens: %d", n)
 	}
 	w.unchanged(t, "repeating all of it", func() {
@@ -192,7 +192,7 @@ func TestACallThatNobodySettledIsUnknownWhenItsClaimEnds(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for _, c := range []jobs.Call{priced, unpriced} {
-		if got := w.attempt(t, c.CallID); got.State != "unknown" {
+		if got := w.call(t, c.CallID); got.State != "unknown" {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -224,8 +224,8 @@ func TestALateSettlementThatMeetsATakeOverCorrectsIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, sql := range []string{
-				`UPDATE attempts SET state = 'unknown', cost_nano = 100, finished_at = now()`,
-				`UPDATE jobs SET state = 'queued', gen = gen + 1, cost_nano = 100, lease_token = NULL, worker_id = NULL`,
+				`UPDATE calls SET state = 'unknown', cost_nano = 100, finished_at = now()`,
+				`UPDATE job_states SET state = 'queued', gen = gen + 1, cost_nano = 100, lease_token = NULL, worker_id = NULL`,
 			} {
 				if _, err := tx.Exec(ctx, sql); err != nil {
 					t.Fatal(err)
@@ -242,7 +242,7 @@ func TestALateSettlementThatMeetsATakeOverCorrectsIt(t *testing.T) {
 			if err := <-settled; err != nil {
 				t.Fatal(err)
 			}
-			if got := w.attempt(t, c.CallID); got.State == "unknown" || *got.Cost != 30 {
+			if got := w.call(t, c.CallID); got.State == "unknown" || *got.Cost != 30 {
 				t.Errorf("the call stays %s at %d nano-USD, although its outcome is known", got.State, *got.Cost)
 			}
 			w.holds(t)
@@ -268,7 +268,7 @@ func TestTwoAnswersToAJobInOneCommitAreBothCharged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(ctx, `SELECT FROM attempts WHERE id = $1 FOR UPDATE`, first.CallID); err != nil {
+	if _, err := tx.Exec(ctx, `SELECT FROM calls WHERE id = $1 FOR UPDATE`, first.CallID); err != nil {
 		t.Fatal(err)
 	}
 	answers := make(chan error, 4)

@@ -30,12 +30,12 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 				return err
 			}
 			_, err = tx.Exec(ctx, `
-				INSERT INTO providers (name, kind, limits_configured, limits_written, concurrency, dispatch_window)
+				INSERT INTO providers (name, kind, limits_configured, limits_from_file, concurrency, dispatch_window)
 				VALUES ($1, $2, $3, $4, $5, $6)
 				ON CONFLICT (name) DO UPDATE
 				SET kind = excluded.kind,
 					limits_configured = excluded.limits_configured,
-					limits_written = excluded.limits_written,
+					limits_from_file = excluded.limits_from_file,
 					concurrency = excluded.concurrency,
 					dispatch_window = excluded.dispatch_window,
 					updated_at = now()`,
@@ -71,11 +71,11 @@ func (s *Store) Retire(ctx context.Context, worker uuid.UUID) error {
 // Lead implements worker.LeaderStore.
 func (s *Store) Lead(ctx context.Context, role string, holder uuid.UUID, ttl time.Duration) (bool, error) {
 	tag, err := s.pool.Exec(ctx, `
-		INSERT INTO leases (role, holder, expires_at)
+		INSERT INTO leaders (role, holder, expires_at)
 		VALUES ($1, $2, now() + make_interval(secs => $3))
 		ON CONFLICT (role) DO UPDATE
 		SET holder = excluded.holder, expires_at = excluded.expires_at
-		WHERE leases.holder = excluded.holder OR leases.expires_at < now()`,
+		WHERE leaders.holder = excluded.holder OR leaders.expires_at < now()`,
 		role, holder, ttl.Seconds())
 	if err != nil {
 		return false, fmt.Errorf("lead as %s: %w", role, err)
@@ -85,7 +85,7 @@ func (s *Store) Lead(ctx context.Context, role string, holder uuid.UUID, ttl tim
 
 // Resign implements worker.LeaderStore.
 func (s *Store) Resign(ctx context.Context, role string, holder uuid.UUID) error {
-	_, err := s.pool.Exec(ctx, `DELETE FROM leases WHERE role = $1 AND holder = $2`, role, holder)
+	_, err := s.pool.Exec(ctx, `DELETE FROM leaders WHERE role = $1 AND holder = $2`, role, holder)
 	return err
 }
 
@@ -96,27 +96,27 @@ func (s *Store) Resign(ctx context.Context, role string, holder uuid.UUID) error
 func (s *Store) Heartbeats(ctx context.Context, maxStep time.Duration, isLeader bool) ([]worker.Heartbeat, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH clock AS (
-			INSERT INTO fleet_clock AS c (read_at)
+			INSERT INTO fleet_clock AS c (advanced_at)
 			VALUES (now())
-			ON CONFLICT (one) DO UPDATE
-			SET up = c.up + least(greatest(clock_timestamp() - c.read_at, interval '0'), make_interval(secs => $1)),
-				read_at = clock_timestamp()
-			RETURNING up
+			ON CONFLICT (singleton) DO UPDATE
+			SET uptime = c.uptime + least(greatest(clock_timestamp() - c.advanced_at, interval '0'), make_interval(secs => $1)),
+				advanced_at = clock_timestamp()
+			RETURNING uptime
 		), present AS (
-			SELECT w.id, w.heartbeat_at, w.heartbeat_at IS DISTINCT FROM w.seen_beat AS fresh, clock.up, w.seen_up
+			SELECT w.id, w.heartbeat_at, w.heartbeat_at IS DISTINCT FROM w.last_seen_heartbeat_at AS fresh, clock.uptime, w.last_seen_uptime
 			FROM clock
 			CROSS JOIN workers w
 			WHERE w.id IN (
 				SELECT id FROM workers WHERE stopped_at IS NULL
 				UNION ALL
-				SELECT worker_id FROM jobs WHERE $2 AND state = 'running')
+				SELECT worker_id FROM job_queue WHERE $2 AND worker_id IS NOT NULL)
 		), seen AS (
 			UPDATE workers w
-			SET seen_beat = p.heartbeat_at, seen_up = p.up
+			SET last_seen_heartbeat_at = p.heartbeat_at, last_seen_uptime = p.uptime
 			FROM present p
 			WHERE w.id = p.id AND p.fresh
 		)
-		SELECT id AS worker, CASE WHEN fresh THEN interval '0' ELSE up - seen_up END AS silent
+		SELECT id AS worker, CASE WHEN fresh THEN interval '0' ELSE uptime - last_seen_uptime END AS silent
 		FROM present`, maxStep.Seconds(), isLeader)
 	if err != nil {
 		return nil, fmt.Errorf("read heartbeats: %w", err)
@@ -147,7 +147,10 @@ func (s *Store) TakeOver(ctx context.Context, worker uuid.UUID) (int, error) {
 
 // Leases implements worker.PresenceStore.
 func (s *Store) Leases(ctx context.Context, worker uuid.UUID) ([]uuid.UUID, error) {
-	rows, err := s.pool.Query(ctx, `SELECT lease_token FROM jobs WHERE state = 'running' AND worker_id = $1`, worker)
+	rows, err := s.pool.Query(ctx, `
+		SELECT lease_token
+		FROM job_states
+		WHERE job_id = ANY (ARRAY(SELECT job_id FROM job_queue WHERE worker_id = $1)) AND state = 'running' AND worker_id = $1`, worker)
 	if err != nil {
 		return nil, fmt.Errorf("read leases: %w", err)
 	}
@@ -179,9 +182,10 @@ func (s *Store) take(ctx context.Context, worker uuid.UUID, leases []uuid.UUID, 
 		// The locks first, in a statement of their own: a call that was begun
 		// while this waited or looked is in the next statement's snapshot.
 		rows, err := tx.Query(ctx, `
-			SELECT id
-			FROM jobs
-			WHERE state = 'running' AND worker_id = $1 AND ($2::uuid[] IS NULL OR lease_token = ANY ($2))
+			SELECT job_id
+			FROM job_states
+			WHERE job_id = ANY (ARRAY(SELECT job_id FROM job_queue WHERE worker_id = $1))
+			AND state = 'running' AND worker_id = $1 AND ($2::uuid[] IS NULL OR lease_token = ANY ($2))
 			LIMIT 1000
 			FOR NO KEY UPDATE SKIP LOCKED`, worker, leases)
 		if err != nil {
@@ -212,70 +216,65 @@ func takeHeld(ctx context.Context, tx pgx.Tx, held []uuid.UUID, why loss) (n int
 const takeOverSQL = `
 	WITH taken AS (
 		SELECT unnest($1::uuid[]) AS id
-	), lost AS (
-		UPDATE attempts a
-		SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = $4, error_message = $5
-		FROM taken
-		WHERE a.job_id = taken.id AND a.state = 'running'
-		RETURNING a.job_id, coalesce(a.cost_nano, 0) AS cost, (a.cost_nano IS NULL)::int AS unpriced
-	), tally AS (
-		SELECT t.id, count(l.job_id) AS lost, coalesce(sum(l.cost), 0)::bigint AS cost,
-			coalesce(sum(l.unpriced), 0)::int AS unpriced,
-			(SELECT count(*) FROM attempts a WHERE a.job_id = t.id AND a.gen >= j.retry_gen AND a.state IN ('unknown', 'failed_billed')) AS before
-		FROM taken t
-		JOIN jobs j ON j.id = t.id
-		LEFT JOIN lost l ON l.job_id = t.id
-		GROUP BY t.id, j.retry_gen
-	), fate AS (
-		SELECT y.*, CASE
-			WHEN j.cancel_requested_at IS NOT NULL
-				OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.cancelled_at IS NOT NULL) THEN 'cancelled'
-			WHEN y.lost > 0 AND (j.on_unknown = 'fail' OR y.before + y.lost > 1) THEN 'unknown'
-			WHEN $3 AND j.crashes + 1 >= $2 OR NOT $3 AND j.attempt >= j.max_attempts THEN 'failed'
+	), given AS (
+		` + lostCalls + `
+		FROM (SELECT $4::text AS kind, $5::text AS message) loss
+		CROSS JOIN taken t
+		JOIN call_jobs cj ON cj.job_id = t.id
+		JOIN calls c ON c.id = cj.call_id AND c.state = 'running'
+	), ` + settleSQL + `, fate AS (
+		SELECT t.id, coalesce(b.charge, 0) AS charge, coalesce(b.simulated, 0) AS simulated, coalesce(b.unpriced, 0) AS unpriced, CASE
+			WHEN s.cancel_requested_at IS NOT NULL
+				OR EXISTS (SELECT FROM batches x WHERE x.id = s.batch_id AND x.cancelled_at IS NOT NULL) THEN 'cancelled'
+			WHEN b.calls > 0 AND (j.on_unknown = 'fail' OR ` + unknownCalls + ` + b.calls > 1) THEN 'unknown'
+			WHEN $3 AND s.crashes + 1 >= $2 OR NOT $3 AND s.attempt >= j.max_attempts THEN 'failed'
 			ELSE 'queued'
 			END AS state
-		FROM tally y
-		JOIN jobs j USING (id)
+		FROM taken t
+		JOIN job_states s ON s.job_id = t.id
+		JOIN jobs j ON j.id = t.id
+		LEFT JOIN bill b ON b.job_id = t.id
 	), moved AS (
-		UPDATE jobs j
-		SET state = f.state,
-			gen = j.gen + 1,
-			crashes = j.crashes + $3::int,
-			finished_at = CASE WHEN f.state <> 'queued' THEN now() END,
+		UPDATE job_states s
+		SET ` + charged + `,
+			state = b.state,
+			gen = s.gen + 1,
+			crashes = s.crashes + $3::int,
+			finished_at = CASE WHEN b.state <> 'queued' THEN now() END,
 			error_class = CASE
-				WHEN f.state = 'unknown' THEN $4
-				WHEN f.state <> 'failed' THEN ''
+				WHEN b.state = 'unknown' THEN $4
+				WHEN b.state <> 'failed' THEN ''
 				WHEN $3 THEN 'poison'
 				ELSE 'internal' END,
 			error_message = CASE
-				WHEN f.state = 'unknown' THEN $5 || '; it is not sent again'
-				WHEN f.state <> 'failed' THEN ''
-				WHEN $3 THEN 'quarantined: ' || j.crashes + 1 || ' workers died while they ran it'
-				ELSE 'its worker lost sight of it ' || j.attempt || ' times' END,
-			cost_nano = j.cost_nano + f.cost,
-			unpriced_calls = j.unpriced_calls + f.unpriced,
+				WHEN b.state = 'unknown' THEN $5 || '; it is not sent again'
+				WHEN b.state <> 'failed' THEN ''
+				WHEN $3 THEN 'quarantined: ' || s.crashes + 1 || ' workers died while they ran it'
+				ELSE 'its worker lost sight of it ' || s.attempt || ' times' END,
 			lease_token = NULL,
-			worker_id = NULL,
-			dispatched_at = NULL
-		FROM fate f
-		WHERE j.id = f.id
-		RETURNING j.id
+			worker_id = NULL
+		FROM fate b
+		WHERE s.job_id = b.id
+		RETURNING s.job_id
+	), others AS (
+		` + chargeSQL + ` AND b.job_id <> ALL ($1)
 	)
 	SELECT count(*) FROM moved`
 
 // ExpireOverdue implements worker.RecoveryStore.
 func (s *Store) ExpireOverdue(ctx context.Context) (int, error) {
 	tag, err := s.pool.Exec(ctx, `
-		UPDATE jobs j
+		UPDATE job_states s
 		SET state = 'expired', finished_at = now()
 		FROM (
-			SELECT id
-			FROM jobs
-			WHERE deadline < now() AND finished_at IS NULL AND state <> 'running'
-			LIMIT 5000
+			SELECT job_id
+			FROM job_states
+			WHERE job_id = ANY (ARRAY(
+				SELECT job_id FROM job_queue WHERE deadline < now() AND worker_id IS NULL ORDER BY deadline LIMIT 5000))
+			AND deadline < now() AND state IN `+waitingStates+`
 			FOR NO KEY UPDATE SKIP LOCKED
 		) overdue
-		WHERE j.id = overdue.id`)
+		WHERE s.job_id = overdue.job_id`)
 	if err != nil {
 		return 0, fmt.Errorf("expire jobs: %w", err)
 	}
@@ -286,27 +285,19 @@ func (s *Store) ExpireOverdue(ctx context.Context) (int, error) {
 // an hour after its cancellation, when nobody is writing rows of it any more, and
 // for as long after it as there is something to sweep.
 func (s *Store) SweepCancelled(ctx context.Context) (int, error) {
-	tag, err := s.pool.Exec(ctx, `
-		UPDATE jobs j
-		SET state = 'cancelled', finished_at = now()
-		FROM (
-			SELECT j.id
-			FROM batches b
-			JOIN jobs j ON j.batch_id = b.id AND j.state IN ('scheduled', 'queued', 'retrying')
-			WHERE b.cancelled_at IS NOT NULL AND b.swept_at IS NULL
-			LIMIT 5000
-			FOR NO KEY UPDATE OF j SKIP LOCKED
-		) left_over
-		WHERE j.id = left_over.id`)
+	tag, err := s.pool.Exec(ctx, cancelWaiting(`
+		SELECT q.job_id
+		FROM batches b
+		CROSS JOIN LATERAL (SELECT job_id FROM job_queue WHERE batch_id = b.id AND worker_id IS NULL LIMIT 5000) q
+		WHERE b.cancelled_at IS NOT NULL AND b.drained_at IS NULL
+		LIMIT 5000`))
 	if err == nil && tag.RowsAffected() == 0 {
-		// Running jobs may come back to wait; then, too, the batch is not swept yet.
+		// Running jobs may come back to wait; then, too, the batch is not drained yet.
 		_, err = s.pool.Exec(ctx, `
 			UPDATE batches b
-			SET swept_at = now()
-			WHERE b.cancelled_at < now() - interval '1 hour' AND b.swept_at IS NULL
-			AND NOT EXISTS (
-				SELECT FROM jobs j
-				WHERE j.batch_id = b.id AND j.state IN ('scheduled', 'queued', 'retrying', 'running'))`)
+			SET drained_at = now()
+			WHERE b.cancelled_at < now() - interval '1 hour' AND b.drained_at IS NULL
+			AND NOT EXISTS (SELECT FROM job_queue q WHERE q.batch_id = b.id)`)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("sweep cancelled batches: %w", err)
@@ -331,23 +322,23 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 				coalesce((SELECT max(minute) FROM provider_metrics), '-infinity'))) AS at
 		), corrected AS (
 			SELECT DISTINCT date_trunc('minute', finished_at) AS minute
-			FROM attempts
+			FROM calls
 			WHERE corrected_at >= (SELECT at FROM since) AND finished_at < (SELECT at FROM since)
 		), ended AS (
 			SELECT *
-			FROM attempts
+			FROM calls
 			WHERE finished_at >= (SELECT at FROM since)
 			UNION ALL
 			SELECT a.*
 			FROM corrected c
 			CROSS JOIN LATERAL (
 				SELECT *
-				FROM attempts
+				FROM calls
 				WHERE finished_at >= c.minute AND finished_at < c.minute + interval '1 minute'
 			) a
 		)
 		INSERT INTO provider_metrics (provider, model, minute, requests, succeeded, failed_unbilled, failed_billed, unknown,
-			rate_limited, refused, input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max,
+			rate_limited, refused, input_tokens, output_tokens, cost_nano, simulated_nano, unpriced, latency_ms_sum, latency_ms_max,
 			latency_ms_p50, latency_ms_p95, latency_ms_p99)
 		SELECT provider, model, date_trunc('minute', finished_at) AS minute,
 			count(*),
@@ -357,8 +348,10 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			count(*) FILTER (WHERE state = 'unknown'),
 			count(*) FILTER (WHERE `+isRateLimited+`),
 			count(*) FILTER (WHERE `+isRefused+`),
-			sum(input_tokens), sum(output_tokens), coalesce(sum(cost_nano), 0), count(*) FILTER (WHERE cost_nano IS NULL),
-			coalesce(sum(latency_ms), 0), coalesce(max(latency_ms), 0),
+			saturated(sum(input_tokens)), saturated(sum(output_tokens)),
+			saturated(coalesce(sum(cost_nano) FILTER (WHERE NOT simulated), 0)),
+			saturated(coalesce(sum(cost_nano) FILTER (WHERE simulated), 0)), count(*) FILTER (WHERE cost_nano IS NULL),
+			saturated(coalesce(sum(latency_ms), 0)), coalesce(max(latency_ms), 0),
 			coalesce(percentile_disc(0.50) WITHIN GROUP (ORDER BY latency_ms), 0),
 			coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY latency_ms), 0),
 			coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY latency_ms), 0)
@@ -375,6 +368,7 @@ func (s *Store) RollUpMetrics(ctx context.Context) error {
 			input_tokens = excluded.input_tokens,
 			output_tokens = excluded.output_tokens,
 			cost_nano = excluded.cost_nano,
+			simulated_nano = excluded.simulated_nano,
 			unpriced = excluded.unpriced,
 			latency_ms_sum = excluded.latency_ms_sum,
 			latency_ms_max = excluded.latency_ms_max,

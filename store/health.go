@@ -22,9 +22,9 @@ type standing struct {
 func (s *Store) standings(ctx context.Context) (list []standing, now time.Time, err error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT now(), name, kind, concurrency, status, reason, changed_by, changed_at,
-			breaker, breaker_reason, breaker_at, breaker_order, breaker_by,
+			breaker, breaker_reason, breaker_at, breaker_override, breaker_changed_by,
 			CASE WHEN blocked_until > now() THEN blocked_until END, blocked_reason, out_of_money_at, metrics_since,
-			limits_configured, limits_written, limits_learned, limits_learned_at, limits_pinned, limits_pinned_by, limits_pinned_at,
+			limits_configured, limits_from_file, limits_learned, limits_learned_at, limits_pinned, limits_pinned_by, limits_pinned_at,
 			(SELECT count(*) FROM workers
 				WHERE stopped_at IS NULL AND heartbeat_at > now() - make_interval(secs => $1) AND name = ANY (workers.providers))
 		FROM providers
@@ -142,7 +142,7 @@ func (s *Store) TaskFigures(ctx context.Context, task providers.Task, window tim
 // roll-up.
 func (s *Store) recent(ctx context.Context) (map[string]fleet.Traffic, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT provider, sum(requests)::bigint, sum(succeeded)::bigint, sum(rate_limited)::bigint, sum(refused)::bigint
+		SELECT provider, saturated(sum(requests)), saturated(sum(succeeded)), saturated(sum(rate_limited)), saturated(sum(refused))
 		FROM provider_metrics
 		JOIN providers ON name = provider
 		WHERE minute > date_trunc('minute', now()) - make_interval(mins => $1)
@@ -166,18 +166,18 @@ func (s *Store) recent(ctx context.Context) (map[string]fleet.Traffic, error) {
 // out.
 func (s *Store) figures(ctx context.Context, window time.Duration, task providers.Task) ([]fleet.Figures, error) {
 	const from = `
-		FROM attempts a
+		FROM calls a
 		JOIN providers p ON p.name = a.provider
 		WHERE a.finished_at >= now() - make_interval(secs => $1)
 		AND a.finished_at >= coalesce(p.metrics_since, '-infinity')
-		AND ($2 = '' OR EXISTS (SELECT FROM jobs j WHERE j.id = a.job_id AND j.task = $2))`
+		AND ($2 = '' OR EXISTS (SELECT FROM call_jobs cj JOIN jobs j ON j.id = cj.job_id WHERE cj.call_id = a.id AND j.task = $2))`
 	const model = `CASE WHEN $2 = '' THEN a.model ELSE '' END AS model`
 	rows, err := s.pool.Query(ctx, `
 		SELECT a.provider, `+model+`, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
 			count(*) FILTER (WHERE `+isRateLimited+`), count(*) FILTER (WHERE `+isRefused+`), count(*) FILTER (WHERE a.state = 'unknown'),
-			sum(a.input_tokens)::bigint, sum(a.output_tokens)::bigint,
-			coalesce(sum(a.cost_nano), 0)::bigint, count(*) FILTER (WHERE a.cost_nano IS NULL),
-			coalesce(avg(a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0)::bigint,
+			saturated(sum(a.input_tokens)), saturated(sum(a.output_tokens)),
+			saturated(coalesce(sum(a.cost_nano), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL),
+			saturated(coalesce(avg(a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0)),
 			coalesce(percentile_disc(0.50) WITHIN GROUP (ORDER BY a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0),
 			coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0),
 			coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0)

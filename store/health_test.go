@@ -19,12 +19,12 @@ func (w *world) called(t *testing.T, change string, ago time.Duration, state, ki
 	j := w.mustClaim(t, w.accept(t, 1, nil)[0])
 	c := w.sent(t, j, nil)
 	w.exec(t, `
-		UPDATE attempts
+		UPDATE calls
 		SET state = $2, error_kind = $3, latency_ms = $4, cost_nano = $5, input_tokens = 10, output_tokens = 3,
 			finished_at = now() - make_interval(secs => $6)
 		WHERE id = $1`, c.CallID, state, kind, ms, cost, ago.Seconds())
 	if change != "" {
-		w.exec(t, `UPDATE attempts SET `+change+` WHERE id = $1`, c.CallID)
+		w.exec(t, `UPDATE calls SET `+change+` WHERE id = $1`, c.CallID)
 	}
 }
 
@@ -101,7 +101,7 @@ func TestTaskFiguresAreOfOneTaskAndAllModels(t *testing.T) {
 	w.called(t, "", time.Minute, "succeeded", "", 100, some)
 	w.called(t, "model = 'n'", time.Minute, "succeeded", "", 300, some)
 	w.called(t, "model = 'picture'", time.Minute, "succeeded", "", 9000, some)
-	w.exec(t, `UPDATE jobs j SET task = 'image' FROM attempts a WHERE a.job_id = j.id AND a.model = 'picture'`)
+	w.exec(t, `UPDATE jobs j SET task = 'image' FROM call_jobs cj JOIN calls c ON c.id = cj.call_id WHERE cj.job_id = j.id AND c.model = 'picture'`)
 	got, err := w.TaskFigures(t.Context(), providers.Text, time.Hour)
 	if err != nil {
 		t.Fatal(err)

@@ -27,10 +27,10 @@ func (w *world) late(t *testing.T, change func(*jobs.New)) (*jobs.Job, jobs.Succ
 func TestALateAnswerIsTheResultOfAJobThatHasNone(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]string{
-		"waits for a worker":   `UPDATE jobs SET state = 'queued'`,
-		"waits for its retry":  `UPDATE jobs SET state = 'retrying', not_before = now() + interval '1 hour'`,
-		"is past its deadline": `UPDATE jobs SET deadline = now() - interval '1 second'`,
-		"is unknown":           `UPDATE jobs SET state = 'unknown', finished_at = now(), error_class = 'worker_died'`,
+		"waits for a worker":   `UPDATE job_states SET state = 'queued'`,
+		"waits for its retry":  `UPDATE job_states SET state = 'retrying', not_before = now() + interval '1 hour'`,
+		"is past its deadline": `UPDATE job_states SET deadline = now() - interval '1 second'`,
+		"is unknown":           `UPDATE job_states SET state = 'unknown', finished_at = now(), error_class = 'worker_died'`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -48,7 +48,7 @@ func TestALateAnswerIsTheResultOfAJobThatHasNone(t *testing.T) {
 				if diff := cmp.Diff(want, w.job(t, j.ID), cmpopts.IgnoreFields(jobRow{}, "FinishedAt")); diff != "" {
 					t.Error(diff)
 				}
-				if n := w.count(t, `SELECT count(*) FROM artifacts WHERE attempt_id = $1`, done.Settlement.CallID); n != 1 {
+				if n := w.count(t, `SELECT count(*) FROM artifacts WHERE call_id = $1`, done.Settlement.CallID); n != 1 {
 					t.Errorf("%d artifacts, want 1", n)
 				}
 			}
@@ -65,7 +65,7 @@ func TestALateAnswerChangesOnlyTheBillOfAJobThatHasEnded(t *testing.T) {
 	for _, state := range []jobs.State{jobs.Failed, jobs.Cancelled, jobs.Expired} {
 		w := newWorld(t)
 		j, done := w.late(t, nil)
-		w.exec(t, `UPDATE jobs SET state = $1, finished_at = now(), error_class = 'x'`, string(state))
+		w.exec(t, `UPDATE job_states SET state = $1, finished_at = now(), error_class = 'x'`, string(state))
 		before := w.job(t, j.ID)
 		for range 2 {
 			if err := w.Succeed(t.Context(), done); !errors.Is(err, jobs.ErrLeaseLost) {
@@ -130,10 +130,10 @@ func TestWhatAPersonSaidOfACallGivesWayToWhatItsHolderSays(t *testing.T) {
 				if want == jobs.CallUnknown {
 					want = jobs.CallFailedBilled // a person knows more than that
 				}
-				if got := w.attempt(t, call); got.State != string(want) || *got.Cost != c.cost {
+				if got := w.call(t, call); got.State != string(want) || *got.Cost != c.cost {
 					t.Errorf("%+v, want it %s for %d", got, want, c.cost)
 				}
-				if n := w.count(t, `SELECT count(*) FROM attempts WHERE id = $1 AND corrected_at IS NOT NULL`, call); n != 1 {
+				if n := w.count(t, `SELECT count(*) FROM calls WHERE id = $1 AND corrected_at IS NOT NULL`, call); n != 1 {
 					t.Error("the ledger does not say that it was corrected")
 				}
 			}
@@ -165,7 +165,7 @@ func TestOfTwoAnswersTheFirstIsTheResultAndBothAreOnTheBill(t *testing.T) {
 	if got := w.job(t, j.ID); got.State != jobs.Succeeded || got.CostNano != 80 {
 		t.Errorf("%+v, want it succeeded for both calls' 80", got)
 	}
-	if n := w.count(t, `SELECT count(*) FROM results WHERE attempt_id = $1`, done.Settlement.CallID); n != 1 {
+	if n := w.count(t, `SELECT count(*) FROM results WHERE call_id = $1`, done.Settlement.CallID); n != 1 {
 		t.Error("the result is not the first answer")
 	}
 	w.holds(t)
@@ -209,7 +209,7 @@ func TestRacingAnswersGiveOneResult(t *testing.T) {
 		}
 	})
 	w.holds(t)
-	if got := w.count(t, `SELECT count(*) FROM jobs WHERE state = 'succeeded' AND cost_nano = 3`); got != n {
+	if got := w.count(t, `SELECT count(*) FROM job_states WHERE state = 'succeeded' AND cost_nano = 3`); got != n {
 		t.Errorf("%d jobs succeeded for 3 nano-USD, want %d", got, n)
 	}
 	for i, a := range adopted {
@@ -235,7 +235,7 @@ func TestACallPastItsDeadlineIsGivenUpUnderALivingWorker(t *testing.T) {
 	}
 	hung, inTime = w.mustClaim(t, jobs.Delivery{ID: hung.ID, Gen: 2}), w.mustClaim(t, jobs.Delivery{ID: inTime.ID, Gen: 2})
 	calls["hung"], calls["in time"] = w.sent(t, hung, nano(7)), w.sent(t, inTime, nano(7))
-	w.exec(t, `UPDATE attempts SET deadline = now() - interval '20 seconds' WHERE state = 'running' AND id <> $1`, calls["in time"].CallID)
+	w.exec(t, `UPDATE calls SET deadline = now() - interval '20 seconds' WHERE state = 'running' AND id <> $1`, calls["in time"].CallID)
 	if n, err := w.TakeOverdue(ctx, time.Minute); n != 0 || err != nil {
 		t.Errorf("%d, %v: given up within the grace", n, err)
 	}
@@ -251,7 +251,7 @@ func TestACallPastItsDeadlineIsGivenUpUnderALivingWorker(t *testing.T) {
 	if got := w.job(t, inTime.ID); got.State != jobs.Running {
 		t.Errorf("a call in time: %+v", got)
 	}
-	if got := w.attempt(t, orphan.CallID); got.State != "unknown" || *got.Cost != 7 {
+	if got := w.call(t, orphan.CallID); got.State != "unknown" || *got.Cost != 7 {
 		t.Errorf("%+v", got)
 	}
 	if got := w.job(t, j.ID); got.State != jobs.Succeeded || got.CostNano != 37 {
@@ -303,10 +303,10 @@ func TestACancelledBatchIsSweptHoweverLongAgoItWas(t *testing.T) {
 			t.Errorf("swept %d, %v, want %d", n, err, want)
 		}
 	}
-	if n := w.count(t, `SELECT count(*) FROM batches WHERE swept_at IS NOT NULL`); n != 2 {
+	if n := w.count(t, `SELECT count(*) FROM batches WHERE drained_at IS NOT NULL`); n != 2 {
 		t.Errorf("%d batches are swept for good, want the 2 with nothing left", n)
 	}
-	w.exec(t, `UPDATE jobs SET state = 'queued', lease_token = NULL, worker_id = NULL WHERE id = $1`, running.ID)
+	w.exec(t, `UPDATE job_states SET state = 'queued', lease_token = NULL, worker_id = NULL WHERE job_id = $1`, running.ID)
 	if n, err := w.SweepCancelled(ctx); n != 1 || err != nil {
 		t.Errorf("swept %d, %v, want the one that came back", n, err)
 	}

@@ -88,7 +88,7 @@ func (w *world) computed(t *testing.T) []metric {
 	}
 	sums := map[key]*metric{}
 	latencies := map[key][]int64{}
-	for _, c := range list[call](t, w, `SELECT to_jsonb(a) FROM attempts a WHERE state <> 'running'`) {
+	for _, c := range list[call](t, w, `SELECT to_jsonb(a) FROM calls a WHERE state <> 'running'`) {
 		k := key{c.Provider, c.Model, c.FinishedAt.UTC().Truncate(time.Minute)}
 		m := sums[k]
 		if m == nil {
@@ -154,9 +154,9 @@ func TestMetricsAreWhatTheLedgerAddsUpTo(t *testing.T) {
 	add := func(n int, offset string) {
 		t.Helper()
 		w.exec(t, `
-			INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state, reserved_nano,
+			INSERT INTO calls (id, worker_id, provider, model, state, reserved_nano,
 				cost_nano, deadline, finished_at, latency_ms, error_kind, input_tokens, output_tokens)
-			SELECT gen_random_uuid(), $1, 1, 1, (SELECT count(*) FROM attempts) + i, $1, $1,
+			SELECT gen_random_uuid(), $1,
 				(ARRAY['a', 'b'])[1 + i % 2], (ARRAY['m', 'n', 'o'])[1 + i % 3], s.state, 1000,
 				CASE WHEN s.state = 'failed_unbilled' THEN 0 WHEN i % 7 = 0 THEN NULL ELSE i * 3 END,
 				now(), now() - $3::interval - random() * interval '2 minutes',
@@ -186,7 +186,7 @@ func TestMetricsAreWhatTheLedgerAddsUpTo(t *testing.T) {
 	check("now")
 	add(100, "-2 minutes")
 	check("and more in the same minutes")
-	unknown := list[uuid.UUID](t, w, `SELECT to_jsonb(id) FROM attempts WHERE state = 'unknown' AND finished_at < now() - interval '50 minutes' LIMIT 20`)
+	unknown := list[uuid.UUID](t, w, `SELECT to_jsonb(id) FROM calls WHERE state = 'unknown' AND finished_at < now() - interval '50 minutes' LIMIT 20`)
 	for _, id := range unknown {
 		if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: id, Outcome: jobs.CallFailedUnbilled, Cost: nano(0)}); err != nil {
 			t.Fatal(err)

@@ -12,11 +12,11 @@ func TestNoCallIsSentAfterTheDeadline(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	j := w.running(t, nil)
-	w.exec(t, `UPDATE jobs SET deadline = now() - interval '1 second' WHERE id = $1`, j.ID)
+	w.exec(t, `UPDATE job_states SET deadline = now() - interval '1 second' WHERE job_id = $1`, j.ID)
 	if err := w.BeginCall(t.Context(), w.worker, callOf(j, nil)); !errors.Is(err, jobs.ErrExpired) {
 		t.Errorf("BeginCall: %v", err)
 	}
-	if n := w.count(t, `SELECT count(*) FROM attempts`); n != 0 {
+	if n := w.count(t, `SELECT count(*) FROM calls`); n != 0 {
 		t.Errorf("%d calls are in the ledger", n)
 	}
 }
@@ -35,7 +35,7 @@ func TestAJobWhoseCallWasNotSettledIsNotSentAgainAgainstItsWill(t *testing.T) {
 			w := newWorld(t)
 			d := w.accept(t, 1, func(r *jobs.New) { r.OnUnknown = c.onUnknown })[0]
 			for i, want := range c.want {
-				w.exec(t, `UPDATE jobs SET not_before = NULL, state = 'queued' WHERE state = 'retrying'`)
+				w.exec(t, `UPDATE job_states SET not_before = NULL, state = 'queued' WHERE state = 'retrying'`)
 				j := w.mustClaim(t, d)
 				w.sent(t, j, nano(70))
 				state, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: time.Minute, Class: "internal"})
@@ -43,7 +43,7 @@ func TestAJobWhoseCallWasNotSettledIsNotSentAgainAgainstItsWill(t *testing.T) {
 					t.Fatalf("end %d: %s, %v, want %s", i+1, state, err, want)
 				}
 			}
-			if n := w.count(t, `SELECT count(*) FROM attempts WHERE state = 'unknown' AND cost_nano = 70`); n != len(c.want) {
+			if n := w.count(t, `SELECT count(*) FROM calls WHERE state = 'unknown' AND cost_nano = 70`); n != len(c.want) {
 				t.Errorf("%d calls are on the bill as unknown, want %d", n, len(c.want))
 			}
 			w.holds(t)

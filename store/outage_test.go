@@ -94,13 +94,13 @@ func TestEverythingHappensOnceThoughConnectionsAreCut(t *testing.T) {
 	if accepted.Load() != int64(total) {
 		t.Errorf("%d of %d accepted", accepted.Load(), total)
 	}
-	if got := w.count(t, `SELECT count(*) FROM jobs WHERE state = 'succeeded' AND cost_nano = 21 AND attempt = 1`); got != total*3/4 {
+	if got := w.count(t, `SELECT count(*) FROM job_states WHERE state = 'succeeded' AND cost_nano = 21 AND attempt = 1`); got != total*3/4 {
 		t.Errorf("%d succeeded for 21 nano-USD, want %d", got, total*3/4)
 	}
-	if got := w.count(t, `SELECT count(*) FROM jobs WHERE state = 'unknown' AND cost_nano = 120 AND attempt = 1`); got != total/4 {
+	if got := w.count(t, `SELECT count(*) FROM job_states WHERE state = 'unknown' AND cost_nano = 120 AND attempt = 1`); got != total/4 {
 		t.Errorf("%d are unknown for 120 nano-USD, want %d", got, total/4)
 	}
-	if got := w.count(t, `SELECT count(*) FROM attempts`); got != 3*total {
+	if got := w.count(t, `SELECT count(*) FROM calls`); got != 3*total {
 		t.Errorf("%d calls, want %d", got, 3*total)
 	}
 	w.holds(t)

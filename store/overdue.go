@@ -17,10 +17,11 @@ func (s *Store) TakeOverdue(ctx context.Context, grace time.Duration) (n int, er
 	err = s.begin(ctx, func(tx pgx.Tx) error {
 		n = 0
 		rows, err := tx.Query(ctx, `
-			SELECT id, job_id
-			FROM attempts
-			WHERE state = 'running' AND deadline < now() - make_interval(secs => $1)
-			LIMIT 1000`, grace.Seconds())
+			SELECT c.id, cj.job_id
+			FROM (
+				SELECT id FROM calls WHERE state = 'running' AND deadline < now() - make_interval(secs => $1) LIMIT 1000
+			) c
+			CROSS JOIN LATERAL (SELECT job_id FROM call_jobs WHERE call_id = c.id) cj`, grace.Seconds())
 		if err != nil {
 			return err
 		}
@@ -34,7 +35,7 @@ func (s *Store) TakeOverdue(ctx context.Context, grace time.Duration) (n int, er
 			return err
 		}
 		// The locks first: see take.
-		rows, err = tx.Query(ctx, `SELECT id FROM jobs WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED`, jobIDs)
+		rows, err = tx.Query(ctx, `SELECT job_id FROM job_states WHERE job_id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED`, jobIDs)
 		if err != nil {
 			return err
 		}
@@ -43,10 +44,11 @@ func (s *Store) TakeOverdue(ctx context.Context, grace time.Duration) (n int, er
 			return err
 		}
 		rows, err = tx.Query(ctx, `
-			SELECT DISTINCT j.id
-			FROM jobs j
-			JOIN attempts a ON a.job_id = j.id AND a.lease_token = j.lease_token AND a.state = 'running'
-			WHERE j.id = ANY ($1) AND a.id = ANY ($2) AND j.state = 'running'`, locked, calls)
+			SELECT DISTINCT s.job_id
+			FROM job_states s
+			JOIN call_jobs cj ON cj.job_id = s.job_id AND cj.lease_token = s.lease_token
+			JOIN calls c ON c.id = cj.call_id AND c.state = 'running'
+			WHERE s.job_id = ANY ($1) AND cj.call_id = ANY ($2) AND s.state = 'running'`, locked, calls)
 		if err != nil {
 			return err
 		}
@@ -61,18 +63,16 @@ func (s *Store) TakeOverdue(ctx context.Context, grace time.Duration) (n int, er
 		}
 		var orphans int
 		err = tx.QueryRow(ctx, `
-			WITH lost AS (
-				UPDATE attempts a
-				SET state = 'unknown', cost_nano = a.reserved_nano, finished_at = now(), error_kind = $3, error_message = $4
-				WHERE a.job_id = ANY ($1) AND a.id = ANY ($2) AND a.state = 'running'
-				RETURNING a.job_id, coalesce(a.cost_nano, 0) AS cost, (a.cost_nano IS NULL)::int AS unpriced
-			), charged AS (
-				UPDATE jobs j
-				SET cost_nano = j.cost_nano + l.cost, unpriced_calls = j.unpriced_calls + l.unpriced
-				FROM (SELECT job_id, sum(cost)::bigint AS cost, sum(unpriced)::int AS unpriced FROM lost GROUP BY job_id) l
-				WHERE j.id = l.job_id
+			WITH given AS (
+				`+lostCalls+`
+				FROM (SELECT $3::text AS kind, $4::text AS message) loss
+				CROSS JOIN call_jobs cj
+				JOIN calls c ON c.id = cj.call_id AND c.state = 'running'
+				WHERE cj.job_id = ANY ($1) AND cj.call_id = ANY ($2)
+			), `+settleSQL+`, charged AS (
+				`+chargeSQL+`
 			)
-			SELECT count(*) FROM lost`, locked, calls, late.kind, late.message).Scan(&orphans)
+			SELECT count(*) FROM settled`, locked, calls, late.kind, late.message).Scan(&orphans)
 		n += orphans
 		return err
 	})

@@ -54,11 +54,11 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// tally counts jobs with the index on batch and state.
+// tally counts jobs by state.
 func tally(ctx context.Context, q querier, ids []string) (map[string]batches.Tally, error) {
 	rows, err := q.Query(ctx, `
-		SELECT batch_id, state, count(*), sum(cost_nano)::bigint, sum(unpriced_calls)::bigint, max(finished_at)
-		FROM jobs
+		SELECT batch_id, state, count(*), saturated(sum(cost_nano)), sum(unpriced_calls)::bigint, max(finished_at)
+		FROM job_states
 		WHERE batch_id = ANY($1)
 		GROUP BY batch_id, state`, ids)
 	if err != nil {
@@ -107,7 +107,7 @@ const maxWorkers = 500
 func (s *Store) workers(ctx context.Context) ([]fleet.Worker, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT id::text, host, pid, providers, started_at, extract(epoch FROM now() - heartbeat_at)::float8,
-			(SELECT count(*) FROM jobs j WHERE j.state = 'running' AND j.worker_id = w.id)
+			(SELECT count(*) FROM job_queue q WHERE q.worker_id = w.id)
 		FROM workers w
 		WHERE stopped_at IS NULL
 		ORDER BY heartbeat_at < now() - make_interval(secs => $1), host, pid, started_at
@@ -164,9 +164,9 @@ func (s *Store) minutes(ctx context.Context, place map[string]*fleet.Provider) e
 	rows, err := s.pool.Query(ctx, `
 		SELECT provider, (extract(epoch FROM date_trunc('minute', now()) - minute) / 60)::int AS ago,
 			coalesce(minute >= metrics_since, true) AS counts,
-			sum(requests)::bigint, sum(succeeded)::bigint, sum(rate_limited)::bigint, sum(refused)::bigint, sum(unknown)::bigint,
-			sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_nano)::bigint, sum(unpriced)::bigint,
-			sum(latency_ms_p50 * requests)::bigint, sum(latency_ms_p95 * requests)::bigint
+			saturated(sum(requests)), saturated(sum(succeeded)), saturated(sum(rate_limited)), saturated(sum(refused)), saturated(sum(unknown)),
+			saturated(sum(input_tokens)), saturated(sum(output_tokens)), saturated(sum(cost_nano)), saturated(sum(unpriced)),
+			saturated(sum(latency_ms_p50::numeric * requests)), saturated(sum(latency_ms_p95::numeric * requests))
 		FROM provider_metrics
 		JOIN providers ON name = provider
 		WHERE minute > date_trunc('minute', now()) - make_interval(mins => $1)
@@ -214,15 +214,12 @@ func sum(a, b fleet.Traffic) fleet.Traffic {
 	}
 }
 
-// sums reads the totals. Unfinished jobs are counted up to a bound, in the index
-// of deadlines, which holds them and no others.
+// sums reads the totals. Unfinished jobs are counted up to a bound.
 func (s *Store) sums(ctx context.Context) (t fleet.Totals, err error) {
 	err = s.pool.QueryRow(ctx, `
 		SELECT
-			(SELECT count(*) FROM (
-				SELECT FROM jobs WHERE finished_at IS NULL ORDER BY deadline LIMIT $1
-			) unfinished),
-			(SELECT count(*) FROM jobs WHERE state = 'running')`,
+			(SELECT count(*) FROM (SELECT FROM job_queue LIMIT $1) unfinished),
+			(SELECT count(*) FROM job_queue WHERE worker_id IS NOT NULL)`,
 		fleet.MaxUnfinished+1).Scan(&t.Unfinished, &t.Running)
 	if err != nil {
 		return t, err
@@ -232,10 +229,10 @@ func (s *Store) sums(ctx context.Context) (t fleet.Totals, err error) {
 	}
 	d := &t.Day
 	err = s.pool.QueryRow(ctx, `
-		SELECT coalesce(sum(requests), 0)::bigint, coalesce(sum(succeeded), 0)::bigint,
-			coalesce(sum(rate_limited), 0)::bigint, coalesce(sum(refused), 0)::bigint, coalesce(sum(unknown), 0)::bigint,
-			coalesce(sum(input_tokens), 0)::bigint, coalesce(sum(output_tokens), 0)::bigint,
-			coalesce(sum(cost_nano), 0)::bigint, coalesce(sum(unpriced), 0)::bigint
+		SELECT saturated(coalesce(sum(requests), 0)), saturated(coalesce(sum(succeeded), 0)),
+			saturated(coalesce(sum(rate_limited), 0)), saturated(coalesce(sum(refused), 0)), saturated(coalesce(sum(unknown), 0)),
+			saturated(coalesce(sum(input_tokens), 0)), saturated(coalesce(sum(output_tokens), 0)),
+			saturated(coalesce(sum(cost_nano), 0)), saturated(coalesce(sum(unpriced), 0))
 		FROM provider_metrics
 		WHERE minute > now() - interval '24 hours'`).
 		Scan(&d.Requests, &d.Succeeded, &d.RateLimited, &d.Refused, &d.Unknown, &d.InputTokens, &d.OutputTokens, (*int64)(&d.Cost), &d.Unpriced)
@@ -281,10 +278,11 @@ func (s *Store) BatchDetail(ctx context.Context, id string) (batches.Breakdown, 
 func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT a.provider, a.model, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
-			sum(a.input_tokens)::bigint, sum(a.output_tokens)::bigint,
-			coalesce(sum(a.cost_nano), 0)::bigint, count(*) FILTER (WHERE a.cost_nano IS NULL AND a.state <> 'running')
+			saturated(sum(a.input_tokens)), saturated(sum(a.output_tokens)),
+			saturated(coalesce(sum(cj.share_nano), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL AND a.state <> 'running')
 		FROM jobs j
-		JOIN attempts a ON a.job_id = j.id
+		JOIN call_jobs cj ON cj.job_id = j.id
+		JOIN calls a ON a.id = cj.call_id
 		WHERE j.batch_id = $1
 		GROUP BY a.provider, a.model
 		ORDER BY count(*) DESC, a.provider, a.model
@@ -306,9 +304,9 @@ func problemsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.Problem, e
 		SELECT DISTINCT ON (n, state, error_class)
 			state, error_class, n, id::text, left(error_message, 500), finished_at
 		FROM (
-			SELECT id, state, error_class, error_message, finished_at,
+			SELECT job_id AS id, state, error_class, error_message, finished_at,
 				count(*) OVER (PARTITION BY state, error_class) AS n
-			FROM jobs
+			FROM job_states
 			WHERE batch_id = $1 AND state IN ('failed', 'unknown', 'expired', 'retrying')
 		) wrong
 		ORDER BY n DESC, state, error_class, finished_at DESC NULLS LAST, id DESC

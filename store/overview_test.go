@@ -164,7 +164,7 @@ func TestBatchDetailTellsModelsAndTheLatestProblemOfEachKind(t *testing.T) {
 	}
 	j = w.mustClaim(t, d[5])
 	w.sent(t, j, nil) // under way: not unpriced yet
-	w.exec(t, `UPDATE jobs SET state = 'expired', finished_at = now() WHERE id = $1`, d[6].ID)
+	w.exec(t, `UPDATE job_states SET state = 'expired', finished_at = now() WHERE job_id = $1`, d[6].ID)
 
 	got, err := w.BatchDetail(t.Context(), "b")
 	if err != nil {

@@ -28,7 +28,7 @@ func (s *Store) Resume(ctx context.Context, id string) error {
 
 func (s *Store) setPaused(ctx context.Context, id, value string) error {
 	if jobID, err := uuid.Parse(id); err == nil {
-		tag, err := s.pool.Exec(ctx, `UPDATE jobs SET paused_at = `+value+` WHERE id = $1 AND finished_at IS NULL`, jobID)
+		tag, err := s.pool.Exec(ctx, `UPDATE job_states SET paused_at = `+value+` WHERE job_id = $1 AND finished_at IS NULL`, jobID)
 		if err != nil {
 			return fmt.Errorf("pause or resume job %s: %w", id, err)
 		}

@@ -25,8 +25,8 @@ const referee = `
 		IF OLD.state = 'unknown' AND NEW.state IN ('succeeded', 'failed') AND NEW.gen = OLD.gen
 			OR OLD.state IN ('failed', 'unknown', 'expired') AND NEW.state = 'queued' AND NEW.gen = OLD.gen + 1 AND NEW.retry_gen = NEW.gen THEN
 			RETURN NEW;
-		ELSIF OLD.finished_at IS NOT NULL AND to_jsonb(OLD) - '{cost_nano,unpriced_calls,dispatched_at}'::text[]
-			<> to_jsonb(NEW) - '{cost_nano,unpriced_calls,dispatched_at}'::text[] THEN
+		ELSIF OLD.finished_at IS NOT NULL AND to_jsonb(OLD) - '{cost_nano,unpriced_calls}'::text[]
+			<> to_jsonb(NEW) - '{cost_nano,unpriced_calls}'::text[] THEN
 			INSERT INTO foul VALUES ('changed after its end: ' || OLD.state || ' -> ' || NEW.state);
 		ELSIF OLD.state <> NEW.state AND NOT (OLD.state || ' ' || NEW.state) = ANY (ARRAY[
 			'scheduled running', 'scheduled cancelled', 'scheduled expired',
@@ -43,8 +43,8 @@ const referee = `
 		END IF;
 		RETURN NEW;
 	END $$;
-	CREATE TRIGGER referee BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION referee();
-	CREATE FUNCTION attempt_referee() RETURNS trigger LANGUAGE plpgsql AS $$
+	CREATE TRIGGER referee BEFORE UPDATE ON job_states FOR EACH ROW EXECUTE FUNCTION referee();
+	CREATE FUNCTION call_referee() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 		IF OLD.state = 'unknown' AND NEW.state <> 'unknown' AND NEW.corrected_at IS NULL THEN
 			INSERT INTO foul VALUES ('a call was corrected in silence');
@@ -55,7 +55,7 @@ const referee = `
 		END IF;
 		RETURN NEW;
 	END $$;
-	CREATE TRIGGER referee BEFORE UPDATE ON attempts FOR EACH ROW EXECUTE FUNCTION attempt_referee()`
+	CREATE TRIGGER referee BEFORE UPDATE ON calls FOR EACH ROW EXECUTE FUNCTION call_referee()`
 
 // player is one of many who do legal and illegal things to the same jobs.
 type player struct {
@@ -284,8 +284,11 @@ func TestNoOrderOfOperationsBreaksTheStateMachineOrTheBill(t *testing.T) {
 	}
 	w.exec(t, `UPDATE jobs SET on_unknown = 'fail' WHERE seq % 3 = 0`)
 	w.exec(t, `UPDATE jobs SET max_provider_calls = 4 WHERE seq % 4 = 0`)
-	w.exec(t, `UPDATE jobs SET deadline = now() + interval '1 second' WHERE seq % 10 = 0`)
-	w.exec(t, `UPDATE jobs SET state = 'scheduled', run_at = now() + interval '500 milliseconds' WHERE seq % 7 = 0`)
+	w.exec(t, `UPDATE job_states SET deadline = now() + interval '1 second' WHERE job_id IN (SELECT id FROM jobs WHERE seq % 10 = 0)`)
+	w.exec(t, `
+		UPDATE job_states SET state = 'scheduled' WHERE job_id IN (SELECT id FROM jobs WHERE seq % 7 = 0);
+		UPDATE job_queue SET run_at = now() + interval '500 milliseconds' WHERE seq % 7 = 0;
+		UPDATE jobs j SET run_at = q.run_at FROM job_queue q WHERE q.job_id = j.id AND j.seq % 7 = 0`)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	together(players, func(i int) {
@@ -310,8 +313,8 @@ func TestNoOrderOfOperationsBreaksTheStateMachineOrTheBill(t *testing.T) {
 	for _, foul := range list[string](t, w, `SELECT to_jsonb(what || ', ' || count(*) || ' times') FROM foul GROUP BY what`) {
 		t.Error(foul)
 	}
-	states := list[string](t, w, `SELECT to_jsonb(state || ' ' || count(*)) FROM jobs GROUP BY state ORDER BY state`)
-	t.Logf("%v after %d calls", states, w.count(t, `SELECT count(*) FROM attempts`))
+	states := list[string](t, w, `SELECT to_jsonb(state || ' ' || count(*)) FROM job_states GROUP BY state ORDER BY state`)
+	t.Logf("%v after %d calls", states, w.count(t, `SELECT count(*) FROM calls`))
 	if len(states) < 6 {
 		t.Errorf("only the states %v were reached: this shows little", states)
 	}
@@ -322,7 +325,7 @@ func TestNoOrderOfOperationsBreaksTheStateMachineOrTheBill(t *testing.T) {
 		}
 	}
 	w.holds(t)
-	if n := w.count(t, `SELECT count(*) FROM jobs WHERE finished_at IS NULL AND (state NOT IN ('scheduled', 'queued', 'retrying') OR lease_token IS NOT NULL)`); n != 0 {
+	if n := w.count(t, `SELECT count(*) FROM job_states WHERE finished_at IS NULL AND (state NOT IN ('scheduled', 'queued', 'retrying') OR lease_token IS NOT NULL)`); n != 0 {
 		t.Errorf("%d jobs can neither run nor have they ended", n)
 	}
 }

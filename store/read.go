@@ -28,10 +28,11 @@ func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, e
 	p := jobs.Progress{JobID: id.String(), Counts: zeroCounts()}
 	var finished *time.Time
 	err := s.pool.QueryRow(ctx, `
-		SELECT state, paused_at IS NOT NULL, coalesce(batch_id, ''), cost_nano, unpriced_calls, error_class, error_message,
-			created_at, finished_at
-		FROM jobs
-		WHERE id = $1`, id).
+		SELECT s.state, s.paused_at IS NOT NULL, coalesce(j.batch_id, ''), s.cost_nano, s.unpriced_calls, s.error_class, s.error_message,
+			j.created_at, s.finished_at
+		FROM jobs j
+		JOIN job_states s ON s.job_id = j.id
+		WHERE j.id = $1`, id).
 		Scan(&p.State, &p.Paused, &p.BatchID, (*int64)(&p.Cost), &p.Unpriced, &p.ErrorClass, &p.ErrorMessage, &p.CreatedAt, &finished)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
@@ -59,8 +60,8 @@ func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, er
 			return err
 		}
 		rows, err := tx.Query(ctx, `
-			SELECT state, count(*), sum(cost_nano)::bigint, sum(unpriced_calls)::bigint, max(finished_at)
-			FROM jobs
+			SELECT state, count(*), saturated(sum(cost_nano)), sum(unpriced_calls)::bigint, max(finished_at)
+			FROM job_states
 			WHERE batch_id = $1
 			GROUP BY state`, id)
 		if err != nil {
@@ -98,11 +99,10 @@ func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, er
 func (s *Store) Totals(ctx context.Context, batchID string) (jobs.Totals, error) {
 	var t jobs.Totals
 	err := s.pool.QueryRow(ctx, `
-		SELECT count(*), coalesce(sum(a.input_tokens), 0)::bigint, coalesce(sum(a.output_tokens), 0)::bigint,
+		SELECT count(*), saturated(coalesce(sum(input_tokens), 0)), saturated(coalesce(sum(output_tokens), 0)),
 			(SELECT count(*) FROM artifacts f JOIN jobs j ON j.id = f.job_id WHERE j.batch_id = $1)
-		FROM attempts a
-		JOIN jobs j ON j.id = a.job_id
-		WHERE j.batch_id = $1`, batchID).Scan(&t.Calls, &t.InputTokens, &t.OutputTokens, &t.Artifacts)
+		FROM calls
+		WHERE id IN (SELECT cj.call_id FROM call_jobs cj JOIN jobs j ON j.id = cj.job_id WHERE j.batch_id = $1)`, batchID).Scan(&t.Calls, &t.InputTokens, &t.OutputTokens, &t.Artifacts)
 	if err != nil {
 		return t, fmt.Errorf("read totals of batch %s: %w", batchID, err)
 	}
@@ -123,12 +123,12 @@ func (s *Store) Unserved(ctx context.Context, id string) ([]string, error) {
 		SELECT provider
 		FROM (
 			SELECT DISTINCT provider
-			FROM jobs
-			WHERE batch_id = $1 AND state IN ('scheduled', 'queued', 'retrying', 'running')
+			FROM job_queue
+			WHERE batch_id = $1
 			UNION
 			SELECT provider
-			FROM jobs
-			WHERE id = $2 AND finished_at IS NULL
+			FROM job_queue
+			WHERE job_id = $2
 		) wanted
 		WHERE NOT EXISTS (
 			SELECT

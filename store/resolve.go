@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/billing"
@@ -40,38 +40,37 @@ func (s *Store) Resolve(ctx context.Context, id string, r Resolution) (Resolved,
 	if err != nil && (r.Retry || !errors.Is(err, jobs.ErrBatchCancelled)) {
 		return done, fmt.Errorf("resolve %s: %w", id, err)
 	}
-	end, args := `UPDATE jobs j SET state = 'failed', finished_at = now() WHERE id = ANY ($1) AND state = 'unknown'`, []any{nil}
+	end, args := `UPDATE job_states s SET state = 'failed', finished_at = now() WHERE job_id = ANY ($1) AND state = 'unknown'`, []any{nil}
 	if r.Retry {
-		end, args = `UPDATE jobs j SET `+requeued+` WHERE id = ANY ($1) AND state = 'unknown'`, []any{nil, jobs.DefaultDeadline.Seconds()}
+		end, args = `UPDATE job_states s SET `+requeued+` WHERE job_id = ANY ($1) AND state = 'unknown'`, []any{nil, jobs.DefaultDeadline.Seconds()}
 	}
 	outcome, cost := jobs.CallFailedUnbilled, new(billing.NanoUSD)
 	if r.Billed {
 		outcome, cost = jobs.CallFailedBilled, r.Cost
 	}
-	for {
+	unknown, err := s.selectJobs(ctx, of, `
+		state = 'unknown' AND finished_at <= $2
+		OR EXISTS (
+			SELECT
+			FROM call_jobs cj
+			JOIN calls c ON c.id = cj.call_id
+			WHERE cj.job_id = s.job_id AND c.state = 'unknown' AND c.finished_at <= $2)`, began)
+	if err != nil {
+		return done, fmt.Errorf("resolve %s: %w", id, err)
+	}
+	for chunk := range slices.Chunk(unknown, manyJobs) {
 		var calls, ended int64
 		err := s.begin(ctx, func(tx pgx.Tx) error {
 			// The locks first, of the jobs before those of their calls.
-			rows, err := tx.Query(ctx, `
-				SELECT id
-				FROM jobs j
-				WHERE `+of.where+` AND (state = 'unknown' AND finished_at <= $2
-					OR EXISTS (SELECT FROM attempts a WHERE a.job_id = j.id AND a.state = 'unknown' AND a.finished_at <= $2))
-				LIMIT 5000
-				FOR NO KEY UPDATE`, of.id, began)
+			_, err := tx.Exec(ctx, `SELECT FROM job_states WHERE job_id = ANY ($1) ORDER BY job_id FOR NO KEY UPDATE`, chunk)
 			if err != nil {
 				return err
 			}
-			held, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-			if err != nil || len(held) == 0 {
-				calls, ended = 0, 0
-				return err
-			}
-			err = tx.QueryRow(ctx, resolveSQL, held, string(outcome), (*int64)(cost)).Scan(&calls)
+			err = tx.QueryRow(ctx, resolveSQL, chunk, string(outcome), (*int64)(cost)).Scan(&calls)
 			if err != nil {
 				return err
 			}
-			args[0] = held
+			args[0] = chunk
 			tag, err := tx.Exec(ctx, end, args...)
 			ended = tag.RowsAffected()
 			return err
@@ -79,36 +78,25 @@ func (s *Store) Resolve(ctx context.Context, id string, r Resolution) (Resolved,
 		if err != nil {
 			return done, fmt.Errorf("resolve %s: %w", id, err)
 		}
-		if calls+ended == 0 {
-			return done, nil
-		}
 		done.Calls += calls
 		done.Jobs += ended
 	}
+	return done, nil
 }
 
-// resolveSQL settles the unknown calls of locked jobs, and corrects their bills.
+// resolveSQL settles the unknown calls of locked jobs, and corrects their bills. What
+// is known of a call beside its outcome and its cost stays.
 const resolveSQL = `
-	WITH before AS (
-		SELECT id, cost_nano
-		FROM attempts
-		WHERE job_id = ANY ($1) AND state = 'unknown'
-		FOR UPDATE
-	), settled AS (
-		UPDATE attempts a
-		SET state = $2,
-			cost_nano = CASE WHEN $2 = 'failed_billed' THEN coalesce($3, a.reserved_nano) ELSE 0 END,
-			corrected_at = now(),
-			error_message = a.error_message || '; settled by hand'
-		FROM before b
-		WHERE a.job_id = ANY ($1) AND a.id = b.id
-		RETURNING a.job_id,
-			coalesce(a.cost_nano, 0) - coalesce(b.cost_nano, 0) AS cost,
-			(a.cost_nano IS NULL)::int - (b.cost_nano IS NULL)::int AS unpriced
-	), charged AS (
-		UPDATE jobs j
-		SET cost_nano = j.cost_nano + c.cost, unpriced_calls = j.unpriced_calls + c.unpriced
-		FROM (SELECT job_id, sum(cost)::bigint AS cost, sum(unpriced)::int AS unpriced FROM settled GROUP BY job_id) c
-		WHERE j.id = c.job_id
+	WITH given AS (
+		SELECT DISTINCT ON (c.id) c.id, $2::text AS outcome,
+			CASE WHEN $2 = 'failed_billed' THEN coalesce($3::bigint, c.reserved_nano) ELSE 0 END AS cost,
+			to_json(c.price_ids) AS prices, c.latency_ms AS latency, c.http_status AS status, c.request_id, c.error_kind AS kind,
+			c.error_message || '; settled by hand' AS message, c.error_body AS body, c.usage,
+			c.input_tokens AS input, c.output_tokens AS output, c.rate_limits AS limits, NULL::uuid AS job, NULL::uuid AS token
+		FROM call_jobs cj
+		JOIN calls c ON c.id = cj.call_id
+		WHERE cj.job_id = ANY ($1) AND c.state = 'unknown'
+	), ` + settleSQL + `, charged AS (
+		` + chargeSQL + `
 	)
 	SELECT count(*) FROM settled`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,34 +33,29 @@ func (s *Store) Retry(ctx context.Context, id string, states []jobs.State) (Retr
 	if err != nil {
 		return r, fmt.Errorf("retry %s: %w", id, err)
 	}
-	for {
+	ended, err := s.selectJobs(ctx, of, `state = ANY ($3) AND finished_at <= $2`, began, states)
+	if err != nil {
+		return r, fmt.Errorf("retry %s: %w", id, err)
+	}
+	for chunk := range slices.Chunk(ended, manyJobs) {
 		var n int64
 		err := again(ctx, func() error {
 			tag, err := s.pool.Exec(ctx, `
-				UPDATE jobs j
+				UPDATE job_states s
 				SET `+requeued+`
-				FROM (
-					SELECT id
-					FROM jobs
-					WHERE `+of.where+` AND state = ANY ($3) AND finished_at <= $4
-					LIMIT 5000
-					FOR NO KEY UPDATE
-				) ended
-				WHERE j.id = ended.id`, of.id, jobs.DefaultDeadline.Seconds(), states, began)
+				WHERE job_id = ANY ($1) AND state = ANY ($3) AND finished_at <= $4`, chunk, jobs.DefaultDeadline.Seconds(), states, began)
 			n = tag.RowsAffected()
 			return err
 		})
 		if err != nil {
 			return r, fmt.Errorf("retry %s: %w", id, err)
 		}
-		if r.Jobs += n; n == 0 {
-			break
-		}
+		r.Jobs += n
 	}
 	rows, err := s.pool.Query(ctx, `
 		SELECT state, count(*)
-		FROM jobs
-		WHERE `+of.where+` AND state IN ('failed', 'unknown', 'expired')
+		FROM job_states
+		WHERE `+of.states+` AND state IN ('failed', 'unknown', 'expired')
 		GROUP BY state`, of.id)
 	if err != nil {
 		return r, fmt.Errorf("retry %s: %w", id, err)
@@ -73,16 +69,16 @@ func (s *Store) Retry(ctx context.Context, id string, states []jobs.State) (Retr
 	return r, nil
 }
 
-// requeued is how an ended job j is brought back. $2 are the seconds that it gets
+// requeued is how the state s of an ended job is brought back. $2 are the seconds that it gets
 // at least.
 const requeued = `
 	state = 'queued',
-	gen = j.gen + 1,
-	retry_gen = j.gen + 1,
+	gen = s.gen + 1,
+	retry_gen = s.gen + 1,
 	attempt = 0,
 	not_before = NULL,
-	deadline = greatest(j.deadline, now() + make_interval(secs => $2)),
-	dispatched_at = NULL,
+	wait_reason = '',
+	deadline = greatest(s.deadline, now() + make_interval(secs => $2)),
 	finished_at = NULL,
 	cancel_requested_at = NULL,
 	error_class = '',
@@ -90,9 +86,26 @@ const requeued = `
 
 // selection is a job, or the jobs of a batch.
 type selection struct {
-	// where selects them by $1.
-	where string
-	id    any
+	// jobs and states select their rows of jobs and of job_states by $1.
+	jobs, states string
+	id           any
+}
+
+// manyJobs is how many jobs are changed in one transaction at most.
+const manyJobs = 5000
+
+// selectJobs returns those of the selected jobs whose state s fulfils a condition, in
+// which $2 and further ones are args.
+func (s *Store) selectJobs(ctx context.Context, of selection, condition string, args ...any) ([]uuid.UUID, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT job_id
+		FROM job_states s
+		WHERE `+of.states+` AND (`+condition+`)
+		ORDER BY job_id`, append([]any{of.id}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 }
 
 // selection finds out what id names, and what time it is in the database. It
@@ -102,7 +115,7 @@ func (s *Store) selection(ctx context.Context, id string) (of selection, now tim
 	var cancelled bool
 	err = pgx.ErrNoRows
 	if jobID, parseErr := uuid.Parse(id); parseErr == nil {
-		of = selection{`id = $1`, jobID}
+		of = selection{`id = $1`, `job_id = $1`, jobID}
 		err = s.pool.QueryRow(ctx, `
 			SELECT b.cancelled_at IS NOT NULL, now()
 			FROM jobs j
@@ -110,7 +123,7 @@ func (s *Store) selection(ctx context.Context, id string) (of selection, now tim
 			WHERE j.id = $1`, jobID).Scan(&cancelled, &now)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
-		of = selection{`batch_id = $1`, id}
+		of = selection{`batch_id = $1`, `batch_id = $1`, id}
 		err = s.pool.QueryRow(ctx, `SELECT cancelled_at IS NOT NULL, now() FROM batches WHERE id = $1`, id).Scan(&cancelled, &now)
 	}
 	switch {

@@ -41,7 +41,7 @@ func TestARetryBringsBackWhatItIsAskedForAndNothingElse(t *testing.T) {
 	d := w.batch(t, "b", 6)
 	w.ended(t, w.mustClaim(t, d[0]), jobs.Failed, jobs.CallFailedBilled, nano(10))
 	w.ended(t, w.mustClaim(t, d[1]), jobs.Unknown, jobs.CallUnknown, nil)
-	w.exec(t, `UPDATE jobs SET state = 'expired', finished_at = now(), deadline = now() - interval '1 second' WHERE id = $1`, d[2].ID)
+	w.exec(t, `UPDATE job_states SET state = 'expired', finished_at = now(), deadline = now() - interval '1 second' WHERE job_id = $1`, d[2].ID)
 	ok := w.mustClaim(t, d[3])
 	if err := w.Succeed(t.Context(), success(ok, w.sent(t, ok, nano(1)), nano(1))); err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func TestResolvingSettlesUnknownCallsByHand(t *testing.T) {
 				t.Fatalf("%+v, %v", r, err)
 			}
 			for _, id := range []uuid.UUID{unknown.CallID, lost.CallID} {
-				if got := w.attempt(t, id); got.State != c.call || *got.Cost != c.cost {
+				if got := w.call(t, id); got.State != c.call || *got.Cost != c.cost {
 					t.Errorf("%+v", got)
 				}
 			}

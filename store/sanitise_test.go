@@ -30,11 +30,11 @@ func TestTextThatPostgresRefusesIsStoredSanitisedWithItsRawBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := w.attempt(t, c.CallID); got.Error != want || got.RequestID != want {
+	if got := w.call(t, c.CallID); got.Error != want || got.RequestID != want {
 		t.Errorf("%+v", got)
 	}
 	var body []byte
-	if err := w.sql.QueryRow(ctx, `SELECT error_body FROM attempts WHERE id = $1`, c.CallID).Scan(&body); err != nil || !bytes.Equal(body, raw) {
+	if err := w.sql.QueryRow(ctx, `SELECT error_body FROM calls WHERE id = $1`, c.CallID).Scan(&body); err != nil || !bytes.Equal(body, raw) {
 		t.Errorf("%q, %v", body, err)
 	}
 
@@ -111,7 +111,7 @@ func TestOnePoisonOperationDoesNotHarmItsNeighbours(t *testing.T) {
 			t.Errorf("end %d: %v", i, err)
 		}
 	})
-	if got := w.count(t, `SELECT count(*) FROM jobs WHERE state = 'running'`); got != 2 {
+	if got := w.count(t, `SELECT count(*) FROM job_states WHERE state = 'running'`); got != 2 {
 		t.Errorf("%d jobs have not ended, want the two poisoned ones", got)
 	}
 	w.holds(t)

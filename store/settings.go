@@ -21,9 +21,9 @@ func (s *Store) Settings(ctx context.Context) (map[string]fleet.Stored, map[prov
 		SELECT name,
 			CASE WHEN out_of_money THEN 'unavailable' ELSE status END,
 			CASE WHEN out_of_money AND status <> 'unavailable' THEN 'its account is out of money' ELSE reason END,
-			limits_configured, limits_written, limits_learned, limits_pinned,
+			limits_configured, limits_from_file, limits_learned, limits_pinned,
 			CASE WHEN blocked_until > now() THEN blocked_until END,
-			breaker_order
+			breaker_override
 		FROM (
 			SELECT *, coalesce(out_of_money_at > now() - make_interval(secs => $1), false) AS out_of_money
 			FROM providers
@@ -87,7 +87,7 @@ func (s *Store) Learn(ctx context.Context, provider string, l fleet.Learned) err
 func (s *Store) AddProvider(ctx context.Context, p fleet.Configured) error {
 	err := again(ctx, func() error {
 		_, err := s.pool.Exec(ctx, `
-			INSERT INTO providers (name, kind, limits_configured, limits_written, concurrency, dispatch_window)
+			INSERT INTO providers (name, kind, limits_configured, limits_from_file, concurrency, dispatch_window)
 			VALUES ($1, $2, $3, $4, $5, $6)
 			ON CONFLICT (name) DO NOTHING`, p.Name, p.Kind, p.Limits, texts(p.Written), p.Concurrency, cmp.Or(p.Window, jobs.Window(p.Limits.RPM)))
 		return err
@@ -137,7 +137,7 @@ func (s *Store) SetStatus(ctx context.Context, provider string, status fleet.Sta
 func (s *Store) ForceBreaker(ctx context.Context, provider string, order fleet.BreakerState, by string) error {
 	return s.change(ctx, "force the breaker", provider, `
 		UPDATE providers
-		SET breaker_order = $2, breaker_by = $3
+		SET breaker_override = $2, breaker_changed_by = $3
 		WHERE name = $1`, string(order), by)
 }
 
@@ -193,9 +193,9 @@ func (s *Store) Sent(ctx context.Context, provider string) (out Sent, err error)
 		SELECT floor(extract(epoch FROM greatest(now() - started_at, '0')) / 3600)::int AS hour, count(*), max(started_at),
 			count(*) FILTER (WHERE finished_at IS NULL)
 		FROM (
-			SELECT started_at, finished_at FROM attempts WHERE provider = $1 AND state = 'running'
+			SELECT started_at, finished_at FROM calls WHERE provider = $1 AND state = 'running'
 			UNION ALL
-			SELECT started_at, finished_at FROM attempts
+			SELECT started_at, finished_at FROM calls
 			WHERE provider = $1 AND started_at > now() - interval '24 hours' AND finished_at > now() - interval '24 hours'
 		) calls
 		GROUP BY hour`, provider)

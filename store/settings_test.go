@@ -180,14 +180,14 @@ func TestTheLedgerKnowsWhatRedisHasForgotten(t *testing.T) {
 	must(t, w.Succeed(t.Context(), success(done, w.sent(t, done, nil), nil)))
 	w.sent(t, running, nil)
 	must(t, w.Succeed(t.Context(), success(old, w.sent(t, old, nil), nil)))
-	w.exec(t, `UPDATE attempts SET started_at = now() - interval '1 day' WHERE job_id = $1`, old.ID)
+	w.exec(t, `UPDATE calls SET started_at = now() - interval '1 day' WHERE id IN (SELECT call_id FROM call_jobs WHERE job_id = $1)`, old.ID)
 	until := time.Now().Add(time.Hour).Truncate(time.Microsecond)
 	must(t, w.Learn(t.Context(), "mock", fleet.Learned{BlockedUntil: until}))
 	got, err := w.Sent(t.Context(), "mock")
 	if err != nil || got.Running != 1 || got.Hours[0] != 2 || got.Hours[1] != 0 || time.Since(got.LastCall) > time.Minute || !got.BlockedUntil.Equal(until) {
 		t.Errorf("%+v, %v, want what was begun in the last day", got, err)
 	}
-	w.exec(t, `UPDATE attempts SET started_at = now() - interval '90 minutes' WHERE job_id = $1`, done.ID)
+	w.exec(t, `UPDATE calls SET started_at = now() - interval '90 minutes' WHERE id IN (SELECT call_id FROM call_jobs WHERE job_id = $1)`, done.ID)
 	if got, err := w.Sent(t.Context(), "mock"); err != nil || got.Hours[0] != 1 || got.Hours[1] != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -67,7 +67,7 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	s.begins = newGroup(life, light, s.beginMany)
 	s.settles = newGroup(life, func(c jobs.Settlement) int { return len(c.Body) }, s.settleMany)
 	s.succeed = newGroup(life, func(d jobs.Success) int { return len(d.Response.Raw) + len(d.Response.Text) }, s.succeedMany)
-	s.ends = newGroup(life, light, s.endMany)
+	s.ends = newGroup(life, light, s.completeMany)
 	return s, nil
 }
 
@@ -156,7 +156,7 @@ func transient(err error) bool {
 		case "08", "53", "57": // connection, resources, operator intervention
 			return true
 		}
-		return e.Code == pgSerialization || e.Code == pgDeadlock || e.ConstraintName == attemptsKey
+		return e.Code == pgSerialization || e.Code == pgDeadlock || e.ConstraintName == callsKey || e.ConstraintName == sharesKey
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true
@@ -167,10 +167,22 @@ func transient(err error) bool {
 const (
 	pgSerialization = "40001"
 	pgDeadlock      = "40P01"
-	// attemptsKey is violated by a repetition that began before the first try of the
-	// same write was committed.
-	attemptsKey = "attempts_pkey"
+	// callsKey and sharesKey are violated by a repetition that began before the first
+	// try of the same write was committed.
+	callsKey  = "calls_pkey"
+	sharesKey = "call_jobs_pkey"
 )
+
+// waitingStates are the states of a job that has not ended and that nobody holds.
+const waitingStates = `('scheduled', 'queued', 'retrying')`
+
+// unknownCalls is how many calls of the job with the state s, since a person's last
+// retry, have ended with unknown outcome, or were billed and brought no result.
+const unknownCalls = `(
+	SELECT count(*)
+	FROM call_jobs cj
+	JOIN calls c ON c.id = cj.call_id
+	WHERE cj.job_id = s.job_id AND cj.gen >= s.retry_gen AND c.state IN ('unknown', 'failed_billed'))`
 
 // ids collects one uuid from each item.
 func ids[T any](items []T, id func(T) uuid.UUID) []uuid.UUID {

@@ -51,7 +51,7 @@ func TestATakenOverJobWaitsForAnotherWorker(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if got := w.attempt(t, call.CallID); got.State != "unknown" || got.ErrorKind != "worker_died" || *got.Cost != 40 {
+	if got := w.call(t, call.CallID); got.State != "unknown" || got.ErrorKind != "worker_died" || *got.Cost != 40 {
 		t.Errorf("%+v", got)
 	}
 	if got := w.job(t, foreign.ID); got.State != jobs.Running {
@@ -155,7 +155,7 @@ func TestTakingOverTwiceTakesOnce(t *testing.T) {
 	if total != n {
 		t.Errorf("%d were taken over, want %d", total, n)
 	}
-	if got := w.count(t, `SELECT count(*) FROM jobs WHERE gen = 2 AND crashes = 1 AND cost_nano = 1`); got != n {
+	if got := w.count(t, `SELECT count(*) FROM job_states WHERE gen = 2 AND crashes = 1 AND cost_nano = 1`); got != n {
 		t.Errorf("%d have generation 2 and one crash, want %d", got, n)
 	}
 }
@@ -194,7 +194,7 @@ func TestNoCallIsBegunBehindATakeOversBack(t *testing.T) {
 		})
 		w.takeOver(t) // those whose rows were locked
 		begun.Range(func(id, _ any) bool {
-			if got := w.attempt(t, id.(uuid.UUID)); got.State != "unknown" {
+			if got := w.call(t, id.(uuid.UUID)); got.State != "unknown" {
 				t.Errorf("a call was begun, its job taken over, and the call is %s", got.State)
 			}
 			return true
@@ -225,7 +225,7 @@ func TestATakeOverSeesACallBegunWhileItWasUnderWay(t *testing.T) {
 		EXECUTE format('ALTER DATABASE %I SET enable_mergejoin = off', current_database());
 	END $$`)
 	reconciler := openStore(t, w.url)
-	w.exec(t, `CREATE TRIGGER hold_up BEFORE UPDATE ON attempts FOR EACH ROW EXECUTE FUNCTION hold_up()`)
+	w.exec(t, `CREATE TRIGGER hold_up BEFORE UPDATE ON calls FOR EACH ROW EXECUTE FUNCTION hold_up()`)
 	first, second := w.running(t, nil), w.running(t, nil)
 	w.sent(t, first, nano(1))
 
@@ -260,7 +260,7 @@ func TestATakeOverSeesACallBegunWhileItWasUnderWay(t *testing.T) {
 		if !errors.Is(err, jobs.ErrLeaseLost) {
 			t.Fatal(err)
 		}
-	} else if got := w.attempt(t, c.CallID); got.State != "unknown" {
+	} else if got := w.call(t, c.CallID); got.State != "unknown" {
 		t.Errorf("the call was begun, its job taken over, and the call is %s", got.State)
 	}
 	w.takeOver(t)
@@ -379,7 +379,7 @@ func TestTheFleetsClockIsNotFasterThanTimeHoweverLongItsRowIsLocked(t *testing.T
 		stores[i] = openStore(t, w.url)
 	}
 	w.beats(t, time.Hour)
-	w.exec(t, `CREATE TABLE began AS SELECT up, read_at FROM fleet_clock`)
+	w.exec(t, `CREATE TABLE began AS SELECT uptime, advanced_at FROM fleet_clock`)
 	for range rounds {
 		lock, err := w.sql.Begin(t.Context())
 		if err != nil {
@@ -407,7 +407,7 @@ func TestTheFleetsClockIsNotFasterThanTimeHoweverLongItsRowIsLocked(t *testing.T
 	}
 	var clock struct{ Moved, Passed float64 }
 	w.one(t, &clock, `
-		SELECT jsonb_build_object('Moved', extract(epoch FROM c.up - b.up), 'Passed', extract(epoch FROM clock_timestamp() - b.read_at))
+		SELECT jsonb_build_object('Moved', extract(epoch FROM c.uptime - b.uptime), 'Passed', extract(epoch FROM clock_timestamp() - b.advanced_at))
 		FROM fleet_clock c, began b`)
 	if clock.Moved > clock.Passed || clock.Moved < clock.Passed/2 {
 		t.Errorf("the clock went on by %.3f s in %.3f s", clock.Moved, clock.Passed)
@@ -435,7 +435,7 @@ func TestSilenceIsCountedByAllAndStandsStillWhilePostgresIsAway(t *testing.T) {
 	const most = 4 * time.Second
 	pass := func(d time.Duration) {
 		// However long this test has taken since.
-		w.exec(t, `UPDATE fleet_clock SET read_at = now() - make_interval(secs => $1)`, d.Seconds())
+		w.exec(t, `UPDATE fleet_clock SET advanced_at = now() - make_interval(secs => $1)`, d.Seconds())
 	}
 	near := func(got, want time.Duration) bool { return got >= want && got < want+2*time.Second }
 	w.beats(t, most)

@@ -202,14 +202,17 @@ type jobRow struct {
 func (w *world) job(t *testing.T, id uuid.UUID) jobRow {
 	t.Helper()
 	var row jobRow
-	w.one(t, &row, `SELECT to_jsonb(j) FROM jobs j WHERE id = $1`, id)
+	w.one(t, &row, `
+		SELECT to_jsonb(j) || to_jsonb(s) || coalesce(to_jsonb(q), '{}')
+		FROM jobs j
+		JOIN job_states s ON s.job_id = j.id
+		LEFT JOIN job_queue q ON q.job_id = j.id
+		WHERE j.id = $1`, id)
 	return row
 }
 
-type attemptRow struct {
+type callRow struct {
 	State      string     `json:"state"`
-	Call       int        `json:"call"`
-	Gen        int        `json:"gen"`
 	Reserved   *int64     `json:"reserved_nano"`
 	Cost       *int64     `json:"cost_nano"`
 	PriceIDs   []string   `json:"price_ids"`
@@ -220,10 +223,10 @@ type attemptRow struct {
 	FinishedAt *time.Time `json:"finished_at"`
 }
 
-func (w *world) attempt(t *testing.T, id uuid.UUID) attemptRow {
+func (w *world) call(t *testing.T, id uuid.UUID) callRow {
 	t.Helper()
-	var row attemptRow
-	w.one(t, &row, `SELECT to_jsonb(a) FROM attempts a WHERE id = $1`, id)
+	var row callRow
+	w.one(t, &row, `SELECT to_jsonb(a) FROM calls a WHERE id = $1`, id)
 	return row
 }
 
@@ -262,7 +265,10 @@ func (w *world) everything(t *testing.T) map[string]any {
 	w.one(t, &all, `
 		SELECT jsonb_build_object(
 			'jobs', (SELECT jsonb_object_agg(id, to_jsonb(j)) FROM jobs j),
-			'attempts', (SELECT jsonb_object_agg(id, to_jsonb(a)) FROM attempts a),
+			'states', (SELECT jsonb_object_agg(job_id, to_jsonb(s)) FROM job_states s),
+			'queue', (SELECT jsonb_object_agg(job_id, to_jsonb(q)) FROM job_queue q),
+			'calls', (SELECT jsonb_object_agg(id, to_jsonb(c)) FROM calls c),
+			'shares', (SELECT jsonb_agg(to_jsonb(cj) ORDER BY job_id, call_id) FROM call_jobs cj),
 			'results', (SELECT jsonb_object_agg(job_id, to_jsonb(r)) FROM results r),
 			'artifacts', (SELECT jsonb_agg(to_jsonb(f) ORDER BY job_id, idx) FROM artifacts f),
 			'batches', (SELECT jsonb_object_agg(id, to_jsonb(b)) FROM batches b))`)
@@ -282,32 +288,7 @@ func (w *world) unchanged(t *testing.T, what string, do func()) {
 // holds checks what must be true of every database at rest.
 func (w *world) holds(t *testing.T) {
 	t.Helper()
-	for what, sql := range map[string]string{
-		"jobs whose cost is not the sum of their calls": `
-			SELECT count(*) FROM jobs j WHERE cost_nano <> (SELECT coalesce(sum(cost_nano), 0) FROM attempts a WHERE a.job_id = j.id)`,
-		"jobs whose unpriced calls do not add up": `
-			SELECT count(*) FROM jobs j
-			WHERE unpriced_calls <> (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.state <> 'running' AND a.cost_nano IS NULL)`,
-		"succeeded jobs without a result":      `SELECT count(*) FROM jobs j WHERE state = 'succeeded' AND NOT EXISTS (SELECT FROM results r WHERE r.job_id = j.id)`,
-		"results of jobs that did not succeed": `SELECT count(*) FROM results r JOIN jobs j ON j.id = r.job_id WHERE j.state <> 'succeeded'`,
-		"results of calls that did not succeed": `
-			SELECT count(*) FROM results r JOIN attempts a ON a.id = r.attempt_id WHERE a.state <> 'succeeded' OR a.job_id <> r.job_id`,
-		"unknown calls not charged at the reserved price": `SELECT count(*) FROM attempts WHERE state = 'unknown' AND cost_nano IS DISTINCT FROM reserved_nano`,
-		// A holder makes one call at a time: none is under way when another succeeds.
-		"calls under way of jobs that nobody runs": `
-			SELECT count(*) FROM attempts a JOIN jobs j ON j.id = a.job_id
-			WHERE a.state = 'running' AND j.state <> 'succeeded' AND (j.state <> 'running' OR j.lease_token <> a.lease_token)`,
-		"jobs with more calls than they may make": `SELECT count(*) FROM jobs j 
-			WHERE max_provider_calls < (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.gen >= j.retry_gen AND error_kind NOT IN ('rate_limited', 'concurrency_limit', 'not_asked'))`,
-		"calls out of order": `SELECT count(*) FROM (SELECT call, row_number() OVER (PARTITION BY job_id ORDER BY call) AS n FROM attempts) x WHERE call <> n`,
-		"waiting jobs of cancelled batches": `
-			SELECT count(*) FROM jobs j JOIN batches b ON b.id = j.batch_id
-			WHERE b.cancelled_at IS NOT NULL AND j.state IN ('scheduled', 'queued', 'retrying')`,
-	} {
-		if n := w.count(t, sql); n != 0 {
-			t.Errorf("%d %s", n, what)
-		}
-	}
+	storetest.Invariants(t, w.sql)
 }
 
 // eventually waits until is holds, for up to 20 s.

@@ -96,7 +96,7 @@ func TestAFleetAtWorkNoticesThatRedisWasEmptied(t *testing.T) {
 		f.await(t, id, jobs.Succeeded)
 	}
 	f.sentOnce(t, s, n)
-	if n := f.count(t, `SELECT count(*) FROM jobs WHERE cost_nano <> 10 AND state = 'succeeded' OR attempt > 1 OR gen > 2`); n != 0 {
+	if n := f.count(t, `SELECT count(*) FROM job_states WHERE cost_nano <> 10 AND state = 'succeeded' OR attempt > 1 OR gen > 2`); n != 0 {
 		t.Errorf("%d jobs were repeated, or dispatched more than twice", n)
 	}
 	late := 0
@@ -206,7 +206,9 @@ func TestALongAuditGoesOnInTheNextRoundAndBeginsAnewAfterALoss(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.enqueue(t, 25, nil)
-	again := func() int { return f.count(t, `SELECT count(*) FROM jobs WHERE gen = 2 AND dispatched_at IS NULL`) }
+	again := func() int {
+		return f.count(t, `SELECT count(*) FROM job_queue WHERE gen = 2 AND dispatched_at IS NULL`)
+	}
 	a := f.auditor(t, nil)
 	audit(t, a, true)
 	audit(t, a, true)
@@ -223,7 +225,7 @@ func TestALongAuditGoesOnInTheNextRoundAndBeginsAnewAfterALoss(t *testing.T) {
 	audit(t, a, false)
 	a.NextLeader() // the next leader finds nothing left to do
 	audit(t, a, false)
-	if n := f.count(t, `SELECT count(*) FROM jobs WHERE gen <> 2`); n != 0 {
+	if n := f.count(t, `SELECT count(*) FROM job_states WHERE gen <> 2`); n != 0 {
 		t.Errorf("%d jobs were taken back twice", n)
 	}
 }
@@ -272,11 +274,11 @@ func TestARedisThatCannotBeAskedChangesNothing(t *testing.T) {
 			if _, err := a.Round(t.Context()); err == nil {
 				t.Error("no error")
 			}
-			if n := f.count(t, `SELECT count(*) FROM jobs WHERE gen = 1 AND dispatched_at IS NOT NULL`); n != 5 {
+			if n := f.count(t, `SELECT count(*) FROM job_queue WHERE gen = 1 AND dispatched_at IS NOT NULL`); n != 5 {
 				t.Errorf("%d of 5 jobs are as they were", n)
 			}
 			audit(t, f.auditor(t, nil), false)
-			if n := f.count(t, `SELECT count(*) FROM jobs WHERE gen = 2 AND dispatched_at IS NULL`); n != 5 {
+			if n := f.count(t, `SELECT count(*) FROM job_queue WHERE gen = 2 AND dispatched_at IS NULL`); n != 5 {
 				t.Errorf("%d of 5 deliveries were taken back once Redis could be asked", n)
 			}
 		})
@@ -318,12 +320,12 @@ func TestAuditsLeaveAloneWhatIsUnderWay(t *testing.T) {
 				}
 			}
 		}
-		return f.count(t, `SELECT count(*) FROM jobs WHERE state <> 'succeeded'`) == 0
+		return f.count(t, `SELECT count(*) FROM job_states WHERE state <> 'succeeded'`) == 0
 	})
-	if n := f.count(t, `SELECT count(*) FROM jobs WHERE gen <> 1`); n != 0 {
+	if n := f.count(t, `SELECT count(*) FROM job_states WHERE gen <> 1`); n != 0 {
 		t.Errorf("%d deliveries were taken back in %d rounds, and nothing was lost", n, rounds)
 	}
-	if got := f.count(t, `SELECT count(*) FROM attempts WHERE state = 'succeeded'`); got != n {
+	if got := f.count(t, `SELECT count(*) FROM calls WHERE state = 'succeeded'`); got != n {
 		t.Errorf("%d calls succeeded, want %d", got, n)
 	}
 }
@@ -350,7 +352,7 @@ func TestADeliveryThatComesBackAfterItsReplacementIsNotSent(t *testing.T) {
 	f.awaitAll(t, jobs.Succeeded)
 	f.drained(t)
 	f.sentOnce(t, s, len(ids))
-	if n := f.count(t, `SELECT count(*) FROM jobs WHERE gen <> 2 OR attempt <> 1`); n != 0 {
+	if n := f.count(t, `SELECT count(*) FROM job_states WHERE gen <> 2 OR attempt <> 1`); n != 0 {
 		t.Errorf("%d jobs ran on a delivery that was replaced", n)
 	}
 }

@@ -107,7 +107,7 @@ func (f *fleet) onceEach(t *testing.T, s *service, n int) {
 			t.Errorf("%q was sent %d times", prompt, n)
 		}
 	}
-	if n := f.count(t, `SELECT count(*) FROM jobs WHERE state <> 'succeeded' OR cost_nano <> 10 OR attempt <> 1 OR gen <> 1 OR crashes > 0`); n != 0 {
+	if n := f.count(t, `SELECT count(*) FROM job_states WHERE state <> 'succeeded' OR cost_nano <> 10 OR attempt <> 1 OR gen <> 1 OR crashes > 0`); n != 0 {
 		t.Errorf("%d jobs were lost or repeated", n)
 	}
 }
@@ -157,7 +157,7 @@ func TestAWorkerThatStopsWhileItIsBeingRebuiltWaitsForOldAndNewCalls(t *testing.
 	others := serve(answers)
 	next := f.worker(t, others, nil)
 	eventually(t, "another worker does the rest", func() bool {
-		return f.count(t, `SELECT count(*) FROM jobs WHERE state = 'succeeded'`) == n-21
+		return f.count(t, `SELECT count(*) FROM job_states WHERE state = 'succeeded'`) == n-21
 	})
 	select {
 	case <-w.done:

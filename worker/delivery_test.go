@@ -161,7 +161,7 @@ func TestJobsOutliveAnEmptiedRedis(t *testing.T) {
 			t.Errorf("%q was sent %d times", prompt, n)
 		}
 	}
-	if n := f.count(t, `SELECT count(*) FROM jobs WHERE dispatched_at IS NULL`); n != 0 {
+	if n := f.count(t, `SELECT count(*) FROM job_queue WHERE dispatched_at IS NULL`); n != 0 {
 		t.Errorf("%d jobs have run and are not marked as dispatched", n)
 	}
 }

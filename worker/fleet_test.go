@@ -251,10 +251,10 @@ func (f *fleet) job(t *testing.T, id uuid.UUID) row {
 	var r row
 	err := f.sql.QueryRow(t.Context(), `
 		SELECT state, gen, attempt, crashes, error_class, error_message, cost_nano,
-			ARRAY(SELECT a.state FROM attempts a WHERE a.job_id = j.id ORDER BY call),
-			coalesce((SELECT text FROM results WHERE job_id = j.id), '')
-		FROM jobs j
-		WHERE id = $1`, id).Scan(&r.State, &r.Gen, &r.Attempt, &r.Crashes, &r.Class, &r.Message, &r.Cost, &r.Outcomes, &r.Text)
+			ARRAY(SELECT c.state FROM call_jobs cj JOIN calls c ON c.id = cj.call_id WHERE cj.job_id = s.job_id ORDER BY c.started_at, c.id),
+			coalesce((SELECT text FROM results WHERE job_id = s.job_id), '')
+		FROM job_states s
+		WHERE job_id = $1`, id).Scan(&r.State, &r.Gen, &r.Attempt, &r.Crashes, &r.Class, &r.Message, &r.Cost, &r.Outcomes, &r.Text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +292,7 @@ func (f *fleet) await(t *testing.T, id uuid.UUID, want jobs.State) row {
 func (f *fleet) awaitAll(t *testing.T, want jobs.State) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("all jobs are %s", want), func() bool {
-		return f.count(t, `SELECT count(*) FROM jobs WHERE state <> '`+string(want)+`'`) == 0
+		return f.count(t, `SELECT count(*) FROM job_states WHERE state <> '`+string(want)+`'`) == 0
 	})
 }
 

@@ -41,7 +41,7 @@ func TestDrainingRepeatsNoCallAndLosesNone(t *testing.T) {
 	// It takes no more work, and does not leave before its calls have ended.
 	next := f.worker(t, serve(answers), func(c *worker.Config) { c.Providers[0].Concurrency = 1 })
 	eventually(t, "another worker does the rest", func() bool {
-		return f.count(t, `SELECT count(*) FROM jobs WHERE state = 'succeeded'`) == n-8
+		return f.count(t, `SELECT count(*) FROM job_states WHERE state = 'succeeded'`) == n-8
 	})
 	select {
 	case <-w.done:
@@ -54,7 +54,7 @@ func TestDrainingRepeatsNoCallAndLosesNone(t *testing.T) {
 	if made := len(s.made()); made != 8 {
 		t.Errorf("%d calls by the worker that was asked to stop, want 8", made)
 	}
-	if n := f.count(t, `SELECT count(*) FROM jobs WHERE cost_nano <> 10 OR attempt <> 1 OR gen <> 1 OR crashes > 0`); n != 0 {
+	if n := f.count(t, `SELECT count(*) FROM job_states WHERE cost_nano <> 10 OR attempt <> 1 OR gen <> 1 OR crashes > 0`); n != 0 {
 		t.Errorf("%d jobs were repeated", n)
 	}
 	f.drained(t)
@@ -208,7 +208,7 @@ func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerIsUsedWhereThereIsNone(t 
 	<-calling
 	// The silent one leads, and would for as long as it goes on.
 	other := jobs.NewID()
-	f.exec(t, `INSERT INTO leases (role, holder, expires_at) VALUES ('reconciler', '`+other.String()+`', now() + interval '1 hour')
+	f.exec(t, `INSERT INTO leaders (role, holder, expires_at) VALUES ('reconciler', '`+other.String()+`', now() + interval '1 hour')
 		ON CONFLICT (role) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at`)
 	heir := serve(answers)
 	f.worker(t, heir, func(c *worker.Config) {
@@ -225,7 +225,7 @@ func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerIsUsedWhereThereIsNone(t 
 	}
 	close(gate) // the zombie's answers come
 	eventually(t, "both late calls are settled", func() bool {
-		return f.count(t, `SELECT count(*) FROM attempts WHERE state = 'succeeded'`) == 3
+		return f.count(t, `SELECT count(*) FROM calls WHERE state = 'succeeded'`) == 3
 	})
 	want.Outcomes[0], want.Cost = "succeeded", 20
 	if diff := cmp.Diff(want, f.job(t, ids[0])); diff != "" {

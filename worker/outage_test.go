@@ -158,7 +158,7 @@ func TestAnswersAreKeptWhilePostgresIsAwayAndNoCallIsMade(t *testing.T) {
 	if got := len(s.made()); got != 8 {
 		t.Errorf("%d calls, want no other than the 8 before Postgres went away", got)
 	}
-	if got := f.count(t, `SELECT count(*) FROM attempts WHERE state <> 'running'`); got != 0 {
+	if got := f.count(t, `SELECT count(*) FROM calls WHERE state <> 'running'`); got != 0 {
 		t.Errorf("%d calls are settled: the cable was not pulled", got)
 	}
 	c.plug()
@@ -168,10 +168,10 @@ func TestAnswersAreKeptWhilePostgresIsAwayAndNoCallIsMade(t *testing.T) {
 	if got := len(s.made()); got != n+1 {
 		t.Errorf("%d calls for %d jobs and one failure", got, n)
 	}
-	if got := f.count(t, `SELECT count(*) FROM jobs WHERE gen <> 1 OR crashes > 0 OR attempt <> 1`); got != 0 {
+	if got := f.count(t, `SELECT count(*) FROM job_states WHERE gen <> 1 OR crashes > 0 OR attempt <> 1`); got != 0 {
 		t.Errorf("%d jobs were taken from a living worker", got)
 	}
-	if got := f.count(t, `SELECT count(*) FROM attempts WHERE state <> 'succeeded'`); got != 1 {
+	if got := f.count(t, `SELECT count(*) FROM calls WHERE state <> 'succeeded'`); got != 1 {
 		t.Errorf("%d calls have no known outcome, want the one that failed", got)
 	}
 }
@@ -196,7 +196,7 @@ func TestAWorkerThatMustLeaveWithPostgresAwaySpoolsItsAnswersForTheNext(t *testi
 	if log.count("secret") != 0 {
 		t.Error("the log tells a prompt or an answer")
 	}
-	if got := f.count(t, `SELECT count(*) FROM jobs WHERE state = 'running'`); got != 8 {
+	if got := f.count(t, `SELECT count(*) FROM job_states WHERE state = 'running'`); got != 8 {
 		t.Errorf("%d jobs are in the name of the worker that left, want 8", got)
 	}
 	c.plug()
@@ -217,7 +217,7 @@ func TestAWorkerThatMustLeaveWithPostgresAwaySpoolsItsAnswersForTheNext(t *testi
 			t.Errorf("%q was paid for twice", prompt)
 		}
 	}
-	if got := f.count(t, `SELECT count(*) FROM jobs WHERE cost_nano <> 10`); got != 1 {
+	if got := f.count(t, `SELECT count(*) FROM job_states WHERE cost_nano <> 10`); got != 1 {
 		t.Errorf("%d jobs cost more than their one call, want the one whose call failed", got)
 	}
 	if files, err := os.ReadDir(filepath.Join(state, "spool")); err != nil || len(files) != 0 {
@@ -240,7 +240,7 @@ func TestAFullDiskOfPostgresIsWaitedFor(t *testing.T) {
 	eventually(t, "8 answers wait", func() bool { return len(s.made()) == 8 })
 	f.exec(t, `DROP TRIGGER full_disk ON results`)
 	f.awaitAll(t, jobs.Succeeded)
-	if got := f.count(t, `SELECT count(*) FROM attempts WHERE state = 'succeeded'`); got != 20 || len(s.made()) != 20 {
+	if got := f.count(t, `SELECT count(*) FROM calls WHERE state = 'succeeded'`); got != 20 || len(s.made()) != 20 {
 		t.Errorf("%d of %d calls succeeded, want 20 of 20", got, len(s.made()))
 	}
 }
@@ -286,7 +286,7 @@ func TestASilentWorkersJobsAreTakenOverThoughNoLeaderLivesLong(t *testing.T) {
 	const silence = 3 * time.Second
 	began := time.Now()
 	lives := 0
-	for f.count(t, `SELECT count(*) FROM jobs WHERE state = 'running' AND worker_id = '`+dead.String()+`'`) > 0 {
+	for f.count(t, `SELECT count(*) FROM job_states WHERE state = 'running' AND worker_id = '`+dead.String()+`'`) > 0 {
 		if time.Since(began) > 10*silence {
 			t.Fatalf("the job was not taken over by any of %d leaders", lives)
 		}
@@ -297,7 +297,7 @@ func TestASilentWorkersJobsAreTakenOverThoughNoLeaderLivesLong(t *testing.T) {
 		w.stop()
 		w.wait(t)
 		// It has died, without a word to the next.
-		f.exec(t, `UPDATE leases SET expires_at = now() - interval '1 second'`)
+		f.exec(t, `UPDATE leaders SET expires_at = now() - interval '1 second'`)
 		lives++
 	}
 	if took := time.Since(began); took < silence || lives < 3 {

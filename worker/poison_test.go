@@ -94,7 +94,7 @@ func TestAPoisonJobIsQuarantinedAndItsNeighboursAreNot(t *testing.T) {
 		c.Providers[0].Name = "other"
 		c.Hasten(100*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond)
 	})
-	eventually(t, "it leads", func() bool { return f.count(t, `SELECT count(*) FROM leases`) == 1 })
+	eventually(t, "it leads", func() bool { return f.count(t, `SELECT count(*) FROM leaders`) == 1 })
 	const n = 5
 	// In one queue and one worker all the time: nobody escapes the crashes.
 	ids := f.enqueue(t, n, nil)
@@ -121,7 +121,7 @@ func TestAPoisonJobIsQuarantinedAndItsNeighboursAreNot(t *testing.T) {
 			t.Logf("%+v", f.job(t, id))
 		}
 	}()
-	eventually(t, "all jobs have ended", func() bool { return f.count(t, `SELECT count(*) FROM jobs WHERE finished_at IS NULL`) == 0 })
+	eventually(t, "all jobs have ended", func() bool { return f.count(t, `SELECT count(*) FROM job_states WHERE finished_at IS NULL`) == 0 })
 	stop()
 	if died := <-deaths; died != jobs.MaxCrashes {
 		t.Errorf("%d workers died, want %d", died, jobs.MaxCrashes)
@@ -152,7 +152,7 @@ func TestASuspectRunsAlone(t *testing.T) {
 		now := inFlight.Add(1)
 		defer inFlight.Add(-1)
 		most.Store(max(most.Load(), now))
-		if req.Prompt == fmt.Sprint("secret prompt ", 20) && f.count(t, `SELECT count(*) FROM jobs WHERE state = 'running'`) != 1 {
+		if req.Prompt == fmt.Sprint("secret prompt ", 20) && f.count(t, `SELECT count(*) FROM job_states WHERE state = 'running'`) != 1 {
 			t.Error("others are claimed while a suspect runs")
 		}
 		if err := aMoment(ctx); err != nil {
@@ -161,7 +161,7 @@ func TestASuspectRunsAlone(t *testing.T) {
 		return answers(ctx, n, req)
 	})
 	ids := f.enqueue(t, 60, nil)
-	f.exec(t, fmt.Sprintf(`UPDATE jobs SET crashes = %d WHERE id = '%s'`, jobs.SuspectCrashes, ids[20]))
+	f.exec(t, fmt.Sprintf(`UPDATE job_states SET crashes = %d WHERE job_id = '%s'`, jobs.SuspectCrashes, ids[20]))
 	f.worker(t, s, nil)
 	f.awaitAll(t, jobs.Succeeded)
 	f.drained(t)

@@ -140,7 +140,7 @@ func TestARateLimitIsWaitedForAndUsesUpNoAttempt(t *testing.T) {
 		if got.Attempt != 0 || got.Cost != 0 {
 			t.Errorf("%+v, want its attempt back", got)
 		}
-		if n := f.count(t, `SELECT count(*) FROM jobs WHERE not_before BETWEEN now() + interval '30 seconds' AND now() + interval '1 minute'`); n != 1 {
+		if n := f.count(t, `SELECT count(*) FROM job_states WHERE not_before BETWEEN now() + interval '30 seconds' AND now() + interval '1 minute'`); n != 1 {
 			t.Error("it does not look again within a minute: the block may be lifted")
 		}
 		eventually(t, "its task waits", func() bool {
@@ -149,7 +149,7 @@ func TestARateLimitIsWaitedForAndUsesUpNoAttempt(t *testing.T) {
 		})
 		// The slot is free for others meanwhile, and the job runs in its time.
 		f.await(t, f.enqueue(t, 1, nil)[0], jobs.Succeeded)
-		f.exec(t, `UPDATE jobs SET not_before = now() WHERE state = 'retrying'`)
+		f.exec(t, `UPDATE job_states SET not_before = now() WHERE state = 'retrying'`)
 		if err := f.inspector.RunTask(jobs.QueueName("svc", jobs.Default), jobs.TaskID(id, 1)); err != nil {
 			t.Fatal(err)
 		}
@@ -281,21 +281,21 @@ func TestEveryJobOfAFlakyServiceEndsOnce(t *testing.T) {
 	for range 3 {
 		f.worker(t, s, nil)
 	}
-	eventually(t, "all jobs have ended", func() bool { return f.count(t, `SELECT count(*) FROM jobs WHERE finished_at IS NULL`) == 0 })
+	eventually(t, "all jobs have ended", func() bool { return f.count(t, `SELECT count(*) FROM job_states WHERE finished_at IS NULL`) == 0 })
 	f.drained(t)
 	for what, sql := range map[string]string{
 		"jobs":                                  `SELECT count(*) - 150 FROM jobs`,
-		"succeeded jobs without a result":       `SELECT count(*) FROM jobs j WHERE state = 'succeeded' AND NOT EXISTS (SELECT FROM results r WHERE r.job_id = j.id)`,
-		"results without a succeeded job":       `SELECT count(*) FROM results r JOIN jobs j ON j.id = r.job_id WHERE state <> 'succeeded'`,
-		"calls that nobody settled":             `SELECT count(*) FROM attempts WHERE state = 'running'`,
-		"jobs with a wrong bill":                `SELECT count(*) FROM jobs j WHERE cost_nano <> (SELECT coalesce(sum(cost_nano), 0) FROM attempts a WHERE a.job_id = j.id)`,
-		"jobs with more than two unknown calls": `SELECT count(*) FROM jobs j WHERE (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.state = 'unknown') > 2`,
+		"succeeded jobs without a result":       `SELECT count(*) FROM job_states s WHERE state = 'succeeded' AND NOT EXISTS (SELECT FROM results r WHERE r.job_id = s.job_id)`,
+		"results without a succeeded job":       `SELECT count(*) FROM results r JOIN job_states USING (job_id) WHERE state <> 'succeeded'`,
+		"calls that nobody settled":             `SELECT count(*) FROM calls WHERE state = 'running'`,
+		"jobs with a wrong bill":                `SELECT count(*) FROM job_states s WHERE cost_nano <> (SELECT coalesce(sum(share_nano), 0) FROM call_jobs cj WHERE cj.job_id = s.job_id)`,
+		"jobs with more than two unknown calls": `SELECT count(*) FROM jobs j WHERE (SELECT count(*) FROM call_jobs cj JOIN calls c ON c.id = cj.call_id WHERE cj.job_id = j.id AND c.state = 'unknown') > 2`,
 	} {
 		if n := f.count(t, sql); n != 0 {
 			t.Errorf("%d %s", n, what)
 		}
 	}
-	if sent, noted := len(s.made()), f.count(t, `SELECT count(*) FROM attempts`); sent != noted {
+	if sent, noted := len(s.made()), f.count(t, `SELECT count(*) FROM calls`); sent != noted {
 		t.Errorf("%d calls were sent and %d stand in the ledger", sent, noted)
 	}
 }

@@ -155,7 +155,7 @@ func (c *demoCmd) summary(ctx context.Context, s *session, p *parts, last jobs.P
 	if err != nil {
 		return err
 	}
-	where := "tables jobs, results, attempts, artifacts of DATABASE_URL"
+	where := "tables jobs, job_states, results, calls, artifacts of DATABASE_URL"
 	if stack.OwnPostgres {
 		where = "bring this database up again with: bin/dev --dir " + relative(filepath.Join(folder, "services")) + " up"
 	}

@@ -321,7 +321,7 @@ func TestABatchThatIsCancelledWhileItsRowsComeInEndsWithAnErrorAndLeavesNoJobAli
 	if r.code != cli.Failure || s.report(r) != (report{"b1", 2500, 0, 0}) || r.err != "enqueue: batch b1 was cancelled while its rows were coming in: 2,500 had been accepted and are cancelled, the rest was not read\n" {
 		t.Errorf("%+v", r)
 	}
-	if got := one[string](s, `SELECT string_agg(DISTINCT state, ' ') || count(*) FROM jobs`); got != "cancelled2500" {
+	if got := one[string](s, `SELECT string_agg(DISTINCT state, ' ') || count(*) FROM job_states`); got != "cancelled2500" {
 		t.Errorf("the jobs are %s", got)
 	}
 }

@@ -27,7 +27,7 @@ func TestATextIsAcceptedDispatchedAndNamed(t *testing.T) {
 	if r.code != cli.OK || r.err != "" {
 		t.Errorf("%+v", r)
 	}
-	got := one[string](s, `SELECT concat_ws(' ', state, provider, model, lane, account, on_unknown, request) FROM jobs WHERE id = $1`, id)
+	got := one[string](s, `SELECT concat_ws(' ', state, provider, model, lane, account, on_unknown, request) FROM jobs JOIN job_states ON job_id = id WHERE id = $1`, id)
 	want := `queued mock mock-text default ana fail {"task":"text","model":"mock-text","prompt":"say ` + canary + `","system":"be brief","max_tokens":7,"stop":["."]}`
 	if got != want {
 		t.Errorf("got %s\nwant %s", got, want)
@@ -60,7 +60,7 @@ func TestAJobMayWaitForItsTime(t *testing.T) {
 		if r.code != cli.OK {
 			t.Fatalf("%+v", r)
 		}
-		got := one[string](s, `SELECT state || (run_at BETWEEN now() + '85 min' AND now() + '91 min') FROM jobs WHERE id::text = $1`, strings.TrimSpace(r.out))
+		got := one[string](s, `SELECT state || (run_at BETWEEN now() + '85 min' AND now() + '91 min') FROM jobs JOIN job_states ON job_id = id WHERE id::text = $1`, strings.TrimSpace(r.out))
 		if got != "scheduledtrue" {
 			t.Errorf("%q: %s", args, got)
 		}
@@ -207,7 +207,7 @@ func TestWithRedisDownJobsAreAcceptedAndThatIsSaid(t *testing.T) {
 	if r.code != cli.OK || strings.Count(r.err, said) != 1 || !strings.Contains(r.out, `"accepted":3`) || s.jobs() != 4 {
 		t.Errorf("%+v", r)
 	}
-	if n := one[int64](s, `SELECT count(*) FROM jobs WHERE dispatched_at IS NOT NULL`); n != 0 {
+	if n := one[int64](s, `SELECT count(*) FROM job_queue WHERE dispatched_at IS NOT NULL`); n != 0 {
 		t.Errorf("%d jobs are taken to be in Redis", n)
 	}
 }
@@ -227,7 +227,7 @@ func TestWaitPrintsTheAnswer(t *testing.T) {
 	} {
 		done := make(chan result, 1)
 		go func() { done <- s.enqueue(append([]string{"text", "hello", "--wait"}, c.args...)...) }()
-		const waiting = `SELECT coalesce((SELECT id::text FROM jobs WHERE state = 'queued'), '')`
+		const waiting = `SELECT coalesce((SELECT job_id::text FROM job_states WHERE state = 'queued'), '')`
 		var id string
 		s.until("the job is there", func() bool { id = one[string](s, waiting); return id != "" })
 		s.finish(id, c.answer, c.failure)
@@ -248,13 +248,13 @@ func TestWaitPrintsOneObjectForPrograms(t *testing.T) {
 	}{
 		{"Hi <b>", "", "", cli.OK},
 		{"", "the key was refused", "", cli.JobsFailed},
-		{"Hi", "", `UPDATE jobs SET unpriced_calls = 1 WHERE id = $1`, cli.OK},
+		{"Hi", "", `UPDATE job_states SET unpriced_calls = 1 WHERE job_id = $1`, cli.OK},
 	} {
 		done := make(chan result, 1)
 		go func() { done <- s.enqueue("text", "hello", "--no-fallback", "--wait", "-o", "json") }()
 		var id string
 		s.until("the job is there", func() bool {
-			id = one[string](s, `SELECT coalesce((SELECT id::text FROM jobs WHERE state = 'queued'), '')`)
+			id = one[string](s, `SELECT coalesce((SELECT job_id::text FROM job_states WHERE state = 'queued'), '')`)
 			return id != ""
 		})
 		if c.prepare != "" {
@@ -358,14 +358,14 @@ func TestCtrlCWhileWatchingLeavesTheJobsAlone(t *testing.T) {
 	watching := make(chan result)
 	go func() { watching <- s.run(ctx, strings.NewReader(""), "watch", id) }()
 	s.until("somebody watches", func() bool {
-		return one[int64](s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%unpriced_calls, error_class%' AND pid <> pg_backend_pid()`) > 0
+		return one[int64](s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%unpriced_calls, s.error_class%' AND pid <> pg_backend_pid()`) > 0
 	})
 	cancel()
 	r := <-watching
 	if diff := cmp.Diff(cli.Interrupted, r.code); diff != "" || !strings.Contains(r.err, "stopped watching; the jobs go on. Come back with: enqueue watch "+id) && !strings.Contains(r.err, "interrupted") {
 		t.Errorf("%+v", r)
 	}
-	if state := one[string](s, `SELECT state FROM jobs`); state != "queued" {
+	if state := one[string](s, `SELECT state FROM job_states`); state != "queued" {
 		t.Errorf("the job is %s", state)
 	}
 }

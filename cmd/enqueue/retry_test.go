@@ -22,9 +22,11 @@ func TestDeadLettersAreSettledCountedAndBroughtBack(t *testing.T) {
 	}
 	// Two of them as after a worker's death, one past its deadline.
 	if _, err := s.pool.Exec(t.Context(), `
-		UPDATE jobs SET state = 'unknown', cost_nano = 1500000 WHERE seq IN (2, 3);
-		UPDATE attempts SET state = 'unknown', cost_nano = 1500000, error_kind = 'worker_died' WHERE job_id IN (SELECT id FROM jobs WHERE seq IN (2, 3));
-		UPDATE jobs SET state = 'expired', error_class = '' WHERE seq = 4`); err != nil {
+		UPDATE job_states SET state = 'unknown', cost_nano = 1500000 WHERE job_id IN (SELECT id FROM jobs WHERE seq IN (2, 3));
+		UPDATE call_jobs SET share_nano = 1500000 WHERE job_id IN (SELECT id FROM jobs WHERE seq IN (2, 3));
+		UPDATE calls SET state = 'unknown', cost_nano = 1500000, error_kind = 'worker_died'
+		WHERE id IN (SELECT call_id FROM call_jobs JOIN jobs ON id = job_id WHERE seq IN (2, 3));
+		UPDATE job_states SET state = 'expired', error_class = '' WHERE job_id IN (SELECT id FROM jobs WHERE seq = 4)`); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
@@ -42,7 +44,7 @@ func TestDeadLettersAreSettledCountedAndBroughtBack(t *testing.T) {
 			t.Errorf("%q: %+v, want %s", step.args, r, step.out)
 		}
 	}
-	if got := one[string](s, `SELECT string_agg(state || gen || ' ' || cost_nano, ', ' ORDER BY seq) FROM jobs`); got != "succeeded1 1500000, queued2 400000, queued2 0, queued2 0" {
+	if got := one[string](s, `SELECT string_agg(state || gen || ' ' || cost_nano, ', ' ORDER BY seq) FROM jobs JOIN job_states ON job_id = id`); got != "succeeded1 1500000, queued2 400000, queued2 0, queued2 0" {
 		t.Error(got)
 	}
 	got := decoded[map[string]any](t, s.enqueue("retry", "b1", "-o", "json").out)

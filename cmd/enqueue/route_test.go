@@ -92,13 +92,16 @@ func (s *site) calls(provider, model string, succeeded, failed, milliseconds int
 		}
 		_, err := s.pool.Exec(s.t.Context(), `
 			WITH job AS (
-				INSERT INTO jobs (id, key, content_sha256, task, provider, request, state, deadline, finished_at)
-				VALUES (gen_random_uuid(), 'k', decode(repeat('ab', 32), 'hex'), 'text', $1, '{}', 'succeeded', now(), now())
+				INSERT INTO jobs (id, key, content_sha256, task, provider, request)
+				VALUES (gen_random_uuid(), 'k', decode(repeat('ab', 32), 'hex'), 'text', $1, '{}')
 				RETURNING id
+			), state AS (
+				INSERT INTO job_states (job_id, state, deadline, finished_at) SELECT id, 'succeeded', now(), now() FROM job
+			), served AS (
+				INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token, share_nano) SELECT id, id, 1, 1, id, $5::bigint FROM job
 			)
-			INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state, error_kind, cost_nano,
-				latency_ms, deadline, finished_at)
-			SELECT gen_random_uuid(), id, 1, 1, 1, id, id, $1, $2, $3, $4, $5::bigint, $6, now(), now() FROM job`,
+			INSERT INTO calls (id, worker_id, provider, model, state, error_kind, cost_nano, latency_ms, deadline, finished_at)
+			SELECT id, id, $1, $2, $3, $4, $5::bigint, $6, now(), now() FROM job`,
 			provider, model, state, kind, cost, milliseconds)
 		if err != nil {
 			s.t.Fatal(err)

@@ -26,13 +26,17 @@ func TestStatusTellsTheRouteTheCallsAndWhoAnswered(t *testing.T) {
 	s.finish(id, "one", "")
 	// As if the first had failed and another had answered.
 	if _, err := s.pool.Exec(t.Context(), `
-		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state, cost_nano, deadline, finished_at,
-			latency_ms, http_status, error_kind, error_message)
-		SELECT gen_random_uuid(), job_id, gen, attempt, 2, lease_token, worker_id, 'anthropic', 'claude-haiku-4-5', 'succeeded', 1500000, deadline, finished_at,
-			1234, 200, '', ''
-		FROM attempts;
-		UPDATE attempts SET provider = 'openai', model = 'gpt-4o-mini', state = 'failed_unbilled', cost_nano = 0, http_status = 500,
-			error_kind = 'server', error_message = 'try later' WHERE call = 1;
+		UPDATE calls SET provider = 'anthropic', model = 'claude-haiku-4-5', latency_ms = 1234;
+		WITH failed AS (
+			INSERT INTO calls (id, worker_id, provider, model, state, cost_nano, started_at, deadline, finished_at,
+				latency_ms, http_status, error_kind, error_message)
+			SELECT gen_random_uuid(), worker_id, 'openai', 'gpt-4o-mini', 'failed_unbilled', 0, started_at - interval '1 second', deadline, finished_at,
+				42, 500, 'server', 'try later'
+			FROM calls
+			RETURNING id
+		)
+		INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token, share_nano)
+		SELECT failed.id, job_id, gen, attempt, lease_token, 0 FROM failed, call_jobs;
 		UPDATE results SET provider = 'anthropic', model = 'claude-haiku-4-5'`); err != nil {
 		t.Fatal(err)
 	}

@@ -36,17 +36,21 @@ func control(t *testing.T) func(args ...string) (code int, out, errs string) {
 	}
 	defer func() { _ = conn.Close(t.Context()) }()
 	_, err = conn.Exec(t.Context(), `
-		WITH calls AS (
-			INSERT INTO jobs (id, key, content_sha256, task, provider, request, state, deadline, finished_at)
-			SELECT gen_random_uuid(), n::text, decode(repeat('ab', 32), 'hex'), 'text', 'openai', '{}', 'succeeded', now(), now()
+		WITH job AS (
+			INSERT INTO jobs (id, key, content_sha256, task, provider, request)
+			SELECT gen_random_uuid(), n::text, decode(repeat('ab', 32), 'hex'), 'text', 'openai', '{}'
 			FROM generate_series(1, 20) n
 			RETURNING id, key::int AS n
+		), state AS (
+			INSERT INTO job_states (job_id, state, deadline, finished_at) SELECT id, 'succeeded', now(), now() FROM job
+		), served AS (
+			INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token) SELECT id, id, 1, 1, id FROM job
 		)
-		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state, error_kind, cost_nano,
+		INSERT INTO calls (id, worker_id, provider, model, state, error_kind, cost_nano,
 			latency_ms, input_tokens, output_tokens, deadline, finished_at)
-		SELECT gen_random_uuid(), id, 1, 1, 1, id, id, 'openai', 'gpt-5.4-mini', CASE WHEN n = 20 THEN 'failed_unbilled' ELSE 'succeeded' END,
+		SELECT id, id, 'openai', 'gpt-5.4-mini', CASE WHEN n = 20 THEN 'failed_unbilled' ELSE 'succeeded' END,
 			CASE WHEN n = 20 THEN 'overloaded' ELSE '' END, CASE WHEN n = 20 THEN 0 ELSE 2000000 END, n * 100, 100, 50, now(), now()
-		FROM calls`)
+		FROM job`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,8 +83,8 @@ func TestExplainReckonsWithWhatTheFleetHasSeen(t *testing.T) {
 	}
 	defer sql.Close(t.Context())
 	_, err = sql.Exec(t.Context(), `
-		INSERT INTO attempts (id, job_id, gen, attempt, call, lease_token, worker_id, provider, model, state, deadline, finished_at, latency_ms)
-		SELECT gen_random_uuid(), gen_random_uuid(), 1, 1, 1, $1, $1, 'fast', 'm', 'succeeded', now(), now(), 2150
+		INSERT INTO calls (id, worker_id, provider, model, state, deadline, finished_at, latency_ms)
+		SELECT gen_random_uuid(), $1, 'fast', 'm', 'succeeded', now(), now(), 2150
 		FROM generate_series(1, 50)`, jobs.NewID())
 	if err != nil {
 		t.Fatal(err)

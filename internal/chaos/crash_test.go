@@ -86,13 +86,13 @@ func poison(x *experiment) {
 	close(stop)
 	supervisors.Wait()
 	for _, kind := range []string{"exit", "panic", "oom"} {
-		class, err := ask[string](x, `SELECT state || ' ' || error_class FROM jobs WHERE batch_id = $1`, "poison-"+kind)
+		class, err := ask[string](x, `SELECT state || ' ' || error_class FROM job_states WHERE batch_id = $1`, "poison-"+kind)
 		want := map[string]string{"exit": "failed poison", "oom": "failed poison", "panic": "failed panic"}[kind]
 		if err != nil || class != want {
 			x.t.Errorf("the job that makes a worker %s is %q, want %q (%v)", kind, class, want, err)
 		}
 	}
-	if n := x.count(`SELECT count(*) FROM jobs WHERE error_class = 'poison' AND batch_id NOT LIKE 'poison-%'`); n != 0 {
+	if n := x.count(`SELECT count(*) FROM job_states WHERE error_class = 'poison' AND batch_id NOT LIKE 'poison-%'`); n != 0 {
 		x.t.Errorf("%d innocent jobs are in quarantine", n)
 	}
 }

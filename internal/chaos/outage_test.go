@@ -42,23 +42,23 @@ func fillDisk(x *experiment) {
 	d.fill()
 	x.phase("the disk is full")
 	x.answered()
-	open := x.count(`SELECT count(*) FROM attempts WHERE state = 'running'`)
+	open := x.count(`SELECT count(*) FROM calls WHERE state = 'running'`)
 	if open == 0 {
 		x.t.Error("no paid answer waits for room: this shows nothing")
 	}
 	// A full disk takes what fits into pages that are there: a call that was recorded
 	// may be sent, and no other.
-	before, rows := len(x.calls()), x.count(`SELECT count(*) FROM attempts`)
+	before, rows := len(x.calls()), x.count(`SELECT count(*) FROM calls`)
 	x.pass(30 * time.Second)
 	sent := int64(len(x.calls()) - before)
-	if began := x.count(`SELECT count(*) FROM attempts`) - rows; sent > began || began > int64(3*x.plan.slots) {
+	if began := x.count(`SELECT count(*) FROM calls`) - rows; sent > began || began > int64(3*x.plan.slots) {
 		x.t.Errorf("%d calls were sent while the disk was full, and %d recorded before", sent, began)
 	}
 	x.t.Logf("%d calls found room to be recorded", sent)
 	d.free()
 	x.phase("there is room again")
 	x.recovered(x.workFrom(time.Now()))
-	if n := x.count(`SELECT count(*) FROM attempts WHERE state NOT IN ('succeeded', 'running')`); n != 0 {
+	if n := x.count(`SELECT count(*) FROM calls WHERE state NOT IN ('succeeded', 'running')`); n != 0 {
 		x.t.Errorf("%d of the calls did not succeed", n)
 	}
 }
@@ -109,10 +109,10 @@ func leaveWithout(x *experiment) {
 		return err == nil && len(files) == 0
 	})
 	x.recovered(time.Since(back))
-	if n := x.count(`SELECT count(*) FROM attempts WHERE state = 'succeeded'`); n < int64(before) {
+	if n := x.count(`SELECT count(*) FROM calls WHERE state = 'succeeded'`); n < int64(before) {
 		x.t.Errorf("%d of %d calls that were answered stand in the ledger", n, before)
 	}
-	if n := x.count(`SELECT count(*) FROM attempts WHERE state = 'unknown'`); n != 0 {
+	if n := x.count(`SELECT count(*) FROM calls WHERE state = 'unknown'`); n != 0 {
 		x.t.Errorf("%d calls have an unknown outcome", n)
 	}
 }
@@ -124,7 +124,7 @@ func silencePostgres(x *experiment) {
 		x.answered()
 		x.quiet(30 * time.Second)
 	})
-	if n := x.count(`SELECT count(*) FROM jobs WHERE crashes > 0`); n != 0 {
+	if n := x.count(`SELECT count(*) FROM job_states WHERE crashes > 0`); n != 0 {
 		x.t.Errorf("%d jobs were taken from living workers", n)
 	}
 }

@@ -57,9 +57,9 @@ func (x *experiment) queued() bool {
 	x.t.Helper()
 	// What is due, is due: a job that waits for its retry has a task too.
 	ids, err := ask[[]string](x, `
-		SELECT coalesce(array_agg(CASE WHEN dispatched_at IS NULL THEN 'none' ELSE id || '-' || gen END), '{}')
-		FROM jobs
-		WHERE state IN ('scheduled', 'queued', 'retrying')`)
+		SELECT coalesce(array_agg(CASE WHEN dispatched_at IS NULL THEN 'none' ELSE job_id || '-' || gen END), '{}')
+		FROM job_queue
+		WHERE worker_id IS NULL`)
 	if err != nil {
 		return false
 	}

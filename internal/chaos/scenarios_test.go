@@ -42,9 +42,9 @@ func isolate(x *experiment, what string, length time.Duration, calls int, from f
 	x.until(time.Minute, "the worker to be back at work", func() bool {
 		n, err := ask[int64](x, `
 			SELECT count(*)
-			FROM attempts
+			FROM calls
 			WHERE state = 'succeeded' AND started_at > $1 AND worker_id IN (SELECT id FROM workers WHERE pid = $2)`, healed, victim.Pid)
-		if done, doneErr := ask[int64](x, `SELECT count(*) FROM jobs WHERE finished_at IS NULL`); doneErr == nil && done == 0 && n == 0 {
+		if done, doneErr := ask[int64](x, `SELECT count(*) FROM job_states WHERE finished_at IS NULL`); doneErr == nil && done == 0 && n == 0 {
 			x.enqueue("later"+strconv.FormatInt(time.Now().UnixMilli(), 10), 60, "retry") // the others were faster
 		}
 		return err == nil && n > 0
@@ -233,10 +233,10 @@ func terminate(x *experiment, long bool) {
 	began := time.Now()
 	first.stop()
 	x.recovered(time.Since(began))
-	if n := x.count(`SELECT count(*) FROM jobs WHERE state = 'running'`); n != 0 {
+	if n := x.count(`SELECT count(*) FROM job_states WHERE state = 'running'`); n != 0 {
 		x.t.Errorf("%d jobs are in the name of a worker that has stopped", n)
 	}
-	if gone := x.count(`SELECT count(*) FROM attempts WHERE state = 'unknown'`); (gone > 0) != long {
+	if gone := x.count(`SELECT count(*) FROM calls WHERE state = 'unknown'`); (gone > 0) != long {
 		x.t.Errorf("%d calls have an unknown outcome", gone)
 	}
 	x.worker()
@@ -252,7 +252,7 @@ func rolling(x *experiment) {
 		k.stop()
 		x.recovered(time.Since(began))
 	}
-	if n := x.count(`SELECT count(*) FROM attempts WHERE state <> 'succeeded' AND state <> 'running'`); n != 0 {
+	if n := x.count(`SELECT count(*) FROM calls WHERE state <> 'succeeded' AND state <> 'running'`); n != 0 {
 		x.t.Errorf("%d calls did not succeed", n)
 	}
 }
@@ -267,7 +267,7 @@ func killLeaders(x *experiment, kills int) {
 		var leader int64
 		x.until(time.Minute, "somebody to lead", func() (ok bool) {
 			var err error
-			leader, err = ask[int64](x, `SELECT w.pid FROM leases l JOIN workers w ON w.id = l.holder WHERE l.role = 'reconciler' AND l.expires_at > now()`)
+			leader, err = ask[int64](x, `SELECT w.pid FROM leaders l JOIN workers w ON w.id = l.holder WHERE l.role = 'reconciler' AND l.expires_at > now()`)
 			return err == nil
 		})
 		for _, k := range x.alive() {
@@ -281,7 +281,7 @@ func killLeaders(x *experiment, kills int) {
 			x.until(time.Minute, "another to lead", func() bool {
 				n, err := ask[int64](x, `
 					SELECT count(*)
-					FROM leases l
+					FROM leaders l
 					JOIN workers w ON w.id = l.holder
 					WHERE l.role = 'reconciler' AND l.expires_at > now() AND w.pid <> $1`, leader)
 				return err == nil && n == 1

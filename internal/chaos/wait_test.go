@@ -38,7 +38,7 @@ func (x *experiment) wait(limit time.Duration, what string, done func() bool) bo
 	defer cancel()
 	err := harness.Until(ctx, 100*time.Millisecond, what, func() (bool, error) { return done(), nil })
 	if err != nil {
-		states, stateErr := ask[string](x, `SELECT coalesce(string_agg(state || ' ' || n, ', '), 'none') FROM (SELECT state, count(*) AS n FROM jobs GROUP BY state) s`)
+		states, stateErr := ask[string](x, `SELECT coalesce(string_agg(state || ' ' || n, ', '), 'none') FROM (SELECT state, count(*) AS n FROM job_states GROUP BY state) s`)
 		x.t.Errorf("%v, after %s (jobs: %s %v)", err, limit, states, stateErr)
 	}
 	return err == nil
@@ -59,7 +59,7 @@ func (x *experiment) drained(limit time.Duration) {
 	x.t.Helper()
 	show := time.Now().Add(45 * time.Second)
 	x.until(limit, "all jobs to end", func() bool {
-		n, err := ask[int64](x, `SELECT count(*) FROM jobs WHERE finished_at IS NULL`)
+		n, err := ask[int64](x, `SELECT count(*) FROM job_states WHERE finished_at IS NULL`)
 		if err == nil && n > 0 && time.Now().After(show) {
 			show = show.Add(time.Hour)
 			x.t.Log(x.waiting())
@@ -72,10 +72,10 @@ func (x *experiment) drained(limit time.Duration) {
 func (x *experiment) waiting() string {
 	var id, row string
 	err := x.row(`
-		SELECT id::text || '-' || gen, (to_jsonb(j) - 'request' - 'content_sha256')::text
-		FROM jobs j
+		SELECT job_id::text || '-' || gen, to_jsonb(j)::text
+		FROM job_states j
 		WHERE finished_at IS NULL
-		ORDER BY id
+		ORDER BY job_id
 		LIMIT 1`, &id, &row)
 	if err != nil {
 		return err.Error()
@@ -98,7 +98,7 @@ func (x *experiment) row(sql string, into ...any) error {
 func (x *experiment) progressed(limit time.Duration, n int64) {
 	x.t.Helper()
 	x.until(limit, fmt.Sprintf("%d jobs to end", n), func() bool {
-		got, err := ask[int64](x, `SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL`)
+		got, err := ask[int64](x, `SELECT count(*) FROM job_states WHERE finished_at IS NOT NULL`)
 		return err == nil && got >= n
 	})
 }
@@ -109,8 +109,8 @@ func (x *experiment) workFrom(t time.Time) time.Duration {
 	x.t.Helper()
 	x.until(2*time.Minute, "results after the outage", func() bool {
 		done, err := ask[bool](x, `
-			SELECT (SELECT count(*) >= 10 FROM attempts WHERE state = 'succeeded' AND started_at > $1)
-				OR NOT EXISTS (SELECT FROM jobs WHERE finished_at IS NULL)`, t)
+			SELECT (SELECT count(*) >= 10 FROM calls WHERE state = 'succeeded' AND started_at > $1)
+				OR NOT EXISTS (SELECT FROM job_states WHERE finished_at IS NULL)`, t)
 		return err == nil && done
 	})
 	return time.Since(t)
@@ -123,7 +123,7 @@ func (x *experiment) takenOver(dead *worker, died time.Time) time.Duration {
 	x.wait(time.Minute, "a dead worker's jobs to be taken over", func() bool {
 		n, err := ask[int64](x, `
 			SELECT count(*)
-			FROM jobs
+			FROM job_states
 			WHERE state = 'running' AND worker_id IN (SELECT id FROM workers WHERE pid = $1)`, dead.Pid)
 		return err == nil && n == 0
 	})

@@ -54,9 +54,9 @@ func TestKeysAndPromptsGoToTheProviderAndNowhereElse(t *testing.T) {
 	file := sut.file("prompts.jsonl", rows)
 	said := sut.run(0, "enqueue", "batch", file, "--batch-id", "canary")
 	sut.until("the batch to finish", func() bool {
-		return sut.number(`SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL`) == good
+		return sut.number(`SELECT count(*) FROM job_states WHERE finished_at IS NOT NULL`) == good
 	})
-	if n := sut.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded'`); n < good-2 {
+	if n := sut.number(`SELECT count(*) FROM job_states WHERE state = 'succeeded'`); n < good-2 {
 		t.Fatalf("only %d of %d jobs succeeded", n, good)
 	}
 	checkWitness(t, server)
@@ -67,7 +67,7 @@ func TestKeysAndPromptsGoToTheProviderAndNowhereElse(t *testing.T) {
 		said += fetch(t, address+page)
 	}
 	said += sut.redisText() + sut.text(`SELECT coalesce(string_agg(m::text, ' '), '') FROM provider_metrics m`) +
-		sut.text(`SELECT coalesce(string_agg(error_message, ' '), '') FROM (SELECT error_message FROM jobs UNION ALL SELECT error_message FROM attempts) e`)
+		sut.text(`SELECT coalesce(string_agg(error_message, ' '), '') FROM (SELECT error_message FROM job_states UNION ALL SELECT error_message FROM calls) e`)
 	if err := stop(worker, syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
@@ -77,7 +77,7 @@ func TestKeysAndPromptsGoToTheProviderAndNowhereElse(t *testing.T) {
 	}
 	// A key is not even in Postgres, where prompts and answers are.
 	if n := sut.number(`SELECT count(*) FROM (
-		SELECT j::text AS row FROM jobs j UNION ALL SELECT a::text FROM attempts a UNION ALL SELECT encode(error_body, 'escape') FROM attempts
+		SELECT j::text AS row FROM jobs j UNION ALL SELECT s::text FROM job_states s UNION ALL SELECT a::text FROM calls a UNION ALL SELECT encode(error_body, 'escape') FROM calls
 		UNION ALL SELECT r::text FROM results r UNION ALL SELECT encode(raw, 'escape') FROM results UNION ALL SELECT p::text FROM providers p) everything WHERE row LIKE '%' || $1 || '%'`, canaryKey); n != 0 {
 		t.Errorf("%d rows in Postgres hold a key", n)
 	}
@@ -139,7 +139,7 @@ func TestKeysRotateWithoutARestart(t *testing.T) {
 	worker := sut.workerOf("openai")
 	sut.run(0, "enqueue", "text", "hello", "--provider", "openai")
 	sut.until("the old key to be refused", func() bool {
-		return sut.number(`SELECT count(*) FROM attempts WHERE error_kind = 'unauthorised'`) == 1
+		return sut.number(`SELECT count(*) FROM calls WHERE error_kind = 'unauthorised'`) == 1
 	})
 	sut.stdin = "sk-new-key-0123456789abcdefghijklmnopqrst6789\n"
 	sut.run(0, "worker", "keys", "set", "openai")

@@ -193,7 +193,7 @@ func checkExport(t *testing.T, sut *system, rows []map[string]any, st status) {
 	if st.CostUSD != usd(sum) {
 		t.Errorf("status says %s, the inputs make %s", st.CostUSD, usd(sum))
 	}
-	if got := sut.number(`SELECT sum(cost_nano)::bigint FROM attempts`); got != sum {
+	if got := sut.number(`SELECT sum(cost_nano)::bigint FROM calls`); got != sum {
 		t.Errorf("the ledger says %d nano-USD, the inputs make %d", got, sum)
 	}
 }
@@ -229,11 +229,11 @@ func checkLedger(t *testing.T, sut *system) {
 		t.Errorf("the mock saw %d calls begin and %d end, %d of them failed", len(begun), len(ended), failed)
 	}
 	for sql, want := range map[string]int64{
-		`SELECT count(*) FROM attempts`:                                                   int64(len(begun)),
-		`SELECT count(*) FROM attempts WHERE state = 'succeeded'`:                         1000,
-		`SELECT count(*) FROM attempts WHERE state = 'failed_unbilled' AND cost_nano = 0`: int64(failed),
-		`SELECT count(*) FROM results`:                                                    1000,
-		`SELECT count(*) FROM jobs WHERE attempt <> 1`:                                    0,
+		`SELECT count(*) FROM calls`:                                                   int64(len(begun)),
+		`SELECT count(*) FROM calls WHERE state = 'succeeded'`:                         1000,
+		`SELECT count(*) FROM calls WHERE state = 'failed_unbilled' AND cost_nano = 0`: int64(failed),
+		`SELECT count(*) FROM results`:                                                 1000,
+		`SELECT count(*) FROM job_states WHERE attempt <> 1`:                           0,
 	} {
 		if got := sut.number(sql); got != want {
 			t.Errorf("%s: %d, want %d", sql, got, want)
@@ -259,10 +259,10 @@ func TestSIGTERMWith200CallsInFlightRepeatsNone(t *testing.T) {
 	if err := stop(first, syscall.SIGTERM); err != nil {
 		t.Fatalf("worker: %v", err)
 	}
-	if got := sut.number(`SELECT count(*) FROM jobs WHERE batch_id = 'drain' AND state = 'succeeded'`); got != 200 {
+	if got := sut.number(`SELECT count(*) FROM job_states WHERE batch_id = 'drain' AND state = 'succeeded'`); got != 200 {
 		t.Errorf("after the drain %d jobs have succeeded, want 200", got)
 	}
-	if got := sut.number(`SELECT count(*) FROM jobs WHERE state IN ('running', 'retrying')`); got != 0 {
+	if got := sut.number(`SELECT count(*) FROM job_states WHERE state IN ('running', 'retrying')`); got != 0 {
 		t.Errorf("after the drain %d jobs are still held", got)
 	}
 	second := sut.worker()
@@ -317,7 +317,7 @@ func TestJobsOfAKilledWorkerAreTakenOver(t *testing.T) {
 	}
 	// What was under way at the kill is on the bill, as unknown, and was sent once
 	// more; nothing else was. A row may have been written whose call was not sent yet.
-	unknown := sut.number(`SELECT count(*) FROM attempts WHERE state = 'unknown' AND cost_nano = reserved_nano`)
+	unknown := sut.number(`SELECT count(*) FROM calls WHERE state = 'unknown' AND cost_nano = reserved_nano`)
 	begun, _ := sut.calls()
 	if unknown == 0 || unknown > 20 || len(begun) < 60 || int64(len(begun)) > 60+unknown {
 		t.Errorf("%d calls for 60 jobs, %d of them with unknown outcome", len(begun), unknown)

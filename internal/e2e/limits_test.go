@@ -111,10 +111,10 @@ func TestOneRefusalHoldsAllWorkersForAsLongAsWasAskedAndCostsNoAttempt(t *testin
 	if last := v.calls[len(v.calls)-1].Sub(v.refused); last > asked+20*time.Second {
 		t.Errorf("the last call came %s after the refusal", last)
 	}
-	if n := sut.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt = 1`); n != jobs {
+	if n := sut.number(`SELECT count(*) FROM job_states WHERE state = 'succeeded' AND attempt = 1`); n != jobs {
 		t.Errorf("%d of %d jobs succeeded with their first attempt", n, jobs)
 	}
-	if n := sut.number(`SELECT count(*) FROM attempts WHERE error_kind = 'rate_limited' AND state = 'failed_unbilled' AND cost_nano = 0`); n != 1 {
+	if n := sut.number(`SELECT count(*) FROM calls WHERE error_kind = 'rate_limited' AND state = 'failed_unbilled' AND cost_nano = 0`); n != 1 {
 		t.Errorf("the ledger has %d refusals, want 1", n)
 	}
 }
@@ -170,7 +170,7 @@ func TestAProviderThatFailsIsLeftAloneUntilItComesBack(t *testing.T) {
 	until := func(what string, done func() bool) {
 		t.Helper()
 		sut.until(what, func() bool {
-			if sut.number(`SELECT count(*) FROM jobs WHERE finished_at IS NULL`) < some {
+			if sut.number(`SELECT count(*) FROM job_states WHERE finished_at IS NULL`) < some {
 				jobs += some
 				sut.run(0, "enqueue", "batch", sut.texts(some), "--batch-id", fmt.Sprintf("fallback-%d", jobs))
 			}
@@ -204,7 +204,7 @@ func TestAProviderThatFailsIsLeftAloneUntilItComesBack(t *testing.T) {
 	if n := sut.number(`SELECT count(*) FROM results WHERE provider = 'anthropic'`); n != int64(len(v.times(fakeprovider.Anthropic))) {
 		t.Errorf("%d results from the second, which answered %d calls", n, len(v.times(fakeprovider.Anthropic)))
 	}
-	if n := sut.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt = 1`); n != int64(jobs) {
+	if n := sut.number(`SELECT count(*) FROM job_states WHERE state = 'succeeded' AND attempt = 1`); n != int64(jobs) {
 		t.Errorf("%d of %d jobs succeeded with their first attempt", n, jobs)
 	}
 }
@@ -229,7 +229,7 @@ func TestWhereAllProvidersFailJobsWaitAndNoneIsLost(t *testing.T) {
 	}
 	sut.run(0, "enqueue", "batch", sut.texts(jobs), "--batch-id", "down")
 	sut.until("all jobs to wait for later", func() bool {
-		return sut.number(`SELECT count(*) FROM jobs WHERE state = 'retrying'`) == jobs
+		return sut.number(`SELECT count(*) FROM job_states WHERE state = 'retrying'`) == jobs
 	})
 	dead := len(v.Calls())
 	v.Clear()
@@ -239,13 +239,13 @@ func TestWhereAllProvidersFailJobsWaitAndNoneIsLost(t *testing.T) {
 	if n := sut.number(`SELECT count(*) FROM results WHERE provider = 'anthropic'`); n != jobs {
 		t.Errorf("%d of %d jobs have their result from the one that came back", n, jobs)
 	}
-	if n := sut.number(`SELECT count(*) FROM jobs WHERE state = 'succeeded' AND attempt <= max_attempts`); n != jobs {
+	if n := sut.number(`SELECT count(*) FROM jobs JOIN job_states ON job_id = id WHERE state = 'succeeded' AND attempt <= max_attempts`); n != jobs {
 		t.Errorf("%d of %d jobs succeeded", n, jobs)
 	}
-	if n := sut.number(`SELECT count(*) FROM jobs j WHERE (SELECT count(*) FROM attempts a WHERE a.job_id = j.id) > j.max_provider_calls`); n != 0 {
+	if n := sut.number(`SELECT count(*) FROM jobs j WHERE (SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id) > j.max_provider_calls`); n != 0 {
 		t.Errorf("%d jobs have made more calls than they may", n)
 	}
-	if calls, rows := int64(len(v.Calls())), sut.number(`SELECT count(*) FROM attempts`); calls != rows {
+	if calls, rows := int64(len(v.Calls())), sut.number(`SELECT count(*) FROM calls`); calls != rows {
 		t.Errorf("the ledger has %d calls, the providers saw %d", rows, calls)
 	}
 	if trials, _ := probes(t, v.times(fakeprovider.OpenAI)); trials > 20 || dead-trials > 20 {

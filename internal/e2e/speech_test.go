@@ -31,7 +31,7 @@ func TestARealSynthesiserIsHeard(t *testing.T) {
 	sut.workerOf("speaker")
 	sut.run(0, "enqueue", "audio", "The quick brown fox jumps over the lazy dog.", "--provider", "speaker",
 		"--set", "output_format=wav", "--set", "voice=en", "--wait")
-	if n := sut.number(`SELECT count(*) FROM attempts`); n != 1 {
+	if n := sut.number(`SELECT count(*) FROM calls`); n != 1 {
 		t.Errorf("%d attempts, want 1", n)
 	}
 

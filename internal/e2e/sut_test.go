@@ -75,7 +75,7 @@ func (sut *system) keepsSecrets() {
 		sut.t.Error(err)
 	}
 	stored := sut.redisText() + sut.text(`SELECT coalesce(string_agg(m::text, ' '), '') FROM provider_metrics m`) +
-		sut.text(`SELECT coalesce(string_agg(error_message, ' '), '') FROM (SELECT error_message FROM jobs UNION ALL SELECT error_message FROM attempts) e`)
+		sut.text(`SELECT coalesce(string_agg(error_message, ' '), '') FROM (SELECT error_message FROM job_states UNION ALL SELECT error_message FROM calls) e`)
 	if err := harness.Leak(output+stored, canaryKey, canaryPrompt); err != nil {
 		sut.t.Error(err)
 	}

@@ -1,0 +1,105 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Querier is a connection, a pool or a transaction.
+type Querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Invariants fails the test for each thing that must be true of every database at rest and is not: what the tables say of
+// each other, each job's bill, and what the state machine promises.
+func Invariants(tb testing.TB, db Querier) {
+	tb.Helper()
+	broken, err := Broken(context.WithoutCancel(tb.Context()), db)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, b := range broken {
+		tb.Error(b)
+	}
+}
+
+// Broken returns what Invariants finds, a line each.
+func Broken(ctx context.Context, db Querier) (lines []string, err error) {
+	for what, sql := range invariants {
+		var n int
+		if err := db.QueryRow(ctx, sql).Scan(&n); err != nil {
+			return nil, fmt.Errorf("count %s: %w", what, err)
+		}
+		if n != 0 {
+			lines = append(lines, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	slices.Sort(lines)
+	return lines, nil
+}
+
+// invariants are queries that count what must not be.
+var invariants = map[string]string{ //nolint:gochecknoglobals // a table
+	"jobs without a state, or states without a job": `
+		SELECT count(*) FROM jobs j FULL JOIN job_states s ON s.job_id = j.id
+		WHERE j.id IS NULL OR s.job_id IS NULL OR s.batch_id IS DISTINCT FROM j.batch_id`,
+	"jobs that have not ended and are not in the queue": `
+		SELECT count(*) FROM job_states s WHERE finished_at IS NULL AND NOT EXISTS (SELECT FROM job_queue q WHERE q.job_id = s.job_id)`,
+	"jobs in the queue that have ended": `
+		SELECT count(*) FROM job_queue q WHERE NOT EXISTS (SELECT FROM job_states s WHERE s.job_id = q.job_id AND s.finished_at IS NULL)`,
+	"jobs in the queue that it says something else of than their states": `
+		SELECT count(*) FROM job_queue q JOIN job_states s USING (job_id)
+		WHERE (q.gen, q.not_before, q.deadline, q.paused, q.worker_id)
+			IS DISTINCT FROM (s.gen, s.not_before, s.deadline, s.paused_at IS NOT NULL, s.worker_id)`,
+	"jobs in the queue that it says something else of than their rows": `
+		SELECT count(*) FROM job_queue q JOIN jobs j ON j.id = q.job_id
+		WHERE (q.provider, q.lane, q.account, q.batch_id, q.seq, q.run_at)
+			IS DISTINCT FROM (j.provider, j.lane, j.account, coalesce(j.batch_id, ''), j.seq, j.run_at)`,
+	"jobs that a worker holds and nobody has delivered": `SELECT count(*) FROM job_queue WHERE worker_id IS NOT NULL AND dispatched_at IS NULL`,
+	"calls that serve no job, or shares of no call": `
+		SELECT count(*) FROM calls c FULL JOIN call_jobs cj ON cj.call_id = c.id WHERE c.id IS NULL OR cj.call_id IS NULL`,
+	"calls whose shares do not sum up to their cost": `
+		SELECT count(*) FROM (
+			SELECT FROM calls c JOIN call_jobs cj ON cj.call_id = c.id
+			GROUP BY c.id
+			HAVING coalesce(c.cost_nano, 0) <> coalesce(sum(cj.share_nano), 0) OR bool_or((c.cost_nano IS NULL) <> (cj.share_nano IS NULL))
+		) wrong`,
+	"jobs whose cost is not the sum of their shares": `
+		SELECT count(*) FROM job_states s
+		WHERE (cost_nano, simulated_nano) <> (
+			SELECT coalesce(sum(cj.share_nano) FILTER (WHERE NOT c.simulated), 0)::bigint,
+				coalesce(sum(cj.share_nano) FILTER (WHERE c.simulated), 0)::bigint
+			FROM call_jobs cj JOIN calls c ON c.id = cj.call_id
+			WHERE cj.job_id = s.job_id)`,
+	"jobs whose unpriced calls do not add up": `
+		SELECT count(*) FROM job_states s
+		WHERE unpriced_calls <> (
+			SELECT count(*) FROM call_jobs cj JOIN calls c ON c.id = cj.call_id
+			WHERE cj.job_id = s.job_id AND c.state <> 'running' AND c.cost_nano IS NULL)`,
+	"succeeded jobs without a result": `
+		SELECT count(*) FROM job_states s WHERE state = 'succeeded' AND NOT EXISTS (SELECT FROM results r WHERE r.job_id = s.job_id)`,
+	"results of jobs that did not succeed": `SELECT count(*) FROM results r JOIN job_states s USING (job_id) WHERE s.state <> 'succeeded'`,
+	"results of calls that did not succeed, or of other jobs": `
+		SELECT count(*) FROM results r
+		WHERE NOT EXISTS (
+			SELECT FROM calls c JOIN call_jobs cj ON cj.call_id = c.id
+			WHERE c.id = r.call_id AND cj.job_id = r.job_id AND c.state = 'succeeded')`,
+	"unknown calls not charged at the reserved price": `SELECT count(*) FROM calls WHERE state = 'unknown' AND cost_nano IS DISTINCT FROM reserved_nano`,
+	// A holder makes one call at a time: none is under way when another succeeds.
+	"calls under way of jobs that nobody runs": `
+		SELECT count(*) FROM calls c JOIN call_jobs cj ON cj.call_id = c.id JOIN job_states s USING (job_id)
+		WHERE c.state = 'running' AND s.state <> 'succeeded' AND (s.state <> 'running' OR s.lease_token <> cj.lease_token)`,
+	"jobs with more calls than they may make": `
+		SELECT count(*) FROM jobs j JOIN job_states s ON s.job_id = j.id
+		WHERE max_provider_calls < (
+			SELECT count(*) FROM call_jobs cj JOIN calls c ON c.id = cj.call_id
+			WHERE cj.job_id = j.id AND cj.gen >= s.retry_gen
+			AND c.error_kind NOT IN ('rate_limited', 'concurrency_limit', 'not_asked', 'out_of_money', 'unauthorised'))`,
+	"waiting jobs of cancelled batches": `
+		SELECT count(*) FROM job_states s JOIN batches b ON b.id = s.batch_id
+		WHERE b.cancelled_at IS NOT NULL AND s.state IN ('scheduled', 'queued', 'retrying')`,
+}
