@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"time"
 
@@ -264,9 +263,15 @@ func NewID(now time.Time) string {
 	return "b-" + now.UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:6])
 }
 
-// CheckID tells a person what is wrong with a batch's id; nil: nothing.
+// CheckID fails with what an id must be unless it may name a batch. The schema holds
+// the same.
 func CheckID(id string) error {
-	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`).MatchString(id) {
+	alphanumeric := func(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
+	ok := id != "" && len(id) <= 64 && alphanumeric(id[0])
+	for i := range len(id) {
+		ok = ok && (alphanumeric(id[i]) || strings.IndexByte("._-", id[i]) >= 0)
+	}
+	if !ok {
 		return fmt.Errorf("batch id %s: must be 1 to 64 letters, digits, dots, - and _, the first a letter or digit", quoted(id))
 	}
 	return nil

@@ -57,6 +57,12 @@ type Config struct {
 	State string `yaml:"state"`
 	// Prices is a file of price rows that are laid over the built-in list.
 	Prices string `yaml:"prices"`
+	// Proxy is the address of an HTTP or SOCKS proxy for all calls to providers.
+	// Default: HTTPS_PROXY and HTTP_PROXY, as far as NO_PROXY allows it.
+	Proxy string `yaml:"proxy"`
+	// CAFile is a file of certificates, in PEM, of authorities that providers' own
+	// may be signed by, beside the system's.
+	CAFile string `yaml:"ca_file"`
 	// CallTimeout is how long one provider call may take. Default: 2m.
 	CallTimeout Duration `yaml:"call_timeout"`
 	// Drain is how long calls in flight may go on when a worker is asked to
@@ -88,6 +94,10 @@ type Provider struct {
 	// DispatchWindow is how many tasks each of its queues in Redis holds at most.
 	// Default: 0, which is about five minutes of work, from 200 to 10,000.
 	DispatchWindow int `yaml:"dispatch_window"`
+	// Simulated tells that its money is not real, such as a fake server's: it stands
+	// apart in every total. Always true for kind mock, and for providers that the
+	// variable ONEFLOW_SIMULATED lists.
+	Simulated bool `yaml:"simulated"`
 	// BaseURL is the service's address in place of the vendor's own. The vendors'
 	// variables (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, STABILITY_BASE_URL,
 	// ELEVENLABS_BASE_URL) give it to the provider of that name; the file wins.
@@ -134,8 +144,17 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // MarshalText writes "30s".
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
-// Load reads the file at path. An empty path means File, which need not exist.
-func Load(path string) (Config, error) {
+// Load reads the file at path, and from the environment the base URLs that it leaves
+// open. An empty path means File, which need not exist.
+func Load(path string, getenv func(string) string) (Config, error) {
+	c, err := loadFile(path)
+	if err != nil {
+		return Config{}, err
+	}
+	return c, c.readEnvironment(getenv)
+}
+
+func loadFile(path string) (Config, error) {
 	optional := path == ""
 	if optional {
 		path = File
@@ -208,6 +227,7 @@ func (c *Config) fill() {
 			p.Latency = Duration(d.Latency)
 		}
 		if d.Local {
+			p.Simulated = true
 			mock := Mock{}
 			if p.Mock != nil {
 				mock = *p.Mock
@@ -228,12 +248,18 @@ func (c *Config) check() error {
 		if !validName(name) {
 			return fmt.Errorf("providers: %q: a name has 1 to 40 letters, digits, - and _", name)
 		}
-		if err := p.check(); err != nil {
+		if err := p.check(name); err != nil {
 			return fmt.Errorf("providers.%s.%w", name, err)
 		}
 	}
 	if err := c.checkChains(); err != nil {
 		return err
+	}
+	if c.Proxy != "" {
+		u, err := url.Parse(c.Proxy)
+		if err != nil || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) || u.Host == "" {
+			return errors.New("proxy: must be an address such as http://proxy:3128 or socks5://proxy:1080")
+		}
 	}
 	switch {
 	case c.CallTimeout < 0:
@@ -244,9 +270,13 @@ func (c *Config) check() error {
 	return nil
 }
 
-func (p Provider) check() error {
+func (p Provider) check(name string) error {
 	if names := kinds.Configurable(); !slices.Contains(names, p.Kind) {
-		return fmt.Errorf("kind: %q is not one of %v", p.Kind, names)
+		all := strings.Join(names, ", ")
+		if p.Kind == name {
+			return fmt.Errorf("kind: is missing: write one of %s (for another server that speaks OpenAI's protocol: kind: openai, compatible: true and its base_url)", all)
+		}
+		return fmt.Errorf("kind: %q is not one of %s", p.Kind, all)
 	}
 	if err := p.checkRemote(); err != nil {
 		return err
@@ -339,23 +369,32 @@ func (p Provider) checkRemote() error {
 	return nil
 }
 
-// WithEnvironment fills in base URLs from the vendors' variables where the file
-// gives none.
-func (c *Config) WithEnvironment(getenv func(string) string) (Config, error) {
-	out := *c
-	out.Providers = maps.Clone(c.Providers)
-	for name, p := range out.Providers {
+// readEnvironment fills in base URLs from the vendors' variables where the file gives
+// none, and takes the providers that ONEFLOW_SIMULATED lists for simulated.
+func (c *Config) readEnvironment(getenv func(string) string) error {
+	for name := range strings.SplitSeq(getenv("ONEFLOW_SIMULATED"), ",") {
+		name = strings.TrimSpace(name)
+		p, ok := c.Providers[name]
+		switch {
+		case ok:
+			p.Simulated = true
+			c.Providers[name] = p
+		case name != "":
+			return fmt.Errorf("ONEFLOW_SIMULATED: %.60q is not configured; there are %s", name, c.names())
+		}
+	}
+	for name, p := range c.Providers {
 		variable := strings.ToUpper(name) + "_BASE_URL"
 		if name != p.Kind || p.descriptor().Local || p.BaseURL != "" || getenv(variable) == "" {
 			continue
 		}
 		p.BaseURL = getenv(variable)
 		if err := p.checkRemote(); err != nil {
-			return Config{}, fmt.Errorf("%s: %w", variable, err)
+			return fmt.Errorf("%s: %w", variable, err)
 		}
-		out.Providers[name] = p
+		c.Providers[name] = p
 	}
-	return out, nil
+	return nil
 }
 
 func validName(name string) bool {

@@ -27,13 +27,16 @@ func parse(t *testing.T, text string) config.Config {
 	return c
 }
 
+// nothing is an environment without variables.
+func nothing(string) string { return "" }
+
 // builtIn are the providers that are there without being named.
 func builtIn() map[string]config.Provider {
 	remote := func(kind string, latency time.Duration) config.Provider {
 		return config.Provider{Kind: kind, Burst: 1, Latency: config.Duration(latency)}
 	}
 	mock := remote("mock", 50*time.Millisecond)
-	mock.Mock = &config.Mock{Latency: config.Duration(50 * time.Millisecond)}
+	mock.Simulated, mock.Mock = true, &config.Mock{Latency: config.Duration(50 * time.Millisecond)}
 	return map[string]config.Provider{
 		"mock": mock, "openai": remote("openai", 5*time.Second), "anthropic": remote("anthropic", 5*time.Second),
 		"stability": remote("stability", 8*time.Second), "elevenlabs": remote("elevenlabs", 3*time.Second),
@@ -65,6 +68,8 @@ artifacts: s3://bucket
 keys: /run/keys.json
 state: /var/lib/oneflow
 prices: my prices.yaml
+proxy: http://proxy:3128
+ca_file: /etc/ssl/own.pem
 call_timeout: 90s
 drain: 1m30s
 chains: {text: [anthropic, vllm], video: [vllm]}
@@ -80,23 +85,23 @@ providers:
     latency: 2s
     concurrency: 7
     mock: {error_rate: 0.25, rpm: 10, max_concurrent: 3, call_log: /tmp/a b.log}
-  vllm: {kind: openai, base_url: "http://localhost:8000/v1", compatible: true, key_header: api-key, models: {text: llama}}
+  vllm: {kind: openai, base_url: "http://localhost:8000/v1", compatible: true, simulated: true, key_header: api-key, models: {text: llama}}
   anthropic: {limits: {rpm: 4000}}
 `)
 	want := config.Config{
-		Artifacts: "s3://bucket", Keys: "/run/keys.json", State: "/var/lib/oneflow", Prices: "my prices.yaml",
+		Artifacts: "s3://bucket", Keys: "/run/keys.json", State: "/var/lib/oneflow", Prices: "my prices.yaml", Proxy: "http://proxy:3128", CAFile: "/etc/ssl/own.pem",
 		CallTimeout: config.Duration(90 * time.Second), Drain: config.Duration(90 * time.Second), Providers: builtIn(),
 		Chains: map[string][]string{
 			"text": {"anthropic", "vllm"}, "image": {"stability", "openai"}, "audio": {"elevenlabs", "openai"}, "video": {"vllm"},
 		},
 	}
 	want.Providers["slow"] = config.Provider{
-		Kind: "mock", Limits: config.Limits{RPM: new(int64(0)), TPM: new(int64(50_000))}, Burst: 3, Latency: config.Duration(2 * time.Second),
+		Kind: "mock", Simulated: true, Limits: config.Limits{RPM: new(int64(0)), TPM: new(int64(50_000))}, Burst: 3, Latency: config.Duration(2 * time.Second),
 		Concurrency: 7, MinConcurrency: 2, MaxConcurrency: 20, DispatchWindow: 500,
 		Mock: &config.Mock{Latency: config.Duration(2 * time.Second), ErrorRate: 0.25, RPM: 10, MaxConcurrent: 3, CallLog: "/tmp/a b.log"},
 	}
 	want.Providers["vllm"] = config.Provider{
-		Kind: "openai", Burst: 1, Latency: config.Duration(5 * time.Second),
+		Kind: "openai", Burst: 1, Latency: config.Duration(5 * time.Second), Simulated: true,
 		BaseURL: "http://localhost:8000/v1", Compatible: true, KeyHeader: "api-key", Models: map[string]string{"text": "llama"},
 	}
 	want.Providers["anthropic"] = config.Provider{Kind: "anthropic", Limits: config.Limits{RPM: new(int64(4000))}, Burst: 1, Latency: config.Duration(5 * time.Second)}
@@ -113,16 +118,20 @@ providers:
 
 func TestTheEnvironmentGivesAddressesThatTheFileLeavesOpen(t *testing.T) {
 	t.Parallel()
-	c := parse(t, `
+	path := filepath.Join(t.TempDir(), "oneflow.yaml")
+	if err := os.WriteFile(path, []byte(`
 providers:
   anthropic: {base_url: "https://in.the.file/v1"}
   stability: {kind: mock}
   vllm: {kind: openai, base_url: "http://localhost:8000/v1", compatible: true}
-`)
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	env := map[string]string{
 		"OPENAI_BASE_URL": "https://proxy/v1", "ANTHROPIC_BASE_URL": "https://env", "STABILITY_BASE_URL": "https://env", "VLLM_BASE_URL": "https://env", "MOCK_BASE_URL": "https://env",
 	}
-	got, err := c.WithEnvironment(func(name string) string { return env[name] })
+	getenv := func(name string) string { return env[name] }
+	got, err := config.Load(path, getenv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,11 +140,17 @@ providers:
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
-	if c.Providers["openai"].BaseURL != "" {
-		t.Error("the configuration that was handed in was changed")
+	env["ONEFLOW_SIMULATED"] = "openai, vllm"
+	if got, err := config.Load(path, getenv); err != nil || !got.Providers["openai"].Simulated || !got.Providers["vllm"].Simulated || got.Providers["anthropic"].Simulated {
+		t.Errorf("%+v, %v", got.Providers, err)
 	}
+	env["ONEFLOW_SIMULATED"] = "openia"
+	if _, err := config.Load(path, getenv); err == nil || !strings.HasPrefix(err.Error(), `ONEFLOW_SIMULATED: "openia" is not configured`) {
+		t.Error(err)
+	}
+	env["ONEFLOW_SIMULATED"] = ""
 	env["OPENAI_BASE_URL"] = "https://user:canary@proxy/v1"
-	if _, err := c.WithEnvironment(func(name string) string { return env[name] }); err == nil || !strings.HasPrefix(err.Error(), "OPENAI_BASE_URL: base_url: must be an address") || strings.Contains(err.Error(), "canary") {
+	if _, err := config.Load(path, getenv); err == nil || !strings.HasPrefix(err.Error(), "OPENAI_BASE_URL: base_url: must be an address") || strings.Contains(err.Error(), "canary") {
 		t.Error(err)
 	}
 }
@@ -171,7 +186,7 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 		local + "mock:\n      max_concurrent: -3":             ":5: providers.local.mock.max_concurrent: must not be negative, got -3",
 		local + "mock:\n      latency: 1s\n      rpm: -3":     ":6: providers.local.mock.rpm: must not be negative, got -3",
 		"providers:\n\n  local: {kind: telex}":                `:3: providers.local.kind: "telex" is not one of `,
-		"providers:\n  telex: {}":                             `: providers.telex.kind: "telex" is not one of `,
+		"providers:\n  telex: {}":                             `:2: providers.telex.kind: is missing: write one of anthropic, elevenlabs, mock, openai, stability (`,
 		"providers:\n  \"a b\": {kind: mock}":                 `:2: providers: "a b": a name has 1 to 40 letters, digits, - and _`,
 		"providers:\n  \"a\\nb\": {kind: mock}":               `:2: providers: "a\nb": a name has 1 to 40 letters, digits, - and _`,
 		"providers:\n  \"\": {kind: mock}":                    `:2: providers: "": a name has 1 to 40 letters, digits, - and _`,
@@ -187,6 +202,8 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 		local + "base_url: http://x":                          ":4: providers.local.base_url: is not for kind mock, which calls nobody",
 		local + "models: {text: x}":                           ":4: providers.local.models: is not for kind mock, which has one model for each task",
 		"# c\ncall_timeout: -5s":                              ":2: call_timeout: must be positive, got -5s",
+		"proxy: proxy:3128":                                   ":1: proxy: must be an address such as http://proxy:3128 or socks5://proxy:1080",
+		"proxy: ftp://proxy":                                  ":1: proxy: must be an address such as http://proxy:3128 or socks5://proxy:1080",
 		"call_timeout: soon":                                  `:1: call_timeout: must be a duration such as 30s or 5m, got "soon"`,
 		"drain: 30":                                           `:1: drain: must be a duration such as 30s or 5m, got "30"`,
 		"call_timeout: 0s":                                    `:1: call_timeout: must be positive, got "0s": leave it out for the default of 2m0s`,
@@ -245,13 +262,13 @@ func TestMistakesPointAtTheirPlaceInTheFile(t *testing.T) {
 
 func TestTheFileIsOptionalOnlyWhereNobodyNamedOne(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if c, err := config.Load(""); err != nil || !slices.Equal(slices.Sorted(maps.Keys(c.Providers)), slices.Sorted(maps.Keys(builtIn()))) {
+	if c, err := config.Load("", nothing); err != nil || !slices.Equal(slices.Sorted(maps.Keys(c.Providers)), slices.Sorted(maps.Keys(builtIn()))) {
 		t.Errorf("no file: %+v, %v", c, err)
 	}
-	if _, err := config.Load("none.yaml"); err == nil || !strings.Contains(err.Error(), "none.yaml") {
+	if _, err := config.Load("none.yaml", nothing); err == nil || !strings.Contains(err.Error(), "none.yaml") {
 		t.Errorf("a file that is not there: %v", err)
 	}
-	if _, err := config.Load("."); err == nil {
+	if _, err := config.Load(".", nothing); err == nil {
 		t.Error("a folder is taken for a file")
 	}
 	write := func(name, text string) {
@@ -262,42 +279,13 @@ func TestTheFileIsOptionalOnlyWhereNobodyNamedOne(t *testing.T) {
 	write("other.yaml", "drain: 7s")
 	write(config.File, "drain: 5s")
 	for name, want := range map[string]time.Duration{"": 5 * time.Second, "other.yaml": 7 * time.Second} {
-		if c, err := config.Load(name); err != nil || time.Duration(c.Drain) != want {
+		if c, err := config.Load(name, nothing); err != nil || time.Duration(c.Drain) != want {
 			t.Errorf("%q: %v, %v", name, time.Duration(c.Drain), err)
 		}
 	}
 	write(config.File, "drian: 5s")
-	if _, err := config.Load(""); err == nil || !strings.HasPrefix(err.Error(), "config oneflow.yaml: [1:1] unknown field \"drian\"") {
+	if _, err := config.Load("", nothing); err == nil || !strings.HasPrefix(err.Error(), "config oneflow.yaml: [1:1] unknown field \"drian\"") {
 		t.Errorf("a slip in the file that is found by itself: %v", err)
-	}
-}
-
-func TestConcurrencyFollowsLittlesLaw(t *testing.T) {
-	t.Parallel()
-	rpm := func(n int64) config.Limits { return config.Limits{RPM: &n} }
-	for _, c := range []struct {
-		p    config.Provider
-		want int
-	}{
-		{config.Provider{}, 64}, // no limit known
-		{config.Provider{Limits: rpm(0), Latency: config.Duration(time.Hour)}, 64},                      // no limit
-		{config.Provider{Limits: rpm(60)}, 4},                                                           // no latency: the slack
-		{config.Provider{Limits: rpm(60), Latency: config.Duration(time.Second)}, 1 + 4},                // exactly one
-		{config.Provider{Limits: rpm(60), Latency: config.Duration(1001 * time.Millisecond)}, 2 + 4},    // rounded up
-		{config.Provider{Limits: rpm(50), Latency: config.Duration(10 * time.Second)}, 9 + 4},           // 8.33
-		{config.Provider{Limits: rpm(1), Latency: config.Duration(time.Millisecond)}, 1 + 4},            // next to nothing
-		{config.Provider{Limits: rpm(60_000), Latency: config.Duration(50 * time.Millisecond)}, 50 + 4}, // the mock's
-		{config.Provider{Limits: rpm(6000), Latency: config.Duration(2520 * time.Millisecond)}, 252 + 4},
-		{config.Provider{Limits: rpm(6000), Latency: config.Duration(2530 * time.Millisecond)}, 256},     // the most
-		{config.Provider{Limits: rpm(1 << 31), Latency: config.Duration(1 << 62)}, 256},                  // beyond an int
-		{config.Provider{Limits: rpm(6000), Latency: config.Duration(time.Hour), Concurrency: 300}, 300}, // what is written holds
-		{config.Provider{Concurrency: 1}, 1},
-		{config.Provider{Kind: "openai", Latency: config.Duration(5 * time.Second)}, 5 + 4}, // the kind's 60
-		{config.Provider{Limits: config.Limits{Concurrent: new(int64(3))}}, 3},
-	} {
-		if got := c.p.Workers(); got != c.want {
-			t.Errorf("%+v: got %d, want %d", c.p, got, c.want)
-		}
 	}
 }
 
@@ -363,7 +351,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%+v", c)
 		}
 		for name, p := range c.Providers {
-			if name == "" || strings.ContainsAny(name, " ./\n") || p.Kind == "" || p.Workers() < 1 || p.Limits.RPM != nil && *p.Limits.RPM < 0 || (p.Kind == "mock") != (p.Mock != nil) {
+			if name == "" || strings.ContainsAny(name, " ./\n") || p.Kind == "" || p.Kind == "mock" && !p.Simulated || p.Limits.RPM != nil && *p.Limits.RPM < 0 || (p.Kind == "mock") != (p.Mock != nil) {
 				t.Errorf("%q: %+v", name, p)
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"oneflow/providers"
 	"oneflow/providers/kinds"
@@ -27,8 +26,8 @@ type Limits struct {
 	Concurrent *int64 `yaml:"concurrent"`
 }
 
-// said are the dimensions that are set, by their names in the file.
-func (l Limits) said() map[string]int64 {
+// asMap holds the dimensions that are set, by their names in the file.
+func (l Limits) asMap() map[string]int64 {
 	out := map[string]int64{}
 	for name, n := range map[string]*int64{
 		"rps": l.RPS, "rpm": l.RPM, "rpd": l.RPD, "tpm": l.TPM, "itpm": l.ITPM, "otpm": l.OTPM, "concurrent": l.Concurrent,
@@ -49,9 +48,9 @@ func (p Provider) LimitsByName() (limits map[string]int64, written []string) {
 			limits[string(dimension)] = n
 		}
 	}
-	said := p.Limits.said()
-	maps.Copy(limits, said)
-	return limits, slices.Sorted(maps.Keys(said))
+	own := p.Limits.asMap()
+	maps.Copy(limits, own)
+	return limits, slices.Sorted(maps.Keys(own))
 }
 
 // maxLimit bounds every limit: more is no limit, and 0 says so.
@@ -62,9 +61,9 @@ const maxBurst = 1000
 
 // checkControl checks what decides how much of the provider is used.
 func (p Provider) checkControl() error {
-	said := p.Limits.said()
-	for _, name := range slices.Sorted(maps.Keys(said)) {
-		switch n := said[name]; {
+	written := p.Limits.asMap()
+	for _, name := range slices.Sorted(maps.Keys(written)) {
+		switch n := written[name]; {
 		case n < 0:
 			return fmt.Errorf("limits.%s: must be positive, got %d; 0 means no limit", name, n)
 		case n > maxLimit:
@@ -91,33 +90,6 @@ func (p Provider) checkControl() error {
 		return fmt.Errorf("max_concurrency: must be at least min_concurrency, which is %d, got %d", p.MinConcurrency, p.MaxConcurrency)
 	}
 	return nil
-}
-
-const (
-	// slack is how many calls beyond the expected number may be under way.
-	slack = 4
-	// most is the largest concurrency that is derived for one worker.
-	most = 256
-	// unlimited is the concurrency of a provider without a limit.
-	unlimited = 64
-)
-
-// Workers is how many calls one worker makes at once: what the file says, else
-// ceil(rpm/60 × latency) + 4 by Little's law, at most 256 and no more than may run
-// at once; 64 without a limit.
-func (p Provider) Workers() int {
-	if p.Concurrency > 0 {
-		return p.Concurrency
-	}
-	limits, _ := p.LimitsByName()
-	n := float64(unlimited)
-	if rpm := limits["rpm"]; rpm > 0 {
-		n = math.Ceil(float64(rpm)/60*time.Duration(p.Latency).Seconds()) + slack
-	}
-	if c := limits["concurrent"]; c > 0 {
-		n = min(n, float64(c))
-	}
-	return int(min(n, most))
 }
 
 // tasks are the tasks that a chain may be for.
@@ -206,7 +178,7 @@ func (c *Config) checkChains() error {
 	return nil
 }
 
-// CheckChain tells whether a chain names configured providers, each once. It does
+// CheckChain fails unless a chain names configured providers, each once. It does
 // not look at what they can do.
 func (c *Config) CheckChain(chain []string) error {
 	if len(chain) == 0 {

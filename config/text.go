@@ -91,16 +91,23 @@ func checkScalar(field string, value ast.ScalarNode) error {
 	return nil
 }
 
-// lineOf returns ":line" of the field that err begins with, or nothing.
+// lineOf returns ":line" of the field that err begins with, or of what it belongs to,
+// or nothing.
 func lineOf(file *ast.File, err error) string {
 	field, _, _ := strings.Cut(err.Error(), ": ")
-	path, err := yaml.PathString("$." + field)
-	if err != nil {
-		return ""
+	for {
+		path, err := yaml.PathString("$." + field)
+		if err != nil {
+			return ""
+		}
+		if node, err := path.FilterFile(file); err == nil && node != nil && node.GetToken() != nil {
+			return fmt.Sprintf(":%d", node.GetToken().Position.Line)
+		}
+		// What is missing stands nowhere: what it is missing in does.
+		last := strings.LastIndexByte(field, '.')
+		if last < 0 {
+			return ""
+		}
+		field = field[:last]
 	}
-	node, err := path.FilterFile(file)
-	if err != nil || node == nil || node.GetToken() == nil {
-		return ""
-	}
-	return fmt.Sprintf(":%d", node.GetToken().Position.Line)
 }

@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"context"
-	"regexp"
 	"sync"
 	"time"
 
@@ -40,7 +39,6 @@ type Reader struct {
 
 	mu      sync.Mutex
 	details map[string]*batchMemory
-	ids     *regexp.Regexp
 }
 
 // batchMemory is what is remembered of one batch.
@@ -69,7 +67,6 @@ func NewReader(store OverviewStore) *Reader {
 		finished: map[string]counted{},
 		rates:    map[string][]point{},
 		details:  map[string]*batchMemory{},
-		ids:      regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`),
 	}
 }
 
@@ -80,7 +77,7 @@ func (r *Reader) Overview(ctx context.Context) (Overview, error) {
 
 // Batch returns one batch. It fails with jobs.ErrNotFound.
 func (r *Reader) Batch(ctx context.Context, id string) (batches.Breakdown, error) {
-	if !r.ids.MatchString(id) {
+	if batches.CheckID(id) != nil {
 		return batches.Breakdown{}, jobs.ErrNotFound
 	}
 	memory := r.detail(id)

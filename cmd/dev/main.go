@@ -49,10 +49,7 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 		return err
 	}
 	defer func() { _ = closeLog() }()
-	cfg, err := config.Load(g.Config)
-	if err == nil {
-		cfg, err = cfg.WithEnvironment(env.Getenv)
-	}
+	cfg, err := config.Load(g.Config, env.Getenv)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}

@@ -94,7 +94,7 @@ type common struct {
 
 // input prepares reading jobs. task is the task of rows that name none.
 func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.Input, error) {
-	cfg, err := config.Load(s.configPath)
+	cfg, err := config.Load(s.configPath, s.env.Getenv)
 	if err != nil {
 		return batches.Input{}, cli.Fail(cli.Usage, err)
 	}

@@ -26,7 +26,7 @@ type providersCmd struct {
 
 // withStore connects and reads the configuration.
 func (s *session) withStore(do func(*store.Store, fleet.Config) error) error {
-	cfg, err := config.Load(s.configPath)
+	cfg, err := config.Load(s.configPath, s.env.Getenv)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}

@@ -117,7 +117,7 @@ func client(p config.Provider, name string, store *keys.Store) (providers.Provid
 	if err != nil {
 		return nil, fmt.Errorf("base_url: %w", err)
 	}
-	c.Client = wire.NewClient(wire.Config{Concurrency: p.Workers()})
+	c.Client = wire.NewClient(wire.Config{Concurrency: max(p.Concurrency, 256)})
 	c.Client.Transport = &onlyHost{base: base, next: c.Client.Transport}
 	c.Key = store.Source(name, base.String())
 	if !d.NeedsKey() {
