@@ -58,7 +58,7 @@ func (c *demoCmd) Run(s *session) error {
 		return err
 	}
 	defer func() { _ = listener.Close() }()
-	fake, err := s.fakeProviders(demoRPM, rehearsalLatency)
+	fake, _, err := s.fakeProviders(demoRPM, rehearsalLatency)
 	if err != nil {
 		return err
 	}

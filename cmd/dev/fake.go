@@ -1,30 +1,52 @@
 package main
 
 import (
+	"fmt"
 	"maps"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"oneflow/config"
 	"oneflow/internal/fakeprovider"
 	"oneflow/providers/keys"
+	"oneflow/providers/kinds"
 )
 
-// fakes are the vendors that the fake server speaks for: where on it, and a key of the right form that is good for nothing
-// else.
-func fakes() map[string]struct{ path, key string } {
-	return map[string]struct{ path, key string }{
-		"openai":     {"/openai/v1", "sk-fake-00000000000000000000"},
-		"anthropic":  {"/anthropic", "sk-ant-fake-0000000000000000"},
-		"stability":  {"/stability", "sk-fake00000000000000000000"},
-		"elevenlabs": {"/elevenlabs", "00000000000000000000000000000000"},
+// fake is a kind's half of the fake server: where it is on it, and a key of the right
+// form that is good for nothing else.
+type fake struct{ path, key string }
+
+// fakes are the kinds that the fake server speaks for, by name: all that are called
+// over a network. One that it does not know is an error: its calls would go out and
+// be charged.
+func fakes() (map[string]fake, error) {
+	all := map[string]fake{}
+	for _, d := range kinds.All() {
+		if !d.NeedsKey() {
+			continue
+		}
+		own, err := url.Parse(d.BaseURL)
+		if err != nil {
+			return nil, fmt.Errorf("kind %s: %w", d.Kind, err)
+		}
+		if !slices.Contains(fakeprovider.Vendors(), fakeprovider.Vendor(d.Kind)) {
+			return nil, fmt.Errorf("kind %s: the fake server does not speak for it: add it to internal/fakeprovider", d.Kind)
+		}
+		key := strings.Repeat("0", max(d.Key.MinLength, 20))
+		if len(d.Key.Prefixes) > 0 {
+			key = d.Key.Prefixes[0] + key
+		}
+		all[d.Kind] = fake{path: "/" + d.Kind + strings.TrimSuffix(own.Path, "/"), key: key}
 	}
+	return all, nil
 }
 
 // fakeVariables are the environment in which commands call the fake server at url.
-func fakeVariables(url string) map[string]string {
+func fakeVariables(url string, fakes map[string]fake) map[string]string {
 	variables := map[string]string{}
-	for name, fake := range fakes() {
+	for name, fake := range fakes {
 		variables[keys.Variable(name)] = fake.key
 		variables[strings.ToUpper(name)+"_BASE_URL"] = url + fake.path
 	}
@@ -34,20 +56,25 @@ func fakeVariables(url string) map[string]string {
 // fakeProviders starts a server that speaks the vendors' protocols, and points
 // their providers at it, with keys that are good for nothing else. Calls go over
 // HTTP on this machine as they would go to the vendors; nobody is charged. rpm is
-// the limit that the workers are told, and the server's own; 0: the usual.
-func (s *session) fakeProviders(rpm int, latency time.Duration) (*fakeprovider.Server, error) {
-	server, err := fakeprovider.New(fakeprovider.Config{Default: fakeprovider.Behaviour{
+// the limit that the workers are told, and the server's own; 0: the usual. variables
+// are what commands find the server by.
+func (s *session) fakeProviders(rpm int, latency time.Duration) (server *fakeprovider.Server, variables map[string]string, err error) {
+	fakes, err := fakes()
+	if err != nil {
+		return nil, nil, err
+	}
+	server, err = fakeprovider.New(fakeprovider.Config{Default: fakeprovider.Behaviour{
 		Latency: fakeprovider.Latency{Distribution: fakeprovider.LogNormal, Mean: latency, Spread: 0.5},
 		Faults:  map[fakeprovider.Fault]float64{fakeprovider.Overloaded: 0.01},
 	}})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := server.Start(""); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	providers := maps.Clone(s.config.Providers)
-	for name, fake := range fakes() {
+	for name, fake := range fakes {
 		p := providers[name]
 		if p.Kind != name {
 			continue
@@ -60,12 +87,13 @@ func (s *session) fakeProviders(rpm int, latency time.Duration) (*fakeprovider.S
 		providers[name] = p
 	}
 	s.config.Providers = providers
-	getenv, variables := s.env.Getenv, fakeVariables(server.URL)
+	getenv := s.env.Getenv
+	variables = fakeVariables(server.URL, fakes)
 	s.env.Getenv = func(variable string) string {
 		if value, ok := variables[variable]; ok {
 			return value
 		}
 		return getenv(variable)
 	}
-	return server, nil
+	return server, variables, nil
 }

@@ -43,12 +43,12 @@ func (c *upCmd) Run(s *session) error {
 	defer func() { _ = closeLog() }()
 	fakes, shared := "", map[string]string{}
 	if c.FakeProviders {
-		fake, err := s.fakeProviders(0, rehearsalLatency)
+		fake, variables, err := s.fakeProviders(0, rehearsalLatency)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = fake.Close() }()
-		fakes, shared = fake.URL, fakeVariables(fake.URL)
+		fakes, shared = fake.URL, variables
 	}
 	stack, err := s.start(devstack.Options{Dir: s.dir, Persist: true})
 	if err != nil {

@@ -7,8 +7,100 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
+
+// Anthropic is the vendor of that name.
+const Anthropic Vendor = "anthropic"
+
+// anthropic is Anthropic's half: messages.
+type anthropic struct {
+	config Config
+
+	mu     sync.Mutex
+	cached map[string]bool // prompts seen with cache_control
+}
+
+func newAnthropic(config Config) vendor { return &anthropic{config: config, cached: map[string]bool{}} }
+
+func (*anthropic) name() Vendor { return Anthropic }
+
+func (a *anthropic) routes() []route {
+	return []route{
+		{method: http.MethodPost, path: "/v1/messages", handle: a.messages, generates: true, faults: []Fault{Refused}},
+		{method: http.MethodGet, path: "/v1/models", handle: a.models},
+	}
+}
+
+func (*anthropic) key(r *http.Request) string { return r.Header.Get("X-Api-Key") }
+
+func (*anthropic) requestID(n int64) string { return fmt.Sprintf("req_%024d", n) }
+
+func (*anthropic) headers(c *call, h http.Header, levels map[dimension]level) {
+	h.Set("Request-Id", c.id)
+	h.Set("Anthropic-Organization-Id", "00000000-0000-4000-8000-000000000000")
+	for d, l := range levels {
+		if d != concurrent {
+			h.Set("Anthropic-Ratelimit-"+string(d)+"-Limit", strconv.Itoa(l.limit))
+			h.Set("Anthropic-Ratelimit-"+string(d)+"-Remaining", strconv.Itoa(l.remaining))
+			h.Set("Anthropic-Ratelimit-"+string(d)+"-Reset", c.arrived.Add(l.reset).UTC().Format(time.RFC3339))
+		}
+	}
+}
+
+func (*anthropic) refuse(c *call, why refusal) answer {
+	switch why.reason {
+	case unauthorised:
+		if c.key == "" {
+			return anthropicError(c, http.StatusUnauthorized, "authentication_error", "x-api-key header is required")
+		}
+		return anthropicError(c, http.StatusUnauthorized, "authentication_error", "invalid x-api-key")
+	case outOfMoney:
+		return anthropicError(c, http.StatusPaymentRequired, "billing_error",
+			"Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.")
+	case moderated:
+		return anthropicError(c, http.StatusBadRequest, "invalid_request_error", "Output blocked by content filtering policy")
+	case flagged:
+		return anthropicError(c, http.StatusForbidden, "permission_error", "Your prompt was flagged as violating our usage policy.")
+	case region:
+		return anthropicError(c, http.StatusForbidden, "forbidden", "Request not allowed")
+	case limited:
+		return anthropicLimited(c, why.limit)
+	case overloaded:
+		return anthropicError(c, 529, "overloaded_error", "Overloaded")
+	case serverError:
+		return anthropicError(c, http.StatusInternalServerError, "api_error", "Internal server error")
+	case tooLarge:
+		return anthropicError(c, http.StatusRequestEntityTooLarge, "request_too_large", "Request exceeds the maximum size")
+	case noSuchPath:
+		return anthropicError(c, why.status, "not_found_error", "Not found")
+	}
+	return answer{}
+}
+
+// anthropicError is Anthropic's error body.
+func anthropicError(c *call, status int, kind, message string) answer {
+	return jsonAnswer(status, map[string]any{
+		"type": "error", "error": map[string]string{"type": kind, "message": message}, "request_id": c.id,
+	})
+}
+
+func anthropicLimited(c *call, r *brokenLimit) answer {
+	unit := map[dimension]string{requests: "requests", inputTokens: "input tokens", outputTokens: "output tokens"}[r.dimension]
+	if unit == "" {
+		unit = string(r.dimension)
+	}
+	a := anthropicError(c, http.StatusTooManyRequests, "rate_limit_error", fmt.Sprintf(
+		"This request would exceed your organization's rate limit of %d %s per minute (org: 00000000-0000-4000-8000-000000000000, model: %s). "+
+			"For details, refer to: https://docs.claude.com/en/api/rate-limits. You can see the response headers for current usage. "+
+			"Please reduce the prompt length or the maximum tokens requested, or try again later.", r.limit, unit, c.model,
+	))
+	retryAfter(a.header(), r.retryAfter)
+	return a
+}
 
 type messagesRequest struct {
 	Model     string `json:"model"`
@@ -80,11 +172,14 @@ func (r *messagesRequest) check() string {
 	return ""
 }
 
-// anthropicMessages answers with a message. Tokens are counted by countTokens over
+// messages answers with a message. Tokens are counted by countTokens over
 // the system prompt and the messages. Where cache_control stands anywhere in the
 // request, the system prompt's tokens count as written to the cache the first
 // time and as read from it later; they are then not among the input tokens.
-func anthropicMessages(s *Server, c *call) answer {
+func (a *anthropic) messages(c *call) answer {
+	if c.r.Header.Get("Anthropic-Version") != "2023-06-01" {
+		return anthropicError(c, http.StatusBadRequest, "invalid_request_error", `anthropic-version: "2023-06-01" is the only valid version`)
+	}
 	invalid := func(message string) answer {
 		return anthropicError(c, http.StatusBadRequest, "invalid_request_error", message)
 	}
@@ -107,17 +202,17 @@ func anthropicMessages(s *Server, c *call) answer {
 	if reason := r.check(); reason != "" {
 		return invalid(reason)
 	}
-	if models := s.config.Models; len(models) > 0 && !slices.Contains(models, r.Model) {
+	if models := a.config.Models; len(models) > 0 && !slices.Contains(models, r.Model) {
 		return anthropicError(c, http.StatusNotFound, "not_found_error", "model: "+r.Model)
 	}
 	system, ok := plainText(r.System)
 	if r.System != nil && !ok {
 		return invalid("system: Input should be a valid string")
 	}
-	return r.answer(s, c, system)
+	return r.answer(a, c, system)
 }
 
-func (r *messagesRequest) answer(s *Server, c *call, system string) answer {
+func (r *messagesRequest) answer(v *anthropic, c *call, system string) answer {
 	var input, cacheWrite, cacheRead int64
 	for _, m := range r.Messages {
 		text, _ := plainText(m.Content)
@@ -126,9 +221,9 @@ func (r *messagesRequest) answer(s *Server, c *call, system string) answer {
 	cacheKey := ""
 	if strings.Contains(string(c.body), `"cache_control"`) && system != "" {
 		cacheKey = hex.EncodeToString([]byte(c.key + "\x00" + system))
-		s.mu.Lock()
-		seen := s.cached[cacheKey]
-		s.mu.Unlock()
+		v.mu.Lock()
+		seen := v.cached[cacheKey]
+		v.mu.Unlock()
 		if seen {
 			cacheRead = countTokens(system)
 		} else {
@@ -170,17 +265,17 @@ func (r *messagesRequest) answer(s *Server, c *call, system string) answer {
 	if cacheKey != "" {
 		body := a.body
 		a.render = func() []byte {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.cached[cacheKey] = true
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.cached[cacheKey] = true
 			return body
 		}
 	}
 	return a
 }
 
-func anthropicModels(s *Server, _ *call) answer {
-	names := s.config.Models
+func (a *anthropic) models(*call) answer {
+	names := a.config.Models
 	if len(names) == 0 {
 		names = []string{"claude-haiku-4-5"}
 	}

@@ -13,6 +13,87 @@ import (
 	"oneflow/internal/media"
 )
 
+// ElevenLabs is the vendor of that name.
+const ElevenLabs Vendor = "elevenlabs"
+
+// elevenlabs is ElevenLabs' half: speech, for credits.
+type elevenlabs struct{ config Config }
+
+func newElevenLabs(config Config) vendor { return &elevenlabs{config: config} }
+
+func (*elevenlabs) name() Vendor { return ElevenLabs }
+
+func (e *elevenlabs) routes() []route {
+	const get = http.MethodGet
+	return []route{
+		{method: http.MethodPost, path: "/v1/text-to-speech/*", handle: e.speech, generates: true},
+		{method: get, path: "/v1/models", handle: e.models},
+		{method: get, path: "/v1/user", handle: e.user},
+		{method: get, path: "/v1/user/subscription", handle: e.subscription},
+	}
+}
+
+func (*elevenlabs) key(r *http.Request) string { return r.Header.Get("Xi-Api-Key") }
+
+func (*elevenlabs) requestID(n int64) string { return fmt.Sprintf("eleven%014d", n) }
+
+func (*elevenlabs) headers(c *call, h http.Header, levels map[dimension]level) {
+	h.Set("Request-Id", c.id)
+	if l, ok := levels[concurrent]; ok {
+		h.Set("Maximum-Concurrent-Requests", strconv.Itoa(l.limit))
+		h.Set("Current-Concurrent-Requests", strconv.Itoa(l.limit-l.remaining))
+	}
+}
+
+func (*elevenlabs) refuse(c *call, why refusal) answer {
+	switch why.reason {
+	case unauthorised:
+		if c.key == "" {
+			return elevenLabsError(http.StatusUnauthorized, "needs_authorization", "Neither authorization header nor xi-api-key received, please provide one.")
+		}
+		return elevenLabsError(http.StatusUnauthorized, "invalid_api_key", "Invalid API key")
+	case outOfMoney:
+		return elevenLabsError(http.StatusUnauthorized, "quota_exceeded", fmt.Sprintf(
+			"This request exceeds your quota of 10000. You have 0 credits remaining, while %d credits are required for this request.", len(c.body),
+		))
+	case moderated:
+		return elevenLabsError(http.StatusBadRequest, "content_against_policy", "We are unable to process your request: its text goes against our content policy.")
+	case flagged:
+		return elevenLabsError(http.StatusForbidden, "content_against_policy", "We are unable to process your request: its text goes against our content policy.")
+	case region:
+		return elevenLabsError(http.StatusForbidden, "forbidden", "ElevenLabs is not available in your country.")
+	case limited:
+		return elevenLabsLimited(why.limit)
+	case overloaded:
+		return elevenLabsError(http.StatusTooManyRequests, "system_busy", "Our services are experiencing heavy traffic, please try again later.")
+	case serverError:
+		return jsonAnswer(http.StatusInternalServerError, map[string]string{"detail": "Internal Server Error"})
+	case tooLarge:
+		return elevenLabsError(http.StatusRequestEntityTooLarge, "payload_too_large", "The request is too large.")
+	case noSuchPath:
+		return jsonAnswer(why.status, map[string]string{"detail": http.StatusText(why.status)})
+	}
+	return answer{}
+}
+
+// elevenLabsError is ElevenLabs' error body.
+func elevenLabsError(status int, code, message string) answer {
+	return jsonAnswer(status, map[string]any{"detail": map[string]string{"status": code, "message": message}})
+}
+
+func elevenLabsLimited(r *brokenLimit) answer {
+	if r.dimension == concurrent {
+		return elevenLabsError(http.StatusTooManyRequests, "too_many_concurrent_requests", fmt.Sprintf(
+			"Too many concurrent requests. Your current subscription is associated with a maximum of %d concurrent requests (running in parallel).", r.limit,
+		))
+	}
+	a := elevenLabsError(http.StatusTooManyRequests, "rate_limit_exceeded", fmt.Sprintf(
+		"Rate limit exceeded: Limit %d, Used %d, Requested %d %s", r.limit, r.used, r.asked, r.dimension,
+	))
+	retryAfter(a.header(), r.retryAfter)
+	return a
+}
+
 // unprocessable is ElevenLabs' 422, which has another shape than its other errors.
 func unprocessable(kind, message string, loc ...string) answer {
 	return jsonAnswer(http.StatusUnprocessableEntity, map[string]any{
@@ -76,9 +157,9 @@ func (r *elevenLabsRequest) check() answer {
 	return answer{}
 }
 
-// elevenLabsSpeech speaks: a tone as wav, pcm or ulaw, silence as mp3 (the
+// speech speaks: a tone as wav, pcm or ulaw, silence as mp3 (the
 // default).
-func elevenLabsSpeech(s *Server, c *call) answer {
+func (e *elevenlabs) speech(c *call) answer {
 	unknown, ok := unknownField(c.body, strings.Fields(`text model_id language_code voice_settings pronunciation_dictionary_locators seed previous_text
 		next_text previous_request_ids next_request_ids use_pvc_as_ivc apply_text_normalization apply_language_text_normalization`)...)
 	if !ok {
@@ -98,11 +179,11 @@ func elevenLabsSpeech(s *Server, c *call) answer {
 	if a := r.check(); a.status != 0 {
 		return a
 	}
-	if models := s.config.Models; len(models) > 0 && !slices.Contains(models, r.Model) {
+	if models := e.config.Models; len(models) > 0 && !slices.Contains(models, r.Model) {
 		return elevenLabsError(http.StatusBadRequest, "model_not_found", fmt.Sprintf("A model with model ID %s does not exist.", r.Model))
 	}
 	voice := c.segment(2)
-	if voices := s.config.Voices; len(voices) > 0 && !slices.Contains(voices, voice) {
+	if voices := e.config.Voices; len(voices) > 0 && !slices.Contains(voices, voice) {
 		return elevenLabsError(http.StatusNotFound, "voice_not_found", fmt.Sprintf("A voice with the voice_id %s was not found.", voice))
 	}
 	n := utf8.RuneCountInString(*r.Text)
@@ -110,7 +191,7 @@ func elevenLabsSpeech(s *Server, c *call) answer {
 	out := answer{status: http.StatusOK, usage: Usage{Characters: int64(n), MilliCredits: int64(cost) * 1000}}
 	out.header().Set("Character-Cost", strconv.Itoa(cost))
 	out.header().Set("History-Item-Id", c.id)
-	length := speech(*r.Text)
+	length := spoken(*r.Text)
 	codec, rest, _ := strings.Cut(c.r.URL.Query().Get("output_format"), "_")
 	rateText, _, _ := strings.Cut(rest, "_")
 	rate, err := strconv.Atoi(rateText)
@@ -131,8 +212,8 @@ func elevenLabsSpeech(s *Server, c *call) answer {
 	return out
 }
 
-func elevenLabsModels(s *Server, _ *call) answer {
-	names := s.config.Models
+func (e *elevenlabs) models(*call) answer {
+	names := e.config.Models
 	if len(names) == 0 {
 		names = []string{"eleven_multilingual_v2", "eleven_flash_v2_5"}
 	}
@@ -153,10 +234,8 @@ func elevenLabsModels(s *Server, _ *call) answer {
 }
 
 // subscription is that of a plan of 1,000 credits.
-func subscription(s *Server, c *call) map[string]any {
-	s.mu.Lock()
-	left := s.ledger(c).credits
-	s.mu.Unlock()
+func subscription(c *call) map[string]any {
+	left := c.credits()
 	return map[string]any{
 		"tier": "creator", "character_count": (startCredits - left) / 1000, "character_limit": startCredits / 1000,
 		"max_character_limit_extension": nil, "max_credit_limit_extension": 0, "can_extend_character_limit": false,
@@ -167,10 +246,10 @@ func subscription(s *Server, c *call) map[string]any {
 	}
 }
 
-func elevenLabsUser(s *Server, c *call) answer {
-	return jsonAnswer(http.StatusOK, map[string]any{"user_id": "fake", "is_new_user": false, "subscription": subscription(s, c)})
+func (*elevenlabs) user(c *call) answer {
+	return jsonAnswer(http.StatusOK, map[string]any{"user_id": "fake", "is_new_user": false, "subscription": subscription(c)})
 }
 
-func elevenLabsSubscription(s *Server, c *call) answer {
-	return jsonAnswer(http.StatusOK, subscription(s, c))
+func (*elevenlabs) subscription(c *call) answer {
+	return jsonAnswer(http.StatusOK, subscription(c))
 }

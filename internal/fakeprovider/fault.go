@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Fault is a way in which a call fails.
@@ -19,14 +20,26 @@ const (
 	ServerError  Fault = "server_error" // 500
 	BadGateway   Fault = "bad_gateway"  // 502 with a page of HTML, from something in between
 	Unavailable  Fault = "unavailable"  // 503
-	Overloaded   Fault = "overloaded"   // Anthropic 529, ElevenLabs 429 system_busy, else 503
+	Overloaded   Fault = "overloaded"   // in the vendor's own way
 	RateLimited  Fault = "rate_limited" // 429, although no limit was reached: retry after 1 s
-	OutOfMoney   Fault = "out_of_money" // OpenAI 429 insufficient_quota, Anthropic and Stability 402, ElevenLabs 401 quota_exceeded
+	OutOfMoney   Fault = "out_of_money" // no credit is left
 	Unauthorised Fault = "unauthorised" // 401
-	Moderated    Fault = "moderated"    // refused for its content: 400, Stability 403
-	Refused      Fault = "refused"      // 200, but the model declines (OpenAI, Anthropic); else like Moderated
-	Blurred      Fault = "blurred"      // 200 with a blurred picture, finish-reason CONTENT_FILTERED (Stability); else like Moderated
+	Moderated    Fault = "moderated"    // refused for its content, as the vendor usually does
+	Flagged      Fault = "flagged"      // refused for its content with 403
+	Region       Fault = "region"       // 403: not to be used from this country
+	Refused      Fault = "refused"      // 200, but the model declines, where it is one that talks; else like Moderated
+	Blurred      Fault = "blurred"      // 200 with a blurred picture, finish-reason CONTENT_FILTERED; else like Moderated
 	VideoFailed  Fault = "video_failed" // a video is accepted and fails later; else like ServerError
+
+	Firewall  Fault = "firewall"   // 403 with a page of HTML, from something in between
+	LoginPage Fault = "login_page" // 200 with a page of HTML, as at a wrong address
+
+	// Good answers in a form that is easily misread; no fault elsewhere.
+	DataURL     Fault = "data_url"      // a picture in base64 as a data: URL
+	OddBase64   Fault = "odd_base64"    // a picture in base64 of URLs, without padding, in lines
+	PrivateURL  Fault = "private_url"   // a picture behind an address that is not public
+	AudioInChat Fault = "audio_in_chat" // speech in a chat's answer, and no text
+	ImageInChat Fault = "image_in_chat" // a picture in a chat's answer, and no text
 
 	Hang        Fault = "hang"         // no answer until the client gives up
 	Trickle     Fault = "trickle"      // the right answer, a byte at a time
@@ -41,14 +54,19 @@ const (
 // Faults lists all faults.
 func Faults() []Fault {
 	return []Fault{
-		ServerError, BadGateway, Unavailable, Overloaded, RateLimited, OutOfMoney, Unauthorised, Moderated, Refused, Blurred, VideoFailed,
+		ServerError, BadGateway, Unavailable, Overloaded, RateLimited, OutOfMoney, Unauthorised, Moderated,
+		Flagged, Region, Refused, Blurred, VideoFailed, Firewall, LoginPage, DataURL, OddBase64, PrivateURL, AudioInChat, ImageInChat,
 		Hang, Trickle, Truncated, ResetBefore, ResetAfter, Garbage, Empty, Huge,
 	}
 }
 
 // Injection asks for a fault in certain calls. Zero fields match anything.
 type Injection struct {
+	// Fault is how they fail; "" is not at all, for a Variation alone.
 	Fault Fault
+	// Variation is how their answers differ from the vendor's own, beside the
+	// configured one.
+	Variation Variation
 	// Times is how many calls fail; negative means all until Clear.
 	Times int
 	// Vendor and Key restrict it.
@@ -60,8 +78,8 @@ type Injection struct {
 }
 
 func (i Injection) matches(c *call) bool {
-	return (i.Vendor == "" || i.Vendor == c.vendor) && (i.Key == "" || i.Key == c.key) &&
-		(i.Path == "" && c.generates || i.Path != "" && strings.HasPrefix(c.path, i.Path))
+	return (i.Vendor == "" || i.Vendor == c.vendor.name()) && (i.Key == "" || i.Key == c.key) &&
+		(i.Path == "" && c.route.generates || i.Path != "" && strings.HasPrefix(c.path, i.Path))
 }
 
 // Next makes the next n generating calls fail with fault, all until Clear if n is
@@ -91,9 +109,10 @@ func (s *Server) fault(c *call) Fault {
 		if s.pending[i].Times--; s.pending[i].Times == 0 {
 			s.pending = slices.Delete(s.pending, i, i+1)
 		}
+		c.variation = c.variation.with(injection.Variation)
 		return injection.Fault
 	}
-	if rates := c.behaviour.Faults; c.generates && len(rates) > 0 {
+	if rates := c.behaviour.Faults; c.route.generates && len(rates) > 0 {
 		x := s.rng.Float64()
 		for _, fault := range slices.Sorted(maps.Keys(rates)) {
 			if x -= rates[fault]; x < 0 {
@@ -104,15 +123,61 @@ func (s *Server) fault(c *call) Fault {
 	return ""
 }
 
+// failing is the answer to c with its fault; false if that is one of the transport or
+// the body. good is the answer without it.
+func (c *call) failing(good answer) (answer, bool) {
+	if slices.Contains(c.route.faults, c.fault) {
+		return good, true // its handler has seen to it
+	}
+	if words, ok := inWords()[c.fault]; ok {
+		return c.refuse(words), true
+	}
+	switch c.fault { //nolint:exhaustive // the others are of the transport or the body
+	case Unavailable:
+		a := c.refuse(refusal{reason: serverError})
+		a.status = http.StatusServiceUnavailable
+		return a, true
+	case RateLimited:
+		limit := max(c.behaviour.Limits.Requests, 1)
+		return c.refuse(refusal{reason: limited, limit: &brokenLimit{requests, limit, limit, 1, time.Second}}), true
+	case BadGateway:
+		return page(http.StatusBadGateway, "502 Bad Gateway"), true
+	case Firewall:
+		return page(http.StatusForbidden, "Attention Required!"), true
+	case LoginPage:
+		return page(http.StatusOK, "Sign in"), true
+	case DataURL, OddBase64, PrivateURL, AudioInChat, ImageInChat:
+		return good, true
+	}
+	return answer{}, false
+}
+
+// inWords are the faults that are a vendor's refusal and nothing more.
+func inWords() map[Fault]refusal {
+	return map[Fault]refusal{
+		ServerError: {reason: serverError}, Overloaded: {reason: overloaded}, OutOfMoney: {reason: outOfMoney},
+		Unauthorised: {reason: unauthorised}, Moderated: {reason: moderated}, Flagged: {reason: flagged}, Region: {reason: region},
+		Refused: {reason: moderated}, Blurred: {reason: moderated}, VideoFailed: {reason: serverError},
+	}
+}
+
+// page is a page of HTML.
+func page(status int, title string) answer {
+	return answer{
+		status: status, contentType: "text/html; charset=utf-8",
+		body: []byte("<html>\r\n<head><title>" + title + "</title></head>\r\n<body>\r\n<center><h1>" + title + "</h1></center>\r\n</body>\r\n</html>\r\n"),
+	}
+}
+
 // status is what the client sees of the answer good with this fault; 0 is nothing.
 func (f Fault) status(good answer) int {
-	switch f {
+	switch f { //nolint:exhaustive // the others are answers
 	case Trickle, Truncated:
 		return good.status
 	case Garbage, Empty, Huge:
 		return http.StatusOK
 	case Hang, ResetBefore, ResetAfter:
-	case ServerError, BadGateway, Unavailable, Overloaded, RateLimited, OutOfMoney, Unauthorised, Moderated, Refused, Blurred, VideoFailed:
+	default: // made by failing
 	}
 	return 0
 }
@@ -120,7 +185,7 @@ func (f Fault) status(good answer) int {
 // perform answers c with a fault of the transport or the body; good is the answer
 // that it would have got.
 func (s *Server) perform(w http.ResponseWriter, c *call, good answer) {
-	switch c.fault {
+	switch c.fault { //nolint:exhaustive // the others are answers
 	case Trickle:
 		s.trickle(w, c, good)
 	case Truncated:
@@ -138,8 +203,7 @@ func (s *Server) perform(w http.ResponseWriter, c *call, good answer) {
 	case ResetBefore, ResetAfter:
 		reset(w)
 	case Hang: // nothing is sent
-	case ServerError, BadGateway, Unavailable, Overloaded, RateLimited, OutOfMoney, Unauthorised, Moderated, Refused, Blurred, VideoFailed:
-		// answers of the vendor, made by failing
+	default: // made by failing
 	}
 }
 

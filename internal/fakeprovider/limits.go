@@ -10,6 +10,10 @@ import (
 type Limits struct {
 	// Requests is how many generating calls are accepted in a window.
 	Requests int
+	// ClaimedRequests is what the headers say that Requests is, as proxies do that
+	// count in a window of their own: their limit is a minute's, what remains is of
+	// the window. 0: the truth.
+	ClaimedRequests int
 	// Tokens is how many tokens, input and output together (OpenAI).
 	Tokens int
 	// InputTokens and OutputTokens are counted apart (Anthropic).
@@ -27,15 +31,9 @@ type Limits struct {
 	CountRefused bool
 }
 
-// StabilityLimits is Stability's documented limit: 150 requests in 10 s, then
-// nothing for 60 s.
-func StabilityLimits() Limits {
-	return Limits{Requests: 150, Window: 10 * time.Second, Penalty: time.Minute}
-}
-
 func (l Limits) check() error {
 	for name, n := range map[string]int{
-		"Requests": l.Requests, "Tokens": l.Tokens, "InputTokens": l.InputTokens, "OutputTokens": l.OutputTokens, "Concurrent": l.Concurrent,
+		"Requests": l.Requests, "ClaimedRequests": l.ClaimedRequests, "Tokens": l.Tokens, "InputTokens": l.InputTokens, "OutputTokens": l.OutputTokens, "Concurrent": l.Concurrent,
 	} {
 		if n < 0 {
 			return fmt.Errorf("%s: must be positive, or 0 for no limit, got %d", name, n)
@@ -90,8 +88,8 @@ type level struct {
 	reset            time.Duration // until it is full again
 }
 
-// refusal is a limit that was broken.
-type refusal struct {
+// brokenLimit is a limit that was broken.
+type brokenLimit struct {
 	dimension  dimension
 	limit      int
 	used       int
@@ -100,11 +98,11 @@ type refusal struct {
 }
 
 // tooLarge tells that no waiting helps.
-func (r *refusal) tooLarge() bool { return r.dimension != concurrent && r.asked > r.limit }
+func (r *brokenLimit) tooLarge() bool { return r.dimension != concurrent && r.asked > r.limit }
 
 // admit counts one call or returns the limit that it would break, and how full
 // all limits are then.
-func (g *ledger) admit(l Limits, now time.Time, used Usage) (map[dimension]level, *refusal) {
+func (g *ledger) admit(l Limits, now time.Time, used Usage) (map[dimension]level, *brokenLimit) {
 	g.forget(now.Add(-l.window()))
 	costs := []struct {
 		dimension dimension
@@ -116,20 +114,20 @@ func (g *ledger) admit(l Limits, now time.Time, used Usage) (map[dimension]level
 		{inputTokens, l.InputTokens, int(used.InputTokens)},
 		{outputTokens, l.OutputTokens, int(used.OutputTokens)},
 	}
-	var broken *refusal
+	var broken *brokenLimit
 	for _, c := range costs {
 		if total := g.total(c.dimension); broken == nil && c.limit > 0 && total+c.cost > c.limit {
-			broken = &refusal{c.dimension, c.limit, total, c.cost, g.wait(c.dimension, l, now, c.cost, c.limit)}
+			broken = &brokenLimit{c.dimension, c.limit, total, c.cost, g.wait(c.dimension, l, now, c.cost, c.limit)}
 		}
 	}
 	switch {
 	case now.Before(g.until):
-		broken = &refusal{requests, l.Requests, l.Requests, 1, g.until.Sub(now)}
+		broken = &brokenLimit{requests, l.Requests, l.Requests, 1, g.until.Sub(now)}
 	case broken != nil && l.Penalty > 0:
 		g.until = now.Add(l.Penalty)
 		broken.retryAfter = l.Penalty
 	case broken == nil && l.Concurrent > 0 && g.running >= l.Concurrent:
-		broken = &refusal{concurrent, l.Concurrent, g.running, 1, 0}
+		broken = &brokenLimit{concurrent, l.Concurrent, g.running, 1, 0}
 	}
 	if broken == nil {
 		g.running++
@@ -146,6 +144,10 @@ func (g *ledger) admit(l Limits, now time.Time, used Usage) (map[dimension]level
 		if c.limit > 0 {
 			levels[c.dimension] = g.level(c.dimension, l, now, c.limit)
 		}
+	}
+	if said, ok := levels[requests]; ok && l.ClaimedRequests > 0 {
+		said.limit = l.ClaimedRequests
+		levels[requests] = said
 	}
 	if l.Concurrent > 0 {
 		levels[concurrent] = level{limit: l.Concurrent, remaining: l.Concurrent - g.running}

@@ -1,12 +1,16 @@
 package fakeprovider
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
+
+	"oneflow/internal/media"
 )
 
 // chatRequest is what the fake understands of a chat completion's request; other
@@ -188,20 +192,11 @@ func (r *chatRequest) checkFormat() answer {
 	return answer{}
 }
 
-// openaiModel refuses a model that does not exist.
-func openaiModel(s *Server, model string) answer {
-	if len(s.config.Models) == 0 || slices.Contains(s.config.Models, model) {
-		return answer{}
-	}
-	return openaiError(http.StatusNotFound, "invalid_request_error", "model_not_found", "",
-		fmt.Sprintf("The model `%s` does not exist or you do not have access to it.", model))
-}
-
-// openaiChat answers with a completion. Tokens are counted by countTokens over
+// chat answers with a completion. Tokens are counted by countTokens over
 // the contents of the messages. Whole thousands of prompt tokens (1024) count as
 // cached. A model that thinks uses 64 tokens for that, or what the limit leaves,
 // unless its effort is "none" or "minimal".
-func openaiChat(s *Server, c *call) answer {
+func (o *openai) chat(c *call) answer {
 	var r chatRequest
 	if a := openaiDecode(c, &r, chatFields()); a.status != 0 {
 		return a
@@ -209,7 +204,7 @@ func openaiChat(s *Server, c *call) answer {
 	if a := r.check(); a.status != 0 {
 		return a
 	}
-	if a := openaiModel(s, r.Model); a.status != 0 {
+	if a := o.known(r.Model); a.status != 0 {
 		return a
 	}
 	var prompt, completion, reasoning, limit int64
@@ -286,17 +281,17 @@ func (r *chatRequest) choice(c *call, i int, limit, reasoning int64) (map[string
 		message["content"], message["refusal"] = nil, "I'm sorry, but I can't help with that."
 		out.tokens, finish = countTokens("I'm sorry, but I can't help with that."), "content_filter"
 	}
+	switch c.fault { //nolint:exhaustive // the others are no business of a chat
+	case AudioInChat:
+		message["content"], message["audio"] = nil, map[string]any{
+			"id": "audio_" + c.id, "expires_at": c.arrived.Add(time.Hour).Unix(), "transcript": out.text,
+			"data": base64.StdEncoding.EncodeToString(media.WAV(c.seed(), 24000, time.Second)),
+		}
+	case ImageInChat: // as routers of many models have it
+		url := "data:image/png;base64," + base64.StdEncoding.EncodeToString(picture(c.seed(), "png", 64, 64))
+		message["content"], message["images"] = "", []any{
+			map[string]any{"type": "image_url", "index": 0, "image_url": map[string]string{"url": url}},
+		}
+	}
 	return map[string]any{"index": i, "message": message, "logprobs": nil, "finish_reason": finish}, out.tokens, nil
-}
-
-func openaiModels(s *Server, _ *call) answer {
-	names := s.config.Models
-	if len(names) == 0 {
-		names = []string{"gpt-5.4-mini", "gpt-image-2", "tts-1"}
-	}
-	data := make([]map[string]any, len(names))
-	for i, name := range names {
-		data[i] = map[string]any{"id": name, "object": "model", "created": 1700000000, "owned_by": "fake"}
-	}
-	return jsonAnswer(http.StatusOK, map[string]any{"object": "list", "data": data})
 }

@@ -1,7 +1,6 @@
 package fakeprovider
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -116,9 +115,9 @@ func imageTokens(quality string, w, h int) int64 {
 	return square
 }
 
-// openaiImages draws. The gpt-image models answer with b64_json and usage, the
+// images draws. The gpt-image models answer with b64_json and usage, the
 // others as response_format says: an address on this server by default.
-func openaiImages(s *Server, c *call) answer {
+func (o *openai) images(c *call) answer {
 	var r imageRequest
 	if a := openaiDecode(c, &r, strings.Fields("prompt model n quality response_format output_format output_compression stream partial_images "+
 		"size moderation background style user")); a.status != 0 {
@@ -127,7 +126,7 @@ func openaiImages(s *Server, c *call) answer {
 	if a := r.check(); a.status != 0 {
 		return a
 	}
-	if a := openaiModel(s, r.Model); a.status != 0 {
+	if a := o.known(r.Model); a.status != 0 {
 		return a
 	}
 	n := 1
@@ -155,10 +154,13 @@ func openaiImages(s *Server, c *call) answer {
 		data := make([]map[string]string, n)
 		for i := range data {
 			seed := c.seed() + uint64(i)
-			if gpt || r.ResponseFormat == "b64_json" {
-				data[i] = map[string]string{"b64_json": base64.StdEncoding.EncodeToString(picture(seed, r.OutputFormat, w, h))}
-			} else {
-				data[i] = map[string]string{"url": fmt.Sprintf("%s/v1/images/files/%s/%d.png", s.base(c), r.Size, seed)}
+			switch {
+			case c.fault == PrivateURL:
+				data[i] = map[string]string{"url": fmt.Sprintf("http://10.255.255.1/%d.png", seed)}
+			case gpt || r.ResponseFormat == "b64_json" || c.fault == DataURL || c.fault == OddBase64:
+				data[i] = map[string]string{"b64_json": c.base64(picture(seed, r.OutputFormat, w, h), "image/"+r.OutputFormat)}
+			default:
+				data[i] = map[string]string{"url": fmt.Sprintf("%s/v1/images/files/%s/%d.png", c.base(), r.Size, seed)}
 			}
 			if r.Model == "dall-e-3" {
 				data[i]["revised_prompt"] = media.Prose(seed)
@@ -171,20 +173,20 @@ func openaiImages(s *Server, c *call) answer {
 }
 
 // base is the address that the client knows this server by.
-func (s *Server) base(c *call) string {
+func (c *call) base() string {
 	if c.r.TLS != nil {
 		return "https://" + c.r.Host
 	}
 	return "http://" + c.r.Host
 }
 
-// openaiImageFile is a picture behind one of the addresses that openaiImages gives.
-func openaiImageFile(_ *Server, c *call) answer {
+// imageFile is a picture behind one of the addresses that images gives.
+func (*openai) imageFile(c *call) answer {
 	w, h, ok := pixels(c.segment(3))
 	name, _ := strings.CutSuffix(c.segment(4), ".png")
 	seed, err := strconv.ParseUint(name, 10, 64)
 	if !ok || err != nil {
-		return c.vendor.noSuchPath(c, http.StatusNotFound)
+		return c.refuse(refusal{reason: noSuchPath, status: http.StatusNotFound})
 	}
 	return answer{status: http.StatusOK, contentType: "image/png", body: picture(seed, "png", w, h)}
 }
@@ -197,13 +199,13 @@ type speechRequest struct {
 	Speed          *float64        `json:"speed"`
 }
 
-// speech is how long a text takes to say here: 60 ms a character, at most 5 s.
-func speech(text string) time.Duration {
+// spoken is how long a text takes to say here: 60 ms a character, at most 5 s.
+func spoken(text string) time.Duration {
 	return min(time.Duration(utf8.RuneCountInString(text))*60*time.Millisecond, 5*time.Second)
 }
 
-// openaiSpeech speaks: a tone as wav or pcm, silence as mp3 (the default).
-func openaiSpeech(s *Server, c *call) answer {
+// speech speaks: a tone as wav or pcm, silence as mp3 (the default).
+func (o *openai) speech(c *call) answer {
 	var r speechRequest
 	if a := openaiDecode(c, &r, strings.Fields("model input instructions voice response_format speed stream_format")); a.status != 0 {
 		return a
@@ -222,17 +224,17 @@ func openaiSpeech(s *Server, c *call) answer {
 	case r.Speed != nil && (*r.Speed < 0.25 || *r.Speed > 4):
 		return openaiInvalid("decimal_out_of_range", "speed", fmt.Sprintf("Invalid 'speed': expected a value from 0.25 to 4, but got %g instead.", *r.Speed))
 	}
-	if a := openaiModel(s, r.Model); a.status != 0 {
+	if a := o.known(r.Model); a.status != 0 {
 		return a
 	}
 	out := answer{status: http.StatusOK, usage: Usage{Characters: int64(n)}}
 	switch r.ResponseFormat {
 	case "", "mp3":
-		out.contentType, out.render = "audio/mpeg", func() []byte { return media.MP3(speech(r.Input)) }
+		out.contentType, out.render = "audio/mpeg", func() []byte { return media.MP3(spoken(r.Input)) }
 	case "wav":
-		out.contentType, out.render = "audio/wav", func() []byte { return media.WAV(c.seed(), 24000, speech(r.Input)) }
+		out.contentType, out.render = "audio/wav", func() []byte { return media.WAV(c.seed(), 24000, spoken(r.Input)) }
 	case "pcm":
-		out.contentType, out.render = "audio/pcm", func() []byte { return media.PCM(c.seed(), 24000, speech(r.Input)) }
+		out.contentType, out.render = "audio/pcm", func() []byte { return media.PCM(c.seed(), 24000, spoken(r.Input)) }
 	case "opus", "aac", "flac":
 		return openaiInvalid("unsupported_value", "response_format", fmt.Sprintf("The fake provider cannot make %s: ask for mp3, wav or pcm.", r.ResponseFormat))
 	default:

@@ -22,8 +22,8 @@ type video struct {
 	done            bool
 }
 
-// openaiVideo accepts a video, as JSON or as a form.
-func openaiVideo(s *Server, c *call) answer {
+// video accepts a video, as JSON or as a form.
+func (o *openai) video(c *call) answer {
 	r := struct {
 		Model   string `json:"model"`
 		Prompt  string `json:"prompt"`
@@ -54,19 +54,19 @@ func openaiVideo(s *Server, c *call) answer {
 	case !sized || w%2 != 0 || h%2 != 0:
 		return openaiInvalid("invalid_value", "size", fmt.Sprintf("Invalid value: '%s'. Supported values are: '720x1280', '1280x720', '1024x1792', and '1792x1024'.", r.Size))
 	}
-	if a := openaiModel(s, r.Model); a.status != 0 {
+	if a := o.known(r.Model); a.status != 0 {
 		return a
 	}
 	v := &video{
 		id: fmt.Sprintf("video_%032x", c.number), model: r.Model, size: r.Size, seconds: seconds, created: c.arrived.Unix(),
-		seed: c.seed(), polls: s.config.VideoPolls, failed: c.fault == VideoFailed,
+		seed: c.seed(), polls: o.config.VideoPolls, failed: c.fault == VideoFailed,
 	}
 	return answer{
 		status: http.StatusOK, contentType: "application/json", usage: Usage{MilliSeconds: int64(seconds) * 1000},
 		render: func() []byte {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.videos[v.id] = v
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.videos[v.id] = v
 			return jsonAnswer(http.StatusOK, v.resource("queued", 0)).body
 		},
 	}
@@ -87,11 +87,11 @@ func (v *video) resource(status string, progress int) map[string]any {
 	return out
 }
 
-// openaiVideoState says how far a video is; each call brings it on.
-func openaiVideoState(s *Server, c *call) answer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.videos[c.segment(2)]
+// videoState says how far a video is; each call brings it on.
+func (o *openai) videoState(c *call) answer {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v := o.videos[c.segment(2)]
 	switch {
 	case v == nil:
 		return noSuchVideo(c)
@@ -105,19 +105,19 @@ func openaiVideoState(s *Server, c *call) answer {
 	return jsonAnswer(http.StatusOK, v.resource("completed", 100))
 }
 
-// openaiVideoContent is the film, once its state has been seen to be completed.
-func openaiVideoContent(s *Server, c *call) answer {
-	s.mu.Lock()
-	v := s.videos[c.segment(2)]
+// videoContent is the film, once its state has been seen to be completed.
+func (o *openai) videoContent(c *call) answer {
+	o.mu.Lock()
+	v := o.videos[c.segment(2)]
 	done := v != nil && v.done
-	s.mu.Unlock()
+	o.mu.Unlock()
 	if !done {
 		return noSuchVideo(c)
 	}
 	w, h, _ := pixels(v.size)
 	data, err := media.MP4(v.seed, w, h, time.Duration(v.seconds)*time.Second)
 	if err != nil {
-		return c.vendor.serverError(c)
+		return c.refuse(refusal{reason: serverError})
 	}
 	return answer{status: http.StatusOK, contentType: "video/mp4", body: data}
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"mime"
@@ -16,7 +15,6 @@ import (
 	"net/http"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"time"
 )
@@ -27,12 +25,15 @@ type call struct {
 	ctx       context.Context //nolint:containedctx // the request's own, for waiting
 	number    int64
 	arrived   time.Time
-	vendor    Vendor
+	server    *Server
+	vendor    vendor
+	route     route
 	path      string // without the vendor in front
 	key       string
-	generates bool // costs something: limits and faults apply
 	behaviour Behaviour
+	levels    map[dimension]level // of its limits; nil where it does not count
 	fault     Fault
+	variation Variation
 	body      []byte
 	sum       [32]byte
 	form      map[string]string
@@ -53,20 +54,18 @@ type answer struct {
 	render func() []byte
 }
 
-// handler answers one call that has been authenticated.
-type handler func(s *Server, c *call) answer
-
 // ServeHTTP answers one call.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r, named := withoutVendor(r)
-	c := &call{r: r, ctx: r.Context(), path: r.URL.Path, arrived: s.config.Now()}
+	r, named := s.withoutVendor(r)
+	c := &call{server: s, r: r, ctx: r.Context(), path: r.URL.Path, arrived: s.config.Now()}
 	c.job = r.Header.Get(s.config.JobHeader)
-	handle := s.route(c, named)
+	s.route(c, named)
 	c.key = c.vendor.key(r)
 	c.behaviour = s.behaviour(c)
 	s.mu.Lock()
 	s.numbers++
 	c.number = s.numbers
+	c.variation = c.behaviour.Variation
 	c.fault = s.fault(c)
 	s.mu.Unlock()
 	c.id = c.vendor.requestID(c.number)
@@ -77,54 +76,49 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reset(w)
 		return
 	}
-	tooLarge, err := c.read(w)
+	oversized, err := c.read(w)
 	if err != nil {
 		s.record(c)
 		s.finish(c, "gone", 0, Usage{})
 		return
 	}
 	s.record(c)
-	if tooLarge {
-		s.reply(w, c, "invalid", c.vendor.tooLarge(c))
+	if oversized {
+		s.reply(w, c, "invalid", c.refuse(refusal{reason: tooLarge}))
 		return
 	}
-	if refused, ok := s.authenticate(c); !ok {
-		s.reply(w, c, string(Unauthorised), refused)
+	if _, known := s.config.Keys[c.key]; !c.route.open && (c.key == "" || len(s.config.Keys) > 0 && !known) {
+		s.reply(w, c, string(Unauthorised), c.refuse(refusal{reason: unauthorised}))
 		return
 	}
-	s.answer(w, c, handle)
+	s.answer(w, c)
 }
 
 // answer makes the answer, applies limits and faults, waits and sends.
-func (s *Server) answer(w http.ResponseWriter, c *call, handle handler) {
-	good, outcome := handle(s, c), "ok"
+func (s *Server) answer(w http.ResponseWriter, c *call) {
+	good, outcome := c.route.handle(c), "ok"
 	if good.status >= 400 {
 		outcome = "invalid"
 	}
-	if c.generates {
+	if c.route.generates {
 		levels, broken := s.admit(c, good.usage)
 		if broken == nil {
 			defer s.release(c)
 		} else {
-			good, outcome, c.fault = c.vendor.limited(c, broken), "limited", ""
+			good, outcome, c.fault = c.refuse(refusal{reason: limited, limit: broken}), "limited", ""
 		}
-		c.vendor.rateHeaders(c, good.header(), levels)
+		c.levels = levels
 	}
 	if good.render != nil {
 		good.body = good.render()
 	}
 	if c.fault != "" {
 		outcome = string(c.fault)
-		if refused, ok := s.failing(c, good); ok {
-			for name, values := range good.headers {
-				if refused.header()[name] == nil && !slices.Contains(contentHeaders(), name) {
-					refused.header()[name] = values
-				}
-			}
-			good, c.fault = refused, ""
+		if other, ok := c.failing(good); ok {
+			good, c.fault = other, ""
 		}
 	}
-	if good.status < 300 && c.generates {
+	if good.status < 300 && c.route.generates {
 		s.charge(c, good.usage)
 	}
 	delay := s.latency(c)
@@ -143,19 +137,14 @@ func (s *Server) answer(w http.ResponseWriter, c *call, handle handler) {
 		s.finish(c, outcome, 0, good.usage)
 		breakOff()
 	}
-	c.vendor.commonHeaders(c, good.header())
+	c.dress(&good)
 	s.finish(c, outcome, c.fault.status(good), good.usage)
 	s.perform(w, c, good)
 }
 
-// contentHeaders describe a body, and do not outlive it.
-func contentHeaders() []string {
-	return []string{"Character-Cost", "Finish-Reason", "Seed", "History-Item-Id"}
-}
-
 // reply sends an answer and logs it.
 func (s *Server) reply(w http.ResponseWriter, c *call, outcome string, a answer) {
-	c.vendor.commonHeaders(c, a.header())
+	c.dress(&a)
 	s.finish(c, outcome, a.status, a.usage) // before sending: whoever has the answer finds the line
 	a.write(w)
 }
@@ -175,7 +164,7 @@ func (s *Server) finish(c *call, outcome string, status int, usage Usage) {
 }
 
 // admit applies the limits of c's key.
-func (s *Server) admit(c *call, used Usage) (map[dimension]level, *refusal) {
+func (s *Server) admit(c *call, used Usage) (map[dimension]level, *brokenLimit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ledger(c).admit(c.behaviour.Limits, s.config.Now(), used)
@@ -194,9 +183,16 @@ func (s *Server) charge(c *call, used Usage) {
 	s.ledger(c).credits -= used.MilliCredits
 }
 
+// credits are what c's account has left, in thousandths.
+func (c *call) credits() int64 {
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	return c.server.ledger(c).credits
+}
+
 // ledger returns the ledger of c's account. The caller holds s.mu.
 func (s *Server) ledger(c *call) *ledger {
-	id := account{c.vendor, c.key}
+	id := account{c.vendor.name(), c.key}
 	g := s.accounts[id]
 	if g == nil {
 		g = &ledger{spent: map[dimension][]spending{}, credits: startCredits}
@@ -206,7 +202,7 @@ func (s *Server) ledger(c *call) *ledger {
 }
 
 func (s *Server) latency(c *call) time.Duration {
-	if !c.generates {
+	if !c.route.generates {
 		return 0
 	}
 	s.mu.Lock()
@@ -218,7 +214,7 @@ func (s *Server) behaviour(c *call) Behaviour {
 	if b := s.config.Keys[c.key]; b != nil {
 		return *b
 	}
-	if b, ok := s.config.Vendors[c.vendor]; ok {
+	if b, ok := s.config.Vendors[c.vendor.name()]; ok {
 		return b
 	}
 	return s.config.Default
@@ -242,8 +238,11 @@ func (c *call) wait(s *Server, d time.Duration) bool {
 }
 
 // read reads the body, and the form in it.
-func (c *call) read(w http.ResponseWriter) (tooLarge bool, err error) {
-	limit := c.vendor.maxBody()
+func (c *call) read(w http.ResponseWriter) (oversized bool, err error) {
+	limit := c.route.maxBody
+	if limit == 0 {
+		limit = 32 << 20
+	}
 	c.body, err = io.ReadAll(http.MaxBytesReader(w, c.r.Body, limit))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return true, nil
@@ -288,7 +287,7 @@ func (c *call) seed() uint64 { return binary.LittleEndian.Uint64(c.sum[:]) }
 
 func (c *call) line(event string) LogLine {
 	line := LogLine{
-		Time: time.Now(), Event: event, PID: os.Getpid(), Call: c.number, Vendor: c.vendor, Method: c.r.Method, Path: c.path,
+		Time: time.Now(), Event: event, PID: os.Getpid(), Call: c.number, Vendor: c.vendor.name(), Method: c.r.Method, Path: c.path,
 		Model: c.model, Key: lastFour(c.key), ID: c.id, Job: c.job,
 	}
 	if c.sum != [32]byte{} {
@@ -328,18 +327,13 @@ func jsonAnswer(status int, v any) answer {
 }
 
 // withoutVendor takes the name of a vendor off the front of the path.
-func withoutVendor(r *http.Request) (*http.Request, Vendor) {
-	for _, v := range Vendors() {
-		if rest, ok := strings.CutPrefix(r.URL.Path, "/"+string(v)+"/"); ok {
+func (s *Server) withoutVendor(r *http.Request) (*http.Request, vendor) {
+	for _, v := range s.vendors {
+		if rest, ok := strings.CutPrefix(r.URL.Path, "/"+string(v.name())+"/"); ok {
 			r = r.Clone(r.Context())
 			r.URL.Path, r.URL.RawPath = "/"+rest, ""
 			return r, v
 		}
 	}
-	return r, ""
-}
-
-// text describes what was used, for messages.
-func (r *refusal) text(unit string) string {
-	return fmt.Sprintf("Limit %d, Used %d, Requested %d %s", r.limit, r.used, r.asked, unit)
+	return r, nil
 }

@@ -1,5 +1,5 @@
-// Package fakeprovider is an HTTP server that speaks the protocols of OpenAI,
-// Anthropic, Stability and ElevenLabs: for tests, for the demo, and for people
+// Package fakeprovider is an HTTP server that speaks the protocols of the vendors:
+// for tests, for the demo, and for people
 // who want to rehearse without paying. It keeps strict limits, answers with the
 // vendors' own error bodies and headers, fails in every way that a network can,
 // and writes down each call it received, so that it is an independent witness of
@@ -24,21 +24,19 @@ import (
 	"time"
 )
 
-// Vendor is one of the four protocols.
+// Vendor names one of the protocols. Each has its paths at the root of the server
+// and also below its name, such as "/anthropic/v1/messages"; where two vendors share
+// a path at the root, as with /v1/models, the authentication header decides.
 type Vendor string
 
-// The four vendors. Each has its paths at the root of the server and also below
-// its name, such as "/anthropic/v1/messages"; where two vendors share a path at
-// the root, as with /v1/models, the authentication header decides.
-const (
-	OpenAI     Vendor = "openai"
-	Anthropic  Vendor = "anthropic"
-	Stability  Vendor = "stability"
-	ElevenLabs Vendor = "elevenlabs"
-)
-
 // Vendors lists all vendors.
-func Vendors() []Vendor { return []Vendor{OpenAI, Anthropic, Stability, ElevenLabs} }
+func Vendors() []Vendor {
+	var names []Vendor
+	for _, v := range vendors(Config{}) {
+		names = append(names, v.name())
+	}
+	return names
+}
 
 // Config says how a server behaves. The zero value answers each valid request at
 // once, takes any key and keeps no limits.
@@ -89,6 +87,8 @@ type Behaviour struct {
 	// from 0 to 1 and 1 together at most. Asking for models, balances or the
 	// state of a video never fails by chance.
 	Faults map[Fault]float64
+	// Variation is how all answers differ from the vendor's own.
+	Variation Variation
 }
 
 func (b Behaviour) check(field string) error {
@@ -97,6 +97,9 @@ func (b Behaviour) check(field string) error {
 	}
 	if err := b.Latency.check(); err != nil {
 		return fmt.Errorf("fakeprovider: %s.Latency.%w", field, err)
+	}
+	if err := b.Variation.check(); err != nil {
+		return fmt.Errorf("fakeprovider: %s.Variation.%w", field, err)
 	}
 	sum := 0.0
 	for fault, rate := range b.Faults {
@@ -155,14 +158,13 @@ type Server struct {
 	http    *http.Server
 	served  chan error
 	pool    *x509.CertPool
+	vendors []vendor
 
 	mu       sync.Mutex
 	rng      *rand.Rand
 	numbers  int64
 	pending  []Injection
 	accounts map[account]*ledger
-	videos   map[string]*video
-	cached   map[string]bool // Anthropic prompts seen with cache_control
 }
 
 // account is what limits count for.
@@ -200,7 +202,8 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		config: config, witness: w, closing: closing, close: cancel,
 		rng:      rand.New(rand.NewPCG(config.Seed, 1)),
-		accounts: map[account]*ledger{}, videos: map[string]*video{}, cached: map[string]bool{},
+		accounts: map[account]*ledger{},
+		vendors:  vendors(config),
 	}
 	return s, nil
 }

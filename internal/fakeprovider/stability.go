@@ -1,15 +1,85 @@
 package fakeprovider
 
 import (
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
+
+// Stability is the vendor of that name.
+const Stability Vendor = "stability"
+
+// StabilityLimits is Stability's documented limit: 150 requests in 10 s, then
+// nothing for 60 s.
+func StabilityLimits() Limits {
+	return Limits{Requests: 150, Window: 10 * time.Second, Penalty: time.Minute}
+}
+
+// stability is Stability's half: pictures, for credits.
+type stability struct{}
+
+func newStability(Config) vendor { return &stability{} }
+
+func (*stability) name() Vendor { return Stability }
+
+func (s *stability) routes() []route {
+	return []route{
+		{
+			method: http.MethodPost, path: "/v2beta/stable-image/generate/*", handle: s.generate, generates: true, maxBody: 10 << 20,
+			faults: []Fault{Blurred, DataURL, OddBase64},
+		},
+		{method: http.MethodGet, path: "/v1/user/balance", handle: s.balance},
+	}
+}
+
+func (*stability) key(r *http.Request) string { return bearer(r) }
+
+func (*stability) requestID(n int64) string { return fmt.Sprintf("%032x", n) }
+
+// headers say nothing of limits.
+func (*stability) headers(c *call, h http.Header, _ map[dimension]level) { h.Set("X-Request-Id", c.id) }
+
+func (*stability) refuse(c *call, why refusal) answer {
+	switch why.reason {
+	case unauthorised:
+		if c.key == "" {
+			return stabilityError(c, http.StatusUnauthorized, "unauthorized", "authorization: is required")
+		}
+		return stabilityError(c, http.StatusUnauthorized, "unauthorized", "authorization: invalid or missing header value")
+	case outOfMoney:
+		return stabilityError(c, http.StatusPaymentRequired, "payment_required", "You lack sufficient credits to make this request. "+
+			"Please purchase more credits at https://platform.stability.ai/account/credits and try again.")
+	case moderated, flagged:
+		return stabilityError(c, http.StatusForbidden, "content_moderation",
+			"Your request was flagged by our content moderation system, as a result your request was denied and you were not charged.")
+	case region:
+		return stabilityError(c, http.StatusForbidden, "forbidden", "This service is not available in your region.")
+	case limited:
+		return stabilityError(c, http.StatusTooManyRequests, "rate_limit_exceeded", fmt.Sprintf(
+			"You have exceeded the rate limit of %d requests within a %.0f second period, and have been timed out for %.0f seconds.",
+			why.limit.limit, c.behaviour.Limits.window().Seconds(), why.limit.retryAfter.Seconds(),
+		))
+	case overloaded:
+		return stabilityError(c, http.StatusServiceUnavailable, "service_unavailable", "The service is overloaded, please try again later.")
+	case serverError:
+		return stabilityError(c, http.StatusInternalServerError, "internal_error", "An unexpected server error has occurred, please try again later.")
+	case tooLarge:
+		return stabilityError(c, http.StatusRequestEntityTooLarge, "payload_too_large", "body: payloads cannot be larger than 10MiB in size")
+	case noSuchPath:
+		return stabilityError(c, why.status, "not_found", "The requested resource was not found.")
+	}
+	return answer{}
+}
+
+// stabilityError is Stability's error body.
+func stabilityError(c *call, status int, name string, messages ...string) answer {
+	return jsonAnswer(status, map[string]any{"id": c.id, "name": name, "errors": messages})
+}
 
 // shape is the size in pixels of a picture of about one million.
 func shape(aspectRatio string) (w, h int, ok bool) {
@@ -85,11 +155,11 @@ func checkStability(service string, form map[string]string) []string {
 	return wrong
 }
 
-// stabilityGenerate draws, as bytes or as JSON, as the Accept header wants it.
-func stabilityGenerate(_ *Server, c *call) answer {
+// generate draws, as bytes or as JSON, as the Accept header wants it.
+func (*stability) generate(c *call) answer {
 	service := c.segment(3)
 	if !slices.Contains([]string{"core", "ultra", "sd3"}, service) {
-		return c.vendor.noSuchPath(c, http.StatusNotFound)
+		return c.refuse(refusal{reason: noSuchPath, status: http.StatusNotFound})
 	}
 	if c.form == nil {
 		return stabilityError(c, http.StatusBadRequest, "bad_request", "content-type: must be multipart/form-data")
@@ -121,7 +191,7 @@ func stabilityGenerate(_ *Server, c *call) answer {
 	if asJSON {
 		out.contentType = "application/json; type=image/" + format
 		out.render = func() []byte {
-			return jsonAnswer(http.StatusOK, map[string]any{"image": base64.StdEncoding.EncodeToString(draw()), "seed": seed, "finish_reason": reason}).body
+			return jsonAnswer(http.StatusOK, map[string]any{"image": c.base64(draw(), "image/"+format), "seed": seed, "finish_reason": reason}).body
 		}
 		return out
 	}
@@ -131,9 +201,7 @@ func stabilityGenerate(_ *Server, c *call) answer {
 	return out
 }
 
-// stabilityBalance says what is left of 1,000 credits.
-func stabilityBalance(s *Server, c *call) answer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return jsonAnswer(http.StatusOK, map[string]float64{"credits": float64(s.ledger(c).credits) / 1000})
+// balance says what is left of 1,000 credits.
+func (*stability) balance(c *call) answer {
+	return jsonAnswer(http.StatusOK, map[string]float64{"credits": float64(c.credits()) / 1000})
 }

@@ -120,7 +120,7 @@ func (w *witness) begin(c *call) error {
 			w.calls = w.calls[1:]
 		}
 		w.calls = append(w.calls, Call{
-			Number: c.number, Time: c.arrived, Vendor: c.vendor, Method: c.r.Method, Path: c.path, Query: c.r.URL.RawQuery,
+			Number: c.number, Time: c.arrived, Vendor: c.vendor.name(), Method: c.r.Method, Path: c.path, Query: c.r.URL.RawQuery,
 			Header: c.r.Header.Clone(), Body: c.body, Form: c.form,
 		})
 	}
