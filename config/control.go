@@ -26,12 +26,17 @@ type Limits struct {
 	Concurrent *int64 `yaml:"concurrent"`
 }
 
+// fields holds the dimensions by their names in the file.
+func (l Limits) fields() map[string]*int64 {
+	return map[string]*int64{
+		"rps": l.RPS, "rpm": l.RPM, "rpd": l.RPD, "tpm": l.TPM, "itpm": l.ITPM, "otpm": l.OTPM, "concurrent": l.Concurrent,
+	}
+}
+
 // asMap holds the dimensions that are set, by their names in the file.
 func (l Limits) asMap() map[string]int64 {
 	out := map[string]int64{}
-	for name, n := range map[string]*int64{
-		"rps": l.RPS, "rpm": l.RPM, "rpd": l.RPD, "tpm": l.TPM, "itpm": l.ITPM, "otpm": l.OTPM, "concurrent": l.Concurrent,
-	} {
+	for name, n := range l.fields() {
 		if n != nil {
 			out[name] = *n
 		}

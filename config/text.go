@@ -59,6 +59,9 @@ func (v *scalars) Visit(n ast.Node) ast.Visitor {
 // checkScalar checks the value of a field of that name, wherever it stands.
 func checkScalar(field string, value ast.ScalarNode) error {
 	text := value.GetToken().Value
+	if _, limit := (Limits{}).fields()[field]; limit {
+		field = "limit"
+	}
 	switch field {
 	case "call_timeout", "drain", "latency":
 		d, err := time.ParseDuration(text)
@@ -72,8 +75,7 @@ func checkScalar(field string, value ast.ScalarNode) error {
 		case d == 0 && field == "drain":
 			return fmt.Errorf("must be positive, got %.40q: leave it out for the default of %s, or write 1ms to cut calls off at once", text, defaultDrain)
 		}
-	case "rps", "rpm", "rpd", "tpm", "itpm", "otpm", "concurrent", "burst", "concurrency", "min_concurrency",
-		"max_concurrency", "max_concurrent", "dispatch_window":
+	case "limit", "burst", "concurrency", "min_concurrency", "max_concurrency", "max_concurrent", "dispatch_window":
 		// 1e3 and 2.0 are whole numbers too.
 		f, err := strconv.ParseFloat(text, 64)
 		if value.Type() != ast.IntegerType && (err != nil || f != math.Trunc(f)) {

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"oneflow/providers"
@@ -50,8 +52,9 @@ type Settings struct {
 	Status Status
 	// Reason is why it is unavailable.
 	Reason string
-	// Limits are those in force.
+	// Limits are those in force, and Pinned the dimensions that an operator has set.
 	Limits providers.Limits
+	Pinned []providers.Dimension
 	// BlockedUntil is until when the provider asked to be left alone, as far as
 	// is recorded; zero if it did not.
 	BlockedUntil time.Time
@@ -71,7 +74,10 @@ func (c Config) Settings(stored map[string]Stored) map[string]Settings {
 		if own, ok := c.Providers[name]; ok {
 			layers = layers.Under(own)
 		}
-		all[name] = Settings{Status: s.Status, Reason: s.Reason, Limits: layers.InForce(), BlockedUntil: s.BlockedUntil, Breaker: s.Breaker}
+		all[name] = Settings{
+			Status: s.Status, Reason: s.Reason, Limits: layers.InForce(), Pinned: slices.Sorted(maps.Keys(layers.Pinned)),
+			BlockedUntil: s.BlockedUntil, Breaker: s.Breaker,
+		}
 	}
 	return all
 }

@@ -1,6 +1,13 @@
 package providers
 
+import "time"
+
 // Limits are how much of a provider one account may use. 0 means: no limit.
+//
+// A new dimension is a field here and a row in table; the limiter, the plan of a
+// worker and what is shown of limits go by the table. config.Limits names it in the
+// configuration file. One that counts something new needs a Measure, too, and the
+// limiter's Demand.
 type Limits struct {
 	// RPS, RPM and RPD are requests a second, a minute and a day.
 	RPS int64 `json:"rps,omitempty"`
@@ -30,46 +37,84 @@ const (
 	DimensionConcurrent Dimension = "concurrent"
 )
 
-// Dimensions lists the dimensions, in the order in which they are shown.
-func Dimensions() []Dimension {
-	return []Dimension{
-		DimensionRPS, DimensionRPM, DimensionRPD, DimensionTPM, DimensionITPM, DimensionOTPM, DimensionConcurrent,
+// Measure says what a dimension counts.
+type Measure int
+
+// What dimensions count.
+const (
+	CountsRequests Measure = iota
+	CountsTokens           // input and output together
+	CountsInput
+	CountsOutput
+	CountsInFlight // calls under way at once
+)
+
+// row is one dimension.
+type row struct {
+	name   Dimension
+	unit   string
+	counts Measure
+	window time.Duration // 0 where it counts what is in flight
+	field  func(*Limits) *int64
+	// header returns what an answer's headers say of it; nil: headers never do.
+	header func(RateLimits) *RateLimit
+}
+
+// table holds the dimensions, in the order in which they are shown.
+func table() []row {
+	return []row{
+		{DimensionRPS, "requests/s", CountsRequests, time.Second, func(l *Limits) *int64 { return &l.RPS }, nil},
+		{DimensionRPM, "requests/min", CountsRequests, time.Minute, func(l *Limits) *int64 { return &l.RPM }, func(r RateLimits) *RateLimit { return r.Requests }},
+		{DimensionRPD, "requests/day", CountsRequests, 24 * time.Hour, func(l *Limits) *int64 { return &l.RPD }, nil},
+		{DimensionTPM, "tokens/min", CountsTokens, time.Minute, func(l *Limits) *int64 { return &l.TPM }, func(r RateLimits) *RateLimit { return r.Tokens }},
+		{DimensionITPM, "input tokens/min", CountsInput, time.Minute, func(l *Limits) *int64 { return &l.ITPM }, func(r RateLimits) *RateLimit { return r.InputTokens }},
+		{DimensionOTPM, "output tokens/min", CountsOutput, time.Minute, func(l *Limits) *int64 { return &l.OTPM }, func(r RateLimits) *RateLimit { return r.OutputTokens }},
+		{DimensionConcurrent, "concurrent calls", CountsInFlight, 0, func(l *Limits) *int64 { return &l.Concurrent }, func(r RateLimits) *RateLimit { return r.Concurrent }},
 	}
 }
 
-// field is the field of a dimension; nil where there is no such dimension.
-func field(l *Limits, d Dimension) *int64 {
-	switch d {
-	case DimensionRPS:
-		return &l.RPS
-	case DimensionRPM:
-		return &l.RPM
-	case DimensionRPD:
-		return &l.RPD
-	case DimensionTPM:
-		return &l.TPM
-	case DimensionITPM:
-		return &l.ITPM
-	case DimensionOTPM:
-		return &l.OTPM
-	case DimensionConcurrent:
-		return &l.Concurrent
+// Dimensions lists the dimensions, in the order in which they are shown.
+func Dimensions() []Dimension {
+	all := table()
+	names := make([]Dimension, len(all))
+	for i, r := range all {
+		names[i] = r.name
+	}
+	return names
+}
+
+// row returns the dimension's row; the zero row where there is no such dimension.
+func (d Dimension) row() row {
+	for _, r := range table() {
+		if r.name == d {
+			return r
+		}
+	}
+	return row{field: func(*Limits) *int64 { return new(int64) }}
+}
+
+// Unit returns what the dimension counts in words, such as "requests/min".
+func (d Dimension) Unit() string { return d.row().unit }
+
+// Counts returns what the dimension counts.
+func (d Dimension) Counts() Measure { return d.row().counts }
+
+// Window returns the time over which it counts; 0 where it counts what is in flight.
+func (d Dimension) Window() time.Duration { return d.row().window }
+
+// Of returns what an answer's headers say of a dimension; nil where they say nothing.
+func (r RateLimits) Of(d Dimension) *RateLimit {
+	if header := d.row().header; header != nil {
+		return header(r)
 	}
 	return nil
 }
 
 // Of returns the limit in a dimension; 0: none.
-func (l Limits) Of(d Dimension) int64 {
-	if f := field(&l, d); f != nil {
-		return *f
-	}
-	return 0
-}
+func (l Limits) Of(d Dimension) int64 { return *d.row().field(&l) }
 
 // With returns l with another limit in a dimension; 0: none.
 func (l Limits) With(d Dimension, n int64) Limits {
-	if f := field(&l, d); f != nil {
-		*f = n
-	}
+	*d.row().field(&l) = n
 	return l
 }

@@ -40,21 +40,15 @@ type Plan struct {
 	// JobsPerMinute is what to expect of the whole fleet; 0: as much as one wants,
 	// which does not happen.
 	JobsPerMinute float64
-	// Binds is what keeps it from being more: see the Binds constants.
+	// Binds is what keeps it from being more: the unit of a limit, or one of the Binds constants.
 	Binds string
 }
 
 // Fleet is how many of the provider's jobs all workers run at once.
 func (p Plan) Fleet() int { return p.Share * p.Workers }
 
-// What keeps a provider from more jobs a minute.
+// What keeps a provider from more jobs a minute, beside the units of its limits.
 const (
-	BindsRPS        = "requests/s"
-	BindsRPM        = "requests/min"
-	BindsTPM        = "tokens/min"
-	BindsITPM       = "input tokens/min"
-	BindsOTPM       = "output tokens/min"
-	BindsConcurrent = "concurrent calls"
 	// BindsConfigured: the concurrency that the configuration fixes.
 	BindsConfigured = "configured"
 	// BindsMax: the most that one worker may run at once.
@@ -132,18 +126,22 @@ func NewPlan(s Served, l providers.Limits, c Capacity) Plan {
 // A limit a day is left out: what it allows may be used in an hour.
 func tightest(l providers.Limits, c Capacity, mean time.Duration) (jobsPerMinute float64, binds string) {
 	jobsPerMinute = math.Inf(1)
-	limit := func(n int64, each float64, name string) {
-		if n > 0 && each > 0 && float64(n)/each < jobsPerMinute {
-			jobsPerMinute, binds = float64(n)/each, name
+	tokens := 0.
+	if c.Calls >= enoughCalls {
+		tokens = 1
+	}
+	each := map[providers.Measure]float64{
+		providers.CountsRequests: 1, providers.CountsTokens: tokens * (c.InputTokens + c.OutputTokens),
+		providers.CountsInput: tokens * c.InputTokens, providers.CountsOutput: tokens * c.OutputTokens,
+	}
+	for _, d := range providers.Dimensions() {
+		n, cost, minutes := float64(l.Of(d)), each[d.Counts()], d.Window().Minutes()
+		if d.Counts() == providers.CountsInFlight {
+			cost, minutes = 1, mean.Minutes()
+		}
+		if n > 0 && cost > 0 && minutes < 60 && n/cost/minutes < jobsPerMinute {
+			jobsPerMinute, binds = n/cost/minutes, d.Unit()
 		}
 	}
-	limit(l.RPM, 1, BindsRPM)
-	limit(l.RPS, 1./60, BindsRPS)
-	if c.Calls >= enoughCalls {
-		limit(l.TPM, c.InputTokens+c.OutputTokens, BindsTPM)
-		limit(l.ITPM, c.InputTokens, BindsITPM)
-		limit(l.OTPM, c.OutputTokens, BindsOTPM)
-	}
-	limit(l.Concurrent, mean.Minutes(), BindsConcurrent)
 	return jobsPerMinute, binds
 }

@@ -70,20 +70,9 @@ func known(s *session, names []string) (map[string]worker.Capacity, map[string]f
 // limitText lists what a provider allows.
 func limitText(l providers.Limits) string {
 	var parts []string
-	for _, d := range []struct {
-		n    int64
-		unit string
-	}{
-		{l.RPS, "requests/s"},
-		{l.RPM, "requests/min"},
-		{l.RPD, "requests/day"},
-		{l.TPM, "tokens/min"},
-		{l.ITPM, "input tokens/min"},
-		{l.OTPM, "output tokens/min"},
-		{l.Concurrent, "at once"},
-	} {
-		if d.n > 0 {
-			parts = append(parts, cli.Count(d.n)+" "+d.unit)
+	for _, d := range providers.Dimensions() {
+		if n := l.Of(d); n > 0 {
+			parts = append(parts, cli.Count(n)+" "+d.Unit())
 		}
 	}
 	if len(parts) == 0 {

@@ -94,7 +94,7 @@ func guard(calls context.Context, o WorkerOptions, names []string, control *flee
 // The policies know of a provider's settings what they need, in types of their own.
 
 func limiterSettings(s fleet.Settings) limiter.Settings {
-	return limiter.Settings{Limits: s.Limits}
+	return limiter.Settings{Limits: s.Limits, Pinned: s.Pinned}
 }
 
 func policySettings(s fleet.Settings) policy.Settings {

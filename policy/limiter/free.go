@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"oneflow/providers"
 )
 
 // lookFor is for how long what Redis said about a block is believed where there is
@@ -47,7 +45,7 @@ func (l *Limiter) look(ctx context.Context, a *account) (grant, error) {
 	a.blocks.mu.Lock()
 	defer a.blocks.mu.Unlock()
 	if time.Since(a.blocks.at) > lookFor {
-		g, err := l.ask(ctx, a, providers.Limits{}, Demand{}, maxRetryAfter, false)
+		g, err := l.ask(ctx, a, Settings{}, Demand{}, maxRetryAfter, false)
 		if err != nil {
 			return grant{}, err
 		}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -34,10 +36,13 @@ const (
 	tooLate = 200 * time.Millisecond
 )
 
-// Config is what a Limiter is made of.
+// Config configures a Limiter.
 type Config struct {
 	// Redis is where the fleet's state is kept.
 	Redis redis.UniversalClient
+	// Fleet is the fleet's id, which is in the names of Pub/Sub channels: those are
+	// shared by all databases of a Redis. Default: empty.
+	Fleet string
 	// Settings gives a provider's settings as of the last look. It must not block:
 	// it is asked for each call, so that a change takes effect at once.
 	Settings func(provider string) Settings
@@ -63,6 +68,28 @@ type Config struct {
 	Log zerolog.Logger
 }
 
+// Settings are what holds for a provider now.
+type Settings struct {
+	// Limits are those in force.
+	Limits providers.Limits
+	// Pinned are the dimensions that a person has set. What answers say of others' use
+	// does not lower them; refusals do.
+	Pinned []providers.Dimension
+}
+
+func (s Settings) pinned(d providers.Dimension) bool { return slices.Contains(s.Pinned, d) }
+
+// Learned is what answers and refusals have shown of a provider. Zero fields say
+// nothing.
+type Learned struct {
+	// Limits are what answers said the limits are, or what refusals showed.
+	Limits providers.Limits
+	// BlockedUntil is until when the provider asked everybody to wait.
+	BlockedUntil time.Time
+	// Reason says what it was, without any text of a prompt or an answer.
+	Reason string
+}
+
 // Snapshot is what is known about a provider's recent past without Redis.
 type Snapshot struct {
 	// BlockedUntil is until when the provider asked to be left alone; zero if it
@@ -83,20 +110,27 @@ type Demand struct {
 	OutputTokens int64
 }
 
-// WaitTooLongError tells that a slot would come too late to wait for it. Nothing is reserved.
-type WaitTooLongError struct { //nolint:errname // limiter.WaitTooLongError says it
+// WaitTooLongError says that a slot would come too late to wait for it. Nothing is
+// reserved.
+type WaitTooLongError struct {
 	// Provider is the name of the provider.
 	Provider string
-	// After is how long it would take, as inFlightAhead as can be told.
+	// After is how long it would take, as far as can be told.
 	After time.Duration
-	// Blocked is for how long of that the provider has asked to be left alone, or
-	// the day's limit is used up; 0: it is only that others come first.
+	// Blocked is for how long of that the provider has asked to wait, or a limit of
+	// the day is used up; 0: it is only that others come first.
 	Blocked time.Duration
+	// Dimension is the limit that is used up; empty: the provider has asked to wait.
+	Dimension providers.Dimension
 }
 
-// Error tells for how long.
+// Error says for how long, and for which limit.
 func (b *WaitTooLongError) Error() string {
-	return fmt.Sprintf("%s: its limit is used up for %s", b.Provider, b.After.Round(time.Millisecond))
+	wait := b.After.Round(time.Millisecond)
+	if b.Dimension == "" {
+		return fmt.Sprintf("%s: it asked to wait for %s", b.Provider, wait)
+	}
+	return fmt.Sprintf("%s: its limit %s is used up for %s", b.Provider, b.Dimension, wait)
 }
 
 // Limiter hands out slots, shared by all workers through Redis. What it promises:
@@ -106,7 +140,6 @@ func (b *WaitTooLongError) Error() string {
 type Limiter struct {
 	cfg     Config
 	scripts scripts
-	windows windows
 
 	ctx        context.Context //nolint:containedctx // the life of the subscription
 	cancel     context.CancelFunc
@@ -124,6 +157,21 @@ type account struct {
 	queue    waitQueue
 	observed observedLimits
 	blocks   blockCache
+	// lastBinding is the limit for which the last had to wait.
+	lastBinding atomic.Pointer[providers.Dimension]
+}
+
+// binds returns the limit for which those wait who have not asked Redis yet.
+func (a *account) binds(limits providers.Limits) providers.Dimension {
+	if d := a.lastBinding.Load(); d != nil && limits.Of(*d) > 0 {
+		return *d
+	}
+	for _, d := range providers.Dimensions() {
+		if limits.Of(d) > 0 {
+			return d
+		}
+	}
+	return ""
 }
 
 // New makes a Limiter. An error names the field that is wrong.
@@ -151,8 +199,7 @@ func New(cfg Config) (*Limiter, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Limiter{
-		cfg: cfg, scripts: newScripts(), windows: windows{time.Second, time.Minute, 24 * time.Hour},
-		ctx: ctx, cancel: cancel, accounts: make(map[string]*account),
+		cfg: cfg, scripts: newScripts(), ctx: ctx, cancel: cancel, accounts: make(map[string]*account),
 	}, nil
 }
 
@@ -177,10 +224,10 @@ func (l *Limiter) account(provider string) *account {
 
 // Acquire waits for the next slot that is free in all dimensions of the provider's
 // limits at once, and returns when its time has come. Among those who wait in this
-// process, the lowest urgency number goes first. It fails with *WaitTooLongError where the wait
-// would be longer than MaxWait, with *rediscall.UnavailableError, or with ctx's error; then nothing is
-// reserved. The slot must be given back by one of its methods.
-func (l *Limiter) Acquire(ctx context.Context, provider string, cost Demand, urgency int) (*Slot, error) {
+// process, the lowest urgency number goes first. It fails with *WaitTooLongError where
+// the wait would be longer than MaxWait, with *rediscall.UnavailableError, or with ctx's
+// error; then nothing is reserved. The slot must be given back by one of its methods.
+func (l *Limiter) Acquire(ctx context.Context, provider string, demand Demand, urgency int) (*Slot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -191,7 +238,7 @@ func (l *Limiter) Acquire(ctx context.Context, provider string, cost Demand, urg
 		if l.cfg.Settings(provider).Limits == (providers.Limits{}) {
 			return l.free(ctx, a, deadline)
 		}
-		slot, err := l.reserve(ctx, a, w, cost, deadline)
+		slot, err := l.reserve(ctx, a, w, demand, deadline)
 		if err != nil {
 			return nil, err
 		}
@@ -211,7 +258,7 @@ func (l *Limiter) Acquire(ctx context.Context, provider string, cost Demand, urg
 // slowest is how long a slot may be waited for, however seldom there is one.
 const slowest = time.Minute
 
-// longestWait is how long a slot is worth waiting for. Where slots are inFlightAhead between,
+// longestWait returns how long a slot is worth waiting for. Where slots are far between,
 // somebody has to wait for the next all the same, or it would go to whoever asks by
 // chance at the right moment; and the most urgent wait longer than others, so that
 // they come first.
@@ -226,10 +273,10 @@ func (l *Limiter) longestWait(provider string, urgency int) time.Duration {
 
 // reserve waits for its turn at the queue and asks Redis. Neither slot nor error
 // means: no permit was free, wait for the next turn.
-func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Demand, deadline time.Time) (*Slot, error) {
+func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Demand, deadline time.Time) (*Slot, error) {
 	limits := l.cfg.Settings(a.provider).Limits
 	if wait, ok := a.queue.join(w, spacing(limits), max(time.Until(deadline), 0)); !ok {
-		return nil, &WaitTooLongError{Provider: a.provider, After: wait}
+		return nil, &WaitTooLongError{Provider: a.provider, After: wait, Dimension: a.binds(limits)}
 	}
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
@@ -240,21 +287,24 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Deman
 		}
 	case <-timer.C:
 		a.queue.leave(w)
-		return nil, &WaitTooLongError{Provider: a.provider, After: max(a.queue.expected(w.urgency), time.Second)}
+		return nil, &WaitTooLongError{Provider: a.provider, After: max(a.queue.expected(w.urgency), time.Second), Dimension: a.binds(limits)}
 	case <-ctx.Done():
 		a.queue.leave(w)
 		return nil, ctx.Err()
 	}
 	// The limits may have changed in the meantime.
-	limits = l.cfg.Settings(a.provider).Limits
-	g, err := l.ask(ctx, a, limits, cost, max(time.Until(deadline), 0), w.urgency == 0)
+	set := l.cfg.Settings(a.provider)
+	g, err := l.ask(ctx, a, set, demand, max(time.Until(deadline), 0), w.urgency == 0)
+	if err == nil && g.binds != "" {
+		a.lastBinding.Store(&g.binds)
+	}
 	switch {
 	case err != nil:
 		a.queue.fail(err)
 		return nil, err
 	case g.status == statusTooLong:
 		a.queue.asked()
-		return nil, &WaitTooLongError{Provider: a.provider, After: g.wait, Blocked: g.blocked}
+		return nil, &WaitTooLongError{Provider: a.provider, After: g.wait, Blocked: g.blocked, Dimension: g.binds}
 	case g.status == statusNoPermit:
 		if l.subscribe() {
 			a.queue.asked()
@@ -265,7 +315,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Deman
 	}
 	a.queue.granted(g.slot, g.wait, w.urgency == 0)
 	s := &Slot{limiter: l, account: a, grant: g, due: time.Now().Add(g.wait)}
-	if limits.Concurrent > 0 {
+	if set.Limits.Concurrent > 0 {
 		s.renewal = time.AfterFunc(renewEvery, s.renew)
 	}
 	return s, nil
@@ -275,7 +325,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, cost Deman
 // urgency: 0 if not at all. It reserves nothing.
 func (l *Limiter) Wait(ctx context.Context, provider string) (time.Duration, error) {
 	a := l.account(provider)
-	g, err := l.ask(ctx, a, l.cfg.Settings(provider).Limits, Demand{1, 1}, lookOnly, false)
+	g, err := l.ask(ctx, a, l.cfg.Settings(provider), Demand{1, 1}, lookOnly, false)
 	if err != nil {
 		return 0, err
 	}
@@ -285,47 +335,36 @@ func (l *Limiter) Wait(ctx context.Context, provider string) (time.Duration, err
 	return max(g.wait, a.queue.expected(math.MaxInt)), nil
 }
 
-// Forget lifts what refusals have brought about in Redis: a block, its doubling,
-// and lowered concurrency. It is for a person who knows better.
+// Forget lifts what refusals and answers have brought about in Redis: a block, its
+// doubling, lowered concurrency, and what others are taken to use. It is for a person
+// who knows better.
 func (l *Limiter) Forget(ctx context.Context, provider string) error {
 	ctx, cancel := context.WithTimeout(ctx, rediscall.Timeout)
 	defer cancel()
-	err := l.cfg.Redis.HDel(ctx, l.account(provider).keys[0], "blocked", "refusals", "lowered", "lowered_until").Err()
+	fields := []string{"blocked", "blocked_at", "blocked_for", "refusals", "refused_again", "lowered", "lowered_until"}
+	for _, d := range providers.Dimensions() {
+		fields = append(fields, string(d)+".others")
+	}
+	err := l.cfg.Redis.HDel(ctx, l.account(provider).keys[0], fields...).Err()
 	if err != nil {
 		return &rediscall.UnavailableError{Err: err}
 	}
 	return nil
 }
 
-// spacing is the time between two requests if this process had the provider for
+// spacing returns the time between two requests if this process had the provider for
 // itself; 0 where only tokens say, below 0 where nothing does.
 func spacing(limits providers.Limits) time.Duration {
-	switch {
-	case limits.RPM > 0 && limits.RPS > 0:
-		return max(time.Minute/time.Duration(limits.RPM), time.Second/time.Duration(limits.RPS))
-	case limits.RPM > 0:
-		return time.Minute / time.Duration(limits.RPM)
-	case limits.RPS > 0:
-		return time.Second / time.Duration(limits.RPS)
-	case limits.TPM > 0 || limits.ITPM > 0 || limits.OTPM > 0:
-		return 0
+	out := time.Duration(-1)
+	for _, d := range providers.Dimensions() {
+		n := limits.Of(d)
+		switch window := d.Window(); {
+		case n <= 0 || window == 0 || window > time.Hour:
+		case d.Counts() == providers.CountsRequests:
+			out = max(out, window/time.Duration(n))
+		default:
+			out = max(out, 0)
+		}
 	}
-	return -1
-}
-
-// Settings are what holds for a provider now.
-type Settings struct {
-	// Limits are those in force.
-	Limits providers.Limits
-}
-
-// Learned is what answers and refusals have shown of a provider. Zero fields say
-// nothing.
-type Learned struct {
-	// Limits are what answers said the limits are, or what refusals showed.
-	Limits providers.Limits
-	// BlockedUntil is until when the provider asked everybody to wait.
-	BlockedUntil time.Time
-	// Reason says what it was, without any text of a prompt or an answer.
-	Reason string
+	return out
 }

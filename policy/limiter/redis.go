@@ -28,8 +28,8 @@ var settleLua string
 //go:embed refuse.lua
 var refuseLua string
 
-//go:embed others.lua
-var othersLua string
+//go:embed observe.lua
+var observeLua string
 
 //go:embed seed.lua
 var seedLua string
@@ -38,56 +38,16 @@ var seedLua string
 var renewLua string
 
 // scripts are what runs in Redis; each says what it takes and returns.
-type scripts struct{ grant, settle, refuse, others, seed, renew *redis.Script }
+type scripts struct{ grant, settle, refuse, observe, seed, renew *redis.Script }
 
 func newScripts() scripts {
 	script := func(lua string) *redis.Script { return redis.NewScript(sharedLua + "\n" + lua) }
-	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(othersLua), script(seedLua), script(renewLua)}
+	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(observeLua), script(seedLua), script(renewLua)}
 }
 
-// freedChannel is where the name of a provider is told when a call of it gave back
-// what somebody waits for.
-const freedChannel = "oneflow:limit:freed"
-
-// windows are the lengths over which providers count.
-type windows struct{ second, minute, day time.Duration }
-
-// dimension is one thing that is limited, as the scripts take it.
-type dimension struct {
-	name   string // see shared.lua
-	window time.Duration
-	limit  int64
-	cost   int64
-}
-
-func (d dimension) args() []any { return []any{d.name, d.window.Microseconds(), d.limit, d.cost} }
-
-func (d dimension) tokens() bool { return d.name == "t" || d.name == "i" || d.name == "o" }
-
-// dimensions are those of the limits. A call that asks for more than a limit takes
-// all of it: the provider may know better.
-func (l *Limiter) dimensions(limits providers.Limits, cost Demand) []dimension {
-	in, out := max(cost.InputTokens, 0), max(cost.OutputTokens, 0)
-	all := []dimension{
-		{"s", l.windows.second, limits.RPS, 1},
-		{"m", l.windows.minute, limits.RPM, 1},
-		{"d", l.windows.day, limits.RPD, 1},
-		{"t", l.windows.minute, limits.TPM, in + out},
-		{"i", l.windows.minute, limits.ITPM, in},
-		{"o", l.windows.minute, limits.OTPM, out},
-	}
-	dims := all[:0]
-	for _, d := range all {
-		if d.limit > 0 {
-			d.limit = min(d.limit, maxTokens)
-			d.cost = min(d.cost, d.limit)
-			margin := time.Duration(float64(d.window) * l.cfg.Margin)
-			d.window += min(max(margin, 50*time.Millisecond), 10*time.Second)
-			dims = append(dims, d)
-		}
-	}
-	return dims
-}
+// channel is where the name of a provider is published when a call of it gave back what
+// somebody waits for. Pub/Sub knows no database numbers, so the fleet is in its name.
+func (l *Limiter) channel() string { return "oneflow:" + l.cfg.Fleet + ":limit:freed" }
 
 // The answers of the script that grants.
 const (
@@ -104,8 +64,9 @@ const lookOnly = -1
 type grant struct {
 	status   int64
 	wait     time.Duration
-	blocked  time.Duration // how much of the wait is no matter of pace
-	slot     time.Duration // since 1970, on Redis' clock
+	binds    providers.Dimension // what the wait is for; empty: a block, or nothing
+	blocked  time.Duration       // how much of the wait is no matter of pace
+	slot     time.Duration       // since 1970, on Redis' clock
 	refusals int64
 	limits   providers.Limits
 	permit   string // empty: none was needed
@@ -117,20 +78,20 @@ type reserved struct {
 	dimension
 
 	charged int64 // to the pace
-	others  int64 // used by others, up to this slot
+	seen    int64 // what others were taken to use, as of this slot
 	sum     int64 // in the window that ends with this slot, or more
 }
 
 // ask asks for a slot, before others whose slots are still to come where that is
 // urgent; bearable may be lookOnly. It fails with *rediscall.UnavailableError.
-func (l *Limiter) ask(ctx context.Context, a *account, limits providers.Limits, cost Demand, bearable time.Duration, urgent bool) (grant, error) {
-	dims := l.dimensions(limits, cost)
-	g := grant{limits: limits, permit: rand.Text()}
+func (l *Limiter) ask(ctx context.Context, a *account, set Settings, demand Demand, bearable time.Duration, urgent bool) (grant, error) {
+	dims := l.dimensions(set, demand)
+	g := grant{limits: set.Limits, permit: rand.Text()}
 	us := max(bearable.Microseconds(), 0)
 	if bearable == lookOnly {
 		us = lookOnly
 	}
-	args := []any{us, g.permit, permitTTL.Microseconds(), limits.Concurrent, max(l.cfg.Burst(a.provider), 1), 0, len(dims)}
+	args := []any{us, g.permit, permitTTL.Microseconds(), set.Limits.Concurrent, max(l.cfg.Burst(a.provider), 1), 0, len(dims)}
 	if urgent {
 		args[5] = 1
 	}
@@ -148,20 +109,34 @@ func (l *Limiter) ask(ctx context.Context, a *account, limits providers.Limits, 
 			}
 			continue
 		}
-		g.status, g.wait = out[0], time.Duration(out[1])*time.Microsecond
-		if g.status == statusTooLong {
-			g.blocked = time.Duration(out[2]) * time.Microsecond
-		}
-		if g.status == statusGranted {
-			g.slot, g.refusals = time.Duration(out[2])*time.Microsecond, out[3]
+		g.status, g.wait, g.binds = out[0], time.Duration(out[1])*time.Microsecond, binding(dims, out[2])
+		switch g.status {
+		case statusTooLong:
+			g.blocked = time.Duration(out[3]) * time.Microsecond
+		case statusGranted:
+			g.slot, g.refusals = time.Duration(out[3])*time.Microsecond, out[4]
 			for i, d := range dims {
-				g.dims = append(g.dims, reserved{d, out[4+3*i], out[5+3*i], out[6+3*i]})
+				g.dims = append(g.dims, reserved{d, out[5+3*i], out[6+3*i], out[7+3*i]})
 			}
 		}
 		return g, nil
 	}
-	return grant{}, &rediscall.UnavailableError{Err: errors.New("it forgets everything at once")}
+	return grant{}, &rediscall.UnavailableError{Err: errors.New("it loses its state repeatedly")}
 }
+
+// binding returns the dimension that a script names by its number.
+func binding(dims []dimension, n int64) providers.Dimension {
+	switch {
+	case n < 0:
+		return providers.DimensionConcurrent
+	case n == 0 || n > int64(len(dims)):
+		return ""
+	}
+	return dims[n-1].name
+}
+
+// day is the longest window of a limit.
+const day = 24 * time.Hour
 
 // restore starts the hash of a provider with what is known without it.
 func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) error {
@@ -172,8 +147,8 @@ func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) err
 		if known, err = l.cfg.Restore(ctx, a.provider); err != nil {
 			return &rediscall.UnavailableError{Err: fmt.Errorf("it has forgotten the limits of %s, and so inFlightAhead they cannot be restored: %w", a.provider, err)}
 		}
-		if ago = l.windows.day; !known.LastCall.IsZero() {
-			ago = min(max(time.Since(known.LastCall), 0), l.windows.day)
+		if ago = day; !known.LastCall.IsZero() {
+			ago = min(max(time.Since(known.LastCall), 0), day)
 		}
 	}
 	blocked := min(max(time.Until(known.BlockedUntil), 0), maxRetryAfter)
@@ -213,16 +188,15 @@ func (l *Limiter) settle(ctx context.Context, s *Slot, end ending, usage provide
 	}
 	for _, d := range s.grant.dims {
 		used := int64(0)
-		switch {
-		case d.tokens() && d.cost == 0:
-			continue
-		case d.tokens() && end == answered:
+		switch requests := !d.tokens(); {
+		case d.name.Window() < time.Minute, !requests && d.demand == 0, requests && end == answered:
+			continue // nothing is counted, or it stays as it is
+		case requests && end == refused && d.name.Window() > time.Minute:
+			continue // some vendors count refusals of the day
+		case !requests && end == answered:
 			if used = min(d.used(usage), maxTokens); used <= 0 {
 				used = -1 // not known
 			}
-		case d.tokens(), d.name == "m" && end != answered, d.name == "d" && end == unsent:
-		default:
-			continue
 		}
 		count++
 		dims = append(append(dims, d.args()...), d.charged, used)
@@ -230,25 +204,10 @@ func (l *Limiter) settle(ctx context.Context, s *Slot, end ending, usage provide
 	if permit == "" && count == 0 && (success == 0 || s.grant.refusals == 0) {
 		return
 	}
-	args := append([]any{permit, s.grant.slot.Microseconds(), success, freedChannel, s.account.provider, count}, dims...)
+	args := append([]any{permit, s.grant.slot.Microseconds(), success, l.channel(), s.account.provider, count}, dims...)
 	if _, err := l.run(ctx, l.scripts.settle, s.account.keys, args...); err != nil {
 		l.cfg.Log.Warn().Err(err).Str("provider", s.account.provider).Msg("a slot was not given back: it ages out")
 	}
-}
-
-// used is what usage says about the dimension.
-func (d dimension) used(usage providers.Usage) int64 {
-	// Input that was read from a cache counts with OpenAI and not with Anthropic.
-	in, out := usage.TotalInput(), usage.TotalOutput()
-	switch d.name {
-	case "t":
-		return in + out
-	case "i":
-		return in - usage.CachedInputTokens
-	case "o":
-		return out
-	}
-	return 0
 }
 
 // standing tells until when the provider is blocked, and where the slot of that name has
@@ -288,7 +247,7 @@ func (l *Limiter) run(ctx context.Context, script *redis.Script, keys []string, 
 func (l *Limiter) subscribe() (first bool) {
 	l.listen.Do(func() {
 		first = true
-		sub := l.cfg.Redis.Subscribe(l.ctx, freedChannel)
+		sub := l.cfg.Redis.Subscribe(l.ctx, l.channel())
 		limit, cancel := context.WithTimeout(l.ctx, rediscall.Timeout)
 		defer cancel()
 		_, _ = sub.Receive(limit) // a client that is not connected goes on trying

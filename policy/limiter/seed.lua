@@ -3,7 +3,7 @@
 -- KEYS: the hash and the permits of the provider
 -- ARGV: 1 for how long the provider is blocked; 2 how long ago the last call was sent, 0: just now, or not known
 --       3 how many calls are under way; 4 for how long they may hold their permits; 5 how many requests may come at once
---       6 how many dimensions follow, each of 4 values (see dimension); 7 the first of them
+--       6 how many dimensions follow, each of 5 values (see dimension); 7 the first of them
 --       then 24 numbers: the calls that were sent in the last hour, in the one before, and so on
 -- Returns 1, or 0 where somebody else was faster.
 -- Guarantees: no burst follows a loss. A window in which calls may have been sent counts as used in full and evenly.
@@ -12,11 +12,11 @@ local now, ago, count = clock(), tonumber(ARGV[2]), tonumber(ARGV[6])
 redis.call('DEL', key)
 redis.call('HSET', key, 'version', VERSION, 'last', text(now), 'blocked', text(now + tonumber(ARGV[1])))
 for n = 1, count do
-  local d = dimension(3 + 4 * n)
+  local d = dimension(2 + PLACES * n)
   load(d, now, now)
-  if d.name == 'd' then
+  if not d.paced then
     for h = 0, 23 do
-      local calls = tonumber(ARGV[7 + 4 * count + h])
+      local calls = tonumber(ARGV[7 + PLACES * count + h])
       if calls > 0 then add(d, now - h * 3600 * MILLION, calls) end
     end
   elseif ago < d.window then

@@ -3,7 +3,7 @@
 -- KEYS: the hash and the permits of the provider
 -- ARGV: 1 the name of the permit, empty if it has none; 2 its slot; 3 1 if the provider answered well
 --       4 the channel on which to tell that a permit is free; 5 the name of the provider, to be told there
---       6 how many dimensions follow, each of 6 values: those of dimension, with what was reserved as the cost, then
+--       6 how many dimensions follow, each of 7 values: those of dimension, with what was reserved as the demand, then
 --         what the pace was charged, and what was used, -1 if that is not known
 -- Returns nothing of interest.
 -- Guarantees: what others were promised stays: the pace of tokens does not go back behind the latest slot, that of
@@ -21,8 +21,8 @@ local now, slot = clock(), tonumber(ARGV[2])
 local state = get('last', 'refusals', 'blocked_at', 'waiting')
 if ARGV[3] == '1' and state[2] > 0 and slot > state[3] then redis.call('HDEL', key, 'refusals') end
 for n = 0, tonumber(ARGV[6]) - 1 do
-  local d = dimension(7 + 6 * n)
-  local charged, used = tonumber(ARGV[11 + 6 * n]), tonumber(ARGV[12 + 6 * n])
+  local d = dimension(7 + 7 * n)
+  local charged, used = tonumber(ARGV[12 + 7 * n]), tonumber(ARGV[13 + 7 * n])
   load(d, now, state[1])
   if d.cost > charged then put(d.name .. '.open', math.max(d.open - d.cost + charged, 0)) end
   local known = used >= 0

@@ -6,22 +6,23 @@
 -- KEYS[1] is the hash of one provider. Its fields:
 --   version         the layout; a hash without it was lost, or never was
 --   last            the latest slot that was given out
---   blocked         until when nobody may send; blocked_at is when that was said
---   refusals        refusals in a row that did not say for how long
+--   blocked         until when nobody may send; blocked_at is when that was said, blocked_for what the provider called it
+--   refusals        refusals without a success in between; refused_again is when there was one after another
 --   waiting         when somebody last found no permit, or no room but what calls under way will give back
 --   ahead           the slots that are still to come, see coming
 --   lowered         the concurrency that refusals have shown; in force until lowered_until
--- and for each dimension, under its letter:
+-- and for each dimension, under its name:
 --   <d>.free        when the pace allows the next call, under the limit that is in <d>.limit
 --   <d>.sum         what the buckets from <d>.head to <d>.tail hold, each in <d>.<number>: what was given out in one
 --                   1200th of a window
---   <d>.others      what others have used of the same account, summed up for ever; <d>.others_at is when it was seen last
+--   <d>.others      what others had used of the same account as of <d>.others_slot, the slot of the latest call whose answer
+--                   said so; it is taken to be still so until <d>.others_from, and gone, evenly, by <d>.others_until
 --   <d>.share       how much of what is asked for is really used, in millionths, as calls have shown
 --   <d>.open        how much of what calls under way have reserved is likely to come back
 --   <d>.claim       what a call needs that found no room for too long; others leave that much until <d>.claim_until
 -- KEYS[2] is a sorted set of the calls that hold a permit, by when they expire.
 local key, permits = KEYS[1], KEYS[2]
-local VERSION, BUCKETS, MILLION = '2', 1200, 1000000
+local VERSION, BUCKETS, MILLION = '3', 1200, 1000000
 
 local function clock()
   local t = redis.call('TIME')
@@ -62,13 +63,14 @@ local function coming(now)
   return list
 end
 
--- dimension reads one from ARGV, where it takes 4 places: its letter, the length of its window, its limit, and the cost.
--- s: requests a second; m: requests a minute; d: requests a day; t, i, o: tokens a minute: all, input, output.
+-- dimension reads one from ARGV, where it takes PLACES places: its name, the length of its window, its limit, the demand
+-- of a call, and how it is treated, as a sum: 1: it counts tokens; 2: its pace spreads calls; 4: what is given out in the
+-- window is counted.
+local PLACES = 5
 local function dimension(at)
   local d = {name = ARGV[at], window = tonumber(ARGV[at + 1]), limit = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[at + 3])}
-  d.tokens = d.name == 't' or d.name == 'i' or d.name == 'o'
-  d.paced = d.name ~= 'd'
-  d.counted = d.name ~= 's'
+  local how = tonumber(ARGV[at + 4])
+  d.tokens, d.paced, d.counted = how % 2 == 1, how % 4 >= 2, how >= 4
   d.width = math.ceil(d.window / BUCKETS)
   return d
 end
@@ -91,9 +93,10 @@ end
 -- load reads the state of d, and forgets what left its window. last is the latest slot that was given out.
 local function load(d, now, last)
   local n = d.name
-  local f = get(n .. '.free', n .. '.limit', n .. '.sum', n .. '.head', n .. '.tail', n .. '.others', n .. '.others_at', n .. '.share', n .. '.claim', n .. '.claim_until', n .. '.open')
+  local f = get(n .. '.free', n .. '.limit', n .. '.sum', n .. '.head', n .. '.tail', n .. '.share', n .. '.claim', n .. '.claim_until', n .. '.open',
+    n .. '.others', n .. '.others_slot', n .. '.others_from', n .. '.others_until')
   local limit
-  d.free, limit, d.sum, d.head, d.tail, d.others, d.others_at, d.share, d.claim, d.claim_until, d.open = unpack(f)
+  d.free, limit, d.sum, d.head, d.tail, d.share, d.claim, d.claim_until, d.open, d.others, d.others_slot, d.others_from, d.others_until = unpack(f)
   if d.share == 0 then d.share = MILLION end
   if d.claim_until <= now then d.claim = 0 end
   if d.paced and limit ~= d.limit then
@@ -134,4 +137,17 @@ end
 local function span(d, cost, burst)
   if d.tokens then return math.ceil(cost * d.window * 9 / (d.limit * 10)) end
   return math.ceil(cost * d.window / math.max(d.limit + 1 - burst, 1))
+end
+
+-- others is how much of the limit others are taken to use at time.
+local function others(d, time)
+  if time >= d.others_until then return 0 end
+  if time <= d.others_from then return d.others end
+  return math.ceil(d.others * (d.others_until - time) / (d.others_until - d.others_from))
+end
+
+-- others_leave is when others are taken to use no more than room.
+local function others_leave(d, room)
+  if d.others <= room then return 0 end
+  return math.ceil(d.others_until - room * (d.others_until - d.others_from) / d.others)
 end

@@ -26,7 +26,10 @@ type world struct {
 	account *account
 
 	limits providers.Limits
+	pinned []providers.Dimension
 	now    time.Duration // since 1970, as on Redis' clock
+	began  time.Duration // of a bucket
+	strays int
 	events events
 	calls  []arrival
 	// cost, latency and jitter are drawn for each call; used is what it really costs.
@@ -41,10 +44,13 @@ type world struct {
 	waiting []int
 	// headers, if set, are what the provider answers to the call that just arrived.
 	headers func(w *world) providers.RateLimits
+	// retryAfter, if set, is for how long the provider asks to wait when it refuses; else a second.
+	retryAfter func(w *world) time.Duration
 	// refuses, if set, reports whether the provider refuses the call that just arrived.
 	refuses  func(w *world) (providers.RateLimits, bool)
 	refusals int
 	learned  []Learned
+	heeds    bool // what is learned is in force at once
 }
 
 // arrival is one call, as the provider sees it.
@@ -72,9 +78,16 @@ func newWorld(t *testing.T, seed uint64, limits providers.Limits) *world {
 	t.Cleanup(func() { client.Close() })
 	l, err := New(Config{
 		Redis: client, CallTimeout: time.Minute, Log: zerolog.Nop(),
-		Settings: func(string) Settings { return Settings{Limits: w.limits} },
+		Settings: func(string) Settings { return w.settings() },
 		Restore:  func(context.Context, string) (Snapshot, error) { return Snapshot{}, nil },
-		Learn:    func(_ string, what Learned) { w.learned = append(w.learned, what) },
+		Learn: func(_ string, what Learned) {
+			w.learned = append(w.learned, what)
+			for _, d := range providers.Dimensions() {
+				if n := what.Limits.Of(d); n > 0 && w.heeds {
+					w.limits = w.limits.With(d, n)
+				}
+			}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +97,8 @@ func newWorld(t *testing.T, seed uint64, limits providers.Limits) *world {
 	w.set(w.now)
 	return w
 }
+
+func (w *world) settings() Settings { return Settings{Limits: w.limits, Pinned: w.pinned} }
 
 // event is something that happens at a time.
 type event struct {
@@ -129,7 +144,7 @@ func (w *world) step(id int) {
 		return
 	}
 	asked, used := w.cost()
-	g, err := w.limiter.ask(context.Background(), w.account, w.limits, asked, defaultMaxWait, w.urgent != nil && w.urgent())
+	g, err := w.limiter.ask(context.Background(), w.account, w.settings(), asked, defaultMaxWait, w.urgent != nil && w.urgent())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -171,7 +186,11 @@ func (w *world) arrive(slot *Slot, used Demand, id int) {
 	if w.refuses != nil {
 		if limits, refused := w.refuses(w); refused {
 			w.refusals++
-			slot.Refused(context.Background(), &providers.Error{Kind: providers.RateLimited, RetryAfter: time.Second, Limits: limits})
+			wait := time.Second
+			if w.retryAfter != nil {
+				wait = w.retryAfter(w)
+			}
+			slot.Refused(context.Background(), &providers.Error{Kind: providers.RateLimited, RetryAfter: wait, Limits: limits})
 			return
 		}
 	}

@@ -16,8 +16,6 @@ const (
 	// maxRetryAfter bounds what a provider may ask for: beyond it, somebody made a
 	// mistake with units.
 	maxRetryAfter = 24 * time.Hour
-	// maxTokens bounds what one call may be said to have used.
-	maxTokens = 100_000_000
 )
 
 // Slot is the right to send one call now, or at most 200 ms later. Exactly one of
@@ -105,7 +103,7 @@ func (s *Slot) Late() bool { return len(s.grant.dims) > 0 && time.Since(s.due) >
 func (s *Slot) Done(ctx context.Context, usage providers.Usage, limits providers.RateLimits) {
 	s.end(func() {
 		s.limiter.settle(ctx, s, answered, usage)
-		s.limiter.observe(ctx, s, answered, limits)
+		s.limiter.observe(ctx, s, answered, limits, true)
 	})
 }
 

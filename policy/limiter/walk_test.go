@@ -129,7 +129,7 @@ func TestRefusalsThatDoNotSayForHowLongDouble(t *testing.T) {
 // slot takes a slot that must be free at once, or soon.
 func (w *world) slot(cost Demand) *Slot {
 	w.t.Helper()
-	g, err := w.limiter.ask(context.Background(), w.account, w.limits, cost, defaultMaxWait, false)
+	g, err := w.limiter.ask(context.Background(), w.account, w.settings(), cost, defaultMaxWait, false)
 	if err != nil || g.status != statusGranted {
 		w.t.Fatalf("no slot: status %d, wait %v, %v", g.status, g.wait, err)
 	}
@@ -144,7 +144,7 @@ func TestSeatsOfAKilledProcessExpire(t *testing.T) {
 	w.set(w.now + 10*time.Second)
 	other := w.slot(Demand{})
 	full := func() (bool, time.Duration) {
-		g, err := w.limiter.ask(t.Context(), w.account, w.limits, Demand{}, lookOnly, false)
+		g, err := w.limiter.ask(t.Context(), w.account, w.settings(), Demand{}, lookOnly, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func TestALargeCallIsNotStarvedBySmallOnes(t *testing.T) {
 	began := w.now
 	large := Demand{InputTokens: 30_000}
 	for {
-		g, err := w.limiter.ask(t.Context(), w.account, w.limits, large, defaultMaxWait, false)
+		g, err := w.limiter.ask(t.Context(), w.account, w.settings(), large, defaultMaxWait, false)
 		if err != nil {
 			t.Fatal(err)
 		}
