@@ -11,7 +11,7 @@ MONITOR_PORT ?= 8080
 FUZZTIME     ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-race fuzz lint fmt demo dev chaos bench bench-limits migrate up down setup clean bin/dev bin/worker
+.PHONY: help build test test-race test-pooler fuzz lint fmt demo dev chaos bench bench-limits migrate up down setup clean bin/dev bin/worker
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ test: setup ## Run all tests
 
 test-race: setup ## Run all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+# PgBouncer is Debian's package here; elsewhere it has to be there.
+test-pooler: setup ## Run everything through PgBouncer in transaction mode
+	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || \
+		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends pgbouncer; }
+	$(GO) test -tags pooler -timeout 10m ./internal/e2e -run Pooler
 
 # Without the limit most of the time would go into making inputs shorter.
 fuzz: setup ## Fuzz each parser of outside input for FUZZTIME (10s)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -93,6 +94,7 @@ func with(databaseURL string, do func(*goose.Provider) error) (err error) {
 	if err != nil {
 		return errors.New("migrations: the database URL cannot be read; it looks like postgres://user:password@host:5432/name")
 	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // a pooler knows no prepared statements
 	db := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	p, err := provider(db)
@@ -105,13 +107,24 @@ func with(databaseURL string, do func(*goose.Provider) error) (err error) {
 	return nil
 }
 
+const (
+	lockLease = 10 * time.Second
+	lockProbe = 200 * time.Millisecond
+	lockWait  = 5 * time.Minute
+)
+
 func provider(db *sql.DB) (*goose.Provider, error) {
-	locker, err := lock.NewPostgresSessionLocker()
+	// A lock in a table works through a pooler in transaction mode, where a session's
+	// lock would be left behind. A migrator that dies holds it for lockLease at most.
+	locker, err := lock.NewPostgresTableLocker(
+		lock.WithTableLeaseDuration(lockLease),
+		lock.WithTableHeartbeatInterval(lockLease/5),
+		lock.WithTableLockTimeout(lockProbe, uint64(lockWait/lockProbe)))
 	if err != nil {
-		return nil, fmt.Errorf("migrations: session lock: %w", err)
+		return nil, fmt.Errorf("migrations: lock: %w", err)
 	}
 	p, err := goose.NewProvider(goose.DialectPostgres, db, files,
-		goose.WithSessionLocker(locker),
+		goose.WithLocker(locker),
 		goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return nil, fmt.Errorf("migrations: %w", err)

@@ -66,7 +66,8 @@ func pipeline() *pgx.Batch {
 	var p pgx.Batch
 	p.Queue(`
 		SELECT set_config('plan_cache_mode', 'force_generic_plan', true),
-			set_config('cpu_tuple_cost', '1', true), set_config('random_page_cost', '0', true)`)
+			set_config('cpu_tuple_cost', '1', true), set_config('random_page_cost', '0', true),
+			set_config('jit', 'off', true)`)
 	return &p
 }
 

@@ -27,6 +27,8 @@ import (
 type Store struct {
 	pool *pgxpool.Pool
 	stop context.CancelFunc
+	// outage follows whether Postgres answers.
+	outage *outage
 
 	claims  *group[claimIn, jobs.Claimed]
 	begins  *group[beginIn, struct{}]
@@ -45,39 +47,29 @@ var (
 // Open connects to Postgres and checks the connection. The caller closes the
 // Store. The error never holds the URL, which may hold a password.
 func Open(ctx context.Context, databaseURL string) (*Store, error) {
-	cfg, err := pgxpool.ParseConfig(databaseURL)
+	cfg, err := parse(databaseURL)
 	if err != nil {
-		return nil, errors.New("the database URL cannot be read: it looks like postgres://user:password@host:5432/name")
+		return nil, fmt.Errorf("the database URL: %w", err)
 	}
-	if cfg.MaxConns < 8 {
-		cfg.MaxConns = 8
+	cfg.MaxConns = max(cfg.MaxConns, 8)
+	if err := suit(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("connect to Postgres at %s:%d: %w", cfg.ConnConfig.Host, cfg.ConnConfig.Port, err)
 	}
-	cfg.AfterConnect = prepare
+	watched := &outage{asked: map[uint64]time.Time{}}
+	cfg.ConnConfig.Tracer = watched
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Postgres: %w", err)
 	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("connect to Postgres at %s:%d: %w", cfg.ConnConfig.Host, cfg.ConnConfig.Port, err)
-	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Store{pool: pool, stop: stop}
+	s := &Store{pool: pool, stop: stop, outage: watched}
+	watched.over.Go(func() { watched.watch(life) })
 	s.claims = newGroup(life, light, s.claimMany)
 	s.begins = newGroup(life, light, s.beginMany)
 	s.settles = newGroup(life, func(c jobs.Settlement) int { return len(c.Body) }, s.settleMany)
 	s.succeed = newGroup(life, func(d jobs.Success) int { return len(d.Response.Raw) + len(d.Response.Text) }, s.succeedMany)
 	s.ends = newGroup(life, light, s.completeMany)
 	return s, nil
-}
-
-// prepare makes a new connection fit for short statements: with a million jobs in
-// a queue, Postgres takes what it expects of some for worth compiling, which takes
-// longer than they do.
-func prepare(ctx context.Context, c *pgx.Conn) error {
-	sendUUIDs(c.TypeMap())
-	_, err := c.Exec(ctx, `SET jit = off`)
-	return err
 }
 
 // Close waits for writes under way and closes the connections.
@@ -88,6 +80,7 @@ func (s *Store) Close() {
 	s.settles.wait()
 	s.succeed.wait()
 	s.ends.wait()
+	s.outage.over.Wait()
 	s.pool.Close()
 }
 

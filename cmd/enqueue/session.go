@@ -60,7 +60,7 @@ func (s *session) db() (*store.Store, error) {
 }
 
 // producer connects to both. Redis may be down: what was accepted is dispatched
-// later.
+// later. One that refuses us for good is told before anything is accepted.
 func (s *session) producer() (*jobs.Producer, error) {
 	db, err := s.db()
 	if err != nil {
@@ -72,7 +72,11 @@ func (s *session) producer() (*jobs.Producer, error) {
 	}
 	opts.MaxRetries = 1
 	opts.DialTimeout = 2 * time.Second
-	s.redis = redis.NewClient(opts)
+	client := redis.NewClient(opts)
+	s.redis = client
+	if err := s.services.RedisRefusal(s.ctx, client); err != nil {
+		return nil, err
+	}
 	return jobs.NewProducer(db, jobs.NewDispatcher(asynq.NewClientFromRedisClient(s.redis), db)), nil
 }
 

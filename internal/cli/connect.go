@@ -1,13 +1,15 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -22,8 +24,21 @@ import (
 type Services struct {
 	DatabaseURL    string        `help:"Postgres, such as postgres://user:password@localhost:5432/oneflow." env:"DATABASE_URL" placeholder:"URL"`
 	RedisURL       string        `help:"Redis, such as redis://:password@localhost:6379/0." env:"REDIS_URL" placeholder:"URL"`
-	ConnectTimeout time.Duration `help:"How long to wait for Postgres and Redis before giving up with exit code 3." default:"30s" env:"ONEFLOW_CONNECT_TIMEOUT"`
+	ConnectTimeout time.Duration `help:"How long to wait for Postgres and Redis before giving up with exit code 3. Default: 30s, and 3s where nothing listens on this machine." env:"ONEFLOW_CONNECT_TIMEOUT" placeholder:"DURATION"`
 }
+
+// How long Services waits where ConnectTimeout is 0: a server elsewhere may be
+// starting, one on this machine that nobody has started does not come by itself.
+const (
+	connectTimeout  = 30 * time.Second
+	loopbackTimeout = 3 * time.Second
+)
+
+// An outage is told of after tellAfter, then every tellEvery.
+const (
+	tellAfter = 2 * time.Second
+	tellEvery = 10 * time.Second
+)
 
 // escaped says what makes most addresses unreadable.
 const escaped = "where / ? # @ and % in a password are written %2F %3F %23 %40 and %25"
@@ -46,11 +61,26 @@ func (s Services) open(ctx context.Context, log zerolog.Logger) (db *store.Store
 	if !readable(s.DatabaseURL) {
 		return nil, Fail(Usage, errors.New("DATABASE_URL cannot be read: it looks like postgres://user:password@localhost:5432/oneflow, "+escaped))
 	}
+	if err := store.CheckURL(s.DatabaseURL); err != nil {
+		return nil, Fail(Usage, fmt.Errorf("DATABASE_URL cannot be used: %w", err))
+	}
 	err = s.wait(ctx, log, "Postgres", "DATABASE_URL", s.DatabaseURL, func(ctx context.Context) (err error) {
 		db, err = store.Open(ctx, s.DatabaseURL)
 		return err
 	})
-	return db, err
+	if err != nil {
+		return nil, err
+	}
+	db.OnOutage(func(o store.Outage) {
+		switch {
+		case o.Over:
+			log.Info().Str("at", host(s.DatabaseURL)).Msg("Postgres answers again")
+		default:
+			log.Warn().Str("at", host(s.DatabaseURL)).Str("for", o.For.Round(time.Second).String()).Str("cause", brief(o.Err)).
+				Msg("Postgres does not answer: waiting until it does, or until this command is stopped")
+		}
+	})
+	return db, nil
 }
 
 // Postgres connects, waiting with back-off and saying so, and checks that the
@@ -104,7 +134,7 @@ func (s Services) Redis(ctx context.Context, log zerolog.Logger) (asynq.RedisCon
 	}
 	opts.ContextTimeoutEnabled = true // or a silent server outlasts ConnectTimeout
 	client := redis.NewClient(opts)
-	err = s.wait(ctx, log, "Redis", "REDIS_URL", s.RedisURL, func(ctx context.Context) error { return client.Ping(ctx).Err() })
+	err = s.wait(ctx, log, "Redis", "REDIS_URL", s.RedisURL, func(ctx context.Context) error { return usable(ctx, client) })
 	if err == nil {
 		err = checkRedis(ctx, log, client, host(s.RedisURL))
 	}
@@ -112,6 +142,42 @@ func (s Services) Redis(ctx context.Context, log zerolog.Logger) (asynq.RedisCon
 		return nil, err
 	}
 	return ForAsynq(opts), nil
+}
+
+// RedisRefusal returns why Redis cannot be used, if it is there and says so now; nil
+// where it can be used, and where it does not answer: producers do without it for a
+// while.
+func (s Services) RedisRefusal(ctx context.Context, client *redis.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, tellAfter)
+	defer cancel()
+	if err := usable(ctx, client); err != nil {
+		if f, ok := permanent(err); ok {
+			return refusal(f, "Redis", host(s.RedisURL), "REDIS_URL", err)
+		}
+	}
+	return nil
+}
+
+// usable does what OneFlow and asynq need of a Redis: it runs a script that writes,
+// and publishes. A cluster, a replica and a user without rights refuse it.
+func usable(ctx context.Context, client *redis.Client) error {
+	if err := client.Ping(ctx).Err(); err != nil {
+		return err
+	}
+	const key = "oneflow:check"
+	if err := client.Eval(ctx, `return redis.call('SET', KEYS[1], '1', 'PX', 1000)`, []string{key}).Err(); err != nil {
+		return err
+	}
+	if err := client.Publish(ctx, key, "").Err(); err != nil {
+		return err
+	}
+	cluster, _ := client.InfoMap(ctx, "cluster").Result() // a server that does not tell is taken for none
+	for _, fields := range cluster {
+		if fields["cluster_enabled"] == "1" {
+			return errors.New("MOVED this server is part of a cluster")
+		}
+	}
+	return nil
 }
 
 // checkRedis reads how Redis treats what it holds. Managed services forbid CONFIG,
@@ -154,55 +220,78 @@ func ForAsynq(o *redis.Options) asynq.RedisConnOpt {
 	}
 }
 
-// wait repeats try with back-off from 100 ms to 5 s.
+// wait repeats try with back-off from 100 ms to 5 s, until it succeeds, fails for
+// good, or has failed for as long as one may wait.
 func (s Services) wait(ctx context.Context, log zerolog.Logger, what, variable, address string, try func(context.Context) error) error {
-	patience, cancel := context.WithTimeout(ctx, s.ConnectTimeout)
+	limit := cmp.Or(s.ConnectTimeout, connectTimeout)
+	began := time.Now()
+	patience, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	delay := 100 * time.Millisecond
-	for {
+	tell := tellAfter
+	var err error // the last failure
+	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
 		one, done := context.WithTimeout(patience, 5*time.Second)
-		err := try(one)
+		failure := try(one)
 		done()
-		if err == nil {
+		switch {
+		case failure == nil:
 			return nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case err == nil || patience.Err() == nil: // one that was cut off knows no cause
+			err = failure
 		}
-		if refused(err) {
-			return Fail(Usage, fmt.Errorf("%s at %s (%s) does not let us in: %w", what, host(address), variable, err))
+		if f, ok := permanent(err); ok {
+			return refusal(f, what, host(address), variable, err)
 		}
-		timer := time.NewTimer(delay)
-		select {
-		case <-patience.Done():
-			timer.Stop()
-			return Fail(Unavailable, fmt.Errorf("%s does not answer at %s (%s), waited %s: %w; %s",
-				what, host(address), variable, s.ConnectTimeout, err, howToStart))
-		case <-timer.C:
+		if s.ConnectTimeout == 0 && errors.Is(err, syscall.ECONNREFUSED) && onThisMachine(address) {
+			limit = loopbackTimeout
 		}
-		log.Warn().Str("at", host(address)).Err(err).Dur("next_try", delay).Msg(what + " does not answer, waiting")
-		delay = min(2*delay, 5*time.Second)
+		waited := time.Since(began)
+		if left := limit - waited; left <= 0 || !sleep(patience, min(delay, left, tell-waited)) {
+			return Fail(Unavailable, fmt.Errorf("%s does not answer at %s (%s), waited %s: %s; %s",
+				what, host(address), variable, limit, brief(err), howToStart))
+		}
+		if waited = time.Since(began); waited >= tell && waited < limit {
+			log.Warn().Str("at", host(address)).Str("cause", brief(err)).Str("until", began.Add(limit).Format(time.TimeOnly)).
+				Msg(what + " does not answer, waiting")
+			tell += tellEvery
+		}
 	}
 }
 
-// refused tells that waiting is of no use: the server is there and does not take
-// the name, the password or the database, or shows a certificate that is not to be
-// trusted.
-func refused(err error) bool {
-	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+// refusal is the error of a server that is there and cannot be used.
+func refusal(f fault, what, at, variable string, err error) error {
+	text := fmt.Sprintf("%s at %s (%s) does not let us in: %s", what, at, variable, brief(err))
+	if f.hint != "" {
+		text += "; " + f.hint
+	}
+	return Fail(f.code, errors.New(text))
+}
+
+// sleep waits for d and reports whether ctx lasted that long.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
 		return true
 	}
-	if e, ok := errors.AsType[interface {
-		error
-		SQLState() string
-	}](err); ok {
-		state := e.SQLState()
-		return strings.HasPrefix(state, "28") || state == "3D000"
-	}
-	return strings.HasPrefix(err.Error(), "WRONGPASS ") || strings.HasPrefix(err.Error(), "NOAUTH ")
 }
 
-// readable tells whether a Postgres address has one of its two forms.
+// onThisMachine reports whether a URL names the loopback.
+func onThisMachine(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// readable reports whether a Postgres address has one of its two forms.
 func readable(address string) bool {
 	if !strings.Contains(address, "://") {
 		return regexp.MustCompile(`^\s*[a-z_]+\s*=`).MatchString(address)
@@ -220,7 +309,7 @@ func host(address string) string {
 	return u.Host
 }
 
-// whole tells that the host of u, which address was read as, is one: with a / ? or
+// whole reports whether the host of u, which address was read as, is one: with a / ? or
 // # in it, a password is taken apart, and a piece of it for the port; with an @, a
 // piece is taken for the host, by some readers at the first @ and by others at the
 // last. So there is at most one, and it ends the user and the password.

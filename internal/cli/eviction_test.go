@@ -23,8 +23,10 @@ func managed(t *testing.T, info map[string]string, policy string) string {
 	}
 	t.Cleanup(s.Close)
 	for command, answer := range map[string]server.Cmd{
-		"AUTH": func(c *server.Peer, _ string, _ []string) { c.WriteOK() },
-		"PING": func(c *server.Peer, _ string, _ []string) { c.WriteInline("PONG") },
+		"AUTH":    func(c *server.Peer, _ string, _ []string) { c.WriteOK() },
+		"PING":    func(c *server.Peer, _ string, _ []string) { c.WriteInline("PONG") },
+		"EVAL":    func(c *server.Peer, _ string, _ []string) { c.WriteOK() },
+		"PUBLISH": func(c *server.Peer, _ string, _ []string) { c.WriteInt(0) },
 		"INFO": func(c *server.Peer, _ string, args []string) {
 			if text := info[args[0]]; text != "" {
 				c.WriteBulk(text)
