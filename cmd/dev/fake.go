@@ -50,6 +50,7 @@ func fakeVariables(url string, fakes map[string]fake) map[string]string {
 		variables[keys.Variable(name)] = fake.key
 		variables[strings.ToUpper(name)+"_BASE_URL"] = url + fake.path
 	}
+	variables["ONEFLOW_SIMULATED"] = strings.Join(slices.Sorted(maps.Keys(fakes)), ",")
 	return variables
 }
 
@@ -79,7 +80,7 @@ func (s *session) fakeProviders(rpm int, latency time.Duration) (server *fakepro
 		if p.Kind != name {
 			continue
 		}
-		p.BaseURL, p.Latency = server.URL+fake.path, config.Duration(latency)
+		p.BaseURL, p.Latency, p.Simulated = server.URL+fake.path, config.Duration(latency), true
 		if rpm > 0 {
 			limit := int64(rpm)
 			p.Limits.RPM = &limit
