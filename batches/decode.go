@@ -55,6 +55,9 @@ func (in Input) decode(fields Fields, place int64) (jobs.New, error) {
 	}
 	var r row
 	if err := fill(&r, fields); err != nil {
+		if unknown, ok := errors.AsType[*unknownFieldError](err); ok {
+			unknown.hint = in.extraHint(fields)
+		}
 		return jobs.New{}, err
 	}
 	if err := in.complete(&r); err != nil {
@@ -68,6 +71,28 @@ func (in Input) decode(fields Fields, place int64) (jobs.New, error) {
 		job.RunAt = *r.RunAt
 	}
 	return job, nil
+}
+
+// unknownFieldError is a field of a row that has no meaning.
+type unknownFieldError struct{ name, hint string }
+
+// Error says what becomes of such fields.
+func (e *unknownFieldError) Error() string {
+	return "unknown field " + quoted(e.name) + ": " + e.hint + "--map passes over columns without a meaning"
+}
+
+// extraHint says where a field without a name here may go, at the provider that a
+// row is for.
+func (in Input) extraHint(fields Fields) string {
+	var provider string
+	if json.Unmarshal(fields["provider"], &provider) == nil {
+		if kind, ok := in.Kind(provider); ok {
+			if can, ok := kinds.CapabilitiesOf(kind); ok && !can.Extra {
+				return provider + " takes no fields of its own; "
+			}
+		}
+	}
+	return `a provider's own fields go into "extra"; `
 }
 
 // has reports whether a row sets a field. Null is as good as nothing.
@@ -137,6 +162,9 @@ func (in Input) complete(r *row) error {
 	}
 	if len(r.Model) > 256 || strings.ContainsRune(r.Model, 0) {
 		return errors.New("model: must be at most 256 bytes, without NUL")
+	}
+	if in.OnModel != nil {
+		in.OnModel(r.Provider, r.Task, r.Model)
 	}
 	return nil
 }
@@ -210,7 +238,7 @@ func fillStruct(path string, into reflect.Value, fields Fields) error {
 		i, ok := at[name]
 		switch {
 		case !ok && path == "":
-			return fmt.Errorf("unknown field %s: a provider's own fields go into \"extra\"; --map passes over columns without a meaning", quoted(name))
+			return &unknownFieldError{name: name}
 		case !fields.has(name): // what comes from tables has null for each column
 		case !ok:
 			return fmt.Errorf("%s.%s: there is no such field; %s takes %s", path, shorten(name), path, strings.Join(slices.Sorted(maps.Keys(at)), ", "))

@@ -53,6 +53,8 @@ type Input struct {
 	// DefaultModel returns the model of a provider for rows that name none; empty
 	// if such rows are to be refused. Nil: the default of the provider's kind.
 	DefaultModel func(provider string, task providers.Task) string
+	// OnModel is told what each row asks for; nil: nobody is.
+	OnModel func(provider string, task providers.Task, model string)
 }
 
 // Read hands each good row of a source to accept and each bad one to reject. It

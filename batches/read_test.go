@@ -229,8 +229,8 @@ func badLines() []struct{ line, reason string } {
 		{`{"prompt":"a","prompt":"b"}`, `field "prompt": stands twice`},
 		{`{"prompt":"a","pr\u006fmpt":"b"}`, `field "prompt": stands twice`},
 		{`{"prompt":"a","extra":{"b":[{"c":1,"c":1}]}}`, `field "c": stands twice`},
-		{`{"prompt":"a","Prompt":"b"}`, `unknown field "Prompt": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
-		{`{"prompt":"a","PROVIDER":"openai"}`, `unknown field "PROVIDER": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
+		{`{"prompt":"a","Prompt":"b"}`, `unknown field "Prompt": mock takes no fields of its own; --map passes over columns without a meaning`},
+		{`{"prompt":"a","PROVIDER":"openai"}`, `unknown field "PROVIDER": mock takes no fields of its own; --map passes over columns without a meaning`},
 		{`{"messages":[{"role":"user","content":"a","Content":"b"}]}`, `messages[0].Content: there is no such field; messages[0] takes content, role`},
 		{`{"prompt":"a","response_format":{"type":"json_schema","json_schema":{"name":"n","Name":"m","schema":{}}}}`, `response_format.json_schema.Name: there is no such field; response_format.json_schema takes description, name, schema, strict`},
 		// Nesting.
@@ -264,7 +264,7 @@ func badLines() []struct{ line, reason string } {
 		{`{"messages":[{"role":"tool","content":"a"}]}`, "messages[0].role: must be system, user or assistant"},
 		// What is not on offer.
 		{`{}`, "prompt: must not be empty"},
-		{`{"prompt":"a","colour":"red"}`, `unknown field "colour": a provider's own fields go into "extra"; --map passes over columns without a meaning`},
+		{`{"prompt":"a","colour":"red"}`, `unknown field "colour": mock takes no fields of its own; --map passes over columns without a meaning`},
 		{`{"prompt":"a","size":"1x1"}`, `option "size": not understood for text by mock, which takes prompt, system, messages, max_tokens, temperature, top_p, stop, seed, response_format`},
 		{`{"prompt":"a","provider":"none"}`, `provider "none": is not configured`},
 		{`{"prompt":"a","provider":"weird"}`, `provider "weird": no such kind of provider as "weird"`},
@@ -436,5 +436,5 @@ func ExampleLineError() {
 `)), func(j jobs.New) error { fmt.Println("line", j.Seq, "is good"); return nil }, func(e *batches.LineError) { fmt.Println(e) })
 	// Output:
 	// line 1 is good
-	// prompts.jsonl:2: unknown field "promt": a provider's own fields go into "extra"; --map passes over columns without a meaning
+	// prompts.jsonl:2: unknown field "promt": mock takes no fields of its own; --map passes over columns without a meaning
 }

@@ -35,6 +35,12 @@ func (l *List) Models(at time.Time) []Model {
 	return out
 }
 
+// Lists reports whether the list has a price of a model at a time.
+func (l *List) Lists(provider, model string, at time.Time) bool {
+	c := l.card(provider, model, at)
+	return c != nil && len(c.current(at)) > 0
+}
+
 // Stale lists the rows that count now and that nobody has compared with their
 // source for longer than age (90 days is a good one); a row that was never
 // compared is as old as its From. The mock's prices are invented and never stale.

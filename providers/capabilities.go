@@ -54,8 +54,11 @@ func (c Capabilities) Check(req Request) error {
 		return fmt.Errorf("option %q: this provider passes nothing on beyond its named options", "extra")
 	}
 	for name := range req.Extra {
-		if slices.Contains(RequestFields(), name) {
+		switch {
+		case slices.Contains(task.Options, name), name == "task", name == "model":
 			return fmt.Errorf("extra.%s: has a name of its own, set %q beside extra", name, name)
+		case slices.Contains(RequestFields(), name):
+			return fmt.Errorf("extra.%s: not understood for %s by this provider, which takes %s", name, req.Task, join(task.Options))
 		}
 	}
 	if err := req.check(); err != nil {

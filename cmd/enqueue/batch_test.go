@@ -43,7 +43,7 @@ func TestABatchTellsWhatBecameOfItsRows(t *testing.T) {
 	if diff := cmp.Diff(report{"b1", 3, 0, 3}, s.report(r)); diff != "" || r.code != cli.Failure {
 		t.Errorf("%+v: %s", r, diff)
 	}
-	want := `prompts.jsonl:3: unknown field "colour": a provider's own fields go into "extra"; --map passes over columns without a meaning
+	want := `prompts.jsonl:3: unknown field "colour": mock takes no fields of its own; --map passes over columns without a meaning
 prompts.jsonl:4: custom_id "a": used before on line 1
 prompts.jsonl:6:27: not valid JSON: the line ends too early
 enqueue: 3 bad lines were left out; mend them and run the same command with --batch-id b1 to add them

@@ -150,6 +150,7 @@ func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.In
 			can, _ := kinds.CapabilitiesOf(p.Capabilities())
 			return p.DefaultModel(string(task), can.Tasks[task].DefaultModel)
 		},
+		OnModel: s.warnOfModels(cfg),
 	}, nil
 }
 

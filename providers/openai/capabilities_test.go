@@ -147,3 +147,17 @@ func TestChecks(t *testing.T) {
 		})
 	}
 }
+
+func TestAnErrorNamesNoWayThatIsItselfRefused(t *testing.T) {
+	t.Parallel()
+	caps := openai.Descriptor().Capabilities()
+	for name, want := range map[string]string{
+		"max_tokens": `set "max_tokens" beside extra`, "size": "extra.size: not understood for text by this provider, which takes prompt, system",
+		"voice": "extra.voice: not understood for text",
+	} {
+		err := caps.Check(providers.Request{Task: providers.Text, Prompt: "p", Extra: llmExtra(name)})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("extra.%s: got %v, want %q", name, err, want)
+		}
+	}
+}
