@@ -135,8 +135,18 @@ func ours(failure *providers.Error) bool {
 	if failure.Sent || w == nil {
 		return false
 	}
-	onTrial := w.For == providers.WaitForBreaker && w.Until.IsZero()
-	return w.For == providers.WaitForLimit || w.For == providers.WaitForRedis || onTrial
+	switch w.For {
+	case providers.WaitForLimit:
+		return w.Dimension.Window() < time.Hour // what is used up for a day is not waited for
+	case providers.WaitForBlock:
+		return failure.RetryAfter <= longWait
+	case providers.WaitForBreaker:
+		return w.Until.IsZero() // on trial
+	case providers.WaitForRedis:
+		return true
+	case providers.WaitForOperator, providers.WaitForLedger:
+	}
+	return false
 }
 
 // prepare returns the guard of a provider and the request as it takes it, or why

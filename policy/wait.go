@@ -68,8 +68,8 @@ func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (s
 		return slot{context.WithoutCancel(ctx), got}, nil
 	}
 	if long, ok := errors.AsType[*limiter.WaitTooLongError](err); ok {
-		w := providers.Waiting{For: providers.WaitForLimit, Until: time.Now().Add(long.After)}
-		if long.Blocked > longWait {
+		w := providers.Waiting{For: providers.WaitForLimit, Dimension: long.Dimension, Until: time.Now().Add(long.After)}
+		if long.Dimension == "" {
 			w.For = providers.WaitForBlock
 		}
 		return slot{}, &providers.Error{
@@ -82,8 +82,7 @@ func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (s
 	return slot{}, err
 }
 
-// longWait is from where on a wait is not that of a queue for the limiter, but of a
-// block or a day's limit that is used up.
+// longWait is from where on a block is a reason to ask another provider.
 const longWait = 2 * maxWait
 
 // late reports whether the slot has passed. Whether the provider was blocked meanwhile is
@@ -111,7 +110,11 @@ func (s slot) done(res providers.Response, failure *providers.Error) {
 
 // refused tells the fleet to wait, and returns until when.
 func (s slot) refused(failure *providers.Error) time.Time {
-	asked := time.Now().Add(max(failure.RetryAfter, firstDelay))
+	wait := failure.RetryAfter
+	if wait <= 0 {
+		wait = firstDelay
+	}
+	asked := time.Now().Add(wait)
 	if s.slot == nil {
 		return asked
 	}

@@ -38,11 +38,11 @@ var seedLua string
 var renewLua string
 
 // scripts are what runs in Redis; each says what it takes and returns.
-type scripts struct{ grant, settle, refuse, observe, seed, renew *redis.Script }
+type scripts struct{ grant, settle, refuse, observe, seed, renew, state *redis.Script }
 
 func newScripts() scripts {
 	script := func(lua string) *redis.Script { return redis.NewScript(sharedLua + "\n" + lua) }
-	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(observeLua), script(seedLua), script(renewLua)}
+	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(observeLua), script(seedLua), script(renewLua), script(stateLua)}
 }
 
 // channel is where the name of a provider is published when a call of it gave back what
