@@ -223,7 +223,7 @@ func TestWorkersHearOfAnOpenBreakerWithinTwoSeconds(t *testing.T) {
 		if r := ask(t, two, first); r.res.Provider != "b" || r.err != nil {
 			t.Errorf("%q, %v", r.res.Provider, r.err)
 		}
-		if err := breaker.Reset(t.Context(), w.client(), "a"); err != nil {
+		if err := w.client().Del(t.Context(), "oneflow:breaker:{a}").Err(); err != nil {
 			t.Fatal(err)
 		}
 		pass(2 * time.Second)
@@ -350,7 +350,7 @@ func TestTheBreakerInARealRedis(t *testing.T) {
 	if err != nil || st.State != breaker.Open || st.Failures < 10 || !st.NextProbe.After(time.Now()) {
 		t.Errorf("%+v, %v", st, err)
 	}
-	if err := breaker.Reset(t.Context(), c, "a"); err != nil {
+	if err := c.Del(t.Context(), "oneflow:breaker:{a}").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if st, err = breaker.Read(t.Context(), c, "a"); err != nil || st != (breaker.Status{State: breaker.Closed}) {

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"oneflow/fleet"
+	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/providers"
 	"oneflow/worker"
@@ -47,7 +51,35 @@ func explain(s *session, served []worker.Served) error {
 			cli.Count(int64(plan.Fleet())), cli.Count(int64(math.Round(plan.JobsPerMinute))), plan.Binds,
 		})
 	}
-	return cli.Table(s.env.Out, rows)
+	if err := cli.Table(s.env.Out, rows); err != nil {
+		return err
+	}
+	return explainHolds(s, names, set)
+}
+
+// explainHolds prints what holds each provider back now, as far as Redis answers.
+func explainHolds(s *session, names []string, set map[string]fleet.Settings) error {
+	options, err := s.services.RedisOptions()
+	if err != nil {
+		return nil //nolint:nilerr // no Redis is named: the table says what can be said
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, explainPatience)
+	defer cancel()
+	client := redis.NewClient(options)
+	defer client.Close()
+	for _, name := range names {
+		holds, err := app.Holds(ctx, client, set[name], name)
+		if err != nil {
+			_, err := fmt.Fprintf(s.env.Err, "worker: what holds providers back is not known: %v\n", err)
+			return err
+		}
+		for _, line := range holds {
+			if _, err := fmt.Fprintf(s.env.Out, "%s: %s\n", name, line); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // known returns what the fleet has seen, and the settings in force, as far as Postgres answers.

@@ -169,12 +169,3 @@ func Read(ctx context.Context, rdb redis.UniversalClient, provider string) (Stat
 	}
 	return s, nil
 }
-
-// Reset closes a provider's breaker and forgets what it has counted.
-func Reset(ctx context.Context, rdb redis.UniversalClient, provider string) error {
-	_, err := rediscall.Do(ctx, func(ctx context.Context) (int64, error) { return rdb.Del(ctx, key(provider)).Result() })
-	if err != nil {
-		return fmt.Errorf("breaker of %s: %w", provider, err)
-	}
-	return nil
-}

@@ -47,13 +47,10 @@ type DimensionState struct {
 	OthersUntil time.Time
 }
 
-// State returns what holds a provider back now. It reserves nothing.
+// State returns what holds a provider back now; the zero State where no worker has asked
+// for a slot yet. It reserves nothing.
 func (l *Limiter) State(ctx context.Context, provider string) (State, error) {
 	a, set := l.account(provider), l.cfg.Settings(provider)
-	g, err := l.ask(ctx, a, set, Demand{1, 1}, lookOnly, false)
-	if err != nil {
-		return State{}, err
-	}
 	dims := l.dimensions(set, Demand{1, 1})
 	args := []any{len(dims)}
 	for _, d := range dims {
@@ -63,6 +60,10 @@ func (l *Limiter) State(ctx context.Context, provider string) (State, error) {
 		return l.scripts.state.Run(ctx, l.cfg.Redis, a.keys, args...).Slice()
 	})
 	if err != nil || len(out) < 6+3*len(dims) {
+		return State{}, err
+	}
+	g, err := l.ask(ctx, a, set, Demand{1, 1}, lookOnly, false)
+	if err != nil {
 		return State{}, err
 	}
 	now := time.Now()

@@ -1,0 +1,56 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"oneflow/fleet"
+	"oneflow/policy/breaker"
+	"oneflow/policy/limiter"
+)
+
+// Holds returns what holds a provider back now, in a sentence each: a block with its
+// cause, an open breaker, the limit that calls wait for, and what others of the account
+// use. It is empty where nothing does, and changes nothing.
+func Holds(ctx context.Context, rdb redis.UniversalClient, set fleet.Settings, provider string) ([]string, error) {
+	slots, err := limiter.New(limiter.Config{
+		Redis: rdb, CallTimeout: time.Minute, Settings: func(string) limiter.Settings { return limiterSettings(set) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer slots.Close()
+	state, err := slots.State(ctx, provider)
+	if err != nil {
+		return nil, err
+	}
+	stands, err := breaker.Read(ctx, rdb, provider)
+	if err != nil {
+		return nil, err
+	}
+	clock := func(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
+	var lines []string
+	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if !state.BlockedUntil.IsZero() {
+		say("blocked until %s: it refused a call (%s) at %s", clock(state.BlockedUntil), strings.ReplaceAll(string(state.BlockedFor), "_", " "), clock(state.BlockedSince))
+	}
+	if stands.State != breaker.Closed {
+		say("circuit breaker %s since %s, next probe at %s", strings.ReplaceAll(string(stands.State), "_", "-"), clock(stands.Since), clock(stands.NextProbe))
+	}
+	if state.Lowered > 0 {
+		say("at most %d calls at once until %s: it refused more", state.Lowered, clock(state.LoweredUntil))
+	}
+	for _, d := range state.Dimensions {
+		if d.Others > 0 && !d.Pinned {
+			say("others use about %d of %d %s of this account, as its answers say", d.Others, d.Limit, d.Dimension.Unit())
+		}
+	}
+	if state.Binds != "" && state.Wait > 0 {
+		say("the next call waits %s for its limit of %s", state.Wait.Round(time.Millisecond), state.Binds.Unit())
+	}
+	return lines, nil
+}
