@@ -71,12 +71,6 @@ func (x *experiment) tryEnqueue(folder, id string, n int, onUnknown string, flag
 	return rep, err
 }
 
-// tell runs `enqueue VERB ID`, and reports whether the batch was there.
-func (x *experiment) tell(verb, id string) bool {
-	_, err := x.Run(x.t.Context(), harness.Command{Name: "enqueue", Args: []string{verb, id}})
-	return err == nil
-}
-
 // accepted is how many jobs producers were told are accepted.
 func (x *experiment) accepted() int64 {
 	x.mu.Lock()

@@ -312,3 +312,9 @@ func (k *worker) clock() time.Time {
 	}
 	return line.Time
 }
+
+// tell runs `enqueue VERB ID`, and reports whether the batch was there.
+func (x *experiment) tell(verb, id string) bool {
+	_, err := x.Run(x.t.Context(), harness.Command{Name: "enqueue", Args: []string{verb, id}})
+	return err == nil
+}

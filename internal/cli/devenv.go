@@ -27,7 +27,11 @@ func WithDevEnvironment(run func(context.Context, []string, Env) error) func(con
 		if slices.ContainsFunc(args, namesService) {
 			return run(ctx, args, env)
 		}
-		vars, err := devEnvironment(env.Getenv)
+		dir, err := os.Getwd()
+		if err != nil {
+			return fmt.Errorf("find the working directory: %w", err)
+		}
+		vars, err := devEnvironment(env.Getenv, dir)
 		if err != nil {
 			return Fail(Unsafe, err)
 		}
@@ -47,12 +51,13 @@ func namesService(arg string) bool {
 	return strings.HasPrefix(arg, "--database-url") || strings.HasPrefix(arg, "--redis-url")
 }
 
-// devEnvironment reads the variables that a running `make dev` shares; none, where the environment names services.
-func devEnvironment(getenv func(string) string) (map[string]string, error) {
+// devEnvironment reads the variables that a `make dev` shares which runs in dir or above; none, where the environment names
+// services.
+func devEnvironment(getenv func(string) string, dir string) (map[string]string, error) {
 	if getenv("DATABASE_URL") != "" || getenv("REDIS_URL") != "" {
 		return nil, nil
 	}
-	file, err := findDevFile(getenv(devFolderVar))
+	file, err := findDevFile(getenv(devFolderVar), dir)
 	if file == "" || err != nil {
 		return nil, err
 	}
@@ -75,14 +80,10 @@ func devEnvironment(getenv func(string) string) (map[string]string, error) {
 	return vars, nil
 }
 
-// findDevFile looks in folder, or where that is not given in .oneflow of the working directory and of those above it.
-func findDevFile(folder string) (string, error) {
+// findDevFile looks in folder, or where that is not given in .oneflow of dir and of the folders above it.
+func findDevFile(folder, dir string) (string, error) {
 	if folder != "" {
 		return existing(filepath.Join(folder, devFile))
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find the working directory: %w", err)
 	}
 	for {
 		if file, err := existing(filepath.Join(dir, devFolder, devFile)); file != "" || err != nil {

@@ -1,11 +1,12 @@
 package cli
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // devFolderWith makes .oneflow/env in a folder of its own.
@@ -23,61 +24,46 @@ func devFolderWith(t *testing.T, text string, mode os.FileMode) string {
 
 const shared = "DATABASE_URL='postgres://dev'\nREDIS_URL='redis://dev'\nOPENAI_API_KEY='fake'\n"
 
-// restoring restores the variables that a test's command may set.
-func restoring(t *testing.T) {
-	t.Helper()
-	for _, name := range []string{"DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", devFileVar, devFolderVar} {
-		t.Setenv(name, "")
-	}
-}
-
-// ran runs a command in dir and returns what it found in its environment.
-func ran(t *testing.T, dir string, args ...string) (database, key string, err error) {
-	t.Helper()
-	t.Chdir(dir)
-	err = WithDevEnvironment(func(_ context.Context, _ []string, env Env) error {
-		database, key = env.Getenv("DATABASE_URL"), env.Getenv("OPENAI_API_KEY")
-		return nil
-	})(t.Context(), args, Env{Getenv: os.Getenv})
-	return database, key, err
-}
-
 func TestACommandFindsTheFleetOfMakeDevInItsFolderAndAbove(t *testing.T) {
+	t.Parallel()
 	for _, sub := range []string{"", "some/folder"} {
-		restoring(t)
-		t.Setenv("OPENAI_API_KEY", "a real key")
-		dir := filepath.Join(devFolderWith(t, shared, 0o600), sub)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
+		dir := devFolderWith(t, shared, 0o600)
+		vars, err := devEnvironment(environment(map[string]string{"OPENAI_API_KEY": "a real key"}), filepath.Join(dir, sub))
+		want := map[string]string{
+			"DATABASE_URL": "postgres://dev", "REDIS_URL": "redis://dev", "OPENAI_API_KEY": "fake", devFileVar: filepath.Join(dir, devFolder, devFile),
 		}
-		if database, key, err := ran(t, dir, "status"); err != nil || database != "postgres://dev" || key != "fake" {
-			t.Errorf("in %q: %q, %q, %v", sub, database, key, err)
+		if diff := cmp.Diff(want, vars); err != nil || diff != "" {
+			t.Errorf("in %q: %v\n%s", sub, err, diff)
 		}
 	}
 }
 
 func TestAnEnvironmentOrAFlagThatNamesAServiceIsLeftAlone(t *testing.T) {
-	restoring(t)
+	t.Parallel()
 	dir := devFolderWith(t, shared, 0o600)
-	if database, _, err := ran(t, dir, "--database-url=postgres://flag"); err != nil || database != "" {
-		t.Errorf("with a flag: %q %v", database, err)
+	for _, name := range []string{"DATABASE_URL", "REDIS_URL"} {
+		if vars, err := devEnvironment(environment(map[string]string{name: "given"}), dir); err != nil || len(vars) != 0 {
+			t.Errorf("with %s: %v %v", name, vars, err)
+		}
 	}
-	t.Setenv("REDIS_URL", "redis://given")
-	if database, _, err := ran(t, dir); err != nil || database != "" {
-		t.Errorf("with one variable: %q %v", database, err)
+	for arg, want := range map[string]bool{"--database-url=x": true, "--redis-url": true, "--output": false, "status": false} {
+		if namesService(arg) != want {
+			t.Errorf("%s: names a service is %v", arg, !want)
+		}
 	}
 }
 
 func TestAFolderThatIsNamedGoesBeforeTheWorkingDirectory(t *testing.T) {
-	restoring(t)
+	t.Parallel()
 	named := devFolderWith(t, "DATABASE_URL='postgres://named'\n", 0o600)
-	t.Setenv(devFolderVar, filepath.Join(named, devFolder))
-	if database, _, err := ran(t, devFolderWith(t, shared, 0o600)); err != nil || database != "postgres://named" {
-		t.Errorf("%q %v", database, err)
+	vars, err := devEnvironment(environment(map[string]string{devFolderVar: filepath.Join(named, devFolder)}), devFolderWith(t, shared, 0o600))
+	if err != nil || vars["DATABASE_URL"] != "postgres://named" {
+		t.Errorf("%v %v", vars, err)
 	}
 }
 
 func TestAFileThatOthersCouldHaveWrittenOrIsBrokenIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		text string
 		mode os.FileMode
@@ -90,15 +76,15 @@ func TestAFileThatOthersCouldHaveWrittenOrIsBrokenIsRefused(t *testing.T) {
 		"a quote inside":     {"DATABASE_URL='x'; rm '-rf'\n", 0o600, "line 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			restoring(t)
-			_, _, err := ran(t, devFolderWith(t, tt.text, tt.mode))
+			t.Parallel()
+			_, err := devEnvironment(environment(nil), devFolderWith(t, tt.text, tt.mode))
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "postgres://") {
 				t.Error(err)
 			}
 		})
 	}
 	t.Run("a link", func(t *testing.T) {
-		restoring(t)
+		t.Parallel()
 		dir := t.TempDir()
 		target := filepath.Join(devFolderWith(t, shared, 0o600), devFolder, devFile)
 		if err := os.Mkdir(filepath.Join(dir, devFolder), 0o755); err != nil {
@@ -107,8 +93,13 @@ func TestAFileThatOthersCouldHaveWrittenOrIsBrokenIsRefused(t *testing.T) {
 		if err := os.Symlink(target, filepath.Join(dir, devFolder, devFile)); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := ran(t, dir); err == nil {
+		if _, err := devEnvironment(environment(nil), dir); err == nil {
 			t.Error("it was followed")
 		}
 	})
+}
+
+// environment is one of the given variables alone.
+func environment(vars map[string]string) func(string) string {
+	return func(name string) string { return vars[name] }
 }
