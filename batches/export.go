@@ -28,6 +28,7 @@ type Record struct {
 	ErrorMessage      string
 	Calls             int
 	Cost              billing.NanoUSD
+	Simulated         billing.NanoUSD // of mocks and fakes: no part of Cost
 	Unpriced          bool
 	// The rest is of the result; zero without one.
 	HTTPStatus int

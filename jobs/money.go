@@ -1,12 +1,39 @@
 package jobs
 
-import "oneflow/billing"
+import (
+	"math"
+
+	"oneflow/billing"
+)
 
 // Money is what calls have cost. Calls that no price is known for are counted,
 // never taken as free.
 type Money struct {
-	Cost     billing.NanoUSD `json:"cost_usd"`
-	Unpriced int64           `json:"unpriced_calls"`
+	Cost billing.NanoUSD `json:"cost_usd"`
+	// Simulated is what calls of mocks and fakes would have cost: no part of Cost.
+	Simulated billing.NanoUSD `json:"simulated_usd,omitempty"`
+	Unpriced  int64           `json:"unpriced_calls"`
+}
+
+// Plus is the sum, as far as it fits.
+func (m Money) Plus(o Money) Money {
+	return Money{
+		Cost:      billing.NanoUSD(Sum(int64(m.Cost), int64(o.Cost))),
+		Simulated: billing.NanoUSD(Sum(int64(m.Simulated), int64(o.Simulated))),
+		Unpriced:  Sum(m.Unpriced, o.Unpriced),
+	}
+}
+
+// Sum is a + b, as far as it fits: what counts use must not become negative by it.
+func Sum(a, b int64) int64 {
+	switch c := a + b; {
+	case a > 0 && b > 0 && c < 0:
+		return math.MaxInt64
+	case a < 0 && b < 0 && c >= 0:
+		return math.MinInt64
+	default:
+		return c
+	}
 }
 
 // Each is what one of n had on average; ok is false where there is none, or where

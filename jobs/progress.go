@@ -22,6 +22,8 @@ type Progress struct {
 	// Cost is what all calls have cost, calls with unknown outcome at their
 	// reserved price.
 	Cost billing.NanoUSD
+	// Simulated is what calls of mocks and fakes would have cost: no part of Cost.
+	Simulated billing.NanoUSD
 	// Unpriced is how many calls no price is known for.
 	Unpriced int64
 	// ErrorClass and ErrorMessage say why a single job failed.

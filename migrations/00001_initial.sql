@@ -14,7 +14,8 @@ CREATE TABLE batches (
     sealed_at    timestamptz,
     cancelled_at timestamptz,
     paused_at    timestamptz,
-    drained_at   timestamptz   -- after the cancellation: no job waits or comes in any more
+    drained_at   timestamptz,  -- after the cancellation: no job waits or comes in any more
+    origin       jsonb NOT NULL DEFAULT '{}'  -- what identifies its source: path, first row, options
 );
 CREATE INDEX batches_created ON batches (created_at DESC);
 CREATE INDEX batches_draining ON batches (id) WHERE cancelled_at IS NOT NULL AND drained_at IS NULL;
@@ -347,11 +348,13 @@ CREATE TABLE workers (
 );
 CREATE INDEX workers_live ON workers (heartbeat_at) WHERE stopped_at IS NULL;
 
--- A clock that stands still while Postgres is away: workers that reach Postgres move
--- it on. How long each of them has been silent is measured by it, so that neither
--- an outage nor a change of leaders falsifies it.
-CREATE TABLE fleet_clock (
+-- The fleet, one row, made at its first use: its id, by which a Redis is known to be
+-- its own, and a clock that stands still while Postgres is away: workers that reach
+-- Postgres move it on. How long each of them has been silent is measured by it, so
+-- that neither an outage nor a change of leaders falsifies it.
+CREATE TABLE fleet (
     singleton   bool PRIMARY KEY DEFAULT true CHECK (singleton),
+    id          uuid NOT NULL DEFAULT gen_random_uuid(),
     uptime      interval NOT NULL DEFAULT '0',
     advanced_at timestamptz NOT NULL DEFAULT now()
 );
@@ -364,6 +367,6 @@ CREATE TABLE leaders (
 );
 
 -- +goose Down
-DROP TABLE leaders, fleet_clock, workers, provider_metrics, chains, providers, artifacts, results, call_jobs, calls,
+DROP TABLE leaders, fleet, workers, provider_metrics, chains, providers, artifacts, results, call_jobs, calls,
     last_start_tags, job_queue, job_states, jobs, batches;
 DROP FUNCTION job_states_to_queue, saturated;

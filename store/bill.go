@@ -22,6 +22,8 @@ type Expense struct {
 	Calls    int64
 	// Cost leaves out the Unpriced calls, and those under way.
 	Cost billing.NanoUSD
+	// Simulated is what those of mocks and fakes would have cost: no part of Cost.
+	Simulated billing.NanoUSD
 	// Unpriced is how many of them no price is known for.
 	Unpriced int64
 }
@@ -35,7 +37,7 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 	}
 	rows, err := s.pool.Query(ctx, `
 		WITH call AS (
-			SELECT c.provider, cj.share_nano AS cost_nano, c.state, CASE
+			SELECT c.provider, c.simulated, cj.share_nano AS cost_nano, c.state, CASE
 				WHEN c.state = 'running' THEN 'under way'
 				WHEN c.state = 'unknown' THEN 'unknown'
 				WHEN r.call_id = c.id THEN 'answer'
@@ -47,7 +49,8 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 			JOIN calls c ON c.id = cj.call_id
 			LEFT JOIN results r ON r.job_id = j.id
 		)
-		SELECT sort, provider, count(*) AS calls, saturated(coalesce(sum(cost_nano), 0)) AS cost,
+		SELECT sort, provider, count(*) AS calls, saturated(coalesce(sum(cost_nano) FILTER (WHERE NOT simulated), 0)) AS cost,
+			saturated(coalesce(sum(cost_nano) FILTER (WHERE simulated), 0)) AS simulated,
 			count(*) FILTER (WHERE cost_nano IS NULL AND state <> 'running') AS unpriced
 		FROM call
 		GROUP BY sort, provider

@@ -31,7 +31,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 	for i, b := range in {
 		c := b.call
 		callIDs[i], jobIDs[i], tokens[i], workers[i] = c.CallID, c.JobID, c.LeaseToken, b.worker
-		names[i], models[i], reserved[i], timeouts[i], simulated[i] = c.Provider, c.Model, (*int64)(c.Reserved), c.Timeout.Seconds(), c.Simulated
+		names[i], models[i], reserved[i], timeouts[i], simulated[i] = c.Provider, c.Model, bounded(c.Reserved), c.Timeout.Seconds(), c.Simulated
 	}
 	verdicts := make(map[uuid.UUID]string, n)
 	p := pipeline()

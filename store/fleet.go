@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,16 +31,17 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 				return err
 			}
 			_, err = tx.Exec(ctx, `
-				INSERT INTO providers (name, kind, limits_configured, limits_from_file, concurrency, dispatch_window)
-				VALUES ($1, $2, $3, $4, $5, $6)
+				INSERT INTO providers (name, kind, simulated, limits_configured, limits_from_file, concurrency, dispatch_window)
+				VALUES ($1, $2, $7, $3, $4, $5, $6)
 				ON CONFLICT (name) DO UPDATE
 				SET kind = excluded.kind,
+					simulated = excluded.simulated,
 					limits_configured = excluded.limits_configured,
 					limits_from_file = excluded.limits_from_file,
 					concurrency = excluded.concurrency,
 					dispatch_window = excluded.dispatch_window,
 					updated_at = now()`,
-				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, window(served))
+				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, window(served), served.Simulated)
 		}
 		return err
 	})
@@ -96,7 +98,7 @@ func (s *Store) Resign(ctx context.Context, role string, holder uuid.UUID) error
 func (s *Store) Heartbeats(ctx context.Context, maxStep time.Duration, isLeader bool) ([]worker.Heartbeat, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH clock AS (
-			INSERT INTO fleet_clock AS c (advanced_at)
+			INSERT INTO fleet AS c (advanced_at)
 			VALUES (now())
 			ON CONFLICT (singleton) DO UPDATE
 			SET uptime = c.uptime + least(greatest(clock_timestamp() - c.advanced_at, interval '0'), make_interval(secs => $1)),
@@ -126,6 +128,25 @@ func (s *Store) Heartbeats(ctx context.Context, maxStep time.Duration, isLeader 
 		return nil, fmt.Errorf("read heartbeats: %w", err)
 	}
 	return beats, nil
+}
+
+// FleetID returns the id of the fleet that this database belongs to. It is made at
+// the first call.
+func (s *Store) FleetID(ctx context.Context) (id uuid.UUID, err error) {
+	err = again(ctx, func() error {
+		err := s.pool.QueryRow(ctx, `SELECT id FROM fleet`).Scan(&id)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		if _, err := s.pool.Exec(ctx, `INSERT INTO fleet DEFAULT VALUES ON CONFLICT DO NOTHING`); err != nil {
+			return err
+		}
+		return s.pool.QueryRow(ctx, `SELECT id FROM fleet`).Scan(&id)
+	})
+	if err != nil {
+		return id, fmt.Errorf("read the fleet's id: %w", err)
+	}
+	return id, nil
 }
 
 // TakeOver implements worker.RecoveryStore. A job whose call was under way has an

@@ -176,7 +176,8 @@ func (s *Store) figures(ctx context.Context, window time.Duration, task provider
 		SELECT a.provider, `+model+`, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
 			count(*) FILTER (WHERE `+isRateLimited+`), count(*) FILTER (WHERE `+isRefused+`), count(*) FILTER (WHERE a.state = 'unknown'),
 			saturated(sum(a.input_tokens)), saturated(sum(a.output_tokens)),
-			saturated(coalesce(sum(a.cost_nano), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL),
+			saturated(coalesce(sum(a.cost_nano) FILTER (WHERE NOT a.simulated), 0)),
+			saturated(coalesce(sum(a.cost_nano) FILTER (WHERE a.simulated), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL),
 			saturated(coalesce(avg(a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0)),
 			coalesce(percentile_disc(0.50) WITHIN GROUP (ORDER BY a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0),
 			coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0),
@@ -193,7 +194,7 @@ func (s *Store) figures(ctx context.Context, window time.Duration, task provider
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.Figures, error) {
 		var f fleet.Figures
 		err := row.Scan(&f.Provider, &f.Model, &f.Requests, &f.Succeeded, &f.RateLimited, &f.Refused, &f.Unknown,
-			&f.InputTokens, &f.OutputTokens, (*int64)(&f.Cost), &f.Unpriced, &f.Mean, &f.P50, &f.P95, &f.P99)
+			&f.InputTokens, &f.OutputTokens, (*int64)(&f.Cost), (*int64)(&f.Simulated), &f.Unpriced, &f.Mean, &f.P50, &f.P95, &f.P99)
 		place[key{f.Provider, f.Model}] = len(place)
 		return f, err
 	})

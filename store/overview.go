@@ -57,7 +57,7 @@ type querier interface {
 // tally counts jobs by state.
 func tally(ctx context.Context, q querier, ids []string) (map[string]batches.Tally, error) {
 	rows, err := q.Query(ctx, `
-		SELECT batch_id, state, count(*), saturated(sum(cost_nano)), sum(unpriced_calls)::bigint, max(finished_at)
+		SELECT batch_id, state, count(*), saturated(sum(cost_nano)), saturated(sum(simulated_nano)), sum(unpriced_calls)::bigint, max(finished_at)
 		FROM job_states
 		WHERE batch_id = ANY($1)
 		GROUP BY batch_id, state`, ids)
@@ -70,13 +70,12 @@ func tally(ctx context.Context, q querier, ids []string) (map[string]batches.Tal
 	}
 	var id string
 	var state jobs.State
-	var n, cost, unpriced int64
+	var n, cost, simulated, unpriced int64
 	var finished *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&id, &state, &n, &cost, &unpriced, &finished}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &state, &n, &cost, &simulated, &unpriced, &finished}, func() error {
 		t := tallies[id]
 		t.Counts[state] = n
-		t.Cost += billing.NanoUSD(cost)
-		t.Unpriced += unpriced
+		t.Money = t.Plus(jobs.Money{Cost: billing.NanoUSD(cost), Simulated: billing.NanoUSD(simulated), Unpriced: unpriced})
 		if at := timeOrZero(finished); at.After(t.LastFinished) {
 			t.LastFinished = at
 		}
@@ -165,7 +164,7 @@ func (s *Store) minutes(ctx context.Context, place map[string]*fleet.Provider) e
 		SELECT provider, (extract(epoch FROM date_trunc('minute', now()) - minute) / 60)::int AS ago,
 			coalesce(minute >= metrics_since, true) AS counts,
 			saturated(sum(requests)), saturated(sum(succeeded)), saturated(sum(rate_limited)), saturated(sum(refused)), saturated(sum(unknown)),
-			saturated(sum(input_tokens)), saturated(sum(output_tokens)), saturated(sum(cost_nano)), saturated(sum(unpriced)),
+			saturated(sum(input_tokens)), saturated(sum(output_tokens)), saturated(sum(cost_nano)), saturated(sum(simulated_nano)), saturated(sum(unpriced)),
 			saturated(sum(latency_ms_p50::numeric * requests)), saturated(sum(latency_ms_p95::numeric * requests))
 		FROM provider_metrics
 		JOIN providers ON name = provider
@@ -183,7 +182,7 @@ func (s *Store) minutes(ctx context.Context, place map[string]*fleet.Provider) e
 	var median, high int64
 	_, err = pgx.ForEachRow(rows, []any{
 		&name, &ago, &counts, &t.Requests, &t.Succeeded, &t.RateLimited, &t.Refused, &t.Unknown,
-		&t.InputTokens, &t.OutputTokens, (*int64)(&t.Cost), &t.Unpriced, &median, &high,
+		&t.InputTokens, &t.OutputTokens, (*int64)(&t.Cost), (*int64)(&t.Simulated), &t.Unpriced, &median, &high,
 	}, func() error {
 		p, ok := place[name]
 		if !ok || ago < 0 || ago >= fleet.Minutes {
@@ -192,8 +191,8 @@ func (s *Store) minutes(ctx context.Context, place map[string]*fleet.Provider) e
 		p.Curve[fleet.Minutes-1-ago] = t.Requests
 		if ago < recent && counts {
 			p.Traffic = sum(p.Traffic, t)
-			p50[name] += median
-			p95[name] += high
+			p50[name] = jobs.Sum(p50[name], median)
+			p95[name] = jobs.Sum(p95[name], high)
 		}
 		return nil
 	})
@@ -209,8 +208,8 @@ func sum(a, b fleet.Traffic) fleet.Traffic {
 	return fleet.Traffic{
 		Requests: a.Requests + b.Requests, Succeeded: a.Succeeded + b.Succeeded,
 		RateLimited: a.RateLimited + b.RateLimited, Refused: a.Refused + b.Refused, Unknown: a.Unknown + b.Unknown,
-		InputTokens: a.InputTokens + b.InputTokens, OutputTokens: a.OutputTokens + b.OutputTokens,
-		Money: jobs.Money{Cost: a.Cost + b.Cost, Unpriced: a.Unpriced + b.Unpriced},
+		InputTokens: jobs.Sum(a.InputTokens, b.InputTokens), OutputTokens: jobs.Sum(a.OutputTokens, b.OutputTokens),
+		Money: a.Plus(b.Money),
 	}
 }
 
@@ -232,10 +231,11 @@ func (s *Store) sums(ctx context.Context) (t fleet.Totals, err error) {
 		SELECT saturated(coalesce(sum(requests), 0)), saturated(coalesce(sum(succeeded), 0)),
 			saturated(coalesce(sum(rate_limited), 0)), saturated(coalesce(sum(refused), 0)), saturated(coalesce(sum(unknown), 0)),
 			saturated(coalesce(sum(input_tokens), 0)), saturated(coalesce(sum(output_tokens), 0)),
-			saturated(coalesce(sum(cost_nano), 0)), saturated(coalesce(sum(unpriced), 0))
+			saturated(coalesce(sum(cost_nano), 0)), saturated(coalesce(sum(simulated_nano), 0)), saturated(coalesce(sum(unpriced), 0))
 		FROM provider_metrics
 		WHERE minute > now() - interval '24 hours'`).
-		Scan(&d.Requests, &d.Succeeded, &d.RateLimited, &d.Refused, &d.Unknown, &d.InputTokens, &d.OutputTokens, (*int64)(&d.Cost), &d.Unpriced)
+		Scan(&d.Requests, &d.Succeeded, &d.RateLimited, &d.Refused, &d.Unknown, &d.InputTokens, &d.OutputTokens,
+			(*int64)(&d.Cost), (*int64)(&d.Simulated), &d.Unpriced)
 	return t, err
 }
 
@@ -279,7 +279,8 @@ func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, er
 	rows, err := tx.Query(ctx, `
 		SELECT a.provider, a.model, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
 			saturated(sum(a.input_tokens)), saturated(sum(a.output_tokens)),
-			saturated(coalesce(sum(cj.share_nano), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL AND a.state <> 'running')
+			saturated(coalesce(sum(cj.share_nano) FILTER (WHERE NOT a.simulated), 0)),
+			saturated(coalesce(sum(cj.share_nano) FILTER (WHERE a.simulated), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL AND a.state <> 'running')
 		FROM jobs j
 		JOIN call_jobs cj ON cj.job_id = j.id
 		JOIN calls a ON a.id = cj.call_id
@@ -292,7 +293,7 @@ func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, er
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (batches.ModelUse, error) {
 		var m batches.ModelUse
-		err := row.Scan(&m.Provider, &m.Model, &m.Calls, &m.Succeeded, &m.InputTokens, &m.OutputTokens, (*int64)(&m.Cost), &m.Unpriced)
+		err := row.Scan(&m.Provider, &m.Model, &m.Calls, &m.Succeeded, &m.InputTokens, &m.OutputTokens, (*int64)(&m.Cost), (*int64)(&m.Simulated), &m.Unpriced)
 		return m, err
 	})
 }

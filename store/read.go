@@ -28,12 +28,12 @@ func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, e
 	p := jobs.Progress{JobID: id.String(), Counts: zeroCounts()}
 	var finished *time.Time
 	err := s.pool.QueryRow(ctx, `
-		SELECT s.state, s.paused_at IS NOT NULL, coalesce(j.batch_id, ''), s.cost_nano, s.unpriced_calls, s.error_class, s.error_message,
+		SELECT s.state, s.paused_at IS NOT NULL, coalesce(j.batch_id, ''), s.cost_nano, s.simulated_nano, s.unpriced_calls, s.error_class, s.error_message,
 			j.created_at, s.finished_at
 		FROM jobs j
 		JOIN job_states s ON s.job_id = j.id
 		WHERE j.id = $1`, id).
-		Scan(&p.State, &p.Paused, &p.BatchID, (*int64)(&p.Cost), &p.Unpriced, &p.ErrorClass, &p.ErrorMessage, &p.CreatedAt, &finished)
+		Scan(&p.State, &p.Paused, &p.BatchID, (*int64)(&p.Cost), (*int64)(&p.Simulated), &p.Unpriced, &p.ErrorClass, &p.ErrorMessage, &p.CreatedAt, &finished)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
 	}
@@ -60,7 +60,7 @@ func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, er
 			return err
 		}
 		rows, err := tx.Query(ctx, `
-			SELECT state, count(*), saturated(sum(cost_nano)), sum(unpriced_calls)::bigint, max(finished_at)
+			SELECT state, count(*), saturated(sum(cost_nano)), saturated(sum(simulated_nano)), sum(unpriced_calls)::bigint, max(finished_at)
 			FROM job_states
 			WHERE batch_id = $1
 			GROUP BY state`, id)
@@ -68,11 +68,12 @@ func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, er
 			return err
 		}
 		var state jobs.State
-		var n, cost, unpriced int64
+		var n, cost, simulated, unpriced int64
 		var finished *time.Time
-		_, err = pgx.ForEachRow(rows, []any{&state, &n, &cost, &unpriced, &finished}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&state, &n, &cost, &simulated, &unpriced, &finished}, func() error {
 			p.Counts[state] = n
-			p.Cost += billing.NanoUSD(cost)
+			p.Cost = billing.NanoUSD(jobs.Sum(int64(p.Cost), cost))
+			p.Simulated = billing.NanoUSD(jobs.Sum(int64(p.Simulated), simulated))
 			p.Unpriced += unpriced
 			if finished != nil && (last == nil || finished.After(*last)) {
 				at := *finished

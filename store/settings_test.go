@@ -2,10 +2,12 @@ package store_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"oneflow/fleet"
 	"oneflow/providers"
@@ -193,5 +195,70 @@ func TestTheLedgerKnowsWhatRedisHasForgotten(t *testing.T) {
 	}
 	if got, err := w.Sent(t.Context(), "openai"); err != nil || got != (store.Sent{}) {
 		t.Errorf("of another provider: %+v, %v", got, err)
+	}
+}
+
+// Whoever writes a provider's row writes its limits: no order makes one without
+// them, and none takes them away.
+func TestNoOrderMakesAProviderWithoutLimits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	orders := map[string]func(string) error{
+		"disable": func(p string) error { return w.SetStatus(ctx, p, fleet.Unavailable, "no", "ada") },
+		"enable":  func(p string) error { return w.SetStatus(ctx, p, fleet.Available, "", "ada") },
+		"learn":   func(p string) error { return w.Learn(ctx, p, fleet.Learned{Breaker: fleet.BreakerClosed}) },
+		"block": func(p string) error {
+			return w.Learn(ctx, p, fleet.Learned{BlockedUntil: time.Now().Add(-time.Second)})
+		},
+		"out of money":  func(p string) error { return w.Learn(ctx, p, fleet.Learned{OutOfMoney: true}) },
+		"pin":           func(p string) error { return w.SetLimits(ctx, p, map[providers.Dimension]int64{}, "ada") },
+		"reset limits":  func(p string) error { return w.ResetLimits(ctx, p, "ada") },
+		"breaker":       func(p string) error { return w.ForceBreaker(ctx, p, fleet.BreakerClosed, "ada") },
+		"reset metrics": func(p string) error { return w.ResetMetrics(ctx, p) },
+		"a chain":       func(p string) error { return w.SetChain(ctx, providers.Text, []string{p}, "ada") },
+		"add once again": func(p string) error {
+			return w.AddProvider(ctx, fleet.Configured{Name: "known", Kind: "openai", Concurrency: 1})
+		},
+	}
+	must(t, w.AddProvider(ctx, fleet.Configured{Name: "known", Kind: "openai", Concurrency: 1, Limits: providers.Limits{RPM: 60}}))
+	for name, order := range orders {
+		if err := order("unheard of"); err != nil && !errors.Is(err, fleet.ErrUnknownProvider) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := w.count(t, `SELECT count(*) FROM providers WHERE name = 'unheard of'`); n != 0 {
+			t.Fatalf("%s made a provider that nobody configured", name)
+		}
+		must(t, order("known"))
+		all, _, err := w.Settings(ctx)
+		if limits := (fleet.Config{}).Settings(all)["known"].Limits; err != nil || limits.RPM != 60 {
+			t.Errorf("%s leaves a provider of 60 requests a minute with %+v, %v", name, limits, err)
+		}
+	}
+}
+
+func TestAFleetKeepsItsID(t *testing.T) {
+	t.Parallel()
+	one, other := newWorld(t), newWorld(t)
+	ids := map[uuid.UUID]bool{}
+	var mu sync.Mutex
+	together(8, func(int) {
+		id, err := one.FleetID(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		ids[id] = true
+	})
+	theirs, err := other.FleetID(t.Context())
+	if err != nil || len(ids) != 1 || ids[theirs] || theirs == uuid.Nil {
+		t.Errorf("%v and %s, %v", ids, theirs, err)
+	}
+	if _, err := one.Heartbeats(t.Context(), time.Second, true); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := one.FleetID(t.Context()); err != nil || !ids[id] {
+		t.Errorf("a heartbeat made it %s, %v", id, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
@@ -136,6 +137,22 @@ const (
 		$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[]`
 )
 
+// maxTokens and maxCost bound what one call may say of itself: beyond a million
+// times what any model takes, and a hundred million dollars.
+const (
+	maxTokens = 1 << 40
+	maxCost   = 100_000_000 * billing.USD
+)
+
+// bounded is an amount as a call may have it.
+func bounded(n *billing.NanoUSD) *int64 {
+	if n == nil {
+		return nil
+	}
+	v := int64(min(max(*n, 0), maxCost))
+	return &v
+}
+
 func settlementColumns(in []jobs.Settlement) ([]any, error) {
 	n := len(in)
 	ids, outcomes, costs, prices := make([]uuid.UUID, n), make([]string, n), make([]*int64, n), make([]string, n)
@@ -156,9 +173,9 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("settle calls: prices: %w", err)
 		}
-		ids[i], outcomes[i], costs[i], prices[i] = c.CallID, string(c.Outcome), (*int64)(c.Cost), string(rows)
+		ids[i], outcomes[i], costs[i], prices[i] = c.CallID, string(c.Outcome), bounded(c.Cost), string(rows)
 		latencies[i], requests[i], kinds[i], messages[i], bodies[i] = c.Latency.Milliseconds(), Sanitise(c.RequestID), string(c.Kind), Sanitise(c.Message), c.Body
-		usages[i], inputs[i], outputs[i] = usage, c.Usage.TotalInput(), c.Usage.TotalOutput()
+		usages[i], inputs[i], outputs[i] = usage, min(max(c.Usage.TotalInput(), 0), maxTokens), min(max(c.Usage.TotalOutput(), 0), maxTokens)
 		if c.Status != 0 {
 			statuses[i] = &c.Status
 		}

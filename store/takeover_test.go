@@ -379,13 +379,13 @@ func TestTheFleetsClockIsNotFasterThanTimeHoweverLongItsRowIsLocked(t *testing.T
 		stores[i] = openStore(t, w.url)
 	}
 	w.beats(t, time.Hour)
-	w.exec(t, `CREATE TABLE began AS SELECT uptime, advanced_at FROM fleet_clock`)
+	w.exec(t, `CREATE TABLE began AS SELECT uptime, advanced_at FROM fleet`)
 	for range rounds {
 		lock, err := w.sql.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := lock.Exec(t.Context(), `SELECT FROM fleet_clock FOR UPDATE`); err != nil {
+		if _, err := lock.Exec(t.Context(), `SELECT FROM fleet FOR UPDATE`); err != nil {
 			t.Fatal(err)
 		}
 		var all sync.WaitGroup
@@ -408,7 +408,7 @@ func TestTheFleetsClockIsNotFasterThanTimeHoweverLongItsRowIsLocked(t *testing.T
 	var clock struct{ Moved, Passed float64 }
 	w.one(t, &clock, `
 		SELECT jsonb_build_object('Moved', extract(epoch FROM c.uptime - b.uptime), 'Passed', extract(epoch FROM clock_timestamp() - b.advanced_at))
-		FROM fleet_clock c, began b`)
+		FROM fleet c, began b`)
 	if clock.Moved > clock.Passed || clock.Moved < clock.Passed/2 {
 		t.Errorf("the clock went on by %.3f s in %.3f s", clock.Moved, clock.Passed)
 	}
@@ -435,7 +435,7 @@ func TestSilenceIsCountedByAllAndStandsStillWhilePostgresIsAway(t *testing.T) {
 	const most = 4 * time.Second
 	pass := func(d time.Duration) {
 		// However long this test has taken since.
-		w.exec(t, `UPDATE fleet_clock SET advanced_at = now() - make_interval(secs => $1)`, d.Seconds())
+		w.exec(t, `UPDATE fleet SET advanced_at = now() - make_interval(secs => $1)`, d.Seconds())
 	}
 	near := func(got, want time.Duration) bool { return got >= want && got < want+2*time.Second }
 	w.beats(t, most)
