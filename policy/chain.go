@@ -16,6 +16,9 @@ const longChain = 16
 // errNotServed is why a provider is passed over that this worker does not know.
 var errNotServed = errors.New("not served by this worker")
 
+// errNoKey is why a provider is passed over that nobody has given a key for.
+var errNoKey = errors.New("it has no API key")
+
 // Generate brings req to the providers of the route, one after the other, until one
 // does it. ctx bounds the waiting; a call that was sent goes on when ctx ends.
 //
@@ -160,6 +163,12 @@ func (r *chainRun) prepare(name string, rest []string) (*guard, providers.Reques
 		return nil, r.req, no(providers.NotFound, 0, errNotServed)
 	}
 	settings := r.chains.cfg.Settings(name)
+	if settings.NoKey {
+		if name == r.route.Provider {
+			return nil, r.req, notAsked(name, operatorWait, providers.Waiting{For: providers.WaitForKey})
+		}
+		return nil, r.req, no(providers.NotFound, 0, errNoKey)
+	}
 	if settings.Unavailable {
 		return nil, r.req, notAsked(name, operatorWait, providers.Waiting{For: providers.WaitForOperator, By: settings.By})
 	}
@@ -186,7 +195,7 @@ func (r *chainRun) sooner(than time.Duration, names []string) bool {
 			return false
 		}
 		settings := r.chains.cfg.Settings(name)
-		if settings.Unavailable || g.blocked(settings) >= than || g.breaker.Refusing() {
+		if settings.NoKey || settings.Unavailable || g.blocked(settings) >= than || g.breaker.Refusing() {
 			return false
 		}
 		if g.limiter == nil {

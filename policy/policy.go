@@ -83,6 +83,8 @@ type Settings struct {
 	// empty where that is not known.
 	Unavailable bool
 	By          string
+	// NoKey reports whether the provider has no API key now.
+	NoKey bool
 	// BlockedUntil is until when the provider asked to wait, as far as is recorded;
 	// zero if it did not.
 	BlockedUntil time.Time

@@ -16,6 +16,8 @@ const (
 	WaitForBreaker WaitReason = "breaker"
 	// WaitForOperator: an operator has disabled the provider, or holds its breaker open.
 	WaitForOperator WaitReason = "unavailable"
+	// WaitForKey: the provider has no API key.
+	WaitForKey WaitReason = "no_key"
 	// WaitForRedis: Redis, which keeps the limits, does not answer.
 	WaitForRedis WaitReason = "redis"
 	// WaitForLedger: Postgres took so long to record the call that its turn was over.
@@ -57,6 +59,8 @@ func (w *Waiting) Error() string {
 			return "it is disabled by " + w.By
 		}
 		return "it is disabled by an operator"
+	case WaitForKey:
+		return "it has no API key"
 	case WaitForRedis:
 		return "no limit can be kept while Redis does not answer"
 	case WaitForLedger:

@@ -24,7 +24,7 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 		_, err := tx.Exec(ctx, `
 			INSERT INTO workers (id, host, pid, providers)
 			VALUES ($1, $2, $3, $4)
-			ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), stopped_at = NULL`,
+			ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), stopped_at = NULL, providers = excluded.providers`,
 			p.ID, p.Host, p.PID, names)
 		for _, served := range p.Providers {
 			if err != nil {

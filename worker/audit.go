@@ -48,7 +48,7 @@ type auditor struct {
 	redis  redis.UniversalClient
 	store  DeliveryStore
 	log    zerolog.Logger
-	served []any // queues
+	served func() []any // the queues that are served now
 	every  time.Duration
 	page   int
 	budget time.Duration
@@ -73,10 +73,15 @@ func newAuditor(cfg Config, client redis.UniversalClient) *auditor {
 		redis: client, store: cfg.Store, log: cfg.Log,
 		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget, pushing: cfg.pace.pushing, unclaimed: cfg.pace.unclaimed,
 	}
-	for _, p := range cfg.Providers {
-		for _, lane := range jobs.Lanes() {
-			a.served = append(a.served, jobs.QueueName(p.Name, lane))
+	a.served = func() (queues []any) {
+		for _, p := range cfg.Providers {
+			if cfg.Serves(p.Name) {
+				for _, lane := range jobs.Lanes() {
+					queues = append(queues, jobs.QueueName(p.Name, lane))
+				}
+			}
 		}
+		return queues
 	}
 	return a
 }
@@ -116,8 +121,10 @@ func (a *auditor) watch(ctx context.Context) error {
 	switch epoch := got.Val(); {
 	case epoch != a.epoch:
 		// Clients list a queue once in their lives; see asynq.Client.
-		if err := a.redis.SAdd(ctx, asynqQueues, a.served...).Err(); err != nil {
-			return fmt.Errorf("list the queues: %w", err)
+		if queues := a.served(); len(queues) > 0 {
+			if err := a.redis.SAdd(ctx, asynqQueues, queues...).Err(); err != nil {
+				return fmt.Errorf("list the queues: %w", err)
+			}
 		}
 		if a.epoch != "" {
 			a.log.Warn().Msg("Redis has lost its data: comparing every delivery")

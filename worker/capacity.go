@@ -2,10 +2,15 @@ package worker
 
 import (
 	"context"
+	"maps"
 	"math"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"oneflow/jobs"
 )
 
 // CapacityStore tells what the fleet can do.
@@ -49,19 +54,19 @@ func newRegulator(cfg Config, s *servers) *regulator {
 	return &regulator{cfg: cfg, servers: s, known: map[string]Capacity{}, shares: map[string]int{}, lower: map[string]demand{}}
 }
 
-// names are the providers that this worker serves.
-func (r *regulator) names() []string {
-	names := make([]string, len(r.cfg.Providers))
-	for i, s := range r.cfg.Providers {
-		names[i] = s.Name
-	}
-	return names
+// served are the providers that can be served now.
+func (r *regulator) served() []Served {
+	return slices.DeleteFunc(slices.Clone(r.cfg.Providers), func(s Served) bool { return !r.cfg.Serves(s.Name) })
 }
 
-// look reads what the fleet has seen. What a provider's few latest calls do not
-// tell is as it was.
-func (r *regulator) look(ctx context.Context) error {
-	now, err := r.cfg.Store.Capacity(ctx, r.names())
+// look reads what the fleet has seen of the providers served. What a provider's few
+// latest calls do not tell is as it was.
+func (r *regulator) look(ctx context.Context, served []Served) error {
+	names := make([]string, len(served))
+	for i, s := range served {
+		names[i] = s.Name
+	}
+	now, err := r.cfg.Store.Capacity(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -81,31 +86,60 @@ func (r *regulator) plan(s Served) Plan {
 	return NewPlan(s, r.cfg.Limits(s.Name), r.known[s.Name])
 }
 
-// first makes the plans to start with. This worker is not registered yet, and
-// counts itself in.
-func (r *regulator) first(ctx context.Context) ([]Plan, error) {
-	if err := r.look(ctx); err != nil {
-		return nil, err
+// start begins to serve what can be served, shows it, and only then takes jobs.
+func (r *regulator) start(ctx context.Context) error {
+	served := r.served()
+	if err := r.look(ctx, served); err != nil {
+		return err
 	}
-	plans := make([]Plan, len(r.cfg.Providers))
-	for i, s := range r.cfg.Providers {
-		c := r.known[s.Name]
-		c.Workers++
-		r.known[s.Name] = c
-		plans[i] = r.plan(s)
-		r.shares[s.Name] = plans[i].Share
+	var plans []Plan
+	for _, s := range served {
+		plans = append(plans, r.begin(s))
 	}
-	return plans, nil
+	if err := r.register(ctx); err != nil {
+		return err
+	}
+	for _, p := range plans {
+		if _, err := r.servers.resize(p); err != nil {
+			return err
+		}
+		logPlan(r.cfg.Log, p, "serving")
+	}
+	return nil
 }
 
-// run looks now and then until ctx ends.
+// begin plans for a provider that this worker has not served so far: it is not
+// registered for it yet, and counts itself in.
+func (r *regulator) begin(s Served) Plan {
+	c := r.known[s.Name]
+	c.Workers++
+	r.known[s.Name] = c
+	p := r.plan(s)
+	r.shares[s.Name] = p.Share
+	return p
+}
+
+// run looks now and then, and when it is told to, until ctx ends.
 func (r *regulator) run(ctx context.Context) {
-	for wait(ctx, r.cfg.pace.regulate) == nil {
-		if err := r.look(ctx); err != nil && ctx.Err() == nil {
+	tick := time.NewTicker(r.cfg.pace.regulate)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-r.cfg.Changed:
+		}
+		served := r.served()
+		if err := r.look(ctx, served); err != nil && ctx.Err() == nil {
 			// The heartbeat says so, too. Limits may have changed all the same.
 			r.cfg.Log.Debug().Err(err).Msg("concurrency is planned with what was known before")
 		}
-		for _, s := range r.cfg.Providers {
+		r.follow(ctx, served)
+		for _, s := range served {
+			if _, serving := r.shares[s.Name]; !serving {
+				continue // it could not be shown
+			}
 			if p, due := r.due(r.plan(s)); due {
 				r.resize(ctx, p)
 			}
@@ -113,7 +147,69 @@ func (r *regulator) run(ctx context.Context) {
 	}
 }
 
-// due tells whether the concurrency has to change, and to what: more at once,
+// follow stops to serve what can be served no more, and begins with what can be by
+// now. What cannot be shown is not begun: nobody would know its limits.
+func (r *regulator) follow(ctx context.Context, served []Served) {
+	gone := slices.DeleteFunc(slices.Collect(maps.Keys(r.shares)), func(name string) bool {
+		return slices.ContainsFunc(served, func(s Served) bool { return s.Name == name })
+	})
+	for _, name := range gone {
+		r.servers.stop(name)
+		delete(r.shares, name)
+		delete(r.lower, name)
+		r.cfg.Log.Warn().Str("provider", name).Msg("no longer served: its jobs wait")
+	}
+	var plans []Plan
+	for _, s := range served {
+		if _, serving := r.shares[s.Name]; !serving {
+			plans = append(plans, r.begin(s))
+		}
+	}
+	if len(gone) == 0 && len(plans) == 0 {
+		return
+	}
+	if err := r.register(ctx); err != nil {
+		if ctx.Err() == nil {
+			r.cfg.Log.Warn().Err(err).Msg("what this worker serves is not shown")
+		}
+		for _, p := range plans {
+			delete(r.shares, p.Provider)
+		}
+		return
+	}
+	for _, p := range plans {
+		if changed, err := r.servers.resize(p); err != nil || !changed {
+			// Handlers of before still run, or Redis is away: the next look tries again.
+			r.cfg.Log.Debug().Err(err).Str("provider", p.Provider).Msg("not served yet")
+			delete(r.shares, p.Provider)
+			continue
+		}
+		logPlan(r.cfg.Log, p, "serving")
+	}
+}
+
+// register shows the worker, and how many jobs of each provider it runs at once.
+func (r *regulator) register(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	var served []Served
+	for _, s := range r.cfg.Providers {
+		share, serving := r.shares[s.Name]
+		if !serving {
+			continue
+		}
+		s.Concurrency = share
+		if s.Window == 0 {
+			s.Window = jobs.Window(r.cfg.Limits(s.Name).RPM)
+		}
+		served = append(served, s)
+	}
+	return r.cfg.Store.Register(ctx, Presence{ID: r.cfg.ID, Host: host, PID: os.Getpid(), Providers: served})
+}
+
+// due reports whether the concurrency has to change, and to what: more at once,
 // less when it has been too much for a while; a change of less than a quarter is
 // not worth it.
 func (r *regulator) due(p Plan) (Plan, bool) {
@@ -150,7 +246,7 @@ func (r *regulator) resize(ctx context.Context, p Plan) {
 	r.shares[p.Provider] = p.Share
 	logPlan(r.cfg.Log, p, "concurrency changed")
 	// Those who look from outside see what runs now.
-	if err := r.cfg.register(ctx, r.shares); err != nil && ctx.Err() == nil {
+	if err := r.register(ctx); err != nil && ctx.Err() == nil {
 		r.cfg.Log.Warn().Err(err).Msg("the new concurrency is not shown")
 	}
 }

@@ -216,7 +216,7 @@ func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result
 	}
 	if _, ok := finalError(err); !ok && h.waiting.Err() == nil && waiting.Err() != nil {
 		if until.Before(job.Deadline) {
-			return h.end(j, jobs.Completion{State: jobs.Retrying, RefundAttempt: true, After: h.cfg.pace.pause})
+			return h.end(j, jobs.Completion{State: jobs.Queued, RefundAttempt: true, After: h.cfg.pace.pause, WaitReason: string(providers.WaitForLimit)})
 		}
 		return h.end(j, jobs.Completion{State: jobs.Expired})
 	}
@@ -245,7 +245,7 @@ func (h *handler) endOf(j *journal, err error) jobs.Completion {
 	case errors.Is(err, jobs.ErrExpired):
 		return jobs.Completion{State: jobs.Expired}
 	case errors.Is(err, jobs.ErrTooManyCalls):
-		return jobs.Completion{State: jobs.Failed, Class: "too_many_calls", Message: fmt.Sprintf("%d provider calls were not enough", j.job.MaxProviderCalls)}
+		return jobs.Completion{State: jobs.Failed, Class: "too_many_calls", Message: fmt.Sprintf("its %d provider calls are used up (`enqueue status` with the job's id shows each)", j.job.MaxProviderCalls)}
 	}
 	failure, ok := finalError(err)
 	if !ok {
@@ -263,12 +263,15 @@ func (h *handler) endOf(j *journal, err error) jobs.Completion {
 		end.State = jobs.Failed
 		return end
 	case providers.Wait:
-		end.State, end.RefundAttempt, end.After = jobs.Retrying, true, min(max(failure.RetryAfter, time.Second), lookAgain+rand.N(lookAgain/4))
-		return end
+		return waiting(failure, min(max(failure.RetryAfter, time.Second), lookAgain+rand.N(lookAgain/4)))
 	case providers.Pause:
 		// Nothing was wrong with the job, and nobody knows when a person will have
-		// mended the account or the key.
-		end.State, end.RefundAttempt, end.After = jobs.Retrying, true, max(failure.RetryAfter, h.cfg.pace.pause)
+		// mended the account or the key. The job's calls and its deadline are its end.
+		after := max(failure.RetryAfter, h.cfg.pace.pause)
+		if !failure.Sent {
+			return waiting(failure, after)
+		}
+		end.State, end.RefundAttempt, end.After = jobs.Retrying, true, after
 		return end
 	case providers.Retry:
 	}
@@ -284,6 +287,16 @@ func (h *handler) endOf(j *journal, err error) jobs.Completion {
 		return end
 	}
 	return h.again(j, end)
+}
+
+// waiting hands a job back that nothing is wrong with, to be claimed again after so
+// long. It is no failure: the job has no error of it, and loses no attempt.
+func waiting(failure *providers.Error, after time.Duration) jobs.Completion {
+	why := string(failure.Kind)
+	if failure.Waiting != nil {
+		why = string(failure.Waiting.For)
+	}
+	return jobs.Completion{State: jobs.Queued, RefundAttempt: true, After: after, WaitReason: why}
 }
 
 // finalError is the failure that says what becomes of the job, where a provider
@@ -332,10 +345,10 @@ func (h *handler) end(j *journal, e jobs.Completion) error {
 		j.log.Error().Err(err).Str("state", string(e.State)).Msg("end of job not recorded")
 		return &requeue{after: shortWait}
 	}
-	j.log.Info().Str("state", string(state)).Str("class", e.Class).Int("calls", j.calls).Msg("ended")
+	j.log.Info().Str("state", string(state)).Str("class", e.Class).Str("waits_for", e.WaitReason).Int("calls", j.calls).Msg("ended")
 	switch state {
 	case jobs.Queued:
-		return &requeue{}
+		return &requeue{after: e.After}
 	case jobs.Retrying:
 		return &requeue{after: e.After, failure: !e.RefundAttempt, class: e.Class}
 	case jobs.Failed, jobs.Unknown:

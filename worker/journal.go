@@ -53,7 +53,7 @@ func (j *journal) Begin(_ context.Context, provider string, req providers.Reques
 	now := time.Now()
 	c := jobs.Call{
 		CallID: jobs.NewID(), JobID: j.job.ID, LeaseToken: j.job.LeaseToken,
-		Provider: provider, Model: req.Model, Timeout: j.handler.cfg.CallTimeout,
+		Provider: provider, Model: req.Model, Timeout: j.handler.cfg.CallTimeout, Simulated: j.handler.cfg.simulated(provider),
 	}
 	if amount, priced := j.handler.cfg.Prices.Reserve(provider, req, now); priced {
 		c.Reserved = &amount

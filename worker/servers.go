@@ -68,7 +68,7 @@ func (s *servers) resize(p Plan) (changed bool, err error) {
 		d = &providerServers{}
 		s.providers[p.Provider] = d
 	}
-	if s.stopped || d.leaving > 0 {
+	if s.stopped || d.leaving > 0 && d.all.server != nil {
 		return false, nil
 	}
 	lanes := map[string]int{
@@ -105,17 +105,38 @@ func (s *servers) replace(d *providerServers, at *serverSlot, provider string, s
 	if err := server.Start(s.handler); err != nil {
 		return false, fmt.Errorf("worker: start a server of provider %s: %w", provider, err)
 	}
-	if old := at.server; old != nil {
-		d.leaving++
-		s.leaving.Go(func() {
-			old.Shutdown()
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			d.leaving--
-		})
-	}
+	s.leave(d, at)
 	at.server, at.size = server, size
 	return true, nil
+}
+
+// leave lets a slot's Server take no more jobs. It is gone when its last handler has
+// ended.
+func (s *servers) leave(d *providerServers, at *serverSlot) {
+	old := at.server
+	if old == nil {
+		return
+	}
+	*at = serverSlot{}
+	d.leaving++
+	s.leaving.Go(func() {
+		old.Shutdown()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		d.leaving--
+	})
+}
+
+// stop takes no more jobs of a provider. Those in hand go on to their end.
+func (s *servers) stop(provider string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.providers[provider]
+	if !ok || s.stopped {
+		return
+	}
+	s.leave(d, &d.all)
+	s.leave(d, &d.high)
 }
 
 // shutdown takes no more jobs, and waits until every handler has ended, or ctx.

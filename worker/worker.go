@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +20,6 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
-	"oneflow/jobs"
 	"oneflow/providers"
 )
 
@@ -30,8 +28,15 @@ import (
 type Config struct {
 	// ID names this worker; NewID makes one.
 	ID uuid.UUID
-	// Providers are the providers to serve, each with an asynq.Server of its own.
+	// Providers are the providers to serve, each with an asynq.Server of its own, as
+	// long as Serves says so.
 	Providers []Served
+	// Serves reports whether a provider can be served now, as when it has an API key.
+	// It may change at any time, and must not wait. Default: each can.
+	Serves func(provider string) bool
+	// Changed wakes the worker to ask Serves and Limits again at once; it does so every
+	// few seconds by itself. Default: nothing does.
+	Changed <-chan struct{}
 	// Redis is where deliveries come from.
 	Redis     asynq.RedisConnOpt
 	Store     Store
@@ -167,7 +172,16 @@ func New(cfg Config) (*Worker, error) {
 		}
 		cfg.Limits = func(provider string) providers.Limits { return limits[provider] }
 	}
+	if cfg.Serves == nil {
+		cfg.Serves = func(string) bool { return true }
+	}
 	return &Worker{cfg: cfg}, nil
+}
+
+// simulated reports whether calls of a provider cost no real money.
+func (c *Config) simulated(provider string) bool {
+	i := slices.IndexFunc(c.Providers, func(s Served) bool { return s.Name == provider })
+	return i >= 0 && c.Providers[i].Simulated
 }
 
 // Run serves until ctx ends, then drains: it takes no more jobs, lets calls end
@@ -191,18 +205,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer func() { _ = h.spool.close() }() // each line is on the disk
 	s := newServers(w.cfg, h)
 	regulator := newRegulator(w.cfg, s)
-	plans, err := regulator.first(ctx)
-	if err != nil {
-		return err
-	}
-	if err := w.cfg.register(ctx, regulator.shares); err != nil {
-		return err
-	}
-	for _, p := range plans {
-		logPlan(w.cfg.Log, p, "serving")
-		if _, err := s.resize(p); err != nil {
-			return errors.Join(err, s.shutdown(alive), w.cfg.Store.Retire(alive, w.cfg.ID))
-		}
+	if err := regulator.start(ctx); err != nil {
+		return errors.Join(err, s.shutdown(alive), w.cfg.Store.Retire(alive, w.cfg.ID))
 	}
 	var background sync.WaitGroup
 	background.Go(func() { w.beat(alive, h.held) })
@@ -233,20 +237,4 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker stopped")
 	return err
-}
-
-// register shows the worker, and how many jobs of each provider it runs at once.
-func (c *Config) register(ctx context.Context, shares map[string]int) error {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	served := slices.Clone(c.Providers)
-	for i := range served {
-		served[i].Concurrency = shares[served[i].Name]
-		if served[i].Window == 0 {
-			served[i].Window = jobs.Window(c.Limits(served[i].Name).RPM)
-		}
-	}
-	return c.Store.Register(ctx, Presence{ID: c.ID, Host: host, PID: os.Getpid(), Providers: served})
 }

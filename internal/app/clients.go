@@ -45,14 +45,20 @@ func OpenKeys(getenv func(string) string, cfg config.Config, log zerolog.Logger)
 // and those that need none.
 func Usable(cfg config.Config, store *keys.Store) (usable, keyless []string) {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Providers)) {
-		d, _ := kinds.Of(cfg.Providers[name].Capabilities())
-		if _, err := store.Pick(name); errors.Is(err, keys.ErrNoKey) && d.NeedsKey() {
-			keyless = append(keyless, name)
-		} else {
+		if hasKey(cfg, name, store) {
 			usable = append(usable, name)
+		} else {
+			keyless = append(keyless, name)
 		}
 	}
 	return usable, keyless
+}
+
+// hasKey reports whether a provider has a key now, or needs none. Without a store,
+// nobody looks.
+func hasKey(cfg config.Config, name string, store *keys.Store) bool {
+	d, _ := kinds.Of(cfg.Providers[name].Capabilities())
+	return !d.NeedsKey() || store == nil || store.Has(name)
 }
 
 // clients makes the providers of those names.

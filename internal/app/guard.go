@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,20 +19,10 @@ import (
 	"oneflow/providers/kinds"
 )
 
-// guard puts the providers of a worker behind their policies: those of names, and
-// all others that can be called, since a job may fall back to them. calls bounds
-// what is being paid for.
-func guard(calls context.Context, o WorkerOptions, names []string, control *fleet.Control) (chains *policy.Chains, closeAll func() error, err error) {
-	reachable := slices.Clone(names)
-	if o.Keys != nil {
-		usable, _ := Usable(o.Config, o.Keys)
-		for _, name := range usable {
-			if !slices.Contains(reachable, name) {
-				reachable = append(reachable, name)
-			}
-		}
-	}
-	clients, closeClients, err := clients(o.Config, reachable, o.Keys)
+// guard puts all configured providers behind their policies: a job may fall back to
+// any that has a key by then. calls bounds what is being paid for.
+func guard(calls context.Context, o WorkerOptions, control *fleet.Control) (chains *policy.Chains, closeAll func() error, err error) {
+	clients, closeClients, err := clients(o.Config, slices.Sorted(maps.Keys(o.Config.Providers)), o.Keys)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -68,7 +59,11 @@ func guard(calls context.Context, o WorkerOptions, names []string, control *flee
 		Calls:       calls,
 		Limiter:     slots,
 		Redis:       shared,
-		Settings:    func(provider string) policy.Settings { return policySettings(control.Settings(provider)) },
+		Settings: func(provider string) policy.Settings {
+			s := policySettings(control.Settings(provider))
+			s.NoKey = !hasKey(o.Config, provider, o.Keys)
+			return s
+		},
 		Estimate: func(provider string, req providers.Request) limiter.Demand {
 			in, out := billing.EstimateTokens(kindOf[provider], req)
 			return limiter.Demand{InputTokens: in, OutputTokens: out}

@@ -6,6 +6,8 @@ package app
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -26,8 +28,8 @@ import (
 // WorkerOptions are what a worker is run with.
 type WorkerOptions struct {
 	Config config.Config
-	// Providers are the names of those to serve; none means all that have a key
-	// or need none.
+	// Providers are the names of those to serve; none means all. Each is served as
+	// long as it has a key or needs none.
 	Providers []string
 	Keys      *keys.Store
 	Store     *store.Store
@@ -37,19 +39,15 @@ type WorkerOptions struct {
 
 // RunWorker runs a worker until ctx ends and it has drained.
 func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
-	names := o.Providers
-	if len(names) == 0 {
-		var keyless []string
-		if names, keyless = Usable(o.Config, o.Keys); len(keyless) > 0 {
-			o.Log.Info().Strs("providers", keyless).Msg("not served, for want of an API key: set it with `worker keys set`")
-		}
+	if _, keyless := Usable(o.Config, o.Keys); len(o.Providers) == 0 && len(keyless) > 0 {
+		o.Log.Info().Strs("providers", keyless).Msg("not served, for want of an API key: set it with `worker keys set`, and they are served from then on")
 	}
 	calls, cutOff := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutOff()
 
 	control := fleet.NewControl(ctx, fleet.ControlConfig{Store: o.Store, Config: cli.Fleet(o.Config), Log: o.Log})
 	defer control.Close() //nolint:contextcheck // ctx has ended by then
-	guarded, closePolicy, err := guard(calls, o, names, control)
+	guarded, closePolicy, err := guard(calls, o, control)
 	if err != nil {
 		return err
 	}
@@ -64,8 +62,12 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	}
 
 	w, err := worker.New(worker.Config{
-		ID:          jobs.NewID(),
-		Providers:   Served(o.Config, names),
+		ID:        jobs.NewID(),
+		Providers: Served(o.Config, slices.Sorted(maps.Keys(o.Config.Providers))),
+		Serves: func(provider string) bool {
+			return (len(o.Providers) == 0 || slices.Contains(o.Providers, provider)) && hasKey(o.Config, provider, o.Keys)
+		},
+		Changed:     keysChanged(o.Keys),
 		Redis:       o.Redis,
 		Store:       o.Store,
 		Limits:      func(provider string) providers.Limits { return control.Settings(provider).Limits },
@@ -82,6 +84,13 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		return err
 	}
 	return w.Run(ctx)
+}
+
+func keysChanged(store *keys.Store) <-chan struct{} {
+	if store == nil {
+		return nil
+	}
+	return store.Changed()
 }
 
 // prices answers for jobs, which know providers by name, from the price list,

@@ -86,8 +86,9 @@ type Entry struct {
 
 // Store hands out keys. It is safe for concurrent use.
 type Store struct {
-	config Config
-	stop   func()
+	config  Config
+	stop    func()
+	changed chan struct{}
 
 	mu    sync.Mutex
 	rings map[string]*ring
@@ -113,7 +114,7 @@ type slot struct {
 // Open reads the keys and watches the file until Close. A file that exists and
 // cannot be used is an error: its text says how to mend it.
 func Open(config Config) (*Store, error) {
-	s := &Store{config: config.withDefaults()}
+	s := &Store{config: config.withDefaults(), changed: make(chan struct{}, 1)}
 	stop, err := s.watch()
 	if err != nil {
 		return nil, fmt.Errorf("key file %s: %w", s.config.Path, err)
@@ -172,6 +173,21 @@ func (s *Store) Pick(provider string) (Key, error) {
 	return Key{}, fmt.Errorf("%w for %s: %s; put a working key into %s or run: worker keys set %s",
 		ErrAllPaused, provider, strings.Join(why, ", "), r.slots[0].key.Source(), provider)
 }
+
+// Has reports whether a provider has a key, be it paused.
+func (s *Store) Has(provider string) bool {
+	s.mu.Lock()
+	_, known := s.rings[provider]
+	s.mu.Unlock()
+	if known {
+		return true
+	}
+	_, err := s.Pick(provider)
+	return !errors.Is(err, ErrNoKey)
+}
+
+// Changed is sent to after a changed file was taken; several changes may be one.
+func (s *Store) Changed() <-chan struct{} { return s.changed }
 
 // Pause takes one key out of use, as after a 401, and leaves the provider's
 // others alone. It comes back at until; if that is zero, when the file changes or

@@ -84,4 +84,8 @@ func (s *Store) reload() {
 		return
 	}
 	s.config.OnReload(s.List())
+	select {
+	case s.changed <- struct{}{}:
+	default: // one is waiting to be seen
+	}
 }
