@@ -136,9 +136,9 @@ func TestARateLimitIsWaitedForAndUsesUpNoAttempt(t *testing.T) {
 		f := newFleet(t)
 		f.worker(t, serve(limited(time.Hour)), func(c *worker.Config) { c.Providers[0].Concurrency = 1 })
 		id := f.enqueue(t, 1, func(r *jobs.New) { r.MaxAttempts = 1 })[0]
-		got := f.await(t, id, jobs.Retrying)
-		if got.Attempt != 0 || got.Cost != 0 {
-			t.Errorf("%+v, want its attempt back", got)
+		eventually(t, "it waits again", func() bool { return f.count(t, `SELECT count(*) FROM job_states WHERE not_before > now()`) == 1 })
+		if got := f.job(t, id); got.State != jobs.Queued || got.Attempt != 0 || got.Cost != 0 || got.Class != "" {
+			t.Errorf("%+v, want it queued with its attempt back and without an error", got)
 		}
 		if n := f.count(t, `SELECT count(*) FROM job_states WHERE not_before BETWEEN now() + interval '30 seconds' AND now() + interval '1 minute'`); n != 1 {
 			t.Error("it does not look again within a minute: the block may be lifted")
@@ -149,7 +149,7 @@ func TestARateLimitIsWaitedForAndUsesUpNoAttempt(t *testing.T) {
 		})
 		// The slot is free for others meanwhile, and the job runs in its time.
 		f.await(t, f.enqueue(t, 1, nil)[0], jobs.Succeeded)
-		f.exec(t, `UPDATE job_states SET not_before = now() WHERE state = 'retrying'`)
+		f.exec(t, `UPDATE job_states SET not_before = now() WHERE state = 'queued'`)
 		if err := f.inspector.RunTask(jobs.QueueName("svc", jobs.Default), jobs.TaskID(id, 1)); err != nil {
 			t.Fatal(err)
 		}
