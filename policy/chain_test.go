@@ -397,3 +397,33 @@ func TestRefusalsWithoutEndAreHandedBackToTheQueueByTheLimiterToo(t *testing.T) 
 		})
 	}
 }
+
+func TestAProviderWithoutAKeyIsPassedOverAndWaitedForWhereItIsTheJobsOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newService("a", ok), newService("b", ok)
+		w := newWorld(t, a, b)
+		s := w.worker(nil)
+		w.set("a", settings{Settings: policy.Settings{NoKey: true}})
+		if r := ask(t, s, first); r.res.Provider != "b" || a.calls() != 0 {
+			t.Errorf("%+v, %v, want the next one to answer", r.res, r.err)
+		}
+		r := ask(t, s, providers.Route{Provider: "a", Fallback: providers.FallbackNever})
+		if e, ok := errors.AsType[*providers.Error](r.err); !ok || e.Kind.Reaction() != providers.Wait || e.Waiting == nil || e.Waiting.For != providers.WaitForKey || e.Sent {
+			t.Errorf("%v, want the job to wait for a key", r.err)
+		}
+		// Without a key for another, a failure of the first counts as one.
+		w.set("a", settings{})
+		w.set("b", settings{Settings: policy.Settings{NoKey: true}})
+		a = newService("a", func(context.Context) (providers.Response, error) {
+			return providers.Response{}, &providers.Error{Provider: "a", Kind: providers.Overloaded, Billing: providers.Unbilled, Sent: true}
+		})
+		w = newWorld(t, a, b)
+		w.set("b", settings{Settings: policy.Settings{NoKey: true}})
+		r = ask(t, w.worker(nil), first)
+		chain, _ := errors.AsType[*providers.ChainError](r.err)
+		if chain == nil || chain.Decisive().Kind != providers.Overloaded || b.calls() != 1 {
+			t.Errorf("%v, want the failure of a to decide", r.err)
+		}
+	})
+}

@@ -245,7 +245,7 @@ func (h *handler) endOf(j *journal, err error) jobs.Completion {
 	case errors.Is(err, jobs.ErrExpired):
 		return jobs.Completion{State: jobs.Expired}
 	case errors.Is(err, jobs.ErrTooManyCalls):
-		return jobs.Completion{State: jobs.Failed, Class: "too_many_calls", Message: fmt.Sprintf("its %d provider calls are used up (`enqueue status` with the job's id shows each)", j.job.MaxProviderCalls)}
+		return jobs.Completion{State: jobs.Failed, Class: "too_many_calls", Message: fmt.Sprintf("it has made the %d provider calls that it may, refusals for the rate, the account or the key counted at a tenth (`enqueue status` with the job's id shows each)", j.job.MaxProviderCalls)}
 	}
 	failure, ok := finalError(err)
 	if !ok {

@@ -111,6 +111,37 @@ func TestAnEmptyAccountUsesUpNoAttempt(t *testing.T) {
 	f.drained(t)
 }
 
+func TestWhatWaitsWithoutEndHasAnEndInTimeAndCallsNobody(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []providers.WaitReason{providers.WaitForOperator, providers.WaitForBreaker, providers.WaitForBlock, providers.WaitForKey} {
+		t.Run(string(reason), func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			f.worker(t, serve(answers), func(c *worker.Config) {
+				c.Generator = refusing{&providers.Error{
+					Provider: "svc", Kind: providers.NotAsked, Billing: providers.Unbilled, RetryAfter: time.Second, Waiting: &providers.Waiting{For: reason},
+				}}
+			})
+			id := f.enqueue(t, 1, nil)[0]
+			eventually(t, "it waits again", func() bool { return f.count(t, `SELECT count(*) FROM jobs WHERE state = 'queued' AND not_before > now()`) == 1 })
+			if got := f.job(t, id); got.Attempt != 0 || got.Class != "" {
+				t.Errorf("%+v, want no attempt and no error", got)
+			}
+			f.exec(t, `UPDATE jobs SET deadline = now() + interval '1 second'`)
+			if got := f.await(t, id, jobs.Expired); len(got.Outcomes) != 0 {
+				t.Errorf("%+v, want no call", got)
+			}
+		})
+	}
+}
+
+// refusing is a generator that asks nobody.
+type refusing struct{ err error }
+
+func (r refusing) Generate(context.Context, providers.Route, providers.Request, providers.Journal) (providers.Response, error) {
+	return providers.Response{}, r.err
+}
+
 func TestARateLimitIsWaitedForAndUsesUpNoAttempt(t *testing.T) {
 	t.Parallel()
 	limited := func(after time.Duration) func(context.Context, int, providers.Request) (providers.Response, error) {

@@ -7,10 +7,11 @@ import (
 
 	"oneflow/config"
 	"oneflow/internal/app"
+	"oneflow/internal/storetest"
 	"oneflow/providers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
 
 func parse(t *testing.T, text string) config.Config {
 	t.Helper()
