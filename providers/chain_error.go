@@ -13,10 +13,15 @@ type ChainError struct {
 }
 
 // Error names each provider with its failure, and where to see more.
-func (e *ChainError) Error() string {
+func (e *ChainError) Error() string { return e.text((*Error).Error) }
+
+// Explain is Error with what each provider gave as its reason: see Error.Explain.
+func (e *ChainError) Explain() string { return e.text((*Error).Explain) }
+
+func (e *ChainError) text(of func(*Error) string) string {
 	parts := make([]string, len(e.Failures))
 	for i, f := range e.Failures {
-		parts[i] = f.Error()
+		parts[i] = of(f)
 	}
 	return "no provider did it: " + strings.Join(parts, "; ") + " (`enqueue status` with the job's id shows each call)"
 }

@@ -68,7 +68,8 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 
 // beginSQL says of each call whose lease holds whether it may be sent, and writes
 // its row if so. A row that is there is one of an earlier try, whose commit was not
-// heard of. A job has a lease if and only if it is running.
+// heard of. A job has a lease if and only if it is running. A refusal for the rate, the
+// account or the key is a wait, and counts a tenth of a call: it, too, has an end.
 const beginSQL = `
 	WITH held AS (
 		SELECT w.*, s.gen, s.attempt, CASE
@@ -87,8 +88,11 @@ const beginSQL = `
 		JOIN jobs j ON j.id = w.job_id
 		CROSS JOIN LATERAL (
 			SELECT coalesce(bool_or(c.id = w.id), false) AS begun,
-				count(*) FILTER (WHERE cj.gen >= s.retry_gen AND c.error_kind NOT IN
-					('rate_limited', 'concurrency_limit', 'not_asked', 'out_of_money', 'unauthorised')) AS counted
+				coalesce(sum(CASE
+					WHEN c.error_kind IN ('rate_limited', 'concurrency_limit', 'not_asked', 'out_of_money', 'unauthorised', 'access_denied')
+						THEN 0.1
+					ELSE 1
+					END) FILTER (WHERE cj.gen >= s.retry_gen), 0) AS counted
 			FROM call_jobs cj
 			JOIN calls c ON c.id = cj.call_id
 			WHERE cj.job_id = w.job_id

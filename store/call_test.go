@@ -82,29 +82,41 @@ func TestAJobMakesNoMoreCallsThanItMay(t *testing.T) {
 	})
 }
 
-func TestWaitingForARateLimitUsesUpNoCalls(t *testing.T) {
+func TestRefusalsForTheRateAccountOrKeyCountATenthAndHaveAnEnd(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	j := w.running(t, nil)
-	w.exec(t, `UPDATE jobs SET max_provider_calls = 2`)
-	refuse := func(kind providers.Kind) {
-		t.Helper()
-		c := w.sent(t, j, nil)
-		if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallFailedUnbilled, Cost: nano(0), Kind: kind}); err != nil {
-			t.Fatal(err)
-		}
+	refusals := []providers.Kind{providers.RateLimited, providers.ConcurrencyLimit, providers.NotAsked, providers.OutOfMoney, providers.Unauthorised}
+	for name, c := range map[string]struct {
+		refused, failed int
+	}{
+		"twenty refusals":                {20, 0},
+		"ten refusals and a failure":     {10, 1},
+		"two failures":                   {0, 2},
+		"nine refusals and two failures": {9, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			j := w.running(t, nil)
+			w.exec(t, `UPDATE jobs SET max_provider_calls = 2`)
+			refuse := func(kind providers.Kind) {
+				t.Helper()
+				call := w.sent(t, j, nil)
+				if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: call.CallID, Outcome: jobs.CallFailedUnbilled, Cost: nano(0), Kind: kind}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range c.refused {
+				refuse(refusals[i%len(refusals)])
+			}
+			for range c.failed {
+				refuse(providers.Overloaded)
+			}
+			if err := w.BeginCall(t.Context(), w.worker, callOf(j, nil)); !errors.Is(err, jobs.ErrTooManyCalls) {
+				t.Errorf("another call: %v", err)
+			}
+			w.holds(t)
+		})
 	}
-	for range 4 {
-		refuse(providers.RateLimited)
-		refuse(providers.ConcurrencyLimit)
-		refuse(providers.NotAsked)
-	}
-	refuse(providers.Overloaded)
-	refuse(providers.Overloaded)
-	if err := w.BeginCall(t.Context(), w.worker, callOf(j, nil)); !errors.Is(err, jobs.ErrTooManyCalls) {
-		t.Errorf("a third call that counts: %v", err)
-	}
-	w.holds(t)
 }
 
 func TestACancelledJobSendsNothingMore(t *testing.T) {

@@ -254,9 +254,9 @@ func (h *handler) endOf(j *journal, err error) jobs.Completion {
 		}
 		return h.again(j, jobs.Completion{Class: "internal", Message: err.Error()})
 	}
-	end := jobs.Completion{Class: string(failure.Kind), Message: failure.Error()}
+	end := jobs.Completion{Class: string(failure.Kind), Message: failure.Explain()}
 	if chain, ok := errors.AsType[*providers.ChainError](err); ok {
-		end.Message = chain.Error()
+		end.Message = chain.Explain()
 	}
 	switch failure.Kind.Reaction() {
 	case providers.Final:

@@ -78,7 +78,7 @@ func (c *openCall) End(_ context.Context, res providers.Response, err error) err
 	failure := providers.AsError(c.provider, err)
 	s := jobs.Settlement{
 		CallID: c.id, Latency: time.Since(c.started), Status: failure.Status, RequestID: failure.RequestID,
-		Kind: failure.Kind, Message: failure.Error(), Body: failure.Body, Limits: failure.Limits,
+		Kind: failure.Kind, Message: failure.Explain(), Body: failure.Body, Limits: failure.Limits,
 	}
 	switch failure.Billing {
 	case providers.Unbilled:

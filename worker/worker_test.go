@@ -123,11 +123,13 @@ func TestWhatWaitsWithoutEndHasAnEndInTimeAndCallsNobody(t *testing.T) {
 				}}
 			})
 			id := f.enqueue(t, 1, nil)[0]
-			eventually(t, "it waits again", func() bool { return f.count(t, `SELECT count(*) FROM jobs WHERE state = 'queued' AND not_before > now()`) == 1 })
+			eventually(t, "it waits again", func() bool {
+				return f.count(t, `SELECT count(*) FROM job_states WHERE state = 'queued' AND not_before > now()`) == 1
+			})
 			if got := f.job(t, id); got.Attempt != 0 || got.Class != "" {
 				t.Errorf("%+v, want no attempt and no error", got)
 			}
-			f.exec(t, `UPDATE jobs SET deadline = now() + interval '1 second'`)
+			f.exec(t, `UPDATE job_states SET deadline = now() + interval '1 second'`)
 			if got := f.await(t, id, jobs.Expired); len(got.Outcomes) != 0 {
 				t.Errorf("%+v, want no call", got)
 			}
