@@ -160,3 +160,15 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 		})
 	}
 }
+
+func TestOddNumbersDoNotCostAnAnswer(t *testing.T) {
+	t.Parallel()
+	for _, n := range []string{"10000000000000000000", "18446744073709551615", "1e30", "-5", `"x"`, "1.5", "true", "[]", "{}"} {
+		s := serve(t, says(http.StatusOK, `{"id":`+n+`,"model":`+n+`,"content":[{"type":"text","text":"x","citations":`+n+`}],"stop_reason":"end_turn","stop_sequence":`+n+`,
+			"usage":{"input_tokens":`+n+`,"output_tokens":`+n+`,"cache_read_input_tokens":`+n+`,"output_tokens_details":`+n+`}}`))
+		got := generate(t, provider(t, s), text())
+		if u := got.Usage; got.Text != "x" || u.TotalInput() < 0 || u.TotalInput() > 1<<20 || u.TotalOutput() < 0 || u.TotalOutput() > 1<<17 || !u.Implausible || u.Reported == "" {
+			t.Errorf("%s: got %+v", n, got.Usage)
+		}
+	}
+}

@@ -79,15 +79,63 @@ func refusals() []providertest.Refusal {
 			Body: `{"type":"error","error":{"type":"timeout_error","message":"Request timeout"}}`,
 			Kind: providers.Timeout, Billing: providers.BillingUnknown, Code: "timeout_error",
 		},
+		// Whose matter a refusal is, by its body.
+		{
+			Name: "a place", Status: 403, Body: `{"error":{"type":"forbidden","message":"Request not allowed"}}`,
+			Kind: providers.AccessDenied, Code: "forbidden", Reason: "Request not allowed",
+		},
+		{
+			Name: "a disabled organization", Status: 400, Body: `{"type":"error","error":{"type":"invalid_request_error","message":"This organization has been disabled."}}`,
+			Kind: providers.AccessDenied, Code: "invalid_request_error", Reason: "disabled",
+		},
+		{
+			Name: "one prompt", Status: 403, Body: `{"type":"error","error":{"type":"permission_error","message":"Your request was flagged by our safety filters: $PROMPT"}}`,
+			Kind: providers.Moderated, Code: "permission_error", Reason: "flagged by our safety filters: …",
+		},
+		{
+			Name: "one model", Status: 403, Body: `{"type":"error","error":{"type":"permission_error","message":"Your workspace has no access to the model claude-9"}}`,
+			Kind: providers.NotFound, Code: "permission_error",
+		},
+		{Name: "a firewall", Status: 403, Body: "<html><head><title>Just a moment...</title></head>", Kind: providers.AccessDenied, Reason: "(Just a moment...)"},
+		{Name: "a JSON that says nothing", Status: 403, Body: `{}`, Kind: providers.InvalidRequest},
+		{
+			Name: "a field in the sentence", Status: 400, Body: `{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens: 999999 > 8192, for $PROMPT"}}`,
+			Kind: providers.InvalidRequest, Code: "invalid_request_error", Reason: "max_tokens: 999999 > 8192, for …",
+		},
 	}
 }
 
 func TestRefusalsMeanWhatAnthropicSays(t *testing.T) {
 	t.Parallel()
-	providertest.CheckRefusals(t, func(url string, client *http.Client) (providers.Provider, error) {
-		return anthropic.New(anthropic.Config{
-			Name: "mine", BaseURL: url, Client: client,
-			Key: func(context.Context) (string, error) { return providertest.Key, nil },
-		})
-	}, providers.Request{Task: providers.Text}, refusals())
+	providertest.CheckRefusals(t, connect, providers.Request{Task: providers.Text}, refusals())
+}
+
+func TestTheLimitThatIsUsedUpSaysHowLongToWait(t *testing.T) {
+	t.Parallel()
+	in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h.Set("anthropic-ratelimit-requests-remaining", "40")
+		h.Set("anthropic-ratelimit-requests-reset", in(time.Hour))
+		h.Set("anthropic-ratelimit-input-tokens-remaining", "0")
+		h.Set("anthropic-ratelimit-input-tokens-reset", in(20*time.Second))
+		h.Set("anthropic-ratelimit-output-tokens-remaining", "8000")
+		h.Set("anthropic-ratelimit-output-tokens-reset", in(-time.Minute))
+		says(http.StatusTooManyRequests, `{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}`)(w, nil)
+	})
+	if e := failure(t, provider(t, s), text()); e.RetryAfter < 18*time.Second || e.RetryAfter > 20*time.Second {
+		t.Errorf("wait %s, want nearly 20 s", e.RetryAfter)
+	}
+}
+
+func connect(url string, client *http.Client) (providers.Provider, error) {
+	return anthropic.New(anthropic.Config{
+		Name: "mine", BaseURL: url, Client: client,
+		Key: func(context.Context) (string, error) { return providertest.Key, nil },
+	})
+}
+
+func TestAnAnswerIsReadHoweverItIsCompressed(t *testing.T) {
+	t.Parallel()
+	providertest.CheckCodings(t, connect, map[providers.Task]string{providers.Text: message}, providertest.Refusal{Status: 400, Body: `{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}`, Kind: providers.OutOfMoney})
 }

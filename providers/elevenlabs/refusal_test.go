@@ -68,15 +68,31 @@ func refusals() []providertest.Refusal {
 			Param: "body.text", Kind: providers.InvalidRequest, Code: "value_error.missing",
 		},
 		{Name: "internal", Status: 500, Body: "Internal Server Error", Kind: providers.Overloaded},
+		// Whose matter a refusal is, by its body.
+		{
+			Name: "a text that is not allowed, under 403", Status: 403, Body: `{"detail":{"status":"content_moderated","message":"$PROMPT"}}`,
+			Kind: providers.Moderated, Code: "content_moderated", Reason: "…",
+		},
+		{Name: "an account", Status: 401, Body: `{"detail":{"status":"detected_unusual_activity","message":"Unusual activity detected. Free Tier usage disabled."}}`, Kind: providers.AccessDenied, Code: "detected_unusual_activity", Reason: "Free Tier usage disabled"},
+		{Name: "a permission of the key", Status: 401, Body: `{"detail":{"status":"missing_permissions","message":"The API key you used is missing the permission text_to_speech"}}`, Kind: providers.Unauthorised, Code: "missing_permissions"},
+		{Name: "a firewall", Status: 403, Body: "Forbidden", Kind: providers.AccessDenied, Reason: "Forbidden"},
+		{Name: "who knows", Status: 403, Body: `{"detail":{"status":"only_for_creators","message":"no"}}`, Kind: providers.InvalidRequest, Code: "only_for_creators"},
 	}
 }
 
 func TestRefusalsMeanWhatElevenLabsSays(t *testing.T) {
 	t.Parallel()
-	providertest.CheckRefusals(t, func(url string, client *http.Client) (providers.Provider, error) {
-		return elevenlabs.New(elevenlabs.Config{
-			Name: "mine", BaseURL: url, Client: client,
-			Key: func(context.Context) (string, error) { return providertest.Key, nil },
-		})
-	}, providers.Request{Task: providers.Audio}, refusals())
+	providertest.CheckRefusals(t, connect, providers.Request{Task: providers.Audio}, refusals())
+}
+
+func connect(url string, client *http.Client) (providers.Provider, error) {
+	return elevenlabs.New(elevenlabs.Config{
+		Name: "mine", BaseURL: url, Client: client,
+		Key: func(context.Context) (string, error) { return providertest.Key, nil },
+	})
+}
+
+func TestAnAnswerIsReadHoweverItIsCompressed(t *testing.T) {
+	t.Parallel()
+	providertest.CheckCodings(t, connect, map[providers.Task]string{providers.Audio: mp3}, providertest.Refusal{Status: 401, Body: `{"detail":{"status":"quota_exceeded","message":"no"}}`, Kind: providers.OutOfMoney})
 }

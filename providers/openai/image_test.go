@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -185,5 +186,30 @@ func TestPicturesThatAreNoUseAreAFailure(t *testing.T) {
 				t.Errorf("%d calls were made", n)
 			}
 		})
+	}
+}
+
+func TestAPictureIsReadInEverySpellingOfBase64(t *testing.T) {
+	t.Parallel()
+	for _, field := range []string{
+		`"b64_json":"` + png64 + `"`,
+		`"b64_json":"data:image/png;base64,` + png64 + `"`,
+		`"b64_json":"iVBORw0K\nGgogYW5kIHNv\r\nIG9u\n"`,
+		`"b64_json":"iVBORw0KGgogYW5kIHNvIG9uIQ"`,
+		`"url":"data:image/png;base64,` + png64 + `"`,
+		`"url":"data:image/png;base64,` + png64 + `","b64_json":null`,
+		`"b64_json":"","url":"DATA:;BASE64,` + png64 + `"`,
+	} {
+		s := serve(t, saysJSON(`{"data":[{`+field+`}],"usage":{"input_tokens":18446744073709551615,"output_tokens":1e30}}`))
+		got := generate(t, provider(t, s), image())
+		if len(got.Blobs) != 1 || got.Blobs[0].MIME != "image/png" || !strings.HasPrefix(string(got.Blobs[0].Data), png) {
+			t.Errorf("%s: got %q", field, got.Blobs)
+		}
+		if u := got.Usage; !u.Implausible || u.InputTokens > 1<<24 || u.ImageOutputTokens > 1<<24 {
+			t.Errorf("usage = %+v", u)
+		}
+		if n := len(s.got()); n != 1 {
+			t.Errorf("%s: %d calls", field, n)
+		}
 	}
 }

@@ -221,6 +221,14 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 		"empty text":         {`{"choices":[{"message":{"content":""},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
 		"blank text":         {`{"choices":[{"message":{"content":" \n"},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
 		"reasoning ate it":   {`{"choices":[{"message":{"content":null},"finish_reason":"length"}],` + used + `}`, providers.InvalidRequest, providers.Billed, "length", spent},
+		"speech":             {`{"choices":[{"message":{"content":null,"audio":{"id":"a","data":"` + png64 + `","transcript":"hi"}},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
+		"pictures":           {`{"choices":[{"message":{"content":"","images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,` + png64 + `"}}]},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
+		"a picture in parts": {`{"choices":[{"message":{"content":[{"type":"image_url","image_url":{"url":"https://h/a.png"}}]},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
+		"content of a kind":  {`{"choices":[{"message":{"content":{"x":1}},"finish_reason":7}],` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
+		"choices of a kind":  {`{"choices":{"0":{}},` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
+		"a stream":           {"data: " + completion + "\n\ndata: [DONE]\n\n", providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"a sentence":         {`the model is loading`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"a number":           {`7`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
 		"a refusal":          {`{"choices":[{"message":{"content":null,"refusal":"` + prompt + `"},"finish_reason":"stop"}],` + used + `}`, providers.Moderated, providers.Billed, "refusal", spent},
 		"a filter":           {`{"choices":[{"message":{"content":"half"},"finish_reason":"content_filter"}],` + used + `}`, providers.Moderated, providers.Billed, "content_filter", spent},
 		"a wrapped 429":      {`{"error":{"code":429,"message":"` + prompt + `"}}`, providers.RateLimited, providers.Unbilled, "", providers.Usage{}},
@@ -245,5 +253,28 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 				t.Errorf("%d calls were made", n)
 			}
 		})
+	}
+}
+
+func TestOddNumbersDoNotCostAnAnswer(t *testing.T) {
+	t.Parallel()
+	for _, n := range []string{"10000000000000000000", "18446744073709551615", "1e30", "-5", `"12"`, `"x"`, "1.5", "true", "[]", "{}"} {
+		s := serve(t, saysJSON(`{"created":`+n+`,"model":`+n+`,"id":`+n+`,"choices":[{"index":`+n+`,"message":{"content":"x"},"finish_reason":`+n+`}],"usage":{
+			"prompt_tokens":`+n+`,"completion_tokens":`+n+`,"total_tokens":`+n+`,"prompt_tokens_details":`+n+`,"completion_tokens_details":{"reasoning_tokens":`+n+`}}}`))
+		req := text()
+		req.MaxTokens = 100
+		got := generate(t, provider(t, s), req)
+		if got.Text != "x" || got.Usage.InputTokens < 0 || got.Usage.InputTokens > 1<<19 || got.Usage.TotalOutput() < 0 || got.Usage.TotalOutput() > 1<<17 {
+			t.Errorf("%s: got %+v", n, got.Usage)
+		}
+		if plain := n == `"12"`; got.Usage.Implausible == plain {
+			t.Errorf("%s: got %+v", n, got.Usage)
+		}
+		for _, whole := range []string{`null`, n, `[` + n + `]`} {
+			s := serve(t, saysJSON(`{"choices":[{"message":{"content":"x"}}],"usage":`+whole+`}`))
+			if got := generate(t, provider(t, s), req); got.Text != "x" || got.Usage.TotalInput()+got.Usage.TotalOutput() != 0 {
+				t.Errorf("usage %s: got %+v", whole, got.Usage)
+			}
+		}
 	}
 }

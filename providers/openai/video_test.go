@@ -152,3 +152,16 @@ func TestContextBoundsTheWaitForAFilm(t *testing.T) {
 		t.Errorf("error = %+v", e)
 	}
 }
+
+func TestOddNumbersDoNotCostAFilm(t *testing.T) {
+	t.Parallel()
+	for _, n := range []string{"1e30", "-4", `"NaN"`, `"Inf"`, "99999999999999999999", `"x"`, "[]", "true"} {
+		s := films(t, filmContent, saysJSON(`{"id":"video_1","status":"completed","seconds":`+n+`,"size":`+n+`,"model":`+n+`,"progress":`+n+`}`))
+		req := video()
+		req.Seconds = 4
+		got := generate(t, provider(t, s, compatible), req)
+		if got.Usage.MilliSeconds != 4000 || !got.Usage.Implausible || len(got.Blobs) != 1 {
+			t.Errorf("%s: got %+v", n, got.Usage)
+		}
+	}
+}

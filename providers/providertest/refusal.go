@@ -34,8 +34,8 @@ type Refusal struct {
 	Reason string
 }
 
-// CheckRefusals answers the request with each refusal. Where the body holds PROMPT
-// or KEY, these are put in their places.
+// CheckRefusals answers the request with each refusal. Where the body holds $PROMPT
+// or $KEY, these are put in their places.
 func CheckRefusals(t *testing.T, connect func(url string, client *http.Client) (providers.Provider, error), req providers.Request, cases []Refusal) {
 	t.Helper()
 	req.Prompt = prompt
@@ -44,7 +44,7 @@ func CheckRefusals(t *testing.T, connect func(url string, client *http.Client) (
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			body := strings.NewReplacer("PROMPT", prompt, "KEY", Key).Replace(c.Body)
+			body := strings.NewReplacer("$PROMPT", prompt, "$KEY", Key).Replace(c.Body)
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
 				if strings.HasPrefix(body, "<") {

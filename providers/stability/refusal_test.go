@@ -56,15 +56,31 @@ func refusals() []providertest.Refusal {
 			Name: "internal", Status: 500, Body: `{"id":"a1b2","name":"internal_error","errors":["An unexpected server error has occurred, please try again later."]}`,
 			Kind: providers.Overloaded, Code: "internal_error", ID: "a1b2",
 		},
+		// Whose matter a refusal is, by its body.
+		{
+			Name: "a flag in other words", Status: 403, Body: `{"id":"a1b2","name":"forbidden","errors":["Your request was flagged: $PROMPT"]}`,
+			Kind: providers.Moderated, Code: "forbidden", ID: "a1b2", Reason: "Your request was flagged: …",
+		},
+		{Name: "a firewall", Status: 403, Body: "<html><title>Access denied | Cloudflare</title>", Kind: providers.AccessDenied, Reason: "Access denied"},
+		{Name: "an account", Status: 403, Body: `{"id":"a1b2","name":"forbidden","errors":["Your account has been suspended"]}`, Kind: providers.AccessDenied, Code: "forbidden", ID: "a1b2"},
+		{Name: "who knows", Status: 403, Body: `{"id":"a1b2","name":"forbidden","errors":["no"]}`, Kind: providers.InvalidRequest, Code: "forbidden", ID: "a1b2"},
+		{Name: "no money in words", Status: 400, Body: `{"id":"a1b2","name":"bad_request","errors":["You have insufficient credits"]}`, Kind: providers.OutOfMoney, Code: "bad_request", ID: "a1b2"},
 	}
 }
 
 func TestRefusalsMeanWhatStabilitySays(t *testing.T) {
 	t.Parallel()
-	providertest.CheckRefusals(t, func(url string, client *http.Client) (providers.Provider, error) {
-		return stability.New(stability.Config{
-			Name: "mine", BaseURL: url, Client: client,
-			Key: func(context.Context) (string, error) { return providertest.Key, nil },
-		})
-	}, providers.Request{Task: providers.Image}, refusals())
+	providertest.CheckRefusals(t, connect, providers.Request{Task: providers.Image}, refusals())
+}
+
+func connect(url string, client *http.Client) (providers.Provider, error) {
+	return stability.New(stability.Config{
+		Name: "mine", BaseURL: url, Client: client,
+		Key: func(context.Context) (string, error) { return providertest.Key, nil },
+	})
+}
+
+func TestAnAnswerIsReadHoweverItIsCompressed(t *testing.T) {
+	t.Parallel()
+	providertest.CheckCodings(t, connect, map[providers.Task]string{providers.Image: png}, providertest.Refusal{Status: 402, Body: `{"id":"a","name":"payment_required","errors":["no"]}`, Kind: providers.OutOfMoney})
 }

@@ -76,6 +76,11 @@ func (c Caller) classify(a Answer, status int) *providers.Error {
 	if e.RequestID == "" {
 		e.RequestID = said.id
 	}
+	for _, word := range []*string{&e.Code, &e.RequestID, &e.Param} {
+		if echoes(*word, a.Hide) {
+			*word = ""
+		}
+	}
 	for _, rules := range [][]Rule{c.Rules, commonRules()} {
 		if i := slices.IndexFunc(rules, func(r Rule) bool { return r.fits(status, said) }); i >= 0 {
 			e.Kind, e.Billing = rules[i].Kind, rules[i].Billing

@@ -5,6 +5,7 @@ import (
 	"html"
 	"mime"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -104,6 +105,12 @@ func cutEchoes(cut []bool, sentence, secret string) {
 			mark(cut, at, at+echoed)
 		}
 	}
+}
+
+// echoes reports whether a word holds the key, or a text of the request that is a
+// word.
+func echoes(word string, secrets []string) bool {
+	return slices.ContainsFunc(secrets, func(secret string) bool { return len(secret) >= 8 && strings.Contains(word, secret) })
 }
 
 func mark(cut []bool, from, to int) {
