@@ -135,6 +135,15 @@ func (e *Error) Explain() string {
 	return b.String()
 }
 
+// Explain is the text of err for whoever made the request: see Error.Explain. Of any
+// other error it is the text as it is.
+func Explain(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Explain()
+	}
+	return err.Error()
+}
+
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 

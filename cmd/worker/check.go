@@ -11,6 +11,7 @@ import (
 
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
+	"oneflow/providers"
 	"oneflow/providers/keys"
 	"oneflow/providers/kinds"
 )
@@ -41,7 +42,7 @@ func (c *checkCmd) Run(s *session) error {
 		took, result, err := s.checkProvider(store, name)
 		if err != nil {
 			bad++
-			result = err.Error()
+			result = providers.Explain(err)
 		}
 		rows = append(rows, []string{name, s.config.Providers[name].Kind, took, result})
 	}

@@ -144,7 +144,7 @@ func (c *keysCheck) Run(s *session) error {
 		}
 		result := "ok"
 		if err := c.check(s, store, e); err != nil {
-			result = err.Error()
+			result = providers.Explain(err)
 			bad++
 		}
 		rows = append(rows, []string{e.Provider, e.Key.String(), result})

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -90,14 +91,14 @@ func Client(cfg config.Config, name string, store *keys.Store) (providers.Provid
 	if !ok {
 		return nil, fmt.Errorf("provider %q: is not configured; there are %s", name, strings.Join(slices.Sorted(maps.Keys(cfg.Providers)), ", "))
 	}
-	c, err := client(p, name, store)
+	c, err := client(cfg, p, name, store)
 	if err != nil {
 		return nil, fmt.Errorf("providers.%s: %w", name, err)
 	}
 	return c, nil
 }
 
-func client(p config.Provider, name string, store *keys.Store) (providers.Provider, error) {
+func client(cfg config.Config, p config.Provider, name string, store *keys.Store) (providers.Provider, error) {
 	kind := p.Capabilities()
 	d, ok := kinds.Of(kind)
 	if !ok {
@@ -123,7 +124,15 @@ func client(p config.Provider, name string, store *keys.Store) (providers.Provid
 	if err != nil {
 		return nil, fmt.Errorf("base_url: %w", err)
 	}
-	c.Client = wire.NewClient(wire.Config{Concurrency: max(p.Concurrency, 256)})
+	proxy, err := wire.Proxy(cfg.Proxy, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := wire.Roots(cfg.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	c.Client = wire.NewClient(wire.Config{Concurrency: max(p.Concurrency, 256), Proxy: proxy, RootCAs: roots})
 	c.Client.Transport = &onlyHost{base: base, next: c.Client.Transport}
 	c.Key = store.Source(name, base.String())
 	if !d.NeedsKey() {

@@ -22,6 +22,8 @@ import (
 
 // Services are the flags that say where Postgres and Redis are.
 type Services struct {
+	InsecureRedisTLS bool `name:"insecure-redis-tls" help:"Take a REDIS_URL with skip_verify=true: insecure, whoever stands in between can be Redis." env:"ONEFLOW_INSECURE_REDIS_TLS"`
+
 	DatabaseURL    string        `help:"Postgres, such as postgres://user:password@localhost:5432/oneflow." env:"DATABASE_URL" placeholder:"URL"`
 	RedisURL       string        `help:"Redis, such as redis://:password@localhost:6379/0." env:"REDIS_URL" placeholder:"URL"`
 	ConnectTimeout time.Duration `help:"How long to wait for Postgres and Redis before giving up with exit code 3. Default: 30s, and 3s where nothing listens on this machine." env:"ONEFLOW_CONNECT_TIMEOUT" placeholder:"DURATION"`
@@ -120,6 +122,9 @@ func (s Services) RedisOptions() (*redis.Options, error) {
 	opts, err := redis.ParseURL(s.RedisURL)
 	if u, parseErr := url.Parse(s.RedisURL); err != nil || parseErr != nil || !whole(s.RedisURL, u) {
 		return nil, Fail(Usage, errors.New("REDIS_URL cannot be read: it looks like redis://:password@localhost:6379/0, "+escaped))
+	}
+	if opts.TLSConfig != nil && opts.TLSConfig.InsecureSkipVerify && !s.InsecureRedisTLS {
+		return nil, Fail(Unsafe, errInsecureRedis)
 	}
 	return opts, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 
 	"golang.org/x/net/http/httpproxy"
 )
@@ -51,7 +52,7 @@ func checkProxy(address string) error {
 		return nil
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
+	if !strings.Contains(address, "://") {
 		u, err = url.Parse("http://" + address) // as the environment may have it
 	}
 	switch {
