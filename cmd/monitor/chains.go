@@ -7,7 +7,6 @@ import (
 	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/providers"
-	"oneflow/store"
 )
 
 // chainsCmd lists and sets which providers are asked for a task.
@@ -42,11 +41,11 @@ func (c *chainsReset) Run(s *session) error {
 
 // changeChains carries an order out and shows the chains then.
 func (s *session) changeChains(do func(*fleet.Orders) error) error {
-	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
-		if err := do(fleet.NewOrders(db, cfg)); err != nil {
+	return s.withFleet(func(f fleetView) error {
+		if err := do(f.orders); err != nil {
 			return err
 		}
-		return printChains(s, db, cfg, "table")
+		return printChains(s, f, "table")
 	})
 }
 
@@ -56,7 +55,7 @@ type chainsLs struct {
 
 // Run lists them.
 func (c *chainsLs) Run(s *session) error {
-	return s.withStore(func(db *store.Store, cfg fleet.Config) error { return printChains(s, db, cfg, c.Output) })
+	return s.withFleet(func(f fleetView) error { return printChains(s, f, c.Output) })
 }
 
 // chainRow is a chain for programs.
@@ -69,13 +68,13 @@ type chainRow struct {
 	SetAt time.Time `json:"set_at,omitzero"`
 }
 
-func printChains(s *session, db *store.Store, cfg fleet.Config, output string) error {
-	set, err := db.Chains(s.ctx)
+func printChains(s *session, f fleetView, output string) error {
+	set, err := f.store.Chains(s.ctx)
 	if err != nil {
 		return err
 	}
 	var list []chainRow
-	for _, c := range cfg.ChainsInForce(set) {
+	for _, c := range f.config.ChainsInForce(set) {
 		list = append(list, chainRow{Task: c.Task, Providers: c.Providers, SetBy: c.ChangedBy, SetAt: c.ChangedAt})
 	}
 	if output == "json" {

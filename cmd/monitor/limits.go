@@ -9,7 +9,6 @@ import (
 	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/providers"
-	"oneflow/store"
 )
 
 // limitsCmd lists and sets limits.
@@ -65,15 +64,15 @@ func (c *limitsReset) Run(s *session) error {
 
 // changeLimits carries out an order to a provider and shows its limits then.
 func (s *session) changeLimits(provider string, do func(*fleet.Orders) error) error {
-	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
-		if err := do(fleet.NewOrders(db, cfg)); err != nil {
+	return s.withFleet(func(f fleetView) error {
+		if err := do(f.orders); err != nil {
 			return err
 		}
-		known, err := db.ProviderLimits(s.ctx)
+		known, err := f.store.ProviderLimits(s.ctx)
 		if err != nil {
 			return err
 		}
-		return printLimits(s, slices.DeleteFunc(cfg.Limits(known), func(l fleet.ProviderLimits) bool { return l.Provider != provider }))
+		return printLimits(s, slices.DeleteFunc(f.config.Limits(known), func(l fleet.ProviderLimits) bool { return l.Provider != provider }))
 	})
 }
 
@@ -97,12 +96,12 @@ type limitsRow struct {
 
 // Run lists them.
 func (c *limitsLs) Run(s *session) error {
-	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
-		known, err := db.ProviderLimits(s.ctx)
+	return s.withFleet(func(f fleetView) error {
+		known, err := f.store.ProviderLimits(s.ctx)
 		if err != nil {
 			return err
 		}
-		list := cfg.Limits(known)
+		list := f.config.Limits(known)
 		if c.Output == "table" {
 			return printLimits(s, list)
 		}

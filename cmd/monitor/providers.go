@@ -6,11 +6,9 @@ import (
 	"strconv"
 	"time"
 
-	"oneflow/config"
 	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/providers"
-	"oneflow/store"
 )
 
 // providersCmd looks after providers.
@@ -24,30 +22,13 @@ type providersCmd struct {
 	Auto    breakerAuto      `cmd:"" help:"Let a provider's circuit breaker work by itself again."`
 }
 
-// withStore connects and reads the configuration.
-func (s *session) withStore(do func(*store.Store, fleet.Config) error) error {
-	cfg, err := config.Load(s.configPath, s.env.Getenv)
-	if err != nil {
-		return cli.Fail(cli.Usage, err)
-	}
-	db, err := s.services.Postgres(s.ctx, s.log)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	return cli.Refused(do(db, cli.Fleet(cfg)))
-}
-
-// actor is who gives the orders.
-func (s *session) actor() string { return cli.Actor(s.env.Getenv) }
-
 // order carries an order to a provider out and prints its state then.
 func (s *session) order(name string, do func(*fleet.Orders) error) error {
-	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
-		if err := do(fleet.NewOrders(db, cfg)); err != nil {
+	return s.withFleet(func(f fleetView) error {
+		if err := do(f.orders); err != nil {
 			return err
 		}
-		list, err := db.Standings(s.ctx)
+		list, err := f.store.Standings(s.ctx)
 		if err != nil {
 			return err
 		}
@@ -89,12 +70,11 @@ func (c *providersReset) Run(s *session) error {
 	if (c.Provider == "") != c.All {
 		return cli.Fail(cli.Usage, errors.New("name either one provider or --all"))
 	}
-	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
-		orders := fleet.NewOrders(db, cfg)
+	return s.withFleet(func(f fleetView) error {
 		if c.All {
-			return orders.ResetAllMetrics(s.ctx)
+			return f.orders.ResetAllMetrics(s.ctx)
 		}
-		return orders.ResetMetrics(s.ctx, c.Provider)
+		return f.orders.ResetMetrics(s.ctx, c.Provider)
 	})
 }
 
@@ -136,8 +116,8 @@ func (c *providersLs) Run(s *session) error {
 	if c.Since <= 0 || c.Since > maxSince {
 		return cli.Fail(cli.Usage, fmt.Errorf("--since %s: must be more than 0 and at most %s", c.Since, maxSince))
 	}
-	return s.withStore(func(db *store.Store, _ fleet.Config) error {
-		list, err := db.Health(s.ctx, c.Since)
+	return s.withFleet(func(f fleetView) error {
+		list, err := f.store.Health(s.ctx, c.Since)
 		if err != nil {
 			return err
 		}
@@ -219,8 +199,8 @@ type bestCmd struct {
 
 // Run prints them, the best first.
 func (c *bestCmd) Run(s *session) error {
-	return s.withStore(func(db *store.Store, cfg fleet.Config) error {
-		best, err := fleet.FindBest(s.ctx, db, cfg, c.Task)
+	return s.withFleet(func(f fleetView) error {
+		best, err := fleet.FindBest(s.ctx, f.store, f.config, c.Task)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"oneflow/config"
+	"oneflow/fleet"
+	"oneflow/internal/cli"
+	"oneflow/providers"
+)
+
+// fleetReader is what the commands read of the fleet.
+type fleetReader interface {
+	// Standings returns the state of each provider, and Health its figures too.
+	Standings(ctx context.Context) ([]fleet.Health, error)
+	Health(ctx context.Context, window time.Duration) ([]fleet.Health, error)
+	// ProviderLimits returns the limits of each provider by source, and Chains the
+	// chains that operators set.
+	ProviderLimits(ctx context.Context) ([]fleet.ProviderLimits, error)
+	Chains(ctx context.Context) ([]fleet.Chain, error)
+	// TaskFigures returns the figures of each provider for a task.
+	TaskFigures(ctx context.Context, task providers.Task, window time.Duration) (map[string]fleet.Figures, error)
+}
+
+// fleetView is the fleet for a command: what it reads, the orders that it gives,
+// and the configuration of the machine that it runs on.
+type fleetView struct {
+	store  fleetReader
+	orders *fleet.Orders
+	config fleet.Config
+}
+
+// withFleet connects, reads the configuration, and gives a wrong order its exit
+// code.
+func (s *session) withFleet(do func(fleetView) error) error {
+	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	db, err := s.services.Postgres(s.ctx, s.log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	known := cli.Fleet(cfg)
+	return cli.Refused(do(fleetView{store: db, orders: fleet.NewOrders(db, known), config: known}))
+}
+
+// actor is the person who gives the orders.
+func (s *session) actor() string { return cli.Actor(s.env.Getenv) }
