@@ -11,7 +11,7 @@ import (
 	"oneflow/providers"
 )
 
-// BestStore is what a ranking reads.
+// BestStore holds the reads of a ranking.
 type BestStore interface {
 	// Standings returns each provider that is stored with its state, without
 	// figures.
@@ -28,7 +28,7 @@ type Best struct {
 	Task providers.Task `json:"task"`
 	// Candidates are the configured providers that can do the task, the best first.
 	Candidates []Candidate `json:"candidates"`
-	// Window is how far back the figures look.
+	// Window is the time that the figures are about.
 	Window time.Duration `json:"-"`
 }
 

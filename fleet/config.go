@@ -10,7 +10,7 @@ import (
 	"oneflow/providers"
 )
 
-// Config is what a process's own configuration says of the fleet. It holds for
+// Config holds what a process's own configuration says of the fleet. It holds for
 // what nobody has set or learned.
 type Config struct {
 	// Providers are the configured ones, by name.
@@ -32,7 +32,7 @@ type Configured struct {
 	// Written are the dimensions that stand in the configuration file: what is
 	// learned may only lower them.
 	Written []providers.Dimension
-	// Concurrency is how many calls one worker makes at once, and Window how many
+	// Concurrency is the number of calls that one worker makes at once, and Window that of
 	// tasks each of the provider's queues may hold; 0: what follows from the limits.
 	Concurrency, Window int
 }

@@ -25,21 +25,20 @@ type ControlStore interface {
 	AddProvider(ctx context.Context, p Configured) error
 }
 
-// ControlConfig is what a Control is made of.
+// ControlConfig configures a Control.
 type ControlConfig struct {
 	// Store is polled, and told what was learned. It is needed.
 	Store ControlStore
 	// Config holds until the first poll has succeeded, and for what nobody set.
 	Config Config
 	Log    zerolog.Logger
-	// Every is how often the store is polled, and how often at most it is written
-	// to. Default: 1 s.
+	// Every is the interval of polls, and the shortest between writes. Default: 1 s.
 	Every time.Duration
 }
 
 const (
 	controlEvery = time.Second
-	// controlTimeout is how long one poll or one write may take.
+	// controlTimeout bounds one poll or one write.
 	controlTimeout = 5 * time.Second
 	// controlBackoff is the longest wait before what was learned is written again.
 	controlBackoff = 30 * time.Second
@@ -55,14 +54,14 @@ type Control struct {
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
 	wakeUp chan struct{}
-	// unblock is what OnUnblock has set; nil: nothing.
+	// unblock holds the function that OnUnblock has set; nil: none.
 	unblock atomic.Pointer[func(provider string)]
 
 	mu      sync.Mutex
 	pending map[string]Learned // not written yet, by provider
 }
 
-// inForce is what holds now. It is never changed.
+// inForce holds the settings in force. It is never changed.
 type inForce struct {
 	settings map[string]Settings
 	chains   map[providers.Task][]string

@@ -8,20 +8,20 @@ import (
 )
 
 const (
-	// HealthWindow is how far back the figures of a provider's health look where
+	// HealthWindow is the time that the figures of a provider's health are about where
 	// nobody asks for another time.
 	HealthWindow = time.Hour
-	// OutOfMoney is how long a provider that has said that its account is out of
+	// OutOfMoney is the time for which a provider that has said that its account is out of
 	// money is taken at its word.
 	OutOfMoney = 10 * time.Minute
 	// degradedUnder is the success rate in the Recent time under which a provider
 	// counts as degraded, once it had enough calls.
 	degradedUnder = 0.8
-	// enough is how many calls it takes to judge a provider.
+	// enough is the number of calls that it takes to judge a provider.
 	enough = 10
 )
 
-// Standing is what is thought of a provider, and why.
+// Standing is the state of a provider, and the reason.
 type Standing struct {
 	// Status is the first that holds of: unavailable (a person says so, or holds
 	// its breaker open, or its account is out of money), degraded (its breaker is
@@ -103,7 +103,7 @@ type Health struct {
 	Name string `json:"name"`
 	Kind string `json:"kind"`
 	Standing
-	// Workers is how many live workers serve it.
+	// Workers is the number of live workers that serve it.
 	Workers int `json:"workers"`
 	// From is where the figures begin: the later of the window's start and
 	// MetricsSince. It is zero without figures.

@@ -30,7 +30,7 @@ const (
 	BreakerHalfOpen BreakerState = "half_open"
 )
 
-// Stored is what the store holds of a provider: what operators ordered and workers
+// Stored holds what the store knows of a provider: what operators ordered and workers
 // learned, and the configuration of the worker that wrote the row.
 type Stored struct {
 	Status Status
@@ -45,7 +45,7 @@ type Stored struct {
 	Breaker BreakerState
 }
 
-// Settings is what holds for one provider: what operators set, else what workers
+// Settings holds for one provider: what operators set, else what workers
 // have learned, else what is configured. The zero value is a provider without
 // limits, in good health.
 type Settings struct {
@@ -82,7 +82,7 @@ func (c Config) Settings(stored map[string]Stored) map[string]Settings {
 	return all
 }
 
-// Learned is what a worker learned about a provider. Zero fields say nothing.
+// Learned holds what a worker learned about a provider. Zero fields say nothing.
 type Learned struct {
 	// Limits are what answers said the limits are, or what refusals showed.
 	Limits providers.Limits

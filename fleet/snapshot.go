@@ -11,9 +11,9 @@ const (
 	MaxUnfinished = 100_000
 	// Recent is the time that a provider's figures are about.
 	Recent = 5 * time.Minute
-	// Minutes is how many minutes a provider's curve has.
+	// Minutes is the number of minutes of a provider's curve.
 	Minutes = 30
-	// Silence is how long a worker may go without a heartbeat before it is shown
+	// Silence is the time that a worker may go without a heartbeat before it is shown
 	// as silent. Its jobs are taken over at about the same time.
 	Silence = 15 * time.Second
 )
@@ -36,7 +36,7 @@ type Totals struct {
 	Day Traffic `json:"last_24h"`
 }
 
-// Traffic is what was called, and how it went.
+// Traffic counts calls by outcome.
 type Traffic struct {
 	Requests  int64 `json:"requests"`
 	Succeeded int64 `json:"succeeded"`
@@ -68,9 +68,9 @@ type Provider struct {
 	Name string `json:"name"`
 	Kind string `json:"kind"`
 	Standing
-	// Concurrency is how many calls one worker makes at once.
+	// Concurrency is the number of calls that one worker makes at once.
 	Concurrency int `json:"concurrency_per_worker"`
-	// Workers is how many live workers serve it.
+	// Workers is the number of live workers that serve it.
 	Workers int `json:"workers"`
 	// Traffic is that of the Recent time.
 	Traffic Traffic `json:"last_5m"`

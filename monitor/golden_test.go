@@ -21,7 +21,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// hostile is what must never get into a page as it is.
+// hostile is text that must never get into a page unescaped.
 const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
 
 func sample() Overview {
@@ -80,7 +80,7 @@ func sampleDetail() batches.Breakdown {
 
 func TestPages(t *testing.T) {
 	t.Parallel()
-	p, err := newPages()
+	p, err := newPages("")
 	if err != nil {
 		t.Fatal(err)
 	}

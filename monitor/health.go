@@ -12,14 +12,14 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// pingLimit is how long Postgres and Redis have to answer.
+// pingLimit is the time that Postgres and Redis have to answer.
 const pingLimit = 2 * time.Second
 
-// healthy tells that the process is up.
+// healthy answers that the process is up.
 func healthy(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") }
 
-// ready tells whether Postgres and Redis answer, and which does not. Why stands
-// in the log: anybody may ask.
+// ready answers whether Postgres and Redis do, and names the one that does not. The
+// reason stands in the log: anybody may ask.
 func (m *Monitor) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pingLimit)
 	defer cancel()

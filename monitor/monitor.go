@@ -15,20 +15,21 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 )
 
-// Store is what the monitor needs of Postgres.
+// Store holds the reads that the monitor needs of Postgres.
 type Store interface {
 	OverviewStore
-	// Ping tells whether Postgres answers.
+	// Ping fails where Postgres does not answer.
 	Ping(ctx context.Context) error
 }
 
-// Config is what a monitor is made of. Store and Redis are needed.
+// Config configures a monitor. Store and Redis are needed.
 type Config struct {
 	Store Store
 	Redis asynq.RedisConnOpt
@@ -36,12 +37,16 @@ type Config struct {
 	// User and Password are asked for by basic authentication. Both empty means
 	// that nobody is asked, and then Serve takes a loopback address only.
 	User, Password string
+	// BasePath is the path under which a reverse proxy shows the monitor, such as
+	// "/oneflow": links, assets and asynqmon stand under it. Requests are served
+	// with it and without it, so that the proxy may strip it or not. Default: none.
+	BasePath string
 	// Hosts are names, beside localhost and loopback addresses, under which it
 	// may be called while nobody is asked for a password.
 	Hosts []string
 }
 
-// ErrExposed tells that other machines can reach the address and nobody would be
+// ErrExposed is returned where other machines can reach the address and nobody would be
 // asked for a password.
 var ErrExposed = errors.New("refusing to listen on an address that other machines can reach without a password")
 
@@ -77,7 +82,10 @@ func New(cfg Config) (*Monitor, error) {
 	case (cfg.User == "") != (cfg.Password == ""):
 		return nil, errors.New("monitor: User and Password must be given together")
 	}
-	pages, err := newPages()
+	if err := CheckBasePath(cfg.BasePath); err != nil {
+		return nil, fmt.Errorf("monitor: %w", err)
+	}
+	pages, err := newPages(cfg.BasePath)
 	if err != nil {
 		return nil, fmt.Errorf("monitor: %w", err)
 	}
@@ -85,7 +93,7 @@ func New(cfg Config) (*Monitor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("monitor: %w", err)
 	}
-	queues, err := newQueues(cfg.Redis)
+	queues, err := newQueues(cfg.Redis, cfg.BasePath)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("monitor: %w", err), redis.Close())
 	}
@@ -105,13 +113,14 @@ func (m *Monitor) routes() http.Handler {
 	private.HandleFunc("GET /api/batches/{id}", m.batchJSON)
 	private.Handle("GET /static/", m.pages.static())
 	private.Handle("GET "+queuesPath, m.queues)
+	private.Handle("GET "+strings.TrimSuffix(queuesPath, "/"), http.RedirectHandler(m.cfg.BasePath+queuesPath, http.StatusMovedPermanently))
 	private.HandleFunc("GET /", m.nothingHere)
 
 	all := http.NewServeMux()
 	all.HandleFunc("GET /healthz", healthy)
 	all.HandleFunc("GET /readyz", m.ready)
 	all.Handle("/", m.guard(http.NewCrossOriginProtection().Handler(private)))
-	return http.MaxBytesHandler(secured(all), maxBody)
+	return http.MaxBytesHandler(secured(underBasePath(m.cfg.BasePath, all)), maxBody)
 }
 
 // Serve serves on a listener until ctx ends and requests under way have ended,
@@ -155,7 +164,7 @@ func (m *Monitor) Serve(ctx context.Context, l net.Listener) error {
 // Close closes the connections to Redis.
 func (m *Monitor) Close() error { return errors.Join(m.queues.Close(), m.redis.Close()) }
 
-// Exposed tells whether other machines can reach an address.
+// Exposed reports whether other machines can reach an address.
 func Exposed(a net.Addr) bool {
 	switch a := a.(type) {
 	case *net.TCPAddr:

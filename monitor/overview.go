@@ -8,7 +8,7 @@ import (
 	"oneflow/fleet"
 )
 
-// MaxBatches is how many batches are shown, the newest.
+// MaxBatches is the number of batches that are shown, the newest.
 const MaxBatches = 50
 
 // OverviewStore reads what is shown. Each method is a bounded read of its own: none is
@@ -26,7 +26,7 @@ type OverviewStore interface {
 	BatchDetail(ctx context.Context, id string) (batches.Breakdown, error)
 }
 
-// Overview is what happens now.
+// Overview is a reading of the fleet and its newest batches.
 type Overview struct {
 	At time.Time `json:"at"`
 	fleet.Snapshot

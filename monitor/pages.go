@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"time"
 
 	"oneflow/batches"
@@ -26,21 +27,23 @@ type pages struct {
 	templates *template.Template
 }
 
-func newPages() (*pages, error) {
-	t, err := template.New("").Funcs(functions()).ParseFS(assets, "assets/*.html")
+// newPages reads the templates; their links stand under the base path.
+func newPages(base string) (*pages, error) {
+	t, err := template.New("").Funcs(functions(base)).ParseFS(assets, "assets/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("read the pages: %w", err)
 	}
 	return &pages{templates: t}, nil
 }
 
-// frame is what stands around every page.
+// frame holds the parts that every page has.
 type frame struct {
 	Title string
 	Here  string
-	JSON  string
-	At    time.Time
-	Body  template.HTML
+	// JSON is the path of the page's JSON, without the base path.
+	JSON string
+	At   time.Time
+	Body template.HTML
 }
 
 // write renders a body in its frame. An error is answered with a plain line.
@@ -80,10 +83,20 @@ func (p *pages) static() http.Handler {
 	})
 }
 
-// summary is what the overview page shows.
+// summary is the data of the overview page.
 type summary struct {
 	Overview
 	Notices []notice
+}
+
+// Peak is the largest number of requests in one minute of any provider, which all
+// curves of the page are drawn against.
+func (s summary) Peak() int64 {
+	var peak int64
+	for _, p := range s.Providers {
+		peak = max(peak, slices.Max(append(p.Curve, 0)))
+	}
+	return peak
 }
 
 // notice is something that a person should act on.
@@ -112,7 +125,7 @@ func (m *Monitor) overviewPage(w http.ResponseWriter, r *http.Request) {
 	m.show(w, r, http.StatusOK, frame{Title: "Overview", Here: "overview", JSON: "/api/overview", At: o.At}, "overview", s)
 }
 
-// detail is what a batch's page shows.
+// detail is the data of a batch's page.
 type detail struct{ batches.Breakdown }
 
 // Calls is the number of calls of all models.

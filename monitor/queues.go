@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -21,34 +22,74 @@ const queuesPath = "/asynqmon/"
 // could change, Postgres would not know of.
 type queues struct {
 	*asynqmon.HTTPHandler
+	base   string
+	index  []byte
 	policy string
 }
 
-func newQueues(opt asynq.RedisConnOpt) (*queues, error) {
-	q := &queues{HTTPHandler: asynqmon.New(asynqmon.Options{
-		RootPath: strings.TrimSuffix(queuesPath, "/"), RedisConnOpt: opt, ReadOnly: true,
+// backLink leads from asynqmon to our pages. It stands beside what asynqmon draws.
+const backLink = `<a href="%s/" style="position:fixed;right:16px;bottom:12px;z-index:2000;padding:6px 12px;border-radius:16px;` +
+	`background:#2456c9;color:#fff;font:13px system-ui,sans-serif;text-decoration:none">← OneFlow monitor</a>`
+
+// newQueues makes asynqmon under the monitor's base path.
+func newQueues(opt asynq.RedisConnOpt, base string) (*queues, error) {
+	q := &queues{base: base, HTTPHandler: asynqmon.New(asynqmon.Options{
+		RootPath: base + strings.TrimSuffix(queuesPath, "/"), RedisConnOpt: opt, ReadOnly: true,
 	})}
 	index := page{header: http.Header{}}
-	q.HTTPHandler.ServeHTTP(&index, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: queuesPath}})
-	hashes := inlineScripts(index.body.Bytes())
-	if len(hashes) == 0 {
-		return nil, errors.Join(errors.New("asynqmon's page is not what was expected: it has no script"), q.Close())
+	q.HTTPHandler.ServeHTTP(&index, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: base + queuesPath}})
+	// Its fonts are on another server: without them it falls back to the browser's.
+	foreign := regexp.MustCompile(`<link[^>]*href="(?:https?:)?//[^>]*>`)
+	q.index = foreign.ReplaceAll(index.body.Bytes(), nil)
+	q.index = bytes.Replace(q.index, []byte("</body>"), fmt.Appendf(nil, backLink+"</body>", base), 1)
+	hashes := inlineScripts(q.index)
+	if len(hashes) == 0 || !bytes.Contains(q.index, []byte("OneFlow")) {
+		return nil, errors.Join(errors.New("asynqmon's page is not what was expected: it has no script or no body"), q.Close())
 	}
-	// Its own scripts by their hashes. It puts styles into the page as it runs,
-	// and its fonts are on another server, which it does well without.
+	// Its own scripts by their hashes. It puts styles into the page as it runs.
 	q.policy = "default-src 'none'; script-src 'self' " + strings.Join(hashes, " ") + "; " +
 		"style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; " +
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	return q, nil
 }
 
-// ServeHTTP serves asynqmon under its own policy.
+// ServeHTTP serves asynqmon under its own policy. What is neither a file of its own
+// nor its API is its page, which finds its way by the address.
 func (q *queues) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Security-Policy", q.policy)
+	full := r.Clone(r.Context())
+	full.URL.Path = q.base + r.URL.Path
+	if r.URL.RawPath != "" {
+		full.URL.RawPath = q.base + r.URL.RawPath
+	}
+	answer := &indexReplaced{ResponseWriter: w, index: q.index}
 	if strings.HasPrefix(r.URL.Path, queuesPath+"static/") {
 		w.Header().Set("Cache-Control", "private, max-age=3600") // 1.5 MB, with a hash in the name
 	}
-	q.HTTPHandler.ServeHTTP(w, r)
+	q.HTTPHandler.ServeHTTP(answer, full)
+}
+
+// indexReplaced writes index instead of asynqmon's own page.
+type indexReplaced struct {
+	http.ResponseWriter
+	index []byte
+	done  bool
+}
+
+// Write implements http.ResponseWriter.
+func (r *indexReplaced) Write(b []byte) (int, error) {
+	if r.done {
+		return len(b), nil
+	}
+	if bytes.HasPrefix(b, []byte("<!doctype html>")) {
+		r.done = true
+		r.Header().Set("Content-Type", "text/html; charset=utf-8")
+		if _, err := r.ResponseWriter.Write(r.index); err != nil {
+			return 0, err
+		}
+		return len(b), nil
+	}
+	return r.ResponseWriter.Write(b)
 }
 
 // inlineScripts returns the CSP sources of the scripts that stand in a page.

@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	// freshFor is how long a reading is shown at least.
+	// freshFor is the shortest time for which a reading is shown.
 	freshFor = time.Second
-	// rest is how many times longer than it took a reading is shown: however
+	// rest is the factor by which a reading is shown longer than it took: however
 	// many people look at however large batches, the database is busy with it
 	// for at most a fifth of the time.
 	rest = 4
-	// tallyFor is how long the tally of a finished batch is believed: only its
+	// tallyFor is the time for which the tally of a finished batch is believed: only its
 	// cost may still change, when a paid answer comes late.
 	tallyFor = 30 * time.Second
-	// readLimit is how long one reading may take.
+	// readLimit bounds one reading.
 	readLimit = 15 * time.Second
-	// rateWindow is how far back the rate of a batch looks.
+	// rateWindow is the time that the rate of a batch is about.
 	rateWindow = 15 * time.Second
-	// maxDetails is how many batches are remembered in detail.
+	// maxDetails is the number of batches that are remembered in detail.
 	maxDetails = 64
 )
 
@@ -41,7 +41,7 @@ type Reader struct {
 	details map[string]*batchMemory
 }
 
-// batchMemory is what is remembered of one batch.
+// batchMemory remembers one batch.
 type batchMemory struct {
 	*cached[batches.Breakdown]
 	samples []point // guarded by the cache

@@ -14,9 +14,10 @@ import (
 	"oneflow/jobs"
 )
 
-// functions are what the templates call.
-func functions() template.FuncMap {
+// functions are what the templates call. base is the monitor's base path.
+func functions(base string) template.FuncMap {
 	return template.FuncMap{
+		"at":         func(path string) string { return base + path },
 		"count":      count,
 		"tokens":     tokens,
 		"usd":        billing.NanoUSD.Human,
@@ -98,7 +99,7 @@ func coarse(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours())/24)
 }
 
-// none stands where there is nothing to tell.
+// none stands where there is nothing to show.
 const none = "–"
 
 // success is a rate that says 100 % only if nothing failed.
@@ -120,7 +121,8 @@ func latency(ms int64, t fleet.Traffic) string {
 	return span(time.Duration(ms) * time.Millisecond)
 }
 
-// standing tells why a provider stands as it does, who said so and since when.
+// standing returns why a provider is not simply available, who said so and since
+// when.
 func standing(p fleet.Provider, now time.Time) string {
 	if p.Status == fleet.Available {
 		return ""
@@ -138,7 +140,7 @@ func standing(p fleet.Provider, now time.Time) string {
 	return text
 }
 
-// limit tells a provider's limit and how much of it was used.
+// limit returns a provider's limit and how much of it was used.
 func limit(p fleet.Provider) string {
 	if p.Limits.RPM == 0 {
 		return "no limit"
@@ -234,7 +236,7 @@ type segment struct {
 
 const (
 	barWidth = 1000
-	// least is how wide the smallest piece is: one failure in a million shows.
+	// least is the width of the smallest piece: one failure in a million shows.
 	least = 8
 )
 
@@ -286,24 +288,22 @@ const (
 	columnWidth = 10
 )
 
-func curve(p fleet.Provider) []column {
+// curve draws a provider's requests a minute against the page's peak: a column as
+// high as the curve is the busiest minute of all providers.
+func curve(p fleet.Provider, peak int64) []column {
 	list := make([]column, len(p.Curve))
-	most := slices.Max(append([]int64{1}, p.Curve...))
 	for i, n := range p.Curve {
 		h := int64(1)
 		class := "idle"
 		if n > 0 {
-			h, class = max(n*curveHeight/most, 2), "busy"
+			h, class = max(min(n, peak)*curveHeight/max(peak, 1), 2), "busy"
 		}
 		list[i] = column{Class: class, X: int64(i) * columnWidth, Y: curveHeight - h, Height: h}
 	}
 	return list
 }
 
-func curveLabel(p fleet.Provider) string {
-	var most int64
-	for _, n := range p.Curve {
-		most = max(most, n)
-	}
-	return fmt.Sprintf("Requests a minute in the last %d minutes, at most %s", len(p.Curve), count(most))
+func curveLabel(p fleet.Provider, peak int64) string {
+	return fmt.Sprintf("Requests a minute in the last %d minutes, at most %s; the scale ends at %s",
+		len(p.Curve), count(slices.Max(append(p.Curve, 0))), count(peak))
 }

@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,5 +101,29 @@ func TestAProviderSaysWhyItIsNotUsed(t *testing.T) {
 		if got := standing(fleet.Provider{Standing: s}, now); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+func TestAllCurvesOfAPageHaveOneScale(t *testing.T) {
+	t.Parallel()
+	busy, idle := provider(0, 600, 300, 0), provider(0, 0, 1, 0)
+	s := summary{Overview: Overview{Snapshot: fleet.Snapshot{Providers: []fleet.Provider{busy, idle}}}}
+	heights := func(p fleet.Provider) (all []int64) {
+		for _, c := range curve(p, s.Peak()) {
+			all = append(all, c.Height)
+		}
+		return all
+	}
+	if got := heights(busy); !slices.Equal(got, []int64{curveHeight, curveHeight / 2, 1}) {
+		t.Errorf("600 and 300 calls are drawn %v high", got)
+	}
+	if got := heights(idle); !slices.Equal(got, []int64{1, 2, 1}) {
+		t.Errorf("one call beside 600 is drawn %v high", got)
+	}
+	if label := curveLabel(idle, s.Peak()); !strings.Contains(label, "at most 1; the scale ends at 600") {
+		t.Error(label)
+	}
+	if got := heights(fleet.Provider{Curve: nil}); got != nil {
+		t.Errorf("an empty curve: %v", got)
 	}
 }

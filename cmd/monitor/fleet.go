@@ -10,7 +10,7 @@ import (
 	"oneflow/providers"
 )
 
-// fleetReader is what the commands read of the fleet.
+// fleetReader holds the reads of the commands.
 type fleetReader interface {
 	// Standings returns the state of each provider, and Health its figures too.
 	Standings(ctx context.Context) ([]fleet.Health, error)

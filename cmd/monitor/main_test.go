@@ -70,6 +70,7 @@ func TestUnsafeAndWrongUse(t *testing.T) {
 		{"serve --listen 127.0.0.1:0", alone, cli.Usage, "together"},
 		{"serve --listen 8080", nil, cli.Usage, "HOST:PORT"},
 		{"serve --listen 127.0.0.1:http:x", nil, cli.Usage, "HOST:PORT"},
+		{"serve --base-path one/flow --listen 127.0.0.1:0", nil, cli.Usage, "--base-path: \"one/flow\""},
 		{"serve --redis-url= --listen 127.0.0.1:0", nil, cli.Usage, "REDIS_URL"},
 		{"serve --redis-url=redis://127.0.0.1:1 --database-url= --listen 127.0.0.1:0", nil, cli.Usage, "DATABASE_URL"},
 		{"status -o yaml", nil, cli.Usage, "--help"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"oneflow/internal/cli"
 	"oneflow/monitor"
@@ -17,7 +18,8 @@ const (
 
 // serveCmd serves the web interface.
 type serveCmd struct {
-	Listen string `help:"Where to listen. An address that other machines can reach needs ONEFLOW_MONITOR_USER and ONEFLOW_MONITOR_PASSWORD in the environment." default:"127.0.0.1:8080" env:"ONEFLOW_MONITOR_LISTEN" placeholder:"HOST:PORT"`
+	Listen   string `help:"Where to listen. An address that other machines can reach needs ONEFLOW_MONITOR_USER and ONEFLOW_MONITOR_PASSWORD in the environment." default:"127.0.0.1:8080" env:"ONEFLOW_MONITOR_LISTEN" placeholder:"HOST:PORT"`
+	BasePath string `help:"The path under which a reverse proxy shows the monitor, such as /oneflow; the proxy may strip it or not." env:"ONEFLOW_MONITOR_BASE_PATH" placeholder:"PATH"`
 }
 
 // Run serves until the signal. Redis may be down: that is among what is shown.
@@ -26,6 +28,7 @@ func (c *serveCmd) Run(s *session) error {
 	if (user == "") != (password == "") {
 		return cli.Fail(cli.Usage, fmt.Errorf("%s and %s must be set together", userVariable, passwordVariable))
 	}
+	c.BasePath = strings.TrimSuffix(c.BasePath, "/")
 	host, err := c.check(password)
 	if err != nil {
 		return err
@@ -44,9 +47,9 @@ func (c *serveCmd) Run(s *session) error {
 	if err != nil {
 		return stopped(s, fmt.Errorf("%w; choose another address with --listen", err))
 	}
-	fmt.Fprintf(s.env.Err, "monitor: http://%s/ (stop it with Ctrl-C)\n", l.Addr())
+	fmt.Fprintf(s.env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
 	err = monitor.Run(s.ctx, monitor.Config{
-		Store: db, Redis: cli.ForAsynq(redis), Log: s.log, User: user, Password: password, Hosts: []string{host},
+		Store: db, Redis: cli.ForAsynq(redis), Log: s.log, User: user, Password: password, Hosts: []string{host}, BasePath: c.BasePath,
 	}, l)
 	if errors.Is(err, monitor.ErrExposed) {
 		return c.unsafe(err)
@@ -64,6 +67,9 @@ func (c *serveCmd) check(password string) (host string, err error) {
 	addr, err := net.ResolveTCPAddr("tcp", c.Listen)
 	if err != nil {
 		return "", cli.Fail(cli.Usage, fmt.Errorf("--listen: %w", err))
+	}
+	if err := monitor.CheckBasePath(c.BasePath); err != nil {
+		return "", cli.Fail(cli.Usage, fmt.Errorf("--base-path: %w", err))
 	}
 	if password == "" && monitor.Exposed(addr) {
 		return "", c.unsafe(monitor.ErrExposed)

@@ -11,7 +11,7 @@ import (
 	"oneflow/providers/kinds"
 )
 
-// Actor is who gives an order, as USER@HOST, for the record.
+// Actor returns the person who gives an order, as USER@HOST, for the record.
 func Actor(getenv func(string) string) string {
 	user := getenv("USER")
 	if user == "" {
