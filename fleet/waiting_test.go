@@ -1,0 +1,103 @@
+package fleet_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"oneflow/fleet"
+	"oneflow/jobs"
+	"oneflow/providers"
+)
+
+func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	soon, tomorrow := now.Add(65*time.Second), now.Add(30*time.Hour)
+	served := func(change func(*fleet.Health)) fleet.Health {
+		h := fleet.Health{Name: "openai", Workers: 1, Standing: fleet.Standing{Status: fleet.Available, Limits: providers.Limits{RPM: 60}}}
+		if change != nil {
+			change(&h)
+		}
+		return h
+	}
+	queued := fleet.WaitingJobs{Provider: "openai", State: jobs.Queued, Jobs: 3}
+	with := func(change func(*fleet.WaitingJobs)) fleet.WaitingJobs {
+		w := queued
+		change(&w)
+		return w
+	}
+	other := fleet.Health{Name: "mock", Workers: 1}
+	for name, c := range map[string]struct {
+		jobs   fleet.WaitingJobs
+		health []fleet.Health
+		reason fleet.WaitReason
+		text   string
+	}{
+		"paused": {with(func(w *fleet.WaitingJobs) { w.Paused = true }), nil, fleet.WaitForResume, "paused by an operator"},
+		"scheduled": {
+			with(func(w *fleet.WaitingJobs) { w.State, w.RunAt = jobs.Scheduled, tomorrow }), nil,
+			fleet.WaitForTime, "scheduled for 2026-11-24 18:00 UTC",
+		},
+		"nobody at all": {queued, nil, fleet.WaitForWorker, "no worker is running: start one with `worker run`"},
+		"nobody for it": {queued, []fleet.Health{other}, fleet.WaitForWorker, "no live worker serves openai"},
+		"no key": {
+			with(func(w *fleet.WaitingJobs) { w.Reason = "no_key" }), []fleet.Health{served(nil)},
+			fleet.WaitForKey, "openai has no API key: `worker keys set openai`",
+		},
+		"a retry": {
+			with(func(w *fleet.WaitingJobs) { w.State, w.ErrorClass, w.NotBefore = jobs.Retrying, "server_error", soon }), []fleet.Health{served(nil)},
+			fleet.WaitForRetry, "retrying after server_error, at 12:01:05 UTC",
+		},
+		"disabled": {
+			queued, []fleet.Health{served(func(h *fleet.Health) { h.Status, h.Reason, h.By = fleet.Unavailable, "too dear", "ada@alpha" })},
+			fleet.WaitForOperator, "openai is unavailable: too dear, says ada@alpha",
+		},
+		"an open breaker": {
+			with(func(w *fleet.WaitingJobs) { w.Reason, w.NotBefore = "breaker", soon }),
+			[]fleet.Health{served(func(h *fleet.Health) {
+				h.Breaker = fleet.Breaker{State: fleet.BreakerOpen, Since: now.Add(-time.Minute), Reason: "overloaded"}
+			})},
+			fleet.WaitForBreaker, "the breaker of openai is open since 11:59:00 UTC: overloaded; next probe at 12:01:05 UTC",
+		},
+		"a block": {
+			queued, []fleet.Health{served(func(h *fleet.Health) { h.BlockedUntil, h.BlockedReason = soon, "rate_limited" })},
+			fleet.WaitForBlock, "openai asked to be left alone until 12:01:05 UTC: rate_limited",
+		},
+		"the limit": {
+			with(func(w *fleet.WaitingJobs) { w.Reason, w.NotBefore = "limit", soon }), []fleet.Health{served(nil)},
+			fleet.WaitForLimit, "waits for the limit of openai (60 requests/min), until 12:01:05 UTC",
+		},
+		"its turn":    {queued, []fleet.Health{served(nil)}, fleet.WaitForTurn, "waits for its turn at openai, which takes 60 requests/min"},
+		"a past stop": {with(func(w *fleet.WaitingJobs) { w.Reason = "breaker" }), []fleet.Health{served(nil)}, fleet.WaitForBreaker, "the breaker of openai was open"},
+		"no Redis":    {with(func(w *fleet.WaitingJobs) { w.Reason = "redis" }), []fleet.Health{served(nil)}, fleet.WaitForService, "redis did not answer a worker"},
+		"the account": {
+			with(func(w *fleet.WaitingJobs) { w.Reason = "out_of_money" }), []fleet.Health{served(nil)},
+			fleet.WaitForOperator, "openai refused the account or the key: out_of_money",
+		},
+	} {
+		got := fleet.WaitsOf([]fleet.WaitingJobs{c.jobs}, c.health, now)
+		if len(got) != 1 || got[0].Reason != c.reason || !strings.HasPrefix(got[0].Text, c.text) || got[0].Jobs != 3 {
+			t.Errorf("%s: %+v, want %s: %s", name, got, c.reason, c.text)
+		}
+	}
+}
+
+func TestWaitsOfABatchAreGroupedByReasonTheCommonestFirst(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	health := []fleet.Health{{Name: "openai", Workers: 1}, {Name: "stability", Workers: 1}}
+	group := func(provider, reason string, n int64, wait time.Duration) fleet.WaitingJobs {
+		return fleet.WaitingJobs{Provider: provider, State: jobs.Queued, Reason: reason, Jobs: n, NotBefore: now.Add(wait)}
+	}
+	got := fleet.WaitsOf([]fleet.WaitingJobs{
+		group("openai", "limit", 2, 20*time.Second), group("stability", "", 3, 0), group("openai", "limit", 5, 10*time.Second),
+	}, health, now)
+	if len(got) != 2 || got[0].Jobs != 7 || got[0].Reason != fleet.WaitForLimit || !got[0].Until.Equal(now.Add(10*time.Second)) ||
+		!strings.HasSuffix(got[0].Text, "until 12:00:10 UTC") || got[1].Provider != "stability" {
+		t.Errorf("%+v", got)
+	}
+	if got := fleet.WaitsOf(nil, health, now); got != nil {
+		t.Errorf("nothing waits, and %+v", got)
+	}
+}
