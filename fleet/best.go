@@ -65,7 +65,7 @@ func FindBest(ctx context.Context, store BestStore, cfg Config, task providers.T
 			continue
 		}
 		h := known[name]
-		c := Candidate{Provider: name, Model: model, Figures: figures[name], Mock: p.Kind == "mock", Excluded: h.ExclusionReason()}
+		c := Candidate{Provider: name, Model: model, Figures: figures[name], Mock: p.Local, Excluded: h.ExclusionReason()}
 		switch {
 		case c.Model == "":
 			c.Excluded = fmt.Sprintf("it has no default model for %s: set providers.%s.models.%s", task, name, task)

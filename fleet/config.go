@@ -24,6 +24,11 @@ type Configured struct {
 	Name string
 	// Kind is which client speaks to it.
 	Kind string
+	// Simulated is set where its calls cost nobody anything: the mock's, and a fake
+	// provider's.
+	Simulated bool
+	// Local is set for a kind that answers by itself: the mock.
+	Local bool
 	// Tasks are those that it can do, with its default model for each; empty where
 	// it has none.
 	Tasks map[providers.Task]string

@@ -206,8 +206,13 @@ func limitText(l providers.Limits) string {
 		n    int64
 		unit string
 	}{
-		{l.RPS, "requests/s"}, {l.RPM, "requests/min"}, {l.RPD, "requests/day"}, {l.TPM, "tokens/min"},
-		{l.ITPM, "input tokens/min"}, {l.OTPM, "output tokens/min"}, {l.Concurrent, "at once"},
+		{l.RPS, "requests/s"},
+		{l.RPM, "requests/min"},
+		{l.RPD, "requests/day"},
+		{l.TPM, "tokens/min"},
+		{l.ITPM, "input tokens/min"},
+		{l.OTPM, "output tokens/min"},
+		{l.Concurrent, "at once"},
 	} {
 		if d.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", d.n, d.unit))

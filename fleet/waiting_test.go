@@ -42,15 +42,18 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 		"nobody at all": {queued, nil, fleet.WaitForWorker, "no worker is running: start one with `worker run`"},
 		"nobody for it": {queued, []fleet.Health{other}, fleet.WaitForWorker, "no live worker serves openai"},
 		"no key": {
-			with(func(w *fleet.WaitingJobs) { w.Reason = "no_key" }), []fleet.Health{served(nil)},
+			with(func(w *fleet.WaitingJobs) { w.Reason = "no_key" }),
+			[]fleet.Health{served(nil)},
 			fleet.WaitForKey, "openai has no API key: `worker keys set openai`",
 		},
 		"a retry": {
-			with(func(w *fleet.WaitingJobs) { w.State, w.ErrorClass, w.NotBefore = jobs.Retrying, "server_error", soon }), []fleet.Health{served(nil)},
+			with(func(w *fleet.WaitingJobs) { w.State, w.ErrorClass, w.NotBefore = jobs.Retrying, "server_error", soon }),
+			[]fleet.Health{served(nil)},
 			fleet.WaitForRetry, "retrying after server_error, at 12:01:05 UTC",
 		},
 		"disabled": {
-			queued, []fleet.Health{served(func(h *fleet.Health) { h.Status, h.Reason, h.By = fleet.Unavailable, "too dear", "ada@alpha" })},
+			queued,
+			[]fleet.Health{served(func(h *fleet.Health) { h.Status, h.Reason, h.By = fleet.Unavailable, "too dear", "ada@alpha" })},
 			fleet.WaitForOperator, "openai is unavailable: too dear, says ada@alpha",
 		},
 		"an open breaker": {
@@ -61,18 +64,21 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 			fleet.WaitForBreaker, "the breaker of openai is open since 11:59:00 UTC: overloaded; next probe at 12:01:05 UTC",
 		},
 		"a block": {
-			queued, []fleet.Health{served(func(h *fleet.Health) { h.BlockedUntil, h.BlockedReason = soon, "rate_limited" })},
+			queued,
+			[]fleet.Health{served(func(h *fleet.Health) { h.BlockedUntil, h.BlockedReason = soon, "rate_limited" })},
 			fleet.WaitForBlock, "openai asked to be left alone until 12:01:05 UTC: rate_limited",
 		},
 		"the limit": {
-			with(func(w *fleet.WaitingJobs) { w.Reason, w.NotBefore = "limit", soon }), []fleet.Health{served(nil)},
+			with(func(w *fleet.WaitingJobs) { w.Reason, w.NotBefore = "limit", soon }),
+			[]fleet.Health{served(nil)},
 			fleet.WaitForLimit, "waits for the limit of openai (60 requests/min), until 12:01:05 UTC",
 		},
 		"its turn":    {queued, []fleet.Health{served(nil)}, fleet.WaitForTurn, "waits for its turn at openai, which takes 60 requests/min"},
 		"a past stop": {with(func(w *fleet.WaitingJobs) { w.Reason = "breaker" }), []fleet.Health{served(nil)}, fleet.WaitForBreaker, "the breaker of openai was open"},
 		"no Redis":    {with(func(w *fleet.WaitingJobs) { w.Reason = "redis" }), []fleet.Health{served(nil)}, fleet.WaitForService, "redis did not answer a worker"},
 		"the account": {
-			with(func(w *fleet.WaitingJobs) { w.Reason = "out_of_money" }), []fleet.Health{served(nil)},
+			with(func(w *fleet.WaitingJobs) { w.Reason = "out_of_money" }),
+			[]fleet.Health{served(nil)},
 			fleet.WaitForOperator, "openai refused the account or the key: out_of_money",
 		},
 	} {

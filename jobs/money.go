@@ -36,11 +36,11 @@ func Sum(a, b int64) int64 {
 	}
 }
 
-// Each is what one of n had on average; ok is false where there is none, or where
-// calls have no known price.
+// Each returns what one of n calls had on average, real or simulated; ok is false
+// where there is none, or where calls have no known price.
 func (m Money) Each(n int64) (cost billing.NanoUSD, ok bool) {
 	if n <= 0 || m.Unpriced > 0 {
 		return 0, false
 	}
-	return m.Cost / billing.NanoUSD(n), true
+	return m.Plus(Money{Cost: m.Simulated}).Cost / billing.NanoUSD(n), true
 }

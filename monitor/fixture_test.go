@@ -163,3 +163,9 @@ func decode(t *testing.T, w *httptest.ResponseRecorder, into any) {
 	}
 	must(t, json.Unmarshal(w.Body.Bytes(), into))
 }
+
+func (f *fake) Waiting(context.Context, string, string) ([]fleet.WaitingJobs, error) {
+	return nil, f.err
+}
+
+func (f *fake) Standings(context.Context) ([]fleet.Health, error) { return nil, f.err }

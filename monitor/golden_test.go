@@ -33,7 +33,7 @@ func sample() Overview {
 		Snapshot: fleet.Snapshot{
 			Totals: fleet.Totals{Unfinished: fleet.MaxUnfinished, More: true, Running: 7, Day: fleet.Traffic{
 				Requests: 12_345, Succeeded: 12_000, RateLimited: 45, InputTokens: 1_234_567, OutputTokens: 8_900,
-				Money: jobs.Money{Cost: 3*billing.USD + 210_000_000, Unpriced: 1_234},
+				Money: jobs.Money{Cost: 3*billing.USD + 210_000_000, Simulated: 77 * billing.USD, Unpriced: 1_234},
 			}},
 			Providers: []fleet.Provider{
 				{
@@ -47,12 +47,13 @@ func sample() Overview {
 				{ID: "w2", Host: hostile, PID: 42, Providers: []string{"openai"}, SilentFor: 75 * time.Second, StartedAt: now.Add(-4 * time.Hour)},
 			},
 		},
+		Waits: sampleWaits(),
 		Batches: []batches.Summary{
 			{
 				ID: "running-one", Source: hostile, Account: hostile, State: jobs.BatchRunning, CreatedAt: now.Add(-90 * time.Second), PerSecond: 12.4,
 				Tally: batches.Tally{
 					Counts: map[jobs.State]int64{jobs.Succeeded: 9_000, jobs.Failed: 2, jobs.Unknown: 1, jobs.Running: 7, jobs.Retrying: 3, jobs.Queued: 987},
-					Money:  jobs.Money{Cost: 1_500_000_000, Unpriced: 3},
+					Money:  jobs.Money{Cost: 1_500_000_000, Simulated: 2 * billing.USD, Unpriced: 3},
 				},
 			},
 			{
@@ -63,9 +64,9 @@ func sample() Overview {
 	}
 }
 
-func sampleDetail() batches.Breakdown {
+func sampleDetail() Batch {
 	o := sample()
-	return batches.Breakdown{
+	return Batch{Waits: sampleWaits(), Breakdown: batches.Breakdown{
 		At: o.At, Summary: o.Batches[0],
 		Models: []batches.ModelUse{
 			{Provider: "openai", Model: "gpt", Calls: 9_100, Succeeded: 9_000, InputTokens: 90_000, OutputTokens: 12, Money: jobs.Money{Cost: 1_500_000_000}},
@@ -75,6 +76,13 @@ func sampleDetail() batches.Breakdown {
 			{State: jobs.Failed, Class: "invalid_request", Jobs: 2, JobID: "j1", Message: hostile, At: o.At.Add(-5 * time.Second)},
 			{State: jobs.Retrying, Class: hostile, Jobs: 3, JobID: "j2"},
 		},
+	}}
+}
+
+func sampleWaits() []fleet.Wait {
+	return []fleet.Wait{
+		{Reason: fleet.WaitForLimit, Provider: "openai", Jobs: 987, Text: "waits for the limit of openai (60 requests/min), until 12:00:05 UTC"},
+		{Reason: fleet.WaitForOperator, Provider: "local", Jobs: 1, Text: "local is unavailable: " + hostile},
 	}
 }
 

@@ -24,11 +24,22 @@ type OverviewStore interface {
 	Fleet(ctx context.Context) (fleet.Snapshot, error)
 	// BatchDetail reads one batch. It fails with jobs.ErrNotFound.
 	BatchDetail(ctx context.Context, id string) (batches.Breakdown, error)
+	// WaitStore reads why jobs wait.
+	fleet.WaitStore
 }
 
 // Overview is a reading of the fleet and its newest batches.
 type Overview struct {
 	At time.Time `json:"at"`
 	fleet.Snapshot
+	// Waits say why jobs wait, the reason of most jobs first.
+	Waits   []fleet.Wait      `json:"waits"`
 	Batches []batches.Summary `json:"batches"`
+}
+
+// Batch is a reading of one batch.
+type Batch struct {
+	batches.Breakdown
+	// Waits say why its jobs wait, the reason of most jobs first.
+	Waits []fleet.Wait `json:"waits"`
 }

@@ -126,7 +126,7 @@ func (m *Monitor) overviewPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // detail is the data of a batch's page.
-type detail struct{ batches.Breakdown }
+type detail struct{ Batch }
 
 // Calls is the number of calls of all models.
 func (d detail) Calls() int64 { return d.add(func(m batches.ModelUse) int64 { return m.Calls }) }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"oneflow/batches"
+	"oneflow/fleet"
 	"oneflow/jobs"
 )
 
@@ -43,7 +44,7 @@ type Reader struct {
 
 // batchMemory remembers one batch.
 type batchMemory struct {
-	*cached[batches.Breakdown]
+	*cached[Batch]
 	samples []point // guarded by the cache
 }
 
@@ -76,15 +77,19 @@ func (r *Reader) Overview(ctx context.Context) (Overview, error) {
 }
 
 // Batch returns one batch. It fails with jobs.ErrNotFound.
-func (r *Reader) Batch(ctx context.Context, id string) (batches.Breakdown, error) {
+func (r *Reader) Batch(ctx context.Context, id string) (Batch, error) {
 	if batches.CheckID(id) != nil {
-		return batches.Breakdown{}, jobs.ErrNotFound
+		return Batch{}, jobs.ErrNotFound
 	}
 	memory := r.detail(id)
-	return memory.get(ctx, r.now, func(ctx context.Context) (batches.Breakdown, error) {
-		d, err := r.store.BatchDetail(ctx, id)
+	return memory.get(ctx, r.now, func(ctx context.Context) (Batch, error) {
+		breakdown, err := r.store.BatchDetail(ctx, id)
 		if err != nil {
-			return batches.Breakdown{}, err
+			return Batch{}, err
+		}
+		d := Batch{Breakdown: breakdown}
+		if d.Waits, err = fleet.Waits(ctx, r.store, id, ""); err != nil {
+			return Batch{}, err
 		}
 		d.At = r.now()
 		d.State = d.StateNow()
@@ -105,15 +110,19 @@ func (r *Reader) detail(id string) *batchMemory {
 		if len(r.details) >= maxDetails {
 			clear(r.details)
 		}
-		d = &batchMemory{cached: newCached[batches.Breakdown]()}
+		d = &batchMemory{cached: newCached[Batch]()}
 		r.details[id] = d
 	}
 	return d
 }
 
-// read reads everything in three steps, whatever there is.
+// read reads everything in a few steps, whatever there is.
 func (r *Reader) read(ctx context.Context) (Overview, error) {
 	snapshot, err := r.store.Fleet(ctx)
+	if err != nil {
+		return Overview{}, err
+	}
+	waits, err := fleet.Waits(ctx, r.store, "", "")
 	if err != nil {
 		return Overview{}, err
 	}
@@ -155,7 +164,7 @@ func (r *Reader) read(ctx context.Context) (Overview, error) {
 		rates[b.ID], b.PerSecond = perSecond(append(r.rates[b.ID], point{now, b.Done()}))
 	}
 	r.finished, r.rates = known, rates
-	return Overview{At: now, Snapshot: snapshot, Batches: newest}, nil
+	return Overview{At: now, Snapshot: snapshot, Waits: waits, Batches: newest}, nil
 }
 
 // perSecond drops what is older than the window and returns the rate over the rest, 0

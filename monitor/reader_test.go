@@ -164,7 +164,7 @@ func TestRateComesFromWhatWasSeen(t *testing.T) {
 		f := &slowStore{batches: []batches.Summary{{ID: "b", SealedAt: time.Now()}}, tallies: map[string]batches.Tally{}}
 		r := monitor.NewReader(f)
 		var last batches.Summary
-		var page batches.Breakdown
+		var page monitor.Batch
 		for i := range int64(20) {
 			f.tallies["b"] = counts(100*i, 10_000-100*i)
 			o, err := r.Overview(t.Context())
@@ -237,3 +237,9 @@ func TestOnlyIdsThatCanExistAreLookedUpAndMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d batches are remembered", n)
 	}
 }
+
+func (f *slowStore) Waiting(context.Context, string, string) ([]fleet.WaitingJobs, error) {
+	return nil, f.err
+}
+
+func (f *slowStore) Standings(context.Context) ([]fleet.Health, error) { return nil, f.err }

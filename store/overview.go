@@ -160,13 +160,13 @@ func (s *Store) providers(ctx context.Context, workers []fleet.Worker) ([]fleet.
 // minutes adds the figures of the last minutes. Those from before a person let
 // them begin anew are in the curve only.
 func (s *Store) minutes(ctx context.Context, place map[string]*fleet.Provider) error {
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, liveMetrics+`
 		SELECT provider, (extract(epoch FROM date_trunc('minute', now()) - minute) / 60)::int AS ago,
 			coalesce(minute >= metrics_since, true) AS counts,
 			saturated(sum(requests)), saturated(sum(succeeded)), saturated(sum(rate_limited)), saturated(sum(refused)), saturated(sum(unknown)),
 			saturated(sum(input_tokens)), saturated(sum(output_tokens)), saturated(sum(cost_nano)), saturated(sum(simulated_nano)), saturated(sum(unpriced)),
 			saturated(sum(latency_ms_p50::numeric * requests)), saturated(sum(latency_ms_p95::numeric * requests))
-		FROM provider_metrics
+		FROM metrics
 		JOIN providers ON name = provider
 		WHERE minute > date_trunc('minute', now()) - make_interval(mins => $1)
 		GROUP BY provider, minute, metrics_since`, fleet.Minutes)
@@ -227,12 +227,12 @@ func (s *Store) sums(ctx context.Context) (t fleet.Totals, err error) {
 		t.Unfinished, t.More = fleet.MaxUnfinished, true
 	}
 	d := &t.Day
-	err = s.pool.QueryRow(ctx, `
+	err = s.pool.QueryRow(ctx, liveMetrics+`
 		SELECT saturated(coalesce(sum(requests), 0)), saturated(coalesce(sum(succeeded), 0)),
 			saturated(coalesce(sum(rate_limited), 0)), saturated(coalesce(sum(refused), 0)), saturated(coalesce(sum(unknown), 0)),
 			saturated(coalesce(sum(input_tokens), 0)), saturated(coalesce(sum(output_tokens), 0)),
 			saturated(coalesce(sum(cost_nano), 0)), saturated(coalesce(sum(simulated_nano), 0)), saturated(coalesce(sum(unpriced), 0))
-		FROM provider_metrics
+		FROM metrics
 		WHERE minute > now() - interval '24 hours'`).
 		Scan(&d.Requests, &d.Succeeded, &d.RateLimited, &d.Refused, &d.Unknown, &d.InputTokens, &d.OutputTokens,
 			(*int64)(&d.Cost), (*int64)(&d.Simulated), &d.Unpriced)
@@ -298,8 +298,8 @@ func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, er
 	})
 }
 
-// problemsOf groups what went wrong, with the latest of each kind. The message is
-// ours, not the provider's: it holds no prompt.
+// problemsOf groups what went wrong, with the latest of each kind. The message holds
+// the provider's own sentence, from which prompt and key were cut out.
 func problemsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.Problem, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT DISTINCT ON (n, state, error_class)

@@ -80,11 +80,12 @@ func TestFleetShowsProvidersWorkersAndTotals(t *testing.T) {
 	w.exec(t, `UPDATE providers SET limits_pinned = '{"rpm": 60}', status = 'unavailable', reason = 'out of credit' WHERE name = 'mock'`)
 	w.running(t, nil)
 	w.accept(t, 2, nil)
+	// Of the last minute that was rolled up the calls count, not the row.
 	for _, m := range []struct {
 		model         string
 		ago           int
 		requests, p95 int64
-	}{{"a", 0, 10, 100}, {"b", 0, 30, 200}, {"a", 4, 40, 300}, {"a", 5, 1000, 9000}, {"a", 29, 7, 1}, {"a", 30, 5000, 1}, {"a", 3000, 1, 1}} {
+	}{{"a", -1, 99, 99}, {"a", 0, 10, 100}, {"b", 0, 30, 200}, {"a", 4, 40, 300}, {"a", 5, 1000, 9000}, {"a", 29, 7, 1}, {"a", 30, 5000, 1}, {"a", 3000, 1, 1}} {
 		w.exec(t, `
 			INSERT INTO provider_metrics (provider, model, minute, requests, succeeded, failed_unbilled, failed_billed, unknown, rate_limited,
 				input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max, latency_ms_p50, latency_ms_p95, latency_ms_p99)

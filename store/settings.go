@@ -87,9 +87,9 @@ func (s *Store) Learn(ctx context.Context, provider string, l fleet.Learned) err
 func (s *Store) AddProvider(ctx context.Context, p fleet.Configured) error {
 	err := again(ctx, func() error {
 		_, err := s.pool.Exec(ctx, `
-			INSERT INTO providers (name, kind, limits_configured, limits_from_file, concurrency, dispatch_window)
-			VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (name) DO NOTHING`, p.Name, p.Kind, p.Limits, texts(p.Written), p.Concurrency, cmp.Or(p.Window, jobs.Window(p.Limits.RPM)))
+			INSERT INTO providers (name, kind, simulated, limits_configured, limits_from_file, concurrency, dispatch_window)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (name) DO NOTHING`, p.Name, p.Kind, p.Simulated, p.Limits, texts(p.Written), p.Concurrency, cmp.Or(p.Window, jobs.Window(p.Limits.RPM)))
 		return err
 	})
 	if err != nil {

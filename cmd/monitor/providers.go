@@ -155,7 +155,7 @@ func (s *session) printHealth(list []fleet.Health) error {
 			rows = append(rows, []string{
 				name, status, workers, cli.Printable(m.Model), cli.Count(m.Requests), percent(m.Traffic),
 				span(m.Mean), span(m.P50), span(m.P95), span(m.P99), cli.Count(m.RateLimited),
-				cli.Count(m.InputTokens + m.OutputTokens), cli.Money(m.Cost, m.Unpriced), last,
+				cli.Count(m.InputTokens + m.OutputTokens), cli.Amount(m.Money), last,
 			})
 			name, status, workers = "", "", ""
 		}

@@ -44,9 +44,12 @@ func printOverview(w io.Writer, o monitor.Overview) error {
 		{
 			{"unfinished jobs", unfinished + ", " + cli.Count(o.Totals.Running) + " running"},
 			{"workers alive", fmt.Sprint(o.Alive())},
-			{"last 24 hours", cli.Count(day.Requests) + " calls, " + percent(day) + " succeeded, " + cli.Money(day.Cost, day.Unpriced)},
+			{"last 24 hours", cli.Count(day.Requests) + " calls, " + percent(day) + " succeeded, " + cli.Amount(day.Money)},
 		},
 		providerRows(o.Providers), workerRows(o.Workers), batchRows(o),
+	}
+	if len(o.Waits) > 0 {
+		tables[0] = append(tables[0], waitRows(o.Waits)...)
 	}
 	for i, rows := range tables {
 		if i > 0 {
@@ -59,6 +62,19 @@ func printOverview(w io.Writer, o monitor.Overview) error {
 		}
 	}
 	return nil
+}
+
+// waitRows say why jobs wait.
+func waitRows(waits []fleet.Wait) [][]string {
+	var rows [][]string
+	for i, w := range waits {
+		label := ""
+		if i == 0 {
+			label = "waiting"
+		}
+		rows = append(rows, []string{label, cli.Count(w.Jobs) + ": " + cli.Printable(w.Text)})
+	}
+	return rows
 }
 
 func providerRows(list []fleet.Provider) [][]string {
@@ -77,7 +93,7 @@ func providerRows(list []fleet.Provider) [][]string {
 		}
 		rows = append(rows, []string{
 			p.Name, string(p.Status), limit, fmt.Sprint(p.Workers), cli.Count(p.Traffic.Requests), percent(p.Traffic), p50, p95,
-			cli.Count(p.Traffic.RateLimited), cli.Money(p.Traffic.Cost, p.Traffic.Unpriced),
+			cli.Count(p.Traffic.RateLimited), cli.Amount(p.Traffic.Money),
 		})
 	}
 	return rows
@@ -106,7 +122,7 @@ func batchRows(o monitor.Overview) [][]string {
 	for _, b := range o.Batches {
 		rows = append(rows, []string{
 			b.ID, cli.Printable(b.Source), b.State, cli.Count(b.Done()) + "/" + cli.Count(b.Total()), cli.Count(b.Failures()),
-			cli.Money(b.Cost, b.Unpriced), cli.Span(o.At.Sub(b.CreatedAt).Truncate(time.Second)),
+			cli.Amount(b.Money), cli.Span(o.At.Sub(b.CreatedAt).Truncate(time.Second)),
 		})
 	}
 	return rows

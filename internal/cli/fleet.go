@@ -37,7 +37,10 @@ func Fleet(cfg config.Config) fleet.Config {
 	out := fleet.Config{Providers: map[string]fleet.Configured{}, Chains: map[providers.Task][]string{}}
 	for name, p := range cfg.Providers {
 		c := fleet.Configured{
-			Name: name, Kind: p.Kind, Concurrency: p.Concurrency, Window: p.DispatchWindow, Tasks: map[providers.Task]string{},
+			Name: name, Kind: p.Kind, Simulated: p.Simulated, Concurrency: p.Concurrency, Window: p.DispatchWindow, Tasks: map[providers.Task]string{},
+		}
+		if d, ok := kinds.Of(p.Kind); ok {
+			c.Local = d.Local
 		}
 		can, _ := kinds.CapabilitiesOf(p.Capabilities())
 		for task, of := range can.Tasks {
