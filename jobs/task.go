@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,16 +32,6 @@ const (
 
 // QueueName is the asynq queue of a provider's lane.
 func QueueName(provider string, lane Lane) string { return provider + "." + string(lane) }
-
-// SplitQueueName takes a queue's name apart; ok is false for a foreign queue.
-func SplitQueueName(queue string) (provider string, lane Lane, ok bool) {
-	i := strings.LastIndexByte(queue, '.')
-	if i <= 0 {
-		return "", "", false
-	}
-	lane = Lane(queue[i+1:])
-	return queue[:i], lane, lane == High || lane == Default || lane == Bulk
-}
 
 // TaskID is the id of a delivery in asynq: a new one for each generation, since
 // asynq may refuse an id for ever after a crash.

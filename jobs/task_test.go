@@ -148,23 +148,6 @@ func TestACustomIDIsUsedOnce(t *testing.T) {
 	}
 }
 
-func TestQueueNamesComeApartAgain(t *testing.T) {
-	t.Parallel()
-	for _, provider := range []string{"openai", "local-vllm", "a.b", "x.high"} {
-		for _, lane := range jobs.Lanes() {
-			p, l, ok := jobs.SplitQueueName(jobs.QueueName(provider, lane))
-			if p != provider || l != lane || !ok {
-				t.Errorf("%s %s became %s %s %t", provider, lane, p, l, ok)
-			}
-		}
-	}
-	for _, foreign := range []string{"", "default", ".high", "openai.", "openai.fast"} {
-		if _, _, ok := jobs.SplitQueueName(foreign); ok {
-			t.Errorf("%q is taken for ours", foreign)
-		}
-	}
-}
-
 func TestATaskHoldsIdsAndNothingOfTheRequest(t *testing.T) {
 	t.Parallel()
 	d := jobs.Delivery{ID: jobs.NewID(), Gen: 3, Provider: "p", Lane: jobs.Bulk, Task: providers.Image, Model: "m", BatchID: "b"}

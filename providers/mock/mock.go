@@ -261,12 +261,7 @@ func (p *Provider) latency(c *call) time.Duration {
 	return time.Duration(float64(p.config.Latency) * (1 + stray))
 }
 
-// Hash is the request hash in a call log: the SHA-256 of req's JSON, in hex.
-func Hash(req providers.Request) string {
-	h := sum(req)
-	return hex.EncodeToString(h[:])
-}
-
+// sum is the request hash of a call log: the SHA-256 of req's JSON.
 func sum(req providers.Request) [32]byte {
 	data, err := json.Marshal(req)
 	if err != nil { // only broken raw JSON in Extra or a schema: still a stable hash
