@@ -21,7 +21,7 @@ import (
 
 // guard puts all configured providers behind their policies: a job may fall back to
 // any that has a key by then. calls bounds what is being paid for.
-func guard(calls context.Context, o WorkerOptions, control *fleet.Control) (chains *policy.Chains, closeAll func() error, err error) {
+func guard(calls context.Context, o WorkerOptions, fleetID string, control *fleet.Control) (chains *policy.Chains, closeAll func() error, err error) {
 	clients, closeClients, err := clients(o.Config, slices.Sorted(maps.Keys(o.Config.Providers)), o.Keys)
 	if err != nil {
 		return nil, nil, err
@@ -32,6 +32,7 @@ func guard(calls context.Context, o WorkerOptions, control *fleet.Control) (chai
 	}
 	slots, err := limiter.New(limiter.Config{
 		Redis:       shared,
+		Fleet:       fleetID,
 		Settings:    func(provider string) limiter.Settings { return limiterSettings(control.Settings(provider)) },
 		Learn:       func(provider string, l limiter.Learned) { control.Learn(provider, limiterLearned(l)) },
 		CallTimeout: time.Duration(o.Config.CallTimeout),

@@ -47,7 +47,11 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 
 	control := fleet.NewControl(ctx, fleet.ControlConfig{Store: o.Store, Config: cli.Fleet(o.Config), Log: o.Log})
 	defer control.Close() //nolint:contextcheck // ctx has ended by then
-	guarded, closePolicy, err := guard(calls, o, control)
+	fleetID, err := o.Store.FleetID(ctx)
+	if err != nil {
+		return err
+	}
+	guarded, closePolicy, err := guard(calls, o, fleetID.String(), control)
 	if err != nil {
 		return err
 	}
