@@ -15,7 +15,7 @@ import (
 // the ledger, nor take the views of all others down.
 func TestAbsurdNumbersAreBoundedWhereTheyEnter(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	for _, tokens := range []int64{math.MaxInt64, math.MinInt64, -1, 1 << 62} {
 		j := w.running(t, nil)
 		c := w.sent(t, j, nano(math.MaxInt64))
@@ -35,7 +35,7 @@ func TestAbsurdNumbersAreBoundedWhereTheyEnter(t *testing.T) {
 // earlier versions may have left.
 func TestAbsurdRowsTakeNoViewDown(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	for range 2 {
 		for _, d := range w.batch(t, "b"+jobs.NewID().String()[30:], 2) {
 			j := w.mustClaim(t, d)

@@ -121,7 +121,7 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 	return acc, err
 }
 
-// openState is what matters of a batch that takes rows.
+// openState holds the flags of a batch that takes rows.
 type openState struct{ sealed, paused bool }
 
 // lockBatch locks a batch that takes rows until the end of tx: alone, or shared
@@ -195,7 +195,7 @@ func insertStaged(ctx context.Context, tx pgx.Tx, batchID string) ([]uuid.UUID, 
 	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 }
 
-// inserted is how a new row waits.
+// inserted says when a new row is due and whether it was dispatched.
 type inserted struct {
 	at         time.Time
 	dispatched bool

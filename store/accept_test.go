@@ -14,7 +14,7 @@ import (
 
 func TestAcceptedRowsAreNewOnceAndThenDuplicates(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	if err := w.OpenBatch(ctx, jobs.Batch{ID: "b", Account: "acme", Source: "in.jsonl"}); err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestAcceptedRowsAreNewOnceAndThenDuplicates(t *testing.T) {
 
 func TestARowWithTheSameCustomIDAndOtherContentIsAConflict(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	named := func(prompts ...string) []jobs.New {
 		return rows(t, len(prompts), func(r *jobs.New) {
 			r.CustomID = string(rune('a' + r.Seq - 1))
@@ -93,7 +93,7 @@ func TestARowWithTheSameCustomIDAndOtherContentIsAConflict(t *testing.T) {
 
 func TestRowsAreKnownOnlyWithinTheirBatch(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	w.batch(t, "one", 2)
 	w.batch(t, "two", 2)
 	w.accept(t, 2, nil)
@@ -105,7 +105,7 @@ func TestRowsAreKnownOnlyWithinTheirBatch(t *testing.T) {
 
 func TestAnUnheardCommitIsReportedAsAccepted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	if err := w.OpenBatch(t.Context(), jobs.Batch{ID: "b"}); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestAnUnheardCommitIsReportedAsAccepted(t *testing.T) {
 
 func TestConcurrentProducersAcceptEachRowOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	const producers, n = 8, 300
 	var fresh, known atomic.Int64
 	inputs := make([][]jobs.New, producers)
@@ -157,7 +157,7 @@ func TestConcurrentProducersAcceptEachRowOnce(t *testing.T) {
 
 func TestAcceptIsAllOrNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	bad := rows(t, 3, func(r *jobs.New) {
 		if r.Seq == 3 {
 			r.Request.Task = "dance" // a CHECK refuses it
@@ -172,7 +172,7 @@ func TestAcceptIsAllOrNothing(t *testing.T) {
 
 func TestACancelledOrMissingBatchTakesNoRows(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	w.batch(t, "b", 1)
 	if _, err := w.Cancel(t.Context(), "b"); err != nil {
 		t.Fatal(err)
@@ -195,7 +195,7 @@ func TestACancelledOrMissingBatchTakesNoRows(t *testing.T) {
 
 func TestNothingOfACancelledBatchStaysOrComesIn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	const producers = 6
 	for round := range 4 {
@@ -245,7 +245,7 @@ func TestNothingOfACancelledBatchStaysOrComesIn(t *testing.T) {
 
 func TestTheSweepFindsWhatACancellationCouldNotSee(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	d := w.batch(t, "b", 3)
 	other := w.batch(t, "other", 1)
@@ -278,7 +278,7 @@ func TestTheSweepFindsWhatACancellationCouldNotSee(t *testing.T) {
 
 func TestCancellingCountsAndLeavesFinishedJobsAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	d := w.batch(t, "b", 3)
 	done := w.mustClaim(t, d[0])
@@ -321,7 +321,7 @@ func TestCancellingCountsAndLeavesFinishedJobsAlone(t *testing.T) {
 
 func TestABatchIsFinishedOnlyWhenItIsSealed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	d := w.batch(t, "b", 1)
 	state := func() string {
@@ -363,7 +363,7 @@ func TestABatchIsFinishedOnlyWhenItIsSealed(t *testing.T) {
 
 func TestProducersOfASealedBatchDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	const producers, n = 8, 50
 	deadlocks := func() int {
@@ -411,7 +411,7 @@ func TestProducersOfASealedBatchDoNotWaitForEachOther(t *testing.T) {
 
 func TestAProviderThatNoLiveWorkerServesIsNamed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t) // with a worker for mock
+	w := newDatabase(t) // with a worker for mock
 	ctx := t.Context()
 	if err := w.OpenBatch(ctx, jobs.Batch{ID: "b"}); err != nil {
 		t.Fatal(err)

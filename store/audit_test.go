@@ -11,7 +11,7 @@ import (
 
 func TestDispatchedJobsAreReadPageByPage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	want := w.accept(t, 25, func(r *jobs.New) {
 		if r.Seq%2 == 0 {
 			r.RunAt = time.Now().Add(20 * time.Second).Truncate(time.Microsecond)
@@ -60,7 +60,7 @@ func TestDispatchedJobsAreReadPageByPage(t *testing.T) {
 
 func TestALostDeliveryIsTakenBackOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	lost := w.accept(t, 100, nil)
 	var total atomic.Int64
 	together(8, func(int) {
@@ -97,7 +97,7 @@ func TestALostDeliveryIsTakenBackOnce(t *testing.T) {
 
 func TestOnlyWhatStillWaitsForItsLostDeliveryIsTakenBack(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.accept(t, 6, nil)
 	w.mustClaim(t, d[0])
 	j := w.mustClaim(t, d[1])

@@ -11,7 +11,7 @@ import (
 	"oneflow/jobs"
 )
 
-// Expense is what calls of one sort have cost.
+// Expense sums up the cost of the calls of one sort.
 type Expense struct {
 	// Sort is "answer" (the call whose answer is the result), "retry" (any other
 	// at the job's first provider), "fallback" (any other elsewhere), "unknown"
@@ -22,9 +22,9 @@ type Expense struct {
 	Calls    int64
 	// Cost leaves out the Unpriced calls, and those under way.
 	Cost billing.NanoUSD
-	// Simulated is what those of mocks and fakes would have cost: no part of Cost.
+	// Simulated holds what those of mocks and fakes would have cost: no part of Cost.
 	Simulated billing.NanoUSD
-	// Unpriced is how many of them no price is known for.
+	// Unpriced counts those that no price is known for.
 	Unpriced int64
 }
 

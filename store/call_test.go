@@ -12,7 +12,7 @@ import (
 
 func TestAZombieCannotSend(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	zombie := w.running(t, nil)
 	ended := w.running(t, nil)
@@ -36,7 +36,7 @@ func TestAZombieCannotSend(t *testing.T) {
 
 func TestAZombiesLaterWritesChangeNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	for name, reclaimed := range map[string]bool{"while it waits": false, "while another runs it": true} {
 		zombie := w.running(t, nil)
@@ -66,7 +66,7 @@ func TestAZombiesLaterWritesChangeNothing(t *testing.T) {
 
 func TestAJobMakesNoMoreCallsThanItMay(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	j := w.running(t, nil)
 	w.exec(t, `UPDATE jobs SET max_provider_calls = 2`)
 	first := w.sent(t, j, nil)
@@ -95,7 +95,7 @@ func TestRefusalsForTheRateAccountOrKeyCountATenthAndHaveAnEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newDatabase(t)
 			j := w.running(t, nil)
 			w.exec(t, `UPDATE jobs SET max_provider_calls = 2`)
 			refuse := func(kind providers.Kind) {
@@ -121,7 +121,7 @@ func TestRefusalsForTheRateAccountOrKeyCountATenthAndHaveAnEnd(t *testing.T) {
 
 func TestACancelledJobSendsNothingMore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	single := w.running(t, nil)
 	if c, err := w.Cancel(ctx, single.ID.String()); err != nil || c.Running != 1 {
@@ -148,7 +148,7 @@ func TestACancelledJobSendsNothingMore(t *testing.T) {
 
 func TestACallIsBegunOnceWhereItsRepetitionOverlapsTheFirstTry(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	c := callOf(w.running(t, nil), nano(7))
 	lock, err := w.sql.Begin(t.Context())
 	if err != nil {

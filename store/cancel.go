@@ -11,11 +11,11 @@ import (
 	"oneflow/jobs"
 )
 
-// Cancelled is what a cancellation did.
+// Cancelled counts what a cancellation did.
 type Cancelled struct {
-	// Jobs is how many waiting jobs were ended.
+	// Jobs counts the waiting jobs that were ended.
 	Jobs int64
-	// Running is how many have a call under way: that call is paid for and may
+	// Running counts those that have a call under way: that call is paid for and may
 	// finish, and is not followed by another.
 	Running int64
 }

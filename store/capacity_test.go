@@ -11,7 +11,7 @@ import (
 )
 
 // entered adds a finished call to the ledger, as of now.
-func (w *world) entered(t *testing.T, provider, state string, latency time.Duration, input, output int) {
+func (w *database) entered(t *testing.T, provider, state string, latency time.Duration, input, output int) {
 	t.Helper()
 	_, err := w.sql.Exec(t.Context(), `
 		INSERT INTO calls (id, worker_id, provider, model, state,
@@ -23,7 +23,7 @@ func (w *world) entered(t *testing.T, provider, state string, latency time.Durat
 	}
 }
 
-func (w *world) capacity(t *testing.T, names ...string) map[string]worker.Capacity {
+func (w *database) capacity(t *testing.T, names ...string) map[string]worker.Capacity {
 	t.Helper()
 	got, err := w.Capacity(t.Context(), names)
 	if err != nil {
@@ -34,7 +34,7 @@ func (w *world) capacity(t *testing.T, names ...string) map[string]worker.Capaci
 
 func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	want := map[string]worker.Capacity{"mock": {Workers: 1}, "idle": {}}
 	if diff := cmp.Diff(want, w.capacity(t, "mock", "idle")); diff != "" {
 		t.Error(diff)
@@ -68,7 +68,7 @@ func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
 
 func TestCapacityCountsTheWorkersThatLive(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	served := []worker.Served{{Name: "mock", Kind: "mock", Concurrency: 1}, {Name: "svc", Kind: "mock", Concurrency: 1}}
 	stopped, silent, live := jobs.NewID(), jobs.NewID(), jobs.NewID()
 	for _, p := range []worker.Presence{{ID: stopped}, {ID: silent}, {ID: live}} {

@@ -13,8 +13,8 @@ import (
 
 func TestOnlyOneOfManyClaimsWins(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	others := []*world{w, {Store: openStore(t, w.url)}} // two processes
+	w := newDatabase(t)
+	others := []*database{w, {Store: openStore(t, w.url)}} // two processes
 	for range 20 {
 		d := w.accept(t, 1, nil)[0]
 		var won atomic.Int64
@@ -38,7 +38,7 @@ func TestOnlyOneOfManyClaimsWins(t *testing.T) {
 
 func TestAClaimHandsOutTheWholeJob(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	temperature := 0.5
 	request := providers.Request{Task: providers.Text, Model: "m", Prompt: "nul \x00 and ü", Temperature: &temperature}
 	d := w.accept(t, 1, func(r *jobs.New) {
@@ -59,7 +59,7 @@ func TestAClaimHandsOutTheWholeJob(t *testing.T) {
 
 func TestAStaleDeliveryClaimsNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	waiting := w.accept(t, 1, nil)[0]
 	held := w.running(t, nil)
 	done := w.running(t, nil)
@@ -83,7 +83,7 @@ func TestAStaleDeliveryClaimsNothing(t *testing.T) {
 
 func TestAJobIsClaimedOnlyWhenItIsDue(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	scheduled := w.accept(t, 1, func(r *jobs.New) { r.RunAt = time.Now().Add(time.Hour) })[0]
 	j := w.running(t, nil)
 	if _, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: time.Hour, Class: "timeout"}); err != nil {
@@ -111,7 +111,7 @@ func TestAJobIsClaimedOnlyWhenItIsDue(t *testing.T) {
 
 func TestAWaitIsAsLongAsItTakesAndNotLonger(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.accept(t, 1, func(r *jobs.New) { r.RunAt = time.Now().Add(300 * time.Millisecond) })[0]
 	eventually(t, "it is claimed", func() bool {
 		got := w.claim(t, d)
@@ -127,7 +127,7 @@ func TestAWaitIsAsLongAsItTakesAndNotLonger(t *testing.T) {
 
 func TestAJobPastItsDeadlineExpiresInPlaceOfRunning(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.accept(t, 3, nil)
 	w.mustClaim(t, d[2])
 	w.exec(t, `UPDATE job_states SET deadline = now() - interval '1 second'`)
@@ -152,7 +152,7 @@ func TestAJobPastItsDeadlineExpiresInPlaceOfRunning(t *testing.T) {
 
 func TestACancelledJobIsNotClaimed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	single := w.accept(t, 1, nil)[0]
 	if c, err := w.Cancel(t.Context(), single.ID.String()); err != nil || c.Jobs != 1 {
 		t.Errorf("%+v, %v", c, err)
@@ -180,7 +180,7 @@ func TestARepeatedClaimIsTheSameClaim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newDatabase(t)
 			d := w.batch(t, "b", 1)[0]
 			c := jobs.Claim{ID: d.ID, Gen: 1, LeaseToken: jobs.NewID()}
 			first, err := w.Claim(t.Context(), w.worker, c)
@@ -207,7 +207,7 @@ func TestARepeatedClaimIsTheSameClaim(t *testing.T) {
 
 func TestAJobThatCannotBeReadFailsAndHoldsUpNobody(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.accept(t, 10, nil)
 	w.exec(t, `UPDATE jobs SET request = '{"max_tokens": "many"}' WHERE id = $1`, d[4].ID)
 	together(len(d), func(i int) {

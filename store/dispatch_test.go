@@ -13,14 +13,14 @@ import (
 )
 
 // window sets how many tasks each of the mock's queues may hold.
-func (w *world) window(t *testing.T, n int) {
+func (w *database) window(t *testing.T, n int) {
 	t.Helper()
 	w.exec(t, `UPDATE providers SET dispatch_window = $1 WHERE name = 'mock'`, n)
 }
 
 // bring accepts n jobs of an account, in a batch unless its id is empty, and
 // returns what its producer has to push.
-func (w *world) bring(t *testing.T, account, batchID string, n int) []jobs.Delivery {
+func (w *database) bring(t *testing.T, account, batchID string, n int) []jobs.Delivery {
 	t.Helper()
 	if batchID != "" {
 		if err := w.OpenBatch(t.Context(), jobs.Batch{ID: batchID, Account: account}); err != nil {
@@ -35,7 +35,7 @@ func (w *world) bring(t *testing.T, account, batchID string, n int) []jobs.Deliv
 }
 
 // serve ends jobs as a worker would.
-func (w *world) serve(t *testing.T, served []jobs.Delivery) {
+func (w *database) serve(t *testing.T, served []jobs.Delivery) {
 	t.Helper()
 	ids := make([]uuid.UUID, len(served))
 	for i, d := range served {
@@ -65,7 +65,7 @@ func (l *line) pop(n int) []jobs.Delivery {
 
 // finishes serves everything, ten at a time, and returns at which place the n-th
 // job of each key was served.
-func (w *world) finishes(t *testing.T, l *line, n int, key func(jobs.Delivery) string) map[string]int {
+func (w *database) finishes(t *testing.T, l *line, n int, key func(jobs.Delivery) string) map[string]int {
 	t.Helper()
 	counts, at, place := map[string]int{}, map[string]int{}, 0
 	for {
@@ -90,7 +90,7 @@ func TestTwoAccountsAreServedAlikeWhoeverCameFirst(t *testing.T) {
 	for name, late := range map[string]int{"at once": 0, "in the middle of the first window": 100, "much later": 400} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newDatabase(t)
 			w.window(t, 200)
 			var l line
 			l.push(w.bring(t, "a", "first", 2000))
@@ -117,7 +117,7 @@ func TestTwoAccountsAreServedAlikeWhoeverCameFirst(t *testing.T) {
 
 func TestTheBatchesOfAnAccountTakeTurns(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	w.window(t, 40)
 	var l line
 	for i := range 4 {
@@ -142,7 +142,7 @@ func TestTheBatchesOfAnAccountTakeTurns(t *testing.T) {
 
 func TestAProducerDispatchesNoMoreThanTheWindowHolds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	w.window(t, 50)
 	first := w.bring(t, "a", "", 30)
 	if len(first) != 30 {
@@ -176,7 +176,7 @@ func TestAProducerDispatchesNoMoreThanTheWindowHolds(t *testing.T) {
 
 func TestManyWhoTopUpAtOnceMarkEachJobOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	in := rows(t, 400, nil)
 	if _, err := w.AcceptJobs(t.Context(), "", in, false); err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestManyWhoTopUpAtOnceMarkEachJobOnce(t *testing.T) {
 
 func TestWhatCouldNotBePushedIsDispatchedAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.accept(t, 4, nil)
 	old := d[0]
 	old.Gen = 7
@@ -223,7 +223,7 @@ func TestWhatCouldNotBePushedIsDispatchedAgain(t *testing.T) {
 
 func TestOnlyWhatIsDueSoonIsDispatched(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	soon, later := time.Now().Add(20*time.Second).Truncate(time.Microsecond), time.Now().Add(time.Hour)
 	acc, err := w.AcceptJobs(t.Context(), "", rows(t, 4, func(r *jobs.New) {
 		r.RunAt = []time.Time{soon, later}[r.Seq%2]

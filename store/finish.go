@@ -107,7 +107,7 @@ const succeedSQL = `
 // they have.
 const wantsResult = `(b.tokens IS NOT NULL AND (s.finished_at IS NULL OR s.state = 'unknown'))`
 
-// resultColumns are what a result has beside its settlement.
+// resultColumns are the columns of a result beside its settlement.
 func resultColumns(in []jobs.Success) []any {
 	n := len(in)
 	jobIDs, tokens := make([]uuid.UUID, n), make([]uuid.UUID, n)

@@ -16,7 +16,7 @@ import (
 
 func TestAResultAndItsCallAndItsJobEndTogether(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	j := w.running(t, nil)
 	call := w.sent(t, j, nano(1000))
@@ -62,7 +62,7 @@ func TestAResultAndItsCallAndItsJobEndTogether(t *testing.T) {
 
 func TestCostsAddUpOverCalls(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	j := w.running(t, nil)
 	step := func(reserved *billing.NanoUSD, s jobs.Settlement) jobs.Call {
@@ -118,7 +118,7 @@ func TestCostsAddUpOverCalls(t *testing.T) {
 
 func TestCancellingDuringACallEndsTheJobAsCancelled(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	for wanted, becomes := range map[jobs.State]jobs.State{
 		jobs.Queued: jobs.Cancelled, jobs.Retrying: jobs.Cancelled, jobs.Failed: jobs.Cancelled,
@@ -142,7 +142,7 @@ func TestCancellingDuringACallEndsTheJobAsCancelled(t *testing.T) {
 
 func TestAnEndedClaimIsEndedOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	for _, c := range []struct {
 		end  jobs.Completion
@@ -179,7 +179,7 @@ func TestAnEndedClaimIsEndedOnce(t *testing.T) {
 
 func TestACallThatNobodySettledIsUnknownWhenItsClaimEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	j := w.running(t, nil)
 	priced, unpriced := w.sent(t, j, nano(9)), w.sent(t, j, nil)
 	end := jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Failed, Class: "panic"}
@@ -201,11 +201,11 @@ func TestACallThatNobodySettledIsUnknownWhenItsClaimEnds(t *testing.T) {
 
 func TestALateSettlementThatMeetsATakeOverCorrectsIt(t *testing.T) {
 	t.Parallel()
-	for name, settle := range map[string]func(*world, *jobs.Job, jobs.Call) error{
-		"a failure": func(w *world, _ *jobs.Job, c jobs.Call) error {
+	for name, settle := range map[string]func(*database, *jobs.Job, jobs.Call) error{
+		"a failure": func(w *database, _ *jobs.Job, c jobs.Call) error {
 			return w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallFailedBilled, Cost: nano(30)})
 		},
-		"a success": func(w *world, j *jobs.Job, c jobs.Call) error {
+		"a success": func(w *database, j *jobs.Job, c jobs.Call) error {
 			if err := w.Succeed(t.Context(), success(j, c, nano(30))); err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
 				return err
 			}
@@ -214,7 +214,7 @@ func TestALateSettlementThatMeetsATakeOverCorrectsIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newDatabase(t)
 			ctx := t.Context()
 			j := w.running(t, nil)
 			c := w.sent(t, j, nano(100))
@@ -252,7 +252,7 @@ func TestALateSettlementThatMeetsATakeOverCorrectsIt(t *testing.T) {
 
 func TestTwoAnswersToAJobInOneCommitAreBothCharged(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	zombie := w.running(t, nil)
 	late := w.sent(t, zombie, nano(100))

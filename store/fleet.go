@@ -51,7 +51,7 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 	return nil
 }
 
-// window is how many tasks each queue of a provider may hold.
+// window returns the number of tasks that each queue of a provider may hold.
 func window(p worker.Served) int { return cmp.Or(p.Window, jobs.Window(p.Limits.RPM)) }
 
 // Heartbeat implements worker.PresenceStore. A worker that was thought dead is alive

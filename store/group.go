@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// maxGroup is how many operations share a transaction at most.
+// maxGroup bounds the operations that share a transaction.
 const maxGroup = 500
 
 // maxBytes is about how much a transaction sends at most, beyond its last
@@ -22,7 +22,7 @@ const maxBytes = 64 << 20
 // light is the weight of operations that are always small.
 func light[In any](In) int { return 0 }
 
-// outcome is what one operation of a group gave.
+// outcome is the answer to one operation of a group.
 type outcome[Out any] struct {
 	out Out
 	err error
@@ -34,14 +34,14 @@ type operation[In, Out any] struct {
 	done chan outcome[Out]
 }
 
-// linger is how long the first operation of a group waits for others: little
+// linger is the time that the first operation of a group waits for others: little
 // beside a provider call, and enough for a third of the transactions. After a
-// group of crowd or more it is crowdLinger: so many have company anyway, and a
+// group of busyGroup or more it is maxLinger: so many have company anyway, and a
 // transaction costs as much as ten of its rows.
 const (
-	linger      = 2 * time.Millisecond
-	crowd       = 16
-	crowdLinger = 10 * time.Millisecond
+	linger    = 2 * time.Millisecond
+	busyGroup = 16
+	maxLinger = 10 * time.Millisecond
 )
 
 // group commits operations of one kind together, one group at a time: those that
@@ -71,11 +71,11 @@ func pipeline() *pgx.Batch {
 	return &p
 }
 
-// statementTimeout is how long a group's transaction may take before its outcome
+// statementTimeout bounds a group's transaction before its outcome
 // is taken for unknown, and it is done again. Postgres may be there and silent.
 const statementTimeout = 15 * time.Second
 
-// errClosed is what operations get after Close.
+// errClosed answers operations after Close.
 var errClosed = errors.New("the store is closed")
 
 // newGroup starts a group that ends with life. run does all operations in one
@@ -105,13 +105,13 @@ func (g *group[In, Out]) do(ctx context.Context, in In) (Out, error) {
 }
 
 func (g *group[In, Out]) loop() {
-	patience := linger
+	wait := linger
 	for {
 		select {
 		case op := <-g.ops:
-			ops := g.gather(op, patience)
-			if patience = linger; len(ops) >= crowd {
-				patience = crowdLinger
+			ops := g.gather(op, wait)
+			if wait = linger; len(ops) >= busyGroup {
+				wait = maxLinger
 			}
 			g.flush(ops)
 		case <-g.life.Done():
@@ -120,11 +120,11 @@ func (g *group[In, Out]) loop() {
 	}
 }
 
-// gather takes what has been waiting, and what comes while patience lasts, up to
+// gather takes what has been waiting, and what comes within wait, up to
 // maxGroup and about maxBytes: Postgres takes no message above 1 GiB.
-func (g *group[In, Out]) gather(first operation[In, Out], patience time.Duration) []operation[In, Out] {
+func (g *group[In, Out]) gather(first operation[In, Out], wait time.Duration) []operation[In, Out] {
 	ops := []operation[In, Out]{first}
-	over := time.NewTimer(patience)
+	over := time.NewTimer(wait)
 	defer over.Stop()
 	for bytes := g.weight(first.in); len(ops) < maxGroup && bytes < maxBytes; {
 		select {
@@ -157,16 +157,16 @@ func (g *group[In, Out]) flush(ops []operation[In, Out]) {
 			}
 			return
 		}
-		patient := ops[:0]
+		waiting := ops[:0]
 		pause(g.life, delay)
 		for _, op := range ops {
 			if !transient(err) || op.ctx.Err() != nil || g.life.Err() != nil {
 				op.done <- outcome[Out]{err: err}
 				continue
 			}
-			patient = append(patient, op)
+			waiting = append(waiting, op)
 		}
-		ops, delay = patient, min(2*delay, maxDelay)
+		ops, delay = waiting, min(2*delay, maxDelay)
 	}
 }
 

@@ -106,7 +106,7 @@ func TestALoneOperationHardlyWaitsAndACrowdSharesItsCommit(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		}
-		if took := time.Since(began); took > 3*linger+crowdLinger {
+		if took := time.Since(began); took > 3*linger+maxLinger {
 			t.Errorf("four commits lingered for %s", took)
 		}
 		stop()

@@ -14,7 +14,7 @@ import (
 )
 
 // called writes a call of an hour's age in minutes into the ledger.
-func (w *world) called(t *testing.T, change string, ago time.Duration, state, kind string, ms int64, cost *int64) {
+func (w *database) called(t *testing.T, change string, ago time.Duration, state, kind string, ms int64, cost *int64) {
 	t.Helper()
 	j := w.mustClaim(t, w.accept(t, 1, nil)[0])
 	c := w.sent(t, j, nil)
@@ -30,7 +30,7 @@ func (w *world) called(t *testing.T, change string, ago time.Duration, state, ki
 
 func TestHealthHasExactFiguresOfEachModel(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	zero, some := new(int64(0)), new(int64(500))
 	for i := range 10 {
@@ -96,7 +96,7 @@ func TestHealthHasExactFiguresOfEachModel(t *testing.T) {
 
 func TestTaskFiguresAreOfOneTaskAndAllModels(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	some := new(int64(500))
 	w.called(t, "", time.Minute, "succeeded", "", 100, some)
 	w.called(t, "model = 'n'", time.Minute, "succeeded", "", 300, some)
@@ -114,7 +114,7 @@ func TestTaskFiguresAreOfOneTaskAndAllModels(t *testing.T) {
 
 func TestTheStateOfAProviderFollowsItsTraffic(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	status := func() fleet.Standing {
 		t.Helper()
@@ -162,7 +162,7 @@ func TestTheStateOfAProviderFollowsItsTraffic(t *testing.T) {
 
 func TestLimitsAreShownWithTheirSources(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	w.configure(t, providers.Limits{RPM: 60}, providers.DimensionRPM)
 	must(t, w.AddProvider(ctx, fleet.Configured{Name: "another", Kind: "mock", Concurrency: 1}))

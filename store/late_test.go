@@ -14,7 +14,7 @@ import (
 )
 
 // late is a call whose job was taken over while it was under way, and its answer.
-func (w *world) late(t *testing.T, change func(*jobs.New)) (*jobs.Job, jobs.Success) {
+func (w *database) late(t *testing.T, change func(*jobs.New)) (*jobs.Job, jobs.Success) {
 	t.Helper()
 	j := w.running(t, change)
 	c := w.sent(t, j, nano(100))
@@ -34,7 +34,7 @@ func TestALateAnswerIsTheResultOfAJobThatHasNone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newDatabase(t)
 			j, done := w.late(t, nil)
 			if before := w.job(t, j.ID); before.CostNano != 100 || before.State != jobs.Queued {
 				t.Fatalf("%+v, want it queued, and its unknown call at the price that was reserved", before)
@@ -63,7 +63,7 @@ func TestALateAnswerIsTheResultOfAJobThatHasNone(t *testing.T) {
 func TestALateAnswerChangesOnlyTheBillOfAJobThatHasEnded(t *testing.T) {
 	t.Parallel()
 	for _, state := range []jobs.State{jobs.Failed, jobs.Cancelled, jobs.Expired} {
-		w := newWorld(t)
+		w := newDatabase(t)
 		j, done := w.late(t, nil)
 		w.exec(t, `UPDATE job_states SET state = $1, finished_at = now(), error_class = 'x'`, string(state))
 		before := w.job(t, j.ID)
@@ -106,7 +106,7 @@ func TestWhatAPersonSaidOfACallGivesWayToWhatItsHolderSays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newDatabase(t)
 			ctx := t.Context()
 			j, done := w.late(t, func(r *jobs.New) { r.OnUnknown = c.onUnknown })
 			if r, err := w.Resolve(ctx, j.ID.String(), c.said); err != nil || r.Calls != 1 {
@@ -144,7 +144,7 @@ func TestWhatAPersonSaidOfACallGivesWayToWhatItsHolderSays(t *testing.T) {
 
 func TestOfTwoAnswersTheFirstIsTheResultAndBothAreOnTheBill(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	j, done := w.late(t, nil)
 	heir := w.mustClaim(t, jobs.Delivery{ID: j.ID, Gen: 2})
@@ -175,7 +175,7 @@ func TestOfTwoAnswersTheFirstIsTheResultAndBothAreOnTheBill(t *testing.T) {
 // come at once, by two processes: one result, and no call that is not on the bill.
 func TestRacingAnswersGiveOneResult(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	w.exec(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''20ms''', current_database()); END $$`)
 	other := openStore(t, w.url)
@@ -221,7 +221,7 @@ func TestRacingAnswersGiveOneResult(t *testing.T) {
 
 func TestACallPastItsDeadlineIsGivenUpUnderALivingWorker(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	hung, inTime := w.running(t, nil), w.running(t, nil)
 	never := w.running(t, func(r *jobs.New) { r.OnUnknown = jobs.FailUnknown })
@@ -266,7 +266,7 @@ func TestACallPastItsDeadlineIsGivenUpUnderALivingWorker(t *testing.T) {
 
 func TestAJobThatItsLivingWorkerLosesSightOfIsNotQuarantinedButEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.accept(t, 1, func(r *jobs.New) { r.MaxAttempts = 4 })[0]
 	for attempt := 1; attempt <= 4; attempt++ {
 		j := w.mustClaim(t, d)
@@ -290,7 +290,7 @@ func TestAJobThatItsLivingWorkerLosesSightOfIsNotQuarantinedButEnds(t *testing.T
 
 func TestACancelledBatchIsSweptHoweverLongAgoItWas(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	for i := range 3 {
 		w.batch(t, fmt.Sprint("b", i), 3)

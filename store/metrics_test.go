@@ -35,7 +35,7 @@ type metric struct {
 	P99            int64     `json:"latency_ms_p99"`
 }
 
-func (w *world) metrics(t *testing.T) []metric {
+func (w *database) metrics(t *testing.T) []metric {
 	t.Helper()
 	if err := w.RollUpMetrics(t.Context()); err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func (w *world) metrics(t *testing.T) []metric {
 	return list[metric](t, w, `SELECT to_jsonb(m) FROM provider_metrics m ORDER BY provider, model, minute`)
 }
 
-func list[T any](t *testing.T, w *world, sql string) []T {
+func list[T any](t *testing.T, w *database, sql string) []T {
 	t.Helper()
 	rows, err := w.sql.Query(t.Context(), sql)
 	if err != nil {
@@ -69,7 +69,7 @@ func list[T any](t *testing.T, w *world, sql string) []T {
 }
 
 // computed is the same as the roll-up, from the ledger, in Go.
-func (w *world) computed(t *testing.T) []metric {
+func (w *database) computed(t *testing.T) []metric {
 	t.Helper()
 	type call struct {
 		Provider   string    `json:"provider"`
@@ -148,7 +148,7 @@ func compare(a, b string) int {
 
 func TestMetricsAreWhatTheLedgerAddsUpTo(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	j := w.running(t, nil)
 	w.exec(t, `UPDATE jobs SET max_provider_calls = 100000`)
 	add := func(n int, offset string) {

@@ -10,7 +10,7 @@ import (
 
 func TestNoCallIsSentAfterTheDeadline(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	j := w.running(t, nil)
 	w.exec(t, `UPDATE job_states SET deadline = now() - interval '1 second' WHERE job_id = $1`, j.ID)
 	if err := w.BeginCall(t.Context(), w.worker, callOf(j, nil)); !errors.Is(err, jobs.ErrExpired) {
@@ -32,7 +32,7 @@ func TestAJobWhoseCallWasNotSettledIsNotSentAgainAgainstItsWill(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newDatabase(t)
 			d := w.accept(t, 1, func(r *jobs.New) { r.OnUnknown = c.onUnknown })[0]
 			for i, want := range c.want {
 				w.exec(t, `UPDATE job_states SET not_before = NULL, state = 'queued' WHERE state = 'retrying'`)
@@ -53,7 +53,7 @@ func TestAJobWhoseCallWasNotSettledIsNotSentAgainAgainstItsWill(t *testing.T) {
 
 func TestALivingWorkerTakesBackOnlyTheLeasesItNames(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	lost, kept := w.running(t, nil), w.running(t, nil)
 	leases, err := w.Leases(t.Context(), w.worker)
 	if err != nil || len(leases) != 2 {

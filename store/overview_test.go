@@ -16,7 +16,7 @@ import (
 
 func TestNewestBatchesComeFirstAndNoMoreThanAsked(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	for i := range 5 {
 		w.batch(t, fmt.Sprint("b", i), 1)
 		w.exec(t, `UPDATE batches SET created_at = now() - make_interval(mins => $1), source = $2 WHERE id = $2`, i, fmt.Sprint("b", i))
@@ -40,7 +40,7 @@ func TestNewestBatchesComeFirstAndNoMoreThanAsked(t *testing.T) {
 
 func TestTalliesCountEachBatchByItself(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	mixed := w.batch(t, "mixed", 4)
 	w.batch(t, "other", 2)
 	w.batch(t, "empty", 0)
@@ -69,7 +69,7 @@ func TestTalliesCountEachBatchByItself(t *testing.T) {
 
 func TestFleetShowsProvidersWorkersAndTotals(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	gone, silent := jobs.NewID(), jobs.NewID()
 	w.register(t, gone)
 	w.register(t, silent)
@@ -127,7 +127,7 @@ func TestFleetShowsProvidersWorkersAndTotals(t *testing.T) {
 
 func TestFleetOfAnEmptyDatabaseIsEmpty(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	w.exec(t, `TRUNCATE workers, providers`)
 	f, err := w.Fleet(t.Context())
 	if err != nil || len(f.Providers) != 0 || len(f.Workers) != 0 || f.Totals != (fleet.Totals{}) {
@@ -137,7 +137,7 @@ func TestFleetOfAnEmptyDatabaseIsEmpty(t *testing.T) {
 
 func TestBatchDetailTellsModelsAndTheLatestProblemOfEachKind(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.batch(t, "b", 7)
 	w.accept(t, 1, nil)
 	for i, end := range []struct {

@@ -7,8 +7,8 @@ import (
 	"oneflow/jobs"
 )
 
-// held tells whether a job waits in Postgres, off Redis.
-func (w *world) held(t *testing.T, d jobs.Delivery) bool {
+// held reports whether a job waits in Postgres, off Redis.
+func (w *database) held(t *testing.T, d jobs.Delivery) bool {
 	t.Helper()
 	got := w.job(t, d.ID)
 	return got.State == jobs.Queued && got.Gen == d.Gen+1 && got.Dispatched == nil
@@ -16,7 +16,7 @@ func (w *world) held(t *testing.T, d jobs.Delivery) bool {
 
 func TestAPausedBatchIsNotRunUntilItIsResumed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	d := w.batch(t, "b", 4)
 	calling := w.mustClaim(t, d[0])
@@ -71,7 +71,7 @@ func TestAPausedBatchIsNotRunUntilItIsResumed(t *testing.T) {
 
 func TestAPausedJobLetsOthersPass(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	d := w.accept(t, 2, nil)
 	if err := w.Pause(ctx, d[0].ID.String()); err != nil {
@@ -105,7 +105,7 @@ func TestAPausedJobLetsOthersPass(t *testing.T) {
 
 func TestACancelledBatchIsNotResumed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	d := w.batch(t, "b", 1)[0]
 	if err := w.Pause(ctx, "b"); err != nil {

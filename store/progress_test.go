@@ -12,7 +12,7 @@ import (
 
 func TestProgressAndTotalsSayWhatTheLedgerSays(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	d := w.batch(t, "b", 4)
 	j := w.mustClaim(t, d[0])

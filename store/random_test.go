@@ -59,7 +59,7 @@ const referee = `
 
 // player is one of many who do legal and illegal things to the same jobs.
 type player struct {
-	w      *world
+	w      *database
 	store  *store.Store
 	rand   *rand.Rand
 	shared *board
@@ -265,7 +265,7 @@ func (p *player) move(ctx context.Context) error {
 
 func TestNoOrderOfOperationsBreaksTheStateMachineOrTheBill(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	w.exec(t, referee)
 	// A zombie's settlement and a take-over may lock the same rows in another

@@ -110,7 +110,7 @@ func (s *Store) Totals(ctx context.Context, batchID string) (jobs.Totals, error)
 	return t, nil
 }
 
-// unservedAfter is how long a worker may be silent before it counts as gone.
+// unservedAfter is the silence after which a worker counts as gone.
 const unservedAfter = 30 * time.Second
 
 // Unserved returns the providers that unfinished jobs of a batch, or a single job,

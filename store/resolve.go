@@ -12,21 +12,21 @@ import (
 	"oneflow/jobs"
 )
 
-// Resolution is what a person found out about calls with unknown outcome.
+// Resolution says what a person found out about calls with unknown outcome.
 type Resolution struct {
 	// Billed tells that the provider charged for them.
 	Billed bool
-	// Cost is what each of them cost; nil, for Billed: what was reserved for it.
+	// Cost is the amount for each of them; nil, for Billed: the one reserved for it.
 	Cost *billing.NanoUSD
 	// Retry sends the unknown jobs again; otherwise they become failed.
 	Retry bool
 }
 
-// Resolved is what a resolution did.
+// Resolved counts what a resolution did.
 type Resolved struct {
-	// Calls is how many unknown calls were settled.
+	// Calls counts the unknown calls that were settled.
 	Calls int64
-	// Jobs is how many unknown jobs ended as failed, or were queued again.
+	// Jobs counts the unknown jobs that ended as failed, or were queued again.
 	Jobs int64
 }
 

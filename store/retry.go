@@ -13,11 +13,11 @@ import (
 	"oneflow/jobs"
 )
 
-// Retried is what a retry did.
+// Retried counts what a retry did.
 type Retried struct {
-	// Jobs is how many were brought back.
+	// Jobs counts those that were brought back.
 	Jobs int64
-	// Left is how many failed, unknown and expired ones were not, by state.
+	// Left counts the failed, unknown and expired ones that were not, by state.
 	Left map[jobs.State]int64
 }
 
@@ -69,7 +69,7 @@ func (s *Store) Retry(ctx context.Context, id string, states []jobs.State) (Retr
 	return r, nil
 }
 
-// requeued is how the state s of an ended job is brought back. $2 are the seconds that it gets
+// requeued brings the state s of an ended job back. $2 are the seconds that it gets
 // at least.
 const requeued = `
 	state = 'queued',
@@ -91,7 +91,7 @@ type selection struct {
 	id           any
 }
 
-// manyJobs is how many jobs are changed in one transaction at most.
+// manyJobs bounds the jobs that are changed in one transaction.
 const manyJobs = 5000
 
 // selectJobs returns those of the selected jobs whose state s fulfils a condition, in

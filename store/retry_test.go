@@ -13,7 +13,7 @@ import (
 	"oneflow/store"
 )
 
-func (w *world) retry(t *testing.T, id string, states ...jobs.State) store.Retried {
+func (w *database) retry(t *testing.T, id string, states ...jobs.State) store.Retried {
 	t.Helper()
 	r, err := w.Retry(t.Context(), id, states)
 	if err != nil {
@@ -23,7 +23,7 @@ func (w *world) retry(t *testing.T, id string, states ...jobs.State) store.Retri
 }
 
 // ended gives a claimed job an end, after a call of that outcome.
-func (w *world) ended(t *testing.T, j *jobs.Job, state jobs.State, outcome jobs.Outcome, cost *billing.NanoUSD) jobs.Call {
+func (w *database) ended(t *testing.T, j *jobs.Job, state jobs.State, outcome jobs.Outcome, cost *billing.NanoUSD) jobs.Call {
 	t.Helper()
 	c := w.sent(t, j, nano(100))
 	if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: outcome, Cost: cost}); err != nil {
@@ -37,7 +37,7 @@ func (w *world) ended(t *testing.T, j *jobs.Job, state jobs.State, outcome jobs.
 
 func TestARetryBringsBackWhatItIsAskedForAndNothingElse(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.batch(t, "b", 6)
 	w.ended(t, w.mustClaim(t, d[0]), jobs.Failed, jobs.CallFailedBilled, nano(10))
 	w.ended(t, w.mustClaim(t, d[1]), jobs.Unknown, jobs.CallUnknown, nil)
@@ -75,7 +75,7 @@ func TestARetryBringsBackWhatItIsAskedForAndNothingElse(t *testing.T) {
 
 func TestARetriedJobMayMakeAllItsCallsAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.accept(t, 1, nil)[0]
 	w.exec(t, `UPDATE jobs SET max_provider_calls = 2`)
 	for gen := 1; gen <= 3; gen++ {
@@ -97,7 +97,7 @@ func TestARetriedJobMayMakeAllItsCallsAgain(t *testing.T) {
 
 func TestAQuarantinedJobComesBackAsASuspect(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	j := w.running(t, nil)
 	for gen := 2; gen <= jobs.MaxCrashes; gen++ {
 		w.takeOver(t)
@@ -116,7 +116,7 @@ func TestAQuarantinedJobComesBackAsASuspect(t *testing.T) {
 
 func TestNothingOfACancelledBatchComesBack(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.batch(t, "b", 1)[0]
 	w.ended(t, w.mustClaim(t, d), jobs.Unknown, jobs.CallUnknown, nil)
 	if _, err := w.Cancel(t.Context(), "b"); err != nil {
@@ -159,7 +159,7 @@ func TestResolvingSettlesUnknownCallsByHand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newDatabase(t)
 			d := w.batch(t, "b", 3)
 			unknown := w.ended(t, w.mustClaim(t, d[0]), jobs.Unknown, jobs.CallUnknown, nil)
 			// One that went on after its unknown call, and got its answer.
@@ -205,7 +205,7 @@ func TestResolvingSettlesUnknownCallsByHand(t *testing.T) {
 
 func TestExpensesTellWhatRetriesFallbacksAndUnknownCallsCost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	call := func(j *jobs.Job, provider string, outcome jobs.Outcome, cost *billing.NanoUSD) {
 		t.Helper()

@@ -15,7 +15,7 @@ import (
 
 func TestTextThatPostgresRefusesIsStoredSanitisedWithItsRawBody(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	const bad = "nul \x00, bad \xff\xc0\x80, surrogate \xed\xa0\x80, good ü€😀"
 	const want = "nul ␀, bad \uFFFD, surrogate \uFFFD, good ü€😀"
@@ -62,7 +62,7 @@ func TestTextThatPostgresRefusesIsStoredSanitisedWithItsRawBody(t *testing.T) {
 
 func TestOnePoisonOperationDoesNotHarmItsNeighbours(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	const n, poison = 60, 17
 	all := make([]*jobs.Job, n)

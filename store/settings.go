@@ -172,13 +172,13 @@ func (s *Store) change(ctx context.Context, what, provider, sql string, args ...
 	return nil
 }
 
-// Sent is what the ledger knows of a provider's recent past.
+// Sent sums up the ledger of a provider's last day.
 type Sent struct {
 	// BlockedUntil is until when it asked to be left alone; zero if it did not.
 	BlockedUntil time.Time
-	// LastCall is when the last call was sent; zero: none in the last day.
+	// LastCall is the time of the last call; zero: none in the last day.
 	LastCall time.Time
-	// Running is how many calls are under way.
+	// Running counts the calls under way.
 	Running int64
 	// Hours counts the calls that were begun in the last hour, in the one before
 	// it, and so on.

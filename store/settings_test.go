@@ -15,8 +15,8 @@ import (
 	"oneflow/worker"
 )
 
-// settings reads what is set for the world's provider.
-func (w *world) settings(t *testing.T) fleet.Settings {
+// settings reads what is set for the database's provider.
+func (w *database) settings(t *testing.T) fleet.Settings {
 	t.Helper()
 	all, _, err := w.Settings(t.Context())
 	if err != nil {
@@ -25,7 +25,7 @@ func (w *world) settings(t *testing.T) fleet.Settings {
 	return fleet.Config{}.Settings(all)["mock"]
 }
 
-func (w *world) configure(t *testing.T, limits providers.Limits, written ...providers.Dimension) {
+func (w *database) configure(t *testing.T, limits providers.Limits, written ...providers.Dimension) {
 	t.Helper()
 	err := w.Register(t.Context(), worker.Presence{ID: w.worker, Host: "test", PID: 1, Providers: []worker.Served{
 		{Name: "mock", Kind: "mock", Concurrency: 1, Limits: limits, Written: written},
@@ -44,7 +44,7 @@ func must(t *testing.T, err error) {
 
 func TestLimitsArePinnedElseLearnedElseConfigured(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	w.configure(t, providers.Limits{RPM: 60, TPM: 1000, RPS: 2, OTPM: 9}, providers.DimensionTPM, providers.DimensionRPS)
 	check := func(what string, want providers.Limits) {
@@ -76,7 +76,7 @@ func TestLimitsArePinnedElseLearnedElseConfigured(t *testing.T) {
 
 func TestABlockGetsLongerNeverShorterAndEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	late, early := time.Now().Add(time.Hour).Truncate(time.Millisecond), time.Now().Add(time.Minute)
 	must(t, w.Learn(ctx, "mock", fleet.Learned{BlockedUntil: late, Reason: "rate_limited"}))
@@ -98,7 +98,7 @@ func TestABlockGetsLongerNeverShorterAndEnds(t *testing.T) {
 
 func TestAProviderWithoutMoneyIsLeftAloneForAWhile(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	must(t, w.Learn(ctx, "mock", fleet.Learned{OutOfMoney: true}))
 	if got := w.settings(t); got.Status != fleet.Unavailable || got.Reason != "its account is out of money" {
@@ -123,7 +123,7 @@ func TestAProviderWithoutMoneyIsLeftAloneForAWhile(t *testing.T) {
 
 func TestBreakersAreHeldAndChainsKept(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	must(t, w.Learn(ctx, "mock", fleet.Learned{Breaker: fleet.BreakerOpen, Reason: "half of 20 calls failed"}))
 	if got := w.settings(t); got.Breaker != "" {
@@ -151,7 +151,7 @@ func TestBreakersAreHeldAndChainsKept(t *testing.T) {
 
 func TestNothingCanBeSetForAProviderThatIsNotThere(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	for what, err := range map[string]error{
 		"learn":   w.Learn(ctx, "none", fleet.Learned{OutOfMoney: true}),
@@ -176,7 +176,7 @@ func TestNothingCanBeSetForAProviderThatIsNotThere(t *testing.T) {
 
 func TestTheLedgerKnowsWhatRedisHasForgotten(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	jobsOf := w.accept(t, 3, nil)
 	done, running, old := w.mustClaim(t, jobsOf[0]), w.mustClaim(t, jobsOf[1]), w.mustClaim(t, jobsOf[2])
 	must(t, w.Succeed(t.Context(), success(done, w.sent(t, done, nil), nil)))
@@ -202,7 +202,7 @@ func TestTheLedgerKnowsWhatRedisHasForgotten(t *testing.T) {
 // them, and none takes them away.
 func TestNoOrderMakesAProviderWithoutLimits(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	orders := map[string]func(string) error{
 		"disable": func(p string) error { return w.SetStatus(ctx, p, fleet.Unavailable, "no", "ada") },
@@ -239,7 +239,7 @@ func TestNoOrderMakesAProviderWithoutLimits(t *testing.T) {
 
 func TestAFleetKeepsItsID(t *testing.T) {
 	t.Parallel()
-	one, other := newWorld(t), newWorld(t)
+	one, other := newDatabase(t), newDatabase(t)
 	ids := map[uuid.UUID]bool{}
 	var mu sync.Mutex
 	together(8, func(int) {

@@ -50,8 +50,8 @@ func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome
 // What a call was before is read under the row's lock: a take-over may have come
 // since the statement began.
 //
-// bill is what follows for each of their jobs: how many of its calls were settled,
-// and what they add to its cost. A call's cost is split evenly, and what is left
+// bill holds the consequence for each of their jobs: the number of its calls that
+// were settled, and the amount that they add to its cost. A call's cost is split evenly, and what is left
 // over goes to the first; shares come from the call's cost alone, before and after,
 // so that they hold under its lock and sum up to it.
 const settleSQL = `
@@ -109,7 +109,7 @@ const settleSQL = `
 		GROUP BY job_id
 	)`
 
-// charged is how the state s of a job takes the bill b.
+// charged adds the bill b to the state s of its job.
 const charged = `
 	cost_nano = saturated(s.cost_nano + b.charge),
 	simulated_nano = saturated(s.simulated_nano + b.simulated),

@@ -12,7 +12,7 @@ import (
 
 // sharedCall begins a call for the first of n running jobs, and lets it serve the
 // others too.
-func (w *world) sharedCall(t *testing.T, n int, reserved int64, simulated bool) ([]*jobs.Job, jobs.Call) {
+func (w *database) sharedCall(t *testing.T, n int, reserved int64, simulated bool) ([]*jobs.Job, jobs.Call) {
 	t.Helper()
 	served := make([]*jobs.Job, n)
 	for i := range served {
@@ -30,7 +30,7 @@ func (w *world) sharedCall(t *testing.T, n int, reserved int64, simulated bool) 
 	return served, c
 }
 
-func (w *world) costs(t *testing.T, column string, served []*jobs.Job) []int {
+func (w *database) costs(t *testing.T, column string, served []*jobs.Job) []int {
 	t.Helper()
 	out := make([]int, len(served))
 	for i, j := range served {
@@ -41,7 +41,7 @@ func (w *world) costs(t *testing.T, column string, served []*jobs.Job) []int {
 
 func TestTheSharesOfACallSumUpToItsCost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	served, c := w.sharedCall(t, 3, 1000, false)
 	check := func(what string, want ...int) {
 		t.Helper()
@@ -68,7 +68,7 @@ func TestTheSharesOfACallSumUpToItsCost(t *testing.T) {
 
 func TestATakeOverChargesEveryJobThatALostCallServes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	served, _ := w.sharedCall(t, 2, 7, false)
 	if n, err := w.TakeBack(t.Context(), w.worker, []uuid.UUID{served[1].LeaseToken}); n != 1 || err != nil {
 		t.Fatalf("%d, %v", n, err)
@@ -85,12 +85,12 @@ func TestATakeOverChargesEveryJobThatALostCallServes(t *testing.T) {
 
 func TestSimulatedMoneyStandsApart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	served, c := w.sharedCall(t, 1, 1000, true)
 	done := success(served[0], c, nano(100))
 	must(t, w.Succeed(t.Context(), done))
-	if real, simulated := w.costs(t, "cost_nano", served), w.costs(t, "simulated_nano", served); real[0] != 0 || simulated[0] != 100 {
-		t.Errorf("real %v, simulated %v, want 0 and 100", real, simulated)
+	if paid, simulated := w.costs(t, "cost_nano", served), w.costs(t, "simulated_nano", served); paid[0] != 0 || simulated[0] != 100 {
+		t.Errorf("real %v, simulated %v, want 0 and 100", paid, simulated)
 	}
 	must(t, w.RollUpMetrics(t.Context()))
 	f, err := w.Fleet(t.Context())
@@ -110,7 +110,7 @@ func TestSimulatedMoneyStandsApart(t *testing.T) {
 
 func TestAJobThatOnlyWaitsIsQueuedAndSaysForWhat(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	d := w.accept(t, 1, nil)[0]
 	j := w.mustClaim(t, d)
 	end := jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Queued, RefundAttempt: true, After: time.Hour, WaitReason: "limit", Class: "not_asked", Message: "no"}

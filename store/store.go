@@ -84,7 +84,7 @@ func (s *Store) Close() {
 	s.pool.Close()
 }
 
-// Ping tells whether Postgres answers.
+// Ping reports whether Postgres answers.
 func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 
 // SchemaVersion returns the version of the schema, 0 where there is none.
@@ -134,7 +134,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// transient tells whether the same statement may work in a moment: a lost or
+// transient reports whether the same statement may work in a moment: a lost or
 // silent connection, a server that starts or stops, a full disk, a deadlock.
 // Callers look at their own context themselves.
 func transient(err error) bool {
@@ -169,8 +169,8 @@ const (
 // waitingStates are the states of a job that has not ended and that nobody holds.
 const waitingStates = `('scheduled', 'queued', 'retrying')`
 
-// unknownCalls is how many calls of the job with the state s, since a person's last
-// retry, have ended with unknown outcome, or were billed and brought no result.
+// unknownCalls counts the calls of the job with the state s, since a person's last
+// retry, that ended with unknown outcome, or were billed and brought no result.
 const unknownCalls = `(
 	SELECT count(*)
 	FROM call_jobs cj

@@ -51,7 +51,7 @@ func TestTheSchemasVersionIsKnown(t *testing.T) {
 
 func TestAnExportHoldsEachJobOnceInTheOrderOfItsInput(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	d := w.batch(t, "b", 3)
 	w.batch(t, "other", 2)

@@ -13,8 +13,8 @@ import (
 	"oneflow/store"
 )
 
-// takeOver takes the jobs of the world's worker over, and says how many.
-func (w *world) takeOver(t *testing.T) int {
+// takeOver takes the jobs of the database's worker over, and says how many.
+func (w *database) takeOver(t *testing.T) int {
 	t.Helper()
 	n, err := w.TakeOver(t.Context(), w.worker)
 	if err != nil {
@@ -25,7 +25,7 @@ func (w *world) takeOver(t *testing.T) int {
 
 func TestATakenOverJobWaitsForAnotherWorker(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	other := jobs.NewID()
 	w.register(t, other)
@@ -74,7 +74,7 @@ func TestATakenOverJobWaitsForAnotherWorker(t *testing.T) {
 
 func TestAnUnknownOutcomeIsRepeatedOnceAndOnlyWhereAllowed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	once := w.running(t, nil)
 	w.sent(t, once, nano(1))
 	never := w.running(t, func(r *jobs.New) { r.OnUnknown = jobs.FailUnknown })
@@ -97,7 +97,7 @@ func TestAnUnknownOutcomeIsRepeatedOnceAndOnlyWhereAllowed(t *testing.T) {
 
 func TestAJobOfThreeCrashesIsQuarantined(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	j := w.running(t, nil)
 	for gen := 2; gen <= 3; gen++ {
 		w.takeOver(t)
@@ -114,7 +114,7 @@ func TestAJobOfThreeCrashesIsQuarantined(t *testing.T) {
 
 func TestACancelledJobIsCancelledWhenItIsTakenOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	single := w.running(t, nil)
 	w.sent(t, single, nano(7))
 	inBatch := w.mustClaim(t, w.batch(t, "b", 1)[0])
@@ -137,7 +137,7 @@ func TestACancelledJobIsCancelledWhenItIsTakenOver(t *testing.T) {
 
 func TestTakingOverTwiceTakesOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	const n = 200
 	for _, d := range w.accept(t, n, nil) {
 		w.sent(t, w.mustClaim(t, d), nano(1))
@@ -162,7 +162,7 @@ func TestTakingOverTwiceTakesOnce(t *testing.T) {
 
 func TestNoCallIsBegunBehindATakeOversBack(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	const n, rounds = 150, 8
 	second := openStore(t, w.url) // the reconciler is another process
@@ -211,7 +211,7 @@ func TestNoCallIsBegunBehindATakeOversBack(t *testing.T) {
 // first job, until the call of the second has been begun.
 func TestATakeOverSeesACallBegunWhileItWasUnderWay(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	w.exec(t, `
 		CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -269,7 +269,7 @@ func TestATakeOverSeesACallBegunWhileItWasUnderWay(t *testing.T) {
 
 func TestTheLeaseOfARoleHasOneHolder(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	lead := func(who uuid.UUID, ttl time.Duration) bool {
 		leads, err := w.Lead(ctx, "role", who, ttl)
@@ -325,7 +325,7 @@ func TestTheLeaseOfARoleHasOneHolder(t *testing.T) {
 
 func TestBeatsAreThoseOfWorkersThatCanHoldJobs(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	idle, gone, left := jobs.NewID(), jobs.NewID(), jobs.NewID()
 	for _, id := range []uuid.UUID{idle, gone, left} {
@@ -372,7 +372,7 @@ func TestBeatsAreThoseOfWorkersThatCanHoldJobs(t *testing.T) {
 
 func TestTheFleetsClockIsNotFasterThanTimeHoweverLongItsRowIsLocked(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	const looks, rounds = 8, 6
 	stores := make([]*store.Store, 4)
 	for i := range stores {
@@ -415,7 +415,7 @@ func TestTheFleetsClockIsNotFasterThanTimeHoweverLongItsRowIsLocked(t *testing.T
 }
 
 // beats is how long each worker has been silent.
-func (w *world) beats(t *testing.T, most time.Duration) map[uuid.UUID]time.Duration {
+func (w *database) beats(t *testing.T, most time.Duration) map[uuid.UUID]time.Duration {
 	t.Helper()
 	list, err := w.Heartbeats(t.Context(), most, true)
 	if err != nil {
@@ -430,7 +430,7 @@ func (w *world) beats(t *testing.T, most time.Duration) map[uuid.UUID]time.Durat
 
 func TestSilenceIsCountedByAllAndStandsStillWhilePostgresIsAway(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	const most = 4 * time.Second
 	pass := func(d time.Duration) {

@@ -23,19 +23,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
 
-// world is the database of one test: through the Store, and behind its back.
-type world struct {
+// database is the database of one test: through the Store, and behind its back.
+type database struct {
 	*store.Store
 	url    string
 	sql    *pgxpool.Pool
 	worker uuid.UUID
 }
 
-// newWorld opens a new database with one registered worker.
-func newWorld(t *testing.T) *world {
+// newDatabase opens a new database with one registered worker.
+func newDatabase(t *testing.T) *database {
 	t.Helper()
 	url := storetest.Database(t)
-	w := &world{url: url, Store: openStore(t, url), worker: jobs.NewID()}
+	w := &database{url: url, Store: openStore(t, url), worker: jobs.NewID()}
 	sql, err := pgxpool.New(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func openStore(t *testing.T, url string) *store.Store {
 	return s
 }
 
-func (w *world) register(t *testing.T, id uuid.UUID) {
+func (w *database) register(t *testing.T, id uuid.UUID) {
 	t.Helper()
 	err := w.Register(t.Context(), worker.Presence{ID: id, Host: "test", PID: 1, Providers: []worker.Served{{Name: "mock", Kind: "mock", Concurrency: 1}}})
 	if err != nil {
@@ -85,7 +85,7 @@ func rows(t *testing.T, n int, change func(*jobs.New)) []jobs.New {
 }
 
 // accept accepts n jobs that belong to no batch.
-func (w *world) accept(t *testing.T, n int, change func(*jobs.New)) []jobs.Delivery {
+func (w *database) accept(t *testing.T, n int, change func(*jobs.New)) []jobs.Delivery {
 	t.Helper()
 	in := rows(t, n, change)
 	acc, err := w.AcceptJobs(t.Context(), "", in, true)
@@ -96,7 +96,7 @@ func (w *world) accept(t *testing.T, n int, change func(*jobs.New)) []jobs.Deliv
 }
 
 // batch opens a batch and accepts n jobs into it.
-func (w *world) batch(t *testing.T, id string, n int) []jobs.Delivery {
+func (w *database) batch(t *testing.T, id string, n int) []jobs.Delivery {
 	t.Helper()
 	if err := w.OpenBatch(t.Context(), jobs.Batch{ID: id, Account: "default"}); err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func deliveries(in []jobs.New, batchID string) []jobs.Delivery {
 }
 
 // topUp marks up to limit jobs of the mock's default lane.
-func (w *world) topUp(t *testing.T, limit int) []jobs.Delivery {
+func (w *database) topUp(t *testing.T, limit int) []jobs.Delivery {
 	t.Helper()
 	marked, _, err := w.TopUp(t.Context(), jobs.Queue{Provider: "mock", Lane: jobs.Default}, limit)
 	if err != nil {
@@ -131,8 +131,8 @@ func (w *world) topUp(t *testing.T, limit int) []jobs.Delivery {
 	return marked
 }
 
-// claim claims a delivery for the world's worker; the job is nil if it was refused.
-func (w *world) claim(t *testing.T, d jobs.Delivery) jobs.Claimed {
+// claim claims a delivery for the database's worker; the job is nil if it was refused.
+func (w *database) claim(t *testing.T, d jobs.Delivery) jobs.Claimed {
 	t.Helper()
 	got, err := w.Claim(t.Context(), w.worker, jobs.Claim{ID: d.ID, Gen: d.Gen, LeaseToken: jobs.NewID()})
 	if err != nil {
@@ -141,7 +141,7 @@ func (w *world) claim(t *testing.T, d jobs.Delivery) jobs.Claimed {
 	return got
 }
 
-func (w *world) mustClaim(t *testing.T, d jobs.Delivery) *jobs.Job {
+func (w *database) mustClaim(t *testing.T, d jobs.Delivery) *jobs.Job {
 	t.Helper()
 	got := w.claim(t, d)
 	if got.Job == nil {
@@ -151,7 +151,7 @@ func (w *world) mustClaim(t *testing.T, d jobs.Delivery) *jobs.Job {
 }
 
 // running accepts one job and claims it.
-func (w *world) running(t *testing.T, change func(*jobs.New)) *jobs.Job {
+func (w *database) running(t *testing.T, change func(*jobs.New)) *jobs.Job {
 	t.Helper()
 	return w.mustClaim(t, w.accept(t, 1, change)[0])
 }
@@ -161,7 +161,7 @@ func callOf(j *jobs.Job, reserved *billing.NanoUSD) jobs.Call {
 }
 
 // sent begins a call.
-func (w *world) sent(t *testing.T, j *jobs.Job, reserved *billing.NanoUSD) jobs.Call {
+func (w *database) sent(t *testing.T, j *jobs.Job, reserved *billing.NanoUSD) jobs.Call {
 	t.Helper()
 	c := callOf(j, reserved)
 	if err := w.BeginCall(t.Context(), w.worker, c); err != nil {
@@ -199,7 +199,7 @@ type jobRow struct {
 	Dispatched *time.Time `json:"dispatched_at"`
 }
 
-func (w *world) job(t *testing.T, id uuid.UUID) jobRow {
+func (w *database) job(t *testing.T, id uuid.UUID) jobRow {
 	t.Helper()
 	var row jobRow
 	w.one(t, &row, `
@@ -223,14 +223,14 @@ type callRow struct {
 	FinishedAt *time.Time `json:"finished_at"`
 }
 
-func (w *world) call(t *testing.T, id uuid.UUID) callRow {
+func (w *database) call(t *testing.T, id uuid.UUID) callRow {
 	t.Helper()
 	var row callRow
 	w.one(t, &row, `SELECT to_jsonb(a) FROM calls a WHERE id = $1`, id)
 	return row
 }
 
-func (w *world) one(t *testing.T, into any, sql string, args ...any) {
+func (w *database) one(t *testing.T, into any, sql string, args ...any) {
 	t.Helper()
 	var data []byte
 	if err := w.sql.QueryRow(t.Context(), sql, args...).Scan(&data); err != nil {
@@ -242,7 +242,7 @@ func (w *world) one(t *testing.T, into any, sql string, args ...any) {
 }
 
 // count runs a query that gives one number.
-func (w *world) count(t *testing.T, sql string, args ...any) int {
+func (w *database) count(t *testing.T, sql string, args ...any) int {
 	t.Helper()
 	var n int
 	if err := w.sql.QueryRow(t.Context(), sql, args...).Scan(&n); err != nil {
@@ -251,7 +251,7 @@ func (w *world) count(t *testing.T, sql string, args ...any) int {
 	return n
 }
 
-func (w *world) exec(t *testing.T, sql string, args ...any) {
+func (w *database) exec(t *testing.T, sql string, args ...any) {
 	t.Helper()
 	if _, err := w.sql.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
@@ -259,7 +259,7 @@ func (w *world) exec(t *testing.T, sql string, args ...any) {
 }
 
 // everything is all rows of the ledger, to show that nothing changed.
-func (w *world) everything(t *testing.T) map[string]any {
+func (w *database) everything(t *testing.T) map[string]any {
 	t.Helper()
 	all := map[string]any{}
 	w.one(t, &all, `
@@ -276,7 +276,7 @@ func (w *world) everything(t *testing.T) map[string]any {
 }
 
 // unchanged fails the test if do changes a row.
-func (w *world) unchanged(t *testing.T, what string, do func()) {
+func (w *database) unchanged(t *testing.T, what string, do func()) {
 	t.Helper()
 	before := w.everything(t)
 	do()
@@ -286,7 +286,7 @@ func (w *world) unchanged(t *testing.T, what string, do func()) {
 }
 
 // holds checks what must be true of every database at rest.
-func (w *world) holds(t *testing.T) {
+func (w *database) holds(t *testing.T) {
 	t.Helper()
 	storetest.Invariants(t, w.sql)
 }
