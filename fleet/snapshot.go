@@ -15,7 +15,7 @@ const (
 	Minutes = 30
 	// Silence is the time that a worker may go without a heartbeat before it is shown
 	// as silent. Its jobs are taken over at about the same time.
-	Silence = 15 * time.Second
+	Silence = jobs.Silence
 )
 
 // Snapshot is everything that is not about one batch.

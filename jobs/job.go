@@ -48,7 +48,7 @@ func States() []State {
 	return []State{Scheduled, Queued, Running, Retrying, Succeeded, Failed, Cancelled, Expired, Unknown}
 }
 
-// Finished tells whether a job in this state has ended: of itself it never runs
+// Finished reports whether a job in this state has ended: of itself it never runs
 // again.
 func (s State) Finished() bool {
 	switch s {
@@ -89,6 +89,10 @@ const (
 	MaxCrashes     = 3
 	SuspectCrashes = 2
 )
+
+// Silence is how long a worker may go without a heartbeat before its jobs are taken
+// over.
+const Silence = 15 * time.Second
 
 // What a job gets where its producer says nothing.
 const (

@@ -59,7 +59,7 @@ func (p Progress) Failures() int64 {
 	return p.Counts[Failed] + p.Counts[Expired] + p.Counts[Unknown]
 }
 
-// Finished tells whether nothing will change any more.
+// Finished reports whether nothing will change any more.
 func (p Progress) Finished() bool {
 	if p.JobID != "" {
 		return State(p.State).Finished()

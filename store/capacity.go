@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"oneflow/jobs"
 	"oneflow/worker"
 )
 
@@ -30,14 +31,14 @@ func (s *Store) Capacity(ctx context.Context, names []string) (map[string]worker
 		), live AS (
 			SELECT provider, count(*) AS workers
 			FROM workers, unnest(providers) provider
-			WHERE stopped_at IS NULL AND heartbeat_at > now() - interval '15 seconds'
+			WHERE stopped_at IS NULL AND heartbeat_at > now() - make_interval(secs => $2)
 			GROUP BY provider
 		)
 		SELECT provider, coalesce(workers, 0), coalesce(calls, 0), coalesce(p90, 0)::float8, coalesce(mean, 0)::float8,
 			coalesce(input, 0)::float8, coalesce(output, 0)::float8
 		FROM unnest($1::text[]) provider
 		LEFT JOIN seen USING (provider)
-		LEFT JOIN live USING (provider)`, names)
+		LEFT JOIN live USING (provider)`, names, jobs.Silence.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("read what the fleet has seen: %w", err)
 	}

@@ -67,7 +67,7 @@ func (e *emptyLanes) empty(lane string) bool {
 	return time.Since(e.found[lane]) < emptyFor
 }
 
-// dequeues tells whether a command is asynq's script that takes a task, and of
+// dequeues reports whether a command is asynq's script that takes a task, and of
 // which lane: no other begins with the list of what is pending.
 func dequeues(cmd redis.Cmder) (lane string, ok bool) {
 	const script, first = 0, 3

@@ -20,6 +20,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"oneflow/jobs"
 	"oneflow/providers"
 )
 
@@ -116,7 +117,7 @@ type Served struct {
 const (
 	heartbeatEvery = 5 * time.Second
 	reconcileEvery = 2 * time.Second
-	silence        = 15 * time.Second
+	silence        = jobs.Silence
 	pushing        = 10 * time.Second
 	unclaimed      = 10 * time.Second
 	// pauseWait is how long a job waits while an account or a key is not usable.
