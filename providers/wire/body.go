@@ -33,7 +33,7 @@ const (
 	ErrNoResult    AnswerError = "the answer holds no result"
 	ErrOtherMedia  AnswerError = "the answer holds media where a text was asked for"
 	ErrCoding      AnswerError = "the answer's compression is broken, or unknown"
-	ErrPage        AnswerError = "an HTML page answered, and not the API: is base_url right?"
+	ErrPage        AnswerError = "the answer is not the API's"
 	ErrUsedUp      AnswerError = "max_tokens was used up before the answer began: allow more"
 	ErrNotRepeated AnswerError = "the connection was lost after sending, and the request is not repeated"
 )
