@@ -290,7 +290,7 @@ func (p Provider) check(name string) error {
 	case p.Mock == nil:
 		return nil
 	case !p.descriptor().Local:
-		return fmt.Errorf("mock: is only for kind %s, not %s", kindsWith(func(d providers.Descriptor) bool { return d.Local }), p.Kind)
+		return fmt.Errorf("mock: is not for %s, only for kind %s", p.Kind, kindsWith(func(d providers.Descriptor) bool { return d.Local }))
 	case !(p.Mock.ErrorRate >= 0 && p.Mock.ErrorRate <= 1): // NaN is neither
 		return fmt.Errorf("mock.error_rate: must be from 0 to 1, got %g", p.Mock.ErrorRate)
 	case p.Mock.Latency < 0:

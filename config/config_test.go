@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oneflow/config"
+	"oneflow/providers/kinds"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -30,17 +31,29 @@ func parse(t *testing.T, text string) config.Config {
 // nothing is an environment without variables.
 func nothing(string) string { return "" }
 
-// builtIn are the providers that are there without being named.
+// builtIn are the providers that are there without being named: these, and other
+// kinds with what they say of themselves.
 func builtIn() map[string]config.Provider {
+	all := map[string]config.Provider{}
+	for _, d := range kinds.All() {
+		p := config.Provider{Kind: d.Kind, Burst: 1, Latency: config.Duration(d.Latency), Simulated: d.Local}
+		if d.Local {
+			p.Mock = &config.Mock{Latency: p.Latency}
+		}
+		if !d.Compatible {
+			all[d.Kind] = p
+		}
+	}
 	remote := func(kind string, latency time.Duration) config.Provider {
 		return config.Provider{Kind: kind, Burst: 1, Latency: config.Duration(latency)}
 	}
 	mock := remote("mock", 50*time.Millisecond)
 	mock.Simulated, mock.Mock = true, &config.Mock{Latency: config.Duration(50 * time.Millisecond)}
-	return map[string]config.Provider{
+	maps.Copy(all, map[string]config.Provider{
 		"mock": mock, "openai": remote("openai", 5*time.Second), "anthropic": remote("anthropic", 5*time.Second),
 		"stability": remote("stability", 8*time.Second), "elevenlabs": remote("elevenlabs", 3*time.Second),
-	}
+	})
+	return all
 }
 
 func TestNothingWrittenGivesTheDefaults(t *testing.T) {
@@ -157,6 +170,7 @@ providers:
 
 func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 	t.Parallel()
+	configurable := strings.Join(kinds.Configurable(), ", ")
 	const local = "providers:\n  local:\n    kind: mock\n    "
 	for text, want := range map[string]string{
 		local + "limits: {rpm: -5}":                           ":4: providers.local.limits.rpm: must be positive, got -5; 0 means no limit",
@@ -169,7 +183,7 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 		local + "dispatch_window: -1":                         ":4: providers.local.dispatch_window: must be from 0 (by itself) to 1000000, got -1",
 		local + "min_concurrency: 5\n    max_concurrency: 4":  ":5: providers.local.max_concurrency: must be at least min_concurrency, which is 5, got 4",
 		"drain: 1s\nchains:\n  poem: [mock]":                  ":3: chains.poem: must be text, image, audio, video",
-		"chains:\n  text: [mock, openia]":                     ":2: chains.text: \"openia\" is not configured; there are anthropic, elevenlabs, mock, openai, stability",
+		"chains:\n  text: [mock, openia]":                     ":2: chains.text: \"openia\" is not configured; there are " + configurable,
 		"chains:\n  text: [mock, mock]":                       ":2: chains.text: mock is there twice",
 		"chains:\n  text: []":                                 ":2: chains.text: must name at least one provider of anthropic,",
 		"fallback_models:\n  m: {telex: n}":                   ":2: fallback_models: \"m\": \"telex\" is neither a provider nor a kind of one; there are anthropic,",
@@ -186,7 +200,7 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 		local + "mock:\n      max_concurrent: -3":             ":5: providers.local.mock.max_concurrent: must not be negative, got -3",
 		local + "mock:\n      latency: 1s\n      rpm: -3":     ":6: providers.local.mock.rpm: must not be negative, got -3",
 		"providers:\n\n  local: {kind: telex}":                `:3: providers.local.kind: "telex" is not one of `,
-		"providers:\n  telex: {}":                             `:2: providers.telex.kind: is missing: write one of anthropic, elevenlabs, mock, openai, stability (`,
+		"providers:\n  telex: {}":                             `:2: providers.telex.kind: is missing: write one of ` + configurable + ` (`,
 		"providers:\n  \"a b\": {kind: mock}":                 `:2: providers: "a b": a name has 1 to 40 letters, digits, - and _`,
 		"providers:\n  \"a\\nb\": {kind: mock}":               `:2: providers: "a\nb": a name has 1 to 40 letters, digits, - and _`,
 		"providers:\n  \"\": {kind: mock}":                    `:2: providers: "": a name has 1 to 40 letters, digits, - and _`,
@@ -198,7 +212,7 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 		"providers:\n  anthropic: {compatible: true}":         ":2: providers.anthropic.compatible: is only for kind openai",
 		"providers:\n  anthropic: {key_header: k}":            ":2: providers.anthropic.key_header: is only for kind openai",
 		"providers:\n  openai: {models: {poem: x}}":           ":2: providers.openai.models.poem: must be text, image, audio, video",
-		"providers:\n  openai: {mock: {rpm: 1}}":              ":2: providers.openai.mock: is only for kind mock, not openai",
+		"providers:\n  openai: {mock: {rpm: 1}}":              ":2: providers.openai.mock: is not for openai, only for kind mock",
 		local + "base_url: http://x":                          ":4: providers.local.base_url: is not for kind mock, which calls nobody",
 		local + "models: {text: x}":                           ":4: providers.local.models: is not for kind mock, which has one model for each task",
 		"# c\ncall_timeout: -5s":                              ":2: call_timeout: must be positive, got -5s",

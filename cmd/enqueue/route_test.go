@@ -6,6 +6,7 @@ import (
 
 	"oneflow/fleet"
 	"oneflow/internal/cli"
+	"oneflow/providers/kinds"
 	"oneflow/store"
 )
 
@@ -31,7 +32,7 @@ func TestAJobMayHaveItsOwnChain(t *testing.T) {
 	}
 	for args, says := range map[string]string{
 		"--chain openai,openai":               "openai is there twice",
-		"--chain openai,telex":                `"telex" is not configured; there are anthropic, elevenlabs, mock`,
+		"--chain openai,telex":                `"telex" is not configured; there are ` + strings.Join(kinds.Configurable(), ", "),
 		"--chain openai,mock --provider mock": "must begin with --provider, which is mock",
 		"--chain openai,mock --no-fallback":   "without fallback only openai would be asked",
 		"--chain openai,stability":            "provider stability cannot do",

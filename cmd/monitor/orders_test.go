@@ -12,6 +12,7 @@ import (
 	"oneflow/internal/cli"
 	"oneflow/internal/storetest"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 	"oneflow/store"
 )
 
@@ -112,7 +113,7 @@ func TestWrongOrdersAreRefusedWithTheWayOut(t *testing.T) {
 	t.Parallel()
 	monitor, _ := console(t, "")
 	for args, says := range map[string]string{
-		"limits set telex --rpm 5":      `"telex": there is no such provider; there are anthropic, elevenlabs, mock, openai, stability`,
+		"limits set telex --rpm 5":      `"telex": there is no such provider; there are ` + strings.Join(kinds.Configurable(), ", "),
 		"limits reset telex":            `"telex": there is no such provider`,
 		"limits set openai":             "no limit is given: name one, such as --rpm 500",
 		"limits set openai --rpm=-5":    "rpm -5: must be from 0 (no limit) to 1000000000000",
