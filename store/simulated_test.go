@@ -11,7 +11,7 @@ import (
 
 func TestSimulatedMoneyIsInNoTotalOfRealMoney(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	ctx := t.Context()
 	const price = 3 * billing.USD
 	for i, d := range w.batch(t, "b", 2) {

@@ -13,7 +13,7 @@ import (
 
 func TestWaitingJobsAreGroupedByWhatTheyWaitFor(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDatabase(t)
 	at := time.Now().Add(time.Hour).Truncate(time.Microsecond)
 	plain := w.accept(t, 2, nil)
 	later := w.accept(t, 1, func(j *jobs.New) { j.RunAt = at })
