@@ -11,7 +11,7 @@ import (
 	"oneflow/providers"
 )
 
-// lateWait is how long a call that stands in the ledger may wait for another slot.
+// lateWait bounds the time that a call that stands in the ledger may wait for another slot.
 // It is far less than a worker may be silent, and than a row may be overdue, before
 // the job is somebody else's: the row is what keeps a zombie from sending.
 const lateWait = 5 * time.Second

@@ -13,7 +13,7 @@ import (
 // longChain bounds how many providers one request is brought to.
 const longChain = 16
 
-// errNotServed is why a provider is passed over that this worker does not know.
+// errNotServed refuses a provider that this worker does not know.
 var errNotServed = errors.New("not served by this worker")
 
 // errNoKey is why a provider is passed over that nobody has given a key for.

@@ -28,7 +28,7 @@ type guard struct {
 	learn    func(Learned)
 	log      zerolog.Logger
 	retry    failsafe.Executor[any]
-	// cooldown is how long a provider is left alone that only a person can mend,
+	// cooldown is the time for which a provider is left alone that only a person can mend,
 	// unless its settings say so first.
 	cooldown time.Duration
 

@@ -34,7 +34,7 @@ const (
 	maxRetries = 3
 	firstDelay = time.Second
 	maxDelay   = time.Minute
-	// maxWait is how long a job may wait for a rate limit and keep its slot, all
+	// maxWait bounds how long a job may wait for a rate limit and keep its slot, all
 	// in all; beyond it, the queue waits.
 	maxWait = 10 * time.Second
 )
@@ -43,7 +43,7 @@ const (
 type Config struct {
 	// Providers are the providers to guard.
 	Providers []providers.Provider
-	// CallTimeout is how long one call may take.
+	// CallTimeout bounds one call.
 	CallTimeout time.Duration
 	// Calls bounds all calls: when it ends, those in flight are cut off. The
 	// context of a call to Generate bounds only the waiting.
@@ -76,7 +76,7 @@ type Config struct {
 	Backoff func(n int) time.Duration
 }
 
-// Settings are what holds for a provider beside its limits, which the limiter asks
+// Settings hold what is in force for a provider beside its limits, which the limiter asks
 // for itself. The zero value is a provider in good health.
 type Settings struct {
 	// Unavailable reports whether an operator has disabled the provider, and By who;
@@ -85,20 +85,20 @@ type Settings struct {
 	By          string
 	// NoKey reports whether the provider has no API key now.
 	NoKey bool
-	// BlockedUntil is until when the provider asked to wait, as far as is recorded;
+	// BlockedUntil is the time until which the provider asked to wait, as far as is recorded;
 	// zero if it did not.
 	BlockedUntil time.Time
-	// Breaker is where an operator holds the breaker, breaker.Open or breaker.Closed;
+	// Breaker is the state in which an operator holds the breaker, breaker.Open or breaker.Closed;
 	// empty: it works by itself.
 	Breaker breaker.State
 }
 
-// Learned is what a worker learned about a provider from its answers. Zero fields say
+// Learned holds what a worker learned about a provider from its answers. Zero fields say
 // nothing. What the limiter learns is told to limiter.Config.Learn.
 type Learned struct {
 	// OutOfMoney reports whether the account has no credit left.
 	OutOfMoney bool
-	// Breaker is where the fleet's breaker has gone.
+	// Breaker is the new state of the fleet's breaker.
 	Breaker breaker.State
 	// Reason says what it was, without any text of a prompt or an answer.
 	Reason string

@@ -21,19 +21,19 @@ var lua string
 
 // What the breaker's script does not know. The rest of its numbers stand there.
 const (
-	// fresh is how long a worker goes by what it last heard of the breaker.
+	// fresh is the time for which a worker goes by what it last heard of the breaker.
 	fresh = time.Second
-	// gather is how long successes are gathered before Redis is told.
+	// gather is the time for which successes are gathered before Redis is told.
 	gather = 250 * time.Millisecond
-	// maxWait is how long a call waits while enough others are on trial.
+	// maxWait bounds the wait of a call while enough others are on trial.
 	maxWait = 10 * time.Second
-	// reportAgain is when outcomes are reported again that Redis did not take.
+	// reportAgain is the delay after which outcomes are reported again that Redis did not take.
 	reportAgain = 5 * time.Second
 	// maxPending bounds what is kept to report to a Redis that is away.
 	maxPending = 10_000
 )
 
-// State is where a circuit breaker stands, or where a person holds it.
+// State is the state of a circuit breaker.
 type State string
 
 // The states of a circuit breaker.
@@ -43,7 +43,7 @@ const (
 	HalfOpen State = "half_open"
 )
 
-// Outcome is what came of a call that was made under a permit.
+// Outcome says how a call ended that was made under a permit.
 type Outcome string
 
 // The outcomes. Throttled opens a half-open breaker again and is else Nothing, which
@@ -84,7 +84,7 @@ type Config struct {
 	Provider string
 	// Redis is needed.
 	Redis redis.UniversalClient
-	// CallTimeout is how long one call may take: a probe without an outcome is given
+	// CallTimeout bounds one call: a probe without an outcome is given
 	// up that long after it may have begun. It is needed.
 	CallTimeout time.Duration
 	// Calls ends with the worker: what Redis was not told by then is not told again.
@@ -233,7 +233,7 @@ func (b *Breaker) known() (bool, error) {
 	return b.seen.state == Closed && b.seen.sure, nil
 }
 
-// refusal is why r, heard so long ago, lets no call be made; nil if it does, or if
+// refusal returns why r, heard so long ago, lets no call be made; nil if it does, or if
 // Redis must be asked again.
 func (b *Breaker) refusal(r reply, age time.Duration) error {
 	switch {

@@ -11,7 +11,7 @@ import (
 	"oneflow/policy/rediscall"
 )
 
-// pendingReport is what Redis has not been told yet.
+// pendingReport holds what Redis has not been told yet.
 type pendingReport struct {
 	ok, failed int
 	tokens     []outcome
@@ -78,7 +78,7 @@ func (b *Breaker) report() {
 	}
 }
 
-// reply is what the script says.
+// reply is the answer of the script.
 type reply struct {
 	granted  int64
 	state    State
@@ -146,7 +146,7 @@ func reason(r reply, cause string) string {
 	return fmt.Sprintf("%d of the last %d answers were failures, the last: %s", r.failures, r.answers, cause)
 }
 
-// Status is where a breaker stands, for display. A person may hold it elsewhere.
+// Status is the state of a breaker, for display. A person may hold it elsewhere.
 type Status struct {
 	State State
 	// Since is when it opened, NextProbe when the next call is let through; zero

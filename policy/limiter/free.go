@@ -10,7 +10,7 @@ import (
 // no limit to ask for.
 const lookFor = 50 * time.Millisecond
 
-// blockCache is what this process has last seen of a provider without limits.
+// blockCache holds what this process has last seen of a provider without limits.
 type blockCache struct {
 	mu sync.Mutex
 	at time.Time // when; zero: never

@@ -1,3 +1,8 @@
+// Package limiter shares a provider's rate limits among all workers: one Redis hash for
+// each provider, one script for each grant, on Redis' own clock. A call reserves the
+// next slot that is free in all dimensions of the limits at once and sleeps until it;
+// nobody polls. Each script (*.lua) says what it takes, returns and guarantees. It
+// imports providers (the table of dimensions) and policy/rediscall.
 package limiter
 
 import (
@@ -28,47 +33,47 @@ const (
 	// permitSlack is added to the time for which a call may hold a permit: it is given
 	// back after the call's own end.
 	permitSlack = 5 * time.Second
-	// permitRecheck is when to ask for a permit again where no message came: one may
+	// permitRecheck is the delay before asking for a permit again where no message came: one may
 	// have been lost.
 	permitRecheck = 5 * time.Second
-	// tooLate is how late a slot may be used. What was planned for another time
+	// tooLate bounds how late a slot may be used. What was planned for another time
 	// would come as a burst.
 	tooLate = 200 * time.Millisecond
 )
 
 // Config configures a Limiter.
 type Config struct {
-	// Redis is where the fleet's state is kept.
+	// Redis keeps the fleet's state.
 	Redis redis.UniversalClient
 	// Fleet is the fleet's id, which is in the names of Pub/Sub channels: those are
 	// shared by all databases of a Redis. Default: empty.
 	Fleet string
-	// Settings gives a provider's settings as of the last look. It must not block:
+	// Settings returns a provider's settings as of the last look. It must not block:
 	// it is asked for each call, so that a change takes effect at once.
 	Settings func(provider string) Settings
-	// Restore gives what Redis had known about a provider, when it has forgotten
+	// Restore returns what Redis had known about a provider, when it has forgotten
 	// that. Default nil: nothing is known, calls may just have been sent.
 	Restore func(ctx context.Context, provider string) (Snapshot, error)
 	// Learn is told what answers and refusals have shown. It must not block.
 	// Default nil: nobody is told.
 	Learn func(provider string, what Learned)
-	// CallTimeout is how long one call may take: what holds one of a limited
+	// CallTimeout bounds one call: what holds one of a limited
 	// number of permits for longer has died.
 	CallTimeout time.Duration
 	// MaxWait is the longest wait that is worth keeping a job for. Default 10 s.
 	MaxWait time.Duration
-	// Margin is by which part a provider's window is taken to be longer than it
+	// Margin is the part by which a provider's window is taken to be longer than it
 	// is, since calls do not arrive exactly when they should: what is not used
 	// for certainty. At least 50 ms and at most 10 s come of it. Default 0.005.
 	Margin float64
-	// Burst is how many requests to a provider may be sent at once after a pause.
+	// Burst returns how many requests to a provider may be sent at once after a pause.
 	// They are taken from the pace. Default nil: 1.
 	Burst func(provider string) int64
 	// Log gets what went wrong without anybody to tell.
 	Log zerolog.Logger
 }
 
-// Settings are what holds for a provider now.
+// Settings hold what is in force for a provider now.
 type Settings struct {
 	// Limits are those in force.
 	Limits providers.Limits
@@ -79,25 +84,25 @@ type Settings struct {
 
 func (s Settings) pinned(d providers.Dimension) bool { return slices.Contains(s.Pinned, d) }
 
-// Learned is what answers and refusals have shown of a provider. Zero fields say
+// Learned holds what answers and refusals have shown of a provider. Zero fields say
 // nothing.
 type Learned struct {
-	// Limits are what answers said the limits are, or what refusals showed.
+	// Limits are those that answers name or refusals show.
 	Limits providers.Limits
-	// BlockedUntil is until when the provider asked everybody to wait.
+	// BlockedUntil is the time until which the provider asked everybody to wait.
 	BlockedUntil time.Time
 	// Reason says what it was, without any text of a prompt or an answer.
 	Reason string
 }
 
-// Snapshot is what is known about a provider's recent past without Redis.
+// Snapshot holds what is known of a provider's recent past without Redis.
 type Snapshot struct {
-	// BlockedUntil is until when the provider asked to be left alone; zero if it
+	// BlockedUntil is the time until which the provider asked to be left alone; zero if it
 	// did not.
 	BlockedUntil time.Time
-	// LastCall is when the last call was sent; zero: none in the last day.
+	// LastCall is the time of the last call; zero: none in the last day.
 	LastCall time.Time
-	// Running is how many calls are under way.
+	// Running is the number of calls under way.
 	Running int64
 	// Hours are the calls that were sent in the last hour, in the one before it,
 	// and so on.
@@ -115,7 +120,7 @@ type Demand struct {
 type WaitTooLongError struct {
 	// Provider is the name of the provider.
 	Provider string
-	// After is how long it would take, as far as can be told.
+	// After is the wait, as far as can be told.
 	After time.Duration
 	// Blocked is for how long of that the provider has asked to wait, or a limit of
 	// the day is used up; 0: it is only that others come first.
@@ -150,7 +155,7 @@ type Limiter struct {
 	accounts map[string]*account
 }
 
-// account is what this process knows about one provider.
+// account holds what this process knows about one provider.
 type account struct {
 	provider string
 	keys     []string
@@ -255,7 +260,7 @@ func (l *Limiter) Acquire(ctx context.Context, provider string, demand Demand, u
 	}
 }
 
-// slowest is how long a slot may be waited for, however seldom there is one.
+// slowest bounds the wait for a slot, however seldom there is one.
 const slowest = time.Minute
 
 // longestWait returns how long a slot is worth waiting for. Where slots are far between,
@@ -321,7 +326,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Dem
 	return s, nil
 }
 
-// Wait tells for how long a small call would have to wait now, at the lowest
+// Wait returns for how long a small call would have to wait now, at the lowest
 // urgency: 0 if not at all. It reserves nothing.
 func (l *Limiter) Wait(ctx context.Context, provider string) (time.Duration, error) {
 	a := l.account(provider)

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// reportAgain is when to report again what is still not in force: a person
+	// reportAgain is the delay before reporting again what is still not in force: a person
 	// has pinned another limit, or the report was lost.
 	reportAgain = time.Minute
 	// lowestHolds is for how long a limit hides larger ones that other answers
@@ -23,17 +23,17 @@ const (
 	// othersStay is for how long others are taken to go on as they do, where answers do
 	// not say how what they use comes back.
 	othersStay = 3 * time.Second
-	// constantAnswers is how many answers in a row with the same remaining number say
+	// constantAnswers is the number of answers in a row with the same remaining number say
 	// that the number means nothing.
 	constantAnswers = 20
 	// shortReset is the longest reset that a window much shorter than a minute has.
 	shortReset = 15 * time.Second
-	// enoughFits is how many answers must fit a bucket of a minute where nothing else
+	// enoughFits is the number of answers that must fit a bucket of a minute where nothing else
 	// shows that the limit is a minute's.
 	enoughFits = 3
 )
 
-// observedLimits is what one process has seen of a provider's limits, by dimension.
+// observedLimits holds what one process has seen of a provider's limits, by dimension.
 type observedLimits struct {
 	mu   sync.Mutex
 	seen map[providers.Dimension]observedLimit
@@ -52,7 +52,7 @@ type observedLimit struct {
 	remaining int64
 }
 
-// header is what an answer says of one dimension.
+// header holds what an answer says of one dimension.
 type header struct {
 	name providers.Dimension
 	providers.RateLimit

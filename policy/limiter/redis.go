@@ -37,7 +37,7 @@ var seedLua string
 //go:embed renew.lua
 var renewLua string
 
-// scripts are what runs in Redis; each says what it takes and returns.
+// scripts run in Redis; each says what it takes and returns.
 type scripts struct{ grant, settle, refuse, observe, seed, renew, state *redis.Script }
 
 func newScripts() scripts {
@@ -45,7 +45,7 @@ func newScripts() scripts {
 	return scripts{script(grantLua), script(settleLua), script(refuseLua), script(observeLua), script(seedLua), script(renewLua), script(stateLua)}
 }
 
-// channel is where the name of a provider is published when a call of it gave back what
+// channel is the one on which the name of a provider is published when a call of it gave back what
 // somebody waits for. Pub/Sub knows no database numbers, so the fleet is in its name.
 func (l *Limiter) channel() string { return "oneflow:" + l.cfg.Fleet + ":limit:freed" }
 
@@ -73,7 +73,7 @@ type grant struct {
 	dims     []reserved
 }
 
-// reserved is what a slot has of one dimension.
+// reserved is the part of a slot of one dimension.
 type reserved struct {
 	dimension
 
@@ -166,7 +166,7 @@ func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) err
 	return err
 }
 
-// ending is how a call ended, for what it has reserved.
+// ending says how a call ended, for what it has reserved.
 type ending int
 
 const (
@@ -210,7 +210,7 @@ func (l *Limiter) settle(ctx context.Context, s *Slot, end ending, usage provide
 	}
 }
 
-// standing tells until when the provider is blocked, and where the slot of that name has
+// standing returns until when the provider is blocked, and where the slot of that name has
 // been moved to, both on Redis' clock; moved is 0 for a slot that has come.
 func (l *Limiter) standing(ctx context.Context, a *account, name string) (blocked, moved time.Duration, err error) {
 	fields, err := rediscall.Do(ctx, func(ctx context.Context) ([]any, error) {

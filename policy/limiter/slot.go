@@ -31,7 +31,7 @@ type Slot struct {
 	over    atomic.Bool
 }
 
-// errGone tells that a slot can no longer be used.
+// errGone says that a slot can no longer be used.
 var errGone = errors.New("the slot has passed, or the provider was blocked")
 
 // renew tells Redis now and then that the call is under way.

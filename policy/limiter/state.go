@@ -12,17 +12,17 @@ import (
 //go:embed state.lua
 var stateLua string
 
-// State is what holds a provider back now, for display.
+// State says what holds a provider back now, for display.
 type State struct {
-	// Wait is how long a small call would have to wait now; 0: not at all. Binds is the
+	// Wait is the time that a small call would have to wait now; 0: not at all. Binds is the
 	// limit for which it waits; empty: the block, or nothing.
 	Wait  time.Duration
 	Binds providers.Dimension
-	// BlockedUntil is until when the provider asked to wait, since BlockedSince, with a
+	// BlockedUntil is the time until which the provider asked to wait, since BlockedSince, with a
 	// refusal of the kind BlockedFor; zero where it does not.
 	BlockedUntil, BlockedSince time.Time
 	BlockedFor                 providers.Kind
-	// InFlight is how many calls hold a permit, where their number is limited.
+	// InFlight is the number of calls that hold a permit, where their number is limited.
 	InFlight int64
 	// Lowered is the concurrency that refusals have shown, in force until LoweredUntil;
 	// 0: none.
@@ -32,16 +32,16 @@ type State struct {
 	Dimensions []DimensionState
 }
 
-// DimensionState is how much of one limit is used.
+// DimensionState says how much of one limit is used.
 type DimensionState struct {
 	Dimension providers.Dimension
 	// Limit is the limit in force, and Pinned reports whether an operator has set it.
 	Limit  int64
 	Pinned bool
-	// Used is what the fleet was given of it in the window that ends now, calls under
+	// Used is the amount that the fleet was given of it in the window that ends now, calls under
 	// way included.
 	Used int64
-	// Others is what others of the same account are taken to use, as answers have said;
+	// Others is the amount that others of the same account are taken to use, as answers have said;
 	// gone by OthersUntil unless another says so again.
 	Others      int64
 	OthersUntil time.Time

@@ -31,7 +31,7 @@ const (
 func (v vendor) state(w *world) (remaining int64, reset, next time.Duration) {
 	switch v.how {
 	case fixed:
-		began := w.now / v.window * v.window
+		began := w.now.Truncate(v.window)
 		used := w.used(began-1, w.now, one) + v.others*int64(w.now-began)/int64(time.Minute)
 		reset = began + v.window - w.now
 		return max(v.limit-used, 0), reset, reset

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// reserveAhead is how far a reserved slot may lie in the future while the next is asked
+// reserveAhead bounds how far a reserved slot may lie in the future while the next is asked
 // for. A process that is killed takes what it had reserved with it, so it holds
 // few: one, or those of 50 ms.
 const reserveAhead = 50 * time.Millisecond
 
-// waitQueue is where those who want a slot of one provider wait in this process, the
+// waitQueue holds those who want a slot of one provider wait in this process, the
 // most urgent first, and first come, first served among equals. Those at its head
 // ask Redis; the others wait for their turn, which costs nothing.
 type waitQueue struct {
@@ -62,7 +62,7 @@ func (q *waitQueue) join(w *waiter, nominal, bearable time.Duration) (wait time.
 	return 0, true
 }
 
-// wait is how long one of this urgency would wait for its turn. The caller holds mu.
+// wait returns how long one of this urgency would wait for its turn. The caller holds mu.
 func (q *waitQueue) wait(urgency int) time.Duration {
 	place := 0
 	for _, w := range q.waiting {
@@ -73,7 +73,7 @@ func (q *waitQueue) wait(urgency int) time.Duration {
 	return time.Duration(place) * q.spacing
 }
 
-// expected is how long one of this urgency would wait for its turn.
+// expected returns how long one of this urgency would wait for its turn.
 func (q *waitQueue) expected(urgency int) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -108,7 +108,7 @@ func (q *waitQueue) asked() {
 }
 
 // granted ends a turn that brought a slot, which is wait away and at this time of
-// Redis. urgent tells that it goes before others that were given out.
+// Redis. urgent reports whether it goes before others that were given out.
 func (q *waitQueue) granted(slot, wait time.Duration, urgent bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -160,7 +160,7 @@ func (q *waitQueue) noPermit(until time.Duration) {
 	})
 }
 
-// freed tells that a permit may be free.
+// freed says that a permit may be free.
 func (q *waitQueue) freed() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -180,10 +180,10 @@ func (q *waitQueue) fail(err error) {
 	q.waiting = nil
 }
 
-// widest is how many ask at once at most.
+// widest is the number of those who ask at once at most.
 const widest = 64
 
-// width is how many may ask at once: as many as get a slot in the time that
+// width returns how many may ask at once: as many as get a slot in the time that
 // reservations may lie ahead.
 func (q *waitQueue) width() int {
 	switch {

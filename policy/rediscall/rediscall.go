@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Timeout is how long Redis may take to answer before it counts as unavailable.
+// Timeout is the time that Redis may take to answer before it counts as unavailable.
 const Timeout = 2 * time.Second
 
 // UnavailableError says that Redis cannot be asked, or does not know what it must.
