@@ -147,7 +147,7 @@ func ours(failure *providers.Error) bool {
 		return w.Until.IsZero() // on trial
 	case providers.WaitForRedis:
 		return true
-	case providers.WaitForOperator, providers.WaitForLedger:
+	case providers.WaitForKey, providers.WaitForOperator, providers.WaitForLedger:
 	}
 	return false
 }
