@@ -105,6 +105,9 @@ type Intake struct {
 	Producer *jobs.Producer
 	// Reject is told of each bad line. Nil: nobody is.
 	Reject func(*LineError)
+	// Accepting is told of the rows of each chunk before it is accepted. Nil: nobody
+	// is.
+	Accepting func([]jobs.New)
 	// Progress is told after each chunk. Nil: nobody is.
 	Progress func(Report)
 }
@@ -135,6 +138,9 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 	}
 	rows, held := make([]jobs.New, 0, chunk), 0
 	flush := func() error {
+		if t.Accepting != nil {
+			t.Accepting(rows)
+		}
 		// Once Redis has failed, waiting for it with each chunk would only take
 		// time: workers dispatch what is accepted.
 		accept := t.Producer.Enqueue
@@ -162,6 +168,7 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 	}
 	add := func(row jobs.New) error {
 		if !opened {
+			t.Batch.First = row.Key
 			if err := t.Store.OpenBatch(ctx, t.Batch); err != nil {
 				return err
 			}

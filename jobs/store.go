@@ -20,6 +20,8 @@ var (
 	ErrTooManyCalls = errors.New("the job has used up its provider calls")
 	// ErrBatchCancelled: the batch takes no more rows.
 	ErrBatchCancelled = errors.New("the batch was cancelled")
+	// ErrOtherSource: the batch has rows of another file, or of other options.
+	ErrOtherSource = errors.New("the batch has rows of another source")
 	// ErrNotFound: there is no such job or batch.
 	ErrNotFound = errors.New("no such job or batch")
 )
@@ -30,6 +32,14 @@ type Batch struct {
 	Account string
 	// Source says where the rows come from, such as a file's base name.
 	Source string
+	// Origin stands for the file and the options that its rows are made of; empty
+	// where that is not known, as of standard input.
+	Origin string
+	// First is the key of the first row that is brought now. Empty: nothing is
+	// compared.
+	First string
+	// Append lets rows of another origin in.
+	Append bool
 }
 
 // Accepted is what became of the rows handed to AcceptJobs.
@@ -49,7 +59,9 @@ type Accepted struct {
 // AcceptStore takes new jobs.
 type AcceptStore interface {
 	// OpenBatch makes the batch, unless there is one of that id. It fails
-	// with ErrBatchCancelled.
+	// with ErrBatchCancelled; and, unless b.Append, with ErrOtherSource where the
+	// batch has rows, the first that is brought now is none of them, and b.Origin is
+	// not the one that it was made with.
 	OpenBatch(ctx context.Context, b Batch) error
 	// AcceptJobs inserts what is new of rows, all or none, in one commit.
 	// batchID is empty for single jobs. dispatch tells that the caller pushes

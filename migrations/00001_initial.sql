@@ -10,6 +10,7 @@ CREATE TABLE batches (
     id           text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'), -- see jobs.ValidBatchID
     account      text NOT NULL DEFAULT 'default',
     source       text NOT NULL DEFAULT '',
+    origin       text NOT NULL DEFAULT '',  -- what its rows were made of: see jobs.Batch
     created_at   timestamptz NOT NULL DEFAULT now(),
     sealed_at    timestamptz,
     cancelled_at timestamptz,

@@ -18,18 +18,26 @@ import (
 func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 	return s.begin(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
-			INSERT INTO batches (id, account, source)
-			VALUES ($1, $2, $3)
-			ON CONFLICT (id) DO NOTHING`, b.ID, b.Account, b.Source)
+			INSERT INTO batches (id, account, source, origin)
+			VALUES ($1, $2, $3, $4)
+			ON CONFLICT (id) DO NOTHING`, b.ID, b.Account, b.Source, b.Origin)
 		if err != nil {
 			return fmt.Errorf("open batch %s: %w", b.ID, err)
 		}
-		var cancelled bool
-		if err := tx.QueryRow(ctx, `SELECT cancelled_at IS NOT NULL FROM batches WHERE id = $1`, b.ID).Scan(&cancelled); err != nil {
+		var cancelled, known bool
+		err = tx.QueryRow(ctx, `
+			SELECT cancelled_at IS NOT NULL, $2 <> '' AND origin = $2
+				OR EXISTS (SELECT FROM jobs WHERE batch_id = $1 AND key = $3)
+				OR NOT EXISTS (SELECT FROM jobs WHERE batch_id = $1)
+			FROM batches
+			WHERE id = $1`, b.ID, b.Origin, b.First).Scan(&cancelled, &known)
+		switch {
+		case err != nil:
 			return fmt.Errorf("open batch %s: %w", b.ID, err)
-		}
-		if cancelled {
+		case cancelled:
 			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrBatchCancelled)
+		case !known && !b.Append && b.First != "":
+			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrOtherSource)
 		}
 		return nil
 	})

@@ -102,7 +102,7 @@ func program(t *testing.T) string {
 func (s *site) child(program string, in io.Reader, errs io.Writer, args ...string) (code int, out string) {
 	s.t.Helper()
 	var stdout bytes.Buffer
-	cmd := exec.CommandContext(s.t.Context(), program, append([]string{"batch", "-", "-o", "json"}, args...)...)
+	cmd := exec.CommandContext(s.t.Context(), program, append([]string{"batch", "-", "-o", "json", "--provider", "mock"}, args...)...)
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.database, "REDIS_URL="+s.redis)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = s.t.TempDir(), in, &stdout, errs
 	if err := cmd.Run(); err != nil {

@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,8 +16,10 @@ import (
 	"time"
 
 	"oneflow/batches"
+	"oneflow/config"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 // batchCmd enqueues a file.
@@ -23,6 +29,7 @@ type batchCmd struct {
 	BatchID string            `help:"The batch's id; default: a new one. With the id of an earlier run, only what is missing is added." placeholder:"ID"`
 	Task    string            `help:"text, image, audio or video, for rows that name none." default:"text" enum:"text,image,audio,video"`
 	Map     map[string]string `help:"Take a field from a column of another name, such as --map prompt=question." placeholder:"FIELD=COLUMN"`
+	Append  bool              `help:"Add the rows to a batch that was made of another file, or with other options. Without it, --batch-id takes the same file again only."`
 	Strict  bool              `help:"Accept nothing if any line is bad."`
 	Watch   bool              `help:"Follow the batch until it has finished."`
 }
@@ -39,7 +46,11 @@ func (c *batchCmd) Run(s *session) error {
 	if err := c.check(); err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
-	in, err := c.input(s, name, c.Task, jobs.Bulk)
+	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	in, err := c.input(s, cfg, name, c.Task, jobs.Bulk)
 	if err != nil {
 		return err
 	}
@@ -49,8 +60,17 @@ func (c *batchCmd) Run(s *session) error {
 		return cli.Fail(cli.Usage, err)
 	}
 	defer closeFile()
+	provider, err := c.choose(s, cfg, providers.Task(c.Task), c.BatchID)
+	if err != nil {
+		return err
+	}
+	in.Defaults["provider"] = quote(provider)
+	q, err := newQuotes(s, cfg)
+	if err != nil {
+		return err
+	}
 
-	batch := jobs.Batch{ID: c.BatchID, Account: c.Account, Source: name}
+	batch := jobs.Batch{ID: c.BatchID, Account: c.Account, Source: name, Origin: c.origin(in), Append: c.Append}
 	if batch.ID == "" {
 		batch.ID = batches.NewID(time.Now())
 	}
@@ -73,10 +93,11 @@ func (c *batchCmd) Run(s *session) error {
 		return err
 	}
 	progress := newTicker(s.env.Err)
+	q.clear = progress.clear
 	bad := 0
 	t := batches.Intake{
 		Input: in, Batch: batch, Store: s.store, Producer: producer,
-		Progress: progress.show,
+		Progress: progress.show, Accepting: q.add,
 		Reject: func(e *batches.LineError) {
 			progress.clear()
 			if bad++; bad <= maxReported {
@@ -88,12 +109,13 @@ func (c *batchCmd) Run(s *session) error {
 	}
 	rep, err := t.Take(s.ctx, file)
 	progress.clear()
-	if _, other := errors.AsType[*batches.FormatError](err); other || errors.Is(err, jobs.ErrBatchCancelled) {
+	if _, other := errors.AsType[*batches.FormatError](err); other || errors.Is(err, jobs.ErrBatchCancelled) || errors.Is(err, jobs.ErrOtherSource) {
 		return c.refused(s, rep, broken(rep, err))
 	}
 	if err != nil {
 		return broken(rep, err)
 	}
+	q.total()
 	return c.finish(s, rep, name)
 }
 
@@ -116,6 +138,9 @@ func broken(rep batches.Report, err error) error {
 		return cli.Fail(cli.Usage, other) // no file of rows at all
 	}
 	switch {
+	case errors.Is(err, jobs.ErrOtherSource):
+		return cli.Fail(cli.Usage, fmt.Errorf("batch %s has rows of another file, or was made with other options: nothing was accepted; "+
+			"say --append to add these rows all the same, or use another --batch-id", rep.BatchID))
 	case errors.Is(err, jobs.ErrBatchCancelled) && rep.Accepted+rep.Duplicates == 0:
 		return cli.Fail(cli.Usage, fmt.Errorf("batch %s was cancelled and takes no rows: use another --batch-id", rep.BatchID))
 	case errors.Is(err, jobs.ErrBatchCancelled):
@@ -143,6 +168,23 @@ func (c *batchCmd) check() error {
 		}
 	}
 	return nil
+}
+
+// origin stands for the file and the options that decide what its rows become.
+// Standard input has none.
+func (c *batchCmd) origin(in batches.Input) string {
+	path, err := filepath.Abs(c.File)
+	if c.File == "-" || err != nil {
+		return ""
+	}
+	options := maps.Clone(in.Defaults)
+	delete(options, "lane") // it decides when, not what
+	made, err := json.Marshal([]any{path, options, in.Map, in.OnUnknown})
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(made)
+	return hex.EncodeToString(sum[:])
 }
 
 func (c *batchCmd) open(s *session) (io.Reader, func(), error) {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,9 @@ func (s *site) run(ctx context.Context, in io.Reader, args ...string) result {
 
 func command(ctx context.Context, in io.Reader, args ...string) result {
 	var out, errs bytes.Buffer
+	if !slices.Contains(args, "--config") {
+		args = append([]string{"--config", "testdata/mock.yaml"}, args...)
+	}
 	code := cli.Code("enqueue", &errs, run(ctx, args, cli.Env{In: in, Out: &out, Err: &errs, Getenv: func(string) string { return "" }}))
 	return result{code, out.String(), errs.String()}
 }

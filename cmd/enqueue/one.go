@@ -10,8 +10,10 @@ import (
 	"unicode/utf8"
 
 	"oneflow/batches"
+	"oneflow/config"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 // oneCmd enqueues a single job.
@@ -26,7 +28,11 @@ const maxPrompt = 16 << 20
 
 // Run accepts the job.
 func (c *oneCmd) Run(s *session) error {
-	in, err := c.input(s, "", s.task, jobs.Default)
+	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	in, err := c.input(s, cfg, "", s.task, jobs.Default)
 	if err != nil {
 		return err
 	}
@@ -40,10 +46,24 @@ func (c *oneCmd) Run(s *session) error {
 	}
 	fields["prompt"] = quote(prompt)
 	fields["task"] = quote(s.task)
+	// What is wrong with it is said before anything is connected to.
+	if _, err := in.One(fields); err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	provider, err := c.choose(s, cfg, providers.Task(s.task), "")
+	if err != nil {
+		return err
+	}
+	fields["provider"] = quote(provider)
 	job, err := in.One(fields)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
+	q, err := newQuotes(s, cfg)
+	if err != nil {
+		return err
+	}
+	q.add([]jobs.New{job})
 	p, err := s.producer()
 	if err != nil {
 		return err

@@ -115,7 +115,7 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 		{[]string{"text"}, `expected "<prompt>"`},
 		{[]string{"text", ""}, "prompt: must not be empty"},
 		{[]string{"text", "a", "b"}, "unexpected argument b"},
-		{[]string{"text", "caf\xe9"}, "argument 8, \"caf\\xe9\", is not valid UTF-8"},
+		{[]string{"text", "caf\xe9"}, "argument 10, \"caf\\xe9\", is not valid UTF-8"},
 		{[]string{"text", "a", "--set", "colour=red"}, "--set colour=…: there is no such option; options are aspect_ratio, background"},
 		{[]string{"text", "a", "--set", "Prompt=b"}, "--set Prompt=…: there is no such option"},
 		{[]string{"text", "a", "--set", "prompt=b"}, "--set prompt=…: the prompt is given already"},

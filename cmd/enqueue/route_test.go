@@ -114,7 +114,7 @@ func TestTheBestProviderIsChosenByItsFigures(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	best := func() result {
-		return s.enqueue("text", "hello", "--provider", "best")
+		return s.enqueue("--config", "testdata/default.yaml", "text", "hello", "--provider", "best")
 	}
 	r := best()
 	if got := one[string](s, route, strings.TrimSpace(r.out)); r.code != cli.OK || got != "openai - auto" ||

@@ -16,7 +16,6 @@ import (
 
 	"oneflow/batches"
 	"oneflow/config"
-	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -82,7 +81,7 @@ func (s *session) producer() (*jobs.Producer, error) {
 
 // common are the flags of everything that brings jobs in.
 type common struct {
-	Provider   string             `help:"The provider to ask first, or best: the one that does best now, by success, latency and price. Default: the first of --chain, else mock." placeholder:"NAME"`
+	Provider   string             `help:"The provider to ask first, or best: the one that does best now, by success, latency and price. Default: the first of --chain, else the first of the task's chain that has a key here or a live worker." placeholder:"NAME"`
 	Chain      []string           `help:"The providers to ask in order, such as anthropic,openai, in place of the chain of the task." placeholder:"NAME,…"`
 	Fallback   providers.Fallback `help:"When to go on to the next provider: auto (after every failure but one of the request itself), never, or always. Default: auto." enum:"auto,never,always," default:"" placeholder:"WHEN"`
 	NoFallback bool               `help:"Ask no other provider: --fallback never."`
@@ -96,12 +95,9 @@ type common struct {
 	Output     string             `short:"o" help:"table or json." enum:"table,json" default:"table"`
 }
 
-// input prepares reading jobs. task is the task of rows that name none.
-func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.Input, error) {
-	cfg, err := config.Load(s.configPath, s.env.Getenv)
-	if err != nil {
-		return batches.Input{}, cli.Fail(cli.Usage, err)
-	}
+// input prepares reading jobs. task is the task of rows that name none. As long as
+// nobody has chosen the provider to ask first, it is the first of the task's chain.
+func (c common) input(s *session, cfg config.Config, name, task string, lane jobs.Lane) (batches.Input, error) {
 	if err := c.check(cfg); err != nil {
 		return batches.Input{}, cli.Fail(cli.Usage, err)
 	}
@@ -130,9 +126,9 @@ func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.In
 			return batches.Input{}, err
 		}
 	}
-	provider, err := c.provider(s, cfg, providers.Task(task))
-	if err != nil {
-		return batches.Input{}, err
+	provider, named := c.named(cfg)
+	if !named {
+		provider = firstOr(cfg.Chains[task], mockProvider)
 	}
 	for key, value := range map[string]string{"provider": provider, "model": c.Model, "lane": string(lane), "task": task} {
 		if value != "" {
@@ -152,38 +148,6 @@ func (c common) input(s *session, name, task string, lane jobs.Lane) (batches.In
 		},
 		OnModel: s.warnOfModels(cfg),
 	}, nil
-}
-
-// best asks for the provider that does best now. A provider of that name goes
-// before it.
-const best = "best"
-
-// provider is the provider to ask first. The best one is looked for once, for the
-// task that is asked for.
-func (c common) provider(s *session, cfg config.Config, task providers.Task) (string, error) {
-	if _, named := cfg.Providers[best]; c.Provider != best || named {
-		switch {
-		case c.Provider != "":
-			return c.Provider, nil
-		case len(c.Chain) > 0:
-			return c.Chain[0], nil
-		}
-		return "mock", nil
-	}
-	db, err := s.db()
-	if err != nil {
-		return "", err
-	}
-	ranked, err := fleet.FindBest(s.ctx, db, cli.Fleet(cfg), task)
-	if err != nil {
-		return "", err
-	}
-	choice, why, err := cli.Choice(ranked)
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintf(s.env.Err, "--provider best: %s\n", why)
-	return choice.Provider, nil
 }
 
 // checkRoute checks who is to be asked.
