@@ -361,6 +361,7 @@ func fillScalar(path string, into reflect.Value, raw json.RawMessage) error {
 		if json.Unmarshal(raw, &text) != nil || !json.Valid([]byte(strings.ToLower(text))) {
 			return wrongType(path, typeName(into.Kind()), raw)
 		}
+		text = strings.TrimSpace(text)
 	}
 	var err error
 	switch into.Kind() {

@@ -2,6 +2,7 @@ package batches
 
 import (
 	"oneflow/billing"
+	"oneflow/jobs"
 	"oneflow/providers"
 )
 
@@ -31,6 +32,25 @@ type Answered struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
 	Jobs     int64  `json:"jobs"`
+}
+
+// Job is one job of a batch, for lists. Provider and model are those that answered,
+// or else that were asked.
+type Job struct {
+	ID       string     `json:"id"`
+	CustomID string     `json:"custom_id,omitempty"`
+	Row      int64      `json:"row"`
+	State    jobs.State `json:"state"`
+	Provider string     `json:"provider"`
+	Model    string     `json:"model"`
+	Calls    int64      `json:"calls"`
+	// Cost is real money, Simulated that of mocks and fakes.
+	Cost      billing.NanoUSD `json:"cost_usd"`
+	Simulated billing.NanoUSD `json:"simulated_cost_usd"`
+	Unpriced  int64           `json:"unpriced_calls"`
+	// Error is the class of its failure, and Message what was said; empty without one.
+	Error   string `json:"error,omitempty"`
+	Message string `json:"message,omitempty"`
 }
 
 // Call is one provider call as the ledger has it.

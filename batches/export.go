@@ -2,11 +2,11 @@ package batches
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 
 	"oneflow/billing"
 	"oneflow/jobs"
@@ -17,6 +17,7 @@ import (
 type Record struct {
 	ID       string
 	CustomID string
+	Row      int64 // its place in the input, from 1; 0 for a single job
 	Task     providers.Task
 	Provider string // that answered, or else that was asked
 	Model    string
@@ -31,18 +32,21 @@ type Record struct {
 	Simulated         billing.NanoUSD // of mocks and fakes: no part of Cost
 	Unpriced          bool
 	// The rest is of the result; zero without one.
-	HTTPStatus int
-	RequestID  string
-	Text       string
-	Raw        []byte
-	LatencyMS  int64
-	Usage      json.RawMessage // an object; an export's lines do not hold it
-	Artifacts  []ArtifactRef
+	HTTPStatus   int
+	RequestID    string
+	Text         string
+	FinishReason string // the provider's own word
+	Raw          []byte
+	LatencyMS    int64
+	Usage        json.RawMessage // an object
+	Artifacts    []ArtifactRef
 }
 
 // ArtifactRef says where a picture, sound or film is.
 type ArtifactRef struct {
-	URL    string `json:"url"`
+	URL string `json:"url"`
+	// File is its path where the URL is of a file.
+	File   string `json:"file,omitempty"`
 	MIME   string `json:"mime"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
@@ -76,15 +80,21 @@ type Failure struct {
 	Message string `json:"message"`
 }
 
+// oneflow is the same for every provider and format. It holds all its fields always.
 type oneflow struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
 	requested
-	CostUSD   *billing.NanoUSD `json:"cost_usd"` // null where a call has no known price
-	Attempts  int              `json:"attempts"`
-	LatencyMS int64            `json:"latency_ms"`
-	State     jobs.State       `json:"state"`
-	Artifacts []ArtifactRef    `json:"artifacts,omitempty"`
+	Row          int64            `json:"row"`
+	State        jobs.State       `json:"state"`
+	Text         string           `json:"text"`
+	FinishReason string           `json:"finish_reason"`
+	Usage        json.RawMessage  `json:"usage"`
+	Artifacts    []ArtifactRef    `json:"artifacts"`
+	CostUSD      *billing.NanoUSD `json:"cost_usd"` // null where a call has no known price
+	SimulatedUSD billing.NanoUSD  `json:"simulated_cost_usd"`
+	Attempts     int              `json:"attempts"`
+	LatencyMS    int64            `json:"latency_ms"`
 }
 
 // requested is what the job asked for, where somebody else answered.
@@ -100,16 +110,48 @@ func (r Record) requested() requested {
 	return requested{r.RequestedProvider, r.RequestedModel}
 }
 
-// ExportJSONL writes one line a job, in input order, in the shape of OpenAI's
-// batch output. It returns how many lines it wrote.
-func ExportJSONL(ctx context.Context, s ExportStore, id string, w io.Writer) (int, error) {
+// Format is what response.body of an export's lines is.
+type Format string
+
+// FormatOpenAI is the shape of OpenAI's API whoever answered, FormatRaw the vendor's
+// own body.
+const (
+	FormatOpenAI Format = "openai"
+	FormatRaw    Format = "raw"
+)
+
+// Export says what of a batch or a job is written, and how.
+type Export struct {
+	// Format is FormatOpenAI where it is empty.
+	Format Format
+	// Failed and Succeeded leave out all other jobs: Failed those that have finished
+	// without a result and that nobody cancelled.
+	Failed, Succeeded bool
+}
+
+// Exported counts what was written.
+type Exported struct {
+	Lines int64
+	// Unfinished is how many jobs have not finished, whether they are written or not.
+	Unfinished int64
+}
+
+// WriteJSONL writes one line a job, in input order, in the frame of OpenAI's batch
+// output.
+func (e Export) WriteJSONL(ctx context.Context, s ExportStore, id string, w io.Writer) (n Exported, err error) {
 	buffered := bufio.NewWriterSize(w, 256<<10)
 	encode := json.NewEncoder(buffered)
 	encode.SetEscapeHTML(false)
-	n := 0
-	err := s.Export(ctx, id, func(r Record) error {
-		n++
-		return encode.Encode(r.line())
+	err = s.Export(ctx, id, func(r Record) error {
+		if !r.State.Finished() {
+			n.Unfinished++
+		}
+		failed := r.State.Finished() && r.State != jobs.Succeeded && r.State != jobs.Cancelled
+		if e.Failed && !failed || e.Succeeded && r.State != jobs.Succeeded {
+			return nil
+		}
+		n.Lines++
+		return encode.Encode(r.line(e.Format))
 	})
 	if err != nil {
 		return n, fmt.Errorf("export %s: %w", id, err)
@@ -131,22 +173,37 @@ type Result struct {
 	Artifacts []ArtifactRef    `json:"artifacts"` // never null
 	Usage     json.RawMessage  `json:"usage"`     // never null
 	CostUSD   *billing.NanoUSD `json:"cost_usd"`  // null where a call has no known price
+	Simulated billing.NanoUSD  `json:"simulated_cost_usd"`
 	LatencyMS int64            `json:"latency_ms"`
 	Attempts  int              `json:"attempts"`
 	Error     *Failure         `json:"error"` // null unless it ended without a result
+	// Note says how the answer differs from what was asked for; empty: it does not.
+	Note string `json:"note,omitempty"`
 }
 
 // Result returns the record in that shape.
 func (r Record) Result() Result {
-	out := Result{
-		JobID: r.ID, State: r.State, Provider: r.Provider, Model: r.Model, requested: r.requested(), Text: r.Text, Artifacts: r.Artifacts, Usage: r.Usage,
-		CostUSD: r.cost(), LatencyMS: r.LatencyMS, Attempts: r.Calls, Error: r.failure(),
+	return Result{
+		JobID: r.ID, State: r.State, Provider: r.Provider, Model: r.Model, requested: r.requested(), Text: r.Text, Artifacts: r.artifacts(), Usage: r.usage(),
+		CostUSD: r.cost(), Simulated: r.Simulated, LatencyMS: r.LatencyMS, Attempts: r.Calls, Error: r.failure(),
 	}
-	if out.Artifacts == nil {
-		out.Artifacts = []ArtifactRef{}
+}
+
+// usage is never null.
+func (r Record) usage() json.RawMessage {
+	if len(r.Usage) == 0 {
+		return json.RawMessage("{}")
 	}
-	if len(out.Usage) == 0 {
-		out.Usage = json.RawMessage("{}")
+	return r.Usage
+}
+
+// artifacts is never nil. Those that are files have their paths.
+func (r Record) artifacts() []ArtifactRef {
+	out := append([]ArtifactRef{}, r.Artifacts...)
+	for i := range out {
+		if u, err := url.Parse(out[i].URL); err == nil && u.Scheme == "file" {
+			out[i].File = u.Path
+		}
 	}
 	return out
 }
@@ -171,31 +228,17 @@ func (r Record) failure() *Failure {
 	return f
 }
 
-func (r Record) line() line {
+func (r Record) line(f Format) line {
 	l := line{ID: r.ID, Error: r.failure(), OneFlow: oneflow{
-		CostUSD: r.cost(), Provider: r.Provider, Model: r.Model, requested: r.requested(), Attempts: r.Calls, LatencyMS: r.LatencyMS, State: r.State, Artifacts: r.Artifacts,
+		Provider: r.Provider, Model: r.Model, requested: r.requested(), Row: r.Row, State: r.State, Text: r.Text,
+		FinishReason: finishReason(r.FinishReason), Usage: r.usage(), Artifacts: r.artifacts(),
+		CostUSD: r.cost(), SimulatedUSD: r.Simulated, Attempts: r.Calls, LatencyMS: r.LatencyMS,
 	}}
 	if r.CustomID != "" {
 		l.CustomID = &r.CustomID
 	}
 	if r.State == jobs.Succeeded {
-		l.Response = &response{StatusCode: r.HTTPStatus, RequestID: r.RequestID, Body: r.body()}
+		l.Response = &response{StatusCode: r.HTTPStatus, RequestID: r.RequestID, Body: r.body(f)}
 	}
 	return l
-}
-
-// body is the provider's own where that is JSON; else what was made of it. Bytes
-// that are no UTF-8 become U+FFFD: a reader would stumble over the whole file.
-func (r Record) body() json.RawMessage {
-	if json.Valid(r.Raw) {
-		return bytes.ToValidUTF8(r.Raw, []byte("\uFFFD"))
-	}
-	body, err := json.Marshal(struct {
-		Text string        `json:"text,omitempty"`
-		Data []ArtifactRef `json:"data,omitempty"`
-	}{r.Text, r.Artifacts})
-	if err != nil {
-		return json.RawMessage("null")
-	}
-	return body
 }

@@ -59,9 +59,9 @@ func samples() records {
 func TestAnExportIsOneLineAJobInInputOrder(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	n, err := batches.ExportJSONL(t.Context(), samples(), "b1", &out)
-	if err != nil || n != len(samples()) {
-		t.Fatalf("%d lines, %v", n, err)
+	n, err := batches.Export{}.WriteJSONL(t.Context(), samples(), "b1", &out)
+	if err != nil || n.Lines != int64(len(samples())) || n.Unfinished != 1 {
+		t.Fatalf("%+v, %v", n, err)
 	}
 	golden(t, "export.jsonl", out.String())
 	if !utf8.Valid(out.Bytes()) {
@@ -84,7 +84,7 @@ func TestAnExportIsOneLineAJobInInputOrder(t *testing.T) {
 func TestAnExportsLinesHaveTheShapeOfOpenAIsBatchOutput(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	if _, err := batches.ExportJSONL(t.Context(), samples(), "b1", &out); err != nil {
+	if _, err := (batches.Export{}).WriteJSONL(t.Context(), samples(), "b1", &out); err != nil {
 		t.Fatal(err)
 	}
 	names := func(v any) []string { m, _ := v.(map[string]any); return slices.Sorted(maps.Keys(m)) }
@@ -94,9 +94,8 @@ func TestAnExportsLinesHaveTheShapeOfOpenAIsBatchOutput(t *testing.T) {
 			t.Fatalf("%v: %s", err, line)
 		}
 		r := samples()[i]
-		own := []string{"attempts", "cost_usd", "latency_ms", "model", "provider", "state"}
-		if r.Artifacts != nil {
-			own = slices.Insert(own, 0, "artifacts")
+		own := []string{
+			"artifacts", "attempts", "cost_usd", "finish_reason", "latency_ms", "model", "provider", "row", "simulated_cost_usd", "state", "text", "usage",
 		}
 		if diff := cmp.Diff([]string{"custom_id", "error", "id", "oneflow", "response"}, names(row)) + cmp.Diff(own, names(row["oneflow"])); diff != "" {
 			t.Errorf("%s: %s", r.ID, diff)
@@ -121,23 +120,125 @@ func TestAnExportsLinesHaveTheShapeOfOpenAIsBatchOutput(t *testing.T) {
 	}
 }
 
+// answers are one text of each kind of vendor, as it came.
+func answers() records {
+	of := func(provider, finish, raw string) batches.Record {
+		return batches.Record{
+			ID: provider, Row: 7, Task: providers.Text, Provider: provider, Model: "m", State: jobs.Succeeded, HTTPStatus: 200, RequestID: "req", Text: "hello",
+			FinishReason: finish, Raw: []byte(raw), Usage: json.RawMessage(`{"input_tokens":3,"cached_input_tokens":4,"output_tokens":5}`),
+		}
+	}
+	return records{
+		of("openai", "stop", `{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"logprobs":null,"finish_reason":"stop"}],"system_fingerprint":"fp"}`),
+		of("anthropic", "max_tokens", `{"id":"msg","content":[{"type":"text","text":"hello"}],"stop_reason":"max_tokens"}`),
+		of("mock", "", `{"text":"hello"}`),
+		of("broken", "refusal", `not JSON`),
+		of("empty", "end_turn", ``),
+	}
+}
+
+func TestEveryTextIsWhereOpenAIHasItWhoeverAnswered(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if _, err := (batches.Export{}).WriteJSONL(t.Context(), answers(), "b1", &out); err != nil {
+		t.Fatal(err)
+	}
+	finish := []string{"stop", "length", "stop", "content_filter", "stop"}
+	for i, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		var row struct {
+			Response struct {
+				Body struct {
+					Choices []struct {
+						Message      struct{ Role, Content string }
+						FinishReason string `json:"finish_reason"`
+					}
+					Usage map[string]int64
+				}
+			}
+			OneFlow struct {
+				Text         string
+				Row          int64
+				FinishReason string `json:"finish_reason"`
+				Usage        map[string]int64
+			}
+		}
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		body, own := row.Response.Body, row.OneFlow
+		if len(body.Choices) != 1 || body.Choices[0].Message.Content != "hello" || body.Choices[0].Message.Role != "assistant" || body.Choices[0].FinishReason != finish[i] {
+			t.Errorf("%s", line)
+		}
+		if i > 0 && (body.Usage["prompt_tokens"] != 7 || body.Usage["completion_tokens"] != 5 || body.Usage["total_tokens"] != 12) {
+			t.Errorf("usage: %s", line)
+		}
+		if own.Text != "hello" || own.Row != 7 || own.FinishReason != finish[i] || own.Usage["output_tokens"] != 5 {
+			t.Errorf("oneflow: %s", line)
+		}
+	}
+	if !strings.Contains(out.String(), "system_fingerprint") {
+		t.Error("what OpenAI says itself is lost")
+	}
+}
+
+func TestARawExportHasTheVendorsOwnBody(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if _, err := (batches.Export{Format: batches.FormatRaw}).WriteJSONL(t.Context(), answers()[1:2], "b1", &out); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), `"body":{"id":"msg","content":[{"type":"text","text":"hello"}],"stop_reason":"max_tokens"}`) {
+		t.Error(out.String())
+	}
+}
+
+func TestAnExportMayLeaveOutWhatFailedOrWhatSucceeded(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		export batches.Export
+		want   []string
+	}{
+		{batches.Export{Failed: true}, []string{"018f-3", "018f-9", "018f-10"}},
+		{batches.Export{Succeeded: true}, []string{"018f-1", "018f-2", "018f-5", "018f-6", "018f-7"}},
+	} {
+		var out bytes.Buffer
+		n, err := c.export.WriteJSONL(t.Context(), samples(), "b1", &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for line := range strings.Lines(out.String()) {
+			var row struct{ ID string }
+			if err := json.Unmarshal([]byte(line), &row); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, row.ID)
+		}
+		if diff := cmp.Diff(c.want, ids); diff != "" || n.Lines != int64(len(c.want)) || n.Unfinished != 1 {
+			t.Errorf("%+v: %+v\n%s", c.export, n, diff)
+		}
+	}
+}
+
 func TestAnExportGivesTextBackAsItWas(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	r := records{{ID: "1", CustomID: hostile, State: jobs.Succeeded, Text: hostile, Cost: billing.USD}}
-	if _, err := batches.ExportJSONL(t.Context(), r, "b1", &out); err != nil {
+	r := records{{ID: "1", CustomID: hostile, Task: providers.Text, State: jobs.Succeeded, Text: hostile, Cost: billing.USD}}
+	if _, err := (batches.Export{}).WriteJSONL(t.Context(), r, "b1", &out); err != nil {
 		t.Fatal(err)
 	}
 	var row struct {
 		CustomID string `json:"custom_id"`
 		Response struct {
-			Body struct{ Text string }
+			Body struct {
+				Choices []struct{ Message struct{ Content string } }
+			}
 		}
 	}
 	if err := json.Unmarshal(out.Bytes(), &row); err != nil {
 		t.Fatal(err)
 	}
-	if row.CustomID != hostile || row.Response.Body.Text != hostile || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
+	if row.CustomID != hostile || row.Response.Body.Choices[0].Message.Content != hostile || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
 		t.Errorf("%q", out.String())
 	}
 }
@@ -147,7 +248,7 @@ func TestAResultHasAllItsFieldsWhateverBecameOfTheJob(t *testing.T) {
 	var out bytes.Buffer
 	encode := json.NewEncoder(&out)
 	encode.SetEscapeHTML(false)
-	names := []string{"artifacts", "attempts", "cost_usd", "error", "job_id", "latency_ms", "model", "provider", "state", "text", "usage"}
+	names := []string{"artifacts", "attempts", "cost_usd", "error", "job_id", "latency_ms", "model", "provider", "simulated_cost_usd", "state", "text", "usage"}
 	list := samples()
 	list[0].Usage = json.RawMessage(`{"input_tokens": 3}`)
 	for _, r := range list {
@@ -175,10 +276,10 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 func TestAnExportThatCannotBeReadOrWrittenFailsNamingWhat(t *testing.T) {
 	t.Parallel()
-	if _, err := batches.ExportJSONL(t.Context(), samples(), "b1", brokenPipe{}); !errors.Is(err, io.ErrClosedPipe) || !strings.HasPrefix(err.Error(), "export b1: ") {
+	if _, err := (batches.Export{}).WriteJSONL(t.Context(), samples(), "b1", brokenPipe{}); !errors.Is(err, io.ErrClosedPipe) || !strings.HasPrefix(err.Error(), "export b1: ") {
 		t.Error(err)
 	}
-	if _, err := batches.ExportJSONL(t.Context(), nowhere{}, "b2", io.Discard); !errors.Is(err, jobs.ErrNotFound) || !strings.HasPrefix(err.Error(), "export b2: ") {
+	if _, err := (batches.Export{}).WriteJSONL(t.Context(), nowhere{}, "b2", io.Discard); !errors.Is(err, jobs.ErrNotFound) || !strings.HasPrefix(err.Error(), "export b2: ") {
 		t.Error(err)
 	}
 }

@@ -15,8 +15,7 @@ CREATE TABLE batches (
     sealed_at    timestamptz,
     cancelled_at timestamptz,
     paused_at    timestamptz,
-    drained_at   timestamptz,  -- after the cancellation: no job waits or comes in any more
-    origin       jsonb NOT NULL DEFAULT '{}'  -- what identifies its source: path, first row, options
+    drained_at   timestamptz   -- after the cancellation: no job waits or comes in any more
 );
 CREATE INDEX batches_created ON batches (created_at DESC);
 CREATE INDEX batches_draining ON batches (id) WHERE cancelled_at IS NOT NULL AND drained_at IS NULL;

@@ -13,9 +13,10 @@ import (
 
 // Expense sums up the cost of the calls of one sort.
 type Expense struct {
-	// Sort is "answer" (the call whose answer is the result), "retry" (any other
-	// at the job's first provider), "fallback" (any other elsewhere), "unknown"
-	// (its outcome is not known: at its reserved price) or "under way".
+	// Sort is "answer" (the call whose answer is the result), "first" (a job's first
+	// call, which brought no result), "retry" (any other at the job's first provider),
+	// "fallback" (any other elsewhere), "unknown" (its outcome is not known: at its
+	// reserved price) or "under way".
 	Sort string
 	// Provider was called.
 	Provider string
@@ -41,20 +42,22 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 				WHEN c.state = 'running' THEN 'under way'
 				WHEN c.state = 'unknown' THEN 'unknown'
 				WHEN r.call_id = c.id THEN 'answer'
-				WHEN c.provider = first_value(c.provider) OVER (PARTITION BY j.id ORDER BY c.started_at, c.id) THEN 'retry'
+				WHEN row_number() OVER calls = 1 THEN 'first'
+				WHEN c.provider = first_value(c.provider) OVER calls THEN 'retry'
 				ELSE 'fallback'
 				END AS sort
 			FROM (SELECT id FROM jobs WHERE `+of.jobs+`) j
 			JOIN call_jobs cj ON cj.job_id = j.id
 			JOIN calls c ON c.id = cj.call_id
 			LEFT JOIN results r ON r.job_id = j.id
+			WINDOW calls AS (PARTITION BY j.id ORDER BY c.started_at, c.id)
 		)
 		SELECT sort, provider, count(*) AS calls, saturated(coalesce(sum(cost_nano) FILTER (WHERE NOT simulated), 0)) AS cost,
 			saturated(coalesce(sum(cost_nano) FILTER (WHERE simulated), 0)) AS simulated,
 			count(*) FILTER (WHERE cost_nano IS NULL AND state <> 'running') AS unpriced
 		FROM call
 		GROUP BY sort, provider
-		ORDER BY array_position(ARRAY['answer', 'retry', 'fallback', 'unknown', 'under way'], sort), provider`, of.id)
+		ORDER BY array_position(ARRAY['answer', 'first', 'retry', 'fallback', 'unknown', 'under way'], sort), provider`, of.id)
 	if err != nil {
 		return nil, fmt.Errorf("expenses of %s: %w", id, err)
 	}

@@ -72,3 +72,30 @@ func collect[T any](ctx context.Context, s *Store, into *[]T, sql string, args .
 	*into, err = pgx.CollectRows(rows, pgx.RowToStructByName[T])
 	return err
 }
+
+// BatchJobs lists the first jobs of a batch in the order of its input: all, or those
+// that have finished without a result and that nobody cancelled. It fails with
+// jobs.ErrNotFound.
+func (s *Store) BatchJobs(ctx context.Context, id string, failed bool, limit int) (list []batches.Job, err error) {
+	var exists bool
+	if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM batches WHERE id = $1)`, id).Scan(&exists); err != nil {
+		return nil, fmt.Errorf("list the jobs of batch %s: %w", id, err)
+	}
+	if !exists {
+		return nil, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
+	}
+	err = collect(ctx, s, &list, `
+		SELECT j.id::text, coalesce(j.custom_id, '') AS custom_id, j.seq AS row, s.state, coalesce(r.provider, j.provider) AS provider,
+			coalesce(r.model, j.model) AS model, (SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id) AS calls,
+			s.cost_nano AS cost, s.simulated_nano AS simulated, s.unpriced_calls AS unpriced, s.error_class AS error, left(s.error_message, 500) AS message
+		FROM jobs j
+		JOIN job_states s ON s.job_id = j.id
+		LEFT JOIN results r ON r.job_id = j.id
+		WHERE j.batch_id = $1 AND (NOT $2 OR s.state IN ('failed', 'expired', 'unknown'))
+		ORDER BY j.seq, j.id
+		LIMIT $3`, id, failed, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list the jobs of batch %s: %w", id, err)
+	}
+	return list, nil
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 // Succeed implements worker.WorkStore.
@@ -119,6 +120,9 @@ func resultColumns(in []jobs.Success) []any {
 		if r.Raw != nil {
 			sum := sha256.Sum256(r.Raw)
 			raws[i], sums[i] = r.Raw, sum[:]
+			if len(d.Artifacts) > 0 {
+				raws[i] = providers.WithoutMedia(r.Raw)
+			}
 		}
 	}
 	return []any{tokens, names, models, texts, raws, sums, reasons, jobIDs}

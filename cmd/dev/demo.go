@@ -147,9 +147,9 @@ func (c *demoCmd) summary(ctx context.Context, s *session, p *parts, last jobs.P
 	if err != nil {
 		return err
 	}
-	n := 0
+	var n batches.Exported
 	err = cli.WriteFile(c.Out, func(w io.Writer) (err error) {
-		n, err = batches.ExportJSONL(ctx, p.db, last.BatchID, w)
+		n, err = batches.Export{}.WriteJSONL(ctx, p.db, last.BatchID, w)
 		return err
 	})
 	if err != nil {
@@ -165,10 +165,10 @@ func (c *demoCmd) summary(ctx context.Context, s *session, p *parts, last jobs.P
 		{"provider calls", cli.Count(totals.Calls)},
 		{"tokens", fmt.Sprintf("%s in, %s out", cli.Count(totals.InputTokens), cli.Count(totals.OutputTokens))},
 		{"pictures and sounds", fmt.Sprintf("%s in %s", cli.Count(totals.Artifacts), relative(s.config.Artifacts))},
-		{"cost", cli.Money(last.Cost, last.Unpriced) + " at the vendors' prices, had they not been fakes"},
+		{"cost", cli.Money(last.Cost+last.Simulated, last.Unpriced) + " at the vendors' prices, had they not been fakes"},
 		{"wall time", cli.Span(wall)},
 		{"rate", fmt.Sprintf("%.0f jobs/s", float64(last.Done())/wall.Seconds())},
-		{"results", fmt.Sprintf("%s lines in %s", cli.Count(int64(n)), relative(c.Out))},
+		{"results", fmt.Sprintf("%s lines in %s", cli.Count(n.Lines), relative(c.Out))},
 		{"in Postgres", where},
 	}
 	fmt.Fprintln(s.env.Out)

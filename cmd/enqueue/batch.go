@@ -307,7 +307,7 @@ func (c *batchCmd) finish(s *session, rep batches.Report, source string) error {
 		return err
 	}
 	if c.Output == "table" {
-		if err := cli.PrintStatus(s.env.Out, p); err != nil {
+		if err := show(s, s.store, c.Output, p); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"oneflow/fleet"
 	"oneflow/internal/cli"
+	"oneflow/store"
 )
 
 // withKeys runs the command with API keys in its environment.
@@ -23,13 +25,16 @@ func (s *site) withEnvironment(env map[string]string, args ...string) result {
 // worker is a live worker that serves a provider.
 func (s *site) worker(provider string) {
 	s.t.Helper()
-	for _, sql := range []string{
-		`INSERT INTO providers (name, kind, concurrency) VALUES ($1, $1, 1) ON CONFLICT DO NOTHING`,
-		`INSERT INTO workers (id, host, pid, providers) VALUES (gen_random_uuid(), 'here', 1, ARRAY[$1])`,
-	} {
-		if _, err := s.pool.Exec(s.t.Context(), sql, provider); err != nil {
-			s.t.Fatal(err)
-		}
+	db, err := store.Open(s.t.Context(), s.database)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.AddProvider(s.t.Context(), fleet.Configured{Name: provider, Kind: provider, Concurrency: 1}); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.pool.Exec(s.t.Context(), `INSERT INTO workers (id, host, pid, providers) VALUES (gen_random_uuid(), 'here', 1, ARRAY[$1])`, provider); err != nil {
+		s.t.Fatal(err)
 	}
 }
 

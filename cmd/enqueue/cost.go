@@ -26,23 +26,41 @@ func (c *costCmd) Run(s *session) error {
 		Provider string          `json:"provider"`
 		Calls    int64           `json:"calls"`
 		CostUSD  billing.NanoUSD `json:"cost_usd"`
-		Unpriced int64           `json:"unpriced_calls"`
+		// Simulated money is that of mocks and fakes; cost_usd leaves it out.
+		Simulated billing.NanoUSD `json:"simulated_cost_usd"`
+		Unpriced  int64           `json:"unpriced_calls"`
 	}
 	lines, sum := make([]line, len(list)), line{For: "all"}
-	rows := [][]string{{"FOR", "PROVIDER", "CALLS", "COST"}}
+	rows := [][]string{{"FOR", "PROVIDER", "CALLS", "COST", "SIMULATED"}}
 	for i, e := range list {
-		lines[i] = line{e.Sort, e.Provider, e.Calls, e.Cost, e.Unpriced}
-		rows = append(rows, []string{e.Sort, e.Provider, cli.Count(e.Calls), cli.Money(e.Cost, e.Unpriced)})
-		sum.Calls, sum.CostUSD, sum.Unpriced = sum.Calls+e.Calls, sum.CostUSD+e.Cost, sum.Unpriced+e.Unpriced
+		lines[i] = line{e.Sort, e.Provider, e.Calls, e.Cost, e.Simulated, e.Unpriced}
+		rows = append(rows, []string{e.Sort, e.Provider, cli.Count(e.Calls), cli.Money(lines[i].CostUSD, e.Unpriced), simulated(lines[i].Simulated)})
+		sum.Calls, sum.CostUSD, sum.Unpriced = sum.Calls+e.Calls, sum.CostUSD+lines[i].CostUSD, sum.Unpriced+e.Unpriced
+		sum.Simulated += lines[i].Simulated
 	}
 	if c.Output == "json" {
 		return cli.JSON(s.env.Out, struct {
-			ID       string          `json:"id"`
-			Calls    int64           `json:"calls"`
-			CostUSD  billing.NanoUSD `json:"cost_usd"`
-			Unpriced int64           `json:"unpriced_calls"`
-			By       []line          `json:"by"`
-		}{c.ID, sum.Calls, sum.CostUSD, sum.Unpriced, lines})
+			ID        string          `json:"id"`
+			Calls     int64           `json:"calls"`
+			CostUSD   billing.NanoUSD `json:"cost_usd"`
+			Simulated billing.NanoUSD `json:"simulated_cost_usd"`
+			Unpriced  int64           `json:"unpriced_calls"`
+			By        []line          `json:"by"`
+		}{c.ID, sum.Calls, sum.CostUSD, sum.Simulated, sum.Unpriced, lines})
 	}
-	return cli.Table(s.env.Out, append(rows, []string{sum.For, "", cli.Count(sum.Calls), cli.Money(sum.CostUSD, sum.Unpriced)}))
+	rows = append(rows, []string{sum.For, "", cli.Count(sum.Calls), cli.Money(sum.CostUSD, sum.Unpriced), simulated(sum.Simulated)})
+	if sum.Simulated == 0 {
+		for i := range rows {
+			rows[i] = rows[i][:4]
+		}
+	}
+	return cli.Table(s.env.Out, rows)
+}
+
+// simulated is simulated money for people.
+func simulated(n billing.NanoUSD) string {
+	if n == 0 {
+		return "-"
+	}
+	return n.Human()
 }

@@ -106,9 +106,11 @@ func (c *cancelCmd) Run(s *session) error {
 
 // exportCmd writes results.
 type exportCmd struct {
-	ID     string `arg:"" help:"A batch or a job."`
-	Format string `help:"jsonl: a line a job, in the shape of OpenAI's batch output." enum:"jsonl" default:"jsonl"`
-	Out    string `help:"The file to write; - for stdout." default:"-" placeholder:"FILE"`
+	ID        string         `arg:"" help:"A batch or a job."`
+	Format    batches.Format `help:"What response.body is: openai (OpenAI's shape, whoever answered) or raw (the vendor's own)." enum:"openai,raw" default:"openai"`
+	Failed    bool           `help:"Only jobs that failed." xor:"which"`
+	Succeeded bool           `help:"Only jobs that succeeded." xor:"which"`
+	Out       string         `help:"The file to write; - for stdout." default:"-" placeholder:"FILE"`
 }
 
 // Run writes them. A file is complete or not there at all.
@@ -117,18 +119,24 @@ func (c *exportCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	export := batches.Export{Format: c.Format, Failed: c.Failed, Succeeded: c.Succeeded}
+	var n batches.Exported
 	if c.Out == "-" {
-		_, err := batches.ExportJSONL(s.ctx, db, c.ID, s.env.Out)
-		return err
+		n, err = export.WriteJSONL(s.ctx, db, c.ID, s.env.Out)
+	} else {
+		err = cli.WriteFile(c.Out, func(w io.Writer) (err error) {
+			n, err = export.WriteJSONL(s.ctx, db, c.ID, w)
+			return err
+		})
 	}
-	n := 0
-	err = cli.WriteFile(c.Out, func(w io.Writer) (err error) {
-		n, err = batches.ExportJSONL(s.ctx, db, c.ID, w)
-		return err
-	})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.env.Err, "wrote %s lines to %s\n", cli.Count(int64(n)), c.Out)
+	if c.Out != "-" {
+		fmt.Fprintf(s.env.Err, "wrote %s lines to %s\n", cli.Count(n.Lines), c.Out)
+	}
+	if n.Unfinished > 0 {
+		fmt.Fprintf(s.env.Err, "enqueue: %s jobs have not finished and have no result yet: export again after `enqueue watch %s`\n", cli.Count(n.Unfinished), c.ID)
+	}
 	return nil
 }

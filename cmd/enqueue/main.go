@@ -34,6 +34,8 @@ type grammar struct {
 	Audio   oneCmd     `cmd:"" help:"Enqueue one piece of speech."`
 	Video   oneCmd     `cmd:"" help:"Enqueue one film."`
 	Batch   batchCmd   `cmd:"" help:"Enqueue a file of prompts, one JSON object a line. The same file under the same --batch-id adds nothing twice."`
+	Ls      lsCmd      `cmd:"" help:"List batches, the newest first."`
+	Jobs    jobsCmd    `cmd:"" help:"List the jobs of a batch."`
 	Status  statusCmd  `cmd:"" help:"Show where a batch or a job stands."`
 	Watch   watchCmd   `cmd:"" help:"Follow a batch or a job until it has finished."`
 	Cancel  cancelCmd  `cmd:"" help:"Cancel a batch or a job; a call under way is paid for and may finish."`

@@ -112,8 +112,24 @@ func (c *oneCmd) wait(s *session, id string) error {
 	if err != nil {
 		return err
 	}
+	d, err := s.store.Detail(s.ctx, p)
+	if err != nil {
+		return err
+	}
+	note := ""
+	if len(d.Asked) > 0 && len(d.Answered) > 0 {
+		note = answeredElsewhere(d.Asked[0], d.Answered[0], d.Calls)
+	}
+	if note != "" {
+		fmt.Fprintln(s.env.Err, "enqueue: "+cli.Printable(note))
+	}
 	if c.Output == "json" {
-		if err := s.store.Export(s.ctx, id, func(r batches.Record) error { return cli.JSON(s.env.Out, r.Result()) }); err != nil {
+		err := s.store.Export(s.ctx, id, func(r batches.Record) error {
+			result := r.Result()
+			result.Note = note
+			return cli.JSON(s.env.Out, result)
+		})
+		if err != nil {
 			return err
 		}
 		return outcome(p)

@@ -33,7 +33,7 @@ func TestDeadLettersAreSettledCountedAndBroughtBack(t *testing.T) {
 		args []string
 		out  string
 	}{
-		{[]string{"cost", "b1"}, "FOR      PROVIDER  CALLS  COST\nanswer   mock      1      $0.0015\nretry    mock      1      $0.00\nunknown  mock      2      $0.003\nall                4      $0.0045\n"},
+		{[]string{"cost", "b1"}, "FOR      PROVIDER  CALLS  COST\nanswer   mock      1      $0.0015\nfirst    mock      1      $0.00\nunknown  mock      2      $0.003\nall                4      $0.0045\n"},
 		{[]string{"retry", "b1"}, "queued 0 jobs again; left alone: 2 unknown (--unknown brings them back), 1 expired (--expired brings them back)\n"},
 		{[]string{"resolve", ids[1], "--billed", "--cost", "0.0004"}, "settled 1 calls; 1 unknown jobs are failed\n"},
 		{[]string{"retry", "b1"}, "queued 1 jobs again; left alone: 1 unknown (--unknown brings them back), 1 expired (--expired brings them back)\n"},
@@ -57,8 +57,8 @@ func TestDeadLettersAreSettledCountedAndBroughtBack(t *testing.T) {
 	}
 	got = decoded[map[string]any](t, s.enqueue("cost", ids[0], "-o", "json").out)
 	if diff := cmp.Diff(map[string]any{
-		"id": ids[0], "calls": 1.0, "cost_usd": "0.0015", "unpriced_calls": 0.0,
-		"by": []any{map[string]any{"for": "answer", "provider": "mock", "calls": 1.0, "cost_usd": "0.0015", "unpriced_calls": 0.0}},
+		"id": ids[0], "calls": 1.0, "cost_usd": "0.0015", "simulated_cost_usd": "0", "unpriced_calls": 0.0,
+		"by": []any{map[string]any{"for": "answer", "provider": "mock", "calls": 1.0, "cost_usd": "0.0015", "simulated_cost_usd": "0", "unpriced_calls": 0.0}},
 	}, got); diff != "" {
 		t.Error(diff)
 	}

@@ -32,6 +32,8 @@ type batchStatus struct {
 	cli.Status
 	Asked    []batches.Asked    `json:"asked"`    // never null
 	Answered []batches.Answered `json:"answered"` // never null
+	// Problems are the failures by class, with one sample each; never null.
+	Problems []batches.Problem `json:"problems"`
 }
 
 // show prints where something stands, what it asked for, and who answered.
@@ -40,15 +42,29 @@ func show(s *session, db *store.Store, output string, p jobs.Progress) error {
 	if err != nil {
 		return err
 	}
+	var problems []batches.Problem
+	if p.JobID == "" && p.Failures()+p.Counts[jobs.Retrying] > 0 {
+		b, err := db.BatchDetail(s.ctx, p.BatchID)
+		if err != nil {
+			return err
+		}
+		problems = b.Problems
+	}
 	switch {
 	case output != "json":
-		if err := cli.PrintStatus(s.env.Out, p, parties(p, d)...); err != nil || len(d.Calls) == 0 {
+		if err := cli.PrintStatus(s.env.Out, p, parties(p, d)...); err != nil {
 			return err
+		}
+		if len(problems) > 0 {
+			return printProblems(s, p, problems)
+		}
+		if len(d.Calls) == 0 {
+			return nil
 		}
 		fmt.Fprintln(s.env.Out)
 		return cli.Table(s.env.Out, calls(d.Calls))
 	case p.JobID == "":
-		return cli.JSON(s.env.Out, batchStatus{cli.StatusOf(p), append([]batches.Asked{}, d.Asked...), append([]batches.Answered{}, d.Answered...)})
+		return cli.JSON(s.env.Out, batchStatus{cli.StatusOf(p), append([]batches.Asked{}, d.Asked...), append([]batches.Answered{}, d.Answered...), append([]batches.Problem{}, problems...)})
 	}
 	out := jobStatus{Status: cli.StatusOf(p), Calls: append([]batches.Call{}, d.Calls...)}
 	for _, a := range d.Asked {
@@ -61,6 +77,35 @@ func show(s *session, db *store.Store, output string, p jobs.Progress) error {
 		out.Provider, out.Model = a.Provider, a.Model
 	}
 	return cli.JSON(s.env.Out, out)
+}
+
+// printProblems says why jobs failed, with a sample of each reason, and how to bring
+// them back.
+func printProblems(s *session, p jobs.Progress, problems []batches.Problem) error {
+	rows := [][]string{{"JOBS", "STATE", "REASON", "SUCH AS"}}
+	for _, one := range problems {
+		reason := one.Class
+		if one.Message != "" {
+			reason += ": " + cli.Printable(one.Message)
+		}
+		rows = append(rows, []string{cli.Count(one.Jobs), string(one.State), reason, one.JobID})
+	}
+	fmt.Fprintln(s.env.Out)
+	if err := cli.Table(s.env.Out, rows); err != nil {
+		return err
+	}
+	if p.Failures() == 0 || p.State == jobs.BatchCancelled || p.State == jobs.BatchCancelling {
+		return nil
+	}
+	command := "enqueue retry " + p.BatchID
+	if p.Counts[jobs.Unknown] > 0 {
+		command += " --unknown"
+	}
+	if p.Counts[jobs.Expired] > 0 {
+		command += " --expired"
+	}
+	_, err := fmt.Fprintf(s.env.Err, "bring them back with: %s; list them with: enqueue jobs %s --failed\n", command, p.BatchID)
+	return err
 }
 
 // parties says for people what was asked for, and who answered.

@@ -41,20 +41,22 @@ func Table(w io.Writer, rows [][]string) error {
 
 // Status is how a Progress is printed for programs.
 type Status struct {
-	BatchID  string               `json:"batch_id"`
-	JobID    string               `json:"job_id,omitempty"`
-	State    string               `json:"state"`
-	Paused   bool                 `json:"paused,omitempty"`
-	Counts   map[jobs.State]int64 `json:"counts"`
-	CostUSD  billing.NanoUSD      `json:"cost_usd"`
-	Unpriced int64                `json:"unpriced_calls"`
-	Error    string               `json:"error,omitempty"`
+	BatchID string               `json:"batch_id"`
+	JobID   string               `json:"job_id,omitempty"`
+	State   string               `json:"state"`
+	Paused  bool                 `json:"paused,omitempty"`
+	Counts  map[jobs.State]int64 `json:"counts"`
+	CostUSD billing.NanoUSD      `json:"cost_usd"`
+	// SimulatedUSD is what mocks and fakes say that they cost; CostUSD leaves it out.
+	SimulatedUSD billing.NanoUSD `json:"simulated_cost_usd"`
+	Unpriced     int64           `json:"unpriced_calls"`
+	Error        string          `json:"error,omitempty"`
 }
 
 // StatusOf prepares p for programs.
 func StatusOf(p jobs.Progress) Status {
 	s := Status{
-		BatchID: p.BatchID, JobID: p.JobID, State: p.State, Paused: p.Paused, Counts: p.Counts, CostUSD: p.Cost, Unpriced: p.Unpriced,
+		BatchID: p.BatchID, JobID: p.JobID, State: p.State, Paused: p.Paused, Counts: p.Counts, CostUSD: p.Cost, SimulatedUSD: p.Simulated, Unpriced: p.Unpriced,
 	}
 	if p.ErrorClass != "" {
 		s.Error = p.ErrorClass + ": " + p.ErrorMessage
@@ -81,6 +83,9 @@ func PrintStatus(w io.Writer, p jobs.Progress, more ...[]string) error {
 		}
 	}
 	rows = append(rows, []string{"cost", Money(p.Cost, p.Unpriced)})
+	if p.Simulated > 0 {
+		rows = append(rows, []string{"simulated", p.Simulated.Human()})
+	}
 	if p.ErrorClass != "" {
 		rows = append(rows, []string{"error", p.ErrorClass + ": " + p.ErrorMessage})
 	}

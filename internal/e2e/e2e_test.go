@@ -154,7 +154,7 @@ func rewriteMock(t *testing.T, sut *system, setting string) {
 func checkExport(t *testing.T, sut *system, rows []map[string]any, st status) {
 	t.Helper()
 	out := filepath.Join(sut.Dir, "out.jsonl")
-	sut.run(0, "enqueue", "export", "thousand", "--format", "jsonl", "--out", out)
+	sut.run(0, "enqueue", "export", "thousand", "--out", out)
 	f, err := os.Open(out)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,96 @@
+package batches
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"oneflow/providers"
+)
+
+// chatCompletion is OpenAI's answer to a chat, as far as any vendor's can be told so.
+type chatCompletion struct {
+	ID      string       `json:"id"`
+	Object  string       `json:"object"`
+	Model   string       `json:"model"`
+	Choices []chatChoice `json:"choices"`
+	Usage   chatUsage    `json:"usage"`
+}
+
+type chatChoice struct {
+	Index        int         `json:"index"`
+	Message      chatMessage `json:"message"`
+	FinishReason string      `json:"finish_reason"`
+}
+
+type chatMessage struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+type chatUsage struct {
+	PromptTokens     int64 `json:"prompt_tokens"`
+	CompletionTokens int64 `json:"completion_tokens"`
+	TotalTokens      int64 `json:"total_tokens"`
+}
+
+// media is OpenAI's answer to a request for pictures, with what is kept of them.
+type media struct {
+	Data []ArtifactRef `json:"data"`
+}
+
+// body is what came of the job in the format's shape.
+func (r Record) body(f Format) json.RawMessage {
+	// Bytes that are no UTF-8 become U+FFFD: a reader would stumble over the whole file.
+	raw := bytes.ToValidUTF8(r.Raw, []byte("\uFFFD"))
+	if json.Valid(raw) && (f == FormatRaw || r.Task == providers.Text && isChat(raw)) {
+		return raw
+	}
+	var made any = media{r.artifacts()}
+	if r.Task == providers.Text || len(r.Artifacts) == 0 {
+		made = r.chat()
+	}
+	body, err := json.Marshal(made)
+	if err != nil {
+		return json.RawMessage("null")
+	}
+	return body
+}
+
+// isChat reports whether a body has the text of its answer where OpenAI's has it.
+func isChat(raw []byte) bool {
+	var body struct {
+		Choices []struct {
+			Message *struct {
+				Content *string `json:"content"`
+			} `json:"message"`
+		} `json:"choices"`
+	}
+	return json.Unmarshal(raw, &body) == nil && len(body.Choices) > 0 && body.Choices[0].Message != nil && body.Choices[0].Message.Content != nil
+}
+
+// chat is the answer as OpenAI would have given it.
+func (r Record) chat() chatCompletion {
+	var u providers.Usage
+	_ = json.Unmarshal(r.usage(), &u) // what cannot be read is not known
+	in := u.InputTokens + u.CachedInputTokens + u.CacheWriteTokens
+	return chatCompletion{
+		ID: r.RequestID, Object: "chat.completion", Model: r.Model,
+		Choices: []chatChoice{{Message: chatMessage{"assistant", r.Text}, FinishReason: finishReason(r.FinishReason)}},
+		Usage:   chatUsage{in, u.OutputTokens, in + u.OutputTokens},
+	}
+}
+
+// finishReason is OpenAI's word for a vendor's.
+func finishReason(own string) string {
+	switch own {
+	case "", "end_turn", "stop_sequence", "STOP", "eos":
+		return "stop"
+	case "max_tokens", "MAX_TOKENS", "model_context_window_exceeded":
+		return "length"
+	case "tool_use":
+		return "tool_calls"
+	case "refusal", "SAFETY", "CONTENT_FILTERED":
+		return "content_filter"
+	}
+	return own
+}

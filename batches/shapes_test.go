@@ -1,0 +1,139 @@
+package batches_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/providers"
+)
+
+func TestWhatProgramsWriteForTheSameValueIsTaken(t *testing.T) {
+	t.Parallel()
+	of := func(line string) (providers.Request, string) {
+		good, bad := read(t, input(), line)
+		if len(bad) > 0 || len(good) != 1 {
+			t.Errorf("%s: %q", line, bad)
+			return providers.Request{}, ""
+		}
+		return good[0].Request, good[0].CustomID
+	}
+	for _, line := range []string{
+		`{"prompt":"a","max_tokens":256.0}`, `{"prompt":"a","max_tokens":2.56e2}`, `{"prompt":"a","max_tokens":"256"}`, `{"prompt":"a","max_tokens":" 256.0 "}`,
+		`{"prompt":"a","max_completion_tokens":256}`, `{"prompt":"a","max_completion_tokens":256,"max_tokens":256}`, `{"prompt":"a","max_tokens":null,"max_completion_tokens":256.0}`,
+	} {
+		if r, _ := of(line); r.MaxTokens != 256 {
+			t.Errorf("%s: %d", line, r.MaxTokens)
+		}
+	}
+	for line, want := range map[string]int64{`{"prompt":"a","seed":7.0}`: 7, `{"prompt":"a","seed":-0.0}`: 0, `{"prompt":"a","seed":1e2}`: 100, `{"prompt":"a","seed":9007199254740993}`: 9007199254740993} {
+		if r, _ := of(line); r.Seed == nil || *r.Seed != want {
+			t.Errorf("%s: %v", line, r.Seed)
+		}
+	}
+	if r, _ := of(`{"prompt":"a","temperature":"0.5","top_p":1}`); *r.Temperature != 0.5 || *r.TopP != 1 {
+		t.Errorf("%+v", r)
+	}
+	if r, _ := of(`{"prompt":"a","temperature":NaN,"seed":NaN,"system":"a NaN, and \"NaN\""}`); r.Temperature != nil || r.Seed != nil || r.System != `a NaN, and "NaN"` {
+		t.Errorf("NaN: %+v", r)
+	}
+	if r, id := of(`{"prompt":12.50,"custom_id":7,"stop":"\n"}`); r.Prompt != "12.50" || id != "7" || len(r.Stop) != 1 || r.Stop[0] != "\n" {
+		t.Errorf("numbers as text: %+v, %q", r, id)
+	}
+	if r, _ := of(`{"prompt":"a","provider":"elevenlabs","task":"audio","voice_settings":{"use_speaker_boost":"True","style":null}}`); !*r.VoiceSettings.UseSpeakerBoost || r.VoiceSettings.Style != nil {
+		t.Errorf("%+v", r.VoiceSettings)
+	}
+	want := []providers.Message{{Role: "user", Content: "hi"}}
+	for _, line := range []string{
+		`{"messages":[{"role":"user","content":"hi"}]}`, `{"messages":[{"role":"user","content":"hi","name":null,"tool_calls":null}]}`,
+		`{"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}`, `{"messages":"[{\"role\": \"user\", \"content\": \"hi\"}]"}`,
+	} {
+		r, _ := of(line)
+		if diff := cmp.Diff(want, r.Messages); diff != "" {
+			t.Errorf("%s:\n%s", line, diff)
+		}
+	}
+}
+
+func TestLinesOfVendorsBatchesAreTakenForRows(t *testing.T) {
+	t.Parallel()
+	good, bad := read(t, input(), `{"custom_id": "request-1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-4o-mini", "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}], "max_completion_tokens": 100, "n": 1, "stream": false, "presence_penalty": 0.5, "user": null}, "provider": "openai"}
+{"custom_id":"r2","method":"post","url":"https://api.openai.com/v1/images/generations","body":{"model":"gpt-image-2","prompt":"a cat","size":"1024x1024","user":"ana"},"provider":"openai"}
+{"custom_id":"r3","params":{"model":"claude-haiku-4-5","max_tokens":10,"system":"s","messages":[{"role":"user","content":"hi"}],"stop_sequences":["."],"top_k":5},"provider":"anthropic"}
+`)
+	if bad != nil || len(good) != 3 {
+		t.Fatal(bad)
+	}
+	r := good[0].Request
+	if good[0].CustomID != "request-1" || r.Model != "gpt-4o-mini" || len(r.Messages) != 2 || r.MaxTokens != 100 || len(r.Extra) != 1 || string(r.Extra["presence_penalty"]) != "0.5" {
+		t.Errorf("%+v", r)
+	}
+	if r := good[1].Request; r.Task != providers.Image || r.Prompt != "a cat" || r.Size != "1024x1024" || string(r.Extra["user"]) != `"ana"` {
+		t.Errorf("%+v", r)
+	}
+	if r := good[2].Request; r.Model != "claude-haiku-4-5" || r.MaxTokens != 10 || r.System != "s" || len(r.Stop) != 1 || string(r.Extra["top_k"]) != "5" {
+		t.Errorf("%+v", r)
+	}
+	const chat = `{"custom_id":"a","method":"POST","url":"/v1/chat/completions","provider":"openai","body":`
+	for line, want := range map[string]string{
+		`{"url":"/v1/embeddings","body":{"input":"a"}}`:           `url "/v1/embeddings": is not taken; lines of an OpenAI batch are taken for /v1/chat/completions and /v1/images/generations, others as rows such as {"prompt": "…"}`,
+		`{"body":{"messages":[]}}`:                                `url "": is not taken`,
+		`{"url":"/v1/chat/completions","method":"GET","body":{}}`: `method "GET": must be POST`,
+		chat + `[]}`: `body: must be an object, got a JSON list`,
+		chat + `{"messages":[{"role":"user","content":"a"}],"n":2}}`:                                    `body.n: only 1 is taken, got 2`,
+		chat + `{"messages":[{"role":"user","content":"a"}],"stream":true}}`:                            `body.stream: only false is taken, got true`,
+		chat + `{"messages":[{"role":"user","content":"a"}]},"max_tokens":5,"colour":1}`:                `unknown field "colour"`,
+		chat + `{"model":"x","messages":[{"role":"user","content":"a"}]},"model":"y"}`:                  `body.model: stands beside body, too: give only one of them`,
+		chat + `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}}`:        `messages[0].content: must be a string, or a list of one part of type text`,
+		chat + `{"messages":[{"role":"user","content":"a"}],"max_tokens":1,"max_completion_tokens":2}}`: `max_completion_tokens: says the same as max_tokens, and has another value`,
+		`{"prompt":"a","response_format":{"type":"json_schema","schema":{}}}`:                           `response_format.schema: there is no such field; response_format takes json_schema, type`,
+	} {
+		if _, bad := read(t, input(), line); len(bad) != 1 || !strings.HasPrefix(bad[0], "rows.jsonl:1: "+want) {
+			t.Errorf("%s: got %q, want %s", line, bad, want)
+		}
+	}
+}
+
+func TestAValueThatIsNoJSONIsToldWithWhatWritesIt(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		`{"prompt":"a","x":True}`:                    `19: not valid JSON: it is how Python prints a value; write lines with json.dumps`,
+		`{"prompt":"a","x":None}`:                    `19: not valid JSON: it is how Python prints a value; write lines with json.dumps`,
+		`{"prompt":"a","x":-Infinity}`:               `20: not valid JSON, which has no infinite numbers`,
+		`{"prompt":"a","x":Infinity}`:                `19: not valid JSON, which has no infinite numbers`,
+		`{"prompt":"a","x":nan}`:                     `20: not valid JSON: where there is no value, write null or leave the field out`,
+		`{"prompt":"a","x":undefined}`:               `19: not valid JSON: where there is no value, write null or leave the field out`,
+		`{"stop":["a",],"prompt":"a"}`:               `14: not valid JSON: there is a comma before the closing bracket`,
+		"{\"prompt\":\"a\tb\"}":                      `13: not valid JSON: the character with code 9 must be written as \u0009`,
+		"  {\"prompt\":\"a\",}":                      `17: not valid JSON: there is a comma before the closing bracket`,
+		"{\"prompt\":\"a\"}\ufeff{\"prompt\":\"b\"}": `15: there is more after the JSON object: put one object on each line, such as with jq -c . FILE`,
+	} {
+		if _, bad := read(t, input(), line); len(bad) != 1 || bad[0] != "rows.jsonl:1:"+want {
+			t.Errorf("%s: got %q, want %s", line, bad, want)
+		}
+	}
+}
+
+// TestFilesOfOtherProgramsAreRead reads each file of testdata/taken whole.
+func TestFilesOfOtherProgramsAreRead(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/taken/*.jsonl")
+	if err != nil || len(files) < 5 {
+		t.Fatal(files, err)
+	}
+	in := input()
+	in.Defaults["provider"] = []byte(`"openai"`)
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good, bad := read(t, in, string(data))
+		if want := strings.Count(strings.TrimSpace(string(data)), "\n") + 1; len(good) != want || bad != nil {
+			t.Errorf("%s: %d of %d lines, %q", path, len(good), want, bad)
+		}
+	}
+}
