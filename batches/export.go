@@ -231,13 +231,14 @@ func (r Record) failure() *Failure {
 func (r Record) line(f Format) line {
 	l := line{ID: r.ID, Error: r.failure(), OneFlow: oneflow{
 		Provider: r.Provider, Model: r.Model, requested: r.requested(), Row: r.Row, State: r.State, Text: r.Text,
-		FinishReason: finishReason(r.FinishReason), Usage: r.usage(), Artifacts: r.artifacts(),
+		Usage: r.usage(), Artifacts: r.artifacts(),
 		CostUSD: r.cost(), SimulatedUSD: r.Simulated, Attempts: r.Calls, LatencyMS: r.LatencyMS,
 	}}
 	if r.CustomID != "" {
 		l.CustomID = &r.CustomID
 	}
 	if r.State == jobs.Succeeded {
+		l.OneFlow.FinishReason = finishReason(r.FinishReason)
 		l.Response = &response{StatusCode: r.HTTPStatus, RequestID: r.RequestID, Body: r.body(f)}
 	}
 	return l

@@ -364,8 +364,9 @@ func TestAnExportIsWholeInInputOrderAndReplacesNothingWhenItFails(t *testing.T) 
 	s.finish(id(3), "three \"quoted\" <b>", "")
 	s.finish(id(1), "one", "")
 	s.finish(id(2), "", "the key was refused")
+	const unfinished = "enqueue: 1 jobs have not finished and have no result yet: export again after `enqueue watch b1`\n"
 	r := s.enqueue("export", "b1")
-	if r.code != cli.OK || r.err != "" {
+	if r.code != cli.OK || r.err != unfinished {
 		t.Errorf("%+v", r)
 	}
 	text := r.out
@@ -377,7 +378,7 @@ func TestAnExportIsWholeInInputOrderAndReplacesNothingWhenItFails(t *testing.T) 
 	dir := t.TempDir()
 	path := filepath.Join(dir, "out.jsonl")
 	for range 2 {
-		if r := s.enqueue("export", "b1", "--out", path); r.code != cli.OK || r.out != "" || r.err != "wrote 4 lines to "+path+"\n" {
+		if r := s.enqueue("export", "b1", "--out", path); r.code != cli.OK || r.out != "" || r.err != "wrote 4 lines to "+path+"\n"+unfinished {
 			t.Errorf("%+v", r)
 		}
 	}
