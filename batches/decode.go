@@ -269,7 +269,7 @@ func fillValue(path string, into reflect.Value, raw json.RawMessage) error {
 		}
 		return nil
 	}
-	switch into.Kind() {
+	switch into.Kind() { //nolint:exhaustive // a row has no others
 	case reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))
 		return fillValue(path, into.Elem(), raw)
@@ -346,7 +346,10 @@ func fillText(path string, into reflect.Value, raw json.RawMessage) error {
 
 // fillPart takes a message's content that is a list of one part, which is text.
 func fillPart(path string, into reflect.Value, raw json.RawMessage) error {
-	var parts []struct{ Type, Text string }
+	var parts []struct {
+		Type string `json:"type"`
+		Text string `json:"text"`
+	}
 	if json.Unmarshal(raw, &parts) != nil || len(parts) != 1 || parts[0].Type != "text" {
 		return fmt.Errorf("%s: must be a string, or a list of one part of type text; pictures and other parts are not taken", path)
 	}
@@ -364,7 +367,7 @@ func fillScalar(path string, into reflect.Value, raw json.RawMessage) error {
 		text = strings.TrimSpace(text)
 	}
 	var err error
-	switch into.Kind() {
+	switch into.Kind() { //nolint:exhaustive // a row has no others
 	case reflect.Bool:
 		var v bool
 		v, err = strconv.ParseBool(strings.ToLower(text))

@@ -62,7 +62,7 @@ type Input struct {
 func (in Input) Read(rows RowSource, accept func(jobs.New) error, reject func(*LineError)) error {
 	keys := jobs.NewKeys()
 	for {
-		fields, place, err := rows.Next()
+		fields, place, err := rows.Next() //nolint:forbidigo // rows of a file, not of a query
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
