@@ -29,7 +29,8 @@ type (
 		BatchID string           `json:"batch_id"`
 		State   string           `json:"state"`
 		Counts  map[string]int64 `json:"counts"`
-		CostUSD string           `json:"cost_usd"`
+		// The mock's money is not real.
+		CostUSD string `json:"simulated_cost_usd"`
 	}
 	exported struct {
 		ID       string  `json:"id"`
@@ -49,7 +50,7 @@ type (
 		OneFlow struct {
 			Provider  string `json:"provider"`
 			Model     string `json:"model"`
-			CostUSD   string `json:"cost_usd"`
+			CostUSD   string `json:"simulated_cost_usd"`
 			Attempts  int    `json:"attempts"`
 			LatencyMS *int64 `json:"latency_ms"`
 			State     string `json:"state"`

@@ -229,7 +229,9 @@ func TestWhereAllProvidersFailJobsWaitAndNoneIsLost(t *testing.T) {
 	}
 	sut.run(0, "enqueue", "batch", sut.texts(jobs), "--batch-id", "down")
 	sut.until("all jobs to wait for later", func() bool {
-		return sut.number(`SELECT count(*) FROM job_states WHERE state = 'retrying'`) == jobs
+		return sut.number(`
+			SELECT count(*) FROM job_states
+			WHERE state = 'retrying' OR state = 'queued' AND wait_reason = 'breaker'`) == jobs
 	})
 	dead := len(v.Calls())
 	v.Clear()
