@@ -157,7 +157,7 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 		}
 	}
 	limits := limitText(h.Limits)
-	switch reason := WaitReason(w.Reason); reason {
+	switch reason := WaitReason(w.Reason); reason { //nolint:exhaustive // the others are not stored
 	case "":
 		text := "waits for its turn at " + p
 		if limits != "" {

@@ -90,7 +90,7 @@ func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j
 		got.unused()
 	}
 	// Nothing was sent, whatever the reason.
-	unsent := g.waits(firstDelay, providers.Waiting{For: providers.WaitForLedger})
+	unsent := g.waits(firstDelay, providers.WaitError{For: providers.WaitForLedger})
 	if soon.Err() != nil && ctx.Err() == nil {
 		err = unsent
 	}

@@ -165,12 +165,12 @@ func (r *chainRun) prepare(name string, rest []string) (*guard, providers.Reques
 	settings := r.chains.cfg.Settings(name)
 	if settings.NoKey {
 		if name == r.route.Provider {
-			return nil, r.req, notAsked(name, operatorWait, providers.Waiting{For: providers.WaitForKey})
+			return nil, r.req, notAsked(name, operatorWait, providers.WaitError{For: providers.WaitForKey})
 		}
 		return nil, r.req, no(providers.NotFound, 0, errNoKey)
 	}
 	if settings.Unavailable {
-		return nil, r.req, notAsked(name, operatorWait, providers.Waiting{For: providers.WaitForOperator, By: settings.By})
+		return nil, r.req, notAsked(name, operatorWait, providers.WaitError{For: providers.WaitForOperator, By: settings.By})
 	}
 	req := r.req
 	if name != r.route.Provider {
@@ -181,7 +181,7 @@ func (r *chainRun) prepare(name string, rest []string) (*guard, providers.Reques
 	}
 	if block := g.blocked(settings); block > 0 && r.sooner(block, rest) {
 		why := no(providers.RateLimited, block, nil)
-		why.Waiting = &providers.Waiting{For: providers.WaitForBlock, Until: time.Now().Add(block)}
+		why.Waiting = &providers.WaitError{For: providers.WaitForBlock, Until: time.Now().Add(block)}
 		return nil, r.req, why
 	}
 	return g, req, nil

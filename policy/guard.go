@@ -140,7 +140,7 @@ func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request,
 			if waited += max(pause, firstDelay); waited > maxWait {
 				handedBack := *failure
 				handedBack.RetryAfter = max(failure.RetryAfter, pause)
-				handedBack.Waiting = &providers.Waiting{For: providers.WaitForBlock, Until: time.Now().Add(handedBack.RetryAfter)}
+				handedBack.Waiting = &providers.WaitError{For: providers.WaitForBlock, Until: time.Now().Add(handedBack.RetryAfter)}
 				return res, &nonRetryable{&handedBack}
 			}
 			if g.limiter != nil {

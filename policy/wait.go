@@ -24,11 +24,11 @@ const (
 
 // waits returns why the provider is not asked, and for how long. Up to a quarter is
 // added, so that those who wait do not come back in the same moment.
-func (g *guard) waits(wait time.Duration, w providers.Waiting) *providers.Error {
+func (g *guard) waits(wait time.Duration, w providers.WaitError) *providers.Error {
 	return notAsked(g.name, wait, w)
 }
 
-func notAsked(provider string, wait time.Duration, w providers.Waiting) *providers.Error {
+func notAsked(provider string, wait time.Duration, w providers.WaitError) *providers.Error {
 	wait = (wait + rand.N(wait/4+1)).Round(time.Millisecond)
 	return &providers.Error{Provider: provider, Kind: providers.NotAsked, Billing: providers.Unbilled, RetryAfter: wait, Waiting: &w}
 }
@@ -36,19 +36,19 @@ func notAsked(provider string, wait time.Duration, w providers.Waiting) *provide
 // notAsked returns an error of the breaker's as one of the provider's.
 func (g *guard) notAsked(err error) error {
 	if errors.Is(err, breaker.ErrOnTrial) {
-		return g.waits(probeWait, providers.Waiting{For: providers.WaitForBreaker})
+		return g.waits(probeWait, providers.WaitError{For: providers.WaitForBreaker})
 	}
 	if _, ok := errors.AsType[*rediscall.UnavailableError](err); ok {
-		return g.waits(redisWait, providers.Waiting{For: providers.WaitForRedis})
+		return g.waits(redisWait, providers.WaitError{For: providers.WaitForRedis})
 	}
 	open, ok := errors.AsType[*breaker.OpenError](err)
 	switch {
 	case !ok:
 		return err
 	case open.Forced:
-		return g.waits(operatorWait, providers.Waiting{For: providers.WaitForOperator})
+		return g.waits(operatorWait, providers.WaitError{For: providers.WaitForOperator})
 	}
-	return g.waits(max(time.Until(open.NextProbe), probeWait), providers.Waiting{For: providers.WaitForBreaker, Since: open.Since, Until: open.NextProbe})
+	return g.waits(max(time.Until(open.NextProbe), probeWait), providers.WaitError{For: providers.WaitForBreaker, Since: open.Since, Until: open.NextProbe})
 }
 
 // slot is a slot of the limiter's, or none where there is no limiter.
@@ -68,7 +68,7 @@ func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (s
 		return slot{context.WithoutCancel(ctx), got}, nil
 	}
 	if long, ok := errors.AsType[*limiter.WaitTooLongError](err); ok {
-		w := providers.Waiting{For: providers.WaitForLimit, Dimension: long.Dimension, Until: time.Now().Add(long.After)}
+		w := providers.WaitError{For: providers.WaitForLimit, Dimension: long.Dimension, Until: time.Now().Add(long.After)}
 		if long.Dimension == "" {
 			w.For = providers.WaitForBlock
 		}
@@ -77,7 +77,7 @@ func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (s
 		}
 	}
 	if _, ok := errors.AsType[*rediscall.UnavailableError](err); ok {
-		return slot{}, g.waits(redisWait, providers.Waiting{For: providers.WaitForRedis})
+		return slot{}, g.waits(redisWait, providers.WaitError{For: providers.WaitForRedis})
 	}
 	return slot{}, err
 }

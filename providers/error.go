@@ -81,7 +81,7 @@ type Error struct {
 	Usage Usage
 	// Waiting is what the request waits for, where it was handed back without having
 	// been refused for itself; else nil.
-	Waiting *Waiting
+	Waiting *WaitError
 	// Err is the cause. Its text is shown only if it is certain to hold nothing
 	// of the request, that is when it is one of the standard library's network
 	// or context errors; clients wrap anything else away.

@@ -7,7 +7,7 @@ type WaitReason string
 
 // The reasons to wait.
 const (
-	// WaitForLimit: a limit of the provider is used up, see Waiting.Dimension.
+	// WaitForLimit: a limit of the provider is used up, see WaitError.Dimension.
 	WaitForLimit WaitReason = "limit"
 	// WaitForBlock: the provider asked everybody to wait.
 	WaitForBlock WaitReason = "block"
@@ -24,9 +24,9 @@ const (
 	WaitForLedger WaitReason = "postgres"
 )
 
-// Waiting says what a request waits for, and until when. It holds nothing of the
+// WaitError says what a request waits for, and until when. It holds nothing of the
 // request.
-type Waiting struct {
+type WaitError struct {
 	For WaitReason
 	// Dimension is the limit that is used up; empty where For is another reason.
 	Dimension Dimension
@@ -40,7 +40,7 @@ type Waiting struct {
 }
 
 // Error says it in one line, without the times.
-func (w *Waiting) Error() string {
+func (w *WaitError) Error() string {
 	switch w.For {
 	case WaitForLimit:
 		if w.Dimension == "" {

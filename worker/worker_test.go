@@ -119,7 +119,7 @@ func TestWhatWaitsWithoutEndHasAnEndInTimeAndCallsNobody(t *testing.T) {
 			f := newFleet(t)
 			f.worker(t, serve(answers), func(c *worker.Config) {
 				c.Generator = refusing{&providers.Error{
-					Provider: "svc", Kind: providers.NotAsked, Billing: providers.Unbilled, RetryAfter: time.Second, Waiting: &providers.Waiting{For: reason},
+					Provider: "svc", Kind: providers.NotAsked, Billing: providers.Unbilled, RetryAfter: time.Second, Waiting: &providers.WaitError{For: reason},
 				}}
 			})
 			id := f.enqueue(t, 1, nil)[0]

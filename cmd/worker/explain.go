@@ -61,7 +61,7 @@ func explain(s *session, served []worker.Served) error {
 func explainHolds(s *session, names []string, set map[string]fleet.Settings) error {
 	options, err := s.services.RedisOptions()
 	if err != nil {
-		return nil //nolint:nilerr // no Redis is named: the table says what can be said
+		return nil // no Redis is named: the table says what can be said
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, explainPatience)
 	defer cancel()

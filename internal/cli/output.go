@@ -95,14 +95,14 @@ func PrintStatus(w io.Writer, p jobs.Progress, more ...[]string) error {
 // Amount is what calls have cost, for people: simulated money and calls without a
 // price are said, not hidden.
 func Amount(m jobs.Money) string {
-	real := Money(m.Cost, m.Unpriced)
+	spent := Money(m.Cost, m.Unpriced)
 	switch {
 	case m.Simulated == 0:
-		return real
+		return spent
 	case m.Cost == 0 && m.Unpriced == 0:
 		return m.Simulated.Human() + " simulated"
 	}
-	return real + " + " + m.Simulated.Human() + " simulated"
+	return spent + " + " + m.Simulated.Human() + " simulated"
 }
 
 // Money is an amount for people; calls without a price are said, not hidden.

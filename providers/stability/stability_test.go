@@ -194,7 +194,7 @@ func TestWhatIsNoPictureIsNoSuccess(t *testing.T) {
 			e := failure(t, err)
 			kind, billing := providers.MalformedResponse, providers.Billed
 			switch c.cause {
-			case wire.ErrTruncated:
+			case wire.ErrTruncated: //nolint:errorlint // the table names the errors themselves
 				billing = providers.BillingUnknown
 			case wire.ErrPage: // no answer of the API's
 				kind, billing = providers.NotFound, providers.Unbilled

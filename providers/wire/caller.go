@@ -55,7 +55,7 @@ func (c Caller) Send(ctx context.Context, req *http.Request, limit int64, hide .
 	req.Header.Set("Accept-Encoding", acceptEncoding)
 	start := time.Now()
 	a := Answer{URL: address(req.URL), Hide: hide}
-	res, sent, err := Do(ctx, c.Client, req)
+	res, sent, err := Do(ctx, c.Client, req) //nolint:bodyclose // read closes it
 	if err != nil {
 		return a, c.failure(a, err, sent)
 	}

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"compress/zlib"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -74,11 +75,8 @@ func unpack(codings []string, body []byte, limit int64) ([]byte, error) {
 		stream = &bounded{r: next, left: limit}
 	}
 	data, err := io.ReadAll(stream)
-	switch {
-	case err == nil:
-		return data, nil
-	case err == ErrTooLarge: //nolint:errorlint // bounded returns it as it is, through any decoder
-		return data, ErrTooLarge
+	if err == nil || errors.Is(err, ErrTooLarge) {
+		return data, err
 	}
 	return data, ErrCoding
 }

@@ -264,7 +264,7 @@ type fixed struct {
 // RoundTrip implements http.RoundTripper.
 func (s fixed) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{
-		Status: "200 OK", StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
 		Header: http.Header{"Content-Encoding": {s.coding}}, Body: io.NopCloser(bytes.NewReader(s.body)),
 	}, nil
 }

@@ -21,12 +21,6 @@ func JSON(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// IsObject reports whether a body is a JSON object.
-func IsObject(body []byte) bool {
-	body = trimmed(body)
-	return bytes.HasPrefix(body, []byte("{")) && json.Valid(body)
-}
-
 // Decode reads a body that is a JSON object into v.
 func Decode(body []byte, v any) error {
 	body = trimmed(body)

@@ -58,20 +58,20 @@ func resetAfter(h http.Header, now time.Time) time.Duration {
 			dimensions = append(dimensions, &providers.RateLimit{Remaining: count(h.Get(prefix + "Remaining")), Reset: resetIn(reset, now)})
 		}
 	}
-	var usedUp, any time.Duration
+	var usedUp, longest time.Duration
 	for _, d := range append(dimensions, draftLimits(h)...) {
 		switch {
 		case d == nil:
 		case d.Remaining == 0:
 			usedUp = max(usedUp, d.Reset)
 		default:
-			any = max(any, d.Reset)
+			longest = max(longest, d.Reset)
 		}
 	}
 	if usedUp > 0 {
 		return usedUp
 	}
-	return any
+	return longest
 }
 
 // draftLimits reads RateLimit as later drafts of the IETF have it:

@@ -180,7 +180,7 @@ func TestAPrivateAuthorityIsTrustedWhereItIsNamed(t *testing.T) {
 	}
 
 	// SSL_CERT_FILE is read once in the life of a process.
-	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTheSystemsAuthoritiesAreThoseOfSSLCertFile$") //nolint:gosec // this test itself
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTheSystemsAuthoritiesAreThoseOfSSLCertFile$")
 	again.Env = append(os.Environ(), "SSL_CERT_FILE="+ca, "SSL_CERT_DIR="+dir, "ONEFLOW_TEST_URL="+server.URL)
 	if out, err := again.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
 		t.Errorf("with SSL_CERT_FILE: %v\n%s", err, out)

@@ -22,7 +22,7 @@ const (
 // reason is the vendor's sentence as it may be shown to whoever made the request:
 // one line, without what it repeats of the request and the key. Of a page only its
 // title is kept.
-func (r refusal) reason(a Answer) string {
+func (r *refusal) reason(a Answer) string {
 	message := r.message
 	if isPage(a) {
 		about := "an HTML page answered at " + a.URL
@@ -64,13 +64,14 @@ func hide(sentence string, secrets []string) string {
 	cut := make([]bool, len(sentence))
 	for _, secret := range secrets {
 		secret = strings.TrimSpace(secret)
-		for at, from := 0, 0; len(secret) >= 4; from = at + len(secret) {
-			at = strings.Index(sentence[min(from, len(sentence)):], secret)
+		for from := 0; len(secret) >= 4; {
+			at := strings.Index(sentence[min(from, len(sentence)):], secret)
 			if at < 0 {
 				break
 			}
 			at += from
 			mark(cut, at, at+len(secret))
+			from = at + len(secret)
 		}
 		cutEchoes(cut, sentence, secret)
 	}

@@ -23,10 +23,10 @@ type refusal struct {
 	reported bool          // it holds an error where a success would not
 }
 
-func (r refusal) has(word string) bool { return slices.Contains(r.words, word) }
+func (r *refusal) has(word string) bool { return slices.Contains(r.words, word) }
 
 // code returns the first word that may be shown.
-func (r refusal) code() string {
+func (r *refusal) code() string {
 	for _, w := range r.words {
 		if c := SanitiseCode(w); c != "" {
 			return c

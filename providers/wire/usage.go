@@ -74,12 +74,6 @@ func ReadReport(raw json.RawMessage) *Report {
 	return r
 }
 
-// Has reports whether the report names a number at path.
-func (r *Report) Has(path ...string) bool {
-	v := r.at(path)
-	return v != nil
-}
-
 func (r *Report) at(path []string) any {
 	var v any = r.fields
 	for _, name := range path {
