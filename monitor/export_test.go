@@ -1,4 +1,9 @@
 package monitor
 
+import "net/http"
+
 // Remembered returns how many batches a Reader remembers in detail.
 func (r *Reader) Remembered() int { return len(r.details) }
+
+// Handler returns everything that the monitor serves, with its protection.
+func (m *Monitor) Handler() http.Handler { return m.handler }

@@ -102,9 +102,6 @@ func New(cfg Config) (*Monitor, error) {
 	return m, nil
 }
 
-// Handler returns everything that the monitor serves, with its protection.
-func (m *Monitor) Handler() http.Handler { return m.handler }
-
 func (m *Monitor) routes() http.Handler {
 	private := http.NewServeMux()
 	private.HandleFunc("GET /{$}", m.overviewPage)

@@ -1,8 +1,6 @@
 package app
 
 import (
-	"fmt"
-
 	"oneflow/config"
 	"oneflow/providers"
 	"oneflow/providers/kinds"
@@ -40,18 +38,4 @@ func (m *Models) At(to string, task providers.Task, from, model string) (name st
 	}
 	name = p.DefaultModel(string(task), of.DefaultModel)
 	return name, name != ""
-}
-
-// Check tells whether a provider can do what req asks for; the error names the
-// option, its value and the way out.
-func (m *Models) Check(provider string, req providers.Request) error {
-	p, ok := m.cfg.Providers[provider]
-	if !ok {
-		return fmt.Errorf("provider %q: is not configured", provider)
-	}
-	can, ok := kinds.CapabilitiesOf(p.Capabilities())
-	if !ok {
-		return fmt.Errorf("provider %q: no such kind of provider as %q", provider, p.Kind)
-	}
-	return can.Check(req)
 }

@@ -55,7 +55,4 @@ providers:
 			t.Errorf("%s of %s at %s: got %q, %v, want %q", c.model, c.from, c.to, got, ok, c.want)
 		}
 	}
-	if err := m.Check("stability", providers.Request{Task: providers.Image, Prompt: "p", N: 2}); err == nil {
-		t.Error("stability takes n")
-	}
 }

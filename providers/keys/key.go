@@ -3,7 +3,7 @@
 // provider refuses them, and replaced without a restart when the file changes.
 //
 // A Key does not show itself: whatever prints, encodes or logs it gets at most
-// its last four characters. Only Reveal and Bound.For return the secret. No error
+// its last four characters. Only Reveal returns the secret. No error
 // of this package holds one.
 //
 // It may import package providers, for what keys look like, and nothing else of ours.
@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -125,61 +124,20 @@ func (k Key) same(other Key) bool {
 	return k.h != nil && other.h != nil && k.h.provider == other.h.provider && k.h.reveal() == other.h.reveal()
 }
 
-// Bound is a key that may be sent to one place only: the scheme, host and port of
-// its provider's base URL.
-type Bound struct {
-	key    Key
-	origin string
-}
-
-// ErrWrongHost is why a bound key is not given out.
-var ErrWrongHost = errors.New("the key is bound to another host")
-
-// Bind binds a key to the host that a client was configured with. It refuses a
-// base URL that would send the key in the clear: http is for this machine and
-// for private addresses only.
-func Bind(key Key, baseURL string) (Bound, error) {
-	if key.h == nil {
-		return Bound{}, errors.New("bind: there is no key")
-	}
+// checkAddress refuses a base URL that would send a key in the clear: http is for
+// this machine and for private addresses only.
+func checkAddress(baseURL string) error {
 	u, err := url.Parse(baseURL)
 	if err != nil || u.Host == "" { // the text of err repeats the URL, which may hold anything
-		return Bound{}, errors.New("bind: the base URL is not of the form https://host/path")
+		return errors.New("key: the base URL is not of the form https://host/path")
 	}
 	if u.Scheme != "https" && (u.Scheme != "http" || !private(u.Hostname())) {
-		return Bound{}, fmt.Errorf("bind: %s://%s: a key must travel over https, except to this machine or a private address",
-			u.Scheme, u.Host)
+		return fmt.Errorf("key: %s://%s: a key must travel over https, except to this machine or a private address", u.Scheme, u.Host)
 	}
-	return Bound{key, origin(u)}, nil
+	return nil
 }
 
-// For returns the secret for a request to u, or an ErrWrongHost if u has another
-// scheme, host or port than the key is bound to. Ask it for each request, those
-// that follow a redirect too.
-func (b Bound) For(u *url.URL) (string, error) {
-	if b.key.h == nil {
-		return "", errors.New("there is no key")
-	}
-	if to := origin(u); to != b.origin {
-		return "", fmt.Errorf("key of %s: not sent to %s: %w, %s", b.key.Provider(), to, ErrWrongHost, b.origin)
-	}
-	return b.key.Reveal(), nil
-}
-
-// Key returns the key, which still masks itself.
-func (b Bound) Key() Key { return b.key }
-
-// origin is the scheme, host and port of u in one spelling.
-func origin(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
-	}
-	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-	return u.Scheme + "://" + net.JoinHostPort(host, port)
-}
-
-// private tells whether a host is this machine, a private address, or a name that
+// private reports whether a host is this machine, a private address, or a name that
 // the public DNS does not have, such as a container's.
 func private(host string) bool {
 	ip, err := netip.ParseAddr(host)

@@ -6,10 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -52,26 +50,20 @@ func TestNothingThatPrintsShowsAKey(t *testing.T) {
 	key := pick(t, s, "openai")
 	s.Pause(key, "401 for "+secretA, time.Time{})
 	_, allPaused := s.Pick("openai")
-	bound, err := keys.Bind(key, "https://api.openai.com/v1")
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, used := keys.Track(t.Context())
 	if _, err := s.Source("stability", "https://provider.example")(ctx); err != nil {
 		t.Fatal(err)
 	}
-	_, wrongHost := bound.For(&url.URL{Scheme: "https", Host: "example.com"})
 	type client struct {
 		Name   string
 		key    keys.Key
-		bound  *keys.Bound
 		store  *keys.Store
 		Public keys.Key
 	}
 	values := map[string]any{
-		"Key": key, "*Key": &key, "zero Key": keys.Key{}, "Bound": bound, "*Bound": &bound, "Store": s, "Used": used,
-		"entries": s.List(), "entry": s.List()[0], "all paused": allPaused, "wrong host": wrongHost, "context": ctx,
-		"client": client{"x", key, &bound, s, key}, "*client": &client{"x", key, &bound, s, key},
+		"Key": key, "*Key": &key, "zero Key": keys.Key{}, "Store": s, "Used": used,
+		"entries": s.List(), "entry": s.List()[0], "all paused": allPaused, "context": ctx,
+		"client": client{"x", key, s, key}, "*client": &client{"x", key, s, key},
 		"map": map[keys.Key]keys.Key{key: key}, "nested": []any{[]keys.Key{key}}, "method": key.Reveal,
 	}
 	for name, v := range values {
@@ -151,71 +143,24 @@ func TestAKeyIsNamedAlikeInAllProcesses(t *testing.T) {
 	}
 }
 
-func TestABoundKeyGoesToItsHostOnly(t *testing.T) {
-	t.Parallel()
-	key := pick(t, open(t, write(t, `{"openai": "`+secretA+`"}`), nil), "openai")
-	bound, err := keys.Bind(key, "https://API.openai.com/v1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, ok := range []string{
-		"https://api.openai.com/v1/chat/completions", "https://api.openai.com:443/", "https://api.openai.com./v2",
-	} {
-		if got, err := bound.For(parse(t, ok)); err != nil || got != secretA {
-			t.Errorf("%s: %v", ok, err)
-		}
-	}
-	for _, bad := range []string{
-		"http://api.openai.com/v1", "https://api.openai.com:8443/v1", "https://api.openai.com.evil.com/v1", "https://evil.com",
-		"https://api.openai.com@evil.com/", "https://openai.com/", "//api.openai.com/", "/v1",
-	} {
-		if got, err := bound.For(parse(t, bad)); got != "" || !errors.Is(err, keys.ErrWrongHost) || shows(err.Error(), secretA) {
-			t.Errorf("%s: %q, %v", bad, got, err)
-		}
-	}
-	if bound.Key() != key {
-		t.Error("bound to another key")
-	}
-	if _, err := (keys.Bound{}).For(parse(t, "https://api.openai.com")); err == nil {
-		t.Error("no key was given out")
-	}
-}
-
 func TestAKeyDoesNotTravelInTheClear(t *testing.T) {
 	t.Parallel()
-	key := pick(t, open(t, write(t, `{"openai": "`+secretA+`"}`), nil), "openai")
+	store := open(t, write(t, `{"openai": "`+secretA+`"}`), nil)
 	for _, ok := range []string{
 		"https://example.com", "http://localhost:8080/v1", "http://127.0.0.1:1", "http://[::1]:1", "http://192.168.1.4/v1",
 		"http://vllm:8000/v1", "http://host.docker.internal:11434/v1",
 	} {
-		bound, err := keys.Bind(key, ok)
-		if err != nil {
-			t.Errorf("%s: %v", ok, err)
-			continue
-		}
-		if _, err := bound.For(parse(t, ok)); err != nil {
+		if secret, err := store.Source("openai", ok)(t.Context()); err != nil || secret != secretA {
 			t.Errorf("%s: %v", ok, err)
 		}
 	}
 	for _, bad := range []string{
 		"http://example.com", "http://8.8.8.8", "ftp://localhost", "", "api.openai.com", "http://[::1", "http://localhost.evil.com",
 	} {
-		if _, err := keys.Bind(key, bad); err == nil {
-			t.Errorf("%s was taken", bad)
+		if secret, err := store.Source("openai", bad)(t.Context()); err == nil || secret != "" || shows(err.Error(), secretA) {
+			t.Errorf("%s was taken: %v", bad, err)
 		}
 	}
-	if _, err := keys.Bind(keys.Key{}, "https://example.com"); err == nil {
-		t.Error("no key was bound")
-	}
-}
-
-func parse(t *testing.T, s string) *url.URL {
-	t.Helper()
-	u, err := url.Parse(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
 }
 
 func TestCheckFormKnowsTheVendorsKeys(t *testing.T) {

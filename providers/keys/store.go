@@ -263,7 +263,7 @@ func (s *Store) Source(provider, baseURL string) func(context.Context) (string, 
 		if used, ok := ctx.Value(usedKey{}).(*Used); ok {
 			used.set(key)
 		}
-		if _, err := Bind(key, baseURL); err != nil {
+		if err := checkAddress(baseURL); err != nil {
 			return "", err
 		}
 		return key.Reveal(), nil

@@ -15,16 +15,10 @@ import (
 // same as never, and this can still be added to a time without overflow.
 const MaxWait = 100 * 365 * 24 * time.Hour
 
-// RetryAfter reads how long the provider asks to wait: retry-after-ms, else
+// retryAfter reads how long the provider asks to wait: retry-after-ms, else
 // retry-after in seconds (fractions too), as a duration with units, or as a date,
 // which is compared to now. It is 0 where there is neither, or nothing that can be
-// read, or a time past.
-func RetryAfter(h http.Header, now time.Time) time.Duration {
-	d, _ := retryAfter(h, now)
-	return d
-}
-
-// retryAfter also reports whether the provider asked at all.
+// read, or a time past. It also reports whether the provider asked at all.
 func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 	for _, name := range []string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
 		if d, ok := parseNumber(h.Get(name), time.Millisecond); ok {
