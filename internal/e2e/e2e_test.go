@@ -110,7 +110,7 @@ func TestABatchOfAThousandGoesThroughAndAddsUp(t *testing.T) {
 	file := sut.file("prompts.jsonl", rows)
 	worker := sut.worker()
 
-	rep := decode[report](sut, "enqueue", "batch", file, "--batch-id", "thousand", "-o", "json")
+	rep := decode[report](sut, "enqueue", "batch", file, "--provider", "mock", "--batch-id", "thousand", "-o", "json")
 	if diff := cmp.Diff(report{"thousand", 1000, 0, 0}, rep); diff != "" {
 		t.Fatal(diff)
 	}
@@ -129,7 +129,7 @@ func TestABatchOfAThousandGoesThroughAndAddsUp(t *testing.T) {
 
 	// The same file again adds nothing, and calls nobody.
 	before, _ := sut.calls()
-	rep = decode[report](sut, "enqueue", "batch", file, "--batch-id", "thousand", "-o", "json")
+	rep = decode[report](sut, "enqueue", "batch", file, "--provider", "mock", "--batch-id", "thousand", "-o", "json")
 	if diff := cmp.Diff(report{"thousand", 0, 1000, 0}, rep); diff != "" {
 		t.Fatal(diff)
 	}
@@ -251,8 +251,8 @@ func TestSIGTERMWith200CallsInFlightRepeatsNone(t *testing.T) {
 	}
 	first := sut.worker()
 	// Of a provider that nobody has heard of yet, the breaker asks little at once.
-	sut.run(0, "enqueue", "text", canaryPrompt, "--wait")
-	decode[report](sut, "enqueue", "batch", sut.file("prompts.jsonl", rows), "--batch-id", "drain", "-o", "json")
+	sut.run(0, "enqueue", "text", canaryPrompt, "--provider", "mock", "--wait")
+	decode[report](sut, "enqueue", "batch", sut.file("prompts.jsonl", rows), "--provider", "mock", "--batch-id", "drain", "-o", "json")
 	sut.until("200 calls in flight", func() bool { begun, _ := sut.calls(); return len(begun) == 201 })
 	if _, ended := sut.calls(); len(ended) != 1 {
 		t.Fatalf("%d calls had ended before the signal", len(ended)-1)
@@ -288,7 +288,7 @@ func TestASecondSignalIsImmediate(t *testing.T) {
 	t.Parallel()
 	sut := newSystem(t, "concurrency: 4, latency: 60s")
 	p := sut.worker()
-	sut.run(0, "enqueue", "text", canaryPrompt)
+	sut.run(0, "enqueue", "text", canaryPrompt, "--provider", "mock")
 	sut.until("a call in flight", func() bool { begun, _ := sut.calls(); return len(begun) == 1 })
 	p.Signal(syscall.SIGTERM)
 	// Two signals at the same instant would count as one.
@@ -309,7 +309,7 @@ func TestJobsOfAKilledWorkerAreTakenOver(t *testing.T) {
 		rows[i] = map[string]any{"prompt": fmt.Sprintf("%s no. %d", canaryPrompt, i)}
 	}
 	first, _ := sut.worker(), sut.worker()
-	decode[report](sut, "enqueue", "batch", sut.file("prompts.jsonl", rows), "--batch-id", "killed", "-o", "json")
+	decode[report](sut, "enqueue", "batch", sut.file("prompts.jsonl", rows), "--provider", "mock", "--batch-id", "killed", "-o", "json")
 	sut.until("calls in flight", func() bool { begun, _ := sut.calls(); return len(begun) >= 30 })
 	_ = stop(first, syscall.SIGKILL)
 	sut.run(0, "enqueue", "watch", "killed")
@@ -329,7 +329,7 @@ func TestTheMonitorShowsWhatHappened(t *testing.T) {
 	t.Parallel()
 	sut := newSystem(t, "concurrency: 4, latency: 1ms")
 	sut.worker()
-	sut.run(0, "enqueue", "text", canaryPrompt, "--wait")
+	sut.run(0, "enqueue", "text", canaryPrompt, "--provider", "mock", "--wait")
 	out := sut.run(0, "monitor", "status", "-o", "json")
 	if !json.Valid([]byte(out)) {
 		t.Errorf("monitor status printed %s", out)

@@ -144,7 +144,7 @@ func TestPostgresAndRedisAreSpokenToOverTLSAndOnlyToWhoseCertificateIsKnown(t *t
 
 	sut.Env = secure(ca, ca)
 	worker := sut.worker()
-	out := sut.run(cli.OK, "enqueue", "text", canaryPrompt, "--wait", "-o", "json")
+	out := sut.run(cli.OK, "enqueue", "text", canaryPrompt, "--provider", "mock", "--wait", "-o", "json")
 	if !strings.Contains(out, `"succeeded"`) {
 		t.Errorf("the job did not run: %s", out)
 	}
@@ -172,7 +172,7 @@ func TestPostgresAndRedisAreSpokenToOverTLSAndOnlyToWhoseCertificateIsKnown(t *t
 			t.Errorf("%s: a connection came through", what)
 		}
 	}
-	refused("Postgres", secure(stranger, ca), "enqueue", "text", canaryPrompt)
+	refused("Postgres", secure(stranger, ca), "enqueue", "text", canaryPrompt, "--provider", "mock")
 	refused("Redis", secure(ca, stranger), "worker", "run", "--provider", "mock")
 	if n := sut.number(`SELECT count(*) FROM jobs`); n != 1 {
 		t.Errorf("%d jobs", n)
