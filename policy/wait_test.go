@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,12 +102,11 @@ func TestTheNextCallIsMadeWhenTheProviderAskedForIt(t *testing.T) {
 					}
 					refused := make(chan time.Time, 1)
 					time.AfterFunc(2*time.Second, func() {
-						var once bool
+						var refusing atomic.Bool
 						a.now(func(ctx context.Context) (providers.Response, error) {
-							if res, err := after(100*time.Millisecond, ok)(ctx); once || err != nil {
+							if res, err := after(100*time.Millisecond, ok)(ctx); err != nil || !refusing.CompareAndSwap(false, true) {
 								return res, err
 							}
-							once = true
 							refused <- time.Now()
 							return providers.Response{}, &providers.Error{
 								Kind: providers.RateLimited, Status: 429, Billing: providers.Unbilled, Sent: true, RetryAfter: asked, Limits: said,
