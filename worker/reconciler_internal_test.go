@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,12 +20,12 @@ type election struct {
 	Store
 	// until is when the lease runs out.
 	until time.Time
-	lost  bool
+	lost  atomic.Bool
 }
 
 func (e *election) Lead(_ context.Context, _ string, _ uuid.UUID, ttl time.Duration) (bool, error) {
 	e.until = time.Now().Add(ttl)
-	return !e.lost, nil
+	return !e.lost.Load(), nil
 }
 
 func (*election) Heartbeats(context.Context, time.Duration, bool) ([]Heartbeat, error) {
@@ -174,8 +175,8 @@ func TestALeaderThatLosesItsLeaseStopsInTheMiddleOfARoundAndBeginsAnew(t *testin
 		e := &election{}
 		log := reconciling(t, e, 9*time.Second,
 			&duty{name: "a", every: time.Hour, run: func(ctx context.Context) (bool, error) {
-				e.lost = true
-				time.AfterFunc(5*time.Second, func() { e.lost = false })
+				e.lost.Store(true)
+				time.AfterFunc(5*time.Second, func() { e.lost.Store(false) })
 				return false, wait(ctx, 4*time.Second)
 			}},
 			&duty{name: "b", every: time.Hour})
