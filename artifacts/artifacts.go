@@ -133,9 +133,6 @@ func (s *Store) Put(ctx context.Context, data []byte, mediaType string) (address
 	return s.base + key, sum, nil
 }
 
-// Base is the URL that all objects' URLs begin with.
-func (s *Store) Base() string { return s.base }
-
 // contentType is mime where that is a media type at all: the bytes are paid for and
 // are kept whatever they are called.
 func contentType(name string) string {

@@ -12,15 +12,15 @@ import (
 	"oneflow/providers"
 )
 
-// MapError says that a column which is to be mapped is not in a row.
-type MapError struct {
+// mapError says that a column which is to be mapped is not in a row.
+type mapError struct {
 	Field, Column string
 	// Columns are those that the row has.
 	Columns string
 }
 
 // Error names the column, and those that are there.
-func (e *MapError) Error() string {
+func (e *mapError) Error() string {
 	return fmt.Sprintf("column %q, mapped to %s, is not there; the line has %s", e.Column, e.Field, e.Columns)
 }
 
@@ -37,7 +37,7 @@ func (in Input) rename(fields Fields) (Fields, error) {
 		column := in.Map[name]
 		value, ok := fields[column]
 		if !ok {
-			return nil, &MapError{name, column, list(fields)}
+			return nil, &mapError{name, column, list(fields)}
 		}
 		out[name] = value
 	}

@@ -11,10 +11,10 @@ import (
 	"oneflow/providers/kinds"
 )
 
-// What bounds a call where neither the request nor the list's Limits do.
+// What bounds a call where neither the request nor the list's limits do.
 const (
 	DefaultMaxOutputTokens = 16_384
-	DefaultMaxImageTokens  = 32_768
+	defaultMaxImageTokens  = 32_768
 	DefaultMaxMilliSeconds = 60_000
 )
 
@@ -31,9 +31,9 @@ const (
 	instructionTokens = 1024
 )
 
-// ModelOf returns the model that a request is for: the one that it names, or the
+// modelOf returns the model that a request is for: the one that it names, or the
 // default of this kind of provider. It is empty where there is none.
-func ModelOf(kind string, req providers.Request) string {
+func modelOf(kind string, req providers.Request) string {
 	if req.Model != "" {
 		return req.Model
 	}
@@ -56,7 +56,7 @@ func ModelOf(kind string, req providers.Request) string {
 // where they do not. What extra fields may add beyond their own text (a dearer
 // service tier, searches) is not in it.
 func (l *List) UpperBound(kind string, req providers.Request, at time.Time) providers.Usage {
-	model := ModelOf(kind, req)
+	model := modelOf(kind, req)
 	limits := l.limitsOf(kind, model)
 	c := l.card(kind, model, at)
 	switch req.Task {
@@ -88,16 +88,16 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 }
 
 // limitsOf returns the limits of a model, with the defaults filled in.
-func (l *List) limitsOf(provider, model string) Limits {
-	var out Limits
-	if found := l.bounds[provider].find(model, func(*Limits) bool { return true }); found != nil {
+func (l *List) limitsOf(provider, model string) modelLimits {
+	var out modelLimits
+	if found := l.bounds[provider].find(model, func(*modelLimits) bool { return true }); found != nil {
 		out = *found
 	}
 	if out.MaxOutputTokens == 0 {
 		out.MaxOutputTokens = DefaultMaxOutputTokens
 	}
 	if out.MaxImageTokens == 0 {
-		out.MaxImageTokens = DefaultMaxImageTokens
+		out.MaxImageTokens = defaultMaxImageTokens
 	}
 	if out.MaxMilliSeconds == 0 {
 		out.MaxMilliSeconds = DefaultMaxMilliSeconds
@@ -141,7 +141,7 @@ func extraMaxTokens(req providers.Request) int64 {
 }
 
 // imageTokens is the most output tokens of one picture.
-func (b Limits) imageTokens(req providers.Request) int64 {
+func (b modelLimits) imageTokens(req providers.Request) int64 {
 	if n, ok := b.ImageTokens[req.Size+"/"+req.Quality]; ok {
 		return n
 	}
@@ -157,7 +157,7 @@ func (c *card) has(unit providers.Unit, at time.Time) bool {
 // allows. A size or quality that it does not name is the provider's default;
 // "auto", or no such default, allows all. Where the card has no such variant the
 // one asked for is returned, which is then unpriced.
-func (c *card) dearest(unit providers.Unit, req providers.Request, limits Limits, at time.Time) string {
+func (c *card) dearest(unit providers.Unit, req providers.Request, limits modelLimits, at time.Time) string {
 	size, quality := req.Size, req.Quality
 	if size == "" {
 		size = limits.DefaultSize

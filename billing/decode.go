@@ -41,7 +41,7 @@ type rowJSON struct {
 	Source     string   `json:"source"`
 }
 
-// limitsJSON is a Limits as the file has it.
+// limitsJSON is modelLimits in the form of the file.
 type limitsJSON struct {
 	Provider        string           `json:"provider"`
 	Match           []string         `json:"match"`
@@ -54,7 +54,7 @@ type limitsJSON struct {
 }
 
 // decode reads rows that are each valid by themselves.
-func decode(r io.Reader) ([]*Row, []*Limits, error) {
+func decode(r io.Reader) ([]*Row, []*modelLimits, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxList+1))
 	if err != nil {
 		return nil, nil, err
@@ -79,7 +79,7 @@ func decode(r io.Reader) ([]*Row, []*Limits, error) {
 		}
 		rows = append(rows, row)
 	}
-	var limits []*Limits
+	var limits []*modelLimits
 	for i, raw := range outer.Models {
 		var in limitsJSON
 		err := strict(raw, &in)
@@ -89,7 +89,7 @@ func decode(r io.Reader) ([]*Row, []*Limits, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("models[%d]%s: %w", i, about(strings.Join(in.Match, ", ")), err)
 		}
-		l := Limits(in)
+		l := modelLimits(in)
 		limits = append(limits, &l)
 	}
 	return rows, limits, nil

@@ -71,15 +71,15 @@ type Row struct {
 	perUnit *big.Rat // nano-dollars
 }
 
-// Limits is what bounds the usage of a model's calls where a request does not.
-type Limits struct {
+// modelLimits bounds the usage of a model's calls where a request does not.
+type modelLimits struct {
 	// Provider and Match say which models, as in Row.
 	Provider string
 	Match    []string
 	// MaxOutputTokens is the longest answer. Default DefaultMaxOutputTokens.
 	MaxOutputTokens int64
 	// MaxImageTokens is the most output tokens that one picture takes. Default
-	// DefaultMaxImageTokens.
+	// defaultMaxImageTokens.
 	MaxImageTokens int64
 	// ImageTokens are the output tokens of a picture by its "size/quality".
 	ImageTokens map[string]int64
@@ -93,9 +93,9 @@ type Limits struct {
 // List is a price list. It does not change and is safe for concurrent use.
 type List struct {
 	rows   []*Row
-	limits []*Limits
+	limits []*modelLimits
 	cards  map[string]*shelf[card]   // by provider
-	bounds map[string]*shelf[Limits] // by provider
+	bounds map[string]*shelf[modelLimits] // by provider
 }
 
 // card is all rows of one match.
@@ -164,7 +164,7 @@ func (l *List) With(over *List) (*List, error) {
 	for _, b := range l.limits {
 		kept := *b
 		kept.Match = slices.DeleteFunc(slices.Clone(b.Match), func(m string) bool {
-			return slices.ContainsFunc(over.limits, func(o *Limits) bool {
+			return slices.ContainsFunc(over.limits, func(o *modelLimits) bool {
 				return o.Provider == b.Provider && slices.Contains(o.Match, m)
 			})
 		})
@@ -197,8 +197,8 @@ func (r *Row) keys() []rowKey {
 
 // newList builds the index of rows that are valid by themselves, and refuses
 // those that contradict each other.
-func newList(rows []*Row, limits []*Limits) (*List, error) {
-	l := &List{rows: rows, limits: limits, cards: map[string]*shelf[card]{}, bounds: map[string]*shelf[Limits]{}}
+func newList(rows []*Row, limits []*modelLimits) (*List, error) {
+	l := &List{rows: rows, limits: limits, cards: map[string]*shelf[card]{}, bounds: map[string]*shelf[modelLimits]{}}
 	ids := map[string]bool{}
 	keys := map[rowKey]string{}
 	for i, r := range rows {

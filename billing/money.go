@@ -76,15 +76,6 @@ func (n *NanoUSD) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Plus returns n + m. It is an error when the sum is too large to be kept.
-func (n NanoUSD) Plus(m NanoUSD) (NanoUSD, error) {
-	sum := n + m
-	if (m > 0 && sum < n) || (m < 0 && sum > n) {
-		return 0, fmt.Errorf("add $%s and $%s: more than a NanoUSD can hold", n, m)
-	}
-	return sum, nil
-}
-
 // Parse reads an amount in dollars: digits with at most nine places after the
 // point ("12", "0.000123", "-2.5"), with or without a leading "$". Exponents,
 // separators and finer fractions are refused: nothing is rounded here.

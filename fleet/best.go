@@ -35,7 +35,7 @@ type Best struct {
 // FindBest ranks the configured providers that can do a task. While no worker runs
 // at all, it does not matter that none serves them.
 func FindBest(ctx context.Context, store BestStore, cfg Config, task providers.Task) (Best, error) {
-	best := Best{Task: task, Window: HealthWindow, Candidates: []Candidate{}}
+	best := Best{Task: task, Window: healthWindow, Candidates: []Candidate{}}
 	standings, err := store.Standings(ctx)
 	if err != nil {
 		return best, err
@@ -65,7 +65,7 @@ func FindBest(ctx context.Context, store BestStore, cfg Config, task providers.T
 			continue
 		}
 		h := known[name]
-		c := Candidate{Provider: name, Model: model, Figures: figures[name], Mock: p.Local, Excluded: h.ExclusionReason()}
+		c := Candidate{Provider: name, Model: model, Figures: figures[name], Mock: p.Local, Excluded: h.exclusionReason()}
 		switch {
 		case c.Model == "":
 			c.Excluded = fmt.Sprintf("it has no default model for %s: set providers.%s.models.%s", task, name, task)
@@ -152,9 +152,9 @@ func (c Candidate) comparePrice(d Candidate) int {
 	return 0
 }
 
-// ExclusionReason returns why a provider in this state is not to be chosen; empty
+// exclusionReason returns why a provider in this state is not to be chosen; empty
 // if it may be.
-func (h Health) ExclusionReason() string {
+func (h Health) exclusionReason() string {
 	switch {
 	case h.Status == Unavailable:
 		return h.Reason

@@ -42,8 +42,8 @@ type Configured struct {
 	Concurrency, Window int
 }
 
-// Names lists the configured providers, sorted.
-func (c Config) Names() []string { return slices.Sorted(maps.Keys(c.Providers)) }
+// names lists the configured providers, sorted.
+func (c Config) names() []string { return slices.Sorted(maps.Keys(c.Providers)) }
 
 // order lists all configured providers in the order to ask them for a task: the
 // chain that operators set, or the configured one where set is nil, then the
@@ -53,7 +53,7 @@ func (c Config) order(set []string, task providers.Task) []string {
 		set = c.Chains[task]
 	}
 	names := slices.Clone(set)
-	for _, name := range c.Names() {
+	for _, name := range c.names() {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
@@ -68,12 +68,12 @@ func (c Config) checkChain(task providers.Task, chain []string) error {
 		return fmt.Errorf("%.40q is no task", task)
 	}
 	if len(chain) == 0 {
-		return errors.New("the chain names no provider; there are " + strings.Join(c.Names(), ", "))
+		return errors.New("the chain names no provider; there are " + strings.Join(c.names(), ", "))
 	}
 	for i, name := range chain {
 		p, ok := c.Providers[name]
 		if !ok {
-			return fmt.Errorf("%.40q is not configured; there are %s", name, strings.Join(c.Names(), ", "))
+			return fmt.Errorf("%.40q is not configured; there are %s", name, strings.Join(c.names(), ", "))
 		}
 		if slices.Contains(chain[:i], name) {
 			return fmt.Errorf("%s is there twice", name)

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// HealthWindow is the time that the figures of a provider's health are about where
+	// healthWindow is the time that the figures of a provider's health are about where
 	// nobody asks for another time.
-	HealthWindow = time.Hour
+	healthWindow = time.Hour
 	// OutOfMoney is the time for which a provider that has said that its account is out of
 	// money is taken at its word.
 	OutOfMoney = 10 * time.Minute

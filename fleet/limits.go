@@ -60,11 +60,11 @@ func (l LimitLayers) Of(d providers.Dimension) (n int64, from LimitSource) {
 	return 0, FromNowhere
 }
 
-// Under returns l with the limits of the process's own configuration, in each
+// under returns l with the limits of the process's own configuration, in each
 // dimension in which they allow less than those that the provider's row holds. The
 // row may have been written by a process with another configuration, or by one
 // that knew no limits: a configured limit holds whatever the row says.
-func (l LimitLayers) Under(own Configured) LimitLayers {
+func (l LimitLayers) under(own Configured) LimitLayers {
 	other := l
 	other.Configured, other.Written = own.Limits, own.Written
 	var written []providers.Dimension
@@ -104,10 +104,10 @@ func (c Config) Limits(known []ProviderLimits) []ProviderLimits {
 	list := slices.Clone(known)
 	for i, l := range list {
 		if own, ok := c.Providers[l.Provider]; ok {
-			list[i].LimitLayers = l.Under(own)
+			list[i].LimitLayers = l.under(own)
 		}
 	}
-	for _, name := range c.Names() {
+	for _, name := range c.names() {
 		if !slices.ContainsFunc(list, func(l ProviderLimits) bool { return l.Provider == name }) {
 			own := c.Providers[name]
 			list = append(list, ProviderLimits{Provider: name, LimitLayers: LimitLayers{Configured: own.Limits, Written: own.Written}})

@@ -157,7 +157,7 @@ func (o *Orders) change(ctx context.Context, provider string, do func() error) e
 	if err != nil {
 		return err
 	}
-	names := o.cfg.Names()
+	names := o.cfg.names()
 	for name := range stored {
 		if !slices.Contains(names, name) {
 			names = append(names, name)

@@ -72,7 +72,7 @@ func (c Config) Settings(stored map[string]Stored) map[string]Settings {
 	for name, s := range stored {
 		layers := s.LimitLayers
 		if own, ok := c.Providers[name]; ok {
-			layers = layers.Under(own)
+			layers = layers.under(own)
 		}
 		all[name] = Settings{
 			Status: s.Status, Reason: s.Reason, Limits: layers.InForce(), Pinned: slices.Sorted(maps.Keys(layers.Pinned)),

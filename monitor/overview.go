@@ -8,8 +8,8 @@ import (
 	"oneflow/fleet"
 )
 
-// MaxBatches is the number of batches that are shown, the newest.
-const MaxBatches = 50
+// maxBatches is the number of batches that are shown, the newest.
+const maxBatches = 50
 
 // OverviewStore reads what is shown. Each method is a bounded read of its own: none is
 // called once a batch or once a provider.

@@ -170,7 +170,7 @@ func (m *Monitor) failPage(w http.ResponseWriter, r *http.Request, err error) {
 // help.
 func (m *Monitor) explain(r *http.Request, err error) (int, trouble) {
 	if errors.Is(err, jobs.ErrNotFound) {
-		return http.StatusNotFound, trouble{"There is no such batch", fmt.Sprintf("Nothing is known of %q. The overview lists the newest %d.", shorten(r.PathValue("id")), MaxBatches)}
+		return http.StatusNotFound, trouble{"There is no such batch", fmt.Sprintf("Nothing is known of %q. The overview lists the newest %d.", shorten(r.PathValue("id")), maxBatches)}
 	}
 	if r.Context().Err() == nil {
 		m.cfg.Log.Warn().Err(err).Str("path", r.URL.Path).Msg("monitor cannot read Postgres")

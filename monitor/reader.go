@@ -126,7 +126,7 @@ func (r *Reader) read(ctx context.Context) (Overview, error) {
 	if err != nil {
 		return Overview{}, err
 	}
-	newest, err := r.store.NewestBatches(ctx, MaxBatches)
+	newest, err := r.store.NewestBatches(ctx, maxBatches)
 	if err != nil {
 		return Overview{}, err
 	}

@@ -27,7 +27,7 @@ func functions(base string) template.FuncMap {
 		"clock":      func(t time.Time) string { return t.UTC().Format("15:04:05 UTC") },
 		"stamp":      func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") },
 		"join":       func(list []string) string { return strings.Join(list, ", ") },
-		"maxBatches": func() int { return MaxBatches },
+		"maxBatches": func() int { return maxBatches },
 		"silent":     func(f fleet.Snapshot) int { return len(f.Workers) - f.Alive() },
 		"success":    success,
 		"latency":    latency,

@@ -35,11 +35,11 @@ func Choice(b fleet.Best) (c fleet.Candidate, why string, err error) {
 func figuresOf(c fleet.Candidate) string {
 	rate, _ := c.Figures.SuccessRate()
 	return fmt.Sprintf("%.1f%% of %s calls succeeded, p50 %s, %s", 100*rate, Count(c.Figures.Requests),
-		Span(time.Duration(c.Figures.P50)*time.Millisecond), PerCall(c.Figures))
+		Span(time.Duration(c.Figures.P50)*time.Millisecond), perCall(c.Figures))
 }
 
-// PerCall returns what a call cost, for people.
-func PerCall(f fleet.Figures) string {
+// perCall returns what a call cost, for people.
+func perCall(f fleet.Figures) string {
 	cost, ok := f.Each(f.Succeeded)
 	switch {
 	case ok:

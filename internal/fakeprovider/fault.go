@@ -51,8 +51,8 @@ const (
 	Huge        Fault = "huge"         // 200 with a body of Config.HugeBytes
 )
 
-// Faults lists all faults.
-func Faults() []Fault {
+// faults lists all faults.
+func faults() []Fault {
 	return []Fault{
 		ServerError, BadGateway, Unavailable, Overloaded, RateLimited, OutOfMoney, Unauthorised, Moderated,
 		Flagged, Region, Refused, Blurred, VideoFailed, Firewall, LoginPage, DataURL, OddBase64, PrivateURL, AudioInChat, ImageInChat,

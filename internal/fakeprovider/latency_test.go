@@ -13,7 +13,7 @@ func TestLatenciesHaveTheirMeanAndSpread(t *testing.T) {
 		min, max time.Duration
 	}{
 		"none":      {Latency{}, 0, 0},
-		"fixed":     {Latency{Distribution: Fixed, Mean: time.Second}, time.Second, time.Second},
+		"fixed":     {Latency{Distribution: fixed, Mean: time.Second}, time.Second, time.Second},
 		"uniform":   {Latency{Distribution: Uniform, Mean: time.Second, Spread: 0.25}, 750 * time.Millisecond, 1250 * time.Millisecond},
 		"lognormal": {Latency{Distribution: LogNormal, Mean: time.Second, Spread: 0.5}, 10 * time.Millisecond, time.Minute},
 	} {

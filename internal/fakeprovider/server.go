@@ -103,8 +103,8 @@ func (b Behaviour) check(field string) error {
 	}
 	sum := 0.0
 	for fault, rate := range b.Faults {
-		if !slices.Contains(Faults(), fault) {
-			return fmt.Errorf("fakeprovider: %s.Faults: there is no fault %q; there are %v", field, fault, Faults())
+		if !slices.Contains(faults(), fault) {
+			return fmt.Errorf("fakeprovider: %s.Faults: there is no fault %q; there are %v", field, fault, faults())
 		}
 		if !(rate >= 0 && rate <= 1) { // NaN included
 			return fmt.Errorf("fakeprovider: %s.Faults[%s]: must be from 0 to 1, got %g", field, fault, rate)
@@ -207,10 +207,6 @@ func New(config Config) (*Server, error) {
 	}
 	return s, nil
 }
-
-// Handler returns the server as a handler, for a listener of the caller's own.
-// The faults that break a connection need one that can be hijacked (HTTP/1.1).
-func (s *Server) Handler() http.Handler { return s }
 
 // Start listens at addr, which must be on the loopback interface, and serves
 // until Close. "" means a free port of 127.0.0.1.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// MaxFilm is the longest film; longer ones are cut to it, down to whole seconds.
-const MaxFilm = 20 * time.Second
+// maxFilm is the longest film; longer ones are cut to it, down to whole seconds.
+const maxFilm = 20 * time.Second
 
 // MP4 returns a film of w by h pixels and length d (at least one second): one
 // H.264 track of two frames a second, each of horizontal stripes that change with
@@ -17,7 +17,7 @@ func MP4(seed uint64, w, h int, d time.Duration) ([]byte, error) {
 		return nil, fmt.Errorf("film of %dx%d: each side must be even and from 2 to %d", w, h, MaxSide)
 	}
 	const timescale, perFrame = 1000, 500
-	n := 2 * int(min(max(d, time.Second), MaxFilm)/time.Second)
+	n := 2 * int(min(max(d, time.Second), maxFilm)/time.Second)
 	frames := make([][]byte, n)
 	for i := range frames {
 		frames[i] = lengthPrefixed(h264Frame(mix(seed+uint64(i)), w, h, i))
@@ -89,5 +89,5 @@ func be16(v int) []byte {
 }
 
 func be32(v int) []byte {
-	return binary.BigEndian.AppendUint32(nil, uint32(v)) //nolint:gosec // MaxSide and MaxFilm keep it small
+	return binary.BigEndian.AppendUint32(nil, uint32(v)) //nolint:gosec // MaxSide and maxFilm keep it small
 }

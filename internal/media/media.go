@@ -16,9 +16,9 @@ import (
 // MaxSide is the largest width or height of a picture or film, in pixels.
 const MaxSide = 2048
 
-// Picture returns a paletted picture of w by h pixels: blocks in four colours
+// picture returns a paletted picture of w by h pixels: blocks in four colours
 // that depend on seed. Its sides must be from 1 to MaxSide.
-func Picture(seed uint64, w, h int) (*image.Paletted, error) {
+func picture(seed uint64, w, h int) (*image.Paletted, error) {
 	if w < 1 || h < 1 || w > MaxSide || h > MaxSide {
 		return nil, fmt.Errorf("picture of %dx%d: each side must be from 1 to %d", w, h, MaxSide)
 	}
@@ -42,9 +42,9 @@ func Picture(seed uint64, w, h int) (*image.Paletted, error) {
 	return img, nil
 }
 
-// PNG returns Picture as a PNG file.
+// PNG returns picture as a PNG file.
 func PNG(seed uint64, w, h int) ([]byte, error) {
-	img, err := Picture(seed, w, h)
+	img, err := picture(seed, w, h)
 	if err != nil {
 		return nil, err
 	}
@@ -55,9 +55,9 @@ func PNG(seed uint64, w, h int) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// JPEG returns Picture as a JPEG file.
+// JPEG returns picture as a JPEG file.
 func JPEG(seed uint64, w, h int) ([]byte, error) {
-	img, err := Picture(seed, w, h)
+	img, err := picture(seed, w, h)
 	if err != nil {
 		return nil, err
 	}

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// MaxSound is the longest sound; longer ones are cut to it.
-const MaxSound = 30 * time.Second
+// maxSound is the longest sound; longer ones are cut to it.
+const maxSound = 30 * time.Second
 
 // PCM returns a quiet tone of length d, signed 16-bit little-endian mono samples
 // at rate Hz. Its pitch, 220 to 880 Hz, depends on seed.
 func PCM(seed uint64, rate int, d time.Duration) []byte {
-	d = min(max(d, 0), MaxSound)
+	d = min(max(d, 0), maxSound)
 	n := int(d * time.Duration(rate) / time.Second)
 	step := 2 * math.Pi * float64(220+mix(seed)%661) / float64(rate)
 	out := make([]byte, 0, 2*n)
@@ -29,7 +29,7 @@ func WAV(seed uint64, rate int, d time.Duration) []byte {
 	data := PCM(seed, rate, d)
 	var buf bytes.Buffer
 	u16 := func(v int) { buf.Write(binary.LittleEndian.AppendUint16(nil, uint16(v))) } //nolint:gosec // small constants
-	u32 := func(v int) { buf.Write(binary.LittleEndian.AppendUint32(nil, uint32(v))) } //nolint:gosec // MaxSound keeps it small
+	u32 := func(v int) { buf.Write(binary.LittleEndian.AppendUint32(nil, uint32(v))) } //nolint:gosec // maxSound keeps it small
 	buf.WriteString("RIFF")
 	u32(36 + len(data))
 	buf.WriteString("WAVEfmt ")
@@ -53,6 +53,6 @@ func MP3(d time.Duration) []byte {
 	const samples, rate, size = 1152, 44100, 104
 	frame := make([]byte, size)
 	copy(frame, []byte{0xff, 0xfb, 0x10, 0xc0}) // sync, layer III, 32 kbit/s, 44.1 kHz, mono
-	n := int(min(max(d, 0), MaxSound) * rate / (samples * time.Second))
+	n := int(min(max(d, 0), maxSound) * rate / (samples * time.Second))
 	return bytes.Repeat(frame, max(n, 1))
 }

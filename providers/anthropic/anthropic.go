@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// DefaultBaseURL is Anthropic's own address.
-	DefaultBaseURL = "https://api.anthropic.com"
+	// defaultBaseURL is Anthropic's own address.
+	defaultBaseURL = "https://api.anthropic.com"
 	// DefaultMaxTokens caps an answer where neither the request nor Config
 	// does: the API takes no request without a cap.
 	DefaultMaxTokens = 4096
@@ -37,7 +37,7 @@ type Config struct {
 	// Name is the configured name of the provider. Required.
 	Name string
 	// BaseURL is where /v1/messages hangs; a /v1 at its end is taken off. The
-	// default is DefaultBaseURL.
+	// default is defaultBaseURL.
 	BaseURL string
 	// Client sends the requests, best one of wire.NewClient. It must not follow
 	// redirects, nor retry, nor cut calls short: ctx bounds them. Required.
@@ -74,7 +74,7 @@ func New(config Config) (*Provider, error) {
 	case config.MaxTokens < 0:
 		return nil, fmt.Errorf("anthropic: %s: MaxTokens: must be positive, got %d", config.Name, config.MaxTokens)
 	}
-	base, err := wire.BaseURL(config.BaseURL, DefaultBaseURL)
+	base, err := wire.BaseURL(config.BaseURL, defaultBaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("anthropic: %s: %w", config.Name, err)
 	}

@@ -14,7 +14,7 @@ func Descriptor() providers.Descriptor {
 	return providers.Descriptor{
 		Kind:         Kind,
 		Capabilities: capabilities,
-		BaseURL:      DefaultBaseURL,
+		BaseURL:      defaultBaseURL,
 		Key: providers.KeyForm{
 			Prefixes: []string{"sk_", ""}, MinLength: 32, Characters: providers.HexDigits,
 		},

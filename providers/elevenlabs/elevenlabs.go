@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// DefaultBaseURL is ElevenLabs' own address.
-	DefaultBaseURL = "https://api.elevenlabs.io"
+	// defaultBaseURL is ElevenLabs' own address.
+	defaultBaseURL = "https://api.elevenlabs.io"
 	// DefaultVoice is the voice used where neither a request nor Config names
 	// one: the one in ElevenLabs' own examples.
 	DefaultVoice = "21m00Tcm4TlvDq8ikWAM"
@@ -34,7 +34,7 @@ type Config struct {
 	// Name is the configured name of the provider. Required.
 	Name string
 	// BaseURL is where /v1 hangs, such as one of ElevenLabs' regional addresses.
-	// The default is DefaultBaseURL.
+	// The default is defaultBaseURL.
 	BaseURL string
 	// Client sends the requests, best one of wire.NewClient. It must not follow
 	// redirects, nor retry, nor cut calls short: ctx bounds them. Required.
@@ -68,7 +68,7 @@ func New(config Config) (*Provider, error) {
 	if config.Key == nil {
 		return nil, fmt.Errorf("elevenlabs: %s: Key: ElevenLabs needs an API key", config.Name)
 	}
-	base, err := wire.BaseURL(config.BaseURL, DefaultBaseURL)
+	base, err := wire.BaseURL(config.BaseURL, defaultBaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("elevenlabs: %s: %w", config.Name, err)
 	}

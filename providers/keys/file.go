@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// DefaultPath is the key file that is used where none is configured.
-const DefaultPath = ".api_keys.json"
+// defaultPath is the key file that is used where none is configured.
+const defaultPath = ".api_keys.json"
 
 // maxFile is the most bytes that a key file may have.
 const maxFile = 1 << 20

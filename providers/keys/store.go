@@ -23,7 +23,7 @@ var ErrAllPaused = errors.New("all API keys are paused")
 
 // Config says where the keys are.
 type Config struct {
-	// Path is the key file. Default DefaultPath. It need not exist, its
+	// Path is the key file. Default defaultPath. It need not exist, its
 	// directory must.
 	Path string
 	// Getenv looks up environment variables. Default os.Getenv. A provider with
@@ -47,7 +47,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.Path == "" {
-		c.Path = DefaultPath
+		c.Path = defaultPath
 	}
 	if c.Getenv == nil {
 		c.Getenv = os.Getenv
@@ -80,7 +80,7 @@ type Entry struct {
 	Shadowed bool `json:"shadowed,omitempty"`
 	// Paused says why it is not used for now. Empty: it is.
 	Paused string `json:"paused,omitempty"`
-	// Until is when the pause ends. Zero: when the file changes, or at Resume.
+	// Until is when the pause ends. Zero: when the file changes.
 	Until time.Time `json:"until,omitzero"`
 }
 
@@ -190,8 +190,8 @@ func (s *Store) Has(provider string) bool {
 func (s *Store) Changed() <-chan struct{} { return s.changed }
 
 // Pause takes one key out of use, as after a 401, and leaves the provider's
-// others alone. It comes back at until; if that is zero, when the file changes or
-// at Resume. A key that the store no longer has is ignored: it was replaced while
+// others alone. It comes back at until; if that is zero, when the file changes.
+// A key that the store no longer has is ignored: it was replaced while
 // its last call ran. The reason is shown to people and should be short.
 func (s *Store) Pause(key Key, reason string, until time.Time) {
 	if secret := key.Reveal(); secret != "" {
@@ -208,25 +208,6 @@ func (s *Store) Pause(key Key, reason string, until time.Time) {
 			sl.paused, sl.reason, sl.until = true, reason, until
 		}
 	}
-}
-
-// Resume takes all keys of a provider into use again, and tells how many had
-// been paused.
-func (s *Store) Resume(provider string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.rings[provider]
-	if r == nil {
-		return 0
-	}
-	n := 0
-	for i := range r.slots {
-		if r.slots[i].pausedAt(s.config.Now()) {
-			n++
-		}
-		r.slots[i] = slot{key: r.slots[i].key}
-	}
-	return n
 }
 
 // List returns all keys by provider, in their order.

@@ -225,7 +225,6 @@ func TestKeysCanBePickedByManyWhileTheyRotate(t *testing.T) {
 				}
 				w.Pause(k, "401", time.Time{})
 				_ = w.List()
-				w.Resume("openai")
 			}
 		})
 	}

@@ -9,10 +9,10 @@ import (
 	"oneflow/providers"
 )
 
-// Tokens is how the mock counts tokens: one for each 4 bytes of UTF-8 begun. Its
+// tokens counts as the mock does: one token for each 4 bytes of UTF-8 begun. Its
 // input is the system prompt, the prompt and the contents of all messages, each
 // counted for itself; its output is the answer.
-func Tokens(text string) int64 { return int64(len(text)+3) / 4 }
+func tokens(text string) int64 { return int64(len(text)+3) / 4 }
 
 // generate makes the answer to a request that has passed the capabilities' check
 // and names its model.

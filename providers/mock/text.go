@@ -35,12 +35,12 @@ func text(c *call) (providers.Response, error) {
 			content, _, _ = strings.Cut(content, stop)
 		}
 	}
-	if limit := c.req.MaxTokens; limit > 0 && Tokens(content) > limit {
+	if limit := c.req.MaxTokens; limit > 0 && tokens(content) > limit {
 		content, finish = cut(content, int(4*limit)), "length"
 	}
-	usage := providers.Usage{InputTokens: Tokens(c.req.System) + Tokens(c.req.Prompt), OutputTokens: Tokens(content)}
+	usage := providers.Usage{InputTokens: tokens(c.req.System) + tokens(c.req.Prompt), OutputTokens: tokens(content)}
 	for _, m := range c.req.Messages {
-		usage.InputTokens += Tokens(m.Content)
+		usage.InputTokens += tokens(m.Content)
 	}
 	raw, err := rawText(c, content, finish, usage)
 	if err != nil {

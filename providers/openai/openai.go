@@ -26,8 +26,8 @@ import (
 	"oneflow/providers/wire"
 )
 
-// DefaultBaseURL is OpenAI's own address.
-const DefaultBaseURL = "https://api.openai.com/v1/"
+// defaultBaseURL is OpenAI's own address.
+const defaultBaseURL = "https://api.openai.com/v1/"
 
 // Config says how to reach one server.
 type Config struct {
@@ -35,7 +35,7 @@ type Config struct {
 	Name string
 	// BaseURL is where /chat/completions hangs, such as
 	// "http://localhost:8000/v1". A query in it, such as Azure's api-version, is
-	// sent with each call. The default is DefaultBaseURL.
+	// sent with each call. The default is defaultBaseURL.
 	BaseURL string
 	// Compatible tells that this is not OpenAI itself but a server that speaks
 	// its protocol, such as vLLM, Ollama, OpenRouter or Azure. It needs a
@@ -98,7 +98,7 @@ func New(config Config) (*Provider, error) {
 		return nil, fmt.Errorf("openai: %s: BaseURL: a compatible server needs one, such as http://localhost:8000/v1", config.Name)
 	}
 	address, rest, _ := strings.Cut(config.BaseURL, "?")
-	base, err := wire.BaseURL(address, DefaultBaseURL)
+	base, err := wire.BaseURL(address, defaultBaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("openai: %s: %w", config.Name, err)
 	}

@@ -14,7 +14,7 @@ func Descriptor() providers.Descriptor {
 	return providers.Descriptor{
 		Kind:         Kind,
 		Capabilities: capabilities,
-		BaseURL:      DefaultBaseURL,
+		BaseURL:      defaultBaseURL,
 		Key: providers.KeyForm{
 			Prefixes: []string{"sk-"}, NotPrefixes: []string{"sk-ant-", "sk-proj-", "sk-svcacct-"}, MinLength: 20,
 			Characters: providers.Letters + providers.Digits,

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// DefaultBaseURL is Stability's own address.
-	DefaultBaseURL = "https://api.stability.ai"
+	// defaultBaseURL is Stability's own address.
+	defaultBaseURL = "https://api.stability.ai"
 
 	// timeout is how long Stability shuts out a key that was too fast. Its answer
 	// says so in words only.
@@ -32,7 +32,7 @@ const (
 type Config struct {
 	// Name is the configured name of the provider. Required.
 	Name string
-	// BaseURL is where /v2beta and /v1 hang. The default is DefaultBaseURL.
+	// BaseURL is where /v2beta and /v1 hang. The default is defaultBaseURL.
 	BaseURL string
 	// Client sends the requests, best one of wire.NewClient. It must not follow
 	// redirects, nor retry, nor cut calls short: ctx bounds them. Required.
@@ -63,7 +63,7 @@ func New(config Config) (*Provider, error) {
 	if config.Key == nil {
 		return nil, fmt.Errorf("stability: %s: Key: Stability needs an API key", config.Name)
 	}
-	base, err := wire.BaseURL(config.BaseURL, DefaultBaseURL)
+	base, err := wire.BaseURL(config.BaseURL, defaultBaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("stability: %s: %w", config.Name, err)
 	}

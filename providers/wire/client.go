@@ -82,7 +82,7 @@ func newClient(cfg Config, dialer *net.Dialer) *http.Client {
 		base.Proxy = func(r *http.Request) (*url.URL, error) { return cfg.Proxy(r.URL) }
 		base.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
 			if res.StatusCode != http.StatusOK {
-				return &ProxyError{Status: res.StatusCode}
+				return &proxyError{Status: res.StatusCode}
 			}
 			return nil
 		}

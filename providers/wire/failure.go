@@ -37,7 +37,7 @@ func Failure(provider string, err error, sent bool) *providers.Error {
 	if sent {
 		f.Billing = providers.BillingUnknown
 	}
-	if proxy, ok := errors.AsType[*ProxyError](err); ok {
+	if proxy, ok := errors.AsType[*proxyError](err); ok {
 		if proxy.Status == http.StatusForbidden || proxy.Status == http.StatusProxyAuthRequired {
 			f.Kind = providers.AccessDenied // a person must mend the proxy's settings
 		}
@@ -80,7 +80,7 @@ func neverSent(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
 	}
-	if _, ok := errors.AsType[*ProxyError](err); ok {
+	if _, ok := errors.AsType[*proxyError](err); ok {
 		return true
 	}
 	_, refused := errors.AsType[*RefusedError](err)
@@ -116,7 +116,7 @@ func presentable(err error) error {
 	if e, ok := errors.AsType[*RefusedError](err); ok {
 		return e
 	}
-	if e, ok := errors.AsType[*ProxyError](err); ok {
+	if e, ok := errors.AsType[*proxyError](err); ok {
 		return e
 	}
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {

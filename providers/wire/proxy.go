@@ -85,13 +85,13 @@ func Roots(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// ProxyError is a proxy that did not connect us. Nothing was sent to the provider.
-type ProxyError struct {
+// proxyError is a proxy that did not connect us. Nothing was sent to the provider.
+type proxyError struct {
 	// Status is the HTTP status that it answered with.
 	Status int
 }
 
 // Error names the status.
-func (e *ProxyError) Error() string {
+func (e *proxyError) Error() string {
 	return fmt.Sprintf("the proxy refuses to connect: HTTP %d %s", e.Status, http.StatusText(e.Status))
 }
