@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -41,12 +42,13 @@ func Window(rpm int64) int {
 // lost its memory, and the audit mends both.
 type Dispatcher struct {
 	client *asynq.Client
+	owner  *Owner
 	store  DispatchStore
 }
 
 // NewDispatcher makes a Dispatcher. The caller closes client.
-func NewDispatcher(client *asynq.Client, store DispatchStore) *Dispatcher {
-	return &Dispatcher{client: client, store: store}
+func NewDispatcher(client redis.UniversalClient, store DispatchStore) *Dispatcher {
+	return &Dispatcher{client: asynq.NewClientFromRedisClient(client), owner: NewOwner(client, store), store: store}
 }
 
 // unmarkWithin bounds the time for taking marks back.
@@ -54,10 +56,32 @@ const unmarkWithin = 5 * time.Second
 
 // Push pushes marked deliveries, in turn. It returns how many arrived. The marks
 // of the others are taken back, so that a worker's reconciler dispatches them
-// again: an error here loses nothing.
+// again: an error here loses nothing. Nothing is pushed to a Redis of another fleet:
+// that is a *ForeignRedisError.
 func (d *Dispatcher) Push(ctx context.Context, marked []Delivery) (int, error) {
 	slices.SortFunc(marked, func(a, b Delivery) int { return int(a.StartTag - b.StartTag) })
 	pushed := make([]bool, len(marked))
+	err := d.owner.Check(ctx)
+	if err == nil {
+		err = d.push(ctx, marked, pushed)
+	}
+	if err == nil {
+		return len(marked), nil
+	}
+	var failed []Delivery
+	for i, ok := range pushed {
+		if !ok {
+			failed = append(failed, marked[i])
+		}
+	}
+	// Also where the caller was interrupted; and if it fails, the audit mends it.
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmarkWithin)
+	defer cancel()
+	return len(marked) - len(failed), errors.Join(err, d.store.Undispatch(undo, failed))
+}
+
+// push pushes deliveries until one fails, and notes which arrived.
+func (d *Dispatcher) push(ctx context.Context, marked []Delivery, pushed []bool) error {
 	g, pushCtx := errgroup.WithContext(ctx)
 	// Each takes the next, so that one who is slow keeps one task from its turn.
 	var next atomic.Int64
@@ -78,18 +102,5 @@ func (d *Dispatcher) Push(ctx context.Context, marked []Delivery) (int, error) {
 			return nil
 		})
 	}
-	err := g.Wait()
-	if err == nil {
-		return len(marked), nil
-	}
-	var failed []Delivery
-	for i, ok := range pushed {
-		if !ok {
-			failed = append(failed, marked[i])
-		}
-	}
-	// Also where the caller was interrupted; and if it fails, the audit mends it.
-	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmarkWithin)
-	defer cancel()
-	return len(marked) - len(failed), errors.Join(err, d.store.Undispatch(undo, failed))
+	return g.Wait()
 }

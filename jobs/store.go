@@ -76,6 +76,7 @@ type AcceptStore interface {
 // A job that is marked as dispatched is either in Redis, or is being pushed, or
 // whoever set out to push it has died: the worker's audit tells which.
 type DispatchStore interface {
+	FleetStore
 	// Undispatch takes back the marks of deliveries that could not be pushed.
 	Undispatch(ctx context.Context, failed []Delivery) error
 }

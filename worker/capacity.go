@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math"
 	"os"
@@ -40,6 +41,8 @@ type regulator struct {
 	known map[string]Capacity
 	// shares are how many jobs of each provider run at once.
 	shares map[string]int
+	// foreign tells that another fleet has Redis.
+	foreign bool
 	// lower counts, by provider, the looks in a row that asked for less.
 	lower map[string]demand
 }
@@ -54,8 +57,12 @@ func newRegulator(cfg Config, s *servers) *regulator {
 	return &regulator{cfg: cfg, servers: s, known: map[string]Capacity{}, shares: map[string]int{}, lower: map[string]demand{}}
 }
 
-// served are the providers that can be served now.
+// served are the providers that can be served now: none on a Redis of another fleet,
+// whose deliveries would be dropped here.
 func (r *regulator) served() []Served {
+	if r.foreign {
+		return nil
+	}
 	return slices.DeleteFunc(slices.Clone(r.cfg.Providers), func(s Served) bool { return !r.cfg.Serves(s.Name) })
 }
 
@@ -86,8 +93,26 @@ func (r *regulator) plan(s Served) Plan {
 	return NewPlan(s, r.cfg.Limits(s.Name), r.known[s.Name])
 }
 
+// checkRedis asks whose Redis is. While it does not answer, it is whose it was.
+func (r *regulator) checkRedis(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
+	err := r.cfg.owner.Check(ctx)
+	_, foreign := errors.AsType[*jobs.ForeignRedisError](err)
+	if foreign && !r.foreign {
+		r.cfg.Log.Error().Err(err).Msg("nothing is served from a Redis of another fleet; jobs wait in Postgres")
+	}
+	if foreign || err == nil {
+		r.foreign = foreign
+	}
+	return err
+}
+
 // start begins to serve what can be served, shows it, and only then takes jobs.
 func (r *regulator) start(ctx context.Context) error {
+	if err := r.checkRedis(ctx); err != nil {
+		return err
+	}
 	served := r.served()
 	if err := r.look(ctx, served); err != nil {
 		return err
@@ -130,6 +155,7 @@ func (r *regulator) run(ctx context.Context) {
 		case <-tick.C:
 		case <-r.cfg.Changed:
 		}
+		_ = r.checkRedis(ctx) // an outage is logged by the leader
 		served := r.served()
 		if err := r.look(ctx, served); err != nil && ctx.Err() == nil {
 			// The heartbeat says so, too. Limits may have changed all the same.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -169,7 +170,7 @@ func TestJobsOutliveAnEmptiedRedis(t *testing.T) {
 func TestARedisThatIsDownLosesNothingThatWasAccepted(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	client := asynq.NewClient(asynq.RedisClientOpt{Addr: "127.0.0.1:1", DialTimeout: time.Second})
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", DialTimeout: time.Second, MaxRetries: -1})
 	defer client.Close()
 	p := jobs.NewProducer(f.store, jobs.NewDispatcher(client, f.store))
 	acc, dispatchErr, err := p.Enqueue(t.Context(), "", rows(t, 3, nil))

@@ -49,6 +49,12 @@ type fleet struct {
 
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
+	return newFleetOn(t, storetest.Redis(t))
+}
+
+// newFleetOn makes a fleet with a database of its own on this Redis.
+func newFleetOn(t *testing.T, redisURL string) *fleet {
+	t.Helper()
 	url := storetest.Database(t)
 	s, err := store.Open(t.Context(), url)
 	if err != nil {
@@ -60,7 +66,6 @@ func newFleet(t *testing.T) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(sql.Close)
-	redisURL := storetest.Redis(t)
 	o, err := redis.ParseURL(redisURL)
 	if err != nil {
 		t.Fatal(err)
@@ -73,9 +78,7 @@ func newFleet(t *testing.T) *fleet {
 	}
 	f.inspector = asynq.NewInspector(f.opt)
 	t.Cleanup(func() { f.inspector.Close() })
-	client := asynq.NewClient(f.opt)
-	t.Cleanup(func() { client.Close() })
-	f.dispatch = jobs.NewDispatcher(client, s)
+	f.dispatch = jobs.NewDispatcher(rdb, s)
 	f.producer = jobs.NewProducer(s, f.dispatch)
 	return f
 }

@@ -171,6 +171,11 @@ func (h *handler) deliver(claim jobs.Claim, alone bool, log zerolog.Logger) erro
 			}
 			return errSuspect
 		case got.Wait == 0:
+			// Of another fleet that has this Redis by now, it would be lost.
+			if err := h.cfg.owner.Check(h.waiting); err != nil {
+				log.Warn().Err(err).Msg("delivery not known here: put back")
+				return &requeue{after: shortWait}
+			}
 			log.Debug().Msg("stale delivery")
 			return nil
 		case got.Wait > shortWait:

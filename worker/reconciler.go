@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"oneflow/jobs"
@@ -45,6 +44,7 @@ func (t *term) duties() []*duty {
 		{name: "give up overdue calls", run: t.giveUpOverdue},
 		{name: "expire jobs", run: t.expire},
 		{name: "sweep cancelled batches", run: t.sweepCancelled},
+		{name: "own Redis", redis: true, run: t.ownRedis},
 		{name: "audit deliveries", redis: true, run: t.audit.round},
 		{name: "top up queues", redis: true, again: topUpEvery, run: t.topUp},
 		{name: "roll up metrics", every: rollUpEvery, run: t.rollUpMetrics},
@@ -56,6 +56,7 @@ func (t *term) duties() []*duty {
 type reconciler struct {
 	cfg   Config
 	redis redis.UniversalClient
+	owner *jobs.Owner
 	// duties makes the list of a new leader.
 	duties func(*term) []*duty
 
@@ -68,6 +69,7 @@ type reconciler struct {
 // term is the time in which this worker leads, without a break.
 type term struct {
 	cfg        Config
+	owner      *jobs.Owner
 	dispatcher *jobs.Dispatcher
 	audit      *auditor
 	list       []*duty
@@ -79,6 +81,10 @@ type term struct {
 	// workers to record what they know.
 	last   time.Time
 	uptime time.Duration
+	// redisFailed is what the duties that need Redis failed with last, and when that
+	// was logged.
+	redisFailed string
+	redisLogged time.Time
 }
 
 func newReconciler(cfg Config) (*reconciler, error) {
@@ -86,7 +92,7 @@ func newReconciler(cfg Config) (*reconciler, error) {
 	if !ok {
 		return nil, fmt.Errorf("reconciler: %T makes no Redis client that is known here", cfg.Redis)
 	}
-	return &reconciler{cfg: cfg, redis: client, duties: (*term).duties}, nil
+	return &reconciler{cfg: cfg, redis: client, owner: jobs.NewOwner(client, cfg.Store), duties: (*term).duties}, nil
 }
 
 // run makes rounds until ctx ends.
@@ -155,8 +161,8 @@ func (r *reconciler) lead(ctx context.Context) error {
 	}
 	if r.term == nil {
 		r.term = &term{
-			cfg: r.cfg, audit: newAuditor(r.cfg, r.redis),
-			dispatcher: jobs.NewDispatcher(asynq.NewClientFromRedisClient(r.redis), r.cfg.Store),
+			cfg: r.cfg, owner: r.owner, audit: newAuditor(r.cfg, r.redis),
+			dispatcher: jobs.NewDispatcher(r.redis, r.cfg.Store),
 		}
 		r.term.list = r.duties(r.term)
 	}
@@ -191,13 +197,32 @@ func (r *reconciler) work(ctx context.Context) error {
 		case d.redis:
 			redisFailed = true
 			if ctx.Err() == nil {
-				r.cfg.Log.Warn().Err(err).Str("duty", d.name).Msg("deliveries not looked after")
+				r.term.logRedis(d.name, err)
 			}
 		default:
 			return fmt.Errorf("%s: %w", d.name, err)
 		}
 	}
 	return nil
+}
+
+// ownRedis takes a Redis that nobody has, and keeps the duties after it from one
+// that another fleet has.
+func (t *term) ownRedis(ctx context.Context) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
+	return false, t.owner.Check(ctx)
+}
+
+// logRedis logs what keeps deliveries from being looked after: at once, and then
+// once a minute.
+func (t *term) logRedis(duty string, err error) {
+	now := time.Now()
+	if err.Error() == t.redisFailed && now.Sub(t.redisLogged) < time.Minute {
+		return
+	}
+	t.redisFailed, t.redisLogged = err.Error(), now
+	t.cfg.Log.Warn().Err(err).Str("duty", duty).Msg("deliveries not looked after")
 }
 
 // soonest is when the next duty is due, or the next round.

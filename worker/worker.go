@@ -61,6 +61,8 @@ type Config struct {
 	// CutOff is called when Drain is over: it must end all calls.
 	CutOff func()
 
+	// owner knows whether Redis is this fleet's.
+	owner *jobs.Owner
 	// pace is nil but in tests that cannot wait.
 	pace *pace
 }
@@ -186,7 +188,8 @@ func (c *Config) simulated(provider string) bool {
 }
 
 // Run serves until ctx ends, then drains: it takes no more jobs, lets calls end
-// within Drain, cuts off the rest and records them as what they are, and leaves.
+// within Drain, cuts off the rest and records them as what they are, and leaves. It
+// does not begin on a Redis of another fleet: that is a *jobs.ForeignRedisError.
 func (w *Worker) Run(ctx context.Context) error {
 	// The worker's own contexts outlive ctx: see handler.
 	alive, died := context.WithCancel(context.WithoutCancel(ctx))
@@ -199,6 +202,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	defer reconciler.close()
+	w.cfg.owner = reconciler.owner
 	h := newHandler(ctx, writing, w.cfg)
 	// Before anything is taken over or called again: it may be paid for already.
 	h.spool.recover(ctx, w.cfg.Store)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"oneflow/batches"
@@ -125,7 +124,7 @@ func (c *demoCmd) through(ctx context.Context, s *session, p *parts, stack *devs
 		},
 		Batch:    jobs.Batch{ID: id, Account: jobs.DefaultAccount, Source: "demo"},
 		Store:    p.db,
-		Producer: jobs.NewProducer(p.db, jobs.NewDispatcher(asynq.NewClientFromRedisClient(client), p.db)),
+		Producer: jobs.NewProducer(p.db, jobs.NewDispatcher(client, p.db)),
 	}
 	begun := time.Now()
 	rep, err := intake.Take(ctx, rows)

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -76,7 +75,7 @@ func (s *session) producer() (*jobs.Producer, error) {
 	if err := s.services.RedisRefusal(s.ctx, client); err != nil {
 		return nil, err
 	}
-	return jobs.NewProducer(db, jobs.NewDispatcher(asynq.NewClientFromRedisClient(s.redis), db)), nil
+	return jobs.NewProducer(db, jobs.NewDispatcher(s.redis, db)), nil
 }
 
 // common are the flags of everything that brings jobs in.
@@ -251,6 +250,10 @@ func quote(s string) json.RawMessage {
 // notDispatched tells that jobs are safe although Redis did not take them.
 func (s *session) notDispatched(err error) {
 	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	if foreign, ok := errors.AsType[*jobs.ForeignRedisError](err); ok {
+		fmt.Fprintf(s.env.Err, "enqueue: %v. The jobs are accepted and safe in Postgres, and wait there until then.\n", foreign)
 		return
 	}
 	fmt.Fprintf(s.env.Err, "enqueue: Redis did not take all deliveries (%v). The jobs are accepted and safe in Postgres: a worker dispatches them as soon as Redis is back.\n", err)

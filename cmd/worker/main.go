@@ -15,6 +15,7 @@ import (
 	"oneflow/config"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
+	"oneflow/jobs"
 	"oneflow/migrations"
 	"oneflow/providers/keys"
 )
@@ -27,12 +28,13 @@ type grammar struct {
 	cli.Logging
 	Config string `help:"The configuration file; default: oneflow.yaml where it exists." placeholder:"FILE" env:"ONEFLOW_CONFIG"`
 
-	Run     runCmd     `cmd:"" help:"Run jobs until SIGINT or SIGTERM, then let calls in flight end."`
-	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up, or look at it."`
-	Keys    keysCmd    `cmd:"" help:"Set, list, check and remove API keys."`
-	Check   checkCmd   `cmd:"" help:"Ask the providers whether they answer and take the keys, at no cost."`
-	Models  modelsCmd  `cmd:"" help:"List the models with their prices and limits."`
-	Prices  pricesCmd  `cmd:"" help:"Look after the price list."`
+	Run        runCmd        `cmd:"" help:"Run jobs until SIGINT or SIGTERM, then let calls in flight end."`
+	AdoptRedis adoptRedisCmd `cmd:"" help:"Make this Redis the fleet's, after it was another's. That fleet's deliveries there are dropped, and its own workers push them again elsewhere."`
+	Migrate    migrateCmd    `cmd:"" help:"Bring the database's schema up, or look at it."`
+	Keys       keysCmd       `cmd:"" help:"Set, list, check and remove API keys."`
+	Check      checkCmd      `cmd:"" help:"Ask the providers whether they answer and take the keys, at no cost."`
+	Models     modelsCmd     `cmd:"" help:"List the models with their prices and limits."`
+	Prices     pricesCmd     `cmd:"" help:"Look after the price list."`
 }
 
 type session struct {
@@ -99,9 +101,13 @@ func (c *runCmd) Run(s *session) error {
 	if err != nil {
 		return stopped(s, err)
 	}
-	return app.RunWorker(s.ctx, app.WorkerOptions{
+	err = app.RunWorker(s.ctx, app.WorkerOptions{
 		Config: s.config, Providers: c.Provider, Keys: store, Store: db, Redis: redis, Log: s.log,
 	})
+	if _, foreign := errors.AsType[*jobs.ForeignRedisError](err); foreign {
+		return cli.Fail(cli.Unsafe, err)
+	}
+	return err
 }
 
 // stopped makes a signal during the start an ordinary end.

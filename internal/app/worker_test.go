@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/jackc/pgx/v5/pgxpool" //nolint:depguard // to see what others are shown
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"oneflow/internal/app"
@@ -94,7 +95,10 @@ func TestAKeyThatIsAddedWhileAWorkerRunsIsServedAtOnceAndNoLongerWhenItGoes(t *t
 		}
 		held.Close()
 	})
-	client := asynq.NewClient(redis)
+	client, ok := redis.MakeRedisClient().(goredis.UniversalClient)
+	if !ok {
+		t.Fatal("no Redis client")
+	}
 	t.Cleanup(func() { client.Close() })
 	producer := jobs.NewProducer(db, jobs.NewDispatcher(client, db))
 	row := int64(0)

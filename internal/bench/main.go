@@ -188,7 +188,7 @@ func (b *bench) oneflow(ctx context.Context) (f figures, err error) {
 	intake := batches.Intake{
 		Input: batches.Input{Name: "bench", Kind: func(string) (string, bool) { return "mock", true }, Defaults: map[string]json.RawMessage{"provider": json.RawMessage(`"mock"`)}},
 		Batch: jobs.Batch{ID: id, Account: jobs.DefaultAccount, Source: "bench"}, Store: b.store,
-		Producer: jobs.NewProducer(b.store, jobs.NewDispatcher(asynq.NewClientFromRedisClient(b.redis), b.store)),
+		Producer: jobs.NewProducer(b.store, jobs.NewDispatcher(b.redis, b.store)),
 	}
 	started := time.Now()
 	rep, err := intake.Take(ctx, prompts(b.Jobs))

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+)
+
+// adoptRedisCmd makes a Redis this fleet's.
+type adoptRedisCmd struct{}
+
+// Run adopts it, whoever had it.
+func (adoptRedisCmd) Run(s *session) error {
+	db, err := s.services.Postgres(s.ctx, s.log)
+	if err != nil {
+		return stopped(s, err)
+	}
+	defer db.Close()
+	if _, err := s.services.Redis(s.ctx, s.log); err != nil {
+		return stopped(s, err)
+	}
+	options, err := s.services.RedisOptions()
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	before, err := jobs.NewOwner(client, db).Adopt(s.ctx)
+	if err != nil {
+		return err
+	}
+	said := "this Redis is this fleet's: nobody else had it"
+	if before != "" {
+		said = fmt.Sprintf("this Redis is this fleet's now; it was the fleet %s's, which needs another one", before)
+	}
+	_, err = fmt.Fprintln(s.env.Out, said)
+	return err
+}
