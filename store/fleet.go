@@ -234,6 +234,10 @@ func takeHeld(ctx context.Context, tx pgx.Tx, held []uuid.UUID, why loss) (n int
 // takeOverSQL takes jobs, whose rows are locked, from their holder. A holder that
 // lives has lost sight of its job: that is no crash, but cannot go on for ever
 // either, and ends with the job's attempts.
+//
+// last is the settled call, if any, for which the holder was about to end the job: one
+// that was billed for what cannot be used is never followed by another, and one whose
+// outcome is not known only where on_unknown allows.
 const takeOverSQL = `
 	WITH taken AS (
 		SELECT unnest($1::uuid[]) AS id
@@ -244,10 +248,15 @@ const takeOverSQL = `
 		JOIN call_jobs cj ON cj.job_id = t.id
 		JOIN calls c ON c.id = cj.call_id AND c.state = 'running'
 	), ` + settleSQL + `, fate AS (
-		SELECT t.id, coalesce(b.charge, 0) AS charge, coalesce(b.simulated, 0) AS simulated, coalesce(b.unpriced, 0) AS unpriced, CASE
+		SELECT t.id, coalesce(b.charge, 0) AS charge, coalesce(b.simulated, 0) AS simulated, coalesce(b.unpriced, 0) AS unpriced,
+			CASE WHEN b.calls > 0 AND last.useless IS NOT TRUE THEN $4 ELSE last.error_kind END AS class,
+			CASE WHEN b.calls > 0 AND last.useless IS NOT TRUE THEN $5 ELSE last.error_message END AS message,
+			CASE
 			WHEN s.cancel_requested_at IS NOT NULL
 				OR EXISTS (SELECT FROM batches x WHERE x.id = s.batch_id AND x.cancelled_at IS NOT NULL) THEN 'cancelled'
-			WHEN b.calls > 0 AND (j.on_unknown = 'fail' OR ` + unknownCalls + ` + b.calls > 1) THEN 'unknown'
+			WHEN last.useless THEN 'useless'
+			WHEN (b.calls > 0 OR last.useless IS NOT NULL)
+				AND (j.on_unknown = 'fail' OR ` + unknownCalls + ` + coalesce(b.calls, 0) > 1) THEN 'unknown'
 			WHEN $3 AND s.crashes + 1 >= $2 OR NOT $3 AND s.attempt >= j.max_attempts THEN 'failed'
 			ELSE 'queued'
 			END AS state
@@ -255,20 +264,28 @@ const takeOverSQL = `
 		JOIN job_states s ON s.job_id = t.id
 		JOIN jobs j ON j.id = t.id
 		LEFT JOIN bill b ON b.job_id = t.id
+		LEFT JOIN LATERAL (
+			SELECT c.state = 'failed_billed' AND c.error_kind NOT IN ('artifact_store', 'result_store') AS useless, c.error_kind, c.error_message
+			FROM call_jobs cj
+			JOIN calls c ON c.id = cj.call_id
+			WHERE cj.job_id = t.id AND cj.lease_token = s.lease_token AND c.state IN ('unknown', 'failed_billed')
+			ORDER BY useless DESC, c.started_at DESC
+			LIMIT 1
+		) last ON true
 	), moved AS (
 		UPDATE job_states s
 		SET ` + charged + `,
-			state = b.state,
+			state = CASE b.state WHEN 'useless' THEN 'failed' ELSE b.state END,
 			gen = s.gen + 1,
 			crashes = s.crashes + $3::int,
 			finished_at = CASE WHEN b.state <> 'queued' THEN now() END,
 			error_class = CASE
-				WHEN b.state = 'unknown' THEN $4
+				WHEN b.state IN ('unknown', 'useless') THEN b.class
 				WHEN b.state <> 'failed' THEN ''
 				WHEN $3 THEN 'poison'
 				ELSE 'internal' END,
 			error_message = CASE
-				WHEN b.state = 'unknown' THEN $5 || '; it is not sent again'
+				WHEN b.state IN ('unknown', 'useless') THEN concat_ws('; ', nullif(b.message, ''), 'it is not sent again')
 				WHEN b.state <> 'failed' THEN ''
 				WHEN $3 THEN 'quarantined: ' || s.crashes + 1 || ' workers died while they ran it'
 				ELSE 'its worker lost sight of it ' || s.attempt || ' times' END,

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"oneflow/jobs"
+	"oneflow/providers"
 	"oneflow/store"
 )
 
@@ -91,6 +92,64 @@ func TestAnUnknownOutcomeIsRepeatedOnceAndOnlyWhereAllowed(t *testing.T) {
 	w.takeOver(t)
 	if got := w.job(t, once.ID); got.State != jobs.Unknown || got.ErrorClass != "worker_died" || got.CostNano != 2 {
 		t.Errorf("after two unknown calls: %+v", got)
+	}
+	w.holds(t)
+}
+
+// A worker settles a call, and then ends its job: it may die in between.
+func TestAJobThatWasAboutToEndForItsCallIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	settled := func(kind providers.Kind, outcome jobs.Outcome, change func(*jobs.New)) *jobs.Job {
+		j := w.running(t, change)
+		c, cost := w.sent(t, j, nano(9)), nano(5)
+		if outcome == jobs.CallFailedUnbilled {
+			cost = nano(0)
+		}
+		err := w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: outcome, Cost: cost, Kind: kind, Message: "said so"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j
+	}
+	fail := func(r *jobs.New) { r.OnUnknown = jobs.FailUnknown }
+	jobsOf := map[string]*jobs.Job{
+		"billed and unreadable":       settled(providers.Unreadable, jobs.CallFailedBilled, nil),
+		"billed for no known reason":  settled(providers.Unknown, jobs.CallFailedBilled, nil),
+		"billed and malformed":        settled(providers.MalformedResponse, jobs.CallFailedBilled, nil),
+		"unknown where it ends":       settled(providers.Timeout, jobs.CallUnknown, fail),
+		"kept nowhere where it ends":  settled("artifact_store", jobs.CallFailedBilled, fail),
+		"unknown for the first time":  settled(providers.Timeout, jobs.CallUnknown, nil),
+		"kept nowhere the first time": settled("artifact_store", jobs.CallFailedBilled, nil),
+		"not billed":                  settled(providers.Overloaded, jobs.CallFailedUnbilled, fail),
+	}
+	// The useless answer is followed by a call of the same claim that is under way.
+	both := settled(providers.Unreadable, jobs.CallFailedBilled, nil)
+	w.sent(t, both, nano(9))
+	jobsOf["billed, and another under way"] = both
+	w.takeOver(t)
+	for name, want := range map[string]jobs.State{
+		"billed and unreadable": jobs.Failed, "billed and malformed": jobs.Failed, "billed for no known reason": jobs.Failed, "billed, and another under way": jobs.Failed,
+		"unknown where it ends": jobs.Unknown, "kept nowhere where it ends": jobs.Unknown,
+		"unknown for the first time": jobs.Queued, "kept nowhere the first time": jobs.Queued, "not billed": jobs.Queued,
+	} {
+		got := w.job(t, jobsOf[name].ID)
+		if got.State != want {
+			t.Errorf("%s: %s, want %s", name, got.State, want)
+		}
+		if want == jobs.Failed && (got.ErrorClass == "poison" || got.Error != "said so; it is not sent again") {
+			t.Errorf("%s: %q: %q, want the reason of its call", name, got.ErrorClass, got.Error)
+		}
+	}
+	// The second unknown outcome ends it, also where it was settled before its worker died.
+	second := w.mustClaim(t, jobs.Delivery{ID: jobsOf["unknown for the first time"].ID, Gen: 2})
+	c := w.sent(t, second, nano(9))
+	if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallUnknown, Kind: providers.Timeout}); err != nil {
+		t.Fatal(err)
+	}
+	w.takeOver(t)
+	if got := w.job(t, second.ID); got.State != jobs.Unknown || got.ErrorClass != string(providers.Timeout) {
+		t.Errorf("after its second unknown outcome: %+v", got)
 	}
 	w.holds(t)
 }

@@ -130,7 +130,7 @@ func (c *openCall) succeed(res providers.Response) error {
 
 // unstored settles a call whose answer could not be kept.
 func (j *journal) unstored(s jobs.Settlement, why *unstoredError) error {
-	s.Outcome, s.Kind = jobs.CallFailedBilled, providers.Unknown
+	s.Outcome, s.Kind, s.Message = jobs.CallFailedBilled, providers.Kind(why.class), why.message
 	if err := j.settle(s); err != nil {
 		why.err = errors.Join(why.err, fmt.Errorf("settle the call: %w", err))
 	}
