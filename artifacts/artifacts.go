@@ -35,7 +35,7 @@ type bucket interface {
 	check(ctx context.Context) error
 }
 
-// checkTimeout is how long a bucket may take to say that it can be written to.
+// checkTimeout is the time that a bucket may take to say that it can be written to.
 const checkTimeout = 20 * time.Second
 
 // Open opens the place at address, and makes sure that it can be written to:

@@ -38,7 +38,7 @@ type media struct {
 	Data []ArtifactRef `json:"data"`
 }
 
-// body is what came of the job in the format's shape.
+// body returns the job's outcome in the format's shape.
 func (r Record) body(f Format) json.RawMessage {
 	// Bytes that are no UTF-8 become U+FFFD: a reader would stumble over the whole file.
 	raw := bytes.ToValidUTF8(r.Raw, []byte("\uFFFD"))

@@ -6,10 +6,10 @@ import (
 	"oneflow/providers"
 )
 
-// Detail is what a job, or a batch, asked for, and who answered. Progress tells
+// Detail holds what a job, or a batch, asked for, and who answered. Progress tells
 // the rest.
 type Detail struct {
-	// Asked is what its jobs ask for, most jobs first: one for a job.
+	// Asked holds what its jobs ask for, most jobs first: one for a job.
 	Asked []Asked
 	// Answered says who answered, most jobs first: one or none for a job.
 	Answered []Answered
@@ -17,7 +17,7 @@ type Detail struct {
 	Calls []Call
 }
 
-// Asked is what some jobs ask for.
+// Asked holds what some jobs ask for.
 type Asked struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
@@ -27,7 +27,7 @@ type Asked struct {
 	Jobs     int64              `json:"jobs"`
 }
 
-// Answered is who gave some jobs their results.
+// Answered names a provider and model that gave some jobs their results.
 type Answered struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`

@@ -97,7 +97,7 @@ type oneflow struct {
 	LatencyMS    int64            `json:"latency_ms"`
 }
 
-// requested is what the job asked for, where somebody else answered.
+// requested holds what the job asked for, where somebody else answered.
 type requested struct {
 	RequestedProvider string `json:"requested_provider,omitempty"`
 	RequestedModel    string `json:"requested_model,omitempty"`
@@ -110,7 +110,7 @@ func (r Record) requested() requested {
 	return requested{r.RequestedProvider, r.RequestedModel}
 }
 
-// Format is what response.body of an export's lines is.
+// Format names the shape of response.body in an export's lines.
 type Format string
 
 // FormatOpenAI is the shape of OpenAI's API whoever answered, FormatRaw the vendor's
@@ -132,7 +132,7 @@ type Export struct {
 // Exported counts what was written.
 type Exported struct {
 	Lines int64
-	// Unfinished is how many jobs have not finished, whether they are written or not.
+	// Unfinished counts the jobs that have not finished, whether they are written or not.
 	Unfinished int64
 }
 

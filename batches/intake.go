@@ -35,7 +35,7 @@ const (
 
 // Input says how to make jobs of rows.
 type Input struct {
-	// Name is what errors call the file.
+	// Name stands for the file in errors.
 	Name string
 	// Map renames columns: from the name of a row's field, such as "prompt", to
 	// the column that holds it. With a Map, columns that have no meaning here
@@ -112,7 +112,7 @@ type Intake struct {
 	Progress func(Report)
 }
 
-// Report is what became of the rows.
+// Report holds what became of the rows.
 type Report struct {
 	BatchID    string `json:"batch_id"`
 	Accepted   int    `json:"accepted"`
@@ -191,7 +191,7 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 	return rep, t.Store.SealBatch(ctx, t.Batch.ID)
 }
 
-// read is what reading a line gave: a row, or what is wrong with it.
+// read is a line that was read: a row, or what is wrong with it.
 type read struct {
 	row jobs.New
 	bad *LineError

@@ -6,7 +6,7 @@ import (
 	"oneflow/jobs"
 )
 
-// Tally is how many jobs are in each state, and what they cost.
+// Tally counts jobs by state, and adds up what they cost.
 type Tally struct {
 	Counts map[jobs.State]int64 `json:"counts"`
 	jobs.Money
@@ -25,7 +25,7 @@ type Summary struct {
 	CancelledAt time.Time `json:"cancelled_at,omitzero"`
 	PausedAt    time.Time `json:"paused_at,omitzero"`
 	Tally
-	// PerSecond is how many of its jobs finish a second just now; 0 while that
+	// PerSecond counts its jobs that finish in a second just now; 0 while that
 	// is not known.
 	PerSecond float64 `json:"per_second"`
 }
@@ -52,7 +52,7 @@ func (b Summary) StateNow() string {
 	return jobs.BatchState(!b.SealedAt.IsZero(), !b.PausedAt.IsZero(), !b.CancelledAt.IsZero(), b.Done() == b.Total())
 }
 
-// Left is how long the rest takes at the present rate; 0 where that is not known.
+// Left returns the time that the rest takes at the present rate; 0 where that is not known.
 func (b Summary) Left() time.Duration {
 	left := b.Total() - b.Done()
 	if b.PerSecond <= 0 || left <= 0 {
@@ -65,14 +65,14 @@ func (b Summary) Left() time.Duration {
 type Breakdown struct {
 	At time.Time `json:"at"`
 	Summary
-	// Models is what was called for it.
+	// Models lists what was called for it.
 	Models []ModelUse `json:"models"`
 	// Problems are the reasons why jobs failed or wait for another attempt, the
 	// most frequent first.
 	Problems []Problem `json:"problems"`
 }
 
-// ModelUse is what a batch had of one model.
+// ModelUse adds up a batch's calls of one model.
 type ModelUse struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`

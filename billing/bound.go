@@ -148,7 +148,7 @@ func (b modelLimits) imageTokens(req providers.Request) int64 {
 	return b.MaxImageTokens
 }
 
-// has tells whether the card has a price for a unit.
+// has reports whether the card has a price for a unit.
 func (c *card) has(unit providers.Unit, at time.Time) bool {
 	return c != nil && slices.ContainsFunc(c.rows, func(r *Row) bool { return r.Unit == unit && r.inForce(at) })
 }
@@ -188,7 +188,7 @@ func (c *card) dearest(unit providers.Unit, req providers.Request, limits modelL
 	return strings.Trim(size+"/"+quality, "/")
 }
 
-// allows tells whether a word of a request can mean that of a variant.
+// allows reports whether a word of a request can mean that of a variant.
 func allows(asked, has string) bool {
 	return asked == "" || asked == "auto" || has == "" || asked == has
 }

@@ -12,7 +12,7 @@ import (
 	"oneflow/providers"
 )
 
-// Charge is what a call costs.
+// Charge is the cost of a call.
 type Charge struct {
 	// Amount is the price. It means nothing unless Priced.
 	Amount NanoUSD
@@ -111,7 +111,7 @@ func (l *List) card(provider, model string, at time.Time) *card {
 	})
 }
 
-// inForce tells whether the row has begun and not ended. A later row may still
+// inForce reports whether the row has begun and not ended. A later row may still
 // have taken its place.
 func (r *Row) inForce(at time.Time) bool {
 	return !at.Before(r.From) && (r.Until.IsZero() || at.Before(r.Until))

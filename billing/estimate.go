@@ -64,7 +64,7 @@ func EstimateTokens(kind string, req providers.Request) (input, output int64) {
 	return in, largestAnswer(kind, req)
 }
 
-// largestAnswer is how many tokens the answer to req may have.
+// largestAnswer returns the number of tokens that the answer to req may have.
 func largestAnswer(kind string, req providers.Request) int64 {
 	out := req.MaxTokens
 	for _, name := range []string{"max_completion_tokens", "max_tokens"} {

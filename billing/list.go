@@ -45,7 +45,7 @@ type Row struct {
 	// Variant narrows it to one size or quality, such as "1024x1024/hd".
 	// Empty: all of them.
 	Variant string
-	// Unit is what is counted.
+	// Unit is the thing counted.
 	Unit providers.Unit
 	// AboveInput makes this the rate of calls whose whole input, in tokens, is
 	// more than that (long contexts cost more per token). 0: of all calls.
@@ -175,7 +175,7 @@ func (l *List) With(over *List) (*List, error) {
 	return newList(rows, limits)
 }
 
-// rowKey is what may have only one price.
+// rowKey identifies a price: two rows with the same one must not overlap.
 type rowKey struct {
 	provider, match, variant string
 	unit                     providers.Unit

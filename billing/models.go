@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Model is what one model (or all with one prefix) costs at a time.
+// Model holds the prices of one model (or of all with one prefix) at a time.
 type Model struct {
 	// Provider is the kind of provider.
 	Provider string

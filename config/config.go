@@ -63,9 +63,9 @@ type Config struct {
 	// CAFile is a file of certificates, in PEM, of authorities that providers' own
 	// may be signed by, beside the system's.
 	CAFile string `yaml:"ca_file"`
-	// CallTimeout is how long one provider call may take. Default: 2m.
+	// CallTimeout is the time that one provider call may take. Default: 2m.
 	CallTimeout Duration `yaml:"call_timeout"`
-	// Drain is how long calls in flight may go on when a worker is asked to
+	// Drain is the time that calls in flight may go on when a worker is asked to
 	// stop. Default: 30s.
 	Drain Duration `yaml:"drain"`
 }
@@ -74,24 +74,24 @@ type Config struct {
 type Provider struct {
 	// Kind is which client speaks to it. Default: the provider's name.
 	Kind string `yaml:"kind"`
-	// Limits are what it allows. A dimension that is written here is an upper bound
+	// Limits hold what it allows. A dimension that is written here is an upper bound
 	// for what the provider's answers say; the default of one that is not (requests
 	// a minute, from the kind) is replaced by what they say.
 	Limits Limits `yaml:"limits"`
-	// Burst is how many requests may go out at once after a pause, before they are
+	// Burst is the number of requests that may go out at once after a pause, before they are
 	// spaced evenly. Default: 1.
 	Burst int `yaml:"burst"`
-	// Latency is how long a call is expected to take, until there are calls to go
+	// Latency is the time that a call is expected to take, until there are calls to go
 	// by: it and the limit give the concurrency. Default: the kind's.
 	Latency Duration `yaml:"latency"`
-	// Concurrency is how many calls one worker makes at once, whatever the limits.
+	// Concurrency is the number of calls that one worker makes at once, whatever the limits.
 	// Default: from them and the latency.
 	Concurrency int `yaml:"concurrency"`
 	// MinConcurrency and MaxConcurrency bound how many calls all workers together
 	// make at once where Concurrency is not set. Default: 0, which is no bound.
 	MinConcurrency int `yaml:"min_concurrency"`
 	MaxConcurrency int `yaml:"max_concurrency"`
-	// DispatchWindow is how many tasks each of its queues in Redis holds at most.
+	// DispatchWindow is the number of tasks that each of its queues in Redis holds at most.
 	// Default: 0, which is about five minutes of work, from 200 to 10,000.
 	DispatchWindow int `yaml:"dispatch_window"`
 	// Simulated tells that its money is not real, such as a fake server's: it stands
@@ -115,7 +115,7 @@ type Provider struct {
 	Mock *Mock `yaml:"mock"`
 }
 
-// Mock is how the mock provider behaves.
+// Mock configures the mock provider.
 type Mock struct {
 	// Latency of a call, on average. Default: the provider's Latency.
 	Latency Duration `yaml:"latency"`

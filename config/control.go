@@ -11,7 +11,7 @@ import (
 	"oneflow/providers/kinds"
 )
 
-// Limits are how much of a provider may be used. Nil: not said; 0: no limit.
+// Limits bound the use of a provider. Nil: not said; 0: no limit.
 type Limits struct {
 	// RPS, RPM and RPD are requests a second, a minute and a day.
 	RPS *int64 `yaml:"rps"`
@@ -22,7 +22,7 @@ type Limits struct {
 	// ITPM and OTPM are input and output tokens a minute.
 	ITPM *int64 `yaml:"itpm"`
 	OTPM *int64 `yaml:"otpm"`
-	// Concurrent is how many calls may be under way at once, in all workers.
+	// Concurrent is the number of calls that may be under way at once, in all workers.
 	Concurrent *int64 `yaml:"concurrent"`
 }
 

@@ -84,7 +84,7 @@ func (c Config) Settings(stored map[string]Stored) map[string]Settings {
 
 // Learned holds what a worker learned about a provider. Zero fields say nothing.
 type Learned struct {
-	// Limits are what answers said the limits are, or what refusals showed.
+	// Limits are those that answers named, or that refusals showed.
 	Limits providers.Limits
 	// BlockedUntil is until when the provider asked to be left alone.
 	BlockedUntil time.Time

@@ -27,7 +27,7 @@ type Snapshot struct {
 
 // Totals are sums over everything.
 type Totals struct {
-	// Unfinished is how many jobs have not finished, running ones included. It
+	// Unfinished counts the jobs that have not finished, running ones included. It
 	// is MaxWaiting where there are more, and More is set.
 	Unfinished int64 `json:"unfinished_jobs"`
 	More       bool  `json:"more_unfinished_jobs"`

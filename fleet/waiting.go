@@ -12,7 +12,7 @@ import (
 	"oneflow/providers"
 )
 
-// WaitReason is what a job waits for.
+// WaitReason names the cause of a job's wait.
 type WaitReason string
 
 // The reasons for which a job waits.
@@ -36,12 +36,12 @@ type WaitingJobs struct {
 	Provider string
 	State    jobs.State
 	Paused   bool
-	// Reason is what a worker said when it gave them back without a failure; empty
+	// Reason is the worker's word when it gave them back without a failure; empty
 	// where none did.
 	Reason string
 	// ErrorClass is the class of the failure that is retried.
 	ErrorClass string
-	// Jobs is how many they are. RunAt is the earliest time that one was asked for,
+	// Jobs is their number. RunAt is the earliest time that one was asked for,
 	// and NotBefore the earliest until which one was given back; zero: none.
 	Jobs      int64
 	RunAt     time.Time

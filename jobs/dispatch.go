@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// pushers is how many goroutines push to Redis; asynq has no bulk enqueue, and
+// pushers is the number of goroutines that push to Redis; asynq has no bulk enqueue, and
 // 32 of them make four times the rate of one.
 const pushers = 32
 
@@ -23,7 +23,7 @@ const (
 	maxWindow = 10_000
 )
 
-// Window is how many tasks a queue may hold in Redis at a limit of so many
+// Window returns the number of tasks that a queue may hold in Redis at a limit of so many
 // requests a minute: about five minutes of work, from 200 to 10,000. 0 means
 // that there is no limit.
 func Window(rpm int64) int {

@@ -90,7 +90,7 @@ const (
 	SuspectCrashes = 2
 )
 
-// Silence is how long a worker may go without a heartbeat before its jobs are taken
+// Silence is the time that a worker may go without a heartbeat before its jobs are taken
 // over.
 const Silence = 15 * time.Second
 
@@ -127,7 +127,7 @@ type New struct {
 	Fallback providers.Fallback
 	// RunAt is when to run it; the zero time means now.
 	RunAt time.Time
-	// MaxAttempts is how often the queue tries; 0 means DefaultMaxAttempts.
+	// MaxAttempts is the number of times that the queue tries; 0 means DefaultMaxAttempts.
 	MaxAttempts int
 }
 
@@ -172,10 +172,10 @@ type Job struct {
 	Chain            []string
 	Fallback         providers.Fallback
 	Deadline         time.Time // by this machine's clock, whatever that shows
-	// Unknowns is how many of its calls have ended with unknown outcome, or were
+	// Unknowns counts its calls that have ended with unknown outcome, or were
 	// billed and brought no result.
 	Unknowns int
-	// Crashes is how many workers died while they held it.
+	// Crashes is the number of workers that died while they held it.
 	Crashes int
 	// LeaseToken fences every write of this holder.
 	LeaseToken uuid.UUID
@@ -196,7 +196,7 @@ type Claim struct {
 // Claimed answers a Claim: either the job, or why there is nothing to do.
 type Claimed struct {
 	Job *Job
-	// Wait is how long until the job is due; 0 means that this delivery is
+	// Wait is the time until the job is due; 0 means that this delivery is
 	// stale and has nothing to do, ever.
 	Wait time.Duration
 }
@@ -210,13 +210,13 @@ type Call struct {
 	Model      string
 	// Reserved is the most the call can cost; nil where no price is known.
 	Reserved *billing.NanoUSD
-	// Timeout is how long the call may take.
+	// Timeout is the time that the call may take.
 	Timeout time.Duration
 	// Simulated reports whether the call spends simulated money, not real.
 	Simulated bool
 }
 
-// Outcome is how a provider call ended.
+// Outcome is the end of a provider call.
 type Outcome string
 
 // The outcomes of a provider call.
@@ -242,7 +242,7 @@ type Settlement struct {
 	Message   string
 	Body      []byte
 	Usage     providers.Usage
-	// Limits is what the answer's headers said about rate limits.
+	// Limits are those that the answer's headers named.
 	Limits providers.RateLimits
 }
 

@@ -6,11 +6,11 @@ import (
 	"oneflow/billing"
 )
 
-// Money is what calls have cost. Calls that no price is known for are counted,
+// Money is the cost of calls. Calls that no price is known for are counted,
 // never taken as free.
 type Money struct {
 	Cost billing.NanoUSD `json:"cost_usd"`
-	// Simulated is what calls of mocks and fakes would have cost: no part of Cost.
+	// Simulated is the cost that calls of mocks and fakes would have had: no part of Cost.
 	Simulated billing.NanoUSD `json:"simulated_usd,omitempty"`
 	Unpriced  int64           `json:"unpriced_calls"`
 }

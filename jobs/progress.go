@@ -19,12 +19,12 @@ type Progress struct {
 	Paused bool
 	// Counts says how many jobs are in each state; every state is there.
 	Counts map[State]int64
-	// Cost is what all calls have cost, calls with unknown outcome at their
+	// Cost is the cost of all calls, calls with unknown outcome at their
 	// reserved price.
 	Cost billing.NanoUSD
-	// Simulated is what calls of mocks and fakes would have cost: no part of Cost.
+	// Simulated is the cost that calls of mocks and fakes would have had: no part of Cost.
 	Simulated billing.NanoUSD
-	// Unpriced is how many calls no price is known for.
+	// Unpriced is the number of calls that no price is known for.
 	Unpriced int64
 	// ErrorClass and ErrorMessage say why a single job failed.
 	ErrorClass, ErrorMessage string

@@ -26,7 +26,7 @@ var (
 	ErrNotFound = errors.New("no such job or batch")
 )
 
-// Batch is what a producer brings in one go.
+// Batch identifies the jobs that a producer brings in one go.
 type Batch struct {
 	ID      string
 	Account string
@@ -42,7 +42,7 @@ type Batch struct {
 	Append bool
 }
 
-// Accepted is what became of the rows handed to AcceptJobs.
+// Accepted counts the rows handed to AcceptJobs by what became of them.
 type Accepted struct {
 	// New counts the new jobs.
 	New int

@@ -12,7 +12,7 @@ import (
 	"oneflow/providers"
 )
 
-// payload is what Redis holds of a job: ids, and what a person wants to see in
+// payload is a job in Redis: ids, and what a person wants to see in
 // asynqmon. Never the prompt.
 type payload struct {
 	Job   uuid.UUID      `json:"job"`

@@ -14,7 +14,7 @@ import (
 	"oneflow/jobs"
 )
 
-// functions are what the templates call. base is the monitor's base path.
+// functions returns the functions of the templates. base is the monitor's base path.
 func functions(base string) template.FuncMap {
 	return template.FuncMap{
 		"at":         func(path string) string { return base + path },

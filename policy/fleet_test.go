@@ -127,7 +127,7 @@ func (o *open) End(context.Context, providers.Response, error) error {
 	return nil
 }
 
-// settings are what holds for a provider.
+// settings are in force for a provider.
 type settings struct {
 	policy.Settings
 	Limits providers.Limits
@@ -170,7 +170,7 @@ func (w *world) set(provider string, s settings) {
 	w.settings[provider] = s
 }
 
-// heard is what was learned of the provider's breaker.
+// heard returns the last state of the provider's breaker that was published.
 func (w *world) heard(provider string) (states []breaker.State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -228,7 +228,7 @@ func (w *world) workers(n int) []*policy.Chains {
 	return sets
 }
 
-// result is how one job ended.
+// result is the end of one job.
 type result struct {
 	res   providers.Response
 	err   error

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Capabilities is what one kind of provider can do. It lets a job be refused
+// Capabilities are the abilities of one kind of provider. They let a job be refused
 // before it is accepted, without linking the provider's client.
 type Capabilities struct {
 	// Tasks are the tasks it can do, with what each takes.
@@ -24,7 +24,7 @@ type Capabilities struct {
 	Refuse func(Request) error
 }
 
-// TaskCapabilities is what one kind of provider takes for one task.
+// TaskCapabilities are the abilities of one kind of provider for one task.
 type TaskCapabilities struct {
 	// DefaultModel is used where a request names none.
 	DefaultModel string

@@ -2,9 +2,9 @@ package providers
 
 import "strings"
 
-// ChainError is how a request fails that was brought to several providers.
+// ChainError is the failure of a request that was brought to several providers.
 type ChainError struct {
-	// Failures are what came of each, in the order of the chain; a provider that
+	// Failures are those of each, in the order of the chain; a provider that
 	// was passed over is there with an error that was not Sent.
 	Failures []*Error
 	// Ended tells that the last of them ended the chain: what it says about the

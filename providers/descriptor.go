@@ -25,13 +25,13 @@ type Descriptor struct {
 	Compatible bool
 	// BaseURL is the vendor's own address. Empty where Local or Compatible.
 	BaseURL string
-	// Key is what its keys look like.
+	// Key is the form of its keys.
 	Key KeyForm
 	// KeyHeader: the header that carries the key may be configured.
 	KeyHeader bool
 	// Limits hold until the vendor tells its own.
 	Limits Limits
-	// Latency is how long a call is expected to take until there are calls to go
+	// Latency is the time that a call is expected to take until there are calls to go
 	// by.
 	Latency time.Duration
 	// Chains are the tasks whose built-in chain it is part of, after those before
@@ -62,11 +62,11 @@ type ClientConfig struct {
 	KeyHeader string
 	// Models are the models to use where a request names none, by task.
 	Models map[Task]string
-	// Simulation is how a local kind behaves.
+	// Simulation is the behaviour of a local kind.
 	Simulation Simulation
 }
 
-// Simulation is how a provider behaves that only pretends. The zero value answers
+// Simulation is the behaviour of a provider that only pretends. The zero value answers
 // at once and never fails.
 type Simulation struct {
 	// Latency of a call, on average.
@@ -101,7 +101,7 @@ type StandIn struct {
 	Models []string
 }
 
-// KeyForm is what the keys of one kind of provider look like. Its bounds are wider
+// KeyForm describes the keys of one kind of provider. Its bounds are wider
 // than the keys seen so far, so that a vendor may change them a little. The zero
 // value is any key that fits into a header.
 type KeyForm struct {

@@ -41,7 +41,7 @@ const (
 	BillingUnknown Billing = "unknown"
 )
 
-// Error is how a provider call fails. Its text never holds the prompt, the
+// Error is the failure of a provider call. Its text never holds the prompt, the
 // answer or a key: what the provider wrote is in Body only.
 type Error struct {
 	// Provider is the configured name of the provider.
@@ -55,31 +55,31 @@ type Error struct {
 	// Code is the provider's own short word for it, such as
 	// "insufficient_quota". It is at most 64 letters, digits and "_-.", else empty.
 	Code string
-	// RetryAfter is how long the provider asked to wait; 0 when it did not.
+	// RetryAfter is the time that the provider asked to wait; 0 when it did not.
 	// It is never negative and not clamped.
 	RetryAfter time.Duration
 	// RequestID is the provider's id of this call.
 	RequestID string
 	// Sent tells that some of the request may have reached the provider.
 	Sent bool
-	// Body is what the provider wrote: at most 64 KiB of a refusal, and the whole of
+	// Body is the provider's own text: at most 64 KiB of a refusal, and the whole of
 	// an answer that is charged and cannot be used. It may repeat the prompt: it
 	// belongs in Postgres, never in a log.
 	Body []byte
 	// Param is the field of the request that the provider refuses, such as
 	// "max_tokens", where it names one.
 	Param string
-	// URL is what was called: scheme, host and path, without a query.
+	// URL is the address that was called: scheme, host and path, without a query.
 	URL string
 	// Reason is the provider's own sentence: one line of at most 300 characters,
 	// without what it repeats of the prompt and the key. It is for whoever made the
 	// request, and for no log: what a vendor writes is never certain.
 	Reason string
-	// Limits is what the headers of the refusal said about rate limits.
+	// Limits are those that the headers of the refusal named.
 	Limits RateLimits
-	// Usage is what a billed failure used.
+	// Usage is the use of a billed failure.
 	Usage Usage
-	// Waiting is what the request waits for, where it was handed back without having
+	// Waiting is the cause of the wait, where the request was handed back without having
 	// been refused for itself; else nil.
 	Waiting *WaitError
 	// Err is the cause. Its text is shown only if it is certain to hold nothing
@@ -157,7 +157,7 @@ func AsError(provider string, err error) *Error {
 	return &Error{Provider: provider, Kind: Unknown, Billing: BillingUnknown, Sent: true}
 }
 
-// Reaction is what follows from a kind of failure for the job.
+// Reaction is the consequence of a kind of failure for the job.
 type Reaction int
 
 // The four reactions.
@@ -174,7 +174,7 @@ const (
 	Final
 )
 
-// Health is what a failure says about the provider as a whole, for its breaker.
+// Health is the meaning of a failure for the provider as a whole, for its breaker.
 type Health int
 
 // What a failure says.
@@ -187,7 +187,7 @@ const (
 	Silent
 )
 
-// rule is what follows from a kind of failure.
+// rule is the consequence of a kind of failure.
 type rule struct {
 	reaction  Reaction
 	fallsBack bool
@@ -215,7 +215,7 @@ func (k Kind) rule() rule {
 // Reaction returns what follows from this kind of failure for the job.
 func (k Kind) Reaction() Reaction { return k.rule().reaction }
 
-// FallsBack tells whether another provider is asked after this kind of failure,
+// FallsBack reports whether another provider is asked after this kind of failure,
 // unless the job says otherwise.
 func (k Kind) FallsBack() bool { return k.rule().fallsBack }
 

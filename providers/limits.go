@@ -2,7 +2,7 @@ package providers
 
 import "time"
 
-// Limits are how much of a provider one account may use. 0 means: no limit.
+// Limits bound one account's use of a provider. 0 means: no limit.
 //
 // A new dimension is a field here and a row in table; the limiter, the plan of a
 // worker and what is shown of limits go by the table. config.Limits names it in the
@@ -18,7 +18,7 @@ type Limits struct {
 	// ITPM and OTPM are input and output tokens a minute (Anthropic).
 	ITPM int64 `json:"itpm,omitempty"`
 	OTPM int64 `json:"otpm,omitempty"`
-	// Concurrent is how many calls may be under way at once (ElevenLabs).
+	// Concurrent is the number of calls that may be under way at once (ElevenLabs).
 	Concurrent int64 `json:"concurrent,omitempty"`
 }
 

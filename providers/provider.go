@@ -77,11 +77,11 @@ type Response struct {
 	Status int
 	// Raw is the body as it came. Nil where the body was the blob itself.
 	Raw []byte
-	// Usage is what the provider says (or what is known) to have been used.
+	// Usage is the use by the provider's word (or as far as it is known).
 	Usage Usage
 	// Latency is the time from sending the request to the last byte read.
 	Latency time.Duration
-	// Limits is what the answer's headers said about rate limits.
+	// Limits are those that the answer's headers named.
 	Limits RateLimits
 }
 
@@ -93,14 +93,14 @@ type Blob struct {
 	Data []byte
 }
 
-// RateLimits is what a response's headers say about the limits of the key that
+// RateLimits are the headers' statements about the limits of the key that
 // was used. A nil field was not in the answer.
 type RateLimits struct {
 	Requests     *RateLimit `json:"requests,omitempty"`
 	Tokens       *RateLimit `json:"tokens,omitempty"` // input and output together (OpenAI)
 	InputTokens  *RateLimit `json:"input_tokens,omitempty"`
 	OutputTokens *RateLimit `json:"output_tokens,omitempty"`
-	// Concurrent is how many calls may run at once, and how many do.
+	// Concurrent is the number of calls that may run at once, and how many do.
 	Concurrent *RateLimit `json:"concurrent,omitempty"`
 }
 
@@ -108,7 +108,7 @@ type RateLimits struct {
 type RateLimit struct {
 	// Limit is the allowance per window; -1 when the provider did not say.
 	Limit int64 `json:"limit"`
-	// Remaining is what is left of it now; -1 when the provider did not say.
+	// Remaining is the part of it that is left now; -1 when the provider did not say.
 	Remaining int64 `json:"remaining"`
 	// Reset is the time from the answer until the allowance is full again; 0
 	// when the provider did not say.

@@ -29,7 +29,7 @@ type Request struct {
 	// ResponseFormat asks for JSON (text).
 	ResponseFormat *ResponseFormat `json:"response_format,omitempty"`
 
-	// N is how many pictures to make; 0 means 1.
+	// N is the number of pictures to make; 0 means 1.
 	N int `json:"n,omitempty"`
 	// Size is WIDTHxHEIGHT in pixels, such as "1024x1024" (image, video).
 	Size string `json:"size,omitempty"`
@@ -54,7 +54,7 @@ type Request struct {
 	// "mp3" or "mp3_44100_128" (image, audio, video).
 	OutputFormat string `json:"output_format,omitempty"`
 
-	// Seconds is how long the film is to be (video).
+	// Seconds is the length of the film (video).
 	Seconds int `json:"seconds,omitempty"`
 
 	// Extra are further top-level fields of the provider's own request, sent as

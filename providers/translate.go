@@ -65,7 +65,7 @@ func (t Translation) Translate(from, to string, req Request) (Request, error) {
 	return req, cannot(can.Check(req))
 }
 
-// model is what stands for the request's model at the other provider.
+// model returns the stand-in for the request's model at the other provider.
 func (t Translation) model(from, to string, task TaskCapabilities, req Request) (string, bool) {
 	if t.Model == nil {
 		return task.DefaultModel, true

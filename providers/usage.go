@@ -20,7 +20,7 @@ const (
 	Calls             Unit = "calls"
 )
 
-// Usage is what one call used, in units that do not overlap: the bill is the sum
+// Usage counts what one call used, in units that do not overlap: the bill is the sum
 // of each unit times its rate, whatever the provider. A client subtracts what its
 // vendor counts twice (OpenAI's cached tokens are inside its prompt tokens).
 type Usage struct {
@@ -37,10 +37,10 @@ type Usage struct {
 	MilliSeconds      int64 `json:"milliseconds,omitempty"`
 	MilliCredits      int64 `json:"millicredits,omitempty"`
 
-	// ReasoningTokens is how many of the output tokens were reasoning. For
+	// ReasoningTokens is the part of the output tokens that was reasoning. For
 	// information: they are inside OutputTokens and never charged again.
 	ReasoningTokens int64 `json:"reasoning_tokens,omitempty"`
-	// Variant is what else the price depends on, such as "1024x1024/hd" for a
+	// Variant names what else the price depends on, such as "1024x1024/hd" for a
 	// picture. Empty where the model alone decides.
 	Variant string `json:"variant,omitempty"`
 	// Implausible says that the provider reported numbers that cannot be. The

@@ -44,7 +44,7 @@ func (w *database) serve(t *testing.T, served []jobs.Delivery) {
 	w.exec(t, `UPDATE job_states SET state = 'cancelled', finished_at = now() WHERE job_id = ANY ($1)`, ids)
 }
 
-// line is what Redis does: first in, first out.
+// line stands for Redis: first in, first out.
 type line struct {
 	waiting []jobs.Delivery
 	longest int

@@ -57,7 +57,7 @@ func lingered() {
 	synctest.Wait()
 }
 
-// result is what one caller got.
+// result is one caller's share.
 type result struct {
 	n, out int
 	err    error

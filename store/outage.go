@@ -11,7 +11,7 @@ import (
 
 // Outage is a time in which Postgres does not answer while somebody waits for it.
 type Outage struct {
-	// For is how long it has lasted.
+	// For is the time that it has lasted.
 	For time.Duration
 	// Err is the last failure; it holds no password.
 	Err error

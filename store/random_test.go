@@ -65,7 +65,7 @@ type player struct {
 	shared *board
 }
 
-// board is what the players know of each other's claims and calls.
+// board holds what the players know of each other's claims and calls.
 type board struct {
 	mu      sync.Mutex
 	workers []uuid.UUID

@@ -135,7 +135,7 @@ func FuzzSanitisedTextIsTakenAndReadable(f *testing.F) {
 	})
 }
 
-// valid is what Postgres takes, said in another way than the code says it: what
+// valid reports whether Postgres takes a text, said in another way than the code says it: what
 // is not UTF-8 does not survive the way to code points and back.
 func valid(text string) bool {
 	return !strings.Contains(text, "\x00") && string([]rune(text)) == text

@@ -473,7 +473,7 @@ func TestTheFleetsClockIsNotFasterThanTimeHoweverLongItsRowIsLocked(t *testing.T
 	}
 }
 
-// beats is how long each worker has been silent.
+// beats is the time that each worker has been silent.
 func (w *database) beats(t *testing.T, most time.Duration) map[uuid.UUID]time.Duration {
 	t.Helper()
 	list, err := w.Heartbeats(t.Context(), most, true)

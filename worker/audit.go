@@ -17,16 +17,16 @@ const (
 	// epochKey holds a random id that the leader sets where there is none: a
 	// Redis that has lost its data has lost it too.
 	epochKey = "oneflow:epoch"
-	// auditRounds is how many rounds of the reconciler lie between two audits. What
+	// auditRounds is the number of rounds of the reconciler between two audits. What
 	// there is to compare is no more than the windows hold.
 	auditRounds = 5
-	// auditPage is how many deliveries are compared at once, and all that an
+	// auditPage is the number of deliveries that are compared at once, and all that an
 	// audit keeps in memory.
 	auditPage = 2000
-	// auditBudget is how long an audit may go on in one round; the next one
+	// auditBudget is the time that an audit may go on in one round; the next one
 	// continues it.
 	auditBudget = 2 * time.Second
-	// redisPatience is how long a page may take: a Redis that is silent must not
+	// redisPatience is the time that a page may take: a Redis that is silent must not
 	// keep the leader from the rest of its duties.
 	redisPatience = 5 * time.Second
 )
@@ -52,10 +52,10 @@ type auditor struct {
 	every  time.Duration
 	page   int
 	budget time.Duration
-	// pushing is how long whoever marked a delivery is thought to be pushing it. One
+	// pushing is the time that whoever marked a delivery is thought to be pushing it. One
 	// who takes longer pushes what is stale by then, and does no harm.
 	pushing time.Duration
-	// unclaimed is how long a task may be active without a claim of its job.
+	// unclaimed is the time that a task may be active without a claim of its job.
 	unclaimed time.Duration
 
 	epoch    string // the last seen; empty: none

@@ -21,7 +21,7 @@ type CapacityStore interface {
 	Capacity(ctx context.Context, names []string) (map[string]Capacity, error)
 }
 
-// regulateEvery is how often a worker looks whether its concurrency still fits,
+// regulateEvery is the interval at which a worker looks whether its concurrency still fits,
 // and shrinkAfter how many looks in a row have to ask for less before it gets less:
 // handlers that wait cost little, and a latency that wobbles should not have a
 // Server rebuilt each time.
@@ -36,10 +36,10 @@ const (
 type regulator struct {
 	cfg     Config
 	servers *servers
-	// known is what was seen last, for a provider that has been quiet since, and
+	// known is the last that was seen, for a provider that has been quiet since, and
 	// for while Postgres is away.
 	known map[string]Capacity
-	// shares are how many jobs of each provider run at once.
+	// shares are the numbers of jobs of each provider that run at once.
 	shares map[string]int
 	// foreign tells that another fleet has Redis.
 	foreign bool

@@ -19,7 +19,7 @@ type gated struct {
 	*service
 	mu   sync.Mutex
 	gate chan struct{}
-	// inFlight is how many calls wait now.
+	// inFlight is the number of calls that wait now.
 	inFlight atomic.Int64
 }
 

@@ -299,7 +299,7 @@ func (f *fleet) awaitAll(t *testing.T, want jobs.State) {
 	})
 }
 
-// tasks is how many tasks of the default lane are in Redis, by state.
+// tasks returns the number of tasks of the default lane that are in Redis, by state.
 func (f *fleet) tasks(t *testing.T) (live, archived int) {
 	t.Helper()
 	info, err := f.inspector.GetQueueInfo(jobs.QueueName("svc", jobs.Default))

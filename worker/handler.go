@@ -38,11 +38,11 @@ type ArtifactStore interface {
 type Prices interface {
 	// Reserve is the most a call can cost; priced is false where unknown.
 	Reserve(provider string, req providers.Request, at time.Time) (amount billing.NanoUSD, priced bool)
-	// Cost is what a call did cost, with the ids of the price rows used.
+	// Cost returns the cost of a call, with the ids of the price rows used.
 	Cost(provider, model string, u providers.Usage, at time.Time) (amount billing.NanoUSD, rows []string, priced bool)
 }
 
-// requeue is what a handler returns to asynq to see its task again.
+// requeue is returned by a handler to asynq to see its task again.
 type requeue struct {
 	after   time.Duration
 	failure bool
@@ -86,12 +86,12 @@ func newHandler(waiting, writing context.Context, cfg Config) *handler {
 	}
 }
 
-// lookAgain is how long a job stays away at most while it waits for a provider or
+// lookAgain is the time that a job stays away at most while it waits for a provider or
 // a limit, plus up to a quarter: what it waits for may be lifted at any time, and
 // the wait must not outlive the job.
 const lookAgain = 45 * time.Second
 
-// shortWait is how long a handler waits for a job that is nearly due rather than
+// shortWait is the time that a handler waits for a job that is nearly due rather than
 // give its slot back: asynq delivers up to a second early.
 const shortWait = 2 * time.Second
 

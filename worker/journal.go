@@ -28,7 +28,7 @@ type journal struct {
 	recorded bool
 }
 
-// unstoredError is what End returns of an answer that is paid for and could not be
+// unstoredError is returned by End for an answer that is paid for and could not be
 // kept. Its call is settled.
 type unstoredError struct {
 	class, message string

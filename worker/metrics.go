@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// rollUpEvery is how old the figures of the minute may be.
+// rollUpEvery is the age that the figures of the minute may reach.
 const rollUpEvery = 10 * time.Second
 
 // rollUpMetrics brings the figures of each provider, model and minute up to date.

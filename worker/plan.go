@@ -7,44 +7,44 @@ import (
 	"oneflow/providers"
 )
 
-// Capacity is what the fleet has seen of one provider.
+// Capacity holds what the fleet has seen of one provider.
 type Capacity struct {
 	// Workers are live and serve it.
 	Workers int
-	// Calls is how many succeeded calls the fields below are drawn from.
+	// Calls is the number of succeeded calls that the fields below are drawn from.
 	Calls int
-	// Latency is what 9 of 10 of them took at most.
+	// Latency is the time that 9 of 10 of them took at most.
 	Latency time.Duration
-	// MeanLatency is what they took on average.
+	// MeanLatency is the time that they took on average.
 	MeanLatency time.Duration
 	// InputTokens and OutputTokens are a call's, on average.
 	InputTokens, OutputTokens float64
 }
 
-// Plan is how many of a provider's jobs run at once, and why.
+// Plan is the number of a provider's jobs that run at once, with the reason.
 type Plan struct {
 	Provider string
 	// Limits are those in force.
 	Limits providers.Limits
-	// Latency is what 9 of 10 calls take at most.
+	// Latency is the time that 9 of 10 calls take at most.
 	Latency time.Duration
 	// Measured tells that Latency comes from the ledger, and not from the
 	// configuration.
 	Measured bool
 	// Workers share the provider.
 	Workers int
-	// Share is how many of its jobs one worker runs at once.
+	// Share is the number of its jobs that one worker runs at once.
 	Share int
-	// High is how many jobs of the high lane a worker runs on top of that.
+	// High is the number of jobs of the high lane that a worker runs on top of that.
 	High int
-	// JobsPerMinute is what to expect of the whole fleet; 0: as much as one wants,
+	// JobsPerMinute is to be expected of the whole fleet; 0: as much as one wants,
 	// which does not happen.
 	JobsPerMinute float64
-	// Binds is what keeps it from being more: the unit of a limit, or one of the Binds constants.
+	// Binds names what keeps it from being more: the unit of a limit, or one of the Binds constants.
 	Binds string
 }
 
-// Fleet is how many of the provider's jobs all workers run at once.
+// Fleet returns the number of the provider's jobs that all workers run at once.
 func (p Plan) Fleet() int { return p.Share * p.Workers }
 
 // What keeps a provider from more jobs a minute, beside the units of its limits.
@@ -65,10 +65,10 @@ const (
 	// defaultLatency is reckoned with where neither the ledger nor the
 	// configuration knows.
 	defaultLatency = time.Second
-	// handling is what a job takes besides its call: claim, ledger, commit,
+	// handling is the time that a job takes besides its call: claim, ledger, commit,
 	// acknowledgement.
 	handling = 50 * time.Millisecond
-	// enoughCalls is how many calls tell a latency.
+	// enoughCalls is the number of calls that tell a latency.
 	enoughCalls = 10
 )
 

@@ -11,7 +11,7 @@ import (
 // errSpooled tells that an outcome is safe, but not in Postgres.
 var errSpooled = errors.New("spooled")
 
-// spoolPatience is how long a full disk may take to have room again. It, and the
+// spoolPatience is the time that a full disk may take to have room again. It, and the
 // grace for a commit under way, fit into joinGrace.
 const (
 	spoolPatience = 2 * time.Second

@@ -12,7 +12,7 @@ import (
 	"oneflow/worker"
 )
 
-// shown is what the workers table says is served.
+// shown returns the served providers by the workers table.
 func (f *fleet) shown(t *testing.T) []string {
 	t.Helper()
 	var names []string

@@ -37,7 +37,7 @@ type servers struct {
 // providerServers are the two Servers of one provider.
 type providerServers struct {
 	all, high serverSlot
-	// leaving is how many Servers that were replaced still have handlers.
+	// leaving is the number of replaced Servers that still have handlers.
 	leaving int
 }
 

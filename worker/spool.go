@@ -43,7 +43,7 @@ type spool struct {
 	closed bool
 }
 
-// spoolFile is what the spool needs of an *os.File; a test may have one whose
+// spoolFile has the methods that the spool needs of an *os.File; a test may have one whose
 // disk is full.
 type spoolFile interface {
 	io.Writer
@@ -58,9 +58,9 @@ const (
 	asideSuffix  = ".bad"
 	// maxSpoolLine is far above any answer that a client takes.
 	maxSpoolLine = 1 << 30
-	// spoolEvery is how often a worker looks for what others have left.
+	// spoolEvery is the interval at which a worker looks for what others have left.
 	spoolEvery = time.Minute
-	// commitPatience is how long one outcome may take to be committed before
+	// commitPatience is the time that one outcome may take to be committed before
 	// Postgres counts as away again.
 	commitPatience = 30 * time.Second
 )
@@ -79,14 +79,14 @@ func (s spooled) call() uuid.UUID {
 	return s.Settlement.CallID
 }
 
-// spoolLine is how a spooled is written.
+// spoolLine is the form in which a spooled is written.
 type spoolLine struct {
 	Version int             `json:"v"`
 	SHA256  string          `json:"sha256"`
 	Body    json.RawMessage `json:"body"`
 }
 
-// errNoSpool is what a worker gets that has no folder for it, or has left.
+// errNoSpool is for a worker that has no folder for it, or has left.
 var errNoSpool = errors.New("there is no spool to keep it in")
 
 func newSpool(dir string, worker uuid.UUID, log zerolog.Logger) *spool {

@@ -19,7 +19,7 @@ type Store interface {
 	CapacityStore
 }
 
-// WorkStore is what a worker does with a job. All of it is fenced with the lease
+// WorkStore does a worker's part for a job. All of it is fenced with the lease
 // and may be called again with the same arguments after an error: what was
 // committed the first time is found and reported as done.
 type WorkStore interface {
@@ -42,15 +42,15 @@ type WorkStore interface {
 	Complete(ctx context.Context, c jobs.Completion) (jobs.State, error)
 }
 
-// Heartbeat is how long one of the fleet's workers has been silent.
+// Heartbeat is the time that one of the fleet's workers has been silent.
 type Heartbeat struct {
 	Worker uuid.UUID
-	// Silent is how long ago its last heartbeat was seen, without the time in which
+	// Silent is the time since its last heartbeat was seen, without the time in which
 	// Postgres was away.
 	Silent time.Duration
 }
 
-// Presence is how a worker shows itself in the workers table.
+// Presence is a worker in the workers table.
 type Presence struct {
 	ID        uuid.UUID
 	Host      string

@@ -8,11 +8,11 @@ import (
 )
 
 const (
-	// topUpEvery is how long a window may run down while there is more to do.
+	// topUpEvery is the time that a window may run down while there is more to do.
 	topUpEvery = 200 * time.Millisecond
-	// dispatchChunk is how many deliveries are marked and pushed at once.
+	// dispatchChunk is the number of deliveries that are marked and pushed at once.
 	dispatchChunk = 2000
-	// dispatchBudget is how long one round may push: the leader has to renew its
+	// dispatchBudget is the time that one round may push: the leader has to renew its
 	// lease in time, and to look after the living.
 	dispatchBudget = leaderTTL / 2
 )

@@ -24,7 +24,7 @@ import (
 	"oneflow/providers"
 )
 
-// Config is what a worker is made of. All fields are needed, but for those
+// Config holds the parts of a worker. All fields are needed, but for those
 // with a default.
 type Config struct {
 	// ID names this worker; NewID makes one.
@@ -48,10 +48,10 @@ type Config struct {
 	// Limits are a provider's limits in force, which may change at any time; it
 	// must not wait. Default: the requests a minute in Providers.
 	Limits func(provider string) providers.Limits
-	// CallTimeout is how long one provider call may take. It is written into the
+	// CallTimeout is the time that one provider call may take. It is written into the
 	// ledger; the Generator keeps it.
 	CallTimeout time.Duration
-	// Drain is how long calls in flight may go on after the worker was asked to
+	// Drain is the time that calls in flight may go on after the worker was asked to
 	// stop. Default: 30 s.
 	Drain time.Duration
 	// State is the folder in which outcomes of calls are kept that could not be
@@ -67,20 +67,20 @@ type Config struct {
 	pace *pace
 }
 
-// pace is how fast a worker's clockwork goes.
+// pace holds the intervals of a worker's clockwork.
 type pace struct {
 	heartbeat time.Duration
 	reconcile time.Duration
-	// regulate is how often a worker looks whether its concurrency still fits.
+	// regulate is the interval at which a worker looks whether its concurrency still fits.
 	regulate time.Duration
-	// silence is how long a worker may miss its heartbeats before its jobs are
+	// silence is the time that a worker may miss its heartbeats before its jobs are
 	// taken over.
 	silence time.Duration
 	// backoff is the wait before the queue tries again after so many attempts.
 	backoff func(attempt int) time.Duration
-	// pushing is how long a marked delivery is left alone by the audit.
+	// pushing is the time that a marked delivery is left alone by the audit.
 	pushing time.Duration
-	// unclaimed is how long a task may be active without a claim of its job; longer
+	// unclaimed is the time that a task may be active without a claim of its job; longer
 	// than shortWait.
 	unclaimed time.Duration
 	// pause is the wait while an account or a key is not usable.
@@ -100,17 +100,17 @@ type Served struct {
 	// Simulated reports whether its calls cost no real money: the mock, and the
 	// fakes of a development stack.
 	Simulated bool
-	// Concurrency is how many of its jobs run at once in one worker, on top of
+	// Concurrency is the number of its jobs that run at once in one worker, on top of
 	// which a quarter more, at least 2, serve the high lane alone. Default: what
 	// NewPlan makes of the limits.
 	Concurrency int
-	// Window is how many tasks each of its queues may hold in Redis; what is
+	// Window is the number of tasks that each of its queues may hold in Redis; what is
 	// beyond waits in Postgres. Default: Window of the limit in force.
 	Window int
 	// Min and Max bound the concurrency that follows from the limits. Default: 1
 	// and 256.
 	Min, Max int
-	// Latency is how long a call is expected to take, until the ledger has seen
+	// Latency is the time that a call is expected to take, until the ledger has seen
 	// some. Default: 1 s.
 	Latency time.Duration
 }
@@ -122,12 +122,12 @@ const (
 	silence        = jobs.Silence
 	pushing        = 10 * time.Second
 	unclaimed      = 10 * time.Second
-	// pauseWait is how long a job waits while an account or a key is not usable.
+	// pauseWait is the time that a job waits while an account or a key is not usable.
 	pauseWait = time.Minute
-	// writeGrace is how long outcomes may still be recorded after calls were
+	// writeGrace is the time that outcomes may still be recorded after calls were
 	// cut off.
 	writeGrace = 5 * time.Second
-	// joinGrace is how long handlers may take on top to end, once nothing can be
+	// joinGrace is the time that handlers may take on top to end, once nothing can be
 	// recorded any more.
 	joinGrace = 5 * time.Second
 )

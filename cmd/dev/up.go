@@ -94,10 +94,10 @@ func (s *session) announce(monitor, fakes, logFile, file string) {
 	fmt.Fprintf(s.env.Out, "Other programs read the addresses from the environment: set -a; . %s; set +a\n\n", relative(file))
 }
 
-// rehearsalLatency is how long a call to a fake provider takes, on average.
+// rehearsalLatency is the time that a call to a fake provider takes, on average.
 const rehearsalLatency = 150 * time.Millisecond
 
-// parts is what withServices has running.
+// parts holds what withServices has running.
 type parts struct {
 	db       *store.Store
 	services cli.Services

@@ -34,7 +34,7 @@ type batchCmd struct {
 	Watch   bool              `help:"Follow the batch until it has finished."`
 }
 
-// maxReported is how many bad lines are printed in full.
+// maxReported is the number of bad lines that are printed in full.
 const maxReported = 20
 
 // Run accepts the rows.

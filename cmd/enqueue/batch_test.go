@@ -19,7 +19,7 @@ import (
 	"oneflow/jobs"
 )
 
-// report is what `batch -o json` prints.
+// report holds what `batch -o json` prints.
 type report struct {
 	BatchID    string `json:"batch_id"`
 	Accepted   int    `json:"accepted"`

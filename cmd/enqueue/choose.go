@@ -127,7 +127,7 @@ type quotes struct {
 	prices *billing.List
 	now    time.Time
 	quoted map[[2]string]bool
-	// sum is what all jobs cost at most; open: some have no known price.
+	// sum bounds the cost of all jobs; open: some have no known price.
 	sum   billing.NanoUSD
 	jobs  int64
 	open  bool

@@ -12,7 +12,7 @@ import (
 	"oneflow/internal/cli"
 )
 
-// softLimit is how much memory the collector tries to stay under: a prompt of 10 MB
+// softLimit is the memory that the collector tries to stay under: a prompt of 10 MB
 // leaves several times its size behind while it is read. GOMEMLIMIT wins.
 const softLimit = 160 << 20
 

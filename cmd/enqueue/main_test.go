@@ -54,7 +54,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// result is how a run ended.
+// result holds exit code and output of a run.
 type result struct {
 	code     int
 	out, err string

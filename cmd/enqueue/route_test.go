@@ -10,7 +10,7 @@ import (
 	"oneflow/store"
 )
 
-// route is what a job says of who is to be asked.
+// route holds what a job says of who is to be asked.
 const route = `SELECT concat_ws(' ', provider, coalesce(chain::text, '-'), fallback) FROM jobs WHERE coalesce(custom_id, id::text) = $1`
 
 func TestAJobMayHaveItsOwnChain(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"oneflow/worker"
 )
 
-// explainPatience is how long to wait for Postgres, without which there is still
+// explainPatience is the longest wait for Postgres, without which there is still
 // something to say.
 const explainPatience = 3 * time.Second
 

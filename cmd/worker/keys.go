@@ -62,7 +62,7 @@ func (c *keysSet) Run(s *session) error {
 	return nil
 }
 
-// keyForm is what the keys of a provider look like.
+// keyForm returns the form of a provider's keys.
 func keyForm(p config.Provider) providers.KeyForm {
 	d, _ := kinds.Of(p.Capabilities())
 	return d.Key

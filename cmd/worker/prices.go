@@ -85,7 +85,7 @@ type pricesCmd struct {
 	Check pricesCheck `cmd:"" help:"List the rows that nobody has compared with their source for 90 days."`
 }
 
-// staleAfter is how old a price may be before it is to be looked at.
+// staleAfter is the age from which a price is to be looked at.
 const staleAfter = 90 * 24 * time.Hour
 
 type pricesCheck struct{}

@@ -25,7 +25,7 @@ import (
 	"oneflow/worker"
 )
 
-// WorkerOptions are what a worker is run with.
+// WorkerOptions are the options of a worker.
 type WorkerOptions struct {
 	Config config.Config
 	// Providers are the names of those to serve; none means all. Each is served as

@@ -45,7 +45,7 @@ type grammar struct {
 	Workers int `help:"Handlers at once, on both sides." default:"400"`
 }
 
-// figures are what one round of one side took.
+// figures are the measurements of one side in one round.
 type figures struct {
 	enqueue time.Duration // until the last job was accepted
 	total   time.Duration // until the last job was done
@@ -121,7 +121,7 @@ func newBench(g grammar, services *harness.Services) (*bench, error) {
 	return &bench{grammar: g, store: services.Store, opts: opts, redis: redis.NewClient(opts)}, nil
 }
 
-// pushers is how many goroutines enqueue on asynq's side, as on ours.
+// pushers is the number of goroutines that enqueue on asynq's side, as on ours.
 const pushers = 32
 
 // asynq pushes empty tasks through a handler that does nothing.

@@ -19,9 +19,9 @@ const (
 	model   = "gpt-4o-mini"
 	key     = "bench-key-good-for-nothing" // of the fake provider
 	batchID = "bench-limits"
-	// sentence is what long prompts are made of.
+	// sentence is repeated to make long prompts.
 	sentence = " Another sentence follows without saying anything remarkable."
-	// timeLimit is how long a scenario of three minutes may take.
+	// timeLimit is the time that a scenario of three minutes may take.
 	timeLimit = 6 * time.Minute
 )
 

@@ -42,7 +42,7 @@ type scenario struct {
 	// limits are the server's, and what the workers are told.
 	limits fakeprovider.Limits
 	jobs   int
-	// workers are how many processes there are; 0: this one, with x/time/rate.
+	// workers is the number of processes; 0: this one, with x/time/rate.
 	workers int
 	// kill says that one of them is killed by SIGKILL in the middle.
 	kill bool

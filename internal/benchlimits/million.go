@@ -16,7 +16,7 @@ import (
 const (
 	// largestWindow is the largest window that a queue gets by itself.
 	largestWindow = 10_000
-	// mostMemory is what Redis may use with everything queued, in bytes.
+	// mostMemory bounds Redis with everything queued, in bytes.
 	mostMemory = 50_000_000
 )
 

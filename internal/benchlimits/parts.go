@@ -14,13 +14,13 @@ import (
 	"oneflow/internal/harness"
 )
 
-// poll is how often a part looks whether something has happened.
+// poll is the interval at which a part looks whether something has happened.
 const poll = 50 * time.Millisecond
 
 // part measures something of the queue, rather than of a limit.
 type part struct {
 	name string
-	// settings are what the configuration says of the provider.
+	// settings are the configuration of the provider.
 	settings string
 	workers  int
 	run      func(ctx context.Context, g grammar, v *verdicts, f *fleet, server *fakeprovider.Server) error

@@ -15,7 +15,7 @@ import (
 	"oneflow/internal/fakeprovider"
 )
 
-// callers are how many wait for the limiter, or call, at once: more than enough
+// callers is the number of goroutines that wait for the limiter, or call, at once: more than enough
 // for 600 calls a minute.
 const callers = 16
 

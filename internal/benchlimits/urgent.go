@@ -16,7 +16,7 @@ const (
 	urgentRate = 2
 	urgentBulk = 10_000
 	urgentJobs = 10
-	// urgentNoise is what a loaded machine may add.
+	// urgentNoise is the delay that a loaded machine may add.
 	urgentNoise = 100 * time.Millisecond
 )
 

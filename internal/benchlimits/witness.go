@@ -12,11 +12,11 @@ import (
 
 const (
 	window = time.Minute
-	// warmUp is how long a fleet may take to get going.
+	// warmUp is the time that a fleet may take to get going.
 	warmUp = time.Minute
 )
 
-// figures are what one server has seen.
+// figures are the sums that one server has seen.
 type figures struct {
 	accepted int
 	refused  int // 429s
@@ -100,7 +100,7 @@ func witness(path string, limits fakeprovider.Limits) (figures, error) {
 	return f, nil
 }
 
-// averageUse is what a window holds on average, of those from from to to: one is
+// averageUse returns the mean content of a window, of those from from to to: one is
 // looked at each second.
 func averageUse(calls []spent, from, to time.Time) float64 {
 	sum, windows := 0, 0

@@ -13,7 +13,7 @@ import (
 	"oneflow/internal/storetest"
 )
 
-// spare is how many files or goroutines a worker may have beyond those of a new one:
+// spare returns the number of files or goroutines that a worker may have beyond those of a new one:
 // connections that it keeps for the next call, on either side of each.
 func (x *experiment) spare() int { return 3*x.plan.slots + 8 }
 
@@ -127,7 +127,7 @@ func (x *experiment) ledger() []entry {
 	return all
 }
 
-// account is what is known of one job's calls, on either side.
+// account sums up one job's calls, on either side.
 type account struct {
 	onUnknown string
 	calls     int   // that the provider received

@@ -25,7 +25,7 @@ const (
 	concurrency  = 8 // calls at once of one worker
 )
 
-// plan is what an experiment is made of.
+// plan describes an experiment.
 type plan struct {
 	latency time.Duration // of a provider call, ± a half; default 200 ms
 	redis   []string      // lines of redis.conf

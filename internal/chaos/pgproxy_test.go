@@ -40,7 +40,7 @@ func (c *commits) cutCommits(n int, share float64) {
 	c.left, c.share = n, share
 }
 
-// cuts is how many have been cut.
+// cuts returns the number of connections that have been cut.
 func (c *commits) cuts() (before, after int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -51,7 +51,7 @@ func newCommits(rng *rand.Rand) *commits {
 	return &commits{rng: rng, done: map[moment]int{}, verbs: map[string]int{}}
 }
 
-// decide says whether and where to cut this commit.
+// decide reports whether and where to cut this commit.
 func (c *commits) decide(what string) moment {
 	c.mu.Lock()
 	defer c.mu.Unlock()

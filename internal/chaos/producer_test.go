@@ -8,13 +8,13 @@ import (
 	"oneflow/internal/harness"
 )
 
-// batch is what a producer was told.
+// batch is the answer that a producer got.
 type batch struct {
 	accepted  int
 	onUnknown string
 }
 
-// report is what `enqueue batch -o json` prints.
+// report holds what `enqueue batch -o json` prints.
 type report struct {
 	BatchID    string `json:"batch_id"`
 	Accepted   int    `json:"accepted"`
@@ -71,7 +71,7 @@ func (x *experiment) tryEnqueue(folder, id string, n int, onUnknown string, flag
 	return rep, err
 }
 
-// accepted is how many jobs producers were told are accepted.
+// accepted returns the number of jobs that producers were told are accepted.
 func (x *experiment) accepted() int64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()

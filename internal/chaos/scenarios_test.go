@@ -302,7 +302,7 @@ func killLeaders(x *experiment, kills int) {
 	watching.Wait()
 }
 
-// clock is what a worker said the time was when it started.
+// clock returns the time at which a worker says that it started.
 func (k *worker) clock() time.Time {
 	var line struct {
 		Time time.Time `json:"time"`

@@ -63,7 +63,7 @@ func (x *experiment) calls() map[string]seen {
 	return out
 }
 
-// underWay is how many calls the provider is working on.
+// underWay returns the number of calls that the provider is working on.
 func (x *experiment) underWay() int {
 	n := 0
 	for _, c := range x.calls() {

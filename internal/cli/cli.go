@@ -51,7 +51,7 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // Fail gives err an exit code.
 func Fail(code int, err error) error { return &ExitError{Code: code, Err: err} }
 
-// Env is what a command gets from its surroundings.
+// Env holds what a command gets from its surroundings.
 type Env struct {
 	In     io.Reader
 	Out    io.Writer // data

@@ -85,7 +85,7 @@ func TestAServerThatDoesNotAnswerIsExitCode3NamingVariableAndHostButNoPassword(t
 	}
 }
 
-// err is what do fails with.
+// err is the error that do fails with.
 func err(do func() error) string { return do().Error() }
 
 func TestNobodyWaitsForAnAddressThatIsWrong(t *testing.T) {

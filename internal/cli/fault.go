@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// fault is what keeps a service from being used for good: waiting does not mend it.
+// fault keeps a service from being used for good: waiting does not mend it.
 type fault struct {
 	code int    // the exit code
 	hint string // the way out; may be empty

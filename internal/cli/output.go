@@ -39,7 +39,7 @@ func Table(w io.Writer, rows [][]string) error {
 	return t.Flush()
 }
 
-// Status is how a Progress is printed for programs.
+// Status is the form of a Progress for programs.
 type Status struct {
 	BatchID string               `json:"batch_id"`
 	JobID   string               `json:"job_id,omitempty"`
@@ -47,7 +47,7 @@ type Status struct {
 	Paused  bool                 `json:"paused,omitempty"`
 	Counts  map[jobs.State]int64 `json:"counts"`
 	CostUSD billing.NanoUSD      `json:"cost_usd"`
-	// SimulatedUSD is what mocks and fakes say that they cost; CostUSD leaves it out.
+	// SimulatedUSD is the cost by the word of mocks and fakes; CostUSD leaves it out.
 	SimulatedUSD billing.NanoUSD `json:"simulated_cost_usd"`
 	Unpriced     int64           `json:"unpriced_calls"`
 	Error        string          `json:"error,omitempty"`
@@ -92,7 +92,7 @@ func PrintStatus(w io.Writer, p jobs.Progress, more ...[]string) error {
 	return Table(w, append(rows, more...))
 }
 
-// Amount is what calls have cost, for people: simulated money and calls without a
+// Amount writes the cost of calls for people: simulated money and calls without a
 // price are said, not hidden.
 func Amount(m jobs.Money) string {
 	spent := Money(m.Cost, m.Unpriced)

@@ -15,13 +15,13 @@ import (
 
 const (
 	pollEvery = 500 * time.Millisecond
-	// lineEvery is how often a line is printed where there is no terminal.
+	// lineEvery is the interval at which a line is printed where there is no terminal.
 	lineEvery = 5 * time.Second
-	// readPatience is how long one read may take, and watchPatience for how long all
+	// readPatience is the time that one read may take, and watchPatience the time that all
 	// reads may fail.
 	readPatience  = 5 * time.Second
 	watchPatience = 10 * time.Second
-	// rateWindow is how far back the rate looks.
+	// rateWindow is the time over which the rate is measured.
 	rateWindow = 10 * time.Second
 	// After noteAfter polls, and then with each noteEvery-th, WatchNoting asks for
 	// notes: what is done within a second needs none.

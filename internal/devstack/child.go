@@ -149,7 +149,7 @@ func (c *child) ready(ctx context.Context, try func(context.Context) error) erro
 // errExited says that a server ended while we waited for it.
 var errExited = errors.New("ended while starting")
 
-// ending is how the child ended, once it has.
+// ending returns the error that the child ended with, once it has.
 func (c *child) ending() string {
 	if c.err == nil {
 		return "exit status 0"

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// containerLimit is how long a container may take until its server answers, the first start of Postgres included.
+// containerLimit is the time that a container may take until its server answers, the first start of Postgres included.
 const containerLimit = 60 * time.Second
 
 // compose starts what is missing from the project's compose file in a Docker engine that runs already, and leaves the

@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// running is what a helper process tells of its stack.
+// running is a helper process' report of its stack.
 type running struct {
 	Folder   string `json:"folder"`
 	Postgres int    `json:"postgres"`
@@ -193,7 +193,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// lives says whether a pid is a running process; a zombie is none.
+// lives reports whether a pid is a running process; a zombie is none.
 func lives(pid int) bool {
 	_, err := workingDir(context.Background(), pid)
 	return pid > 0 && err == nil

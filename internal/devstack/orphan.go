@@ -91,7 +91,7 @@ func readPID(file string) (int, error) {
 	return strconv.Atoi(text)
 }
 
-// runsIn says whether a process lives and has dir as its working directory.
+// runsIn reports whether a process lives and has dir as its working directory.
 func runsIn(ctx context.Context, pid int, dir string) bool {
 	got, err := workingDir(ctx, pid)
 	if err != nil {

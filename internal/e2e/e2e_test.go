@@ -81,7 +81,7 @@ func thousand() []map[string]any {
 	return rows
 }
 
-// nanoUSD is what a job must cost by the mock's prices, worked out from what went
+// nanoUSD returns the cost of a job by the mock's prices, worked out from what went
 // in and what came out: text $0.10 and $0.40 per million tokens of four bytes,
 // pictures two cents, speech $15 per million characters.
 func nanoUSD(row map[string]any, answer string) int64 {

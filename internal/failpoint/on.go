@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// exitCode is how a program ends at "exit": as if killed by SIGKILL.
+// exitCode is the code of a program that ends at "exit": as if killed by SIGKILL.
 const exitCode = 137
 
-// headroom is how much a program at "oom" gets before it ends, whatever the
+// headroom is the memory that a program at "oom" gets before it ends, whatever the
 // machine has.
 const headroom = 256 << 20
 

@@ -101,7 +101,7 @@ func unprocessable(kind, message string, loc ...string) answer {
 	})
 }
 
-// elevenLabsCost is what n characters cost, in credits.
+// elevenLabsCost returns the price of n characters, in credits.
 func elevenLabsCost(model string, n int) int {
 	if strings.Contains(model, "flash") || strings.Contains(model, "turbo") {
 		return (n + 1) / 2
@@ -109,7 +109,7 @@ func elevenLabsCost(model string, n int) int {
 	return n
 }
 
-// elevenLabsLength is how many characters a model takes at once.
+// elevenLabsLength returns the number of characters that a model takes at once.
 func elevenLabsLength(model string) int {
 	switch {
 	case strings.HasSuffix(model, "_v2_5"):

@@ -62,17 +62,17 @@ func faults() []Fault {
 
 // Injection asks for a fault in certain calls. Zero fields match anything.
 type Injection struct {
-	// Fault is how they fail; "" is not at all, for a Variation alone.
+	// Fault is their fault; "" is none, for a Variation alone.
 	Fault Fault
-	// Variation is how their answers differ from the vendor's own, beside the
+	// Variation makes their answers differ from the vendor's own, beside the
 	// configured one.
 	Variation Variation
-	// Times is how many calls fail; negative means all until Clear.
+	// Times is the number of calls that fail; negative means all until Clear.
 	Times int
 	// Vendor and Key restrict it.
 	Vendor Vendor
 	Key    string
-	// Path is how the path of the call begins, such as "/v1/videos/", without
+	// Path is the beginning of the call's path, such as "/v1/videos/", without
 	// the vendor in front. Empty means all paths that generate something.
 	Path string
 }
@@ -169,7 +169,7 @@ func page(status int, title string) answer {
 	}
 }
 
-// status is what the client sees of the answer good with this fault; 0 is nothing.
+// status returns the status that the client sees of the answer good with this fault; 0: none.
 func (f Fault) status(good answer) int {
 	switch f { //nolint:exhaustive // the others are answers
 	case Trickle, Truncated:

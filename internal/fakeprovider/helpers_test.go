@@ -54,7 +54,7 @@ func start(t *testing.T, config fakeprovider.Config) *fakeprovider.Server {
 	return s
 }
 
-// reply is what came back.
+// reply is a response that was read.
 type reply struct {
 	status int
 	header http.Header

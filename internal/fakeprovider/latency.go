@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Distribution is how latencies are spread.
+// Distribution names the distribution of latencies.
 type Distribution string
 
 // The distributions of Latency.
@@ -17,7 +17,7 @@ const (
 	LogNormal Distribution = "lognormal" // mean Mean, Spread is the sigma of its logarithm
 )
 
-// Latency is how long answers take. The zero value is no time at all.
+// Latency is the time that answers take. The zero value is no time at all.
 type Latency struct {
 	Distribution Distribution
 	Mean         time.Duration

@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// Limits are what one key of one vendor may do. They are strict: no window of
+// Limits bound the use of one key of one vendor. They are strict: no window of
 // the given length ever holds more. 0 means no limit.
 type Limits struct {
-	// Requests is how many generating calls are accepted in a window.
+	// Requests is the number of generating calls that are accepted in a window.
 	Requests int
-	// ClaimedRequests is what the headers say that Requests is, as proxies do that
+	// ClaimedRequests stands in the headers in place of Requests, as proxies do that
 	// count in a window of their own: their limit is a minute's, what remains is of
 	// the window. 0: the truth.
 	ClaimedRequests int
-	// Tokens is how many tokens, input and output together (OpenAI).
+	// Tokens is the number of tokens, input and output together (OpenAI).
 	Tokens int
 	// InputTokens and OutputTokens are counted apart (Anthropic).
 	InputTokens  int
 	OutputTokens int
-	// Concurrent is how many calls may be under way at once (ElevenLabs).
+	// Concurrent is the number of calls that may be under way at once (ElevenLabs).
 	Concurrent int
 	// Window is the length of the sliding window. Default 60 s; Stability's own
 	// is 10 s.
@@ -65,16 +65,16 @@ const (
 	concurrent   dimension = "concurrent"
 )
 
-// ledger is what one account has used.
+// ledger holds one account's use.
 type ledger struct {
 	spent   map[dimension][]spending // oldest first
 	running int
 	until   time.Time // end of the penalty
-	// credits is how much money is left, in thousandths.
+	// credits is the money that is left, in thousandths.
 	credits int64
 }
 
-// startCredits is what an account begins with, in thousandths.
+// startCredits is the money that an account begins with, in thousandths.
 const startCredits = 1_000_000
 
 type spending struct {
@@ -82,7 +82,7 @@ type spending struct {
 	n  int
 }
 
-// level is how full one dimension is, for the headers.
+// level is the state of one dimension, for the headers.
 type level struct {
 	limit, remaining int
 	reset            time.Duration // until it is full again

@@ -13,7 +13,7 @@ import (
 	"oneflow/internal/media"
 )
 
-// chatRequest is what the fake understands of a chat completion's request; other
+// chatRequest has the fields of a chat completion's request that the fake understands; other
 // known fields are accepted and have no effect.
 type chatRequest struct {
 	Model    string `json:"model"`
@@ -65,7 +65,7 @@ func openaiDecode(c *call, into any, known []string) (refused answer) {
 	return answer{}
 }
 
-// thinks tells whether model is one that reasons before it answers, which takes
+// thinks reports whether model is one that reasons before it answers, which takes
 // max_completion_tokens in place of max_tokens.
 func thinks(model string) bool {
 	return len(model) > 1 && model[0] == 'o' && model[1] >= '1' && model[1] <= '9' || strings.HasPrefix(model, "gpt-5")

@@ -103,7 +103,7 @@ func (r *imageRequest) check() answer {
 
 func quoted(values []string) string { return "'" + strings.Join(values, "', '") + "'" }
 
-// imageTokens is what gpt-image-1 charges for a picture.
+// imageTokens returns the tokens that gpt-image-1 charges for a picture.
 func imageTokens(quality string, w, h int) int64 {
 	square := map[string]int64{"low": 272, "high": 4160}[quality]
 	if square == 0 {
@@ -199,7 +199,7 @@ type speechRequest struct {
 	Speed          *float64        `json:"speed"`
 }
 
-// spoken is how long a text takes to say here: 60 ms a character, at most 5 s.
+// spoken returns the time that it takes to say a text here: 60 ms a character, at most 5 s.
 func spoken(text string) time.Duration {
 	return min(time.Duration(utf8.RuneCountInString(text))*60*time.Millisecond, 5*time.Second)
 }

@@ -42,7 +42,7 @@ type call struct {
 	job       string
 }
 
-// answer is what a handler makes of a call.
+// answer is a handler's response to a call.
 type answer struct {
 	status      int
 	contentType string
@@ -183,7 +183,7 @@ func (s *Server) charge(c *call, used Usage) {
 	s.ledger(c).credits -= used.MilliCredits
 }
 
-// credits are what c's account has left, in thousandths.
+// credits returns the money that c's account has left, in thousandths.
 func (c *call) credits() int64 {
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
@@ -220,7 +220,7 @@ func (s *Server) behaviour(c *call) Behaviour {
 	return s.config.Default
 }
 
-// wait waits for d and tells whether the client and the server are still there.
+// wait waits for d and reports whether the client and the server are still there.
 func (c *call) wait(s *Server, d time.Duration) bool {
 	if d <= 0 {
 		return c.ctx.Err() == nil

@@ -41,7 +41,7 @@ func Vendors() []Vendor {
 // Config says how a server behaves. The zero value answers each valid request at
 // once, takes any key and keeps no limits.
 type Config struct {
-	// Default is how calls are treated where nothing more particular is set.
+	// Default is the behaviour where nothing more particular is set.
 	Default Behaviour
 	// Vendors replaces Default as a whole for the calls of a vendor.
 	Vendors map[Vendor]Behaviour
@@ -62,10 +62,10 @@ type Config struct {
 	// JobHeader is the request header whose value the log keeps as the job.
 	// Default "X-OneFlow-Job".
 	JobHeader string
-	// Keep is how many of the last calls Calls returns. 0 means 1000, a negative
+	// Keep is the number of calls, the last ones, that Calls returns. 0 means 1000, a negative
 	// value none.
 	Keep int
-	// VideoPolls is how often a video is asked for before it is ready: as many
+	// VideoPolls is the number of times that a video is asked for before it is ready: as many
 	// times the answer is "in_progress". Default 0: ready when first asked for.
 	VideoPolls int
 	// HugeBytes is the length of the body that the fault Huge sends. Default 64 MiB.
@@ -76,7 +76,7 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Behaviour is how calls are treated. The zero value answers all at once.
+// Behaviour describes the answers to calls. The zero value answers all at once.
 type Behaviour struct {
 	// Limits count for each vendor and key.
 	Limits Limits
@@ -87,7 +87,7 @@ type Behaviour struct {
 	// from 0 to 1 and 1 together at most. Asking for models, balances or the
 	// state of a video never fails by chance.
 	Faults map[Fault]float64
-	// Variation is how all answers differ from the vendor's own.
+	// Variation makes all answers differ from the vendor's own.
 	Variation Variation
 }
 
@@ -167,7 +167,7 @@ type Server struct {
 	accounts map[account]*ledger
 }
 
-// account is what limits count for.
+// account is the unit that limits count for.
 type account struct {
 	vendor Vendor
 	key    string

@@ -19,7 +19,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Variation is how answers differ from the vendor's own, as proxies and gateways
+// Variation makes answers differ from the vendor's own, as proxies and gateways
 // make them: successes, refusals, media and lists alike. The zero value is not at
 // all.
 type Variation struct {
@@ -33,7 +33,7 @@ type Variation struct {
 	Header http.Header
 }
 
-// Encoding is how a body is compressed.
+// Encoding names the compression of a body.
 type Encoding string
 
 // The encodings. Deflate is what the standard says, RawDeflate what some servers

@@ -46,10 +46,10 @@ const (
 	overloaded
 	serverError
 	tooLarge
-	noSuchPath // refusal.status says whether the method was wrong
+	noSuchPath // refusal.status: 405 where only the method was wrong
 )
 
-// refusal is what a vendor is to put into words.
+// refusal is to be put into a vendor's words.
 type refusal struct {
 	reason reason
 	// status is 404 or 405 for noSuchPath, else 0.

@@ -20,7 +20,7 @@ type LogLine struct {
 	Method string `json:"method"`
 	// Path is without the vendor in front and without the query.
 	Path string `json:"path"`
-	// Model is what the request named or the vendor's default.
+	// Model is the one that the request named, or the vendor's default.
 	Model string `json:"model,omitempty"`
 	// Key is the end of the key, if it is long enough to have one.
 	Key string `json:"key,omitempty"`
@@ -35,12 +35,12 @@ type LogLine struct {
 	Outcome string `json:"outcome,omitempty"`
 	// Status is the HTTP status; 0 if none was sent.
 	Status int `json:"status,omitempty"`
-	// Usage is what the vendor would charge for, also where the answer was lost
+	// Usage is the use that the vendor would charge for, also where the answer was lost
 	// on its way (hang, truncated, reset_after and the like).
 	Usage *Usage `json:"usage,omitempty"`
 }
 
-// Usage is what a call used. Fields that do not apply are 0.
+// Usage counts what a call used. Fields that do not apply are 0.
 type Usage struct {
 	InputTokens  int64 `json:"input_tokens,omitempty"` // cached ones included
 	OutputTokens int64 `json:"output_tokens,omitempty"`
@@ -103,7 +103,7 @@ func (s *Server) Calls() []Call {
 	return append([]Call(nil), s.witness.calls...)
 }
 
-// Count is how many calls were received in all.
+// Count returns the number of calls that were received in all.
 func (s *Server) Count() int64 {
 	s.witness.mu.Lock()
 	defer s.witness.mu.Unlock()

@@ -22,14 +22,14 @@ type Command struct {
 	Env []string
 	// Bin is the folder with the program. Default: the fleet's.
 	Bin string
-	// Stdin is what it reads. Default: nothing.
+	// Stdin is the input. Default: none.
 	Stdin io.Reader
 }
 
 // String is the command line.
 func (c Command) String() string { return strings.Join(append([]string{c.Name}, c.Args...), " ") }
 
-// Result is what a command left that ran to its end.
+// Result holds the output and the exit code of a command that ran to its end.
 type Result struct {
 	Stdout, Stderr string
 	State          *os.ProcessState

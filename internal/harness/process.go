@@ -138,7 +138,7 @@ func (p *Process) Goroutines() int {
 	return strings.Count(p.Text(), "\ngoroutine ")
 }
 
-// Files is how many file descriptors it has open; 0 where the system does not tell.
+// Files returns the number of file descriptors that it has open; 0 where the system does not tell.
 func (p *Process) Files() int {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Pid))
 	if err != nil {

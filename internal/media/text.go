@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// words are what sentences are made of.
+// words are put together to sentences.
 const words = `the a every this our another one some their each
 queue worker answer question river garden engine window letter morning city harbour library signal pattern
 machine teacher market forest bridge lantern ocean village painter mountain kitchen station music paper season

@@ -57,7 +57,7 @@ func newDatabases(ctx context.Context, stack *devstack.Stack) (*databases, error
 	return d, err
 }
 
-// quickest is how our own server clones: copying files takes 19 to 31 ms with the removal, writing through the log 35 to
+// quickest returns the strategy by which our own server clones: copying files takes 19 to 31 ms with the removal, writing through the log 35 to
 // 46 ms. A given server keeps its default, since the checkpoints of a copy are a burden to its other users. Before
 // version 15 there was only copying, and no word for it.
 func quickest(ctx context.Context, conn *pgx.Conn) (string, error) {

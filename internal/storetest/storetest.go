@@ -30,7 +30,7 @@ const (
 // test program exits with it by itself.
 func Main(m *testing.M) int { return Wrap(m).Run() }
 
-// Runner is what [testing.M] does, as goleak.VerifyTestMain takes it.
+// Runner has the method of [testing.M], as goleak.VerifyTestMain takes it.
 type Runner interface{ Run() int }
 
 // Wrap is Main for a TestMain that hands m on:

@@ -5,5 +5,5 @@ import "time"
 // At is the time of the slot, on Redis' clock since 1970.
 func (s *Slot) At() time.Duration { return s.grant.slot }
 
-// Renew is what a slot does now and then.
+// Renew renews a slot, which it does by itself now and then.
 func (s *Slot) Renew() { s.renew() }

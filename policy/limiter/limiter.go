@@ -25,7 +25,7 @@ import (
 const (
 	defaultMargin  = 0.005
 	defaultMaxWait = 10 * time.Second
-	// permitTTL is how long a permit is held without another word from who holds it,
+	// permitTTL is the time that a permit is held unless its holder renews it,
 	// and renewEvery how often that comes: the permits of a worker that was killed are
 	// free again soon.
 	permitTTL  = 30 * time.Second

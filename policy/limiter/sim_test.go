@@ -236,7 +236,7 @@ func (w *world) most(window, from time.Duration, cost func(arrival) int64) int64
 	return top
 }
 
-// used is what reached the provider in a time.
+// used returns the sums that reached the provider in a time.
 func (w *world) used(from, to time.Duration, cost func(arrival) int64) int64 {
 	var sum int64
 	for _, c := range w.calls {

@@ -8,7 +8,7 @@ import (
 	"oneflow/providers"
 )
 
-// capabilities is what Anthropic's Messages API can do.
+// capabilities returns the abilities of Anthropic's Messages API.
 func capabilities() providers.Capabilities {
 	return providers.Capabilities{
 		Tasks: map[providers.Task]providers.TaskCapabilities{
@@ -69,7 +69,7 @@ func check(req providers.Request) error {
 	return req.RefuseExtra("stop_sequences", "stream")
 }
 
-// samples tells whether an Anthropic model takes sampling options: those after
+// samples reports whether an Anthropic model takes sampling options: those after
 // Claude Opus 4.6 do not. A name that is not known is left to the server.
 func samples(model string) bool {
 	for _, family := range []string{

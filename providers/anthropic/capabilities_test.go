@@ -50,7 +50,7 @@ func TestChecks(t *testing.T) {
 	one, half, two, zero := 1.0, 0.5, 2.0, 0.0
 	seed := int64(1)
 	type request = providers.Request
-	// want is what the error is about; empty where the request is fine.
+	// want is the subject of the error; empty where the request is fine.
 	for name, tt := range map[string]struct {
 		of   func() providers.Descriptor
 		task providers.Task

@@ -73,7 +73,7 @@ type outputFormat struct {
 	Type   string          `json:"type"`
 }
 
-// message is what is read of an answer.
+// message has the fields of an answer that are read.
 type message struct {
 	ID         wire.Text       `json:"id"`
 	Model      wire.Text       `json:"model"`

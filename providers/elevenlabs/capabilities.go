@@ -9,7 +9,7 @@ import (
 	"oneflow/providers"
 )
 
-// capabilities is what ElevenLabs' text to speech can do. Any model may
+// capabilities returns the abilities of ElevenLabs' text to speech. Any model may
 // be named: new ones come often, and the service refuses what it does not know.
 func capabilities() providers.Capabilities {
 	return providers.Capabilities{

@@ -210,7 +210,7 @@ func mediaType(a wire.Answer, format string) string {
 	return ""
 }
 
-// usage is what one text costs. The list price is by the character of the text.
+// usage returns the charge for one text. The list price is by the character of the text.
 // The header character-cost is in credits, of which the cheaper models take half
 // a one for a character: it counts only where it is more than the text, as for
 // voices that cost extra.

@@ -11,7 +11,7 @@ import (
 	"oneflow/providers"
 )
 
-// queryFields are what ElevenLabs reads from the address and not from the body.
+// queryFields returns the names that ElevenLabs reads from the address and not from the body.
 // Those that a request may hold stand in its Extra.
 func queryFields() []string { return []string{"enable_logging", "optimize_streaming_latency"} }
 

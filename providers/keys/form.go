@@ -47,7 +47,7 @@ func CheckForm(kind string, f providers.KeyForm, secret string) error {
 	return nil
 }
 
-// fits tells whether a secret can stand in a header at all.
+// fits reports whether a secret can stand in a header at all.
 func fits(secret string) error {
 	switch {
 	case secret == "":
@@ -70,7 +70,7 @@ func fits(secret string) error {
 // be is refused, and not shown.
 const maxName = 30
 
-// isName tells whether s can be a provider's name.
+// isName reports whether s can be a provider's name.
 func isName(s string) bool {
 	return s != "" && len(s) <= maxName && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == "" &&
 		!strings.HasPrefix(s, "sk-") && !strings.HasPrefix(s, "sk_")

@@ -27,7 +27,7 @@ import (
 // call keeps the one that it picked, whatever happens to the store meanwhile.
 type Key struct{ h *hidden }
 
-// hidden is what a Key is about. The secret is behind a function, which no
+// hidden is the content of a Key. The secret is behind a function, which no
 // printer can see through, not even one that goes by reflection.
 type hidden struct {
 	provider string
@@ -119,7 +119,7 @@ func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 // LogValue returns the masked key.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// same tells whether two keys are the same secret of the same provider.
+// same reports whether two keys are the same secret of the same provider.
 func (k Key) same(other Key) bool {
 	return k.h != nil && other.h != nil && k.h.provider == other.h.provider && k.h.reveal() == other.h.reveal()
 }

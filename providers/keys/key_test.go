@@ -31,7 +31,7 @@ const (
 	secretC = anthropicPrefix + "fake-MMMMnnnnOOOOppppQQQQ3333"
 )
 
-// shows tells whether a text holds more of a secret than its last characters.
+// shows reports whether a text holds more of a secret than its last characters.
 func shows(text, secret string) bool {
 	lower := strings.ToLower(text)
 	for i := 0; i+5 <= len(secret); i++ {
@@ -208,7 +208,7 @@ func TestCheckFormKnowsTheVendorsKeys(t *testing.T) {
 	}
 }
 
-// formOf is what the keys of a kind look like; any where it is not known.
+// formOf returns the form of the keys of a kind; any where it is not known.
 func formOf(kind string) providers.KeyForm {
 	d, _ := kinds.Of(kind)
 	return d.Key

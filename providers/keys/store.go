@@ -38,7 +38,7 @@ type Config struct {
 	// broken, gone or readable by others, or cannot be watched any longer: the
 	// keys of before stay in use.
 	OnError func(error)
-	// Debounce is how long the file must be left alone before it is read again.
+	// Debounce is the time that the file must be left alone before it is read again.
 	// Default 100 ms.
 	Debounce time.Duration
 	// Now is the clock of pauses. Default time.Now.

@@ -80,7 +80,7 @@ func Configurable() []string {
 	return slices.DeleteFunc(Names(), func(kind string) bool { return strings.HasSuffix(kind, compatibleSuffix) })
 }
 
-// compatibleSuffix is what the name of a kind ends in that is Compatible.
+// compatibleSuffix ends the name of a kind that is Compatible.
 const compatibleSuffix = "-compatible"
 
 // CompatibleWith names the kind of servers that speak the protocol of a kind; ok is

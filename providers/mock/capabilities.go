@@ -6,7 +6,7 @@ import (
 	"oneflow/providers"
 )
 
-// capabilities is what the mock provider can do: something small and valid
+// capabilities returns the abilities of the mock provider: something small and valid
 // for every task.
 func capabilities() providers.Capabilities {
 	return providers.Capabilities{

@@ -29,7 +29,7 @@ type LogLine struct {
 	Outcome string `json:"outcome,omitempty"`
 	// Status is the HTTP status that a real provider would have sent.
 	Status int `json:"status,omitempty"`
-	// Usage is what a success used.
+	// Usage is the use of a success.
 	Usage *providers.Usage `json:"usage,omitempty"`
 }
 

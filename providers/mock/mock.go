@@ -29,17 +29,17 @@ type Config struct {
 	// Latency is the mean time to an answer. 0 means 50 ms, a negative value
 	// means none.
 	Latency time.Duration
-	// LatencyJitter is how far single calls stray from Latency, as a fraction of
+	// LatencyJitter bounds the deviation of single calls from Latency, as a fraction of
 	// it, up or down, from 0 to 1. 0 means 0.5, a negative value means none.
 	LatencyJitter float64
 	// ErrorRate is the fraction of calls that fail as overloaded, unbilled, from
 	// 0 to 1. Which ones depends on the request and on how often it has failed,
 	// so that repeating a call helps, unless ErrorRate is 1.
 	ErrorRate float64
-	// RPM is how many calls are accepted in any 60 s; calls over it fail as rate
+	// RPM is the number of calls that are accepted in any 60 s; calls over it fail as rate
 	// limited, with the time to wait, and do not count. 0 means no limit.
 	RPM int
-	// MaxConcurrent is how many calls may be under way at once; calls over it
+	// MaxConcurrent is the number of calls that may be under way at once; calls over it
 	// fail with ConcurrencyLimit. 0 means no limit.
 	MaxConcurrent int
 	// CallLog is the path of a file to which each call is written when it is

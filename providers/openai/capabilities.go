@@ -10,8 +10,8 @@ import (
 	"oneflow/providers"
 )
 
-// capabilities is what OpenAI and the servers that speak its protocol can
-// do. The two share a kind, so that rules which only OpenAI itself has are bound
+// capabilities returns the abilities of OpenAI and of the servers that speak its
+// protocol. The two share a kind, so that rules which only OpenAI itself has are bound
 // to the names of its models: any other name is left to the server to judge.
 //
 // The defaults are models that OpenAI has not announced to retire and that have a
@@ -43,7 +43,7 @@ func capabilities() providers.Capabilities {
 	}
 }
 
-// compatibleCapabilities is what other servers do that speak OpenAI's protocol:
+// compatibleCapabilities returns the abilities of other servers that speak OpenAI's protocol:
 // film too, and with models of their own.
 func compatibleCapabilities() providers.Capabilities {
 	c := capabilities()
@@ -108,7 +108,7 @@ func checkText(req providers.Request, model string) error {
 	return req.RefuseExtra("stream")
 }
 
-// reasons tells whether model is one of OpenAI's that take no sampling options
+// reasons reports whether model is one of OpenAI's that take no sampling options
 // whatever the effort of their reasoning.
 func reasons(model string) bool {
 	name, _, _ := strings.Cut(model, "-20") // a dated snapshot

@@ -42,7 +42,7 @@ func imageFields(model string, req providers.Request) map[string]any {
 // down and compatible servers still speak.
 func dallE(model string) bool { return model == "dall-e-2" || model == "dall-e-3" }
 
-// pictures is what is read of the answer to a call for pictures.
+// pictures has the fields that are read of the answer to a call for pictures.
 type pictures struct {
 	Model   wire.Text       `json:"model"`
 	Size    wire.Text       `json:"size"`
@@ -136,7 +136,7 @@ func imageUsage(r *wire.Report) providers.Usage {
 	return r.Mark(usage)
 }
 
-// variant is what the price of a DALL·E picture depends on, with DALL·E's own
+// variant returns the price variant of a DALL·E picture, with DALL·E's own
 // defaults where neither the answer nor the request says it.
 func variant(said pictures, req providers.Request) string {
 	first := func(words ...string) string {

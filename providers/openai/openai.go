@@ -69,7 +69,7 @@ type Config struct {
 	// default is wire.GuardedClient, which calls public addresses only, and a
 	// compatible server itself.
 	Guarded *http.Client
-	// IdleTimeout is how long an answer may stand still while it is read. The
+	// IdleTimeout is the time that an answer may stand still while it is read. The
 	// default is wire.IdleTimeout.
 	IdleTimeout time.Duration
 }
@@ -181,7 +181,7 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	return res, nil
 }
 
-// CheckKey tells whether secret is a key that works, by listing the models,
+// CheckKey checks that secret is a key that works, by listing the models,
 // which is free. Its error is always a *providers.Error.
 func (p *Provider) CheckKey(ctx context.Context, secret string) error {
 	key, failure := p.usable(ctx, secret, nil)
@@ -305,7 +305,7 @@ func (p *Provider) sign(r *http.Request, secret, accept string) {
 	}
 }
 
-// response is what every successful answer says about itself.
+// response has the fields of every successful answer.
 func (p *Provider) response(a wire.Answer, requested, answered string, usage providers.Usage) providers.Response {
 	if answered == "" {
 		answered = requested

@@ -298,7 +298,7 @@ func responseFormat(f *providers.ResponseFormat) sdk.ChatCompletionNewParamsResp
 	}
 }
 
-// extra is what a request adds in OpenAI's own words.
+// extra returns the fields that a request adds in OpenAI's own words.
 func extra(req providers.Request) map[string]any {
 	if len(req.Extra) == 0 {
 		return nil

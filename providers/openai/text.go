@@ -56,7 +56,7 @@ func chat(req providers.Request) []providers.Message {
 	return messages
 }
 
-// completion is what is read of the answer to a call for text.
+// completion has the fields that are read of the answer to a call for text.
 type completion struct {
 	ID      wire.Text       `json:"id"`
 	Model   wire.Text       `json:"model"`

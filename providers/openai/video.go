@@ -21,12 +21,12 @@ const (
 	maxFilm int64 = 256 << 20
 	// pollAtMost is the longest time between two looks at a film in the making.
 	pollAtMost = 15 * time.Second
-	// looks is how often in a row a look or a download, which cost nothing, may
+	// looks is the number of times in a row that a look or a download, which cost nothing, may
 	// fail before a film that was ordered is given up.
 	looks = 5
 )
 
-// film is how a server describes a film that it makes.
+// film is a server's description of a film that it makes.
 type film struct {
 	ID      wire.Text       `json:"id"`
 	Status  wire.Text       `json:"status"`
@@ -230,7 +230,7 @@ func (p *Provider) filmed(
 // seconds.
 const longestFilm = 24 * 60 * 60
 
-// filmUsage is how long a film is, as the server says or as was asked for.
+// filmUsage returns the length of a film, as the server says or as was asked for.
 func filmUsage(f film, req providers.Request) providers.Usage {
 	usage := providers.Usage{MilliSeconds: int64(req.Seconds) * 1000, Variant: string(f.Size)}
 	if usage.Variant == "" {

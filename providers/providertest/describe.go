@@ -70,7 +70,7 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// Check tells whether the description allows a request: its address, its headers
+// Check fails unless the description allows a request: its address, its headers
 // and its body.
 func (d *Description) Check(r Recorded) error {
 	req, err := r.request()

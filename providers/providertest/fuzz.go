@@ -15,7 +15,7 @@ import (
 	"oneflow/providers"
 )
 
-// fuzzedCalls is how often a fuzzed service answers before the caller goes away: a
+// fuzzedCalls is the number of times that a fuzzed service answers before the caller goes away: a
 // film that is never ready would be asked for again and again.
 const fuzzedCalls = 4
 
@@ -30,7 +30,7 @@ const fuzzSecret = "the-canary-of-the-fuzz"
 // for a success, never counts less than nothing, and shows neither the key, nor the
 // prompt, nor what the service wrote beyond a word.
 //
-// requests are what may be asked, without prompts. create makes the client; each of
+// requests may be asked, and hold no prompts. create makes the client; each of
 // its calls is to go through transport. bodies are seeds.
 func FuzzAnswers(f *testing.F, requests []providers.Request, create func(transport *http.Client, key string) (providers.Provider, error), bodies ...string) {
 	f.Helper()

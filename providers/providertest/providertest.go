@@ -51,14 +51,14 @@ func Faults() []Fault {
 	}
 }
 
-// Failure is what an *providers.Error says about a fault.
+// Failure is the *providers.Error that a fault comes to.
 type Failure struct {
 	Kind    providers.Kind
 	Billing providers.Billing
 	Sent    bool
 }
 
-// failures is what each fault means, where Config does not say otherwise.
+// failures holds the meaning of each fault, where Config does not say otherwise.
 func failures() map[Fault]Failure {
 	const free, unknown = providers.Unbilled, providers.BillingUnknown
 	return map[Fault]Failure{
@@ -83,7 +83,7 @@ func failures() map[Fault]Failure {
 // Subject is one provider under test, with what is known about its service.
 type Subject struct {
 	Provider providers.Provider
-	// Calls is how many calls that generate something the service has received.
+	// Calls is the number of calls that generate something which the service has received.
 	// It must not count what only reads.
 	Calls func() int
 	// Close gives up what is kept for later calls, such as idle connections.
@@ -97,7 +97,7 @@ type Config struct {
 	// New makes a provider of its own for a test, with Key for its key. Where
 	// fault is not None each call must fail with it.
 	New func(t *testing.T, fault Fault) Subject
-	// Requests are what the provider can do, at least one for each of its tasks.
+	// Requests are within the provider's abilities, at least one for each of its tasks.
 	// Their prompts are replaced.
 	Requests []providers.Request
 	// Faults are those that New can make. Nil means all.
@@ -106,7 +106,7 @@ type Config struct {
 	Expect map[Fault]Failure
 }
 
-// expected is what a fault means.
+// expected returns the failure that a fault comes to.
 func (c Config) expected(fault Fault) Failure {
 	if want, ok := c.Expect[fault]; ok {
 		return want
@@ -122,7 +122,7 @@ func (c Config) faults() []Fault {
 	return c.Faults
 }
 
-// patience is how long the suite waits for what should take a moment.
+// patience is the time that the suite waits for what should take a moment.
 const patience = 20 * time.Second
 
 // Run runs the suite, in parallel.

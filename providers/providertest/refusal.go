@@ -29,7 +29,7 @@ type Refusal struct {
 	Wait  time.Duration
 	ID    string
 	Param string
-	// Reason is what the sentence for people must hold. The canary of the prompt and
+	// Reason must be in the sentence for people. The canary of the prompt and
 	// the key never stand in it.
 	Reason string
 }

@@ -17,7 +17,7 @@ import (
 	"oneflow/providers/wire"
 )
 
-// outcome is what a call came to.
+// outcome is the end of a call.
 type outcome struct {
 	res providers.Response
 	err error
@@ -86,7 +86,7 @@ func summary(res providers.Response) providers.Response {
 	return res
 }
 
-// marked tells whether a blob begins as its media type says.
+// marked reports whether a blob begins as its media type says.
 func marked(blob providers.Blob) bool {
 	mark, at := map[string]string{
 		"image/png": "\x89PNG\r\n\x1a\n", "image/jpeg": "\xff\xd8\xff", "image/webp": "RIFF",
@@ -242,7 +242,7 @@ func (s Subject) within(t *testing.T, fault Fault) (context.Context, context.Can
 	return context.WithTimeout(t.Context(), patience)
 }
 
-// said is what a failure says about what follows.
+// said returns a failure's statement of what follows.
 func said(e *providers.Error) Failure { return Failure{e.Kind, e.Billing, e.Sent} }
 
 // failure returns the error of a call that must have failed, and checks what must
@@ -329,7 +329,7 @@ func concurrent(t *testing.T, config Config) {
 	}
 }
 
-// same tells whether two responses hold the same content.
+// same reports whether two responses hold the same content.
 func same(a, b providers.Response) bool {
 	return a.Text == b.Text && slices.EqualFunc(a.Blobs, b.Blobs, sameBlob)
 }

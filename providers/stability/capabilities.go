@@ -9,7 +9,7 @@ import (
 	"oneflow/providers"
 )
 
-// capabilities is what Stability's generate operations (v2beta) can do.
+// capabilities returns the abilities of Stability's generate operations (v2beta).
 // The model names the operation: core, ultra, or one of the sd3 family.
 func capabilities() providers.Capabilities {
 	return providers.Capabilities{

@@ -23,7 +23,7 @@ const (
 	// defaultBaseURL is Stability's own address.
 	defaultBaseURL = "https://api.stability.ai"
 
-	// timeout is how long Stability shuts out a key that was too fast. Its answer
+	// timeout is the time that Stability shuts out a key that was too fast. Its answer
 	// says so in words only.
 	timeout = time.Minute
 )
@@ -188,7 +188,7 @@ func (p *Provider) model(req providers.Request) string {
 	}
 }
 
-// usage is what one picture costs: Stability reports no usage but charges a flat
+// usage returns the charge for one picture: Stability reports no usage but charges a flat
 // number of credits. Pictures are not counted beside them, or they would be
 // charged twice. A model that is not known here is counted as a picture.
 func usage(model string) providers.Usage {

@@ -14,7 +14,7 @@ const (
 	MaxAnswer int64 = 32 << 20
 	// MaxErrorBody is the most that is kept of a refusal.
 	MaxErrorBody int64 = 64 << 10
-	// IdleTimeout is how long an answer may stand still while it is read.
+	// IdleTimeout is the time that an answer may stand still while it is read.
 	IdleTimeout = 30 * time.Second
 )
 

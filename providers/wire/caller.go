@@ -20,7 +20,7 @@ type Caller struct {
 	// Rules say what the vendor's own refusals mean. They are asked before those
 	// that hold for everybody.
 	Rules []Rule
-	// Idle is how long an answer may stand still while it is read. The default is
+	// Idle is the time that an answer may stand still while it is read. The default is
 	// IdleTimeout.
 	Idle time.Duration
 }
@@ -37,7 +37,7 @@ type Answer struct {
 	Latency time.Duration
 	// At is when the answer was complete.
 	At time.Time
-	// URL is what was called: scheme, host and path.
+	// URL is the address that was called: scheme, host and path.
 	URL string
 	// Hide are the key and the texts of the request, which no sentence of the
 	// vendor's may repeat.

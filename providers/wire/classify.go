@@ -23,11 +23,11 @@ type Rule struct {
 	// gateway or a proxy, or nothing.
 	Page bool
 
-	// Kind is what it means.
+	// Kind is its meaning.
 	Kind providers.Kind
 	// Billing says whether it is charged. The zero value means providers.Unbilled.
 	Billing providers.Billing
-	// Wait is what the vendor asks for at least, where only its words say so.
+	// Wait is the least that the vendor asks for, where only its words say so.
 	Wait time.Duration
 }
 
@@ -94,7 +94,7 @@ func (c Caller) classify(a Answer, status int) *providers.Error {
 	return e
 }
 
-// wait is how long the provider asks to wait: what it says in a header made for
+// wait returns the time that the provider asks to wait: what it says in a header made for
 // that, else, of a refusal for a rate limit, in its sentence or by when the limit
 // that is used up is full again.
 func wait(kind providers.Kind, a Answer, said refusal) time.Duration {
@@ -111,7 +111,7 @@ func wait(kind providers.Kind, a Answer, said refusal) time.Duration {
 // commonRules are the rules for everybody. The first that fits decides: first the
 // words, which are more exact than the status they come with, then the status.
 //
-// Unbilled is what a provider is sure not to charge, since it did no work: every
+// Unbilled is all that a provider is sure not to charge, since it did no work: every
 // 4xx, and the 5xx with which a provider itself says that it could not do it. A
 // gateway's 502 and 504 and a 408 leave open how far the work got.
 func commonRules() []Rule {

@@ -23,7 +23,7 @@ type Config struct {
 	// Models that think send nothing until they are done, so this is only the
 	// net under a call's own deadline. Default 15 minutes.
 	ResponseHeader time.Duration
-	// Concurrency is how many calls run at once to one host: so many idle
+	// Concurrency is the number of calls that run at once to one host: so many idle
 	// connections are kept. Default 64. It is no limit: limiting is not done here.
 	Concurrency int
 	// Proxy says through which proxy a URL is called; nil for none: see Proxy. Of

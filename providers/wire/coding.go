@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// acceptEncoding is what is asked for: all that can be decoded. Asking for
+	// acceptEncoding asks for all that can be decoded. Asking for
 	// nothing would allow a server to send anything (RFC 9110, 12.5.3).
 	acceptEncoding = "gzip, deflate, br, zstd"
-	// mostCodings is how many codings may lie over each other.
+	// mostCodings is the number of codings that may lie over each other.
 	mostCodings = 4
 	// zstdWindow is the most memory that a zstd stream may ask for.
 	zstdWindow = 32 << 20

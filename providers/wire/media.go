@@ -41,7 +41,7 @@ func MediaType(data []byte) string {
 	return ""
 }
 
-// IsMedia tells whether data is of a kind: "image", "audio" or "video".
+// IsMedia reports whether data is of a kind: "image", "audio" or "video".
 func IsMedia(kind string, data []byte) bool {
 	return strings.HasPrefix(MediaType(data), kind+"/")
 }

@@ -159,7 +159,7 @@ func pageTitle(body []byte) string {
 	return ""
 }
 
-// saidWait is how long a sentence asks to wait: "Please try again in 6m0s", "in
+// saidWait returns the time that a sentence asks to wait: "Please try again in 6m0s", "in
 // 350ms", "Please retry after 17 seconds".
 func saidWait(sentence string) time.Duration {
 	found := regexp.MustCompile(`(?i)(?:try again|retry|wait)[a-z ]{0,20}?(?:in|after|for) ([0-9][0-9.hms]*)( *(?:milliseconds?|seconds?|minutes?))?`).

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// refusal is what was found in the body of a refusal, whoever wrote it.
+// refusal is the content of a refusal's body, whoever wrote it.
 type refusal struct {
 	words    []string      // the vendor's codes, the most exact first
 	message  string        // the vendor's sentence

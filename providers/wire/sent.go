@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// Sent tells whether some of a request may have reached the server.
+// Sent records whether some of a request may have reached the server.
 type Sent struct {
 	mu    sync.Mutex
 	uses  []connUse
@@ -31,7 +31,7 @@ func Watch(ctx context.Context) (context.Context, *Sent) {
 	}), s
 }
 
-// Any tells whether a byte of the request was written. With a client that was
+// Any reports whether a byte of the request was written. With a client that was
 // not made here it is true as soon as there is a connection.
 func (s *Sent) Any() bool {
 	s.mu.Lock()
@@ -64,7 +64,7 @@ func (s *Sent) use(conn net.Conn) {
 	s.blind = true
 }
 
-// Do sends req once, under ctx, and tells whether some of it may have reached the
+// Do sends req once, under ctx, and reports whether some of it may have reached the
 // server. The answer may have any status; its body must be closed. When ctx has
 // ended, err is that of ctx, whatever the transport made of it.
 func Do(ctx context.Context, client *http.Client, req *http.Request) (res *http.Response, sent bool, err error) {

@@ -15,10 +15,10 @@ const (
 	// Window bounds the tokens of one side of a call where nothing tighter is
 	// known: more than any model reads or writes at once.
 	Window int64 = 1 << 24
-	// hiddenInput is what a server may add to a request that holds nothing but
+	// hiddenInput bounds what a server may add to a request that holds nothing but
 	// texts: prompts of its own.
 	hiddenInput int64 = 1 << 18
-	// hiddenOutput is what a server may write beyond the cap of a request: some do
+	// hiddenOutput bounds what a server may write beyond the cap of a request: some do
 	// not count reasoning.
 	hiddenOutput int64 = 1 << 15
 	// longestReport is the most that is kept of a report that is not believed.
