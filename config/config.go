@@ -100,7 +100,7 @@ type Provider struct {
 	Simulated bool `yaml:"simulated"`
 	// BaseURL is the service's address in place of the vendor's own. The vendors'
 	// variables (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, STABILITY_BASE_URL,
-	// ELEVENLABS_BASE_URL) give it to the provider of that name; the file wins.
+	// ELEVENLABS_BASE_URL, GEMINI_BASE_URL) give it to the provider of that name; the file wins.
 	BaseURL string `yaml:"base_url"`
 	// Compatible, for kind openai, tells that BaseURL is another server that
 	// speaks OpenAI's protocol (vLLM, Ollama, OpenRouter, Azure). It may go

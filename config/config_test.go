@@ -62,7 +62,7 @@ func TestNothingWrittenGivesTheDefaults(t *testing.T) {
 		Providers: builtIn(), Artifacts: ".oneflow/artifacts", Keys: ".api_keys.json", State: ".oneflow",
 		CallTimeout: config.Duration(2 * time.Minute), Drain: config.Duration(30 * time.Second),
 		Chains: map[string][]string{
-			"text": {"openai", "anthropic"}, "image": {"stability", "openai"}, "audio": {"elevenlabs", "openai"},
+			"text": {"openai", "anthropic", "gemini"}, "image": {"stability", "openai", "gemini"}, "audio": {"elevenlabs", "openai"},
 		},
 	}
 	for _, text := range []string{"", "\n", "# only a comment\n", "---\n", "providers: {}\n", "providers:\n  mock:\n", "providers:\n  openai: {}\n", "drain:\nartifacts: \"\"\n"} {
@@ -105,7 +105,7 @@ providers:
 		Artifacts: "s3://bucket", Keys: "/run/keys.json", State: "/var/lib/oneflow", Prices: "my prices.yaml", Proxy: "http://proxy:3128", CAFile: "/etc/ssl/own.pem",
 		CallTimeout: config.Duration(90 * time.Second), Drain: config.Duration(90 * time.Second), Providers: builtIn(),
 		Chains: map[string][]string{
-			"text": {"anthropic", "vllm"}, "image": {"stability", "openai"}, "audio": {"elevenlabs", "openai"}, "video": {"vllm"},
+			"text": {"anthropic", "vllm"}, "image": {"stability", "openai", "gemini"}, "audio": {"elevenlabs", "openai"}, "video": {"vllm"},
 		},
 	}
 	want.Providers["slow"] = config.Provider{

@@ -45,7 +45,7 @@ func TestTheFirstProviderOfTheChainThatHasAKeyOrALiveWorkerIsAsked(t *testing.T)
 	}
 	s := newSite(t)
 	const nobody = "enqueue: the mock answers, which makes everything up and costs nothing: " +
-		"no provider of the chain for text (openai, anthropic) has an API key here or a live worker."
+		"no provider of the chain for text (openai, anthropic, gemini) has an API key here or a live worker."
 	if r := s.withEnvironment(nil, "text", "a"); asked(s, r) != "mock" || !strings.HasPrefix(r.err, nobody) {
 		t.Errorf("nobody: %+v", r)
 	}

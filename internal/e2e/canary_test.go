@@ -28,10 +28,10 @@ func TestKeysAndPromptsGoToTheProviderAndNowhereElse(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = server.Close() })
 	sut := newSystem(t, "concurrency: 4, latency: 1ms")
-	for name, path := range map[string]string{"OPENAI": "/openai/v1", "ANTHROPIC": "/anthropic", "STABILITY": "/stability", "ELEVENLABS": "/elevenlabs"} {
+	for name, path := range map[string]string{"OPENAI": "/openai/v1", "ANTHROPIC": "/anthropic", "STABILITY": "/stability", "ELEVENLABS": "/elevenlabs", "GEMINI": "/gemini"} {
 		sut.Env = append(sut.Env, name+"_BASE_URL="+server.URL+path, name+"_API_KEY="+canaryKey+"-"+strings.ToLower(name))
 	}
-	worker := sut.workerOf("openai", "anthropic", "stability", "elevenlabs")
+	worker := sut.workerOf("openai", "anthropic", "stability", "elevenlabs", "gemini")
 	monitor, address, err := sut.Monitor(t.Context())
 	sut.watched(monitor, err)
 
@@ -46,6 +46,8 @@ func TestKeysAndPromptsGoToTheProviderAndNowhereElse(t *testing.T) {
 	add("anthropic", "text", 5)
 	add("stability", "image", 3)
 	add("elevenlabs", "audio", 3)
+	add("gemini", "text", 3)
+	add("gemini", "image", 2)
 	good := int64(len(rows))
 	// Refusals whose bodies repeat the prompt, and one that is no answer at all.
 	for _, fault := range []fakeprovider.Fault{fakeprovider.Moderated, fakeprovider.Garbage, fakeprovider.ServerError} {

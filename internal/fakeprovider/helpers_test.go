@@ -88,6 +88,7 @@ func request(t *testing.T, s *fakeprovider.Server, vendor fakeprovider.Vendor, b
 		fakeprovider.Anthropic:  "/v1/messages",
 		fakeprovider.Stability:  "/v2beta/stable-image/generate/core",
 		fakeprovider.ElevenLabs: "/v1/text-to-speech/anna",
+		fakeprovider.Gemini:     "/v1beta/models/gemini-3.5-flash-lite:generateContent",
 	}[vendor]
 	return post(t, s, vendor, path, body)
 }
@@ -112,6 +113,8 @@ func authorise(r *http.Request, vendor fakeprovider.Vendor, key string) {
 		r.Header.Set("Anthropic-Version", "2023-06-01")
 	case fakeprovider.ElevenLabs:
 		r.Header.Set("Xi-Api-Key", key)
+	case fakeprovider.Gemini:
+		r.Header.Set("X-Goog-Api-Key", key)
 	}
 }
 
@@ -177,6 +180,8 @@ func good(t *testing.T, s *fakeprovider.Server, vendor fakeprovider.Vendor) *htt
 		return request(t, s, vendor, `{"model":"m","max_tokens":1000,"messages":[{"role":"user","content":"secret prompt"}]}`)
 	case fakeprovider.Stability:
 		return formRequest(t, s, "/v2beta/stable-image/generate/core", map[string]string{"prompt": "secret prompt"})
+	case fakeprovider.Gemini:
+		return request(t, s, vendor, `{"contents":[{"role":"user","parts":[{"text":"secret prompt"}]}]}`)
 	case fakeprovider.ElevenLabs:
 	}
 	return request(t, s, vendor, `{"text":"secret prompt"}`)

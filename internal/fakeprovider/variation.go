@@ -104,18 +104,20 @@ func (c *call) dress(a *answer) {
 // withUsage replaces each number of the usage of a JSON body.
 func withUsage(body []byte, n json.Number) []byte {
 	var all map[string]json.RawMessage
-	if json.Unmarshal(body, &all) != nil || all["usage"] == nil {
+	if json.Unmarshal(body, &all) != nil {
 		return body
 	}
-	var usage any
-	if json.Unmarshal(all["usage"], &usage) != nil {
-		return body
+	for _, name := range []string{"usage", "usageMetadata"} {
+		var usage any
+		if all[name] == nil || json.Unmarshal(all[name], &usage) != nil {
+			continue
+		}
+		replaced, err := json.Marshal(replaceNumbers(usage, n))
+		if err != nil {
+			return body
+		}
+		all[name] = replaced
 	}
-	replaced, err := json.Marshal(replaceNumbers(usage, n))
-	if err != nil {
-		return body
-	}
-	all["usage"] = replaced
 	out, err := json.Marshal(all)
 	if err != nil {
 		return body
@@ -130,6 +132,10 @@ func replaceNumbers(v any, n json.Number) any {
 	case map[string]any:
 		for name := range v {
 			v[name] = replaceNumbers(v[name], n)
+		}
+	case []any:
+		for i := range v {
+			v[i] = replaceNumbers(v[i], n)
 		}
 	}
 	return v

@@ -125,6 +125,10 @@ func TestEachVendorHasWordsForAllReasons(t *testing.T) {
 		} {
 			s.Inject(fakeprovider.Injection{Fault: fault, Times: 1, Vendor: vendor})
 			r := send(t, good(t, s, vendor))
+			if own, ok := ownWords()[vendor][fault]; ok {
+				r.has(t, own)
+				continue
+			}
 			if r.status < 400 || r.status == http.StatusNotImplemented || status != 0 && r.status != status || !json.Valid(r.body) {
 				t.Errorf("%s, %s: %d %s", vendor, fault, r.status, r.body)
 			}
@@ -132,10 +136,17 @@ func TestEachVendorHasWordsForAllReasons(t *testing.T) {
 		for path, want := range map[string]int{"/nowhere": 404, good(t, s, vendor).URL.Path: 405} {
 			r := post(t, s, vendor, "/"+string(vendor)+path, "{}")
 			r.Method = http.MethodDelete
-			if got := send(t, r); got.status != want || !json.Valid(got.body) {
+			if got := send(t, r); got.status != want || !json.Valid(got.body) && vendor != fakeprovider.Gemini {
 				t.Errorf("%s %s: %d %s", vendor, path, got.status, got.body)
 			}
 		}
+	}
+}
+
+// ownWords are the statuses of vendors that have others than most.
+func ownWords() map[fakeprovider.Vendor]map[fakeprovider.Fault]int {
+	return map[fakeprovider.Vendor]map[fakeprovider.Fault]int{
+		fakeprovider.Gemini: {fakeprovider.Unauthorised: 400, fakeprovider.Region: 400, fakeprovider.Moderated: 200},
 	}
 }
 

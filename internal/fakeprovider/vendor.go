@@ -29,7 +29,7 @@ type vendor interface {
 // vendors is the list of all vendors. Where a request at the root of the server
 // could be for several, the first goes before the others.
 func vendors(config Config) []vendor {
-	return []vendor{newOpenAI(config), newAnthropic(config), newStability(config), newElevenLabs(config)}
+	return []vendor{newOpenAI(config), newAnthropic(config), newStability(config), newElevenLabs(config), newGemini(config)}
 }
 
 // reason is why a call is refused.

@@ -11,6 +11,7 @@ import (
 	"oneflow/providers"
 	"oneflow/providers/anthropic"
 	"oneflow/providers/elevenlabs"
+	"oneflow/providers/gemini"
 	"oneflow/providers/mock"
 	"oneflow/providers/openai"
 	"oneflow/providers/stability"
@@ -30,6 +31,7 @@ func list() []entry {
 		{elevenlabs.Kind, elevenlabs.Descriptor},
 		{openai.Kind, openai.Descriptor},
 		{anthropic.Kind, anthropic.Descriptor},
+		{gemini.Kind, gemini.Descriptor},
 		{openai.CompatibleKind, openai.Compatible},
 		{mock.Kind, mock.Descriptor},
 	}

@@ -113,7 +113,11 @@ func checkFuzzed(t *testing.T, p providers.Provider, s *fuzzedService, res provi
 // callsTool tells that the answer asks for a tool: its body is the result.
 func callsTool(body []byte) bool {
 	var v any
-	return json.Unmarshal(body, &v) == nil && strings.Contains(fmt.Sprint(v), "tool")
+	if json.Unmarshal(body, &v) != nil {
+		return false
+	}
+	text := fmt.Sprint(v)
+	return strings.Contains(text, "tool") || strings.Contains(text, "functionCall")
 }
 
 // fuzzedService answers everything alike.

@@ -1,0 +1,68 @@
+package gemini_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+
+	"oneflow/internal/fakeprovider"
+	"oneflow/providers"
+	"oneflow/providers/gemini"
+	"oneflow/providers/providertest"
+)
+
+func TestGeminiHoldsToTheContract(t *testing.T) {
+	t.Parallel()
+	fake := func(t *testing.T) providertest.Fake[fakeprovider.Fault] {
+		t.Helper()
+		server, err := fakeprovider.New(fakeprovider.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = server.Close() })
+		return server
+	}
+	providertest.Run(t, providertest.Config{
+		Descriptor: gemini.Descriptor(),
+		New: providertest.Service(fake, func(_ *testing.T, url string, client *http.Client) (providers.Provider, error) {
+			return connect(url+"/gemini", client)
+		}),
+		Requests: []providers.Request{{Task: providers.Text}, {Task: providers.Image}},
+		Expect: map[providertest.Fault]providertest.Failure{
+			// Google answers 200 with a block reason and what the prompt took.
+			providertest.Moderated: {Kind: providers.Moderated, Billing: providers.Billed, Sent: true},
+		},
+	})
+}
+
+func connect(url string, client *http.Client) (providers.Provider, error) {
+	return gemini.New(gemini.Config{
+		Name: "mine", BaseURL: url, Client: client,
+		Key: func(context.Context) (string, error) { return providertest.Key, nil },
+	})
+}
+
+func FuzzAnswers(f *testing.F) {
+	providertest.FuzzAnswers(f, []providers.Request{{Task: providers.Text}, {Task: providers.Image}, {Task: providers.Text, MaxTokens: 5}},
+		func(client *http.Client, key string) (providers.Provider, error) {
+			return gemini.New(gemini.Config{
+				Name: "mine", BaseURL: "http://127.0.0.1:1", Client: client,
+				Key: func(context.Context) (string, error) { return key, nil },
+			})
+		},
+		answered, drawn,
+		`{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":-5}}`,
+		`{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokensDetails":[{"modality":"AUDIO","tokenCount":1e300}]}}`,
+		`{"candidates":[{"finishReason":"MAX_TOKENS"}],"usageMetadata":{"thoughtsTokenCount":9}}`,
+		`{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT"}}`, `{}`, `[]`, `null`,
+	)
+}
+
+const (
+	answered = `{"candidates":[{"content":{"parts":[{"text":"hm","thought":true},{"text":"Hi "},{"text":"there"}],"role":"model"},"finishReason":"STOP","index":0}],
+	"usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":20,"totalTokenCount":185,"cachedContentTokenCount":30,"thoughtsTokenCount":50,"toolUsePromptTokenCount":15,
+	"promptTokensDetails":[{"modality":"TEXT","tokenCount":60},{"modality":"AUDIO","tokenCount":40}],"cacheTokensDetails":[{"modality":"TEXT","tokenCount":20},{"modality":"AUDIO","tokenCount":10}]},
+	"modelVersion":"gemini-3.5-flash-lite-001","responseId":"abc-123"}`
+	drawn = `{"candidates":[{"content":{"parts":[{"text":"Here it is:"},{"inlineData":{"mimeType":"image/png","data":"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="}}]},"finishReason":"STOP"}],
+	"usageMetadata":{"promptTokenCount":8,"candidatesTokenCount":1295,"thoughtsTokenCount":7,"totalTokenCount":1310,"candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":1290}]},"modelVersion":"gemini-3.1-flash-image"}`
+)
