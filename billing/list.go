@@ -94,7 +94,7 @@ type modelLimits struct {
 type List struct {
 	rows   []*Row
 	limits []*modelLimits
-	cards  map[string]*shelf[card]   // by provider
+	cards  map[string]*shelf[card]        // by provider
 	bounds map[string]*shelf[modelLimits] // by provider
 }
 
