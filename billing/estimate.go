@@ -8,41 +8,41 @@ import (
 	"github.com/tiktoken-go/tokenizer"
 
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 const (
 	// requestTokens and turnTokens are what providers put around a conversation
-	// and around each turn of it: 3 and 4 tokens with OpenAI, 7 for a first turn
-	// with Anthropic. Some more, as they do not tell exactly; not many more, as each
-	// call under way holds them back.
+	// and around each turn of it, in tokens: 3 and 4 with some, 7 for a first turn with
+	// others. Some more, as they do not tell exactly; not many more, as each call under
+	// way holds them back.
 	requestTokens = 8
 	turnTokens    = 8
 	// tokenizable is the longest text that is worth the time to cut it into
 	// tokens: some 10 ms, or a tenth of a second for the worst of texts.
 	tokenizable = 100 << 10
 	// outputTokens is the longest answer to expect where a request sets no
-	// max_tokens, for a model that has a limit of its own: that of most of
-	// OpenAI's. What was not used is given back when the answer is there.
+	// max_tokens, and the client of this kind asks for no cap of its own. What was
+	// not used is given back when the answer is there.
 	outputTokens = 16_384
 	// maxEstimate bounds the output that is expected of one call.
 	maxEstimate = 100_000_000
-	// anthropicTokens is the same for Anthropic, whose client asks for so many.
-	anthropicTokens = 4096
 )
 
 // EstimateTokens returns the most tokens that req is to be expected to use of a provider
 // of this kind; what it really used is counted when the answer is there. Pictures,
 // sound and film count as none: their limits are requests.
 //
-// OpenAI's own tokenizer is asked for its models. Elsewhere a token is taken to be
+// The kind's own tokenizer is asked where it has one. Elsewhere a token is taken to be
 // 2 characters of a plain word and less of anything else, a good twice of what it is in
 // English prose; never more than the bytes of the text.
 func EstimateTokens(kind string, req providers.Request) (input, output int64) {
 	if req.Task != providers.Text {
 		return 0, 0
 	}
+	d, _ := kinds.Of(kind)
 	count := roughly
-	if kind == "openai" {
+	if d.Tokenizer == providers.Tiktoken {
 		count = exactly(req.Model)
 	}
 	texts := []string{req.System, req.Prompt}
@@ -61,11 +61,11 @@ func EstimateTokens(kind string, req providers.Request) (input, output int64) {
 	for name, value := range req.Extra {
 		in += int64(len(name) + len(value))
 	}
-	return in, largestAnswer(kind, req)
+	return in, largestAnswer(d, req)
 }
 
 // largestAnswer returns the number of tokens that the answer to req may have.
-func largestAnswer(kind string, req providers.Request) int64 {
+func largestAnswer(d providers.Descriptor, req providers.Request) int64 {
 	out := req.MaxTokens
 	for _, name := range []string{"max_completion_tokens", "max_tokens"} {
 		if out <= 0 {
@@ -74,8 +74,8 @@ func largestAnswer(kind string, req providers.Request) int64 {
 	}
 	switch {
 	case out > 0:
-	case kind == "anthropic":
-		out = anthropicTokens
+	case d.MaxTokens > 0:
+		out = d.MaxTokens
 	default:
 		out = outputTokens
 	}
@@ -91,9 +91,9 @@ func number(raw json.RawMessage) int64 {
 	return n
 }
 
-// exactly counts the tokens of one of OpenAI's models; of one that is not known
-// yet, those of the newest encoding. OpenAI says that its limit counts characters
-// instead, four a token: the larger of both is taken.
+// exactly counts the tokens of a model that tiktoken knows; of one that it does not
+// know yet, those of the newest encoding. OpenAI, whose tokenizer it is, says that
+// its limit counts characters instead, four a token: the larger of both is taken.
 func exactly(model string) func(string) int64 {
 	codec, err := tokenizer.ForModel(tokenizer.Model(model))
 	if err != nil {

@@ -29,6 +29,11 @@ type Descriptor struct {
 	Key KeyForm
 	// KeyHeader: the header that carries the key may be configured.
 	KeyHeader bool
+	// MaxTokens is the cap that its client asks for where a request sets none, in
+	// tokens of the answer. 0: it asks for none, and the model's own holds.
+	MaxTokens int64
+	// Tokenizer counts its models' tokens. Empty: none is known, they are estimated.
+	Tokenizer Tokenizer
 	// Limits hold until the vendor tells its own.
 	Limits Limits
 	// Latency is the time that a call is expected to take until there are calls to go
@@ -46,6 +51,12 @@ type Descriptor struct {
 
 // NeedsKey reports whether a provider of this kind cannot be called without a key.
 func (d Descriptor) NeedsKey() bool { return !d.Local && !d.Compatible }
+
+// Tokenizer names a way to count the tokens of a text exactly.
+type Tokenizer string
+
+// Tiktoken is OpenAI's tokenizer, with an encoding for each of its models.
+const Tiktoken Tokenizer = "tiktoken"
 
 // ClientConfig says how to reach one configured provider.
 type ClientConfig struct {

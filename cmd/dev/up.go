@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,6 +15,7 @@ import (
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/internal/devstack"
+	"oneflow/internal/fakeprovider"
 	"oneflow/monitor"
 	"oneflow/store"
 )
@@ -80,7 +82,11 @@ func (s *session) announce(monitor, fakes, logFile, file string) {
 	fmt.Fprintf(s.env.Out, "\nOneFlow is up. Stop it with Ctrl-C; data is kept in %s.\n\n", relative(s.dir))
 	fmt.Fprintf(s.env.Out, "  monitor     %s\n  asynqmon    %sasynqmon/\n", monitor, monitor)
 	if fakes != "" {
-		fmt.Fprintf(s.env.Out, "  providers   openai, anthropic, stability and elevenlabs are fakes at %s\n", fakes)
+		var names []string
+		for _, vendor := range fakeprovider.Vendors() {
+			names = append(names, string(vendor))
+		}
+		fmt.Fprintf(s.env.Out, "  providers   %s are fakes at %s\n", strings.Join(names, ", "), fakes)
 	}
 	if !s.logged {
 		fmt.Fprintf(s.env.Out, "  log         %s; errors are shown here too\n", relative(logFile))

@@ -24,9 +24,9 @@ import (
 const (
 	// defaultBaseURL is Anthropic's own address.
 	defaultBaseURL = "https://api.anthropic.com"
-	// DefaultMaxTokens caps an answer where neither the request nor Config
+	// maxTokens caps an answer where neither the request nor Config
 	// does: the API takes no request without a cap.
-	DefaultMaxTokens = 4096
+	maxTokens = 4096
 
 	// version is the API's version that the client speaks.
 	version = "2023-06-01"
@@ -44,8 +44,7 @@ type Config struct {
 	Client *http.Client
 	// Key returns the API key, once for each call. Required.
 	Key func(ctx context.Context) (string, error)
-	// MaxTokens caps an answer where the request does not. The default is
-	// DefaultMaxTokens.
+	// MaxTokens caps an answer where the request does not. Default: 4096.
 	MaxTokens int64
 	// Models are the models to use where a request names none, in place of
 	// those of its Descriptor.
@@ -79,7 +78,7 @@ func New(config Config) (*Provider, error) {
 		return nil, fmt.Errorf("anthropic: %s: %w", config.Name, err)
 	}
 	if config.MaxTokens == 0 {
-		config.MaxTokens = DefaultMaxTokens
+		config.MaxTokens = maxTokens
 	}
 	config.Models, config.Betas = maps.Clone(config.Models), slices.Clone(config.Betas)
 	caller := wire.Caller{Provider: config.Name, Client: config.Client, Rules: rules()}

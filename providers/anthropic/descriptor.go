@@ -18,9 +18,10 @@ func Descriptor() providers.Descriptor {
 		Key: providers.KeyForm{
 			Prefixes: []string{"sk-ant-"}, MinLength: 24, Characters: providers.Letters + providers.Digits + "-_",
 		},
-		Limits:  providers.Limits{RPM: 50},
-		Latency: 5 * time.Second,
-		Chains:  []providers.Task{providers.Text},
+		MaxTokens: maxTokens,
+		Limits:    providers.Limits{RPM: 50},
+		Latency:   5 * time.Second,
+		Chains:    []providers.Task{providers.Text},
 		StandIns: []providers.StandIn{
 			{
 				Task: providers.Text, Class: providers.Small, Model: "claude-haiku-4-5",

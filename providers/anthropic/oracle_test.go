@@ -135,7 +135,7 @@ func TestWeReadWhatTheOfficialClientReads(t *testing.T) {
 func officialMessage(req providers.Request) sdk.MessageNewParams {
 	params := sdk.MessageNewParams{Model: req.Model, MaxTokens: req.MaxTokens, StopSequences: req.Stop}
 	if params.MaxTokens == 0 {
-		params.MaxTokens = anthropic.DefaultMaxTokens
+		params.MaxTokens = anthropic.Descriptor().MaxTokens
 	}
 	if req.System != "" {
 		params.System = append(params.System, sdk.TextBlockParam{Text: req.System})

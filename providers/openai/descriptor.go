@@ -23,6 +23,7 @@ func Descriptor() providers.Descriptor {
 			Characters: providers.Letters + providers.Digits + "-_",
 		},
 		KeyHeader: true,
+		Tokenizer: providers.Tiktoken,
 		Limits:    providers.Limits{RPM: 60},
 		Latency:   5 * time.Second,
 		Chains:    []providers.Task{providers.Text, providers.Image, providers.Audio},
