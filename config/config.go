@@ -128,14 +128,14 @@ type Mock struct {
 	CallLog string `yaml:"call_log"`
 }
 
-// Duration is a time.Duration that is written like "30s" or "5m".
+// Duration is a time.Duration that is written like "30s", "5m" or "2d".
 type Duration time.Duration
 
 // UnmarshalText reads "30s".
 func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
+	v, err := ParseDuration(string(text))
 	if err != nil {
-		return fmt.Errorf("must be a duration such as 30s or 5m, got %q", text)
+		return err
 	}
 	*d = Duration(v)
 	return nil

@@ -5,7 +5,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -64,9 +63,9 @@ func checkScalar(field string, value ast.ScalarNode) error {
 	}
 	switch field {
 	case "call_timeout", "drain", "latency":
-		d, err := time.ParseDuration(text)
+		d, err := ParseDuration(text)
 		if err != nil {
-			return fmt.Errorf("must be a duration such as 30s or 5m, got %.40q", text)
+			return err
 		}
 		// The decoder cannot tell it from a field that is not there.
 		switch {

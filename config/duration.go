@@ -1,0 +1,32 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// days are the parts of a duration that package time does not know.
+var days = regexp.MustCompile(`([0-9]+(?:\.[0-9]+)?)([dw])`)
+
+// ParseDuration reads a duration as time.ParseDuration does, and days and weeks too,
+// which are 24 hours and seven times that: "90d", "2w", "1d12h".
+func ParseDuration(text string) (time.Duration, error) {
+	hours := days.ReplaceAllStringFunc(text, func(part string) string {
+		n, unit := part[:len(part)-1], part[len(part)-1]
+		f, err := strconv.ParseFloat(n, 64)
+		if err != nil {
+			return part
+		}
+		if unit == 'w' {
+			f *= 7
+		}
+		return strconv.FormatFloat(24*f, 'f', -1, 64) + "h"
+	})
+	d, err := time.ParseDuration(hours)
+	if err != nil {
+		return 0, fmt.Errorf("must be a duration such as 30s, 5m, 12h, 90d or 2w, got %.40q", text)
+	}
+	return d, nil
+}
