@@ -70,14 +70,14 @@ func (f folder) write(_ context.Context, key string, data []byte, _ string) erro
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".partial-*")
 	if err != nil {
-		return err
+		return notWritten(path, err)
 	}
 	_, err = tmp.Write(data)
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
+		return notWritten(path, errors.Join(err, os.Remove(tmp.Name())))
 	}
 	return nil
 }
@@ -85,7 +85,20 @@ func (f folder) write(_ context.Context, key string, data []byte, _ string) erro
 func (f folder) check(context.Context) error {
 	tmp, err := os.CreateTemp(string(f), ".check-*")
 	if err != nil {
-		return err
+		return notWritten(string(f), err)
 	}
-	return errors.Join(tmp.Close(), os.Remove(tmp.Name()))
+	if err := errors.Join(tmp.Close(), os.Remove(tmp.Name())); err != nil {
+		return notWritten(string(f), err)
+	}
+	return nil
+}
+
+// notWritten names what was to be written, not the temporary file.
+func notWritten(path string, err error) error {
+	if of, ok := errors.AsType[*fs.PathError](err); ok {
+		err = of.Err
+	} else if of, ok := errors.AsType[*os.LinkError](err); ok {
+		err = of.Err
+	}
+	return fmt.Errorf("write %s: %w", path, err)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -19,27 +20,54 @@ func WriteFile(path string, write func(io.Writer) error) (err error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return notWritten(path, err)
 	}
 	defer func() {
 		if err != nil {
 			_ = f.Close() // it may be closed already
-			err = errors.Join(err, os.Remove(f.Name()))
+			if left := os.Remove(f.Name()); left != nil {
+				err = errors.Join(err, fmt.Errorf("remove what was written for it: %w", errors.Unwrap(left)))
+			}
 		}
 	}()
-	if err := write(f); err != nil {
+	if err := write(named{f, path}); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return notWritten(path, err)
 	}
 	if err := f.Close(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return notWritten(path, err)
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return notWritten(path, err)
 	}
 	return nil
+}
+
+// named writes into a file and calls it by the name that it will have.
+type named struct {
+	f    *os.File
+	path string
+}
+
+func (n named) Write(p []byte) (int, error) {
+	written, err := n.f.Write(p)
+	if err != nil {
+		err = notWritten(n.path, err)
+	}
+	return written, err
+}
+
+// notWritten names the file that was asked for, not the temporary one.
+func notWritten(path string, err error) error {
+	if of, ok := errors.AsType[*fs.PathError](err); ok {
+		err = of.Err
+	}
+	if of, ok := errors.AsType[*os.LinkError](err); ok {
+		err = of.Err
+	}
+	return fmt.Errorf("write %s: %w", path, err)
 }
 
 func writeInto(path string, write func(io.Writer) error) (err error) {

@@ -248,6 +248,14 @@ func unique(secrets []string) []string {
 // that a reader sees the old file or the new one, also after a power cut. old is
 // the file that is there, or nil.
 func replace(path string, old fs.FileInfo, all map[string][]string) (err error) {
+	defer func() {
+		// The temporary file's name helps nobody.
+		if of, ok := errors.AsType[*fs.PathError](err); ok {
+			err = fmt.Errorf("write %s: %w", path, of.Err)
+		} else if of, ok := errors.AsType[*os.LinkError](err); ok {
+			err = fmt.Errorf("write %s: %w", path, of.Err)
+		}
+	}()
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".api_keys-*.tmp") // 0600, and new for certain
 	if err != nil {
