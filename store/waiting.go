@@ -54,3 +54,30 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 	}
 	return list, nil
 }
+
+// WaitingOf returns what those of the jobs that wait, wait for, by their ids.
+func (s *Store) WaitingOf(ctx context.Context, ids []string) (map[string]fleet.WaitingJobs, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT q.job_id::text, q.provider, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL, s.wait_reason,
+			CASE WHEN s.state = 'retrying' THEN s.error_class ELSE '' END, q.run_at, s.not_before
+		FROM job_queue q
+		JOIN job_states s ON s.job_id = q.job_id
+		LEFT JOIN batches b ON b.id = q.batch_id
+		WHERE q.job_id = ANY ($1::uuid[]) AND q.worker_id IS NULL`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read what %d jobs wait for: %w", len(ids), err)
+	}
+	list := map[string]fleet.WaitingJobs{}
+	var id string
+	var w fleet.WaitingJobs
+	var runAt, notBefore *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &w.Provider, &w.State, &w.Paused, &w.Reason, &w.ErrorClass, &runAt, &notBefore}, func() error {
+		w.Jobs, w.RunAt, w.NotBefore = 1, timeOrZero(runAt), timeOrZero(notBefore)
+		list[id] = w
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what %d jobs wait for: %w", len(ids), err)
+	}
+	return list, nil
+}
