@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +167,18 @@ func TestModelsAreListedWithPricesAndLimits(t *testing.T) {
 	}
 }
 
+func TestTheBuiltInPricesAreSummedUpByVendor(t *testing.T) {
+	t.Parallel()
+	k := newKeyring(t, "")
+	r := k.run("", "prices", "check")
+	if r.code != cli.OK || strings.Count(r.out, "\n") > 20 || !strings.HasPrefix(r.out, "VENDOR ") || !strings.Contains(r.out, "\nopenai ") {
+		t.Errorf("%+v", r)
+	}
+	if r := k.run("", "prices", "check", "opnai"); r.code != cli.Usage || !strings.Contains(r.err, `"opnai": no price of this vendor is listed; there are those of anthropic`) {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestStalePricesAreNamedAndAFileCorrectsThem(t *testing.T) {
 	t.Parallel()
 	row := func(checked string) string {
@@ -184,7 +197,11 @@ func TestStalePricesAreNamedAndAFileCorrectsThem(t *testing.T) {
 		if err := os.WriteFile(prices, []byte(row(checked)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if r := k.run("", "prices", "check"); strings.Contains(r.out, "local/m/input@2026-01-01") != stale {
+		if r := k.run("", "prices", "check", "local"); r.code != cli.OK || strings.Contains(r.out, "local/m/input@2026-01-01") != stale {
+			t.Errorf("checked %s: %+v", checked, r)
+		}
+		old := map[bool]string{true: "1", false: "0"}[stale]
+		if r := k.run("", "prices", "check"); r.code != cli.OK || !regexp.MustCompile(`(?m)^local +1 +`+old+` +`+checked+` *$`).MatchString(r.out) {
 			t.Errorf("checked %s: %+v", checked, r)
 		}
 		if r := k.run("", "models", "local"); !strings.Contains(r.out, "input_tokens 1") {

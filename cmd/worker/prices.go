@@ -14,7 +14,7 @@ import (
 // modelsCmd lists what can be called and what it costs.
 type modelsCmd struct {
 	Provider string `arg:"" optional:"" help:"Only this provider's."`
-	Output   string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	cli.OutputFlag
 }
 
 // modelRow is a line of the list.
@@ -46,8 +46,8 @@ func (c *modelsCmd) Run(s *session) error {
 		}
 		rows = append(rows, r)
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, rows)
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, rows)
 	}
 	table := [][]string{{"PROVIDER", "MODEL", "REQUESTS/MIN", "USD PER MILLION"}}
 	for _, r := range rows {
@@ -82,35 +82,124 @@ func unitName(r billing.Row) string {
 
 // pricesCmd looks after the price list.
 type pricesCmd struct {
-	Check pricesCheck `cmd:"" help:"List the rows that nobody has compared with their source for 90 days."`
+	Check pricesCheck `cmd:"" help:"Show how old the prices are, by vendor, or those of a vendor that nobody has compared with their source for 90 days."`
 }
 
 // staleAfter is the age from which a price is to be looked at.
 const staleAfter = 90 * 24 * time.Hour
 
-type pricesCheck struct{}
+type pricesCheck struct {
+	Vendor string `arg:"" optional:"" help:"List the old prices of this vendor."`
+	cli.OutputFlag
+}
 
-// Run lists stale rows; there being some gives exit code 1.
-func (pricesCheck) Run(s *session) error {
+// vendorPrices sums up the prices of one vendor.
+type vendorPrices struct {
+	Vendor string `json:"vendor"`
+	// Prices counts those in force, and Old those of them that nobody has compared
+	// with their source for 90 days.
+	Prices int `json:"prices"`
+	Old    int `json:"old"`
+	// Oldest is the day of the oldest comparison.
+	Oldest string `json:"oldest"`
+}
+
+// oldPrice is a price that is to be looked at.
+type oldPrice struct {
+	ID      string `json:"id"`
+	Checked string `json:"checked"`
+	Source  string `json:"source"`
+}
+
+// Run tells. Old prices are no error: they are used, and may be wrong.
+func (c *pricesCheck) Run(s *session) error {
 	list, err := app.PriceList(s.config)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
-	stale := list.Stale(time.Now(), staleAfter)
-	if len(stale) == 0 {
-		_, err := fmt.Fprintln(s.env.Out, "every price was checked within the last 90 days")
+	now := time.Now()
+	vendors := sumUp(list, now)
+	if c.Vendor != "" {
+		if !slices.ContainsFunc(vendors, func(v vendorPrices) bool { return v.Vendor == c.Vendor }) {
+			var names []string
+			for _, v := range vendors {
+				names = append(names, v.Vendor)
+			}
+			return cli.Fail(cli.Usage, fmt.Errorf("%.60q: no price of this vendor is listed; there are those of %s", c.Vendor, strings.Join(names, ", ")))
+		}
+		return c.rows(s, list.Stale(now, staleAfter))
+	}
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, vendors)
+	}
+	rows, old := [][]string{{"VENDOR", "PRICES", "OLDER THAN 90 DAYS", "OLDEST CHECKED"}}, 0
+	for _, v := range vendors {
+		rows = append(rows, []string{v.Vendor, fmt.Sprint(v.Prices), fmt.Sprint(v.Old), v.Oldest})
+		old += v.Old
+	}
+	if err := cli.Table(s.env.Out, rows); err != nil || old == 0 {
 		return err
 	}
-	rows := [][]string{{"ROW", "CHECKED", "SOURCE"}}
+	_, err = fmt.Fprintln(s.env.Err, "list old prices with `worker prices check VENDOR`; lay corrections over the list with `prices:` in the configuration")
+	return err
+}
+
+// rows lists the old prices of the vendor.
+func (c *pricesCheck) rows(s *session, stale []billing.Row) error {
+	var list []oldPrice
+	rows := [][]string{{"PRICE", "CHECKED", "SOURCE"}}
 	for _, r := range stale {
+		if r.Provider != c.Vendor {
+			continue
+		}
 		checked := "never"
 		if !r.Checked.IsZero() {
 			checked = r.Checked.Format(time.DateOnly)
 		}
+		list = append(list, oldPrice{r.ID, checked, r.Source})
 		rows = append(rows, []string{r.ID, checked, r.Source})
 	}
-	if err := cli.Table(s.env.Out, rows); err != nil {
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, list)
+	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintf(s.env.Out, "every price of %s was checked within the last 90 days\n", c.Vendor)
 		return err
 	}
-	return cli.Fail(cli.Failure, fmt.Errorf("%d prices are older than 90 days: compare them with their sources, and lay corrections over the list with `prices:` in the configuration", len(stale)))
+	return cli.Table(s.env.Out, rows)
+}
+
+// sumUp counts the prices in force by vendor. The mock's are invented.
+func sumUp(list *billing.List, now time.Time) (vendors []vendorPrices) {
+	of := func(vendor string) *vendorPrices {
+		for i := range vendors {
+			if vendors[i].Vendor == vendor {
+				return &vendors[i]
+			}
+		}
+		vendors = append(vendors, vendorPrices{Vendor: vendor, Oldest: "-"})
+		return &vendors[len(vendors)-1]
+	}
+	seen := map[string]bool{}
+	for _, m := range list.Models(now) {
+		for _, r := range m.Rates {
+			if m.Provider == "mock" || seen[r.ID] {
+				continue
+			}
+			seen[r.ID] = true
+			v := of(m.Provider)
+			v.Prices++
+			checked := r.Checked
+			if checked.IsZero() {
+				checked = r.From
+			}
+			if day := checked.Format(time.DateOnly); v.Oldest == "-" || day < v.Oldest {
+				v.Oldest = day
+			}
+		}
+	}
+	for _, r := range list.Stale(now, staleAfter) {
+		of(r.Provider).Old++
+	}
+	return vendors
 }
