@@ -11,7 +11,7 @@ import (
 type Money struct {
 	Cost billing.NanoUSD `json:"cost_usd"`
 	// Simulated is the cost that calls of mocks and fakes would have had: no part of Cost.
-	Simulated billing.NanoUSD `json:"simulated_usd,omitempty"`
+	Simulated billing.NanoUSD `json:"simulated_cost_usd"`
 	Unpriced  int64           `json:"unpriced_calls"`
 }
 

@@ -19,13 +19,15 @@ func main() { os.Exit(cli.Main("dev", run)) }
 
 // grammar is the command line.
 type grammar struct {
-	cli.Logging
-	Config string `help:"The configuration file; default: oneflow.yaml where it exists." placeholder:"FILE" env:"ONEFLOW_CONFIG"`
-	Dir    string `help:"Where data and installed binaries live; default: .oneflow in the project's folder." placeholder:"FOLDER" env:"ONEFLOW_DIR"`
+	cli.Logging `group:"Global flags:"`
+	Config      string `help:"The configuration file; default: oneflow.yaml where it exists." group:"Global flags:" placeholder:"FILE" env:"ONEFLOW_CONFIG"`
+	Dir         string `help:"Where data and installed binaries live; default: .oneflow in the project's folder." group:"Global flags:" placeholder:"FOLDER" env:"ONEFLOW_DIR"`
 
 	Up    upCmd    `cmd:"" help:"Bring everything up and stay until Ctrl-C; data is kept."`
 	Demo  demoCmd  `cmd:"" help:"Bring everything up, run a thousand sample prompts, show what came of it, and leave."`
 	Setup setupCmd `cmd:"" help:"Install Postgres and Redis where they are missing."`
+
+	cli.About
 }
 
 type session struct {
@@ -40,7 +42,7 @@ type session struct {
 
 func run(ctx context.Context, args []string, env cli.Env) error {
 	var g grammar
-	parsed, done, err := cli.Parse(&g, args, env, "dev", "Run everything on this machine, for trying out and developing.")
+	parsed, done, err := program().Parse(&g, args, env)
 	if err != nil || done {
 		return err
 	}

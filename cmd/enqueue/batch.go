@@ -34,9 +34,6 @@ type batchCmd struct {
 	Watch   bool              `help:"Follow the batch until it has finished."`
 }
 
-// maxReported is the number of bad lines that are printed in full.
-const maxReported = 20
-
 // Run accepts the rows.
 func (c *batchCmd) Run(s *session) error {
 	name := filepath.Base(c.File)
@@ -94,21 +91,14 @@ func (c *batchCmd) Run(s *session) error {
 	}
 	progress := newTicker(s.env.Err)
 	q.clear = progress.clear
-	bad := 0
+	bad := newBadLines(s.env.Err, progress.clear)
 	t := batches.Intake{
 		Input: in, Batch: batch, Store: s.store, Producer: producer,
-		Progress: progress.show, Accepting: q.add,
-		Reject: func(e *batches.LineError) {
-			progress.clear()
-			if bad++; bad <= maxReported {
-				fmt.Fprintln(s.env.Err, e)
-			} else if bad == maxReported+1 {
-				fmt.Fprintln(s.env.Err, "… more bad lines are counted but not shown")
-			}
-		},
+		Progress: progress.show, Accepting: q.add, Reject: bad.add,
 	}
 	rep, err := t.Take(s.ctx, file)
 	progress.clear()
+	bad.total()
 	if _, other := errors.AsType[*batches.FormatError](err); other || errors.Is(err, jobs.ErrBatchCancelled) || errors.Is(err, jobs.ErrOtherSource) {
 		return c.refused(s, rep, broken(rep, err))
 	}
@@ -122,7 +112,7 @@ func (c *batchCmd) Run(s *session) error {
 // refused prints the report for programs, which get one however the batch was
 // refused, and returns why.
 func (c *batchCmd) refused(s *session, rep batches.Report, why error) error {
-	if c.Output == "json" {
+	if c.ForPrograms() {
 		if err := cli.Line(s.env.Out, rep); err != nil {
 			return err
 		}
@@ -249,13 +239,10 @@ func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (_ io.R
 		}
 		seeker = temp
 	}
-	err := in.Read(batches.JSONLines(in.Name, seeker), func(jobs.New) error { return s.ctx.Err() }, func(e *batches.LineError) {
-		if bad++; bad <= maxReported {
-			fmt.Fprintln(s.env.Err, e)
-		} else if bad == maxReported+1 {
-			fmt.Fprintln(s.env.Err, "… more bad lines are counted but not shown")
-		}
-	})
+	lines := newBadLines(s.env.Err, func() {})
+	err := in.Read(batches.JSONLines(in.Name, seeker), func(jobs.New) error { return s.ctx.Err() }, lines.add)
+	lines.total()
+	bad = lines.n
 	if errors.Is(err, context.Canceled) {
 		return nil, bad, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
 	}
@@ -273,7 +260,7 @@ func (c *batchCmd) finish(s *session, rep batches.Report, source string) error {
 	if empty {
 		fmt.Fprintf(s.env.Err, "enqueue: %s held no rows: nothing was accepted\n", source)
 	}
-	if c.Output == "json" {
+	if c.ForPrograms() {
 		if err := cli.Line(s.env.Out, rep); err != nil {
 			return err
 		}
@@ -294,7 +281,7 @@ func (c *batchCmd) finish(s *session, rep batches.Report, source string) error {
 			cli.Count(int64(rep.Rejected)), rep.BatchID))
 	}
 	if !c.Watch {
-		if c.Output == "table" && rejected == nil && !empty {
+		if !c.ForPrograms() && rejected == nil && !empty {
 			fmt.Fprintf(s.env.Err, "follow it with: enqueue watch %s\n", rep.BatchID)
 		}
 		return rejected
@@ -306,8 +293,8 @@ func (c *batchCmd) finish(s *session, rep batches.Report, source string) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "table" {
-		if err := show(s, s.store, c.Output, p); err != nil {
+	if !c.ForPrograms() {
+		if err := show(s, s.store, c.OutputFlag, p); err != nil {
 			return err
 		}
 	}

@@ -75,9 +75,28 @@ func TestManyBadLinesAreCountedButNotAllShown(t *testing.T) {
 			args = append(args, "--strict")
 		}
 		r := s.run(t.Context(), strings.NewReader(strings.Repeat("bad\n", 50)), args...)
-		if n := strings.Count(r.err, "stdin:"); n != 20 || strings.Count(r.err, "… more bad lines are counted but not shown") != 1 || !strings.Contains(r.err, "50 bad lines") || r.code != cli.Failure {
+		want := "stdin:1:1: not valid JSON\nstdin: the same as in line 1: lines 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21 and 29 more lines\n"
+		if !strings.HasPrefix(r.err, want) || !strings.Contains(r.err, "50 bad lines") || r.code != cli.Failure {
+			t.Errorf("strict %v: %+v", strict, r)
+		}
+		var different strings.Builder
+		for i := range 50 {
+			fmt.Fprintf(&different, "{\"prompt\":\"p\",\"field%d\":1}\n", i)
+		}
+		r = s.run(t.Context(), strings.NewReader(different.String()), args...)
+		if n := strings.Count(r.err, "stdin:"); n != maxReported || !strings.Contains(r.err, "… 30 more bad lines with other reasons are counted but not shown\n") {
 			t.Errorf("strict %v: %d shown: %+v", strict, n, r)
 		}
+	}
+}
+
+func TestAColumnThatIsNotThereIsToldOfOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.enqueue("batch", file(t, `{"q":"a"}`, `{"q":"b"}`, `{"q":"c"}`), "--map", "prompt=question", "--batch-id", "b1")
+	want := "prompts.jsonl:1: column \"question\", mapped to prompt, is not there; the line has q\nprompts.jsonl: the same as in line 1: lines 2, 3\n"
+	if r.code != cli.Failure || !strings.HasPrefix(r.err, want) || strings.Count(r.err, "question") != 1 {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 
 // costCmd tells what calls have cost, and for what.
 type costCmd struct {
-	ID     string `arg:"" help:"A batch or a job."`
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	ID string `arg:"" help:"A batch or a job."`
+	cli.OutputFlag
 }
 
 // Run prints it, with the sum last.
@@ -38,8 +38,8 @@ func (c *costCmd) Run(s *session) error {
 		sum.Calls, sum.CostUSD, sum.Unpriced = sum.Calls+e.Calls, sum.CostUSD+lines[i].CostUSD, sum.Unpriced+e.Unpriced
 		sum.Simulated += lines[i].Simulated
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, struct {
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, struct {
 			ID        string          `json:"id"`
 			Calls     int64           `json:"calls"`
 			CostUSD   billing.NanoUSD `json:"cost_usd"`

@@ -13,8 +13,8 @@ import (
 
 // statusCmd shows where something stands.
 type statusCmd struct {
-	ID     string `arg:"" help:"A batch or a job."`
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	ID string `arg:"" help:"A batch or a job."`
+	cli.OutputFlag
 }
 
 // Run prints it.
@@ -27,13 +27,13 @@ func (c *statusCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return show(s, db, c.Output, p)
+	return show(s, db, c.OutputFlag, p)
 }
 
 // watchCmd follows something to its end.
 type watchCmd struct {
-	ID     string `arg:"" help:"A batch or a job."`
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	ID string `arg:"" help:"A batch or a job."`
+	cli.OutputFlag
 }
 
 // Run follows it; jobs that failed give exit code 5.
@@ -42,7 +42,7 @@ func (c *watchCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := show(s, s.store, c.Output, p); err != nil {
+	if err := show(s, s.store, c.OutputFlag, p); err != nil {
 		return err
 	}
 	return outcome(p)
@@ -79,8 +79,8 @@ func watch(s *session, id string) (jobs.Progress, error) {
 
 // cancelCmd cancels something.
 type cancelCmd struct {
-	ID     string `arg:"" help:"A batch or a job."`
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	ID string `arg:"" help:"A batch or a job."`
+	cli.OutputFlag
 }
 
 // Run cancels it, also while its rows are still coming in.
@@ -93,8 +93,8 @@ func (c *cancelCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, struct {
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, struct {
 			ID        string `json:"id"`
 			Cancelled int64  `json:"cancelled"`
 			Running   int64  `json:"running"`

@@ -1,19 +1,31 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"oneflow/batches"
+	"oneflow/fleet"
 	"oneflow/internal/cli"
+	"oneflow/jobs"
+	"oneflow/store"
 )
 
 // lsCmd lists batches.
 type lsCmd struct {
-	Limit  int    `help:"How many, the newest first." default:"20" placeholder:"N"`
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	Limit int `help:"How many, the newest first." default:"20" placeholder:"N"`
+	cli.OutputFlag
 }
 
-// Run prints them.
+// listed is a batch in a list for programs.
+type listed struct {
+	batches.Summary
+	// Waits says why its jobs wait, most jobs first; never null.
+	Waits []fleet.Wait `json:"waits"`
+}
+
+// Run prints them, and below why those that have not finished wait.
 func (c *lsCmd) Run(s *session) error {
 	db, err := s.db()
 	if err != nil {
@@ -31,20 +43,44 @@ func (c *lsCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	rows := [][]string{{"BATCH", "STATE", "JOBS", "DONE", "FAILED", "COST", "AGE", "SOURCE"}}
-	for i := range list {
-		b := &list[i]
+	found := make([]listed, len(list))
+	for i, b := range list {
 		b.Tally = tallies[b.ID]
 		b.State = b.StateNow()
+		found[i] = listed{b, []fleet.Wait{}}
+		if !b.Finished() {
+			waits, err := fleet.Waits(s.ctx, db, b.ID, "")
+			if err != nil {
+				return err
+			}
+			found[i].Waits = append(found[i].Waits, waits...)
+		}
+	}
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, found)
+	}
+	return printBatches(s, found)
+}
+
+func printBatches(s *session, list []listed) error {
+	rows := [][]string{{"BATCH", "STATE", "JOBS", "DONE", "FAILED", "COST", "AGE", "SOURCE"}}
+	for _, b := range list {
 		rows = append(rows, []string{
-			b.ID, b.State, cli.Count(b.Total()), cli.Count(b.Done()), cli.Count(b.Failures()), cli.Money(b.Cost, b.Unpriced),
+			b.ID, b.State, cli.Count(b.Total()), cli.Count(b.Done()), cli.Count(b.Failures()), cli.Amount(b.Money),
 			cli.Span(time.Since(b.CreatedAt)), cli.Printable(b.Source),
 		})
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, append([]batches.Summary{}, list...))
+	if err := cli.Table(s.env.Out, rows); err != nil {
+		return err
 	}
-	return cli.Table(s.env.Out, rows)
+	for _, b := range list {
+		for _, w := range b.Waits {
+			if _, err := fmt.Fprintf(s.env.Out, "%s waits: %s\n", b.ID, waitText(w)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // jobsCmd lists the jobs of a batch.
@@ -52,7 +88,14 @@ type jobsCmd struct {
 	ID     string `arg:"" help:"A batch."`
 	Failed bool   `help:"Only jobs that failed."`
 	Limit  int    `help:"How many, in the order of the input." default:"100" placeholder:"N"`
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	cli.OutputFlag
+}
+
+// listedJob is a job in a list for programs.
+type listedJob struct {
+	batches.Job
+	// Waits says why it waits: one reason or none, never null.
+	Waits []fleet.Wait `json:"waits"`
 }
 
 // Run prints them.
@@ -65,19 +108,57 @@ func (c *jobsCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, append([]batches.Job{}, list...))
+	found, err := withWaits(s, db, list)
+	if err != nil {
+		return err
 	}
-	rows := [][]string{{"ROW", "JOB", "CUSTOM ID", "STATE", "PROVIDER", "MODEL", "CALLS", "COST", "ERROR"}}
-	for _, j := range list {
-		failure := "-"
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, found)
+	}
+	rows := [][]string{{"ROW", "JOB", "CUSTOM ID", "STATE", "COST", "PROVIDER", "MODEL", "CALLS", "WHY"}}
+	for _, j := range found {
+		var why []string
 		if j.Error != "" {
-			failure = j.Error + ": " + cli.Printable(j.Message)
+			why = append(why, j.Error+": "+cli.Printable(j.Message))
+		}
+		for _, w := range j.Waits {
+			why = append(why, cli.Printable(w.Text))
 		}
 		rows = append(rows, []string{
-			cli.Count(j.Row), j.ID, cli.Printable(j.CustomID), string(j.State), j.Provider, cli.Printable(j.Model), cli.Count(j.Calls),
-			cli.Money(j.Cost, j.Unpriced), failure,
+			cli.Count(j.Row), j.ID, cli.Printable(j.CustomID), string(j.State),
+			cli.Amount(jobs.Money{Cost: j.Cost, Simulated: j.Simulated, Unpriced: j.Unpriced}),
+			j.Provider, cli.Printable(j.Model), cli.Count(j.Calls), strings.Join(why, "; "),
 		})
 	}
 	return cli.Table(s.env.Out, rows)
+}
+
+// withWaits says of each job that has not ended why it waits.
+func withWaits(s *session, db *store.Store, list []batches.Job) ([]listedJob, error) {
+	found := make([]listedJob, len(list))
+	var waiting []string
+	for i, j := range list {
+		found[i] = listedJob{j, []fleet.Wait{}}
+		if !j.State.Finished() {
+			waiting = append(waiting, j.ID)
+		}
+	}
+	if len(waiting) == 0 {
+		return found, nil
+	}
+	of, err := db.WaitingOf(s.ctx, waiting)
+	if err != nil {
+		return nil, err
+	}
+	standings, err := db.Standings(s.ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	for i, j := range found {
+		if w, ok := of[j.ID]; ok {
+			found[i].Waits = fleet.WaitsOf([]fleet.WaitingJobs{w}, standings, now)
+		}
+	}
+	return found, nil
 }

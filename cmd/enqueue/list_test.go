@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"oneflow/batches"
+	"oneflow/fleet"
 	"oneflow/internal/cli"
 )
 
@@ -25,13 +25,13 @@ func TestBatchesAndTheirJobsAreListed(t *testing.T) {
 	s.finish(id(2), "", "the key was refused")
 	r := s.enqueue("ls")
 	lines := strings.Split(r.out, "\n")
-	if r.code != cli.OK || len(lines) != 4 || !strings.HasPrefix(lines[0], "BATCH") || !strings.HasPrefix(lines[1], "new") || strings.Join(strings.Fields(lines[2])[:6], " ") != "old running 3 2 1 $0.0015" {
+	if r.code != cli.OK || len(lines) != 6 || lines[3] != "new waits: 3 jobs: no worker is running: start one with `worker run`" || !strings.HasPrefix(lines[0], "BATCH") || !strings.HasPrefix(lines[1], "new") || strings.Join(strings.Fields(lines[2])[:6], " ") != "old running 3 2 1 $0.0015" {
 		t.Errorf("%+v", r)
 	}
-	if list := decoded[[]batches.Summary](t, s.enqueue("ls", "--limit", "1", "-o", "json").out); len(list) != 1 || list[0].ID != "new" || list[0].State != "running" {
+	if list := decoded[[]listed](t, s.enqueue("ls", "--limit", "1", "-o", "json").out); len(list) != 1 || list[0].ID != "new" || list[0].State != "running" {
 		t.Errorf("%+v", list)
 	}
-	failed := decoded[[]batches.Job](t, s.enqueue("jobs", "old", "--failed", "-o", "json").out)
+	failed := decoded[[]listedJob](t, s.enqueue("jobs", "old", "--failed", "-o", "json").out)
 	if len(failed) != 1 || failed[0].ID != id(2) || failed[0].Row != 2 || failed[0].CustomID != "r2" || failed[0].Error != "auth" || failed[0].Message != "the key was refused" {
 		t.Errorf("%+v", failed)
 	}
@@ -95,6 +95,58 @@ all               2      $0.0015  $0.0015
 		t.Errorf("%+v, want %s", r, want)
 	}
 	if r := s.enqueue("export", ids[1]); !strings.Contains(r.out, `"cost_usd":"0","simulated_cost_usd":"0.0015"`) {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestListsAndStatusSayWhyJobsWait(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker("mock")
+	if r := s.run(t.Context(), strings.NewReader(rows(1, 4)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	ids := one[[]string](s, `SELECT array_agg(id::text ORDER BY seq) FROM jobs`)
+	s.finish(ids[0], "one", "")
+	for _, sql := range []string{
+		`UPDATE providers SET blocked_until = now() + interval '1 hour', blocked_reason = 'rate_limited'`,
+		`UPDATE job_states SET paused_at = now() WHERE job_id = '` + ids[1] + `'`,
+		`UPDATE job_states SET state = 'retrying', error_class = 'server', attempt = 1, not_before = now() + interval '1 minute' WHERE job_id = '` + ids[2] + `'`,
+	} {
+		if _, err := s.pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	why := []string{"", "paused by an operator: `enqueue resume` lets it go on", "retrying after server, at ", "mock asked to be left alone until "}
+	reasons := []fleet.WaitReason{"", fleet.WaitForResume, fleet.WaitForRetry, fleet.WaitForBlock}
+
+	status := s.enqueue("status", "b1").out
+	listing := s.enqueue("jobs", "b1").out
+	list := decoded[[]listedJob](t, s.enqueue("jobs", "b1", "-o", "json").out)
+	for i, text := range why {
+		if i == 0 {
+			if len(list[0].Waits) != 0 {
+				t.Errorf("a job that has ended waits: %+v", list[0])
+			}
+			continue
+		}
+		if !strings.Contains(status, "waits        1 job: "+text) || !strings.Contains(listing, text) {
+			t.Errorf("%q is not said:\n%s\n%s", text, status, listing)
+		}
+		if len(list[i].Waits) != 1 || list[i].Waits[0].Reason != reasons[i] {
+			t.Errorf("job %d: %+v", i+1, list[i])
+		}
+		if r := s.enqueue("status", ids[i]); !strings.Contains(r.out, "\nwaits  "+text) {
+			t.Errorf("%+v", r)
+		}
+	}
+	if st := decoded[batchStatus](t, s.enqueue("status", "b1", "-o", "json").out); len(st.Waits) != 3 {
+		t.Errorf("%+v", st)
+	}
+	if r := s.enqueue("status", "b1", "-o", "ndjson"); strings.Count(r.out, "\n") != 1 || len(decoded[batchStatus](t, r.out).Waits) != 3 {
+		t.Errorf("%+v", r)
+	}
+	if r := s.enqueue("jobs", "b1", "-o", "ndjson"); strings.Count(r.out, "\n") != 4 || strings.Count(r.out, `"waits":[`) != 4 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"os"
 	"runtime/debug"
 
-	"github.com/alecthomas/kong"
-
 	"oneflow/internal/cli"
 )
 
@@ -25,9 +23,9 @@ func main() {
 
 // grammar is the command line.
 type grammar struct {
-	cli.Services
-	cli.Logging
-	Config string `help:"The configuration file." placeholder:"FILE" env:"ONEFLOW_CONFIG" default:""`
+	cli.Services `group:"Global flags:"`
+	cli.Logging  `group:"Global flags:"`
+	Config       string `help:"The configuration file." group:"Global flags:" placeholder:"FILE" env:"ONEFLOW_CONFIG" default:""`
 
 	Text    oneCmd     `cmd:"" help:"Enqueue one text."`
 	Image   oneCmd     `cmd:"" help:"Enqueue one picture."`
@@ -45,12 +43,13 @@ type grammar struct {
 	Resolve resolveCmd `cmd:"" help:"Settle calls with unknown outcome by hand, once you know from the provider what they cost."`
 	Cost    costCmd    `cmd:"" help:"Show what answers, retries, fallbacks and unknown calls have cost."`
 	Export  exportCmd  `cmd:"" help:"Write the results of a batch or a job."`
+
+	cli.About
 }
 
 func run(ctx context.Context, args []string, env cli.Env) error {
 	var g grammar
-	parsed, done, err := cli.Parse(&g, args, env, "enqueue", "Bring generation jobs in, and take their results out.",
-		kong.Vars{"output": "table"})
+	parsed, done, err := program().Parse(&g, args, env)
 	if err != nil || done {
 		return err
 	}

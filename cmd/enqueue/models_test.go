@@ -22,8 +22,17 @@ func TestAModelThatItsVendorDoesNotListIsWarnedOf(t *testing.T) {
 		if r.code != cli.OK || strings.Contains(r.err, "does not list model") != warns {
 			t.Errorf("%s: %+v", args, r)
 		}
-		if warns && !strings.Contains(r.err, "known: claude-") && !strings.Contains(r.err, "known: gpt-") {
-			t.Errorf("%s: names no other: %s", args, r.err)
+	}
+	for model, says := range map[string]string{
+		"openai gtp-5.4":              "did you mean gpt-5.4",
+		"openai GPT-5.4-mini":         "did you mean gpt-5.4-mini",
+		"anthropic claude-haiku-45":   "did you mean claude-haiku-4-5",
+		"anthropic something-of-mine": "known: claude-",
+	} {
+		provider, name, _ := strings.Cut(model, " ")
+		r := s.enqueue("text", "hello", "--provider", provider, "--model", name)
+		if !strings.Contains(r.err, "warning: "+provider+` does not list model "`+name+`"; `+says) || !strings.Contains(r.err, "It is asked for as it is, and has no price\n") {
+			t.Errorf("%s: %+v", model, r)
 		}
 	}
 	rows := strings.Repeat(`{"prompt":"p","provider":"openai","model":"gtp"}`+"\n"+`{"prompt":"q","provider":"openai","model":"gtp"}`+"\n", 1)

@@ -76,8 +76,8 @@ func (c *oneCmd) Run(s *session) error {
 	if c.Wait {
 		return c.wait(s, job.ID.String())
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, struct {
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, struct {
 			JobID string `json:"job_id"`
 		}{job.ID.String()})
 	}
@@ -123,11 +123,11 @@ func (c *oneCmd) wait(s *session, id string) error {
 	if note != "" {
 		fmt.Fprintln(s.env.Err, "enqueue: "+cli.Printable(note))
 	}
-	if c.Output == "json" {
+	if c.ForPrograms() {
 		err := s.store.Export(s.ctx, id, func(r batches.Record) error {
 			result := r.Result()
 			result.Note = note
-			return cli.JSON(s.env.Out, result)
+			return c.Write(s.env.Out, result)
 		})
 		if err != nil {
 			return err

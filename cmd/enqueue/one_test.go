@@ -111,8 +111,8 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{}, "expected one of"},
-		{[]string{"text"}, `expected "<prompt>"`},
+		{[]string{}, "a command is missing"},
+		{[]string{"text"}, "PROMPT is missing (enqueue text --help shows the usage)"},
 		{[]string{"text", ""}, "prompt: must not be empty"},
 		{[]string{"text", "a", "b"}, "unexpected argument b"},
 		{[]string{"text", "caf\xe9"}, "argument 10, \"caf\\xe9\", is not valid UTF-8"},
@@ -132,15 +132,15 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 		{[]string{"text", "a", "--provider", "opnai"}, "--provider opnai: is not configured; there are "},
 		{[]string{"text", "a", "--lane", "fast"}, "--lane fast: must be high, default or bulk"},
 		{[]string{"text", "a", "--account", "\xff"}, "is not valid UTF-8"},
-		{[]string{"text", "a", "--in", "soon"}, "--in: expected duration"},
+		{[]string{"text", "a", "--in", "soon"}, "--in: must be a duration such as 30s, 5m, 12h, 90d or 2w, got \"soon\""},
 		{[]string{"text", "a", "--in=-5m"}, "--in -5m0s: must not be negative"},
 		{[]string{"text", "a", "--at", "soon"}, `--at "soon": must be a time such as`},
 		{[]string{"text", "a", "--at", "2020-01-01 00:00"}, "has passed"},
 		{[]string{"text", "a", "--in", "5m", "--at", "18:00"}, "can't be used together"},
-		{[]string{"text", "a", "--on-unknown", "maybe"}, "--on-unknown must be one of"},
-		{[]string{"text", "a", "-o", "xml"}, "--output must be one of"},
+		{[]string{"text", "a", "--on-unknown", "maybe"}, `--on-unknown: must be retry or fail, got "maybe" (enqueue text --help shows the usage)`},
+		{[]string{"text", "a", "-o", "xml"}, "--output: must be table, json or ndjson, got"},
 		{[]string{"text", "a", "--config", "none.yaml"}, "none.yaml: no such file"},
-		{[]string{"batch"}, `expected "<file>"`},
+		{[]string{"batch"}, "FILE is missing (enqueue batch --help shows the usage)"},
 		{[]string{"batch", "none.jsonl"}, "none.jsonl: no such file"},
 		{[]string{"batch", "testdata"}, "testdata: is a folder, not a file of JSON lines"},
 		{[]string{"batch", good, "--provider", "opnai"}, "--provider opnai: is not configured"},
@@ -148,9 +148,9 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 		{[]string{"batch", good, "--set", "custom_id=b"}, "--set custom_id=…: there is no such option"},
 		{[]string{"batch", good, "--batch-id", "a b"}, `--batch-id: batch id "a b": must be 1 to 64 letters`},
 		{[]string{"batch", good, "--map", "promt=question"}, "--map promt=…: there is no such field; fields are"},
-		{[]string{"batch", good, "--task", "poem"}, "--task must be one of"},
-		{[]string{"status"}, `expected "<id>"`},
-		{[]string{"export", "x", "--format", "csv"}, "--format must be one of"},
+		{[]string{"batch", good, "--task", "poem"}, "--task: must be text, image, audio or video, got"},
+		{[]string{"status"}, "ID is missing (enqueue status --help shows the usage)"},
+		{[]string{"export", "x", "--format", "csv"}, "--format: must be openai or raw, got"},
 	} {
 		r := command(t.Context(), strings.NewReader(""), append(down, c.args...)...)
 		if r.code != cli.Usage || r.out != "" || !strings.HasPrefix(r.err, "enqueue: ") || !strings.Contains(r.err, c.want) {

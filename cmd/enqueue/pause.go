@@ -10,8 +10,8 @@ import (
 
 // pauseCmd holds a batch or a job back.
 type pauseCmd struct {
-	ID     string `arg:"" help:"A batch or a job."`
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	ID string `arg:"" help:"A batch or a job."`
+	cli.OutputFlag
 }
 
 // Run sets the flag and shows where that leaves it.
@@ -31,8 +31,8 @@ func (c *pauseCmd) show(s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, cli.StatusOf(p))
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, cli.StatusOf(p))
 	}
 	if err := cli.PrintStatus(s.env.Out, p); err != nil || !p.Paused || p.Finished() {
 		return err

@@ -17,7 +17,7 @@ type resolveCmd struct {
 	Billed   bool   `help:"The provider charged for them: what was reserved, or --cost." xor:"what" required:""`
 	Cost     string `help:"With --billed: what each of them cost in US dollars, such as 0.0042." placeholder:"USD"`
 	Retry    bool   `help:"Send the jobs again that are unknown because of them; otherwise they become failed."`
-	Output   string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	cli.OutputFlag
 }
 
 // Run settles them.
@@ -47,8 +47,8 @@ func (c *resolveCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, struct {
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, struct {
 			ID    string `json:"id"`
 			Calls int64  `json:"calls"`
 			Jobs  int64  `json:"jobs"`

@@ -14,7 +14,7 @@ type retryCmd struct {
 	ID      string `arg:"" help:"A batch or a job."`
 	Unknown bool   `help:"Also those whose call has an unknown outcome: it may be paid for twice."`
 	Expired bool   `help:"Also those whose deadline passed; they get a new one."`
-	Output  string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	cli.OutputFlag
 }
 
 // Run queues them. A worker dispatches them within seconds.
@@ -37,8 +37,8 @@ func (c *retryCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, struct {
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, struct {
 			ID      string               `json:"id"`
 			Retried int64                `json:"retried"`
 			Left    map[jobs.State]int64 `json:"left"`

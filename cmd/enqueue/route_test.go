@@ -36,7 +36,7 @@ func TestAJobMayHaveItsOwnChain(t *testing.T) {
 		"--chain openai,mock --provider mock": "must begin with --provider, which is mock",
 		"--chain openai,mock --no-fallback":   "without fallback only openai would be asked",
 		"--chain openai,stability":            "provider stability cannot do",
-		"--fallback sometimes":                "must be one of",
+		"--fallback sometimes":                ": must be ",
 		"--fallback always --no-fallback":     "--fallback always says otherwise",
 		"--provider best --model gpt-4o":      "leave one of them out",
 		"--provider best --chain openai":      "leave one of them out",

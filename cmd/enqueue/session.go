@@ -91,7 +91,7 @@ type common struct {
 	At         string             `help:"Run it no earlier than at this time, such as 2026-01-31T18:00:00Z or 18:00." xor:"when" placeholder:"TIME"`
 	Account    string             `help:"Whom it is for." default:"default"`
 	OnUnknown  jobs.OnUnknown     `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
-	Output     string             `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	cli.OutputFlag
 }
 
 // input prepares reading jobs. task is the task of rows that name none. As long as

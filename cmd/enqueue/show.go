@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"oneflow/batches"
+	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -24,6 +25,8 @@ type jobStatus struct {
 	Chain             []string           `json:"chain,omitempty"`
 	Fallback          providers.Fallback `json:"fallback"`
 	Calls             []batches.Call     `json:"calls"` // never null
+	// Waits says why it waits; empty where it does not, never null.
+	Waits []fleet.Wait `json:"waits"`
 }
 
 // batchStatus is a batch's status for programs. The lists are empty for batches
@@ -34,13 +37,24 @@ type batchStatus struct {
 	Answered []batches.Answered `json:"answered"` // never null
 	// Problems are the failures by class, with one sample each; never null.
 	Problems []batches.Problem `json:"problems"`
+	// Waits says why jobs wait, most jobs first; never null.
+	Waits []fleet.Wait `json:"waits"`
 }
 
-// show prints where something stands, what it asked for, and who answered.
-func show(s *session, db *store.Store, output string, p jobs.Progress) error {
+// show prints where something stands, what it asked for, why it waits, and who
+// answered.
+func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) error {
 	d, err := db.Detail(s.ctx, p)
 	if err != nil {
 		return err
+	}
+	waits := []fleet.Wait{}
+	if !p.Finished() {
+		found, err := waitsOf(s, db, p)
+		if err != nil {
+			return err
+		}
+		waits = append(waits, found...)
 	}
 	var problems []batches.Problem
 	if p.JobID == "" && p.Failures()+p.Counts[jobs.Retrying] > 0 {
@@ -51,8 +65,8 @@ func show(s *session, db *store.Store, output string, p jobs.Progress) error {
 		problems = b.Problems
 	}
 	switch {
-	case output != "json":
-		if err := cli.PrintStatus(s.env.Out, p, parties(p, d)...); err != nil {
+	case !output.ForPrograms():
+		if err := cli.PrintStatus(s.env.Out, p, append(parties(p, d), waitRows(p, waits)...)...); err != nil {
 			return err
 		}
 		if len(problems) > 0 {
@@ -64,9 +78,12 @@ func show(s *session, db *store.Store, output string, p jobs.Progress) error {
 		fmt.Fprintln(s.env.Out)
 		return cli.Table(s.env.Out, calls(d.Calls))
 	case p.JobID == "":
-		return cli.JSON(s.env.Out, batchStatus{cli.StatusOf(p), append([]batches.Asked{}, d.Asked...), append([]batches.Answered{}, d.Answered...), append([]batches.Problem{}, problems...)})
+		return output.Write(s.env.Out, batchStatus{
+			Status: cli.StatusOf(p), Asked: append([]batches.Asked{}, d.Asked...), Answered: append([]batches.Answered{}, d.Answered...),
+			Problems: append([]batches.Problem{}, problems...), Waits: waits,
+		})
 	}
-	out := jobStatus{Status: cli.StatusOf(p), Calls: append([]batches.Call{}, d.Calls...)}
+	out := jobStatus{Status: cli.StatusOf(p), Calls: append([]batches.Call{}, d.Calls...), Waits: waits}
 	for _, a := range d.Asked {
 		out.Provider, out.Model, out.Chain, out.Fallback = a.Provider, a.Model, a.Chain, a.Fallback
 	}
@@ -76,7 +93,33 @@ func show(s *session, db *store.Store, output string, p jobs.Progress) error {
 		}
 		out.Provider, out.Model = a.Provider, a.Model
 	}
-	return cli.JSON(s.env.Out, out)
+	return output.Write(s.env.Out, out)
+}
+
+// waitsOf says why the job, or the jobs of the batch, wait.
+func waitsOf(s *session, db *store.Store, p jobs.Progress) ([]fleet.Wait, error) {
+	if p.JobID != "" {
+		return fleet.Waits(s.ctx, db, "", p.JobID)
+	}
+	return fleet.Waits(s.ctx, db, p.BatchID, "")
+}
+
+// waitRows say for people why jobs wait.
+func waitRows(p jobs.Progress, waits []fleet.Wait) [][]string {
+	var rows [][]string
+	for _, w := range waits {
+		text := cli.Printable(w.Text)
+		if p.JobID == "" {
+			text = waitText(w)
+		}
+		rows = append(rows, []string{"waits", text})
+	}
+	return rows
+}
+
+// waitText says why some jobs wait.
+func waitText(w fleet.Wait) string {
+	return fmt.Sprintf("%s: %s", cli.Things(w.Jobs, "job"), cli.Printable(w.Text))
 }
 
 // printProblems says why jobs failed, with a sample of each reason, and how to bring

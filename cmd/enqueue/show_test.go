@@ -70,6 +70,7 @@ asked        openai gpt-4o-mini, chain openai → anthropic, fallback always: 1
 asked        openai gpt-4o-mini: 1
 asked        openai gpt-4o-mini, fallback never: 1
 answered     anthropic claude-haiku-4-5: 1
+waits        2 jobs: no worker is running: start one with ` + "`worker run`" + `
 `
 	if diff := cmp.Diff(want, r.out); diff != "" || r.code != cli.OK {
 		t.Errorf("%+v\n%s", r, diff)

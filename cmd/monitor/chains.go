@@ -45,17 +45,17 @@ func (s *session) changeChains(do func(*fleet.Orders) error) error {
 		if err := do(f.orders); err != nil {
 			return err
 		}
-		return printChains(s, f, "table")
+		return printChains(s, f, cli.OutputFlag{})
 	})
 }
 
 type chainsLs struct {
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	cli.OutputFlag
 }
 
 // Run lists them.
 func (c *chainsLs) Run(s *session) error {
-	return s.withFleet(func(f fleetView) error { return printChains(s, f, c.Output) })
+	return s.withFleet(func(f fleetView) error { return printChains(s, f, c.OutputFlag) })
 }
 
 // chainRow is a chain for programs.
@@ -68,7 +68,7 @@ type chainRow struct {
 	SetAt time.Time `json:"set_at,omitzero"`
 }
 
-func printChains(s *session, f fleetView, output string) error {
+func printChains(s *session, f fleetView, output cli.OutputFlag) error {
 	set, err := f.store.Chains(s.ctx)
 	if err != nil {
 		return err
@@ -77,8 +77,8 @@ func printChains(s *session, f fleetView, output string) error {
 	for _, c := range f.config.ChainsInForce(set) {
 		list = append(list, chainRow{Task: c.Task, Providers: c.Providers, SetBy: c.ChangedBy, SetAt: c.ChangedAt})
 	}
-	if output == "json" {
-		return cli.JSON(s.env.Out, list)
+	if output.ForPrograms() {
+		return output.Write(s.env.Out, list)
 	}
 	rows := [][]string{{"TASK", "PROVIDERS", "FROM"}}
 	for _, c := range list {

@@ -77,7 +77,7 @@ func (s *session) changeLimits(provider string, do func(*fleet.Orders) error) er
 }
 
 type limitsLs struct {
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	cli.OutputFlag
 }
 
 // limitsRow is a provider's limits for programs.
@@ -102,7 +102,7 @@ func (c *limitsLs) Run(s *session) error {
 			return err
 		}
 		list := f.config.Limits(known)
-		if c.Output == "table" {
+		if !c.ForPrograms() {
 			return printLimits(s, list)
 		}
 		rows := make([]limitsRow, len(list))
@@ -115,7 +115,7 @@ func (c *limitsLs) Run(s *session) error {
 				rows[i].Pinned = map[providers.Dimension]int64{}
 			}
 		}
-		return cli.JSON(s.env.Out, rows)
+		return c.Write(s.env.Out, rows)
 	})
 }
 

@@ -15,9 +15,9 @@ func main() { os.Exit(cli.Main("monitor", cli.WithDevEnvironment(run))) }
 
 // grammar is the command line.
 type grammar struct {
-	cli.Services
-	cli.Logging
-	Config string `help:"The configuration file; default: oneflow.yaml where it exists." placeholder:"FILE" env:"ONEFLOW_CONFIG"`
+	cli.Services `group:"Global flags:"`
+	cli.Logging  `group:"Global flags:"`
+	Config       string `help:"The configuration file; default: oneflow.yaml where it exists." group:"Global flags:" placeholder:"FILE" env:"ONEFLOW_CONFIG"`
 
 	Serve  serveCmd  `cmd:"" help:"Serve the monitor's pages, its JSON and asynqmon until SIGINT or SIGTERM."`
 	Status statusCmd `cmd:"" help:"Show the overview in the terminal."`
@@ -27,6 +27,8 @@ type grammar struct {
 	Limits    limitsCmd    `cmd:"" help:"List the limits, and set them while workers run."`
 	Chains    chainsCmd    `cmd:"" help:"List which providers are asked for which task, and set it while workers run."`
 	Best      bestCmd      `cmd:"" help:"Rank the providers for a task by success, latency and price."`
+
+	cli.About
 }
 
 type session struct {
@@ -40,7 +42,7 @@ type session struct {
 
 func run(ctx context.Context, args []string, env cli.Env) error {
 	var g grammar
-	parsed, done, err := cli.Parse(&g, args, env, "monitor", "Show what OneFlow does, and take operators' orders.")
+	parsed, done, err := program().Parse(&g, args, env)
 	if err != nil || done {
 		return err
 	}

@@ -118,7 +118,7 @@ func TestWrongOrdersAreRefusedWithTheWayOut(t *testing.T) {
 		"limits set openai":             "no limit is given: name one, such as --rpm 500",
 		"limits set openai --rpm=-5":    "rpm -5: must be from 0 (no limit) to 1000000000000",
 		"limits set openai --otpm=fast": "--otpm",
-		"chains set poem openai":        "must be one of",
+		"chains set poem openai":        ": must be ",
 		"chains set text openai,telex":  `"telex" is not configured`,
 		"chains set text openai,openai": "openai is there twice",
 		"chains set image anthropic":    "anthropic cannot do image",

@@ -104,8 +104,8 @@ func (s *session) hold(name string, state fleet.BreakerState) error {
 }
 
 type providersLs struct {
-	Since  time.Duration `help:"How far back the figures look, at most 30 days." default:"1h" placeholder:"DURATION"`
-	Output string        `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	Since time.Duration `help:"How far back the figures look, at most 30 days." default:"1h" placeholder:"DURATION"`
+	cli.OutputFlag
 }
 
 // maxSince bounds how much of the ledger is read.
@@ -121,8 +121,8 @@ func (c *providersLs) Run(s *session) error {
 		if err != nil {
 			return err
 		}
-		if c.Output == "json" {
-			return cli.JSON(s.env.Out, list)
+		if c.ForPrograms() {
+			return c.Write(s.env.Out, list)
 		}
 		return s.printHealth(list)
 	})
@@ -193,8 +193,8 @@ func sentence(h fleet.Health) string {
 
 // bestCmd ranks providers.
 type bestCmd struct {
-	Task   providers.Task `arg:"" help:"text, image, audio or video." enum:"text,image,audio,video"`
-	Output string         `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	Task providers.Task `arg:"" help:"text, image, audio or video." enum:"text,image,audio,video"`
+	cli.OutputFlag
 }
 
 // Run prints them, the best first.
@@ -204,8 +204,8 @@ func (c *bestCmd) Run(s *session) error {
 		if err != nil {
 			return err
 		}
-		if c.Output == "json" {
-			return cli.JSON(s.env.Out, best)
+		if c.ForPrograms() {
+			return c.Write(s.env.Out, best)
 		}
 		rows := [][]string{{"", "PROVIDER", "MODEL", "CALLS", "SUCCEEDED", "P50", "P95", "A CALL COSTS", ""}}
 		for i, k := range best.Candidates {

@@ -157,7 +157,7 @@ func TestWrongOrdersToProvidersAreRefused(t *testing.T) {
 		"providers reset":                    "either one provider or --all",
 		"providers reset openai --all":       "either one provider or --all",
 		"providers ls --since=-1h":           "must be more than 0",
-		"best poem":                          "must be one of",
+		"best poem":                          ": must be ",
 	} {
 		if code, _, errs := monitor(strings.Fields(args)...); code != cli.Usage || !strings.Contains(errs, says) {
 			t.Errorf("%s: %d %s, want %q", args, code, errs, says)

@@ -13,7 +13,7 @@ import (
 
 // statusCmd prints the overview.
 type statusCmd struct {
-	Output string `short:"o" help:"table or json; json is what /api/overview answers." enum:"table,json" default:"table"`
+	cli.OutputFlag
 }
 
 // Run prints it.
@@ -27,8 +27,8 @@ func (c *statusCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, o)
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, o)
 	}
 	return printOverview(s.env.Out, o)
 }

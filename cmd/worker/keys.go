@@ -84,7 +84,7 @@ func (c *keysSet) ask(s *session) (string, error) {
 }
 
 type keysLs struct {
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	cli.OutputFlag
 }
 
 // Run lists keys.
@@ -93,8 +93,8 @@ func (c *keysLs) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return cli.JSON(s.env.Out, all)
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, all)
 	}
 	if len(all) == 0 {
 		fmt.Fprintln(s.env.Err, "no keys: set one with `worker keys set openai`, or OPENAI_API_KEY in the environment")

@@ -24,9 +24,9 @@ func main() { os.Exit(cli.Main("worker", cli.WithDevEnvironment(run))) }
 
 // grammar is the command line.
 type grammar struct {
-	cli.Services
-	cli.Logging
-	Config string `help:"The configuration file; default: oneflow.yaml where it exists." placeholder:"FILE" env:"ONEFLOW_CONFIG"`
+	cli.Services `group:"Global flags:"`
+	cli.Logging  `group:"Global flags:"`
+	Config       string `help:"The configuration file; default: oneflow.yaml where it exists." group:"Global flags:" placeholder:"FILE" env:"ONEFLOW_CONFIG"`
 
 	Run        runCmd        `cmd:"" help:"Run jobs until SIGINT or SIGTERM, then let calls in flight end."`
 	AdoptRedis adoptRedisCmd `cmd:"" help:"Make this Redis the fleet's, after it was another's. That fleet's deliveries there are dropped, and its own workers push them again elsewhere."`
@@ -35,6 +35,8 @@ type grammar struct {
 	Check      checkCmd      `cmd:"" help:"Ask the providers whether they answer and take the keys, at no cost."`
 	Models     modelsCmd     `cmd:"" help:"List the models with their prices and limits."`
 	Prices     pricesCmd     `cmd:"" help:"Look after the price list."`
+
+	cli.About
 }
 
 type session struct {
@@ -47,7 +49,7 @@ type session struct {
 
 func run(ctx context.Context, args []string, env cli.Env) error {
 	var g grammar
-	parsed, done, err := cli.Parse(&g, args, env, "worker", "Run generation jobs.")
+	parsed, done, err := program().Parse(&g, args, env)
 	if err != nil || done {
 		return err
 	}

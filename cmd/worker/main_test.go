@@ -112,13 +112,13 @@ func TestWrongUseIsToldAtOnce(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{}, "expected one of"},
+		{[]string{}, "a command is missing"},
 		{[]string{"walk"}, "unexpected argument walk"},
 		{[]string{"run", "--provider", "opnai"}, "--provider opnai: is not configured; there are "},
 		{[]string{"run", "--provider", "mock", "--provider", "opnai"}, "--provider opnai: is not configured"},
 		{[]string{"run", "--config", "none.yaml"}, "none.yaml: no such file"},
 		{[]string{"run", "--config", bad}, "bad.yaml:1: providers.mock.limits.rpm: must be positive, got -1"},
-		{[]string{"migrate"}, "expected one of"},
+		{[]string{"migrate"}, "a command is missing"},
 		{[]string{"run", "--log-file", filepath.Join(bad, "below")}, "--log-file: "},
 		{[]string{"run", "--database-url", ""}, "DATABASE_URL is not set"},
 	} {

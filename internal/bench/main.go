@@ -55,7 +55,7 @@ func (f figures) rate(n int) float64 { return float64(n) / f.total.Seconds() }
 
 func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	var g grammar
-	_, done, err := cli.Parse(&g, args, env, "bench", "Measure OneFlow against asynq alone.")
+	_, done, err := cli.Program{Name: "bench", Description: "Measure OneFlow against asynq alone."}.Parse(&g, args, env)
 	if err != nil || done {
 		return err
 	}

@@ -75,7 +75,7 @@ func latency() fakeprovider.Latency {
 
 func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	var g grammar
-	_, done, err := cli.Parse(&g, args, env, "benchlimits", "Measure how much of a limit is used, and whether it holds.")
+	_, done, err := cli.Program{Name: "benchlimits", Description: "Measure how much of a limit is used, and whether it holds."}.Parse(&g, args, env)
 	if err != nil || done {
 		return err
 	}

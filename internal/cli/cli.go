@@ -11,9 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"unicode/utf8"
 
-	"github.com/alecthomas/kong"
 	"github.com/redis/go-redis/v9"
 
 	"oneflow/jobs"
@@ -118,39 +116,4 @@ func codeOf(err error) int {
 		return Usage
 	}
 	return Failure
-}
-
-// Parse reads args into grammar. done tells that help was printed and nothing is
-// left to do. An error has the exit code Usage.
-func Parse(grammar any, args []string, env Env, name, description string, opts ...kong.Option) (ctx *kong.Context, done bool, err error) {
-	type helped struct{}
-	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(helped); !ok {
-				panic(r)
-			}
-			done = true
-		}
-	}()
-	parser, err := kong.New(grammar, append([]kong.Option{
-		kong.Name(name),
-		kong.Description(description),
-		kong.Writers(env.Out, env.Err),
-		kong.Exit(func(int) { panic(helped{}) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-	}, opts...)...)
-	if err != nil {
-		return nil, false, err
-	}
-	for i, arg := range args {
-		// Kong would replace the bytes in silence.
-		if !utf8.ValidString(arg) {
-			return nil, false, Fail(Usage, fmt.Errorf("argument %d, %.40q, is not valid UTF-8", i+1, arg))
-		}
-	}
-	ctx, err = parser.Parse(args)
-	if err != nil {
-		return nil, false, Fail(Usage, fmt.Errorf("%w (%s --help shows the usage)", err, name))
-	}
-	return ctx, false, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"oneflow/internal/cli"
 	"oneflow/jobs"
@@ -44,8 +45,22 @@ func TestAnErrorBecomesItsExitCodeAndOneLine(t *testing.T) {
 }
 
 type grammar struct {
-	cli.Logging
+	cli.Logging `group:"Global flags:"`
+
 	Paint paintCmd `cmd:"" help:"Paint it."`
+	Text  textCmd  `cmd:"" help:"Write it."`
+	Brush struct {
+		Wash struct{} `cmd:"" help:"Wash it."`
+	} `cmd:"" help:"Look after the brush."`
+
+	cli.About
+}
+
+type textCmd struct {
+	Prompt string        `arg:""`
+	In     time.Duration `help:"When."`
+	Times  int           `help:"How often."`
+	Mood   string        `help:"How." enum:"gay,grim," default:""`
 }
 
 type paintCmd struct {
@@ -55,7 +70,7 @@ type paintCmd struct {
 
 func parse(args ...string) (g grammar, done bool, stdout, stderr string, err error) {
 	var out, errs bytes.Buffer
-	_, done, err = cli.Parse(&g, args, cli.Env{Out: &out, Err: &errs}, "brush", "Paints things.")
+	_, done, err = cli.Program{Name: "brush", Description: "Paints things.", Examples: map[string][]string{"paint": {"brush paint door"}}}.Parse(&g, args, cli.Env{Out: &out, Err: &errs})
 	return g, done, out.String(), errs.String(), err
 }
 
@@ -67,16 +82,66 @@ func TestArgumentsAreParsed(t *testing.T) {
 	}
 }
 
-func TestWrongUseHasExitCode2AndSaysWhereHelpIs(t *testing.T) {
+func TestWrongUseSaysWhatIsWrongAndWhoseHelpShowsTheUsage(t *testing.T) {
 	t.Parallel()
-	for name, args := range map[string][]string{
-		"nothing": {}, "an unknown command": {"point", "door"}, "an unknown flag": {"paint", "--color", "red", "door"}, "a missing argument": {"paint"},
-		"one too many": {"paint", "door", "wall"}, "a value that is not on offer": {"paint", "--colour", "pink", "door"}, "a bad log level": {"paint", "door", "--log-level", "loud"},
+	for args, want := range map[string]string{
+		"":                            `a command is missing (brush --help shows the usage)`,
+		"point door":                  `unexpected argument point, did you mean "paint"? (brush --help shows the usage)`,
+		"brush":                       `a command is missing after brush brush: wash (brush brush --help shows the usage)`,
+		"paint --color red door":      `unknown flag --color, did you mean "--colour"? (brush paint --help shows the usage)`,
+		"paint":                       `WHAT is missing (brush paint --help shows the usage)`,
+		"paint door wall":             `unexpected argument wall (brush paint --help shows the usage)`,
+		"paint --colour pink door":    `--colour: must be red or blue, got "pink" (brush paint --help shows the usage)`,
+		"paint door --log-level loud": `--log-level: must be debug, info, warn or error, got "loud" (brush paint --help shows the usage)`,
+		"text hello world":            `unexpected argument world: put the whole prompt in quotes, as in brush text "Write a haiku" (brush text --help shows the usage)`,
+		"text -5":                     `unknown flag -5: a prompt that begins with - goes after --, as in brush text -- "-5 degrees" (brush text --help shows the usage)`,
+		"text a --mood odd":           `--mood: must be gay or grim, got "odd" (brush text --help shows the usage)`,
+		"text a --in soon":            `--in: must be a duration such as 30s, 5m, 12h, 90d or 2w, got "soon" (brush text --help shows the usage)`,
+		"text a --times x":            `--times: must be a whole number, got "x" (brush text --help shows the usage)`,
 	} {
-		_, done, stdout, _, err := parse(args...)
+		_, done, stdout, _, err := parse(strings.Fields(args)...)
 		var stderr bytes.Buffer
-		if code := cli.Code("brush", &stderr, err); code != cli.Usage || done || stdout != "" || !strings.HasSuffix(stderr.String(), "(brush --help shows the usage)\n") {
-			t.Errorf("%s: exit %d, done %v, stdout %q, stderr %q", name, code, done, stdout, stderr.String())
+		if code := cli.Code("brush", &stderr, err); code != cli.Usage || done || stdout != "" || stderr.String() != "brush: "+want+"\n" {
+			t.Errorf("%s: exit %d, done %v, stdout %q, stderr %q", args, code, done, stdout, stderr.String())
+		}
+	}
+}
+
+func TestANegativeNumberIsTheValueOfTheFlagBeforeIt(t *testing.T) {
+	t.Parallel()
+	g, _, _, _, err := parse("text", "--times", "-5", "--in", "-1d", "--", "--times")
+	if err != nil || g.Text.Times != -5 || g.Text.In != -24*time.Hour || g.Text.Prompt != "--times" {
+		t.Errorf("%+v, %v", g.Text, err)
+	}
+}
+
+func TestDurationsHaveDaysAndWeeks(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{"90d": 90 * 24 * time.Hour, "2w": 14 * 24 * time.Hour, "1d12h": 36 * time.Hour, "0.5d": 12 * time.Hour, "30s": 30 * time.Second} {
+		if g, _, _, _, err := parse("text", "a", "--in", text); err != nil || g.Text.In != want {
+			t.Errorf("%s: %s, %v", text, g.Text.In, err)
+		}
+	}
+}
+
+func TestHelpHasExamplesAndACommandsOwnFlagsFirst(t *testing.T) {
+	t.Parallel()
+	_, _, help, _, _ := parse("paint", "--help")
+	last := -1
+	for _, part := range []string{"Examples:\n\n    brush paint door", "Flags:", "--colour", "Global flags:", "--log-level"} {
+		at := strings.Index(help, part)
+		if at <= last {
+			t.Errorf("%q is not there, or too early:\n%s", part, help)
+		}
+		last = at
+	}
+}
+
+func TestTheVersionIsPrinted(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"--version"}, {"paint", "--version"}} {
+		if _, done, out, _, err := parse(args...); err != nil || !done || !strings.HasPrefix(out, "brush ") || !strings.Contains(out, "(go1.") {
+			t.Errorf("%q: %q, %v", args, out, err)
 		}
 	}
 }
@@ -104,7 +169,7 @@ func TestAGrammarThatIsWrongIsNoUsageError(t *testing.T) {
 	var bad struct {
 		A string `short:"xx"`
 	}
-	if _, _, err := cli.Parse(&bad, nil, cli.Env{}, "x", "x"); err == nil || cli.Code("x", &bytes.Buffer{}, err) != cli.Failure {
+	if _, _, err := (cli.Program{Name: "x"}).Parse(&bad, nil, cli.Env{}); err == nil || cli.Code("x", &bytes.Buffer{}, err) != cli.Failure {
 		t.Error(err)
 	}
 }

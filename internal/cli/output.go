@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"oneflow/billing"
@@ -26,17 +24,6 @@ func Line(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
-}
-
-// Table writes rows in columns.
-func Table(w io.Writer, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, r := range rows {
-		if _, err := fmt.Fprintln(t, strings.Join(r, "\t")); err != nil {
-			return err
-		}
-	}
-	return t.Flush()
 }
 
 // Status is the form of a Progress for programs.
@@ -89,7 +76,7 @@ func PrintStatus(w io.Writer, p jobs.Progress, more ...[]string) error {
 	if p.ErrorClass != "" {
 		rows = append(rows, []string{"error", p.ErrorClass + ": " + p.ErrorMessage})
 	}
-	return Table(w, append(rows, more...))
+	return Fields(w, append(rows, more...))
 }
 
 // Amount writes the cost of calls for people: simulated money and calls without a
@@ -109,13 +96,17 @@ func Amount(m jobs.Money) string {
 func Money(n billing.NanoUSD, unpriced int64) string {
 	s := n.Human()
 	if unpriced > 0 {
-		calls := "calls"
-		if unpriced == 1 {
-			calls = "call"
-		}
-		s += fmt.Sprintf(" + %s %s without a known price", Count(unpriced), calls)
+		s += fmt.Sprintf(" + %s without a known price", Things(unpriced, "call"))
 	}
 	return s
+}
+
+// Things is a number of things of one name, such as "1 job" and "12,345 jobs".
+func Things(n int64, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return Count(n) + " " + one + "s"
 }
 
 // Count is a number for people, such as "12,345".
@@ -131,7 +122,8 @@ func Count(n int64) string {
 	return sign + s
 }
 
-// Span is a length of time for people: "850ms", "4.2s", "3m 5s", "2h 10m".
+// Span is a length of time for people: "850ms", "4.2s", "3m 5s", "2h 10m",
+// "3d 4h".
 func Span(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -142,6 +134,8 @@ func Span(d time.Duration) string {
 		return fmt.Sprintf("%.1fs", d.Truncate(100*time.Millisecond).Seconds())
 	case d < time.Hour:
 		return fmt.Sprintf("%dm %ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%dd %dh", int(d.Hours())/24, int(d.Hours())%24)
 	}
 	return fmt.Sprintf("%dh %dm", int(d.Hours()), int(d.Minutes())%60)
 }

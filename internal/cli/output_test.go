@@ -36,7 +36,7 @@ func TestSpansForPeopleAreShort(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
 		0: "0ms", -time.Hour: "0ms", time.Microsecond: "0ms", 850 * time.Millisecond: "850ms", 999999 * time.Microsecond: "999ms", time.Second: "1.0s", 4250 * time.Millisecond: "4.2s",
-		59990 * time.Millisecond: "59.9s", time.Minute: "1m 0s", 3*time.Minute + 5*time.Second: "3m 5s", time.Hour - time.Millisecond: "59m 59s", 2*time.Hour + 10*time.Minute: "2h 10m", 50 * time.Hour: "50h 0m",
+		59990 * time.Millisecond: "59.9s", time.Minute: "1m 0s", 3*time.Minute + 5*time.Second: "3m 5s", time.Hour - time.Millisecond: "59m 59s", 2*time.Hour + 10*time.Minute: "2h 10m", 50 * time.Hour: "2d 2h",
 	} {
 		if got := cli.Span(d); got != want {
 			t.Errorf("%v: got %s, want %s", d, got, want)

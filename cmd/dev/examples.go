@@ -1,0 +1,16 @@
+package main
+
+import "oneflow/internal/cli"
+
+// program is what help says of the command, and how each of its commands is used.
+func program() cli.Program {
+	return cli.Program{
+		Name: "dev", Description: "Run everything on this machine, for trying out and developing.",
+		Examples: map[string][]string{
+			"up":         {`dev up`, `dev up --fake-providers --listen 127.0.0.1:9000`},
+			"demo":       {`dev demo`},
+			"setup":      {`dev setup`},
+			"completion": {`eval "$(dev completion bash)"`, `dev completion fish > ~/.config/fish/completions/dev.fish`},
+		},
+	}
+}

@@ -1,0 +1,41 @@
+package main
+
+import "oneflow/internal/cli"
+
+// program is what help says of the command, and how each of its commands is used.
+func program() cli.Program {
+	return cli.Program{
+		Name: "enqueue", Description: "Bring generation jobs in, and take their results out.",
+		Examples: map[string][]string{
+			"text": {
+				`enqueue text "Write a haiku about queues" --wait`,
+				`enqueue text "Good morning" --at 08:00 --provider anthropic`,
+				`enqueue text - --wait -o json < prompt.txt`,
+				`enqueue text -- "-5 degrees: what to wear?"`,
+			},
+			"image": {`enqueue image "A lighthouse in fog" --set size=256x256 --wait`},
+			"audio": {`enqueue audio "Good morning" --set voice=alloy --wait`},
+			"video": {`enqueue video "A lighthouse in fog" --provider mock --wait`},
+			"batch": {
+				`enqueue batch prompts.jsonl --watch`,
+				`enqueue batch data.jsonl --map prompt=question --batch-id nightly`,
+				`enqueue batch - --set max_tokens=200 --chain openai,anthropic < prompts.jsonl`,
+			},
+			"ls":     {`enqueue ls`, `enqueue ls --limit 5 -o ndjson`},
+			"jobs":   {`enqueue jobs nightly --failed`, `enqueue jobs nightly --limit 1000 -o ndjson`},
+			"status": {`enqueue status nightly`, `enqueue status nightly -o json`},
+			"watch":  {`enqueue watch nightly`},
+			"cancel": {`enqueue cancel nightly`},
+			"pause":  {`enqueue pause nightly`},
+			"resume": {`enqueue resume nightly`},
+			"retry":  {`enqueue retry nightly`, `enqueue retry nightly --unknown --expired`},
+			"resolve": {
+				`enqueue resolve nightly --unbilled --retry`,
+				`enqueue resolve nightly --billed --cost 0.0042`,
+			},
+			"cost":       {`enqueue cost nightly`},
+			"export":     {`enqueue export nightly --out results.jsonl`, `enqueue export nightly --failed --format raw`},
+			"completion": {`eval "$(enqueue completion bash)"`, `enqueue completion fish > ~/.config/fish/completions/enqueue.fish`},
+		},
+	}
+}

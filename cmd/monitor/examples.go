@@ -1,0 +1,30 @@
+package main
+
+import "oneflow/internal/cli"
+
+// program is what help says of the command, and how each of its commands is used.
+func program() cli.Program {
+	return cli.Program{
+		Name: "monitor", Description: "Show what OneFlow does, and take operators' orders.",
+		Examples: map[string][]string{
+			"serve":             {`monitor serve`, `monitor serve --listen 127.0.0.1:9000 --base-path /oneflow`},
+			"status":            {`monitor status`, `monitor status -o json`},
+			"health":            {`monitor health`, `monitor health http://127.0.0.1:9000`},
+			"providers ls":      {`monitor providers ls`, `monitor providers ls --since 7d`},
+			"providers disable": {`monitor providers disable openai --reason "invoice is being checked"`},
+			"providers enable":  {`monitor providers enable openai`},
+			"providers reset":   {`monitor providers reset openai`, `monitor providers reset --all`},
+			"providers open":    {`monitor providers open openai`},
+			"providers close":   {`monitor providers close openai`},
+			"providers auto":    {`monitor providers auto openai`},
+			"limits set":        {`monitor limits set openai --rpm 500 --tpm 200000`, `monitor limits set openai --concurrent 0`},
+			"limits ls":         {`monitor limits ls`},
+			"limits reset":      {`monitor limits reset openai`},
+			"chains ls":         {`monitor chains ls`},
+			"chains set":        {`monitor chains set text anthropic,openai`},
+			"chains reset":      {`monitor chains reset text`},
+			"best":              {`monitor best text`},
+			"completion":        {`eval "$(monitor completion bash)"`, `monitor completion fish > ~/.config/fish/completions/monitor.fish`},
+		},
+	}
+}

@@ -1,0 +1,24 @@
+package main
+
+import "oneflow/internal/cli"
+
+// program is what help says of the command, and how each of its commands is used.
+func program() cli.Program {
+	return cli.Program{
+		Name: "worker", Description: "Run generation jobs.",
+		Examples: map[string][]string{
+			"run":            {`worker run`, `worker run --provider openai --provider anthropic`, `worker run --explain`},
+			"adopt-redis":    {`worker adopt-redis`},
+			"migrate up":     {`worker migrate up`},
+			"migrate status": {`worker migrate status`},
+			"keys set":       {`worker keys set openai`, `worker keys set openai --add < key.txt`},
+			"keys ls":        {`worker keys ls`},
+			"keys check":     {`worker keys check`, `worker keys check openai --offline`},
+			"keys rm":        {`worker keys rm openai`},
+			"check":          {`worker check`, `worker check openai`},
+			"models":         {`worker models openai`, `worker models -o ndjson`},
+			"prices check":   {`worker prices check`, `worker prices check openai`},
+			"completion":     {`eval "$(worker completion bash)"`, `worker completion fish > ~/.config/fish/completions/worker.fish`},
+		},
+	}
+}
