@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"oneflow/internal/sleep"
 	"oneflow/providers"
 )
 
@@ -187,12 +188,8 @@ func (c *Control) keepWriting(ctx context.Context) {
 			default:
 			}
 		}
-		pause := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
+		if sleep.For(ctx, wait) != nil {
 			return
-		case <-pause.C:
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
 	"github.com/rs/zerolog"
 
+	"oneflow/internal/sleep"
 	"oneflow/policy/breaker"
 	"oneflow/policy/limiter"
 	"oneflow/providers"
@@ -146,7 +147,7 @@ func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request,
 			if g.limiter != nil {
 				continue // it holds everybody until then, and keeps the order
 			}
-			if waitErr := sleep(ctx, pause+rand.N(firstDelay/4)); waitErr != nil {
+			if waitErr := sleep.For(ctx, pause+rand.N(firstDelay/4)); waitErr != nil {
 				return res, &nonRetryable{waitErr}
 			}
 			continue
@@ -160,16 +161,5 @@ func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request,
 		case providers.Final:
 		}
 		return res, &nonRetryable{err}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }

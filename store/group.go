@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"oneflow/internal/sleep"
 )
 
 // maxGroup bounds the operations that share a transaction.
@@ -158,7 +160,7 @@ func (g *group[In, Out]) flush(ops []operation[In, Out]) {
 			return
 		}
 		waiting := ops[:0]
-		pause(g.life, delay)
+		_ = sleep.For(g.life, delay)
 		for _, op := range ops {
 			if !transient(err) || op.ctx.Err() != nil || g.life.Err() != nil {
 				op.done <- outcome[Out]{err: err}

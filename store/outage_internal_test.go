@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"oneflow/internal/sleep"
 )
 
 // told runs do beside a watched outage for a minute and returns what was told, by
@@ -30,7 +32,7 @@ func told(t *testing.T, do func(context.Context, *outage)) (list []string) {
 		}
 		go o.watch(ctx)
 		go do(ctx, o)
-		pause(t.Context(), time.Minute) // the bubble's clock
+		_ = sleep.For(t.Context(), time.Minute) // the bubble's clock
 	})
 	return list
 }
@@ -44,7 +46,7 @@ func TestAnOutageIsToldAfterTwoSecondsThenEveryTenAndWhenItIsOver(t *testing.T) 
 	got := told(t, func(ctx context.Context, o *outage) {
 		for range 24 { // statements fail for 24 s
 			o.TraceQueryEnd(ask(o), nil, pgx.TraceQueryEndData{Err: io.ErrUnexpectedEOF})
-			pause(ctx, time.Second)
+			_ = sleep.For(ctx, time.Second)
 		}
 		o.TraceQueryEnd(ask(o), nil, pgx.TraceQueryEndData{})
 	})
@@ -57,7 +59,7 @@ func TestAStatementWithoutAnAnswerIsAnOutage(t *testing.T) {
 	t.Parallel()
 	got := told(t, func(ctx context.Context, o *outage) {
 		asked := o.TraceCopyFromStart(ctx, nil, pgx.TraceCopyFromStartData{})
-		pause(ctx, 25500*time.Millisecond)
+		_ = sleep.For(ctx, 25500*time.Millisecond)
 		o.TraceCopyFromEnd(asked, nil, pgx.TraceCopyFromEndData{})
 	})
 	if want := []string{"away after 10 s", "away after 20 s", "back after 26 s"}; !slices.Equal(got, want) {
@@ -69,11 +71,11 @@ func TestAShortFailureAndARefusalAreNoOutage(t *testing.T) {
 	t.Parallel()
 	got := told(t, func(ctx context.Context, o *outage) {
 		o.TraceConnectEnd(o.TraceConnectStart(ctx, pgx.TraceConnectStartData{}), pgx.TraceConnectEndData{Err: io.EOF})
-		pause(ctx, 1500*time.Millisecond)
+		_ = sleep.For(ctx, 1500*time.Millisecond)
 		o.TraceBatchEnd(o.TraceBatchStart(ctx, nil, pgx.TraceBatchStartData{}), nil, pgx.TraceBatchEndData{})
 		for range 30 { // a mistake of ours, again and again
 			o.TraceQueryEnd(ask(o), nil, pgx.TraceQueryEndData{Err: pgx.ErrNoRows})
-			pause(ctx, time.Second)
+			_ = sleep.For(ctx, time.Second)
 		}
 	})
 	if len(got) > 0 {

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"oneflow/internal/sleep"
 	"oneflow/jobs"
 	"oneflow/worker"
 )
@@ -113,7 +114,7 @@ func again(ctx context.Context, do func() error) error {
 		if err == nil || !transient(err) || ctx.Err() != nil {
 			return err
 		}
-		pause(ctx, delay)
+		_ = sleep.For(ctx, delay)
 		delay = min(2*delay, maxDelay)
 	}
 }
@@ -123,16 +124,6 @@ const (
 	firstDelay = 50 * time.Millisecond
 	maxDelay   = 2 * time.Second
 )
-
-// pause waits for d or for ctx.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
 
 // transient reports whether the same statement may work in a moment: a lost or
 // silent connection, a server that starts or stops, a full disk, a deadlock.

@@ -16,6 +16,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/internal/failpoint"
+	"oneflow/internal/sleep"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
@@ -181,7 +182,7 @@ func (h *handler) deliver(claim jobs.Claim, alone bool, log zerolog.Logger) erro
 		case got.Wait > shortWait:
 			return &requeue{after: got.Wait}
 		}
-		if wait(h.waiting, got.Wait) != nil {
+		if sleep.For(h.waiting, got.Wait) != nil {
 			return &requeue{}
 		}
 	}
@@ -362,18 +363,6 @@ func (h *handler) end(j *journal, e jobs.Completion) error {
 	case jobs.Scheduled, jobs.Running, jobs.Succeeded, jobs.Cancelled, jobs.Expired:
 	}
 	return nil
-}
-
-// wait waits for d or for ctx.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 // earlier is the earlier of two times.

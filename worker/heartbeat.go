@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/google/uuid"
+
+	"oneflow/internal/sleep"
 )
 
 // beat renews the heartbeat until ctx ends, and gives jobs back that Postgres
@@ -14,7 +16,7 @@ import (
 func (w *Worker) beat(ctx context.Context, held *sync.Map) {
 	var missed map[uuid.UUID]bool
 	every := w.cfg.pace.heartbeat
-	for pause := every; wait(ctx, pause) == nil; {
+	for pause := every; sleep.For(ctx, pause) == nil; {
 		var err error
 		if missed, err = w.beatOnce(ctx, held, missed); err == nil {
 			pause = every

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"oneflow/internal/sleep"
 	"oneflow/jobs"
 )
 
@@ -98,7 +99,7 @@ func newReconciler(cfg Config) (*reconciler, error) {
 // run makes rounds until ctx ends.
 func (r *reconciler) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		_ = wait(ctx, time.Until(r.step(ctx)))
+		_ = sleep.For(ctx, time.Until(r.step(ctx)))
 	}
 	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()

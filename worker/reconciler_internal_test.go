@@ -13,6 +13,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
+
+	"oneflow/internal/sleep"
 )
 
 // election is a Postgres that gives the lease to this worker, unless it is lost.
@@ -133,7 +135,7 @@ func TestUptimeCountsOnlyRoundsThatPostgresTook(t *testing.T) {
 		}
 		rounds := func(n int) time.Duration {
 			for range n {
-				_ = wait(t.Context(), time.Until(r.step(t.Context())))
+				_ = sleep.For(t.Context(), time.Until(r.step(t.Context())))
 			}
 			return r.term.uptime
 		}
@@ -160,7 +162,7 @@ func TestTheLeaseIsRenewedThoughDutiesTakeLong(t *testing.T) {
 			if !time.Now().Before(e.until) {
 				t.Error("a duty runs without a lease")
 			}
-			return false, wait(context.WithoutCancel(ctx), 3*time.Second)
+			return false, sleep.For(context.WithoutCancel(ctx), 3*time.Second)
 		}
 		log := reconciling(t, e, 31*time.Second, &duty{name: "a", run: slow}, &duty{name: "b", run: slow}, &duty{name: "c", run: slow}, &duty{name: "d", run: slow})
 		if n := len(log.names); n < 8 || !slices.Contains(log.names, "d") {
@@ -177,7 +179,7 @@ func TestALeaderThatLosesItsLeaseStopsInTheMiddleOfARoundAndBeginsAnew(t *testin
 			&duty{name: "a", every: time.Hour, run: func(ctx context.Context) (bool, error) {
 				e.lost.Store(true)
 				time.AfterFunc(5*time.Second, func() { e.lost.Store(false) })
-				return false, wait(ctx, 4*time.Second)
+				return false, sleep.For(ctx, 4*time.Second)
 			}},
 			&duty{name: "b", every: time.Hour})
 		if got := log.String(); got != "a a" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"oneflow/internal/sleep"
 	"oneflow/jobs"
 )
 
@@ -40,7 +41,7 @@ func (h *handler) record(e spooled) error {
 		if errors.Is(spoolErr, errNoSpool) || time.Since(tried) > spoolPatience {
 			return errors.Join(err, spoolErr)
 		}
-		_ = wait(context.WithoutCancel(h.writing), 100*time.Millisecond)
+		_ = sleep.For(context.WithoutCancel(h.writing), 100*time.Millisecond)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
+	"oneflow/internal/sleep"
 	"oneflow/jobs"
 )
 
@@ -224,7 +225,7 @@ func (s *spool) remind() {
 
 // watch commits what others leave until ctx ends.
 func (s *spool) watch(ctx context.Context, store WorkStore) {
-	for wait(ctx, spoolEvery) == nil {
+	for sleep.For(ctx, spoolEvery) == nil {
 		s.recover(ctx, store)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"oneflow/internal/sleep"
 	"oneflow/migrations"
 	"oneflow/store"
 )
@@ -253,7 +254,7 @@ func (s Services) wait(ctx context.Context, log zerolog.Logger, what, variable, 
 			limit = loopbackTimeout
 		}
 		waited := time.Since(began)
-		if left := limit - waited; left <= 0 || !sleep(patience, min(delay, left, tell-waited)) {
+		if left := limit - waited; left <= 0 || sleep.For(patience, min(delay, left, tell-waited)) != nil {
 			return Fail(Unavailable, fmt.Errorf("%s does not answer at %s (%s), waited %s: %s; %s",
 				what, host(address), variable, limit, brief(err), howToStart))
 		}
@@ -272,18 +273,6 @@ func refusal(f fault, what, at, variable string, err error) error {
 		text += "; " + f.hint
 	}
 	return Fail(f.code, errors.New(text))
-}
-
-// sleep waits for d and reports whether ctx lasted that long.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // onThisMachine reports whether a URL names the loopback.

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"oneflow/internal/sleep"
 	"oneflow/providers"
 )
 
@@ -185,11 +186,7 @@ func (p *Provider) answer(ctx context.Context, c *call) (providers.Response, *pr
 	if c.req.Model == "" {
 		c.req.Model = p.capabilities.Tasks[c.req.Task].DefaultModel
 	}
-	timer := time.NewTimer(p.latency(c))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+	if sleep.For(ctx, p.latency(c)) != nil {
 		return providers.Response{}, p.ended(ctx)
 	}
 	if c.chance("fail") < p.config.ErrorRate {

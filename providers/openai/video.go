@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"oneflow/internal/sleep"
 	"oneflow/providers"
 	"oneflow/providers/wire"
 )
@@ -164,7 +165,7 @@ func (p *Provider) unfilmed(a wire.Answer) *providers.Error {
 func (p *Provider) wait(ctx context.Context, secret string, a wire.Answer, f film) (wire.Answer, film, *providers.Error) {
 	pause := p.config.PollEvery
 	for misses := 0; !f.made(); {
-		if err := sleep(ctx, pause); err != nil {
+		if err := sleep.For(ctx, pause); err != nil {
 			return a, f, wire.Failure(p.config.Name, err, true)
 		}
 		pause = min(pause+pause/2, pollAtMost)
@@ -200,7 +201,7 @@ func (p *Provider) download(ctx context.Context, secret, id string) (wire.Answer
 		if failure == nil || misses >= looks || !transient(failure.Kind) || ctx.Err() != nil {
 			return a, failure
 		}
-		if err := sleep(ctx, max(pause, min(failure.RetryAfter, pollAtMost))); err != nil {
+		if err := sleep.For(ctx, max(pause, min(failure.RetryAfter, pollAtMost))); err != nil {
 			return a, wire.Failure(p.config.Name, err, true)
 		}
 		pause = min(pause+pause/2, pollAtMost)
@@ -254,16 +255,4 @@ func transient(kind providers.Kind) bool {
 	case providers.Pause, providers.Final:
 	}
 	return false
-}
-
-// sleep waits, or returns ctx's error when that ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
