@@ -44,12 +44,12 @@ func (t Tally) progress() jobs.Progress { return jobs.Progress{Counts: t.Counts}
 
 // Finished reports whether nothing will change any more.
 func (b Summary) Finished() bool {
-	return b.State == jobs.BatchFinished || b.State == jobs.BatchCancelled
+	return jobs.BatchEnded(b.State)
 }
 
 // StateNow returns the state that follows from what is known of the batch and its jobs.
 func (b Summary) StateNow() string {
-	return jobs.BatchState(!b.SealedAt.IsZero(), !b.PausedAt.IsZero(), !b.CancelledAt.IsZero(), b.Done() == b.Total())
+	return jobs.BatchState(!b.SealedAt.IsZero(), !b.PausedAt.IsZero(), !b.CancelledAt.IsZero(), b.Counts)
 }
 
 // Left returns the time that the rest takes at the present rate; 0 where that is not known.

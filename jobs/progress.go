@@ -13,7 +13,7 @@ type Progress struct {
 	// JobID is empty for a batch.
 	JobID string
 	// State is a job's state, or for a batch: "open" (rows are coming in),
-	// "running", "paused", "finished", "cancelling" or "cancelled".
+	// "running", "paused", "finished", "partial", "cancelling" or "cancelled".
 	State string
 	// Paused tells that somebody holds it back.
 	Paused bool
@@ -64,27 +64,42 @@ func (p Progress) Finished() bool {
 	if p.JobID != "" {
 		return State(p.State).Finished()
 	}
-	return p.State == BatchFinished || p.State == BatchCancelled
+	return BatchEnded(p.State)
 }
 
 // The states of a batch.
 const (
 	BatchOpen       = "open"
 	BatchRunning    = "running"
-	BatchFinished   = "finished"
+	BatchFinished   = "finished" // all its jobs have ended, and none failed
+	BatchPartial    = "partial"  // all its jobs have ended, and some failed
 	BatchPaused     = "paused"
 	BatchCancelling = "cancelling"
 	BatchCancelled  = "cancelled"
 )
 
-// BatchState is the state that follows from what was done to a batch, and from
-// whether all its jobs have finished.
-func BatchState(sealed, paused, cancelled, allDone bool) string {
+// BatchStates lists them.
+func BatchStates() []string {
+	return []string{BatchOpen, BatchRunning, BatchFinished, BatchPartial, BatchPaused, BatchCancelling, BatchCancelled}
+}
+
+// BatchEnded reports whether nothing changes any more in a batch of this state.
+func BatchEnded(state string) bool {
+	return state == BatchFinished || state == BatchPartial || state == BatchCancelled
+}
+
+// BatchState is the state that follows from what was done to a batch, and from how
+// many of its jobs are in each state.
+func BatchState(sealed, paused, cancelled bool, counts map[State]int64) string {
+	p := Progress{Counts: counts}
+	allDone := p.Done() == p.Total()
 	switch {
 	case cancelled && allDone:
 		return BatchCancelled
 	case cancelled:
 		return BatchCancelling
+	case sealed && allDone && p.Failures() > 0:
+		return BatchPartial
 	case sealed && allDone:
 		return BatchFinished
 	case paused:

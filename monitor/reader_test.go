@@ -205,6 +205,8 @@ func TestStates(t *testing.T) {
 		{batches.Summary{SealedAt: now}, jobs.BatchFinished},
 		{batches.Summary{SealedAt: now, Tally: counts(1, 1)}, jobs.BatchRunning},
 		{batches.Summary{SealedAt: now, Tally: counts(1, 0)}, jobs.BatchFinished},
+		{batches.Summary{SealedAt: now, Tally: batches.Tally{Counts: map[jobs.State]int64{jobs.Succeeded: 9, jobs.Expired: 1}}}, jobs.BatchPartial},
+		{batches.Summary{SealedAt: now, Tally: batches.Tally{Counts: map[jobs.State]int64{jobs.Failed: 1, jobs.Queued: 1}}}, jobs.BatchRunning},
 		{batches.Summary{CancelledAt: now, Tally: counts(0, 1)}, jobs.BatchCancelling},
 		{batches.Summary{CancelledAt: now, SealedAt: now, Tally: counts(1, 0)}, jobs.BatchCancelled},
 	} {

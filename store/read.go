@@ -89,7 +89,7 @@ func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, er
 	if err != nil {
 		return p, fmt.Errorf("read batch %s: %w", id, err)
 	}
-	p.State = jobs.BatchState(sealed, p.Paused, cancelled, p.Done() == p.Total())
+	p.State = jobs.BatchState(sealed, p.Paused, cancelled, p.Counts)
 	if p.Finished() && last != nil {
 		p.FinishedAt = *last
 	}

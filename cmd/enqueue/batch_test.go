@@ -279,14 +279,14 @@ func TestWatchEndsWithTheOutcomeOfTheBatch(t *testing.T) {
 		s.finish(ids[0], "one", "")
 		s.finish(ids[1], "two", failure)
 		r := <-done
-		code, last := cli.OK, "2/2 done, "
+		code, state, last := cli.OK, jobs.BatchFinished, "2/2 done, "
 		if failure != "" {
-			code, last = cli.JobsFailed, "enqueue: 1 of 2 jobs failed\n"
+			code, state, last = cli.JobsFailed, jobs.BatchPartial, "enqueue: 1 of 2 jobs failed\n"
 		}
 		if r.code != code || !strings.Contains(r.err, last) || !strings.Contains(r.out, "succeeded") {
 			t.Errorf("%s: %+v", batch, r)
 		}
-		if again := s.enqueue("watch", batch, "-o", "json"); again.code != code || decoded[batchStatus](t, again.out).State != jobs.BatchFinished {
+		if again := s.enqueue("watch", batch, "-o", "json"); again.code != code || decoded[batchStatus](t, again.out).State != state {
 			t.Errorf("%s: %+v", batch, again)
 		}
 	}
