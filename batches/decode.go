@@ -24,6 +24,8 @@ type row struct {
 	Provider string     `json:"provider"`
 	Lane     jobs.Lane  `json:"lane"`
 	RunAt    *time.Time `json:"run_at"`
+	// CompleteBy is when it must be done.
+	CompleteBy *time.Time `json:"complete_by"`
 	// Chain and Fallback: see jobs.New.
 	Chain    []string           `json:"chain"`
 	Fallback providers.Fallback `json:"fallback"`
@@ -65,10 +67,20 @@ func (in Input) decode(fields Fields, place int64) (jobs.New, error) {
 	}
 	job := jobs.New{
 		ID: jobs.NewID(), Seq: place, CustomID: r.CustomID, Account: in.Account, Provider: r.Provider,
-		Lane: r.Lane, Request: r.Request, OnUnknown: in.OnUnknown, Chain: r.Chain, Fallback: r.Fallback, RunAt: in.RunAt,
+		Lane: r.Lane, Request: r.Request, OnUnknown: in.OnUnknown, Chain: r.Chain, Fallback: r.Fallback, RunAt: in.RunAt, Deadline: in.Deadline,
 	}
 	if r.RunAt != nil {
 		job.RunAt = *r.RunAt
+	}
+	if r.CompleteBy != nil {
+		job.Deadline = *r.CompleteBy
+	}
+	switch {
+	case job.Deadline.IsZero():
+	case !job.Deadline.After(time.Now()):
+		return jobs.New{}, fmt.Errorf("complete_by: %s lies in the past", job.Deadline.Format(time.RFC3339))
+	case !job.Deadline.After(job.RunAt):
+		return jobs.New{}, fmt.Errorf("complete_by: %s is no later than run_at", job.Deadline.Format(time.RFC3339))
 	}
 	return job, nil
 }

@@ -43,10 +43,12 @@ type Input struct {
 	Map map[string]string
 	// Defaults are fields for rows that do not set them, as JSON.
 	Defaults map[string]json.RawMessage
-	// Account, OnUnknown and RunAt hold for all rows.
+	// Account, OnUnknown, RunAt and Deadline hold for all rows; the zero Deadline is
+	// the default.
 	Account   string
 	OnUnknown jobs.OnUnknown
 	RunAt     time.Time
+	Deadline  time.Time
 	// Kind returns the kind of the provider of that name; ok is false if none is
 	// configured.
 	Kind func(provider string) (kind string, ok bool)

@@ -127,6 +127,9 @@ type New struct {
 	Fallback providers.Fallback
 	// RunAt is when to run it; the zero time means now.
 	RunAt time.Time
+	// Deadline is when it expires if it has not ended; the zero time means
+	// DefaultDeadline after it is due.
+	Deadline time.Time
 	// MaxAttempts is the number of times that the queue tries; 0 means DefaultMaxAttempts.
 	MaxAttempts int
 }

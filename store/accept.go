@@ -161,7 +161,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 	_, err := tx.Exec(ctx, `
 		CREATE TEMP TABLE staged (
 			id uuid, seq bigint, key text, content_sha256 bytea, custom_id text, account text, task text,
-			provider text, model text, lane text, request json, max_attempts int, on_unknown text, chain text[], fallback text, run_at timestamptz
+			provider text, model text, lane text, request json, max_attempts int, on_unknown text, chain text[], fallback text, run_at timestamptz, deadline timestamptz
 		) ON COMMIT DROP`)
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"staged"},
 		[]string{
 			"id", "seq", "key", "content_sha256", "custom_id", "account", "task",
-			"provider", "model", "lane", "request", "max_attempts", "on_unknown", "chain", "fallback", "run_at",
+			"provider", "model", "lane", "request", "max_attempts", "on_unknown", "chain", "fallback", "run_at", "deadline",
 		},
 		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
 			r := rows[i]
@@ -180,7 +180,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 				r.ID, r.Seq, r.Key, r.ContentSHA256[:], orNull(r.CustomID), orDefault(r.Account, jobs.DefaultAccount), string(r.Request.Task),
 				r.Provider, r.Request.Model, string(orDefault(r.Lane, jobs.Default)), r.Encoded,
 				orDefault(r.MaxAttempts, jobs.DefaultMaxAttempts), string(orDefault(r.OnUnknown, jobs.RetryUnknown)),
-				r.Chain, string(orDefault(r.Fallback, providers.FallbackAuto)), timeOrNull(r.RunAt),
+				r.Chain, string(orDefault(r.Fallback, providers.FallbackAuto)), timeOrNull(r.RunAt), timeOrNull(r.Deadline),
 			}, nil
 		}))
 	return err
@@ -250,7 +250,7 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 		), row AS MATERIALIZED (
 			SELECT s.id, s.seq, s.provider, s.lane, s.account, greatest(s.run_at, now()) AS run_at,
 				CASE WHEN s.run_at > now() THEN 'scheduled' ELSE 'queued' END AS state,
-				greatest(s.run_at, now()) + make_interval(secs => $2) AS deadline,
+				coalesce(s.deadline, greatest(s.run_at, now()) + make_interval(secs => $2)) AS deadline,
 				coalesce(s.run_at, now()) <= now() + interval '30 seconds'
 					AND row_number() OVER (PARTITION BY s.provider, s.lane ORDER BY s.seq) <= a.room AS dispatch,
 				a.start_tag + row_number() OVER (PARTITION BY s.provider, s.lane, s.account ORDER BY s.seq) - 1 AS start_tag

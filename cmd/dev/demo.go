@@ -171,7 +171,7 @@ func (c *demoCmd) summary(ctx context.Context, s *session, p *parts, last jobs.P
 		{"in Postgres", where},
 	}
 	fmt.Fprintln(s.env.Out)
-	if err := cli.Table(s.env.Out, rows); err != nil {
+	if err := cli.Fields(s.env.Out, rows); err != nil {
 		return err
 	}
 	if failures := last.Failures(); failures > 0 || last.Counts[jobs.Succeeded] != int64(c.Jobs) {

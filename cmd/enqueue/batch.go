@@ -271,7 +271,7 @@ func (c *batchCmd) finish(s *session, rep batches.Report, source string) error {
 			{"duplicates", cli.Count(int64(rep.Duplicates))},
 			{"rejected", cli.Count(int64(rep.Rejected))},
 		}
-		if err := cli.Table(s.env.Out, rows); err != nil {
+		if err := cli.Fields(s.env.Out, rows); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	_ "time/tzdata" // for --at "18:00 Europe/Paris" where the machine has no zones
 
 	"oneflow/internal/cli"
 )

@@ -75,29 +75,64 @@ func TestATimeOfDayIsTheNextOne(t *testing.T) {
 	zone := time.FixedZone("east", 2*3600)
 	now := time.Date(2031, 12, 31, 18, 30, 20, 0, zone)
 	for at, want := range map[string]string{
-		"":                          "0001-01-01T00:00:00Z",
-		"19:00":                     "2031-12-31T19:00:00+02:00",
-		"18:00":                     "2032-01-01T18:00:00+02:00",
-		"18:30":                     "2032-01-01T18:30:00+02:00",
-		"2032-01-31T18:00:00Z":      "2032-01-31T18:00:00Z",
-		"2032-01-31T18:00:00-05:00": "2032-01-31T18:00:00-05:00",
-		"2032-01-31 18:00":          "2032-01-31T18:00:00+02:00",
-		"2032-01-31T18:00":          "2032-01-31T18:00:00+02:00",
-		"2032-01-31 18:00:07":       "2032-01-31T18:00:07+02:00",
-		"2031-12-31 18:30":          "2031-12-31T18:30:00+02:00", // this very minute
+		"":                              "0001-01-01T00:00:00Z",
+		"19:00":                         "2031-12-31T19:00:00+02:00",
+		"18:00":                         "2032-01-01T18:00:00+02:00",
+		"18:30":                         "2032-01-01T18:30:00+02:00",
+		"2032-01-31T18:00:00Z":          "2032-01-31T18:00:00Z",
+		"2032-01-31T18:00:00-05:00":     "2032-01-31T18:00:00-05:00",
+		"2032-01-31 18:00":              "2032-01-31T18:00:00+02:00",
+		"2032-01-31T18:00":              "2032-01-31T18:00:00+02:00",
+		"2032-01-31 18:00:07":           "2032-01-31T18:00:07+02:00",
+		"2031-12-31 18:30":              "2031-12-31T18:30:00+02:00", // this very minute
+		"today 19:00":                   "2031-12-31T19:00:00+02:00",
+		"tomorrow 08:00":                "2032-01-01T08:00:00+02:00",
+		"2032-02-01":                    "2032-02-01T00:00:00+02:00",
+		"18:00 Europe/Paris":            "2031-12-31T18:00:00+01:00", // 19:00 here
+		"17:00 America/New_York":        "2031-12-31T17:00:00-05:00",
+		"2032-07-01 18:00 Europe/Paris": "2032-07-01T18:00:00+02:00",
+		"16:00 UTC":                     "2032-01-01T16:00:00Z",
 	} {
-		got, err := common{At: at}.runAt(now)
+		got, _, err := when{At: at}.times(now)
 		if err != nil || got.Format(time.RFC3339) != want {
 			t.Errorf("%q: got %s, want %s, %v", at, got.Format(time.RFC3339), want, err)
 		}
 	}
 	for at, want := range map[string]string{
-		"2031-12-31 18:29": "--at 2031-12-31 18:29: has passed, it is 2031-12-31T18:30:20+02:00 now", "1999-01-01T00:00:00Z": "--at 1999-01-01T00:00:00Z: has passed",
+		"2031-12-31 18:29": `--at "2031-12-31 18:29": lies in the past, 1m 20s ago: it is 2031-12-31 18:30:20 east (+02:00) now`, "1999-01-01T00:00:00Z": `--at "1999-01-01T00:00:00Z": lies in the past`,
+		"today 18:00": `--at "today 18:00": lies in the past, 30m 20s ago`, "18:00 Europe/Pari": `--at "18:00 Europe/Pari": "Europe/Pari" is no time zone, such as Europe/Paris`,
 		"tomorrow": `--at "tomorrow": must be a time such as`, "25:00": `--at "25:00": must be`, "6pm": `--at "6pm": must be`, "2031-02-30 10:00": `--at "2031-02-30 10:00": must be`,
 	} {
-		if _, err := (common{At: at}).runAt(now); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, _, err := (when{At: at}).times(now); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: got %v, want %s", at, err, want)
 		}
+	}
+}
+
+func TestAJobExpiresAtTheTimeByWhichItMustBeDone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for by, hours := range map[string]string{"6h": "6", "2d": "48", time.Now().Add(3 * time.Hour).UTC().Format(time.RFC3339): "3"} {
+		r := s.enqueue("text", "later", "--in", "1h", "--complete-by", by)
+		if r.code != cli.OK || !strings.HasPrefix(r.err, "--complete-by "+by+" is 20") {
+			t.Fatalf("%+v", r)
+		}
+		if !one[bool](s, `SELECT deadline BETWEEN now() + $2::interval - interval '5 min' AND now() + $2::interval FROM job_states WHERE job_id::text = $1`, strings.TrimSpace(r.out), hours+" hours") {
+			t.Errorf("%s: %s", by, one[string](s, `SELECT (deadline - now())::text FROM job_states WHERE job_id::text = $1`, strings.TrimSpace(r.out)))
+		}
+	}
+	for by, want := range map[string]string{
+		"30m": "--complete-by 30m: is no later than the time at which it may begin, ", "-5m": "--complete-by -5m: lies in the past",
+		"soon": `--complete-by "soon": must be a time such as`, "2020-01-01": `--complete-by "2020-01-01": lies in the past`,
+	} {
+		if r := s.enqueue("text", "later", "--in", "1h", "--complete-by", by); r.code != cli.Usage || !strings.Contains(r.err, want) {
+			t.Errorf("%s: %+v, want %s", by, r, want)
+		}
+	}
+	path := file(t, `{"prompt":"a","complete_by":"2020-01-01T00:00:00Z"}`, `{"prompt":"b","run_at":"2040-01-02T00:00:00Z","complete_by":"2040-01-01T00:00:00Z"}`, `{"prompt":"c","complete_by":"2040-01-01T00:00:00Z"}`)
+	r := s.enqueue("batch", path, "-o", "json")
+	if rep := s.report(r); rep.Accepted != 1 || rep.Rejected != 2 || !strings.Contains(r.err, "complete_by: 2020-01-01T00:00:00Z lies in the past") || !strings.Contains(r.err, "complete_by: 2040-01-01T00:00:00Z is no later than run_at") {
+		t.Errorf("%+v", r)
 	}
 }
 
@@ -133,9 +168,9 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 		{[]string{"text", "a", "--lane", "fast"}, "--lane fast: must be high, default or bulk"},
 		{[]string{"text", "a", "--account", "\xff"}, "is not valid UTF-8"},
 		{[]string{"text", "a", "--in", "soon"}, "--in: must be a duration such as 30s, 5m, 12h, 90d or 2w, got \"soon\""},
-		{[]string{"text", "a", "--in=-5m"}, "--in -5m0s: must not be negative"},
+		{[]string{"text", "a", "--in=-5m"}, "--in -5m0s: lies in the past"},
 		{[]string{"text", "a", "--at", "soon"}, `--at "soon": must be a time such as`},
-		{[]string{"text", "a", "--at", "2020-01-01 00:00"}, "has passed"},
+		{[]string{"text", "a", "--at", "2020-01-01 00:00"}, "lies in the past"},
 		{[]string{"text", "a", "--in", "5m", "--at", "18:00"}, "can't be used together"},
 		{[]string{"text", "a", "--on-unknown", "maybe"}, `--on-unknown: must be retry or fail, got "maybe" (enqueue text --help shows the usage)`},
 		{[]string{"text", "a", "-o", "xml"}, "--output: must be table, json or ndjson, got"},

@@ -87,10 +87,9 @@ type common struct {
 	Model      string             `help:"The model; default: the provider's."`
 	Set        map[string]string  `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
 	Lane       jobs.Lane          `help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
-	In         time.Duration      `help:"Run it no earlier than after this time, such as 5m." xor:"when" placeholder:"DURATION"`
-	At         string             `help:"Run it no earlier than at this time, such as 2026-01-31T18:00:00Z or 18:00." xor:"when" placeholder:"TIME"`
-	Account    string             `help:"Whom it is for." default:"default"`
-	OnUnknown  jobs.OnUnknown     `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
+	when
+	Account   string         `help:"Whom it is for." default:"default"`
+	OnUnknown jobs.OnUnknown `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
 	cli.OutputFlag
 }
 
@@ -100,13 +99,11 @@ func (c common) input(s *session, cfg config.Config, name, task string, lane job
 	if err := c.check(cfg); err != nil {
 		return batches.Input{}, cli.Fail(cli.Usage, err)
 	}
-	runAt, err := c.runAt(time.Now())
+	runAt, deadline, err := c.times(time.Now())
 	if err != nil {
 		return batches.Input{}, cli.Fail(cli.Usage, err)
 	}
-	if c.At != "" {
-		fmt.Fprintf(s.env.Err, "--at %s is %s\n", c.At, runAt.Format(time.RFC3339))
-	}
+	c.say(s, runAt, deadline)
 	if c.Lane != "" {
 		lane = c.Lane
 	}
@@ -135,7 +132,7 @@ func (c common) input(s *session, cfg config.Config, name, task string, lane job
 		}
 	}
 	return batches.Input{
-		Name: name, Defaults: defaults, Account: c.Account, OnUnknown: c.OnUnknown, RunAt: runAt,
+		Name: name, Defaults: defaults, Account: c.Account, OnUnknown: c.OnUnknown, RunAt: runAt, Deadline: deadline,
 		Kind: func(provider string) (string, bool) {
 			p, ok := cfg.Providers[provider]
 			return p.Capabilities(), ok
@@ -188,7 +185,7 @@ func (c common) check(cfg config.Config) error {
 	if c.Lane != "" && !slices.Contains(jobs.Lanes(), c.Lane) {
 		return fmt.Errorf("--lane %s: must be high, default or bulk", c.Lane)
 	}
-	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "task": "the command or --task"}
+	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "complete_by": "--complete-by", "task": "the command or --task"}
 	known := slices.DeleteFunc(batches.FieldNames(), func(name string) bool { return name == "custom_id" || own[name] != "" })
 	slices.Sort(known)
 	for _, name := range slices.Sorted(maps.Keys(c.Set)) {
@@ -200,35 +197,6 @@ func (c common) check(cfg config.Config) error {
 		}
 	}
 	return nil
-}
-
-// runAt is when the jobs are to run; zero for now.
-func (c common) runAt(now time.Time) (time.Time, error) {
-	switch {
-	case c.In < 0:
-		return time.Time{}, fmt.Errorf("--in %s: must not be negative", c.In)
-	case c.In > 0:
-		return now.Add(c.In), nil
-	case c.At == "":
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", "15:04"} {
-		t, err := time.ParseInLocation(layout, c.At, now.Location())
-		if err != nil {
-			continue
-		}
-		if layout == "15:04" {
-			t = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), 0, 0, now.Location())
-			if t.Before(now) {
-				t = t.AddDate(0, 0, 1)
-			}
-		}
-		if t.Before(now.Add(-time.Minute)) {
-			return time.Time{}, fmt.Errorf("--at %s: has passed, it is %s now", c.At, now.Format(time.RFC3339))
-		}
-		return t, nil
-	}
-	return time.Time{}, fmt.Errorf("--at %.40q: must be a time such as 2026-01-31T18:00:00Z, 2026-01-31 18:00 or 18:00", c.At)
 }
 
 // jsonValue takes a value as JSON where it is that, else as a string.

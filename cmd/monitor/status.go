@@ -57,7 +57,11 @@ func printOverview(w io.Writer, o monitor.Overview) error {
 				return err
 			}
 		}
-		if err := cli.Table(w, rows); err != nil {
+		write := cli.Table
+		if i == 0 {
+			write = cli.Fields
+		}
+		if err := write(w, rows); err != nil {
 			return err
 		}
 	}
