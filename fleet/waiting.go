@@ -27,6 +27,7 @@ const (
 	WaitForBlock    WaitReason = "block"       // its provider asked to be left alone
 	WaitForLimit    WaitReason = "limit"       // its provider's limit
 	WaitForService  WaitReason = "service"     // Redis or Postgres does not answer the workers
+	WaitForBudget   WaitReason = "budget"      // the calls that it needs do not fit in a budget or wallet
 	WaitForTurn     WaitReason = "turn"        // other jobs are before it
 )
 
@@ -131,6 +132,13 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 		return Wait{Reason: WaitForResume, Text: "paused by an operator: `enqueue resume` lets it go on"}
 	case w.RunAt.After(now):
 		return Wait{Reason: WaitForTime, Until: w.RunAt, Text: "scheduled for " + clock(w.RunAt, now)}
+	case strings.HasPrefix(w.Reason, "budget: "):
+		name := strings.TrimPrefix(w.Reason, "budget: ")
+		way := "`monitor budget set` raises it"
+		if account, ok := strings.CutPrefix(name, "wallet of account "); ok {
+			way = fmt.Sprintf("out of funds: `monitor wallet deposit %s AMOUNT`", account)
+		}
+		return Wait{Reason: WaitForBudget, Until: w.NotBefore, Text: fmt.Sprintf("the %s is used up: %s%s", name, way, until(w.NotBefore, "; looked at again at"))}
 	case !alive:
 		return Wait{Reason: WaitForWorker, Text: "no worker is running: start one with `worker run`"}
 	case w.Reason == string(WaitForKey):

@@ -46,6 +46,14 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 			[]fleet.Health{served(nil)},
 			fleet.WaitForKey, "openai has no API key: `worker keys set openai`",
 		},
+		"a budget": {
+			with(func(w *fleet.WaitingJobs) { w.Reason, w.NotBefore = "budget: daily budget of $5.00 for all calls", soon }), nil,
+			fleet.WaitForBudget, "the daily budget of $5.00 for all calls is used up: `monitor budget set` raises it; looked at again at 12:01:05 UTC",
+		},
+		"a wallet": {
+			with(func(w *fleet.WaitingJobs) { w.Reason = "budget: wallet of account alpha" }), nil,
+			fleet.WaitForBudget, "the wallet of account alpha is used up: out of funds: `monitor wallet deposit alpha AMOUNT`",
+		},
 		"a retry": {
 			with(func(w *fleet.WaitingJobs) { w.State, w.ErrorClass, w.NotBefore = jobs.Retrying, "server_error", soon }),
 			[]fleet.Health{served(nil)},

@@ -3,6 +3,9 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
+
+	"oneflow/billing"
 )
 
 // Errors that a store returns, for the packages that stand on this one to act on.
@@ -25,6 +28,25 @@ var (
 	// ErrNotFound: there is no such job or batch.
 	ErrNotFound = errors.New("no such job or batch")
 )
+
+// BudgetError tells that a call was not begun because of money.
+type BudgetError struct {
+	// Budget is the one that it does not fit in.
+	Budget billing.Budget
+	// Unpriced tells that no price is known for the call's model, and that the budget
+	// blocks what nobody can bound.
+	Unpriced bool
+	// Needs is the most that the call can cost.
+	Needs billing.NanoUSD
+}
+
+func (e *BudgetError) Error() string {
+	if e.Unpriced {
+		return fmt.Sprintf("no price is known for this model, and the %s blocks what nobody can bound: "+
+			"give it a price (`worker prices import`), or let the budget only warn (`monitor budget set --warn`)", e.Budget)
+	}
+	return fmt.Sprintf("the call may cost %s, and the %s has %s left", e.Needs.Human(), e.Budget, max(e.Budget.Left(), 0).Human())
+}
 
 // Batch identifies the jobs that a producer brings in one go.
 type Batch struct {

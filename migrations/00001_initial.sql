@@ -231,6 +231,65 @@ CREATE TABLE call_jobs (
 ) WITH (fillfactor = 60);
 CREATE INDEX call_jobs_call ON call_jobs (call_id);
 
+-- What may be spent: by the calls that match all of account, provider, model and
+-- batch, '' being any, in each period of time. A call reserves the most it can cost in
+-- every budget that it matches, in the commit of its row, and its settlement puts what
+-- it did cost in place of that. A wallet is the budget of an account for all time,
+-- whose limit is what was paid in.
+CREATE TABLE budgets (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    wallet        bool NOT NULL DEFAULT false,
+    account       text NOT NULL DEFAULT '',
+    provider      text NOT NULL DEFAULT '',
+    model         text NOT NULL DEFAULT '',
+    batch_id      text NOT NULL DEFAULT '',
+    simulated     bool NOT NULL DEFAULT false,  -- caps the money of mocks and fakes, and no other
+    period        text NOT NULL CHECK (period IN ('hour', 'day', 'week', 'month', 'total')),
+    timezone      text NOT NULL DEFAULT 'UTC',
+    limit_nano    bigint NOT NULL CHECK (limit_nano >= 0),
+    blocks        bool NOT NULL DEFAULT true,   -- else it only warns
+    began_at      timestamptz NOT NULL,         -- the period of the sums; a total's is -infinity
+    spent_nano    bigint NOT NULL DEFAULT 0 CHECK (spent_nano >= 0),
+    reserved_nano bigint NOT NULL DEFAULT 0 CHECK (reserved_nano >= 0),
+    stopped_until timestamptz,                  -- a call did not fit: the end of the period
+    stopped_needs bigint NOT NULL DEFAULT 0,    -- the least that one needed
+    alerted       int NOT NULL DEFAULT 0,       -- percent of the limit that an alert was raised for in this period
+    changed_by    text NOT NULL DEFAULT '',
+    changed_at    timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT budgets_wallet_is_an_accounts CHECK (
+        NOT wallet OR account <> '' AND period = 'total' AND provider = '' AND model = '' AND batch_id = '')
+) WITH (fillfactor = 20);
+CREATE UNIQUE INDEX budgets_scope ON budgets (account, provider, model, batch_id, period, wallet, simulated);
+
+-- What a call holds or has taken of each budget that it matched when it began.
+CREATE TABLE charges (
+    call_id       uuid NOT NULL,
+    budget_id     bigint NOT NULL,
+    began_at      timestamptz NOT NULL,  -- the period of the budget that it counts in
+    reserved_nano bigint NOT NULL CHECK (reserved_nano >= 0),
+    spent_nano    bigint NOT NULL DEFAULT 0 CHECK (spent_nano >= 0),
+    PRIMARY KEY (call_id, budget_id)
+) WITH (fillfactor = 70);
+
+-- What was paid into wallets and what was charged, corrections as rows of their own.
+-- Rows are only added: the sum of an account's is its balance.
+CREATE TABLE ledger_entries (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key         uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,  -- a repeated write is known by it
+    account     text NOT NULL,
+    at          timestamptz NOT NULL DEFAULT now(),
+    amount_nano bigint NOT NULL,
+    call_id     uuid,                    -- of a charge; null: of a deposit or a withdrawal
+    note        text NOT NULL DEFAULT '',
+    entered_by  text NOT NULL DEFAULT ''
+);
+CREATE INDEX ledger_entries_account ON ledger_entries (account, id);
+CREATE FUNCTION ledger_is_only_added_to() RETURNS trigger LANGUAGE plpgsql
+AS 'BEGIN RAISE EXCEPTION ''ledger_entries is only added to''; END';
+CREATE TRIGGER ledger_is_only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_entries
+FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_only_added_to();
+
 CREATE TABLE results (
     job_id        uuid PRIMARY KEY,
     call_id       uuid NOT NULL,
@@ -367,6 +426,6 @@ CREATE TABLE leaders (
 );
 
 -- +goose Down
-DROP TABLE leaders, fleet, workers, provider_metrics, chains, providers, artifacts, results, call_jobs, calls,
+DROP TABLE leaders, fleet, workers, provider_metrics, chains, providers, artifacts, results, ledger_entries, charges, budgets, call_jobs, calls,
     last_start_tags, job_queue, job_states, jobs, batches;
-DROP FUNCTION job_states_to_queue, saturated;
+DROP FUNCTION ledger_is_only_added_to, job_states_to_queue, saturated;

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -23,8 +24,74 @@ func (s *Store) BeginCall(ctx context.Context, worker uuid.UUID, c jobs.Call) er
 
 // beginMany inserts the rows of calls whose lease still holds. The job's row is
 // locked, so that a take-over comes either before, and then there is no row and
-// no call, or after, and then it sees the row.
+// no call, or after, and then it sees the row. Where there are budgets, it takes one
+// round trip more.
 func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}], error) {
+	if time.Now().UnixNano() < s.budgeted.Load() {
+		return s.beginWithin(ctx, in)
+	}
+	verdicts := make(map[uuid.UUID]string, len(in))
+	p := pipeline()
+	p.Queue(beginSQL, append(beginColumns(in), make([]string, len(in)), false)...).Query(readVerdicts(verdicts))
+	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
+		return nil, fmt.Errorf("begin calls: %w", err)
+	}
+	out := make([]outcome[struct{}], len(in))
+	var left []beginIn
+	var places []int
+	for i, b := range in {
+		verdict := verdicts[b.call.CallID]
+		if verdict == "budgets" {
+			left, places = append(left, b), append(places, i)
+			continue
+		}
+		out[i].err = begun(verdict)
+	}
+	if len(left) == 0 {
+		return out, nil
+	}
+	s.budgeted.Store(time.Now().Add(lookForBudgets).UnixNano())
+	rest, err := s.beginWithin(ctx, left)
+	if err != nil {
+		return nil, err
+	}
+	for i, place := range places {
+		out[place] = rest[i]
+	}
+	return out, nil
+}
+
+// begun is what a verdict of beginSQL means to the caller.
+func begun(verdict string) error {
+	switch verdict {
+	case "send", "sent":
+		return nil
+	case "cancelled":
+		return jobs.ErrCancelled
+	case "paused":
+		return jobs.ErrPaused
+	case "expired":
+		return jobs.ErrExpired
+	case "too many":
+		return jobs.ErrTooManyCalls
+	}
+	return jobs.ErrLeaseLost
+}
+
+func readVerdicts(into map[uuid.UUID]string) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		var id uuid.UUID
+		var verdict string
+		_, err := pgx.ForEachRow(rows, []any{&id, &verdict}, func() error {
+			into[id] = verdict
+			return nil
+		})
+		return err
+	}
+}
+
+// beginColumns are the first parameters of beginSQL.
+func beginColumns(in []beginIn) []any {
 	n := len(in)
 	callIDs, jobIDs, tokens, workers := make([]uuid.UUID, n), make([]uuid.UUID, n), make([]uuid.UUID, n), make([]uuid.UUID, n)
 	names, models, reserved, timeouts, simulated := make([]string, n), make([]string, n), make([]*int64, n), make([]float64, n), make([]bool, n)
@@ -33,43 +100,15 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 		callIDs[i], jobIDs[i], tokens[i], workers[i] = c.CallID, c.JobID, c.LeaseToken, b.worker
 		names[i], models[i], reserved[i], timeouts[i], simulated[i] = c.Provider, c.Model, bounded(c.Reserved), c.Timeout.Seconds(), c.Simulated
 	}
-	verdicts := make(map[uuid.UUID]string, n)
-	p := pipeline()
-	p.Queue(beginSQL, callIDs, jobIDs, tokens, workers, names, models, reserved, timeouts, simulated).Query(func(rows pgx.Rows) error {
-		var id uuid.UUID
-		var verdict string
-		_, err := pgx.ForEachRow(rows, []any{&id, &verdict}, func() error {
-			verdicts[id] = verdict
-			return nil
-		})
-		return err
-	})
-	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
-		return nil, fmt.Errorf("begin calls: %w", err)
-	}
-	out := make([]outcome[struct{}], n)
-	for i, b := range in {
-		switch verdicts[b.call.CallID] {
-		case "send", "sent":
-		case "cancelled":
-			out[i].err = jobs.ErrCancelled
-		case "paused":
-			out[i].err = jobs.ErrPaused
-		case "expired":
-			out[i].err = jobs.ErrExpired
-		case "too many":
-			out[i].err = jobs.ErrTooManyCalls
-		default:
-			out[i].err = jobs.ErrLeaseLost
-		}
-	}
-	return out, nil
+	return []any{callIDs, jobIDs, tokens, workers, names, models, reserved, timeouts, simulated}
 }
 
 // beginSQL says of each call whose lease holds whether it may be sent, and writes
 // its row if so. A row that is there is one of an earlier try, whose commit was not
 // heard of. A job has a lease if and only if it is running. A refusal for the rate, the
-// account or the key is a wait, and counts a tenth of a call: it, too, has an end.
+// account or the key is a wait, and counts a tenth of a call: it, too, has an end. A
+// call that money refuses comes with that verdict, in $10; $11 tells that budgets were
+// looked at, else none is begun where there are any.
 const beginSQL = `
 	WITH held AS (
 		SELECT w.*, s.gen, s.attempt, CASE
@@ -80,10 +119,13 @@ const beginSQL = `
 				OR EXISTS (SELECT FROM batches b WHERE b.id = s.batch_id AND b.paused_at IS NOT NULL) THEN 'paused'
 			WHEN s.deadline <= now() THEN 'expired'
 			WHEN mine.counted >= j.max_provider_calls THEN 'too many'
+			WHEN w.refused <> '' THEN w.refused
+			WHEN NOT $11 AND EXISTS (SELECT FROM budgets) THEN 'budgets'
 			ELSE 'send'
 			END AS verdict
-		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::float8[], $9::bool[])
-			AS w (id, job_id, token, worker, provider, model, reserved, timeout, simulated)
+		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::float8[], $9::bool[],
+				$10::text[])
+			AS w (id, job_id, token, worker, provider, model, reserved, timeout, simulated, refused)
 		JOIN job_states s ON s.job_id = w.job_id
 		JOIN jobs j ON j.id = w.job_id
 		CROSS JOIN LATERAL (

@@ -249,7 +249,7 @@ const takeOverSQL = `
 		JOIN calls c ON c.id = cj.call_id AND c.state = 'running'
 	), ` + settleSQL + `, fate AS (
 		SELECT t.id, coalesce(b.charge, 0) AS charge, coalesce(b.simulated, 0) AS simulated, coalesce(b.unpriced, 0) AS unpriced,
-			CASE WHEN b.calls > 0 AND last.useless IS NOT TRUE THEN $4 ELSE last.error_kind END AS class,
+			CASE WHEN b.calls > 0 AND last.useless IS NOT TRUE THEN $4 ELSE coalesce(nullif(last.error_kind, ''), 'unknown') END AS class,
 			CASE WHEN b.calls > 0 AND last.useless IS NOT TRUE THEN $5 ELSE last.error_message END AS message,
 			CASE
 			WHEN s.cancel_requested_at IS NOT NULL

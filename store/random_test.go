@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/store"
 )
@@ -63,6 +64,7 @@ type player struct {
 	store  *store.Store
 	rand   *rand.Rand
 	shared *board
+	money  bool // sets budgets and pays into wallets, too
 }
 
 // board holds what the players know of each other's claims and calls.
@@ -119,7 +121,13 @@ func (p *player) do(op func(*store.Store) error) error {
 
 func (p *player) move(ctx context.Context) error {
 	b := p.shared
-	switch k := p.rand.IntN(106); {
+	most := 106
+	if p.money {
+		most = 130
+	}
+	switch k := p.rand.IntN(most); {
+	case k >= 106:
+		return p.spend(ctx)
 	case k < 30:
 		id := b.ids[p.rand.IntN(len(b.ids))]
 		worker, _ := some(p, &b.workers)
@@ -263,8 +271,44 @@ func (p *player) move(ctx context.Context) error {
 	return again(p.store)
 }
 
+// spend changes what may be spent.
+func (p *player) spend(ctx context.Context) error {
+	money := billing.NewMoney(p.store, "player")
+	scope := []billing.Scope{{}, {}, {Account: "default"}, {Batch: "b1"}, {Provider: "mock", Model: "m"}, {Model: "another"}}[p.rand.IntN(6)]
+	switch k := p.rand.IntN(10); {
+	case k < 4:
+		_, err := money.Set(ctx, billing.Budget{
+			Scope: scope, Period: billing.Periods()[p.rand.IntN(5)], Zone: []string{"UTC", "Europe/Paris"}[p.rand.IntN(2)],
+			Limit: billing.NanoUSD(p.rand.Int64N(5000)), Blocks: p.rand.IntN(3) > 0,
+		})
+		return err
+	case k < 6:
+		list, err := p.store.Budgets(ctx)
+		if err != nil || len(list) < 6 {
+			return err
+		}
+		return money.Remove(ctx, list[p.rand.IntN(len(list))].ID)
+	default:
+		_, err := money.Deposit(ctx, []string{"default", "alpha"}[p.rand.IntN(2)], billing.NanoUSD(p.rand.Int64N(5000)-1000), "")
+		return err
+	}
+}
+
 func TestNoOrderOfOperationsBreaksTheStateMachineOrTheBill(t *testing.T) {
 	t.Parallel()
+	t.Run("jobs", func(t *testing.T) {
+		t.Parallel()
+		playing(t, false)
+	})
+	t.Run("jobs, budgets and wallets", func(t *testing.T) {
+		t.Parallel()
+		playing(t, true)
+	})
+}
+
+// playing lets many players do legal and illegal things at once.
+func playing(t *testing.T, money bool) {
+	t.Helper()
 	w := newDatabase(t)
 	ctx := t.Context()
 	w.exec(t, referee)
@@ -292,11 +336,15 @@ func TestNoOrderOfOperationsBreaksTheStateMachineOrTheBill(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	together(players, func(i int) {
-		p := &player{w: w, store: stores[i%2], rand: rand.New(rand.NewPCG(seed, uint64(i))), shared: b}
+		p := &player{w: w, store: stores[i%2], rand: rand.New(rand.NewPCG(seed, uint64(i))), shared: b, money: money}
 		for move := range moves {
 			err := p.move(ctx)
 			known := func(want error) bool { return errors.Is(err, want) }
-			if err != nil && !slices.ContainsFunc([]error{jobs.ErrLeaseLost, jobs.ErrCancelled, jobs.ErrTooManyCalls, jobs.ErrExpired, jobs.ErrBatchCancelled}, known) {
+			_, refused := errors.AsType[*jobs.BudgetError](err)
+			if err != nil && !refused && !slices.ContainsFunc([]error{
+				jobs.ErrLeaseLost, jobs.ErrCancelled, jobs.ErrTooManyCalls, jobs.ErrExpired, jobs.ErrBatchCancelled,
+				billing.ErrNoBudget, billing.ErrOverdrawn,
+			}, known) {
 				t.Errorf("an error that no worker knows: %v", err)
 			}
 			if i == 0 && move == moves/2 {

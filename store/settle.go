@@ -81,7 +81,7 @@ const settleSQL = `
 		FROM before b
 		WHERE c.id = b.id
 		RETURNING b.*, c.cost_nano AS cost_after, c.simulated
-	), share AS (
+	), ` + chargedSQL + `, share AS (
 		SELECT s.id AS call_id, j.job_id, s.simulated,
 			s.cost_after / j.jobs + (j.place <= s.cost_after % j.jobs)::int AS share,
 			coalesce(s.cost_after / j.jobs + (j.place <= s.cost_after % j.jobs)::int, 0)

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,6 +29,8 @@ import (
 type Store struct {
 	pool *pgxpool.Pool
 	stop context.CancelFunc
+	// budgeted is until when budgets are known to be there, in Unix nanoseconds.
+	budgeted atomic.Int64
 	// outage follows whether Postgres answers.
 	outage *outage
 

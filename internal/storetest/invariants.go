@@ -101,6 +101,18 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 				ELSE 1 END)
 			FROM call_jobs cj JOIN calls c ON c.id = cj.call_id
 			WHERE cj.job_id = j.id AND cj.gen >= s.retry_gen)`,
+	"charges that are not those of their calls": `
+		SELECT count(*) FROM charges h LEFT JOIN calls c ON c.id = h.call_id
+		WHERE c.id IS NULL OR (h.reserved_nano, h.spent_nano)
+			IS DISTINCT FROM (CASE WHEN c.state = 'running' THEN coalesce(c.reserved_nano, 0) ELSE 0 END, coalesce(c.cost_nano, 0))`,
+	"budgets whose sums are not those of their charges": `
+		SELECT count(*) FROM budgets b
+		WHERE (spent_nano, reserved_nano) <> (
+			SELECT coalesce(sum(h.spent_nano), 0), coalesce(sum(h.reserved_nano), 0)
+			FROM charges h WHERE h.budget_id = b.id AND h.began_at = b.began_at)`,
+	"wallets whose balance is not the sum of their ledger": `
+		SELECT count(*) FROM budgets b
+		WHERE wallet AND limit_nano - spent_nano <> (SELECT coalesce(sum(amount_nano), 0) FROM ledger_entries e WHERE e.account = b.account)`,
 	"waiting jobs of cancelled batches": `
 		SELECT count(*) FROM job_states s JOIN batches b ON b.id = s.batch_id
 		WHERE b.cancelled_at IS NOT NULL AND s.state IN ('scheduled', 'queued', 'retrying')`,

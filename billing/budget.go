@@ -1,0 +1,194 @@
+package billing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Period is how long a budget lasts before it begins anew.
+type Period string
+
+// The periods of budgets. They begin by the calendar of the budget's time zone, a
+// week on Monday; a total never ends.
+const (
+	Hour  Period = "hour"
+	Day   Period = "day"
+	Week  Period = "week"
+	Month Period = "month"
+	Total Period = "total"
+)
+
+// Periods lists them, the shortest first.
+func Periods() []Period { return []Period{Hour, Day, Week, Month, Total} }
+
+// Scope says which calls a budget holds for: those that match all that is set.
+type Scope struct {
+	Account  string `json:"account,omitempty"`
+	Provider string `json:"provider,omitempty"`
+	Model    string `json:"model,omitempty"`
+	Batch    string `json:"batch,omitempty"`
+	// Simulated caps the money of mock and fake providers in place of real money.
+	Simulated bool `json:"simulated,omitempty"`
+}
+
+// String names the scope, such as "provider openai, account alpha"; "all calls" where
+// nothing is set.
+func (s Scope) String() string {
+	var parts []string
+	for _, p := range []struct{ name, value string }{
+		{"account", s.Account}, {"provider", s.Provider}, {"model", s.Model}, {"batch", s.Batch},
+	} {
+		if p.value != "" {
+			parts = append(parts, p.name+" "+p.value)
+		}
+	}
+	if len(parts) == 0 {
+		parts = []string{"all calls"}
+	}
+	text := strings.Join(parts, ", ")
+	if s.Simulated {
+		text += " (simulated money)"
+	}
+	return text
+}
+
+// Budget caps what may be spent in a scope.
+type Budget struct {
+	ID int64 `json:"id"`
+	Scope
+	// Wallet tells that this is an account's wallet: a total whose limit is what was
+	// paid in.
+	Wallet bool   `json:"wallet,omitempty"`
+	Period Period `json:"period"`
+	// Zone is the time zone of the periods, such as Europe/Paris. Default: UTC.
+	Zone  string  `json:"timezone"`
+	Limit NanoUSD `json:"limit"`
+	// Blocks tells that no call is sent which might exceed it; else it only warns.
+	Blocks bool `json:"blocks"`
+
+	// Began and Ends bound the present period; both zero for a total.
+	Began time.Time `json:"began,omitzero"`
+	Ends  time.Time `json:"ends,omitzero"`
+	// Spent is what calls of this period did cost, Reserved the most that those under
+	// way can cost.
+	Spent    NanoUSD `json:"spent"`
+	Reserved NanoUSD `json:"reserved"`
+	// Stopped tells that a call did not fit and waits.
+	Stopped bool `json:"stopped,omitempty"`
+	// By is who set it last, At when.
+	By string    `json:"by"`
+	At time.Time `json:"at"`
+}
+
+// Left is what may still be reserved: negative where a bill was above its reserve.
+func (b Budget) Left() NanoUSD { return b.Limit - b.Spent - b.Reserved }
+
+// String names the budget, such as "daily budget of $50.00 for provider openai".
+func (b Budget) String() string {
+	if b.Wallet {
+		return "wallet of account " + b.Account
+	}
+	name := map[Period]string{Hour: "hourly", Day: "daily", Week: "weekly", Month: "monthly", Total: "total"}[b.Period]
+	return fmt.Sprintf("%s budget of %s for %s", name, b.Limit.Human(), b.Scope)
+}
+
+// Entry is a row of an account's ledger.
+type Entry struct {
+	ID int64     `json:"id"`
+	At time.Time `json:"at"`
+	// Amount is what was paid in, or, negative, what was charged or taken out.
+	Amount NanoUSD `json:"amount"`
+	// Balance is the sum of all rows up to this one.
+	Balance NanoUSD `json:"balance"`
+	// Call is the id of the provider call that was charged or corrected; empty for a
+	// deposit.
+	Call string `json:"call,omitempty"`
+	Note string `json:"note,omitempty"`
+	By   string `json:"by,omitempty"`
+}
+
+// Errors of the orders about money.
+var (
+	// ErrNoBudget: there is no such budget.
+	ErrNoBudget = errors.New("no such budget")
+	// ErrNoWallet: the account has no wallet.
+	ErrNoWallet = errors.New("the account has no wallet: its calls are not limited by a balance")
+	// ErrOverdrawn: more is to be taken out than there is.
+	ErrOverdrawn = errors.New("that is more than the wallet holds")
+)
+
+// BudgetStore keeps budgets and wallets.
+type BudgetStore interface {
+	// SetBudget makes a budget, or sets the limit, zone and mode of the one with this
+	// scope and period. What was spent in the present period counts. What waits for a
+	// budget is looked at again.
+	SetBudget(ctx context.Context, b Budget) (Budget, error)
+	// RemoveBudget removes one by its id. It fails with ErrNoBudget.
+	RemoveBudget(ctx context.Context, id int64) error
+	// Budgets returns all, wallets included.
+	Budgets(ctx context.Context) ([]Budget, error)
+	// Deposit pays into a wallet, which is made at the first time, or takes out of it,
+	// where amount is negative. It fails with ErrOverdrawn.
+	Deposit(ctx context.Context, account string, amount NanoUSD, note, by string) (Budget, error)
+	// Statement returns the newest rows of an account's ledger, the newest first. It
+	// fails with ErrNoWallet.
+	Statement(ctx context.Context, account string, limit int) ([]Entry, error)
+}
+
+// maxAmount bounds what people type: a hundred million dollars.
+const maxAmount = 100_000_000 * USD
+
+// names is what accounts are called.
+var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+
+// Money gives the orders about budgets and wallets, after it has checked them, so
+// that commands and pages do the same.
+type Money struct {
+	store BudgetStore
+	by    string
+}
+
+// NewMoney makes one that acts in the name of by.
+func NewMoney(store BudgetStore, by string) Money { return Money{store, by} }
+
+// Set makes or changes a budget.
+func (m Money) Set(ctx context.Context, b Budget) (Budget, error) {
+	if b.Zone == "" {
+		b.Zone = "UTC"
+	}
+	if _, err := time.LoadLocation(b.Zone); err != nil || b.Zone == "Local" {
+		return Budget{}, fmt.Errorf("time zone %q: not known: use a name such as Europe/Paris or UTC", b.Zone)
+	}
+	switch {
+	case b.Limit < 0 || b.Limit > maxAmount:
+		return Budget{}, fmt.Errorf("a limit of %s: must be from $0 to %s", b.Limit.Human(), maxAmount.Human())
+	case b.Account != "" && !names.MatchString(b.Account):
+		return Budget{}, badAccount(b.Account)
+	}
+	b.By, b.Wallet = m.by, false
+	return m.store.SetBudget(ctx, b)
+}
+
+// Remove removes a budget.
+func (m Money) Remove(ctx context.Context, id int64) error { return m.store.RemoveBudget(ctx, id) }
+
+// Deposit pays into the wallet of an account, or takes out of it.
+func (m Money) Deposit(ctx context.Context, account string, amount NanoUSD, note string) (Budget, error) {
+	switch {
+	case !names.MatchString(account):
+		return Budget{}, badAccount(account)
+	case amount > maxAmount || amount < -maxAmount:
+		return Budget{}, fmt.Errorf("an amount of %s: must be at most %s", amount.Human(), maxAmount.Human())
+	case len(note) > 500:
+		return Budget{}, fmt.Errorf("a note of %d bytes: must be at most 500", len(note))
+	}
+	return m.store.Deposit(ctx, account, amount, note, m.by)
+}
+
+func badAccount(name string) error {
+	return fmt.Errorf("account %q: must be 1 to 64 letters, digits, '.', '_', '@' or '-', beginning with a letter or digit", name)
+}

@@ -1,0 +1,275 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+)
+
+// lookForBudgets is how long budgets are taken to be there after they were seen. It
+// costs a round trip where they are gone, and nothing else.
+const lookForBudgets = 10 * time.Second
+
+// chargedSQL puts what the settled calls did cost in place of what they had reserved,
+// in each budget that they matched when they began, and writes it into the ledgers of
+// wallets. A budget whose period is over stays as it was. See settleSQL.
+const chargedSQL = `
+	drawn AS (
+		UPDATE charges h
+		SET reserved_nano = 0, spent_nano = coalesce(o.cost_after, 0)
+		FROM (
+			SELECT c.call_id, c.budget_id, c.reserved_nano, c.spent_nano, s.cost_after
+			FROM settled s
+			CROSS JOIN LATERAL (SELECT * FROM charges WHERE call_id = s.id) c
+		) o
+		WHERE h.call_id = o.call_id AND h.budget_id = o.budget_id
+		RETURNING h.call_id, h.budget_id, h.began_at, o.reserved_nano AS freed, h.spent_nano - o.spent_nano AS spent
+	), relieved AS (
+		UPDATE budgets b
+		SET spent_nano = saturated(b.spent_nano + d.spent),
+			reserved_nano = greatest(0, b.reserved_nano - d.freed),
+			stopped_until = CASE
+				WHEN b.limit_nano - b.spent_nano - d.spent - b.reserved_nano + d.freed >= b.stopped_needs THEN NULL
+				ELSE b.stopped_until END
+		FROM (SELECT budget_id, began_at, sum(freed) AS freed, sum(spent) AS spent FROM drawn GROUP BY budget_id, began_at) d
+		WHERE b.id = d.budget_id AND b.began_at = d.began_at
+	), entries AS (
+		INSERT INTO ledger_entries (account, call_id, amount_nano)
+		SELECT b.account, d.call_id, -d.spent
+		FROM drawn d
+		CROSS JOIN LATERAL (SELECT account FROM budgets WHERE id = d.budget_id AND wallet) b
+		WHERE d.spent <> 0
+	)`
+
+// beginWithin begins calls as far as budgets let them: jobs are locked, then budgets,
+// in the order of their ids, until the commit. Each call that fits is begun, in turn.
+func (s *Store) beginWithin(ctx context.Context, in []beginIn) ([]outcome[struct{}], error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("begin calls: %w", err)
+	}
+	// One that is left in a transaction is closed, which rolls it back.
+	defer conn.Release()
+	columns := beginColumns(in)
+	q, err := readBudgets(ctx, conn.Conn(), columns)
+	if err != nil {
+		return nil, fmt.Errorf("begin calls: read budgets: %w", err)
+	}
+	refusals := q.reserve(in)
+
+	verdicts := make(map[uuid.UUID]string, len(in))
+	refused := make([]string, len(in))
+	for i := range in {
+		if refusals[i] != nil {
+			refused[i] = "budget"
+		}
+	}
+	var p pgx.Batch
+	p.Queue(renewSQL, q.ids())
+	p.Queue(beginSQL, append(columns, refused, true)...).Query(readVerdicts(verdicts))
+	calls, budgets, amounts := q.reservations(in)
+	p.Queue(reserveSQL, calls, budgets, amounts)
+	stopped, needs := q.stopped()
+	p.Queue(stopSQL, stopped, needs)
+	p.Queue(`COMMIT`)
+	if err := conn.SendBatch(ctx, &p).Close(); err != nil {
+		return nil, fmt.Errorf("begin calls: %w", err)
+	}
+	out := make([]outcome[struct{}], len(in))
+	for i, b := range in {
+		switch verdict := verdicts[b.call.CallID]; verdict {
+		case "budget":
+			out[i].err = refusals[i]
+		default:
+			out[i].err = begun(verdict)
+		}
+	}
+	return out, nil
+}
+
+// quotas are the budgets that calls of a group match.
+type quotas struct {
+	list  []*quota
+	of    map[int][]*quota // by the call's place in the group
+	taken []reservation
+}
+
+type quota struct {
+	billing.Budget
+	needs *billing.NanoUSD // the least that did not fit
+}
+
+// reservation is what the call at a place takes of a budget.
+type reservation struct {
+	place  int
+	budget int64
+	amount billing.NanoUSD
+}
+
+// readBudgets begins the transaction, locks the jobs and the budgets that the calls
+// match, and returns them as of now: where a period is over, of the next one.
+func readBudgets(ctx context.Context, conn *pgx.Conn, columns []any) (*quotas, error) {
+	q := &quotas{of: map[int][]*quota{}}
+	calls, jobIDs, names, models, simulated := columns[0], columns[1], columns[4], columns[5], columns[8]
+	byID := map[int64]*quota{}
+	var p pgx.Batch
+	p.Queue(`BEGIN`)
+	p.QueuedQueries = append(p.QueuedQueries, pipeline().QueuedQueries...)
+	p.Queue(`SELECT FROM job_states WHERE job_id = ANY ($1) ORDER BY job_id FOR NO KEY UPDATE`, jobIDs)
+	p.Queue(`
+		SELECT `+budgetColumns+`
+		FROM budgets b
+		WHERE id IN (SELECT b.id FROM `+matching+`)
+		ORDER BY id
+		FOR NO KEY UPDATE`, calls, jobIDs, names, models, simulated).Query(func(rows pgx.Rows) error {
+		list, err := pgx.CollectRows(rows, scanBudget)
+		for _, b := range list {
+			one := &quota{Budget: b}
+			byID[b.ID], q.list = one, append(q.list, one)
+		}
+		return err
+	})
+	p.Queue(`
+		SELECT w.place - 1, b.id
+		FROM `+matching+`
+		WHERE NOT EXISTS (SELECT FROM calls c WHERE c.id = w.id)
+		ORDER BY w.place, b.id`, calls, jobIDs, names, models, simulated).Query(func(rows pgx.Rows) error {
+		var place int
+		var id int64
+		_, err := pgx.ForEachRow(rows, []any{&place, &id}, func() error {
+			if b := byID[id]; b != nil {
+				q.of[place] = append(q.of[place], b)
+			}
+			return nil
+		})
+		return err
+	})
+	return q, conn.SendBatch(ctx, &p).Close()
+}
+
+// matching joins calls w with the budgets b that hold for them.
+const matching = `
+	unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bool[]) WITH ORDINALITY AS w (id, job_id, provider, model, simulated, place)
+	JOIN jobs j ON j.id = w.job_id
+	JOIN budgets b ON b.simulated = w.simulated
+		AND b.account IN ('', j.account)
+		AND b.provider IN ('', w.provider)
+		AND b.model IN ('', w.model)
+		AND b.batch_id IN ('', j.batch_id)`
+
+// budgetBegan and budgetEnds bound the period of the budget b that it is now.
+const (
+	budgetBegan = `CASE b.period WHEN 'total' THEN '-infinity' ELSE date_trunc(b.period, now(), b.timezone) END`
+	budgetEnds  = `CASE b.period WHEN 'total' THEN NULL
+		ELSE (date_trunc(b.period, now() AT TIME ZONE b.timezone) + ('1 ' || b.period)::interval) AT TIME ZONE b.timezone END`
+)
+
+// budgetColumns are those of a budget b as it is now, for scanBudget.
+const budgetColumns = `b.id, b.account, b.provider, b.model, b.batch_id, b.simulated, b.wallet, b.period, b.timezone, b.limit_nano, b.blocks,
+	nullif(` + budgetBegan + `, '-infinity'), ` + budgetEnds + `,
+	CASE WHEN b.began_at >= ` + budgetBegan + ` THEN b.spent_nano ELSE 0 END,
+	CASE WHEN b.began_at >= ` + budgetBegan + ` THEN b.reserved_nano ELSE 0 END,
+	coalesce(b.stopped_until > now(), false), b.changed_by, b.changed_at`
+
+func scanBudget(row pgx.CollectableRow) (billing.Budget, error) {
+	var b billing.Budget
+	var began, ends *time.Time
+	err := row.Scan(&b.ID, &b.Account, &b.Provider, &b.Model, &b.Batch, &b.Simulated, &b.Wallet, &b.Period, &b.Zone, &b.Limit, &b.Blocks,
+		&began, &ends, &b.Spent, &b.Reserved, &b.Stopped, &b.By, &b.At)
+	b.Began, b.Ends = timeOrZero(began), timeOrZero(ends)
+	return b, err
+}
+
+// reserve takes what each call can cost at most out of all budgets that it matches, in
+// turn, and returns why not for those that do not fit.
+func (q *quotas) reserve(in []beginIn) []*jobs.BudgetError {
+	refusals := make([]*jobs.BudgetError, len(in))
+	for i, b := range in {
+		amount := billing.NanoUSD(0)
+		if n := bounded(b.call.Reserved); n != nil {
+			amount = billing.NanoUSD(*n)
+		}
+		// Of several that it does not fit in, the one that lasts longest is told.
+		for _, budget := range q.of[i] {
+			unpriced := b.call.Reserved == nil
+			if !budget.Blocks || !unpriced && amount <= budget.Left() {
+				continue
+			}
+			if budget.needs == nil || amount < *budget.needs {
+				budget.needs = &amount
+			}
+			if was := refusals[i]; was == nil || !was.Budget.Ends.IsZero() && (budget.Ends.IsZero() || budget.Ends.After(was.Budget.Ends)) {
+				refusals[i] = &jobs.BudgetError{Budget: budget.Budget, Unpriced: unpriced, Needs: amount}
+			}
+		}
+		if refusals[i] != nil {
+			continue
+		}
+		for _, budget := range q.of[i] {
+			budget.Reserved += amount
+			q.taken = append(q.taken, reservation{i, budget.ID, amount})
+		}
+	}
+	return refusals
+}
+
+func (q *quotas) ids() []int64 {
+	ids := make([]int64, len(q.list))
+	for i, b := range q.list {
+		ids[i] = b.ID
+	}
+	return ids
+}
+
+func (q *quotas) reservations(in []beginIn) (calls []uuid.UUID, budgets, amounts []int64) {
+	for _, r := range q.taken {
+		calls, budgets, amounts = append(calls, in[r.place].call.CallID), append(budgets, r.budget), append(amounts, int64(r.amount))
+	}
+	return calls, budgets, amounts
+}
+
+func (q *quotas) stopped() (budgets, needs []int64) {
+	for _, b := range slices.Backward(q.list) {
+		if b.needs != nil {
+			budgets, needs = append(budgets, b.ID), append(needs, int64(*b.needs))
+		}
+	}
+	return budgets, needs
+}
+
+const (
+	// renewSQL begins the next period of budgets whose last one is over.
+	renewSQL = `
+		UPDATE budgets b
+		SET began_at = ` + budgetBegan + `, spent_nano = 0, reserved_nano = 0, stopped_until = NULL, alerted = 0
+		WHERE b.id = ANY ($1) AND b.began_at < ` + budgetBegan
+
+	// reserveSQL writes what the calls that were begun in this transaction reserve.
+	reserveSQL = `
+		WITH reserved AS (
+			INSERT INTO charges (call_id, budget_id, began_at, reserved_nano)
+			SELECT w.call_id, w.budget_id, b.began_at, w.amount
+			FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS w (call_id, budget_id, amount)
+			CROSS JOIN LATERAL (SELECT began_at FROM budgets WHERE id = w.budget_id) b
+			CROSS JOIN LATERAL (SELECT FROM calls WHERE id = w.call_id) c
+			RETURNING budget_id, reserved_nano
+		)
+		UPDATE budgets b
+		SET reserved_nano = saturated(b.reserved_nano + r.amount)
+		FROM (SELECT budget_id, sum(reserved_nano) AS amount FROM reserved GROUP BY budget_id) r
+		WHERE b.id = r.budget_id`
+
+	// stopSQL notes the budgets that a call did not fit in.
+	stopSQL = `
+		UPDATE budgets b
+		SET stopped_until = coalesce(` + budgetEnds + `, 'infinity'), stopped_needs = w.needs
+		FROM unnest($1::bigint[], $2::bigint[]) AS w (id, needs)
+		WHERE b.id = w.id`
+)

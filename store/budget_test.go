@@ -1,0 +1,342 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/store"
+)
+
+func (w *database) budget(t *testing.T, b billing.Budget) billing.Budget {
+	t.Helper()
+	set, err := billing.NewMoney(w.Store, "test").Set(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// tries begins a call, and returns it where the budgets let it.
+func (w *database) tries(t *testing.T, j *jobs.Job, reserved *billing.NanoUSD) (jobs.Call, *jobs.BudgetError) {
+	t.Helper()
+	c := callOf(j, reserved)
+	err := w.BeginCall(t.Context(), w.worker, c)
+	refused, _ := errors.AsType[*jobs.BudgetError](err)
+	if err != nil && refused == nil {
+		t.Fatal(err)
+	}
+	return c, refused
+}
+
+func (w *database) settle(t *testing.T, c jobs.Call, outcome jobs.Outcome, cost *billing.NanoUSD) {
+	t.Helper()
+	if err := w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: outcome, Cost: cost, Kind: providers.Timeout, Latency: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// money is the budget as it is now.
+func (w *database) money(t *testing.T, id int64) billing.Budget {
+	t.Helper()
+	list, err := w.Budgets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range list {
+		if b.ID == id {
+			return b
+		}
+	}
+	t.Fatalf("there is no budget %d", id)
+	return billing.Budget{}
+}
+
+func TestACallReservesTheMostItCanCostAndSettlesWhatItDidCost(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	b := w.budget(t, billing.Budget{Period: billing.Day, Limit: 100, Blocks: true})
+	check := func(when string, spent, reserved billing.NanoUSD) {
+		t.Helper()
+		if got := w.money(t, b.ID); got.Spent != spent || got.Reserved != reserved {
+			t.Errorf("%s: spent %d, reserved %d, want %d and %d", when, got.Spent, got.Reserved, spent, reserved)
+		}
+	}
+	first, refused := w.tries(t, w.running(t, nil), nano(60))
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	check("under way", 0, 60)
+	job := w.running(t, nil)
+	if _, refused = w.tries(t, job, nano(41)); refused == nil || refused.Budget.ID != b.ID || refused.Budget.Ends.Before(time.Now()) || refused.Needs != 41 {
+		t.Fatalf("41 beside 60 of 100: %+v", refused)
+	}
+	if !w.money(t, b.ID).Stopped {
+		t.Error("nothing shows that a call waits")
+	}
+	check("after a refusal", 0, 60)
+	second, refused := w.tries(t, w.running(t, nil), nano(40))
+	if refused != nil {
+		t.Errorf("what fits is refused: %v", refused)
+	}
+	check("full", 0, 100)
+	w.settle(t, second, jobs.CallFailedUnbilled, nano(0))
+	check("one was not billed", 0, 60)
+	w.settle(t, first, jobs.CallUnknown, nil)
+	check("one is unknown, and charged in full", 60, 0)
+	if !w.money(t, b.ID).Stopped {
+		t.Error("it is open again with 40 left, where 41 were needed")
+	}
+	w.settle(t, first, jobs.CallSucceeded, nano(25))
+	check("its answer came late, and cost less", 25, 0)
+	if w.money(t, b.ID).Stopped {
+		t.Error("it is not open again with 75 left, where 41 were needed")
+	}
+	third, refused := w.tries(t, job, nano(75))
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	w.takeOver(t)
+	check("its worker died", 100, 0)
+	if _, refused := w.tries(t, w.running(t, nil), nano(1)); refused == nil {
+		t.Error("a budget that is used up was exceeded")
+	}
+	// A repeated write changes nothing.
+	w.settle(t, third, jobs.CallUnknown, nil)
+	check("settled twice", 100, 0)
+	w.holds(t)
+}
+
+func TestABudgetHoldsForTheCallsOfItsScopeAlone(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	other := func(r *jobs.New) { r.Account = "alpha" }
+	for _, c := range []struct {
+		name  string
+		scope billing.Scope
+		hits  bool
+	}{
+		{"all", billing.Scope{}, true},
+		{"provider", billing.Scope{Provider: "mock"}, true},
+		{"another provider", billing.Scope{Provider: "openai"}, false},
+		{"model", billing.Scope{Model: "m"}, true},
+		{"another model", billing.Scope{Model: "n"}, false},
+		{"account", billing.Scope{Account: "alpha"}, true},
+		{"another account", billing.Scope{Account: "beta"}, false},
+		{"both", billing.Scope{Account: "alpha", Model: "m"}, true},
+		{"one of both", billing.Scope{Account: "alpha", Model: "n"}, false},
+		{"a batch", billing.Scope{Batch: "b"}, false},
+		{"simulated money", billing.Scope{Simulated: true}, false},
+	} {
+		b := w.budget(t, billing.Budget{Scope: c.scope, Period: billing.Hour, Limit: 10, Blocks: true})
+		_, refused := w.tries(t, w.running(t, other), nano(11))
+		if (refused != nil) != c.hits {
+			t.Errorf("%s: refused %v, want %t", c.name, refused, c.hits)
+		}
+		if err := w.RemoveBudget(t.Context(), b.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// In all of those that it matches, or in none.
+	wide := w.budget(t, billing.Budget{Period: billing.Total, Limit: 1000, Blocks: true})
+	before := w.money(t, wide.ID)
+	w.budget(t, billing.Budget{Scope: billing.Scope{Model: "m"}, Period: billing.Total, Limit: 0, Blocks: true})
+	if _, refused := w.tries(t, w.running(t, other), nano(5)); refused == nil || refused.Budget.Model != "m" {
+		t.Errorf("%+v", refused)
+	}
+	if after := w.money(t, wide.ID); after.Reserved != before.Reserved {
+		t.Errorf("a call that was refused reserves %d", after.Reserved-before.Reserved)
+	}
+	w.holds(t)
+}
+
+func TestABudgetThatIsSetCountsWhatWasSpentBefore(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	done, running := w.sent(t, w.running(t, nil), nano(9)), w.sent(t, w.running(t, nil), nano(30))
+	w.settle(t, done, jobs.CallFailedBilled, nano(8))
+	b := w.budget(t, billing.Budget{Period: billing.Month, Zone: "Europe/Paris", Limit: 50, Blocks: true})
+	if b.Spent != 8 || b.Reserved != 30 {
+		t.Errorf("spent %d, reserved %d, want 8 and 30", b.Spent, b.Reserved)
+	}
+	w.settle(t, running, jobs.CallSucceeded, nano(12))
+	if got := w.money(t, b.ID); got.Spent != 20 || got.Reserved != 0 {
+		t.Errorf("spent %d, reserved %d, want 20 and 0", got.Spent, got.Reserved)
+	}
+	// Set again, with another limit: one budget, and no call counts twice.
+	again := w.budget(t, billing.Budget{Period: billing.Month, Zone: "UTC", Limit: 21, Blocks: true})
+	if again.ID != b.ID || again.Spent != 20 || again.Limit != 21 {
+		t.Errorf("%+v", again)
+	}
+	w.holds(t)
+}
+
+func TestABlockingBudgetRefusesWhatNobodyCanBoundAndAWarningOneNothing(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	warns := w.budget(t, billing.Budget{Period: billing.Day, Limit: 1})
+	if _, refused := w.tries(t, w.running(t, nil), nano(5)); refused != nil {
+		t.Error(refused)
+	}
+	if _, refused := w.tries(t, w.running(t, nil), nil); refused != nil {
+		t.Error(refused)
+	}
+	if got := w.money(t, warns.ID); got.Left() != -4 {
+		t.Errorf("%d left, want -4", got.Left())
+	}
+	w.budget(t, billing.Budget{Period: billing.Week, Limit: 1000, Blocks: true})
+	if _, refused := w.tries(t, w.running(t, nil), nil); refused == nil || !refused.Unpriced {
+		t.Errorf("%+v", refused)
+	}
+}
+
+func TestABudgetBeginsAnewByTheCalendarOfItsZone(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	b := w.budget(t, billing.Budget{Period: billing.Day, Zone: "America/New_York", Limit: 10, Blocks: true})
+	late, refused := w.tries(t, w.running(t, nil), nano(10))
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	zone, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, m, s := b.Began.In(zone).Clock(); h+m+s != 0 || b.Ends.In(zone).Day() == b.Began.In(zone).Day() {
+		t.Errorf("the day is from %s to %s", b.Began.In(zone), b.Ends.In(zone))
+	}
+	// A day later.
+	w.exec(t, `UPDATE budgets SET began_at = began_at - interval '1 day'`)
+	w.exec(t, `UPDATE charges SET began_at = began_at - interval '1 day'`)
+	if _, refused := w.tries(t, w.running(t, nil), nano(10)); refused != nil {
+		t.Error(refused)
+	}
+	w.settle(t, late, jobs.CallSucceeded, nano(7))
+	if got := w.money(t, b.ID); got.Spent != 0 || got.Reserved != 10 {
+		t.Errorf("the new day has spent %d and reserved %d, want 0 and 10: the late call is yesterday's", got.Spent, got.Reserved)
+	}
+}
+
+func TestAWalletIsWhatWasPaidInLessWhatWasCharged(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	money := billing.NewMoney(w.Store, "ada")
+	alpha := func(r *jobs.New) { r.Account = "alpha" }
+	if _, err := w.Statement(t.Context(), "alpha", 10); !errors.Is(err, billing.ErrNoWallet) {
+		t.Errorf("%v", err)
+	}
+	if _, refused := w.tries(t, w.running(t, alpha), nano(1)); refused != nil {
+		t.Errorf("an account without a wallet is limited: %v", refused)
+	}
+	deposit := func(amount billing.NanoUSD) error {
+		_, err := money.Deposit(t.Context(), "alpha", amount, "a note")
+		return err
+	}
+	if err := deposit(100); err != nil {
+		t.Fatal(err)
+	}
+	c, refused := w.tries(t, w.running(t, alpha), nano(70))
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	if _, refused := w.tries(t, w.running(t, nil), nano(1000)); refused != nil {
+		t.Errorf("another account: %v", refused)
+	}
+	if err := deposit(-31); !errors.Is(err, billing.ErrOverdrawn) {
+		t.Errorf("31 of the 30 that are not reserved were taken out: %v", err)
+	}
+	if err := deposit(-30); err != nil {
+		t.Error(err)
+	}
+	if _, refused := w.tries(t, w.running(t, alpha), nano(1)); refused == nil || !refused.Budget.Wallet {
+		t.Errorf("%+v", refused)
+	}
+	w.settle(t, c, jobs.CallUnknown, nil)
+	w.settle(t, c, jobs.CallSucceeded, nano(20))
+	list, err := w.Statement(t.Context(), "alpha", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range list {
+		got = append(got, fmt.Sprintf("%d→%d %t", e.Amount, e.Balance, e.Call == c.CallID.String()))
+	}
+	want := []string{"50→50 true", "-70→0 true", "-30→70 false", "100→100 false"}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if _, err := w.sql.Exec(t.Context(), `UPDATE ledger_entries SET amount_nano = 5`); err == nil {
+		t.Error("the ledger was changed")
+	}
+	w.holds(t)
+}
+
+// What is sent at the same time from many places never exceeds a budget, and each call
+// that fits is made.
+func TestManyAtOnceUseABudgetUpAndNeverExceedIt(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	const fit, price = 40, 7
+	b := w.budget(t, billing.Budget{Period: billing.Total, Limit: fit * price, Blocks: true})
+	var held []*jobs.Job
+	for range 3 * fit {
+		held = append(held, w.running(t, nil))
+	}
+	stores := []*store.Store{w.Store}
+	for range 3 {
+		s, err := store.Open(t.Context(), w.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		stores = append(stores, s)
+	}
+	var mu sync.Mutex
+	billed := 0
+	var all sync.WaitGroup
+	for i, j := range held {
+		s := stores[i%len(stores)]
+		fails := rand.N(5) == 0
+		all.Go(func() {
+			for {
+				c := callOf(j, nano(price))
+				err := s.BeginCall(t.Context(), w.worker, c)
+				if refused, ok := errors.AsType[*jobs.BudgetError](err); ok {
+					if refused.Budget.Reserved == 0 {
+						return // nothing under way gives anything back
+					}
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				outcome, cost := jobs.CallFailedBilled, billing.NanoUSD(price)
+				if fails {
+					outcome, cost, fails = jobs.CallFailedUnbilled, 0, false
+				}
+				if err := s.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: outcome, Cost: &cost, Latency: 1}); err != nil {
+					t.Error(err)
+					return
+				}
+				if outcome == jobs.CallFailedBilled {
+					mu.Lock()
+					billed++
+					mu.Unlock()
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got := w.money(t, b.ID); billed != fit || got.Spent != fit*price || got.Reserved != 0 {
+		t.Errorf("%d calls were billed, spent %d, reserved %d: want %d, %d and 0", billed, got.Spent, got.Reserved, fit, fit*price)
+	}
+	w.holds(t)
+}
