@@ -47,7 +47,9 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 			fleet.WaitForKey, "openai has no API key: `worker keys set openai`",
 		},
 		"a budget": {
-			with(func(w *fleet.WaitingJobs) { w.Reason, w.NotBefore = "budget: daily budget of $5.00 for all calls", soon }), nil,
+			with(func(w *fleet.WaitingJobs) {
+				w.Reason, w.NotBefore = "budget: daily budget of $5.00 for all calls", soon
+			}), nil,
 			fleet.WaitForBudget, "the daily budget of $5.00 for all calls is used up: `monitor budget set` raises it; looked at again at 12:01:05 UTC",
 		},
 		"a wallet": {
