@@ -408,39 +408,3 @@ func TestProducersOfASealedBatchDoNotWaitForEachOther(t *testing.T) {
 		t.Errorf("%d deadlocks", got)
 	}
 }
-
-func TestAProviderThatNoLiveWorkerServesIsNamed(t *testing.T) {
-	t.Parallel()
-	w := newDatabase(t) // with a worker for mock
-	ctx := t.Context()
-	if err := w.OpenBatch(ctx, jobs.Batch{ID: "b"}); err != nil {
-		t.Fatal(err)
-	}
-	in := rows(t, 3, func(r *jobs.New) { r.Provider = []string{"mock", "openai", "acme"}[r.Seq-1] })
-	if _, err := w.AcceptJobs(ctx, "b", in, true); err != nil {
-		t.Fatal(err)
-	}
-	single := w.accept(t, 1, func(r *jobs.New) { r.Provider = "stability" })[0]
-	check := func(what, id string, want ...string) {
-		t.Helper()
-		got, err := w.Unserved(ctx, id)
-		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
-			t.Errorf("%s: %v, %s", what, err, diff)
-		}
-	}
-	check("a batch", "b", "acme", "openai")
-	check("a job", single.ID.String(), "stability")
-	check("a job of the batch", in[1].ID.String(), "openai")
-	check("a job that is served", in[0].ID.String())
-	check("nothing", "none")
-	if _, err := w.Cancel(ctx, in[2].ID.String()); err != nil {
-		t.Fatal(err)
-	}
-	check("a job has finished", "b", "openai")
-	w.exec(t, `UPDATE workers SET heartbeat_at = now() - interval '31 seconds'`)
-	check("the worker is silent", "b", "mock", "openai")
-	w.exec(t, `UPDATE workers SET heartbeat_at = now() - interval '20 seconds', providers = '{mock,openai}'`)
-	check("another provider is served", "b")
-	w.exec(t, `UPDATE workers SET stopped_at = now()`)
-	check("the worker has stopped", "b", "mock", "openai")
-}

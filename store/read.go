@@ -110,41 +110,19 @@ func (s *Store) Totals(ctx context.Context, batchID string) (jobs.Totals, error)
 	return t, nil
 }
 
-// unservedAfter is the silence after which a worker counts as gone.
-const unservedAfter = 30 * time.Second
-
-// Unserved returns the providers that unfinished jobs of a batch, or a single job,
-// wait for and that no live worker serves.
-func (s *Store) Unserved(ctx context.Context, id string) ([]string, error) {
-	var jobID *uuid.UUID
-	if parsed, err := uuid.Parse(id); err == nil {
-		jobID = &parsed
-	}
-	rows, err := s.pool.Query(ctx, `
-		SELECT provider
-		FROM (
-			SELECT DISTINCT provider
-			FROM job_queue
-			WHERE batch_id = $1
-			UNION
-			SELECT provider
-			FROM job_queue
-			WHERE job_id = $2
-		) wanted
-		WHERE NOT EXISTS (
-			SELECT
-			FROM workers w
-			WHERE w.stopped_at IS NULL AND w.heartbeat_at > now() - make_interval(secs => $3) AND wanted.provider = ANY (w.providers)
-		)
-		ORDER BY provider`, id, jobID, unservedAfter.Seconds())
+// TokensPerMinute returns how many tokens, in and out, those calls of a batch used that
+// ended within the last minute.
+func (s *Store) TokensPerMinute(ctx context.Context, batchID string) (n int64, err error) {
+	err = s.pool.QueryRow(ctx, `
+		SELECT saturated(coalesce(sum(c.input_tokens::numeric + c.output_tokens), 0))
+		FROM calls c
+		WHERE c.finished_at > now() - interval '1 minute'
+		AND EXISTS (SELECT FROM call_jobs cj JOIN job_states s ON s.job_id = cj.job_id WHERE cj.call_id = c.id AND s.batch_id = $1)`,
+		batchID).Scan(&n)
 	if err != nil {
-		return nil, fmt.Errorf("read who serves the jobs of %s: %w", id, err)
+		return 0, fmt.Errorf("read the tokens of batch %s: %w", batchID, err)
 	}
-	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("read who serves the jobs of %s: %w", id, err)
-	}
-	return list, nil
+	return n, nil
 }
 
 func zeroCounts() map[jobs.State]int64 {

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"oneflow/batches"
+	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 )
@@ -55,18 +56,30 @@ func watch(s *session, id string) (jobs.Progress, error) {
 		return jobs.Progress{}, err
 	}
 	// What is not there will not come.
-	if _, err := db.Progress(s.ctx, id); errors.Is(err, jobs.ErrNotFound) {
+	start, err := db.Progress(s.ctx, id)
+	if errors.Is(err, jobs.ErrNotFound) {
 		return jobs.Progress{}, err
 	}
-	p, err := cli.WatchNoting(s.ctx, s.env.Err,
+	p, err := cli.WatchLooking(s.ctx, s.env.Err,
 		func(ctx context.Context) (jobs.Progress, error) { return db.Progress(ctx, id) },
-		func(ctx context.Context) (notes []string) {
+		func(ctx context.Context) (l cli.Look) {
 			// Not to know is no reason to stop watching.
-			unserved, _ := db.Unserved(ctx, id)
-			for _, provider := range unserved {
-				notes = append(notes, fmt.Sprintf("no worker serves %s at the moment: start one with `worker run --provider %s`", provider, provider))
+			if start.JobID == "" {
+				l.TokensPerMinute, _ = db.TokensPerMinute(ctx, id)
 			}
-			return notes
+			if start.BatchID == "" && start.JobID == "" {
+				return l // Postgres was away: there is nothing to look for
+			}
+			waits, _ := waitsOf(s, db, start)
+			for i, w := range waits {
+				if i == 0 {
+					l.Waits = w.Text
+				}
+				if w.Reason == fleet.WaitForWorker || w.Reason == fleet.WaitForKey || w.Reason == fleet.WaitForOperator {
+					l.Notes = append(l.Notes, "waits: "+waitText(w)) // until somebody does something
+				}
+			}
+			return l
 		})
 	if errors.Is(err, context.Canceled) {
 		return p, cli.Fail(cli.Interrupted, fmt.Errorf("stopped watching; the jobs go on. Come back with: enqueue watch %s", id))

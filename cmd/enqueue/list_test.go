@@ -8,6 +8,7 @@ import (
 
 	"oneflow/fleet"
 	"oneflow/internal/cli"
+	"oneflow/store"
 )
 
 func TestBatchesAndTheirJobsAreListed(t *testing.T) {
@@ -149,4 +150,30 @@ func TestListsAndStatusSayWhyJobsWait(t *testing.T) {
 	if r := s.enqueue("jobs", "b1", "-o", "ndjson"); strings.Count(r.out, "\n") != 4 || strings.Count(r.out, `"waits":[`) != 4 {
 		t.Errorf("%+v", r)
 	}
+}
+
+func TestTokensPerMinuteAreThoseOfTheLastMinute(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if r := s.run(t.Context(), strings.NewReader(rows(1, 1)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	s.finish(one[string](s, `SELECT id::text FROM jobs`), "one", "")
+	db, err := store.Open(t.Context(), s.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	check := func(batch string, want int64) {
+		t.Helper()
+		if n, err := db.TokensPerMinute(t.Context(), batch); n != want || err != nil {
+			t.Errorf("%s: %d, want %d, %v", batch, n, want, err)
+		}
+	}
+	check("b1", 8)
+	check("another", 0)
+	if _, err := s.pool.Exec(t.Context(), `UPDATE calls SET started_at = now() - interval '3 minutes', finished_at = now() - interval '2 minutes'`); err != nil {
+		t.Fatal(err)
+	}
+	check("b1", 0)
 }

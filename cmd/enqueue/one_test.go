@@ -343,7 +343,7 @@ func TestAPromptMayComeFromStdin(t *testing.T) {
 func TestWhoeverWaitsIsToldThatNobodyServesTheProvider(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	const said = "no worker serves mock at the moment: start one with `worker run --provider mock`\n"
+	const said = "waits: 1 job: no worker is running: start one with `worker run`\n"
 	for name, args := range map[string][]string{"one job": {"text", "a", "--wait"}, "a batch": {"batch", file(t, `{"prompt":"b"}`), "--watch"}} {
 		in, pen := io.Pipe()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -361,7 +361,7 @@ func TestWhoeverWaitsIsToldThatNobodyServesTheProvider(t *testing.T) {
 			}
 		}
 		cancel()
-		if rest, err := io.ReadAll(lines); err != nil || strings.Contains(string(rest), "no worker") || <-done != cli.Interrupted {
+		if rest, err := io.ReadAll(lines); err != nil || strings.Contains(string(rest), said) || <-done != cli.Interrupted {
 			t.Errorf("%s: %s, %v", name, rest, err)
 		}
 	}

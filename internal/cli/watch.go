@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"oneflow/billing"
 	"oneflow/jobs"
 )
 
@@ -23,22 +25,31 @@ const (
 	watchPatience = 10 * time.Second
 	// rateWindow is the time over which the rate is measured.
 	rateWindow = 10 * time.Second
-	// After noteAfter polls, and then with each noteEvery-th, WatchNoting asks for
-	// notes: what is done within a second needs none.
+	// After noteAfter polls, and then with each noteEvery-th, WatchLooking looks: what is
+	// done within a second needs it not.
 	noteAfter, noteEvery = 2, 10
 )
+
+// Look is what is asked now and then beside the progress.
+type Look struct {
+	// TokensPerMinute is how many tokens the last minute's calls used, in and out.
+	TokensPerMinute int64
+	// Waits says what holds most of the jobs back; empty: nothing does, or nobody knows.
+	Waits string
+	// Notes are lines to print, each once.
+	Notes []string
+}
 
 // Watch shows the progress of a batch or a job on w until it has finished, and
 // returns where it stood last: a live bar on a terminal, plain lines elsewhere.
 // read may fail, or hang, for 10 s in a row before Watch gives up, with the exit code
 // Unavailable.
 func Watch(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Progress, error)) (jobs.Progress, error) {
-	return WatchNoting(ctx, w, read, func(context.Context) []string { return nil })
+	return WatchLooking(ctx, w, read, func(context.Context) Look { return Look{} })
 }
 
-// WatchNoting is Watch, and prints what notes returns, which is asked now and then:
-// a line each, and no line twice.
-func WatchNoting(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Progress, error), notes func(context.Context) []string) (jobs.Progress, error) {
+// WatchLooking is Watch, and shows what look returns, which is asked now and then.
+func WatchLooking(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Progress, error), look func(context.Context) Look) (jobs.Progress, error) {
 	said := map[string]bool{}
 	v := view(&plain{w: w})
 	if IsTerminal(w) {
@@ -50,6 +61,7 @@ func WatchNoting(ctx context.Context, w io.Writer, read func(context.Context) (j
 	defer tick.Stop()
 	good := time.Now()
 	var last jobs.Progress
+	var seen Look
 	for n := 0; ; n++ {
 		patience, done := context.WithTimeout(ctx, readPatience)
 		p, err := read(patience)
@@ -64,17 +76,18 @@ func WatchNoting(ctx context.Context, w io.Writer, read func(context.Context) (j
 		default:
 			good, last = time.Now(), p
 			m.add(time.Now(), p.Done())
-			v.show(p, m.rate())
-			if p.Finished() {
-				return p, nil
-			}
-			if n%noteEvery == noteAfter {
-				for _, note := range notes(ctx) {
+			if n%noteEvery == noteAfter && !p.Finished() {
+				seen = look(ctx)
+				for _, note := range seen.Notes {
 					if !said[note] {
 						said[note] = true
 						v.say(note)
 					}
 				}
+			}
+			v.show(p, m.rate(), seen)
+			if p.Finished() {
+				return p, nil
 			}
 		}
 		select {
@@ -87,7 +100,7 @@ func WatchNoting(ctx context.Context, w io.Writer, read func(context.Context) (j
 
 // view shows progress.
 type view interface {
-	show(p jobs.Progress, rate float64)
+	show(p jobs.Progress, rate float64, l Look)
 	say(note string)
 	close()
 }
@@ -136,7 +149,43 @@ func describe(p jobs.Progress, rate float64) string {
 			s += ", " + Span(time.Duration(float64(left)/rate*float64(time.Second))) + " left"
 		}
 	}
-	return s + ", " + Money(p.Cost, p.Unpriced)
+	return s
+}
+
+// figures say what has been spent, and what all of it will cost at this rate.
+func figures(p jobs.Progress, l Look) string {
+	spent := jobs.Money{Cost: p.Cost, Simulated: p.Simulated, Unpriced: p.Unpriced}
+	s := Amount(spent)
+	if p.Finished() {
+		return s
+	}
+	if all, ok := projected(p); ok {
+		s += " of about " + all.Human()
+	}
+	if l.TokensPerMinute > 0 {
+		s += ", " + Count(l.TokensPerMinute) + " tokens/min"
+	}
+	return s
+}
+
+// waiting says what holds the jobs back.
+func waiting(p jobs.Progress, l Look) string {
+	if p.Finished() {
+		return ""
+	}
+	return Printable(l.Waits)
+}
+
+// projected is what all jobs will cost if the rest cost what those cost that have ended.
+// ok is false while that cannot be said.
+func projected(p jobs.Progress) (all billing.NanoUSD, ok bool) {
+	done, total := p.Done(), p.Total()
+	spent := jobs.Money{Cost: p.Cost}.Plus(jobs.Money{Cost: p.Simulated}).Cost
+	if done == 0 || done >= total || spent <= 0 || p.Unpriced > 0 {
+		return 0, false
+	}
+	estimate := float64(spent) / float64(done) * float64(total)
+	return billing.NanoUSD(estimate), estimate < math.MaxInt64
 }
 
 // plain prints a line now and then.
@@ -145,10 +194,14 @@ type plain struct {
 	last time.Time
 }
 
-func (v *plain) show(p jobs.Progress, rate float64) {
+func (v *plain) show(p jobs.Progress, rate float64, l Look) {
 	if now := time.Now(); p.Finished() || now.Sub(v.last) >= lineEvery {
 		v.last = now
-		fmt.Fprintf(v.w, "%s %s\n", now.Format(time.TimeOnly), describe(p, rate))
+		line := describe(p, rate) + ", " + figures(p, l)
+		if held := waiting(p, l); held != "" {
+			line += "; " + held
+		}
+		fmt.Fprintf(v.w, "%s %s\n", now.Format(time.TimeOnly), line)
 	}
 }
 
@@ -161,8 +214,9 @@ type bar struct {
 	progress *mpb.Progress
 	bar      *mpb.Bar
 
-	mu   sync.Mutex
-	text string
+	mu    sync.Mutex
+	text  string
+	below []string // two lines of their own
 }
 
 func newBar(w io.Writer) *bar {
@@ -178,19 +232,37 @@ func newBar(w io.Writer) *bar {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			return b.text
-		})))
+		})),
+		mpb.BarExtender(mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for _, line := range b.below {
+				if _, err := fmt.Fprintln(w, cut("     "+line, s.AvailableWidth)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}), false))
 	return b
 }
 
-func (b *bar) show(p jobs.Progress, rate float64) {
+func (b *bar) show(p jobs.Progress, rate float64, l Look) {
 	b.mu.Lock()
-	b.text = describe(p, rate)
+	b.text, b.below = describe(p, rate), []string{figures(p, l), waiting(p, l)}
 	b.mu.Unlock()
 	b.bar.SetTotal(max(p.Total(), 1), false)
 	b.bar.SetCurrent(p.Done())
 	if p.Finished() {
 		b.bar.SetTotal(max(p.Total(), 1), true)
 	}
+}
+
+// cut leaves out what does not fit into a line.
+func cut(text string, width int) string {
+	if runes := []rune(text); width > 1 && len(runes) > width {
+		return string(runes[:width-1]) + "…"
+	}
+	return text
 }
 
 // say prints above the bar.

@@ -55,9 +55,9 @@ func TestWatchPrintsALineNowAndThenAndTheLastOneWhenAllIsDone(t *testing.T) {
 		}
 		want := []string{
 			"0s 0/1,000 done, $0.00",
-			"5s 250/1,000 done, 2 failed, 50/s, 15.0s left, $0.25",
-			"10s 500/1,000 done, 5 failed, 50/s, 10.0s left, $0.50",
-			"15s 750/1,000 done, 7 failed, 50/s, 5.0s left, $0.75",
+			"5s 250/1,000 done, 2 failed, 50/s, 15.0s left, $0.25 of about $1.00",
+			"10s 500/1,000 done, 5 failed, 50/s, 10.0s left, $0.50 of about $1.00",
+			"15s 750/1,000 done, 7 failed, 50/s, 5.0s left, $0.75 of about $1.00",
 			"20s 1,000/1,000 done, 10 failed, 50/s, $1.00",
 		}
 		if diff := cmp.Diff(want, plain(t, start, out.String())); diff != "" {
@@ -66,20 +66,21 @@ func TestWatchPrintsALineNowAndThenAndTheLastOneWhenAllIsDone(t *testing.T) {
 	})
 }
 
-func TestWatchPrintsEachNoteOnceAndAsksAgainAndAgain(t *testing.T) {
+func TestWatchPrintsEachNoteOnceAndLooksAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		start := time.Now()
 		var asked []time.Duration
-		_, err := cli.WatchNoting(t.Context(), &out,
+		_, err := cli.WatchLooking(t.Context(), &out,
 			func(context.Context) (jobs.Progress, error) { return at(time.Since(start)), nil },
-			func(context.Context) []string {
+			func(context.Context) cli.Look {
 				asked = append(asked, time.Since(start))
+				l := cli.Look{TokensPerMinute: 1234, Waits: "the limit of openai", Notes: []string{"one"}}
 				if len(asked) > 1 {
-					return []string{"one", "two"}
+					l.Notes = []string{"one", "two"}
 				}
-				return []string{"one"}
+				return l
 			})
 		if diff := cmp.Diff([]time.Duration{time.Second, 6 * time.Second, 11 * time.Second, 16 * time.Second}, asked); diff != "" || err != nil {
 			t.Errorf("%v, %s", err, diff)
@@ -92,6 +93,9 @@ func TestWatchPrintsEachNoteOnceAndAsksAgainAndAgain(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{"one\n", "two\n"}, notes); diff != "" {
 			t.Error(diff)
+		}
+		if !strings.Contains(out.String(), " 50/s, 10.0s left, $0.50 of about $1.00, 1,234 tokens/min; the limit of openai\n") {
+			t.Errorf("the figures are missing: %s", out.String())
 		}
 	})
 }
