@@ -128,22 +128,6 @@ type Mock struct {
 	CallLog string `yaml:"call_log"`
 }
 
-// Duration is a time.Duration that is written like "30s", "5m" or "2d".
-type Duration time.Duration
-
-// UnmarshalText reads "30s".
-func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := ParseDuration(string(text))
-	if err != nil {
-		return err
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// MarshalText writes "30s".
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
 // Load reads the file at path, and from the environment the base URLs that it leaves
 // open. An empty path means File, which need not exist.
 func Load(path string, getenv func(string) string) (Config, error) {
@@ -281,7 +265,7 @@ func (p Provider) check(name string) error {
 	if err := p.checkRemote(); err != nil {
 		return err
 	}
-	if err := p.checkControl(); err != nil {
+	if err := p.checkUse(); err != nil {
 		return err
 	}
 	switch {

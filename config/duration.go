@@ -7,6 +7,22 @@ import (
 	"time"
 )
 
+// Duration is a time.Duration that is written like "30s", "5m" or "2d".
+type Duration time.Duration
+
+// UnmarshalText reads "30s".
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := ParseDuration(string(text))
+	if err != nil {
+		return err
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText writes "30s".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
 // days are the parts of a duration that package time does not know.
 var days = regexp.MustCompile(`([0-9]+(?:\.[0-9]+)?)([dw])`)
 

@@ -116,7 +116,7 @@ func (m *Monitor) routes() http.Handler {
 	all := http.NewServeMux()
 	all.HandleFunc("GET /healthz", healthy)
 	all.HandleFunc("GET /readyz", m.ready)
-	all.Handle("/", m.guard(http.NewCrossOriginProtection().Handler(private)))
+	all.Handle("/", m.authenticated(http.NewCrossOriginProtection().Handler(private)))
 	return http.MaxBytesHandler(secured(underBasePath(m.cfg.BasePath, all)), maxBody)
 }
 

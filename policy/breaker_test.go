@@ -23,7 +23,7 @@ func TestABrokenProviderIsLeftAloneAfterTwentyCallsOfTheFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", after(100*time.Millisecond, refuses(providers.Unknown, 500)))
 		b := newService("b", after(200*time.Millisecond, ok))
-		w := newWorld(t, a, b)
+		w := newWorkers(t, a, b)
 		began := time.Now()
 		all := rush(t, w.workers(4), 50, times(1000))
 		for _, r := range all {
@@ -48,7 +48,7 @@ func TestAProviderThatBreaksUnderLoadIsLeftAloneSoon(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", after(100*time.Millisecond, ok))
-		w := newWorld(t, a, newService("b", after(100*time.Millisecond, ok)))
+		w := newWorkers(t, a, newService("b", after(100*time.Millisecond, ok)))
 		w.set("a", settings{Limits: providers.Limits{RPS: 40}})
 		broke := make(chan time.Time, 1)
 		time.AfterFunc(10*time.Second, func() {
@@ -72,7 +72,7 @@ func TestProbesAreOneASecondAtMostAndTrafficReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := after(300*time.Millisecond, refuses(providers.Overloaded, 503))
 		a := newService("a", broken)
-		w := newWorld(t, a, newService("b", after(time.Second, ok)))
+		w := newWorkers(t, a, newService("b", after(time.Second, ok)))
 		sets := w.workers(4)
 		began := time.Now()
 		rush(t, sets, 10, lasting(3*time.Minute))
@@ -114,7 +114,7 @@ func TestAProbeWithoutAnswerHoldsTheOthersBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", after(10*time.Millisecond, refuses(providers.Overloaded, 503)))
-		w := newWorld(t, a, newService("b", after(time.Second, ok)))
+		w := newWorkers(t, a, newService("b", after(time.Second, ok)))
 		sets := w.workers(4)
 		began := time.Now()
 		rush(t, sets, 10, lasting(5*time.Second))
@@ -140,7 +140,7 @@ func TestWhatSaysNothingOfTheProviderMovesNoBreaker(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				a := newService("a", after(10*time.Millisecond, refuses(c.kind, c.status)))
-				w := newWorld(t, a)
+				w := newWorkers(t, a)
 				s := w.worker(nil)
 				for range 30 {
 					ask(t, s, providers.Route{Provider: "a"})
@@ -155,7 +155,7 @@ func TestWhatSaysNothingOfTheProviderMovesNoBreaker(t *testing.T) {
 }
 
 // trip opens a's breaker.
-func trip(t *testing.T, w *world, a *service, s *policy.Chains) {
+func trip(t *testing.T, w *workers, a *service, s *policy.Chains) {
 	t.Helper()
 	a.now(after(time.Millisecond, refuses(providers.Overloaded, 503)))
 	for len(w.heard("a")) == 0 {
@@ -170,7 +170,7 @@ func TestAThrottledProbeOpensAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
-		w := newWorld(t, a, newService("b", ok))
+		w := newWorkers(t, a, newService("b", ok))
 		s := w.worker(nil)
 		trip(t, w, a, s)
 		a.now(refuses(providers.RateLimited, 429))
@@ -191,7 +191,7 @@ func TestAProbeThatIsCutOffIsFollowedByAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
-		w := newWorld(t, a, newService("b", ok))
+		w := newWorkers(t, a, newService("b", ok))
 		s := w.worker(nil)
 		trip(t, w, a, s)
 		calls, cutOff := context.WithCancel(t.Context())
@@ -212,7 +212,7 @@ func TestWorkersHearOfAnOpenBreakerWithinTwoSeconds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
-		w := newWorld(t, a, newService("b", ok))
+		w := newWorkers(t, a, newService("b", ok))
 		one, two := w.worker(nil), w.worker(nil)
 		if r := ask(t, two, first); r.res.Provider != "a" {
 			t.Fatalf("%+v", r)
@@ -237,7 +237,7 @@ func TestAPersonHoldsTheBreakerOpenOrClosed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
-		w := newWorld(t, a, newService("b", ok))
+		w := newWorkers(t, a, newService("b", ok))
 		s := w.worker(nil)
 		w.set("a", settings{Settings: policy.Settings{Breaker: breaker.Open}})
 		if r := ask(t, s, first); r.res.Provider != "b" || a.calls() != 0 {
@@ -260,7 +260,7 @@ func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				a, b := newService("a", ok), newService("b", ok)
-				w := newWorld(t, a, b)
+				w := newWorkers(t, a, b)
 				s := w.worker(func(c *policy.Config) {
 					if !limited {
 						c.Limiter = nil
@@ -292,7 +292,7 @@ func TestFailuresThatRedisDidNotHearOfAreToldLater(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
-		w := newWorld(t, a)
+		w := newWorkers(t, a)
 		s := w.worker(func(c *policy.Config) { c.Limiter = nil })
 		if r := ask(t, s, first); r.err != nil {
 			t.Fatal(r.err)
@@ -362,7 +362,7 @@ func TestProbesThatSayNothingAreASecondApart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
-		w := newWorld(t, a, newService("b", after(100*time.Millisecond, ok)))
+		w := newWorkers(t, a, newService("b", after(100*time.Millisecond, ok)))
 		sets := w.workers(4)
 		trip(t, w, a, sets[0])
 		a.now(after(10*time.Millisecond, refuses(providers.Unauthorised, 403)))

@@ -48,7 +48,7 @@ func TestWhatFollowsFromEachKindOfFailure(t *testing.T) {
 				}
 				var got []string
 				a := newService("a", failing)
-				w := newWorld(t, a, newService("b", ok))
+				w := newWorkers(t, a, newService("b", ok))
 				r := ask(t, w.worker(nil), first)
 				if kind.Reaction() == providers.Retry && a.calls() == 4 {
 					got = append(got, retried)
@@ -74,7 +74,7 @@ func TestWhatFollowsFromEachKindOfFailure(t *testing.T) {
 
 				// Where the job says so, it goes on even after a final one, or never.
 				a = newService("a", failing)
-				w = newWorld(t, a, newService("b", ok))
+				w = newWorkers(t, a, newService("b", ok))
 				s := w.worker(nil)
 				always := ask(t, s, providers.Route{Provider: "a", Fallback: providers.FallbackAlways})
 				if passes := always.res.Provider == "b"; passes != (kind != providers.Cancelled) {
@@ -99,7 +99,7 @@ func TestAnUnknownOutcomeIsNotPaidForTwice(t *testing.T) {
 						a, b := newService("a", func(context.Context) (providers.Response, error) {
 							return providers.Response{}, &providers.Error{Kind: kind, Billing: billing, Sent: true}
 						}), newService("b", ok)
-						w := newWorld(t, a, b)
+						w := newWorkers(t, a, b)
 						r := ask(t, w.worker(nil), route)
 						if kindOf(r.err) != kind || a.calls() != 1 || b.calls() != 0 {
 							t.Errorf("%v after %v", r.err, r.calls)
@@ -121,18 +121,18 @@ func TestAnUnknownOutcomeIsNotPaidForTwice(t *testing.T) {
 func TestWhoIsPassedOverAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		prepare func(w *world, cfg *policy.Config)
+		prepare func(w *workers, cfg *policy.Config)
 		kind    providers.Kind
 	}{
-		"unavailable": {func(w *world, _ *policy.Config) { w.set("a", settings{Settings: policy.Settings{Unavailable: true}}) }, providers.NotAsked},
-		"held open": {func(w *world, _ *policy.Config) {
+		"unavailable": {func(w *workers, _ *policy.Config) { w.set("a", settings{Settings: policy.Settings{Unavailable: true}}) }, providers.NotAsked},
+		"held open": {func(w *workers, _ *policy.Config) {
 			w.set("a", settings{Settings: policy.Settings{Breaker: breaker.Open}})
 		}, providers.NotAsked},
-		"blocked": {func(w *world, _ *policy.Config) {
+		"blocked": {func(w *workers, _ *policy.Config) {
 			w.set("a", settings{Settings: policy.Settings{BlockedUntil: time.Now().Add(5 * time.Second)}})
 		}, providers.RateLimited},
-		"not served": {func(_ *world, cfg *policy.Config) { cfg.Providers = cfg.Providers[1:] }, providers.NotFound},
-		"cannot do it": {func(_ *world, cfg *policy.Config) {
+		"not served": {func(_ *workers, cfg *policy.Config) { cfg.Providers = cfg.Providers[1:] }, providers.NotFound},
+		"cannot do it": {func(_ *workers, cfg *policy.Config) {
 			cfg.Translate = func(_, to string, req providers.Request) (providers.Request, error) {
 				if to == "a" {
 					return req, errors.New("it cannot do the request's stop")
@@ -145,7 +145,7 @@ func TestWhoIsPassedOverAtOnce(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				a, b := newService("a", ok), newService("b", ok)
-				w := newWorld(t, a, b)
+				w := newWorkers(t, a, b)
 				route := providers.Route{Provider: "b", Chain: []string{"a", "b"}}
 				s := w.worker(func(cfg *policy.Config) { c.prepare(w, cfg) })
 				began := time.Now()
@@ -166,7 +166,7 @@ func TestAnEmptyAccountIsLeftAloneAndReported(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", refuses(providers.OutOfMoney, 402))
-		w := newWorld(t, a, newService("b", ok))
+		w := newWorkers(t, a, newService("b", ok))
 		s := w.worker(nil)
 		for range 5 {
 			if r := ask(t, s, first); r.err != nil || r.res.Provider != "b" {
@@ -203,7 +203,7 @@ func TestTheChainIsTheJobsOwnElseTheTasks(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				no := refuses(providers.RateLimited, 429)
-				w := newWorld(t, newService("a", no), newService("b", no), newService("c", no))
+				w := newWorkers(t, newService("a", no), newService("b", no), newService("c", no))
 				s := w.worker(func(cfg *policy.Config) {
 					cfg.Limiter, cfg.Redis = nil, nil
 					cfg.Chain = func(providers.Task) []string { return []string{"a", "b", "c"} }
@@ -220,7 +220,7 @@ func TestAFinalFailureOfAnotherProviderDoesNotFailTheJob(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, b, c := newService("a", refuses(providers.Overloaded, 503)), newService("b", refuses(providers.NotFound, 404)), newService("c", ok)
-		w := newWorld(t, a, b, c)
+		w := newWorkers(t, a, b, c)
 		route := providers.Route{Provider: "a", Chain: []string{"a", "b", "c"}}
 		r := ask(t, w.worker(nil), route)
 		chain, _ := errors.AsType[*providers.ChainError](r.err)
@@ -238,7 +238,7 @@ func TestLimitsOfOurOwnAreNoReasonToAskAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newService("a", ok), newService("b", ok)
-		w := newWorld(t, a, b)
+		w := newWorkers(t, a, b)
 		w.set("a", settings{Limits: providers.Limits{RPM: 4}})
 		s := w.worker(nil)
 		var mu sync.Mutex
@@ -268,7 +268,7 @@ func TestOneRefusalStopsTheFleetAndCostsNoAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", after(100*time.Millisecond, ok))
-		w := newWorld(t, a)
+		w := newWorkers(t, a)
 		w.set("a", settings{Limits: providers.Limits{RPS: 50}})
 		sets := w.workers(4)
 		var once sync.Once
@@ -304,7 +304,7 @@ func TestWithAllProvidersDownCallsAreFewAndJobsWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newService("a", after(50*time.Millisecond, refuses(providers.Unknown, 500))), newService("b", after(50*time.Millisecond, refuses(providers.Overloaded, 529)))
-		w := newWorld(t, a, b)
+		w := newWorkers(t, a, b)
 		sets := w.workers(4)
 		var mu sync.Mutex
 		done, calls := 0, 0
@@ -348,7 +348,7 @@ func TestTheLedgersRefusalEndsTheChain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newService("a", refuses(providers.Overloaded, 503)), newService("b", ok)
-		w := newWorld(t, a, b)
+		w := newWorkers(t, a, b)
 		_, err := w.worker(nil).Generate(t.Context(), first, providers.Request{Task: providers.Text, Prompt: "p"}, &open{most: 2})
 		if !errors.Is(err, errTooMany) || a.calls() != 2 || b.calls() != 0 {
 			t.Errorf("%v after %d and %d calls", err, a.calls(), b.calls())
@@ -360,7 +360,7 @@ func TestWhatIsAskedOfAnotherIsTranslatedAndNothingOfItIsLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newService("a", refuses(providers.Overloaded, 503)), newService("b", ok)
-		w := newWorld(t, a, b)
+		w := newWorkers(t, a, b)
 		var log bytes.Buffer
 		s := w.worker(func(cfg *policy.Config) {
 			cfg.Log = zerolog.New(&log)
@@ -386,7 +386,7 @@ func TestRefusalsWithoutEndAreHandedBackToTheQueueByTheLimiterToo(t *testing.T) 
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				a := newService("a", refuses(kind, 429))
-				w := newWorld(t, a)
+				w := newWorkers(t, a)
 				w.set("a", settings{Limits: providers.Limits{Concurrent: 5}})
 				began := time.Now()
 				r := ask(t, w.worker(nil), providers.Route{Provider: "a"})
@@ -402,7 +402,7 @@ func TestAProviderWithoutAKeyIsPassedOverAndWaitedForWhereItIsTheJobsOwn(t *test
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newService("a", ok), newService("b", ok)
-		w := newWorld(t, a, b)
+		w := newWorkers(t, a, b)
 		s := w.worker(nil)
 		w.set("a", settings{Settings: policy.Settings{NoKey: true}})
 		if r := ask(t, s, first); r.res.Provider != "b" || a.calls() != 0 {
@@ -418,7 +418,7 @@ func TestAProviderWithoutAKeyIsPassedOverAndWaitedForWhereItIsTheJobsOwn(t *test
 		a = newService("a", func(context.Context) (providers.Response, error) {
 			return providers.Response{}, &providers.Error{Provider: "a", Kind: providers.Overloaded, Billing: providers.Unbilled, Sent: true}
 		})
-		w = newWorld(t, a, b)
+		w = newWorkers(t, a, b)
 		w.set("b", settings{Settings: policy.Settings{NoKey: true}})
 		r = ask(t, w.worker(nil), first)
 		chain, _ := errors.AsType[*providers.ChainError](r.err)

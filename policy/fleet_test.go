@@ -133,8 +133,8 @@ type settings struct {
 	Limits providers.Limits
 }
 
-// world is a Redis and what the workers on it share, in a bubble of its own time.
-type world struct {
+// workers is a Redis and what the workers on it share, in a bubble of its own time.
+type workers struct {
 	t        *testing.T
 	redis    *miniredis.Miniredis
 	services []providers.Provider
@@ -143,9 +143,9 @@ type world struct {
 	learned  map[string][]policy.Learned
 }
 
-func newWorld(t *testing.T, services ...*service) *world {
+func newWorkers(t *testing.T, services ...*service) *workers {
 	t.Helper()
-	w := &world{t: t, redis: miniredis.NewMiniRedis(), settings: map[string]settings{}, learned: map[string][]policy.Learned{}}
+	w := &workers{t: t, redis: miniredis.NewMiniRedis(), settings: map[string]settings{}, learned: map[string][]policy.Learned{}}
 	t.Cleanup(w.redis.Close)
 	for _, s := range services {
 		w.services = append(w.services, s)
@@ -154,7 +154,7 @@ func newWorld(t *testing.T, services ...*service) *world {
 }
 
 // client is a client of its own.
-func (w *world) client() *redis.Client {
+func (w *workers) client() *redis.Client {
 	c := redis.NewClient(&redis.Options{
 		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return w.redis.Dial() },
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -164,14 +164,14 @@ func (w *world) client() *redis.Client {
 }
 
 // set sets a provider's settings for all workers at once.
-func (w *world) set(provider string, s settings) {
+func (w *workers) set(provider string, s settings) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.settings[provider] = s
 }
 
 // heard returns the last state of the provider's breaker that was published.
-func (w *world) heard(provider string) (states []breaker.State) {
+func (w *workers) heard(provider string) (states []breaker.State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range w.learned[provider] {
@@ -183,7 +183,7 @@ func (w *world) heard(provider string) (states []breaker.State) {
 }
 
 // worker is one more worker.
-func (w *world) worker(change func(*policy.Config)) *policy.Chains {
+func (w *workers) worker(change func(*policy.Config)) *policy.Chains {
 	w.t.Helper()
 	set := func(provider string) settings {
 		w.mu.Lock()
@@ -220,7 +220,7 @@ func (w *world) worker(change func(*policy.Config)) *policy.Chains {
 	return s
 }
 
-func (w *world) workers(n int) []*policy.Chains {
+func (w *workers) workers(n int) []*policy.Chains {
 	sets := make([]*policy.Chains, n)
 	for i := range sets {
 		sets[i] = w.worker(nil)

@@ -42,7 +42,7 @@ func TestALedgerThatStoodStillDoesNotMakeABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const handlers = 5
 		provider := newService("a", after(200*time.Millisecond, ok))
-		w := newWorld(t, provider)
+		w := newWorkers(t, provider)
 		w.set("a", settings{Limits: providers.Limits{RPM: 600}})
 		stall := time.Now().Add(3 * time.Second)
 		var mu sync.Mutex
@@ -85,7 +85,7 @@ func TestALedgerThatIsAlwaysSlowHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
-		w := newWorld(t, a)
+		w := newWorkers(t, a)
 		for _, limits := range []providers.Limits{{RPM: 600}, {}} {
 			w.set("a", settings{Limits: limits})
 			j := &stalled{takes: time.Second}
@@ -103,7 +103,7 @@ func TestACallThatFindsNoOtherSlotIsEndedAsNotSent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
-		w := newWorld(t, a)
+		w := newWorkers(t, a)
 		w.set("a", settings{Limits: providers.Limits{RPM: 1}})
 		j := &stalled{takes: time.Second}
 		_, err := w.worker(nil).Generate(t.Context(), providers.Route{Provider: "a", Fallback: providers.FallbackNever}, providers.Request{Task: providers.Text, Prompt: "p"}, j)
@@ -123,7 +123,7 @@ func TestNothingIsSentLongAfterItsRowWasWritten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newService("a", ok)
-		w := newWorld(t, a)
+		w := newWorkers(t, a)
 		w.set("a", settings{Limits: providers.Limits{RPM: 6}}) // one in 10 s
 		j := &stalled{takes: time.Second}
 		began := time.Now()

@@ -16,22 +16,22 @@ import (
 // Whoever is handed back is told what is waited for, and until when.
 func TestAWaitSaysWhatItIsForAndUntilWhen(t *testing.T) {
 	t.Parallel()
-	limited := func(l providers.Limits) func(*testing.T, *world, *policy.Chains) {
-		return func(t *testing.T, w *world, s *policy.Chains) {
+	limited := func(l providers.Limits) func(*testing.T, *workers, *policy.Chains) {
+		return func(t *testing.T, w *workers, s *policy.Chains) {
 			t.Helper()
 			w.set("a", settings{Limits: l})
 			ask(t, s, providers.Route{Provider: "a"})
 		}
 	}
 	for name, c := range map[string]struct {
-		prepare   func(t *testing.T, w *world, s *policy.Chains)
+		prepare   func(t *testing.T, w *workers, s *policy.Chains)
 		reason    providers.WaitReason
 		dimension providers.Dimension
 		from, to  time.Duration // until it is over
 	}{
 		"requests a minute": {limited(providers.Limits{RPM: 1}), providers.WaitForLimit, providers.DimensionRPM, 55 * time.Second, 65 * time.Second},
 		"requests a day":    {limited(providers.Limits{RPD: 1}), providers.WaitForLimit, providers.DimensionRPD, 23 * time.Hour, 25 * time.Hour},
-		"a block": {func(t *testing.T, w *world, s *policy.Chains) {
+		"a block": {func(t *testing.T, w *workers, s *policy.Chains) {
 			t.Helper()
 			w.set("a", settings{Limits: providers.Limits{RPM: 600}})
 			a := w.services[0].(*service)
@@ -40,17 +40,17 @@ func TestAWaitSaysWhatItIsForAndUntilWhen(t *testing.T) {
 			})
 			ask(t, s, providers.Route{Provider: "a"})
 		}, providers.WaitForBlock, "", 39 * time.Second, 41 * time.Second},
-		"an open breaker": {func(t *testing.T, w *world, s *policy.Chains) {
+		"an open breaker": {func(t *testing.T, w *workers, s *policy.Chains) {
 			t.Helper()
 			trip(t, w, w.services[0].(*service), s)
 		}, providers.WaitForBreaker, "", 6 * time.Second, 11 * time.Second},
-		"a disabled provider": {func(_ *testing.T, w *world, _ *policy.Chains) {
+		"a disabled provider": {func(_ *testing.T, w *workers, _ *policy.Chains) {
 			w.set("a", settings{Settings: policy.Settings{Unavailable: true, By: "ann"}})
 		}, providers.WaitForOperator, "", 0, 0},
-		"a breaker that is held open": {func(_ *testing.T, w *world, _ *policy.Chains) {
+		"a breaker that is held open": {func(_ *testing.T, w *workers, _ *policy.Chains) {
 			w.set("a", settings{Settings: policy.Settings{Breaker: breaker.Open}})
 		}, providers.WaitForOperator, "", 0, 0},
-		"Redis": {func(_ *testing.T, w *world, _ *policy.Chains) {
+		"Redis": {func(_ *testing.T, w *workers, _ *policy.Chains) {
 			w.redis.SetError("LOADING Redis is away")
 		}, providers.WaitForRedis, "", 0, 0},
 	} {
@@ -58,7 +58,7 @@ func TestAWaitSaysWhatItIsForAndUntilWhen(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				a := newService("a", ok)
-				w := newWorld(t, a)
+				w := newWorkers(t, a)
 				s := w.worker(nil)
 				c.prepare(t, w, s)
 				calls := a.calls()
@@ -94,7 +94,7 @@ func TestTheNextCallIsMadeWhenTheProviderAskedForIt(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					a := newService("a", after(100*time.Millisecond, ok))
-					w := newWorld(t, a)
+					w := newWorkers(t, a)
 					w.set("a", settings{Limits: limited})
 					sets := w.workers(4)
 					said := providers.RateLimits{

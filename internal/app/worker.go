@@ -51,7 +51,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	guarded, closePolicy, err := guard(calls, o, fleetID.String(), control)
+	guarded, closePolicy, err := newChains(calls, o, fleetID.String(), control)
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,8 @@ import (
 )
 
 // strict answers as a provider with a sliding window would, of which others may use a part.
-func strict(limit int64, others func(w *world) int64) func(w *world) providers.RateLimits {
-	return func(w *world) providers.RateLimits {
+func strict(limit int64, others func(w *simulation) int64) func(w *simulation) providers.RateLimits {
+	return func(w *simulation) providers.RateLimits {
 		used := w.used(w.now-time.Minute, w.now, one) + others(w)
 		return providers.RateLimits{Requests: &providers.RateLimit{Limit: limit, Remaining: max(limit-used, 0), Reset: time.Minute}}
 	}
@@ -17,8 +17,8 @@ func strict(limit int64, others func(w *world) int64) func(w *world) providers.R
 
 func TestALimitThatIsUsedToTheFullDoesNotLookLikeOthers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1, providers.Limits{RPM: 600})
-	w.headers = strict(600, func(*world) int64 { return 0 })
+	w := newSimulation(t, 1, providers.Limits{RPM: 600})
+	w.headers = strict(600, func(*simulation) int64 { return 0 })
 	for id := range 4 {
 		w.process(id)
 	}
@@ -33,12 +33,12 @@ func TestALimitThatIsUsedToTheFullDoesNotLookLikeOthers(t *testing.T) {
 
 func TestWhatOthersUseOfTheAccountIsLeftToThem(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1, providers.Limits{RPM: 600})
+	w := newSimulation(t, 1, providers.Limits{RPM: 600})
 	// From the second minute on, others use 240 a minute.
 	began := w.now
-	others := func(w *world) int64 { return max(min(int64((w.now-began-time.Minute)/(250*time.Millisecond)), 240), 0) }
+	others := func(w *simulation) int64 { return max(min(int64((w.now-began-time.Minute)/(250*time.Millisecond)), 240), 0) }
 	w.headers = strict(600, others)
-	w.refuses = func(w *world) (providers.RateLimits, bool) {
+	w.refuses = func(w *simulation) (providers.RateLimits, bool) {
 		return w.headers(w), w.used(w.now-time.Minute, w.now, one)+others(w) >= 600
 	}
 	for id := range 4 {
@@ -56,7 +56,7 @@ func TestWhatOthersUseOfTheAccountIsLeftToThem(t *testing.T) {
 		t.Errorf("%d refusals in a minute, long after others were noticed", w.refusals-before)
 	}
 	// They stop: all of it is ours again.
-	w.headers, w.refuses = strict(600, func(*world) int64 { return 0 }), nil
+	w.headers, w.refuses = strict(600, func(*simulation) int64 { return 0 }), nil
 	w.run(130 * time.Second)
 	if got := w.used(w.now-time.Minute, w.now, one); got < 594 {
 		t.Errorf("%d calls in a minute after others have gone, want 99 %% of 600", got)
@@ -65,7 +65,7 @@ func TestWhatOthersUseOfTheAccountIsLeftToThem(t *testing.T) {
 
 func TestLimitsAreLearnedFromHeadersOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1, providers.Limits{RPM: 600, TPM: 10_000})
+	w := newSimulation(t, 1, providers.Limits{RPM: 600, TPM: 10_000})
 	answer := func(limits providers.RateLimits) {
 		w.slot(Demand{10, 10}).Done(t.Context(), providers.Usage{InputTokens: 5, OutputTokens: 5}, limits)
 	}
@@ -110,7 +110,7 @@ func TestALimitOfRequestsADayIsNotTakenForOneAMinute(t *testing.T) {
 		"a minute's window":         {providers.RateLimit{Limit: 600, Remaining: 10, Reset: time.Minute}, providers.Limits{RPM: 600}},
 		"without what is remaining": {providers.RateLimit{Limit: 600, Remaining: -1}, providers.Limits{RPM: 600}},
 	} {
-		w := newWorld(t, 1, providers.Limits{RPM: 60})
+		w := newSimulation(t, 1, providers.Limits{RPM: 60})
 		for range enoughFits {
 			w.slot(Demand{}).Done(t.Context(), providers.Usage{}, providers.RateLimits{Requests: &tt.limit})
 		}

@@ -16,9 +16,9 @@ import (
 	"oneflow/providers"
 )
 
-// world is a fleet whose time is simulated: Redis' clock is set, and nobody sleeps. It asks as a queue does, with one
+// simulation is a fleet whose time is simulated: Redis' clock is set, and nobody sleeps. It asks as a queue does, with one
 // reservation ahead for each process, and knows when each call reached the provider.
-type world struct {
+type simulation struct {
 	t       *testing.T
 	redis   *miniredis.Miniredis
 	rng     *rand.Rand
@@ -43,11 +43,11 @@ type world struct {
 	// waiting are the processes that found no room.
 	waiting []int
 	// headers, if set, are what the provider answers to the call that just arrived.
-	headers func(w *world) providers.RateLimits
+	headers func(w *simulation) providers.RateLimits
 	// retryAfter, if set, is for how long the provider asks to wait when it refuses; else a second.
-	retryAfter func(w *world) time.Duration
+	retryAfter func(w *simulation) time.Duration
 	// refuses, if set, reports whether the provider refuses the call that just arrived.
-	refuses  func(w *world) (providers.RateLimits, bool)
+	refuses  func(w *simulation) (providers.RateLimits, bool)
 	refusals int
 	learned  []Learned
 	heeds    bool // what is learned is in force at once
@@ -59,9 +59,9 @@ type arrival struct {
 	used Demand
 }
 
-func newWorld(t *testing.T, seed uint64, limits providers.Limits) *world {
+func newSimulation(t *testing.T, seed uint64, limits providers.Limits) *simulation {
 	t.Helper()
-	w := &world{
+	w := &simulation{
 		t: t, redis: miniredis.NewMiniRedis(), rng: rand.New(rand.NewPCG(seed, 0)), limits: limits,
 		now: time.Duration(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC).UnixNano()), dead: map[int]bool{},
 		jitter: 250 * time.Millisecond,
@@ -98,7 +98,7 @@ func newWorld(t *testing.T, seed uint64, limits providers.Limits) *world {
 	return w
 }
 
-func (w *world) settings() Settings { return Settings{Limits: w.limits, Pinned: w.pinned} }
+func (w *simulation) settings() Settings { return Settings{Limits: w.limits, Pinned: w.pinned} }
 
 // event is something that happens at a time.
 type event struct {
@@ -118,10 +118,10 @@ func (e *events) Pop() any {
 	return last
 }
 
-func (w *world) at(t time.Duration, do func()) { heap.Push(&w.events, event{max(t, w.now), do}) }
+func (w *simulation) at(t time.Duration, do func()) { heap.Push(&w.events, event{max(t, w.now), do}) }
 
-// run lets the world go on for d.
-func (w *world) run(d time.Duration) {
+// run lets the simulation go on for d.
+func (w *simulation) run(d time.Duration) {
 	until := w.now + d
 	for len(w.events) > 0 && w.events[0].at <= until {
 		e, _ := heap.Pop(&w.events).(event)
@@ -131,15 +131,15 @@ func (w *world) run(d time.Duration) {
 	w.set(until)
 }
 
-func (w *world) set(t time.Duration) {
+func (w *simulation) set(t time.Duration) {
 	w.now = t
 	w.redis.SetTime(time.Unix(0, int64(t)))
 }
 
 // process starts a worker that wants to call without end.
-func (w *world) process(id int) { w.at(w.now, func() { w.step(id) }) }
+func (w *simulation) process(id int) { w.at(w.now, func() { w.step(id) }) }
 
-func (w *world) step(id int) {
+func (w *simulation) step(id int) {
 	if w.dead[id] {
 		return
 	}
@@ -162,7 +162,7 @@ func (w *world) step(id int) {
 }
 
 // send sends a call when its slot has come, which others may overtake.
-func (w *world) send(slot *Slot, used Demand, id int) {
+func (w *simulation) send(slot *Slot, used Demand, id int) {
 	w.at(slot.grant.slot, func() {
 		if w.dead[id] {
 			return
@@ -182,7 +182,7 @@ func (w *world) send(slot *Slot, used Demand, id int) {
 	})
 }
 
-func (w *world) arrive(slot *Slot, used Demand, id int) {
+func (w *simulation) arrive(slot *Slot, used Demand, id int) {
 	if w.refuses != nil {
 		if limits, refused := w.refuses(w); refused {
 			w.refusals++
@@ -210,14 +210,14 @@ func (w *world) arrive(slot *Slot, used Demand, id int) {
 	})
 }
 
-func (w *world) rand(d time.Duration) time.Duration { return time.Duration(w.rng.Int64N(int64(d) + 1)) }
+func (w *simulation) rand(d time.Duration) time.Duration { return time.Duration(w.rng.Int64N(int64(d) + 1)) }
 
 func one(arrival) int64 { return 1 }
 
 func allTokens(a arrival) int64 { return a.used.InputTokens + a.used.OutputTokens }
 
 // most is the most that any window held, of what reached the provider from a time on.
-func (w *world) most(window, from time.Duration, cost func(arrival) int64) int64 {
+func (w *simulation) most(window, from time.Duration, cost func(arrival) int64) int64 {
 	calls := w.sorted()
 	var top, sum int64
 	first := 0
@@ -237,7 +237,7 @@ func (w *world) most(window, from time.Duration, cost func(arrival) int64) int64
 }
 
 // used returns the sums that reached the provider in a time.
-func (w *world) used(from, to time.Duration, cost func(arrival) int64) int64 {
+func (w *simulation) used(from, to time.Duration, cost func(arrival) int64) int64 {
 	var sum int64
 	for _, c := range w.calls {
 		if c.at > from && c.at <= to {
@@ -247,14 +247,14 @@ func (w *world) used(from, to time.Duration, cost func(arrival) int64) int64 {
 	return sum
 }
 
-func (w *world) sorted() []arrival {
+func (w *simulation) sorted() []arrival {
 	calls := slices.Clone(w.calls)
 	slices.SortFunc(calls, func(a, b arrival) int { return int(a.at - b.at) })
 	return calls
 }
 
 // tokens draws jobs of 50 to 350 tokens, of which an estimate is up to half too high.
-func (w *world) tokens() (asked, used Demand) {
+func (w *simulation) tokens() (asked, used Demand) {
 	in, out := 20+w.rng.Int64N(100), 30+w.rng.Int64N(200)
 	return Demand{in + w.rng.Int64N(in), out}, Demand{in, out}
 }
@@ -272,7 +272,7 @@ func TestRequestsAMinuteAreUsedToTheFullAndNeverExceeded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, 1, tt.limits)
+			w := newSimulation(t, 1, tt.limits)
 			w.cost = w.tokens
 			for id := range 4 {
 				w.process(id)
@@ -292,7 +292,7 @@ func TestRequestsAMinuteAreUsedToTheFullAndNeverExceeded(t *testing.T) {
 
 func TestTokensAMinuteAreUsedToTheFullAndNeverExceeded(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1, providers.Limits{TPM: 60_000})
+	w := newSimulation(t, 1, providers.Limits{TPM: 60_000})
 	w.cost = w.tokens
 	for id := range 4 {
 		w.process(id)
@@ -313,7 +313,7 @@ func TestAKilledProcessTakesFewSlotsWithIt(t *testing.T) {
 	for name, limits := range map[string]providers.Limits{"requests": {RPM: 600}, "tokens": {TPM: 60_000}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, 2, limits)
+			w := newSimulation(t, 2, limits)
 			w.cost = w.tokens
 			for id := range 4 {
 				w.process(id)
@@ -340,7 +340,7 @@ func TestAKilledProcessTakesFewSlotsWithIt(t *testing.T) {
 // Answers are often a hundredth of what they might have been: a request that sets no max_tokens is reserved in full.
 func TestWhatAnEstimateAskedForTooMuchIsUsedAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 3, providers.Limits{TPM: 60_000, RPM: 600})
+	w := newSimulation(t, 3, providers.Limits{TPM: 60_000, RPM: 600})
 	w.cost = func() (Demand, Demand) { return Demand{50, 4096}, Demand{40, 100 + w.rng.Int64N(300)} }
 	w.latency = func() time.Duration { return time.Second + w.rand(time.Second) }
 	for id := range 4 {

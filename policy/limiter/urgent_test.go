@@ -17,7 +17,7 @@ func TestAnUrgentCallGoesBeforeAllWhoseSlotsAreStillToCome(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, 1, limits)
+			w := newSimulation(t, 1, limits)
 			w.jitter = 0
 			w.cost = func() (Demand, Demand) {
 				return Demand{InputTokens: 100, OutputTokens: 100}, Demand{InputTokens: 100, OutputTokens: 50}
@@ -48,7 +48,7 @@ func TestAnUrgentCallGoesBeforeAllWhoseSlotsAreStillToCome(t *testing.T) {
 
 func TestNobodyIsOvertakenWithoutEnd(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1, providers.Limits{RPM: 60})
+	w := newSimulation(t, 1, providers.Limits{RPM: 60})
 	w.jitter = 0
 	for id := range 4 {
 		w.process(id)

@@ -28,7 +28,7 @@ const (
 )
 
 // state returns what remains, and after how long all of it does.
-func (v vendor) state(w *world) (remaining int64, reset, next time.Duration) {
+func (v vendor) state(w *simulation) (remaining int64, reset, next time.Duration) {
 	switch v.how {
 	case fixed:
 		began := w.now.Truncate(v.window)
@@ -51,8 +51,8 @@ func (v vendor) state(w *world) (remaining int64, reset, next time.Duration) {
 	return 0, 0, 0
 }
 
-// serve has the world call v.
-func (v vendor) serve(w *world) {
+// serve has the simulation call v.
+func (v vendor) serve(w *simulation) {
 	answer := func() (providers.RateLimits, int64, time.Duration) {
 		remaining, reset, next := v.state(w)
 		if v.says == nil {
@@ -60,15 +60,15 @@ func (v vendor) serve(w *world) {
 		}
 		return v.says(max(remaining-1, 0), reset), remaining, next
 	}
-	w.headers = func(*world) providers.RateLimits {
+	w.headers = func(*simulation) providers.RateLimits {
 		said, _, _ := answer()
 		return said
 	}
-	w.refuses = func(*world) (providers.RateLimits, bool) {
+	w.refuses = func(*simulation) (providers.RateLimits, bool) {
 		said, remaining, _ := answer()
 		return said, remaining < 1
 	}
-	w.retryAfter = func(*world) time.Duration {
+	w.retryAfter = func(*simulation) time.Duration {
 		if v.waits > 0 {
 			return v.waits
 		}
@@ -124,14 +124,14 @@ func TestALimitIsUsedWhateverAServerSaysOfIt(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, 1, tt.limits)
+			w := newSimulation(t, 1, tt.limits)
 			w.began = w.now
 			w.heeds = true
 			tt.vendor.serve(w)
 			if tt.stray {
 				due, refuses, wait := w.now+40*time.Second, w.refuses, w.retryAfter
 				struck := false
-				w.refuses = func(w *world) (providers.RateLimits, bool) {
+				w.refuses = func(w *simulation) (providers.RateLimits, bool) {
 					said, refused := refuses(w)
 					if !refused && !struck && w.now >= due {
 						struck = true
@@ -143,7 +143,7 @@ func TestALimitIsUsedWhateverAServerSaysOfIt(t *testing.T) {
 					}
 					return said, refused
 				}
-				w.retryAfter = func(w *world) time.Duration {
+				w.retryAfter = func(w *simulation) time.Duration {
 					if w.strays > 0 && w.refusals == 1 {
 						return time.Second
 					}

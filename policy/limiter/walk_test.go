@@ -14,7 +14,7 @@ func TestNoWindowHoldsMoreThanTheLimitWhateverHappens(t *testing.T) {
 	for seed := range uint64(9) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, seed, providers.Limits{RPM: 300, TPM: 40_000})
+			w := newSimulation(t, seed, providers.Limits{RPM: 300, TPM: 40_000})
 			if seed%2 == 1 {
 				w.limits = providers.Limits{RPM: 120, ITPM: 20_000, OTPM: 8000, Concurrent: 20}
 			}
@@ -81,7 +81,7 @@ func TestNoWindowHoldsMoreThanTheLimitWhateverHappens(t *testing.T) {
 }
 
 // refuse has the provider refuse a call that was sent right now; it returns for how long.
-func (w *world) refuse(kind providers.Kind, retryAfter time.Duration) time.Duration {
+func (w *simulation) refuse(kind providers.Kind, retryAfter time.Duration) time.Duration {
 	w.t.Helper()
 	s := &Slot{limiter: w.limiter, account: w.account, due: time.Now(), grant: grant{slot: w.now, limits: w.limits}}
 	return time.Until(s.Refused(context.Background(), &providers.Error{Kind: kind, RetryAfter: retryAfter})).Round(100 * time.Millisecond)
@@ -89,7 +89,7 @@ func (w *world) refuse(kind providers.Kind, retryAfter time.Duration) time.Durat
 
 func TestRefusalsThatDoNotSayForHowLongDouble(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1, providers.Limits{RPM: 600})
+	w := newSimulation(t, 1, providers.Limits{RPM: 600})
 	if _, err := w.limiter.Wait(t.Context(), "p"); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestRefusalsThatDoNotSayForHowLongDouble(t *testing.T) {
 }
 
 // slot takes a slot that must be free at once, or soon.
-func (w *world) slot(cost Demand) *Slot {
+func (w *simulation) slot(cost Demand) *Slot {
 	w.t.Helper()
 	g, err := w.limiter.ask(context.Background(), w.account, w.settings(), cost, defaultMaxWait, false)
 	if err != nil || g.status != statusGranted {
@@ -139,7 +139,7 @@ func (w *world) slot(cost Demand) *Slot {
 
 func TestSeatsOfAKilledProcessExpire(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1, providers.Limits{Concurrent: 2})
+	w := newSimulation(t, 1, providers.Limits{Concurrent: 2})
 	w.slot(Demand{})
 	w.set(w.now + 10*time.Second)
 	other := w.slot(Demand{})
@@ -171,7 +171,7 @@ func TestSeatsOfAKilledProcessExpire(t *testing.T) {
 
 func TestTooManyAtOnceLowersConcurrency(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1, providers.Limits{Concurrent: 5})
+	w := newSimulation(t, 1, providers.Limits{Concurrent: 5})
 	for range 5 {
 		w.slot(Demand{})
 	}
@@ -189,7 +189,7 @@ func TestTooManyAtOnceLowersConcurrency(t *testing.T) {
 
 func TestALargeCallIsNotStarvedBySmallOnes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1, providers.Limits{TPM: 60_000})
+	w := newSimulation(t, 1, providers.Limits{TPM: 60_000})
 	w.cost = w.tokens
 	for id := range 4 {
 		w.process(id)

@@ -119,7 +119,7 @@ func New(config Config) (*Provider, error) {
 		config.IdleTimeout = wire.IdleTimeout
 	}
 	if config.Guarded == nil {
-		config.Guarded = wire.GuardedClient(wire.GuardConfig{Allow: hosts(base, config.Compatible)})
+		config.Guarded = wire.PublicClient(wire.PublicConfig{Allow: hosts(base, config.Compatible)})
 	}
 	config.Models = maps.Clone(config.Models)
 	caps := capabilities()

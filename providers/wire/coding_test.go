@@ -227,7 +227,7 @@ func TestWhatIsFetchedIsDecodedToo(t *testing.T) {
 		_, _ = w.Write(packed(t, png, "br"))
 	}))
 	t.Cleanup(server.Close)
-	client := wire.GuardedClient(wire.GuardConfig{Allow: []string{strings.TrimPrefix(server.URL, "http://")}})
+	client := wire.PublicClient(wire.PublicConfig{Allow: []string{strings.TrimPrefix(server.URL, "http://")}})
 	t.Cleanup(client.CloseIdleConnections)
 	data, err := wire.Fetch(t.Context(), client, server.URL+"/a.png", 1<<20)
 	if err != nil || string(data) != png {

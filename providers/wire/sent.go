@@ -69,7 +69,7 @@ func (s *Sent) use(conn net.Conn) {
 // ended, err is that of ctx, whatever the transport made of it.
 func Do(ctx context.Context, client *http.Client, req *http.Request) (res *http.Response, sent bool, err error) {
 	ctx, watch := Watch(ctx)
-	res, err = client.Do(req.WithContext(ctx)) //nolint:gosec // the address is the caller's: see BaseURL and GuardedClient
+	res, err = client.Do(req.WithContext(ctx)) //nolint:gosec // the address is the caller's: see BaseURL and PublicClient
 	if err == nil {
 		return res, true, nil
 	}

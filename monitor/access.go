@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// guard lets requests through that may look: with a password, whoever knows it;
+// authenticated lets requests through that may look: with a password, whoever knows it;
 // without one, whoever calls this machine by a name of its own.
-func (m *Monitor) guard(next http.Handler) http.Handler {
+func (m *Monitor) authenticated(next http.Handler) http.Handler {
 	if m.cfg.Password == "" {
 		return m.ownName(next)
 	}

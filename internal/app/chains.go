@@ -19,9 +19,9 @@ import (
 	"oneflow/providers/kinds"
 )
 
-// guard puts all configured providers behind their policies: a job may fall back to
+// newChains puts all configured providers behind their policies: a job may fall back to
 // any that has a key by then. calls bounds what is being paid for.
-func guard(calls context.Context, o WorkerOptions, fleetID string, control *fleet.Control) (chains *policy.Chains, closeAll func() error, err error) {
+func newChains(calls context.Context, o WorkerOptions, fleetID string, control *fleet.Control) (chains *policy.Chains, closeAll func() error, err error) {
 	clients, closeClients, err := clients(o.Config, slices.Sorted(maps.Keys(o.Config.Providers)), o.Keys)
 	if err != nil {
 		return nil, nil, err

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// GuardConfig tunes a guarded client. The zero value is a good one.
-type GuardConfig struct {
+// PublicConfig tunes a client of public addresses. The zero value is a good one.
+type PublicConfig struct {
 	// Config holds the time limits; here ResponseHeader is 1 minute by default. Its
 	// proxy setting is ignored: a proxy would resolve the names, and nothing could
 	// be checked.
@@ -26,17 +26,17 @@ type GuardConfig struct {
 	Allow []string
 }
 
-// GuardedClient returns an HTTP client for addresses that come from a job or from
+// PublicClient returns an HTTP client for addresses that come from a job or from
 // an answer: the address of a picture, or a webhook. It refuses, with a
 // *RefusedError, every address that is not on the public internet, at the moment
 // of connecting, so that no name can resolve to one thing when it is checked and
 // to another when it is used. It calls http and https only, follows no redirect
 // and uses no proxy.
-func GuardedClient(cfg GuardConfig) *http.Client {
-	return guardedClient(cfg, refusedAddress)
+func PublicClient(cfg PublicConfig) *http.Client {
+	return publicClient(cfg, refusedAddress)
 }
 
-func guardedClient(cfg GuardConfig, refused func(netip.Addr) bool) *http.Client {
+func publicClient(cfg PublicConfig, refused func(netip.Addr) bool) *http.Client {
 	cfg.Proxy = nil
 	cfg.ResponseHeader = positive(cfg.ResponseHeader, time.Minute)
 	control := func(_, address string, _ syscall.RawConn) error {
@@ -48,7 +48,7 @@ func guardedClient(cfg GuardConfig, refused func(netip.Addr) bool) *http.Client 
 	}
 	timeout := positive(cfg.Connect, 10*time.Second)
 	client := newClient(cfg.Config, &net.Dialer{Timeout: timeout, Control: control})
-	client.Transport = &guardTransport{
+	client.Transport = &publicTransport{
 		guarded: client.Transport,
 		open:    newClient(cfg.Config, &net.Dialer{Timeout: timeout}).Transport,
 		allow:   slices.Clone(cfg.Allow),
@@ -65,7 +65,7 @@ type RefusedError struct {
 // Error says why.
 func (e *RefusedError) Error() string { return "address refused: " + e.Reason }
 
-// Fetch gets what is at address with a client from GuardedClient, at most limit
+// Fetch gets what is at address with a client from PublicClient, at most limit
 // bytes of it, and gives up when the answer stands still for IdleTimeout. No error
 // repeats the address.
 func Fetch(ctx context.Context, client *http.Client, address string, limit int64) ([]byte, error) {
@@ -110,14 +110,14 @@ func orUnreachable(err error) error {
 	return fmt.Errorf("the connection failed")
 }
 
-// guardTransport sends to the allowed hosts by one way and to all others by another.
-type guardTransport struct {
+// publicTransport sends to the allowed hosts by one way and to all others by another.
+type publicTransport struct {
 	guarded, open http.RoundTripper
 	allow         []string
 }
 
 // RoundTrip sends req, or refuses to.
-func (t *guardTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t *publicTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "http" && req.URL.Scheme != "https" {
 		return nil, refuse(req, "only http and https are called")
 	}
@@ -136,7 +136,7 @@ func (t *guardTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections closes what is not in use; http.Client looks for it.
-func (t *guardTransport) CloseIdleConnections() {
+func (t *publicTransport) CloseIdleConnections() {
 	for _, rt := range []http.RoundTripper{t.guarded, t.open} {
 		if c, ok := rt.(interface{ CloseIdleConnections() }); ok {
 			c.CloseIdleConnections()

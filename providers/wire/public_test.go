@@ -41,7 +41,7 @@ func TestAGuardedClientRefusesByTheResolvedAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := GuardedClient(GuardConfig{})
+	client := PublicClient(PublicConfig{})
 	t.Cleanup(client.CloseIdleConnections)
 	for _, address := range []string{
 		server.URL + "/canary", "http://localhost:" + port + "/canary", "http://[::1]:" + port, "http://[::ffff:127.0.0.1]:" + port,
@@ -79,8 +79,8 @@ func TestFetchIsBounded(t *testing.T) {
 	t.Cleanup(server.Close)
 
 	nothing := func(netip.Addr) bool { return false }
-	open := guardedClient(GuardConfig{}, nothing)
-	allowed := GuardedClient(GuardConfig{Allow: []string{server.Listener.Addr().String()}})
+	open := publicClient(PublicConfig{}, nothing)
+	allowed := PublicClient(PublicConfig{Allow: []string{server.Listener.Addr().String()}})
 	for name, client := range map[string]*http.Client{"public": open, "allowed": allowed} {
 		t.Cleanup(client.CloseIdleConnections)
 		if data, err := Fetch(t.Context(), client, server.URL+"/small", 7); err != nil || string(data) != "picture" {

@@ -1,0 +1,96 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"oneflow/providers"
+)
+
+// Limits bound the use of a provider. Nil: not said; 0: no limit.
+type Limits struct {
+	// RPS, RPM and RPD are requests a second, a minute and a day.
+	RPS *int64 `yaml:"rps"`
+	RPM *int64 `yaml:"rpm"`
+	RPD *int64 `yaml:"rpd"`
+	// TPM is tokens a minute, input and output together.
+	TPM *int64 `yaml:"tpm"`
+	// ITPM and OTPM are input and output tokens a minute.
+	ITPM *int64 `yaml:"itpm"`
+	OTPM *int64 `yaml:"otpm"`
+	// Concurrent is the number of calls that may be under way at once, in all workers.
+	Concurrent *int64 `yaml:"concurrent"`
+}
+
+// fields holds the dimensions by their names in the file.
+func (l Limits) fields() map[string]*int64 {
+	return map[string]*int64{
+		"rps": l.RPS, "rpm": l.RPM, "rpd": l.RPD, "tpm": l.TPM, "itpm": l.ITPM, "otpm": l.OTPM, "concurrent": l.Concurrent,
+	}
+}
+
+// asMap holds the dimensions that are set, by their names in the file.
+func (l Limits) asMap() map[string]int64 {
+	out := map[string]int64{}
+	for name, n := range l.fields() {
+		if n != nil {
+			out[name] = *n
+		}
+	}
+	return out
+}
+
+// LimitsByName returns the provider's limits by their names in the file, the
+// kind's defaults included, and which of them the file sets.
+func (p Provider) LimitsByName() (limits map[string]int64, written []string) {
+	limits = map[string]int64{}
+	for _, dimension := range providers.Dimensions() {
+		if n := p.descriptor().Limits.Of(dimension); n != 0 {
+			limits[string(dimension)] = n
+		}
+	}
+	own := p.Limits.asMap()
+	maps.Copy(limits, own)
+	return limits, slices.Sorted(maps.Keys(own))
+}
+
+// maxLimit bounds every limit: more is no limit, and 0 says so.
+const maxLimit = 1_000_000_000_000
+
+// maxBurst bounds Burst. A burst as deep as the provider's own makes refusals.
+const maxBurst = 1000
+
+// checkUse checks what bounds the use of the provider.
+func (p Provider) checkUse() error {
+	written := p.Limits.asMap()
+	for _, name := range slices.Sorted(maps.Keys(written)) {
+		switch n := written[name]; {
+		case n < 0:
+			return fmt.Errorf("limits.%s: must be positive, got %d; 0 means no limit", name, n)
+		case n > maxLimit:
+			return fmt.Errorf("limits.%s: must be at most %d, got %d; 0 means no limit", name, int64(maxLimit), n)
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value int
+		most  int
+		zero  string
+	}{
+		{"burst", p.Burst, maxBurst, "the default"},
+		{"concurrency", p.Concurrency, math.MaxInt32, "by itself"},
+		{"min_concurrency", p.MinConcurrency, math.MaxInt32, "no bound"},
+		{"max_concurrency", p.MaxConcurrency, math.MaxInt32, "no bound"},
+		{"dispatch_window", p.DispatchWindow, 1_000_000, "by itself"},
+	} {
+		if f.value < 0 || f.value > f.most {
+			return fmt.Errorf("%s: must be from 0 (%s) to %d, got %d", f.name, f.zero, f.most, f.value)
+		}
+	}
+	if p.MaxConcurrency > 0 && p.MaxConcurrency < p.MinConcurrency {
+		return fmt.Errorf("max_concurrency: must be at least min_concurrency, which is %d, got %d", p.MinConcurrency, p.MaxConcurrency)
+	}
+	return nil
+}
