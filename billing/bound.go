@@ -49,12 +49,13 @@ func modelOf(kind string, req providers.Request) string {
 //   - pictures: n of them in the dearest variant that the request allows, or the
 //     tokens of that many, as the model is charged;
 //   - speech: one character per UTF-16 unit, which is never fewer than the
-//     characters however they are counted;
+//     characters however they are counted; twice that where credits are charged, of
+//     which some voices count two a character;
 //   - film: the seconds asked for, or the model's longest film.
 //
 // Limits in the list say what a model's longest is, and the Default constants
-// where they do not. What extra fields may add beyond their own text (a dearer
-// service tier, searches) is not in it.
+// where they do not. The terms that a request asks for, the time that it has a
+// cache kept for, and the searches of the web that it allows are in it.
 func (l *List) UpperBound(kind string, req providers.Request, at time.Time) providers.Usage {
 	model := modelOf(kind, req)
 	limits := l.limitsOf(kind, model)
@@ -65,7 +66,12 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		if out <= 0 {
 			out = limits.MaxOutputTokens
 		}
-		return providers.Usage{InputTokens: inputTokens(req), OutputTokens: out}
+		most := providers.Usage{InputTokens: inputTokens(req), OutputTokens: out, Tier: tierOf(req), WebSearches: searches(req)}
+		most.InputTokens += times(most.WebSearches, searchTokens)
+		if hourCache(req) && c.has(providers.CacheWrite1hTokens, at) {
+			most.InputTokens, most.CacheWrite1hTokens = 0, most.InputTokens // the dearest of its rates
+		}
+		return most
 	case providers.Image:
 		n := int64(max(1, req.N))
 		if c.has(providers.ImageOutputTokens, at) {
@@ -76,7 +82,11 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		}
 		return providers.Usage{Images: n, Variant: c.dearest(providers.Images, req, limits, at)}
 	case providers.Audio:
-		return providers.Usage{Characters: int64(len(utf16.Encode([]rune(req.Prompt))))}
+		characters := int64(len(utf16.Encode([]rune(req.Prompt))))
+		if c.has(providers.MilliCredits, at) {
+			characters *= dearestVoice
+		}
+		return providers.Usage{Characters: characters}
 	case providers.Video:
 		ms := times(int64(req.Seconds), 1000)
 		if ms <= 0 {

@@ -35,10 +35,13 @@ type Charge struct {
 // of its most specific match that has any in force: an exact name before the
 // longest prefix, never a mixture. Of those, per unit: the most specific variant
 // ("1024x1024/hd", then "1024x1024", then none), then the highest tier that the
-// input exceeds; and of rows that follow each other, the latest that has begun.
-// Rows that count only beside another unit are left out where that was not used.
+// input exceeds; then a row of these hours of the day; and of rows that follow each
+// other, the latest that has begun. Rows that count only beside another unit are
+// left out where that was not used. Tokens are multiplied by the factor of each of
+// the terms in Usage.Tier. Where the provider itself says what the call costs
+// (Usage.Cost), that is the charge, and its one row is ReportedRow.
 //
-// The charge is unpriced when a unit that was used has no rate. A rate of "0"
+// The charge is unpriced when a unit that was used has no rate, or a term no factor. A rate of "0"
 // makes a unit free. The call itself needs no rate, except where nothing else
 // was reported: then nobody knows what was used. Errors are negative usage and
 // amounts too large to be kept.
@@ -53,8 +56,15 @@ func (l *List) Cost(provider, model string, usage providers.Usage, at time.Time)
 			input.Add(input, big.NewInt(n))
 		}
 	}
+	if amount, ok := reported(usage); ok {
+		return Charge{Amount: amount, Priced: true, Rows: []string{ReportedRow}}, nil
+	}
 	c := l.card(provider, model, at)
-	var charge Charge
+	factor, ids, missing := l.factorOf(provider, model, usage.Tier, at)
+	charge := Charge{Rows: ids}
+	if missing != "" {
+		charge.Missing = append(charge.Missing, missing)
+	}
 	sum := new(big.Rat)
 	for _, unit := range slices.Sorted(maps.Keys(used)) {
 		row := c.rate(unit, usage.Variant, used, input, at)
@@ -66,7 +76,11 @@ func (l *List) Cost(provider, model string, usage providers.Usage, at time.Time)
 		}
 		charge.Rows = append(charge.Rows, row.ID)
 		charge.Estimated = charge.Estimated || row.Estimate
-		sum.Add(sum, new(big.Rat).Mul(row.perUnit, new(big.Rat).SetInt64(used[unit])))
+		part := new(big.Rat).Mul(row.perUnit, new(big.Rat).SetInt64(used[unit]))
+		if multiplied(unit) {
+			part.Mul(part, factor)
+		}
+		sum.Add(sum, part)
 	}
 	if len(charge.Missing) > 0 {
 		return Charge{Missing: charge.Missing}, nil
@@ -114,7 +128,7 @@ func (l *List) card(provider, model string, at time.Time) *card {
 // inForce reports whether the row has begun and not ended. A later row may still
 // have taken its place.
 func (r *Row) inForce(at time.Time) bool {
-	return !at.Before(r.From) && (r.Until.IsZero() || at.Before(r.Until))
+	return !at.Before(r.From) && (r.Until.IsZero() || at.Before(r.Until)) && r.hours.hold(at)
 }
 
 // rate returns the row that counts for a unit, or nil.
@@ -131,8 +145,7 @@ func (c *card) rate(
 			case r.Unit != unit || r.Variant != variant || !r.inForce(at):
 			case r.Beside != "" && used[r.Beside] == 0:
 			case r.AboveInput > 0 && input.Cmp(big.NewInt(r.AboveInput)) <= 0:
-			case best == nil, r.AboveInput > best.AboveInput,
-				r.AboveInput == best.AboveInput && r.From.After(best.From):
+			case best == nil, r.goesBefore(best):
 				best = r
 			}
 		}
@@ -143,10 +156,40 @@ func (c *card) rate(
 	}
 }
 
+// goesBefore reports whether r is the more particular of two rows in force, or the
+// later one.
+func (r *Row) goesBefore(other *Row) bool {
+	if r.AboveInput != other.AboveInput {
+		return r.AboveInput > other.AboveInput
+	}
+	if (r.Hours == "") != (other.Hours == "") {
+		return other.Hours == ""
+	}
+	return r.From.After(other.From)
+}
+
+// ReportedRow stands in the place of a price row where a provider said itself what a
+// call costs.
+const ReportedRow = "reported by the provider"
+
+// reported is what the provider says that the call costs; ok is false where it does
+// not say so, or nothing that can be read.
+func reported(usage providers.Usage) (amount NanoUSD, ok bool) {
+	if usage.Cost == "" {
+		return 0, false
+	}
+	dollars, err := parseDecimal(usage.Cost, 24)
+	if err != nil {
+		return 0, false
+	}
+	amount, err = toNano(dollars.Mul(dollars, big.NewRat(int64(USD), 1)))
+	return amount, err == nil
+}
+
 // isInput tells which units count for the tiers of Row.AboveInput.
 func isInput(u providers.Unit) bool {
 	return slices.Contains([]providers.Unit{
-		providers.InputTokens, providers.CachedInputTokens, providers.CacheWriteTokens,
+		providers.InputTokens, providers.CachedInputTokens, providers.CacheWriteTokens, providers.CacheWrite1hTokens,
 		providers.ImageInputTokens, providers.AudioInputTokens,
 	}, u)
 }

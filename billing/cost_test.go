@@ -276,7 +276,8 @@ func TestRealPricesChangedWhenTheyDid(t *testing.T) {
 		{"anthropic", "claude-opus-4-6", "2026-03-12", "10"}, // a million tokens: the long context's rate
 		{"anthropic", "claude-opus-4-6", "2026-03-13", "5"},  // which ended
 		{"anthropic", "claude-sonnet-5", "2026-08-31", "2"},
-		{"anthropic", "claude-sonnet-5", "2026-09-01", "3"},
+		{"anthropic", "claude-sonnet-5", "2026-09-01", "2"}, // the rise was cancelled
+		{"openai", "gpt-5.6-sol", "2026-09-15", "8"},        // a long context, reduced
 	} {
 		if c := cost(t, l, tt.provider, tt.model, u, day(tt.at)); !c.Priced || c.Amount.String() != tt.want {
 			t.Errorf("%s on %s: got $%s (%v), want $%s", tt.model, tt.at, c.Amount, c.Rows, tt.want)

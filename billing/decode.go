@@ -17,11 +17,16 @@ import (
 // maxList is the most bytes that a price list may have.
 const maxList = 16 << 20
 
-// listJSON is the outer form of prices.json. Rows are decoded one by one, so
+// defaultPer is how many units a rate is for where its row does not say so.
+const defaultPer = 1_000_000
+
+// listJSON is the outer form of prices.json. Its parts are decoded one by one, so
 // that an error can say which.
 type listJSON struct {
-	Models []json.RawMessage `json:"models"`
-	Prices []json.RawMessage `json:"prices"`
+	Models      []json.RawMessage `json:"models"`
+	Retirements []json.RawMessage `json:"retirements"`
+	Factors     []json.RawMessage `json:"factors"`
+	Prices      []json.RawMessage `json:"prices"`
 }
 
 // rowJSON is a Row as the file has it.
@@ -29,15 +34,17 @@ type rowJSON struct {
 	ID         string   `json:"id"`
 	Provider   string   `json:"provider"`
 	Match      []string `json:"match"`
-	Variant    string   `json:"variant"`
+	Variant    string   `json:"variant,omitempty"`
 	Unit       string   `json:"unit"`
-	AboveInput int64    `json:"above_input"`
-	Beside     string   `json:"beside"`
+	AboveInput int64    `json:"above_input,omitempty"`
+	Beside     string   `json:"beside,omitempty"`
 	Rate       string   `json:"rate"`
+	Per        int64    `json:"per,omitempty"`
+	Hours      string   `json:"hours,omitempty"`
 	From       string   `json:"from"`
-	Until      string   `json:"until"`
-	Checked    string   `json:"checked"`
-	Estimate   bool     `json:"estimate"`
+	Until      string   `json:"until,omitempty"`
+	Checked    string   `json:"checked,omitempty"`
+	Estimate   bool     `json:"estimate,omitempty"`
 	Source     string   `json:"source"`
 }
 
@@ -53,46 +60,58 @@ type limitsJSON struct {
 	DefaultQuality  string           `json:"default_quality"`
 }
 
-// decode reads rows that are each valid by themselves.
-func decode(r io.Reader) ([]*Row, []*modelLimits, error) {
+// parts are those of a list.
+type parts struct {
+	rows        []*Row
+	factors     []*Factor
+	limits      []*modelLimits
+	retirements []*Retirement
+}
+
+// decode reads parts that are each valid by themselves.
+func decode(r io.Reader) (parts, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxList+1))
 	if err != nil {
-		return nil, nil, err
+		return parts{}, err
 	}
 	if len(data) > maxList {
-		return nil, nil, fmt.Errorf("larger than %d MiB", maxList>>20)
+		return parts{}, fmt.Errorf("larger than %d MiB", maxList>>20)
 	}
 	var outer listJSON
 	if err := strict(data, &outer); err != nil {
-		return nil, nil, err
+		return parts{}, err
 	}
-	var rows []*Row
-	for i, raw := range outer.Prices {
-		var in rowJSON
-		var row *Row
+	var p parts
+	if p.rows, err = each("prices", outer.Prices, rowJSON.row, func(in rowJSON) string { return in.ID }); err != nil {
+		return parts{}, err
+	}
+	if p.factors, err = each("factors", outer.Factors, factorJSON.factor, func(in factorJSON) string { return in.ID }); err != nil {
+		return parts{}, err
+	}
+	if p.limits, err = each("models", outer.Models, limitsJSON.limits, func(in limitsJSON) string { return strings.Join(in.Match, ", ") }); err != nil {
+		return parts{}, err
+	}
+	p.retirements, err = each("retirements", outer.Retirements, retirementJSON.retirement,
+		func(in retirementJSON) string { return strings.Join(in.Match, ", ") })
+	return p, err
+}
+
+// each decodes the values of one list; name says in errors which of them is meant.
+func each[In, Out any](list string, values []json.RawMessage, read func(In) (*Out, error), name func(In) string) ([]*Out, error) {
+	var all []*Out
+	for i, raw := range values {
+		var in In
+		var out *Out
 		err := strict(raw, &in)
 		if err == nil {
-			row, err = in.row()
+			out, err = read(in)
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("prices[%d]%s: %w", i, about(in.ID), err)
+			return nil, fmt.Errorf("%s[%d]%s: %w", list, i, about(name(in)), err)
 		}
-		rows = append(rows, row)
+		all = append(all, out)
 	}
-	var limits []*modelLimits
-	for i, raw := range outer.Models {
-		var in limitsJSON
-		err := strict(raw, &in)
-		if err == nil {
-			err = in.check()
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("models[%d]%s: %w", i, about(strings.Join(in.Match, ", ")), err)
-		}
-		l := modelLimits(in)
-		limits = append(limits, &l)
-	}
-	return rows, limits, nil
+	return all, nil
 }
 
 // about names a row by its id where it has one.
@@ -146,37 +165,54 @@ func (in rowJSON) row() (*Row, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rate: %s: %w; write dollars per million units as a string, such as \"0.15\"", quote(in.Rate), err)
 	}
-	out := &Row{
-		ID: in.ID, Provider: in.Provider, Match: in.Match, Variant: in.Variant, Unit: unit, AboveInput: in.AboveInput,
-		Beside: beside, Rate: in.Rate, Estimate: in.Estimate, Source: in.Source,
-		// dollars per million units × 10⁹ nano-dollars ÷ 10⁶ units
-		perUnit: rate.Mul(rate, big.NewRat(int64(USD), 1_000_000)),
+	if in.Per == 0 {
+		in.Per = defaultPer
 	}
-	if out.From, err = parseDate("from", in.From); err != nil {
+	if in.Per < 0 || in.Per > maxBound {
+		return nil, fmt.Errorf("per: must be from 1 to %d, got %d", int64(maxBound), in.Per)
+	}
+	hours, err := parseHours(in.Hours)
+	if err != nil {
 		return nil, err
 	}
-	if in.Until != "" {
-		if out.Until, err = parseDate("until", in.Until); err != nil {
-			return nil, err
-		}
-		if !out.Until.After(out.From) {
-			return nil, fmt.Errorf("until: must be after from (%s), got %s", in.From, in.Until)
-		}
+	out := &Row{
+		ID: in.ID, Provider: in.Provider, Match: in.Match, Variant: in.Variant, Unit: unit, AboveInput: in.AboveInput,
+		Beside: beside, Rate: in.Rate, Per: in.Per, Hours: in.Hours, hours: hours, Estimate: in.Estimate, Source: in.Source,
+		// dollars × 10⁹ nano-dollars ÷ so many units
+		perUnit: rate.Mul(rate, big.NewRat(int64(USD), in.Per)),
 	}
-	if in.Checked != "" {
-		if out.Checked, err = parseDate("checked", in.Checked); err != nil {
-			return nil, err
-		}
-	}
-	if in.Source == "" {
-		return nil, errors.New("source: must say where the price is from")
-	}
-	return out, nil
+	out.From, out.Until, out.Checked, err = parseDates(in.From, in.Until, in.Checked, in.Source)
+	return out, err
 }
 
-func (in limitsJSON) check() error {
+// parseDates reads when a price holds and when it was checked.
+func parseDates(fromText, untilText, checkedText, source string) (from, until, checked time.Time, err error) {
+	if from, err = parseDate("from", fromText); err != nil {
+		return from, until, checked, err
+	}
+	if untilText != "" {
+		if until, err = parseDate("until", untilText); err != nil {
+			return from, until, checked, err
+		}
+		if !until.After(from) {
+			return from, until, checked, fmt.Errorf("until: must be after from (%s), got %s", fromText, untilText)
+		}
+	}
+	if checkedText != "" {
+		if checked, err = parseDate("checked", checkedText); err != nil {
+			return from, until, checked, err
+		}
+	}
+	if source == "" {
+		err = errors.New("source: must say where the price is from")
+	}
+	return from, until, checked, err
+}
+
+// limits checks each field and returns the limits.
+func (in limitsJSON) limits() (*modelLimits, error) {
 	if err := checkMatch(in.Provider, in.Match); err != nil {
-		return err
+		return nil, err
 	}
 	for _, f := range []struct {
 		name  string
@@ -187,15 +223,16 @@ func (in limitsJSON) check() error {
 		{"max_milliseconds", in.MaxMilliSeconds},
 	} {
 		if f.value < 0 || f.value > maxBound {
-			return fmt.Errorf("%s: must be from 0 (the default) to %d, got %d", f.name, int64(maxBound), f.value)
+			return nil, fmt.Errorf("%s: must be from 0 (the default) to %d, got %d", f.name, int64(maxBound), f.value)
 		}
 	}
 	for variant, n := range in.ImageTokens {
 		if n <= 0 || n > maxBound {
-			return fmt.Errorf("image_tokens: %s: must be from 1 to %d, got %d", quote(variant), int64(maxBound), n)
+			return nil, fmt.Errorf("image_tokens: %s: must be from 1 to %d, got %d", quote(variant), int64(maxBound), n)
 		}
 	}
-	return nil
+	out := modelLimits(in)
+	return &out, nil
 }
 
 // checkMatch refuses a row that is for no model.
@@ -228,8 +265,9 @@ func parseDate(field, s string) (time.Time, error) {
 // units lists the units that a price can be for.
 func units() []providers.Unit {
 	return []providers.Unit{
-		providers.InputTokens, providers.CachedInputTokens, providers.CacheWriteTokens, providers.OutputTokens,
+		providers.InputTokens, providers.CachedInputTokens, providers.CacheWriteTokens, providers.CacheWrite1hTokens,
+		providers.OutputTokens,
 		providers.ImageInputTokens, providers.ImageOutputTokens, providers.AudioInputTokens, providers.AudioOutputTokens,
-		providers.Characters, providers.Images, providers.MilliSeconds, providers.MilliCredits, providers.Calls,
+		providers.Characters, providers.Images, providers.MilliSeconds, providers.MilliCredits, providers.WebSearches, providers.Calls,
 	}
 }

@@ -23,7 +23,6 @@ import (
 	"math/big"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"oneflow/providers"
@@ -54,8 +53,13 @@ type Row struct {
 	// makes pictures free beside the tokens that they are charged by, and leaves
 	// a picture without tokens unpriced. Empty: of all calls.
 	Beside providers.Unit
-	// Rate is the price in US dollars per million units, a plain decimal.
+	// Rate is the price in US dollars per so many units, a plain decimal.
 	Rate string
+	// Per is how many units Rate is for. Default 1,000,000.
+	Per int64
+	// Hours are those of each day, in UTC, in which the row counts, such as
+	// "16:30-00:30": it goes before a row that counts all day. Empty: all day.
+	Hours string
 	// From is when it begins, in UTC.
 	From time.Time
 	// Until is when it ends, in UTC and exclusive. Zero: it does not.
@@ -69,6 +73,7 @@ type Row struct {
 	Source string
 
 	perUnit *big.Rat // nano-dollars
+	hours   hours
 }
 
 // modelLimits bounds the usage of a model's calls where a request does not.
@@ -92,10 +97,12 @@ type modelLimits struct {
 
 // List is a price list. It does not change and is safe for concurrent use.
 type List struct {
-	rows   []*Row
-	limits []*modelLimits
+	parts
+
 	cards  map[string]*shelf[card]        // by provider
+	tiers  map[string]*shelf[factors]     // by provider
 	bounds map[string]*shelf[modelLimits] // by provider
+	ends   map[string]*shelf[Retirement]  // by provider
 }
 
 // card is all rows of one match.
@@ -127,10 +134,10 @@ func Open(path string) (*List, error) {
 // missing field, a bad value or two prices for the same thing are errors that
 // name the row and the field. name is what those errors call the list.
 func Load(r io.Reader, name string) (*List, error) {
-	rows, limits, err := decode(r)
+	p, err := decode(r)
 	if err == nil {
 		var l *List
-		if l, err = newList(rows, limits); err == nil {
+		if l, err = newList(p); err == nil {
 			return l, nil
 		}
 	}
@@ -138,8 +145,9 @@ func Load(r io.Reader, name string) (*List, error) {
 }
 
 // With returns this list with over laid over it: a row of over replaces the one
-// with its id and the one for the same model, variant, unit, tier and day; all
-// other rows are added. Limits are replaced model by model.
+// with its id and the one for the same model, variant, unit, tier, hours and day;
+// all other rows are added. Factors are replaced in the same way, limits and
+// retirements model by model.
 func (l *List) With(over *List) (*List, error) {
 	ids := map[string]bool{}
 	keys := map[rowKey]bool{}
@@ -149,30 +157,58 @@ func (l *List) With(over *List) (*List, error) {
 			keys[k] = true
 		}
 	}
-	rows := slices.Clone(over.rows)
-	for _, r := range l.rows {
-		if ids[r.ID] {
-			continue
-		}
-		kept := *r
-		kept.Match = slices.DeleteFunc(slices.Clone(r.Match), func(m string) bool { return keys[r.key(m)] })
-		if len(kept.Match) > 0 {
-			rows = append(rows, &kept)
+	for _, f := range over.factors {
+		ids[f.ID] = true
+		for _, m := range f.Match {
+			keys[f.key(m)] = true
 		}
 	}
-	limits := slices.Clone(over.limits)
+	replaced := func(key func(match string) rowKey) func(match string) bool {
+		return func(match string) bool { return keys[key(match)] }
+	}
+	p := parts{
+		rows: slices.Clone(over.rows), factors: slices.Clone(over.factors),
+		limits: slices.Clone(over.limits), retirements: slices.Clone(over.retirements),
+	}
+	for _, r := range l.rows {
+		kept := *r
+		kept.Match = slices.DeleteFunc(slices.Clone(r.Match), replaced(r.key))
+		if !ids[r.ID] && len(kept.Match) > 0 {
+			p.rows = append(p.rows, &kept)
+		}
+	}
+	for _, f := range l.factors {
+		kept := *f
+		kept.Match = slices.DeleteFunc(slices.Clone(f.Match), replaced(f.key))
+		if !ids[f.ID] && len(kept.Match) > 0 {
+			p.factors = append(p.factors, &kept)
+		}
+	}
 	for _, b := range l.limits {
 		kept := *b
-		kept.Match = slices.DeleteFunc(slices.Clone(b.Match), func(m string) bool {
-			return slices.ContainsFunc(over.limits, func(o *modelLimits) bool {
-				return o.Provider == b.Provider && slices.Contains(o.Match, m)
-			})
-		})
+		kept.Match = without(b.Provider, b.Match, over.limits, func(o *modelLimits) (string, []string) { return o.Provider, o.Match })
 		if len(kept.Match) > 0 {
-			limits = append(limits, &kept)
+			p.limits = append(p.limits, &kept)
 		}
 	}
-	return newList(rows, limits)
+	for _, r := range l.retirements {
+		kept := *r
+		kept.Match = without(r.Provider, r.Match, over.retirements, func(o *Retirement) (string, []string) { return o.Provider, o.Match })
+		if len(kept.Match) > 0 {
+			p.retirements = append(p.retirements, &kept)
+		}
+	}
+	return newList(p)
+}
+
+// without returns the matches of a provider that none of others has.
+func without[V any](provider string, match []string, others []*V, of func(*V) (provider string, match []string)) []string {
+	return slices.DeleteFunc(slices.Clone(match), func(m string) bool {
+		return slices.ContainsFunc(others, func(o *V) bool {
+			p, all := of(o)
+			return p == provider && slices.Contains(all, m)
+		})
+	})
 }
 
 // rowKey identifies a price: two rows with the same one must not overlap.
@@ -180,11 +216,12 @@ type rowKey struct {
 	provider, match, variant string
 	unit                     providers.Unit
 	above                    int64
+	hours                    string
 	from                     time.Time
 }
 
 func (r *Row) key(match string) rowKey {
-	return rowKey{r.Provider, match, r.Variant, r.Unit, r.AboveInput, r.From}
+	return rowKey{r.Provider, match, r.Variant, r.Unit, r.AboveInput, r.Hours, r.From}
 }
 
 func (r *Row) keys() []rowKey {
@@ -195,13 +232,16 @@ func (r *Row) keys() []rowKey {
 	return keys
 }
 
-// newList builds the index of rows that are valid by themselves, and refuses
-// those that contradict each other.
-func newList(rows []*Row, limits []*modelLimits) (*List, error) {
-	l := &List{rows: rows, limits: limits, cards: map[string]*shelf[card]{}, bounds: map[string]*shelf[modelLimits]{}}
+// newList builds the index of parts that are valid by themselves, and refuses those
+// that contradict each other.
+func newList(p parts) (*List, error) {
+	l := &List{
+		parts: p, cards: map[string]*shelf[card]{}, tiers: map[string]*shelf[factors]{},
+		bounds: map[string]*shelf[modelLimits]{}, ends: map[string]*shelf[Retirement]{},
+	}
 	ids := map[string]bool{}
 	keys := map[rowKey]string{}
-	for i, r := range rows {
+	for i, r := range p.rows {
 		if ids[r.ID] {
 			return nil, fmt.Errorf("prices[%d] (%s): id: another row has it", i, r.ID)
 		}
@@ -216,78 +256,41 @@ func newList(rows []*Row, limits []*modelLimits) (*List, error) {
 			c.rows = append(c.rows, r)
 		}
 	}
-	for i, b := range limits {
+	for i, f := range p.factors {
+		if ids[f.ID] {
+			return nil, fmt.Errorf("factors[%d] (%s): id: another row has it", i, f.ID)
+		}
+		ids[f.ID] = true
+		for _, m := range f.Match {
+			if other, dup := keys[f.key(m)]; dup {
+				return nil, fmt.Errorf("factors[%d] (%s): from: %s has a factor for %s from the same day by %s", i, f.ID, m, f.Tier, other)
+			}
+			keys[f.key(m)] = f.ID
+			all := at(l.tiers, f.Provider).put(m)
+			*all = append(*all, f)
+		}
+	}
+	return l, l.indexModels()
+}
+
+// indexModels builds the index of what is known of models beside their prices.
+func (l *List) indexModels() error {
+	for i, b := range l.limits {
 		for _, m := range b.Match {
 			s := at(l.bounds, b.Provider)
 			if s.has(m) {
-				return nil, fmt.Errorf("models[%d]: match: %s %s is in another row too", i, b.Provider, m)
+				return fmt.Errorf("models[%d]: match: %s %s is in another row too", i, b.Provider, m)
 			}
 			*s.put(m) = *b
 		}
 	}
-	return l, nil
-}
-
-// shelf finds values by model name: an exact name first, then the longest
-// prefix.
-type shelf[V any] struct {
-	exact    map[string]*V
-	prefixes []prefix[V] // longest first
-}
-
-type prefix[V any] struct {
-	text  string
-	value *V
-}
-
-// at returns the shelf of a provider, which it makes where there is none.
-func at[V any](m map[string]*shelf[V], provider string) *shelf[V] {
-	if m[provider] == nil {
-		m[provider] = &shelf[V]{exact: map[string]*V{}}
-	}
-	return m[provider]
-}
-
-// put returns the value of a match, which it makes where there is none.
-func (s *shelf[V]) put(match string) *V {
-	text, isPrefix := strings.CutSuffix(match, "*")
-	if !isPrefix {
-		if s.exact[text] == nil {
-			s.exact[text] = new(V)
-		}
-		return s.exact[text]
-	}
-	i, found := slices.BinarySearchFunc(s.prefixes, text, func(p prefix[V], t string) int {
-		if len(p.text) != len(t) {
-			return len(t) - len(p.text)
-		}
-		return strings.Compare(p.text, t)
-	})
-	if !found {
-		s.prefixes = slices.Insert(s.prefixes, i, prefix[V]{text, new(V)})
-	}
-	return s.prefixes[i].value
-}
-
-func (s *shelf[V]) has(match string) bool {
-	text, isPrefix := strings.CutSuffix(match, "*")
-	if !isPrefix {
-		return s.exact[text] != nil
-	}
-	return slices.ContainsFunc(s.prefixes, func(p prefix[V]) bool { return p.text == text })
-}
-
-// find returns the value of the most specific match that ok accepts, or nil.
-func (s *shelf[V]) find(model string, ok func(*V) bool) *V {
-	if s == nil {
-		return nil
-	}
-	if v := s.exact[model]; v != nil && ok(v) {
-		return v
-	}
-	for _, p := range s.prefixes {
-		if strings.HasPrefix(model, p.text) && ok(p.value) {
-			return p.value
+	for i, r := range l.retirements {
+		for _, m := range r.Match {
+			s := at(l.ends, r.Provider)
+			if s.has(m) {
+				return fmt.Errorf("retirements[%d]: match: %s %s is in another row too", i, r.Provider, m)
+			}
+			*s.put(m) = *r
 		}
 	}
 	return nil

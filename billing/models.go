@@ -67,7 +67,7 @@ func (c *card) current(at time.Time) []Row {
 	var out []Row
 	for _, r := range c.rows {
 		superseded := slices.ContainsFunc(c.rows, func(o *Row) bool {
-			return o.Unit == r.Unit && o.Variant == r.Variant && o.AboveInput == r.AboveInput &&
+			return o.Unit == r.Unit && o.Variant == r.Variant && o.AboveInput == r.AboveInput && o.Hours == r.Hours &&
 				o.inForce(at) && o.From.After(r.From)
 		})
 		if r.inForce(at) && !superseded {

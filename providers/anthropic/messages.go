@@ -165,15 +165,23 @@ func (p *Provider) empty(a wire.Answer, said message, other bool, usage provider
 	return failure
 }
 
+// maxSearches is how many searches of the web a call is believed to have made.
+const maxSearches = 1000
+
 // usageOf reads Anthropic's counts, which do not overlap: cached tokens stand
 // beside the input, thinking is inside the output.
 func usageOf(r *wire.Report, most wire.Bounds) providers.Usage {
 	output := r.Int(most.Output, "output_tokens")
+	written := r.Int(most.Input, "cache_creation_input_tokens")
+	anHour := min(r.Int(most.Input, "cache_creation", "ephemeral_1h_input_tokens"), written)
 	return r.Mark(providers.Usage{
-		InputTokens:       r.Int(most.Input, "input_tokens"),
-		CachedInputTokens: r.Int(most.Input, "cache_read_input_tokens"),
-		CacheWriteTokens:  r.Int(most.Input, "cache_creation_input_tokens"),
-		OutputTokens:      output,
-		ReasoningTokens:   min(r.Int(most.Output, "output_tokens_details", "thinking_tokens"), output),
+		InputTokens:        r.Int(most.Input, "input_tokens"),
+		CachedInputTokens:  r.Int(most.Input, "cache_read_input_tokens"),
+		CacheWriteTokens:   written - anHour,
+		CacheWrite1hTokens: anHour,
+		OutputTokens:       output,
+		WebSearches:        r.Int(maxSearches, "server_tool_use", "web_search_requests"),
+		Tier:               providers.Tier(r.Word("service_tier"), r.Word("speed"), r.Word("inference_geo")),
+		ReasoningTokens:    min(r.Int(most.Output, "output_tokens_details", "thinking_tokens"), output),
 	})
 }

@@ -210,22 +210,19 @@ func mediaType(a wire.Answer, format string) string {
 	return ""
 }
 
-// usage returns the charge for one text. The list price is by the character of the text.
-// The header character-cost is in credits, of which the cheaper models take half
-// a one for a character: it counts only where it is more than the text, as for
-// voices that cost extra.
+// usage is what one text cost: the credits that the header character-cost tells, of
+// which models and voices count more or fewer a character, else its characters.
 func usage(h http.Header, text string) providers.Usage {
 	characters := int64(utf8.RuneCountInString(text))
 	said := h.Get("Character-Cost")
 	cost, err := strconv.ParseInt(strings.TrimSpace(said), 10, 64)
 	switch {
-	case said == "":
+	case said == "", err == nil && cost == 0:
+		return providers.Usage{Characters: characters}
 	case err != nil || cost < 0 || cost > dearest*max(characters, dearest):
 		return wire.Implausible(providers.Usage{Characters: characters}, []byte(said))
-	default:
-		characters = max(characters, cost)
 	}
-	return providers.Usage{Characters: characters}
+	return providers.Usage{MilliCredits: 1000 * cost}
 }
 
 // dearest is the most credits that a character is believed to cost.

@@ -152,7 +152,7 @@ func TestARequestHasAllThatWasAskedFor(t *testing.T) {
 			res.Latency = 0
 			wantRes := providers.Response{
 				Provider: "voices", Model: c.body["model_id"].(string), Blobs: []providers.Blob{{MIME: "audio/mpeg", Data: []byte(mp3)}},
-				RequestID: "req1", Status: 200, Usage: providers.Usage{Characters: 40},
+				RequestID: "req1", Status: 200, Usage: providers.Usage{MilliCredits: 40_000},
 				Limits: providers.RateLimits{Concurrent: &providers.RateLimit{Limit: 5, Remaining: 4}},
 			}
 			if diff := cmp.Diff(wantRes, res); diff != "" {
@@ -162,13 +162,20 @@ func TestARequestHasAllThatWasAskedFor(t *testing.T) {
 	}
 }
 
-func TestTheCharactersOfTheTextAreCountedAndCreditsOnlyBeyondThem(t *testing.T) {
+func TestTheCreditsThatTheHeaderTellsAreCountedElseTheCharacters(t *testing.T) {
 	t.Parallel()
-	for header, want := range map[string]int64{"": 7, "3": 7, "14": 14, "-5": 7, "many": 7, "99999999999999999999": 7, "1000000000": 7} {
+	characters := providers.Usage{Characters: 7}
+	for header, want := range map[string]providers.Usage{
+		"": characters, "3": {MilliCredits: 3000}, "14": {MilliCredits: 14_000}, "0": characters,
+		"-5": characters, "many": characters, "99999999999999999999": characters, "1000000000": characters,
+	} {
 		p, _ := serve(t, answer(200, map[string]string{"character-cost": header}, mp3), nil)
 		res, err := p.Generate(t.Context(), providers.Request{Task: providers.Audio, Prompt: "héllo 😀", Model: "eleven_flash_v2_5"})
-		if err != nil || res.Usage.Characters != want || res.Usage.Implausible != (header == "-5" || header == "many" || len(header) > 5) {
+		if err != nil || res.Usage.Implausible != (header == "-5" || header == "many" || len(header) > 5) {
 			t.Errorf("character-cost %q: got %+v, %v", header, res.Usage, err)
+		}
+		if res.Usage.Implausible, res.Usage.Reported = false, ""; res.Usage != want {
+			t.Errorf("character-cost %q: got %+v, want %+v", header, res.Usage, want)
 		}
 	}
 }

@@ -36,6 +36,7 @@ func usageOf(raw json.RawMessage, req providers.Request) providers.Usage {
 	u.AudioOutputTokens = take(&written, details.Candidates.of("AUDIO"))
 	u.OutputTokens = min(written+thoughts, most.Output)
 	u.ReasoningTokens = min(thoughts, u.OutputTokens)
+	u.Tier = providers.Tier(r.Word("serviceTier"))
 	return r.Mark(u)
 }
 

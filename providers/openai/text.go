@@ -62,6 +62,8 @@ type completion struct {
 	Model   wire.Text       `json:"model"`
 	Choices json.RawMessage `json:"choices"`
 	Usage   json.RawMessage `json:"usage"`
+	// ServiceTier is at what terms the call was served.
+	ServiceTier wire.Text `json:"service_tier"`
 }
 
 // choice is one answer. Only the first is used.
@@ -87,6 +89,7 @@ func (p *Provider) readText(a wire.Answer, model string, bounds wire.Bounds) (pr
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
 	usage := textUsage(wire.ReadReport(said.Usage), bounds)
+	usage.Tier = providers.Tier(string(said.ServiceTier))
 	if len(said.Choices) == 0 {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
 	}

@@ -99,6 +99,12 @@ func (r *Report) Int(most int64, path ...string) int64 {
 	return min(max(n, 0), most)
 }
 
+// Word is the text at path; empty where there is none.
+func (r *Report) Word(path ...string) string {
+	word, _ := r.at(path).(string)
+	return word
+}
+
 // Mark returns usage with the report beside it where that was not believed.
 func (r *Report) Mark(usage providers.Usage) providers.Usage {
 	if !r.odd {

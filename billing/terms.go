@@ -1,0 +1,65 @@
+package billing
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"oneflow/providers"
+)
+
+const (
+	// mostSearches is how many searches of the web a call is expected to make where
+	// its tool does not say.
+	mostSearches = 20
+	// searchTokens is how much a search adds to the input, generously.
+	searchTokens = 20_000
+	// dearestVoice is how many credits a character costs at most: some voices count
+	// double.
+	dearestVoice = 2
+)
+
+// tierOf is at what terms a request asks to be served, as a Usage.Tier. What the
+// vendor decides by itself ("auto") is taken to be the standard.
+func tierOf(req providers.Request) string {
+	var words []string
+	for _, name := range []string{"service_tier", "serviceTier", "speed", "inference_geo"} {
+		var word string
+		if json.Unmarshal(req.Extra[name], &word) == nil {
+			words = append(words, word)
+		}
+	}
+	return providers.Tier(words...)
+}
+
+// hourCache reports whether a request asks for a cache that is kept for an hour.
+func hourCache(req providers.Request) bool {
+	for _, value := range req.Extra {
+		if bytes.Contains(value, []byte(`"1h"`)) {
+			return true
+		}
+	}
+	return false
+}
+
+// searches is how often a request may search the web: as often as its tools allow.
+func searches(req providers.Request) int64 {
+	var tools []struct {
+		Type    string `json:"type"`
+		MaxUses int64  `json:"max_uses"`
+	}
+	_ = json.Unmarshal(req.Extra["tools"], &tools) // of another form: none of these
+	var n int64
+	for _, tool := range tools {
+		if strings.HasPrefix(tool.Type, "web_search") {
+			if tool.MaxUses <= 0 || tool.MaxUses > maxBound {
+				tool.MaxUses = mostSearches
+			}
+			n += tool.MaxUses
+		}
+	}
+	if len(req.Extra["web_search_options"]) > 0 {
+		n++ // chat completions search once
+	}
+	return n
+}
