@@ -170,6 +170,76 @@ CREATE TRIGGER job_states_to_queue AFTER UPDATE ON job_states
 REFERENCING OLD TABLE AS old_states NEW TABLE AS new_states
 FOR EACH STATEMENT EXECUTE FUNCTION job_states_to_queue();
 
+-- How many jobs of a batch are in each state, and what they have cost. AcceptJobs
+-- adds new jobs, and the trigger below every change, in the transaction that makes it.
+-- A batch has a row for each of 8 slots; they sum up to its counts, and a single one
+-- may be negative. A transaction takes the slot of its connection, so that two seldom
+-- wait for each other, after its jobs and in the order of the batches, so that they
+-- never do so in a circle. Amounts are numeric: no sum of them overflows.
+CREATE TABLE batch_counts (
+    batch_id         text NOT NULL,
+    slot             int NOT NULL,
+    scheduled        bigint NOT NULL DEFAULT 0,
+    queued           bigint NOT NULL DEFAULT 0,
+    running          bigint NOT NULL DEFAULT 0,
+    retrying         bigint NOT NULL DEFAULT 0,
+    succeeded        bigint NOT NULL DEFAULT 0,
+    failed           bigint NOT NULL DEFAULT 0,
+    cancelled        bigint NOT NULL DEFAULT 0,
+    expired          bigint NOT NULL DEFAULT 0,
+    unknown          bigint NOT NULL DEFAULT 0,
+    cost_nano        numeric NOT NULL DEFAULT 0,
+    simulated_nano   numeric NOT NULL DEFAULT 0,
+    unpriced_calls   bigint NOT NULL DEFAULT 0,
+    last_finished_at timestamptz,  -- when a job of it ended last
+    PRIMARY KEY (batch_id, slot)
+) WITH (fillfactor = 25);
+
+-- The slot of a transaction in tables of counters.
+CREATE FUNCTION counter_slot() RETURNS int LANGUAGE sql AS 'SELECT pg_backend_pid() % 8';
+
+-- +goose StatementBegin
+CREATE FUNCTION job_states_to_counts() RETURNS trigger LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+BEGIN
+    INSERT INTO batch_counts AS c (batch_id, slot, scheduled, queued, running, retrying, succeeded, failed, cancelled, expired, unknown,
+        cost_nano, simulated_nano, unpriced_calls, last_finished_at)
+    SELECT batch_id, counter_slot(), sum(n * (state = 'scheduled')::int), sum(n * (state = 'queued')::int),
+        sum(n * (state = 'running')::int), sum(n * (state = 'retrying')::int), sum(n * (state = 'succeeded')::int),
+        sum(n * (state = 'failed')::int), sum(n * (state = 'cancelled')::int), sum(n * (state = 'expired')::int),
+        sum(n * (state = 'unknown')::int), sum(n * cost_nano), sum(n * simulated_nano), sum(n * unpriced_calls), max(finished_at)
+    FROM (
+        SELECT 1::bigint AS n, batch_id, state, cost_nano::numeric, simulated_nano::numeric, unpriced_calls, finished_at FROM new_states
+        UNION ALL
+        SELECT -1, batch_id, state, cost_nano, simulated_nano, unpriced_calls, NULL FROM old_states
+    ) change
+    WHERE batch_id IS NOT NULL
+    GROUP BY batch_id
+    HAVING (sum(hashtext(state) * n), sum(n * cost_nano), sum(n * simulated_nano), sum(n * unpriced_calls)) <> (0, 0, 0, 0)
+        OR bool_or(finished_at IS NOT NULL)
+    ORDER BY batch_id
+    ON CONFLICT (batch_id, slot) DO UPDATE
+    SET scheduled = c.scheduled + excluded.scheduled,
+        queued = c.queued + excluded.queued,
+        running = c.running + excluded.running,
+        retrying = c.retrying + excluded.retrying,
+        succeeded = c.succeeded + excluded.succeeded,
+        failed = c.failed + excluded.failed,
+        cancelled = c.cancelled + excluded.cancelled,
+        expired = c.expired + excluded.expired,
+        unknown = c.unknown + excluded.unknown,
+        cost_nano = c.cost_nano + excluded.cost_nano,
+        simulated_nano = c.simulated_nano + excluded.simulated_nano,
+        unpriced_calls = c.unpriced_calls + excluded.unpriced_calls,
+        last_finished_at = greatest(c.last_finished_at, excluded.last_finished_at);
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER job_states_to_counts AFTER UPDATE ON job_states
+REFERENCING OLD TABLE AS old_states NEW TABLE AS new_states
+FOR EACH STATEMENT EXECUTE FUNCTION job_states_to_counts();
+
 -- The last start tag that each account got in a queue, while that matters: see
 -- docs/adr/0012.
 CREATE TABLE last_start_tags (
@@ -216,7 +286,6 @@ CREATE TABLE calls (
 );
 CREATE INDEX calls_running ON calls (worker_id) WHERE state = 'running';
 CREATE INDEX calls_finished ON calls USING brin (finished_at) WITH (autosummarize = on, pages_per_range = 16);
-CREATE INDEX calls_corrected ON calls (corrected_at) WHERE corrected_at IS NOT NULL;
 
 -- The jobs that a call serves, inserted with it. Their shares sum up to its cost,
 -- exactly.
@@ -365,11 +434,15 @@ CREATE TABLE chains (
     changed_at timestamptz NOT NULL DEFAULT now()
 );
 
--- A row per provider, model and minute, rolled up from calls.
+-- What calls came to, by provider, model and the minute in which they ended. The
+-- trigger below adds each call in the transaction that settles it, and each later
+-- correction as a difference, to the slot of the connection (see batch_counts): the
+-- slots of a minute sum up to its figures, and outlive the calls.
 CREATE TABLE provider_metrics (
     provider        text NOT NULL,
     model           text NOT NULL,
     minute          timestamptz NOT NULL,
+    slot            int NOT NULL,
     requests        bigint NOT NULL,
     succeeded       bigint NOT NULL,
     failed_unbilled bigint NOT NULL,
@@ -377,21 +450,88 @@ CREATE TABLE provider_metrics (
     unknown         bigint NOT NULL,
     rate_limited    bigint NOT NULL,
     refused         bigint NOT NULL DEFAULT 0,  -- for what was asked: no failure of the provider's
-    input_tokens    bigint NOT NULL,
-    output_tokens   bigint NOT NULL,
-    cost_nano       bigint NOT NULL,
-    simulated_nano  bigint NOT NULL DEFAULT 0,
+    input_tokens    numeric NOT NULL,
+    output_tokens   numeric NOT NULL,
+    cost_nano       numeric NOT NULL,
+    simulated_nano  numeric NOT NULL DEFAULT 0,
     unpriced        bigint NOT NULL,
-    latency_ms_sum  bigint NOT NULL,
-    latency_ms_max  bigint NOT NULL,
-    latency_ms_p50  bigint NOT NULL,
-    latency_ms_p95  bigint NOT NULL,
-    latency_ms_p99  bigint NOT NULL,
-    PRIMARY KEY (provider, model, minute),
+    latency_ms_sum  numeric NOT NULL,
+    latency_ms_max  bigint NOT NULL,            -- the highest that was ever added
+    last_started_at timestamptz NOT NULL,       -- when one of them began last
+    PRIMARY KEY (provider, model, minute, slot),
     CONSTRAINT provider_metrics_outcomes_add_up
         CHECK (requests = succeeded + failed_unbilled + failed_billed + unknown)
-);
+) WITH (fillfactor = 50);
 CREATE INDEX provider_metrics_minute ON provider_metrics (minute);
+
+-- A histogram of their latency: percentiles of minutes cannot be added, counts can.
+CREATE TABLE provider_latencies (
+    provider text NOT NULL,
+    model    text NOT NULL,
+    minute   timestamptz NOT NULL,
+    slot     int NOT NULL,
+    bucket   int NOT NULL,     -- see latency_bucket
+    calls    bigint NOT NULL,
+    PRIMARY KEY (minute, provider, model, slot, bucket)
+) WITH (fillfactor = 50);
+
+-- The bucket of a latency: bucket b begins at 2^(b/8) - 1 ms, so that it is 9 % wide.
+CREATE FUNCTION latency_bucket(ms bigint) RETURNS int
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS 'SELECT floor(8 * ln(1 + greatest(ms, 0)::float8) / ln(2::float8) + 1e-9)::int';
+
+-- +goose StatementBegin
+CREATE FUNCTION calls_to_metrics() RETURNS trigger LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+BEGIN
+    INSERT INTO provider_metrics AS m (provider, model, minute, slot, requests, succeeded, failed_unbilled, failed_billed, unknown,
+        rate_limited, refused, input_tokens, output_tokens, cost_nano, simulated_nano, unpriced, latency_ms_sum, latency_ms_max, last_started_at)
+    SELECT provider, model, date_trunc('minute', finished_at), counter_slot(), sum(n),
+        sum(n * (state = 'succeeded')::int), sum(n * (state = 'failed_unbilled')::int),
+        sum(n * (state = 'failed_billed')::int), sum(n * (state = 'unknown')::int),
+        sum(n * (error_kind IN ('rate_limited', 'concurrency_limit'))::int),
+        sum(n * (error_kind IN ('invalid_request', 'moderated', 'not_found', 'too_large', 'cancelled', 'not_asked'))::int),
+        sum(n * input_tokens::numeric), sum(n * output_tokens::numeric),
+        sum(n * CASE WHEN simulated THEN 0 ELSE coalesce(cost_nano, 0)::numeric END),
+        sum(n * CASE WHEN simulated THEN coalesce(cost_nano, 0)::numeric ELSE 0 END),
+        sum(n * (cost_nano IS NULL)::int),
+        sum(n * coalesce(latency_ms, 0)::numeric), greatest(max(n * latency_ms), 0), max(started_at)
+    FROM (SELECT 1::bigint AS n, * FROM new_calls UNION ALL SELECT -1, * FROM old_calls) change
+    WHERE finished_at IS NOT NULL
+    GROUP BY provider, model, date_trunc('minute', finished_at)
+    ORDER BY provider, model, date_trunc('minute', finished_at)
+    ON CONFLICT (provider, model, minute, slot) DO UPDATE
+    SET requests = m.requests + excluded.requests,
+        succeeded = m.succeeded + excluded.succeeded,
+        failed_unbilled = m.failed_unbilled + excluded.failed_unbilled,
+        failed_billed = m.failed_billed + excluded.failed_billed,
+        unknown = m.unknown + excluded.unknown,
+        rate_limited = m.rate_limited + excluded.rate_limited,
+        refused = m.refused + excluded.refused,
+        input_tokens = m.input_tokens + excluded.input_tokens,
+        output_tokens = m.output_tokens + excluded.output_tokens,
+        cost_nano = m.cost_nano + excluded.cost_nano,
+        simulated_nano = m.simulated_nano + excluded.simulated_nano,
+        unpriced = m.unpriced + excluded.unpriced,
+        latency_ms_sum = m.latency_ms_sum + excluded.latency_ms_sum,
+        latency_ms_max = greatest(m.latency_ms_max, excluded.latency_ms_max),
+        last_started_at = greatest(m.last_started_at, excluded.last_started_at);
+
+    INSERT INTO provider_latencies AS l (provider, model, minute, slot, bucket, calls)
+    SELECT provider, model, date_trunc('minute', finished_at), counter_slot(), latency_bucket(latency_ms), sum(n)
+    FROM (SELECT 1::bigint AS n, * FROM new_calls UNION ALL SELECT -1, * FROM old_calls) change
+    WHERE finished_at IS NOT NULL AND latency_ms IS NOT NULL
+    GROUP BY provider, model, date_trunc('minute', finished_at), latency_bucket(latency_ms)
+    HAVING sum(n) <> 0
+    ORDER BY provider, model, date_trunc('minute', finished_at), latency_bucket(latency_ms)
+    ON CONFLICT (minute, provider, model, slot, bucket) DO UPDATE SET calls = l.calls + excluded.calls;
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER calls_to_metrics AFTER UPDATE ON calls
+REFERENCING OLD TABLE AS old_calls NEW TABLE AS new_calls
+FOR EACH STATEMENT EXECUTE FUNCTION calls_to_metrics();
 
 CREATE TABLE workers (
     id           uuid PRIMARY KEY,
@@ -426,6 +566,6 @@ CREATE TABLE leaders (
 );
 
 -- +goose Down
-DROP TABLE leaders, fleet, workers, provider_metrics, chains, providers, artifacts, results, ledger_entries, charges, budgets, call_jobs, calls,
-    last_start_tags, job_queue, job_states, jobs, batches;
-DROP FUNCTION ledger_is_only_added_to, job_states_to_queue, saturated;
+DROP TABLE leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
+    ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
+DROP FUNCTION calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;

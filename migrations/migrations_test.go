@@ -188,9 +188,9 @@ func TestTheSchemaRefusesIllegalRows(t *testing.T) {
 		"job_id": uuid, "idx": "0", "call_id": uuid, "mime": "'image/png'", "size": "1", "sha256": "decode(repeat('ab', 32), 'hex')", "url": "'u'",
 	}
 	metrics := map[string]string{
-		"provider": "'p'", "model": "'m'", "minute": "now()", "requests": "1", "succeeded": "1", "failed_unbilled": "0", "failed_billed": "0", "unknown": "0",
+		"provider": "'p'", "model": "'m'", "minute": "now()", "slot": "0", "requests": "1", "succeeded": "1", "failed_unbilled": "0", "failed_billed": "0", "unknown": "0",
 		"rate_limited": "0", "input_tokens": "0", "output_tokens": "0", "cost_nano": "0", "unpriced": "0",
-		"latency_ms_sum": "0", "latency_ms_max": "0", "latency_ms_p50": "0", "latency_ms_p95": "0", "latency_ms_p99": "0",
+		"latency_ms_sum": "0", "latency_ms_max": "0", "last_started_at": "now()",
 	}
 	provider := map[string]string{"name": "'p'", "kind": "'k'", "concurrency": "1", "limits_configured": "'{}'"}
 	type change map[string]string

@@ -124,7 +124,6 @@ func filled(t *testing.T) *store.Store {
 		})
 		must(t, err)
 	}
-	must(t, db.RollUpMetrics(ctx))
 	return db
 }
 

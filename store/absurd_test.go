@@ -50,17 +50,17 @@ func TestAbsurdRowsTakeNoViewDown(t *testing.T) {
 	w.exec(t, `UPDATE call_jobs SET share_nano = `+most)
 	w.exec(t, `UPDATE job_states SET cost_nano = `+most+`, simulated_nano = `+most)
 	w.exec(t, `
-		INSERT INTO provider_metrics (provider, model, minute, requests, succeeded, failed_unbilled, failed_billed, unknown, rate_limited, refused,
-			input_tokens, output_tokens, cost_nano, simulated_nano, unpriced, latency_ms_sum, latency_ms_max, latency_ms_p50, latency_ms_p95, latency_ms_p99)
-		SELECT 'mock', 'm' || n, date_trunc('minute', now()), `+most+`, `+most+`, 0, 0, 0, `+most+`, `+most+`,
-			`+most+`, `+most+`, `+most+`, `+most+`, `+most+`, `+most+`, `+most+`, `+most+`, `+most+`, `+most+`
+		INSERT INTO provider_metrics (provider, model, minute, slot, requests, succeeded, failed_unbilled, failed_billed, unknown, rate_limited, refused,
+			input_tokens, output_tokens, cost_nano, simulated_nano, unpriced, latency_ms_sum, latency_ms_max, last_started_at)
+		SELECT 'mock', 'm' || n, date_trunc('minute', now()), 0, `+most+`, `+most+`, 0, 0, 0, `+most+`, `+most+`,
+			`+most+`, `+most+`, `+most+`, `+most+`, `+most+`, `+most+`, `+most+`, now()
 		FROM generate_series(1, 3) n`)
 	w.exec(t, `UPDATE batches SET id = id`)
 	ctx := t.Context()
 	var batch string
 	w.one(t, &batch, `SELECT to_jsonb(min(id)) FROM batches`)
 	for what, read := range map[string]func(context.Context) error{
-		"the roll-up":      w.RollUpMetrics,
+		"an audit":         func(ctx context.Context) error { _, _, err := w.AuditCounts(ctx, ""); return err },
 		"the overview":     func(ctx context.Context) error { _, err := w.Fleet(ctx); return err },
 		"health":           func(ctx context.Context) error { _, err := w.Health(ctx, time.Hour); return err },
 		"standings":        func(ctx context.Context) error { _, err := w.Standings(ctx); return err },

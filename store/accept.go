@@ -239,7 +239,14 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 					ORDER BY w.provider, w.lane, w.account
 					LIMIT 1) THEN 0
 				ELSE coalesce(p.dispatch_window, $4) - (
-					SELECT count(*) FROM job_queue d WHERE d.provider = q.provider AND d.lane = q.lane AND `+isDispatched+`)
+					SELECT count(*)
+					FROM (
+						SELECT
+						FROM job_queue d
+						WHERE d.provider = q.provider AND d.lane = q.lane AND `+isDispatched+`
+						ORDER BY d.provider, d.lane, d.account, d.start_tag
+						LIMIT coalesce(p.dispatch_window, $4)
+					) d)
 				END AS room
 			FROM (SELECT DISTINCT provider, lane FROM staged) q
 			LEFT JOIN providers p ON p.name = q.provider
@@ -260,6 +267,14 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 		), state AS (
 			INSERT INTO job_states (job_id, batch_id, state, deadline)
 			SELECT id, $1, state, deadline FROM row
+		), counted AS (
+			INSERT INTO batch_counts AS c (batch_id, slot, scheduled, queued)
+			SELECT $1, counter_slot(), count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE state = 'queued')
+			FROM row
+			WHERE $1 IS NOT NULL
+			HAVING count(*) > 0
+			ON CONFLICT (batch_id, slot) DO UPDATE
+			SET scheduled = c.scheduled + excluded.scheduled, queued = c.queued + excluded.queued
 		)
 		INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, deadline, paused, dispatched_at, start_tag)
 		SELECT id, provider, lane, account, coalesce($1, ''), seq, run_at, 1, deadline, false,

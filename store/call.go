@@ -135,9 +135,8 @@ const beginSQL = `
 						THEN 0.1
 					ELSE 1
 					END) FILTER (WHERE cj.gen >= s.retry_gen), 0) AS counted
-			FROM call_jobs cj
-			JOIN calls c ON c.id = cj.call_id
-			WHERE cj.job_id = w.job_id
+			FROM (SELECT call_id, gen FROM call_jobs WHERE job_id = w.job_id OFFSET 0) cj
+			CROSS JOIN LATERAL (SELECT id, error_kind FROM calls WHERE id = cj.call_id OFFSET 0) c
 		) mine
 		WHERE s.lease_token = w.token
 		FOR NO KEY UPDATE OF s

@@ -66,7 +66,8 @@ func (s *Store) cancelBatch(ctx context.Context, id string) (c Cancelled, err er
 	tag, err := s.pool.Exec(ctx, `
 		UPDATE batches b
 		SET cancelled_at = CASE
-			WHEN sealed_at IS NULL OR EXISTS (SELECT FROM job_states s WHERE s.batch_id = b.id AND s.finished_at IS NULL)
+			WHEN sealed_at IS NULL OR (
+				SELECT sum(scheduled + queued + running + retrying) FROM batch_counts c WHERE c.batch_id = b.id) > 0
 				THEN coalesce(cancelled_at, now())
 			ELSE cancelled_at
 			END

@@ -48,22 +48,15 @@ func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
 
 // TopUp implements worker.DeliveryStore.
 func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jobs.Delivery, full bool, err error) {
-	// What waits for a later retry does not keep others from being dispatched.
-	var room int
-	err = s.pool.QueryRow(ctx, `
-		SELECT coalesce((SELECT dispatch_window FROM providers WHERE name = $1), $3) - (
-			SELECT count(*)
-			FROM job_queue
-			WHERE provider = $1 AND lane = $2 AND `+isDispatched+`
-			AND (not_before IS NULL OR not_before < now() + interval '1 minute'))`,
-		q.Provider, q.Lane, jobs.Window(1)).Scan(&room)
+	var window, inside, due int
+	err = s.pool.QueryRow(ctx, roomSQL, q.Provider, q.Lane, jobs.Window(1), maxInside).Scan(&window, &inside, &due)
 	if err != nil {
 		return nil, false, fmt.Errorf("top up the queue %s: %w", jobs.QueueName(q.Provider, q.Lane), err)
 	}
-	if room <= 0 {
+	if inside >= maxInside*window || due*5 >= window*4 {
 		return nil, true, nil
 	}
-	rows, err := s.pool.Query(ctx, topUpSQL(), q.Provider, q.Lane, min(room, limit))
+	rows, err := s.pool.Query(ctx, topUpSQL(), q.Provider, q.Lane, min(window-due, limit))
 	if err != nil {
 		return nil, false, fmt.Errorf("top up the queue %s: %w", jobs.QueueName(q.Provider, q.Lane), err)
 	}
@@ -74,6 +67,26 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 	return marked, false, nil
 }
 
+// maxInside is how many windows of jobs a queue may hold in Redis in all, those
+// included that wait for a later retry.
+const maxInside = 5
+
+// roomSQL reads the window of a queue, and how many jobs are inside: in all, up to
+// maxInside windows, and those of them that are due within a minute. What waits for
+// a later retry does not keep others from being dispatched. It reads no further than
+// that, in the order of the index, which keeps it from reading the table.
+const roomSQL = `
+	SELECT p.size, count(*), count(*) FILTER (WHERE d.not_before IS NULL OR d.not_before < now() + interval '1 minute')
+	FROM (SELECT coalesce((SELECT dispatch_window FROM providers WHERE name = $1), $3) AS size) p
+	LEFT JOIN LATERAL (
+		SELECT not_before
+		FROM job_queue
+		WHERE provider = $1 AND lane = $2 AND ` + isDispatched + `
+		ORDER BY provider, lane, account, start_tag, job_id
+		LIMIT p.size * $4
+	) d ON true
+	GROUP BY p.size`
+
 // topUpSQL marks the next $3 jobs of the queue of provider $1 and lane $2, in its
 // fair order. Within an account, batches take turns one by one, beginning with a
 // random one.
@@ -83,12 +96,7 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 // of 20,000 rows. What is due within half a minute goes to Redis with its time.
 func topUpSQL() string {
 	return `
-	WITH RECURSIVE inside AS MATERIALIZED (
-		SELECT account, max(start_tag) AS start_tag
-		FROM job_queue
-		WHERE provider = $1 AND lane = $2 AND ` + isDispatched + `
-		GROUP BY account
-	), clock AS MATERIALIZED (
+	WITH RECURSIVE ` + insideSQL("$1", "$2") + `, clock AS MATERIALIZED (
 		SELECT ` + virtualTime("$1", "$2") + ` AS now
 	), flow AS (
 		(
@@ -161,7 +169,7 @@ func topUpSQL() string {
 	), remembered AS (
 		INSERT INTO last_start_tags (provider, lane, account, start_tag)
 		SELECT $1, $2, account, max(start_tag)
-		FROM (SELECT account, start_tag FROM inside UNION ALL SELECT account, start_tag FROM marked) x
+		FROM (SELECT account, last AS start_tag FROM inside UNION ALL SELECT account, start_tag FROM marked) x
 		GROUP BY account
 		HAVING max(start_tag) >= (SELECT now FROM clock)
 		ON CONFLICT (provider, lane, account) DO UPDATE SET start_tag = greatest(last_start_tags.start_tag, excluded.start_tag)

@@ -16,13 +16,38 @@ const (
 	isDispatched   = `dispatched_at IS NOT NULL AND worker_id IS NULL`
 )
 
+// insideSQL is a recursive relation "inside" of the accounts that have something
+// dispatched in a queue, each with its lowest and its highest start tag: it skips from
+// account to account through the index, and reads nothing in between. provider and
+// lane are expressions.
+func insideSQL(provider, lane string) string {
+	of := `provider = ` + provider + ` AND lane = ` + lane + ` AND ` + isDispatched
+	last := func(account string) string {
+		return `(
+			SELECT start_tag FROM job_queue WHERE ` + of + ` AND account = ` + account + ` ORDER BY account DESC, start_tag DESC LIMIT 1)`
+	}
+	return `inside AS (
+		SELECT account, start_tag AS first, ` + last("f.account") + ` AS last
+		FROM (SELECT account, start_tag FROM job_queue WHERE ` + of + ` ORDER BY account, start_tag LIMIT 1) f
+		UNION ALL
+		SELECT n.account, n.start_tag, ` + last("n.account") + `
+		FROM inside i
+		CROSS JOIN LATERAL (
+			SELECT account, start_tag
+			FROM job_queue
+			WHERE ` + of + ` AND account > i.account
+			ORDER BY account, start_tag
+			LIMIT 1
+		) n
+	)`
+}
+
 // virtualTime is an expression for the virtual time of a queue; provider and lane
 // are expressions.
 func virtualTime(provider, lane string) string {
-	of := `provider = ` + provider + ` AND lane = ` + lane
 	return `coalesce(
-		(SELECT min(start_tag) FROM job_queue WHERE ` + of + ` AND ` + isDispatched + `),
-		(SELECT max(start_tag) + 1 FROM last_start_tags WHERE ` + of + `),
+		(WITH RECURSIVE ` + insideSQL(provider, lane) + ` SELECT min(first) FROM inside),
+		(SELECT max(start_tag) + 1 FROM last_start_tags WHERE provider = ` + provider + ` AND lane = ` + lane + `),
 		0)`
 }
 

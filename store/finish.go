@@ -215,8 +215,8 @@ const endSQL = `
 		` + lostCalls + `
 		FROM (SELECT 'unknown' AS kind, 'the claim ended before the outcome of this call was known' AS message) loss
 		CROSS JOIN held
-		JOIN call_jobs cj ON cj.job_id = held.id AND cj.lease_token = held.token
-		JOIN calls c ON c.id = cj.call_id AND c.finished_at IS NULL
+		CROSS JOIN LATERAL (SELECT * FROM call_jobs WHERE job_id = held.id AND lease_token = held.token OFFSET 0) cj
+		CROSS JOIN LATERAL (SELECT * FROM calls WHERE id = cj.call_id AND finished_at IS NULL OFFSET 0) c
 	), ` + settleSQL + `, n AS (
 		SELECT held.*, b.*, CASE
 			WHEN held.cancelled AND held.state IN ('queued', 'retrying', 'failed') THEN 'cancelled'

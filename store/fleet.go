@@ -245,8 +245,9 @@ const takeOverSQL = `
 		` + lostCalls + `
 		FROM (SELECT $4::text AS kind, $5::text AS message) loss
 		CROSS JOIN taken t
-		JOIN call_jobs cj ON cj.job_id = t.id
-		JOIN calls c ON c.id = cj.call_id AND c.state = 'running'
+		CROSS JOIN LATERAL (SELECT * FROM call_jobs WHERE job_id = t.id OFFSET 0) cj
+		CROSS JOIN LATERAL (SELECT * FROM calls WHERE id = cj.call_id OFFSET 0) c
+		WHERE c.state = 'running'
 	), ` + settleSQL + `, fate AS (
 		SELECT t.id, coalesce(b.charge, 0) AS charge, coalesce(b.simulated, 0) AS simulated, coalesce(b.unpriced, 0) AS unpriced,
 			CASE WHEN b.calls > 0 AND last.useless IS NOT TRUE THEN $4 ELSE coalesce(nullif(last.error_kind, ''), 'unknown') END AS class,

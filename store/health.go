@@ -141,9 +141,9 @@ func (s *Store) TaskFigures(ctx context.Context, task providers.Task, window tim
 // recent is the traffic of the time that a provider is judged by, from the
 // roll-up.
 func (s *Store) recent(ctx context.Context) (map[string]fleet.Traffic, error) {
-	rows, err := s.pool.Query(ctx, liveMetrics+`
+	rows, err := s.pool.Query(ctx, `
 		SELECT provider, saturated(sum(requests)), saturated(sum(succeeded)), saturated(sum(rate_limited)), saturated(sum(refused))
-		FROM metrics
+		FROM provider_metrics
 		JOIN providers ON name = provider
 		WHERE minute > date_trunc('minute', now()) - make_interval(mins => $1)
 		AND minute >= coalesce(metrics_since, '-infinity')

@@ -118,7 +118,6 @@ func TestTheStateOfAProviderFollowsItsTraffic(t *testing.T) {
 	ctx := t.Context()
 	status := func() fleet.Standing {
 		t.Helper()
-		must(t, w.RollUpMetrics(ctx))
 		list, err := w.Standings(ctx)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("%+v, %v", list, err)

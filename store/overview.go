@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/batches"
-	"oneflow/billing"
 	"oneflow/fleet"
 	"oneflow/jobs"
 )
@@ -54,13 +53,13 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// tally counts jobs by state.
+// tally reads the counts of batches.
 func tally(ctx context.Context, q querier, ids []string) (map[string]batches.Tally, error) {
 	rows, err := q.Query(ctx, `
-		SELECT batch_id, state, count(*), saturated(sum(cost_nano)), saturated(sum(simulated_nano)), sum(unpriced_calls)::bigint, max(finished_at)
-		FROM job_states
-		WHERE batch_id = ANY($1)
-		GROUP BY batch_id, state`, ids)
+		SELECT batch_id, `+sumsOfCounts+`
+		FROM batch_counts
+		WHERE batch_id = ANY ($1)
+		GROUP BY batch_id`, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -69,17 +68,9 @@ func tally(ctx context.Context, q querier, ids []string) (map[string]batches.Tal
 		tallies[id] = batches.Tally{Counts: zeroCounts()}
 	}
 	var id string
-	var state jobs.State
-	var n, cost, simulated, unpriced int64
-	var finished *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&id, &state, &n, &cost, &simulated, &unpriced, &finished}, func() error {
-		t := tallies[id]
-		t.Counts[state] = n
-		t.Money = t.Plus(jobs.Money{Cost: billing.NanoUSD(cost), Simulated: billing.NanoUSD(simulated), Unpriced: unpriced})
-		if at := timeOrZero(finished); at.After(t.LastFinished) {
-			t.LastFinished = at
-		}
-		tallies[id] = t
+	var c counts
+	_, err = pgx.ForEachRow(rows, append([]any{&id}, c.columns()...), func() error {
+		tallies[id] = batches.Tally{Counts: c.byState(), Money: c.money, LastFinished: timeOrZero(c.last)}
 		return nil
 	})
 	return tallies, err
@@ -160,13 +151,13 @@ func (s *Store) providers(ctx context.Context, workers []fleet.Worker) ([]fleet.
 // minutes adds the figures of the last minutes. Those from before a person let
 // them begin anew are in the curve only.
 func (s *Store) minutes(ctx context.Context, place map[string]*fleet.Provider) error {
-	rows, err := s.pool.Query(ctx, liveMetrics+`
+	rows, err := s.pool.Query(ctx, `
 		SELECT provider, (extract(epoch FROM date_trunc('minute', now()) - minute) / 60)::int AS ago,
 			coalesce(minute >= metrics_since, true) AS counts,
 			saturated(sum(requests)), saturated(sum(succeeded)), saturated(sum(rate_limited)), saturated(sum(refused)), saturated(sum(unknown)),
 			saturated(sum(input_tokens)), saturated(sum(output_tokens)), saturated(sum(cost_nano)), saturated(sum(simulated_nano)), saturated(sum(unpriced)),
-			saturated(sum(latency_ms_p50::numeric * requests)), saturated(sum(latency_ms_p95::numeric * requests))
-		FROM metrics
+			max(latency_ms_max)
+		FROM provider_metrics
 		JOIN providers ON name = provider
 		WHERE minute > date_trunc('minute', now()) - make_interval(mins => $1)
 		GROUP BY provider, minute, metrics_since`, fleet.Minutes)
@@ -174,15 +165,15 @@ func (s *Store) minutes(ctx context.Context, place map[string]*fleet.Provider) e
 		return err
 	}
 	recent := int(fleet.Recent / time.Minute)
-	p50, p95 := map[string]int64{}, map[string]int64{}
+	highest := map[string]int64{}
 	var name string
 	var ago int
 	var counts bool
 	var t fleet.Traffic
-	var median, high int64
+	var high int64
 	_, err = pgx.ForEachRow(rows, []any{
 		&name, &ago, &counts, &t.Requests, &t.Succeeded, &t.RateLimited, &t.Refused, &t.Unknown,
-		&t.InputTokens, &t.OutputTokens, (*int64)(&t.Cost), (*int64)(&t.Simulated), &t.Unpriced, &median, &high,
+		&t.InputTokens, &t.OutputTokens, (*int64)(&t.Cost), (*int64)(&t.Simulated), &t.Unpriced, &high,
 	}, func() error {
 		p, ok := place[name]
 		if !ok || ago < 0 || ago >= fleet.Minutes {
@@ -191,17 +182,44 @@ func (s *Store) minutes(ctx context.Context, place map[string]*fleet.Provider) e
 		p.Curve[fleet.Minutes-1-ago] = t.Requests
 		if ago < recent && counts {
 			p.Traffic = sum(p.Traffic, t)
-			p50[name] = jobs.Sum(p50[name], median)
-			p95[name] = jobs.Sum(p95[name], high)
+			highest[name] = max(highest[name], high)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	latencies, err := s.latencies(ctx, recent)
 	for name, p := range place {
-		if n := p.Traffic.Requests; n > 0 {
-			p.P50, p.P95 = p50[name]/n, p95[name]/n
-		}
+		p.P50, p.P95 = latencies[name].percentile(0.50, highest[name]), latencies[name].percentile(0.95, highest[name])
 	}
 	return err
+}
+
+// latencies counts the latencies of each provider in the last minutes.
+func (s *Store) latencies(ctx context.Context, minutes int) (map[string]histogram, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT provider, bucket, sum(calls)::bigint
+		FROM provider_latencies
+		JOIN providers ON name = provider
+		WHERE minute > date_trunc('minute', now()) - make_interval(mins => $1)
+		AND minute >= coalesce(metrics_since, '-infinity')
+		GROUP BY provider, bucket`, minutes)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]histogram{}
+	var name string
+	var bucket int
+	var calls int64
+	_, err = pgx.ForEachRow(rows, []any{&name, &bucket, &calls}, func() error {
+		if out[name] == nil {
+			out[name] = histogram{}
+		}
+		out[name][bucket] = calls
+		return nil
+	})
+	return out, err
 }
 
 func sum(a, b fleet.Traffic) fleet.Traffic {
@@ -227,12 +245,12 @@ func (s *Store) sums(ctx context.Context) (t fleet.Totals, err error) {
 		t.Unfinished, t.More = fleet.MaxUnfinished, true
 	}
 	d := &t.Day
-	err = s.pool.QueryRow(ctx, liveMetrics+`
+	err = s.pool.QueryRow(ctx, `
 		SELECT saturated(coalesce(sum(requests), 0)), saturated(coalesce(sum(succeeded), 0)),
 			saturated(coalesce(sum(rate_limited), 0)), saturated(coalesce(sum(refused), 0)), saturated(coalesce(sum(unknown), 0)),
 			saturated(coalesce(sum(input_tokens), 0)), saturated(coalesce(sum(output_tokens), 0)),
 			saturated(coalesce(sum(cost_nano), 0)), saturated(coalesce(sum(simulated_nano), 0)), saturated(coalesce(sum(unpriced), 0))
-		FROM metrics
+		FROM provider_metrics
 		WHERE minute > now() - interval '24 hours'`).
 		Scan(&d.Requests, &d.Succeeded, &d.RateLimited, &d.Refused, &d.Unknown, &d.InputTokens, &d.OutputTokens,
 			(*int64)(&d.Cost), (*int64)(&d.Simulated), &d.Unpriced)

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"oneflow/billing"
 	"oneflow/jobs"
 )
 
@@ -48,50 +47,25 @@ func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, e
 }
 
 func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, error) {
-	p := jobs.Progress{BatchID: id, Counts: zeroCounts()}
+	p := jobs.Progress{BatchID: id}
 	var sealed, cancelled bool
-	var last *time.Time
-	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `
-			SELECT sealed_at IS NOT NULL, cancelled_at IS NOT NULL, paused_at IS NOT NULL, created_at
-			FROM batches
-			WHERE id = $1`, id).Scan(&sealed, &cancelled, &p.Paused, &p.CreatedAt)
-		if err != nil {
-			return err
-		}
-		rows, err := tx.Query(ctx, `
-			SELECT state, count(*), saturated(sum(cost_nano)), saturated(sum(simulated_nano)), sum(unpriced_calls)::bigint, max(finished_at)
-			FROM job_states
-			WHERE batch_id = $1
-			GROUP BY state`, id)
-		if err != nil {
-			return err
-		}
-		var state jobs.State
-		var n, cost, simulated, unpriced int64
-		var finished *time.Time
-		_, err = pgx.ForEachRow(rows, []any{&state, &n, &cost, &simulated, &unpriced, &finished}, func() error {
-			p.Counts[state] = n
-			p.Cost = billing.NanoUSD(jobs.Sum(int64(p.Cost), cost))
-			p.Simulated = billing.NanoUSD(jobs.Sum(int64(p.Simulated), simulated))
-			p.Unpriced += unpriced
-			if finished != nil && (last == nil || finished.After(*last)) {
-				at := *finished
-				last = &at
-			}
-			return nil
-		})
-		return err
-	})
+	var c counts
+	err := s.pool.QueryRow(ctx, `
+		SELECT sealed_at IS NOT NULL, cancelled_at IS NOT NULL, paused_at IS NOT NULL, created_at, c.*
+		FROM batches
+		CROSS JOIN LATERAL (SELECT `+sumsOfCounts+` FROM batch_counts WHERE batch_id = $1) c
+		WHERE id = $1`, id).Scan(append([]any{&sealed, &cancelled, &p.Paused, &p.CreatedAt}, c.columns()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
 	}
 	if err != nil {
 		return p, fmt.Errorf("read batch %s: %w", id, err)
 	}
+	p.Counts = c.byState()
+	p.Cost, p.Simulated, p.Unpriced = c.money.Cost, c.money.Simulated, c.money.Unpriced
 	p.State = jobs.BatchState(sealed, p.Paused, cancelled, p.Counts)
-	if p.Finished() && last != nil {
-		p.FinishedAt = *last
+	if p.Finished() {
+		p.FinishedAt = timeOrZero(c.last)
 	}
 	return p, nil
 }
@@ -123,12 +97,4 @@ func (s *Store) TokensPerMinute(ctx context.Context, batchID string) (n int64, e
 		return 0, fmt.Errorf("read the tokens of batch %s: %w", batchID, err)
 	}
 	return n, nil
-}
-
-func zeroCounts() map[jobs.State]int64 {
-	counts := make(map[jobs.State]int64, len(jobs.States()))
-	for _, state := range jobs.States() {
-		counts[state] = 0
-	}
-	return counts
 }

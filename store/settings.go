@@ -187,39 +187,37 @@ type Sent struct {
 
 // Sent tells what a Redis that has lost its memory has forgotten about a provider.
 func (s *Store) Sent(ctx context.Context, provider string) (out Sent, err error) {
-	// What began since then has ended since then: the condition on finished_at is
-	// for the index.
-	rows, err := s.pool.Query(ctx, `
-		SELECT floor(extract(epoch FROM greatest(now() - started_at, '0')) / 3600)::int AS hour, count(*), max(started_at),
-			count(*) FILTER (WHERE finished_at IS NULL)
-		FROM (
-			SELECT started_at, finished_at FROM calls WHERE provider = $1 AND state = 'running'
-			UNION ALL
-			SELECT started_at, finished_at FROM calls
-			WHERE provider = $1 AND started_at > now() - interval '24 hours' AND finished_at > now() - interval '24 hours'
-		) calls
-		GROUP BY hour`, provider)
-	if err != nil {
-		return out, fmt.Errorf("look at what was sent to provider %s: %w", provider, err)
-	}
+	// By the minutes in which calls ended: one that began less than a day ago ended
+	// then, too, and one that began before counts for as long as it took more.
 	var hour int
 	var n, running int64
 	var last time.Time
 	var blocked *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&hour, &n, &last, &running}, func() error {
-		if hour < len(out.Hours) {
-			out.Hours[hour] = n
-		}
-		if last.After(out.LastCall) {
-			out.LastCall = last
-		}
-		out.Running += running
-		return nil
+	p := pipeline()
+	p.Queue(`
+		SELECT floor(extract(epoch FROM greatest(now() - started_at, '0')) / 3600)::int AS hour, count(*), max(started_at), count(*)
+		FROM calls
+		WHERE provider = $1 AND state = 'running'
+		GROUP BY hour
+		UNION ALL
+		SELECT floor(extract(epoch FROM now() - minute) / 3600)::int AS hour, saturated(sum(requests)), max(last_started_at), 0
+		FROM provider_metrics
+		WHERE provider = $1 AND minute > now() - interval '24 hours'
+		GROUP BY hour`, provider).Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&hour, &n, &last, &running}, func() error {
+			if hour < len(out.Hours) {
+				out.Hours[hour] = jobs.Sum(out.Hours[hour], n)
+			}
+			if last.After(out.LastCall) {
+				out.LastCall = last
+			}
+			out.Running += running
+			return nil
+		})
+		return err
 	})
-	if err == nil {
-		err = s.pool.QueryRow(ctx, `SELECT max(blocked_until) FROM providers WHERE name = $1`, provider).Scan(&blocked)
-	}
-	if err != nil {
+	p.Queue(`SELECT max(blocked_until) FROM providers WHERE name = $1`, provider).QueryRow(func(row pgx.Row) error { return row.Scan(&blocked) })
+	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return out, fmt.Errorf("look at what was sent to provider %s: %w", provider, err)
 	}
 	out.BlockedUntil = timeOrZero(blocked)

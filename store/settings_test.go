@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"oneflow/fleet"
+	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
 	"oneflow/worker"
@@ -182,14 +183,19 @@ func TestTheLedgerKnowsWhatRedisHasForgotten(t *testing.T) {
 	must(t, w.Succeed(t.Context(), success(done, w.sent(t, done, nil), nil)))
 	w.sent(t, running, nil)
 	must(t, w.Succeed(t.Context(), success(old, w.sent(t, old, nil), nil)))
-	w.exec(t, `UPDATE calls SET started_at = now() - interval '1 day' WHERE id IN (SELECT call_id FROM call_jobs WHERE job_id = $1)`, old.ID)
+	ended := func(j *jobs.Job, ago string) {
+		w.exec(t, `
+			UPDATE calls SET started_at = now() - $2::interval, finished_at = now() - $2::interval
+			WHERE id IN (SELECT call_id FROM call_jobs WHERE job_id = $1)`, j.ID, ago)
+	}
+	ended(old, "25 hours")
 	until := time.Now().Add(time.Hour).Truncate(time.Microsecond)
 	must(t, w.Learn(t.Context(), "mock", fleet.Learned{BlockedUntil: until}))
 	got, err := w.Sent(t.Context(), "mock")
 	if err != nil || got.Running != 1 || got.Hours[0] != 2 || got.Hours[1] != 0 || time.Since(got.LastCall) > time.Minute || !got.BlockedUntil.Equal(until) {
 		t.Errorf("%+v, %v, want what was begun in the last day", got, err)
 	}
-	w.exec(t, `UPDATE calls SET started_at = now() - interval '90 minutes' WHERE id IN (SELECT call_id FROM call_jobs WHERE job_id = $1)`, done.ID)
+	ended(done, "90 minutes")
 	if got, err := w.Sent(t.Context(), "mock"); err != nil || got.Hours[0] != 1 || got.Hours[1] != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -58,7 +58,7 @@ const settleSQL = `
 	before AS (
 		SELECT g.*, c.state AS state_before, c.cost_nano AS cost_before
 		FROM given g
-		CROSS JOIN LATERAL (SELECT state, cost_nano, latency_ms FROM calls WHERE id = g.id FOR UPDATE) c
+		CROSS JOIN LATERAL (SELECT state, cost_nano, latency_ms FROM calls WHERE id = g.id OFFSET 0 FOR UPDATE) c
 		WHERE c.state = 'running'
 		OR g.outcome <> 'unknown' AND (c.state = 'unknown' OR c.state <> 'succeeded' AND c.latency_ms IS NULL)
 	), settled AS (

@@ -167,9 +167,9 @@ const waitingStates = `('scheduled', 'queued', 'retrying')`
 // retry, that ended with unknown outcome, or were billed and brought no result.
 const unknownCalls = `(
 	SELECT count(*)
-	FROM call_jobs cj
-	JOIN calls c ON c.id = cj.call_id
-	WHERE cj.job_id = s.job_id AND cj.gen >= s.retry_gen AND c.state IN ('unknown', 'failed_billed'))`
+	FROM (SELECT call_id FROM call_jobs WHERE job_id = s.job_id AND gen >= s.retry_gen OFFSET 0) cj
+	CROSS JOIN LATERAL (SELECT state FROM calls WHERE id = cj.call_id OFFSET 0) c
+	WHERE c.state IN ('unknown', 'failed_billed'))`
 
 // ids collects one uuid from each item.
 func ids[T any](items []T, id func(T) uuid.UUID) []uuid.UUID {

@@ -48,7 +48,7 @@ func (t *term) duties() []*duty {
 		{name: "own Redis", redis: true, run: t.ownRedis},
 		{name: "audit deliveries", redis: true, run: t.audit.round},
 		{name: "top up queues", redis: true, again: topUpEvery, run: t.topUp},
-		{name: "roll up metrics", every: rollUpEvery, run: t.rollUpMetrics},
+		{name: "audit the counts of batches", every: auditCountsEvery, again: auditCountsPause, run: t.auditCounts},
 	}
 }
 
@@ -74,6 +74,8 @@ type term struct {
 	dispatcher *jobs.Dispatcher
 	audit      *auditor
 	list       []*duty
+	// counted is the batch whose counts were audited last.
+	counted string
 	// renewed is when the lease was taken or renewed.
 	renewed    time.Time
 	heartbeats []Heartbeat

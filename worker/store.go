@@ -103,8 +103,10 @@ type RecoveryStore interface {
 	ExpireOverdue(ctx context.Context) (int, error)
 	// SweepCancelled ends the waiting jobs of cancelled batches.
 	SweepCancelled(ctx context.Context) (int, error)
-	// RollUpMetrics brings provider_metrics up to date.
-	RollUpMetrics(ctx context.Context) error
+	// AuditCounts compares the counts of a batch, the next one by id, with its jobs,
+	// and mends them where they are wrong, which is an error of this program. It
+	// returns "" after the last batch.
+	AuditCounts(ctx context.Context, after string) (batch string, wrong bool, err error)
 }
 
 // DeliveryStore says which jobs are to be pushed to Redis, and which were.

@@ -113,6 +113,31 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 	"wallets whose balance is not the sum of their ledger": `
 		SELECT count(*) FROM budgets b
 		WHERE wallet AND limit_nano - spent_nano <> (SELECT coalesce(sum(amount_nano), 0) FROM ledger_entries e WHERE e.account = b.account)`,
+	"batches whose counts are not those of their jobs": `
+		SELECT count(*) FROM batches b
+		WHERE (
+			SELECT (count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'running'),
+				count(*) FILTER (WHERE state = 'retrying'), count(*) FILTER (WHERE state = 'succeeded'), count(*) FILTER (WHERE state = 'failed'),
+				count(*) FILTER (WHERE state = 'cancelled'), count(*) FILTER (WHERE state = 'expired'), count(*) FILTER (WHERE state = 'unknown'),
+				coalesce(sum(cost_nano), 0), coalesce(sum(simulated_nano), 0), coalesce(sum(unpriced_calls), 0))
+			FROM job_states s WHERE s.batch_id = b.id) IS DISTINCT FROM (
+			SELECT (coalesce(sum(scheduled), 0)::bigint, coalesce(sum(queued), 0)::bigint, coalesce(sum(running), 0)::bigint,
+				coalesce(sum(retrying), 0)::bigint, coalesce(sum(succeeded), 0)::bigint, coalesce(sum(failed), 0)::bigint,
+				coalesce(sum(cancelled), 0)::bigint, coalesce(sum(expired), 0)::bigint, coalesce(sum(unknown), 0)::bigint,
+				coalesce(sum(cost_nano), 0), coalesce(sum(simulated_nano), 0), coalesce(sum(unpriced_calls), 0)::bigint)
+			FROM batch_counts c WHERE c.batch_id = b.id)`,
+	"providers whose figures are not what the ledger adds up to": `
+		SELECT count(*) FROM (
+			SELECT provider, count(*) AS n, count(*) FILTER (WHERE state = 'succeeded') AS succeeded, sum(coalesce(cost_nano, 0)) AS cost,
+				sum(input_tokens) AS input, count(latency_ms) AS timed
+			FROM calls WHERE state <> 'running' GROUP BY provider
+		) c
+		FULL JOIN (
+			SELECT provider, sum(requests) AS n, sum(succeeded) AS succeeded, sum(cost_nano + simulated_nano) AS cost, sum(input_tokens) AS input,
+				(SELECT coalesce(sum(calls), 0) FROM provider_latencies l WHERE l.provider = m.provider) AS timed
+			FROM provider_metrics m GROUP BY provider
+		) m USING (provider)
+		WHERE (c.n, c.succeeded, c.cost, c.input, c.timed) IS DISTINCT FROM (m.n, m.succeeded, m.cost, m.input, m.timed)`,
 	"waiting jobs of cancelled batches": `
 		SELECT count(*) FROM job_states s JOIN batches b ON b.id = s.batch_id
 		WHERE b.cancelled_at IS NOT NULL AND s.state IN ('scheduled', 'queued', 'retrying')`,

@@ -1,0 +1,250 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"oneflow/jobs"
+	"oneflow/store"
+)
+
+// readBy returns how many rows of tables and indexes a Store read for do: the growth
+// of a statement, without a clock.
+func (w *database) readBy(t *testing.T, do func(*store.Store)) int64 {
+	t.Helper()
+	others := func() (n int64) {
+		w.one(t, &n, `
+			SELECT to_jsonb(count(*))
+			FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name = 'counted'`)
+		return n
+	}
+	read := func() (n int64) {
+		w.one(t, &n, `
+			SELECT to_jsonb(coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)
+				+ (SELECT coalesce(sum(idx_tup_read), 0) FROM pg_stat_user_indexes))
+			FROM pg_stat_user_tables`)
+		return n
+	}
+	before := read()
+	s, err := store.Open(t.Context(), w.url+"&application_name=counted")
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(s)
+	s.Close() // a server process adds its figures to the others' when it ends
+	for range 200 {
+		if others() == 0 {
+			return read() - before
+		}
+		w.exec(t, `SELECT pg_sleep(0.05)`)
+	}
+	t.Fatal("the connections of the Store do not end")
+	return 0
+}
+
+// waiting fills the queue of the mock's default lane behind the Store's back: n jobs
+// in Redis, and as many that wait for room.
+func (w *database) filled(t *testing.T, dispatched, waiting int) {
+	t.Helper()
+	w.exec(t, `
+		WITH new AS (
+			INSERT INTO jobs (id, seq, key, content_sha256, task, provider, model, request)
+			SELECT gen_random_uuid(), n, 'k', decode(repeat('ab', 32), 'hex'), 'text', 'mock', 'm', '{"task":"text","prompt":"x"}'
+			FROM generate_series(1, $1::int + $2::int) n
+			RETURNING id, seq, run_at
+		), state AS (
+			INSERT INTO job_states (job_id, state, deadline)
+			SELECT id, 'queued', now() + interval '1 day' FROM new
+		)
+		INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, deadline, paused, dispatched_at, start_tag)
+		SELECT id, 'mock', 'default', 'default', '', seq, run_at, 1, now() + interval '1 day', false, CASE WHEN seq <= $1 THEN now() END, seq
+		FROM new`, dispatched, waiting)
+}
+
+func TestToppingUpReadsNoMoreWhenMoreWait(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	w.exec(t, `UPDATE providers SET dispatch_window = 200`)
+	topUp := func(s *store.Store) {
+		if _, _, err := s.TopUp(t.Context(), jobs.Queue{Provider: "mock", Lane: jobs.Default}, 2000); err != nil {
+			t.Error(err)
+		}
+	}
+	w.filled(t, 100, 1000)
+	w.exec(t, `ANALYZE`)
+	few := w.readBy(t, topUp)
+	w.filled(t, 0, 30_000)
+	w.exec(t, `UPDATE job_queue SET dispatched_at = NULL WHERE seq > 100`)
+	w.exec(t, `VACUUM ANALYZE`)
+	many := w.readBy(t, topUp)
+	if few < 100 || many > 2*few {
+		t.Errorf("%d rows were read with 1,000 jobs waiting, and %d with 31,000", few, many)
+	}
+	// Beyond the window there is nothing to do, and nothing to read.
+	w.filled(t, 30_000, 0)
+	w.exec(t, `VACUUM ANALYZE`)
+	if full := w.readBy(t, topUp); full > 6000 {
+		t.Errorf("%d rows were read with a window of 200 that is full", full)
+	}
+}
+
+func TestAQueueIsToppedUpOnceItIsFourFifthsFull(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	w.exec(t, `UPDATE providers SET dispatch_window = 10`)
+	w.filled(t, 8, 20)
+	if marked, full, err := w.TopUp(t.Context(), jobs.Queue{Provider: "mock", Lane: jobs.Default}, 100); err != nil || len(marked) != 0 || !full {
+		t.Errorf("%d were marked with 8 of 10 inside, full %t, %v", len(marked), full, err)
+	}
+	w.exec(t, `DELETE FROM job_queue WHERE seq = 1`)
+	if marked := w.topUp(t, 100); len(marked) != 3 {
+		t.Errorf("%d were marked with 7 of 10 inside, want the 3 that there is room for", len(marked))
+	}
+}
+
+// A job's way must cost the same whatever the tables were when its statements were
+// planned, and however many jobs and calls there are.
+func TestAJobsWayReadsTheSameWhateverTheTablesWere(t *testing.T) {
+	t.Parallel()
+	const group = 40
+	way := func(w *database, deliveries []jobs.Delivery) func(*store.Store) {
+		return func(s *store.Store) {
+			ends := make(chan error, len(deliveries))
+			for i, d := range deliveries {
+				go func() { ends <- goThrough(t.Context(), s, w, d, i) }()
+			}
+			for range deliveries {
+				if err := <-ends; err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	w := newDatabase(t)
+	w.exec(t, `VACUUM ANALYZE`) // all are known to be empty
+	first, second := w.batch(t, "first", group), w.batch(t, "second", group)
+	alone := w.readBy(t, func(s *store.Store) {
+		way(w, first)(s) // plans are made now
+		w.filled(t, 500, 500)
+		w.exec(t, `
+			WITH call AS (
+				INSERT INTO calls (id, worker_id, provider, model, deadline)
+				SELECT gen_random_uuid(), gen_random_uuid(), 'mock', 'm', now() FROM generate_series(1, 5000) RETURNING id
+			)
+			INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token) SELECT id, gen_random_uuid(), 1, 1, id FROM call`)
+		way(w, second)(s)
+	})
+	if alone > 120*2*group {
+		t.Errorf("%d rows were read for %d jobs beside 5,000 calls of others, want fewer than 120 a job", alone, 2*group)
+	}
+	w.exec(t, `VACUUM ANALYZE`)
+	third := w.batch(t, "third", group)
+	if later := w.readBy(t, way(w, third)); later > 300*group {
+		t.Errorf("%d rows were read for %d jobs with plans of full tables", later, group)
+	}
+}
+
+// goThrough takes a job from its claim to its end: most succeed, some fail.
+func goThrough(ctx context.Context, s *store.Store, w *database, d jobs.Delivery, i int) error {
+	got, err := s.Claim(ctx, w.worker, jobs.Claim{ID: d.ID, Gen: d.Gen, LeaseToken: jobs.NewID()})
+	if err != nil || got.Job == nil {
+		return fmt.Errorf("claim %s: %+v, %w", d.ID, got, err)
+	}
+	c := callOf(got.Job, nano(5))
+	if err := s.BeginCall(ctx, w.worker, c); err != nil {
+		return err
+	}
+	if i%4 > 0 {
+		return s.Succeed(ctx, success(got.Job, c, nano(3)))
+	}
+	if i%8 > 0 {
+		err = s.SettleCall(ctx, jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallFailedUnbilled, Cost: nano(0), Latency: time.Second})
+	}
+	if err == nil {
+		_, err = s.Complete(ctx, jobs.Completion{JobID: got.Job.ID, LeaseToken: got.Job.LeaseToken, State: jobs.Failed, Class: "x"})
+	}
+	return err
+}
+
+func TestProgressReadsTheCountsAndNotTheJobs(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	w.batch(t, "small", 1)
+	w.batch(t, "large", 3000)
+	progress := func(id string, want int64) func(*store.Store) {
+		return func(s *store.Store) {
+			p, err := s.Progress(t.Context(), id)
+			if err != nil || p.Total() != want || p.Counts[jobs.Queued] != want {
+				t.Errorf("%+v, %v", p, err)
+			}
+			tallies, err := s.Tallies(t.Context(), []string{id})
+			if err != nil || tallies[id].Counts[jobs.Queued] != want {
+				t.Errorf("%+v, %v", tallies, err)
+			}
+		}
+	}
+	small, large := w.readBy(t, progress("small", 1)), w.readBy(t, progress("large", 3000))
+	if large > small+50 {
+		t.Errorf("%d rows were read for a batch of 1, and %d for one of 3,000", small, large)
+	}
+}
+
+func TestWhatWasSentIsReadByTheMinute(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	d := w.accept(t, 400, nil)
+	sent := func(s *store.Store) {
+		if _, err := s.Sent(t.Context(), "mock"); err != nil {
+			t.Error(err)
+		}
+	}
+	through := func(list []jobs.Delivery) {
+		ends := make(chan error, len(list))
+		for i, one := range list {
+			go func() { ends <- goThrough(t.Context(), w.Store, w, one, i) }()
+		}
+		for range list {
+			if err := <-ends; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	through(d[:20])
+	w.exec(t, `VACUUM calls`)
+	few := w.readBy(t, sent)
+	through(d[20:])
+	w.exec(t, `VACUUM calls`)
+	if many := w.readBy(t, sent); many > few+100 {
+		t.Errorf("%d rows were read after 20 calls, and %d after 400", few, many)
+	}
+}
+
+func TestAnAuditMendsCountsThatAreWrong(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	for i, d := range w.batch(t, "b", 9) {
+		if i > 2 {
+			must(t, goThrough(t.Context(), w.Store, w, d, i))
+		}
+	}
+	w.batch(t, "c", 2)
+	audit := func(after, want string, wantWrong bool) {
+		t.Helper()
+		if batch, wrong, err := w.AuditCounts(t.Context(), after); err != nil || batch != want || wrong != wantWrong {
+			t.Errorf("after %q: %q wrong %t, %v; want %q %t", after, batch, wrong, err, want, wantWrong)
+		}
+	}
+	audit("", "b", false)
+	w.exec(t, `UPDATE batch_counts SET queued = queued + 3, failed = failed - 1, cost_nano = cost_nano + 7 WHERE batch_id = 'b'`)
+	audit("", "b", true)
+	audit("", "b", false)
+	audit("b", "c", false)
+	w.exec(t, `DELETE FROM batch_counts`)
+	audit("b", "c", true)
+	audit("", "b", true)
+	audit("c", "", false)
+	w.holds(t)
+}
