@@ -117,6 +117,8 @@ var (
 	ErrNoBudget = errors.New("no such budget")
 	// ErrNoWallet: the account has no wallet.
 	ErrNoWallet = errors.New("the account has no wallet: its calls are not limited by a balance")
+	// ErrBadOrder: what was asked for cannot be; the error says why.
+	ErrBadOrder = errors.New("the order about money is refused")
 	// ErrOverdrawn: more is to be taken out than there is.
 	ErrOverdrawn = errors.New("that is more than the wallet holds")
 )
@@ -161,11 +163,11 @@ func (m Money) Set(ctx context.Context, b Budget) (Budget, error) {
 		b.Zone = "UTC"
 	}
 	if _, err := time.LoadLocation(b.Zone); err != nil || b.Zone == "Local" {
-		return Budget{}, fmt.Errorf("time zone %q: not known: use a name such as Europe/Paris or UTC", b.Zone)
+		return Budget{}, badOrder("time zone %q: not known: use a name such as Europe/Paris or UTC", b.Zone)
 	}
 	switch {
 	case b.Limit < 0 || b.Limit > maxAmount:
-		return Budget{}, fmt.Errorf("a limit of %s: must be from $0 to %s", b.Limit.Human(), maxAmount.Human())
+		return Budget{}, badOrder("a limit of %s: must be from $0 to %s", b.Limit.Human(), maxAmount.Human())
 	case b.Account != "" && !names.MatchString(b.Account):
 		return Budget{}, badAccount(b.Account)
 	}
@@ -182,13 +184,21 @@ func (m Money) Deposit(ctx context.Context, account string, amount NanoUSD, note
 	case !names.MatchString(account):
 		return Budget{}, badAccount(account)
 	case amount > maxAmount || amount < -maxAmount:
-		return Budget{}, fmt.Errorf("an amount of %s: must be at most %s", amount.Human(), maxAmount.Human())
+		return Budget{}, badOrder("an amount of %s: must be at most %s", amount.Human(), maxAmount.Human())
 	case len(note) > 500:
-		return Budget{}, fmt.Errorf("a note of %d bytes: must be at most 500", len(note))
+		return Budget{}, badOrder("a note of %d bytes: must be at most 500", len(note))
 	}
 	return m.store.Deposit(ctx, account, amount, note, m.by)
 }
 
 func badAccount(name string) error {
-	return fmt.Errorf("account %q: must be 1 to 64 letters, digits, '.', '_', '@' or '-', beginning with a letter or digit", name)
+	return badOrder("account %q: must be 1 to 64 letters, digits, '.', '_', '@' or '-', beginning with a letter or digit", name)
 }
+
+// orderError is an ErrBadOrder with the reason as its text.
+type orderError struct{ reason string }
+
+func (e *orderError) Error() string        { return e.reason }
+func (e *orderError) Is(target error) bool { return target == ErrBadOrder }
+
+func badOrder(format string, args ...any) error { return &orderError{fmt.Sprintf(format, args...)} }

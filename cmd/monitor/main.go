@@ -27,6 +27,8 @@ type grammar struct {
 	Limits    limitsCmd    `cmd:"" help:"List the limits, and set them while workers run."`
 	Chains    chainsCmd    `cmd:"" help:"List which providers are asked for which task, and set it while workers run."`
 	Best      bestCmd      `cmd:"" help:"Rank the providers for a task by success, latency and price."`
+	Budget    budgetCmd    `cmd:"" help:"Cap what may be spent: for an account, a provider, a model or a batch; by the hour, day, week, month, or in all."`
+	Wallet    walletCmd    `cmd:"" help:"Give accounts a balance, pay in, and see what was charged."`
 
 	cli.About
 }

@@ -1,0 +1,94 @@
+package worker_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"oneflow/billing"
+	"oneflow/internal/storetest"
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/worker"
+)
+
+// Each call reserves 100 and costs 10.
+func TestJobsThatDoNotFitInABudgetWaitAndGoOnOnceItIsRaised(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	money := billing.NewMoney(f.store, "test")
+	b, err := money.Set(t.Context(), billing.Budget{Scope: billing.Scope{Provider: "svc"}, Period: billing.Total, Limit: 350, Blocks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(answers)
+	for range 2 {
+		f.worker(t, s, func(c *worker.Config) { c.Hasten(time.Second, 100*time.Millisecond, time.Minute) })
+	}
+	f.enqueue(t, 40, nil)
+	// 26 calls: after them 260 are spent, and 90 are left.
+	rest := func() int { return f.count(t, `SELECT count(*) FROM job_states WHERE state <> 'succeeded'`) }
+	eventually(t, "all that fits was called, and the others wait for money", func() bool {
+		return rest() == 14 && f.count(t, `
+			SELECT count(*) FROM job_states WHERE state = 'queued' AND attempt = 0 AND starts_with(wait_reason, 'budget: total budget of')`) == 14
+	})
+	if n := len(s.made()); n != 26 {
+		t.Errorf("%d calls were made, want the 26 that fit", n)
+	}
+	if b, err = money.Set(t.Context(), billing.Budget{Scope: b.Scope, Period: billing.Total, Limit: 1000, Blocks: true}); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitAll(t, jobs.Succeeded)
+	if n := len(s.made()); n != 40 || b.Spent != 260 {
+		t.Errorf("%d calls, %d spent when it was raised", n, b.Spent)
+	}
+	storetest.Invariants(t, f.sql)
+}
+
+func TestAnAccountOutOfFundsKeepsNobodyElseWaiting(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	money := billing.NewMoney(f.store, "test")
+	if _, err := money.Deposit(t.Context(), "poor", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	f.worker(t, serve(answers), nil)
+	f.enqueue(t, 300, func(r *jobs.New) { r.Account = "poor" })
+	f.enqueue(t, 20, func(r *jobs.New) { r.Account, r.Request.Prompt = "rich", r.Request.Prompt+" of the rich" })
+	eventually(t, "the others are served", func() bool {
+		return f.count(t, `SELECT count(*) FROM job_states s JOIN jobs j ON j.id = s.job_id WHERE state = 'succeeded' AND account = 'rich'`) == 20
+	})
+	if n := f.count(t, `SELECT count(*) FROM calls`); n != 20 {
+		t.Errorf("%d calls, want none of the account without funds", n)
+	}
+	if _, err := money.Deposit(t.Context(), "poor", 300*100, "pay day"); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitAll(t, jobs.Succeeded)
+	statement, err := f.store.Statement(t.Context(), "poor", 1000)
+	if err != nil || len(statement) != 301 || statement[0].Balance != 300*90 {
+		t.Errorf("%d rows, %v", len(statement), err)
+	}
+	storetest.Invariants(t, f.sql)
+}
+
+func TestAJobOfAModelWithoutAPriceFailsUnderABudgetAndSaysTheWayOut(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	if _, err := billing.NewMoney(f.store, "test").Set(t.Context(), billing.Budget{Period: billing.Day, Limit: 1000, Blocks: true}); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(answers)
+	f.worker(t, s, func(c *worker.Config) { c.Prices = noPrices{} })
+	got := f.await(t, f.enqueue(t, 1, nil)[0], jobs.Failed)
+	if got.Class != "unpriced" || !strings.Contains(got.Message, "`worker prices import`") || len(s.made()) != 0 {
+		t.Errorf("%+v after %d calls", got, len(s.made()))
+	}
+}
+
+// noPrices knows what nothing costs.
+type noPrices struct{ prices }
+
+func (noPrices) Reserve(string, providers.Request, time.Time) (billing.NanoUSD, bool) {
+	return 0, false
+}
