@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"oneflow/batches/rows"
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/providers/kinds"
@@ -42,9 +43,16 @@ func FieldNames() []string {
 	return names
 }
 
-// decode makes a job of a row's fields.
-func (in Input) decode(fields Fields, place int64) (jobs.New, error) {
-	fields, err := in.named(fields)
+// Fields are the fields of one row by name, each still as JSON.
+type Fields map[string]json.RawMessage
+
+// decode makes a job of a row.
+func (in *decoder) decode(from rows.Row) (jobs.New, error) {
+	own, err := in.columns(from)
+	if err != nil {
+		return jobs.New{}, err
+	}
+	fields, err := in.named(Fields(from.Fields))
 	if err != nil {
 		return jobs.New{}, err
 	}
@@ -57,16 +65,14 @@ func (in Input) decode(fields Fields, place int64) (jobs.New, error) {
 	}
 	var r row
 	if err := fill(&r, fields); err != nil {
-		if unknown, ok := errors.AsType[*unknownFieldError](err); ok {
-			unknown.hint = in.extraHint(fields)
-		}
 		return jobs.New{}, err
 	}
+	simplify(&r.Request)
 	if err := in.complete(&r); err != nil {
 		return jobs.New{}, err
 	}
 	job := jobs.New{
-		ID: jobs.NewID(), Seq: place, CustomID: r.CustomID, Account: in.Account, Provider: r.Provider,
+		ID: jobs.NewID(), Seq: from.Place, Own: own, CustomID: r.CustomID, Account: in.Account, Provider: r.Provider,
 		Lane: r.Lane, Request: r.Request, OnUnknown: in.OnUnknown, Chain: r.Chain, Fallback: r.Fallback, RunAt: in.RunAt, Deadline: in.Deadline,
 	}
 	if r.RunAt != nil {
@@ -85,28 +91,6 @@ func (in Input) decode(fields Fields, place int64) (jobs.New, error) {
 	return job, nil
 }
 
-// unknownFieldError is a field of a row that has no meaning.
-type unknownFieldError struct{ name, hint string }
-
-// Error says what becomes of such fields.
-func (e *unknownFieldError) Error() string {
-	return "unknown field " + quoted(e.name) + ": " + e.hint + "--map passes over columns without a meaning"
-}
-
-// extraHint says where a field without a name here may go, at the provider that a
-// row is for.
-func (in Input) extraHint(fields Fields) string {
-	var provider string
-	if json.Unmarshal(fields["provider"], &provider) == nil {
-		if kind, ok := in.Kind(provider); ok {
-			if can, ok := kinds.CapabilitiesOf(kind); ok && !can.Extra {
-				return provider + " takes no fields of its own; "
-			}
-		}
-	}
-	return `a provider's own fields go into "extra"; `
-}
-
 // has reports whether a row sets a field. Null is as good as nothing.
 func (f Fields) has(name string) bool { return len(f[name]) > 0 && string(f[name]) != "null" }
 
@@ -116,9 +100,13 @@ func (in Input) named(fields Fields) (Fields, error) {
 	switch {
 	case len(in.Map) > 0:
 		fields, err = in.rename(fields)
-	case fields.has("body"):
+	case in.Shape == ShapeOpenAI && !fields.has("body"):
+		return nil, errors.New("body: is missing; a line of an OpenAI batch has custom_id, method, url and body")
+	case in.Shape == ShapeAnthropic && !fields.has("params"):
+		return nil, errors.New("params: is missing; a request of an Anthropic batch has custom_id and params")
+	case isOpenAI(fields):
 		fields, err = fromOpenAI(fields)
-	case fields.has("params"):
+	case isAnthropic(fields):
 		fields, err = fromAnthropic(fields)
 	}
 	if err != nil || !fields.has(maxTokensToo) {
@@ -145,7 +133,7 @@ func (in Input) complete(r *row) error {
 	}
 	kind, ok := in.Kind(r.Provider)
 	if !ok {
-		return fmt.Errorf("provider %s: is not configured", quoted(r.Provider))
+		return fmt.Errorf("provider %s: is not configured", rows.Quoted(r.Provider))
 	}
 	can, ok := kinds.CapabilitiesOf(kind)
 	if !ok {
@@ -167,7 +155,7 @@ func (in Input) complete(r *row) error {
 	switch r.Lane {
 	case "", jobs.High, jobs.Default, jobs.Bulk:
 	default:
-		return fmt.Errorf("lane %s: must be high, default or bulk", quoted(string(r.Lane)))
+		return fmt.Errorf("lane %s: must be high, default or bulk", rows.Quoted(string(r.Lane)))
 	}
 	if len(r.CustomID) > 256 || strings.ContainsRune(r.CustomID, 0) {
 		return errors.New("custom_id: must be at most 256 bytes, without NUL")
@@ -187,7 +175,7 @@ func (in Input) route(r *row) error {
 	switch r.Fallback {
 	case "", providers.FallbackAuto, providers.FallbackNever, providers.FallbackAlways:
 	default:
-		return fmt.Errorf("fallback %s: must be auto, never or always", quoted(string(r.Fallback)))
+		return fmt.Errorf("fallback %s: must be auto, never or always", rows.Quoted(string(r.Fallback)))
 	}
 	if r.Chain == nil {
 		return nil
@@ -198,21 +186,21 @@ func (in Input) route(r *row) error {
 	for i, name := range r.Chain {
 		kind, ok := in.Kind(name)
 		if !ok {
-			return fmt.Errorf("chain: provider %s: is not configured", quoted(name))
+			return fmt.Errorf("chain: provider %s: is not configured", rows.Quoted(name))
 		}
 		if slices.Contains(r.Chain[:i], name) {
 			return fmt.Errorf("chain: %s is there twice", name)
 		}
 		can, _ := kinds.CapabilitiesOf(kind)
 		if _, ok := can.Tasks[r.Task]; !ok {
-			return fmt.Errorf("chain: provider %s cannot do %s", name, quoted(string(r.Task)))
+			return fmt.Errorf("chain: provider %s cannot do %s", name, rows.Quoted(string(r.Task)))
 		}
 	}
 	switch {
 	case r.Provider == "":
 		r.Provider = r.Chain[0]
 	case r.Provider != r.Chain[0]:
-		return fmt.Errorf("chain: must begin with the provider, which is %s; or leave provider out", quoted(r.Provider))
+		return fmt.Errorf("chain: must begin with the provider, which is %s; or leave provider out", rows.Quoted(r.Provider))
 	}
 	if r.Fallback == providers.FallbackNever && len(r.Chain) > 1 {
 		return fmt.Errorf("fallback: never means that only %s is asked, and chain names %d providers: leave one of them out", r.Provider, len(r.Chain))
@@ -249,11 +237,9 @@ func fillStruct(path string, into reflect.Value, fields Fields) error {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		i, ok := at[name]
 		switch {
-		case !ok && path == "":
-			return &unknownFieldError{name: name}
 		case !fields.has(name): // what comes from tables has null for each column
 		case !ok:
-			return fmt.Errorf("%s.%s: there is no such field; %s takes %s", path, shorten(name), path, strings.Join(slices.Sorted(maps.Keys(at)), ", "))
+			return fmt.Errorf("%s.%s: there is no such field; %s takes %s", path, rows.Shorten(name), path, strings.Join(slices.Sorted(maps.Keys(at)), ", "))
 		default:
 			if err := fillValue(strings.TrimPrefix(path+"."+name, "."), into.FieldByIndex(i), fields[name]); err != nil {
 				return err
@@ -333,8 +319,7 @@ func unpacked(raw json.RawMessage, open byte) (json.RawMessage, bool) {
 	if len(inner) == 0 || inner[0] != open || !json.Valid(inner) {
 		return raw, false
 	}
-	s := scanner{line: append(inner, '\n')}
-	return inner, s.value() == nil
+	return inner, rows.Valid(inner)
 }
 
 // fillText sets a string.
@@ -442,7 +427,7 @@ func wrongType(path, want string, raw json.RawMessage) error {
 	default:
 		got = "a JSON number"
 		if strings.HasSuffix(want, "number") {
-			got += " " + shorten(string(raw))
+			got += " " + rows.Shorten(string(raw))
 		}
 	}
 	return fmt.Errorf("%s: must be %s, got %s", path, want, got)

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/jobs"
 	"oneflow/providers/kinds"
 )
@@ -49,7 +50,7 @@ func readAll(t *testing.T, in batches.Input, data []byte) (keys []string) {
 		}
 		next = line + 1
 	}
-	err := in.Read(batches.JSONLines("rows.jsonl", bytes.NewReader(data)), func(j jobs.New) error {
+	err := in.Read(rows.JSONLines("rows.jsonl", bytes.NewReader(data)), func(j jobs.New) error {
 		check(j.Seq)
 		can, ok := kinds.CapabilitiesOf(j.Provider)
 		if !ok {
@@ -66,14 +67,14 @@ func readAll(t *testing.T, in batches.Input, data []byte) (keys []string) {
 		}
 		seen[j.Key], keys = true, append(keys, j.Key)
 		return nil
-	}, func(e *batches.LineError) {
+	}, func(e *rows.LineError) {
 		check(e.Line)
 		if !strings.HasPrefix(e.Error(), "rows.jsonl:") || e.Reason == "" || len(e.Reason) > 500 || strings.ContainsAny(e.Reason, "\x1b\r\n\x00") || !utf8.ValidString(e.Reason) {
 			t.Errorf("line %d: %q", e.Line, e)
 		}
 	})
 	// A file of another format is refused whole, at its first line that is not empty.
-	if other, ok := errors.AsType[*batches.FormatError](err); ok && next == 1 && strings.HasPrefix(other.Reason, "looks like ") {
+	if other, ok := errors.AsType[*rows.FormatError](err); ok && next == 1 {
 		check(other.Line)
 	} else if err != nil {
 		t.Error(err)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"oneflow/batches/rows"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
@@ -35,11 +36,9 @@ const (
 
 // Input says how to make jobs of rows.
 type Input struct {
-	// Name stands for the file in errors.
-	Name string
 	// Map renames columns: from the name of a row's field, such as "prompt", to
-	// the column that holds it. With a Map, columns that have no meaning here
-	// are passed over; without one they are errors.
+	// the column that holds it. Other columns are the row's own; without a Map, one
+	// that looks like an option is an error.
 	Map map[string]string
 	// Defaults are fields for rows that do not set them, as JSON.
 	Defaults map[string]json.RawMessage
@@ -57,34 +56,61 @@ type Input struct {
 	DefaultModel func(provider string, task providers.Task) string
 	// OnModel is told what each row asks for; nil: nobody is.
 	OnModel func(provider string, task providers.Task, model string)
+	// Template makes the prompt of the row's columns; nil: the row has one.
+	Template *Template
+	// Shape is a vendor's form that all rows must have; empty: each may have its own.
+	Shape Shape
+	// OnColumn is told of each column of the rows' own when it first comes; nil: nobody
+	// is.
+	OnColumn func(name string)
 }
 
 // Read hands each good row of a source to accept and each bad one to reject. It
 // stops at the first error of accept, or of the source.
-func (in Input) Read(rows RowSource, accept func(jobs.New) error, reject func(*LineError)) error {
+func (in Input) Read(source rows.Source, accept func(jobs.New) error, reject func(*rows.LineError)) error {
 	keys := jobs.NewKeys()
+	d := newDecoder(in)
+	checked := false
 	for {
-		fields, place, err := rows.Next() //nolint:forbidigo // rows of a file, not of a query
+		row, err := source.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if bad, ok := errors.AsType[*LineError](err); ok {
+		if bad, ok := errors.AsType[*rows.LineError](err); ok {
 			reject(bad)
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		job, err := in.decode(fields, place)
+		if !checked {
+			checked = true
+			if err := in.checkColumns(source); err != nil {
+				return err
+			}
+		}
+		job, err := d.decode(row)
 		if err == nil {
 			err = keys.Assign(&job)
 		}
-		if err != nil {
-			reject(&LineError{File: in.Name, Line: place, Reason: printable(err)})
+		if used, ok := errors.AsType[*jobs.UsedIDError](err); ok {
+			reject(usedBefore(source, row.Place, used))
+		} else if err != nil {
+			reject(source.At(row.Place, rows.Printable(err)))
 		} else if err := accept(job); err != nil {
 			return err
 		}
 	}
+}
+
+// usedBefore says where the row is that had the custom id first.
+func usedBefore(source rows.Source, place int64, used *jobs.UsedIDError) *rows.LineError {
+	bad, first := source.At(place, ""), source.At(used.First, "")
+	bad.Reason = fmt.Sprintf("custom_id %s: used before on %s", rows.Quoted(used.CustomID), first.Where())
+	if first.File != bad.File {
+		bad.Reason += " of " + first.File
+	}
+	return bad
 }
 
 // One makes a single job of fields, as a line of a file would.
@@ -95,7 +121,7 @@ func (in Input) One(fields map[string]json.RawMessage) (jobs.New, error) {
 	}
 	var job jobs.New
 	var bad error
-	err = in.Read(JSONLines("", bytes.NewReader(line)), func(j jobs.New) error { job = j; return nil }, func(e *LineError) { bad = errors.New(e.Reason) })
+	err = in.Read(rows.JSONLines("", bytes.NewReader(line)), func(j jobs.New) error { job = j; return nil }, func(e *rows.LineError) { bad = errors.New(e.Reason) })
 	return job, errors.Join(err, bad)
 }
 
@@ -106,7 +132,7 @@ type Intake struct {
 	Store    jobs.AcceptStore
 	Producer *jobs.Producer
 	// Reject is told of each bad line. Nil: nobody is.
-	Reject func(*LineError)
+	Reject func(*rows.LineError)
 	// Accepting is told of the rows of each chunk before it is accepted. Nil: nobody
 	// is.
 	Accepting func([]jobs.New)
@@ -125,23 +151,23 @@ type Report struct {
 	Undelivered error `json:"-"`
 }
 
-// Take reads r to its end and seals the batch, which is made when the first row
-// comes: without a row there is none. After an error the report says what was
-// accepted before it; taking the same rows in again adds the rest. Then r may still
-// be waited for, and is not read again once it has answered.
-func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
+// Take reads the source to its end and seals the batch, which is made when the first
+// row comes: without a row there is none. After an error the report says what was
+// accepted before it; taking the same rows in again adds the rest. Then the source may
+// still be waited for, and is not asked again once it has answered.
+func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 	rep := Report{BatchID: t.Batch.ID}
 	opened := false
-	reject := func(e *LineError) {
+	reject := func(e *rows.LineError) {
 		rep.Rejected++
 		if t.Reject != nil {
 			t.Reject(e)
 		}
 	}
-	rows, held := make([]jobs.New, 0, chunk), 0
+	taken, held := make([]jobs.New, 0, chunk), 0
 	flush := func() error {
 		if t.Accepting != nil {
-			t.Accepting(rows)
+			t.Accepting(taken)
 		}
 		// Once Redis has failed, waiting for it with each chunk would only take
 		// time: workers dispatch what is accepted.
@@ -149,7 +175,7 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 		if rep.Undelivered != nil {
 			accept = t.Producer.Accept
 		}
-		acc, dispatchErr, err := accept(ctx, t.Batch.ID, rows)
+		acc, dispatchErr, err := accept(ctx, t.Batch.ID, taken)
 		if err != nil {
 			return err
 		}
@@ -157,12 +183,12 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 			rep.Undelivered = dispatchErr
 		}
 		for _, line := range acc.Conflicts {
-			reject(&LineError{File: t.Input.Name, Line: line, Reason: "the batch has this custom_id already, with other content: the first is kept"})
+			reject(source.At(line, "the batch has this custom_id already, with other content: the first is kept"))
 		}
 		rep.Accepted += acc.New
 		rep.Duplicates += acc.Duplicates
-		clear(rows)
-		rows, held = rows[:0], 0
+		clear(taken)
+		taken, held = taken[:0], 0
 		if t.Progress != nil {
 			t.Progress(rep)
 		}
@@ -176,16 +202,16 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 			}
 			opened = true
 		}
-		rows, held = append(rows, row), held+len(row.Encoded)
-		if len(rows) < chunk && held < chunkBytes {
+		taken, held = append(taken, row), held+len(row.Encoded)+len(row.Own)
+		if len(taken) < chunk && held < chunkBytes {
 			return ctx.Err()
 		}
 		return flush()
 	}
-	if err := t.follow(ctx, r, func() bool { return len(rows) > 0 }, add, reject, flush); err != nil {
+	if err := t.follow(ctx, source, func() bool { return len(taken) > 0 }, add, reject, flush); err != nil {
 		return rep, err
 	}
-	if len(rows) > 0 {
+	if len(taken) > 0 {
 		if err := flush(); err != nil {
 			return rep, err
 		}
@@ -196,13 +222,13 @@ func (t Intake) Take(ctx context.Context, r io.Reader) (Report, error) {
 // read is a line that was read: a row, or what is wrong with it.
 type read struct {
 	row jobs.New
-	bad *LineError
+	bad *rows.LineError
 }
 
-// follow reads r beside, row by row, so that flush can be called while nothing
+// follow reads the source beside, row by row, so that flush can be called while nothing
 // comes. It hands on what was read in the order of the lines, and holds no more
 // than one row itself.
-func (t Intake) follow(ctx context.Context, r io.Reader, waiting func() bool, add func(jobs.New) error, reject func(*LineError), flush func() error) error {
+func (t Intake) follow(ctx context.Context, source rows.Source, waiting func() bool, add func(jobs.New) error, reject func(*rows.LineError), flush func() error) error {
 	lines, end, gone := make(chan read), make(chan error, 1), make(chan struct{})
 	defer close(gone)
 	go func() {
@@ -214,9 +240,9 @@ func (t Intake) follow(ctx context.Context, r io.Reader, waiting func() bool, ad
 				return errGone
 			}
 		}
-		end <- t.Input.Read(JSONLines(t.Input.Name, until{gone, r}),
+		end <- t.Input.Read(until{source, gone},
 			func(row jobs.New) error { return give(read{row: row}) },
-			func(bad *LineError) { _ = give(read{bad: bad}) }) // until stops the reading
+			func(bad *rows.LineError) { _ = give(read{bad: bad}) }) // until stops the reading
 	}()
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
@@ -254,18 +280,19 @@ func (t Intake) follow(ctx context.Context, r io.Reader, waiting func() bool, ad
 
 var errGone = errors.New("nobody takes the rows any more")
 
-// until is r until gone is closed.
+// until is a source until gone is closed.
 type until struct {
+	rows.Source
 	gone <-chan struct{}
-	r    io.Reader
 }
 
-func (u until) Read(p []byte) (int, error) {
+// Next implements rows.Source.
+func (u until) Next() (rows.Row, error) {
 	select {
 	case <-u.gone:
-		return 0, errGone
+		return rows.Row{}, errGone
 	default:
-		return u.r.Read(p)
+		return u.Source.Next()
 	}
 }
 
@@ -283,7 +310,7 @@ func CheckID(id string) error {
 		ok = ok && (alphanumeric(id[i]) || strings.IndexByte("._-", id[i]) >= 0)
 	}
 	if !ok {
-		return fmt.Errorf("batch id %s: must be 1 to 64 letters, digits, dots, - and _, the first a letter or digit", quoted(id))
+		return fmt.Errorf("batch id %s: must be 1 to 64 letters, digits, dots, - and _, the first a letter or digit", rows.Quoted(id))
 	}
 	return nil
 }

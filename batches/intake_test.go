@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/jobs"
 )
 
@@ -77,7 +78,7 @@ func TestAnIntakeTakesAllRowsInChunksAndSealsTheBatchAtTheEnd(t *testing.T) {
 		in := intake(s)
 		var told []batches.Report
 		in.Progress = func(r batches.Report) { told = append(told, r) }
-		rep, err := in.Take(t.Context(), lines(n))
+		rep, err := in.Take(t.Context(), source(lines(n)))
 		if err != nil || rep.Duplicates != n || rep.BatchID != "b1" || !s.sealed || s.opens != min(n, 1) {
 			t.Errorf("%d rows: %+v, %v, sealed %v, opened %d times", n, rep, err, s.sealed, s.opens)
 		}
@@ -91,12 +92,12 @@ func TestBadRowsAndConflictsAreToldWithTheirLinesAndCounted(t *testing.T) {
 	t.Parallel()
 	in := intake(&intakeStore{conflicts: []int64{1, 4}})
 	var bad []string
-	in.Reject = func(e *batches.LineError) { bad = append(bad, e.Error()) }
-	rep, err := in.Take(t.Context(), strings.NewReader(`{"custom_id":"a","prompt":"1"}
+	in.Reject = func(e *rows.LineError) { bad = append(bad, e.Error()) }
+	rep, err := in.Take(t.Context(), source(strings.NewReader(`{"custom_id":"a","prompt":"1"}
 bad
 {"custom_id":"b","prompt":"3"}
 {"custom_id":"c","prompt":"4"}
-`))
+`)))
 	if diff := cmp.Diff(batches.Report{BatchID: "b1", Duplicates: 1, Rejected: 3}, rep, cmpopts.EquateErrors()); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -106,7 +107,7 @@ bad
 		t.Error(diff)
 	}
 	in = intake(&intakeStore{}) // and nobody listens
-	if rep, err := in.Take(t.Context(), strings.NewReader("bad\n")); err != nil || rep.Rejected != 1 {
+	if rep, err := in.Take(t.Context(), source(strings.NewReader("bad\n"))); err != nil || rep.Rejected != 1 {
 		t.Errorf("%+v, %v", rep, err)
 	}
 }
@@ -114,13 +115,13 @@ bad
 func TestAnIntakeThatFailsTellsWhatWasAcceptedAndDoesNotSeal(t *testing.T) {
 	t.Parallel()
 	s := &intakeStore{fail: jobs.ErrBatchCancelled}
-	rep, err := intake(s).Take(t.Context(), lines(5000))
+	rep, err := intake(s).Take(t.Context(), source(lines(5000)))
 	if !errors.Is(err, jobs.ErrBatchCancelled) || rep.Duplicates != 2000 || s.sealed {
 		t.Errorf("%+v, %v, sealed %v", rep, err, s.sealed)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	s = &intakeStore{accept: func([]jobs.New) { cancel() }}
-	rep, err = intake(s).Take(ctx, lines(5000))
+	rep, err = intake(s).Take(ctx, source(lines(5000)))
 	if !errors.Is(err, context.Canceled) || rep.Duplicates != 2000 || s.sealed {
 		t.Errorf("cancelled: %+v, %v, sealed %v", rep, err, s.sealed)
 	}
@@ -151,14 +152,14 @@ func TestRowsThatComeSlowlyAreAcceptedBeforeTheNextOnes(t *testing.T) {
 				s := &intakeStore{}
 				take := intake(s)
 				var bad []int64
-				take.Reject = func(e *batches.LineError) { bad = append(bad, e.Line) }
+				take.Reject = func(e *rows.LineError) { bad = append(bad, e.Line) }
 				var seqs []int64
 				s.accept = func(rows []jobs.New) {
 					for _, r := range rows {
 						seqs = append(seqs, r.Seq)
 					}
 				}
-				rep, err := take.Take(t.Context(), in)
+				rep, err := take.Take(t.Context(), source(in))
 				if diff := cmp.Diff(c.want, s.chunks); diff != "" || err != nil || rep.Duplicates != c.rows || rep.Rejected != c.rows || !s.sealed {
 					t.Errorf("%+v, %v, sealed %v, chunks: %s", rep, err, s.sealed, diff)
 				}
@@ -189,7 +190,7 @@ func TestAnIntakeThatEndsEarlyLeavesNobodyBehind(t *testing.T) {
 					}
 				}
 			}()
-			rep, err := intake(&intakeStore{}).Take(ctx, in)
+			rep, err := intake(&intakeStore{}).Take(ctx, source(in))
 			if !errors.Is(err, context.Canceled) || rep.Duplicates+rep.Rejected < 2000 {
 				t.Errorf("%s: %+v, %v", name, rep, err)
 			}
@@ -201,7 +202,7 @@ func TestAnIntakeThatEndsEarlyLeavesNobodyBehind(t *testing.T) {
 		in, pen := io.Pipe()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, err := intake(&intakeStore{}).Take(ctx, in); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := intake(&intakeStore{}).Take(ctx, source(in)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 		pen.Close()

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/jobs"
 )
 
@@ -60,7 +60,7 @@ func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) { //nolint:paralleltest 
 		line := &endless{size: 192 << 20 / slower, then: io.EOF}
 		var bad []string
 		good := 0
-		err := input().Read(batches.JSONLines("rows.jsonl", io.MultiReader(strings.NewReader("\n"), line, c.then)), func(jobs.New) error { good++; return nil }, func(e *batches.LineError) { bad = append(bad, e.Error()) })
+		err := input().Read(rows.JSONLines("rows.jsonl", io.MultiReader(strings.NewReader("\n"), line, c.then)), func(jobs.New) error { good++; return nil }, func(e *rows.LineError) { bad = append(bad, e.Error()) })
 		if (err != nil) != (c.err != "") || err != nil && err.Error() != c.err {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -79,7 +79,7 @@ func TestTheLongestLineIsReadAndOneByteMoreIsNot(t *testing.T) {
 		text := `{"prompt":"a"}`
 		return text + strings.Repeat(" ", size-len(text)-1) + "\n"
 	}
-	good, bad := read(t, input(), row(batches.MaxLine)+row(batches.MaxLine+1)+`{"prompt":"after"}`)
+	good, bad := read(t, input(), row(rows.MaxRow)+row(rows.MaxRow+1)+`{"prompt":"after"}`)
 	if len(good) != 2 || good[1].Seq != 3 || len(bad) != 1 || bad[0] != "rows.jsonl:2: the line is longer than 16 MiB" {
 		t.Errorf("%d good, bad: %q", len(good), bad)
 	}
@@ -87,14 +87,14 @@ func TestTheLongestLineIsReadAndOneByteMoreIsNot(t *testing.T) {
 
 var xs = strings.Repeat("x", 64<<10)
 
-// rows makes n lines of about a kilobyte, of which each hundredth is bad.
-type rows struct {
+// manyRows makes n lines of about a kilobyte, of which each hundredth is bad.
+type manyRows struct {
 	n, at int
 	line  bytes.Buffer
 	most  uint64
 }
 
-func (r *rows) Read(p []byte) (int, error) {
+func (r *manyRows) Read(p []byte) (int, error) {
 	if r.line.Len() == 0 {
 		if r.at == r.n {
 			return 0, io.EOF
@@ -117,9 +117,9 @@ var filler = strings.Repeat("lorem ipsum ", 80)
 func TestManyRowsAreReadInBoundedMemory(t *testing.T) { //nolint:paralleltest // it measures the heap
 	n := 50_000 / slower
 	before := live()
-	r := &rows{n: n}
+	r := &manyRows{n: n}
 	good, bad := 0, 0
-	err := input().Read(batches.JSONLines("rows.jsonl", r), func(jobs.New) error { good++; return nil }, func(e *batches.LineError) {
+	err := input().Read(rows.JSONLines("rows.jsonl", r), func(jobs.New) error { good++; return nil }, func(e *rows.LineError) {
 		bad++
 		if e.Line != int64(bad)*100 || e.Column < 900 || !strings.HasPrefix(e.Error(), fmt.Sprintf("rows.jsonl:%d:%d: not valid JSON", e.Line, e.Column)) {
 			t.Errorf("%d: %v", bad, e)
@@ -144,7 +144,7 @@ func TestAnIntakeHoldsNoMoreThanAChunkOfLargeRows(t *testing.T) { //nolint:paral
 	}
 	var most uint64
 	store := &intakeStore{accept: func(rows []jobs.New) { most = max(most, live()) }}
-	rep, err := intake(store).Take(t.Context(), io.MultiReader(lines...))
+	rep, err := intake(store).Take(t.Context(), source(io.MultiReader(lines...)))
 	if err != nil || rep.Accepted+rep.Duplicates != n || !store.sealed {
 		t.Errorf("%+v, %v, sealed %v", rep, err, store.sealed)
 	}

@@ -3,6 +3,7 @@ package batches_test
 import (
 	"encoding/json"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/internal/storetest"
 	"oneflow/jobs"
 )
@@ -41,17 +43,19 @@ func golden(t *testing.T, name, got string) {
 // its name, and "none" is not configured.
 func input() batches.Input {
 	return batches.Input{
-		Name:     "rows.jsonl",
 		Defaults: map[string]json.RawMessage{"provider": json.RawMessage(`"mock"`)},
 		Kind:     func(provider string) (string, bool) { return provider, provider != "none" },
 	}
 }
 
+// source reads JSON lines.
+func source(r io.Reader) rows.Source { return rows.JSONLines("rows.jsonl", r) }
+
 // read returns what became of text.
 func read(t *testing.T, in batches.Input, text string) (good []jobs.New, bad []string) {
 	t.Helper()
-	err := in.Read(batches.JSONLines("rows.jsonl", strings.NewReader(text)), func(j jobs.New) error { good = append(good, j); return nil },
-		func(e *batches.LineError) { bad = append(bad, e.Error()) })
+	err := in.Read(source(strings.NewReader(text)), func(j jobs.New) error { good = append(good, j); return nil },
+		func(e *rows.LineError) { bad = append(bad, e.Error()) })
 	if err != nil {
 		t.Fatal(err)
 	}

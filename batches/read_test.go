@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
@@ -229,8 +230,8 @@ func badLines() []struct{ line, reason string } {
 		{`{"prompt":"a","prompt":"b"}`, `field "prompt": stands twice`},
 		{`{"prompt":"a","pr\u006fmpt":"b"}`, `field "prompt": stands twice`},
 		{`{"prompt":"a","extra":{"b":[{"c":1,"c":1}]}}`, `field "c": stands twice`},
-		{`{"prompt":"a","Prompt":"b"}`, `unknown field "Prompt": mock takes no fields of its own; --map passes over columns without a meaning`},
-		{`{"prompt":"a","PROVIDER":"openai"}`, `unknown field "PROVIDER": mock takes no fields of its own; --map passes over columns without a meaning`},
+		{`{"prompt":"a","Prompt":"b"}`, `unknown field "Prompt": did you mean "prompt"? To keep it as a column of your own, name the prompt's column with --map prompt=…`},
+		{`{"prompt":"a","PROVIDER":"openai"}`, `unknown field "PROVIDER": did you mean "provider"? To keep it as a column of your own, name the prompt's column with --map prompt=…`},
 		{`{"messages":[{"role":"user","content":"a","Content":"b"}]}`, `messages[0].Content: there is no such field; messages[0] takes content, role`},
 		{`{"prompt":"a","response_format":{"type":"json_schema","json_schema":{"name":"n","Name":"m","schema":{}}}}`, `response_format.json_schema.Name: there is no such field; response_format.json_schema takes description, name, schema, strict`},
 		// Nesting.
@@ -264,7 +265,8 @@ func badLines() []struct{ line, reason string } {
 		{`{"messages":[{"role":"tool","content":"a"}]}`, "messages[0].role: must be system, user or assistant"},
 		// What is not on offer.
 		{`{}`, "prompt: must not be empty"},
-		{`{"prompt":"a","colour":"red"}`, `unknown field "colour": mock takes no fields of its own; --map passes over columns without a meaning`},
+		{`{"prompt":"a","top_k":5}`, `unknown field "top_k": it is an option of other providers, and mock takes no fields of its own`},
+		{`{"prompt":"a","top_k":5,"provider":"openai"}`, `unknown field "top_k": a provider's own options go into "extra"`},
 		{`{"prompt":"a","size":"1x1"}`, `option "size": not understood for text by mock, which takes prompt, system, messages, max_tokens, temperature, top_p, stop, seed, response_format`},
 		{`{"prompt":"a","provider":"none"}`, `provider "none": is not configured`},
 		{`{"prompt":"a","provider":"weird"}`, `provider "weird": no such kind of provider as "weird"`},
@@ -294,38 +296,6 @@ func TestABadLineIsRefusedWithItsPlaceAndReasonAndTheNextIsRead(t *testing.T) {
 		if diff := cmp.Diff([]string{"before", "after"}, prompts(good)); diff != "" {
 			t.Errorf("%.120s: its neighbours:\n%s", c.line, diff)
 		}
-	}
-}
-
-func TestAFileOfAnotherFormatIsRefusedWholeWithTheWayOut(t *testing.T) {
-	t.Parallel()
-	const row = "{\"prompt\":\"a\"}\n"
-	for text, want := range map[string]string{
-		"\x1f\x8b\x08\x00rest\n" + row:                      "rows.jsonl:1: looks like gzip: use zcat FILE | enqueue batch -",
-		"\n \n\x1f\x8b\x08":                                 "rows.jsonl:3: looks like gzip: use zcat FILE | enqueue batch -",
-		"\x28\xb5\x2f\xfd\n" + row:                          "rows.jsonl:1: looks like zstd: use zstdcat FILE | enqueue batch -",
-		"PK\x03\x04\n" + row:                                "rows.jsonl:1: looks like a zip archive or a spreadsheet: save it as JSON lines, one object a line",
-		"\xff\xfe{\x00\n\x00":                               "rows.jsonl:1: looks like UTF-16: use iconv -f UTF-16 -t UTF-8 FILE | enqueue batch -",
-		"\ufeff[" + row:                                     "rows.jsonl:1: looks like one JSON list: use jq -c '.[]' FILE | enqueue batch -",
-		"{\n\"prompt\":\"a\"\n}":                            "rows.jsonl:1: looks like JSON objects over several lines: use jq -c . FILE | enqueue batch -",
-		"id;\"Prompt\";n\n" + row:                           "rows.jsonl:1: looks like CSV, which is not read yet: use mlr --icsv --ojsonl cat FILE | enqueue batch - (with --itsv for tabs)",
-		"prompt\nhello\n" + row:                             "",
-		"tell me, please\n" + row:                           "",
-		strings.Repeat("prompt,", 20_000) + "\n" + row:      "",
-		row + "\x1f\x8b\x08\n" + row:                        "",
-		row + "prompt,id\n" + row:                           "",
-		strings.Repeat("[", batches.MaxLine+1) + "\n" + row: "",
-	} {
-		n := 0
-		err := input().Read(batches.JSONLines("rows.jsonl", strings.NewReader(text)), func(jobs.New) error { n++; return nil }, func(*batches.LineError) {})
-		if got := fmt.Sprint(err); want != "" && (got != want || n != 0) || want == "" && (err != nil || n == 0) {
-			t.Errorf("%.40q: %s, %d accepted; want %s", text, got, n, want)
-		}
-	}
-	in := input()
-	in.Name = "Prompts.CSV"
-	if err := in.Read(batches.JSONLines(in.Name, strings.NewReader("a,b\n1,2\n")), nil, nil); err == nil || !strings.HasPrefix(err.Error(), "Prompts.CSV:1: looks like CSV") {
-		t.Errorf("by its name: %v", err)
 	}
 }
 
@@ -391,13 +361,13 @@ func TestReadingStopsWhereTheReaderOrTheTakerFails(t *testing.T) {
 	t.Parallel()
 	broken := io.MultiReader(strings.NewReader("{\"prompt\":\"a\"}\n{\"prom"), iotest.ErrReader(errors.New("the disk is gone")))
 	var got []string
-	err := input().Read(batches.JSONLines("rows.jsonl", broken), func(j jobs.New) error { got = append(got, j.Request.Prompt); return nil }, nil)
+	err := input().Read(rows.JSONLines("rows.jsonl", broken), func(j jobs.New) error { got = append(got, j.Request.Prompt); return nil }, nil)
 	if err == nil || err.Error() != "rows.jsonl:2: the disk is gone" || !slices.Equal(got, []string{"a"}) {
 		t.Errorf("%v, %q", err, got)
 	}
 	full := errors.New("full")
 	n := 0
-	err = input().Read(batches.JSONLines("rows.jsonl", strings.NewReader(strings.Repeat("{\"prompt\":\"a\"}\n", 5))), func(jobs.New) error { n++; return full }, nil)
+	err = input().Read(rows.JSONLines("rows.jsonl", strings.NewReader(strings.Repeat("{\"prompt\":\"a\"}\n", 5))), func(jobs.New) error { n++; return full }, nil)
 	if !errors.Is(err, full) || n != 1 {
 		t.Errorf("%v after %d rows", err, n)
 	}
@@ -430,11 +400,11 @@ func TestTheFieldsOfARowAreListed(t *testing.T) {
 }
 
 func ExampleLineError() {
-	in := batches.Input{Name: "prompts.jsonl", Kind: func(string) (string, bool) { return "mock", true }}
-	_ = in.Read(batches.JSONLines(in.Name, strings.NewReader(`{"provider":"mock","prompt":"ok"}
+	in := batches.Input{Kind: func(string) (string, bool) { return "mock", true }}
+	_ = in.Read(rows.JSONLines("prompts.jsonl", strings.NewReader(`{"provider":"mock","prompt":"ok"}
 {"provider":"mock","promt":"a slip"}
-`)), func(j jobs.New) error { fmt.Println("line", j.Seq, "is good"); return nil }, func(e *batches.LineError) { fmt.Println(e) })
+`)), func(j jobs.New) error { fmt.Println("line", j.Seq, "is good"); return nil }, func(e *rows.LineError) { fmt.Println(e) })
 	// Output:
 	// line 1 is good
-	// prompts.jsonl:2: unknown field "promt": mock takes no fields of its own; --map passes over columns without a meaning
+	// prompts.jsonl:2: unknown field "promt": did you mean "prompt"? To keep it as a column of your own, name the prompt's column with --map prompt=…
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"oneflow/batches/rows"
 	"oneflow/providers"
 )
 
@@ -49,7 +50,28 @@ func list(fields Fields) string {
 	if len(names) > 8 {
 		names = append(names[:8], "…")
 	}
-	return shorten(strings.Join(names, ", "))
+	return rows.Shorten(strings.Join(names, ", "))
+}
+
+// Shape is a vendor's form of a batch's rows.
+type Shape string
+
+// The shapes of rows that are not our own.
+const (
+	ShapeOpenAI    Shape = "openai"
+	ShapeAnthropic Shape = "anthropic"
+)
+
+// isOpenAI reports whether a row is a line of OpenAI's batch input, and not one that
+// has a column called body.
+func isOpenAI(fields Fields) bool {
+	return fields.has("body") && (fields.has("url") || fields["body"][0] == '{')
+}
+
+// isAnthropic reports whether a row is a request of Anthropic's batches, and not one
+// that has a column called params.
+func isAnthropic(fields Fields) bool {
+	return fields.has("params") && fields["params"][0] == '{'
 }
 
 // fromOpenAI takes a line of OpenAI's batch input, {custom_id, method, url, body}:
@@ -63,10 +85,10 @@ func fromOpenAI(fields Fields) (Fields, error) {
 		task = providers.Image
 	default:
 		return nil, fmt.Errorf("url %s: is not taken; lines of an OpenAI batch are taken for /v1/chat/completions and /v1/images/generations, "+
-			"others as rows such as {\"prompt\": \"…\"}", quoted(address))
+			"others as rows such as {\"prompt\": \"…\"}", rows.Quoted(address))
 	}
 	if fields.has("method") && !strings.EqualFold(method, "POST") {
-		return nil, fmt.Errorf("method %s: must be POST", quoted(method))
+		return nil, fmt.Errorf("method %s: must be POST", rows.Quoted(method))
 	}
 	named := []string{"model", "messages", "max_tokens", maxTokensToo, "temperature", "top_p", "stop", "seed", "response_format"}
 	dropped := map[string]string{"stream": "false", "n": "1"}
@@ -117,7 +139,7 @@ func unwrapped(fields Fields, inner string, task providers.Task, envelope []stri
 		switch {
 		case !body.has(name), drop && string(value) == without:
 		case drop:
-			return nil, fmt.Errorf("%s.%s: only %s is taken, got %s", inner, name, without, shorten(string(value)))
+			return nil, fmt.Errorf("%s.%s: only %s is taken, got %s", inner, name, without, rows.Shorten(string(value)))
 		case our == "":
 			extra[name] = value
 		case out.has(our):

@@ -64,7 +64,7 @@ func (k *Keys) Assign(row *New) error {
 	}
 	if row.CustomID != "" {
 		if first, used := k.customIDs[row.CustomID]; used {
-			return fmt.Errorf("custom_id %q: used before on line %d", row.CustomID, first)
+			return &UsedIDError{row.CustomID, first}
 		}
 		k.customIDs[row.CustomID] = row.Seq
 		row.Key = "c:" + row.CustomID
@@ -74,6 +74,17 @@ func (k *Keys) Assign(row *New) error {
 	k.equals[short]++
 	row.Key = "h:" + hex.EncodeToString(short[:]) + ":" + strconv.Itoa(k.equals[short])
 	return nil
+}
+
+// UsedIDError tells that a custom id was used by an earlier row of the same input.
+type UsedIDError struct {
+	CustomID string
+	First    int64 // the Seq of that row
+}
+
+// Error names the id.
+func (e *UsedIDError) Error() string {
+	return fmt.Sprintf("custom_id %q: used before in row %d", e.CustomID, e.First)
 }
 
 // encode writes the request as JSON, and hashes that with all else that decides what

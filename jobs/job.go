@@ -121,6 +121,9 @@ type New struct {
 	// Encoded is the Request as JSON: see Keys.
 	Encoded   []byte
 	OnUnknown OnUnknown
+	// Own are the columns of the row that decide nothing, as a JSON object in their
+	// order: its export has them. Nil: there are none.
+	Own []byte
 	// Chain are the providers to ask in order; nil: the chain of the task.
 	Chain []string
 	// Fallback says when to go on to the next; empty: FallbackAuto.

@@ -62,6 +62,9 @@ type Batch struct {
 	First string
 	// Append lets rows of another origin in.
 	Append bool
+	// Tags are a producer's own names and values, for lists. Those of a batch that is
+	// there already are added to.
+	Tags map[string]string
 }
 
 // Accepted counts the rows handed to AcceptJobs by what became of them.

@@ -56,7 +56,7 @@ func TestAFieldOfAJobDecidesTheContentUnlessItIsListedHere(t *testing.T) {
 	t.Parallel()
 	unimportant := map[string]string{
 		"ID": "its id", "Seq": "its place", "CustomID": "the producer's id", "Account": "for whom", "Lane": "how urgently", "RunAt": "when",
-		"Key": "made of the content", "ContentSHA256": "the content", "Encoded": "the request",
+		"Key": "made of the content", "ContentSHA256": "the content", "Encoded": "the request", "Own": "columns that decide nothing", "Deadline": "until when",
 	}
 	hash := func(row jobs.New) [32]byte {
 		if err := jobs.NewKeys().Assign(&row); err != nil {
@@ -143,8 +143,8 @@ func TestACustomIDIsUsedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	row.Seq = 9
-	if err := keys.Assign(&row); err == nil || !strings.Contains(err.Error(), "line 3") {
-		t.Errorf("%v, want an error that names the first line", err)
+	if err := keys.Assign(&row); err == nil || !strings.Contains(err.Error(), "row 3") {
+		t.Errorf("%v, want an error that names the first row", err)
 	}
 }
 

@@ -11,6 +11,7 @@ CREATE TABLE batches (
     account      text NOT NULL DEFAULT 'default',
     source       text NOT NULL DEFAULT '',
     origin       text NOT NULL DEFAULT '',  -- what its rows were made of: see jobs.Batch
+    tags         jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(tags) = 'object'),
     created_at   timestamptz NOT NULL DEFAULT now(),
     sealed_at    timestamptz,
     cancelled_at timestamptz,
@@ -34,6 +35,7 @@ CREATE TABLE jobs (
     model               text NOT NULL DEFAULT '',
     lane                text NOT NULL DEFAULT 'default' CHECK (lane IN ('high', 'default', 'bulk')),
     request             json NOT NULL,
+    own                 json,                       -- columns of its row that decide nothing, in their order
     max_attempts        int NOT NULL DEFAULT 5 CHECK (max_attempts > 0),
     max_provider_calls  int NOT NULL DEFAULT 20 CHECK (max_provider_calls > 0),
     on_unknown          text NOT NULL DEFAULT 'retry' CHECK (on_unknown IN ('retry', 'fail')),

@@ -17,10 +17,14 @@ import (
 // comes in: a producer that brings nothing new, or dies before, has not opened it.
 func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 	return s.begin(ctx, func(tx pgx.Tx) error {
+		tags := b.Tags
+		if tags == nil {
+			tags = map[string]string{}
+		}
 		_, err := tx.Exec(ctx, `
-			INSERT INTO batches (id, account, source, origin)
-			VALUES ($1, $2, $3, $4)
-			ON CONFLICT (id) DO NOTHING`, b.ID, b.Account, b.Source, b.Origin)
+			INSERT INTO batches (id, account, source, origin, tags)
+			VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (id) DO NOTHING`, b.ID, b.Account, b.Source, b.Origin, tags)
 		if err != nil {
 			return fmt.Errorf("open batch %s: %w", b.ID, err)
 		}
@@ -39,7 +43,10 @@ func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 		case !known && !b.Append && b.First != "":
 			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrOtherSource)
 		}
-		return nil
+		if len(tags) > 0 {
+			_, err = tx.Exec(ctx, `UPDATE batches SET tags = tags || $2 WHERE id = $1 AND NOT tags @> $2`, b.ID, tags)
+		}
+		return err
 	})
 }
 
@@ -161,7 +168,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 	_, err := tx.Exec(ctx, `
 		CREATE TEMP TABLE staged (
 			id uuid, seq bigint, key text, content_sha256 bytea, custom_id text, account text, task text,
-			provider text, model text, lane text, request json, max_attempts int, on_unknown text, chain text[], fallback text, run_at timestamptz, deadline timestamptz
+			provider text, model text, lane text, request json, own json, max_attempts int, on_unknown text, chain text[], fallback text, run_at timestamptz, deadline timestamptz
 		) ON COMMIT DROP`)
 	if err != nil {
 		return err
@@ -169,7 +176,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"staged"},
 		[]string{
 			"id", "seq", "key", "content_sha256", "custom_id", "account", "task",
-			"provider", "model", "lane", "request", "max_attempts", "on_unknown", "chain", "fallback", "run_at", "deadline",
+			"provider", "model", "lane", "request", "own", "max_attempts", "on_unknown", "chain", "fallback", "run_at", "deadline",
 		},
 		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
 			r := rows[i]
@@ -178,7 +185,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 			}
 			return []any{
 				r.ID, r.Seq, r.Key, r.ContentSHA256[:], orNull(r.CustomID), orDefault(r.Account, jobs.DefaultAccount), string(r.Request.Task),
-				r.Provider, r.Request.Model, string(orDefault(r.Lane, jobs.Default)), r.Encoded,
+				r.Provider, r.Request.Model, string(orDefault(r.Lane, jobs.Default)), r.Encoded, r.Own,
 				orDefault(r.MaxAttempts, jobs.DefaultMaxAttempts), string(orDefault(r.OnUnknown, jobs.RetryUnknown)),
 				r.Chain, string(orDefault(r.Fallback, providers.FallbackAuto)), timeOrNull(r.RunAt), timeOrNull(r.Deadline),
 			}, nil
@@ -190,9 +197,9 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 func insertStaged(ctx context.Context, tx pgx.Tx, batchID string) ([]uuid.UUID, error) {
 	rows, err := tx.Query(ctx, `
 		INSERT INTO jobs (id, batch_id, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, max_attempts, on_unknown, chain, fallback, run_at)
+			request, own, max_attempts, on_unknown, chain, fallback, run_at)
 		SELECT id, $1, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, max_attempts, on_unknown, chain, fallback, greatest(run_at, now())
+			request, own, max_attempts, on_unknown, chain, fallback, greatest(run_at, now())
 		FROM staged
 		ORDER BY seq
 		ON CONFLICT DO NOTHING

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/internal/cli"
 	"oneflow/internal/devstack"
 	"oneflow/jobs"
@@ -106,14 +107,13 @@ func (c *demoCmd) through(ctx context.Context, s *session, p *parts, stack *devs
 	}
 	client := redis.NewClient(opts)
 	defer func() { _ = client.Close() }()
-	rows, err := samples(c.Jobs)
+	prompts, err := samples(c.Jobs)
 	if err != nil {
 		return err
 	}
 	id := batches.NewID(time.Now())
 	intake := batches.Intake{
 		Input: batches.Input{
-			Name: "samples",
 			Defaults: map[string]json.RawMessage{
 				"lane": json.RawMessage(`"bulk"`),
 			},
@@ -127,7 +127,7 @@ func (c *demoCmd) through(ctx context.Context, s *session, p *parts, stack *devs
 		Producer: jobs.NewProducer(p.db, jobs.NewDispatcher(client, p.db)),
 	}
 	begun := time.Now()
-	rep, err := intake.Take(ctx, rows)
+	rep, err := intake.Take(ctx, rows.JSONLines("samples", prompts))
 	if err != nil {
 		return err
 	}

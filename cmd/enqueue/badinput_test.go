@@ -41,8 +41,11 @@ func TestABadFileIsToldLineByLineAndItsMendedLinesAreAdded(t *testing.T) {
 		r := s.enqueue("batch", path, "--batch-id", id, "-o", "json")
 		golden(t, filepath.Join("..", corpus, name+".txt"), r.err+r.out)
 		first := s.report(r)
-		if (r.code == cli.OK) != (first.Rejected == 0 && r.err == "") {
+		if (r.code == cli.OK) != (first.Rejected == 0 && first.Accepted > 0) {
 			t.Errorf("%s: exit code %d, %+v", name, r.code, first)
+		}
+		if filepath.Ext(path) != ".jsonl" { // no other format is mended line by line
+			continue
 		}
 		bad := places(name, r.err)
 		if r.code == cli.Usage { // the whole file is refused
@@ -184,7 +187,7 @@ func TestNoInputTakesMuchMemory(t *testing.T) { //nolint:tparallel // each case 
 			name: "a gzip bomb of 4 GiB",
 			in:   &generated{lines: 1, row: func(int) string { return strings.Repeat(member.String(), 256) }},
 			want: report{"b1", 0, 0, 0}, code: cli.Usage,
-			told: "enqueue: stdin:1: looks like gzip: use zcat FILE | enqueue batch -\n",
+			told: "enqueue: stdin: is no text\n",
 		},
 		{
 			name: "many keys in one line",

@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 
-	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/internal/cli"
 )
 
@@ -20,8 +19,8 @@ type badLines struct {
 	w     io.Writer
 	clear func() // makes room on the terminal
 	n     int
-	// first are the lines that were told of, and more the others by reason.
-	first []*batches.LineError
+	// first are the lines that were told of, and more the others by file and reason.
+	first []*rows.LineError
 	more  map[string]*moreLines
 	quiet int64 // lines whose reasons were not printed
 }
@@ -37,19 +36,19 @@ func newBadLines(w io.Writer, room func()) *badLines {
 }
 
 // add tells of a line.
-func (b *badLines) add(e *batches.LineError) {
+func (b *badLines) add(e *rows.LineError) {
 	b.n++
-	switch known := slices.ContainsFunc(b.first, func(f *batches.LineError) bool { return f.Reason == e.Reason }); {
+	switch known := slices.ContainsFunc(b.first, func(f *rows.LineError) bool { return f.Reason == e.Reason && f.File == e.File }); {
 	case known:
-		more := b.more[e.Reason]
+		more := b.more[e.File+"\n"+e.Reason]
 		if more == nil {
 			more = &moreLines{}
-			b.more[e.Reason] = more
+			b.more[e.File+"\n"+e.Reason] = more
 		}
 		if len(more.numbers) == maxReported {
 			more.beyond++
 		} else {
-			more.numbers = append(more.numbers, strconv.FormatInt(e.Line, 10))
+			more.numbers = append(more.numbers, strings.TrimPrefix(e.Where(), "line "))
 		}
 	case len(b.first) == maxReported:
 		b.quiet++
@@ -63,18 +62,22 @@ func (b *badLines) add(e *batches.LineError) {
 // total tells how many lines there were beside those that were told of.
 func (b *badLines) total() {
 	for _, e := range b.first {
-		more := b.more[e.Reason]
+		more := b.more[e.File+"\n"+e.Reason]
 		if more == nil {
 			continue
 		}
-		lines := "line " + strings.Join(more.numbers, ", ")
-		if len(more.numbers) > 1 {
-			lines = "lines " + strings.Join(more.numbers, ", ")
+		lines := strings.Join(more.numbers, ", ")
+		switch {
+		case e.Row: // each says that it is one
+		case len(more.numbers) > 1:
+			lines = "lines " + lines
+		default:
+			lines = "line " + lines
 		}
 		if more.beyond > 0 {
 			lines += " and " + cli.Things(more.beyond, "more line")
 		}
-		fmt.Fprintf(b.w, "%s: the same as in line %d: %s\n", e.File, e.Line, lines)
+		fmt.Fprintf(b.w, "%s: the same as in %s: %s\n", e.File, e.Where(), lines)
 	}
 	if b.quiet > 0 {
 		fmt.Fprintf(b.w, "… %s with other reasons are counted but not shown\n", cli.Things(b.quiet, "more bad line"))

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/config"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
@@ -24,22 +25,24 @@ import (
 
 // batchCmd enqueues a file.
 type batchCmd struct {
-	File string `arg:"" help:"A file of JSON objects, one a line; - for stdin."`
+	File   string `arg:"" help:"A file of prompts: JSON lines, OpenAI's or Anthropic's batch, CSV, plain lines or Parquet, also .gz and .zst; a folder of them; - for stdin."`
+	Format string `help:"How the rows are written; default: what the file looks like. openai and anthropic are their vendors' batch files." enum:"auto,jsonl,json,openai,anthropic,csv,lines,parquet" default:"auto" placeholder:"FORMAT"`
 	common
-	BatchID string            `help:"The batch's id; default: a new one. With the id of an earlier run, only what is missing is added." placeholder:"ID"`
-	Task    string            `help:"text, image, audio or video, for rows that name none." default:"text" enum:"text,image,audio,video"`
-	Map     map[string]string `help:"Take a field from a column of another name, such as --map prompt=question." placeholder:"FIELD=COLUMN"`
-	Append  bool              `help:"Add the rows to a batch that was made of another file, or with other options. Without it, --batch-id takes the same file again only."`
-	Strict  bool              `help:"Accept nothing if any line is bad."`
-	Watch   bool              `help:"Follow the batch until it has finished."`
+	BatchID  string            `help:"The batch's id; default: a new one. With the id of an earlier run, only what is missing is added." placeholder:"ID"`
+	Task     string            `help:"text, image, audio or video, for rows that name none." default:"text" enum:"text,image,audio,video"`
+	Map      map[string]string `help:"Take a field from a column of another name, such as --map prompt=question." placeholder:"FIELD=COLUMN"`
+	Template string            `help:"Make the prompt of the row's columns: a file, or text such as 'Translate: {{text}}'." placeholder:"FILE|TEXT"`
+	Limit    int64             `help:"Take the first N rows only." placeholder:"N"`
+	Sample   int64             `help:"Take N rows by chance: the same ones for the same --seed." placeholder:"N"`
+	Seed     uint64            `help:"What decides about --sample." default:"1"`
+	Tag      map[string]string `help:"A name and a value of your own for the batch, shown in lists." placeholder:"NAME=VALUE" mapsep:"none"`
+	Append   bool              `help:"Add the rows to a batch that was made of another file, or with other options. Without it, --batch-id takes the same file again only."`
+	Strict   bool              `help:"Accept nothing if any line is bad."`
+	Watch    bool              `help:"Follow the batch until it has finished."`
 }
 
 // Run accepts the rows.
 func (c *batchCmd) Run(s *session) error {
-	name := filepath.Base(c.File)
-	if c.File == "-" {
-		name = "stdin"
-	}
 	if err := c.check(); err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
@@ -47,16 +50,18 @@ func (c *batchCmd) Run(s *session) error {
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
-	in, err := c.input(s, cfg, name, c.Task, jobs.Bulk)
+	src, err := c.source(s)
 	if err != nil {
 		return err
 	}
-	in.Map = c.Map
-	file, closeFile, err := c.open(s)
+	defer src.close()
+	in, err := c.input(s, cfg, c.Task, jobs.Bulk)
 	if err != nil {
+		return err
+	}
+	if err := c.shape(&in); err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
-	defer closeFile()
 	provider, err := c.choose(s, cfg, providers.Task(c.Task), c.BatchID)
 	if err != nil {
 		return err
@@ -67,13 +72,13 @@ func (c *batchCmd) Run(s *session) error {
 		return err
 	}
 
-	batch := jobs.Batch{ID: c.BatchID, Account: c.Account, Source: name, Origin: c.origin(in), Append: c.Append}
+	batch := jobs.Batch{ID: c.BatchID, Account: c.Account, Source: src.name, Origin: c.origin(in), Append: c.Append, Tags: c.Tag}
 	if batch.ID == "" {
 		batch.ID = batches.NewID(time.Now())
 	}
 	if c.Strict {
-		good, bad, err := c.allGood(in, file, s)
-		if _, other := errors.AsType[*batches.FormatError](err); other {
+		bad, err := c.allGood(in, src, s)
+		if _, other := errors.AsType[*rows.FormatError](err); other {
 			return c.refused(s, batches.Report{BatchID: batch.ID}, cli.Fail(cli.Usage, err))
 		}
 		if err != nil {
@@ -83,8 +88,12 @@ func (c *batchCmd) Run(s *session) error {
 			return c.refused(s, batches.Report{BatchID: batch.ID, Rejected: bad},
 				cli.Fail(cli.Failure, fmt.Errorf("%s bad lines: nothing was accepted, because of --strict", cli.Count(int64(bad)))))
 		}
-		file = good
 	}
+	source, err := src.rows()
+	if err != nil {
+		return c.refused(s, batches.Report{BatchID: batch.ID}, unread(err))
+	}
+	defer func() { _ = source.Close() }()
 	producer, err := s.producer()
 	if err != nil {
 		return err
@@ -92,25 +101,28 @@ func (c *batchCmd) Run(s *session) error {
 	progress := newTicker(s.env.Err)
 	q.clear = progress.clear
 	bad := newBadLines(s.env.Err, progress.clear)
+	var own columnNotes
+	in.OnColumn = own.add
 	t := batches.Intake{
-		Input: in, Batch: batch, Store: s.store, Producer: producer,
-		Progress: progress.show, Accepting: q.add, Reject: bad.add,
+		Input: in, Batch: batch, Store: s.store, Producer: producer, Progress: progress.show, Reject: bad.add,
+		Accepting: func(taken []jobs.New) {
+			progress.clear()
+			own.print(s.env.Err)
+			q.add(taken)
+		},
 	}
-	rep, err := t.Take(s.ctx, file)
+	rep, err := t.Take(s.ctx, source)
 	progress.clear()
 	bad.total()
-	if _, other := errors.AsType[*batches.FormatError](err); other || errors.Is(err, jobs.ErrBatchCancelled) || errors.Is(err, jobs.ErrOtherSource) {
+	if err != nil {
 		return c.refused(s, rep, broken(rep, err))
 	}
-	if err != nil {
-		return broken(rep, err)
-	}
 	q.total()
-	return c.finish(s, rep, name)
+	return c.finish(s, rep, src.name)
 }
 
-// refused prints the report for programs, which get one however the batch was
-// refused, and returns why.
+// refused prints the report for programs, which get one however the intake ended, and
+// returns why.
 func (c *batchCmd) refused(s *session, rep batches.Report, why error) error {
 	if c.ForPrograms() {
 		if err := cli.Line(s.env.Out, rep); err != nil {
@@ -124,7 +136,7 @@ func (c *batchCmd) refused(s *session, rep batches.Report, why error) error {
 // was under way may be accepted too.
 func broken(rep batches.Report, err error) error {
 	there := cli.Count(int64(rep.Accepted + rep.Duplicates))
-	if other, ok := errors.AsType[*batches.FormatError](err); ok {
+	if other, ok := errors.AsType[*rows.FormatError](err); ok {
 		return cli.Fail(cli.Usage, other) // no file of rows at all
 	}
 	switch {
@@ -140,6 +152,9 @@ func broken(rep batches.Report, err error) error {
 		return cli.Fail(cli.Interrupted, fmt.Errorf("interrupted: at least %s rows of batch %s are accepted; run the same command with --batch-id %s to add the rest",
 			there, rep.BatchID, rep.BatchID))
 	}
+	if rep.Accepted+rep.Duplicates == 0 {
+		return fmt.Errorf("%w (no row was accepted)", err)
+	}
 	return fmt.Errorf("%w (at least %s rows of batch %s are accepted; run the same command with --batch-id %s to add the rest)",
 		err, there, rep.BatchID, rep.BatchID)
 }
@@ -149,6 +164,12 @@ func (c *batchCmd) check() error {
 		if err := batches.CheckID(c.BatchID); err != nil {
 			return fmt.Errorf("--batch-id: %w", err)
 		}
+	}
+	if c.Limit < 0 || c.Sample < 0 {
+		return errors.New("--limit, --sample: must be positive")
+	}
+	if c.Template != "" && c.Map["prompt"] != "" {
+		return errors.New("--template: makes the prompt, which --map prompt=… takes from a column: leave one of them out")
 	}
 	known := batches.FieldNames()
 	for field := range c.Map {
@@ -169,28 +190,12 @@ func (c *batchCmd) origin(in batches.Input) string {
 	}
 	options := maps.Clone(in.Defaults)
 	delete(options, "lane") // it decides when, not what
-	made, err := json.Marshal([]any{path, options, in.Map, in.OnUnknown})
+	made, err := json.Marshal([]any{path, options, in.Map, in.OnUnknown, c.Format, c.Template, c.Sample, c.Seed})
 	if err != nil {
 		return ""
 	}
 	sum := sha256.Sum256(made)
 	return hex.EncodeToString(sum[:])
-}
-
-func (c *batchCmd) open(s *session) (io.Reader, func(), error) {
-	if c.File == "-" {
-		r, stop := interruptible(s.ctx, s.env.In)
-		return r, stop, nil
-	}
-	f, err := os.Open(c.File)
-	if err != nil {
-		return nil, nil, err
-	}
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		_ = f.Close()
-		return nil, nil, fmt.Errorf("%s: is a folder, not a file of JSON lines", c.File)
-	}
-	return f, func() { _ = f.Close() }, nil
 }
 
 // interruptible is r until ctx ends, also while r has nothing to give. A file is
@@ -208,49 +213,6 @@ func interruptible(ctx context.Context, r io.Reader) (io.Reader, func()) {
 		_ = in.CloseWithError(err)
 	}()
 	return out, func() { detach(); _ = out.Close() }
-}
-
-// allGood reads everything once without accepting anything, and returns the
-// input from its start, and how many lines are bad. Standard input is kept in a temporary file meanwhile.
-func (c *batchCmd) allGood(in batches.Input, file io.Reader, s *session) (_ io.Reader, bad int, _ error) {
-	seeker, ok := file.(io.ReadSeeker)
-	start := int64(0)
-	if ok {
-		var err error
-		start, err = seeker.Seek(0, io.SeekCurrent)
-		ok = err == nil
-	}
-	if !ok {
-		temp, err := os.CreateTemp("", "oneflow-*.jsonl")
-		if err != nil {
-			return nil, bad, fmt.Errorf("--strict: keep the input: %w", err)
-		}
-		// Without a name it is gone when it is closed, by whatever means.
-		if err := os.Remove(temp.Name()); err != nil {
-			return nil, bad, fmt.Errorf("--strict: keep the input: %w", err)
-		}
-		if _, err := io.Copy(temp, file); errors.Is(err, context.Canceled) {
-			return nil, bad, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
-		} else if err != nil {
-			return nil, bad, fmt.Errorf("--strict: keep the input: %w", err)
-		}
-		if _, err := temp.Seek(0, io.SeekStart); err != nil {
-			return nil, bad, fmt.Errorf("--strict: keep the input: %w", err)
-		}
-		seeker = temp
-	}
-	lines := newBadLines(s.env.Err, func() {})
-	err := in.Read(batches.JSONLines(in.Name, seeker), func(jobs.New) error { return s.ctx.Err() }, lines.add)
-	lines.total()
-	bad = lines.n
-	if errors.Is(err, context.Canceled) {
-		return nil, bad, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
-	}
-	if err != nil {
-		return nil, bad, err
-	}
-	_, err = seeker.Seek(start, io.SeekStart)
-	return seeker, bad, err
 }
 
 // finish tells what happened, and watches if asked to.

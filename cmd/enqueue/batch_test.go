@@ -39,12 +39,12 @@ func TestABatchTellsWhatBecameOfItsRows(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	path := file(t,
-		`{"custom_id":"a","prompt":"`+canary+`"}`, ``, `{"custom_id":"b","prompt":"`+canary+`","colour":"red"}`, `{"custom_id":"a","prompt":"again"}`, `{"prompt":"no id"}`, `{"prompt":"`+canary, `{"prompt":"last"}`)
+		`{"custom_id":"a","prompt":"`+canary+`"}`, ``, `{"custom_id":"b","promt":"`+canary+`","colour":"red"}`, `{"custom_id":"a","prompt":"again"}`, `{"prompt":"no id"}`, `{"prompt":"`+canary, `{"prompt":"last"}`)
 	r := s.enqueue("batch", path, "-o", "json", "--batch-id", "b1")
 	if diff := cmp.Diff(report{"b1", 3, 0, 3}, s.report(r)); diff != "" || r.code != cli.Failure {
 		t.Errorf("%+v: %s", r, diff)
 	}
-	want := `prompts.jsonl:3: unknown field "colour": mock takes no fields of its own; --map passes over columns without a meaning
+	want := `prompts.jsonl:3: unknown field "promt": did you mean "prompt"? To keep it as a column of your own, name the prompt's column with --map prompt=…
 prompts.jsonl:4: custom_id "a": used before on line 1
 prompts.jsonl:6:27: not valid JSON: the line ends too early
 enqueue: 3 bad lines were left out; mend them and run the same command with --batch-id b1 to add them
@@ -70,7 +70,7 @@ func TestManyBadLinesAreCountedButNotAllShown(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for _, strict := range []bool{false, true} {
-		args := []string{"batch", "-", "-o", "json"}
+		args := []string{"batch", "-", "-o", "json", "--format", "jsonl"}
 		if strict {
 			args = append(args, "--strict")
 		}
@@ -81,7 +81,7 @@ func TestManyBadLinesAreCountedButNotAllShown(t *testing.T) {
 		}
 		var different strings.Builder
 		for i := range 50 {
-			fmt.Fprintf(&different, "{\"prompt\":\"p\",\"field%d\":1}\n", i)
+			fmt.Fprintf(&different, "{\"prompt\":\"p\",\"lane\":\"l%d\"}\n", i)
 		}
 		r = s.run(t.Context(), strings.NewReader(different.String()), args...)
 		if n := strings.Count(r.err, "stdin:"); n != maxReported || !strings.Contains(r.err, "… 30 more bad lines with other reasons are counted but not shown\n") {
@@ -103,7 +103,7 @@ func TestAColumnThatIsNotThereIsToldOfOnce(t *testing.T) {
 func TestStrictAcceptsNothingIfALineIsBad(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	text := rows(1, 2500) + "bad\n" + rows(2501, 2)
+	text := lines(1, 2500) + "bad\n" + lines(2501, 2)
 	path := file(t, text)
 	for name, r := range map[string]result{
 		"a file": s.enqueue("batch", path, "--strict", "-o", "json"),
@@ -201,7 +201,7 @@ func TestAnEmptyFileIsNoBatch(t *testing.T) {
 func TestARerunThatDiesLeavesAFinishedBatchFinished(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 2)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 2)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	state := func() string { return decoded[batchStatus](t, s.enqueue("status", "b1", "-o", "json").out).State }
@@ -220,17 +220,17 @@ func TestARerunThatDiesLeavesAFinishedBatchFinished(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	rerun(rows(1, 2), func() bool {
+	rerun(lines(1, 2), func() bool {
 		return one[int64](s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'commit%' AND pid <> pg_backend_pid()`) > 0
 	})
 	if got := state(); got != jobs.BatchRunning {
 		t.Errorf("nothing new came: %s", got)
 	}
-	rerun(rows(1, 3), func() bool { return s.jobs() == 3 })
+	rerun(lines(1, 3), func() bool { return s.jobs() == 3 })
 	if got := state(); got != jobs.BatchOpen {
 		t.Errorf("a row came: %s", got)
 	}
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 3)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK || state() != jobs.BatchRunning {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 3)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK || state() != jobs.BatchRunning {
 		t.Errorf("%+v, %s", r, state())
 	}
 }
@@ -238,7 +238,7 @@ func TestARerunThatDiesLeavesAFinishedBatchFinished(t *testing.T) {
 func TestStatusHasAFixedShape(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 5)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 5)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	id := func(n int) string { return one[string](s, `SELECT id::text FROM jobs WHERE seq = $1`, n) }
@@ -270,7 +270,7 @@ func TestWatchEndsWithTheOutcomeOfTheBatch(t *testing.T) {
 	for batch, failure := range map[string]string{"good": "", "bad": "the key was refused"} {
 		done := make(chan result, 1)
 		go func() {
-			done <- s.run(t.Context(), strings.NewReader(rows(1, 2)), "batch", "-", "--batch-id", batch, "--watch")
+			done <- s.run(t.Context(), strings.NewReader(lines(1, 2)), "batch", "-", "--batch-id", batch, "--watch")
 		}()
 		s.until("the batch is sealed", func() bool {
 			return one[int64](s, `SELECT count(*) FROM batches WHERE id = $1 AND sealed_at IS NOT NULL`, batch) == 1
@@ -295,7 +295,7 @@ func TestWatchEndsWithTheOutcomeOfTheBatch(t *testing.T) {
 func TestACancelledBatchTakesNoMoreRows(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 10)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 10)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	r := s.enqueue("cancel", "b1", "-o", "json")
@@ -306,7 +306,7 @@ func TestACancelledBatchTakesNoMoreRows(t *testing.T) {
 		r.err != "enqueue: b1: its batch was cancelled, and nothing of it runs again: enqueue it anew under another --batch-id\n" {
 		t.Errorf("%+v", r)
 	}
-	r = s.run(t.Context(), strings.NewReader(rows(11, 10)), "batch", "-", "--batch-id", "b1", "-o", "json")
+	r = s.run(t.Context(), strings.NewReader(lines(11, 10)), "batch", "-", "--batch-id", "b1", "-o", "json")
 	if r.code != cli.Usage || s.report(r) != (report{"b1", 0, 0, 0}) || r.err != "enqueue: batch b1 was cancelled and takes no rows: use another --batch-id\n" || s.jobs() != 10 {
 		t.Errorf("%+v", r)
 	}
@@ -327,7 +327,7 @@ func TestABatchThatIsCancelledWhileItsRowsComeInEndsWithAnErrorAndLeavesNoJobAli
 			t.Error(err)
 		}
 	}
-	write(rows(1, 2500))
+	write(lines(1, 2500))
 	s.until("all rows are accepted, although more may come", func() bool { return s.jobs() == 2500 })
 	if r := s.enqueue("status", "b1", "-o", "json"); decoded[batchStatus](t, r.out).State != jobs.BatchOpen {
 		t.Errorf("%+v", r)
@@ -335,7 +335,7 @@ func TestABatchThatIsCancelledWhileItsRowsComeInEndsWithAnErrorAndLeavesNoJobAli
 	if r := s.enqueue("cancel", "b1"); r.code != cli.OK || r.out != "cancelled 2,500 jobs; 0 calls are under way and may finish\n" {
 		t.Errorf("%+v", r)
 	}
-	write(rows(2501, 2500))
+	write(lines(2501, 2500))
 	_ = pen.Close()
 	r := <-done
 	if r.code != cli.Failure || s.report(r) != (report{"b1", 2500, 0, 0}) || r.err != "enqueue: batch b1 was cancelled while its rows were coming in: 2,500 had been accepted and are cancelled, the rest was not read\n" {
@@ -354,7 +354,7 @@ func TestCtrlCEndsAnIntakeThatWaitsForItsInput(t *testing.T) {
 		in, pen := io.Pipe() // which nobody closes
 		done := make(chan result, 1)
 		go func() { done <- s.run(ctx, in, "batch", "-", "--batch-id", "b1", strict) }()
-		if _, err := io.WriteString(pen, rows(1, 2100)); err != nil {
+		if _, err := io.WriteString(pen, lines(1, 2100)); err != nil {
 			t.Fatal(err)
 		}
 		want, accepted := "enqueue: interrupted: nothing was accepted\n", int64(0)
@@ -366,7 +366,7 @@ func TestCtrlCEndsAnIntakeThatWaitsForItsInput(t *testing.T) {
 		if r := <-done; r.code != cli.Interrupted || r.out != "" || strings.Replace(r.err, "2,000", "2,100", 1) != want || s.jobs() != accepted {
 			t.Errorf("%s: %+v", strict, r)
 		}
-		r := s.run(t.Context(), strings.NewReader(rows(1, 2200)), "batch", "-", "--batch-id", "b1", "-o", "json")
+		r := s.run(t.Context(), strings.NewReader(lines(1, 2200)), "batch", "-", "--batch-id", "b1", "-o", "json")
 		if rep := s.report(r); rep.Duplicates != int(accepted) || rep.Accepted != 2200-int(accepted) {
 			t.Errorf("the same command again: %+v", r)
 		}
@@ -376,7 +376,7 @@ func TestCtrlCEndsAnIntakeThatWaitsForItsInput(t *testing.T) {
 func TestAnExportIsWholeInInputOrderAndReplacesNothingWhenItFails(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 4)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 4)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	id := func(n int) string { return one[string](s, `SELECT id::text FROM jobs WHERE seq = $1`, n) }

@@ -15,7 +15,7 @@ func TestBatchesAndTheirJobsAreListed(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for _, id := range []string{"old", "new"} {
-		if r := s.run(t.Context(), strings.NewReader(rows(1, 3)), "batch", "-", "--batch-id", id); r.code != cli.OK {
+		if r := s.run(t.Context(), strings.NewReader(lines(1, 3)), "batch", "-", "--batch-id", id); r.code != cli.OK {
 			t.Fatalf("%+v", r)
 		}
 	}
@@ -47,7 +47,7 @@ func TestBatchesAndTheirJobsAreListed(t *testing.T) {
 func TestAnExportOfARunningBatchSaysHowManyJobsHaveNoResult(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 3)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 3)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	s.finish(one[string](s, `SELECT id::text FROM jobs WHERE seq = 1`), "one", "")
@@ -67,7 +67,7 @@ func TestAnExportOfARunningBatchSaysHowManyJobsHaveNoResult(t *testing.T) {
 func TestSimulatedMoneyStandsApart(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 2)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 2)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	ids := one[[]string](s, `SELECT array_agg(id::text ORDER BY seq) FROM jobs`)
@@ -104,7 +104,7 @@ func TestListsAndStatusSayWhyJobsWait(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.worker("mock")
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 4)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 4)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	ids := one[[]string](s, `SELECT array_agg(id::text ORDER BY seq) FROM jobs`)

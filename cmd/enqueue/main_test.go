@@ -158,8 +158,8 @@ func file(t *testing.T, lines ...string) string {
 	return path
 }
 
-// rows are n different lines.
-func rows(from, n int) string {
+// lines are n different lines.
+func lines(from, n int) string {
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, "{\"custom_id\":\"r%d\",\"prompt\":\"row %d %s\"}\n", from+i, from+i, canary)

@@ -32,7 +32,7 @@ func (c *oneCmd) Run(s *session) error {
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
-	in, err := c.input(s, cfg, "", s.task, jobs.Default)
+	in, err := c.input(s, cfg, s.task, jobs.Default)
 	if err != nil {
 		return err
 	}

@@ -177,7 +177,7 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 		{[]string{"text", "a", "--config", "none.yaml"}, "none.yaml: no such file"},
 		{[]string{"batch"}, "FILE is missing (enqueue batch --help shows the usage)"},
 		{[]string{"batch", "none.jsonl"}, "none.jsonl: no such file"},
-		{[]string{"batch", "testdata"}, "testdata: is a folder, not a file of JSON lines"},
+		{[]string{"batch", t.TempDir()}, "there is no file in this folder"},
 		{[]string{"batch", good, "--provider", "opnai"}, "--provider opnai: is not configured"},
 		{[]string{"batch", good, "--set", "colour=red"}, "--set colour=…: there is no such option"},
 		{[]string{"batch", good, "--set", "custom_id=b"}, "--set custom_id=…: there is no such option"},
@@ -238,7 +238,7 @@ func TestWithRedisDownJobsAreAcceptedAndThatIsSaid(t *testing.T) {
 	if r.code != cli.OK || !strings.Contains(r.err, said) || strings.Contains(r.err, "redis-secret") || s.jobs() != 1 {
 		t.Errorf("%+v", r)
 	}
-	r = s.run(t.Context(), strings.NewReader(rows(1, 3)), "batch", "-", "-o", "json")
+	r = s.run(t.Context(), strings.NewReader(lines(1, 3)), "batch", "-", "-o", "json")
 	if r.code != cli.OK || strings.Count(r.err, said) != 1 || !strings.Contains(r.out, `"accepted":3`) || s.jobs() != 4 {
 		t.Errorf("%+v", r)
 	}

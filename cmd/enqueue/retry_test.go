@@ -12,7 +12,7 @@ import (
 func TestDeadLettersAreSettledCountedAndBroughtBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 4)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 4)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	ids := one[[]string](s, `SELECT array_agg(id::text ORDER BY seq) FROM jobs`)
@@ -67,7 +67,7 @@ func TestDeadLettersAreSettledCountedAndBroughtBack(t *testing.T) {
 func TestWrongUseOfRetryAndResolveIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 1)), "batch", "-", "--batch-id", "gone"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 1)), "batch", "-", "--batch-id", "gone"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	s.enqueue("cancel", "gone")

@@ -86,7 +86,7 @@ type common struct {
 	NoFallback bool               `help:"Ask no other provider: --fallback never."`
 	Model      string             `help:"The model; default: the provider's."`
 	Set        map[string]string  `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
-	Lane       jobs.Lane          `help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
+	Lane       jobs.Lane          `aliases:"priority" help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
 	when
 	Account   string         `help:"Whom it is for." default:"default"`
 	OnUnknown jobs.OnUnknown `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
@@ -95,7 +95,7 @@ type common struct {
 
 // input prepares reading jobs. task is the task of rows that name none. As long as
 // nobody has chosen the provider to ask first, it is the first of the task's chain.
-func (c common) input(s *session, cfg config.Config, name, task string, lane jobs.Lane) (batches.Input, error) {
+func (c common) input(s *session, cfg config.Config, task string, lane jobs.Lane) (batches.Input, error) {
 	if err := c.check(cfg); err != nil {
 		return batches.Input{}, cli.Fail(cli.Usage, err)
 	}
@@ -132,7 +132,7 @@ func (c common) input(s *session, cfg config.Config, name, task string, lane job
 		}
 	}
 	return batches.Input{
-		Name: name, Defaults: defaults, Account: c.Account, OnUnknown: c.OnUnknown, RunAt: runAt, Deadline: deadline,
+		Defaults: defaults, Account: c.Account, OnUnknown: c.OnUnknown, RunAt: runAt, Deadline: deadline,
 		Kind: func(provider string) (string, bool) {
 			p, ok := cfg.Providers[provider]
 			return p.Capabilities(), ok

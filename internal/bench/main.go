@@ -29,6 +29,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/config"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
@@ -186,12 +187,12 @@ func (b *bench) oneflow(ctx context.Context) (f figures, err error) {
 	}()
 	id := batches.NewID(time.Now())
 	intake := batches.Intake{
-		Input: batches.Input{Name: "bench", Kind: func(string) (string, bool) { return "mock", true }, Defaults: map[string]json.RawMessage{"provider": json.RawMessage(`"mock"`)}},
+		Input: batches.Input{Kind: func(string) (string, bool) { return "mock", true }, Defaults: map[string]json.RawMessage{"provider": json.RawMessage(`"mock"`)}},
 		Batch: jobs.Batch{ID: id, Account: jobs.DefaultAccount, Source: "bench"}, Store: b.store,
 		Producer: jobs.NewProducer(b.store, jobs.NewDispatcher(b.redis, b.store)),
 	}
 	started := time.Now()
-	rep, err := intake.Take(ctx, prompts(b.Jobs))
+	rep, err := intake.Take(ctx, rows.JSONLines("bench", prompts(b.Jobs)))
 	if err != nil {
 		return f, err
 	}

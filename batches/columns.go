@@ -1,0 +1,243 @@
+package batches
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"oneflow/batches/rows"
+	"oneflow/providers"
+	"oneflow/providers/kinds"
+)
+
+// decoder makes jobs of the rows of one source.
+type decoder struct {
+	Input
+	// options are the names of a row's fields that decide something.
+	options map[string][]int
+	// own are the columns of the rows' own that OnColumn was told of.
+	own map[string]bool
+}
+
+func newDecoder(in Input) *decoder {
+	return &decoder{Input: in, options: index(reflect.TypeFor[row]()), own: map[string]bool{}}
+}
+
+// maxTold is how many columns OnColumn is told of.
+const maxTold = 1000
+
+// columns returns the columns of a row that are no option, as a JSON object in their
+// order, and takes them out of its fields; the template's prompt goes in. Cells that
+// stand for no value go out of what is an option.
+func (in *decoder) columns(row rows.Row) ([]byte, error) {
+	var prompt []byte
+	if in.Template != nil {
+		var err error
+		if prompt, err = in.Template.render(row); err != nil {
+			return nil, err
+		}
+	}
+	isOption := func(name string) bool {
+		_, ok := in.options[name]
+		return (ok || name == maxTokensToo) && (in.Template == nil || name != "prompt")
+	}
+	envelope := in.envelope(Fields(row.Fields))
+	own := []byte{'{'}
+	for _, name := range row.Names {
+		value, mapped := row.Fields[name], false
+		for _, column := range in.Map {
+			mapped = mapped || column == name
+		}
+		if row.Cells && (mapped || isOption(name)) && isNothing(text(value)) {
+			row.Fields[name] = []byte("null")
+		}
+		if isOption(name) || slices.Contains(envelope, name) {
+			continue
+		}
+		if len(name) > 256 || strings.ContainsRune(name, 0) {
+			return nil, errors.New("the name of a column must be at most 256 bytes, without NUL")
+		}
+		if len(in.Map) == 0 && !in.own[name] {
+			if err := in.looksLikeOption(Fields(row.Fields), name); err != nil {
+				return nil, err
+			}
+		}
+		if len(own) > 1 {
+			own = append(own, ',')
+		}
+		own = append(append(append(own, quote(name)...), ':'), value...)
+		if !in.own[name] && len(in.own) < maxTold {
+			in.own[name] = true
+			if in.OnColumn != nil {
+				in.OnColumn(name)
+			}
+		}
+		if len(in.Map) == 0 { // which takes what it names alone
+			delete(row.Fields, name)
+		}
+	}
+	if prompt != nil {
+		row.Fields["prompt"] = prompt
+	}
+	if len(own) == 1 {
+		return nil, nil
+	}
+	return append(own, '}'), nil
+}
+
+// isNothing reports whether a cell stands for no value: an empty one, and what pandas,
+// R and databases write for none.
+func isNothing(cell string) bool {
+	switch cell {
+	case "", "NaN", "nan", "<NA>", "NaT", "#N/A", `\N`:
+		return true
+	}
+	return false
+}
+
+// envelope lists the fields of a vendor's batch line around the request itself.
+func (in *decoder) envelope(fields Fields) []string {
+	switch {
+	case len(in.Map) > 0:
+	case in.Shape == ShapeOpenAI || isOpenAI(fields):
+		return []string{"method", "url", "body"}
+	case in.Shape == ShapeAnthropic || isAnthropic(fields):
+		return []string{"params"}
+	}
+	return nil
+}
+
+// looksLikeOption fails for a column that is no option, and that its author most
+// likely took for one: what would be left out in silence costs money.
+func (in *decoder) looksLikeOption(fields Fields, name string) error {
+	unknown := "unknown field " + rows.Quoted(name) + ": "
+	if !slices.Contains(vendorOptions(), name) {
+		if option := nearest(name); option != "" {
+			return fmt.Errorf(unknown+"did you mean %q? To keep it as a column of your own, name the prompt's column with --map prompt=…", option)
+		}
+		return nil
+	}
+	provider := text(fields["provider"])
+	if !fields.has("provider") {
+		provider = text(in.Defaults["provider"])
+	}
+	if kind, ok := in.Kind(provider); ok {
+		if can, ok := kinds.CapabilitiesOf(kind); ok && !can.Extra {
+			return fmt.Errorf(unknown+"it is an option of other providers, and %s takes no fields of its own", rows.Shorten(provider))
+		}
+	}
+	return errors.New(unknown + `a provider's own options go into "extra"`)
+}
+
+// vendorOptions are options of vendors' requests that rows have no name for, and that
+// change the answer or its price.
+func vendorOptions() []string {
+	return []string{
+		"top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs",
+		"tools", "tool_choice", "parallel_tool_calls", "reasoning", "reasoning_effort", "thinking", "verbosity", "service_tier",
+		"max_output_tokens", "stop_sequences", "generation_config", "safety_settings", "modalities", "web_search_options",
+		"cfg_scale", "steps", "sampler", "style_preset", "image_size", "voice_id", "language_code", "moderation", "input_fidelity",
+	}
+}
+
+// nearest is the option that a name is a slip of: another spelling, or one letter more,
+// less or changed. Empty: there is none.
+func nearest(name string) string {
+	if len(name) > 64 {
+		return ""
+	}
+	plain := func(s string) string {
+		return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(s))
+	}
+	for _, option := range FieldNames() {
+		if plain(name) == plain(option) || len(name) >= 5 && len(option) >= 5 && oneApart(name, option) {
+			return option
+		}
+	}
+	return ""
+}
+
+// oneApart reports whether one letter more, less or changed, or two that are swapped,
+// make b of a.
+func oneApart(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	switch len(b) - len(a) {
+	case 1:
+		return a[i:] == b[i+1:]
+	case 0:
+		rest := a[min(i+1, len(a)):] == b[min(i+1, len(b)):]
+		swapped := i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
+		return rest || swapped
+	}
+	return false
+}
+
+// checkColumns fails where no row of a table can be a job, which is better told once
+// than for each row: it has no prompt, or lacks a column that is mapped.
+func (in Input) checkColumns(source rows.Source) error {
+	columns := source.Columns()
+	if columns == nil {
+		return nil
+	}
+	there := func(name string) bool { return slices.Contains(columns, name) }
+	refuse := func(reason string) error {
+		return &rows.FormatError{LineError: rows.LineError{File: source.At(1, "").File, Reason: rows.Shorten(reason)}}
+	}
+	for _, field := range slices.Sorted(maps.Keys(in.Map)) {
+		if !there(in.Map[field]) {
+			return refuse((&mapError{field, in.Map[field], names(columns)}).Error())
+		}
+	}
+	if in.Template != nil {
+		for _, name := range in.Template.Columns() {
+			if !there(name) {
+				return refuse(fmt.Sprintf("column %q of the template is not there; there are %s", name, names(columns)))
+			}
+		}
+		return nil
+	}
+	prompts := []string{"prompt", "messages", "body", "params"}
+	if _, ok := in.Map["prompt"]; ok || slices.ContainsFunc(prompts, there) || in.Map["messages"] != "" || in.Defaults["prompt"] != nil || in.Defaults["messages"] != nil {
+		return nil
+	}
+	first := columns[0]
+	return refuse(fmt.Sprintf("has no column prompt; there are %s: say which holds it, such as --map prompt=%s, or make it with --template", names(columns), first))
+}
+
+// names lists columns for an error.
+func names(columns []string) string {
+	if len(columns) > 8 {
+		columns = append(slices.Clone(columns[:8]), "…")
+	}
+	return strings.Join(columns, ", ")
+}
+
+// simplify makes one prompt, with a system prompt at most, of a conversation that is no
+// more than that: the same question is the same request in whatever form it came.
+func simplify(r *providers.Request) {
+	turns := r.Messages
+	if r.Prompt != "" || len(turns) == 0 || len(turns) > 2 {
+		return
+	}
+	plain := func(m providers.Message, role string) bool {
+		return m.Content != "" && reflect.DeepEqual(m, providers.Message{Role: role, Content: m.Content})
+	}
+	if last := turns[len(turns)-1]; plain(last, "user") {
+		if len(turns) == 2 {
+			if r.System != "" || !plain(turns[0], "system") {
+				return
+			}
+			r.System = turns[0].Content
+		}
+		r.Prompt, r.Messages = last.Content, nil
+	}
+}

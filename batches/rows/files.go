@@ -1,0 +1,126 @@
+package rows
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+)
+
+// File is a file that can be read, once or again and again.
+type File struct {
+	// Name is what errors call it, and tells its format where its content leaves that
+	// open.
+	Name string
+	Open func() (io.ReadCloser, error)
+}
+
+// files reads several files as one.
+type files struct {
+	left    []File
+	options Options
+	current Source
+	closer  io.Closer
+	columns []string
+	last    int64 // the place of the last row
+	end     error
+
+	mu   sync.Mutex
+	done []part // files that have been read, and the one that is
+}
+
+// part says which places are of one file: those above base.
+type part struct {
+	base int64
+	places
+}
+
+// Files reads files one after the other, each in its own format. Places go on from
+// one to the next.
+func Files(list []File, o Options) Source { return &files{left: list, options: o} }
+
+// At implements Source. It may be called while Next is.
+func (f *files) At(place int64, reason string) *LineError {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(f.done, place, func(p part, place int64) int { return cmp.Compare(p.base, place) })
+	if i == 0 {
+		return &LineError{Line: place, Row: true, Reason: reason}
+	}
+	p := f.done[i-1]
+	return p.places.At(place-p.base, reason)
+}
+
+func (f *files) where() places { return places{} }
+
+// Columns implements Source.
+func (f *files) Columns() []string {
+	if f.current != nil {
+		f.columns = f.current.Columns()
+	}
+	return f.columns
+}
+
+// Close implements Source.
+func (f *files) Close() error {
+	if f.current == nil {
+		return nil
+	}
+	f.Columns()
+	err := errors.Join(f.current.Close(), f.closer.Close())
+	f.current = nil
+	return err
+}
+
+// Next implements Source.
+func (f *files) Next() (Row, error) {
+	for f.end == nil {
+		if f.current == nil {
+			if f.end = f.open(); f.end != nil {
+				break
+			}
+		}
+		row, err := f.current.Next()
+		if err == nil {
+			row.Place += f.done[len(f.done)-1].base
+			f.last = row.Place
+			return row, nil
+		}
+		if bad, ok := errors.AsType[*LineError](err); ok {
+			f.last = max(f.last, f.done[len(f.done)-1].base+bad.Line)
+			return Row{}, err
+		}
+		if errors.Is(err, io.EOF) {
+			err = f.Close()
+		}
+		f.end = err
+	}
+	return Row{}, f.end
+}
+
+// open opens the next file.
+func (f *files) open() error {
+	if len(f.left) == 0 {
+		return io.EOF
+	}
+	file := f.left[0]
+	f.left = f.left[1:]
+	r, err := file.Open()
+	if err != nil {
+		return err
+	}
+	source, err := Read(file.Name, r, f.options)
+	if err != nil {
+		if _, format := errors.AsType[*FormatError](err); !format {
+			err = fmt.Errorf("%s: %w", file.Name, err)
+		}
+		return errors.Join(err, r.Close())
+	}
+	f.current, f.closer = source, r
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.done = append(f.done, part{f.last, source.where()})
+	return nil
+}

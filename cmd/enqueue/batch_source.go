@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"oneflow/batches"
+	"oneflow/batches/rows"
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+)
+
+// source is what a batch is made of: files that can be read again.
+type source struct {
+	name  string
+	files []rows.File
+	// options say how to read, and what of it.
+	options       rows.Options
+	limit, sample int64
+	seed          uint64
+	close         func()
+}
+
+// source finds the files that the argument names. Standard input is kept in a
+// temporary file if it is to be read twice.
+func (c *batchCmd) source(s *session) (*source, error) {
+	src := &source{limit: c.Limit, sample: c.Sample, seed: c.Seed, close: func() {}}
+	switch c.Format {
+	case "auto":
+	case "openai":
+		src.options.Format = rows.FormatJSONLines
+	case "anthropic": // one of two, which the content tells
+	default:
+		src.options.Format = rows.Format(c.Format)
+	}
+	src.options.Columns = batches.FieldNames()
+	for _, column := range c.Map {
+		src.options.Columns = append(src.options.Columns, column)
+	}
+	var once sync.Map // a file is told of once, also when it is read twice
+	src.options.Recognised = func(name string, f rows.Format) {
+		what := map[rows.Format]string{rows.FormatCSV: "CSV with a header", rows.FormatLines: "plain lines, each of them a prompt"}[f]
+		if _, told := once.LoadOrStore(name, true); what != "" && c.Format == "auto" && !told {
+			fmt.Fprintf(s.env.Err, "enqueue: %s is read as %s; --format says otherwise\n", name, what)
+		}
+	}
+	if c.File == "-" {
+		return src, c.stdin(s, src)
+	}
+	return src, c.path(src)
+}
+
+// path makes a file, or the files of a folder, the source.
+func (c *batchCmd) path(src *source) error {
+	info, err := os.Stat(c.File)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	src.name = filepath.Base(c.File)
+	if !info.IsDir() {
+		src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) { return os.Open(c.File) }}}
+		return nil
+	}
+	err = filepath.WalkDir(c.File, func(path string, d fs.DirEntry, err error) error {
+		hidden := strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_")
+		switch {
+		case err != nil:
+			return err
+		case hidden && path != c.File && d.IsDir():
+			return filepath.SkipDir
+		case hidden || !d.Type().IsRegular():
+			return nil
+		}
+		name, err := filepath.Rel(c.File, path)
+		src.files = append(src.files, rows.File{Name: name, Open: func() (io.ReadCloser, error) { return os.Open(path) }})
+		return err
+	})
+	if err == nil && len(src.files) == 0 {
+		return cli.Fail(cli.Usage, fmt.Errorf("%s: there is no file in this folder", c.File))
+	}
+	return err
+}
+
+// stdin makes standard input the source.
+func (c *batchCmd) stdin(s *session, src *source) error {
+	src.name = "stdin"
+	twice := c.Strict || c.Sample > 0
+	if f, ok := s.env.In.(io.ReadSeeker); ok && twice {
+		if start, err := f.Seek(0, io.SeekCurrent); err == nil {
+			src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) {
+				_, err := f.Seek(start, io.SeekStart)
+				return io.NopCloser(f), err
+			}}}
+			return nil
+		}
+	}
+	in, stop := interruptible(s.ctx, s.env.In)
+	src.close = stop
+	if !twice {
+		src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) { return asFile(in), nil }}}
+		return nil
+	}
+	kept, err := rows.Spool(in)
+	if err != nil {
+		stop()
+		if errors.Is(err, context.Canceled) {
+			return cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
+		}
+		return err
+	}
+	src.close = func() { stop(); _ = kept.Close() }
+	src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) {
+		_, err := kept.Seek(0, io.SeekStart)
+		return keptOpen{kept}, err
+	}}}
+	return nil
+}
+
+// keptOpen is a file that is closed by somebody else.
+type keptOpen struct{ *os.File }
+
+// Close does nothing.
+func (keptOpen) Close() error { return nil }
+
+// asFile is r, which is closed by somebody else.
+func asFile(r io.Reader) io.ReadCloser {
+	if f, ok := r.(*os.File); ok {
+		return keptOpen{f}
+	}
+	return io.NopCloser(r)
+}
+
+// rows opens the source from its start.
+func (s *source) rows() (rows.Source, error) {
+	all := func() rows.Source {
+		from := rows.Files(s.files, s.options)
+		if s.limit > 0 {
+			from = rows.Limit(from, s.limit)
+		}
+		return from
+	}
+	if s.sample == 0 {
+		return all(), nil
+	}
+	from := all()
+	total, err := rows.Count(from)
+	if err := errors.Join(err, from.Close()); err != nil {
+		return nil, err
+	}
+	return rows.Sample(all(), total, s.sample, s.seed), nil
+}
+
+// shape sets what the flags say of each row.
+func (c *batchCmd) shape(in *batches.Input) error {
+	in.Map = c.Map
+	switch c.Format {
+	case "openai", "anthropic":
+		in.Shape = batches.Shape(c.Format)
+	}
+	if c.Template == "" {
+		return nil
+	}
+	text := c.Template
+	if data, err := os.ReadFile(c.Template); err == nil {
+		text = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	} else if !strings.Contains(text, "{{") {
+		return fmt.Errorf("--template %s: there is no such file, and no {{column}} in it: %w", rows.Quoted(text), err)
+	}
+	template, err := batches.ParseTemplate(text)
+	if err != nil {
+		return fmt.Errorf("--template: %w", err)
+	}
+	in.Template = template
+	return nil
+}
+
+// allGood reads everything once without accepting anything, and returns how many
+// lines are bad.
+func (c *batchCmd) allGood(in batches.Input, src *source, s *session) (bad int, _ error) {
+	from, err := src.rows()
+	if err != nil {
+		return 0, unread(err)
+	}
+	lines := newBadLines(s.env.Err, func() {})
+	err = in.Read(from, func(jobs.New) error { return s.ctx.Err() }, lines.add)
+	lines.total()
+	bad = lines.n
+	if errors.Is(err, context.Canceled) {
+		err = cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
+	}
+	return bad, errors.Join(err, from.Close())
+}
+
+// unread is the error of a source that could not be read at all.
+func unread(err error) error {
+	switch _, other := errors.AsType[*rows.FormatError](err); {
+	case errors.Is(err, context.Canceled):
+		return cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
+	case other || errors.Is(err, fs.ErrNotExist):
+		return cli.Fail(cli.Usage, err)
+	}
+	return err
+}
+
+// columnNotes are columns of the rows' own of which nobody has been told. They come
+// from the goroutine that reads.
+type columnNotes struct {
+	mu    sync.Mutex
+	names []string
+	told  bool
+}
+
+func (n *columnNotes) add(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.names = append(n.names, name)
+}
+
+// print tells of those that have come.
+func (n *columnNotes) print(to io.Writer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.names) == 0 || n.told {
+		return
+	}
+	n.told = true
+	list := n.names
+	if len(list) > 8 {
+		list = append(list[:8:8], fmt.Sprintf("and %d more", len(n.names)-8))
+	}
+	fmt.Fprintf(to, "enqueue: kept with the rows and not sent to a provider: %s\n", rows.Printable(errors.New(strings.Join(list, ", "))))
+}
