@@ -155,7 +155,7 @@ func TestListsAndStatusSayWhyJobsWait(t *testing.T) {
 func TestTokensPerMinuteAreThoseOfTheLastMinute(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 1)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 1)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	s.finish(one[string](s, `SELECT id::text FROM jobs`), "one", "")
