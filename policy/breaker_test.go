@@ -9,8 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"oneflow/internal/storetest"
 	"oneflow/policy"
@@ -318,13 +316,7 @@ func TestFailuresThatRedisDidNotHearOfAreToldLater(t *testing.T) {
 // The bubbles run the script in miniredis; this is Redis.
 func TestTheBreakerInARealRedis(t *testing.T) {
 	t.Parallel()
-	options, err := redis.ParseURL(storetest.Redis(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	c := redis.NewClient(options)
-	t.Cleanup(func() { c.Close() })
+	c := storetest.Client(t, storetest.Redis(t))
 	a, b := newService("a", refuses(providers.Overloaded, 503)), newService("b", ok)
 	s, err := policy.New(policy.Config{
 		Providers: []providers.Provider{a, b}, CallTimeout: time.Minute, Calls: t.Context(), Redis: c,

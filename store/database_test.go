@@ -35,13 +35,7 @@ type database struct {
 func newDatabase(t *testing.T) *database {
 	t.Helper()
 	url := storetest.Database(t)
-	w := &database{url: url, Store: openStore(t, url), worker: jobs.NewID()}
-	sql, err := pgxpool.New(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(sql.Close)
-	w.sql = sql
+	w := &database{url: url, Store: openStore(t, url), sql: storetest.Pool(t, url), worker: jobs.NewID()}
 	w.register(t, w.worker)
 	return w
 }

@@ -43,10 +43,7 @@ func (p passing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func TestAServerHardlyAsksForLanesThatAreEmptyAndSeesWhatComesIn(t *testing.T) {
 	t.Parallel()
 	const tasks = 2000
-	o, err := redis.ParseURL(storetest.Redis(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := storetest.Client(t, storetest.Redis(t)).Options()
 	opt := asynq.RedisClientOpt{Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB}
 	client := asynq.NewClient(opt)
 	t.Cleanup(func() { client.Close() })
@@ -66,7 +63,7 @@ func TestAServerHardlyAsksForLanesThatAreEmptyAndSeesWhatComesIn(t *testing.T) {
 		Queues: map[string]int{jobs.QueueName("svc", jobs.High): 6, jobs.QueueName("svc", jobs.Default): 3, jobs.QueueName("svc", jobs.Bulk): 1},
 	})
 	began := time.Now()
-	err = server.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
+	err := server.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
 		if task.Type() == string(jobs.High) {
 			before.Store(bulk.Load())
 			return nil

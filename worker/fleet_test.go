@@ -61,19 +61,10 @@ func newFleetOn(t *testing.T, redisURL string) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	sql, err := pgxpool.New(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(sql.Close)
-	o, err := redis.ParseURL(redisURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rdb := redis.NewClient(o)
-	t.Cleanup(func() { rdb.Close() })
+	rdb := storetest.Client(t, redisURL)
+	o := rdb.Options()
 	f := &fleet{
-		url: url, redisURL: redisURL, store: s, sql: sql, redis: rdb,
+		url: url, redisURL: redisURL, store: s, sql: storetest.Pool(t, url), redis: rdb,
 		opt: asynq.RedisClientOpt{Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB, PoolSize: 10},
 	}
 	f.inspector = asynq.NewInspector(f.opt)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/jackc/pgx/v5/pgxpool" //nolint:depguard // to see what others are shown
-	goredis "github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"oneflow/internal/app"
@@ -70,12 +69,9 @@ func TestAKeyThatIsAddedWhileAWorkerRunsIsServedAtOnceAndNoLongerWhenItGoes(t *t
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	sql, err := pgxpool.New(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(sql.Close)
-	redis, err := asynq.ParseRedisURI(storetest.Redis(t))
+	sql := storetest.Pool(t, url)
+	redisURL := storetest.Redis(t)
+	redis, err := asynq.ParseRedisURI(redisURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,12 +91,7 @@ func TestAKeyThatIsAddedWhileAWorkerRunsIsServedAtOnceAndNoLongerWhenItGoes(t *t
 		}
 		held.Close()
 	})
-	client, ok := redis.MakeRedisClient().(goredis.UniversalClient)
-	if !ok {
-		t.Fatal("no Redis client")
-	}
-	t.Cleanup(func() { client.Close() })
-	producer := jobs.NewProducer(db, jobs.NewDispatcher(client, db))
+	producer := jobs.NewProducer(db, jobs.NewDispatcher(storetest.Client(t, redisURL), db))
 	row := int64(0)
 	enqueue := func() string {
 		row++
