@@ -34,8 +34,8 @@ const (
 // learned, and the configuration of the worker that wrote the row.
 type Stored struct {
 	Status Status
-	// Reason is why it is unavailable.
-	Reason string
+	// Reason is why it is unavailable, and By who said so; By is empty where no person did.
+	Reason, By string
 	LimitLayers
 	// BlockedUntil is until when the provider asked to be left alone; zero if it
 	// did not.
@@ -50,8 +50,8 @@ type Stored struct {
 // limits, in good health.
 type Settings struct {
 	Status Status
-	// Reason is why it is unavailable.
-	Reason string
+	// Reason is why it is unavailable, and By who said so; By is empty where no person did.
+	Reason, By string
 	// Limits are those in force, and Pinned the dimensions that an operator has set.
 	Limits providers.Limits
 	Pinned []providers.Dimension
@@ -75,7 +75,7 @@ func (c Config) Settings(stored map[string]Stored) map[string]Settings {
 			layers = layers.under(own)
 		}
 		all[name] = Settings{
-			Status: s.Status, Reason: s.Reason, Limits: layers.InForce(), Pinned: slices.Sorted(maps.Keys(layers.Pinned)),
+			Status: s.Status, Reason: s.Reason, By: s.By, Limits: layers.InForce(), Pinned: slices.Sorted(maps.Keys(layers.Pinned)),
 			BlockedUntil: s.BlockedUntil, Breaker: s.Breaker,
 		}
 	}

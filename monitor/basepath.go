@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"regexp"
 	"strings"
 )
@@ -24,8 +25,14 @@ func underBasePath(base string, next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == base {
-			http.Redirect(w, r, base+"/", http.StatusMovedPermanently)
+		clean := cleanPath(r.URL.Path)
+		if clean == base {
+			clean += "/"
+		}
+		// The mux would redirect to the clean path itself, and knows of no base path.
+		if clean != r.URL.Path {
+			to := url.URL{Path: base + "/" + strings.TrimPrefix(strings.TrimPrefix(clean, base+"/"), "/"), RawQuery: r.URL.RawQuery}
+			http.Redirect(w, r, to.String(), http.StatusMovedPermanently)
 			return
 		}
 		if !strings.HasPrefix(r.URL.Path, base+"/") {
@@ -38,4 +45,13 @@ func underBasePath(base string, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, inner)
 	})
+}
+
+// cleanPath is path without empty, "." and ".." segments.
+func cleanPath(p string) string {
+	clean := path.Clean("/" + p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
 }

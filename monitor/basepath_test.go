@@ -54,6 +54,56 @@ func TestBehindAReverseProxyEverythingStandsUnderTheBasePath(t *testing.T) {
 	}
 }
 
+func TestAnUncleanPathIsRedirectedUnderTheBasePath(t *testing.T) {
+	t.Parallel()
+	m := newMonitor(t, monitor.Config{BasePath: "/oneflow"})
+	for path, want := range map[string]string{
+		"/oneflow": "/oneflow/", "/oneflow//": "/oneflow/", "/oneflow//batches/b": "/oneflow/batches/b", "/oneflow/./api/overview?a=1": "/oneflow/api/overview?a=1",
+		"//oneflow/batches/b": "/oneflow/batches/b", "/oneflow/x/../batches/b/": "/oneflow/batches/b/",
+		// As it comes from a proxy that strips the prefix.
+		"//batches/b": "/oneflow/batches/b", "/x/../api/overview": "/oneflow/api/overview", "//": "/oneflow/", "//evil.example/": "/oneflow/evil.example/",
+	} {
+		if w := get(t, m, path); w.Code != http.StatusMovedPermanently || w.Header().Get("Location") != want {
+			t.Errorf("%s: %d to %q, want %s", path, w.Code, w.Header().Get("Location"), want)
+		}
+	}
+}
+
+func TestWithoutAPasswordAForeignNameIsRefusedBehindAProxyToo(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		cfg  monitor.Config
+		host string
+		want int
+	}{
+		"a foreign name":          {monitor.Config{BasePath: "/oneflow"}, "evil.example", http.StatusMisdirectedRequest},
+		"this machine":            {monitor.Config{BasePath: "/oneflow"}, "localhost:8080", http.StatusOK},
+		"a name that was allowed": {monitor.Config{BasePath: "/oneflow", Hosts: []string{"jobs.example"}}, "Jobs.Example:443", http.StatusOK},
+		"nobody gave a password":  {monitor.Config{BasePath: "/oneflow", User: "ada", Password: "secret"}, "jobs.example", http.StatusUnauthorized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMonitor(t, c.cfg)
+			inner := httptest.NewServer(m.Handler())
+			t.Cleanup(inner.Close)
+			target, err := url.Parse(inner.URL)
+			must(t, err)
+			proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host }}
+			for kind, front := range map[string]http.Handler{"strips nothing": proxy, "strips the prefix": http.StripPrefix("/oneflow", proxy)} {
+				for _, path := range []string{"/oneflow/", "/oneflow/api/overview", "/oneflow/static/monitor.css"} {
+					r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody)
+					r.Host = c.host
+					w := httptest.NewRecorder()
+					front.ServeHTTP(w, r)
+					if w.Code != c.want {
+						t.Errorf("%s, %s: %d, want %d", kind, path, w.Code, c.want)
+					}
+				}
+			}
+		})
+	}
+}
+
 func fetch(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody)

@@ -117,10 +117,14 @@ func filled(t *testing.T) *store.Store {
 	cost := 1_500_000 * billing.NanoUSD(1)
 	succeed(t, db, id, claimed[0], &cost)
 	succeed(t, db, id, claimed[1], nil)
+	refusal := providers.Error{
+		Provider: "mock", Kind: providers.InvalidRequest, Status: 400, Param: "size", URL: "https://api.example/v1/images",
+		Reason: `Unsupported size: <script>alert("x")</script>`,
+	}
 	for i, state := range []jobs.State{jobs.Failed, jobs.Retrying} {
 		_, err := db.Complete(ctx, jobs.Completion{
 			JobID: claimed[2+i].ID, LeaseToken: claimed[2+i].LeaseToken, State: state, After: time.Hour,
-			Class: "invalid_request", Message: `mock: <script>alert("x")</script>`,
+			Class: "invalid_request", Message: refusal.Explain(),
 		})
 		must(t, err)
 	}

@@ -41,6 +41,9 @@ type Config struct {
 	// "/oneflow": links, assets and asynqmon stand under it. Requests are served
 	// with it and without it, so that the proxy may strip it or not. Default: none.
 	BasePath string
+	// Holds returns, by provider, sentences that say what holds it back now, such as a
+	// block or what others use of its limit. Nil: the pages leave it out.
+	Holds func(ctx context.Context) (map[string][]string, error)
 	// Hosts are names, beside localhost and loopback addresses, under which it
 	// may be called while nobody is asked for a password.
 	Hosts []string
@@ -98,6 +101,7 @@ func New(cfg Config) (*Monitor, error) {
 		return nil, errors.Join(fmt.Errorf("monitor: %w", err), redis.Close())
 	}
 	m := &Monitor{cfg: cfg, reader: NewReader(cfg.Store), redis: redis, queues: queues, pages: pages}
+	m.reader.holds = cfg.Holds
 	m.handler = m.routes()
 	return m, nil
 }

@@ -1,6 +1,7 @@
 package monitor_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -16,15 +17,20 @@ import (
 
 func TestPagesShowWhatIsInTheDatabase(t *testing.T) {
 	t.Parallel()
-	m := newMonitor(t, monitor.Config{Store: filled(t), Redis: redisOf(t)})
+	holds := func(context.Context) (map[string][]string, error) {
+		return map[string][]string{"mock": {"others use about 40 of 60 requests/min"}, "gone": {"nobody's"}}, nil
+	}
+	m := newMonitor(t, monitor.Config{Store: filled(t), Redis: redisOf(t), Holds: holds})
 	for path, wants := range map[string][]string{
 		"/": {
 			"b-1", "&lt;b&gt;prompts&lt;/b&gt;.jsonl", "3 of 6 done", "2 succeeded", "1 failed", "1 retrying", "1 running", "1 queued",
 			"$0.0015", "1 unpriced", ">running<", "alpha", "1 running", "<b>100 %</b>", "250ms", "1 worker × 3",
+			"others use about 40 of 60 requests/min",
 		},
 		"/batches/b-1": {
 			"b-1", "3 of 6 done", "$0.0015", "1 calls without a known price", "mock-text", "2,000", "invalid_request",
-			"mock: &lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;", "enqueue watch b-1",
+			// What the vendor said, and of what.
+			"Unsupported size: &lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;", "size", "(HTTP 400)", "https://api.example/v1/images", "enqueue watch b-1",
 		},
 	} {
 		w := get(t, m, path)

@@ -32,6 +32,8 @@ type OverviewStore interface {
 type Overview struct {
 	At time.Time `json:"at"`
 	fleet.Snapshot
+	// Holds say what holds providers back now, by provider; see Config.
+	Holds map[string][]string `json:"holds,omitempty"`
 	// Waits say why jobs wait, the reason of most jobs first.
 	Waits   []fleet.Wait      `json:"waits"`
 	Batches []batches.Summary `json:"batches"`

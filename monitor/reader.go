@@ -22,6 +22,8 @@ const (
 	tallyFor = 30 * time.Second
 	// readLimit bounds one reading.
 	readLimit = 15 * time.Second
+	// holdsLimit bounds the question what holds providers back, which Redis answers.
+	holdsLimit = time.Second
 	// rateWindow is the time that the rate of a batch is about.
 	rateWindow = 15 * time.Second
 	// maxDetails is the number of batches that are remembered in detail.
@@ -33,6 +35,7 @@ const (
 type Reader struct {
 	store OverviewStore
 	now   func() time.Time
+	holds func(context.Context) (map[string][]string, error) // nil: not asked
 
 	overview *cached[Overview]
 	finished map[string]counted // by batch; guarded by overview's lock
@@ -164,7 +167,22 @@ func (r *Reader) read(ctx context.Context) (Overview, error) {
 		rates[b.ID], b.PerSecond = perSecond(append(r.rates[b.ID], point{now, b.Done()}))
 	}
 	r.finished, r.rates = known, rates
-	return Overview{At: now, Snapshot: snapshot, Waits: waits, Batches: newest}, nil
+	return Overview{At: now, Snapshot: snapshot, Holds: r.heldBack(ctx), Waits: waits, Batches: newest}, nil
+}
+
+// heldBack returns what holds providers back; nothing where Redis does not say it soon,
+// which the page has a notice for.
+func (r *Reader) heldBack(ctx context.Context) map[string][]string {
+	if r.holds == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, holdsLimit)
+	defer cancel()
+	holds, err := r.holds(ctx)
+	if err != nil {
+		return nil
+	}
+	return holds
 }
 
 // perSecond drops what is older than the window and returns the rate over the rest, 0

@@ -21,6 +21,7 @@ func (s *Store) Settings(ctx context.Context) (map[string]fleet.Stored, map[prov
 		SELECT name,
 			CASE WHEN out_of_money THEN 'unavailable' ELSE status END,
 			CASE WHEN out_of_money AND status <> 'unavailable' THEN 'its account is out of money' ELSE reason END,
+			CASE WHEN out_of_money AND status <> 'unavailable' THEN '' ELSE changed_by END,
 			limits_configured, limits_from_file, limits_learned, limits_pinned,
 			CASE WHEN blocked_until > now() THEN blocked_until END,
 			breaker_override
@@ -36,7 +37,7 @@ func (s *Store) Settings(ctx context.Context) (map[string]fleet.Stored, map[prov
 		var name string
 		var set fleet.Stored
 		var blocked *time.Time
-		err := row.Scan(&name, &set.Status, &set.Reason, &set.Configured, &set.Written, &set.Learned, &set.Pinned,
+		err := row.Scan(&name, &set.Status, &set.Reason, &set.By, &set.Configured, &set.Written, &set.Learned, &set.Pinned,
 			&blocked, &set.Breaker)
 		set.BlockedUntil = timeOrZero(blocked)
 		settings[name] = set

@@ -102,7 +102,7 @@ func TestAProviderWithoutMoneyIsLeftAloneForAWhile(t *testing.T) {
 	w := newDatabase(t)
 	ctx := t.Context()
 	must(t, w.Learn(ctx, "mock", fleet.Learned{OutOfMoney: true}))
-	if got := w.settings(t); got.Status != fleet.Unavailable || got.Reason != "its account is out of money" {
+	if got := w.settings(t); got.Status != fleet.Unavailable || got.Reason != "its account is out of money" || got.By != "" {
 		t.Errorf("%+v", got)
 	}
 	w.exec(t, `UPDATE providers SET out_of_money_at = now() - interval '11 minutes'`)
@@ -117,7 +117,7 @@ func TestAProviderWithoutMoneyIsLeftAloneForAWhile(t *testing.T) {
 	// What a person said is not covered by what was learned.
 	must(t, w.SetStatus(ctx, "mock", fleet.Unavailable, "too dear", "ada"))
 	must(t, w.Learn(ctx, "mock", fleet.Learned{OutOfMoney: true}))
-	if got := w.settings(t); got.Status != fleet.Unavailable || got.Reason != "too dear" {
+	if got := w.settings(t); got.Status != fleet.Unavailable || got.Reason != "too dear" || got.By != "ada" {
 		t.Errorf("disabled by a person: %+v", got)
 	}
 }

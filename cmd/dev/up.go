@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"oneflow/internal/app"
@@ -146,7 +147,13 @@ func (s *session) withServices(services cli.Services, listener net.Listener, do 
 		return app.RunWorker(ctx, app.WorkerOptions{Config: s.config, Keys: store, Store: db, Redis: redis, Log: s.log})
 	})
 	g.Go(func() error {
-		return monitor.Run(ctx, monitor.Config{Store: db, Redis: redis, Log: s.log}, listener)
+		options, err := services.RedisOptions()
+		if err != nil {
+			return err
+		}
+		client := goredis.NewClient(options)
+		defer func() { _ = client.Close() }()
+		return monitor.Run(ctx, monitor.Config{Store: db, Redis: redis, Holds: app.HoldsInForce(db, cli.Fleet(s.config), client), Log: s.log}, listener)
 	})
 	g.Go(func() error {
 		defer stop()

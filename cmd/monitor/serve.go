@@ -7,6 +7,10 @@ import (
 	"net"
 	"strings"
 
+	"github.com/redis/go-redis/v9"
+
+	"oneflow/config"
+	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/monitor"
 )
@@ -33,9 +37,13 @@ func (c *serveCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	redis, err := s.services.RedisOptions()
+	options, err := s.services.RedisOptions()
 	if err != nil {
 		return err
+	}
+	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
 	}
 	db, err := s.services.Postgres(s.ctx, s.log)
 	if err != nil {
@@ -47,9 +55,12 @@ func (c *serveCmd) Run(s *session) error {
 	if err != nil {
 		return stopped(s, fmt.Errorf("%w; choose another address with --listen", err))
 	}
+	client := redis.NewClient(options)
+	defer client.Close()
 	fmt.Fprintf(s.env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
 	err = monitor.Run(s.ctx, monitor.Config{
-		Store: db, Redis: cli.ForAsynq(redis), Log: s.log, User: user, Password: password, Hosts: []string{host}, BasePath: c.BasePath,
+		Store: db, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.log,
+		User: user, Password: password, Hosts: []string{host}, BasePath: c.BasePath,
 	}, l)
 	if errors.Is(err, monitor.ErrExposed) {
 		return c.unsafe(err)

@@ -67,13 +67,17 @@ func explainHolds(s *session, names []string, set map[string]fleet.Settings) err
 	defer cancel()
 	client := redis.NewClient(options)
 	defer client.Close()
+	wanted := map[string]fleet.Settings{}
 	for _, name := range names {
-		holds, err := app.Holds(ctx, client, set[name], name)
-		if err != nil {
-			_, err := fmt.Fprintf(s.env.Err, "worker: what holds providers back is not known: %v\n", err)
-			return err
-		}
-		for _, line := range holds {
+		wanted[name] = set[name]
+	}
+	holds, err := app.Holds(ctx, client, wanted)
+	if err != nil {
+		_, err := fmt.Fprintf(s.env.Err, "worker: what holds providers back is not known: %v\n", err)
+		return err
+	}
+	for _, name := range names {
+		for _, line := range holds[name] {
 			if _, err := fmt.Fprintf(s.env.Out, "%s: %s\n", name, line); err != nil {
 				return err
 			}

@@ -95,7 +95,7 @@ func limiterSettings(s fleet.Settings) limiter.Settings {
 
 func policySettings(s fleet.Settings) policy.Settings {
 	return policy.Settings{
-		Unavailable: s.Status == fleet.Unavailable, BlockedUntil: s.BlockedUntil, Breaker: breaker.State(s.Breaker),
+		Unavailable: s.Status == fleet.Unavailable, By: s.By, BlockedUntil: s.BlockedUntil, Breaker: breaker.State(s.Breaker),
 	}
 }
 

@@ -11,19 +11,48 @@ import (
 	"oneflow/fleet"
 	"oneflow/policy/breaker"
 	"oneflow/policy/limiter"
+	"oneflow/store"
 )
 
-// Holds returns what holds a provider back now, in a sentence each: a block with its
-// cause, an open breaker, the limit that calls wait for, and what others of the account
-// use. It is empty where nothing does, and changes nothing.
-func Holds(ctx context.Context, rdb redis.UniversalClient, set fleet.Settings, provider string) ([]string, error) {
+// Holds returns what holds each provider of settings back now, in a sentence each: a
+// block with its cause, an open breaker, the limit that calls wait for, and what others
+// of the account use. A provider that nothing holds back is not in it. It changes
+// nothing.
+func Holds(ctx context.Context, rdb redis.UniversalClient, settings map[string]fleet.Settings) (map[string][]string, error) {
 	slots, err := limiter.New(limiter.Config{
-		Redis: rdb, CallTimeout: time.Minute, Settings: func(string) limiter.Settings { return limiterSettings(set) },
+		Redis: rdb, CallTimeout: time.Minute,
+		Settings: func(provider string) limiter.Settings { return limiterSettings(settings[provider]) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer slots.Close()
+	all := map[string][]string{}
+	for provider := range settings {
+		lines, err := holds(ctx, rdb, slots, provider)
+		if err != nil {
+			return nil, err
+		}
+		if len(lines) > 0 {
+			all[provider] = lines
+		}
+	}
+	return all, nil
+}
+
+// HoldsInForce returns a reader of Holds for all providers, by the settings that are in
+// force when it is called.
+func HoldsInForce(db *store.Store, providers fleet.Config, rdb redis.UniversalClient) func(context.Context) (map[string][]string, error) {
+	return func(ctx context.Context) (map[string][]string, error) {
+		stored, _, err := db.Settings(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return Holds(ctx, rdb, providers.Settings(stored))
+	}
+}
+
+func holds(ctx context.Context, rdb redis.UniversalClient, slots *limiter.Limiter, provider string) ([]string, error) {
 	state, err := slots.State(ctx, provider)
 	if err != nil {
 		return nil, err
