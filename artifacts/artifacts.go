@@ -30,6 +30,8 @@ type bucket interface {
 	size(ctx context.Context, key string) (n int64, ok bool, err error)
 	// write stores an object, whole or not at all, in place of one of that key.
 	write(ctx context.Context, key string, data []byte, contentType string) error
+	// remove deletes an object; one that is not there is no error.
+	remove(ctx context.Context, key string) error
 	// check fails where objects cannot be written, which is better known before one
 	// has been paid for.
 	check(ctx context.Context) error
@@ -131,6 +133,19 @@ func (s *Store) Put(ctx context.Context, data []byte, mediaType string) (address
 		}
 	}
 	return s.base + key, sum, nil
+}
+
+// Remove deletes what Put has stored at an address of this place; what is gone already is
+// no error. It fails for an address of another place.
+func (s *Store) Remove(ctx context.Context, address string) error {
+	key, ok := strings.CutPrefix(address, s.base)
+	if !ok || key == "" || strings.Contains(key, "..") {
+		return fmt.Errorf("artifacts: %s is not in %s", redact(address), s.base)
+	}
+	if err := s.bucket.remove(ctx, key); err != nil {
+		return fmt.Errorf("artifacts: remove %s: %w", redact(address), err)
+	}
+	return nil
 }
 
 // contentType is mime where that is a media type at all: the bytes are paid for and

@@ -96,6 +96,29 @@ func TestARelativeFolderGivesURLsThatHoldEverywhere(t *testing.T) {
 	}
 }
 
+func TestWhatIsRemovedFromAFolderIsGone(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	at, _, err := s.Put(t.Context(), []byte("picture"), "image/png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := strings.TrimPrefix(at, "file://")
+	for range 2 { // what is gone already is no error
+		if err := s.Remove(t.Context(), at); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", path, err)
+	}
+	for _, other := range []string{"file:///etc/passwd", strings.TrimSuffix(at, filepath.Base(path)) + "../../../etc/passwd", "s3://x/y"} {
+		if err := s.Remove(t.Context(), other); err == nil || !strings.Contains(err.Error(), " is not in ") {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+}
+
 func TestEqualBytesAreStoredOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -32,6 +32,18 @@ func serve(t *testing.T) (*objects, string) {
 	mux.HandleFunc("HEAD /pictures/{key...}", o.headS3)
 	mux.HandleFunc("PUT /", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "NoSuchBucket") })
 	mux.HandleFunc("POST /upload/storage/v1/b/{bucket}/o", o.putGS)
+	remove := func(w http.ResponseWriter, r *http.Request) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if _, ok := o.data[r.PathValue("key")]; !ok {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		delete(o.data, r.PathValue("key"))
+		w.WriteHeader(http.StatusNoContent)
+	}
+	mux.HandleFunc("DELETE /pictures/{key...}", remove)
+	mux.HandleFunc("DELETE /storage/v1/b/{bucket}/o/{key...}", remove)
 	mux.HandleFunc("GET /storage/v1/b/{bucket}/o/{key...}", o.getGS)
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
@@ -170,6 +182,17 @@ func TestABucketKeepsWhatIsPutOnceUnderItsURL(t *testing.T) {
 		o.data[key] = "pict"
 		if _, _, err := s.Put(t.Context(), []byte(data), "image/png"); err != nil || o.data[key] != data {
 			t.Errorf("%s: half an object stays: %v", kind, err)
+		}
+		for range 2 { // what is gone already is no error
+			if err := s.Remove(t.Context(), at); err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+		if _, ok := o.get(key); ok {
+			t.Errorf("%s: %s is still there", kind, key)
+		}
+		if err := s.Remove(t.Context(), "s3://elsewhere/x.png"); err == nil || !strings.Contains(err.Error(), "is not in "+kind+"://pictures/of/today/") {
+			t.Errorf("%s: %v", kind, err)
 		}
 	}
 }

@@ -82,6 +82,14 @@ func (f folder) write(_ context.Context, key string, data []byte, _ string) erro
 	return nil
 }
 
+func (f folder) remove(_ context.Context, key string) error {
+	err := os.Remove(filepath.Join(string(f), filepath.FromSlash(key)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 func (f folder) check(context.Context) error {
 	tmp, err := os.CreateTemp(string(f), ".check-*")
 	if err != nil {

@@ -65,6 +65,14 @@ func (b *gs) write(ctx context.Context, key string, data []byte, contentType str
 	return err
 }
 
+func (b *gs) remove(ctx context.Context, key string) error {
+	status, err := b.do(ctx, http.MethodDelete, "/storage/v1/b/"+url.PathEscape(b.bucket)+"/o/"+url.PathEscape(b.prefix+key), "", nil, nil)
+	if status == http.StatusNotFound {
+		return nil
+	}
+	return err
+}
+
 func (b *gs) check(ctx context.Context) error {
 	return b.write(ctx, checkKey, nil, "application/octet-stream")
 }

@@ -60,6 +60,14 @@ func (b *s3) write(ctx context.Context, key string, data []byte, contentType str
 	return err
 }
 
+func (b *s3) remove(ctx context.Context, key string) error {
+	err := b.client.RemoveObject(ctx, b.bucket, b.prefix+key, minio.RemoveObjectOptions{})
+	if minio.ToErrorResponse(err).StatusCode == http.StatusNotFound {
+		return nil
+	}
+	return err
+}
+
 func (b *s3) check(ctx context.Context) error {
 	err := b.write(ctx, checkKey, nil, "application/octet-stream")
 	if err != nil {
