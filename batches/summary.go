@@ -24,6 +24,7 @@ type Summary struct {
 	SealedAt    time.Time `json:"sealed_at,omitzero"`
 	CancelledAt time.Time `json:"cancelled_at,omitzero"`
 	PausedAt    time.Time `json:"paused_at,omitzero"`
+	RemovedAt   time.Time `json:"removed_at,omitzero"`
 	Tally
 	// PerSecond counts its jobs that finish in a second just now; 0 while that
 	// is not known.
@@ -49,6 +50,9 @@ func (b Summary) Finished() bool {
 
 // StateNow returns the state that follows from what is known of the batch and its jobs.
 func (b Summary) StateNow() string {
+	if !b.RemovedAt.IsZero() {
+		return jobs.BatchRemoved
+	}
 	return jobs.BatchState(!b.SealedAt.IsZero(), !b.PausedAt.IsZero(), !b.CancelledAt.IsZero(), b.Counts)
 }
 
@@ -59,6 +63,19 @@ func (b Summary) Left() time.Duration {
 		return 0
 	}
 	return time.Duration(float64(left) / b.PerSecond * float64(time.Second))
+}
+
+// Filter selects batches; what is zero selects all.
+type Filter struct {
+	// State is one of jobs.BatchStates. Without it removed batches are left out.
+	State string
+	// Since leaves out what was made before it.
+	Since time.Time
+	// Source is a part of the source's name.
+	Source  string
+	Account string
+	// Limit bounds the list, the newest first.
+	Limit int
 }
 
 // Breakdown is one batch, with what it used and what went wrong.

@@ -13,7 +13,8 @@ type Progress struct {
 	// JobID is empty for a batch.
 	JobID string
 	// State is a job's state, or for a batch: "open" (rows are coming in),
-	// "running", "paused", "finished", "partial", "cancelling" or "cancelled".
+	// "running", "paused", "finished", "partial", "cancelling", "cancelled"
+	// or "removed".
 	State string
 	// Paused tells that somebody holds it back.
 	Paused bool
@@ -76,16 +77,17 @@ const (
 	BatchPaused     = "paused"
 	BatchCancelling = "cancelling"
 	BatchCancelled  = "cancelled"
+	BatchRemoved    = "removed" // its jobs and results were removed
 )
 
 // BatchStates lists them.
 func BatchStates() []string {
-	return []string{BatchOpen, BatchRunning, BatchFinished, BatchPartial, BatchPaused, BatchCancelling, BatchCancelled}
+	return []string{BatchOpen, BatchRunning, BatchFinished, BatchPartial, BatchPaused, BatchCancelling, BatchCancelled, BatchRemoved}
 }
 
 // BatchEnded reports whether nothing changes any more in a batch of this state.
 func BatchEnded(state string) bool {
-	return state == BatchFinished || state == BatchPartial || state == BatchCancelled
+	return state == BatchFinished || state == BatchPartial || state == BatchCancelled || state == BatchRemoved
 }
 
 // BatchState is the state that follows from what was done to a batch, and from how

@@ -23,6 +23,13 @@ var (
 	ErrTooManyCalls = errors.New("the job has used up its provider calls")
 	// ErrBatchCancelled: the batch takes no more rows.
 	ErrBatchCancelled = errors.New("the batch was cancelled")
+	// ErrBatchRemoved: the batch's jobs and results were removed, and its id is not used
+	// again.
+	ErrBatchRemoved = errors.New("the batch was removed")
+	// ErrBatchUnfinished: jobs of the batch have not ended.
+	ErrBatchUnfinished = errors.New("the batch has not finished")
+	// ErrMediaRunning: a worker is making pictures, sound or film just now.
+	ErrMediaRunning = errors.New("pictures, sound or film are being made")
 	// ErrOtherSource: the batch has rows of another file, or of other options.
 	ErrOtherSource = errors.New("the batch has rows of another source")
 	// ErrNotFound: there is no such job or batch.

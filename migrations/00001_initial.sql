@@ -16,7 +16,8 @@ CREATE TABLE batches (
     sealed_at    timestamptz,
     cancelled_at timestamptz,
     paused_at    timestamptz,
-    drained_at   timestamptz   -- after the cancellation: no job waits or comes in any more
+    drained_at   timestamptz,  -- after the cancellation: no job waits or comes in any more
+    removed_at   timestamptz   -- its jobs and results are gone; the row stays, so that its id is not used again
 );
 CREATE INDEX batches_created ON batches (created_at DESC);
 CREATE INDEX batches_draining ON batches (id) WHERE cancelled_at IS NOT NULL AND drained_at IS NULL;

@@ -28,16 +28,18 @@ func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 		if err != nil {
 			return fmt.Errorf("open batch %s: %w", b.ID, err)
 		}
-		var cancelled, known bool
+		var cancelled, removed, known bool
 		err = tx.QueryRow(ctx, `
-			SELECT cancelled_at IS NOT NULL, $2 <> '' AND origin = $2
+			SELECT cancelled_at IS NOT NULL, removed_at IS NOT NULL, $2 <> '' AND origin = $2
 				OR EXISTS (SELECT FROM jobs WHERE batch_id = $1 AND key = $3)
 				OR NOT EXISTS (SELECT FROM jobs WHERE batch_id = $1)
 			FROM batches
-			WHERE id = $1`, b.ID, b.Origin, b.First).Scan(&cancelled, &known)
+			WHERE id = $1`, b.ID, b.Origin, b.First).Scan(&cancelled, &removed, &known)
 		switch {
 		case err != nil:
 			return fmt.Errorf("open batch %s: %w", b.ID, err)
+		case removed:
+			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrBatchRemoved)
 		case cancelled:
 			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrBatchCancelled)
 		case !known && !b.Append && b.First != "":
@@ -146,16 +148,18 @@ func lockBatch(ctx context.Context, tx pgx.Tx, id string, alone bool) (b openSta
 	if alone {
 		lock = `FOR NO KEY UPDATE`
 	}
-	var cancelled bool
+	var cancelled, removed bool
 	err = tx.QueryRow(ctx, `
-		SELECT cancelled_at IS NOT NULL, sealed_at IS NOT NULL, paused_at IS NOT NULL
+		SELECT cancelled_at IS NOT NULL, removed_at IS NOT NULL, sealed_at IS NOT NULL, paused_at IS NOT NULL
 		FROM batches
-		WHERE id = $1 `+lock, id).Scan(&cancelled, &b.sealed, &b.paused)
+		WHERE id = $1 `+lock, id).Scan(&cancelled, &removed, &b.sealed, &b.paused)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return b, fmt.Errorf("batch %s: %w", id, jobs.ErrNotFound)
 	case err != nil:
 		return b, err
+	case removed:
+		return b, fmt.Errorf("batch %s: %w", id, jobs.ErrBatchRemoved)
 	case cancelled:
 		return b, fmt.Errorf("batch %s: %w", id, jobs.ErrBatchCancelled)
 	case b.sealed && !alone:

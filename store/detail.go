@@ -75,14 +75,10 @@ func collect[T any](ctx context.Context, s *Store, into *[]T, sql string, args .
 
 // BatchJobs lists the first jobs of a batch in the order of its input: all, or those
 // that have finished without a result and that nobody cancelled. It fails with
-// jobs.ErrNotFound.
+// jobs.ErrNotFound and jobs.ErrBatchRemoved.
 func (s *Store) BatchJobs(ctx context.Context, id string, failed bool, limit int) (list []batches.Job, err error) {
-	var exists bool
-	if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM batches WHERE id = $1)`, id).Scan(&exists); err != nil {
-		return nil, fmt.Errorf("list the jobs of batch %s: %w", id, err)
-	}
-	if !exists {
-		return nil, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
+	if err := s.hasBatch(ctx, id); err != nil {
+		return nil, err
 	}
 	err = collect(ctx, s, &list, `
 		SELECT j.id::text, coalesce(j.custom_id, '') AS custom_id, j.seq AS row, s.state, coalesce(r.provider, j.provider) AS provider,

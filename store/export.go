@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -27,12 +26,8 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 		}
 	}
 	if arg == id {
-		var exists bool
-		if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM batches WHERE id = $1)`, id).Scan(&exists); err != nil {
+		if err := s.hasBatch(ctx, id); err != nil {
 			return err
-		}
-		if !exists {
-			return fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
 		}
 	}
 	rows, err := s.pool.Query(ctx, `

@@ -16,8 +16,9 @@ import (
 // NewestBatches implements the OverviewStore of package monitor.
 func (s *Store) NewestBatches(ctx context.Context, limit int) ([]batches.Summary, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT id, source, account, created_at, sealed_at, cancelled_at, paused_at
+		SELECT `+batchColumns+`
 		FROM batches
+		WHERE removed_at IS NULL
 		ORDER BY created_at DESC, id
 		LIMIT $1`, limit)
 	if err != nil {
@@ -30,10 +31,14 @@ func (s *Store) NewestBatches(ctx context.Context, limit int) ([]batches.Summary
 	return list, nil
 }
 
+// batchColumns are what batchRow reads.
+const batchColumns = `id, source, account, created_at, sealed_at, cancelled_at, paused_at, removed_at`
+
 func batchRow(row pgx.CollectableRow) (batches.Summary, error) {
 	var b batches.Summary
-	var sealed, cancelled, paused *time.Time
-	err := row.Scan(&b.ID, &b.Source, &b.Account, &b.CreatedAt, &sealed, &cancelled, &paused)
+	var sealed, cancelled, paused, removed *time.Time
+	err := row.Scan(&b.ID, &b.Source, &b.Account, &b.CreatedAt, &sealed, &cancelled, &paused, &removed)
+	b.RemovedAt = timeOrZero(removed)
 	b.SealedAt, b.CancelledAt, b.PausedAt = timeOrZero(sealed), timeOrZero(cancelled), timeOrZero(paused)
 	b.Tally = batches.Tally{Counts: zeroCounts()}
 	return b, err
@@ -263,7 +268,7 @@ func (s *Store) BatchDetail(ctx context.Context, id string) (batches.Breakdown, 
 	opts := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := pgx.BeginTxFunc(ctx, s.pool, opts, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
-			SELECT id, source, account, created_at, sealed_at, cancelled_at, paused_at
+			SELECT `+batchColumns+`
 			FROM batches
 			WHERE id = $1`, id)
 		if err != nil {

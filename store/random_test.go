@@ -231,7 +231,7 @@ func (p *player) move(ctx context.Context) error {
 		})
 	case k < 89:
 		id, _ := some(p, &b.ids)
-		_, err := p.store.Retry(ctx, id.String(), []jobs.State{jobs.Failed, jobs.Unknown, jobs.Expired}[:1+p.rand.IntN(3)])
+		_, err := p.store.Retry(ctx, id.String(), []jobs.State{jobs.Failed, jobs.Unknown, jobs.Expired}[:1+p.rand.IntN(3)], "")
 		return err
 	case k < 90:
 		id, _ := some(p, &b.ids)

@@ -48,13 +48,13 @@ func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, e
 
 func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, error) {
 	p := jobs.Progress{BatchID: id}
-	var sealed, cancelled bool
+	var sealed, cancelled, removed bool
 	var c counts
 	err := s.pool.QueryRow(ctx, `
-		SELECT sealed_at IS NOT NULL, cancelled_at IS NOT NULL, paused_at IS NOT NULL, created_at, c.*
+		SELECT sealed_at IS NOT NULL, cancelled_at IS NOT NULL, paused_at IS NOT NULL, removed_at IS NOT NULL, created_at, c.*
 		FROM batches
 		CROSS JOIN LATERAL (SELECT `+sumsOfCounts+` FROM batch_counts WHERE batch_id = $1) c
-		WHERE id = $1`, id).Scan(append([]any{&sealed, &cancelled, &p.Paused, &p.CreatedAt}, c.columns()...)...)
+		WHERE id = $1`, id).Scan(append([]any{&sealed, &cancelled, &p.Paused, &removed, &p.CreatedAt}, c.columns()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
 	}
@@ -64,6 +64,9 @@ func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, er
 	p.Counts = c.byState()
 	p.Cost, p.Simulated, p.Unpriced = c.money.Cost, c.money.Simulated, c.money.Unpriced
 	p.State = jobs.BatchState(sealed, p.Paused, cancelled, p.Counts)
+	if removed {
+		p.State = jobs.BatchRemoved
+	}
 	if p.Finished() {
 		p.FinishedAt = timeOrZero(c.last)
 	}

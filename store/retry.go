@@ -22,18 +22,19 @@ type Retried struct {
 }
 
 // Retry brings those jobs of a batch, or the one job, back whose end is one of
-// states: Failed, Unknown and Expired can be. They are queued with a new generation,
+// states: Failed, Unknown and Expired can be; of those with an error class, where it is
+// not empty, only that one. They are queued with a new generation,
 // all their attempts and calls, and at least jobs.DefaultDeadline of time; a worker
 // dispatches them. The ledger stays, and so do crashes: a quarantined job runs
 // alone, and the next worker's death quarantines it again. It fails with
 // jobs.ErrNotFound and jobs.ErrBatchCancelled.
-func (s *Store) Retry(ctx context.Context, id string, states []jobs.State) (Retried, error) {
+func (s *Store) Retry(ctx context.Context, id string, states []jobs.State, class string) (Retried, error) {
 	r := Retried{Left: map[jobs.State]int64{}}
 	of, began, err := s.selection(ctx, id)
 	if err != nil {
 		return r, fmt.Errorf("retry %s: %w", id, err)
 	}
-	ended, err := s.selectJobs(ctx, of, `state = ANY ($3) AND finished_at <= $2`, began, states)
+	ended, err := s.selectJobs(ctx, of, `state = ANY ($3) AND ($4 = '' OR error_class = $4) AND finished_at <= $2`, began, states, class)
 	if err != nil {
 		return r, fmt.Errorf("retry %s: %w", id, err)
 	}
@@ -112,7 +113,7 @@ func (s *Store) selectJobs(ctx context.Context, of selection, condition string, 
 // fails with jobs.ErrNotFound, and with jobs.ErrBatchCancelled where nothing may
 // be queued.
 func (s *Store) selection(ctx context.Context, id string) (of selection, now time.Time, err error) {
-	var cancelled bool
+	var cancelled, removed bool
 	err = pgx.ErrNoRows
 	if jobID, parseErr := uuid.Parse(id); parseErr == nil {
 		of = selection{`id = $1`, `job_id = $1`, jobID}
@@ -124,11 +125,13 @@ func (s *Store) selection(ctx context.Context, id string) (of selection, now tim
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		of = selection{`batch_id = $1`, `batch_id = $1`, id}
-		err = s.pool.QueryRow(ctx, `SELECT cancelled_at IS NOT NULL, now() FROM batches WHERE id = $1`, id).Scan(&cancelled, &now)
+		err = s.pool.QueryRow(ctx, `SELECT cancelled_at IS NOT NULL, removed_at IS NOT NULL, now() FROM batches WHERE id = $1`, id).Scan(&cancelled, &removed, &now)
 	}
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return of, now, jobs.ErrNotFound
+	case err == nil && removed:
+		return of, now, jobs.ErrBatchRemoved
 	case err == nil && cancelled:
 		return of, now, jobs.ErrBatchCancelled
 	}

@@ -15,7 +15,7 @@ import (
 
 func (w *database) retry(t *testing.T, id string, states ...jobs.State) store.Retried {
 	t.Helper()
-	r, err := w.Retry(t.Context(), id, states)
+	r, err := w.Retry(t.Context(), id, states, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestNothingOfACancelledBatchComesBack(t *testing.T) {
 	}
 	w.unchanged(t, "a retry", func() {
 		for _, id := range []string{"b", d.ID.String()} {
-			if _, err := w.Retry(t.Context(), id, []jobs.State{jobs.Unknown}); !errors.Is(err, jobs.ErrBatchCancelled) {
+			if _, err := w.Retry(t.Context(), id, []jobs.State{jobs.Unknown}, ""); !errors.Is(err, jobs.ErrBatchCancelled) {
 				t.Errorf("%s: %v", id, err)
 			}
 			if _, err := w.Resolve(t.Context(), id, store.Resolution{Retry: true}); !errors.Is(err, jobs.ErrBatchCancelled) {
@@ -132,7 +132,7 @@ func TestNothingOfACancelledBatchComesBack(t *testing.T) {
 			}
 		}
 		for _, id := range []string{"no-such-batch", uuid.NewString()} {
-			if _, err := w.Retry(t.Context(), id, nil); !errors.Is(err, jobs.ErrNotFound) {
+			if _, err := w.Retry(t.Context(), id, nil, ""); !errors.Is(err, jobs.ErrNotFound) {
 				t.Errorf("%s: %v", id, err)
 			}
 		}

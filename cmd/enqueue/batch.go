@@ -143,6 +143,9 @@ func broken(rep batches.Report, err error) error {
 	case errors.Is(err, jobs.ErrOtherSource):
 		return cli.Fail(cli.Usage, fmt.Errorf("batch %s has rows of another file, or was made with other options: nothing was accepted; "+
 			"say --append to add these rows all the same, or use another --batch-id", rep.BatchID))
+	case errors.Is(err, jobs.ErrBatchRemoved):
+		return cli.Fail(cli.Usage, fmt.Errorf("batch %s was removed, and its id is not used again, so that a rerun does not buy everything anew: nothing was accepted; "+
+			"to run it all the same, use another --batch-id", rep.BatchID))
 	case errors.Is(err, jobs.ErrBatchCancelled) && rep.Accepted+rep.Duplicates == 0:
 		return cli.Fail(cli.Usage, fmt.Errorf("batch %s was cancelled and takes no rows: use another --batch-id", rep.BatchID))
 	case errors.Is(err, jobs.ErrBatchCancelled):

@@ -14,7 +14,11 @@ import (
 
 // lsCmd lists batches.
 type lsCmd struct {
-	Limit int `help:"How many, the newest first." default:"20" placeholder:"N"`
+	State   string        `help:"Only batches in this state: open, running, paused, finished, partial, cancelling, cancelled, or removed, which are left out otherwise." enum:"open,running,paused,finished,partial,cancelling,cancelled,removed," default:"" placeholder:"STATE"`
+	Since   time.Duration `help:"Only batches of so long ago at most, such as 7d." placeholder:"DURATION"`
+	Source  string        `help:"Only batches whose source's name has this in it." placeholder:"TEXT"`
+	Account string        `help:"Only batches for this account." placeholder:"NAME"`
+	Limit   int           `help:"How many, the newest first." default:"20" placeholder:"N"`
 	cli.OutputFlag
 }
 
@@ -31,22 +35,16 @@ func (c *lsCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := db.NewestBatches(s.ctx, max(c.Limit, 1))
-	if err != nil {
-		return err
+	filter := batches.Filter{State: c.State, Source: c.Source, Account: c.Account, Limit: max(c.Limit, 1)}
+	if c.Since > 0 {
+		filter.Since = time.Now().Add(-c.Since)
 	}
-	ids := make([]string, len(list))
-	for i, b := range list {
-		ids[i] = b.ID
-	}
-	tallies, err := db.Tallies(s.ctx, ids)
+	list, err := db.Batches(s.ctx, filter)
 	if err != nil {
 		return err
 	}
 	found := make([]listed, len(list))
 	for i, b := range list {
-		b.Tally = tallies[b.ID]
-		b.State = b.StateNow()
 		found[i] = listed{b, []fleet.Wait{}}
 		if !b.Finished() {
 			waits, err := fleet.Waits(s.ctx, db, b.ID, "")

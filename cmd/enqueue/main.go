@@ -43,6 +43,7 @@ type grammar struct {
 	Retry   retryCmd   `cmd:"" help:"Queue failed jobs of a batch, or a failed job, again."`
 	Resolve resolveCmd `cmd:"" help:"Settle calls with unknown outcome by hand, once you know from the provider what they cost."`
 	Cost    costCmd    `cmd:"" help:"Show what answers, retries, fallbacks and unknown calls have cost."`
+	Rm      rmCmd      `cmd:"" help:"Remove the jobs, results and files of a batch that has finished. Its id is refused from then on; what it cost stays in the books."`
 	Export  exportCmd  `cmd:"" help:"Write the results of a batch or a job."`
 
 	cli.About

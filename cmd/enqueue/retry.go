@@ -12,6 +12,8 @@ import (
 // retryCmd brings dead letters back.
 type retryCmd struct {
 	ID      string `arg:"" help:"A batch or a job."`
+	Failed  bool   `help:"Those that failed: it is what is done without it."`
+	Class   string `help:"Only those that failed for this reason, such as rate_limited; enqueue status lists the reasons." placeholder:"CLASS"`
 	Unknown bool   `help:"Also those whose call has an unknown outcome: it may be paid for twice."`
 	Expired bool   `help:"Also those whose deadline passed; they get a new one."`
 	cli.OutputFlag
@@ -30,7 +32,7 @@ func (c *retryCmd) Run(s *session) error {
 	if c.Expired {
 		states = append(states, jobs.Expired)
 	}
-	done, err := db.Retry(s.ctx, c.ID, states)
+	done, err := db.Retry(s.ctx, c.ID, states, c.Class)
 	if errors.Is(err, jobs.ErrBatchCancelled) {
 		return cli.Fail(cli.Usage, fmt.Errorf("%s: its batch was cancelled, and nothing of it runs again: enqueue it anew under another --batch-id", c.ID))
 	}

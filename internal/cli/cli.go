@@ -112,7 +112,7 @@ func codeOf(err error) int {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Interrupted
-	case errors.Is(err, jobs.ErrNotFound):
+	case errors.Is(err, jobs.ErrNotFound), errors.Is(err, jobs.ErrBatchRemoved):
 		return Usage
 	}
 	return Failure

@@ -1,0 +1,68 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/batches"
+)
+
+const (
+	// listPage is how many batches are read at a time, and listMost how many are looked
+	// at for one list.
+	listPage = 200
+	listMost = 10_000
+)
+
+// Batches lists the batches that a filter selects, with their states and what they have
+// cost, the newest first. A state follows from a batch's jobs, so that it is found out
+// for each; it looks at the newest 10,000 at most.
+func (s *Store) Batches(ctx context.Context, f batches.Filter) ([]batches.Summary, error) {
+	var found []batches.Summary
+	var before *time.Time
+	last := ""
+	for range listMost / listPage {
+		rows, err := s.pool.Query(ctx, `
+			SELECT `+batchColumns+`
+			FROM batches
+			WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2)) AND created_at >= $3
+			AND ($4 = '' OR position(lower($4) IN lower(source)) > 0) AND ($5 = '' OR account = $5)
+			AND (removed_at IS NOT NULL) = ($6 = 'removed')
+			ORDER BY created_at DESC, id DESC
+			LIMIT $7`, before, last, f.Since, f.Source, f.Account, f.State, listPage)
+		if err != nil {
+			return nil, fmt.Errorf("list batches: %w", err)
+		}
+		page, err := pgx.CollectRows(rows, batchRow)
+		if err != nil {
+			return nil, fmt.Errorf("list batches: %w", err)
+		}
+		ids := make([]string, len(page))
+		for i, b := range page {
+			ids[i] = b.ID
+		}
+		tallies, err := s.Tallies(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range page {
+			b.Tally = tallies[b.ID]
+			b.State = b.StateNow()
+			if f.State == "" || b.State == f.State {
+				found = append(found, b)
+			}
+			if len(found) == f.Limit {
+				return found, nil
+			}
+			at := b.CreatedAt
+			before, last = &at, b.ID
+		}
+		if len(page) < listPage {
+			return found, nil
+		}
+	}
+	return found, nil
+}
