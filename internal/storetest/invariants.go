@@ -115,7 +115,7 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 		WHERE wallet AND limit_nano - spent_nano <> (SELECT coalesce(sum(amount_nano), 0) FROM ledger_entries e WHERE e.account = b.account)`,
 	"batches whose counts are not those of their jobs": `
 		SELECT count(*) FROM batches b
-		WHERE (
+		WHERE removed_at IS NULL AND (
 			SELECT (count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'running'),
 				count(*) FILTER (WHERE state = 'retrying'), count(*) FILTER (WHERE state = 'succeeded'), count(*) FILTER (WHERE state = 'failed'),
 				count(*) FILTER (WHERE state = 'cancelled'), count(*) FILTER (WHERE state = 'expired'), count(*) FILTER (WHERE state = 'unknown'),
