@@ -36,7 +36,7 @@ func TestARemovedBatchLeavesATombstoneAndItsCost(t *testing.T) {
 		t.Fatal(err)
 	}
 	rm := func(args ...string) result { return s.enqueue(append([]string{"rm", "--config", config}, args...)...) }
-	path := file(t, strings.Split(strings.TrimSpace(rows(1, 3)), "\n")...)
+	path := file(t, strings.Split(strings.TrimSpace(lines(1, 3)), "\n")...)
 	for _, id := range []string{"b1", "other"} {
 		if r := s.enqueue("batch", path, "--batch-id", id); r.code != cli.OK {
 			t.Fatalf("%+v", r)
@@ -104,7 +104,7 @@ func TestNoFileIsRemovedWhilePicturesAreMade(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	folder := t.TempDir()
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 1)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 1)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	id := one[string](s, `SELECT id::text FROM jobs`)
@@ -128,7 +128,7 @@ func TestBatchesAreListedByStateAgeSourceAndAccount(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for _, id := range []string{"running", "finished", "partial", "cancelled", "old"} {
-		args := []string{"batch", file(t, strings.TrimSpace(rows(1, 1))), "--batch-id", id}
+		args := []string{"batch", file(t, strings.TrimSpace(lines(1, 1))), "--batch-id", id}
 		if id == "old" {
 			args = append(args, "--account", "acme")
 		}
@@ -178,7 +178,7 @@ func TestBatchesAreListedByStateAgeSourceAndAccount(t *testing.T) {
 func TestOnlyFailuresOfOneClassAreRetried(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if r := s.run(t.Context(), strings.NewReader(rows(1, 3)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 3)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
 	for _, id := range one[[]string](s, `SELECT array_agg(id::text ORDER BY seq) FROM jobs`) {
