@@ -325,6 +325,7 @@ CREATE TABLE budgets (
     reserved_nano bigint NOT NULL DEFAULT 0 CHECK (reserved_nano >= 0),
     stopped_until timestamptz,                  -- a call did not fit: the end of the period
     stopped_needs bigint NOT NULL DEFAULT 0,    -- the least that one needed
+    refused_at    timestamptz,                  -- when the last one did not fit
     alerted       int NOT NULL DEFAULT 0,       -- percent of the limit that an alert was raised for in this period
     changed_by    text NOT NULL DEFAULT '',
     changed_at    timestamptz NOT NULL DEFAULT now(),

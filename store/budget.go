@@ -269,7 +269,7 @@ const (
 	// stopSQL notes the budgets that a call did not fit in.
 	stopSQL = `
 		UPDATE budgets b
-		SET stopped_until = coalesce(` + budgetEnds + `, 'infinity'), stopped_needs = w.needs
+		SET stopped_until = coalesce(` + budgetEnds + `, 'infinity'), stopped_needs = w.needs, refused_at = now()
 		FROM unnest($1::bigint[], $2::bigint[]) AS w (id, needs)
 		WHERE b.id = w.id`
 )

@@ -93,7 +93,8 @@ const roomSQL = `
 //
 // The accounts and batches that have something to do are found by skipping
 // through the index, and of each no more is read than can be needed, or its share
-// of 20,000 rows. What is due within half a minute goes to Redis with its time.
+// of 20,000 rows. Of those whose budget has just refused a call none is taken, and as
+// long as it stays used up, one at a time, which may need less. What is due within half a minute goes to Redis with its time.
 func topUpSQL() string {
 	return `
 	WITH RECURSIVE ` + insideSQL("$1", "$2") + `, clock AS MATERIALIZED (
@@ -118,10 +119,17 @@ func topUpSQL() string {
 			LIMIT 1
 		) n
 	), open AS MATERIALIZED (
-		SELECT f.account, f.batch_id
+		SELECT f.account, f.batch_id, m.stopped
 		FROM flow f
 		LEFT JOIN batches b ON b.id = f.batch_id
-		WHERE b.paused_at IS NULL AND b.cancelled_at IS NULL
+		CROSS JOIN LATERAL (
+			SELECT count(*) > 0 AS stopped, coalesce(bool_or(refused_at > now() - interval '10 seconds'), false) AS just_now
+			FROM budgets x
+			WHERE x.blocks AND x.stopped_until > now()
+			AND x.model = '' AND x.provider IN ('', $1) AND x.account IN ('', f.account) AND x.batch_id IN ('', f.batch_id)
+			AND x.simulated = coalesce((SELECT simulated FROM providers WHERE name = $1), false)
+		) m
+		WHERE b.paused_at IS NULL AND b.cancelled_at IS NULL AND NOT m.just_now
 	), account AS MATERIALIZED (
 		SELECT a.account, ` + nextStartTag("(SELECT now FROM clock)", "$1", "$2", "a.account") + ` AS start_tag
 		FROM (SELECT DISTINCT account FROM open) a
@@ -137,7 +145,7 @@ func topUpSQL() string {
 				AND run_at <= now() + interval '30 seconds'
 				AND (not_before IS NULL OR not_before <= now() + interval '30 seconds')
 				ORDER BY run_at, seq
-				LIMIT (SELECT greatest(1, least($3::bigint, 20000 / greatest(1, count(*)))) FROM open)
+				LIMIT CASE WHEN o.stopped THEN 1 ELSE (SELECT greatest(1, least($3::bigint, 20000 / greatest(1, count(*)))) FROM open) END
 			) x
 		) w
 	), ranked AS (

@@ -52,7 +52,8 @@ func TestAnAccountOutOfFundsKeepsNobodyElseWaiting(t *testing.T) {
 	if _, err := money.Deposit(t.Context(), "poor", 0, ""); err != nil {
 		t.Fatal(err)
 	}
-	f.worker(t, serve(answers), nil)
+	f.exec(t, `UPDATE providers SET dispatch_window = 50`)
+	f.worker(t, serve(answers), func(c *worker.Config) { c.Providers[0].Window = 50 })
 	f.enqueue(t, 300, func(r *jobs.New) { r.Account = "poor" })
 	f.enqueue(t, 20, func(r *jobs.New) { r.Account, r.Request.Prompt = "rich", r.Request.Prompt+" of the rich" })
 	eventually(t, "the others are served", func() bool {
@@ -60,6 +61,10 @@ func TestAnAccountOutOfFundsKeepsNobodyElseWaiting(t *testing.T) {
 	})
 	if n := f.count(t, `SELECT count(*) FROM calls`); n != 20 {
 		t.Errorf("%d calls, want none of the account without funds", n)
+	}
+	// Redis holds no more of those that cannot run than a window of them.
+	if n := f.count(t, `SELECT count(*) FROM job_queue WHERE account = 'poor' AND dispatched_at IS NOT NULL`); n > 60 {
+		t.Errorf("%d jobs without funds were dispatched", n)
 	}
 	if _, err := money.Deposit(t.Context(), "poor", 300*100, "pay day"); err != nil {
 		t.Fatal(err)
