@@ -95,6 +95,10 @@ func scenarios() []scenario {
 		scenario{"28 Postgres' disk full 30 s", plan{}, fillDisk},
 		scenario{"29 SIGTERM while Postgres is away, answers in hand", plan{latency: 2 * time.Second, drain: 2 * time.Second}, leaveWithout},
 		scenario{"30 Postgres silent 30 s", plan{}, silencePostgres},
+		scenario{"31 a budget and a wallet used up, one of 4 workers killed", plan{
+			latency: 100 * time.Millisecond, slots: 50,
+			faults: map[fakeprovider.Fault]float64{fakeprovider.ServerError: 0.2},
+		}, exhaustBudget},
 	)
 }
 
