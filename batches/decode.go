@@ -33,12 +33,20 @@ type row struct {
 	providers.Request
 }
 
-// maxTokensToo is OpenAI's newer name of max_tokens.
-const maxTokensToo = "max_completion_tokens"
+// alias is another name of a field.
+type alias struct{ name, field string }
+
+// aliases are the names that OpenAI has for fields of a row.
+func aliases() []alias {
+	return []alias{{"max_completion_tokens", "max_tokens"}, {"reasoning_effort", "effort"}}
+}
 
 // FieldNames lists the names that a row's fields may have, sorted.
 func FieldNames() []string {
-	names := append(namesOf[row](), maxTokensToo)
+	names := namesOf[row]()
+	for _, a := range aliases() {
+		names = append(names, a.name)
+	}
 	slices.Sort(names)
 	return names
 }
@@ -63,8 +71,14 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 			fields[name] = value
 		}
 	}
+	if err := systemParts(fields); err != nil {
+		return jobs.New{}, err
+	}
 	var r row
 	if err := fill(&r, fields); err != nil {
+		return jobs.New{}, err
+	}
+	if err := in.readFiles(r.Messages); err != nil {
 		return jobs.New{}, err
 	}
 	simplify(&r.Request)
@@ -109,14 +123,19 @@ func (in Input) named(fields Fields) (Fields, error) {
 	case isAnthropic(fields):
 		fields, err = fromAnthropic(fields)
 	}
-	if err != nil || !fields.has(maxTokensToo) {
-		return fields, err
+	if err != nil {
+		return nil, err
 	}
-	if fields.has("max_tokens") && string(fields["max_tokens"]) != string(fields[maxTokensToo]) {
-		return nil, fmt.Errorf("%s: says the same as max_tokens, and has another value: give only one of them", maxTokensToo)
+	for _, a := range aliases() {
+		if !fields.has(a.name) {
+			continue
+		}
+		if fields.has(a.field) && string(fields[a.field]) != string(fields[a.name]) {
+			return nil, fmt.Errorf("%s: says the same as %s, and has another value: give only one of them", a.name, a.field)
+		}
+		fields[a.field] = fields[a.name]
+		delete(fields, a.name)
 	}
-	fields["max_tokens"] = fields[maxTokensToo]
-	delete(fields, maxTokensToo)
 	return fields, nil
 }
 
@@ -211,8 +230,7 @@ func (in Input) route(r *row) error {
 // fill sets the fields of the struct that into points to from JSON, strictly by
 // their exact names. It takes what tables and scripts write for the same value: 256.0,
 // 1e2 and "256" for a whole number, "True" for true, a number for a prompt or an id,
-// one string for a list of them, one text part for a message's content, and a list or
-// an object that is written as a string.
+// one string for a list of them, and a list or an object that is written as a string.
 func fill(into any, fields Fields) error {
 	return fillStruct("", reflect.ValueOf(into).Elem(), fields)
 }
@@ -251,6 +269,9 @@ func fillStruct(path string, into reflect.Value, fields Fields) error {
 
 // fillValue sets one value. raw is valid JSON.
 func fillValue(path string, into reflect.Value, raw json.RawMessage) error {
+	if known, err := fillForm(path, into.Addr().Interface(), raw); known {
+		return err
+	}
 	switch v := into.Addr().Interface().(type) {
 	case *json.RawMessage:
 		*v = bytes.Clone(raw)
@@ -332,25 +353,10 @@ func fillText(path string, into reflect.Value, raw json.RawMessage) error {
 		}
 	case (path == "prompt" || path == "custom_id") && raw[0] != '{' && raw[0] != '[' && raw[0] != 'n':
 		text = string(raw)
-	case strings.HasSuffix(path, "content") && raw[0] == '[':
-		return fillPart(path, into, raw)
 	default:
 		return wrongType(path, "a string", raw)
 	}
 	into.SetString(text)
-	return nil
-}
-
-// fillPart takes a message's content that is a list of one part, which is text.
-func fillPart(path string, into reflect.Value, raw json.RawMessage) error {
-	var parts []struct {
-		Type string `json:"type"`
-		Text string `json:"text"`
-	}
-	if json.Unmarshal(raw, &parts) != nil || len(parts) != 1 || parts[0].Type != "text" {
-		return fmt.Errorf("%s: must be a string, or a list of one part of type text; pictures and other parts are not taken", path)
-	}
-	into.SetString(parts[0].Text)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -54,6 +55,9 @@ type Input struct {
 	// DefaultModel returns the model of a provider for rows that name none; empty
 	// if such rows are to be refused. Nil: the default of the provider's kind.
 	DefaultModel func(provider string, task providers.Task) string
+	// Files is the folder of the input, from which the files are read that parts of a
+	// conversation name; nil: none are.
+	Files fs.FS
 	// OnModel is told what each row asks for; nil: nobody is.
 	OnModel func(provider string, task providers.Task, model string)
 	// Template makes the prompt of the row's columns; nil: the row has one.

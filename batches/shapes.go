@@ -90,8 +90,11 @@ func fromOpenAI(fields Fields) (Fields, error) {
 	if fields.has("method") && !strings.EqualFold(method, "POST") {
 		return nil, fmt.Errorf("method %s: must be POST", rows.Quoted(method))
 	}
-	named := []string{"model", "messages", "max_tokens", maxTokensToo, "temperature", "top_p", "stop", "seed", "response_format"}
-	dropped := map[string]string{"stream": "false", "n": "1"}
+	named := []string{
+		"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed", "response_format", "n",
+		"tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "service_tier", "logprobs", "top_logprobs",
+	}
+	dropped := map[string]string{"stream": "false"}
 	if task == providers.Image {
 		named = []string{"model", "prompt", "n", "size", "quality", "background", "style", "output_format"}
 		dropped = map[string]string{"stream": "false", "response_format": `"b64_json"`}
@@ -108,7 +111,7 @@ func fromOpenAI(fields Fields) (Fields, error) {
 func fromAnthropic(fields Fields) (Fields, error) {
 	return unwrapped(fields, "params", providers.Text, nil, map[string]string{"stream": "false"}, func(name string) string {
 		switch name {
-		case "model", "messages", "max_tokens", "system", "temperature", "top_p":
+		case "model", "messages", "max_tokens", "system", "temperature", "top_p", "tools", "tool_choice", "service_tier":
 			return name
 		case "stop_sequences":
 			return "stop"

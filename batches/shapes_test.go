@@ -83,11 +83,10 @@ func TestLinesOfVendorsBatchesAreTakenForRows(t *testing.T) {
 		`{"body":{"messages":[]}}`:                                `url "": is not taken`,
 		`{"url":"/v1/chat/completions","method":"GET","body":{}}`: `method "GET": must be POST`,
 		chat + `[]}`: `body: must be an object, got a JSON list`,
-		chat + `{"messages":[{"role":"user","content":"a"}],"n":2}}`:                                    `body.n: only 1 is taken, got 2`,
 		chat + `{"messages":[{"role":"user","content":"a"}],"stream":true}}`:                            `body.stream: only false is taken, got true`,
 		chat + `{"messages":[{"role":"user","content":"a"}]},"top_k":1}`:                                `unknown field "top_k"`,
 		chat + `{"model":"x","messages":[{"role":"user","content":"a"}]},"model":"y"}`:                  `body.model: stands beside body, too: give only one of them`,
-		chat + `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}}`:        `messages[0].content: must be a string, or a list of one part of type text`,
+		chat + `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}}`:        `messages[0].content[0] (image): holds nothing: give url, data or file`,
 		chat + `{"messages":[{"role":"user","content":"a"}],"max_tokens":1,"max_completion_tokens":2}}`: `max_completion_tokens: says the same as max_tokens, and has another value`,
 		`{"prompt":"a","response_format":{"type":"json_schema","schema":{}}}`:                           `response_format.schema: there is no such field; response_format takes json_schema, type`,
 	} {

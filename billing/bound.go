@@ -45,7 +45,8 @@ func modelOf(kind string, req providers.Request) string {
 //
 //   - text: one input token per UTF-8 byte of all that is sent, which no
 //     tokenizer exceeds as each of its tokens stands for at least one byte, with
-//     a generous frame; output up to max_tokens, or the model's longest answer;
+//     a generous frame, and what the provider counts at most for each picture,
+//     document and sound; n answers of up to max_tokens, or the model's longest;
 //   - pictures: n of them in the dearest variant that the request allows, or the
 //     tokens of that many, as the model is charged;
 //   - speech: one character per UTF-16 unit, which is never fewer than the
@@ -62,14 +63,26 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 	c := l.card(kind, model, at)
 	switch req.Task {
 	case providers.Text:
-		out := max(req.MaxTokens, extraMaxTokens(req))
+		out := req.MaxTokens
 		if out <= 0 {
 			out = limits.MaxOutputTokens
 		}
-		most := providers.Usage{InputTokens: inputTokens(req), OutputTokens: out, Tier: tierOf(req), WebSearches: searches(req)}
+		can, _ := kinds.CapabilitiesOf(kind)
+		pictures, sound := can.CountMedia(req)
+		most := providers.Usage{
+			InputTokens: inputTokens(req) + pictures, OutputTokens: times(int64(max(1, req.N)), out), Tier: tierOf(req), WebSearches: searches(req),
+		}
 		most.InputTokens += times(most.WebSearches, searchTokens)
-		if hourCache(req) && c.has(providers.CacheWrite1hTokens, at) {
-			most.InputTokens, most.CacheWrite1hTokens = 0, most.InputTokens // the dearest of its rates
+		if c.has(providers.AudioInputTokens, at) {
+			most.AudioInputTokens = sound
+		} else {
+			most.InputTokens += sound
+		}
+		switch { // the dearest of its rates
+		case hourCache(req) && c.has(providers.CacheWrite1hTokens, at):
+			most.InputTokens, most.CacheWrite1hTokens = 0, most.InputTokens
+		case req.Caches() && c.has(providers.CacheWriteTokens, at):
+			most.InputTokens, most.CacheWriteTokens = 0, most.InputTokens
 		}
 		return most
 	case providers.Image:
@@ -115,39 +128,22 @@ func (l *List) limitsOf(provider, model string) modelLimits {
 	return out
 }
 
-// inputTokens bounds the input of a request from above.
+// inputTokens bounds the input of a request from above, but for its media.
 func inputTokens(req providers.Request) int64 {
-	n := frameTokens + len(req.Prompt) + len(req.System)
+	n := frameTokens + messageTokens*(len(req.Messages)+len(req.Tools))
+	for text := range req.Texts() {
+		n += len(text)
+	}
 	for _, m := range req.Messages {
-		n += messageTokens + len(m.Role) + len(m.Content)
+		n += len(m.Role) + messageTokens*(len(m.Parts)+len(m.ToolCalls))
 	}
-	if f := req.ResponseFormat; f != nil {
+	if req.ResponseFormat != nil || len(req.Tools) > 0 || len(req.Extra) > 0 {
 		n += instructionTokens
-		if s := f.JSONSchema; s != nil {
-			n += len(s.Name) + len(s.Description) + len(s.Schema)
-		}
 	}
-	if len(req.Extra) > 0 {
-		n += instructionTokens
-		for name, value := range req.Extra {
-			n += len(name) + len(value)
-		}
+	for name, value := range req.Extra {
+		n += len(name) + len(value)
 	}
 	return int64(n)
-}
-
-// extraMaxTokens is the output cap under the name that OpenAI's newer models
-// have for it, 0 if there is none. Values that are no number are the provider's
-// to refuse.
-func extraMaxTokens(req providers.Request) int64 {
-	var n int64
-	for _, digit := range strings.TrimSpace(string(req.Extra["max_completion_tokens"])) {
-		if digit < '0' || digit > '9' || n > maxBound {
-			return 0
-		}
-		n = n*10 + int64(digit-'0')
-	}
-	return n
 }
 
 // imageTokens is the most output tokens of one picture.

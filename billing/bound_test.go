@@ -48,10 +48,11 @@ func TestUpperBoundsOfRequests(t *testing.T) {
 				ResponseFormat: &providers.ResponseFormat{Type: "json_schema", JSONSchema: &providers.JSONSchema{
 					Name: "n", Description: "de", Schema: json.RawMessage(`{}`),
 				}},
-				Extra: map[string]json.RawMessage{"tools": json.RawMessage(`[1]`), "max_completion_tokens": json.RawMessage(` 20000 `)},
+				Extra:     map[string]json.RawMessage{"prediction": json.RawMessage(`[1]`)},
+				MaxTokens: 20000, N: 2,
 			},
-			// frame 64; messages 16+4+5 and 16+9+2; schema 1024+1+2+2; extra 1024+5+3+21+7
-			providers.Usage{InputTokens: 64 + 25 + 27 + 1029 + 1060, OutputTokens: 20000},
+			// frame 64; messages 16+4+5 and 16+9+2; instructions 1024; schema 1+2+2; extra 10+3
+			providers.Usage{InputTokens: 64 + 25 + 27 + 1024 + 5 + 13, OutputTokens: 40000},
 		},
 		{
 			"picture: in tokens, size and quality known", "openai",

@@ -1,7 +1,6 @@
 package billing
 
 import (
-	"encoding/json"
 	"math"
 	"unicode/utf8"
 
@@ -45,19 +44,13 @@ func EstimateTokens(kind string, req providers.Request) (input, output int64) {
 	if d.Tokenizer == providers.Tiktoken {
 		count = exactly(req.Model)
 	}
-	texts := []string{req.System, req.Prompt}
-	for _, m := range req.Messages {
-		texts = append(texts, m.Content)
-	}
 	in := int64(requestTokens)
-	for _, text := range texts {
-		if text != "" {
-			in += turnTokens + count(text)
-		}
+	for text := range req.Texts() {
+		in += turnTokens + count(text)
 	}
-	if f := req.ResponseFormat; f != nil && f.JSONSchema != nil {
-		in += int64(len(f.JSONSchema.Schema) + len(f.JSONSchema.Name) + len(f.JSONSchema.Description))
-	}
+	can, _ := kinds.CapabilitiesOf(kind)
+	pictures, sound := can.CountMedia(req)
+	in += pictures + sound
 	for name, value := range req.Extra {
 		in += int64(len(name) + len(value))
 	}
@@ -67,11 +60,6 @@ func EstimateTokens(kind string, req providers.Request) (input, output int64) {
 // largestAnswer returns the number of tokens that the answer to req may have.
 func largestAnswer(d providers.Descriptor, req providers.Request) int64 {
 	out := req.MaxTokens
-	for _, name := range []string{"max_completion_tokens", "max_tokens"} {
-		if out <= 0 {
-			out = number(req.Extra[name])
-		}
-	}
 	switch {
 	case out > 0:
 	case d.MaxTokens > 0:
@@ -79,16 +67,7 @@ func largestAnswer(d providers.Descriptor, req providers.Request) int64 {
 	default:
 		out = outputTokens
 	}
-	return min(out, maxEstimate/128) * min(max(number(req.Extra["n"]), 1), 128)
-}
-
-// number reads a field of a request's extras; 0 where it is none.
-func number(raw json.RawMessage) int64 {
-	var n int64
-	if json.Unmarshal(raw, &n) != nil {
-		return 0
-	}
-	return n
+	return min(out, maxEstimate/128) * int64(min(max(req.N, 1), 128))
 }
 
 // exactly counts the tokens of a model that tiktoken knows; of one that it does not

@@ -1,7 +1,6 @@
 package billing_test
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -77,9 +76,7 @@ func TestAnEstimateKnowsTheLargestAnswer(t *testing.T) {
 		want int64
 	}{
 		"as asked for":     {"openai", providers.Request{Task: providers.Text, MaxTokens: 300}, 300},
-		"in extra":         {"openai", providers.Request{Task: providers.Text, Extra: map[string]json.RawMessage{"max_completion_tokens": json.RawMessage("200")}}, 200},
-		"several":          {"openai", providers.Request{Task: providers.Text, MaxTokens: 100, Extra: map[string]json.RawMessage{"n": json.RawMessage("3")}}, 300},
-		"nonsense":         {"openai", providers.Request{Task: providers.Text, MaxTokens: 100, Extra: map[string]json.RawMessage{"n": json.RawMessage(`"x"`)}}, 100},
+		"several":          {"openai", providers.Request{Task: providers.Text, MaxTokens: 100, N: 3}, 300},
 		"not said":         {"openai", providers.Request{Task: providers.Text}, 16384},
 		"nor to Anthropic": {"anthropic", providers.Request{Task: providers.Text}, 4096},
 		"a picture":        {"openai", providers.Request{Task: providers.Image, Prompt: "a cat"}, 0},

@@ -22,7 +22,7 @@ const (
 // tierOf is at what terms a request asks to be served, as a Usage.Tier. What the
 // vendor decides by itself ("auto") is taken to be the standard.
 func tierOf(req providers.Request) string {
-	var words []string
+	words := []string{req.ServiceTier}
 	for _, name := range []string{"service_tier", "serviceTier", "speed", "inference_geo"} {
 		var word string
 		if json.Unmarshal(req.Extra[name], &word) == nil {
@@ -34,6 +34,9 @@ func tierOf(req providers.Request) string {
 
 // hourCache reports whether a request asks for a cache that is kept for an hour.
 func hourCache(req providers.Request) bool {
+	if req.Marks(providers.Cache1h) {
+		return true
+	}
 	for _, value := range req.Extra {
 		if bytes.Contains(value, []byte(`"1h"`)) {
 			return true
@@ -44,13 +47,13 @@ func hourCache(req providers.Request) bool {
 
 // searches is how often a request may search the web: as often as its tools allow.
 func searches(req providers.Request) int64 {
-	var tools []struct {
-		Type    string `json:"type"`
-		MaxUses int64  `json:"max_uses"`
-	}
-	_ = json.Unmarshal(req.Extra["tools"], &tools) // of another form: none of these
 	var n int64
-	for _, tool := range tools {
+	for _, t := range req.Tools {
+		var tool struct {
+			Type    string `json:"type"`
+			MaxUses int64  `json:"max_uses"`
+		}
+		_ = json.Unmarshal(t.Own, &tool) // of another form: none of these
 		if strings.HasPrefix(tool.Type, "web_search") {
 			if tool.MaxUses <= 0 || tool.MaxUses > maxBound {
 				tool.MaxUses = mostSearches

@@ -16,9 +16,15 @@ type Capabilities struct {
 	Tasks map[Task]TaskCapabilities
 	// Extra tells that fields of Request.Extra are passed on.
 	Extra bool
-	// Models tells that any model name may be asked for. Where it is false
+	// Hints are the fields in Extra that change nothing of the answer, such as whose
+	// request it is: they are left out where another provider takes over.
+	Hints []string
+	// AnyModel tells that any model name may be asked for. Where it is false
 	// only the names in TaskCapabilities.Models are on offer.
 	AnyModel bool
+	// MediaTokens is the most input tokens that a model counts for a picture, a
+	// document or a sound; nil: more than any is known to count.
+	MediaTokens func(model string, p Part) int64
 
 	// Refuse refuses combinations that the lists cannot express; nil refuses none.
 	Refuse func(Request) error
@@ -33,6 +39,51 @@ type TaskCapabilities struct {
 	// Options are the JSON names of the Request fields that it understands,
 	// beside task, model and extra.
 	Options []string
+	// Aliases are the provider's own names for options, such as
+	// "max_completion_tokens": they do not belong into Extra.
+	Aliases map[string]string
+	// Parts are the types of parts that a message may hold, beside text.
+	Parts []PartType
+}
+
+// MaxMediaTokens is the most input tokens that a medium can count: the whole of what
+// most models read.
+const MaxMediaTokens = 1 << 20
+
+// CountMedia returns the most input tokens that the media in a request count.
+func (c Capabilities) CountMedia(req Request) (pictures, sound int64) {
+	count := c.MediaTokens
+	if count == nil {
+		count = anyMediaTokens
+	}
+	for p := range req.Media() {
+		n := min(max(count(req.Model, p), 0), MaxMediaTokens)
+		if p.Type == AudioPart {
+			sound += n
+		} else {
+			pictures += n
+		}
+	}
+	return pictures, sound
+}
+
+// anyMediaTokens is more than any model is known to count for a medium.
+func anyMediaTokens(_ string, p Part) int64 {
+	const picture, page, second = 1 << 16, 1 << 13, 50
+	switch p.Type {
+	case ImagePart:
+		return picture
+	case AudioPart:
+		if len(p.Data) > 0 {
+			return SoundSeconds(p.Data) * second
+		}
+	case DocumentPart:
+		if pages := PDFPages(p.Data); pages > 0 {
+			return int64(pages) * page
+		}
+	case TextPart:
+	}
+	return MaxMediaTokens
 }
 
 // Check refuses what a provider of this kind cannot do. The
@@ -54,14 +105,20 @@ func (c Capabilities) Check(req Request) error {
 		return fmt.Errorf("option %q: this provider passes nothing on beyond its named options", "extra")
 	}
 	for name := range req.Extra {
+		option, alias := task.Aliases[name]
 		switch {
 		case slices.Contains(task.Options, name), name == "task", name == "model":
 			return fmt.Errorf("extra.%s: has a name of its own, set %q beside extra", name, name)
+		case alias:
+			return fmt.Errorf("extra.%s: is called %q here, set that beside extra", name, option)
 		case slices.Contains(RequestFields(), name):
 			return fmt.Errorf("extra.%s: not understood for %s by this provider, which takes %s", name, req.Task, join(task.Options))
 		}
 	}
 	if err := req.check(); err != nil {
+		return err
+	}
+	if err := req.checkMessages(task.Parts); err != nil {
 		return err
 	}
 	if c.Refuse != nil {
@@ -83,19 +140,26 @@ func (r Request) check() error {
 		return fmt.Errorf("temperature: must be from 0 to 2, got %g", *r.Temperature)
 	case r.TopP != nil && (*r.TopP < 0 || *r.TopP > 1):
 		return fmt.Errorf("top_p: must be from 0 to 1, got %g", *r.TopP)
-	case r.N < 0 || r.N > 10:
-		return fmt.Errorf("n: must be from 1 to 10, got %d", r.N)
+	case r.N < 0 || r.N > r.mostAnswers():
+		return fmt.Errorf("n: must be from 1 to %d, got %d", r.mostAnswers(), r.N)
+	case r.TopLogProbs < 0 || r.TopLogProbs > 20:
+		return fmt.Errorf("top_logprobs: must be from 1 to 20, got %d", r.TopLogProbs)
+	case r.TopLogProbs > 0 && !r.LogProbs:
+		return fmt.Errorf("top_logprobs: needs logprobs, which is not set")
 	case r.Speed != nil && (*r.Speed < 0.25 || *r.Speed > 4):
 		return fmt.Errorf("speed: must be from 0.25 to 4, got %g", *r.Speed)
 	case r.Seconds < 0:
 		return fmt.Errorf("seconds: must be positive, got %d", r.Seconds)
 	}
-	for i, m := range r.Messages {
-		if !slices.Contains([]string{"system", "user", "assistant"}, m.Role) {
-			return fmt.Errorf("messages[%d].role: must be system, user or assistant", i)
-		}
+	return OneOf("effort", r.Effort, "none", "minimal", "low", "medium", "high", "xhigh", "max")
+}
+
+// mostAnswers is how many answers or pictures one call may make.
+func (r Request) mostAnswers() int {
+	if r.Task == Text {
+		return 128
 	}
-	return nil
+	return 10
 }
 
 // set lists the JSON names of the options that r sets, sorted.

@@ -16,6 +16,12 @@ type Request struct {
 	// Messages is a whole conversation in place of Prompt (text).
 	Messages []Message `json:"messages,omitempty"`
 
+	// Tools are functions that the model may ask for, ToolChoice whether it must, and
+	// ParallelToolCalls whether it may ask for several at once (text).
+	Tools             []Tool      `json:"tools,omitempty"`
+	ToolChoice        *ToolChoice `json:"tool_choice,omitempty"`
+	ParallelToolCalls *bool       `json:"parallel_tool_calls,omitempty"`
+
 	// MaxTokens caps the answer's tokens, reasoning included (text).
 	MaxTokens int64 `json:"max_tokens,omitempty"`
 	// Temperature is 0 to 2, or to 1 with Anthropic (text).
@@ -29,7 +35,19 @@ type Request struct {
 	// ResponseFormat asks for JSON (text).
 	ResponseFormat *ResponseFormat `json:"response_format,omitempty"`
 
-	// N is the number of pictures to make; 0 means 1.
+	// Effort bounds the reasoning: "none", "minimal", "low", "medium",
+	// "high", "xhigh" or "max"; not every model takes every word (text).
+	Effort string `json:"effort,omitempty"`
+	// ServiceTier sets what is paid for speed: "auto", "default", or the provider's
+	// word, such as "flex" (text).
+	ServiceTier string `json:"service_tier,omitempty"`
+	// LogProbs asks for the probabilities of the answer's tokens, TopLogProbs for
+	// those of so many others at each place. They stand in the body of the answer (text).
+	LogProbs    bool `json:"logprobs,omitempty"`
+	TopLogProbs int  `json:"top_logprobs,omitempty"`
+
+	// N is the number of answers or pictures to make; 0 means 1. Of several answers the
+	// first is the job's text, and all stand in the body (text, image).
 	N int `json:"n,omitempty"`
 	// Size is WIDTHxHEIGHT in pixels, such as "1024x1024" (image, video).
 	Size string `json:"size,omitempty"`
@@ -57,18 +75,11 @@ type Request struct {
 	// Seconds is the length of the film (video).
 	Seconds int `json:"seconds,omitempty"`
 
-	// Extra are further top-level fields of the provider's own request, sent as
-	// they are where its Capabilities allow that. They cannot replace a field
+	// Extra are further fields of the provider's own request, where its Capabilities
+	// allow that. An object is merged into the one that the request has of that name,
+	// as RFC 7396 says; anything else is sent as it is. They cannot replace a field
 	// that has a name above.
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
-}
-
-// Message is one turn of a conversation.
-type Message struct {
-	// Role is "system", "user" or "assistant".
-	Role string `json:"role"`
-	// Content is the text of the turn.
-	Content string `json:"content"`
 }
 
 // ResponseFormat asks for a JSON answer.

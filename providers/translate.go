@@ -3,6 +3,7 @@ package providers
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -40,6 +41,15 @@ func (t Translation) Translate(from, to string, req Request) (Request, error) {
 		return req, fmt.Errorf("it has no model to use in the place of %q", req.Model)
 	}
 	if fromKind != toKind {
+		from, _ := t.Capabilities(fromKind)
+		for _, name := range slices.Sorted(maps.Keys(req.Extra)) {
+			if !slices.Contains(from.Hints, name) {
+				return req, fmt.Errorf("it has no equivalent of the request's extra.%s", shortName(name))
+			}
+		}
+		if i := slices.IndexFunc(req.Tools, func(t Tool) bool { return t.Own != nil }); i >= 0 {
+			return req, fmt.Errorf("it has no equivalent of the request's tools[%d]", i)
+		}
 		req = withoutHints(req, task)
 	}
 	if size, ratio := req.Size, req.AspectRatio; size != "" || ratio != "" {
@@ -102,7 +112,7 @@ func cannot(err error) error {
 	what, _, _ := strings.Cut(err.Error(), ":")
 	if option, name, ok := strings.Cut(what, " "); ok && option == "option" {
 		what = strings.Trim(name, `"`)
-	} else {
+	} else if !strings.HasPrefix(name, "(") { // the type of a part
 		what = option
 	}
 	return fmt.Errorf("it cannot do the request's %s", what)

@@ -50,22 +50,42 @@ func TestARequestIsTheSameForAnotherProviderOrIsRefused(t *testing.T) {
 		"the same kind of provider":  {"openai", "second", func(r *providers.Request) { r.Model, r.Seed = "o3", &seed }, func(r *providers.Request) { r.Model, r.Seed = "o3", &seed }, ""},
 		"a seed is a hint":           {"openai", "anthropic", func(r *providers.Request) { r.Model, r.Seed = "o3", &seed }, func(*providers.Request) {}, ""},
 		"extra is one vendor's":      {"openai", "anthropic", func(r *providers.Request) { r.Model, r.Extra = "o3", map[string]json.RawMessage{"user": []byte(`"u"`)} }, func(*providers.Request) {}, ""},
-		"a format it has not":        {"openai", "anthropic", func(r *providers.Request) { r.ResponseFormat = &providers.ResponseFormat{Type: "json_object"} }, nil, "response_format"},
-		"too hot":                    {"openai", "anthropic", func(r *providers.Request) { r.Temperature = number(1.5) }, nil, "temperature"},
-		"a stop of blanks":           {"openai", "anthropic", func(r *providers.Request) { r.Stop = []string{" "} }, nil, "stop"},
-		"another task":               {"stability", "anthropic", func(r *providers.Request) { *r = providers.Request{Task: providers.Image, Prompt: "p"} }, nil, "image"},
-		"nobody knows it":            {"openai", "elsewhere", func(*providers.Request) {}, nil, "kind"},
-		"pixels become a ratio":      {"openai", "stability", picture("1536x1024", ""), func(r *providers.Request) { r.Size, r.AspectRatio = "", "3:2" }, ""},
-		"nearly 16:9":                {"openai", "stability", picture("1792x1024", ""), func(r *providers.Request) { r.Size, r.AspectRatio = "", "16:9" }, ""},
-		"any size":                   {"openai", "stability", picture("auto", ""), func(r *providers.Request) { r.Size = "" }, ""},
-		"no such ratio":              {"openai", "stability", picture("3072x1024", ""), nil, "size"},
-		"a ratio becomes pixels":     {"stability", "openai", picture("", "16:9"), func(r *providers.Request) { r.Size, r.AspectRatio = "1536x864", "" }, ""},
-		"a square":                   {"stability", "openai", picture("", "1:1"), func(r *providers.Request) { r.Size, r.AspectRatio = "1024x1024", "" }, ""},
-		"three sizes only":           {"openai", "second", picture("768x512", ""), func(r *providers.Request) { r.Model, r.Size = "gpt-image-1", "1536x1024" }, ""},
-		"small pictures":             {"stability", "mock", picture("", "16:9"), func(r *providers.Request) { r.Size, r.AspectRatio = "1024x576", "" }, ""},
-		"what not to draw":           {"stability", "openai", func(r *providers.Request) { picture("", "1:1")(r); r.NegativePrompt = "n" }, nil, "negative_prompt"},
-		"two pictures":               {"openai", "stability", func(r *providers.Request) { picture("", "")(r); r.N = 2 }, nil, "request's n"},
-		"one picture":                {"openai", "stability", func(r *providers.Request) { picture("", "")(r); r.N = 1 }, func(r *providers.Request) { r.N = 0 }, ""},
+		"extra that decides":         {"openai", "anthropic", func(r *providers.Request) { r.Extra = map[string]json.RawMessage{"presence_penalty": []byte(`1.5`)} }, nil, "extra.presence_penalty"},
+		"extra of Anthropic's":       {"anthropic", "openai", func(r *providers.Request) { r.Extra = map[string]json.RawMessage{"top_k": []byte(`1`)} }, nil, "extra.top_k"},
+		"a search of OpenAI's": {"openai", "anthropic", func(r *providers.Request) {
+			r.Tools = []providers.Tool{{Name: "f"}, {Own: []byte(`{"type":"custom"}`)}}
+		}, nil, "tools[1]"},
+		"several answers":    {"openai", "anthropic", func(r *providers.Request) { r.N = 2 }, nil, "request's n"},
+		"odds":               {"openai", "anthropic", func(r *providers.Request) { r.LogProbs = true }, nil, "logprobs"},
+		"no effort":          {"openai", "anthropic", func(r *providers.Request) { r.Effort = "none" }, nil, "effort"},
+		"a tier of OpenAI's": {"openai", "anthropic", func(r *providers.Request) { r.ServiceTier = "flex" }, nil, "service_tier"},
+		"the plain tier":     {"openai", "anthropic", func(r *providers.Request) { r.Model, r.ServiceTier = "o3", "default" }, func(r *providers.Request) { r.ServiceTier = "default" }, ""},
+		"a sound":            {"openai", "anthropic", part(providers.AudioPart, "audio/wav"), nil, "messages[0].content[0] (audio)"},
+		"a picture":          {"openai", "anthropic", func(r *providers.Request) { part(providers.ImagePart, "image/png")(r); r.Model = "o3" }, part(providers.ImagePart, "image/png"), ""},
+		"a plain document":   {"anthropic", "openai", part(providers.DocumentPart, "text/plain"), nil, "messages[0].content[0] (document)"},
+		"a tool that failed": {"anthropic", "openai", func(r *providers.Request) {
+			part(providers.ImagePart, "image/png")(r)
+			r.Messages = append(r.Messages, providers.Message{Role: "tool", ToolCallID: "c", IsError: true})
+		}, nil, "messages[1].is_error"},
+		"tools": {"openai", "anthropic", func(r *providers.Request) {
+			r.Model, r.Tools, r.ToolChoice = "o3", []providers.Tool{{Name: "f"}}, &providers.ToolChoice{Mode: "required"}
+		}, func(*providers.Request) {}, ""},
+		"a format it has not":    {"openai", "anthropic", func(r *providers.Request) { r.ResponseFormat = &providers.ResponseFormat{Type: "json_object"} }, nil, "response_format"},
+		"too hot":                {"openai", "anthropic", func(r *providers.Request) { r.Temperature = number(1.5) }, nil, "temperature"},
+		"a stop of blanks":       {"openai", "anthropic", func(r *providers.Request) { r.Stop = []string{" "} }, nil, "stop"},
+		"another task":           {"stability", "anthropic", func(r *providers.Request) { *r = providers.Request{Task: providers.Image, Prompt: "p"} }, nil, "image"},
+		"nobody knows it":        {"openai", "elsewhere", func(*providers.Request) {}, nil, "kind"},
+		"pixels become a ratio":  {"openai", "stability", picture("1536x1024", ""), func(r *providers.Request) { r.Size, r.AspectRatio = "", "3:2" }, ""},
+		"nearly 16:9":            {"openai", "stability", picture("1792x1024", ""), func(r *providers.Request) { r.Size, r.AspectRatio = "", "16:9" }, ""},
+		"any size":               {"openai", "stability", picture("auto", ""), func(r *providers.Request) { r.Size = "" }, ""},
+		"no such ratio":          {"openai", "stability", picture("3072x1024", ""), nil, "size"},
+		"a ratio becomes pixels": {"stability", "openai", picture("", "16:9"), func(r *providers.Request) { r.Size, r.AspectRatio = "1536x864", "" }, ""},
+		"a square":               {"stability", "openai", picture("", "1:1"), func(r *providers.Request) { r.Size, r.AspectRatio = "1024x1024", "" }, ""},
+		"three sizes only":       {"openai", "second", picture("768x512", ""), func(r *providers.Request) { r.Model, r.Size = "gpt-image-1", "1536x1024" }, ""},
+		"small pictures":         {"stability", "mock", picture("", "16:9"), func(r *providers.Request) { r.Size, r.AspectRatio = "1024x576", "" }, ""},
+		"what not to draw":       {"stability", "openai", func(r *providers.Request) { picture("", "1:1")(r); r.NegativePrompt = "n" }, nil, "negative_prompt"},
+		"two pictures":           {"openai", "stability", func(r *providers.Request) { picture("", "")(r); r.N = 2 }, nil, "request's n"},
+		"one picture":            {"openai", "stability", func(r *providers.Request) { picture("", "")(r); r.N = 1 }, func(r *providers.Request) { r.N = 0 }, ""},
 		"quality, style, background": {"openai", "stability", func(r *providers.Request) {
 			picture("", "")(r)
 			r.Quality, r.Style, r.Background = "high", "vivid", "opaque"
@@ -119,4 +139,11 @@ func capabilities(t *testing.T, kind string) providers.Capabilities {
 		t.Fatalf("no such kind: %s", kind)
 	}
 	return can
+}
+
+// part is a conversation of one medium.
+func part(kind providers.PartType, mime string) func(*providers.Request) {
+	return func(r *providers.Request) {
+		r.Prompt, r.Messages = "", []providers.Message{{Role: "user", Parts: []providers.Part{{Type: kind, MIME: mime, Data: []byte("data")}}}}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -59,6 +60,12 @@ func (c *batchCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	files, closeFiles, err := folder(c.File)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	defer closeFiles()
+	in.Files = files
 	if err := c.shape(&in); err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
@@ -199,6 +206,24 @@ func (c *batchCmd) origin(in batches.Input) string {
 	}
 	sum := sha256.Sum256(made)
 	return hex.EncodeToString(sum[:])
+}
+
+// folder opens the folder of the files that rows name: that of the input, or the input
+// where it is a folder; for standard input and single jobs the working directory.
+// Nothing outside of it can be read.
+func folder(input string) (fs.FS, func(), error) {
+	at := "."
+	if input != "-" && input != "" {
+		at = input
+		if info, err := os.Stat(input); err != nil || !info.IsDir() {
+			at = filepath.Dir(input)
+		}
+	}
+	root, err := os.OpenRoot(at)
+	if err != nil {
+		return nil, nil, err
+	}
+	return root.FS(), func() { _ = root.Close() }, nil
 }
 
 // interruptible is r until ctx ends, also while r has nothing to give. A file is

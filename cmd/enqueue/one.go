@@ -36,6 +36,12 @@ func (c *oneCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	files, closeFiles, err := folder("")
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	defer closeFiles()
+	in.Files = files
 	if _, set := c.Set["prompt"]; set {
 		return cli.Fail(cli.Usage, errors.New("--set prompt=…: the prompt is given already"))
 	}

@@ -113,7 +113,12 @@ func (p *Provider) generate(ctx context.Context, req providers.Request) (provide
 	if failure != nil {
 		return providers.Response{}, failure
 	}
-	body, err := wire.JSON(p.fields(req))
+	fields := p.fields(req)
+	err := wire.Merge(fields, req.Extra)
+	var body []byte
+	if err == nil {
+		body, err = wire.JSON(fields)
+	}
 	if err != nil {
 		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
 	}

@@ -1,6 +1,7 @@
 package anthropic
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,12 +17,17 @@ func capabilities() providers.Capabilities {
 				DefaultModel: "claude-haiku-4-5",
 				Options: []string{
 					"prompt", "system", "messages", "max_tokens", "temperature", "top_p", "stop", "response_format",
+					"tools", "tool_choice", "parallel_tool_calls", "effort", "service_tier",
 				},
+				Aliases: map[string]string{"stop_sequences": "stop"},
+				Parts:   []providers.PartType{providers.ImagePart, providers.DocumentPart},
 			},
 		},
-		Extra:    true,
-		AnyModel: true,
-		Refuse:   check,
+		Extra:       true,
+		Hints:       []string{"metadata"},
+		AnyModel:    true,
+		MediaTokens: mediaTokens,
+		Refuse:      check,
 	}
 }
 
@@ -46,27 +52,64 @@ func check(req providers.Request) error {
 			return fmt.Errorf("stop[%d]: must hold more than blanks", i)
 		}
 	}
-	for i, m := range req.Messages {
-		if m.Role == "system" && i > 0 {
-			return fmt.Errorf("messages[%d].role: a system message must come first", i)
-		}
-		if strings.TrimSpace(m.Content) == "" {
-			return fmt.Errorf("messages[%d].content: must hold more than blanks", i)
-		}
+	if err := checkTurns(req); err != nil {
+		return err
 	}
 	if req.Prompt != "" && strings.TrimSpace(req.Prompt) == "" {
 		return errors.New("prompt: must hold more than blanks")
 	}
-	if n := len(req.Messages); n > 0 && req.Messages[n-1].Role == "system" {
-		return errors.New("messages: at least one user message is needed")
+	if err := checkTools(req); err != nil {
+		return err
+	}
+	if err := providers.OneOf("effort", req.Effort, "low", "medium", "high", "xhigh", "max"); err != nil {
+		return err
+	}
+	if req.Effort != "" && !takesEffort(model) {
+		return fmt.Errorf("effort: %s does not take it: leave it out, or name another model", model)
+	}
+	if err := providers.OneOf("service_tier", req.ServiceTier, "auto", "default", "standard_only"); err != nil {
+		return err
 	}
 	if err := req.ResponseFormat.Check("text", "json_schema"); err != nil {
 		return err
 	}
-	if _, ok := req.Extra["output_config"]; ok && req.ResponseFormat != nil && req.ResponseFormat.Type == "json_schema" {
-		return errors.New("extra.output_config: cannot stand beside response_format, give it all in one of them")
+	return req.RefuseExtra("stream")
+}
+
+// checkTools refuses definitions of tools that Anthropic does not take.
+func checkTools(req providers.Request) error {
+	for i, t := range req.Tools {
+		var schema struct {
+			Type string `json:"type"`
+		}
+		if t.Own != nil {
+			continue
+		}
+		if len(t.Name) > 128 || !toolID(t.Name) {
+			return fmt.Errorf("tools[%d].name: must be 1 to 128 letters, digits, _ and -", i)
+		}
+		if t.Parameters != nil && (json.Unmarshal(t.Parameters, &schema) != nil || schema.Type != "object") {
+			return fmt.Errorf("tools[%d].parameters: must be a schema of type object", i)
+		}
 	}
-	return req.RefuseExtra("stop_sequences", "stream")
+	if req.ParallelToolCalls != nil && len(req.Tools) == 0 {
+		return errors.New("parallel_tool_calls: needs tools, and there are none")
+	}
+	return nil
+}
+
+// takesEffort reports whether an Anthropic model takes an effort: those before Claude
+// Opus 4.5 and Sonnet 4.6, and Haiku 4.5, do not. A name that is not known is left to
+// the server.
+func takesEffort(model string) bool {
+	for _, family := range []string{
+		"claude-3", "claude-haiku-4", "claude-sonnet-4-0", "claude-sonnet-4-2", "claude-sonnet-4-5", "claude-opus-4-0", "claude-opus-4-1", "claude-opus-4-2",
+	} {
+		if strings.HasPrefix(model, family) {
+			return false
+		}
+	}
+	return true
 }
 
 // samples reports whether an Anthropic model takes sampling options: those after

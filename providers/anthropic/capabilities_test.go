@@ -67,7 +67,24 @@ func TestChecks(t *testing.T) {
 		"Claude with a seed":              {anthropic.Descriptor, providers.Text, request{Seed: &seed}, `"seed"`},
 		"Claude with a blank stop":        {anthropic.Descriptor, providers.Text, request{Stop: []string{"a", " \n"}}, "stop[1]"},
 		"Claude and some JSON":            {anthropic.Descriptor, providers.Text, request{ResponseFormat: &providers.ResponseFormat{Type: "json_object"}}, "response_format.type"},
-		"Claude with two formats":         {anthropic.Descriptor, providers.Text, request{ResponseFormat: llmSchema("", `{}`), Extra: llmExtra("output_config")}, "extra.output_config"},
+		"Claude with two formats":         {anthropic.Descriptor, providers.Text, request{ResponseFormat: llmSchema("", `{}`), Extra: llmExtra("output_config")}, ""},
+		"Claude with stops of its own":    {anthropic.Descriptor, providers.Text, request{Extra: llmExtra("stop_sequences")}, `extra.stop_sequences: is called "stop" here`},
+		"Haiku with effort":               {anthropic.Descriptor, providers.Text, request{Effort: "low"}, "effort"},
+		"Claude without effort":           {anthropic.Descriptor, providers.Text, request{Model: "claude-opus-4-6", Effort: "none"}, "effort"},
+		"Claude with effort of its own":   {anthropic.Descriptor, providers.Text, request{Model: "claude-opus-4-6", Effort: "max"}, ""},
+		"a tier of another's":             {anthropic.Descriptor, providers.Text, request{ServiceTier: "flex"}, "service_tier"},
+		"two answers":                     {anthropic.Descriptor, providers.Text, request{N: 2}, `option "n"`},
+		"probabilities":                   {anthropic.Descriptor, providers.Text, request{LogProbs: true}, `option "logprobs"`},
+		"a sound":                         {anthropic.Descriptor, providers.Text, request{Messages: turnOf(providers.Part{Type: providers.AudioPart, Data: []byte("x"), MIME: "audio/wav"})}, "messages[0].content[0] (audio)"},
+		"a picture of no kind it takes":   {anthropic.Descriptor, providers.Text, request{Messages: turnOf(providers.Part{Type: providers.ImagePart, Data: []byte("x"), MIME: "image/tiff"})}, "messages[0].content[0] (image)"},
+		"a document of no kind it takes":  {anthropic.Descriptor, providers.Text, request{Messages: turnOf(providers.Part{Type: providers.DocumentPart, Data: []byte("x"), MIME: "text/html"})}, "messages[0].content[0] (document)"},
+		"a look at a picture":             {anthropic.Descriptor, providers.Text, request{Messages: turnOf(providers.Part{Type: providers.ImagePart, URL: "https://x/y.png", Detail: "low"})}, "messages[0].content[0] (image)"},
+		"a turn with a name":              {anthropic.Descriptor, providers.Text, request{Messages: []providers.Message{{Role: "user", Content: "a", Name: "ana"}}}, "messages[0].name"},
+		"a call that is no object":        {anthropic.Descriptor, providers.Text, request{Messages: []providers.Message{{Role: "user", Content: "a"}, {Role: "assistant", ToolCalls: []providers.ToolCall{{ID: "1", Name: "f", Arguments: "[1]"}}}}}, "messages[1].tool_calls[0].arguments"},
+		"a call with an odd id":           {anthropic.Descriptor, providers.Text, request{Messages: []providers.Message{{Role: "user", Content: "a"}, {Role: "assistant", ToolCalls: []providers.ToolCall{{ID: "a.b", Name: "f", Arguments: "{}"}}}}}, "messages[1].tool_calls[0].id"},
+		"a tool with an odd name":         {anthropic.Descriptor, providers.Text, request{Tools: []providers.Tool{{Name: "a b"}}}, "tools[0].name"},
+		"a tool of no object":             {anthropic.Descriptor, providers.Text, request{Tools: []providers.Tool{{Name: "f", Parameters: json.RawMessage(`{"type":"string"}`)}}}, "tools[0].parameters"},
+		"nobody but the model":            {anthropic.Descriptor, providers.Text, request{Messages: []providers.Message{{Role: "assistant", Content: "a"}}}, "messages: at least one user message"},
 		"Claude with effort":              {anthropic.Descriptor, providers.Text, request{Extra: llmExtra("output_config")}, ""},
 		"Claude's stream":                 {anthropic.Descriptor, providers.Text, request{Extra: llmExtra("stream")}, "extra.stream"},
 		"Claude's own word for stop":      {anthropic.Descriptor, providers.Text, request{Extra: llmExtra("stop_sequences")}, "extra.stop_sequences"},
@@ -95,4 +112,9 @@ func TestChecks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// turnOf is a conversation of one turn of the user's.
+func turnOf(parts ...providers.Part) []providers.Message {
+	return []providers.Message{{Role: "user", Parts: parts}}
 }

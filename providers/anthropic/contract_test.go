@@ -34,7 +34,7 @@ func TestAnthropicsDescriptionAllowsWhatIsSent(t *testing.T) {
 					Schema: raw(`{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}`),
 				}},
 				Extra: map[string]json.RawMessage{
-					"top_k": raw(`5`), "metadata": raw(`{"user_id":"me"}`), "service_tier": raw(`"standard_only"`), "cache_control": raw(`{"type":"ephemeral"}`),
+					"top_k": raw(`5`), "metadata": raw(`{"user_id":"me"}`), "cache_control": raw(`{"type":"ephemeral"}`),
 				},
 			},
 			"a conversation": {
@@ -46,17 +46,47 @@ func TestAnthropicsDescriptionAllowsWhatIsSent(t *testing.T) {
 					{Role: "user", Content: prompt},
 				},
 			},
-			"with tools": {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{
-				"tools": raw(`[{"name":"f","input_schema":{"type":"object","properties":{}}}]`), "tool_choice": raw(`{"type":"auto"}`),
-			}},
+			"parts and tools": {
+				Task: providers.Text, Model: "claude-opus-4-6", Effort: "xhigh", ServiceTier: "default", ToolChoice: &providers.ToolChoice{Mode: "tool", Name: "f"},
+				ParallelToolCalls: new(false),
+				Messages: []providers.Message{
+					{Role: "system", Parts: []providers.Part{{Type: providers.TextPart, Text: "be brief", Cache: providers.Cache1h}}},
+					{Role: "developer", Content: "and kind"},
+					{Role: "user", Parts: []providers.Part{
+						{Type: providers.TextPart, Text: prompt},
+						{Type: providers.ImagePart, URL: "https://example.com/a.png"},
+						{Type: providers.ImagePart, Data: []byte("\x89PNG"), MIME: "image/png"},
+						{Type: providers.DocumentPart, Data: []byte("%PDF-1.7"), MIME: "application/pdf", Name: "a.pdf", Cache: providers.CacheDefault},
+						{Type: providers.DocumentPart, URL: "https://example.com/a.pdf"},
+						{Type: providers.DocumentPart, Data: []byte("words"), MIME: "text/plain"},
+					}},
+					{Role: "assistant", Content: "let me look", ToolCalls: []providers.ToolCall{{ID: "call_1", Name: "f", Arguments: `{"a":1}`}, {ID: "call_2", Name: "g", Arguments: `{}`}}},
+					{Role: "tool", ToolCallID: "call_1", Content: "7"},
+					{Role: "tool", ToolCallID: "call_2", IsError: true, Parts: []providers.Part{{Type: providers.TextPart, Text: "broken"}, {Type: providers.ImagePart, Data: []byte("GIF89a"), MIME: "image/gif", Cache: providers.Cache1h}}},
+					{Role: "user", Content: "go on"},
+				},
+				Tools: []providers.Tool{
+					{Name: "f", Description: "does f", Parameters: raw(`{"type":"object","properties":{"a":{"type":"integer"}}}`), Strict: &strict},
+					{Name: "g", Cache: providers.Cache5m},
+					{Own: raw(`{"type":"web_search_20250305","name":"web_search","max_uses":3}`)},
+				},
+			},
+			"tools by choice of the model":    {Task: providers.Text, Prompt: prompt, Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "auto"}},
+			"tools, whatever the model says":  {Task: providers.Text, Prompt: prompt, Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "required"}},
+			"tools that are not to be called": {Task: providers.Text, Prompt: prompt, Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "none"}, ParallelToolCalls: new(false)},
+			"one tool at a time":              {Task: providers.Text, Prompt: prompt, Tools: []providers.Tool{{Name: "f"}}, ParallelToolCalls: new(false)},
+			"a nested field of its own": {
+				Task: providers.Text, Model: "claude-opus-4-6", Prompt: prompt, Effort: "low",
+				Extra: map[string]json.RawMessage{"output_config": raw(`{"format":{"type":"json_schema","schema":{"type":"object"}}}`)},
+			},
 			"with thinking": {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{
 				"thinking": raw(`{"type":"enabled","budget_tokens":1024}`),
 			}},
 		},
 		Broken: map[string]providers.Request{
-			"metadata that is no object": {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{"metadata": raw(`"a"`)}},
-			"an unknown service tier":    {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{"service_tier": raw(`"gold"`)}},
-			"a tool without a name":      {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{"tools": raw(`[{"input_schema":{"type":"object"}}]`)}},
+			"metadata that is no object":  {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{"metadata": raw(`"a"`)}},
+			"a nested field that is none": {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{"output_config": raw(`{"colour":"red"}`)}},
+			"a schema that is none":       {Task: providers.Text, Prompt: prompt, Tools: []providers.Tool{{Name: "f", Parameters: raw(`{"type":"object","required":7}`)}}},
 		},
 	})
 }

@@ -8,63 +8,6 @@ import (
 	"oneflow/providers/wire"
 )
 
-// block is a piece of text as Anthropic takes it.
-type block struct {
-	Text string `json:"text"`
-	Type string `json:"type"`
-}
-
-func textBlock(text string) []block { return []block{{Text: text, Type: "text"}} }
-
-// turn is one turn of a conversation.
-type turn struct {
-	Content []block `json:"content"`
-	Role    string  `json:"role"`
-}
-
-// fields is req in Anthropic's words.
-func (p *Provider) fields(req providers.Request) map[string]any {
-	fields := map[string]any{"model": req.Model, "max_tokens": req.MaxTokens}
-	if req.MaxTokens == 0 {
-		fields["max_tokens"] = p.config.MaxTokens
-	}
-	var system []block
-	var turns []turn
-	if req.System != "" {
-		system = textBlock(req.System)
-	}
-	for _, m := range req.Messages {
-		if m.Role == "system" {
-			system = append(system, textBlock(m.Content)...)
-			continue
-		}
-		turns = append(turns, turn{Content: textBlock(m.Content), Role: m.Role})
-	}
-	if req.Prompt != "" {
-		turns = append(turns, turn{Content: textBlock(req.Prompt), Role: "user"})
-	}
-	fields["messages"] = turns
-	if len(system) > 0 {
-		fields["system"] = system
-	}
-	if len(req.Stop) > 0 {
-		fields["stop_sequences"] = req.Stop
-	}
-	if req.Temperature != nil {
-		fields["temperature"] = *req.Temperature
-	}
-	if req.TopP != nil {
-		fields["top_p"] = *req.TopP
-	}
-	if f := req.ResponseFormat; f != nil && f.Type == "json_schema" {
-		fields["output_config"] = map[string]any{"format": outputFormat{Schema: f.JSONSchema.Schema, Type: "json_schema"}}
-	}
-	for name, value := range req.Extra {
-		fields[name] = value
-	}
-	return fields
-}
-
 // outputFormat asks for JSON that fits a schema. Anthropic knows no name, no
 // description and no choice of strictness for it. The schema goes as it came: a map
 // would lose the order of the properties, in which the model writes them.

@@ -204,8 +204,8 @@ func mediaType(a wire.Answer, format string) string {
 		}
 		return bare
 	}
-	if wire.IsMedia("audio", a.Body) {
-		return wire.MediaType(a.Body)
+	if providers.IsMedia("audio", a.Body) {
+		return providers.MediaType(a.Body)
 	}
 	return ""
 }

@@ -16,7 +16,9 @@ func capabilities() providers.Capabilities {
 				Models:       []string{"mock-text"},
 				Options: []string{
 					"prompt", "system", "messages", "max_tokens", "temperature", "top_p", "stop", "seed", "response_format",
+					"tools", "tool_choice", "parallel_tool_calls", "effort", "service_tier", "n", "logprobs", "top_logprobs",
 				},
+				Parts: []providers.PartType{providers.ImagePart, providers.DocumentPart, providers.AudioPart},
 			},
 			providers.Image: {DefaultModel: "mock-image", Models: []string{"mock-image"}, Options: []string{"prompt", "size", "n", "seed"}},
 			providers.Audio: {DefaultModel: "mock-audio", Models: []string{"mock-audio"}, Options: []string{"prompt", "voice", "speed", "seed"}},

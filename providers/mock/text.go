@@ -40,7 +40,7 @@ func text(c *call) (providers.Response, error) {
 	}
 	usage := providers.Usage{InputTokens: tokens(c.req.System) + tokens(c.req.Prompt), OutputTokens: tokens(content)}
 	for _, m := range c.req.Messages {
-		usage.InputTokens += tokens(m.Content)
+		usage.InputTokens += tokens(m.Text())
 	}
 	raw, err := rawText(c, content, finish, usage)
 	if err != nil {

@@ -26,7 +26,10 @@ func capabilities() providers.Capabilities {
 				DefaultModel: "gpt-5.4-mini",
 				Options: []string{
 					"prompt", "system", "messages", "max_tokens", "temperature", "top_p", "stop", "seed", "response_format",
+					"tools", "tool_choice", "parallel_tool_calls", "effort", "service_tier", "n", "logprobs", "top_logprobs",
 				},
+				Aliases: map[string]string{"max_completion_tokens": "max_tokens", "reasoning_effort": "effort"},
+				Parts:   []providers.PartType{providers.ImagePart, providers.DocumentPart, providers.AudioPart},
 			},
 			providers.Image: {
 				DefaultModel: "gpt-image-2",
@@ -37,9 +40,11 @@ func capabilities() providers.Capabilities {
 				Options:      []string{"prompt", "voice", "speed", "output_format"},
 			},
 		},
-		Extra:    true,
-		AnyModel: true,
-		Refuse:   check,
+		Extra:       true,
+		Hints:       []string{"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"},
+		AnyModel:    true,
+		MediaTokens: mediaTokens,
+		Refuse:      check,
 	}
 }
 
@@ -102,8 +107,8 @@ func checkText(req providers.Request, model string) error {
 	if f := req.ResponseFormat; f != nil && f.Type == "json_schema" && !schemaName(f.JSONSchema.Name) {
 		return fmt.Errorf("response_format.json_schema.name: must be 1 to 64 letters, digits, _ or -, got %q", f.JSONSchema.Name)
 	}
-	if _, ok := req.Extra["max_completion_tokens"]; ok && req.MaxTokens != 0 {
-		return errors.New("extra.max_completion_tokens: says the same as max_tokens, give only that")
+	if err := checkTurns(req); err != nil {
+		return err
 	}
 	return req.RefuseExtra("stream")
 }

@@ -60,7 +60,8 @@ func TestChecks(t *testing.T) {
 	}{
 		"everything for text": {openai.Descriptor, providers.Text, request{
 			System: "s", MaxTokens: 1, Temperature: &two, TopP: &half, Stop: []string{"a", "b", "c", "d"}, Seed: &seed,
-			ResponseFormat: llmSchema("a_Z-9", ` {"type":"object"}`), Extra: llmExtra("tools"),
+			ResponseFormat: llmSchema("a_Z-9", ` {"type":"object"}`), Extra: llmExtra("logit_bias"), N: 128, LogProbs: true, TopLogProbs: 20, Effort: "max", ServiceTier: "flex",
+			Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "none"},
 		}, ""},
 		"plain text":                 {openai.Descriptor, providers.Text, request{ResponseFormat: &providers.ResponseFormat{Type: "text"}}, ""},
 		"five stops":                 {openai.Descriptor, providers.Text, request{Stop: []string{"a", "b", "c", "d", "e"}}, "stop"},
@@ -74,7 +75,26 @@ func TestChecks(t *testing.T) {
 		"a schema with a long name":  {openai.Descriptor, providers.Text, request{ResponseFormat: llmSchema(strings.Repeat("n", 65), `{}`)}, "json_schema.name"},
 		"a schema with an odd name":  {openai.Descriptor, providers.Text, request{ResponseFormat: llmSchema("a b", `{}`)}, "json_schema.name"},
 		"the cap twice":              {openai.Descriptor, providers.Text, request{MaxTokens: 1, Extra: llmExtra("max_completion_tokens")}, "max_completion_tokens"},
-		"the cap in OpenAI's words":  {openai.Descriptor, providers.Text, request{Extra: llmExtra("max_completion_tokens")}, ""},
+		"the cap in OpenAI's words":  {openai.Descriptor, providers.Text, request{Extra: llmExtra("max_completion_tokens")}, `extra.max_completion_tokens: is called "max_tokens" here`},
+		"a tool in extra":            {openai.Descriptor, providers.Text, request{Extra: llmExtra("tools")}, `set "tools" beside extra`},
+		"too many answers":           {openai.Descriptor, providers.Text, request{N: 129}, "n: must be from 1 to 128"},
+		"odds alone":                 {openai.Descriptor, providers.Text, request{TopLogProbs: 2}, "top_logprobs"},
+		"a choice without tools":     {openai.Descriptor, providers.Text, request{ToolChoice: &providers.ToolChoice{Mode: "auto"}}, "tool_choice"},
+		"a choice of another tool":   {openai.Descriptor, providers.Text, request{Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "tool", Name: "g"}}, "tool_choice"},
+		"an unknown choice":          {openai.Descriptor, providers.Text, request{Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "maybe"}}, "tool_choice"},
+		"no tools, but side by side": {openai.Descriptor, providers.Text, request{ParallelToolCalls: new(true)}, "parallel_tool_calls"},
+		"an effort of no kind":       {openai.Descriptor, providers.Text, request{Effort: "heroic"}, "effort"},
+		"a sound at an address":      {openai.Descriptor, providers.Text, request{Messages: turnOf("user", providers.Part{Type: providers.AudioPart, URL: "https://x/y.mp3"})}, "messages[0].content[0] (audio)"},
+		"a sound of no kind":         {openai.Descriptor, providers.Text, request{Messages: turnOf("user", providers.Part{Type: providers.AudioPart, Data: []byte("x"), MIME: "audio/flac"})}, "messages[0].content[0] (audio)"},
+		"a document at an address":   {openai.Descriptor, providers.Text, request{Messages: turnOf("user", providers.Part{Type: providers.DocumentPart, URL: "https://x/y.pdf"})}, "messages[0].content[0] (document)"},
+		"a document of plain text":   {openai.Descriptor, providers.Text, request{Messages: turnOf("user", providers.Part{Type: providers.DocumentPart, Data: []byte("x"), MIME: "text/plain"})}, "messages[0].content[0] (document)"},
+		"a picture by the system":    {openai.Descriptor, providers.Text, request{Messages: turnOf("system", providers.Part{Type: providers.ImagePart, URL: "https://x/y.png"})}, "messages[0].content[0] (image)"},
+		"a picture of nothing":       {openai.Descriptor, providers.Text, request{Messages: turnOf("user", providers.Part{Type: providers.ImagePart})}, "messages[0].content[0] (image): holds nothing"},
+		"a picture of no kind":       {openai.Descriptor, providers.Text, request{Messages: turnOf("user", providers.Part{Type: providers.ImagePart, Data: []byte("x")})}, "messages[0].content[0] (image): its media type"},
+		"a picture from a tool":      {openai.Descriptor, providers.Text, request{Messages: []providers.Message{{Role: "tool", ToolCallID: "1", Parts: turnOf("user", providers.Part{Type: providers.ImagePart, URL: "https://x/y.png"})[0].Parts}}}, "messages[0].content[0] (image)"},
+		"a tool that failed":         {openai.Descriptor, providers.Text, request{Messages: []providers.Message{{Role: "tool", ToolCallID: "1", IsError: true}}}, "messages[0].is_error"},
+		"an answer to no call":       {openai.Descriptor, providers.Text, request{Messages: []providers.Message{{Role: "tool", Content: "7"}}}, "messages[0].tool_call_id"},
+		"a call by the user":         {openai.Descriptor, providers.Text, request{Messages: []providers.Message{{Role: "user", ToolCalls: []providers.ToolCall{{ID: "1", Name: "f"}}}}}, "messages[0].tool_calls"},
 		"a stream":                   {openai.Descriptor, providers.Text, request{Extra: llmExtra("stream")}, "extra.stream"},
 		"a name that has its own":    {openai.Descriptor, providers.Text, request{Extra: llmExtra("max_tokens")}, "extra.max_tokens"},
 		"a voice for text":           {openai.Descriptor, providers.Text, request{Voice: "v"}, `"voice"`},
@@ -153,11 +173,16 @@ func TestAnErrorNamesNoWayThatIsItselfRefused(t *testing.T) {
 	caps := openai.Descriptor().Capabilities()
 	for name, want := range map[string]string{
 		"max_tokens": `set "max_tokens" beside extra`, "size": "extra.size: not understood for text by this provider, which takes prompt, system",
-		"voice": "extra.voice: not understood for text",
+		"voice": "extra.voice: not understood for text", "reasoning_effort": `extra.reasoning_effort: is called "effort" here`,
 	} {
 		err := caps.Check(providers.Request{Task: providers.Text, Prompt: "p", Extra: llmExtra(name)})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("extra.%s: got %v, want %q", name, err, want)
 		}
 	}
+}
+
+// turnOf is a conversation of one turn.
+func turnOf(role string, parts ...providers.Part) []providers.Message {
+	return []providers.Message{{Role: role, Parts: parts}}
 }

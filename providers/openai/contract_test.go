@@ -29,13 +29,13 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 			"text, as little as can be": text(),
 			"text with all options": {
 				Task: providers.Text, Model: "gpt-5.4-mini", Prompt: prompt, System: "be brief", MaxTokens: 100, Temperature: &half, TopP: &half,
-				Stop: []string{"a", "b", "c", "d"}, Seed: &seed,
+				Stop: []string{"a", "b", "c", "d"}, Seed: &seed, N: 3, LogProbs: true, TopLogProbs: 5, Effort: "none", ServiceTier: "flex",
 				ResponseFormat: &providers.ResponseFormat{Type: "json_schema", JSONSchema: &providers.JSONSchema{
 					Name: "answer", Description: "an answer", Strict: &strict,
 					Schema: raw(`{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}`),
 				}},
 				Extra: map[string]json.RawMessage{
-					"reasoning_effort": raw(`"none"`), "metadata": raw(`{"a":"b"}`), "store": raw(`false`), "service_tier": raw(`"flex"`),
+					"metadata": raw(`{"a":"b"}`), "store": raw(`false`), "audio": raw(`{"voice":"alloy","format":"mp3"}`),
 				},
 			},
 			"text as a conversation": {
@@ -48,9 +48,30 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 				},
 			},
 			"text as text": {Task: providers.Text, Prompt: prompt, ResponseFormat: &providers.ResponseFormat{Type: "text"}},
-			"text with tools": {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{
-				"tools": raw(`[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{}}}}]`), "tool_choice": raw(`"auto"`),
-			}},
+			"text with parts and tools": {
+				Task: providers.Text, Model: "gpt-6-luna", ToolChoice: &providers.ToolChoice{Mode: "tool", Name: "f"}, ParallelToolCalls: new(false), ServiceTier: "standard_only",
+				Messages: []providers.Message{
+					{Role: "system", Parts: []providers.Part{{Type: providers.TextPart, Text: "be brief", Cache: providers.Cache1h}}},
+					{Role: "developer", Content: "and kind"},
+					{Role: "user", Parts: []providers.Part{
+						{Type: providers.TextPart, Text: prompt},
+						{Type: providers.ImagePart, URL: "https://example.com/a.png", Detail: "low"},
+						{Type: providers.ImagePart, Data: []byte("\x89PNG"), MIME: "image/png"},
+						{Type: providers.DocumentPart, Data: []byte("%PDF-1.7"), MIME: "application/pdf", Name: "a.pdf", Cache: providers.CacheDefault},
+						{Type: providers.AudioPart, Data: []byte("ID3"), MIME: "audio/mpeg"},
+						{Type: providers.AudioPart, Data: []byte("RIFF"), MIME: "audio/wav"},
+					}},
+					{Role: "assistant", Content: "let me look", ToolCalls: []providers.ToolCall{{ID: "call_1", Name: "f", Arguments: `{"a":1}`}, {ID: "call_2", Name: "g", Arguments: `{}`}}},
+					{Role: "tool", ToolCallID: "call_1", Content: "7"},
+					{Role: "tool", ToolCallID: "call_2", Content: "nothing"},
+					{Role: "user", Content: "go on"},
+				},
+				Tools: []providers.Tool{
+					{Name: "f", Description: "does f", Parameters: raw(`{"type":"object","properties":{"a":{"type":"integer"}}}`), Strict: &strict},
+					{Name: "g", Cache: providers.Cache5m},
+				},
+			},
+			"text with tools by choice":      {Task: providers.Text, Prompt: prompt, Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "required"}},
 			"a picture, as little as can be": image(),
 			"a picture with all options of gpt-image": {
 				Task: providers.Image, Model: "gpt-image-2", Prompt: prompt, N: 10, Size: "1536x1024", Quality: "high", Background: "opaque", OutputFormat: "webp",
@@ -68,7 +89,8 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 		},
 		Broken: map[string]providers.Request{
 			"text with metadata that is no object": {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{"metadata": raw(`"a"`)}},
-			"text with an unknown effort":          {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{"reasoning_effort": raw(`"heroic"`)}},
+			"text with an unknown tier":            {Task: providers.Text, Prompt: prompt, ServiceTier: "gold"},
+			"text with a message of no kind":       {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{"modalities": raw(`["smell"]`)}},
 			"a picture with an unknown moderation": {Task: providers.Image, Prompt: prompt, Extra: map[string]json.RawMessage{"moderation": raw(`7`)}},
 			"speech in an unknown format": {
 				Task: providers.Audio, Model: "another", Prompt: prompt, OutputFormat: "tape",

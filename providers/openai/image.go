@@ -109,7 +109,7 @@ func (p *Provider) picture(ctx context.Context, one picture) (providers.Blob, er
 	default:
 		return providers.Blob{}, wire.ErrNoResult
 	}
-	mime := wire.MediaType(data)
+	mime := providers.MediaType(data)
 	if mime == "" && svg(data) {
 		mime = "image/svg+xml"
 	}

@@ -267,10 +267,11 @@ func (p *Provider) post(
 func (p *Provider) postJSON(
 	ctx context.Context, secret, path string, fields map[string]any, accept string, limit int64, req providers.Request,
 ) (wire.Answer, *providers.Error) {
-	for name, value := range req.Extra {
-		fields[name] = value
+	err := wire.Merge(fields, req.Extra)
+	var body []byte
+	if err == nil {
+		body, err = wire.JSON(fields)
 	}
-	body, err := wire.JSON(fields)
 	if err != nil {
 		return wire.Answer{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
 	}

@@ -99,7 +99,7 @@ func TestWeSendWhatTheOfficialClientSends(t *testing.T) {
 		"all options": {
 			Task: providers.Text, Model: "m", Prompt: "é <b>&amp; 🦊 \u2028 \x00 \xff", System: "Be brief.", MaxTokens: 9, Temperature: &zero, TopP: &half,
 			Stop: []string{"A", "B"}, Seed: &seed, ResponseFormat: schema,
-			Extra: map[string]json.RawMessage{"reasoning_effort": raw(`"low"`), "logit_bias": raw(`{"1":-100}`), "odd.na|me": raw(`null`), "x": raw(`1.00`)},
+			Extra: map[string]json.RawMessage{"verbosity": raw(`"low"`), "logit_bias": raw(`{"1":-100}`), "odd.na|me": raw(`null`), "x": raw(`1.00`)},
 		},
 		"a conversation": {Task: providers.Text, Model: "m", ResponseFormat: &providers.ResponseFormat{Type: "json_object"}, Messages: []providers.Message{
 			{Role: "system", Content: "s"},

@@ -48,7 +48,7 @@ func (p *Provider) readSpeech(a wire.Answer, model string, req providers.Request
 	if len(a.Body) == 0 {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrEmpty, usage)
 	}
-	kind := wire.MediaType(a.Body)
+	kind := providers.MediaType(a.Body)
 	if kind == "" && req.OutputFormat == "pcm" && samples(a) {
 		kind = "audio/pcm" // bare samples carry no mark
 	}

@@ -17,45 +17,6 @@ func (p *Provider) text(ctx context.Context, secret, model string, req providers
 	return p.readText(a, model, wire.TextBounds(req))
 }
 
-// textFields is req in OpenAI's words.
-func (p *Provider) textFields(model string, req providers.Request) map[string]any {
-	fields := map[string]any{"model": model, "messages": chat(req)}
-	if req.MaxTokens > 0 && p.config.Compatible {
-		fields["max_tokens"] = req.MaxTokens
-	} else if req.MaxTokens > 0 {
-		fields["max_completion_tokens"] = req.MaxTokens
-	}
-	if req.Temperature != nil {
-		fields["temperature"] = *req.Temperature
-	}
-	if req.TopP != nil {
-		fields["top_p"] = *req.TopP
-	}
-	if req.Seed != nil {
-		fields["seed"] = *req.Seed
-	}
-	if len(req.Stop) > 0 {
-		fields["stop"] = req.Stop
-	}
-	if req.ResponseFormat != nil {
-		fields["response_format"] = req.ResponseFormat
-	}
-	return fields
-}
-
-// chat is the conversation: the system prompt first.
-func chat(req providers.Request) []providers.Message {
-	var messages []providers.Message
-	if req.System != "" {
-		messages = append(messages, providers.Message{Role: "system", Content: req.System})
-	}
-	messages = append(messages, req.Messages...)
-	if req.Prompt != "" {
-		messages = append(messages, providers.Message{Role: "user", Content: req.Prompt})
-	}
-	return messages
-}
-
 // completion has the fields that are read of the answer to a call for text.
 type completion struct {
 	ID      wire.Text       `json:"id"`

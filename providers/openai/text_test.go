@@ -37,9 +37,10 @@ func TestTextIsAskedForInOpenAIsWords(t *testing.T) {
 					Name: "n", Description: "d", Schema: schema, Strict: new(true),
 				}},
 				Extra: map[string]json.RawMessage{
-					"reasoning_effort": json.RawMessage(`"low"`), "logit_bias": json.RawMessage(`{"1":-100}`),
-					"odd.na|me": json.RawMessage(`null`), "service_tier": json.RawMessage(`"flex"`),
+					"logit_bias": json.RawMessage(`{"1":-100}`),
+					"odd.na|me":  json.RawMessage(`null`),
 				},
+				Effort: "low", ServiceTier: "flex",
 			},
 			nil,
 			`{"model":"gpt-4.1","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"canary of the prompt"}],

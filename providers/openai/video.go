@@ -213,7 +213,7 @@ func (p *Provider) filmed(
 	a, content wire.Answer, made film, model string, req providers.Request, latency time.Duration,
 ) (providers.Response, *providers.Error) {
 	usage := filmUsage(made, req)
-	kind := wire.MediaType(content.Body)
+	kind := providers.MediaType(content.Body)
 	if !strings.HasPrefix(kind, "video/") {
 		failure := p.caller.Malformed(content, wire.ErrMediaType, usage)
 		failure.Billing, failure.Usage = providers.Billed, usage // it was made

@@ -150,6 +150,8 @@ func options() map[string]string {
 		"response_format": `{"type":"text"}`, "n": `2`, "size": `"64x64"`, "quality": `"low"`, "background": `"opaque"`,
 		"style": `"vivid"`, "aspect_ratio": `"1:1"`, "negative_prompt": `"rain"`, "voice": `"alloy"`, "speed": `1`,
 		"voice_settings": `{"stability":0.5}`, "output_format": `"png"`, "seconds": `4`,
+		"tools": `[{"name":"f"}]`, "tool_choice": `{"mode":"auto"}`, "parallel_tool_calls": `true`, "effort": `"low"`, "service_tier": `"auto"`,
+		"logprobs": `true`, "top_logprobs": `2`,
 	}
 }
 

@@ -156,7 +156,7 @@ func (p *Provider) read(a wire.Answer, model string) (providers.Response, *provi
 		return providers.Response{}, failure
 	case len(a.Body) == 0:
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrEmpty, usage(model))
-	case !wire.IsMedia("image", a.Body):
+	case !providers.IsMedia("image", a.Body):
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrMediaType, usage(model))
 	case reason != "" && reason != "SUCCESS":
 		failure := p.caller.Unreadable(a, wire.ErrNoResult, usage(model))
@@ -166,7 +166,7 @@ func (p *Provider) read(a wire.Answer, model string) (providers.Response, *provi
 	return providers.Response{
 		Provider:     p.config.Name,
 		Model:        model,
-		Blobs:        []providers.Blob{{MIME: wire.MediaType(a.Body), Data: a.Body}},
+		Blobs:        []providers.Blob{{MIME: providers.MediaType(a.Body), Data: a.Body}},
 		FinishReason: reason,
 		RequestID:    wire.RequestID(a.Header),
 		Status:       a.Status,

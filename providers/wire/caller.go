@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -197,10 +198,7 @@ func Given(secret string) func(context.Context) (string, error) {
 
 // Texts are the texts of a request, for Send to hide.
 func Texts(req providers.Request) []string {
-	texts := []string{req.Prompt, req.System, req.NegativePrompt}
-	for _, m := range req.Messages {
-		texts = append(texts, m.Content)
-	}
+	texts := slices.Collect(req.Texts())
 	for _, value := range req.Extra {
 		texts = append(texts, string(value))
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
+
+	"oneflow/providers"
 )
 
 const (
@@ -156,5 +158,5 @@ func coded(body []byte) string {
 
 // usable reports whether a body can be read as it is.
 func usable(body []byte) bool {
-	return json.Valid(trimmed(body)) || MediaType(body) != "" || looksLikePage(body)
+	return json.Valid(trimmed(body)) || providers.MediaType(body) != "" || looksLikePage(body)
 }

@@ -21,6 +21,54 @@ func JSON(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
+// Merge lays extra over the fields of a body: an object is merged into the one of its
+// name as RFC 7396 says, and anything else is set as it is.
+func Merge(fields map[string]any, extra map[string]json.RawMessage) error {
+	for name, value := range extra {
+		have, ok := fields[name]
+		if !ok || !isObject(value) {
+			fields[name] = value
+			continue
+		}
+		below, err := JSON(have)
+		if err != nil {
+			return err
+		}
+		if fields[name], err = mergeObjects(below, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mergeObjects lays the object above over the object below.
+func mergeObjects(below, above json.RawMessage) (json.RawMessage, error) {
+	var into, from map[string]json.RawMessage
+	if !isObject(below) {
+		below = json.RawMessage("{}")
+	}
+	if err := errors.Join(json.Unmarshal(below, &into), json.Unmarshal(above, &from)); err != nil {
+		return nil, err
+	}
+	for name, value := range from {
+		switch have, ok := into[name]; {
+		case string(value) == "null":
+			delete(into, name)
+		case ok && isObject(have) && isObject(value):
+			merged, err := mergeObjects(have, value)
+			if err != nil {
+				return nil, err
+			}
+			into[name] = merged
+		default:
+			into[name] = value
+		}
+	}
+	return JSON(into)
+}
+
+func isObject(raw json.RawMessage) bool { return bytes.HasPrefix(trimmed(raw), []byte("{")) }
+
 // Decode reads a body that is a JSON object into v.
 func Decode(body []byte, v any) error {
 	body = trimmed(body)

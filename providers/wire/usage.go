@@ -35,17 +35,17 @@ type Bounds struct {
 // texts; and the answer ends at its cap.
 func TextBounds(req providers.Request) Bounds {
 	b := Bounds{Input: Window, Output: Window}
-	if len(req.Extra) > 0 {
-		return b // tools, pictures, several answers: anything
+	for range req.Media() {
+		return b // how they are counted is the vendor's affair
+	}
+	if len(req.Extra) > 0 || req.N > 1 {
+		return b // several answers, searches: anything
 	}
 	var size int64
-	for _, t := range Texts(req) {
+	for t := range req.Texts() {
 		size += int64(len(t))
 	}
 	b.Input = min(Window, size+hiddenInput)
-	if f := req.ResponseFormat; f != nil && f.JSONSchema != nil {
-		b.Input = min(Window, b.Input+int64(len(f.JSONSchema.Schema)))
-	}
 	if req.MaxTokens > 0 {
 		b.Output = min(Window, req.MaxTokens+hiddenOutput)
 	}

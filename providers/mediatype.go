@@ -1,12 +1,12 @@
-package wire
+package providers
 
 import (
 	"bytes"
 	"strings"
 )
 
-// MediaType recognises a picture, sound or film by its first bytes and returns its
-// media type, such as "image/png" or "audio/mpeg". It returns nothing for anything
+// MediaType recognises a picture, sound, film or PDF by its first bytes and returns
+// its media type, such as "image/png" or "audio/mpeg". It returns nothing for anything
 // else; raw samples (PCM, μ-law, A-law) carry no mark and are not recognised.
 func MediaType(data []byte) string {
 	has := func(at int, mark string) bool {
@@ -31,6 +31,8 @@ func MediaType(data []byte) string {
 		return isoMediaType(data)
 	case has(0, "\x1aE\xdf\xa3"):
 		return "video/webm"
+	case has(0, "%PDF-"):
+		return "application/pdf"
 	case has(0, "ID3"):
 		return "audio/mpeg"
 	case isADTS(data):

@@ -1,10 +1,10 @@
-package wire_test
+package providers_test
 
 import (
 	"strings"
 	"testing"
 
-	"oneflow/providers/wire"
+	"oneflow/providers"
 )
 
 func TestMediaAreRecognisedByTheirBytes(t *testing.T) {
@@ -29,6 +29,7 @@ func TestMediaAreRecognisedByTheirBytes(t *testing.T) {
 		"\x00\x00\x00\x20ftypM4A " + rest:  "audio/mp4",
 		"\x00\x00\x00\x14ftypqt  " + rest:  "video/quicktime",
 		"\x1aE\xdf\xa3" + rest:             "video/webm",
+		"%PDF-1.7" + rest:                  "application/pdf",
 		"":                                 "",
 		"\xff":                             "",
 		"\xff\xfe{\x00" + rest:             "", // UTF-16 text
@@ -41,11 +42,11 @@ func TestMediaAreRecognisedByTheirBytes(t *testing.T) {
 		"RIFF\x00\x00\x00\x00AVI " + rest:  "",
 		"\xef\xbb\xbf{\"error\":\"text\"}": "",
 	} {
-		if got := wire.MediaType([]byte(data)); got != want {
+		if got := providers.MediaType([]byte(data)); got != want {
 			t.Errorf("%q: got %q, want %q", data, got, want)
 		}
 	}
-	if !wire.IsMedia("image", []byte("GIF89a")) || wire.IsMedia("audio", []byte("GIF89a")) || wire.IsMedia("", []byte("x")) {
+	if !providers.IsMedia("image", []byte("GIF89a")) || providers.IsMedia("audio", []byte("GIF89a")) || providers.IsMedia("", []byte("x")) {
 		t.Error("IsMedia is wrong")
 	}
 }
