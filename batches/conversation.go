@@ -13,7 +13,7 @@ import (
 	"oneflow/providers"
 )
 
-// maxFiles is how much the files of one row may hold together: as base64 they are as
+// maxFiles bounds the bytes of all files of one row: as base64 they are as
 // long as the longest line.
 const maxFiles = MaxLine / 4 * 3
 
@@ -98,7 +98,7 @@ func (in Input) readFiles(messages []providers.Message) error {
 	return nil
 }
 
-// readFile reads the file of one part. left is how much may still be read for the row.
+// readFile reads the file of one part. left is the number of bytes that the row may still read.
 func (in Input) readFile(part *providers.Part, left *int64) error {
 	if part.URL != "" || len(part.Data) > 0 {
 		return errors.New("stands beside url or data: give only one of them")

@@ -154,7 +154,7 @@ func (r Request) check() error {
 	return OneOf("effort", r.Effort, "none", "minimal", "low", "medium", "high", "xhigh", "max")
 }
 
-// mostAnswers is how many answers or pictures one call may make.
+// mostAnswers returns the largest N of a call.
 func (r Request) mostAnswers() int {
 	if r.Task == Text {
 		return 128

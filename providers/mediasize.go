@@ -40,7 +40,7 @@ func webpSize(data []byte) (width, height int, ok bool) {
 	return width, height, width > 0 && height > 0
 }
 
-// maxInflated is how much of a PDF's compressed objects is read to count its pages.
+// maxInflated bounds what is read of a PDF's compressed objects to count its pages.
 const maxInflated = 32 << 20
 
 // PDFPages counts the pages of a PDF, rather too many; 0: they cannot be counted.
@@ -114,7 +114,7 @@ const (
 	slowestSamples = 8000
 )
 
-// SoundSeconds is how many seconds a sound is long at most.
+// SoundSeconds returns an upper bound of the length of a sound, in seconds.
 func SoundSeconds(data []byte) int64 {
 	rate := int64(slowestSound)
 	if len(data) >= 44 && MediaType(data) == "audio/wav" {

@@ -27,7 +27,7 @@ type Message struct {
 	IsError bool
 }
 
-// PartType is what a part of a message holds.
+// PartType names the sort of content of a part.
 type PartType string
 
 // The types of parts.
@@ -43,14 +43,14 @@ type Part struct {
 	Type PartType `json:"type"`
 	// Text is the text of a text part.
 	Text string `json:"text,omitempty"`
-	// URL is where the vendor is to fetch the media; empty where Data holds them.
+	// URL is the address from which the vendor fetches the media; empty where Data holds them.
 	URL string `json:"url,omitempty"`
 	// Data are the media themselves, MIME their media type, such as "image/png".
 	Data []byte `json:"data,omitempty"`
 	MIME string `json:"mime,omitempty"`
 	// Name is a document's file name or title.
 	Name string `json:"name,omitempty"`
-	// Detail is how closely a picture is looked at: "low", "high" or "auto". Empty
+	// Detail is the resolution at which a picture is read: "low", "high" or "auto". Empty
 	// for the provider's default.
 	Detail string `json:"detail,omitempty"`
 	// Cache asks the provider to keep all up to the end of this part for later calls.

@@ -24,7 +24,7 @@ type block struct {
 	Cache     *cacheControl   `json:"cache_control,omitempty"`
 }
 
-// source is where a medium is: Data are bytes, which JSON has in base64, or a text.
+// source has the address or the content of a medium: Data are bytes, which JSON has in base64, or a text.
 type source struct {
 	Type      string `json:"type"`
 	URL       string `json:"url,omitempty"`

@@ -134,7 +134,7 @@ func (p *Provider) picture(a wire.Answer, res providers.Response, found found) (
 	}
 	for _, one := range found.media {
 		data, err := wire.Base64(string(one))
-		mime := wire.MediaType(data)
+		mime := providers.MediaType(data)
 		if err != nil || !strings.HasPrefix(mime, "image/") {
 			return providers.Response{}, p.caller.Unreadable(a, wire.ErrMediaType, res.Usage)
 		}

@@ -45,12 +45,10 @@ func TestGooglesDescriptionAllowsWhatIsSent(t *testing.T) {
 					{Role: "user", Content: prompt},
 				},
 			},
-			"with tools": extra("tools", `[{"functionDeclarations":[{"name":"f","description":"d","parameters":{"type":"OBJECT"}}]},{"googleSearch":{}}]`),
 			"a picture":  {Task: providers.Image, Prompt: prompt, AspectRatio: "16:9", Quality: "2K", Seed: new(int64(1))},
 		},
 		Broken: map[string]providers.Request{
 			"an unknown service tier":  extra("serviceTier", `"gold"`),
-			"tools that are no list":   extra("tools", `"f"`),
 			"an unknown threshold":     extra("safetySettings", `[{"category":"HARM_CATEGORY_HARASSMENT","threshold":"MOST"}]`),
 			"a topK that is no number": extra("generationConfig", `{"topK":"five"}`),
 			"an unknown effort":        extra("generationConfig", `{"thinkingConfig":{"thinkingLevel":"WILD"}}`),

@@ -144,7 +144,7 @@ func chatParts(parts []providers.Part, model string, compatible bool) []map[stri
 	return out
 }
 
-// address is where a part's content is, or a data: URL that holds it.
+// address returns a part's address, or a data: URL that holds its content.
 func address(p providers.Part) string {
 	if p.URL != "" {
 		return p.URL
