@@ -105,7 +105,7 @@ func TestNoCallCostsMoreThanWasReserved(t *testing.T) {
 		"priority":                   {"openai", providers.Request{Task: "text", Model: "gpt-6-luna", MaxTokens: 50, Extra: extra("service_tier", `"priority"`)}, providers.Usage{InputTokens: 500, OutputTokens: 50, Tier: "priority"}},
 		"fast":                       {"anthropic", providers.Request{Task: "text", Model: "claude-opus-5-5", MaxTokens: 50, Extra: map[string]json.RawMessage{"speed": []byte(`"fast"`), "inference_geo": []byte(`"us"`)}}, providers.Usage{InputTokens: 500, OutputTokens: 50, Tier: "fast+us"}},
 		"an hour's cache":            {"anthropic", providers.Request{Task: "text", Model: "claude-haiku-5-5", MaxTokens: 50, Extra: extra("cache_control", `{"type":"ephemeral","ttl":"1h"}`)}, providers.Usage{CacheWrite1hTokens: 500, OutputTokens: 50}},
-		"searches":                   {"anthropic", providers.Request{Task: "text", Model: "claude-haiku-5-5", MaxTokens: 50, Extra: extra("tools", `[{"type":"web_search_20250305","name":"web_search","max_uses":3}]`)}, providers.Usage{InputTokens: 50_000, OutputTokens: 50, WebSearches: 3}},
+		"searches":                   {"anthropic", providers.Request{Task: "text", Model: "claude-haiku-5-5", MaxTokens: 50, Tools: []providers.Tool{{Own: []byte(`{"type":"web_search_20250305","name":"web_search","max_uses":3}`)}}}, providers.Usage{InputTokens: 50_000, OutputTokens: 50, WebSearches: 3}},
 		"a voice that counts double": {"elevenlabs", providers.Request{Task: "audio", Model: "eleven_multilingual_v2"}, providers.Usage{MilliCredits: 2 * 500 * 1000}},
 		"thinking":                   {"gemini", providers.Request{Task: "text", Model: "gemini-3.8-flash", MaxTokens: 50}, providers.Usage{InputTokens: 500, OutputTokens: 50}},
 	} {

@@ -45,7 +45,7 @@ func TestGooglesDescriptionAllowsWhatIsSent(t *testing.T) {
 					{Role: "user", Content: prompt},
 				},
 			},
-			"a picture":  {Task: providers.Image, Prompt: prompt, AspectRatio: "16:9", Quality: "2K", Seed: new(int64(1))},
+			"a picture": {Task: providers.Image, Prompt: prompt, AspectRatio: "16:9", Quality: "2K", Seed: new(int64(1))},
 		},
 		Broken: map[string]providers.Request{
 			"an unknown service tier":  extra("serviceTier", `"gold"`),
