@@ -42,7 +42,7 @@ func (in *decoder) columns(row rows.Row) ([]byte, error) {
 	}
 	isOption := func(name string) bool {
 		_, ok := in.options[name]
-		return (ok || name == maxTokensToo) && (in.Template == nil || name != "prompt")
+		return (ok || isAlias(name)) && (in.Template == nil || name != "prompt")
 	}
 	envelope := in.envelope(Fields(row.Fields))
 	own := []byte{'{'}

@@ -10,12 +10,13 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"oneflow/batches/rows"
 	"oneflow/providers"
 )
 
-// maxFiles bounds the bytes of all files of one row: as base64 they are as
-// long as the longest line.
-const maxFiles = MaxLine / 4 * 3
+// maxFiles bounds the bytes of all files of one row: as base64 they are as long as the
+// longest line that is read.
+const maxFiles = 12 << 20
 
 // systemParts moves a system prompt that is a list of parts, as Anthropic has it, into
 // the conversation, where parts have their place.
@@ -108,7 +109,7 @@ func (in Input) readFile(part *providers.Part, left *int64) error {
 	}
 	name := path.Clean(part.File)
 	if !fs.ValidPath(name) || !utf8.ValidString(name) {
-		return fmt.Errorf("%s: must be a path below the folder of the input", quoted(part.File))
+		return fmt.Errorf("%s: must be a path below the folder of the input", rows.Quoted(part.File))
 	}
 	f, err := in.Files.Open(name)
 	if err != nil {
@@ -116,31 +117,31 @@ func (in Input) readFile(part *providers.Part, left *int64) error {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
 			reason = e.Err
 		}
-		return fmt.Errorf("%s: %w", quoted(part.File), reason)
+		return fmt.Errorf("%s: %w", rows.Quoted(part.File), reason)
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: cannot be looked at", quoted(part.File))
+		return fmt.Errorf("%s: cannot be looked at", rows.Quoted(part.File))
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s: is no file", quoted(part.File))
+		return fmt.Errorf("%s: is no file", rows.Quoted(part.File))
 	}
 	part.Data, err = io.ReadAll(io.LimitReader(f, *left+1))
 	switch *left -= int64(len(part.Data)); {
 	case err != nil:
-		return fmt.Errorf("%s: cannot be read", quoted(part.File))
+		return fmt.Errorf("%s: cannot be read", rows.Quoted(part.File))
 	case *left < 0:
-		return fmt.Errorf("%s: the files of a row may hold %d MiB together", quoted(part.File), maxFiles>>20)
+		return fmt.Errorf("%s: the files of a row may hold %d MiB together", rows.Quoted(part.File), maxFiles>>20)
 	case len(part.Data) == 0:
-		return fmt.Errorf("%s: is empty", quoted(part.File))
+		return fmt.Errorf("%s: is empty", rows.Quoted(part.File))
 	}
 	if part.MIME == "" {
 		part.MIME = fileType(part.Data)
 	}
 	if kind, _, _ := strings.Cut(part.MIME, "/"); part.Type == providers.ImagePart && kind != "image" ||
 		part.Type == providers.AudioPart && kind != "audio" && kind != "video" {
-		return fmt.Errorf("%s: holds no %s", quoted(part.File), part.Type)
+		return fmt.Errorf("%s: holds no %s", rows.Quoted(part.File), part.Type)
 	}
 	if part.Type == providers.DocumentPart && part.Name == "" {
 		part.Name = path.Base(name)

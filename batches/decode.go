@@ -41,6 +41,11 @@ func aliases() []alias {
 	return []alias{{"max_completion_tokens", "max_tokens"}, {"reasoning_effort", "effort"}}
 }
 
+// isAlias reports whether a name is OpenAI's for a field.
+func isAlias(name string) bool {
+	return slices.ContainsFunc(aliases(), func(a alias) bool { return a.name == name })
+}
+
 // FieldNames lists the names that a row's fields may have, sorted.
 func FieldNames() []string {
 	names := namesOf[row]()
