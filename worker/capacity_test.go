@@ -96,6 +96,14 @@ func (f *fleet) awaitServers(t *testing.T, want ...int) {
 	eventually(t, fmt.Sprint("the Servers are ", want), func() bool { return slices.Equal(f.servers(t), want) })
 }
 
+// awaitPlanned waits until each worker runs so many jobs at once where there are any.
+func (f *fleet) awaitPlanned(t *testing.T, want int) {
+	t.Helper()
+	eventually(t, fmt.Sprint("a worker runs ", want, " at once"), func() bool {
+		return f.count(t, `SELECT coalesce(max(concurrency), 0) FROM providers WHERE name = 'svc'`) == want
+	})
+}
+
 // onceEach fails for each job that was sent twice, or whose claim was repeated.
 func (f *fleet) onceEach(t *testing.T, s *service, n int) {
 	t.Helper()
@@ -189,11 +197,17 @@ func TestWorkersShareWhatALimitNeeds(t *testing.T) {
 	rpm.Store(1200) // 27 at once
 	first, second := serveGated(), serveGated()
 	f.worker(t, first, planned(&rpm))
-	f.awaitServers(t, 6, 27)
+	f.awaitPlanned(t, 27)
 	w := f.worker(t, second, planned(&rpm))
-	f.awaitServers(t, 3, 3, 14, 14)
+	eventually(t, "both plan for two", func() bool { // the first has shown itself after the second had
+		return f.count(t, `
+			SELECT count(*)
+			FROM providers
+			WHERE concurrency = 14 AND updated_at > (SELECT max(started_at) FROM workers)`) == 1
+	})
 	const n = 60
 	f.enqueue(t, n, nil)
+	f.awaitServers(t, 3, 3, 14, 14)
 	first.awaitInFlight(t, 14)
 	second.awaitInFlight(t, 14)
 	w.stop()
@@ -219,7 +233,7 @@ func TestTheLatencyThatTheLedgerHasSeenCounts(t *testing.T) {
 		return res, err
 	})
 	f.worker(t, s, planned(&rpm))
-	f.awaitServers(t, 3, 15) // what is configured
+	f.awaitPlanned(t, 15) // what is configured
 	f.enqueue(t, 10, nil)
 	f.awaitServers(t, 13, 52) // 10/s × 4.05 s, and 11 that wait
 	f.awaitAll(t, jobs.Succeeded)

@@ -10,8 +10,11 @@ import (
 // Hasten sets how fast a worker's clockwork goes. The queue tries again after a
 // second.
 func (c *Config) Hasten(heartbeat, reconcile, silence time.Duration) {
-	c.pace = &pace{heartbeat: heartbeat, reconcile: reconcile, regulate: heartbeat, silence: silence, backoff: func(int) time.Duration { return time.Second }, pause: time.Second, pushing: time.Second, unclaimed: 4 * time.Second}
+	c.pace = &pace{heartbeat: heartbeat, reconcile: reconcile, regulate: heartbeat, silence: silence, backoff: func(int) time.Duration { return time.Second }, pause: time.Second, pushing: time.Second, unclaimed: 4 * time.Second, idle: idleAfter}
 }
+
+// HastenIdle lets Servers leave after so long without work.
+func (c *Config) HastenIdle(after time.Duration) { c.pace.idle = after }
 
 // Backoff is the wait before the queue tries again.
 func Backoff(attempt int) time.Duration { return backoff(attempt) }

@@ -17,6 +17,10 @@ import (
 // all its lanes, weighted, and a small one for the high lane alone, since
 // handlers of bulk jobs that wait for a limit may fill every slot of the first.
 //
+// asynq has no blocking read: a Server that has nothing to do asks Redis again and
+// again, and each provider's does. So a provider's Servers leave when it has had no
+// work for a while, and start again when there is some: see wake.
+//
 // asynq cannot change a Server's concurrency, so the Server is replaced: the new
 // one starts, and the old one takes no more jobs and leaves when its last handler
 // has ended. Meanwhile both together may run more than either: the limiter holds
@@ -36,6 +40,12 @@ type servers struct {
 
 // providerServers are the two Servers of one provider.
 type providerServers struct {
+	// plan is what they start with; nil: the provider is not served.
+	plan *Plan
+	// running counts the jobs in hand, and worked is when there was one last.
+	running int
+	worked  time.Time
+
 	all, high serverSlot
 	// leaving is the number of replaced Servers that still have handlers.
 	leaving int
@@ -48,18 +58,29 @@ type serverSlot struct {
 }
 
 func newServers(cfg Config, h asynq.Handler) *servers {
-	s := &servers{cfg: cfg, providers: map[string]*providerServers{}}
-	s.handler = asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
-		s.handlers.Add(1)
-		defer s.handlers.Done()
-		return h.ProcessTask(ctx, t)
-	})
-	return s
+	return &servers{cfg: cfg, handler: h, providers: map[string]*providerServers{}}
 }
 
-// resize gives a provider as many handlers as planned. It changes nothing while
-// Servers that were replaced before still have handlers, so that there are at
-// most two for a slot, nor once the worker stops.
+// counted hands a provider's tasks to the handler, and counts them.
+func (s *servers) counted(d *providerServers) asynq.Handler {
+	count := func(n int) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		d.running += n
+		d.worked = time.Now()
+	}
+	return asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
+		s.handlers.Add(1)
+		defer s.handlers.Done()
+		count(1)
+		defer count(-1)
+		return s.handler.ProcessTask(ctx, t)
+	})
+}
+
+// resize gives a provider as many handlers as planned, from when it has work. It
+// changes nothing while Servers that were replaced before still have handlers, so
+// that there are at most two for a slot, nor once the worker stops.
 func (s *servers) resize(p Plan) (changed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,6 +92,19 @@ func (s *servers) resize(p Plan) (changed bool, err error) {
 	if s.stopped || d.leaving > 0 && d.all.server != nil {
 		return false, nil
 	}
+	if d.all.server == nil {
+		changed = d.plan == nil || *d.plan != p
+		d.plan = &p
+		return changed, nil
+	}
+	d.plan = &p
+	return s.start(d)
+}
+
+// start starts the Servers of a provider as planned, in place of those of another
+// size.
+func (s *servers) start(d *providerServers) (changed bool, err error) {
+	p := *d.plan
 	lanes := map[string]int{
 		jobs.QueueName(p.Provider, jobs.High):    6,
 		jobs.QueueName(p.Provider, jobs.Default): 3,
@@ -102,7 +136,7 @@ func (s *servers) replace(d *providerServers, at *serverSlot, provider string, s
 		TaskCheckInterval:        100 * time.Millisecond,
 		DelayedTaskCheckInterval: 500 * time.Millisecond,
 	})
-	if err := server.Start(s.handler); err != nil {
+	if err := server.Start(s.counted(d)); err != nil {
 		return false, fmt.Errorf("worker: start a server of provider %s: %w", provider, err)
 	}
 	s.leave(d, at)
@@ -135,6 +169,7 @@ func (s *servers) stop(provider string) {
 	if !ok || s.stopped {
 		return
 	}
+	d.plan = nil
 	s.leave(d, &d.all)
 	s.leave(d, &d.high)
 }

@@ -83,6 +83,8 @@ type pace struct {
 	// unclaimed is the time that a task may be active without a claim of its job; longer
 	// than shortWait.
 	unclaimed time.Duration
+	// idle is how long a provider has no work until its Servers leave.
+	idle time.Duration
 	// pause is the wait while an account or a key is not usable.
 	pause time.Duration
 }
@@ -165,7 +167,7 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.pace == nil {
 		cfg.pace = &pace{
 			heartbeat: heartbeatEvery, reconcile: reconcileEvery, regulate: regulateEvery, silence: silence, backoff: backoff, pause: pauseWait,
-			pushing: pushing, unclaimed: unclaimed,
+			pushing: pushing, unclaimed: unclaimed, idle: idleAfter,
 		}
 	}
 	if cfg.Limits == nil {
@@ -218,6 +220,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { h.spool.watch(alive, w.cfg.Store) })
 	background.Go(func() { reconciler.run(ctx) })
 	background.Go(func() { regulator.run(ctx) })
+	background.Go(func() { newWaker(s, reconciler.redis).run(ctx) })
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker started")
 
 	<-ctx.Done()
