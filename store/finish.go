@@ -46,6 +46,9 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("record results: %w", err)
 	}
+	if len(won) > 0 {
+		poke(s.ended)
+	}
 	out := make([]outcome[struct{}], len(in))
 	for i, d := range in {
 		if !won[d.Settlement.CallID] {
@@ -189,6 +192,9 @@ func (s *Store) completeMany(ctx context.Context, in []jobs.Completion) ([]outco
 	}
 	out := make([]outcome[jobs.State], n)
 	for i, e := range in {
+		if ended[e.LeaseToken].Finished() {
+			poke(s.ended)
+		}
 		if out[i].out = ended[e.LeaseToken]; out[i].out == "" {
 			out[i].err = jobs.ErrLeaseLost
 		}

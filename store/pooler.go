@@ -77,11 +77,12 @@ func pooled(ctx context.Context, cfg *pgx.ConnConfig) (is bool, err error) {
 	return pid != c.PgConn().PID(), nil
 }
 
-// suit makes a pool's configuration fit for what stands behind its address.
-func suit(ctx context.Context, cfg *pgxpool.Config) error {
-	behind, err := pooled(ctx, cfg.ConnConfig)
+// suit makes a pool's configuration fit for what stands behind its address, and
+// reports whether that is a pooler.
+func suit(ctx context.Context, cfg *pgxpool.Config) (behind bool, err error) {
+	behind, err = pooled(ctx, cfg.ConnConfig)
 	if err != nil {
-		return err
+		return false, err
 	}
 	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	if behind {
@@ -90,7 +91,7 @@ func suit(ctx context.Context, cfg *pgxpool.Config) error {
 		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { return prepare(ctx, c, behind) }
-	return nil
+	return behind, nil
 }
 
 // prepare makes a new connection fit for short statements: with a million jobs in

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,12 @@ import (
 type Store struct {
 	pool *pgxpool.Pool
 	stop context.CancelFunc
+	life context.Context //nolint:containedctx // until Close
+	// pooled reports whether a pooler stands between us and Postgres.
+	pooled bool
+	// ended gets a value when jobs have ended here: see tell.
+	ended      chan struct{}
+	background sync.WaitGroup
 	// budgeted is until when budgets are known to be there, in Unix nanoseconds.
 	budgeted atomic.Int64
 	// outage follows whether Postgres answers.
@@ -56,7 +63,8 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 		return nil, fmt.Errorf("the database URL: %w", err)
 	}
 	cfg.MaxConns = max(cfg.MaxConns, 8)
-	if err := suit(ctx, cfg); err != nil {
+	behind, err := suit(ctx, cfg)
+	if err != nil {
 		return nil, fmt.Errorf("connect to Postgres at %s:%d: %w", cfg.ConnConfig.Host, cfg.ConnConfig.Port, err)
 	}
 	watched := &outage{asked: map[uint64]time.Time{}}
@@ -66,7 +74,8 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 		return nil, fmt.Errorf("connect to Postgres: %w", err)
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Store{pool: pool, stop: stop, outage: watched}
+	s := &Store{pool: pool, stop: stop, life: life, pooled: behind, ended: make(chan struct{}, 1), outage: watched}
+	s.background.Go(s.tell)
 	watched.over.Go(func() { watched.watch(life) })
 	s.claims = newGroup(life, light, s.claimMany)
 	s.begins = newGroup(life, light, s.beginMany)
@@ -85,6 +94,7 @@ func (s *Store) Close() {
 	s.succeed.wait()
 	s.ends.wait()
 	s.outage.over.Wait()
+	s.background.Wait()
 	s.pool.Close()
 }
 

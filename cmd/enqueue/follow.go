@@ -60,7 +60,7 @@ func watch(s *session, id string) (jobs.Progress, error) {
 	if errors.Is(err, jobs.ErrNotFound) {
 		return jobs.Progress{}, err
 	}
-	p, err := cli.WatchLooking(s.ctx, s.env.Err,
+	p, err := cli.WatchLooking(s.ctx, s.env.Err, db.Hints(s.ctx),
 		func(ctx context.Context) (jobs.Progress, error) { return db.Progress(ctx, id) },
 		func(ctx context.Context) (l cli.Look) {
 			// Not to know is no reason to stop watching.

@@ -45,11 +45,12 @@ type Look struct {
 // read may fail, or hang, for 10 s in a row before Watch gives up, with the exit code
 // Unavailable.
 func Watch(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Progress, error)) (jobs.Progress, error) {
-	return WatchLooking(ctx, w, read, func(context.Context) Look { return Look{} })
+	return WatchLooking(ctx, w, nil, read, func(context.Context) Look { return Look{} })
 }
 
-// WatchLooking is Watch, and shows what look returns, which is asked now and then.
-func WatchLooking(ctx context.Context, w io.Writer, read func(context.Context) (jobs.Progress, error), look func(context.Context) Look) (jobs.Progress, error) {
+// WatchLooking is Watch, and shows what look returns, which is asked now and then. It
+// reads each half second, and when hints, which may be nil, has a value.
+func WatchLooking(ctx context.Context, w io.Writer, hints <-chan struct{}, read func(context.Context) (jobs.Progress, error), look func(context.Context) Look) (jobs.Progress, error) {
 	said := map[string]bool{}
 	v := view(&plain{w: w})
 	if IsTerminal(w) {
@@ -62,7 +63,8 @@ func WatchLooking(ctx context.Context, w io.Writer, read func(context.Context) (
 	good := time.Now()
 	var last jobs.Progress
 	var seen Look
-	for n := 0; ; n++ {
+	hinted := false
+	for n := 0; ; {
 		patience, done := context.WithTimeout(ctx, readPatience)
 		p, err := read(patience)
 		done()
@@ -76,7 +78,7 @@ func WatchLooking(ctx context.Context, w io.Writer, read func(context.Context) (
 		default:
 			good, last = time.Now(), p
 			m.add(time.Now(), p.Done())
-			if n%noteEvery == noteAfter && !p.Finished() {
+			if !hinted && n%noteEvery == noteAfter && !p.Finished() {
 				seen = look(ctx)
 				for _, note := range seen.Notes {
 					if !said[note] {
@@ -94,6 +96,10 @@ func WatchLooking(ctx context.Context, w io.Writer, read func(context.Context) (
 		case <-ctx.Done():
 			return last, ctx.Err()
 		case <-tick.C:
+			n++
+			hinted = false
+		case <-hints:
+			hinted = true
 		}
 	}
 }

@@ -72,7 +72,7 @@ func TestWatchPrintsEachNoteOnceAndLooksAgainAndAgain(t *testing.T) {
 		var out bytes.Buffer
 		start := time.Now()
 		var asked []time.Duration
-		_, err := cli.WatchLooking(t.Context(), &out,
+		_, err := cli.WatchLooking(t.Context(), &out, nil,
 			func(context.Context) (jobs.Progress, error) { return at(time.Since(start)), nil },
 			func(context.Context) cli.Look {
 				asked = append(asked, time.Since(start))
@@ -112,6 +112,24 @@ func TestWatchSaysWhatElseTheJobsDo(t *testing.T) {
 		want := []string{"0s 4/7 done, 2 failed, 2 cancelled, 3 retrying, $0.00 + 1 call without a known price"}
 		if diff := cmp.Diff(want, plain(t, start, out.String())); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+func TestWatchReadsAtOnceWhenItIsToldTo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hints := make(chan struct{}, 1)
+		start := time.Now()
+		time.AfterFunc(610*time.Millisecond, func() { hints <- struct{}{} })
+		p, err := cli.WatchLooking(t.Context(), &bytes.Buffer{}, hints, func(context.Context) (jobs.Progress, error) {
+			if time.Since(start) < 605*time.Millisecond {
+				return at(time.Second), nil
+			}
+			return at(time.Hour), nil
+		}, func(context.Context) cli.Look { return cli.Look{} })
+		if took := time.Since(start); err != nil || !p.Finished() || took != 610*time.Millisecond {
+			t.Errorf("%+v, %v after %v", p, err, took)
 		}
 	})
 }
