@@ -206,3 +206,27 @@ func toNano(v *big.Rat) (NanoUSD, error) {
 	}
 	return NanoUSD(q.Int64()), nil
 }
+
+// Prices answers for providers by their configured names, where the List knows their
+// kinds. It is a worker.Prices.
+type Prices struct {
+	List *List
+	// Kinds holds the name of each provider in the List: its kind, or its own name
+	// where it is a server that is only compatible with one.
+	Kinds map[string]string
+}
+
+// Reserve returns the most that a call can cost; priced is false where that is not
+// known.
+func (p *Prices) Reserve(provider string, req providers.Request, at time.Time) (most NanoUSD, priced bool) {
+	kind := p.Kinds[provider]
+	c, err := p.List.Reserve(kind, req.Model, p.List.UpperBound(kind, req, at), at)
+	return c.Amount, err == nil && c.Priced
+}
+
+// Cost returns the cost of a call that began at a time, with the ids of the price rows
+// used; priced is false where it is not known.
+func (p *Prices) Cost(provider, model string, u providers.Usage, at time.Time) (cost NanoUSD, rows []string, priced bool) {
+	c, err := p.List.Cost(p.Kinds[provider], model, u, at)
+	return c.Amount, c.Rows, err == nil && c.Priced
+}

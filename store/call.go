@@ -2,13 +2,16 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"oneflow/billing"
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 type beginIn struct {
@@ -167,4 +170,185 @@ func (s *Store) Known(ctx context.Context, calls []uuid.UUID) (known []uuid.UUID
 		return nil, fmt.Errorf("look for calls: %w", err)
 	}
 	return known, nil
+}
+
+// SettleCall implements worker.WorkStore.
+func (s *Store) SettleCall(ctx context.Context, c jobs.Settlement) error {
+	_, err := s.settles.do(ctx, c)
+	return err
+}
+
+func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome[struct{}], error) {
+	cols, err := settlementColumns(in)
+	if err != nil {
+		return nil, err
+	}
+	p := pipeline()
+	p.Queue(`
+		WITH given AS (
+			SELECT *, NULL::uuid AS job, NULL::uuid AS token
+			FROM unnest(`+settlementArrays+`) AS g (`+settlementNames+`)
+		), `+settleSQL+`
+		`+chargeSQL, cols...)
+	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
+		return nil, fmt.Errorf("settle calls: %w", err)
+	}
+	return make([]outcome[struct{}], len(in)), nil
+}
+
+// settleSQL is the one place where a call's cost is written and its jobs are
+// charged: whatever settles calls brings them in the CTE given.
+//
+// given has settlementNames, and job and token: the job that the caller means, and
+// its claim, where that matters. A call that is given as unknown costs what was
+// reserved.
+//
+// settled are the given calls that this very statement ended: those under way. A
+// call that was given up as unknown is settled anew by what really came of it, also
+// where a person has said meanwhile what came of it: nobody who made the call has,
+// since each settlement by its holder has a latency, and a person's word has none.
+// What a call was before is read under the row's lock: a take-over may have come
+// since the statement began.
+//
+// bill holds the consequence for each of their jobs: the number of its calls that
+// were settled, and the amount that they add to its cost. A call's cost is split evenly, and what is left
+// over goes to the first; shares come from the call's cost alone, before and after,
+// so that they hold under its lock and sum up to it.
+const settleSQL = `
+	before AS (
+		SELECT g.*, c.state AS state_before, c.cost_nano AS cost_before
+		FROM given g
+		CROSS JOIN LATERAL (SELECT state, cost_nano, latency_ms FROM calls WHERE id = g.id OFFSET 0 FOR UPDATE) c
+		WHERE c.state = 'running'
+		OR g.outcome <> 'unknown' AND (c.state = 'unknown' OR c.state <> 'succeeded' AND c.latency_ms IS NULL)
+	), settled AS (
+		UPDATE calls c
+		SET state = b.outcome,
+			cost_nano = CASE WHEN b.outcome = 'unknown' THEN c.reserved_nano ELSE b.cost END,
+			price_ids = ARRAY(SELECT json_array_elements_text(b.prices)),
+			finished_at = coalesce(c.finished_at, now()),
+			corrected_at = CASE WHEN b.state_before <> 'running' THEN now() END,
+			latency_ms = b.latency,
+			http_status = b.status,
+			request_id = b.request_id,
+			error_kind = b.kind,
+			error_message = b.message,
+			error_body = b.body,
+			usage = b.usage,
+			input_tokens = b.input,
+			output_tokens = b.output,
+			rate_limits = b.limits
+		FROM before b
+		WHERE c.id = b.id
+		RETURNING b.*, c.cost_nano AS cost_after, c.simulated
+	), ` + chargedSQL + `, share AS (
+		SELECT s.id AS call_id, j.job_id, s.simulated,
+			s.cost_after / j.jobs + (j.place <= s.cost_after % j.jobs)::int AS share,
+			coalesce(s.cost_after / j.jobs + (j.place <= s.cost_after % j.jobs)::int, 0)
+				- coalesce(s.cost_before / j.jobs + (j.place <= s.cost_before % j.jobs)::int, 0) AS charge,
+			(s.cost_after IS NULL)::int - (s.state_before <> 'running' AND s.cost_before IS NULL)::int AS unpriced,
+			CASE WHEN j.job_id = s.job THEN s.token END AS token
+		FROM settled s
+		CROSS JOIN LATERAL (
+			SELECT job_id, count(*) OVER () AS jobs, row_number() OVER (ORDER BY job_id) AS place
+			FROM call_jobs
+			WHERE call_id = s.id
+		) j
+	), shared AS (
+		UPDATE call_jobs j
+		SET share_nano = s.share
+		FROM share s
+		WHERE j.job_id = s.job_id AND j.call_id = s.call_id
+	), bill AS (
+		SELECT job_id, count(*) AS calls,
+			coalesce(sum(charge) FILTER (WHERE NOT simulated), 0) AS charge,
+			coalesce(sum(charge) FILTER (WHERE simulated), 0) AS simulated,
+			sum(unpriced)::int AS unpriced,
+			array_agg(token) FILTER (WHERE token IS NOT NULL) AS tokens
+		FROM share
+		GROUP BY job_id
+	)`
+
+// charged adds the bill b to the state s of its job.
+const charged = `
+	cost_nano = saturated(s.cost_nano + b.charge),
+	simulated_nano = saturated(s.simulated_nano + b.simulated),
+	unpriced_calls = s.unpriced_calls + b.unpriced`
+
+// chargeSQL charges the jobs of the bill.
+const chargeSQL = `
+	UPDATE job_states s
+	SET ` + charged + `
+	FROM bill b
+	WHERE s.job_id = b.job_id AND (b.charge <> 0 OR b.simulated <> 0 OR b.unpriced <> 0)`
+
+// lostCalls selects, as given takes them, the calls c under way of the jobs of
+// call_jobs cj, whose outcome is not known; loss says why.
+const lostCalls = `
+		SELECT c.id, 'unknown' AS outcome, NULL::bigint AS cost, '[]'::json AS prices, NULL::bigint AS latency, NULL::int AS status,
+			'' AS request_id, loss.kind, loss.message, NULL::bytea AS body, '{}'::jsonb AS usage,
+			0::bigint AS input, 0::bigint AS output, '{}'::jsonb AS limits, cj.job_id AS job, cj.lease_token AS token`
+
+// settlementNames and settlementArrays are the columns of a settlement, and their
+// arrays as parameters: see settlementColumns.
+const (
+	settlementNames  = `id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output, limits`
+	settlementArrays = `$1::uuid[], $2::text[], $3::bigint[], $4::json[], $5::bigint[], $6::int[], $7::text[], $8::text[],
+		$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[]`
+)
+
+// maxTokens and maxCost bound what one call may say of itself: beyond a million
+// times what any model takes, and a hundred million dollars.
+const (
+	maxTokens = 1 << 40
+	maxCost   = 100_000_000 * billing.USD
+)
+
+// bounded is an amount as a call may have it.
+func bounded(n *billing.NanoUSD) *int64 {
+	if n == nil {
+		return nil
+	}
+	v := int64(min(max(*n, 0), maxCost))
+	return &v
+}
+
+func settlementColumns(in []jobs.Settlement) ([]any, error) {
+	n := len(in)
+	ids, outcomes, costs, prices := make([]uuid.UUID, n), make([]string, n), make([]*int64, n), make([]string, n)
+	latencies, statuses := make([]int64, n), make([]*int, n)
+	requests, kinds, messages, bodies := make([]string, n), make([]string, n), make([]string, n), make([][]byte, n)
+	usages, inputs, outputs, limits := make([]string, n), make([]int64, n), make([]int64, n), make([]string, n)
+	for i, c := range in {
+		usage, err := usageJSON(c.Usage)
+		if err != nil {
+			return nil, fmt.Errorf("settle calls: %w", err)
+		}
+		said, err := json.Marshal(c.Limits)
+		if err != nil {
+			return nil, fmt.Errorf("settle calls: rate limits: %w", err)
+		}
+		limits[i] = string(said)
+		rows, err := json.Marshal(append([]string{}, c.PriceIDs...))
+		if err != nil {
+			return nil, fmt.Errorf("settle calls: prices: %w", err)
+		}
+		ids[i], outcomes[i], costs[i], prices[i] = c.CallID, string(c.Outcome), bounded(c.Cost), string(rows)
+		latencies[i], requests[i], kinds[i], messages[i], bodies[i] = c.Latency.Milliseconds(), Sanitise(c.RequestID), string(c.Kind), Sanitise(c.Message), c.Body
+		usages[i], inputs[i], outputs[i] = usage, min(max(c.Usage.TotalInput(), 0), maxTokens), min(max(c.Usage.TotalOutput(), 0), maxTokens)
+		if c.Status != 0 {
+			statuses[i] = &c.Status
+		}
+	}
+	return []any{ids, outcomes, costs, prices, latencies, statuses, requests, kinds, messages, bodies, usages, inputs, outputs, limits}, nil
+}
+
+// usageJSON encodes usage so that jsonb takes it.
+func usageJSON(u providers.Usage) (string, error) {
+	u.Variant = Sanitise(u.Variant)
+	data, err := json.Marshal(u)
+	if err != nil {
+		return "", fmt.Errorf("usage: %w", err)
+	}
+	return string(data), nil
 }

@@ -97,24 +97,17 @@ func keysChanged(store *keys.Store) <-chan struct{} {
 	return store.Changed()
 }
 
-// prices answers for jobs, which know providers by name, from the price list,
-// which knows kinds. A compatible server is priced under its own name: it does
-// not charge what OpenAI charges.
-type prices struct {
-	list  *billing.List
-	kinds map[string]string
-}
-
-func newPrices(cfg config.Config) (*prices, error) {
+// newPrices returns the prices of the configured providers.
+func newPrices(cfg config.Config) (*billing.Prices, error) {
 	list, err := PriceList(cfg)
 	if err != nil {
 		return nil, err
 	}
-	p := &prices{list: list, kinds: map[string]string{}}
+	p := &billing.Prices{List: list, Kinds: map[string]string{}}
 	for name, c := range cfg.Providers {
-		p.kinds[name] = c.Kind
+		p.Kinds[name] = c.Kind
 		if c.Compatible {
-			p.kinds[name] = name
+			p.Kinds[name] = name
 		}
 	}
 	return p, nil
@@ -126,17 +119,4 @@ func PriceList(cfg config.Config) (*billing.List, error) {
 		return billing.Embedded()
 	}
 	return billing.Open(cfg.Prices)
-}
-
-// Reserve implements worker.Prices.
-func (p *prices) Reserve(provider string, req providers.Request, at time.Time) (billing.NanoUSD, bool) {
-	kind := p.kinds[provider]
-	c, err := p.list.Reserve(kind, req.Model, p.list.UpperBound(kind, req, at), at)
-	return c.Amount, err == nil && c.Priced
-}
-
-// Cost implements worker.Prices.
-func (p *prices) Cost(provider, model string, u providers.Usage, at time.Time) (billing.NanoUSD, []string, bool) {
-	c, err := p.list.Cost(p.kinds[provider], model, u, at)
-	return c.Amount, c.Rows, err == nil && c.Priced
 }
