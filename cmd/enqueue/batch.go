@@ -40,6 +40,7 @@ type batchCmd struct {
 	Append   bool              `help:"Add the rows to a batch that was made of another file, or with other options. Without it, --batch-id takes the same file again only."`
 	Strict   bool              `help:"Accept nothing if any line is bad."`
 	Watch    bool              `help:"Follow the batch until it has finished."`
+	spending
 }
 
 // Run accepts the rows.
@@ -82,6 +83,9 @@ func (c *batchCmd) Run(s *session) error {
 	batch := jobs.Batch{ID: c.BatchID, Account: c.Account, Source: src.name, Origin: c.origin(in), Append: c.Append, Tags: c.Tag}
 	if batch.ID == "" {
 		batch.ID = batches.NewID(time.Now())
+	}
+	if nothing, err := c.approve(s, cfg, in, src, batch.ID); nothing || err != nil {
+		return err
 	}
 	if c.Strict {
 		bad, err := c.allGood(in, src, s)

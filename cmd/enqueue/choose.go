@@ -150,10 +150,7 @@ func (q *quotes) add(rows []jobs.New) {
 		if p.Simulated {
 			continue
 		}
-		kind := p.Kind
-		if p.Compatible {
-			kind = row.Provider
-		}
+		kind := pricedAs(q.cfg, row.Provider)
 		cost, err := q.prices.Reserve(kind, row.Request.Model, q.prices.UpperBound(kind, row.Request, q.now), q.now)
 		priced := err == nil && cost.Priced
 		q.jobs++

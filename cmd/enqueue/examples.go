@@ -18,6 +18,8 @@ func program() cli.Program {
 			"video": {`enqueue video "A lighthouse in fog" --provider mock --wait`},
 			"batch": {
 				`enqueue batch prompts.jsonl --watch`,
+				`enqueue batch prompts.jsonl --dry-run`,
+				`enqueue batch prompts.jsonl --max-cost 25 --complete-by "tomorrow 08:00"`,
 				`enqueue batch data.jsonl --map prompt=question --batch-id nightly`,
 				`enqueue batch - --set max_tokens=200 --chain openai,anthropic < prompts.jsonl`,
 			},

@@ -1,0 +1,150 @@
+package batches
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/providers/kinds"
+)
+
+const (
+	// guessedAnswer is the length in tokens that an answer is expected to have where
+	// nothing is known of the model's.
+	guessedAnswer = 300
+	// enoughAnswers is how many answers tell how long they are.
+	enoughAnswers = 10
+	// roughShare is what a text has in tokens, as a share of what an estimate without the
+	// model's tokenizer says at most: see billing.EstimateTokens.
+	roughShare = 0.5
+	// lowShare is the least that is used, as a share of what is expected.
+	lowShare = 0.6
+)
+
+// Answers is what the ledger knows of a model's answers.
+type Answers struct {
+	Calls        int64
+	OutputTokens float64 // of one, on average
+}
+
+// ModelKey names a model of a provider.
+type ModelKey struct{ Provider, Model string }
+
+// Forecast adds up what jobs will use and cost.
+type Forecast struct {
+	Prices *billing.List
+	// Kind returns the name that the price list has for a provider.
+	Kind func(provider string) string
+	// Known is what the ledger knows, by provider and model.
+	Known map[ModelKey]Answers
+	// At is when the jobs run: its prices count.
+	At time.Time
+
+	lines map[ModelKey]*ForecastLine
+}
+
+// ForecastLine is what the jobs for one model will use and cost.
+type ForecastLine struct {
+	Provider string `json:"provider"`
+	Model    string `json:"model"`
+	Jobs     int64  `json:"jobs"`
+	// InputTokens and OutputTokens are what is expected; 0 for anything but text.
+	InputTokens  int64 `json:"input_tokens"`
+	OutputTokens int64 `json:"output_tokens"`
+	// Low, Expected and High bound what they cost; High is what is reserved for them.
+	Low      billing.NanoUSD `json:"low_usd"`
+	Expected billing.NanoUSD `json:"expected_usd"`
+	High     billing.NanoUSD `json:"high_usd"`
+	// Unpriced is how many of the jobs have no known price and are left out of the costs.
+	Unpriced int64 `json:"unpriced_jobs"`
+	// Measured tells that the length of the answers comes from the ledger; else it is
+	// guessed.
+	Measured bool `json:"measured"`
+}
+
+// Add adds a job, the first call of which succeeds.
+func (f *Forecast) Add(job jobs.New) {
+	key := ModelKey{job.Provider, job.Request.Model}
+	if f.lines == nil {
+		f.lines = map[ModelKey]*ForecastLine{}
+	}
+	line := f.lines[key]
+	if line == nil {
+		line = &ForecastLine{Provider: key.Provider, Model: key.Model, Measured: f.Known[key].Calls >= enoughAnswers}
+		f.lines[key] = line
+	}
+	line.Jobs++
+	low, expected, high := f.usage(job)
+	line.InputTokens += expected.InputTokens
+	line.OutputTokens += expected.OutputTokens
+	kind, at := f.Kind(job.Provider), f.At
+	if job.RunAt.After(at) {
+		at = job.RunAt
+	}
+	most, err := f.Prices.Reserve(kind, job.Request.Model, high, at)
+	if err != nil || !most.Priced {
+		line.Unpriced++
+		return
+	}
+	line.High = add(line.High, most.Amount)
+	line.Expected = add(line.Expected, f.cost(kind, job.Request.Model, expected, at, most.Amount))
+	line.Low = add(line.Low, f.cost(kind, job.Request.Model, low, at, most.Amount))
+}
+
+// Lines returns the sums, the dearest first.
+func (f *Forecast) Lines() []ForecastLine {
+	list := make([]ForecastLine, 0, len(f.lines))
+	for _, line := range f.lines {
+		list = append(list, *line)
+	}
+	slices.SortFunc(list, func(a, b ForecastLine) int {
+		return cmp.Or(cmp.Compare(b.Expected, a.Expected), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Model, b.Model))
+	})
+	return list
+}
+
+// usage is the least, the expected and the most that a call uses.
+func (f *Forecast) usage(job jobs.New) (low, expected, high providers.Usage) {
+	kind := f.Kind(job.Provider)
+	high = f.Prices.UpperBound(kind, job.Request, f.At)
+	if job.Request.Task != providers.Text {
+		low = high
+		low.Images, low.ImageOutputTokens = high.Images, share(high.ImageOutputTokens, lowShare)
+		low.Characters = share(high.Characters, 0.5) // voices count differently
+		return low, high, high
+	}
+	in, most := billing.EstimateTokens(kind, job.Request)
+	if d, _ := kinds.Of(kind); d.Tokenizer == "" {
+		in = share(in, roughShare)
+	}
+	out, known := int64(guessedAnswer), f.Known[ModelKey{job.Provider, job.Request.Model}]
+	least := int64(1)
+	if known.Calls >= enoughAnswers {
+		out = int64(math.Round(known.OutputTokens))
+		least = share(out, lowShare)
+	}
+	expected, low = high, high
+	expected.CacheWrite1hTokens, low.CacheWrite1hTokens = 0, 0
+	expected.InputTokens, expected.OutputTokens = in, min(out, most)
+	low.InputTokens, low.OutputTokens, low.WebSearches = share(in, lowShare), min(least, most), 0
+	return low, expected, high
+}
+
+// cost is what a usage costs, but no more than most.
+func (f *Forecast) cost(kind, model string, u providers.Usage, at time.Time, most billing.NanoUSD) billing.NanoUSD {
+	charge, err := f.Prices.Cost(kind, model, u, at)
+	if err != nil || !charge.Priced {
+		return most
+	}
+	return min(charge.Amount, most)
+}
+
+func share(n int64, of float64) int64 { return int64(math.Round(float64(n) * of)) }
+
+func add(a, b billing.NanoUSD) billing.NanoUSD {
+	return billing.NanoUSD(jobs.Sum(int64(a), int64(b)))
+}

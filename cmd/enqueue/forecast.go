@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"oneflow/batches"
+	"oneflow/billing"
+	"oneflow/config"
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/worker"
+)
+
+// spending are the flags about what a batch will cost, before and while it runs.
+type spending struct {
+	DryRun      bool   `help:"Accept nothing: tell rows, bad lines, tokens, what it costs by provider and model, when it would be done, and which limit binds."`
+	MaxCost     string `help:"Refuse a batch that is expected to cost more, with exit code 6; and send no call that might exceed it while the batch runs: what is left then waits." placeholder:"USD"`
+	ConfirmOver string `help:"On a terminal, ask before a batch is accepted that is expected to cost more." default:"10" placeholder:"USD"`
+	Yes         bool   `short:"y" help:"Do not ask."`
+}
+
+// readsTwice reports whether the rows are read once before they are accepted.
+func (c *batchCmd) readsTwice(s *session) bool {
+	return c.DryRun || c.MaxCost != "" || c.asks(s)
+}
+
+// asks reports whether somebody can be asked.
+func (c *batchCmd) asks(s *session) bool { return !c.Yes && c.File != "-" && cli.IsTerminal(s.env.In) }
+
+// amounts reads the two amounts; max is nil where none is given.
+func (c spending) amounts() (most *billing.NanoUSD, confirm billing.NanoUSD, err error) {
+	if c.MaxCost != "" {
+		n, err := dollars(c.MaxCost)
+		if err != nil {
+			return nil, 0, fmt.Errorf("--max-cost %.40q: %w", c.MaxCost, err)
+		}
+		most = &n
+	}
+	if confirm, err = dollars(c.ConfirmOver); err != nil {
+		return nil, 0, fmt.Errorf("--confirm-over %.40q: %w", c.ConfirmOver, err)
+	}
+	return most, confirm, nil
+}
+
+func dollars(text string) (billing.NanoUSD, error) {
+	n, err := billing.Parse(text)
+	if err != nil || n < 0 {
+		return 0, errors.New("must be an amount of US dollars such as 12.50")
+	}
+	return n, nil
+}
+
+// forecast is what a batch will be, for programs.
+type forecast struct {
+	Rows       int64 `json:"rows"`
+	BadLines   int   `json:"bad_lines"`
+	Duplicates int64 `json:"duplicates"`
+	// The sums of Models.
+	Low      billing.NanoUSD `json:"low_usd"`
+	Expected billing.NanoUSD `json:"expected_usd"`
+	High     billing.NanoUSD `json:"high_usd"`
+	Unpriced int64           `json:"unpriced_jobs"`
+	// Simulated tells that some of it is the money of mocks and fakes.
+	Simulated bool                   `json:"simulated"`
+	Models    []batches.ForecastLine `json:"models"`    // never null
+	Providers []finish               `json:"providers"` // never null
+	// DoneAt is when the last provider is done; zero where nobody knows.
+	DoneAt time.Time `json:"done_at,omitzero"`
+}
+
+// finish is when a provider is done with its part.
+type finish struct {
+	Provider string `json:"provider"`
+	Jobs     int64  `json:"jobs"`
+	// Before is how many other jobs wait for it already.
+	Before int64 `json:"jobs_before"`
+	// PerMinute is how many jobs the fleet is to be expected to do; 0: nobody knows.
+	PerMinute float64 `json:"jobs_per_minute"`
+	// Binds names what keeps it from being more.
+	Binds  string    `json:"binds"`
+	DoneAt time.Time `json:"done_at,omitzero"`
+}
+
+// foresee reads the rows once and accepts none.
+func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src *source, batchID string) (forecast, error) {
+	db, err := s.db()
+	if err != nil {
+		return forecast{}, err
+	}
+	known, err := db.AnswerLengths(s.ctx)
+	if err != nil {
+		return forecast{}, err
+	}
+	prices, err := priceList(cfg)
+	if err != nil {
+		return forecast{}, cli.Fail(cli.Usage, err)
+	}
+	from, err := src.rows()
+	if err != nil {
+		return forecast{}, unread(err)
+	}
+	f := forecast{Models: []batches.ForecastLine{}, Providers: []finish{}}
+	sums := batches.Forecast{Prices: prices, Known: known, At: time.Now(), Kind: func(provider string) string { return pricedAs(cfg, provider) }}
+	said := io.Discard // where they are told of when the rows are accepted
+	if c.DryRun {
+		said = s.env.Err
+	}
+	lines := newBadLines(said, func() {})
+	var keys []string
+	look := func() error {
+		n, err := db.KnownKeys(s.ctx, batchID, keys)
+		f.Duplicates, keys = f.Duplicates+n, keys[:0]
+		return err
+	}
+	start := time.Now()
+	err = in.Read(from, func(job jobs.New) error {
+		f.Rows++
+		sums.Add(job)
+		f.Simulated = f.Simulated || cfg.Providers[job.Provider].Simulated
+		if job.RunAt.After(start) {
+			start = job.RunAt
+		}
+		if keys = append(keys, job.Key); len(keys) == cap(keys) || len(keys) >= 2000 {
+			if err := look(); err != nil {
+				return err
+			}
+		}
+		return s.ctx.Err()
+	}, lines.add)
+	lines.total()
+	f.BadLines = lines.n
+	err = errors.Join(err, from.Close())
+	if errors.Is(err, context.Canceled) {
+		return f, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
+	}
+	if err != nil {
+		return f, unread(err)
+	}
+	if err := look(); err != nil {
+		return f, err
+	}
+	f.Models = sums.Lines()
+	for _, line := range f.Models {
+		all := jobs.Money{Cost: f.Low}.Plus(jobs.Money{Cost: line.Low})
+		f.Low = all.Cost
+		f.Expected = jobs.Money{Cost: f.Expected}.Plus(jobs.Money{Cost: line.Expected}).Cost
+		f.High = jobs.Money{Cost: f.High}.Plus(jobs.Money{Cost: line.High}).Cost
+		f.Unpriced += line.Unpriced
+	}
+	return f, f.when(s, cfg, start)
+}
+
+// pricedAs is the name that the price list has for a provider.
+func pricedAs(cfg config.Config, provider string) string {
+	p := cfg.Providers[provider]
+	if p.Compatible {
+		return provider
+	}
+	return p.Kind
+}
+
+// when reckons when each provider is done: at the limits in force, after the jobs that
+// wait already, and with calls as long as they are now.
+func (f *forecast) when(s *session, cfg config.Config, start time.Time) error {
+	var names []string
+	parts := map[string]*batches.ForecastLine{}
+	for _, line := range f.Models {
+		part := parts[line.Provider]
+		if part == nil {
+			part = &batches.ForecastLine{Provider: line.Provider}
+			parts[line.Provider] = part
+			names = append(names, line.Provider)
+		}
+		part.Jobs += line.Jobs
+		part.InputTokens += line.InputTokens
+		part.OutputTokens += line.OutputTokens
+	}
+	seen, err := s.store.Capacity(s.ctx, names)
+	if err != nil {
+		return err
+	}
+	stored, _, err := s.store.Settings(s.ctx)
+	if err != nil {
+		return err
+	}
+	backlog, err := s.store.Backlog(s.ctx)
+	if err != nil {
+		return err
+	}
+	fleet := cli.Fleet(cfg)
+	inForce := fleet.Settings(stored)
+	for _, name := range names {
+		p, part := cfg.Providers[name], parts[name]
+		served := worker.Served{
+			Name: name, Concurrency: p.Concurrency, Min: p.MinConcurrency, Max: p.MaxConcurrency, Latency: time.Duration(p.Latency),
+		}
+		done := finishOf(worker.NewPlan(served, inForce[name].Limits, asked(seen[name], served, *part)), *part, backlog[name], start)
+		f.Providers = append(f.Providers, done)
+		if done.DoneAt.After(f.DoneAt) {
+			f.DoneAt = done.DoneAt
+		}
+	}
+	return nil
+}
+
+// asked is what the fleet has seen, with the tokens of this batch in place of those of
+// the calls before.
+func asked(c worker.Capacity, served worker.Served, part batches.ForecastLine) worker.Capacity {
+	if c.MeanLatency <= 0 {
+		c.Latency, c.MeanLatency = served.Latency, served.Latency
+	}
+	if c.MeanLatency <= 0 {
+		c.Latency, c.MeanLatency = time.Second, time.Second
+	}
+	c.Calls = math.MaxInt32 // believe it
+	c.InputTokens, c.OutputTokens = float64(part.InputTokens)/float64(part.Jobs), float64(part.OutputTokens)/float64(part.Jobs)
+	return c
+}
+
+// finishOf reckons when a provider is done.
+func finishOf(plan worker.Plan, part batches.ForecastLine, before int64, start time.Time) finish {
+	out := finish{Provider: part.Provider, Jobs: part.Jobs, Before: before, PerMinute: math.Round(plan.JobsPerMinute*10) / 10, Binds: plan.Binds}
+	minutes := float64(part.Jobs+before) / plan.JobsPerMinute
+	if perDay := plan.Limits.Of(providers.DimensionRPD); perDay > 0 && part.Jobs+before > perDay {
+		if days := math.Floor(float64(part.Jobs+before-1) / float64(perDay)); days*24*60 > minutes {
+			minutes, out.Binds = days*24*60, providers.DimensionRPD.Unit()
+		}
+	}
+	if minutes > 0 && minutes < 10*365*24*60 {
+		out.DoneAt = start.Add(time.Duration(minutes*float64(time.Minute)) + plan.Latency).Round(time.Second)
+	}
+	return out
+}
+
+// print writes the forecast for people.
+func (f *forecast) print(s *session) error {
+	rows := [][]string{
+		{"rows", cli.Count(f.Rows)},
+		{"bad lines", cli.Count(int64(f.BadLines))},
+		{"duplicates", cli.Count(f.Duplicates)},
+		{"cost", f.range3()},
+	}
+	for _, p := range f.Providers {
+		text := "nobody knows when"
+		if !p.DoneAt.IsZero() {
+			text = fmt.Sprintf("done at %s, in %s", stamp(p.DoneAt), cli.Span(time.Until(p.DoneAt)))
+		}
+		text += fmt.Sprintf(": %s jobs a minute (%s)", cli.Count(int64(math.Round(p.PerMinute))), binding(p.Binds))
+		if p.Before > 0 {
+			text += ", after " + cli.Things(p.Before, "other job")
+		}
+		rows = append(rows, []string{p.Provider, text})
+	}
+	if err := cli.Fields(s.env.Out, rows); err != nil {
+		return err
+	}
+	if len(f.Models) == 0 {
+		return nil
+	}
+	table := [][]string{{"PROVIDER", "MODEL", "JOBS", "LOW", "EXPECTED", "HIGH", "TOKENS IN", "TOKENS OUT", "ANSWERS"}}
+	for _, m := range f.Models {
+		low, expected, high := m.Low.Human(), m.Expected.Human(), m.High.Human()
+		if m.Unpriced > 0 {
+			high += " + " + cli.Things(m.Unpriced, "job") + " without a known price"
+		}
+		answers := "length guessed"
+		if m.Measured {
+			answers = "length measured"
+		}
+		table = append(table, []string{
+			m.Provider, cli.Printable(m.Model), cli.Count(m.Jobs), low, expected, high, cli.Count(m.InputTokens), cli.Count(m.OutputTokens), answers,
+		})
+	}
+	fmt.Fprintln(s.env.Out)
+	return cli.Table(s.env.Out, table)
+}
+
+// range3 says what it costs.
+func (f *forecast) range3() string {
+	text := fmt.Sprintf("about %s, from %s to %s", f.Expected.Human(), f.Low.Human(), f.High.Human())
+	if f.Simulated {
+		text += ", simulated money included"
+	}
+	if f.Unpriced > 0 {
+		text += "; and " + cli.Things(f.Unpriced, "job") + " without a known price"
+	}
+	return text
+}
+
+// binding says what keeps a provider from more.
+func binding(binds string) string {
+	switch binds {
+	case worker.BindsConfigured:
+		return "bound by the configured concurrency"
+	case worker.BindsMax:
+		return "bound by what the workers run at once"
+	case worker.BindsUnlimited:
+		return "no limit binds"
+	}
+	return "bound by its " + binds
+}
+
+// approve refuses a batch that costs too much, asks, and sets the budget that holds while
+// it runs. nothing reports whether there is nothing more to do.
+func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src *source, batchID string) (nothing bool, err error) {
+	most, confirm, err := c.amounts()
+	if err != nil {
+		return true, cli.Fail(cli.Usage, err)
+	}
+	if !c.readsTwice(s) {
+		return false, nil
+	}
+	f, err := c.foresee(s, cfg, in, src, batchID)
+	if err != nil {
+		return true, err
+	}
+	switch {
+	case c.DryRun && c.ForPrograms():
+		if err := c.Write(s.env.Out, f); err != nil {
+			return true, err
+		}
+	case c.DryRun:
+		if err := f.print(s); err != nil {
+			return true, err
+		}
+	}
+	if most != nil && f.Expected > *most {
+		return true, cli.Fail(cli.OverBudget, fmt.Errorf("--max-cost %s: the batch is expected to cost %s (%s): nothing was accepted", c.MaxCost, f.Expected.Human(), f.range3()))
+	}
+	if c.DryRun {
+		if f.BadLines > 0 {
+			return true, cli.Fail(cli.Failure, fmt.Errorf("%s would be left out", cli.Things(int64(f.BadLines), "bad line")))
+		}
+		return true, nil
+	}
+	if f.Expected > confirm && c.asks(s) {
+		if err := cli.Confirm(s.env, fmt.Sprintf("%s: %s. Accept them?", cli.Things(f.Rows, "job"), f.range3()), "--yes"); err != nil {
+			return true, err
+		}
+	}
+	if most == nil {
+		return false, nil
+	}
+	// A rehearsal with simulated money is held to the same.
+	money := billing.NewMoney(s.store, cli.Actor(s.env.Getenv))
+	for _, simulated := range []bool{false, true} {
+		_, err := money.Set(s.ctx, billing.Budget{
+			Scope: billing.Scope{Batch: batchID, Simulated: simulated}, Period: billing.Total, Limit: *most, Blocks: true,
+		})
+		if err != nil {
+			return true, err
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,56 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/batches"
+)
+
+// AnswerLengths returns how long the answers of the last 30 days are, by model.
+func (s *Store) AnswerLengths(ctx context.Context) (map[batches.ModelKey]batches.Answers, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT provider, model, sum(succeeded)::bigint, (sum(output_tokens) / sum(succeeded))::float8
+		FROM provider_metrics
+		WHERE minute > now() - interval '30 days'
+		GROUP BY provider, model
+		HAVING sum(succeeded) > 0`)
+	if err != nil {
+		return nil, fmt.Errorf("read how long answers are: %w", err)
+	}
+	known := map[batches.ModelKey]batches.Answers{}
+	var key batches.ModelKey
+	var a batches.Answers
+	_, err = pgx.ForEachRow(rows, []any{&key.Provider, &key.Model, &a.Calls, &a.OutputTokens}, func() error { known[key] = a; return nil })
+	if err != nil {
+		return nil, fmt.Errorf("read how long answers are: %w", err)
+	}
+	return known, nil
+}
+
+// Backlog returns how many jobs have not ended, by the provider that they ask first.
+func (s *Store) Backlog(ctx context.Context) (map[string]int64, error) {
+	rows, err := s.pool.Query(ctx, `SELECT provider, count(*) FROM job_queue GROUP BY provider`)
+	if err != nil {
+		return nil, fmt.Errorf("count the jobs that wait: %w", err)
+	}
+	backlog := map[string]int64{}
+	var provider string
+	var n int64
+	_, err = pgx.ForEachRow(rows, []any{&provider, &n}, func() error { backlog[provider] = n; return nil })
+	if err != nil {
+		return nil, fmt.Errorf("count the jobs that wait: %w", err)
+	}
+	return backlog, nil
+}
+
+// KnownKeys returns how many of some rows' keys a batch has already.
+func (s *Store) KnownKeys(ctx context.Context, batchID string, keys []string) (n int64, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM jobs WHERE batch_id = $1 AND key = ANY ($2)`, batchID, keys).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("look for rows of batch %s: %w", batchID, err)
+	}
+	return n, nil
+}
