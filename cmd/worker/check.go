@@ -19,6 +19,17 @@ import (
 // checkCmd asks providers whether they answer, at no cost.
 type checkCmd struct {
 	Provider string `arg:"" optional:"" help:"Only this provider. Default: all that have a key."`
+	cli.OutputFlag
+}
+
+// checked is what came of asking a provider, for programs.
+type checked struct {
+	Provider string `json:"provider"`
+	Kind     string `json:"kind"`
+	OK       bool   `json:"ok"`
+	// Took is how long the answer took; empty where nobody was asked.
+	Took   string `json:"took,omitempty"`
+	Result string `json:"result"`
 }
 
 // Run asks each to list its models or its account, whichever is free; one that
@@ -38,15 +49,23 @@ func (c *checkCmd) Run(s *session) error {
 		names = []string{c.Provider}
 	}
 	bad, rows := 0, [][]string{{"PROVIDER", "KIND", "TOOK", "RESULT"}}
+	list := []checked{}
 	for _, name := range names {
 		took, result, err := s.checkProvider(store, name)
 		if err != nil {
 			bad++
 			result = providers.Explain(err)
 		}
-		rows = append(rows, []string{name, s.config.Providers[name].Kind, took, result})
+		kind := s.config.Providers[name].Kind
+		rows = append(rows, []string{name, kind, took, result})
+		list = append(list, checked{name, kind, err == nil, strings.TrimPrefix(took, "-"), result})
 	}
-	if err := cli.Table(s.env.Out, rows); err != nil {
+	if c.ForPrograms() {
+		err = c.Write(s.env.Out, list)
+	} else {
+		err = cli.Table(s.env.Out, rows)
+	}
+	if err != nil {
 		return err
 	}
 	if bad > 0 {

@@ -30,6 +30,9 @@ func TestProvidersAreCheckedAtNoCost(t *testing.T) {
 		!strings.Contains(r.out, "nobody to ask") || strings.Contains(r.out, "anthropic") {
 		t.Errorf("%+v\n%s", r, r.out)
 	}
+	if r := k.run("", "check", "openai", "-o", "ndjson"); r.code != cli.OK || strings.Count(r.out, "\n") != 1 || !strings.HasPrefix(r.out, `{"provider":"openai","kind":"openai","ok":true,"took":"`) {
+		t.Errorf("%+v", r)
+	}
 	if r := k.run("", "check", "anthropic"); r.code != cli.Failure || !strings.Contains(r.out, "set ANTHROPIC_API_KEY, or run `worker keys set anthropic`") {
 		t.Errorf("%+v\n%s", r, r.out)
 	}

@@ -124,6 +124,15 @@ func (s *session) listKeys() ([]keys.Entry, error) {
 type keysCheck struct {
 	Provider string `arg:"" optional:"" help:"Only this provider's keys."`
 	Offline  bool   `help:"Check the form only: ask nobody."`
+	cli.OutputFlag
+}
+
+// checkedKey is what came of checking a key, for programs.
+type checkedKey struct {
+	Provider string `json:"provider"`
+	Key      string `json:"key"` // its last four characters
+	OK       bool   `json:"ok"`
+	Result   string `json:"result"`
 }
 
 // Run checks each key; one that is refused gives exit code 1.
@@ -138,6 +147,7 @@ func (c *keysCheck) Run(s *session) error {
 	}
 	defer store.Close()
 	bad, rows := 0, [][]string{{"PROVIDER", "KEY", "RESULT"}}
+	var list []checkedKey
 	for _, e := range all {
 		if e.Shadowed || c.Provider != "" && e.Provider != c.Provider {
 			continue
@@ -148,11 +158,17 @@ func (c *keysCheck) Run(s *session) error {
 			bad++
 		}
 		rows = append(rows, []string{e.Provider, e.Key.String(), result})
+		list = append(list, checkedKey{e.Provider, e.Key.String(), result == "ok", result})
 	}
 	if len(rows) == 1 {
 		return cli.Fail(cli.Usage, errors.New("there is no key to check"))
 	}
-	if err := cli.Table(s.env.Out, rows); err != nil {
+	if c.ForPrograms() {
+		err = c.Write(s.env.Out, list)
+	} else {
+		err = cli.Table(s.env.Out, rows)
+	}
+	if err != nil {
 		return err
 	}
 	if bad > 0 {

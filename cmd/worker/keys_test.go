@@ -134,6 +134,9 @@ func TestKeysAreCheckedWithTheProvider(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	k.run(otherKey+"\n", "keys", "set", "openai", "--add")
+	if r := k.run("", "keys", "check", "-o", "ndjson"); r.code != cli.Failure || strings.Count(r.out, "\n") != 2 || !strings.Contains(r.out, `"key":"…OTHR","ok":false,"result":"`) || strings.Contains(r.out, otherKey) {
+		t.Errorf("%+v", r)
+	}
 	r := k.run("", "keys", "check")
 	if r.code != cli.Failure || !strings.Contains(r.out, "…OTHR") || !strings.Contains(r.out, "unauthorised") || !strings.Contains(r.err, "1 of 2") {
 		t.Errorf("%+v", r)

@@ -149,10 +149,17 @@ func (migrateUp) Run(s *session) error {
 	return err
 }
 
-type migrateStatus struct{}
+type migrateStatus struct{ cli.OutputFlag }
+
+// applied is a migration for programs.
+type applied struct {
+	Version int64  `json:"version"`
+	Name    string `json:"name"`
+	Applied bool   `json:"applied"`
+}
 
 // Run lists migrations.
-func (migrateStatus) Run(s *session) error {
+func (c *migrateStatus) Run(s *session) error {
 	if err := s.services.AnyPostgres(s.ctx, s.log); err != nil {
 		return err
 	}
@@ -160,9 +167,13 @@ func (migrateStatus) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	rows := [][]string{{"VERSION", "NAME", "APPLIED"}}
+	rows, found := [][]string{{"VERSION", "NAME", "APPLIED"}}, []applied{}
 	for _, m := range list {
+		found = append(found, applied{m.Version, m.Name, m.Applied})
 		rows = append(rows, []string{fmt.Sprint(m.Version), m.Name, map[bool]string{true: "yes", false: "no"}[m.Applied]})
+	}
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, found)
 	}
 	return cli.Table(s.env.Out, rows)
 }
