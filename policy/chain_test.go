@@ -39,6 +39,8 @@ func TestWhatFollowsFromEachKindOfFailure(t *testing.T) {
 		providers.Moderated:         {counted},
 		providers.NotFound:          {counted},
 		providers.TooLarge:          {counted},
+		providers.Unreadable:        {counted},
+		providers.AccessDenied:      {passedOn, paused},
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()

@@ -14,6 +14,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"oneflow/jobs"
+	"oneflow/policy"
 	"oneflow/providers"
 	"oneflow/store"
 	"oneflow/worker"
@@ -290,6 +291,51 @@ func TestABilledFailureIsNeverBoughtAgainAndCostsWhatWasCountedOrReserved(t *tes
 				t.Errorf("%+v, want one call for %d", got, c.cost)
 			}
 		})
+	}
+}
+
+// spare is a second provider, which a chain may fall back to.
+type spare struct{ *service }
+
+func (spare) Name() string { return "spare" }
+
+func TestABilledAnswerThatCannotBeReadIsBoughtNowhereElseWhateverTheJobAllows(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []providers.Kind{providers.Unreadable, providers.MalformedResponse} {
+		for _, fallback := range []providers.Fallback{"", providers.FallbackNever, providers.FallbackAlways} {
+			t.Run(fmt.Sprintf("%s, fallback %q", kind, fallback), func(t *testing.T) {
+				t.Parallel()
+				f := newFleet(t)
+				bad := serve(func(context.Context, int, providers.Request) (providers.Response, error) {
+					return providers.Response{}, &providers.Error{Provider: "svc", Kind: kind, Billing: providers.Billed, Sent: true, Body: []byte(`{"picture": "?"}`)}
+				})
+				other := serve(answers)
+				f.worker(t, bad, func(cfg *worker.Config) {
+					chains, err := policy.New(policy.Config{
+						Providers: []providers.Provider{bad, spare{other}}, CallTimeout: time.Minute, Calls: context.WithoutCancel(t.Context()),
+						Backoff: func(int) time.Duration { return time.Millisecond },
+						Chain:   func(providers.Task) []string { return []string{"svc", "spare"} },
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					cfg.Generator = chains
+				})
+				id := f.enqueue(t, 1, func(j *jobs.New) {
+					j.Chain, j.Fallback, j.OnUnknown = []string{"svc", "spare"}, fallback, jobs.RetryUnknown
+				})[0]
+				got := f.await(t, id, jobs.Failed)
+				if !slices.Equal(got.Outcomes, []string{"failed_billed"}) || got.Class != string(kind) || got.Cost != 100 {
+					t.Errorf("%+v, want one billed call and no other", got)
+				}
+				if len(other.perPrompt()) != 0 {
+					t.Error("it was bought of the next provider too")
+				}
+				if n := f.count(t, `SELECT count(*) FROM calls WHERE convert_from(error_body, 'UTF8') = '{"picture": "?"}'`); n != 1 {
+					t.Errorf("%d calls keep what was paid for, want 1", n)
+				}
+			})
+		}
 	}
 }
 
