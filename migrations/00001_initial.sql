@@ -321,8 +321,10 @@ CREATE TABLE budgets (
     limit_nano    bigint NOT NULL CHECK (limit_nano >= 0),
     blocks        bool NOT NULL DEFAULT true,   -- else it only warns
     began_at      timestamptz NOT NULL,         -- the period of the sums; a total's is -infinity
-    spent_nano    bigint NOT NULL DEFAULT 0 CHECK (spent_nano >= 0),
-    reserved_nano bigint NOT NULL DEFAULT 0 CHECK (reserved_nano >= 0),
+    -- No CHECK: it would be asked of what an update computes from a row that another
+    -- transaction has changed meanwhile, before that is noticed and computed anew.
+    spent_nano    bigint NOT NULL DEFAULT 0,
+    reserved_nano bigint NOT NULL DEFAULT 0,
     stopped_until timestamptz,                  -- a call did not fit: the end of the period
     stopped_needs bigint NOT NULL DEFAULT 0,    -- the least that one needed
     refused_at    timestamptz,                  -- when the last one did not fit

@@ -19,16 +19,17 @@ const lookForBudgets = 10 * time.Second
 
 // chargedSQL puts what the settled calls did cost in place of what they had reserved,
 // in each budget that they matched when they began, and writes it into the ledgers of
-// wallets. A budget whose period is over stays as it was. See settleSQL.
+// wallets. A budget whose period is over stays as it was. What was charged before is
+// read under the rows' locks, as what the calls were is. See settleSQL.
 const chargedSQL = `
-	drawn AS (
+	charged_before AS (
+		SELECT c.call_id, c.budget_id, c.reserved_nano, c.spent_nano, s.cost_after
+		FROM settled s
+		CROSS JOIN LATERAL (SELECT * FROM charges WHERE call_id = s.id FOR UPDATE) c
+	), drawn AS (
 		UPDATE charges h
 		SET reserved_nano = 0, spent_nano = coalesce(o.cost_after, 0)
-		FROM (
-			SELECT c.call_id, c.budget_id, c.reserved_nano, c.spent_nano, s.cost_after
-			FROM settled s
-			CROSS JOIN LATERAL (SELECT * FROM charges WHERE call_id = s.id) c
-		) o
+		FROM charged_before o
 		WHERE h.call_id = o.call_id AND h.budget_id = o.budget_id
 		RETURNING h.call_id, h.budget_id, h.began_at, o.reserved_nano AS freed, h.spent_nano - o.spent_nano AS spent
 	), relieved AS (
@@ -121,6 +122,8 @@ func readBudgets(ctx context.Context, conn *pgx.Conn, columns []any) (*quotas, e
 	byID := map[int64]*quota{}
 	var p pgx.Batch
 	p.Queue(`BEGIN`)
+	// Whoever sets a budget waits for this transaction, or this one for them.
+	p.Queue(`LOCK TABLE calls IN ROW EXCLUSIVE MODE`)
 	p.QueuedQueries = append(p.QueuedQueries, pipeline().QueuedQueries...)
 	p.Queue(`SELECT FROM job_states WHERE job_id = ANY ($1) ORDER BY job_id FOR NO KEY UPDATE`, jobIDs)
 	p.Queue(`

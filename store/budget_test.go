@@ -340,3 +340,32 @@ func TestManyAtOnceUseABudgetUpAndNeverExceedIt(t *testing.T) {
 	}
 	w.holds(t)
 }
+
+// Two settlements of one call at once: what the second finds charged is what the first
+// has left.
+func TestTwoSettlementsOfACallAtOnceAreChargedOnce(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	other := openStore(t, w.url)
+	b := w.budget(t, billing.Budget{Period: billing.Total, Limit: 1_000_000, Blocks: true})
+	for range 15 {
+		c, refused := w.tries(t, w.running(t, nil), nano(50))
+		if refused != nil {
+			t.Fatal(refused)
+		}
+		together(2, func(i int) {
+			s := jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallUnknown}
+			st := w.Store
+			if i == 1 {
+				s.Outcome, s.Cost, s.Latency, st = jobs.CallFailedBilled, nano(20), time.Second, other
+			}
+			if err := st.SettleCall(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if got := w.money(t, b.ID); got.Spent != 15*20 || got.Reserved != 0 {
+		t.Errorf("spent %d, reserved %d, want %d and 0", got.Spent, got.Reserved, 15*20)
+	}
+	w.holds(t)
+}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"oneflow/jobs"
@@ -21,7 +22,16 @@ func foreign(err error) bool {
 // takes makes Redis the fleet's, as after it was flushed.
 func (f *fleet) takes(t *testing.T) {
 	t.Helper()
-	if err := f.redis.FlushDB(t.Context()).Err(); err != nil {
+	id, err := f.store.FleetID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.redis.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+		p.FlushDB(t.Context())
+		p.Set(t.Context(), "oneflow:fleet", id.String(), 0)
+		return nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := jobs.NewOwner(f.redis, f.store).Check(t.Context()); err != nil {
