@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/url"
 	"strings"
@@ -32,6 +33,10 @@ type bucket interface {
 	write(ctx context.Context, key string, data []byte, contentType string) error
 	// remove deletes an object; one that is not there is no error.
 	remove(ctx context.Context, key string) error
+	// writeFrom is write for size bytes of r, which are not held in memory.
+	writeFrom(ctx context.Context, key string, r io.Reader, size int64, contentType string) error
+	// open reads an object.
+	open(ctx context.Context, key string) (io.ReadCloser, error)
 	// check fails where objects cannot be written, which is better known before one
 	// has been paid for.
 	check(ctx context.Context) error

@@ -30,6 +30,7 @@ func serve(t *testing.T) (*objects, string) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /pictures/{key...}", o.putS3)
 	mux.HandleFunc("HEAD /pictures/{key...}", o.headS3)
+	mux.HandleFunc("GET /pictures/{key...}", o.getS3)
 	mux.HandleFunc("PUT /", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "NoSuchBucket") })
 	mux.HandleFunc("POST /upload/storage/v1/b/{bucket}/o", o.putGS)
 	remove := func(w http.ResponseWriter, r *http.Request) {
@@ -121,6 +122,12 @@ func (o *objects) headS3(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
 }
 
+func (o *objects) getS3(w http.ResponseWriter, r *http.Request) {
+	o.headS3(w, r)
+	data, _ := o.get(r.PathValue("key"))
+	fmt.Fprint(w, data)
+}
+
 func (o *objects) putGS(w http.ResponseWriter, r *http.Request) {
 	data, _ := io.ReadAll(r.Body)
 	if r.PathValue("bucket") != "pictures" || !o.put(r.URL.Query().Get("name"), r.Header.Get("Content-Type"), string(data)) {
@@ -135,6 +142,10 @@ func (o *objects) getGS(w http.ResponseWriter, r *http.Request) {
 	data, ok := o.get(r.PathValue("key"))
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	if r.URL.Query().Get("alt") == "media" {
+		fmt.Fprint(w, data)
 		return
 	}
 	fmt.Fprintf(w, `{"size":"%d"}`, len(data))
@@ -225,5 +236,39 @@ func TestAFailedLookOrWriteSaysWhereAndStoresNothing(t *testing.T) {
 			t.Errorf("%s, %v", at, err)
 		}
 		o.closed = false
+	}
+}
+
+//nolint:paralleltest // it sets the environment
+func TestAnObjectIsWrittenAndReadByItsURL(t *testing.T) {
+	_, addresses := buckets(t)
+	addresses["file"] = "file://" + t.TempDir() + "/today"
+	for kind, address := range addresses {
+		base, query, _ := strings.Cut(address, "?")
+		at := base + "-results.csv?" + query
+		if kind != "s3" {
+			at = base + "-results.csv"
+		}
+		text := strings.Repeat("of "+kind, 100_000)
+		if err := artifacts.WriteObject(t.Context(), at, strings.NewReader(text), int64(len(text)), "text/csv"); err != nil {
+			t.Fatal(err)
+		}
+		r, err := artifacts.OpenObject(t.Context(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err != nil || string(got) != text || r.Close() != nil {
+			t.Errorf("%s: %d bytes of %d, %v", kind, len(got), len(text), err)
+		}
+		gone := strings.Replace(at, "-results", "-nothing", 1)
+		if _, err := artifacts.OpenObject(t.Context(), gone); err == nil || !strings.HasPrefix(err.Error(), "read "+kind+"://") || strings.Contains(err.Error(), "endpoint") {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	for _, bad := range []string{"s3://pictures", "s3://pictures/", "gs://pictures/folder/", "file:///"} {
+		if _, err := artifacts.OpenObject(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "names no object") {
+			t.Errorf("%s: %v", bad, err)
+		}
 	}
 }

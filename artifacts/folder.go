@@ -1,9 +1,11 @@
 package artifacts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -63,7 +65,18 @@ func (f folder) size(ctx context.Context, key string) (int64, bool, error) {
 
 // write puts the bytes on the disk under another name first, so that a reader sees
 // all of an object or none.
-func (f folder) write(_ context.Context, key string, data []byte, _ string) error {
+func (f folder) write(ctx context.Context, key string, data []byte, contentType string) error {
+	return f.writeFrom(ctx, key, bytes.NewReader(data), int64(len(data)), contentType)
+}
+
+func (f folder) open(_ context.Context, key string) (io.ReadCloser, error) {
+	return os.Open(filepath.Join(string(f), filepath.FromSlash(key)))
+}
+
+// plainFolder is a folder of somebody else's, which is not made.
+func plainFolder(path string) bucket { return folder(path) }
+
+func (f folder) writeFrom(_ context.Context, key string, r io.Reader, _ int64, _ string) error {
 	path := filepath.Join(string(f), filepath.FromSlash(key))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -72,7 +85,7 @@ func (f folder) write(_ context.Context, key string, data []byte, _ string) erro
 	if err != nil {
 		return notWritten(path, err)
 	}
-	_, err = tmp.Write(data)
+	_, err = io.Copy(tmp, r)
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}

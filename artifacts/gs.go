@@ -61,7 +61,11 @@ func (b *gs) size(ctx context.Context, key string) (int64, bool, error) {
 }
 
 func (b *gs) write(ctx context.Context, key string, data []byte, contentType string) error {
-	_, err := b.do(ctx, http.MethodPost, "/upload/storage/v1/b/"+url.PathEscape(b.bucket)+"/o?uploadType=media&name="+url.QueryEscape(b.prefix+key), contentType, data, nil)
+	return b.writeFrom(ctx, key, bytes.NewReader(data), int64(len(data)), contentType)
+}
+
+func (b *gs) writeFrom(ctx context.Context, key string, r io.Reader, size int64, contentType string) error {
+	_, err := b.do(ctx, http.MethodPost, "/upload/storage/v1/b/"+url.PathEscape(b.bucket)+"/o?uploadType=media&name="+url.QueryEscape(b.prefix+key), contentType, io.LimitReader(r, size), nil)
 	return err
 }
 
@@ -73,6 +77,22 @@ func (b *gs) remove(ctx context.Context, key string) error {
 	return err
 }
 
+func (b *gs) open(ctx context.Context, key string) (io.ReadCloser, error) {
+	res, err := b.send(ctx, http.MethodGet, "/storage/v1/b/"+url.PathEscape(b.bucket)+"/o/"+url.PathEscape(b.prefix+key)+"?alt=media", "", nil)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode/100 == 2 {
+		return res.Body, nil
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	return nil, refusal(res.StatusCode, answer)
+}
+
 func (b *gs) check(ctx context.Context) error {
 	return b.write(ctx, checkKey, nil, "application/octet-stream")
 }
@@ -80,16 +100,35 @@ func (b *gs) check(ctx context.Context) error {
 // maxAnswer bounds what is read of an answer: metadata or an error.
 const maxAnswer = 1 << 20
 
-// do makes one call and reads its JSON answer into out, unless out is nil.
-func (b *gs) do(ctx context.Context, method, path, contentType string, body []byte, out any) (status int, err error) {
-	r, err := http.NewRequestWithContext(ctx, method, b.endpoint+path, bytes.NewReader(body))
+// send makes one call.
+func (b *gs) send(ctx context.Context, method, path, contentType string, body io.Reader) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, b.endpoint+path, body)
 	if err != nil {
-		return 0, err
+		return nil, err
+	}
+	if sized, ok := body.(*io.LimitedReader); ok {
+		r.ContentLength = sized.N
 	}
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
 	}
-	res, err := b.client.Do(r)
+	return b.client.Do(r)
+}
+
+// refusal is what an answer that is none says.
+func refusal(status int, answer []byte) error {
+	var says struct {
+		Error struct {
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	_ = json.Unmarshal(answer, &says) // a proxy's page is no JSON
+	return fmt.Errorf("HTTP %d: %.300s", status, cmp.Or(says.Error.Message, http.StatusText(status)))
+}
+
+// do makes one call and reads its JSON answer into out, unless out is nil.
+func (b *gs) do(ctx context.Context, method, path, contentType string, body io.Reader, out any) (status int, err error) {
+	res, err := b.send(ctx, method, path, contentType, body)
 	if err != nil {
 		return 0, err
 	}
@@ -99,13 +138,7 @@ func (b *gs) do(ctx context.Context, method, path, contentType string, body []by
 		return res.StatusCode, err
 	}
 	if res.StatusCode/100 != 2 {
-		var refusal struct {
-			Error struct {
-				Message string `json:"message"`
-			} `json:"error"`
-		}
-		_ = json.Unmarshal(answer, &refusal) // a proxy's page is no JSON
-		return res.StatusCode, fmt.Errorf("HTTP %d: %.300s", res.StatusCode, cmp.Or(refusal.Error.Message, http.StatusText(res.StatusCode)))
+		return res.StatusCode, refusal(res.StatusCode, answer)
 	}
 	if out != nil {
 		err = json.Unmarshal(answer, out)

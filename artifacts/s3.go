@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -56,7 +57,11 @@ func (b *s3) size(ctx context.Context, key string) (int64, bool, error) {
 }
 
 func (b *s3) write(ctx context.Context, key string, data []byte, contentType string) error {
-	_, err := b.client.PutObject(ctx, b.bucket, b.prefix+key, bytes.NewReader(data), int64(len(data)), minio.PutObjectOptions{ContentType: contentType})
+	return b.writeFrom(ctx, key, bytes.NewReader(data), int64(len(data)), contentType)
+}
+
+func (b *s3) writeFrom(ctx context.Context, key string, r io.Reader, size int64, contentType string) error {
+	_, err := b.client.PutObject(ctx, b.bucket, b.prefix+key, r, size, minio.PutObjectOptions{ContentType: contentType, PartSize: partSize, NumThreads: 1})
 	return err
 }
 
@@ -66,6 +71,16 @@ func (b *s3) remove(ctx context.Context, key string) error {
 		return nil
 	}
 	return err
+}
+
+// partSize is how much of a large object is sent, and held in memory, at a time.
+const partSize = 64 << 20
+
+func (b *s3) open(ctx context.Context, key string) (io.ReadCloser, error) {
+	if _, err := b.client.StatObject(ctx, b.bucket, b.prefix+key, minio.StatObjectOptions{}); err != nil {
+		return nil, err
+	}
+	return b.client.GetObject(ctx, b.bucket, b.prefix+key, minio.GetObjectOptions{})
 }
 
 func (b *s3) check(ctx context.Context) error {

@@ -1,11 +1,8 @@
 package batches
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/url"
 
 	"oneflow/billing"
@@ -27,6 +24,8 @@ type Record struct {
 	State             jobs.State
 	ErrorClass        string
 	ErrorMessage      string
+	Prompt            string          // empty where the job has a conversation
+	Own               json.RawMessage // columns of its row that are no option, as an object; nil: none
 	Calls             int
 	Cost              billing.NanoUSD
 	Simulated         billing.NanoUSD // of mocks and fakes: no part of Cost
@@ -57,6 +56,17 @@ type ExportStore interface {
 	// Export calls each for every job of a batch in input order, or for a single
 	// job. It fails with jobs.ErrNotFound.
 	Export(ctx context.Context, id string, each func(Record) error) error
+	// OwnColumns returns the columns that rows of a batch have of their own, in the
+	// order of the input; none for a single job or where nothing is found.
+	OwnColumns(ctx context.Context, id string) ([]Column, error)
+}
+
+// Column is a column of the rows' own.
+type Column struct {
+	Name string
+	// Type is that of all its values which are not null: "number", "boolean" or
+	// "string"; "whole" for numbers without a fraction; anything else is mixed.
+	Type string
 }
 
 // line is one line of OpenAI's batch output, with our own fields beside.
@@ -95,6 +105,7 @@ type oneflow struct {
 	SimulatedUSD billing.NanoUSD  `json:"simulated_cost_usd"`
 	Attempts     int              `json:"attempts"`
 	LatencyMS    int64            `json:"latency_ms"`
+	Columns      json.RawMessage  `json:"columns"` // of the row's own
 }
 
 // requested holds what the job asked for, where somebody else answered.
@@ -108,58 +119,6 @@ func (r Record) requested() requested {
 		return requested{}
 	}
 	return requested{r.RequestedProvider, r.RequestedModel}
-}
-
-// Format names the shape of response.body in an export's lines.
-type Format string
-
-// FormatOpenAI is the shape of OpenAI's API whoever answered, FormatRaw the vendor's
-// own body.
-const (
-	FormatOpenAI Format = "openai"
-	FormatRaw    Format = "raw"
-)
-
-// Export says what of a batch or a job is written, and how.
-type Export struct {
-	// Format is FormatOpenAI where it is empty.
-	Format Format
-	// Failed and Succeeded leave out all other jobs: Failed those that have finished
-	// without a result and that nobody cancelled.
-	Failed, Succeeded bool
-}
-
-// Exported counts what was written.
-type Exported struct {
-	Lines int64
-	// Unfinished counts the jobs that have not finished, whether they are written or not.
-	Unfinished int64
-}
-
-// WriteJSONL writes one line a job, in input order, in the frame of OpenAI's batch
-// output.
-func (e Export) WriteJSONL(ctx context.Context, s ExportStore, id string, w io.Writer) (n Exported, err error) {
-	buffered := bufio.NewWriterSize(w, 256<<10)
-	encode := json.NewEncoder(buffered)
-	encode.SetEscapeHTML(false)
-	err = s.Export(ctx, id, func(r Record) error {
-		if !r.State.Finished() {
-			n.Unfinished++
-		}
-		failed := r.State.Finished() && r.State != jobs.Succeeded && r.State != jobs.Cancelled
-		if e.Failed && !failed || e.Succeeded && r.State != jobs.Succeeded {
-			return nil
-		}
-		n.Lines++
-		return encode.Encode(r.line(e.Format))
-	})
-	if err != nil {
-		return n, fmt.Errorf("export %s: %w", id, err)
-	}
-	if err := buffered.Flush(); err != nil {
-		return n, fmt.Errorf("export %s: %w", id, err)
-	}
-	return n, nil
 }
 
 // Result is one job for a program that waits for it.
@@ -197,10 +156,21 @@ func (r Record) usage() json.RawMessage {
 	return r.Usage
 }
 
+// own is never null.
+func (r Record) own() json.RawMessage {
+	if len(r.Own) == 0 {
+		return json.RawMessage("{}")
+	}
+	return r.Own
+}
+
 // artifacts is never nil. Those that are files have their paths.
 func (r Record) artifacts() []ArtifactRef {
 	out := append([]ArtifactRef{}, r.Artifacts...)
 	for i := range out {
+		if out[i].File != "" {
+			continue
+		}
 		if u, err := url.Parse(out[i].URL); err == nil && u.Scheme == "file" {
 			out[i].File = u.Path
 		}
@@ -232,7 +202,7 @@ func (r Record) line(f Format) line {
 	l := line{ID: r.ID, Error: r.failure(), OneFlow: oneflow{
 		Provider: r.Provider, Model: r.Model, requested: r.requested(), Row: r.Row, State: r.State, Text: r.Text,
 		Usage: r.usage(), Artifacts: r.artifacts(),
-		CostUSD: r.cost(), SimulatedUSD: r.Simulated, Attempts: r.Calls, LatencyMS: r.LatencyMS,
+		CostUSD: r.cost(), SimulatedUSD: r.Simulated, Attempts: r.Calls, LatencyMS: r.LatencyMS, Columns: r.own(),
 	}}
 	if r.CustomID != "" {
 		l.CustomID = &r.CustomID

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -30,6 +31,10 @@ func (r records) Export(_ context.Context, _ string, each func(batches.Record) e
 		}
 	}
 	return nil
+}
+
+func (r records) OwnColumns(context.Context, string) ([]batches.Column, error) {
+	return []batches.Column{{Name: "label", Type: "string"}, {Name: "n", Type: "whole"}, {Name: "score", Type: "number"}, {Name: "good", Type: "boolean"}, {Name: "text", Type: "mixed"}}, nil
 }
 
 const hostile = "</script>\u0000\u001b[2J\u2028\u2029\r\n\t\"quoted\" \\ 😀 \u202e ' <b>&amp;</b> \ufffd"
@@ -59,7 +64,7 @@ func samples() records {
 func TestAnExportIsOneLineAJobInInputOrder(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	n, err := batches.Export{}.WriteJSONL(t.Context(), samples(), "b1", &out)
+	n, err := batches.Export{}.Write(t.Context(), samples(), "b1", &out)
 	if err != nil || n.Lines != int64(len(samples())) || n.Unfinished != 1 {
 		t.Fatalf("%+v, %v", n, err)
 	}
@@ -84,7 +89,7 @@ func TestAnExportIsOneLineAJobInInputOrder(t *testing.T) {
 func TestAnExportsLinesHaveTheShapeOfOpenAIsBatchOutput(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	if _, err := (batches.Export{}).WriteJSONL(t.Context(), samples(), "b1", &out); err != nil {
+	if _, err := (batches.Export{}).Write(t.Context(), samples(), "b1", &out); err != nil {
 		t.Fatal(err)
 	}
 	names := func(v any) []string { m, _ := v.(map[string]any); return slices.Sorted(maps.Keys(m)) }
@@ -95,7 +100,7 @@ func TestAnExportsLinesHaveTheShapeOfOpenAIsBatchOutput(t *testing.T) {
 		}
 		r := samples()[i]
 		own := []string{
-			"artifacts", "attempts", "cost_usd", "finish_reason", "latency_ms", "model", "provider", "row", "simulated_cost_usd", "state", "text", "usage",
+			"artifacts", "attempts", "columns", "cost_usd", "finish_reason", "latency_ms", "model", "provider", "row", "simulated_cost_usd", "state", "text", "usage",
 		}
 		if diff := cmp.Diff([]string{"custom_id", "error", "id", "oneflow", "response"}, names(row)) + cmp.Diff(own, names(row["oneflow"])); diff != "" {
 			t.Errorf("%s: %s", r.ID, diff)
@@ -140,7 +145,7 @@ func answers() records {
 func TestEveryTextIsWhereOpenAIHasItWhoeverAnswered(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	if _, err := (batches.Export{}).WriteJSONL(t.Context(), answers(), "b1", &out); err != nil {
+	if _, err := (batches.Export{}).Write(t.Context(), answers(), "b1", &out); err != nil {
 		t.Fatal(err)
 	}
 	finish := []string{"stop", "length", "stop", "content_filter", "stop"}
@@ -184,7 +189,7 @@ func TestEveryTextIsWhereOpenAIHasItWhoeverAnswered(t *testing.T) {
 func TestARawExportHasTheVendorsOwnBody(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	if _, err := (batches.Export{Format: batches.FormatRaw}).WriteJSONL(t.Context(), answers()[1:2], "b1", &out); err != nil {
+	if _, err := (batches.Export{Format: batches.FormatRaw}).Write(t.Context(), answers()[1:2], "b1", &out); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), `"body":{"id":"msg","content":[{"type":"text","text":"hello"}],"stop_reason":"max_tokens"}`) {
@@ -202,7 +207,7 @@ func TestAnExportMayLeaveOutWhatFailedOrWhatSucceeded(t *testing.T) {
 		{batches.Export{Succeeded: true}, []string{"018f-1", "018f-2", "018f-5", "018f-6", "018f-7"}},
 	} {
 		var out bytes.Buffer
-		n, err := c.export.WriteJSONL(t.Context(), samples(), "b1", &out)
+		n, err := c.export.Write(t.Context(), samples(), "b1", &out)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,7 +229,7 @@ func TestAnExportGivesTextBackAsItWas(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	r := records{{ID: "1", CustomID: hostile, Task: providers.Text, State: jobs.Succeeded, Text: hostile, Cost: billing.USD}}
-	if _, err := (batches.Export{}).WriteJSONL(t.Context(), r, "b1", &out); err != nil {
+	if _, err := (batches.Export{}).Write(t.Context(), r, "b1", &out); err != nil {
 		t.Fatal(err)
 	}
 	var row struct {
@@ -276,16 +281,89 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 func TestAnExportThatCannotBeReadOrWrittenFailsNamingWhat(t *testing.T) {
 	t.Parallel()
-	if _, err := (batches.Export{}).WriteJSONL(t.Context(), samples(), "b1", brokenPipe{}); !errors.Is(err, io.ErrClosedPipe) || !strings.HasPrefix(err.Error(), "export b1: ") {
+	if _, err := (batches.Export{}).Write(t.Context(), samples(), "b1", brokenPipe{}); !errors.Is(err, io.ErrClosedPipe) || !strings.HasPrefix(err.Error(), "export b1: ") {
 		t.Error(err)
 	}
-	if _, err := (batches.Export{}).WriteJSONL(t.Context(), nowhere{}, "b2", io.Discard); !errors.Is(err, jobs.ErrNotFound) || !strings.HasPrefix(err.Error(), "export b2: ") {
+	if _, err := (batches.Export{}).Write(t.Context(), nowhere{}, "b2", io.Discard); !errors.Is(err, jobs.ErrNotFound) || !strings.HasPrefix(err.Error(), "export b2: ") {
 		t.Error(err)
 	}
 }
 
 type nowhere struct{}
 
+func (nowhere) OwnColumns(context.Context, string) ([]batches.Column, error) { return nil, nil }
+
 func (nowhere) Export(context.Context, string, func(batches.Record) error) error {
 	return jobs.ErrNotFound
+}
+
+// withColumns are records with columns of the rows' own.
+func withColumns() records {
+	r := records{samples()[0], samples()[2], samples()[7], samples()[1]}
+	for i, own := range []string{`{"label":"x, \"y\"","n":1,"score":0.5,"good":true,"text":"mine"}`, `{"label":null,"n":null,"text":[1]}`, "", `{"label":"","n":-7,"score":2,"good":false,"text":3}`} {
+		r[i].Own, r[i].Prompt, r[i].Row = []byte(own), "why?\nso", int64(i+1)
+		r[i].Usage = []byte(`{"input_tokens":3,"output_tokens":5}`)
+	}
+	return r
+}
+
+func TestTablesHaveTheInputsColumnsInOrderAndTheResultsBeside(t *testing.T) {
+	t.Parallel()
+	for _, f := range []batches.Format{batches.FormatJSONL, batches.FormatCSV, batches.FormatAnthropic} {
+		var out bytes.Buffer
+		n, err := batches.Export{Format: f}.Write(t.Context(), withColumns(), "b1", &out)
+		if err != nil || n.Lines != 4 || n.Unfinished != 1 {
+			t.Fatalf("%+v, %v", n, err)
+		}
+		golden(t, "export."+string(f)+".golden", out.String())
+	}
+	var out, failed bytes.Buffer
+	n, err := batches.Export{Format: batches.FormatCSV, With: []string{"text", "cost_usd"}, Errors: &failed}.Write(t.Context(), withColumns(), "b1", &out)
+	if err != nil || n.Lines != 4 || n.Errors != 1 {
+		t.Fatalf("%+v, %v", n, err)
+	}
+	const header = "custom_id,label,n,score,good,text,result_text,cost_usd\n"
+	if want := header + "row 1,\"x, \"\"y\"\"\",1,0.5,true,mine,hello,0.001234567\n,,,,,,,0\n,,-7,2,false,3,,0.04\n"; out.String() != want {
+		t.Errorf("got  %q\nwant %q", out.String(), want)
+	}
+	if want := header + "row 3,,,,,[1],,0\n"; failed.String() != want {
+		t.Errorf("errors: %q", failed.String())
+	}
+}
+
+func TestAParquetExportIsReadBackWithItsTypes(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if _, err := (batches.Export{Format: batches.FormatParquet, With: []string{"row", "text", "cost_usd", "state"}}).Write(t.Context(), withColumns(), "b1", &out); err != nil {
+		t.Fatal(err)
+	}
+	s, err := rows.Read("out.parquet", bytes.NewReader(out.Bytes()), rows.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var got []string
+	for {
+		row, err := s.Next()
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				t.Error(err)
+			}
+			break
+		}
+		line := ""
+		for _, name := range row.Names {
+			line += name + "=" + string(row.Fields[name]) + " "
+		}
+		got = append(got, line)
+	}
+	want := []string{
+		`custom_id="row 1" label="x, \"y\"" n=1 score=0.5 good=true text="mine" row=1 result_text="hello" cost_usd=0.001234567 state="succeeded" `,
+		`custom_id="row 3" label=null n=null score=null good=null text="[1]" row=2 result_text=null cost_usd=0 state="failed" `,
+		`custom_id=null label=null n=null score=null good=null text=null row=3 result_text=null cost_usd=0 state="queued" `,
+		`custom_id=null label="" n=-7 score=2 good=false text="3" row=4 result_text=null cost_usd=0.04 state="succeeded" `,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
 }

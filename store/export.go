@@ -31,7 +31,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 		}
 	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT j.id::text, coalesce(j.custom_id, ''), j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model), j.provider, j.model,
+		SELECT j.id::text, coalesce(j.custom_id, ''), coalesce(j.request ->> 'prompt', ''), j.own, j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model), j.provider, j.model,
 			s.state, s.error_class, s.error_message,
 			(SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id),
 			s.cost_nano, s.simulated_nano, s.unpriced_calls > 0, j.seq,
@@ -52,7 +52,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 	var r batches.Record
 	var artifacts []byte
 	_, err = pgx.ForEachRow(rows, []any{
-		&r.ID, &r.CustomID, &r.Task, &r.Provider, &r.Model, &r.RequestedProvider, &r.RequestedModel, &r.State, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
+		&r.ID, &r.CustomID, &r.Prompt, (*[]byte)(&r.Own), &r.Task, &r.Provider, &r.Model, &r.RequestedProvider, &r.RequestedModel, &r.State, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
 		(*int64)(&r.Cost), (*int64)(&r.Simulated), &r.Unpriced, &r.Row, &r.HTTPStatus, &r.RequestID, &r.Text, &r.FinishReason, &r.Raw, &r.LatencyMS, (*[]byte)(&r.Usage), &artifacts,
 	}, func() error {
 		r.Artifacts = nil
@@ -62,4 +62,24 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 		return each(r)
 	})
 	return err
+}
+
+// OwnColumns implements batches.ExportStore.
+func (s *Store) OwnColumns(ctx context.Context, id string) ([]batches.Column, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT c.key, CASE
+			WHEN count(*) FILTER (WHERE t.type <> 'null') = 0 THEN 'string'
+			WHEN bool_and(t.type IN ('number', 'null')) AND bool_and(c.value::text ~ '^(-?[0-9]{1,18}|null)$') THEN 'whole'
+			WHEN count(DISTINCT t.type) FILTER (WHERE t.type <> 'null') = 1 THEN max(t.type) FILTER (WHERE t.type <> 'null')
+			ELSE 'mixed' END
+		FROM jobs j
+		CROSS JOIN LATERAL json_each(j.own) WITH ORDINALITY AS c (key, value, place)
+		CROSS JOIN LATERAL (SELECT json_typeof(c.value) AS type) t
+		WHERE j.batch_id = $1 AND j.own IS NOT NULL
+		GROUP BY c.key
+		ORDER BY min(c.place), min(j.seq), c.key`, id)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[batches.Column])
 }

@@ -148,7 +148,7 @@ func (c *demoCmd) summary(ctx context.Context, s *session, p *parts, last jobs.P
 	}
 	var n batches.Exported
 	err = cli.WriteFile(c.Out, func(w io.Writer) (err error) {
-		n, err = batches.Export{}.WriteJSONL(ctx, p.db, last.BatchID, w)
+		n, err = batches.Export{}.Write(ctx, p.db, last.BatchID, w)
 		return err
 	})
 	if err != nil {

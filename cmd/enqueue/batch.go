@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"oneflow/artifacts"
 	"oneflow/batches"
 	"oneflow/batches/rows"
 	"oneflow/config"
@@ -26,7 +27,7 @@ import (
 
 // batchCmd enqueues a file.
 type batchCmd struct {
-	File   string `arg:"" help:"A file of prompts: JSON lines, OpenAI's or Anthropic's batch, CSV, plain lines or Parquet, also .gz and .zst; a folder of them; - for stdin."`
+	File   string `arg:"" help:"A file of prompts: JSON lines, OpenAI's or Anthropic's batch, CSV, plain lines or Parquet, also .gz and .zst; a folder of them; s3://… or gs://…; - for stdin."`
 	Format string `help:"How the rows are written; default: what the file looks like. openai and anthropic are their vendors' batch files." enum:"auto,jsonl,json,openai,anthropic,csv,lines,parquet" default:"auto" placeholder:"FORMAT"`
 	common
 	BatchID  string            `help:"The batch's id; default: a new one. With the id of an earlier run, only what is missing is added." placeholder:"ID"`
@@ -199,6 +200,9 @@ func (c *batchCmd) check() error {
 // Standard input has none.
 func (c *batchCmd) origin(in batches.Input) string {
 	path, err := filepath.Abs(c.File)
+	if artifacts.IsURL(c.File) {
+		path, err = c.File, nil
+	}
 	if c.File == "-" || err != nil {
 		return ""
 	}

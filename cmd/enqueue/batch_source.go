@@ -7,10 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
 
+	"oneflow/artifacts"
 	"oneflow/batches"
 	"oneflow/batches/rows"
 	"oneflow/internal/cli"
@@ -54,6 +56,11 @@ func (c *batchCmd) source(s *session) (*source, error) {
 	if c.File == "-" {
 		return src, c.stdin(s, src)
 	}
+	if artifacts.IsURL(c.File) {
+		src.name = path.Base(strings.SplitN(c.File, "?", 2)[0])
+		src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) { return artifacts.OpenObject(s.ctx, c.File) }}}
+		return src, nil
+	}
 	return src, c.path(src)
 }
 
@@ -68,18 +75,18 @@ func (c *batchCmd) path(src *source) error {
 		src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) { return os.Open(c.File) }}}
 		return nil
 	}
-	err = filepath.WalkDir(c.File, func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(c.File, func(at string, d fs.DirEntry, err error) error {
 		hidden := strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_")
 		switch {
 		case err != nil:
 			return err
-		case hidden && path != c.File && d.IsDir():
+		case hidden && at != c.File && d.IsDir():
 			return filepath.SkipDir
 		case hidden || !d.Type().IsRegular():
 			return nil
 		}
-		name, err := filepath.Rel(c.File, path)
-		src.files = append(src.files, rows.File{Name: name, Open: func() (io.ReadCloser, error) { return os.Open(path) }})
+		name, err := filepath.Rel(c.File, at)
+		src.files = append(src.files, rows.File{Name: name, Open: func() (io.ReadCloser, error) { return os.Open(at) }})
 		return err
 	})
 	if err == nil && len(src.files) == 0 {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
-	"oneflow/batches"
 	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
@@ -115,41 +113,4 @@ func (c *cancelCmd) Run(s *session) error {
 	}
 	_, err = fmt.Fprintf(s.env.Out, "cancelled %s jobs; %s calls are under way and may finish\n", cli.Count(done.Jobs), cli.Count(done.Running))
 	return err
-}
-
-// exportCmd writes results.
-type exportCmd struct {
-	ID        string         `arg:"" help:"A batch or a job."`
-	Format    batches.Format `help:"What response.body is: openai (OpenAI's shape, whoever answered) or raw (the vendor's own)." enum:"openai,raw" default:"openai"`
-	Failed    bool           `help:"Only jobs that failed." xor:"which"`
-	Succeeded bool           `help:"Only jobs that succeeded." xor:"which"`
-	Out       string         `help:"The file to write; - for stdout." default:"-" placeholder:"FILE"`
-}
-
-// Run writes them. A file is complete or not there at all.
-func (c *exportCmd) Run(s *session) error {
-	db, err := s.db()
-	if err != nil {
-		return err
-	}
-	export := batches.Export{Format: c.Format, Failed: c.Failed, Succeeded: c.Succeeded}
-	var n batches.Exported
-	if c.Out == "-" {
-		n, err = export.WriteJSONL(s.ctx, db, c.ID, s.env.Out)
-	} else {
-		err = cli.WriteFile(c.Out, func(w io.Writer) (err error) {
-			n, err = export.WriteJSONL(s.ctx, db, c.ID, w)
-			return err
-		})
-	}
-	if err != nil {
-		return err
-	}
-	if c.Out != "-" {
-		fmt.Fprintf(s.env.Err, "wrote %s lines to %s\n", cli.Count(n.Lines), c.Out)
-	}
-	if n.Unfinished > 0 {
-		fmt.Fprintf(s.env.Err, "enqueue: %s jobs have not finished and have no result yet: export again after `enqueue watch %s`\n", cli.Count(n.Unfinished), c.ID)
-	}
-	return nil
 }

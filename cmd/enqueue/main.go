@@ -32,7 +32,7 @@ type grammar struct {
 	Image   oneCmd     `cmd:"" help:"Enqueue one picture."`
 	Audio   oneCmd     `cmd:"" help:"Enqueue one piece of speech."`
 	Video   oneCmd     `cmd:"" help:"Enqueue one film."`
-	Batch   batchCmd   `cmd:"" help:"Enqueue a file of prompts, one JSON object a line. The same file under the same --batch-id adds nothing twice."`
+	Batch   batchCmd   `cmd:"" help:"Enqueue a file of prompts. The same file under the same --batch-id adds nothing twice."`
 	Ls      lsCmd      `cmd:"" help:"List batches, the newest first."`
 	Jobs    jobsCmd    `cmd:"" help:"List the jobs of a batch."`
 	Status  statusCmd  `cmd:"" help:"Show where a batch or a job stands."`

@@ -185,7 +185,12 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 		{[]string{"batch", good, "--map", "promt=question"}, "--map promt=…: there is no such field; fields are"},
 		{[]string{"batch", good, "--task", "poem"}, "--task: must be text, image, audio or video, got"},
 		{[]string{"status"}, "ID is missing (enqueue status --help shows the usage)"},
-		{[]string{"export", "x", "--format", "csv"}, "--format: must be openai or raw, got"},
+		{[]string{"export", "x", "--format", "xml"}, "--format: must be openai, anthropic, raw, jsonl, csv or parquet, got"},
+		{[]string{"export", "x", "--with", "text"}, "--with: is for --format jsonl, csv and parquet; openai has everything"},
+		{[]string{"export", "x", "--format", "csv", "--with", "cost"}, "--with cost: there is no such column; there are job_id, row, prompt,"},
+		{[]string{"batch", good, "--template", "no column"}, `--template "no column": there is no such file, and no {{column}} in it`},
+		{[]string{"batch", good, "--template", "{{#if a}}"}, "--template: {{#if a}}: only the name of a column is understood"},
+		{[]string{"batch", good, "--template", "{{a}}", "--map", "prompt=b"}, "--template: makes the prompt, which --map prompt=… takes from a column"},
 	} {
 		r := command(t.Context(), strings.NewReader(""), append(down, c.args...)...)
 		if r.code != cli.Usage || r.out != "" || !strings.HasPrefix(r.err, "enqueue: ") || !strings.Contains(r.err, c.want) {

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oneflow/internal/cli"
+)
+
+// questions are prompts of every sort that files get wrong.
+func questions(n int) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprintf("Question %d, \"quoted\"; with a tab\t, a line\nend, <b>&amp;</b>, Grüße 🌍 and \\n: %s", i, canary))
+	}
+	return list
+}
+
+// write writes a file of the test's own.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func packed(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	w.Write([]byte(text))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestTheSameQuestionIsTheSameRequestInWhateverFormatItComes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	var ours, openai, half strings.Builder
+	var anthropic []any
+	var table, parts bytes.Buffer
+	first, second := csv.NewWriter(&table), csv.NewWriter(&parts)
+	second.Comma = ';'
+	first.Write([]string{"custom_id", "question", "max_tokens"})
+	second.Write([]string{"custom_id", "begin", "end", "max_tokens"})
+	for i, q := range questions(300) {
+		id := fmt.Sprint("q", i)
+		turn := []any{map[string]any{"role": "user", "content": q}}
+		fmt.Fprintln(&ours, asJSON(t, map[string]any{"custom_id": id, "prompt": q, "max_tokens": 64}))
+		fmt.Fprintln(&openai, asJSON(t, map[string]any{
+			"custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": map[string]any{"model": "mock-text", "messages": turn, "max_tokens": 64},
+		}))
+		anthropic = append(anthropic, map[string]any{"custom_id": id, "params": map[string]any{"model": "mock-text", "max_tokens": 64, "messages": turn}})
+		fmt.Fprintln(&half, asJSON(t, anthropic[i]))
+		first.Write([]string{id, q, "64.0"})
+		begin, end, _ := strings.Cut(q, "\n")
+		second.Write([]string{id, begin, end, "64"})
+	}
+	first.Flush()
+	second.Flush()
+	taken := map[string][]string{
+		"openai":    {write(t, "openai.jsonl", openai.String())},
+		"anthropic": {write(t, "anthropic.json", asJSON(t, map[string]any{"requests": anthropic}))},
+		"lines":     {write(t, "anthropic.jsonl", half.String()), "--format", "anthropic"},
+		"csv":       {write(t, "questions.csv", table.String()), "--map", "prompt=question"},
+		"gz":        {write(t, "questions.csv.gz", packed(t, table.String())), "--map", "prompt=question"},
+		"template":  {write(t, "parts.csv", parts.String()), "--template", write(t, "t.txt", "{{begin}}\n{{ end }}\n")},
+		"list":      {write(t, "list.json", "["+strings.ReplaceAll(strings.TrimSpace(ours.String()), "\n", ",")+"]")},
+	}
+	if r := s.enqueue("batch", write(t, "ours.jsonl", ours.String()), "--batch-id", "ours"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	parquet := filepath.Join(t.TempDir(), "ours.parquet")
+	if r := s.enqueue("export", "ours", "--format", "parquet", "--with", "prompt", "--out", parquet); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	taken["parquet"] = []string{parquet, "--set", "max_tokens=64"}
+	const all = `SELECT array_agg(custom_id || ' ' || encode(content_sha256, 'hex') || ' ' || request::text ORDER BY seq) FROM jobs WHERE batch_id = $1`
+	want := one[[]string](s, all, "ours")
+	for name, args := range taken {
+		r := s.enqueue(append([]string{"batch", "--batch-id", name}, args...)...)
+		if r.code != cli.OK {
+			t.Errorf("%s: %+v", name, r)
+			continue
+		}
+		if diff := cmp.Diff(want, one[[]string](s, all, name)); diff != "" {
+			t.Errorf("%s:\n%.2000s", name, diff)
+		}
+	}
+}
+
+func TestAFolderIsOneBatchWithThePlaceOfEachError(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a := write(t, "all/a.jsonl", "{\"custom_id\":\"1\",\"prompt\":\"a\"}\nbad\n")
+	folder := filepath.Dir(a)
+	for name, text := range map[string]string{"b.csv": "custom_id,prompt\n2,b\n1,again\n3,\n", ".hidden": "x", "_SUCCESS": "", "sub/c.txt": "c\n"} {
+		path := filepath.Join(folder, name)
+		os.MkdirAll(filepath.Dir(path), 0o700)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := s.enqueue("batch", folder, "--batch-id", "b1", "-o", "json")
+	if got := s.report(r); got != (report{"b1", 3, 0, 3}) {
+		t.Errorf("%+v", r)
+	}
+	for _, want := range []string{"a.jsonl:2:1: not valid JSON\n", "b.csv:3: custom_id \"1\": used before on line 1 of a.jsonl\n", "b.csv:4: prompt: must not be empty\n"} {
+		if !strings.Contains(r.err, want) {
+			t.Errorf("%q is missing: %s", want, r.err)
+		}
+	}
+	// The rows that are there already are named in their files, too.
+	os.WriteFile(filepath.Join(folder, "b.csv"), []byte("custom_id,prompt\n2,changed\n"), 0o600)
+	r = s.enqueue("batch", folder, "--batch-id", "b1")
+	if !strings.Contains(r.err, "b.csv:2: the batch has this custom_id already, with other content: the first is kept\n") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestAPartOfAFileIsTakenWithTagsAndPriority(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	var text strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&text, "prompt %d\n", i+1)
+	}
+	path := write(t, "many.txt", text.String())
+	r := s.enqueue("batch", path, "--batch-id", "few", "--limit", "3", "--tag", "team=search", "--tag", "night=yes", "--priority", "high")
+	if got := one[string](s, `SELECT string_agg(seq || lane, ' ' ORDER BY seq) || (SELECT tags::text FROM batches WHERE id = 'few') FROM jobs WHERE batch_id = 'few'`); r.code != cli.OK || got != `1high 2high 3high{"team": "search", "night": "yes"}` {
+		t.Errorf("%s %+v", got, r)
+	}
+	if r := s.enqueue("batch", path, "--batch-id", "few", "--limit", "5", "--tag", "night=no", "-o", "json"); s.report(r) != (report{"few", 2, 3, 0}) {
+		t.Errorf("more of the same: %+v", r)
+	}
+	if got := one[string](s, `SELECT tags::text FROM batches WHERE id = 'few'`); got != `{"team": "search", "night": "no"}` {
+		t.Error(got)
+	}
+	rows := func(id string, args ...string) string {
+		r := s.run(t.Context(), strings.NewReader(text.String()), append([]string{"batch", "--batch-id", id}, args...)...)
+		if r.code != cli.OK {
+			t.Errorf("%+v", r)
+		}
+		return one[string](s, `SELECT string_agg(seq::text, ' ' ORDER BY seq) FROM jobs WHERE batch_id = $1`, id)
+	}
+	file, again, other := rows("s1", path, "--sample", "10"), rows("s2", "-", "--sample", "10"), rows("s3", path, "--sample", "10", "--seed", "2")
+	if file != again || file == other || strings.Count(file, " ") != 9 {
+		t.Errorf("%s; %s; %s", file, again, other)
+	}
+}
+
+func TestAMissingColumnOfATemplateIsToldWithItsLine(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.enqueue("batch", write(t, "rows.jsonl", `{"q":"a","of":{"deep":[1,"x"]}}
+{"question":"b"}
+{"q":null,"of":{"deep":1}}
+{"q":"d","of":"{\"deep\": 2.50}"}
+`), "--template", "Q: {{q}} {{of.deep}}!", "--batch-id", "b1")
+	if !strings.HasPrefix(r.err, "rows.jsonl:2: column \"q\" of the template is not there; the row has question\nrows.jsonl:3: column \"q\" of the template has no value\n") {
+		t.Errorf("%+v", r)
+	}
+	if got := one[string](s, `SELECT string_agg(request ->> 'prompt', '|' ORDER BY seq) || max(own::text) FILTER (WHERE seq = 1) FROM jobs`); got != `Q: a [1,"x"]!|Q: d 2.50!{"q":"a","of":{"deep":[1,"x"]}}` {
+		t.Error(got)
+	}
+	r = s.enqueue("batch", write(t, "rows.csv", "a,b\n1,2\n"), "--template", "{{q}}", "--batch-id", "b2")
+	if r.code != cli.Usage || !strings.Contains(r.err, "rows.csv: column \"q\" of the template is not there; there are a, b\n") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestTheInputsColumnsComeBackWithTheResults(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	path := write(t, "in.csv", "id;question;label\nx;why?;red\ny;what?;\nz;who?;blue\n")
+	r := s.enqueue("batch", path, "--map", "prompt=question", "--map", "custom_id=id", "--batch-id", "b1")
+	if r.code != cli.OK || !strings.Contains(r.err, "enqueue: kept with the rows and not sent to a provider: id, question, label\n") {
+		t.Fatalf("%+v", r)
+	}
+	ids := one[[]string](s, `SELECT array_agg(id::text ORDER BY seq) FROM jobs`)
+	s.finish(ids[0], "because", "")
+	s.finish(ids[2], "", "the key was refused")
+	dir := t.TempDir()
+	out, failed := filepath.Join(dir, "out.csv"), "file://"+dir+"/failed.csv"
+	r = s.enqueue("export", "b1", "--format", "csv", "--with", "text,state", "--out", out, "--errors", failed)
+	if r.code != cli.OK || !strings.HasPrefix(r.err, "wrote 2 lines to "+out+"\nwrote 1 jobs without a result to "+failed+"\n") {
+		t.Errorf("%+v", r)
+	}
+	const header = "custom_id,id,question,label,text,state\n"
+	got, _ := os.ReadFile(out)
+	if want := header + "x,x,why?,red,because,succeeded\ny,y,what?,,,queued\n"; string(got) != want {
+		t.Errorf("%q", got)
+	}
+	got, _ = os.ReadFile(filepath.Join(dir, "failed.csv"))
+	if want := header + "z,z,who?,blue,,failed\n"; string(got) != want {
+		t.Errorf("%q", got)
+	}
+	if r := s.enqueue("export", "b1"); !strings.Contains(r.out, `"columns":{"id":"x","question":"why?","label":"red"}`) {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestPicturesAreCopiedIntoAFolderUnderTheirIDs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.enqueue("batch", write(t, "in.jsonl", "{\"custom_id\":\"cat\",\"prompt\":\"a\"}\n{\"custom_id\":\"../a dog\",\"prompt\":\"b\"}\n{\"prompt\":\"c\"}\n"), "--task", "image", "--batch-id", "b1")
+	if r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	kept := write(t, "kept.png", "a picture")
+	for i, id := range one[[]string](s, `SELECT array_agg(id::text ORDER BY seq) FROM jobs`) {
+		s.finish(id, "", "")
+		for idx := range 2 - i%2 {
+			if _, err := s.pool.Exec(t.Context(), `INSERT INTO artifacts (job_id, call_id, idx, url, mime, size, sha256) VALUES ($1, (SELECT call_id FROM call_jobs WHERE job_id = $1), $2, $3, 'image/png', 9, $4)`, id, idx, "file://"+kept, make([]byte, 32)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	folder := filepath.Join(t.TempDir(), "pictures")
+	r = s.enqueue("export", "b1", "--format", "csv", "--with", "files", "--files", folder)
+	if r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	var got []string
+	entries, _ := os.ReadDir(folder)
+	for _, e := range entries {
+		data, _ := os.ReadFile(filepath.Join(folder, e.Name()))
+		got = append(got, e.Name()+"="+string(data))
+	}
+	want := []string{"000003-2.png=a picture", "000003.png=a picture", "_.._a_dog-000002.png=a picture", "cat-2.png=a picture", "cat.png=a picture"}
+	if diff := cmp.Diff(want, got); diff != "" || !strings.Contains(r.out, "cat,"+folder+"/cat.png "+folder+"/cat-2.png\n") {
+		t.Errorf("%s%+v", diff, r)
+	}
+}
+
+// A rerun of an intake that was killed adds exactly what is missing.
+func TestAnIntakeThatIsKilledIsResumedInEveryFormat(t *testing.T) {
+	t.Parallel()
+	const n = 30_000
+	s := newSite(t)
+	enqueue := binary(t)
+	var table strings.Builder
+	table.WriteString("custom_id,prompt,answer\n")
+	for i := range n {
+		fmt.Fprintf(&table, "r%d,\"row %d, %s\",%d\n", i, i, strings.Repeat("lorem ", 20), i)
+	}
+	path := write(t, "rows.csv", table.String())
+	if r := s.enqueue("batch", path, "--batch-id", "whole"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	parquet := filepath.Join(t.TempDir(), "rows.parquet")
+	if r := s.enqueue("export", "whole", "--format", "parquet", "--with", "prompt", "--out", parquet); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	for id, path := range map[string]string{"csv": path, "gz": write(t, "rows.csv.gz", packed(t, table.String())), "parquet": parquet} {
+		args := []string{"batch", path, "--batch-id", id, "-o", "json", "--provider", "mock"}
+		cmd := exec.CommandContext(t.Context(), enqueue, args...)
+		cmd.Env = append(os.Environ(), "DATABASE_URL="+s.database, "REDIS_URL="+s.redis)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		count := func() int64 { return one[int64](s, `SELECT count(*) FROM jobs WHERE batch_id = $1`, id) }
+		s.until("some rows are accepted", func() bool { return count() > 0 })
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		s.until("its last commit is over", func() bool {
+			return one[int64](s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'`) == 0
+		})
+		there := count()
+		if there == 0 || there == n {
+			t.Errorf("%s: killed with %d rows, which shows nothing", id, there)
+		}
+		r := s.enqueue(args...)
+		if got := s.report(r); r.code != cli.OK || got != (report{id, n - int(there), int(there), 0}) {
+			t.Errorf("%s: %d rows were there: %+v", id, there, r)
+		}
+		if got := one[int64](s, `SELECT count(*) FROM jobs a JOIN jobs b USING (custom_id, content_sha256) WHERE a.batch_id = 'whole' AND b.batch_id = $1`, id); got != n {
+			t.Errorf("%s: %d of the rows are the same", id, got)
+		}
+	}
+}
