@@ -15,7 +15,7 @@ func Descriptor() providers.Descriptor {
 	return providers.Descriptor{
 		Kind:         Kind,
 		Capabilities: capabilities,
-		BaseURL:      DefaultBaseURL,
+		BaseURL:      defaultBaseURL,
 		Key: providers.KeyForm{
 			Prefixes: []string{"AIza", "AQ."}, MinLength: 30, Characters: providers.Letters + providers.Digits + "-_.",
 		},

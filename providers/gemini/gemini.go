@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	// DefaultBaseURL is Google's own address.
-	DefaultBaseURL = "https://generativelanguage.googleapis.com"
+	// defaultBaseURL is Google's own address.
+	defaultBaseURL = "https://generativelanguage.googleapis.com"
 
 	// version is the API's version that the client speaks.
 	version = "/v1beta"
@@ -35,7 +35,7 @@ type Config struct {
 	// Name is the configured name of the provider. Required.
 	Name string
 	// BaseURL is where /v1beta/models hangs; a /v1beta at its end is taken off. The
-	// default is DefaultBaseURL.
+	// default is defaultBaseURL.
 	BaseURL string
 	// Client sends the requests, best one of wire.NewClient. It must not follow
 	// redirects, nor retry, nor cut calls short: ctx bounds them. Required.
@@ -65,7 +65,7 @@ func New(config Config) (*Provider, error) {
 	case config.Key == nil:
 		return nil, fmt.Errorf("gemini: %s: Key: Google needs an API key", config.Name)
 	}
-	base, err := wire.BaseURL(config.BaseURL, DefaultBaseURL)
+	base, err := wire.BaseURL(config.BaseURL, defaultBaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("gemini: %s: %w", config.Name, err)
 	}
