@@ -188,7 +188,7 @@ func (in Input) complete(r *row) error {
 		return errors.New("model: must be at most 256 bytes, without NUL")
 	}
 	if in.OnModel != nil {
-		in.OnModel(r.Provider, r.Task, r.Model)
+		return in.OnModel(r.Provider, r.Task, r.Model)
 	}
 	return nil
 }

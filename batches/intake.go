@@ -58,8 +58,9 @@ type Input struct {
 	// Files is the folder of the input, from which the files are read that parts of a
 	// conversation name; nil: none are.
 	Files fs.FS
-	// OnModel is told what each row asks for; nil: nobody is.
-	OnModel func(provider string, task providers.Task, model string)
+	// OnModel is told what each row asks for, and refuses it by an error; nil: nobody
+	// is.
+	OnModel func(provider string, task providers.Task, model string) error
 	// Template makes the prompt of the row's columns; nil: the row has one.
 	Template *Template
 	// Shape is a vendor's form that all rows must have; empty: each may have its own.

@@ -1,9 +1,13 @@
 package billing
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -76,6 +80,39 @@ func perRate(r *Row, per int64) string {
 		return r.Rate
 	}
 	return fmt.Sprintf("%s per %d", r.Rate, r.Per)
+}
+
+// Override writes a file in the form of prices.json that holds what an old one holds,
+// if there is one, with the changes laid over it.
+func Override(w io.Writer, old []byte, changes []Change) error {
+	base := &List{}
+	if len(bytes.TrimSpace(old)) > 0 {
+		var err error
+		if base, err = Load(bytes.NewReader(old), "to be written"); err != nil {
+			return err
+		}
+	}
+	var rows []*Row
+	for i := range changes {
+		rows = append(rows, &changes[i].Row)
+	}
+	over, err := newList(parts{rows: rows})
+	if err != nil {
+		return err
+	}
+	all, err := base.With(over)
+	if err != nil {
+		return err
+	}
+	if len(all.limits)+len(all.factors)+len(all.retirements) > 0 {
+		return errors.New("it holds models, factors or retirements, which an import does not keep: import to a file of its own")
+	}
+	out := make([]Row, len(all.rows))
+	for i, r := range all.rows {
+		out[i] = *r
+	}
+	slices.SortStableFunc(out, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
+	return WriteRows(w, out)
 }
 
 // MarshalJSON implements json.Marshaler: the form of prices.json.

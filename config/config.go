@@ -106,6 +106,9 @@ type Provider struct {
 	// speaks OpenAI's protocol (vLLM, Ollama, OpenRouter, Azure). It may go
 	// without a key, and is priced under its own name.
 	Compatible bool `yaml:"compatible"`
+	// PricesAs is whose rows of the price list hold for a compatible server, such as
+	// groq. Default: the provider's name.
+	PricesAs string `yaml:"prices_as"`
 	// KeyHeader, for kind openai, is the header that carries the key in place of
 	// Authorization, such as Azure's api-key.
 	KeyHeader string `yaml:"key_header"`
@@ -291,6 +294,17 @@ func (p Provider) check(name string) error {
 func (p Provider) Capabilities() string {
 	if p.Compatible {
 		return p.Kind + "-compatible"
+	}
+	return p.Kind
+}
+
+// PriceRows returns whose rows of the price list hold for the provider of that name.
+func (p Provider) PriceRows(name string) string {
+	switch {
+	case p.PricesAs != "":
+		return p.PricesAs
+	case p.Compatible:
+		return name
 	}
 	return p.Kind
 }

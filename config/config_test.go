@@ -62,7 +62,7 @@ func TestNothingWrittenGivesTheDefaults(t *testing.T) {
 		Providers: builtIn(), Artifacts: ".oneflow/artifacts", Keys: ".api_keys.json", State: ".oneflow",
 		CallTimeout: config.Duration(2 * time.Minute), Drain: config.Duration(30 * time.Second),
 		Chains: map[string][]string{
-			"text": {"openai", "anthropic", "gemini"}, "image": {"stability", "openai", "gemini"}, "audio": {"elevenlabs", "openai"},
+			"text": {"openai", "anthropic", "gemini"}, "image": {"stability", "openai", "gemini"}, "audio": {"elevenlabs"},
 		},
 	}
 	for _, text := range []string{"", "\n", "# only a comment\n", "---\n", "providers: {}\n", "providers:\n  mock:\n", "providers:\n  openai: {}\n", "drain:\nartifacts: \"\"\n"} {
@@ -105,7 +105,7 @@ providers:
 		Artifacts: "s3://bucket", Keys: "/run/keys.json", State: "/var/lib/oneflow", Prices: "my prices.yaml", Proxy: "http://proxy:3128", CAFile: "/etc/ssl/own.pem",
 		CallTimeout: config.Duration(90 * time.Second), Drain: config.Duration(90 * time.Second), Providers: builtIn(),
 		Chains: map[string][]string{
-			"text": {"anthropic", "vllm"}, "image": {"stability", "openai", "gemini"}, "audio": {"elevenlabs", "openai"}, "video": {"vllm"},
+			"text": {"anthropic", "vllm"}, "image": {"stability", "openai", "gemini"}, "audio": {"elevenlabs"}, "video": {"vllm"},
 		},
 	}
 	want.Providers["slow"] = config.Provider{
@@ -118,7 +118,7 @@ providers:
 		BaseURL: "http://localhost:8000/v1", Compatible: true, KeyHeader: "api-key", Models: map[string]string{"text": "llama"},
 	}
 	want.Providers["anthropic"] = config.Provider{Kind: "anthropic", Limits: config.Limits{RPM: new(int64(4000))}, Burst: 1, Latency: config.Duration(5 * time.Second)}
-	for _, stand := range [][3]string{{"gpt-4o", "vllm", "llama"}, {"gpt-4o", "anthropic", "claude-sonnet-4-6"}} {
+	for _, stand := range [][3]string{{"gpt-4o", "vllm", "llama"}, {"gpt-4o", "anthropic", "claude-sonnet-5-5"}} {
 		if got, _ := c.StandIn(stand[0], stand[1]); got != stand[2] {
 			t.Errorf("%s at %s: got %q, want %q", stand[0], stand[1], got, stand[2])
 		}
@@ -310,12 +310,12 @@ providers: {backup: {kind: anthropic}, local: {kind: openai, base_url: "http://l
 fallback_models: {gpt-4o-mini: {backup: claude-sonnet-5}}
 `)
 	for _, s := range []struct{ model, provider, want string }{
-		{"gpt-4o-mini", "anthropic", "claude-haiku-4-5"},
-		{"gpt-4o-mini-2024-07-18", "anthropic", "claude-haiku-4-5"},
+		{"gpt-4o-mini", "anthropic", "claude-haiku-5-5"},
+		{"gpt-4o-mini-2024-07-18", "anthropic", "claude-haiku-5-5"},
 		{"gpt-4o-mini", "backup", "claude-sonnet-5"}, // by the provider's name
-		{"gpt-4o", "backup", "claude-sonnet-4-6"},    // by its kind
+		{"gpt-4o", "backup", "claude-sonnet-5-5"},    // by its kind
 		{"claude-haiku-4-5", "local", ""},            // a compatible server has models of its own
-		{"claude-opus-4-1-20250805", "openai", "gpt-5.5"},
+		{"claude-opus-4-1-20250805", "openai", "gpt-6-astra"},
 		{"gpt-4o-mini", "elevenlabs", ""},
 		{"my-own", "openai", ""},
 	} {

@@ -25,8 +25,9 @@ func TestARequestIsTheSameForAnotherProviderOrIsRefused(t *testing.T) {
 			model = capabilities(t, tr.Kinds[from]).Tasks[task].DefaultModel
 		}
 		if stand := map[string]map[string]string{
-			"gpt-5.4-mini": {"anthropic": "claude-sonnet-4-5"},
-			"gpt-image-2":  {"second": "gpt-image-1"},
+			"gpt-6-luna":             {"anthropic": "claude-sonnet-4-5"},
+			"eleven_multilingual_v2": {"openai": "tts-1"},
+			"gpt-image-2":            {"second": "gpt-image-1"},
 		}[model][to]; stand != "" {
 			return stand, true
 		}
@@ -44,7 +45,7 @@ func TestARequestIsTheSameForAnotherProviderOrIsRefused(t *testing.T) {
 		want     func(r *providers.Request)
 		refused  string // part of the reason
 	}{
-		"a mapped model":             {"openai", "anthropic", func(r *providers.Request) { r.Model = "gpt-5.4-mini" }, func(r *providers.Request) { r.Model = "claude-sonnet-4-5" }, ""},
+		"a mapped model":             {"openai", "anthropic", func(r *providers.Request) { r.Model = "gpt-6-luna" }, func(r *providers.Request) { r.Model = "claude-sonnet-4-5" }, ""},
 		"the default is mapped too":  {"openai", "anthropic", func(*providers.Request) {}, func(r *providers.Request) { r.Model = "claude-sonnet-4-5" }, ""},
 		"a model that is not mapped": {"openai", "anthropic", func(r *providers.Request) { r.Model = "o3" }, func(*providers.Request) {}, ""},
 		"the same kind of provider":  {"openai", "second", func(r *providers.Request) { r.Model, r.Seed = "o3", &seed }, func(r *providers.Request) { r.Model, r.Seed = "o3", &seed }, ""},
@@ -92,7 +93,7 @@ func TestARequestIsTheSameForAnotherProviderOrIsRefused(t *testing.T) {
 		}, func(r *providers.Request) { r.Quality, r.Style, r.Background = "", "", "" }, ""},
 		"a file format both know":     {"openai", "stability", func(r *providers.Request) { picture("", "")(r); r.OutputFormat = "webp" }, func(*providers.Request) {}, ""},
 		"a file format one knows":     {"openai", "stability", func(r *providers.Request) { picture("", "")(r); r.OutputFormat = "gif" }, func(r *providers.Request) { r.OutputFormat = "" }, ""},
-		"a voice":                     {"elevenlabs", "openai", speech("21m00Tcm4TlvDq8ikWAM", 1.1), func(r *providers.Request) { r.Voice = "" }, ""},
+		"a voice":                     {"elevenlabs", "openai", speech("21m00Tcm4TlvDq8ikWAM", 1.1), func(r *providers.Request) { r.Voice, r.Model = "", "tts-1" }, ""},
 		"a speed it has not":          {"openai", "elevenlabs", speech("alloy", 3), func(r *providers.Request) { r.Voice, r.Speed = "", nil }, ""},
 		"too long to be spoken there": {"elevenlabs", "openai", func(r *providers.Request) { speech("", 1)(r); r.Prompt = strings.Repeat("x", 5000) }, nil, "prompt"},
 	} {

@@ -57,11 +57,11 @@ func TestTheFirstProviderOfTheChainThatHasAKeyOrALiveWorkerIsAsked(t *testing.T)
 	}
 	key := map[string]string{"ANTHROPIC_API_KEY": "sk-ant-canary"}
 	if r := s.withEnvironment(key, "text", "a", "--set", "max_tokens=100"); asked(s, r) != "anthropic" ||
-		!strings.HasPrefix(r.err, "enqueue: asking anthropic for claude-haiku-4-5: at most $0.") || strings.Contains(r.err, "canary") {
+		!strings.HasPrefix(r.err, "enqueue: asking anthropic for claude-haiku-5-5: at most <$0.0001") || strings.Contains(r.err, "canary") {
 		t.Errorf("a key: %+v", r)
 	}
 	s.worker("openai")
-	if r := s.withEnvironment(key, "text", "a"); asked(s, r) != "openai" || !strings.HasPrefix(r.err, "enqueue: asking openai for gpt-5.4-mini: at most $0.") {
+	if r := s.withEnvironment(key, "text", "a"); asked(s, r) != "openai" || !strings.HasPrefix(r.err, "enqueue: asking openai for gpt-6-luna: at most $0.") {
 		t.Errorf("a live worker of the first: %+v", r)
 	}
 	if r := s.withEnvironment(key, "text", "a", "--chain", "mock,openai"); asked(s, r) != "mock" || r.err != "" {
@@ -86,9 +86,9 @@ func TestABatchSaysWhatItCostsBeforeItsRowsAreAcceptedAndInTheEnd(t *testing.T) 
 	path := file(t, `{"prompt":"a","max_tokens":10}`, `{"prompt":"b","max_tokens":10}`, `{"prompt":"c","provider":"mock"}`, `{"prompt":"d","model":"my-own"}`)
 	r := s.withEnvironment(map[string]string{"OPENAI_API_KEY": "sk-canary"}, "batch", path, "--batch-id", "b1")
 	for _, want := range []string{
-		"enqueue: asking openai for gpt-5.4-mini: at most ", " for each job like the first\n",
+		"enqueue: asking openai for gpt-6-luna: at most ", " for each job like the first\n",
 		"enqueue: asking openai for my-own: no price is known for this model",
-		"enqueue: 3 jobs cost at most $0.", " in all, and those without a known price\n",
+		"enqueue: 3 jobs cost at most <$0.0001", " in all, and those without a known price\n",
 	} {
 		if !strings.Contains(r.err, want) {
 			t.Errorf("%q is not said: %+v", want, r)

@@ -158,11 +158,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 
 // pricedAs is the name that the price list has for a provider.
 func pricedAs(cfg config.Config, provider string) string {
-	p := cfg.Providers[provider]
-	if p.Compatible {
-		return provider
-	}
-	return p.Kind
+	return cfg.Providers[provider].PriceRows(provider)
 }
 
 // when reckons when each provider is done: at the limits in force, after the jobs that

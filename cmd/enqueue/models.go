@@ -14,41 +14,64 @@ import (
 	"oneflow/providers/kinds"
 )
 
-// warnOfModels returns what warns of each model, once, that its vendor is not known
-// to have: a slip of the hand is otherwise noticed when the job fails. Servers that only
-// speak a vendor's protocol have models of their own.
-func (s *session) warnOfModels(cfg config.Config) func(provider string, task providers.Task, model string) {
+// checkModels returns what refuses a model that its vendor has shut down, and warns,
+// once, of one that it will, and of one that it is not known to have: a slip of the hand
+// is otherwise noticed when the job fails. Servers that only speak a vendor's protocol
+// have models of their own; those with an address of their own may.
+func (s *session) checkModels(cfg config.Config) func(provider string, task providers.Task, model string) error {
 	type asked struct{ provider, model string }
 	seen := map[asked]bool{}
 	var prices *billing.List
-	return func(provider string, task providers.Task, model string) {
+	return func(provider string, task providers.Task, model string) error {
 		p := cfg.Providers[provider]
 		d, ok := kinds.Of(p.Capabilities())
-		if !ok || d.Local || d.Compatible || model == "" || seen[asked{provider, model}] || p.Models[string(task)] == model {
-			return
+		if !ok || d.Local || d.Compatible || model == "" {
+			return nil
 		}
-		seen[asked{provider, model}] = true
 		if prices == nil {
 			var err error
 			if prices, err = priceList(cfg); err != nil {
-				return // the worker tells
+				return nil //nolint:nilerr // the worker tells
 			}
 		}
-		known, current := knownModels(d, task)
-		if slices.Contains(known, model) || prices.Lists(d.Kind, model, time.Now()) {
-			return
+		retires, ends := prices.Retires(d.Kind, model)
+		instead := "name another"
+		if retires.Replacement != "" {
+			instead = "its vendor names " + retires.Replacement + " in its place"
 		}
-		for _, m := range prices.Models(time.Now()) {
-			if m.Provider == d.Kind && !strings.HasSuffix(m.Match, "*") {
-				known = append(known, m.Match)
-			}
+		if ends && p.BaseURL == "" && !time.Now().Before(retires.Day) {
+			return fmt.Errorf("model %.60q: was shut down on %s; %s", model, retires.Day.Format(time.DateOnly), instead)
 		}
-		of := "known: " + strings.Join(current, ", ") + "."
-		if alike := near(model, known); len(alike) > 0 {
-			of = "did you mean " + cli.OneOf(alike) + "?"
+		if seen[asked{provider, model}] {
+			return nil
 		}
-		fmt.Fprintf(s.env.Err, "warning: %s does not list model %.60q; %s It is asked for as it is, and has no price\n", provider, model, of)
+		seen[asked{provider, model}] = true
+		switch {
+		case ends:
+			fmt.Fprintf(s.env.Err, "warning: %s shuts model %.60q down on %s: %s\n", provider, model, retires.Day.Format(time.DateOnly), instead)
+		case p.Models[string(task)] != model:
+			s.warnOfUnknown(prices, d, provider, task, model)
+		}
+		return nil
 	}
+}
+
+// warnOfUnknown warns of a model that a vendor is not known to have.
+func (s *session) warnOfUnknown(prices *billing.List, d providers.Descriptor, provider string, task providers.Task, model string) {
+	known, current := knownModels(d, task)
+	if slices.Contains(known, model) || prices.Lists(d.Kind, model, time.Now()) {
+		return
+	}
+	for _, m := range prices.Models(time.Now()) {
+		if m.Provider == d.Kind && !strings.HasSuffix(m.Match, "*") {
+			known = append(known, m.Match)
+		}
+	}
+	of := "known: " + strings.Join(current, ", ") + "."
+	if alike := near(model, known); len(alike) > 0 {
+		of = "did you mean " + cli.OneOf(alike) + "?"
+	}
+	fmt.Fprintf(s.env.Err, "warning: %s does not list model %.60q; %s It is asked for as it is, and has no price\n", provider, model, of)
 }
 
 // priceList is the built-in list, with the configured file laid over it.
@@ -69,6 +92,7 @@ func knownModels(d providers.Descriptor, task providers.Task) (known, current []
 			known, current = append(known, class.Models...), append(current, class.Model)
 		}
 	}
+	current = slices.DeleteFunc(current, func(model string) bool { return model == "" }) // a task without a default
 	slices.Sort(current)
 	return known, slices.Compact(current)
 }

@@ -118,7 +118,7 @@ func TestTheBestProviderIsChosenByItsFigures(t *testing.T) {
 	}
 	r := best()
 	if got := one[string](s, route, strings.TrimSpace(r.out)); r.code != cli.OK || got != "openai - auto" ||
-		!strings.Contains(r.err, "the best provider for text is openai (gpt-5.4-mini): none has had the 10 calls in the last 1h 0m") {
+		!strings.Contains(r.err, "the best provider for text is openai (gpt-6-luna): none has had the 10 calls in the last 1h 0m") {
 		t.Errorf("without traffic: %q, %+v", got, r)
 	}
 	db, err := store.Open(t.Context(), s.database)
@@ -135,7 +135,7 @@ func TestTheBestProviderIsChosenByItsFigures(t *testing.T) {
 	s.calls("anthropic", "claude", 20, 0, 900)
 	r = best()
 	if got := one[string](s, route, strings.TrimSpace(r.out)); r.code != cli.OK || got != "anthropic - auto" || !strings.Contains(r.err,
-		"the best provider for text is anthropic (claude-haiku-4-5): 100.0% of 20 calls succeeded, p50 900ms, $0.001 a call; "+
+		"the best provider for text is anthropic (claude-haiku-5-5): 100.0% of 20 calls succeeded, p50 900ms, $0.001 a call; "+
 			"next is openai, 80.0% of 15 calls succeeded, p50 100ms, $0.001 a call") {
 		t.Errorf("%q, %+v", got, r)
 	}

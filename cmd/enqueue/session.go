@@ -142,7 +142,7 @@ func (c common) input(s *session, cfg config.Config, task string, lane jobs.Lane
 			can, _ := kinds.CapabilitiesOf(p.Capabilities())
 			return p.DefaultModel(string(task), can.Tasks[task].DefaultModel)
 		},
-		OnModel: s.warnOfModels(cfg),
+		OnModel: s.checkModels(cfg),
 	}, nil
 }
 

@@ -92,7 +92,7 @@ func TestChainsAreSetListedAndReset(t *testing.T) {
 		"TASK   PROVIDERS                    FROM",
 		"text   openai → anthropic → gemini  the configuration",
 		"image  stability → openai → gemini  the configuration",
-		"audio  elevenlabs → openai          the configuration",
+		"audio  elevenlabs                   the configuration",
 		"video  mock                         the configuration",
 	)
 	if code, out, errs := monitor("chains", "ls"); code != cli.OK || out != configured {

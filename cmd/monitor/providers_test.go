@@ -122,13 +122,13 @@ func TestTheBestIsShownWithItsFigures(t *testing.T) {
 	monitor := control(t)
 	code, out, errs := monitor("best", "text")
 	want := []string{
-		`^1 +openai +gpt-5.4-mini +20 +95.0% +1.0s +1.9s +\$0.002 *$`,
+		`^1 +openai +gpt-6-luna +20 +95.0% +1.0s +1.9s +\$0.002 *$`,
 		`^\d +mock +mock-text +0 +- +- +- +- +too few calls to judge$`,
-		`^- +anthropic +claude-haiku-4-5 +0 .*no live worker serves it$`,
-		`^- +backup +claude-haiku-4-5 +0 .*no live worker serves it$`,
+		`^- +anthropic +claude-haiku-5-5 +0 .*no live worker serves it$`,
+		`^- +backup +claude-haiku-5-5 +0 .*no live worker serves it$`,
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if code != cli.OK || len(lines) < 5 || !strings.Contains(errs, "the best provider for text is openai (gpt-5.4-mini): 95.0% of 20 calls succeeded, p50 1.0s, $0.002 a call") {
+	if code != cli.OK || len(lines) < 5 || !strings.Contains(errs, "the best provider for text is openai (gpt-6-luna): 95.0% of 20 calls succeeded, p50 1.0s, $0.002 a call") {
 		t.Fatalf("%d %s\n%s", code, errs, out)
 	}
 	for _, re := range want { // in this order, with other kinds among them

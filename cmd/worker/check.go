@@ -103,5 +103,33 @@ func (s *session) checkProvider(store *keys.Store, name string) (took, result st
 	defer cancel()
 	begin := time.Now()
 	err = checker.CheckKey(ctx, secret)
-	return cli.Span(time.Since(begin)), "ok", err
+	took = cli.Span(time.Since(begin))
+	if err != nil {
+		return took, "", err
+	}
+	dates, err := app.ShutdownDates(ctx, client, secret)
+	return took, strings.Join(append([]string{"ok"}, s.retiring(name, d, dates)...), "; "), err
+}
+
+// retiring says of the models that the configuration, or a default, sends jobs to
+// which of them their vendor shuts down, and when.
+func (s *session) retiring(name string, d providers.Descriptor, dates map[string]string) []string {
+	p := s.config.Providers[name]
+	used := slices.Collect(maps.Values(p.Models))
+	for task, can := range d.Capabilities().Tasks {
+		if p.Models[string(task)] == "" {
+			used = append(used, can.DefaultModel)
+		}
+	}
+	for _, stands := range s.config.FallbackModels {
+		used = append(used, stands[name], stands[d.Kind])
+	}
+	slices.Sort(used)
+	var said []string
+	for _, model := range slices.Compact(used) {
+		if day := dates[model]; day != "" {
+			said = append(said, fmt.Sprintf("%s is shut down on %s", model, day))
+		}
+	}
+	return said
 }

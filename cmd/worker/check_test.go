@@ -46,3 +46,20 @@ func TestProvidersAreCheckedAtNoCost(t *testing.T) {
 		}
 	}
 }
+
+func TestTheCheckTellsOfModelsInUseThatAreShutDown(t *testing.T) {
+	t.Parallel()
+	server, err := fakeprovider.New(fakeprovider.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	k := newKeyring(t, "providers: {openai: {base_url: "+server.URL+"/openai/v1, models: {audio: tts-1}}}\n")
+	k.run(goodKey+"\n", "keys", "set", "openai")
+	if r := k.run("", "check", "openai"); r.code != cli.OK || !strings.Contains(r.out, "ok; tts-1 is shut down on 2027-01-06\n") {
+		t.Errorf("%+v\n%s", r, r.out)
+	}
+}

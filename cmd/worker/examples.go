@@ -18,6 +18,7 @@ func program() cli.Program {
 			"check":          {`worker check`, `worker check openai`},
 			"models":         {`worker models openai`, `worker models -o ndjson`},
 			"prices check":   {`worker prices check`, `worker prices check openai`},
+			"prices import":  {`worker prices import genai-prices.json`, `worker prices import genai-prices.json --provider groq --to prices.json`},
 			"completion":     {`eval "$(worker completion bash)"`, `worker completion fish > ~/.config/fish/completions/worker.fish`},
 		},
 	}

@@ -212,3 +212,53 @@ func TestStalePricesAreNamedAndAFileCorrectsThem(t *testing.T) {
 		}
 	}
 }
+
+func TestPricesAreImportedAndTheirDifferencesShown(t *testing.T) {
+	t.Parallel()
+	k := newKeyring(t, "providers: {fast: {kind: openai, compatible: true, base_url: \"http://127.0.0.1:1\", prices_as: groq}}\n")
+	file, over := filepath.Join(k.dir, "genai.json"), filepath.Join(k.dir, "over.json")
+	if err := os.WriteFile(file, []byte(`[
+		{"id": "groq", "models": [{"id": "llama-3.3-70b-versatile", "match": {"equals": "llama-3.3-70b-versatile"}, "prices": {"input_mtok": 0.5, "output_mtok": 0.79, "storage_searches_kcount": 1}}]},
+		{"id": "together", "models": [{"id": "m", "match": {"starts_with": "m"}, "prices": {"input_mtok": 1}}]}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := k.run("", "prices", "import", file)
+	if r.code != cli.OK || !regexp.MustCompile(`groq +llama-3.3-70b-versatile +input_tokens +0.59 +0.5 +2020-01-01`).MatchString(r.out) || strings.Contains(r.out, "together") ||
+		strings.Contains(r.out, "output_tokens") || !strings.Contains(r.err, "not taken over: groq llama-3.3-70b-versatile: storage_searches_kcount is not counted here") ||
+		!strings.Contains(r.err, "1 change; nothing was written") {
+		t.Errorf("%+v", r)
+	}
+	if r := k.run("", "prices", "import", file, "--provider", "groq", "--to", over); r.code != cli.OK || !strings.Contains(r.err, "1 change written to "+over+": set `prices:`") {
+		t.Errorf("%+v", r)
+	}
+	if err := os.WriteFile(filepath.Join(k.dir, "oneflow.yaml"), []byte("prices: "+over+"\nproviders: {fast: {kind: openai, compatible: true, base_url: \"http://127.0.0.1:1\", prices_as: groq}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := k.run("", "prices", "import", file); r.code != cli.OK || !strings.Contains(r.out, "says nothing that the list does not: 2 prices compared") {
+		t.Errorf("again: %+v", r)
+	}
+	if r := k.run("", "models", "groq"); r.code != cli.OK || !regexp.MustCompile(`llama-3.3-70b-versatile .*input_tokens 0.5,`).MatchString(r.out) {
+		t.Errorf("%+v", r)
+	}
+	if r := k.run("", "prices", "import", file+"x"); r.code != cli.Usage {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestModelsThatCannotBeCalledAreHidden(t *testing.T) {
+	t.Parallel()
+	k := newKeyring(t, "")
+	shown, all := k.run("", "models").out, k.run("", "models", "--all").out
+	for model, hidden := range map[string]bool{
+		"gpt-6-luna": false, "gemini-3.8-flash*": false, "gpt-image-2": false, "eleven_v3": false,
+		"gpt-3.5-turbo": true, "gpt-image-1": true, "text-embedding-3-small": true, "llama-3.3-70b-versatile": true, "sora-2": true,
+	} {
+		line := regexp.MustCompile(`(?m)^\S+ +` + regexp.QuoteMeta(model) + ` `)
+		if line.MatchString(shown) == hidden || !line.MatchString(all) && model != "sora-2" {
+			t.Errorf("%s: hidden %v, want %v; listed of all: %v", model, !line.MatchString(shown), hidden, line.MatchString(all))
+		}
+	}
+	if !regexp.MustCompile(`(?m)^openai +gpt-4o +.* 2027-01-14 `).MatchString(shown) {
+		t.Error("the day on which gpt-4o is shut down is not shown")
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,11 +10,14 @@ import (
 	"oneflow/billing"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
+	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // modelsCmd lists what can be called and what it costs.
 type modelsCmd struct {
 	Provider string `arg:"" optional:"" help:"Only this provider's."`
+	All      bool   `help:"Also models that cannot be called: of vendors that are not configured, shut down, or for tasks that their client does not do."`
 	cli.OutputFlag
 }
 
@@ -23,6 +27,8 @@ type modelRow struct {
 	Model    string            `json:"model"`
 	RPM      int64             `json:"rpm"`   // of the provider; 0: no limit
 	Rates    map[string]string `json:"rates"` // USD per million units
+	// Retires is the day on which it is or was shut down, where the vendor has said so.
+	Retires string `json:"retires,omitempty"`
 }
 
 // Run lists models with their rates and their provider's limit.
@@ -32,8 +38,9 @@ func (c *modelsCmd) Run(s *session) error {
 		return cli.Fail(cli.Usage, err)
 	}
 	var rows []modelRow
-	for _, m := range list.Models(time.Now()) {
-		if c.Provider != "" && m.Provider != c.Provider {
+	now := time.Now()
+	for _, m := range list.Models(now) {
+		if c.Provider != "" && m.Provider != c.Provider || !c.All && !s.callable(list, m, c.Provider, now) {
 			continue
 		}
 		r := modelRow{Provider: m.Provider, Model: m.Match, Rates: map[string]string{}}
@@ -43,13 +50,19 @@ func (c *modelsCmd) Run(s *session) error {
 		}
 		for _, rate := range m.Rates {
 			r.Rates[unitName(rate)] = rate.Rate
+			if rate.Per != 1_000_000 {
+				r.Rates[unitName(rate)] += fmt.Sprintf(" per %d", rate.Per)
+			}
+		}
+		if end, ok := list.Retires(m.Provider, strings.TrimSuffix(m.Match, "*")); ok {
+			r.Retires = end.Day.Format(time.DateOnly)
 		}
 		rows = append(rows, r)
 	}
 	if c.ForPrograms() {
 		return c.Write(s.env.Out, rows)
 	}
-	table := [][]string{{"PROVIDER", "MODEL", "REQUESTS/MIN", "USD PER MILLION"}}
+	table := [][]string{{"PROVIDER", "MODEL", "REQUESTS/MIN", "RETIRES", "USD PER MILLION"}}
 	for _, r := range rows {
 		rates := make([]string, 0, len(r.Rates))
 		for unit, rate := range r.Rates {
@@ -63,9 +76,43 @@ func (c *modelsCmd) Run(s *session) error {
 		if r.RPM > 0 {
 			limit = cli.Count(r.RPM)
 		}
-		table = append(table, []string{r.Provider, r.Model, limit, strings.Join(rates, ", ")})
+		table = append(table, []string{r.Provider, r.Model, limit, cmp.Or(r.Retires, "-"), strings.Join(rates, ", ")})
 	}
 	return cli.Table(s.env.Out, table)
+}
+
+// callable reports whether a model can be asked for something: its vendor is named or
+// configured and has not shut it down, and the client does a task that it is priced
+// for.
+func (s *session) callable(list *billing.List, m billing.Model, named string, now time.Time) bool {
+	if end, ok := list.Retires(m.Provider, strings.TrimSuffix(m.Match, "*")); ok && !now.Before(end.Day) {
+		return false
+	}
+	if _, ours := kinds.Of(named); named != "" && !ours {
+		return true
+	}
+	for name, p := range s.config.Providers {
+		d, ok := kinds.Of(p.Capabilities())
+		if !ok || m.Provider != app.PricesAs(s.config, name) {
+			continue
+		}
+		for task := range d.Capabilities().Tasks {
+			if slices.ContainsFunc(m.Rates, func(r billing.Row) bool { return slices.Contains(chargedFor()[task], r.Unit) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// chargedFor are the units of which a model has a price that does a task.
+func chargedFor() map[providers.Task][]providers.Unit {
+	return map[providers.Task][]providers.Unit{
+		providers.Text:  {providers.OutputTokens},
+		providers.Image: {providers.ImageOutputTokens, providers.Images, providers.MilliCredits},
+		providers.Audio: {providers.Characters, providers.AudioOutputTokens, providers.MilliCredits},
+		providers.Video: {providers.MilliSeconds},
+	}
 }
 
 // unitName says what a rate is for, with its variant and tier.
@@ -82,7 +129,8 @@ func unitName(r billing.Row) string {
 
 // pricesCmd looks after the price list.
 type pricesCmd struct {
-	Check pricesCheck `cmd:"" help:"Show how old the prices are, by vendor, or those of a vendor that nobody has compared with their source for 90 days."`
+	Import pricesImport `cmd:"" help:"Show what a price file says otherwise, and write that to the file that is laid over the built-in list."`
+	Check  pricesCheck  `cmd:"" help:"Show how old the prices are, by vendor, or those of a vendor that nobody has compared with their source for 90 days."`
 }
 
 // staleAfter is the age from which a price is to be looked at.

@@ -180,6 +180,21 @@ func (k *keyed) CheckKey(ctx context.Context, secret string) error {
 	return nil
 }
 
+// ShutdownDates asks the provider when it shuts its models down, at no cost: days by
+// names of models. It returns none where the provider does not tell.
+func ShutdownDates(ctx context.Context, client providers.Provider, secret string) (map[string]string, error) {
+	if k, ok := client.(*keyed); ok {
+		client = k.Provider
+	}
+	lister, ok := client.(interface {
+		ShutdownDates(ctx context.Context, secret string) (map[string]string, error)
+	})
+	if !ok {
+		return nil, nil
+	}
+	return lister.ShutdownDates(ctx, secret)
+}
+
 // onlyHost refuses every request to another place than the provider's own, so
 // that a key cannot leave it, whatever a client does.
 type onlyHost struct {

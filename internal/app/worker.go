@@ -104,14 +104,15 @@ func newPrices(cfg config.Config) (*billing.Prices, error) {
 		return nil, err
 	}
 	p := &billing.Prices{List: list, Kinds: map[string]string{}}
-	for name, c := range cfg.Providers {
-		p.Kinds[name] = c.Kind
-		if c.Compatible {
-			p.Kinds[name] = name
-		}
+	for name := range cfg.Providers {
+		p.Kinds[name] = PricesAs(cfg, name)
 	}
 	return p, nil
 }
+
+// PricesAs returns whose rows of the price list hold for a configured provider: its
+// kind's, or those that a compatible server names.
+func PricesAs(cfg config.Config, name string) string { return cfg.Providers[name].PriceRows(name) }
 
 // PriceList is the built-in list, with the configured file laid over it.
 func PriceList(cfg config.Config) (*billing.List, error) {

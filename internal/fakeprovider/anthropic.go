@@ -277,7 +277,7 @@ func (r *messagesRequest) answer(v *anthropic, c *call, system string) answer {
 func (a *anthropic) models(*call) answer {
 	names := a.config.Models
 	if len(names) == 0 {
-		names = []string{"claude-haiku-4-5"}
+		names = []string{"claude-haiku-5-5"}
 	}
 	data := make([]map[string]any, len(names))
 	for i, name := range names {

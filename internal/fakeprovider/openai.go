@@ -158,11 +158,14 @@ func (o *openai) known(model string) answer {
 func (o *openai) models(*call) answer {
 	names := o.config.Models
 	if len(names) == 0 {
-		names = []string{"gpt-5.4-mini", "gpt-image-2", "tts-1"}
+		names = []string{"gpt-6-luna", "gpt-image-2", "tts-1"}
 	}
 	data := make([]map[string]any, len(names))
 	for i, name := range names {
-		data[i] = map[string]any{"id": name, "object": "model", "created": 1700000000, "owned_by": "fake"}
+		data[i] = map[string]any{"id": name, "object": "model", "created": 1700000000, "owned_by": "fake", "shutdown_date": nil}
+		if name == "tts-1" {
+			data[i]["shutdown_date"] = "2027-01-06"
+		}
 	}
 	return jsonAnswer(http.StatusOK, map[string]any{"object": "list", "data": data})
 }

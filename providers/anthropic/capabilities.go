@@ -14,7 +14,7 @@ func capabilities() providers.Capabilities {
 	return providers.Capabilities{
 		Tasks: map[providers.Task]providers.TaskCapabilities{
 			providers.Text: {
-				DefaultModel: "claude-haiku-4-5",
+				DefaultModel: "claude-haiku-5-5",
 				Options: []string{
 					"prompt", "system", "messages", "max_tokens", "temperature", "top_p", "stop", "response_format",
 					"tools", "tool_choice", "parallel_tool_calls", "effort", "service_tier",

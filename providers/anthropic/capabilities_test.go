@@ -59,8 +59,8 @@ func TestChecks(t *testing.T) {
 	}{
 		"all of Claude":                   {anthropic.Descriptor, providers.Text, request{System: "s", MaxTokens: 1, Temperature: &one, Stop: []string{"a"}, ResponseFormat: llmSchema("", `{}`), Extra: llmExtra("top_k")}, ""},
 		"Claude, hot":                     {anthropic.Descriptor, providers.Text, request{Temperature: &two}, "temperature"},
-		"Claude, cold":                    {anthropic.Descriptor, providers.Text, request{Temperature: &zero}, ""},
-		"Claude with both":                {anthropic.Descriptor, providers.Text, request{Temperature: &one, TopP: &one}, "top_p"},
+		"Claude, cold":                    {anthropic.Descriptor, providers.Text, request{Model: "claude-haiku-4-5", Temperature: &zero}, ""},
+		"Claude with both":                {anthropic.Descriptor, providers.Text, request{Model: "claude-haiku-4-5", Temperature: &one, TopP: &one}, "top_p"},
 		"a newer Claude, cold":            {anthropic.Descriptor, providers.Text, request{Model: "claude-sonnet-5", Temperature: &zero}, "temperature"},
 		"a newer Claude with top_p":       {anthropic.Descriptor, providers.Text, request{Model: "claude-opus-4-7", TopP: &half}, "top_p"},
 		"a newer Claude at its default":   {anthropic.Descriptor, providers.Text, request{Model: "claude-opus-5-5", Temperature: &one}, ""},

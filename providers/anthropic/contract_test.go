@@ -38,7 +38,7 @@ func TestAnthropicsDescriptionAllowsWhatIsSent(t *testing.T) {
 				},
 			},
 			"a conversation": {
-				Task: providers.Text, TopP: &half, ResponseFormat: &providers.ResponseFormat{Type: "text"},
+				Task: providers.Text, Model: "claude-haiku-4-5", TopP: &half, ResponseFormat: &providers.ResponseFormat{Type: "text"},
 				Messages: []providers.Message{
 					{Role: "system", Content: "be brief"},
 					{Role: "user", Content: "é 日本 🦊"},

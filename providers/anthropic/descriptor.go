@@ -24,17 +24,17 @@ func Descriptor() providers.Descriptor {
 		Chains:    []providers.Task{providers.Text},
 		StandIns: []providers.StandIn{
 			{
-				Task: providers.Text, Class: providers.Small, Model: "claude-haiku-4-5",
-				Models: []string{"claude-3-5-haiku", "claude-haiku-4-5"},
+				Task: providers.Text, Class: providers.Small, Model: "claude-haiku-5-5",
+				Models: []string{"claude-3-5-haiku", "claude-haiku-4-5", "claude-haiku-5-5"},
 			},
 			{
-				Task: providers.Text, Class: providers.Medium, Model: "claude-sonnet-4-6",
-				Models: []string{"claude-sonnet-4", "claude-sonnet-4-5", "claude-sonnet-4-6", "claude-sonnet-5"},
+				Task: providers.Text, Class: providers.Medium, Model: "claude-sonnet-5-5",
+				Models: []string{"claude-sonnet-4", "claude-sonnet-4-5", "claude-sonnet-4-6", "claude-sonnet-5", "claude-sonnet-5-5"},
 			},
 			{
-				Task: providers.Text, Class: providers.Large, Model: "claude-opus-4-6",
+				Task: providers.Text, Class: providers.Large, Model: "claude-opus-5-5",
 				Models: []string{
-					"claude-opus-4-1", "claude-opus-4-5", "claude-opus-4-6", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5",
+					"claude-opus-4-1", "claude-opus-4-5", "claude-opus-4-6", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5", "claude-opus-5-5",
 				},
 			},
 		},

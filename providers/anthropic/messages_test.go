@@ -23,7 +23,7 @@ func TestTextIsAskedForInAnthropicsWords(t *testing.T) {
 	}{
 		"the least": {
 			text(), func(*anthropic.Config) {},
-			`{"model":"claude-haiku-4-5","max_tokens":4096,"messages":[{"role":"user","content":[{"type":"text","text":"canary of the prompt"}]}]}`,
+			`{"model":"claude-haiku-5-5","max_tokens":4096,"messages":[{"role":"user","content":[{"type":"text","text":"canary of the prompt"}]}]}`,
 		},
 		"everything": {
 			providers.Request{
@@ -117,7 +117,7 @@ func TestAToolCallIsAnAnswer(t *testing.T) {
 		_, _ = io.WriteString(w, `{"id":"msg_2","content":[{"type":"tool_use","id":"t","name":"f","input":{"a":1}}],"stop_reason":"tool_use"}`)
 	})
 	got := generate(t, provider(t, s), text())
-	if got.Text != "" || got.FinishReason != "tool_use" || got.Model != "claude-haiku-4-5" || got.RequestID != "msg_2" {
+	if got.Text != "" || got.FinishReason != "tool_use" || got.Model != "claude-haiku-5-5" || got.RequestID != "msg_2" {
 		t.Errorf("response = %+v", got)
 	}
 }

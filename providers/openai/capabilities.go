@@ -14,16 +14,15 @@ import (
 // protocol. The two share a kind, so that rules which only OpenAI itself has are bound
 // to the names of its models: any other name is left to the server to judge.
 //
-// The defaults are models that OpenAI has not announced to retire and that have a
-// list price; its speech models all go in January 2027, and tts-1 is the one that
-// is charged by the character, so that its cost is known without a usage report.
-// Film has no default: OpenAI no longer makes any, compatible servers often have
-// one model only.
+// The defaults are models of the cheap class that OpenAI has not announced to retire.
+// Its speech models are all shut down in January 2027, so that there is no default for
+// sound; nor for film, of which OpenAI no longer makes any and compatible servers often
+// have one model only.
 func capabilities() providers.Capabilities {
 	return providers.Capabilities{
 		Tasks: map[providers.Task]providers.TaskCapabilities{
 			providers.Text: {
-				DefaultModel: "gpt-5.4-mini",
+				DefaultModel: "gpt-6-luna",
 				Options: []string{
 					"prompt", "system", "messages", "max_tokens", "temperature", "top_p", "stop", "seed", "response_format",
 					"tools", "tool_choice", "parallel_tool_calls", "effort", "service_tier", "n", "logprobs", "top_logprobs",
@@ -36,8 +35,7 @@ func capabilities() providers.Capabilities {
 				Options:      []string{"prompt", "n", "size", "quality", "background", "style", "output_format"},
 			},
 			providers.Audio: {
-				DefaultModel: "tts-1",
-				Options:      []string{"prompt", "voice", "speed", "output_format"},
+				Options: []string{"prompt", "voice", "speed", "output_format"},
 			},
 		},
 		Extra:       true,
@@ -101,6 +99,14 @@ func checkText(req providers.Request, model string) error {
 			return fmt.Errorf("stop: %s does not take it: leave it out, or name another model", model)
 		}
 	}
+	if efforts(model) && string(req.Extra["reasoning_effort"]) != `"none"` {
+		switch {
+		case req.Temperature != nil && *req.Temperature != 1:
+			return fmt.Errorf("temperature: %s takes another than 1 with reasoning_effort none only, got %g: set that, or leave it out", model, *req.Temperature)
+		case req.TopP != nil && *req.TopP != 1:
+			return fmt.Errorf("top_p: %s takes another than 1 with reasoning_effort none only, got %g: set that, or leave it out", model, *req.TopP)
+		}
+	}
 	if err := req.ResponseFormat.Check("text", "json_object", "json_schema"); err != nil {
 		return err
 	}
@@ -120,6 +126,12 @@ func reasons(model string) bool {
 	return slices.Contains([]string{
 		"o1", "o1-mini", "o1-pro", "o3", "o3-mini", "o3-pro", "o4-mini", "gpt-5", "gpt-5-mini", "gpt-5-nano", "gpt-5-pro",
 	}, name)
+}
+
+// efforts reports whether model is one of OpenAI's that take sampling options only
+// where their effort is none.
+func efforts(model string) bool {
+	return strings.HasPrefix(model, "gpt-5.6") || strings.HasPrefix(model, "gpt-6")
 }
 
 func checkImage(req providers.Request, model string) error {
@@ -158,6 +170,9 @@ func checkGPTImage(req providers.Request, model string) error {
 	}
 	if req.OutputFormat == "svg" && req.N > 1 {
 		return fmt.Errorf("n: svg is made one at a time, got %d: leave it out", req.N)
+	}
+	if strings.HasPrefix(model, "gpt-image-2") && req.Background == "transparent" {
+		return fmt.Errorf("background: %s makes no transparent pictures: leave it out, or name another model", model)
 	}
 	if strings.HasPrefix(model, "gpt-image-1") {
 		return providers.OneOf("size", req.Size, "auto", "1024x1024", "1536x1024", "1024x1536")

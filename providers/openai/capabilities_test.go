@@ -35,7 +35,7 @@ func TestItsTasksAreOnOffer(t *testing.T) {
 		}
 		for _, task := range tt.tasks {
 			offer, ok := caps.Tasks[task]
-			if !ok || (offer.DefaultModel == "") != d.Compatible {
+			if !ok || (offer.DefaultModel == "") != (d.Compatible || task == providers.Audio) {
 				t.Errorf("%s has the default model %q for %s", d.Kind, offer.DefaultModel, task)
 			}
 			req := providers.Request{Task: task, Prompt: "p", Extra: llmExtra("a_field_of_its_own")}
@@ -59,6 +59,7 @@ func TestChecks(t *testing.T) {
 		want string
 	}{
 		"everything for text": {openai.Descriptor, providers.Text, request{
+			Model:  "gpt-5.4-mini",
 			System: "s", MaxTokens: 1, Temperature: &two, TopP: &half, Stop: []string{"a", "b", "c", "d"}, Seed: &seed,
 			ResponseFormat: llmSchema("a_Z-9", ` {"type":"object"}`), Extra: llmExtra("logit_bias"), N: 128, LogProbs: true, TopLogProbs: 20, Effort: "max", ServiceTier: "flex",
 			Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "none"},
@@ -104,15 +105,19 @@ func TestChecks(t *testing.T) {
 		"gpt-5 at its default":       {openai.Descriptor, providers.Text, request{Model: "gpt-5", Temperature: &one, TopP: &one}, ""},
 		"gpt-5-nano, cold":           {openai.Descriptor, providers.Text, request{Model: "gpt-5-nano", Temperature: &zero}, "temperature"},
 		"gpt-5-chat, warm":           {openai.Descriptor, providers.Text, request{Model: "gpt-5-chat-latest", Temperature: &half}, ""},
+		"Luna, warm":                 {openai.Descriptor, providers.Text, request{Temperature: &half}, "temperature"},
+		"Luna, warm, no effort":      {openai.Descriptor, providers.Text, request{Temperature: &half, Extra: map[string]json.RawMessage{"reasoning_effort": json.RawMessage(`"none"`)}}, ""},
+		"Luna, other odds":           {openai.Descriptor, providers.Text, request{Model: "gpt-5.6-sol", TopP: &half}, "top_p"},
+		"a transparent gpt-image-2":  {openai.Descriptor, providers.Image, request{Background: "transparent"}, "background"},
 		"gpt-5.4-mini, warm":         {openai.Descriptor, providers.Text, request{Model: "gpt-5.4-mini", Temperature: &half}, ""},
 		"somebody's model, warm":     {openai.Descriptor, providers.Text, request{Model: "openai/o3", Temperature: &half}, ""},
-		"everything for a picture":   {openai.Descriptor, providers.Image, request{N: 10, Size: "1536x864", Quality: "max", Background: "transparent", OutputFormat: "webp"}, ""},
+		"everything for a picture":   {openai.Descriptor, providers.Image, request{N: 10, Size: "1536x864", Quality: "max", Background: "opaque", OutputFormat: "webp"}, ""},
 		"a style":                    {openai.Descriptor, providers.Image, request{Style: "vivid"}, "style"},
 		"a picture's quality":        {openai.Descriptor, providers.Image, request{Quality: "hd"}, "quality"},
 		"a picture's format":         {openai.Descriptor, providers.Image, request{OutputFormat: "bmp"}, "output_format"},
 		"two drawings":               {openai.Descriptor, providers.Image, request{OutputFormat: "svg", N: 2}, "n:"},
 		"glass as jpeg":              {openai.Descriptor, providers.Image, request{Background: "transparent", OutputFormat: "jpeg"}, "background"},
-		"glass by default":           {openai.Descriptor, providers.Image, request{Background: "transparent"}, ""},
+		"glass by default":           {openai.Descriptor, providers.Image, request{Model: "gpt-image-1.5", Background: "transparent"}, ""},
 		"a background":               {openai.Descriptor, providers.Image, request{Background: "green"}, "background"},
 		"a size that is none":        {openai.Descriptor, providers.Image, request{Size: "big"}, "size"},
 		"a size not by 16":           {openai.Descriptor, providers.Image, request{Size: "1000x1000"}, "size"},
@@ -137,11 +142,11 @@ func TestChecks(t *testing.T) {
 		"somebody's size":            {openai.Descriptor, providers.Image, request{Model: "flux", Size: "100x-7"}, "size"},
 		"a picture's seed":           {openai.Descriptor, providers.Image, request{Seed: &seed}, `"seed"`},
 		"everything for speech":      {openai.Descriptor, providers.Audio, request{Voice: "v", Speed: &two, OutputFormat: "opus"}, ""},
-		"a long speech":              {openai.Descriptor, providers.Audio, request{Prompt: strings.Repeat("ä", 4097)}, "4096"},
+		"a long speech":              {openai.Descriptor, providers.Audio, request{Model: "tts-1", Prompt: strings.Repeat("ä", 4097)}, "4096"},
 		"the longest speech":         {openai.Descriptor, providers.Audio, request{Prompt: strings.Repeat("ä", 4096)}, ""},
 		"somebody's long speech":     {openai.Descriptor, providers.Audio, request{Model: "kokoro", Prompt: strings.Repeat("ä", 4097), OutputFormat: "m4a"}, ""},
-		"a speech's format":          {openai.Descriptor, providers.Audio, request{OutputFormat: "midi"}, "output_format"},
-		"instructions for tts-1":     {openai.Descriptor, providers.Audio, request{Extra: llmExtra("instructions")}, "extra.instructions"},
+		"a speech's format":          {openai.Descriptor, providers.Audio, request{Model: "tts-1", OutputFormat: "midi"}, "output_format"},
+		"instructions for tts-1":     {openai.Descriptor, providers.Audio, request{Model: "tts-1", Extra: llmExtra("instructions")}, "extra.instructions"},
 		"instructions":               {openai.Descriptor, providers.Audio, request{Model: "gpt-4o-mini-tts", Extra: llmExtra("instructions")}, ""},
 		"another text":               {openai.Descriptor, providers.Audio, request{Extra: llmExtra("input")}, "extra.input"},
 		"a speech in events":         {openai.Descriptor, providers.Audio, request{Model: "gpt-4o-mini-tts", Extra: llmExtra("stream_format")}, "extra.stream_format"},

@@ -26,7 +26,7 @@ func Descriptor() providers.Descriptor {
 		Tokenizer: providers.Tiktoken,
 		Limits:    providers.Limits{RPM: 60},
 		Latency:   5 * time.Second,
-		Chains:    []providers.Task{providers.Text, providers.Image, providers.Audio},
+		Chains:    []providers.Task{providers.Text, providers.Image},
 		StandIns:  standIns(),
 		New:       func(c providers.ClientConfig) (providers.Provider, error) { return connect(c, false) },
 	}
@@ -51,28 +51,29 @@ func connect(c providers.ClientConfig, compatible bool) (providers.Provider, err
 	})
 }
 
-// standIns are the classes of OpenAI's models, by the prices of August 2026. What
-// stands in takes sampling options where there is a choice.
+// standIns are the classes of OpenAI's models, by the prices of November 2026. No model
+// that has a day on which it is shut down stands in for another: of speech there is
+// none left.
 func standIns() []providers.StandIn {
 	return []providers.StandIn{
 		{
-			Task: providers.Text, Class: providers.Small, Model: "gpt-5.4-mini",
+			Task: providers.Text, Class: providers.Small, Model: "gpt-6-luna",
 			Models: []string{
 				"gpt-3.5-turbo", "gpt-4o-mini", "gpt-4.1-mini", "gpt-4.1-nano", "gpt-5-mini", "gpt-5-nano", "gpt-5.4-mini", "gpt-5.4-nano",
-				"o3-mini", "o4-mini",
+				"gpt-5.6-luna", "gpt-6-luna", "o3-mini", "o4-mini",
 			},
 		},
 		{
-			Task: providers.Text, Class: providers.Medium, Model: "gpt-5.4",
-			Models: []string{"gpt-4o", "gpt-4.1", "gpt-4-turbo", "gpt-4", "gpt-5", "gpt-5.1", "gpt-5.2", "gpt-5.3", "gpt-5.4", "o1", "o3"},
+			Task: providers.Text, Class: providers.Medium, Model: "gpt-6.1-sol",
+			Models: []string{
+				"gpt-4o", "gpt-4.1", "gpt-4-turbo", "gpt-4", "gpt-5", "gpt-5.1", "gpt-5.2", "gpt-5.3", "gpt-5.4", "gpt-5.6-terra", "gpt-5.6-sol",
+				"gpt-6-sol", "gpt-6.1-terra", "gpt-6.1-sol", "o1", "o3",
+			},
 		},
-		{Task: providers.Text, Class: providers.Large, Model: "gpt-5.5", Models: []string{"gpt-5.5", "gpt-5.6"}},
+		{Task: providers.Text, Class: providers.Large, Model: "gpt-6-astra", Models: []string{"gpt-5.5", "gpt-5.6", "gpt-6-astra"}},
 		{
-			Task: providers.Image, Class: providers.Small, Model: "gpt-image-1-mini",
-			Models: []string{"gpt-image-1-mini", "gpt-image-1", "dall-e-2", "dall-e-3"},
+			Task: providers.Image, Class: providers.Large, Model: "gpt-image-2",
+			Models: []string{"gpt-image-1-mini", "gpt-image-1", "gpt-image-1.5", "gpt-image-2", "dall-e-2", "dall-e-3"},
 		},
-		{Task: providers.Image, Class: providers.Large, Model: "gpt-image-2", Models: []string{"gpt-image-1.5", "gpt-image-2"}},
-		{Task: providers.Audio, Class: providers.Small, Model: "tts-1", Models: []string{"tts-1"}},
-		{Task: providers.Audio, Class: providers.Large, Model: "tts-1-hd", Models: []string{"tts-1-hd", "gpt-4o-mini-tts"}},
 	}
 }

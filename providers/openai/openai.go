@@ -188,9 +188,46 @@ func (p *Provider) CheckKey(ctx context.Context, secret string) error {
 	if failure != nil {
 		return failure
 	}
-	a, failure := p.get(ctx, key, "/models", "application/json", wire.MaxAnswer)
+	_, failure = p.list(ctx, key)
 	if failure != nil {
 		return failure
+	}
+	return nil
+}
+
+// ShutdownDates returns the days, such as "2027-01-14", on which models are or were
+// shut down, by their names, as far as the server tells. Its error is always a
+// *providers.Error.
+func (p *Provider) ShutdownDates(ctx context.Context, secret string) (map[string]string, error) {
+	key, failure := p.usable(ctx, secret, nil)
+	if failure != nil {
+		return nil, failure
+	}
+	models, failure := p.list(ctx, key)
+	if failure != nil {
+		return nil, failure
+	}
+	dates := map[string]string{}
+	for _, raw := range models {
+		var m struct {
+			ID           wire.Text `json:"id"`
+			ShutdownDate wire.Text `json:"shutdown_date"`
+		}
+		if json.Unmarshal(raw, &m) != nil {
+			continue
+		}
+		if day, err := time.Parse(time.DateOnly, string(m.ShutdownDate)); err == nil {
+			dates[string(m.ID)] = day.Format(time.DateOnly)
+		}
+	}
+	return dates, nil
+}
+
+// list lists the models, which is free.
+func (p *Provider) list(ctx context.Context, key string) ([]json.RawMessage, *providers.Error) {
+	a, failure := p.get(ctx, key, "/models", "application/json", wire.MaxAnswer)
+	if failure != nil {
+		return nil, failure
 	}
 	// A list of models, and not any answer: a wrong base URL may answer with
 	// something.
@@ -201,9 +238,9 @@ func (p *Provider) CheckKey(ctx context.Context, secret string) error {
 	if wire.Decode(a.Body, &list) != nil || list.Data == nil && list.Models == nil {
 		failure := p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 		failure.Billing = providers.Unbilled
-		return failure
+		return nil, failure
 	}
-	return nil
+	return append(list.Data, list.Models...), nil
 }
 
 // model is the model that req is for.

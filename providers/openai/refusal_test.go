@@ -123,7 +123,8 @@ func TestRefusalsMeanWhatOpenAISays(t *testing.T) {
 func connect(url string, client *http.Client) (providers.Provider, error) {
 	return openai.New(openai.Config{
 		Name: "mine", BaseURL: url + "/v1", Client: client,
-		Key: func(context.Context) (string, error) { return providertest.Key, nil },
+		Key:    func(context.Context) (string, error) { return providertest.Key, nil },
+		Models: map[providers.Task]string{providers.Audio: "tts-1"},
 	})
 }
 

@@ -146,7 +146,9 @@ func text() providers.Request { return providers.Request{Task: providers.Text, P
 
 func image() providers.Request { return providers.Request{Task: providers.Image, Prompt: prompt} }
 
-func audio() providers.Request { return providers.Request{Task: providers.Audio, Prompt: prompt} }
+func audio() providers.Request {
+	return providers.Request{Task: providers.Audio, Model: "tts-1", Prompt: prompt}
+}
 
 func video() providers.Request { return providers.Request{Task: providers.Video, Prompt: prompt} }
 

@@ -29,12 +29,12 @@ func TestSpeech(t *testing.T) {
 			"audio/flac",
 		},
 		"a voice of one's own": {
-			providers.Request{Task: providers.Audio, Prompt: prompt, Voice: "voice_1234"},
+			providers.Request{Task: providers.Audio, Model: "tts-1", Prompt: prompt, Voice: "voice_1234"},
 			"audio/mpeg", mp3,
 			`{"model":"tts-1","input":"canary of the prompt","voice":{"id":"voice_1234"}}`, "audio/mpeg",
 		},
 		"bare samples": {
-			providers.Request{Task: providers.Audio, Prompt: prompt, OutputFormat: "pcm"},
+			providers.Request{Task: providers.Audio, Model: "tts-1", Prompt: prompt, OutputFormat: "pcm"},
 			"audio/pcm", "\x00\x01\x00\x02",
 			`{"model":"tts-1","input":"canary of the prompt","voice":"alloy","response_format":"pcm"}`, "audio/pcm",
 		},

@@ -27,7 +27,7 @@ func TestTextIsAskedForInOpenAIsWords(t *testing.T) {
 	}{
 		"the least": {
 			text(), nil,
-			`{"model":"gpt-5.4-mini","messages":[{"role":"user","content":"canary of the prompt"}]}`,
+			`{"model":"gpt-6-luna","messages":[{"role":"user","content":"canary of the prompt"}]}`,
 		},
 		"everything": {
 			providers.Request{
@@ -57,7 +57,7 @@ func TestTextIsAskedForInOpenAIsWords(t *testing.T) {
 				{Role: "user", Content: prompt},
 			}, ResponseFormat: &providers.ResponseFormat{Type: "json_object"}},
 			nil,
-			`{"model":"gpt-5.4-mini","messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},
+			`{"model":"gpt-6-luna","messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},
 			{"role":"assistant","content":"a"},{"role":"user","content":"canary of the prompt"}],
 			"response_format":{"type":"json_object"}}`,
 		},
@@ -180,7 +180,7 @@ func TestTextInOtherShapes(t *testing.T) {
 	for name, tt := range map[string]struct{ body, text, id, model string }{
 		"parts": {
 			`{"id":"gen-1","choices":[{"message":{"content":[{"type":"thinking"},{"type":"text","text":"a"},{"type":"text","text":"b"}]}}]}`,
-			"ab", "gen-1", "gpt-5.4-mini",
+			"ab", "gen-1", "gpt-6-luna",
 		},
 		"a tool is called": {
 			`{"id":"gen-2","model":"m","choices":[{"message":{"content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}`,
