@@ -181,6 +181,7 @@ func TestNoSplitOfTheInputCostsMoreThanItsReservation(t *testing.T) {
 func TestAllDefaultModelsHaveAPrice(t *testing.T) {
 	t.Parallel()
 	l := embedded(t)
+	today := time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
 	for _, kind := range kinds.Names() {
 		c, _ := kinds.CapabilitiesOf(kind)
 		for task, can := range c.Tasks {
@@ -189,7 +190,7 @@ func TestAllDefaultModelsHaveAPrice(t *testing.T) {
 					continue
 				}
 				req := providers.Request{Task: task, Model: model, Prompt: "a cat", Seconds: 1}
-				charge, err := l.Reserve(kind, model, l.UpperBound(kind, req, now()), now())
+				charge, err := l.Reserve(kind, model, l.UpperBound(kind, req, today), today)
 				if err != nil || !charge.Priced || charge.Amount <= 0 {
 					t.Errorf("%s %s: %+v, %v", kind, model, charge, err)
 				}

@@ -69,7 +69,7 @@ func TestChecks(t *testing.T) {
 		"Claude and some JSON":            {anthropic.Descriptor, providers.Text, request{ResponseFormat: &providers.ResponseFormat{Type: "json_object"}}, "response_format.type"},
 		"Claude with two formats":         {anthropic.Descriptor, providers.Text, request{ResponseFormat: llmSchema("", `{}`), Extra: llmExtra("output_config")}, ""},
 		"Claude with stops of its own":    {anthropic.Descriptor, providers.Text, request{Extra: llmExtra("stop_sequences")}, `extra.stop_sequences: is called "stop" here`},
-		"Haiku with effort":               {anthropic.Descriptor, providers.Text, request{Effort: "low"}, "effort"},
+		"Haiku with effort":               {anthropic.Descriptor, providers.Text, request{Model: "claude-haiku-4-5", Effort: "low"}, "effort"},
 		"Claude without effort":           {anthropic.Descriptor, providers.Text, request{Model: "claude-opus-4-6", Effort: "none"}, "effort"},
 		"Claude with effort of its own":   {anthropic.Descriptor, providers.Text, request{Model: "claude-opus-4-6", Effort: "max"}, ""},
 		"a tier of another's":             {anthropic.Descriptor, providers.Text, request{ServiceTier: "flex"}, "service_tier"},

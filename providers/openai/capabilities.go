@@ -99,12 +99,12 @@ func checkText(req providers.Request, model string) error {
 			return fmt.Errorf("stop: %s does not take it: leave it out, or name another model", model)
 		}
 	}
-	if efforts(model) && string(req.Extra["reasoning_effort"]) != `"none"` {
+	if efforts(model) && req.Effort != "none" {
 		switch {
 		case req.Temperature != nil && *req.Temperature != 1:
-			return fmt.Errorf("temperature: %s takes another than 1 with reasoning_effort none only, got %g: set that, or leave it out", model, *req.Temperature)
+			return fmt.Errorf("temperature: %s takes another than 1 with effort none only, got %g: set that, or leave it out", model, *req.Temperature)
 		case req.TopP != nil && *req.TopP != 1:
-			return fmt.Errorf("top_p: %s takes another than 1 with reasoning_effort none only, got %g: set that, or leave it out", model, *req.TopP)
+			return fmt.Errorf("top_p: %s takes another than 1 with effort none only, got %g: set that, or leave it out", model, *req.TopP)
 		}
 	}
 	if err := req.ResponseFormat.Check("text", "json_object", "json_schema"); err != nil {

@@ -106,7 +106,7 @@ func TestChecks(t *testing.T) {
 		"gpt-5-nano, cold":           {openai.Descriptor, providers.Text, request{Model: "gpt-5-nano", Temperature: &zero}, "temperature"},
 		"gpt-5-chat, warm":           {openai.Descriptor, providers.Text, request{Model: "gpt-5-chat-latest", Temperature: &half}, ""},
 		"Luna, warm":                 {openai.Descriptor, providers.Text, request{Temperature: &half}, "temperature"},
-		"Luna, warm, no effort":      {openai.Descriptor, providers.Text, request{Temperature: &half, Extra: map[string]json.RawMessage{"reasoning_effort": json.RawMessage(`"none"`)}}, ""},
+		"Luna, warm, no effort":      {openai.Descriptor, providers.Text, request{Temperature: &half, Effort: "none"}, ""},
 		"Luna, other odds":           {openai.Descriptor, providers.Text, request{Model: "gpt-5.6-sol", TopP: &half}, "top_p"},
 		"a transparent gpt-image-2":  {openai.Descriptor, providers.Image, request{Background: "transparent"}, "background"},
 		"gpt-5.4-mini, warm":         {openai.Descriptor, providers.Text, request{Model: "gpt-5.4-mini", Temperature: &half}, ""},
