@@ -62,6 +62,9 @@ type Wait struct {
 	Text string `json:"text"`
 }
 
+// MaxWaiting bounds the number of jobs that are looked at to say why they wait.
+const MaxWaiting = 5000
+
 // WaitStore reads why jobs wait.
 type WaitStore interface {
 	// Waiting groups the jobs that wait: those of a batch, or the one job; both

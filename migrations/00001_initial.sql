@@ -17,7 +17,8 @@ CREATE TABLE batches (
     cancelled_at timestamptz,
     paused_at    timestamptz,
     drained_at   timestamptz,  -- after the cancellation: no job waits or comes in any more
-    removed_at   timestamptz   -- its jobs and results are gone; the row stays, so that its id is not used again
+    removed_at   timestamptz,  -- its jobs and results are gone; the row stays, so that its id is not used again
+    exported_until timestamptz -- before then its results were exported by --since-last
 );
 CREATE INDEX batches_created ON batches (created_at DESC);
 CREATE INDEX batches_draining ON batches (id) WHERE cancelled_at IS NOT NULL AND drained_at IS NULL;

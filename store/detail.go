@@ -14,7 +14,7 @@ import (
 const (
 	// detailJobs is the largest batch that is looked at job by job, and
 	// detailRows how many sorts of jobs are told apart.
-	detailJobs = 100_000
+	detailJobs = 10_000
 	detailRows = 20
 	// detailCalls bounds the calls of one job; retries by hand may add to what it
 	// may make by itself.
@@ -23,7 +23,7 @@ const (
 
 // Detail tells what a job or a batch asked for, and who answered: the most frequent
 // twenty of each, and a job's first two hundred calls. Of a batch of more than
-// 100,000 jobs it tells nothing, as that takes too long to look at.
+// 10,000 jobs it tells nothing, as that takes too long to look at.
 func (s *Store) Detail(ctx context.Context, p jobs.Progress) (d batches.Detail, err error) {
 	if p.Total() > detailJobs {
 		return d, nil

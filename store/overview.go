@@ -321,9 +321,19 @@ func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, er
 	})
 }
 
+// Problems returns the reasons for which jobs of a batch failed or wait for another
+// attempt, the most frequent first, with the latest of each.
+func (s *Store) Problems(ctx context.Context, id string) ([]batches.Problem, error) {
+	list, err := problemsOf(ctx, s.pool, id)
+	if err != nil {
+		return nil, fmt.Errorf("read why jobs of batch %s failed: %w", id, err)
+	}
+	return list, nil
+}
+
 // problemsOf groups what went wrong, with the latest of each kind. The message holds
 // the provider's own sentence, from which prompt and key were cut out.
-func problemsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.Problem, error) {
+func problemsOf(ctx context.Context, tx querier, id string) ([]batches.Problem, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT DISTINCT ON (n, state, error_class)
 			state, error_class, n, id::text, left(error_message, 500), finished_at

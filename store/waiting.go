@@ -11,9 +11,6 @@ import (
 	"oneflow/fleet"
 )
 
-// maxWaiting bounds how many jobs are looked at to say why they wait.
-const maxWaiting = 20_000
-
 // Waiting implements fleet.WaitStore.
 func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.WaitingJobs, error) {
 	var id *uuid.UUID
@@ -38,7 +35,7 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 		LEFT JOIN batches b ON b.id = q.batch_id
 		GROUP BY q.provider, s.state, paused, s.wait_reason, 5, q.run_at > now()
 		ORDER BY count(*) DESC, q.provider
-		LIMIT 100`, batch, id, maxWaiting)
+		LIMIT 100`, batch, id, fleet.MaxWaiting)
 	if err != nil {
 		return nil, fmt.Errorf("read what jobs wait for: %w", err)
 	}

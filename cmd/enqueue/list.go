@@ -72,8 +72,9 @@ func printBatches(s *session, list []listed) error {
 		return err
 	}
 	for _, b := range list {
+		more := moreWait(b.Counts, b.Waits)
 		for _, w := range b.Waits {
-			if _, err := fmt.Fprintf(s.env.Out, "%s waits: %s\n", b.ID, waitText(w)); err != nil {
+			if _, err := fmt.Fprintf(s.env.Out, "%s waits: %s%s\n", b.ID, more, waitText(w)); err != nil {
 				return err
 			}
 		}

@@ -58,11 +58,9 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 	}
 	var problems []batches.Problem
 	if p.JobID == "" && p.Failures()+p.Counts[jobs.Retrying] > 0 {
-		b, err := db.BatchDetail(s.ctx, p.BatchID)
-		if err != nil {
+		if problems, err = db.Problems(s.ctx, p.BatchID); err != nil {
 			return err
 		}
-		problems = b.Problems
 	}
 	switch {
 	case !output.ForPrograms():
@@ -107,14 +105,27 @@ func waitsOf(s *session, db *store.Store, p jobs.Progress) ([]fleet.Wait, error)
 // waitRows say for people why jobs wait.
 func waitRows(p jobs.Progress, waits []fleet.Wait) [][]string {
 	var rows [][]string
+	more := moreWait(p.Counts, waits)
 	for _, w := range waits {
 		text := cli.Printable(w.Text)
 		if p.JobID == "" {
-			text = waitText(w)
+			text = more + waitText(w)
 		}
 		rows = append(rows, []string{"waits", text})
 	}
 	return rows
+}
+
+// moreWait is put before each reason where more jobs wait than were looked at.
+func moreWait(counts map[jobs.State]int64, waits []fleet.Wait) string {
+	left := counts[jobs.Scheduled] + counts[jobs.Queued] + counts[jobs.Retrying]
+	for _, w := range waits {
+		left -= w.Jobs
+	}
+	if left > 0 && len(waits) > 0 && counts[jobs.Scheduled]+counts[jobs.Queued]+counts[jobs.Retrying] > fleet.MaxWaiting {
+		return "at least "
+	}
+	return ""
 }
 
 // waitText says why some jobs wait.
