@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/url"
+	"time"
 
 	"oneflow/billing"
 	"oneflow/jobs"
@@ -22,6 +23,7 @@ type Record struct {
 	RequestedProvider string
 	RequestedModel    string
 	State             jobs.State
+	FinishedAt        time.Time // zero until it has ended
 	ErrorClass        string
 	ErrorMessage      string
 	Prompt            string          // empty where the job has a conversation

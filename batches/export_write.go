@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 
 	"oneflow/jobs"
 )
@@ -34,6 +35,9 @@ type Export struct {
 	// Failed and Succeeded leave out all other jobs: Failed those that have finished
 	// without a result and that nobody cancelled.
 	Failed, Succeeded bool
+	// From and Until leave out all jobs but those that ended from From on and before
+	// Until; a zero Until leaves out none.
+	From, Until time.Time
 	// Errors takes the jobs that have finished without a result, in the same format.
 	// Nil: they stand among the others.
 	Errors io.Writer
@@ -73,6 +77,9 @@ func (e Export) Write(ctx context.Context, s ExportStore, id string, w io.Writer
 func (e Export) write(r Record, n *Exported, main, failures sink) error {
 	if !r.State.Finished() {
 		n.Unfinished++
+	}
+	if !e.Until.IsZero() && (r.FinishedAt.IsZero() || r.FinishedAt.Before(e.From) || !r.FinishedAt.Before(e.Until)) {
+		return nil
 	}
 	failed := r.State.Finished() && r.State != jobs.Succeeded && r.State != jobs.Cancelled
 	if e.Failed && !failed || e.Succeeded && r.State != jobs.Succeeded {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -32,7 +33,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 	}
 	rows, err := s.pool.Query(ctx, `
 		SELECT j.id::text, coalesce(j.custom_id, ''), coalesce(j.request ->> 'prompt', ''), j.own, j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model), j.provider, j.model,
-			s.state, s.error_class, s.error_message,
+			s.state, s.finished_at, s.error_class, s.error_message,
 			(SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id),
 			s.cost_nano, s.simulated_nano, s.unpriced_calls > 0, j.seq,
 			coalesce(r.http_status, 0), coalesce(r.request_id, ''), coalesce(r.text, ''), coalesce(r.finish_reason, ''), r.raw, coalesce(r.latency_ms, 0), coalesce(r.usage, '{}'),
@@ -51,11 +52,12 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 	}
 	var r batches.Record
 	var artifacts []byte
+	var finished *time.Time
 	_, err = pgx.ForEachRow(rows, []any{
-		&r.ID, &r.CustomID, &r.Prompt, (*[]byte)(&r.Own), &r.Task, &r.Provider, &r.Model, &r.RequestedProvider, &r.RequestedModel, &r.State, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
+		&r.ID, &r.CustomID, &r.Prompt, (*[]byte)(&r.Own), &r.Task, &r.Provider, &r.Model, &r.RequestedProvider, &r.RequestedModel, &r.State, &finished, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
 		(*int64)(&r.Cost), (*int64)(&r.Simulated), &r.Unpriced, &r.Row, &r.HTTPStatus, &r.RequestID, &r.Text, &r.FinishReason, &r.Raw, &r.LatencyMS, (*[]byte)(&r.Usage), &artifacts,
 	}, func() error {
-		r.Artifacts = nil
+		r.Artifacts, r.FinishedAt = nil, timeOrZero(finished)
 		if err := json.Unmarshal(artifacts, &r.Artifacts); err != nil {
 			return err
 		}

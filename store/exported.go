@@ -26,7 +26,7 @@ func (s *Store) ExportWindow(ctx context.Context, id string) (from, until time.T
 		SELECT exported_until, greatest(exported_until, least(now(), (
 			SELECT min(xact_start)
 			FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid())))
+			WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid())))
 		FROM batches
 		WHERE id = $1`, id).Scan(&last, &until)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -43,6 +43,7 @@ func program() cli.Program {
 				`enqueue export nightly --out results.jsonl`,
 				`enqueue export nightly --format csv --with text,cost_usd --out results.csv --errors failed.csv`,
 				`enqueue export nightly --failed --format raw`,
+				`enqueue export nightly --since-last --out today.jsonl`,
 			},
 			"completion": {`eval "$(enqueue completion bash)"`, `enqueue completion fish > ~/.config/fish/completions/enqueue.fish`},
 		},

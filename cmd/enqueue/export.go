@@ -23,6 +23,7 @@ type exportCmd struct {
 	With      []string       `help:"The results' columns in jsonl, csv and parquet, such as text,cost_usd; default: prompt, text, state, error, provider, model, tokens, cost, latency and files." placeholder:"COLUMN,…"`
 	Failed    bool           `help:"Only jobs that failed." xor:"which"`
 	Succeeded bool           `help:"Only jobs that succeeded." xor:"which"`
+	SinceLast bool           `help:"Only jobs that have ended since the last export with this flag; give each a file of its own. After an export that failed, the same jobs come again." xor:"which"`
 	Out       string         `help:"The file to write, also s3://… or gs://…; - for stdout." default:"-" placeholder:"FILE"`
 	Errors    string         `help:"Write jobs without a result into this file instead." placeholder:"FILE"`
 	Files     string         `help:"Copy pictures and sound into this folder, named by custom_id." placeholder:"FOLDER"`
@@ -37,6 +38,11 @@ func (c *exportCmd) Run(s *session) error {
 	db, err := s.db()
 	if err != nil {
 		return err
+	}
+	if c.SinceLast {
+		if export.From, export.Until, err = db.ExportWindow(s.ctx, c.ID); err != nil {
+			return err
+		}
 	}
 	var n batches.Exported
 	err = into(s, c.Out, func(w io.Writer) (err error) {
@@ -53,13 +59,22 @@ func (c *exportCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if c.SinceLast {
+		ok, err := db.MarkExported(s.ctx, c.ID, export.From, export.Until)
+		if err != nil {
+			return fmt.Errorf("%w: the same jobs come again with the next --since-last", err)
+		}
+		if !ok {
+			return fmt.Errorf("%s: another export with --since-last was faster and has some of these jobs, too: they are in both", c.ID)
+		}
+	}
 	if c.Out != "-" {
 		fmt.Fprintf(s.env.Err, "wrote %s lines to %s\n", cli.Count(n.Lines-n.Errors), c.Out)
 	}
 	if c.Errors != "" {
 		fmt.Fprintf(s.env.Err, "wrote %s jobs without a result to %s\n", cli.Count(n.Errors), c.Errors)
 	}
-	if n.Unfinished > 0 {
+	if n.Unfinished > 0 && !c.SinceLast {
 		fmt.Fprintf(s.env.Err, "enqueue: %s jobs have not finished and have no result yet: export again after `enqueue watch %s`\n", cli.Count(n.Unfinished), c.ID)
 	}
 	return nil
