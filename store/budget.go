@@ -11,6 +11,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/jobs"
+	"oneflow/worker"
 )
 
 // lookForBudgets is how long budgets are taken to be there after they were seen. It
@@ -181,11 +182,16 @@ const budgetColumns = `b.id, b.account, b.provider, b.model, b.batch_id, b.simul
 	CASE WHEN b.began_at >= ` + budgetBegan + ` THEN b.reserved_nano ELSE 0 END,
 	coalesce(b.stopped_until > now(), false), b.changed_by, b.changed_at`
 
-func scanBudget(row pgx.CollectableRow) (billing.Budget, error) {
+func scanBudget(row pgx.CollectableRow) (billing.Budget, error) { return scanBudgetAnd(row) }
+
+// scanBudgetAnd scans further columns into more.
+func scanBudgetAnd(row pgx.CollectableRow, more ...any) (billing.Budget, error) {
 	var b billing.Budget
 	var began, ends *time.Time
-	err := row.Scan(&b.ID, &b.Account, &b.Provider, &b.Model, &b.Batch, &b.Simulated, &b.Wallet, &b.Period, &b.Zone, &b.Limit, &b.Blocks,
-		&began, &ends, &b.Spent, &b.Reserved, &b.Stopped, &b.By, &b.At)
+	err := row.Scan(append([]any{
+		&b.ID, &b.Account, &b.Provider, &b.Model, &b.Batch, &b.Simulated, &b.Wallet, &b.Period, &b.Zone, &b.Limit, &b.Blocks,
+		&began, &ends, &b.Spent, &b.Reserved, &b.Stopped, &b.By, &b.At,
+	}, more...)...)
 	b.Began, b.Ends = timeOrZero(began), timeOrZero(ends)
 	return b, err
 }
@@ -276,3 +282,35 @@ const (
 		FROM unnest($1::bigint[], $2::bigint[]) AS w (id, needs)
 		WHERE b.id = w.id`
 )
+
+// MoneyAlerts implements worker.MoneyStore. A wallet's shares are those of what was paid
+// in.
+func (s *Store) MoneyAlerts(ctx context.Context) ([]worker.MoneyAlert, error) {
+	rows, err := s.pool.Query(ctx, `
+		UPDATE budgets b
+		SET alerted = l.reached
+		FROM (
+			SELECT id, CASE
+				WHEN spent_nano > limit_nano AND blocks THEN 101
+				WHEN spent_nano >= limit_nano OR stopped_until > now() AND reserved_nano = 0 THEN 100
+				WHEN spent_nano >= 0.8 * limit_nano THEN 80
+				WHEN spent_nano >= 0.5 * limit_nano THEN 50
+				ELSE 0 END AS reached
+			FROM budgets
+			WHERE limit_nano > 0
+		) l
+		WHERE b.id = l.id AND b.alerted < l.reached AND b.began_at = `+budgetBegan+`
+		RETURNING `+budgetColumns+`, b.alerted`)
+	if err != nil {
+		return nil, fmt.Errorf("watch budgets: %w", err)
+	}
+	var alerts []worker.MoneyAlert
+	alerts, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (a worker.MoneyAlert, err error) {
+		a.Budget, err = scanBudgetAnd(row, &a.Percent)
+		return a, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch budgets: %w", err)
+	}
+	return alerts, nil
+}

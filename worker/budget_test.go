@@ -52,8 +52,10 @@ func TestAnAccountOutOfFundsKeepsNobodyElseWaiting(t *testing.T) {
 	if _, err := money.Deposit(t.Context(), "poor", 0, ""); err != nil {
 		t.Fatal(err)
 	}
-	f.exec(t, `UPDATE providers SET dispatch_window = 50`)
 	f.worker(t, serve(answers), func(c *worker.Config) { c.Providers[0].Window = 50 })
+	eventually(t, "the worker is there, and its window", func() bool {
+		return f.count(t, `SELECT count(*) FROM providers WHERE dispatch_window = 50`) == 1
+	})
 	f.enqueue(t, 300, func(r *jobs.New) { r.Account = "poor" })
 	f.enqueue(t, 20, func(r *jobs.New) { r.Account, r.Request.Prompt = "rich", r.Request.Prompt+" of the rich" })
 	eventually(t, "the others are served", func() bool {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+
 	"sync"
 	"time"
 
@@ -296,29 +297,6 @@ func (h *handler) endOf(j *journal, err error) jobs.Completion {
 		return end
 	}
 	return h.again(j, end)
-}
-
-// Waits for money. Calls under way give back what they do not use; with none, nothing
-// changes before the period ends or a person raises the budget, who wakes what waits.
-const (
-	moneySoon = 2 * time.Second
-	moneyMost = 15 * time.Minute
-)
-
-// waitForMoney hands a job back that does not fit in a budget. One of which nobody knows
-// what it can cost fails.
-func waitForMoney(e *jobs.BudgetError, now time.Time) jobs.Completion {
-	if e.Unpriced {
-		return jobs.Completion{State: jobs.Failed, Class: "unpriced", Message: e.Error()}
-	}
-	after := moneyMost
-	if !e.Budget.Ends.IsZero() {
-		after = min(after, max(e.Budget.Ends.Sub(now), moneySoon))
-	}
-	if e.Budget.Reserved > 0 {
-		after = moneySoon
-	}
-	return jobs.Completion{State: jobs.Queued, RefundAttempt: true, After: after + rand.N(after/4), WaitReason: "budget: " + e.Budget.String()}
 }
 
 // waiting hands a job back that nothing is wrong with, to be claimed again after so

@@ -45,6 +45,7 @@ func (t *term) duties() []*duty {
 		{name: "give up overdue calls", run: t.giveUpOverdue},
 		{name: "expire jobs", run: t.expire},
 		{name: "sweep cancelled batches", run: t.sweepCancelled},
+		{name: "watch budgets", every: watchBudgetsEvery, run: t.watchBudgets},
 		{name: "own Redis", redis: true, run: t.ownRedis},
 		{name: "audit deliveries", redis: true, run: t.audit.round},
 		{name: "top up queues", redis: true, again: topUpEvery, run: t.topUp},

@@ -299,6 +299,7 @@ func TestAFullDiskIsTriedAgainAndLeavesNoHalfLine(t *testing.T) {
 		RecoveryStore
 		DeliveryStore
 		CapacityStore
+		MoneyStore
 	}{WorkStore: &book{away: context.Canceled}}}, writing: over, spool: s}
 	if err := h.record(e[1]); !errors.Is(err, errSpooled) {
 		t.Errorf("%v, want it spooled once there is room", err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"oneflow/billing"
 	"oneflow/jobs"
 )
 
@@ -17,6 +18,7 @@ type Store interface {
 	RecoveryStore
 	DeliveryStore
 	CapacityStore
+	MoneyStore
 }
 
 // WorkStore does a worker's part for a job. All of it is fenced with the lease
@@ -40,6 +42,21 @@ type WorkStore interface {
 	// Complete gives the job back or ends it; it fails with ErrLeaseLost. It returns
 	// the state that the job got.
 	Complete(ctx context.Context, c jobs.Completion) (jobs.State, error)
+}
+
+// MoneyAlert tells that a budget has come to a share of its limit.
+type MoneyAlert struct {
+	Budget billing.Budget
+	// Percent is the share that was reached: 50, 80 or 100, or, where a bill was above
+	// its reserve, 101.
+	Percent int
+}
+
+// MoneyStore watches what is spent.
+type MoneyStore interface {
+	// MoneyAlerts returns what is to be told, each share of a budget once in each of
+	// its periods.
+	MoneyAlerts(ctx context.Context) ([]MoneyAlert, error)
 }
 
 // Heartbeat is the time that one of the fleet's workers has been silent.
