@@ -3,6 +3,7 @@ package batches
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"oneflow/providers"
 )
@@ -42,7 +43,7 @@ type media struct {
 func (r Record) body(f Format) json.RawMessage {
 	// Bytes that are no UTF-8 become U+FFFD: a reader would stumble over the whole file.
 	raw := bytes.ToValidUTF8(r.Raw, []byte("\uFFFD"))
-	if json.Valid(raw) && (f == FormatRaw || r.Task == providers.Text && isChat(raw)) {
+	if json.Valid(raw) && (f == FormatRaw || r.Task == providers.Text && isChat(raw) || !slices.Contains(providers.Tasks(), r.Task)) {
 		return raw
 	}
 	var made any = media{r.artifacts()}

@@ -103,7 +103,7 @@ func (in *decoder) envelope(fields Fields) []string {
 	switch {
 	case len(in.Map) > 0:
 	case in.Shape == ShapeOpenAI || isOpenAI(fields):
-		return []string{"method", "url", "body"}
+		return []string{"method", "url", "body", "endpoint"}
 	case in.Shape == ShapeAnthropic || isAnthropic(fields):
 		return []string{"params"}
 	}

@@ -163,8 +163,18 @@ func (in Input) complete(r *row) error {
 	if !ok {
 		return fmt.Errorf("provider %q: no such kind of provider as %q", r.Provider, kind)
 	}
+	if _, own := can.Endpoint(r.Endpoint); r.Body != nil && !own {
+		var err error
+		if r.Request, err = translated(r.Request, r.Provider); err != nil {
+			return err
+		}
+		simplify(&r.Request)
+	}
 	if err := can.Check(r.Request); err != nil {
 		return errors.New(strings.ReplaceAll(err.Error(), "this provider", r.Provider))
+	}
+	if r.Model == "" && r.Body != nil && len(can.Tasks[r.Task].Options) == 0 {
+		return errors.New("body.model: is missing")
 	}
 	if r.Model == "" {
 		r.Model = can.Tasks[r.Task].DefaultModel
@@ -216,7 +226,8 @@ func (in Input) route(r *row) error {
 			return fmt.Errorf("chain: %s is there twice", name)
 		}
 		can, _ := kinds.CapabilitiesOf(kind)
-		if _, ok := can.Tasks[r.Task]; !ok {
+		_, takes := can.Endpoint(r.Endpoint)
+		if _, ok := can.Tasks[r.Task]; !ok && !takes {
 			return fmt.Errorf("chain: provider %s cannot do %s", name, rows.Quoted(string(r.Task)))
 		}
 	}

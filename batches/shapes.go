@@ -2,7 +2,6 @@ package batches
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -11,6 +10,7 @@ import (
 
 	"oneflow/batches/rows"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // mapError says that a column which is to be mapped is not in a row.
@@ -74,92 +74,82 @@ func isAnthropic(fields Fields) bool {
 	return fields.has("params") && fields["params"][0] == '{'
 }
 
-// fromOpenAI takes a line of OpenAI's batch input, {custom_id, method, url, body}:
-// the body's fields that have a name here become a row's, the others go into extra.
+// fromOpenAI takes a line of OpenAI's batch input, {custom_id, method, url, body}, or a
+// row with an endpoint and a body.
 func fromOpenAI(fields Fields) (Fields, error) {
-	address, method := text(fields["url"]), text(fields["method"])
-	task := providers.Text
-	switch u, err := url.Parse(address); {
-	case err == nil && strings.HasSuffix(u.Path, "/chat/completions"):
-	case err == nil && strings.HasSuffix(u.Path, "/images/generations"):
-		task = providers.Image
-	default:
-		return nil, fmt.Errorf("url %s: is not taken; lines of an OpenAI batch are taken for /v1/chat/completions and /v1/images/generations, "+
-			"others as rows such as {\"prompt\": \"…\"}", rows.Quoted(address))
+	name := "url"
+	if !fields.has(name) {
+		name = "endpoint"
+	}
+	address, method := text(fields[name]), text(fields["method"])
+	u, err := url.Parse(address)
+	if err != nil || !fields.has(name) {
+		u = &url.URL{}
 	}
 	if fields.has("method") && !strings.EqualFold(method, "POST") {
 		return nil, fmt.Errorf("method %s: must be POST", rows.Quoted(method))
 	}
-	named := []string{
-		"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed", "response_format", "n",
-		"tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "service_tier", "logprobs", "top_logprobs",
+	_, can, ok := kinds.TakerOf(u.Path)
+	if !ok {
+		return nil, fmt.Errorf("%s %s: is not taken; bodies are taken for %s, others as rows such as {\"prompt\": \"…\"}",
+			name, rows.Quoted(address), kinds.Endpoints())
 	}
-	dropped := map[string]string{"stream": "false"}
-	if task == providers.Image {
-		named = []string{"model", "prompt", "n", "size", "quality", "background", "style", "output_format"}
-		dropped = map[string]string{"stream": "false", "response_format": `"b64_json"`}
-	}
-	return unwrapped(fields, "body", task, []string{"method", "url"}, dropped, func(name string) string {
-		if slices.Contains(named, name) {
-			return name
-		}
-		return ""
-	})
+	return withBody(fields, "body", []string{"method", "url"}, u.Path, can)
 }
 
 // fromAnthropic takes a line of Anthropic's batch input, {custom_id, params}.
 func fromAnthropic(fields Fields) (Fields, error) {
-	return unwrapped(fields, "params", providers.Text, nil, map[string]string{"stream": "false"}, func(name string) string {
-		switch name {
-		case "model", "messages", "max_tokens", "system", "temperature", "top_p", "tools", "tool_choice", "service_tier":
-			return name
-		case "stop_sequences":
-			return "stop"
-		}
-		return ""
-	})
+	const path = "/v1/messages"
+	_, can, _ := kinds.TakerOf(path)
+	return withBody(fields, "params", nil, path, can)
 }
 
-// unwrapped takes a vendor's request out of the field inner. ours gives our name for
-// one of its fields, or nothing; dropped are those that mean nothing at one value and
-// are not taken at another; envelope are fields beside it that have been looked at.
-func unwrapped(fields Fields, inner string, task providers.Task, envelope []string, dropped map[string]string, ours func(string) string) (Fields, error) {
+// withBody keeps a vendor's request, which stands in the field inner, as it is. envelope
+// are fields beside it that have been looked at.
+func withBody(fields Fields, inner string, envelope []string, path string, can providers.Capabilities) (Fields, error) {
 	var body Fields
 	if json.Unmarshal(fields[inner], &body) != nil {
 		return nil, wrongType(inner, "an object", fields[inner])
 	}
-	out, extra := maps.Clone(fields), Fields{}
+	e, _ := can.Endpoint(path)
+	out := maps.Clone(fields)
 	for _, name := range append(envelope, inner) {
 		delete(out, name)
 	}
+	out["endpoint"], out["body"] = quote(e.Path), fields[inner]
 	if !out.has("task") {
-		out["task"] = quote(string(task))
+		out["task"] = quote(string(e.Task))
 	}
-	for _, name := range slices.Sorted(maps.Keys(body)) {
-		value := body[name]
-		without, drop := dropped[name]
-		our := ours(name)
-		switch {
-		case !body.has(name), drop && string(value) == without:
-		case drop:
-			return nil, fmt.Errorf("%s.%s: only %s is taken, got %s", inner, name, without, rows.Shorten(string(value)))
-		case our == "":
-			extra[name] = value
-		case out.has(our):
-			return nil, fmt.Errorf("%s.%s: stands beside %s, too: give only one of them", inner, name, inner)
-		default:
-			out[our] = value
+	if body.has("model") {
+		if out.has("model") {
+			return nil, fmt.Errorf("%s.model: stands beside %s, too: give only one of them", inner, inner)
+		}
+		out["model"] = body["model"]
+	}
+	return out, nil
+}
+
+// translated turns a body that a provider of another kind takes into named options. name
+// is the provider that is to be asked.
+func translated(req providers.Request, name string) (providers.Request, error) {
+	taker, can, ok := kinds.TakerOf(req.Endpoint)
+	if !ok {
+		return req, fmt.Errorf("endpoint %s: is not taken", rows.Quoted(req.Endpoint))
+	}
+	named, unknown, err := can.Named(req)
+	if err != nil {
+		return req, fmt.Errorf("body.%w", err)
+	}
+	for _, field := range slices.Sorted(maps.Keys(named.Extra)) {
+		if !slices.Contains(can.Hints, field) {
+			unknown = append(unknown, rows.Shorten(field))
 		}
 	}
-	if len(extra) == 0 {
-		return out, nil
+	if len(unknown) > 0 {
+		return req, fmt.Errorf("body.%s: %s has no equivalent; a provider of kind %s takes it as it is", unknown[0], name, taker)
 	}
-	if out.has("extra") {
-		return nil, errors.New("extra: its fields go into " + inner)
-	}
-	var err error
-	out["extra"], err = json.Marshal(extra)
-	return out, err
+	named.Extra = nil
+	return named, nil
 }
 
 // text is a JSON string's text, or the JSON itself.

@@ -68,27 +68,38 @@ func TestLinesOfVendorsBatchesAreTakenForRows(t *testing.T) {
 		t.Fatal(bad)
 	}
 	r := good[0].Request
-	if good[0].CustomID != "request-1" || r.Model != "gpt-4o-mini" || r.System != "Be brief." || r.Prompt != "Hello" || r.MaxTokens != 100 || len(r.Extra) != 1 || string(r.Extra["presence_penalty"]) != "0.5" {
+	if good[0].CustomID != "request-1" || r.Task != providers.Text || r.Model != "gpt-4o-mini" || r.Endpoint != "/v1/chat/completions" ||
+		!strings.HasPrefix(string(r.Body), `{"model": "gpt-4o-mini", "messages": [`) || !strings.HasSuffix(string(r.Body), `"presence_penalty": 0.5, "user": null}`) {
 		t.Errorf("%+v", r)
 	}
-	if r := good[1].Request; r.Task != providers.Image || r.Prompt != "a cat" || r.Size != "1024x1024" || string(r.Extra["user"]) != `"ana"` {
+	if r := good[1].Request; r.Task != providers.Image || r.Model != "gpt-image-2" || r.Endpoint != "/v1/images/generations" {
 		t.Errorf("%+v", r)
 	}
-	if r := good[2].Request; r.Model != "claude-haiku-4-5" || r.MaxTokens != 10 || r.System != "s" || len(r.Stop) != 1 || string(r.Extra["top_k"]) != "5" {
+	if r := good[2].Request; r.Model != "claude-haiku-4-5" || r.Endpoint != "/v1/messages" || !strings.HasSuffix(string(r.Body), `"top_k":5}`) {
 		t.Errorf("%+v", r)
 	}
 	const chat = `{"custom_id":"a","method":"POST","url":"/v1/chat/completions","provider":"openai","body":`
 	for line, want := range map[string]string{
-		`{"url":"/v1/embeddings","body":{"input":"a"}}`:           `url "/v1/embeddings": is not taken; lines of an OpenAI batch are taken for /v1/chat/completions and /v1/images/generations, others as rows such as {"prompt": "…"}`,
-		`{"body":{"messages":[]}}`:                                `url "": is not taken`,
-		`{"url":"/v1/chat/completions","method":"GET","body":{}}`: `method "GET": must be POST`,
+		`{"url":"/v1/embeddings","body":{"input":"a"}}`:                                                                                                 `task "embedding": mock does audio, image, text, video`,
+		`{"url":"/v1/files","body":{"input":"a"}}`:                                                                                                      `url "/v1/files": is not taken; bodies are taken for /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/moderations, /v1/images/generations, `,
+		`{"body":{"messages":[]}}`:                                                                                                                      `endpoint "": is not taken`,
+		`{"endpoint":"/v1/embeddings","provider":"openai","body":{"input":"a"}}`:                                                                        `body.model: is missing`,
+		`{"endpoint":"/v1/responses","provider":"openai","body":{"input":"a","background":true}}`:                                                       `body.background: answers are waited for: leave it out`,
+		`{"endpoint":"/v1/responses","provider":"openai","body":{"input":"a"},"temperature":1}`:                                                         `option "temperature": stands beside body, which says all: put it into the body`,
+		`{"endpoint":"/v1/responses","provider":"openai","body":{"input":"a"},"extra":{"a":1}}`:                                                         `extra: stands beside body, which says all: put its fields into the body`,
+		`{"endpoint":"/v1/responses","provider":"openai","task":"image","body":{"input":"a"}}`:                                                          `task: /v1/responses answers with text, got image`,
+		`{"endpoint":"/v1/chat/completions","provider":"anthropic","body":{"messages":[{"role":"user","content":"a"}],"presence_penalty":1}}`:           `body.presence_penalty: anthropic has no equivalent; a provider of kind openai takes it as it is`,
+		`{"endpoint":"/v1/chat/completions","provider":"anthropic","body":{"messages":[{"role":"user","content":[{"type":"text","text":"a","x":1}]}]}}`: `body.messages[0].content[0].x: anthropic has no equivalent; a provider of kind openai takes it as it is`,
+		`{"params":{"model":"claude-haiku-4-5","messages":[{"role":"user","content":"a"}],"max_tokens":5,"top_k":5},"provider":"openai"}`:               `body.top_k: openai has no equivalent; a provider of kind anthropic takes it as it is`,
+		`{"url":"/v1/chat/completions","method":"GET","body":{}}`:                                                                                       `method "GET": must be POST`,
 		chat + `[]}`: `body: must be an object, got a JSON list`,
-		chat + `{"messages":[{"role":"user","content":"a"}],"stream":true}}`:                            `body.stream: only false is taken, got true`,
-		chat + `{"messages":[{"role":"user","content":"a"}]},"top_k":1}`:                                `unknown field "top_k"`,
-		chat + `{"model":"x","messages":[{"role":"user","content":"a"}]},"model":"y"}`:                  `body.model: stands beside body, too: give only one of them`,
-		chat + `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}}`:        `messages[0].content[0] (image): holds nothing: give url, data or file`,
-		chat + `{"messages":[{"role":"user","content":"a"}],"max_tokens":1,"max_completion_tokens":2}}`: `max_completion_tokens: says the same as max_tokens, and has another value`,
-		`{"prompt":"a","response_format":{"type":"json_schema","schema":{}}}`:                           `response_format.schema: there is no such field; response_format takes json_schema, type`,
+		chat + `{"messages":[{"role":"user","content":"a"}],"stream":true}}`:           `body.stream: answers are read whole: leave it out`,
+		chat + `{"messages":[{"role":"user","content":"a"}]},"top_k":1}`:               `unknown field "top_k"`,
+		chat + `{"model":"x","messages":[{"role":"user","content":"a"}]},"model":"y"}`: `body.model: stands beside body, too: give only one of them`,
+		chat + `{"messages":7}}`: `body.messages: must be a list, got a JSON number`,
+		`{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}],"provider":"openai"}`: `messages[0].content[0] (image): holds nothing: give url, data or file`,
+		`{"prompt":"a","max_tokens":1,"max_completion_tokens":2}`:                                            `max_completion_tokens: says the same as max_tokens, and has another value`,
+		`{"prompt":"a","response_format":{"type":"json_schema","schema":{}}}`:                                `response_format.schema: there is no such field; response_format takes json_schema, type`,
 	} {
 		if _, bad := read(t, input(), line); len(bad) != 1 || !strings.HasPrefix(bad[0], "rows.jsonl:1: "+want) {
 			t.Errorf("%s: got %q, want %s", line, bad, want)

@@ -58,6 +58,8 @@ func modelOf(kind string, req providers.Request) string {
 // where they do not. The terms that a request asks for, the time that it has a
 // cache kept for, and the searches of the web that it allows are in it.
 func (l *List) UpperBound(kind string, req providers.Request, at time.Time) providers.Usage {
+	body := providers.WithoutMedia(req.Body)
+	req = kinds.Named(kind, req)
 	model := modelOf(kind, req)
 	limits := l.limitsOf(kind, model)
 	c := l.card(kind, model, at)
@@ -70,7 +72,7 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		can, _ := kinds.CapabilitiesOf(kind)
 		pictures, sound := can.CountMedia(req)
 		most := providers.Usage{
-			InputTokens: inputTokens(req) + pictures, OutputTokens: times(int64(max(1, req.N)), out), Tier: tierOf(req), WebSearches: searches(req),
+			InputTokens: max(inputTokens(req), int64(len(body))) + pictures, OutputTokens: times(int64(max(1, req.N)), out), Tier: tierOf(req), WebSearches: searches(req),
 		}
 		most.InputTokens += times(most.WebSearches, searchTokens)
 		if c.has(providers.AudioInputTokens, at) {
@@ -85,13 +87,20 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 			most.InputTokens, most.CacheWriteTokens = 0, most.InputTokens
 		}
 		return most
+	case providers.Embedding:
+		return providers.Usage{InputTokens: max(inputTokens(req), int64(len(body)))}
 	case providers.Image:
 		n := int64(max(1, req.N))
 		if c.has(providers.ImageOutputTokens, at) {
-			return providers.Usage{
-				InputTokens:       inputTokens(req),
-				ImageOutputTokens: times(n, limits.imageTokens(req)),
+			can, _ := kinds.CapabilitiesOf(kind)
+			pictures, _ := can.CountMedia(req)
+			most := providers.Usage{InputTokens: inputTokens(req), ImageOutputTokens: times(n, limits.imageTokens(req))}
+			if c.has(providers.ImageInputTokens, at) {
+				most.ImageInputTokens = pictures
+			} else {
+				most.InputTokens += pictures
 			}
+			return most
 		}
 		return providers.Usage{Images: n, Variant: c.dearest(providers.Images, req, limits, at)}
 	case providers.Audio:

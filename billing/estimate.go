@@ -36,7 +36,12 @@ const (
 // 2 characters of a plain word and less of anything else, a good twice of what it is in
 // English prose; never more than the bytes of the text.
 func EstimateTokens(kind string, req providers.Request) (input, output int64) {
-	if req.Task != providers.Text {
+	req = kinds.Named(kind, req)
+	switch req.Task {
+	case providers.Embedding:
+		return requestTokens + int64(len(req.Prompt)), 0
+	case providers.Text:
+	case providers.Image, providers.Audio, providers.Video, providers.Moderation, providers.Transcription:
 		return 0, 0
 	}
 	d, _ := kinds.Of(kind)

@@ -32,7 +32,7 @@ CREATE TABLE jobs (
     content_sha256      bytea NOT NULL CHECK (length(content_sha256) = 32),
     custom_id           text,
     account             text NOT NULL DEFAULT 'default',
-    task                text NOT NULL CHECK (task IN ('text', 'image', 'audio', 'video')),
+    task                text NOT NULL CHECK (task IN ('text', 'image', 'audio', 'video', 'embedding', 'moderation', 'transcription')),
     provider            text NOT NULL,
     model               text NOT NULL DEFAULT '',
     lane                text NOT NULL DEFAULT 'default' CHECK (lane IN ('high', 'default', 'bulk')),

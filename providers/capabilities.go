@@ -14,6 +14,8 @@ import (
 type Capabilities struct {
 	// Tasks are the tasks it can do, with what each takes.
 	Tasks map[Task]TaskCapabilities
+	// Endpoints take bodies in the vendor's own words.
+	Endpoints []Endpoint
 	// Extra tells that fields of Request.Extra are passed on.
 	Extra bool
 	// Hints are the fields in Extra that change nothing of the answer, such as whose
@@ -89,6 +91,9 @@ func anyMediaTokens(_ string, p Part) int64 {
 // Check refuses what a provider of this kind cannot do. The
 // error names the option, its value where that is short, and the way out.
 func (c Capabilities) Check(req Request) error {
+	if req.Body != nil {
+		return c.checkBody(req)
+	}
 	task, ok := c.Tasks[req.Task]
 	if !ok {
 		return fmt.Errorf("task %q: this provider does %s", req.Task, join(slices.Sorted(maps.Keys(c.Tasks))))

@@ -154,6 +154,9 @@ func (m Message) Text() string {
 // Texts yields all that the request says in words: prompts, turns, names and
 // arguments of tools, schemas.
 func (r Request) Texts() iter.Seq[string] {
+	if r.Body != nil {
+		return stringsIn(r.Body)
+	}
 	return func(yield func(string) bool) {
 		texts := []string{r.Prompt, r.System, r.NegativePrompt}
 		for _, m := range r.Messages {

@@ -54,7 +54,15 @@ const (
 	Video Task = "video"
 )
 
-// Tasks lists all tasks, in the order in which they are shown.
+// Tasks that a row asks for by a vendor's own body: the answer is the vendor's.
+const (
+	Embedding     Task = "embedding"
+	Moderation    Task = "moderation"
+	Transcription Task = "transcription"
+)
+
+// Tasks lists the tasks that have options of their own and chains, in the order in which
+// they are shown.
 func Tasks() []Task { return []Task{Text, Image, Audio, Video} }
 
 // Response is the answer to one successful call.

@@ -80,6 +80,12 @@ type Request struct {
 	// as RFC 7396 says; anything else is sent as it is. They cannot replace a field
 	// that has a name above.
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
+
+	// Endpoint and Body are a request in a vendor's own words, in place of all options
+	// above but the model: the body is sent as it is to the vendor's endpoint of that
+	// path, such as "/v1/chat/completions".
+	Endpoint string          `json:"endpoint,omitempty"`
+	Body     json.RawMessage `json:"body,omitempty"`
 }
 
 // ResponseFormat asks for a JSON answer.

@@ -32,6 +32,23 @@ func (t Translation) Translate(from, to string, req Request) (Request, error) {
 	if !ok {
 		return req, fmt.Errorf("its kind %q is not known", toKind)
 	}
+	where := "extra."
+	if req.Body != nil {
+		where = "body."
+		if fromKind == toKind {
+			req.Model, ok = t.model(from, to, can.Tasks[req.Task], req)
+			if !ok {
+				return req, fmt.Errorf("it has no model to use in the place of %q", req.Model)
+			}
+			return req, nil
+		}
+		had, _ := t.Capabilities(fromKind)
+		named, unknown, err := had.Named(req)
+		if err != nil || len(unknown) > 0 {
+			return req, fmt.Errorf("it has no equivalent of the body's %s", append(unknown, "fields")[0])
+		}
+		req = named
+	}
 	task, ok := can.Tasks[req.Task]
 	if !ok {
 		return req, fmt.Errorf("it does no %s", req.Task)
@@ -44,7 +61,7 @@ func (t Translation) Translate(from, to string, req Request) (Request, error) {
 		from, _ := t.Capabilities(fromKind)
 		for _, name := range slices.Sorted(maps.Keys(req.Extra)) {
 			if !slices.Contains(from.Hints, name) {
-				return req, fmt.Errorf("it has no equivalent of the request's extra.%s", shortName(name))
+				return req, fmt.Errorf("it has no equivalent of the request's %s%s", where, shortName(name))
 			}
 		}
 		if i := slices.IndexFunc(req.Tools, func(t Tool) bool { return t.Own != nil }); i >= 0 {

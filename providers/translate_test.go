@@ -148,3 +148,48 @@ func part(kind providers.PartType, mime string) func(*providers.Request) {
 		r.Prompt, r.Messages = "", []providers.Message{{Role: "user", Parts: []providers.Part{{Type: kind, MIME: mime, Data: []byte("data")}}}}
 	}
 }
+
+func TestABodyIsTranslatedWhereEachFieldHasAnEquivalent(t *testing.T) {
+	t.Parallel()
+	tr := providers.Translation{Capabilities: kinds.CapabilitiesOf, Kinds: map[string]string{"openai": "openai", "anthropic": "anthropic", "second": "openai"}}
+	const chat, messages, responses = "/v1/chat/completions", "/v1/messages", "/v1/responses"
+	for name, c := range map[string]struct {
+		from, to, endpoint, body string
+		want                     providers.Request
+		refused                  string
+	}{
+		"the same kind": {"openai", "second", chat, `{"model":"m","x":1}`, providers.Request{Endpoint: chat, Body: []byte(`{"model":"m","x":1}`)}, ""},
+		"chat": {"openai", "anthropic", chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"max_completion_tokens":9,"stop":"x","n":1,"user":"u","stream":false}`,
+			providers.Request{Messages: []providers.Message{{Role: "user", Content: "a"}}, MaxTokens: 9, Stop: []string{"x"}}, ""},
+		"responses": {"openai", "anthropic", responses, `{"model":"m","input":"a","instructions":"s","max_output_tokens":99,"store":false}`,
+			providers.Request{Prompt: "a", System: "s", MaxTokens: 99}, ""},
+		"messages": {"anthropic", "openai", messages, `{"model":"m","system":"s","messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"max_tokens":9,"stop_sequences":["x"],"metadata":{"user_id":"u"}}`,
+			providers.Request{System: "s", Messages: []providers.Message{{Role: "user", Content: "a"}}, MaxTokens: 9, Stop: []string{"x"}}, ""},
+		"a field of OpenAI's":    {"openai", "anthropic", chat, `{"messages":[{"role":"user","content":"a"}],"presence_penalty":1.5}`, providers.Request{}, "body.presence_penalty"},
+		"a field of Anthropic's": {"anthropic", "openai", messages, `{"max_tokens":9,"messages":[{"role":"user","content":"a"}],"thinking":{"type":"disabled"}}`, providers.Request{}, "body.thinking"},
+		"a part of OpenAI's":     {"openai", "anthropic", chat, `{"messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"f"}}]}]}`, providers.Request{}, "messages[0].content[0].file.file_id"},
+		"an item of OpenAI's":    {"openai", "anthropic", responses, `{"input":[{"type":"item_reference","id":"i"}]}`, providers.Request{}, "input (messages[0]"},
+		"a nested field":         {"openai", "anthropic", responses, `{"input":"a","reasoning":{"summary":"auto"}}`, providers.Request{}, "reasoning.summary"},
+		"several answers":        {"openai", "anthropic", chat, `{"messages":[{"role":"user","content":"a"}],"n":2}`, providers.Request{}, "request's n"},
+		"a vector":               {"openai", "anthropic", "/v1/embeddings", `{"input":"a"}`, providers.Request{}, "embedding"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			task := providers.Text
+			if c.endpoint == "/v1/embeddings" {
+				task = providers.Embedding
+			}
+			got, err := tr.Translate(c.from, c.to, providers.Request{Task: task, Model: "m", Endpoint: c.endpoint, Body: []byte(c.body)})
+			if c.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), c.refused) || strings.Contains(err.Error(), "1.5") {
+					t.Errorf("%v, want a word of %s", err, c.refused)
+				}
+				return
+			}
+			c.want.Task, got.Model = providers.Text, ""
+			if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
+				t.Error(err, diff)
+			}
+		})
+	}
+}

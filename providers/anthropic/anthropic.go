@@ -113,20 +113,28 @@ func (p *Provider) generate(ctx context.Context, req providers.Request) (provide
 	if failure != nil {
 		return providers.Response{}, failure
 	}
-	fields := p.fields(req)
-	err := wire.Merge(fields, req.Extra)
-	var body []byte
-	if err == nil {
-		body, err = wire.JSON(fields)
-	}
-	if err != nil {
+	body, err := p.body(req)
+	named, _, errNamed := p.caps.Named(req)
+	if err != nil || errNamed != nil {
 		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
 	}
 	a, failure := p.send(ctx, http.MethodPost, "/v1/messages", secret, body, wire.Texts(req))
 	if failure != nil {
 		return providers.Response{}, failure
 	}
-	return p.read(a, req)
+	return p.read(a, named)
+}
+
+// body is what is sent for a request.
+func (p *Provider) body(req providers.Request) ([]byte, error) {
+	if req.Body != nil {
+		return req.BodyFor()
+	}
+	fields := p.fields(req)
+	if err := wire.Merge(fields, req.Extra); err != nil {
+		return nil, err
+	}
+	return wire.JSON(fields)
 }
 
 // CheckKey reports, with a nil error, that secret is a key that works, by listing a

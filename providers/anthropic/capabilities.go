@@ -23,6 +23,7 @@ func capabilities() providers.Capabilities {
 				Parts:   []providers.PartType{providers.ImagePart, providers.DocumentPart},
 			},
 		},
+		Endpoints:   []providers.Endpoint{{Path: messagesPath, Task: providers.Text, Read: readBody}},
 		Extra:       true,
 		Hints:       []string{"metadata"},
 		AnyModel:    true,

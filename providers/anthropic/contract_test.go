@@ -90,3 +90,29 @@ func TestAnthropicsDescriptionAllowsWhatIsSent(t *testing.T) {
 		},
 	})
 }
+
+func TestABodyOfAnthropicsOwnArrivesAsItWasGiven(t *testing.T) {
+	t.Parallel()
+	const body = `{"model":"m","max_tokens":9,"system":[{"type":"text","text":"<be> brief","cache_control":{"type":"ephemeral","ttl":"1h"}}],
+	"messages":[{"role":"user","content":[{"type":"search_result","source":"s","title":"t","content":[{"type":"text","text":"x"}]}]}],"top_k":5.0,"thinking":{"type":"disabled"}}`
+	recorder := providertest.Record(t)
+	p, err := anthropic.New(anthropic.Config{
+		Name: "mine", BaseURL: recorder.URL, Client: http.DefaultClient, Key: func(context.Context) (string, error) { return providertest.Key, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Generate(t.Context(), providers.Request{Task: providers.Text, Model: "m", Endpoint: "/v1/messages", Body: raw(body)})
+	requests := recorder.Requests()
+	if len(requests) != 1 || string(requests[0].Body) != body {
+		t.Fatalf("sent %+v: %v", requests, err)
+	}
+	description := providertest.Describe(t, "anthropic-trim.json")
+	if err := description.Check(requests[0]); err != nil {
+		t.Errorf("the description refuses it: %v", err)
+	}
+	requests[0].Body = []byte(`{"model":"m","max_tokens":9,"messages":[],"colour":"red"}`)
+	if description.Check(requests[0]) == nil {
+		t.Error("the description allows anything")
+	}
+}

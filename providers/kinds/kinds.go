@@ -76,6 +76,51 @@ func CapabilitiesOf(kind string) (c providers.Capabilities, ok bool) {
 	return d.Capabilities(), true
 }
 
+// Named returns a request in named options, read by the kind that takes its body:
+// bodies of a compatible server are OpenAI's, whatever the server is called. Where
+// nobody can read it, it is returned as it is.
+func Named(kind string, req providers.Request) providers.Request {
+	if req.Body == nil {
+		return req
+	}
+	c, _ := CapabilitiesOf(kind)
+	if _, ok := c.Endpoint(req.Endpoint); !ok {
+		_, c, ok = TakerOf(req.Endpoint)
+		if !ok {
+			return req
+		}
+	}
+	named, _, err := c.Named(req)
+	if err != nil {
+		return req
+	}
+	return named
+}
+
+// TakerOf returns the first kind that takes bodies for an endpoint.
+func TakerOf(endpoint string) (kind string, c providers.Capabilities, ok bool) {
+	for _, e := range list() {
+		c := e.describe().Capabilities()
+		if _, ok := c.Endpoint(endpoint); ok {
+			return e.kind, c, true
+		}
+	}
+	return "", providers.Capabilities{}, false
+}
+
+// Endpoints lists the paths of all endpoints that take bodies.
+func Endpoints() string {
+	var paths []string
+	for _, e := range list() {
+		for _, one := range e.describe().Capabilities().Endpoints {
+			if !slices.Contains(paths, one.Path) {
+				paths = append(paths, one.Path)
+			}
+		}
+	}
+	return strings.Join(paths, ", ")
+}
+
 // Configurable lists the kinds that the configuration may name, sorted: those that
 // are compatible with one are named by it.
 func Configurable() []string {

@@ -38,6 +38,7 @@ func capabilities() providers.Capabilities {
 				Options: []string{"prompt", "voice", "speed", "output_format"},
 			},
 		},
+		Endpoints:   endpoints(false),
 		Extra:       true,
 		Hints:       []string{"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"},
 		AnyModel:    true,
@@ -50,6 +51,7 @@ func capabilities() providers.Capabilities {
 // film too, and with models of their own.
 func compatibleCapabilities() providers.Capabilities {
 	c := capabilities()
+	c.Endpoints = endpoints(true)
 	c.Tasks[providers.Video] = providers.TaskCapabilities{
 		Options: []string{"prompt", "size", "seconds", "seed", "negative_prompt", "aspect_ratio"},
 	}

@@ -165,14 +165,17 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	if failure != nil {
 		return res, failure
 	}
-	switch req.Task {
-	case providers.Text:
+	switch {
+	case req.Body != nil:
+		req.Model = model
+		res, failure = p.own(ctx, secret, req)
+	case req.Task == providers.Text:
 		res, failure = p.text(ctx, secret, model, req)
-	case providers.Image:
+	case req.Task == providers.Image:
 		res, failure = p.image(ctx, secret, model, req)
-	case providers.Audio:
+	case req.Task == providers.Audio:
 		res, failure = p.speech(ctx, secret, model, req)
-	case providers.Video:
+	case req.Task == providers.Video:
 		res, failure = p.video(ctx, secret, model, req)
 	}
 	if failure != nil {

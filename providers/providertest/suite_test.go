@@ -44,7 +44,7 @@ func TestEveryOptionOfARequestIsTried(t *testing.T) {
 	t.Parallel()
 	for _, name := range providers.RequestFields() {
 		switch name {
-		case "task", "model", "prompt", "messages", "extra":
+		case "task", "model", "prompt", "messages", "extra", "endpoint", "body":
 		default:
 			if options()[name] == "" {
 				t.Errorf("%s is not", name)

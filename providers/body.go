@@ -1,0 +1,278 @@
+package providers
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Endpoint is a vendor's endpoint that takes bodies in the vendor's own words.
+type Endpoint struct {
+	// Path is its path, such as "/v1/chat/completions".
+	Path string
+	// Task is the sort of its answers.
+	Task Task
+	// Read returns the request that a body is, in named options; what has no name goes
+	// into Extra, and unknown lists what inside a field has none. Estimates, prices and
+	// translation to other vendors go by it.
+	Read func(body json.RawMessage) (req Request, unknown []string, err error)
+}
+
+// Endpoint returns the endpoint that a path or an address names; ok is false where
+// this kind of provider has none of that name.
+func (c Capabilities) Endpoint(address string) (e Endpoint, ok bool) {
+	address, _, _ = strings.Cut(address, "?")
+	for _, e := range c.Endpoints {
+		_, short, _ := strings.Cut(e.Path[1:], "/") // without the version
+		if address == e.Path || strings.HasSuffix(address, "/"+short) || address == short {
+			return e, true
+		}
+	}
+	return Endpoint{}, false
+}
+
+// Paths lists the endpoints' paths.
+func (c Capabilities) Paths() string {
+	var paths []string
+	for _, e := range c.Endpoints {
+		paths = append(paths, e.Path)
+	}
+	return join(paths)
+}
+
+// Named returns a request in named options: as it is where it has no body of a
+// vendor's. For unknown see Endpoint.
+func (c Capabilities) Named(req Request) (named Request, unknown []string, err error) {
+	if req.Body == nil {
+		return req, nil, nil
+	}
+	e, ok := c.Endpoint(req.Endpoint)
+	if !ok {
+		return req, nil, fmt.Errorf("endpoint: this provider takes %s", c.Paths())
+	}
+	named, unknown, err = e.Read(req.Body)
+	if named.Task = e.Task; req.Model != "" {
+		named.Model = req.Model
+	}
+	return named, unknown, err
+}
+
+// checkBody refuses a vendor's body that cannot be sent. Whether its fields are right is
+// the vendor's to say.
+func (c Capabilities) checkBody(req Request) error {
+	e, ok := c.Endpoint(req.Endpoint)
+	switch {
+	case req.Endpoint == "":
+		return errors.New("endpoint: is missing; a body needs one, such as /v1/chat/completions")
+	case !ok:
+		return fmt.Errorf("endpoint: this provider takes %s", c.Paths())
+	case e.Task != req.Task:
+		return fmt.Errorf("task: %s answers with %s, got %s", e.Path, e.Task, req.Task)
+	}
+	for _, name := range req.set() {
+		if name != "endpoint" && name != "body" {
+			return fmt.Errorf("option %q: stands beside body, which says all: put it into the body", name)
+		}
+	}
+	if len(req.Extra) > 0 {
+		return errors.New("extra: stands beside body, which says all: put its fields into the body")
+	}
+	var body struct {
+		Stream     json.RawMessage `json:"stream"`
+		Background json.RawMessage `json:"background"`
+	}
+	switch {
+	case !isObject(req.Body) || json.Unmarshal(req.Body, &body) != nil:
+		return errors.New("body: must be a JSON object")
+	case body.Stream != nil && !meansNo(body.Stream):
+		return errors.New("body.stream: answers are read whole: leave it out")
+	case body.Background != nil && !meansNo(body.Background):
+		return errors.New("body.background: answers are waited for: leave it out")
+	}
+	_, _, err := e.Read(req.Body)
+	if err != nil {
+		return fmt.Errorf("body.%w", err)
+	}
+	return nil
+}
+
+func meansNo(raw json.RawMessage) bool { return string(raw) == "false" || string(raw) == "null" }
+
+// BodyFor is the body to send for a request with a vendor's own: as it was given, with
+// the request's model in it.
+func (r Request) BodyFor() (json.RawMessage, error) {
+	var has struct {
+		Model string `json:"model"`
+	}
+	if json.Unmarshal(r.Body, &has) == nil && has.Model == r.Model || r.Model == "" {
+		return r.Body, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(r.Body, &fields); err != nil {
+		return nil, err
+	}
+	var err error
+	if fields["model"], err = json.Marshal(r.Model); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err = e.Encode(fields)
+	return bytes.TrimSpace(b.Bytes()), err
+}
+
+// BodyReader takes the fields out of a vendor's body that have a name here.
+type BodyReader struct {
+	left    map[string]json.RawMessage
+	unknown []string
+	err     error
+}
+
+// ReadBody begins to read a body.
+func ReadBody(body json.RawMessage) *BodyReader {
+	b := &BodyReader{}
+	if json.Unmarshal(body, &b.left) != nil {
+		b.err = errors.New("body: must be a JSON object")
+	}
+	return b
+}
+
+// Take takes a field out; nil: it is not there.
+func (b *BodyReader) Take(name string) json.RawMessage {
+	raw := b.left[name]
+	delete(b.left, name)
+	if string(raw) == "null" {
+		return nil
+	}
+	return raw
+}
+
+// Into reads a field into v.
+func (b *BodyReader) Into(name string, v any) {
+	raw := b.Take(name)
+	if raw != nil && json.Unmarshal(raw, v) != nil && b.err == nil {
+		b.err = fmt.Errorf("%s: is of another type than the vendor takes", name)
+	}
+}
+
+// Strings reads a field that is a string, or a list of strings.
+func (b *BodyReader) Strings(name string, v *[]string) {
+	raw := b.Take(name)
+	var one string
+	if raw == nil {
+		return
+	}
+	if json.Unmarshal(raw, &one) == nil {
+		*v = []string{one}
+	} else if json.Unmarshal(raw, v) != nil && b.err == nil {
+		b.err = fmt.Errorf("%s: must be a string or a list of strings", name)
+	}
+}
+
+// Conversation reads messages, tools and the choice of a tool, under the names that
+// OpenAI's chat and Anthropic have for them.
+func (b *BodyReader) Conversation(req *Request) {
+	if raw := b.Take("messages"); raw != nil {
+		messages, unknown, err := ReadMessages(raw)
+		req.Messages = append(req.Messages, messages...)
+		b.note(unknown, err)
+	}
+	b.Tools(req)
+}
+
+// Tools reads tools and the choice of a tool.
+func (b *BodyReader) Tools(req *Request) {
+	if raw := b.Take("tools"); raw != nil {
+		tools, unknown, err := ReadTools(raw)
+		req.Tools = tools
+		b.note(unknown, err)
+	}
+	if raw := b.Take("tool_choice"); raw != nil {
+		choice, parallel, unknown, err := ReadToolChoice(raw)
+		req.ToolChoice = choice
+		if parallel != nil {
+			req.ParallelToolCalls = parallel
+		}
+		b.note(unknown, err)
+	}
+}
+
+// Unknown notes that something inside a field has no name here.
+func (b *BodyReader) Unknown(path string) { b.unknown = append(b.unknown, path) }
+
+func (b *BodyReader) note(unknown []string, err error) {
+	b.unknown = append(b.unknown, unknown...)
+	if b.err == nil {
+		b.err = err
+	}
+}
+
+// End puts what is left into the request's Extra.
+func (b *BodyReader) End(req Request) (Request, []string, error) {
+	if stream, ok := b.left["stream"]; ok && meansNo(stream) {
+		delete(b.left, "stream")
+	}
+	maps.DeleteFunc(b.left, func(_ string, raw json.RawMessage) bool { return string(raw) == "null" })
+	if len(b.left) > 0 {
+		req.Extra = b.left
+	}
+	return req, b.unknown, b.err
+}
+
+// Inside reads the object of a field with fill, which takes its fields; what is left is
+// unknown.
+func (b *BodyReader) Inside(name string, fill func(*BodyReader)) {
+	raw := b.Take(name)
+	if raw == nil {
+		return
+	}
+	inner := ReadBody(raw)
+	fill(inner)
+	if b.err == nil && inner.err != nil {
+		b.err = fmt.Errorf("%s.%w", name, inner.err)
+	}
+	for _, path := range inner.unknown {
+		b.Unknown(name + "." + path)
+	}
+	for _, field := range slices.Sorted(maps.Keys(inner.left)) {
+		if string(inner.left[field]) != "null" {
+			b.Unknown(name + "." + shortName(field))
+		}
+	}
+}
+
+// stringsIn yields all strings that are values in a JSON text.
+func stringsIn(raw json.RawMessage) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		var value any
+		if json.Unmarshal(raw, &value) == nil {
+			walkStrings(value, yield)
+		}
+	}
+}
+
+func walkStrings(value any, yield func(string) bool) bool {
+	switch v := value.(type) {
+	case string:
+		return yield(v)
+	case []any:
+		for _, one := range v {
+			if !walkStrings(one, yield) {
+				return false
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if !walkStrings(v[name], yield) {
+				return false
+			}
+		}
+	}
+	return true
+}
