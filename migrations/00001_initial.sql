@@ -116,6 +116,7 @@ CREATE TABLE job_queue (
     worker_id     uuid,             -- holds it; null: it waits
 
     dispatched_at timestamptz,      -- when somebody set out to push this gen to Redis
+    due_at        timestamptz,      -- its run_at, where that was still to come when it was accepted
     start_tag     bigint NOT NULL DEFAULT 0,  -- place in the fair order of its queue, once dispatched
     delivery_id   text,             -- the asynq task that carries it; null: <job id>-<gen>
 
@@ -123,6 +124,8 @@ CREATE TABLE job_queue (
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX job_queue_undispatched ON job_queue (provider, lane, account, batch_id, run_at, seq)
     WHERE dispatched_at IS NULL AND NOT paused AND worker_id IS NULL;
+CREATE INDEX job_queue_due ON job_queue (due_at)
+    WHERE due_at IS NOT NULL AND dispatched_at IS NULL AND NOT paused AND worker_id IS NULL;
 CREATE INDEX job_queue_dispatched ON job_queue (provider, lane, account, start_tag, job_id)
     WHERE dispatched_at IS NOT NULL AND worker_id IS NULL;
 CREATE INDEX job_queue_held ON job_queue (worker_id) WHERE worker_id IS NOT NULL;

@@ -268,8 +268,9 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 		), row AS MATERIALIZED (
 			SELECT s.id, s.seq, s.provider, s.lane, s.account, greatest(s.run_at, now()) AS run_at,
 				CASE WHEN s.run_at > now() THEN 'scheduled' ELSE 'queued' END AS state,
+				CASE WHEN s.run_at > now() THEN s.run_at END AS due_at,
 				coalesce(s.deadline, greatest(s.run_at, now()) + make_interval(secs => $2)) AS deadline,
-				coalesce(s.run_at, now()) <= now() + interval '30 seconds'
+				coalesce(s.run_at, now()) <= now()
 					AND row_number() OVER (PARTITION BY s.provider, s.lane ORDER BY s.seq) <= a.room AS dispatch,
 				a.start_tag + row_number() OVER (PARTITION BY s.provider, s.lane, s.account ORDER BY s.seq) - 1 AS start_tag
 			FROM staged s
@@ -287,8 +288,8 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 			ON CONFLICT (batch_id, slot) DO UPDATE
 			SET scheduled = c.scheduled + excluded.scheduled, queued = c.queued + excluded.queued
 		)
-		INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, deadline, paused, dispatched_at, start_tag)
-		SELECT id, provider, lane, account, coalesce($1, ''), seq, run_at, 1, deadline, false,
+		INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, deadline, paused, due_at, dispatched_at, start_tag)
+		SELECT id, provider, lane, account, coalesce($1, ''), seq, run_at, 1, deadline, false, due_at,
 			CASE WHEN dispatch THEN now() END, CASE WHEN dispatch THEN start_tag ELSE 0 END
 		FROM row
 		RETURNING job_id, run_at, dispatched_at IS NOT NULL, start_tag`, orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1))

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -67,6 +68,21 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 	return marked, false, nil
 }
 
+// Due implements worker.DeliveryStore.
+func (s *Store) Due(ctx context.Context, since time.Time) (due bool, now time.Time, err error) {
+	err = s.pool.QueryRow(ctx, `
+		SELECT EXISTS (
+			SELECT
+			FROM job_queue
+			WHERE due_at > $1::timestamptz - interval '1 second' AND due_at <= now() AND `+isUndispatched+`
+			ORDER BY due_at
+			LIMIT 1), now()`, since).Scan(&due, &now)
+	if err != nil {
+		return false, since, fmt.Errorf("look for jobs that have become due: %w", err)
+	}
+	return due, now, nil
+}
+
 // maxInside is how many windows of jobs a queue may hold in Redis in all, those
 // included that wait for a later retry.
 const maxInside = 5
@@ -94,7 +110,9 @@ const roomSQL = `
 // The accounts and batches that have something to do are found by skipping
 // through the index, and of each no more is read than can be needed, or its share
 // of 20,000 rows. Of those whose budget has just refused a call none is taken, and as
-// long as it stays used up, one at a time, which may need less. What is due within half a minute goes to Redis with its time.
+// long as it stays used up, one at a time, which may need less. What is to run later
+// stays here until then: see Due. What is tried again within half a minute goes to
+// Redis with its time.
 func topUpSQL() string {
 	return `
 	WITH RECURSIVE ` + insideSQL("$1", "$2") + `, clock AS MATERIALIZED (
@@ -142,7 +160,7 @@ func topUpSQL() string {
 				SELECT job_id, run_at, seq
 				FROM job_queue
 				WHERE provider = $1 AND lane = $2 AND account = o.account AND batch_id = o.batch_id AND ` + isUndispatched + `
-				AND run_at <= now() + interval '30 seconds'
+				AND run_at <= now()
 				AND (not_before IS NULL OR not_before <= now() + interval '30 seconds')
 				ORDER BY run_at, seq
 				LIMIT CASE WHEN o.stopped THEN 1 ELSE (SELECT greatest(1, least($3::bigint, 20000 / greatest(1, count(*)))) FROM open) END

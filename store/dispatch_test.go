@@ -221,20 +221,20 @@ func TestWhatCouldNotBePushedIsDispatchedAgain(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatIsDueSoonIsDispatched(t *testing.T) {
+func TestOnlyWhatIsDueIsDispatched(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)
-	soon, later := time.Now().Add(20*time.Second).Truncate(time.Microsecond), time.Now().Add(time.Hour)
+	soon := time.Now().Add(20 * time.Second)
 	acc, err := w.AcceptJobs(t.Context(), "", rows(t, 4, func(r *jobs.New) {
-		r.RunAt = []time.Time{soon, later}[r.Seq%2]
+		r.RunAt = []time.Time{{}, soon}[r.Seq%2]
 	}), true)
-	if err != nil || acc.New != 4 || len(acc.Deliveries) != 2 || !acc.Deliveries[0].At.Equal(soon) {
+	if err != nil || acc.New != 4 || len(acc.Deliveries) != 2 || acc.Deliveries[0].At.After(time.Now().Add(time.Second)) {
 		t.Fatalf("%+v, %v", acc, err)
 	}
 	if got := w.topUp(t, 10); len(got) != 0 {
-		t.Errorf("%+v was dispatched, due in an hour", got)
+		t.Errorf("%+v was dispatched, due in 20 s", got)
 	}
-	w.exec(t, `UPDATE job_queue SET run_at = now() + interval '25 seconds' WHERE dispatched_at IS NULL`)
+	w.exec(t, `UPDATE job_queue SET run_at = now() WHERE dispatched_at IS NULL`)
 	if got := w.topUp(t, 10); len(got) != 2 {
 		t.Errorf("%d, want the 2 that have become due", len(got))
 	}
@@ -244,7 +244,7 @@ func TestOnlyWhatIsDueSoonIsDispatched(t *testing.T) {
 	if _, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: jobs.Retrying, After: 2 * time.Hour, Class: "timeout"}); err != nil {
 		t.Fatal(err)
 	}
-	w.exec(t, `UPDATE job_states SET state = 'cancelled', finished_at = now() WHERE state = 'scheduled'`)
+	w.exec(t, `UPDATE job_states SET state = 'cancelled', finished_at = now() WHERE state IN ('scheduled', 'queued')`)
 	if got := w.bring(t, "a", "", 3); len(got) != 2 {
 		t.Errorf("%d, want 2: the retry counts for a producer", len(got))
 	}

@@ -163,7 +163,7 @@ func TestADeliveryThatWillNotArriveIsReplaced(t *testing.T) {
 		"archived": func(f *fleet, id string) error { return f.inspector.ArchiveTask(queue, id) },
 		"active, with nobody at it": func(f *fleet, id string) error {
 			_, err := f.redis.Pipelined(context.Background(), func(p redis.Pipeliner) error {
-				p.ZRem(context.Background(), "asynq:{"+queue+"}:scheduled", id)
+				p.LRem(context.Background(), "asynq:{"+queue+"}:pending", 0, id)
 				p.HSet(context.Background(), "asynq:{"+queue+"}:t:"+id, "state", "active")
 				return nil
 			})
@@ -171,7 +171,7 @@ func TestADeliveryThatWillNotArriveIsReplaced(t *testing.T) {
 		},
 		"taken by a worker that died before its claim": func(f *fleet, id string) error {
 			_, err := f.redis.Pipelined(context.Background(), func(p redis.Pipeliner) error {
-				p.ZRem(context.Background(), "asynq:{"+queue+"}:scheduled", id)
+				p.LRem(context.Background(), "asynq:{"+queue+"}:pending", 0, id)
 				p.LPush(context.Background(), "asynq:{"+queue+"}:active", id)
 				p.ZAdd(context.Background(), "asynq:{"+queue+"}:lease", redis.Z{Member: id, Score: float64(time.Now().Add(10 * time.Minute).Unix())})
 				p.HSet(context.Background(), "asynq:{"+queue+"}:t:"+id, "state", "active")
@@ -183,7 +183,10 @@ func TestADeliveryThatWillNotArriveIsReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t)
-			ids := f.enqueue(t, 3, func(r *jobs.New) { r.RunAt = time.Now().Add(28 * time.Second) })
+			ids := f.enqueue(t, 3, nil)
+			if err := f.inspector.PauseQueue(queue); err != nil { // so that nobody takes them
+				t.Fatal(err)
+			}
 			f.worker(t, serve(answers), nil)
 			f.watched(t)
 			if err := lose(f, jobs.TaskID(ids[1], 1)); err != nil {
@@ -191,7 +194,7 @@ func TestADeliveryThatWillNotArriveIsReplaced(t *testing.T) {
 			}
 			eventually(t, "it is dispatched again", func() bool {
 				info, err := f.inspector.GetTaskInfo(queue, jobs.TaskID(ids[1], 2))
-				return err == nil && info.State == asynq.TaskStateScheduled
+				return err == nil && info.State == asynq.TaskStatePending
 			})
 			for _, i := range []int{0, 2} {
 				if got := f.job(t, ids[i]); got.Gen != 1 {

@@ -11,7 +11,7 @@ import (
 )
 
 // emptyFor is for how long a lane that was found empty is not looked at again.
-// It is little beside a provider call, and beside the 50 ms at least that asynq
+// It is little beside a provider call, and beside the 25 ms at least that asynq
 // rests when it finds nothing in any lane.
 const emptyFor = 10 * time.Millisecond
 

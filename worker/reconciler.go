@@ -48,6 +48,7 @@ func (t *term) duties() []*duty {
 		{name: "watch budgets", every: watchBudgetsEvery, run: t.watchBudgets},
 		{name: "own Redis", redis: true, run: t.ownRedis},
 		{name: "audit deliveries", redis: true, run: t.audit.round},
+		{name: "dispatch due jobs", redis: true, again: dueEvery, run: t.dispatchDue},
 		{name: "top up queues", redis: true, again: topUpEvery, run: t.topUp},
 		{name: "audit the counts of batches", every: auditCountsEvery, again: auditCountsPause, run: t.auditCounts},
 	}
@@ -75,6 +76,9 @@ type term struct {
 	dispatcher *jobs.Dispatcher
 	audit      *auditor
 	list       []*duty
+	// lookedForDue is until when it was looked for jobs that have become due, by
+	// Postgres' clock.
+	lookedForDue time.Time
 	// counted is the batch whose counts were audited last.
 	counted string
 	// renewed is when the lease was taken or renewed.

@@ -133,7 +133,7 @@ func (s *servers) replace(d *providerServers, at *serverSlot, provider string, s
 		// Out of reach: when it is over, asynq gives jobs to others while their
 		// handlers still run. How long to wait is decided in shutdown.
 		ShutdownTimeout:          jobs.TaskTimeout,
-		TaskCheckInterval:        100 * time.Millisecond,
+		TaskCheckInterval:        50 * time.Millisecond,
 		DelayedTaskCheckInterval: 500 * time.Millisecond,
 	})
 	if err := server.Start(s.counted(d)); err != nil {

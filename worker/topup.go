@@ -10,6 +10,8 @@ import (
 const (
 	// topUpEvery is the time that a window may run down while there is more to do.
 	topUpEvery = 200 * time.Millisecond
+	// dueEvery is how late it is seen at most that jobs have become due.
+	dueEvery = 50 * time.Millisecond
 	// dispatchChunk is the number of deliveries that are marked and pushed at once.
 	dispatchChunk = 2000
 	// dispatchBudget is the time that one round may push: the leader has to renew its
@@ -37,4 +39,18 @@ func (t *term) topUp(ctx context.Context) (more bool, err error) {
 		}
 	}
 	return more, err
+}
+
+// dispatchDue dispatches what has become due since it looked last. It asks for it to be
+// called again and again, as it is a look at one row of an index.
+func (t *term) dispatchDue(ctx context.Context) (more bool, err error) {
+	due, now, err := t.cfg.Store.Due(ctx, t.lookedForDue)
+	if err != nil {
+		return true, err
+	}
+	t.lookedForDue = now
+	if due {
+		_, err = t.topUp(ctx)
+	}
+	return true, err
 }

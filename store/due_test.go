@@ -1,0 +1,57 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"oneflow/jobs"
+	"oneflow/store"
+)
+
+func TestAJobThatIsToRunLaterStaysInPostgresUntilItIsDueAndIsNoticedThen(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	due := func(since time.Time, want bool) time.Time {
+		t.Helper()
+		got, now, err := w.Due(t.Context(), since)
+		if err != nil || got != want {
+			t.Errorf("due %t, %v, want %t", got, err, want)
+		}
+		return now
+	}
+	seen := due(time.Time{}, false)
+	later := w.accept(t, 2, func(r *jobs.New) { r.RunAt = time.Now().Add(time.Hour) })
+	w.accept(t, 1, nil) // due when it was accepted: it is in Redis
+	if marked := w.topUp(t, 10); len(marked) != 0 {
+		t.Errorf("%d were dispatched an hour early", len(marked))
+	}
+	due(seen, false)
+
+	w.exec(t, `UPDATE jobs SET run_at = now() WHERE id = $1`, later[0].ID)
+	w.exec(t, `UPDATE job_queue SET run_at = now(), due_at = now() WHERE job_id = $1`, later[0].ID)
+	now := due(seen, true)
+	if marked := w.topUp(t, 10); len(marked) != 1 || marked[0].ID != later[0].ID {
+		t.Errorf("%+v was dispatched, want the one that has become due", marked)
+	}
+	due(now, false)
+	w.mustClaim(t, later[0])
+	if got := w.claim(t, later[1]); got.Job != nil {
+		t.Error("a job was claimed an hour early")
+	}
+}
+
+func TestLookingForDueJobsReadsNoneOfThoseThatAreNot(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	look := func(s *store.Store) {
+		if due, _, err := s.Due(t.Context(), time.Now()); due || err != nil {
+			t.Error(due, err)
+		}
+	}
+	w.filled(t, 500, 5000)
+	w.exec(t, `UPDATE job_queue SET run_at = now() + interval '1 hour', due_at = now() + interval '1 hour' WHERE seq % 2 = 0`)
+	w.exec(t, `VACUUM ANALYZE job_queue`)
+	if n := w.readBy(t, look); n > 20 {
+		t.Errorf("%d rows were read", n)
+	}
+}
