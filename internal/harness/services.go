@@ -21,7 +21,17 @@ type Services struct {
 // StartServices starts servers, or takes those of DATABASE_URL and REDIS_URL, and brings the schema up. log gets a line
 // for each server that was started.
 func StartServices(ctx context.Context, log io.Writer, getenv func(string) string) (*Services, error) {
-	stack, err := devstack.Start(ctx, devstack.Options{Log: log, Getenv: getenv})
+	return startServices(ctx, devstack.Options{Log: log, Getenv: getenv})
+}
+
+// StartDurable is StartServices with servers that write to the disk before they answer, as those of production do. Their
+// data is in dir, which the caller removes.
+func StartDurable(ctx context.Context, log io.Writer, getenv func(string) string, dir string) (*Services, error) {
+	return startServices(ctx, devstack.Options{Log: log, Getenv: getenv, Dir: dir, Persist: true})
+}
+
+func startServices(ctx context.Context, o devstack.Options) (*Services, error) {
+	stack, err := devstack.Start(ctx, o)
 	if err != nil {
 		return nil, err
 	}
