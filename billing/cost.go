@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"math/big"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +66,9 @@ func (l *List) Cost(provider, model string, usage providers.Usage, at time.Time)
 	if missing != "" {
 		charge.Missing = append(charge.Missing, missing)
 	}
-	sum := new(big.Rat)
+	factored := len(ids) > 0
+	var whole int64       // the sum of the parts that are whole nano-dollars, as nearly all are
+	var broken []*big.Rat // the others
 	for _, unit := range slices.Sorted(maps.Keys(used)) {
 		row := c.rate(unit, usage.Variant, used, input, at)
 		if row == nil {
@@ -76,22 +79,48 @@ func (l *List) Cost(provider, model string, usage providers.Usage, at time.Time)
 		}
 		charge.Rows = append(charge.Rows, row.ID)
 		charge.Estimated = charge.Estimated || row.Estimate
+		if !factored || !multiplied(unit) {
+			if n, ok := plusTimes(whole, row.whole, used[unit]); ok {
+				whole = n
+				continue
+			}
+		}
 		part := new(big.Rat).Mul(row.perUnit, new(big.Rat).SetInt64(used[unit]))
 		if multiplied(unit) {
 			part.Mul(part, factor)
 		}
-		sum.Add(sum, part)
+		broken = append(broken, part)
 	}
 	if len(charge.Missing) > 0 {
 		return Charge{Missing: charge.Missing}, nil
 	}
-	amount, err := toNano(sum)
-	if err != nil {
-		return Charge{}, fmt.Errorf("cost of %s %s: %w", provider, model, err)
+	amount := NanoUSD(whole)
+	if len(broken) > 0 {
+		sum := new(big.Rat).SetInt64(whole)
+		for _, part := range broken {
+			sum.Add(sum, part)
+		}
+		var err error
+		if amount, err = toNano(sum); err != nil {
+			return Charge{}, fmt.Errorf("cost of %s %s: %w", provider, model, err)
+		}
 	}
 	charge.Amount, charge.Priced = amount, true
 	slices.Sort(charge.Rows)
 	return charge, nil
+}
+
+// plusTimes returns sum + rate × n; ok is false where rate is no whole number, which -1
+// stands for, or the sum is too large. None is negative otherwise.
+func plusTimes(sum, rate, n int64) (total int64, ok bool) {
+	if rate < 0 {
+		return 0, false
+	}
+	high, low := bits.Mul64(uint64(rate), uint64(n))  //nolint:gosec // neither is negative
+	if high != 0 || low > uint64(math.MaxInt64-sum) { //nolint:gosec // sum is not negative
+		return 0, false
+	}
+	return sum + int64(low), true //nolint:gosec // it fits, as was just seen
 }
 
 // Reserve returns the most that a call can cost whose usage is at most upper

@@ -2,6 +2,7 @@ package billing_test
 
 import (
 	"math"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -357,5 +358,26 @@ func TestEstimatesAreMarked(t *testing.T) {
 	}
 	if c := cost(t, l, "openai", "tts-1", providers.Usage{Characters: 1000}, now()); c.Estimated {
 		t.Errorf("speech by the character: %+v", c)
+	}
+}
+
+// What is reckoned in whole nano-dollars and what is not must come to the same: a rate
+// of 3.45 nano-dollars beside one of 2,000, up to amounts that do not fit.
+func TestWholeAndBrokenRatesComeToOneSum(t *testing.T) {
+	t.Parallel()
+	l := list(t, row("w", "m", "input_tokens", "2", "2020-01-01", ""), row("b", "m", "output_tokens", "0.00345", "2020-01-01", ""))
+	for _, n := range []int64{1, 3, 99, 101, 1 << 24, math.MaxInt64/2000 - 100_000, math.MaxInt64 / 2000, math.MaxInt64/2000 + 1} {
+		for _, m := range []int64{0, 1, 2, 3, 10, 30, 99, 100, 1 << 24} {
+			c, err := l.Cost("p", "m", providers.Usage{InputTokens: n, OutputTokens: m}, now())
+			hundredths := new(big.Int).Add(
+				new(big.Int).Mul(big.NewInt(200_000), big.NewInt(n)), new(big.Int).Mul(big.NewInt(345), big.NewInt(m)))
+			want, rest := new(big.Int).QuoRem(hundredths, big.NewInt(100), new(big.Int))
+			if r := rest.Int64(); r > 50 || r == 50 && want.Bit(0) == 1 {
+				want.Add(want, big.NewInt(1))
+			}
+			if fits := want.IsInt64(); fits != (err == nil) || fits && int64(c.Amount) != want.Int64() {
+				t.Errorf("%d and %d tokens: %d, %v, want %d", n, m, c.Amount, err, want)
+			}
+		}
 	}
 }

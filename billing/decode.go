@@ -181,6 +181,9 @@ func (in rowJSON) row() (*Row, error) {
 		// dollars × 10⁹ nano-dollars ÷ so many units
 		perUnit: rate.Mul(rate, big.NewRat(int64(USD), in.Per)),
 	}
+	if out.whole = -1; out.perUnit.IsInt() && out.perUnit.Num().IsInt64() {
+		out.whole = out.perUnit.Num().Int64()
+	}
 	out.From, out.Until, out.Checked, err = parseDates(in.From, in.Until, in.Checked, in.Source)
 	return out, err
 }

@@ -73,6 +73,7 @@ type Row struct {
 	Source string
 
 	perUnit *big.Rat // nano-dollars
+	whole   int64    // perUnit, or -1 where that is no whole number of them
 	hours   hours
 }
 
