@@ -114,6 +114,29 @@ type Provider struct {
 	KeyHeader string `yaml:"key_header"`
 	// Models are the models to use where a request names none, by task.
 	Models map[string]string `yaml:"models"`
+	// Preset names a server that is known, such as groq: its address, its key's header,
+	// its prices and its quirks. A provider of such a name, without a kind, has it.
+	Preset string `yaml:"preset"`
+	// Deployment and APIVersion are Azure's: the deployment whose address is called,
+	// and the version of its API, such as 2024-10-21. Default: its API without versions,
+	// where the model names the deployment.
+	Deployment string `yaml:"deployment"`
+	APIVersion string `yaml:"api_version"`
+	// Headers are sent with each request, beside those of the client.
+	Headers map[string]string `yaml:"headers"`
+	// Organization and Project choose whom OpenAI charges. Default: the key's own.
+	Organization string `yaml:"organization"`
+	Project      string `yaml:"project"`
+	// Betas are the names of Anthropic's beta features to ask for.
+	Betas []string `yaml:"betas"`
+	// MaxTokens caps the answers to requests for text that set no cap. Default: the
+	// vendor's own; Anthropic needs one, which is 4096.
+	MaxTokens int64 `yaml:"max_tokens"`
+	// Voice is the voice to speak with where a request names none.
+	Voice string `yaml:"voice"`
+	// Proxy and CAFile are those of this provider, in place of the general ones.
+	Proxy  string `yaml:"proxy"`
+	CAFile string `yaml:"ca_file"`
 	// Mock is for kind mock.
 	Mock *Mock `yaml:"mock"`
 }
@@ -203,6 +226,7 @@ func (c *Config) fill() {
 		}
 	}
 	for name, p := range c.Providers {
+		p = p.withPreset(name)
 		if p.Kind == "" {
 			p.Kind = name
 		}
@@ -242,11 +266,8 @@ func (c *Config) check() error {
 	if err := c.checkChains(); err != nil {
 		return err
 	}
-	if c.Proxy != "" {
-		u, err := url.Parse(c.Proxy)
-		if err != nil || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) || u.Host == "" {
-			return errors.New("proxy: must be an address such as http://proxy:3128 or socks5://proxy:1080")
-		}
+	if err := checkProxy(c.Proxy); err != nil {
+		return err
 	}
 	switch {
 	case c.CallTimeout < 0:
@@ -258,12 +279,19 @@ func (c *Config) check() error {
 }
 
 func (p Provider) check(name string) error {
+	if _, _, known := kinds.Preset(p.Preset); p.Preset != "" && !known {
+		return fmt.Errorf("preset: %q is not one of %s", p.Preset, strings.Join(kinds.Presets(), ", "))
+	}
 	if names := kinds.Configurable(); !slices.Contains(names, p.Kind) {
 		all := strings.Join(names, ", ")
 		if p.Kind == name {
-			return fmt.Errorf("kind: is missing: write one of %s (for another server that speaks OpenAI's protocol: kind: openai, compatible: true and its base_url)", all)
+			return fmt.Errorf("kind: is missing: write one of %s (for another server that speaks OpenAI's protocol: preset: one of %s; or kind: openai, compatible: true and its base_url)",
+				all, strings.Join(kinds.Presets(), ", "))
 		}
 		return fmt.Errorf("kind: %q is not one of %s", p.Kind, all)
+	}
+	if err := p.checkPreset(); err != nil {
+		return err
 	}
 	if err := p.checkRemote(); err != nil {
 		return err

@@ -46,8 +46,12 @@ func (l Limits) asMap() map[string]int64 {
 // kind's defaults included, and which of them the file sets.
 func (p Provider) LimitsByName() (limits map[string]int64, written []string) {
 	limits = map[string]int64{}
+	usual := p.descriptor().Limits
+	if own := p.Known().Limits; own != (providers.Limits{}) {
+		usual = own
+	}
 	for _, dimension := range providers.Dimensions() {
-		if n := p.descriptor().Limits.Of(dimension); n != 0 {
+		if n := usual.Of(dimension); n != 0 {
 			limits[string(dimension)] = n
 		}
 	}

@@ -45,6 +45,8 @@ type Descriptor struct {
 	// StandIns group its models by what can stand in for them, and say which of
 	// its models stands in for another vendor's model of that class.
 	StandIns []StandIn
+	// Presets are servers of this kind that are known by name.
+	Presets []Preset
 	// New makes the client. An error names the field of the config.
 	New func(ClientConfig) (Provider, error)
 }
@@ -73,6 +75,17 @@ type ClientConfig struct {
 	KeyHeader string
 	// Models are the models to use where a request names none, by task.
 	Models map[Task]string
+	// Preset is what differs at a server that is known by name; the zero value: nothing.
+	Preset Preset
+	// Organization and Project choose whom the vendor charges, where it tells them
+	// apart.
+	Organization, Project string
+	// Betas are the names of beta features to ask for with each call.
+	Betas []string
+	// MaxTokens caps an answer where the request does not; 0: the client's own cap.
+	MaxTokens int64
+	// Voice is the voice to speak with where the request names none.
+	Voice string
 	// Simulation is the behaviour of a local kind.
 	Simulation Simulation
 }

@@ -16,7 +16,6 @@ import (
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/providers/keys"
-	"oneflow/providers/kinds"
 )
 
 // best asks for the provider that does best now. A provider of that name goes
@@ -96,10 +95,9 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 	defer secrets.Close()
 	for _, name := range chain {
 		p, configured := cfg.Providers[name]
-		d, _ := kinds.Of(p.Capabilities())
 		_, err := secrets.Pick(name)
 		served := slices.ContainsFunc(standings, func(h fleet.Health) bool { return h.Name == name && h.Workers > 0 })
-		if configured && (served || err == nil || !d.NeedsKey()) {
+		if configured && (served || err == nil || !p.NeedsKey()) {
 			return name, nil
 		}
 	}

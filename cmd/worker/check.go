@@ -88,7 +88,7 @@ func (s *session) checkProvider(store *keys.Store, name string) (took, result st
 		secret = key.Reveal()
 	case !errors.Is(err, keys.ErrNoKey):
 		return "-", "", err
-	case d.NeedsKey():
+	case p.NeedsKey():
 		return "-", "", fmt.Errorf("no API key: set %s, or run `worker keys set %s`", keys.Variable(name), name)
 	}
 	client, err := app.Client(s.config, name, store)

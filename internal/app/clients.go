@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,8 +59,7 @@ func Usable(cfg config.Config, store *keys.Store) (usable, keyless []string) {
 // hasKey reports whether a provider has a key now, or needs none. Without a store,
 // nobody looks.
 func hasKey(cfg config.Config, name string, store *keys.Store) bool {
-	d, _ := kinds.Of(cfg.Providers[name].Capabilities())
-	return !d.NeedsKey() || store == nil || store.Has(name)
+	return !cfg.Providers[name].NeedsKey() || store == nil || store.Has(name)
 }
 
 // clients makes the providers of those names.
@@ -104,7 +104,10 @@ func client(cfg config.Config, p config.Provider, name string, store *keys.Store
 	if !ok {
 		return nil, fmt.Errorf("kind: there is none of the name %q; there are %s", kind, strings.Join(kinds.Names(), ", "))
 	}
-	c := providers.ClientConfig{Name: name, BaseURL: p.BaseURL, KeyHeader: p.KeyHeader, Models: map[providers.Task]string{}}
+	c := providers.ClientConfig{
+		Name: name, BaseURL: p.Address(), KeyHeader: p.KeyHeader, Models: map[providers.Task]string{}, Preset: p.Known(),
+		Organization: p.Organization, Project: p.Project, Betas: p.Betas, MaxTokens: p.MaxTokens, Voice: p.Voice,
+	}
 	for task, model := range p.Models {
 		c.Models[providers.Task(task)] = model
 	}
@@ -116,7 +119,7 @@ func client(cfg config.Config, p config.Provider, name string, store *keys.Store
 		}
 		return d.New(c)
 	}
-	address := p.BaseURL
+	address := c.BaseURL
 	if address == "" {
 		address = d.BaseURL
 	}
@@ -124,18 +127,18 @@ func client(cfg config.Config, p config.Provider, name string, store *keys.Store
 	if err != nil {
 		return nil, fmt.Errorf("base_url: %w", err)
 	}
-	proxy, err := wire.Proxy(cfg.Proxy, os.Getenv)
+	proxy, err := wire.Proxy(cmp.Or(p.Proxy, cfg.Proxy), os.Getenv)
 	if err != nil {
 		return nil, err
 	}
-	roots, err := wire.Roots(cfg.CAFile)
+	roots, err := wire.Roots(cmp.Or(p.CAFile, cfg.CAFile))
 	if err != nil {
 		return nil, err
 	}
 	c.Client = wire.NewClient(wire.Config{Concurrency: max(p.Concurrency, 256), Proxy: proxy, RootCAs: roots})
-	c.Client.Transport = &onlyHost{base: base, next: c.Client.Transport}
+	c.Client.Transport = &onlyHost{base: base, headers: p.Headers, next: c.Client.Transport}
 	c.Key = store.Source(name, base.String())
-	if !d.NeedsKey() {
+	if !p.NeedsKey() {
 		c.Key = optional(c.Key)
 	}
 	made, err := d.New(c)
@@ -198,8 +201,9 @@ func ShutdownDates(ctx context.Context, client providers.Provider, secret string
 // onlyHost refuses every request to another place than the provider's own, so
 // that a key cannot leave it, whatever a client does.
 type onlyHost struct {
-	base *url.URL
-	next http.RoundTripper
+	base    *url.URL
+	headers map[string]string // are added
+	next    http.RoundTripper
 }
 
 // errOtherHost tells that a client wanted to call another place.
@@ -209,6 +213,12 @@ var errOtherHost = errors.New("refused to send a request to another host than th
 func (o *onlyHost) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != o.base.Scheme || r.URL.Host != o.base.Host {
 		return nil, errOtherHost
+	}
+	if len(o.headers) > 0 {
+		r = r.Clone(r.Context())
+		for name, value := range o.headers {
+			r.Header.Set(name, value)
+		}
 	}
 	return o.next.RoundTrip(r)
 }

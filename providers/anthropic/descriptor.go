@@ -39,7 +39,7 @@ func Descriptor() providers.Descriptor {
 			},
 		},
 		New: func(c providers.ClientConfig) (providers.Provider, error) {
-			return New(Config{Name: c.Name, BaseURL: c.BaseURL, Client: c.Client, Key: c.Key, Models: c.Models})
+			return New(Config{Name: c.Name, BaseURL: c.BaseURL, Client: c.Client, Key: c.Key, Models: c.Models, MaxTokens: c.MaxTokens, Betas: c.Betas})
 		},
 	}
 }

@@ -136,3 +136,27 @@ func CompatibleWith(kind string) (name string, ok bool) {
 	name = kind + compatibleSuffix
 	return name, slices.Contains(Names(), name)
 }
+
+// Preset returns the server of a name that speaks the protocol of a kind, and that kind;
+// ok is false where none is known.
+func Preset(name string) (p providers.Preset, kind string, ok bool) {
+	for _, d := range All() {
+		for _, preset := range d.Presets {
+			if preset.Name == name {
+				return preset, strings.TrimSuffix(d.Kind, compatibleSuffix), true
+			}
+		}
+	}
+	return providers.Preset{}, "", false
+}
+
+// Presets lists the names of all presets.
+func Presets() []string {
+	var names []string
+	for _, d := range All() {
+		for _, preset := range d.Presets {
+			names = append(names, preset.Name)
+		}
+	}
+	return names
+}

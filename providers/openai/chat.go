@@ -1,22 +1,34 @@
 package openai
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"oneflow/providers"
 )
 
+// capName is what the cap on an answer is called: OpenAI's reasoning models, whoever
+// serves them, refuse the older name, and many compatible servers do not know the
+// newer one.
+func (p *Provider) capName(model string) string {
+	name := model[strings.LastIndex(model, "/")+1:] // a router's "openai/gpt-6-luna"
+	newer := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
+	if !p.config.Compatible || p.config.Preset.CompletionTokens || slices.ContainsFunc([]string{"gpt-5", "gpt-6", "o1", "o3", "o4-"}, newer) {
+		return "max_completion_tokens"
+	}
+	return "max_tokens"
+}
+
 // textFields is req in OpenAI's words.
 func (p *Provider) textFields(model string, req providers.Request) map[string]any {
 	fields := map[string]any{"model": model, "messages": chat(req, model, p.config.Compatible)}
-	if req.MaxTokens > 0 && p.config.Compatible {
-		fields["max_tokens"] = req.MaxTokens
-	} else if req.MaxTokens > 0 {
-		fields["max_completion_tokens"] = req.MaxTokens
+	if most := cmp.Or(req.MaxTokens, p.config.MaxTokens); most > 0 {
+		fields[p.capName(model)] = most
 	}
 	if req.Temperature != nil {
 		fields["temperature"] = *req.Temperature

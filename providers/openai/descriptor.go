@@ -38,6 +38,7 @@ func Compatible() providers.Descriptor {
 		Kind:         CompatibleKind,
 		Capabilities: compatibleCapabilities,
 		Compatible:   true,
+		Presets:      presets(),
 		KeyHeader:    true,
 		Limits:       providers.Limits{RPM: 60},
 		Latency:      5 * time.Second,
@@ -48,6 +49,8 @@ func Compatible() providers.Descriptor {
 func connect(c providers.ClientConfig, compatible bool) (providers.Provider, error) {
 	return New(Config{
 		Name: c.Name, BaseURL: c.BaseURL, Compatible: compatible, Client: c.Client, Key: c.Key, KeyHeader: c.KeyHeader, Models: c.Models,
+		Preset: c.Preset, Organization: c.Organization, Project: c.Project, MaxTokens: c.MaxTokens, Voice: c.Voice,
+		VideosAsJSON: c.Preset.VideosAsJSON,
 	})
 }
 

@@ -55,6 +55,13 @@ type Config struct {
 	// own. They are never taken from the environment.
 	Organization string
 	Project      string
+	// Preset is what differs at a server that is known by name.
+	Preset providers.Preset
+	// MaxTokens caps an answer where the request does not; 0: the server's own cap.
+	MaxTokens int64
+	// Voice is the voice to speak with where a request names none. The default is
+	// defaultVoice.
+	Voice string
 	// Models are the models to use where a request names none, in place of
 	// those of its Descriptor, which are OpenAI's own. A
 	// compatible server has no other default.
@@ -122,6 +129,9 @@ func New(config Config) (*Provider, error) {
 		config.Guarded = wire.PublicClient(wire.PublicConfig{Allow: hosts(base, config.Compatible)})
 	}
 	config.Models = maps.Clone(config.Models)
+	if config.Voice == "" {
+		config.Voice = defaultVoice
+	}
 	caps := capabilities()
 	if config.Compatible {
 		caps = compatibleCapabilities()

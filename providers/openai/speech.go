@@ -16,7 +16,7 @@ import (
 const defaultVoice = "alloy"
 
 func (p *Provider) speech(ctx context.Context, secret, model string, req providers.Request) (providers.Response, *providers.Error) {
-	a, failure := p.postJSON(ctx, secret, "/audio/speech", speechFields(model, req), "application/octet-stream", wire.MaxAnswer, req)
+	a, failure := p.postJSON(ctx, secret, "/audio/speech", p.speechFields(model, req), "application/octet-stream", wire.MaxAnswer, req)
 	usage := providers.Usage{Characters: int64(utf8.RuneCountInString(req.Prompt))}
 	if failure != nil {
 		return providers.Response{}, wire.Used(failure, usage)
@@ -25,8 +25,8 @@ func (p *Provider) speech(ctx context.Context, secret, model string, req provide
 }
 
 // speechFields is req in OpenAI's words.
-func speechFields(model string, req providers.Request) map[string]any {
-	fields := map[string]any{"input": req.Prompt, "model": model, "voice": defaultVoice}
+func (p *Provider) speechFields(model string, req providers.Request) map[string]any {
+	fields := map[string]any{"input": req.Prompt, "model": model, "voice": p.config.Voice}
 	switch {
 	case strings.HasPrefix(req.Voice, "voice_"): // one of the customer's own
 		fields["voice"] = map[string]string{"id": req.Voice}

@@ -51,6 +51,9 @@ func (p *Provider) readText(a wire.Answer, model string, bounds wire.Bounds) (pr
 	}
 	usage := textUsage(wire.ReadReport(said.Usage), bounds)
 	usage.Tier = providers.Tier(string(said.ServiceTier))
+	if p.config.Preset.ReportsCost {
+		usage.Cost = costOf(said.Usage)
+	}
 	if len(said.Choices) == 0 {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
 	}
@@ -161,12 +164,23 @@ func textUsage(r *wire.Report, most wire.Bounds) providers.Usage {
 		output += reasoning // xAI counts its reasoning beside the answer
 	}
 	usage := providers.Usage{ReasoningTokens: min(reasoning, output)}
-	usage.CachedInputTokens = take(&input, r.Int(most.Input, "prompt_tokens_details", "cached_tokens"))
+	cached := max(r.Int(most.Input, "prompt_tokens_details", "cached_tokens"), r.Int(most.Input, "prompt_cache_hit_tokens")) // DeepSeek's word
+	usage.CachedInputTokens = take(&input, cached)
 	usage.CacheWriteTokens = take(&input, r.Int(most.Input, "prompt_tokens_details", "cache_write_tokens"))
 	usage.AudioInputTokens = take(&input, r.Int(most.Input, "prompt_tokens_details", "audio_tokens"))
 	usage.AudioOutputTokens = take(&output, r.Int(most.Output, "completion_tokens_details", "audio_tokens"))
 	usage.InputTokens, usage.OutputTokens = input, output
 	return r.Mark(usage)
+}
+
+// costOf is what a server says that a call costs: OpenRouter as a number, Perplexity as
+// the sum of an object.
+func costOf(report json.RawMessage) string {
+	r := wire.ReadReport(report)
+	if cost := r.Decimal("cost", "total_cost"); cost != "" {
+		return cost
+	}
+	return r.Decimal("cost")
 }
 
 // take moves a part out of what is left of the whole.

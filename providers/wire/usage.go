@@ -99,6 +99,25 @@ func (r *Report) Int(most int64, path ...string) int64 {
 	return min(max(n, 0), most)
 }
 
+// Decimal is the number at path in plain decimals, such as "0.000012"; empty where
+// there is none, or none that can be an amount of money.
+func (r *Report) Decimal(path ...string) string {
+	n, ok := r.at(path).(json.Number)
+	if !ok || len(n) > 40 {
+		return ""
+	}
+	if _, exponent, found := strings.Cut(strings.ToLower(n.String()), "e"); found {
+		if e, err := strconv.Atoi(exponent); err != nil || e < -20 || e > 6 {
+			return ""
+		}
+	}
+	v, ok := new(big.Rat).SetString(n.String())
+	if !ok || v.Sign() < 0 || v.Cmp(big.NewRat(1_000_000, 1)) > 0 {
+		return ""
+	}
+	return v.FloatString(24)
+}
+
 // Word is the text at path; empty where there is none.
 func (r *Report) Word(path ...string) string {
 	word, _ := r.at(path).(string)
