@@ -258,8 +258,8 @@ func TestTheSweepFindsWhatACancellationCouldNotSee(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := w.Cancel(ctx, "b")
-	if err != nil || c.Jobs != 2 {
-		t.Errorf("%+v, %v, want 2 jobs cancelled", c, err)
+	if err != nil || c.Jobs != 2 || c.Left != 1 {
+		t.Errorf("%+v, %v, want 2 jobs cancelled and 1 left", c, err)
 	}
 	if err := tx.Commit(ctx); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -18,7 +19,14 @@ type Cancelled struct {
 	// Running counts those that have a call under way: that call is paid for and may
 	// finish, and is not followed by another.
 	Running int64
+	// Left counts the waiting jobs of a large batch that are not marked yet: none of them
+	// is sent any more, and the workers mark them.
+	Left int64
 }
+
+// cancelFor is the time for which a cancellation marks jobs itself. The batch's own mark,
+// which is set first, is what stops them.
+const cancelFor = 2 * time.Second
 
 // Cancel cancels a job or a batch, also one whose rows are still coming in. It
 // may be called any number of times. It fails with jobs.ErrNotFound.
@@ -80,7 +88,7 @@ func (s *Store) cancelBatch(ctx context.Context, id string) (c Cancelled, err er
 	}
 	// In chunks, so that no transaction is long. From here on no row comes in and
 	// no job is claimed; a job that is being written just now is swept later.
-	for {
+	for began := time.Now(); time.Since(began) < cancelFor; {
 		tag, err := s.pool.Exec(ctx, cancelWaiting(`SELECT job_id FROM job_queue WHERE batch_id = $1 AND worker_id IS NULL LIMIT 5000`), id)
 		if err != nil {
 			return c, fmt.Errorf("cancel batch %s: %w", id, err)
@@ -90,7 +98,10 @@ func (s *Store) cancelBatch(ctx context.Context, id string) (c Cancelled, err er
 			break
 		}
 	}
-	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM job_queue WHERE batch_id = $1 AND worker_id IS NOT NULL`, id).Scan(&c.Running)
+	err = s.pool.QueryRow(ctx, `
+		SELECT count(*) FILTER (WHERE worker_id IS NOT NULL), count(*) FILTER (WHERE worker_id IS NULL)
+		FROM job_queue
+		WHERE batch_id = $1`, id).Scan(&c.Running, &c.Left)
 	if err != nil {
 		return c, fmt.Errorf("cancel batch %s: %w", id, err)
 	}

@@ -299,7 +299,7 @@ func TestACancelledBatchTakesNoMoreRows(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	r := s.enqueue("cancel", "b1", "-o", "json")
-	if diff := cmp.Diff(map[string]any{"id": "b1", "cancelled": 10.0, "running": 0.0}, decoded[map[string]any](t, r.out)); diff != "" || r.code != cli.OK {
+	if diff := cmp.Diff(map[string]any{"id": "b1", "cancelled": 10.0, "running": 0.0, "left": 0.0}, decoded[map[string]any](t, r.out)); diff != "" || r.code != cli.OK {
 		t.Errorf("%+v: %s", r, diff)
 	}
 	if r := s.enqueue("resume", "b1"); r.code != cli.Usage || r.out != "" ||

@@ -109,7 +109,12 @@ func (c *cancelCmd) Run(s *session) error {
 			ID        string `json:"id"`
 			Cancelled int64  `json:"cancelled"`
 			Running   int64  `json:"running"`
-		}{c.ID, done.Jobs, done.Running})
+			// Left are not sent any more, and the workers mark them.
+			Left int64 `json:"left"`
+		}{c.ID, done.Jobs, done.Running, done.Left})
+	}
+	if done.Left > 0 {
+		fmt.Fprintf(s.env.Err, "%s are stopped too; the workers mark them as cancelled in the next minutes\n", cli.Things(done.Left, "more job"))
 	}
 	_, err = fmt.Fprintf(s.env.Out, "cancelled %s jobs; %s calls are under way and may finish\n", cli.Count(done.Jobs), cli.Count(done.Running))
 	return err
