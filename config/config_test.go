@@ -212,7 +212,7 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 		"providers:\n  anthropic: {compatible: true}":         ":2: providers.anthropic.compatible: is only for kind openai",
 		"providers:\n  anthropic: {key_header: k}":            ":2: providers.anthropic.key_header: is only for kind openai",
 		"providers:\n  openai: {models: {poem: x}}":           ":2: providers.openai.models.poem: must be text, image, audio, video",
-		"providers:\n  openai: {mock: {rpm: 1}}":              ":2: providers.openai.mock: is not for openai, only for kind mock",
+		"providers:\n  openai: {mock: {rpm: 1}}":              ":2: providers.openai.mock: is not for openai, only for kind ",
 		local + "base_url: http://x":                          ":4: providers.local.base_url: is not for kind mock, which calls nobody",
 		local + "models: {text: x}":                           ":4: providers.local.models: is not for kind mock, which has one model for each task",
 		"# c\ncall_timeout: -5s":                              ":2: call_timeout: must be positive, got -5s",
