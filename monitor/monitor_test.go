@@ -28,7 +28,7 @@ func TestPagesShowWhatIsInTheDatabase(t *testing.T) {
 			"others use about 40 of 60 requests/min",
 		},
 		"/batches/b-1": {
-			"b-1", "3 of 6 done", "$0.0015", "1 calls without a known price", "mock-text", "2,000", "invalid_request",
+			"b-1", "3 of 6 done", "$0.0015", "1 call without a known price", "mock-text", "2,000", "invalid_request",
 			// What the vendor said, and of what.
 			"Unsupported size: &lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;", "size", "(HTTP 400)", "https://api.example/v1/images", "enqueue watch b-1",
 		},

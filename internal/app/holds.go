@@ -14,8 +14,12 @@ import (
 	"oneflow/store"
 )
 
+// longWait is the wait for a limit from which it is worth a word: calls that are paced
+// wait all the time, for a moment each.
+const longWait = 10 * time.Second
+
 // Holds returns what holds each provider of settings back now, in a sentence each: a
-// block with its cause, an open breaker, the limit that calls wait for, and what others
+// block with its cause, an open breaker, a long wait for a limit, and what others
 // of the account use. A provider that nothing holds back is not in it. It changes
 // nothing.
 func Holds(ctx context.Context, rdb redis.UniversalClient, settings map[string]fleet.Settings) (map[string][]string, error) {
@@ -78,8 +82,8 @@ func holds(ctx context.Context, rdb redis.UniversalClient, slots *limiter.Limite
 			say("others use about %d of %d %s of this account, as its answers say", d.Others, d.Limit, d.Dimension.Unit())
 		}
 	}
-	if state.Binds != "" && state.Wait > 0 {
-		say("the next call waits %s for its limit of %s", state.Wait.Round(time.Millisecond), state.Binds.Unit())
+	if state.Binds != "" && state.Wait >= longWait {
+		say("the next call waits %s for its limit of %s", state.Wait.Round(time.Second), state.Binds.Unit())
 	}
 	return lines, nil
 }
