@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestTheExamplesOfThePageAboutBatchesRun runs each block of docs/batches.md as a person
+// would, in a folder with the files that it names.
+func TestTheExamplesOfThePageAboutBatchesRun(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/batches.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) < 3 {
+		t.Fatalf("%d blocks", len(blocks))
+	}
+	s := newSite(t)
+	dir := t.TempDir()
+	const questions = "custom_id,question,topic\n1,Why?,a\n2,What?,b\n3,Who?,\n"
+	for name, text := range map[string]string{
+		"prompts.jsonl": "{\"prompt\":\"hello\"}\n", "questions.csv": questions, "questions.csv.gz": packed(t, questions), "prompt.txt": "{{topic}}: {{question}}\n",
+		"folder/a.txt": "one\n", "folder/b.csv": "prompt\ntwo\n",
+	} {
+		path := filepath.Join(dir, name)
+		os.MkdirAll(filepath.Dir(path), 0o700)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Dir(binary(t)) + ":" + os.Getenv("PATH")
+	for _, block := range blocks {
+		for line := range strings.Lines(block[1]) {
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", "set -e\n"+line)
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "PATH="+path, "DATABASE_URL="+s.database, "REDIS_URL="+s.redis)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s%v\n%s", line, err, out)
+			}
+		}
+	}
+	want := map[string]int64{"a": 1, "b": 3, "c": 2, "d": 3, "e": 3, "f": 2, "g": 1}
+	for id, n := range want {
+		if got := one[int64](s, `SELECT count(*) FROM jobs WHERE batch_id = $1`, id); got != n {
+			t.Errorf("batch %s has %d jobs, want %d", id, got, n)
+		}
+	}
+	for _, name := range []string{"results.csv", "failed.csv", "results.parquet", "results.jsonl", "table.csv"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
