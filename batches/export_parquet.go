@@ -11,7 +11,7 @@ import (
 // parquetTable writes a Parquet file.
 type parquetTable struct {
 	columns []tableColumn
-	w       *parquet.Writer
+	w       *parquet.GenericWriter[any]
 	held    int // bytes since the last row group
 }
 
@@ -34,7 +34,7 @@ func newParquetTable(w io.Writer, columns []tableColumn) *parquetTable {
 		group.Group[c.Name] = parquet.Optional(node)
 		group.order = append(group.order, c.Name)
 	}
-	return &parquetTable{columns: columns, w: parquet.NewWriter(w, parquet.NewSchema("rows", group), parquet.Compression(&parquet.Snappy))}
+	return &parquetTable{columns: columns, w: parquet.NewGenericWriter[any](w, parquet.NewSchema("rows", group), parquet.Compression(&parquet.Snappy))}
 }
 
 func (t *parquetTable) write(r Record) error {

@@ -81,3 +81,36 @@ func readAll(t *testing.T, in batches.Input, data []byte) (keys []string) {
 	}
 	return keys
 }
+
+// FuzzTemplate holds that no template and no row makes rendering panic, and that what
+// it renders can be kept.
+func FuzzTemplate(f *testing.F) {
+	f.Add("Q: {{q}}!", `{"q":"a"}`)
+	f.Add("{{a.b}}{{ c }}", `{"a":{"b":[1]},"c":"{\"x\":1}"}`)
+	f.Add("{{", `{}`)
+	f.Add("{{a.b.c}}", `{"a":"{\"b\":{\"c\":null}}"}`)
+	f.Fuzz(func(t *testing.T, template, row string) {
+		parsed, err := batches.ParseTemplate(template)
+		if err != nil {
+			return
+		}
+		if len(parsed.Columns()) == 0 {
+			t.Fatal("a template without a column")
+		}
+		in := input()
+		in.Template = parsed
+		err = in.Read(rows.JSONLines("x", strings.NewReader(row)), func(j jobs.New) error {
+			if !utf8.ValidString(j.Request.Prompt) || j.Request.Prompt == "" {
+				t.Errorf("prompt %q", j.Request.Prompt)
+			}
+			return nil
+		}, func(e *rows.LineError) {
+			if len(e.Reason) > 500 || strings.ContainsAny(e.Reason, "\x1b\r\n") {
+				t.Errorf("%q", e)
+			}
+		})
+		if _, other := errors.AsType[*rows.FormatError](err); err != nil && !other {
+			t.Error(err)
+		}
+	})
+}

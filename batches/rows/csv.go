@@ -157,7 +157,7 @@ const separatorMark = "sep="
 // separator is what parts the cells of a header: that of the candidates which is most
 // frequent outside of quotes.
 func separator(header string) rune {
-	if rest, ok := strings.CutPrefix(header, separatorMark); ok && rest != "" && strings.Contains(",;\t|", rest[:1]) {
+	if rest, ok := strings.CutPrefix(header, separatorMark); ok && rest != "" && strings.IndexByte(",;\t|", rest[0]) >= 0 {
 		return rune(rest[0])
 	}
 	counts := map[rune]int{}

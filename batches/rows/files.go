@@ -50,7 +50,7 @@ func (f *files) At(place int64, reason string) *LineError {
 		return &LineError{Line: place, Row: true, Reason: reason}
 	}
 	p := f.done[i-1]
-	return p.places.At(place-p.base, reason)
+	return p.At(place-p.base, reason)
 }
 
 func (f *files) where() places { return places{} }

@@ -58,7 +58,7 @@ func (v *jsonValues) Next() (Row, error) {
 		return Row{}, &LineError{File: v.name, Line: line, Column: column, Reason: fmt.Sprintf("the object is longer than %d MiB", MaxRow>>20)}
 	}
 	if err != nil {
-		v.stop(err)
+		_ = v.stop(err) // it is told with where the object begins
 		return Row{}, &LineError{File: v.name, Line: line, Column: column, Reason: "not valid JSON: the object that begins here has no end"}
 	}
 	fields, names, err := split(raw)
@@ -133,7 +133,8 @@ func (v *jsonValues) read() (byte, error) {
 // object reads up to the bracket that closes the one that was read last. Of one that
 // is too long nothing is kept.
 func (v *jsonValues) object() ([]byte, error) {
-	raw := append(v.buffer[:0], '{')
+	raw := v.buffer[:0]
+	raw = append(raw, '{')
 	inText := false
 	for depth := 1; depth > 0; {
 		c, err := v.read()

@@ -91,7 +91,7 @@ func timestamp(unit format.TimeUnit, n int64) time.Time {
 // decimal is a number with scale digits after its point.
 func decimal(v parquet.Value, scale int32) json.RawMessage {
 	n := new(big.Int)
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // a decimal has no others
 	case parquet.Int32:
 		n.SetInt64(int64(v.Int32()))
 	case parquet.Int64:

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -28,7 +29,7 @@ func (e *syntaxError) Error() string { return e.reason }
 // Valid reports whether value, which is valid JSON, is also what rows may hold: see
 // split.
 func Valid(value []byte) bool {
-	s := scanner{line: append(value[:len(value):len(value)], '\n')}
+	s := scanner{line: append(slices.Clip(value), '\n')}
 	return s.value() == nil
 }
 

@@ -86,7 +86,7 @@ func (c *batchCmd) path(src *source) error {
 			return nil
 		}
 		name, err := filepath.Rel(c.File, at)
-		src.files = append(src.files, rows.File{Name: name, Open: func() (io.ReadCloser, error) { return os.Open(at) }})
+		src.files = append(src.files, rows.File{Name: name, Open: func() (io.ReadCloser, error) { return os.Open(at) }}) //nolint:gosec // it is in the folder that the user names
 		return err
 	})
 	if err == nil && len(src.files) == 0 {
