@@ -2,9 +2,10 @@ package billing
 
 import (
 	"math"
+	"strings"
 	"unicode/utf8"
 
-	"github.com/tiktoken-go/tokenizer"
+	"github.com/tiktoken-go/tokenizer/codec"
 
 	"oneflow/providers"
 	"oneflow/providers/kinds"
@@ -75,25 +76,33 @@ func largestAnswer(d providers.Descriptor, req providers.Request) int64 {
 	return min(out, maxEstimate/128) * int64(min(max(req.N, 1), 128))
 }
 
-// exactly counts the tokens of a model that tiktoken knows; of one that it does not
-// know yet, those of the newest encoding. OpenAI, whose tokenizer it is, says that
-// its limit counts characters instead, four a token: the larger of both is taken.
+// exactly counts the tokens of one of OpenAI's models. OpenAI, whose tokenizer it is,
+// says that its limit counts characters instead, four a token: the larger of both is
+// taken.
 func exactly(model string) func(string) int64 {
-	codec, err := tokenizer.ForModel(tokenizer.Model(model))
-	if err != nil {
-		codec, err = tokenizer.Get(tokenizer.O200kBase)
-	}
+	encoding := encodingOf(model)
 	return func(text string) int64 {
-		if err != nil || len(text) > tokenizable {
+		if len(text) > tokenizable {
 			return roughly(text)
 		}
 		// As it is sent: JSON has U+FFFD for each byte that is not UTF-8.
-		tokens, err := codec.Count(string([]rune(text)))
+		tokens, err := encoding.Count(string([]rune(text)))
 		if err != nil {
 			return roughly(text)
 		}
 		return max(int64(tokens), int64(len(text)+3)/4)
 	}
+}
+
+// encodingOf returns how a model cuts texts: of all that are served today, embeddings and
+// those before GPT-4o in the older way. Only these two vocabularies are linked: the
+// package tokenizer has four, of 20 MB.
+func encodingOf(model string) *codec.Codec {
+	older := strings.HasPrefix(model, "gpt-3.5") || strings.HasPrefix(model, "gpt-4-") || strings.HasPrefix(model, "text-embedding-") || model == "gpt-4"
+	if older {
+		return codec.NewCl100kBase()
+	}
+	return codec.NewO200kBase()
 }
 
 // roughly counts tokens without knowing how they are cut, rather too many.
