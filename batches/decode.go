@@ -170,7 +170,12 @@ func (in Input) complete(r *row) error {
 		}
 		simplify(&r.Request)
 	}
-	if err := can.Check(r.Request); err != nil {
+	// What the model is decides what may be asked of it.
+	asked := r.Request
+	if asked.Model == "" && in.DefaultModel != nil && r.Body == nil {
+		asked.Model = in.DefaultModel(r.Provider, r.Task)
+	}
+	if err := can.Check(asked); err != nil {
 		return errors.New(strings.ReplaceAll(err.Error(), "this provider", r.Provider))
 	}
 	if r.Model == "" && r.Body != nil && len(can.Tasks[r.Task].Options) == 0 {

@@ -142,6 +142,7 @@ func TestFilesOfOtherProgramsAreRead(t *testing.T) {
 		var out strings.Builder
 		in := input()
 		in.Defaults["provider"] = []byte(`"openai"`)
+		in.DefaultModel = func(string, providers.Task) string { return "gpt-5.4-mini" } // it takes sampling options
 		f, err := os.Open(path)
 		if err != nil {
 			t.Fatal(err)
