@@ -67,7 +67,8 @@ func (b Summary) Left() time.Duration {
 
 // Filter selects batches; what is zero selects all.
 type Filter struct {
-	// State is one of jobs.BatchStates. Without it removed batches are left out.
+	// State is that of a batch, such as jobs.BatchPartial. Without it removed batches are
+	// left out.
 	State string
 	// Since leaves out what was made before it.
 	Since time.Time

@@ -80,11 +80,6 @@ const (
 	BatchRemoved    = "removed" // its jobs and results were removed
 )
 
-// BatchStates lists them.
-func BatchStates() []string {
-	return []string{BatchOpen, BatchRunning, BatchFinished, BatchPartial, BatchPaused, BatchCancelling, BatchCancelled, BatchRemoved}
-}
-
 // BatchEnded reports whether nothing changes any more in a batch of this state.
 func BatchEnded(state string) bool {
 	return state == BatchFinished || state == BatchPartial || state == BatchCancelled || state == BatchRemoved
