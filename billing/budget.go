@@ -31,6 +31,8 @@ type Scope struct {
 	Provider string `json:"provider,omitempty"`
 	Model    string `json:"model,omitempty"`
 	Batch    string `json:"batch,omitempty"`
+	// Tag is a tag of batches, NAME=VALUE.
+	Tag string `json:"tag,omitempty"`
 	// Simulated caps the money of mock and fake providers in place of real money.
 	Simulated bool `json:"simulated,omitempty"`
 }
@@ -40,7 +42,7 @@ type Scope struct {
 func (s Scope) String() string {
 	var parts []string
 	for _, p := range []struct{ name, value string }{
-		{"account", s.Account}, {"provider", s.Provider}, {"model", s.Model}, {"batch", s.Batch},
+		{"account", s.Account}, {"provider", s.Provider}, {"model", s.Model}, {"batch", s.Batch}, {"tag", s.Tag},
 	} {
 		if p.value != "" {
 			parts = append(parts, p.name+" "+p.value)
@@ -170,6 +172,8 @@ func (m Money) Set(ctx context.Context, b Budget) (Budget, error) {
 		return Budget{}, badOrder("a limit of %s: must be from $0 to %s", b.Limit.Human(), maxAmount.Human())
 	case b.Account != "" && !names.MatchString(b.Account):
 		return Budget{}, badAccount(b.Account)
+	case b.Tag != "" && strings.Index(b.Tag, "=") < 1:
+		return Budget{}, badOrder("tag %q: must be NAME=VALUE", b.Tag)
 	}
 	b.By, b.Wallet = m.by, false
 	return m.store.SetBudget(ctx, b)

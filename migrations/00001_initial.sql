@@ -307,8 +307,8 @@ CREATE TABLE call_jobs (
 ) WITH (fillfactor = 60);
 CREATE INDEX call_jobs_call ON call_jobs (call_id);
 
--- What may be spent: by the calls that match all of account, provider, model and
--- batch, '' being any, in each period of time. A call reserves the most it can cost in
+-- What may be spent: by the calls that match all of account, provider, model, batch
+-- and tag, '' being any, in each period of time. A call reserves the most it can cost in
 -- every budget that it matches, in the commit of its row, and its settlement puts what
 -- it did cost in place of that. A wallet is the budget of an account for all time,
 -- whose limit is what was paid in.
@@ -319,6 +319,7 @@ CREATE TABLE budgets (
     provider      text NOT NULL DEFAULT '',
     model         text NOT NULL DEFAULT '',
     batch_id      text NOT NULL DEFAULT '',
+    tag           text NOT NULL DEFAULT '',     -- name=value, of a batch
     simulated     bool NOT NULL DEFAULT false,  -- caps the money of mocks and fakes, and no other
     period        text NOT NULL CHECK (period IN ('hour', 'day', 'week', 'month', 'total')),
     timezone      text NOT NULL DEFAULT 'UTC',
@@ -337,9 +338,9 @@ CREATE TABLE budgets (
     changed_at    timestamptz NOT NULL DEFAULT now(),
 
     CONSTRAINT budgets_wallet_is_an_accounts CHECK (
-        NOT wallet OR account <> '' AND period = 'total' AND provider = '' AND model = '' AND batch_id = '')
+        NOT wallet OR account <> '' AND period = 'total' AND provider = '' AND model = '' AND batch_id = '' AND tag = '')
 ) WITH (fillfactor = 20);
-CREATE UNIQUE INDEX budgets_scope ON budgets (account, provider, model, batch_id, period, wallet, simulated);
+CREATE UNIQUE INDEX budgets_scope ON budgets (account, provider, model, batch_id, tag, period, wallet, simulated);
 
 -- What a call holds or has taken of each budget that it matched when it began.
 CREATE TABLE charges (

@@ -166,7 +166,15 @@ const matching = `
 		AND b.account IN ('', j.account)
 		AND b.provider IN ('', w.provider)
 		AND b.model IN ('', w.model)
-		AND b.batch_id IN ('', j.batch_id)`
+		AND b.batch_id IN ('', j.batch_id)
+		AND ` + tagged
+
+// tagged holds where the batch of the job j has the tag of the budget b, or where that
+// has none.
+const tagged = `(b.tag = '' OR EXISTS (
+	SELECT
+	FROM batches x
+	WHERE x.id = j.batch_id AND x.tags ->> split_part(b.tag, '=', 1) = substr(b.tag, strpos(b.tag, '=') + 1)))`
 
 // budgetBegan and budgetEnds bound the period of the budget b that it is now.
 const (
@@ -176,7 +184,7 @@ const (
 )
 
 // budgetColumns are those of a budget b as it is now, for scanBudget.
-const budgetColumns = `b.id, b.account, b.provider, b.model, b.batch_id, b.simulated, b.wallet, b.period, b.timezone, b.limit_nano, b.blocks,
+const budgetColumns = `b.id, b.account, b.provider, b.model, b.batch_id, b.tag, b.simulated, b.wallet, b.period, b.timezone, b.limit_nano, b.blocks,
 	nullif(` + budgetBegan + `, '-infinity'), ` + budgetEnds + `,
 	CASE WHEN b.began_at >= ` + budgetBegan + ` THEN b.spent_nano ELSE 0 END,
 	CASE WHEN b.began_at >= ` + budgetBegan + ` THEN b.reserved_nano ELSE 0 END,
@@ -189,7 +197,7 @@ func scanBudgetAnd(row pgx.CollectableRow, more ...any) (billing.Budget, error) 
 	var b billing.Budget
 	var began, ends *time.Time
 	err := row.Scan(append([]any{
-		&b.ID, &b.Account, &b.Provider, &b.Model, &b.Batch, &b.Simulated, &b.Wallet, &b.Period, &b.Zone, &b.Limit, &b.Blocks,
+		&b.ID, &b.Account, &b.Provider, &b.Model, &b.Batch, &b.Tag, &b.Simulated, &b.Wallet, &b.Period, &b.Zone, &b.Limit, &b.Blocks,
 		&began, &ends, &b.Spent, &b.Reserved, &b.Stopped, &b.By, &b.At,
 	}, more...)...)
 	b.Began, b.Ends = timeOrZero(began), timeOrZero(ends)

@@ -132,12 +132,29 @@ func TestABudgetHoldsForTheCallsOfItsScopeAlone(t *testing.T) {
 		{"both", billing.Scope{Account: "alpha", Model: "m"}, true},
 		{"one of both", billing.Scope{Account: "alpha", Model: "n"}, false},
 		{"a batch", billing.Scope{Batch: "b"}, false},
+		{"a tag of no batch", billing.Scope{Tag: "team=red"}, false},
 		{"simulated money", billing.Scope{Simulated: true}, false},
 	} {
 		b := w.budget(t, billing.Budget{Scope: c.scope, Period: billing.Hour, Limit: 10, Blocks: true})
 		_, refused := w.tries(t, w.running(t, other), nano(11))
 		if (refused != nil) != c.hits {
 			t.Errorf("%s: refused %v, want %t", c.name, refused, c.hits)
+		}
+		if err := w.RemoveBudget(t.Context(), b.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// By the tags of the batch.
+	tagged := w.mustClaim(t, w.batch(t, "tagged", 1)[0])
+	w.exec(t, `UPDATE batches SET tags = '{"team": "red"}' WHERE id = 'tagged'`)
+	for tag, hits := range map[string]bool{"team=red": true, "team=blue": false, "red=team": false} {
+		b := w.budget(t, billing.Budget{Scope: billing.Scope{Tag: tag}, Period: billing.Total, Limit: 10, Blocks: true})
+		c, refused := w.tries(t, tagged, nano(11))
+		if (refused != nil) != hits {
+			t.Errorf("%s: %v, want refused %t", tag, refused, hits)
+		}
+		if refused == nil {
+			w.settle(t, c, jobs.CallFailedUnbilled, nano(0))
 		}
 		if err := w.RemoveBudget(t.Context(), b.ID); err != nil {
 			t.Fatal(err)

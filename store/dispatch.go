@@ -144,7 +144,7 @@ func topUpSQL() string {
 			SELECT count(*) > 0 AS stopped, coalesce(bool_or(refused_at > now() - interval '10 seconds'), false) AS just_now
 			FROM budgets x
 			WHERE x.blocks AND x.stopped_until > now()
-			AND x.model = '' AND x.provider IN ('', $1) AND x.account IN ('', f.account) AND x.batch_id IN ('', f.batch_id)
+			AND x.model = '' AND x.tag = '' AND x.provider IN ('', $1) AND x.account IN ('', f.account) AND x.batch_id IN ('', f.batch_id)
 			AND x.simulated = coalesce((SELECT simulated FROM providers WHERE name = $1), false)
 		) m
 		WHERE b.paused_at IS NULL AND b.cancelled_at IS NULL AND NOT m.just_now

@@ -27,13 +27,13 @@ func (s *Store) SetBudget(ctx context.Context, b billing.Budget) (set billing.Bu
 		var made bool
 		err := tx.QueryRow(ctx, `
 			INSERT INTO budgets AS b (account, provider, model, batch_id, simulated, wallet, period, timezone, limit_nano, blocks,
-				changed_by, began_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '-infinity')
-			ON CONFLICT (account, provider, model, batch_id, period, wallet, simulated) DO UPDATE
+				changed_by, tag, began_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '-infinity')
+			ON CONFLICT (account, provider, model, batch_id, tag, period, wallet, simulated) DO UPDATE
 			SET timezone = excluded.timezone, limit_nano = excluded.limit_nano, blocks = excluded.blocks,
 				changed_by = excluded.changed_by, changed_at = now(), stopped_until = NULL, alerted = 0
 			RETURNING id, xmax = 0`,
-			b.Account, b.Provider, b.Model, b.Batch, b.Simulated, b.Wallet, b.Period, b.Zone, b.Limit, b.Blocks, b.By).Scan(&id, &made)
+			b.Account, b.Provider, b.Model, b.Batch, b.Simulated, b.Wallet, b.Period, b.Zone, b.Limit, b.Blocks, b.By, b.Tag).Scan(&id, &made)
 		if err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ const countSQL = `
 			AND b.provider IN ('', c.provider)
 			AND b.model IN ('', c.model)
 		JOIN call_jobs cj ON cj.call_id = c.id
-		JOIN jobs j ON j.id = cj.job_id AND b.account IN ('', j.account) AND b.batch_id IN ('', j.batch_id)
+		JOIN jobs j ON j.id = cj.job_id AND b.account IN ('', j.account) AND b.batch_id IN ('', j.batch_id) AND ` + tagged + `
 	), gone AS (
 		DELETE FROM charges h
 		WHERE h.budget_id = $1 AND h.call_id NOT IN (SELECT id FROM matched)
@@ -140,7 +140,7 @@ func (s *Store) Budgets(ctx context.Context) ([]billing.Budget, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT `+budgetColumns+`
 		FROM budgets b
-		ORDER BY wallet, account, provider, model, batch_id, array_position('{hour,day,week,month,total}', period), id`)
+		ORDER BY wallet, account, provider, model, batch_id, tag, array_position('{hour,day,week,month,total}', period), id`)
 	if err != nil {
 		return nil, fmt.Errorf("read budgets: %w", err)
 	}

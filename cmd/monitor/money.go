@@ -49,6 +49,7 @@ type budgetSet struct {
 	Provider  string `help:"Only at this provider." placeholder:"NAME"`
 	Model     string `help:"Only with this model." placeholder:"NAME"`
 	Batch     string `help:"Only by this batch." placeholder:"ID"`
+	Tag       string `help:"Only by batches with this tag." placeholder:"NAME=VALUE"`
 	Timezone  string `help:"The time zone by which periods begin." default:"UTC" placeholder:"ZONE"`
 	Warn      bool   `help:"Only warn, and send nevertheless."`
 	Simulated bool   `help:"Cap the money of mock and fake providers, to rehearse, in place of real money."`
@@ -75,7 +76,7 @@ func (c *budgetSet) Run(s *session) error {
 				continue
 			}
 			b, err := money.Set(s.ctx, billing.Budget{
-				Scope:  billing.Scope{Account: c.Account, Provider: c.Provider, Model: c.Model, Batch: c.Batch, Simulated: c.Simulated},
+				Scope:  billing.Scope{Account: c.Account, Provider: c.Provider, Model: c.Model, Batch: c.Batch, Tag: c.Tag, Simulated: c.Simulated},
 				Period: period, Zone: c.Timezone, Limit: *limits[period], Blocks: !c.Warn,
 			})
 			if err != nil {
