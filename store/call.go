@@ -324,11 +324,9 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("settle calls: %w", err)
 		}
-		said, err := json.Marshal(c.Limits)
-		if err != nil {
+		if limits[i], err = encoded(c.Limits); err != nil {
 			return nil, fmt.Errorf("settle calls: rate limits: %w", err)
 		}
-		limits[i] = string(said)
 		rows, err := json.Marshal(append([]string{}, c.PriceIDs...))
 		if err != nil {
 			return nil, fmt.Errorf("settle calls: prices: %w", err)
@@ -346,9 +344,18 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 // usageJSON encodes usage so that jsonb takes it.
 func usageJSON(u providers.Usage) (string, error) {
 	u.Variant = Sanitise(u.Variant)
-	data, err := json.Marshal(u)
+	data, err := encoded(u)
 	if err != nil {
 		return "", fmt.Errorf("usage: %w", err)
 	}
-	return string(data), nil
+	return data, nil
+}
+
+// encoded is v as JSON; an empty object where it says nothing, as of most calls.
+func encoded[T comparable](v T) (string, error) {
+	if v == *new(T) {
+		return "{}", nil
+	}
+	data, err := json.Marshal(v)
+	return string(data), err
 }

@@ -28,7 +28,7 @@ func (s *Store) Hints(ctx context.Context) <-chan struct{} {
 		return hints
 	}
 	ctx, stop := context.WithCancel(ctx)
-	context.AfterFunc(s.life, stop)
+	context.AfterFunc(s.life, stop) //nolint:contextcheck // it ends with the Store, too
 	s.background.Go(func() {
 		defer stop()
 		for ctx.Err() == nil {

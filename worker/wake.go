@@ -64,11 +64,11 @@ func (w *waker) look(ctx context.Context, now time.Time) error {
 	if due {
 		w.delayed = now.Add(wakeDelayedEvery)
 	}
-	any, err := w.redis.Exists(ctx, queueKeys(resting, "pending")...).Result()
-	if err == nil && any == 0 && due {
-		any, err = w.redis.Exists(ctx, queueKeys(resting, "retry", "scheduled")...).Result()
+	found, err := w.redis.Exists(ctx, queueKeys(resting, "pending")...).Result()
+	if err == nil && found == 0 && due {
+		found, err = w.redis.Exists(ctx, queueKeys(resting, "retry", "scheduled")...).Result()
 	}
-	if err != nil || any == 0 {
+	if err != nil || found == 0 {
 		return err
 	}
 	for _, provider := range resting {
