@@ -83,15 +83,14 @@ func (r Record) chat() chatCompletion {
 
 // finishReason is OpenAI's word for a vendor's.
 func finishReason(own string) string {
-	switch own {
-	case "", "end_turn", "stop_sequence", "STOP", "eos":
+	switch f := providers.FinishOf(own); f {
+	case "":
 		return "stop"
-	case "max_tokens", "MAX_TOKENS", "model_context_window_exceeded":
-		return "length"
-	case "tool_use":
-		return "tool_calls"
-	case "refusal", "SAFETY", "CONTENT_FILTERED":
+	case providers.FinishFilter:
 		return "content_filter"
+	case providers.FinishStop, providers.FinishLength, providers.FinishToolCalls:
+		return string(f)
+	case providers.FinishPause, providers.FinishOther:
 	}
 	return own
 }

@@ -13,6 +13,8 @@ type Detail struct {
 	Asked []Asked
 	// Answered says who answered, most jobs first: one or none for a job.
 	Answered []Answered
+	// Finished says why the answers ended, most jobs first: one or none for a job.
+	Finished []Finished
 	// Calls are a job's calls in the order in which they were sent; nil for a batch.
 	Calls []Call
 }
@@ -32,6 +34,12 @@ type Answered struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
 	Jobs     int64  `json:"jobs"`
+}
+
+// Finished says why some jobs' answers ended.
+type Finished struct {
+	Finish providers.Finish `json:"finish_reason"`
+	Jobs   int64            `json:"jobs"`
 }
 
 // Job is one job of a batch, for lists. Provider and model are those that answered,

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/batches"
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 const (
@@ -47,6 +49,9 @@ func (s *Store) Detail(ctx context.Context, p jobs.Progress) (d batches.Detail, 
 			GROUP BY provider, model
 			ORDER BY jobs DESC, provider, model
 			LIMIT $2`, of, detailRows))
+	if err == nil {
+		d.Finished, err = s.finished(ctx, where, of)
+	}
 	if err == nil && p.JobID != "" {
 		err = collect(ctx, s, &d.Calls, `
 			SELECT provider, model, state AS outcome, error_kind AS error, error_message AS message,
@@ -61,6 +66,34 @@ func (s *Store) Detail(ctx context.Context, p jobs.Progress) (d batches.Detail, 
 		return batches.Detail{}, fmt.Errorf("read the detail of %s: %w", id, err)
 	}
 	return d, nil
+}
+
+// finished counts the reasons for which answers ended.
+func (s *Store) finished(ctx context.Context, where string, of any) ([]batches.Finished, error) {
+	var words []struct {
+		Word string
+		Jobs int64
+	}
+	err := collect(ctx, s, &words, `
+		SELECT finish_reason AS word, count(*) AS jobs
+		FROM results
+		WHERE job_id IN (SELECT id FROM jobs WHERE `+where+`)
+		GROUP BY finish_reason
+		ORDER BY jobs DESC, word
+		LIMIT $2`, of, 10*detailRows)
+	var all []batches.Finished
+	for _, w := range words {
+		reason := providers.FinishOf(w.Word)
+		i := slices.IndexFunc(all, func(f batches.Finished) bool { return f.Finish == reason })
+		switch {
+		case reason == "":
+		case i < 0:
+			all = append(all, batches.Finished{Finish: reason, Jobs: w.Jobs})
+		default:
+			all[i].Jobs += w.Jobs
+		}
+	}
+	return all, err
 }
 
 // collect reads rows into a slice of structs, by the names of their columns.

@@ -24,7 +24,9 @@ type jobStatus struct {
 	RequestedModel    string             `json:"requested_model,omitempty"`
 	Chain             []string           `json:"chain,omitempty"`
 	Fallback          providers.Fallback `json:"fallback"`
-	Calls             []batches.Call     `json:"calls"` // never null
+	// Finish says why the answer ended; empty without one.
+	Finish providers.Finish `json:"finish_reason,omitempty"`
+	Calls  []batches.Call   `json:"calls"` // never null
 	// Waits says why it waits; empty where it does not, never null.
 	Waits []fleet.Wait `json:"waits"`
 }
@@ -35,6 +37,8 @@ type batchStatus struct {
 	cli.Status
 	Asked    []batches.Asked    `json:"asked"`    // never null
 	Answered []batches.Answered `json:"answered"` // never null
+	// Finished counts the reasons for which answers ended; never null.
+	Finished []batches.Finished `json:"finished"`
 	// Problems are the failures by class, with one sample each; never null.
 	Problems []batches.Problem `json:"problems"`
 	// Waits says why jobs wait, most jobs first; never null.
@@ -78,6 +82,7 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 	case p.JobID == "":
 		return output.Write(s.env.Out, batchStatus{
 			Status: cli.StatusOf(p), Asked: append([]batches.Asked{}, d.Asked...), Answered: append([]batches.Answered{}, d.Answered...),
+			Finished: append([]batches.Finished{}, d.Finished...),
 			Problems: append([]batches.Problem{}, problems...), Waits: waits,
 		})
 	}
@@ -90,6 +95,9 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 			out.RequestedProvider, out.RequestedModel = out.Provider, out.Model
 		}
 		out.Provider, out.Model = a.Provider, a.Model
+	}
+	for _, f := range d.Finished {
+		out.Finish = f.Finish
 	}
 	return output.Write(s.env.Out, out)
 }
@@ -183,6 +191,14 @@ func parties(p jobs.Progress, d batches.Detail) [][]string {
 	}
 	for _, a := range d.Answered {
 		add("answered", cli.Printable(a.Provider+" "+a.Model), a.Jobs)
+	}
+	for _, f := range d.Finished {
+		switch {
+		case f.Finish == providers.FinishLength:
+			add("ended", "length: the answer was cut, allow more with max_tokens", f.Jobs)
+		case p.JobID == "" || f.Finish != providers.FinishStop:
+			add("ended", string(f.Finish), f.Jobs)
+		}
 	}
 	return rows
 }
