@@ -89,6 +89,7 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		return most
 	case providers.Embedding:
 		return providers.Usage{InputTokens: max(inputTokens(req), int64(len(body)))}
+	case providers.Moderation, providers.Transcription: // nothing that is known to be counted
 	case providers.Image:
 		n := int64(max(1, req.N))
 		if c.has(providers.ImageOutputTokens, at) {

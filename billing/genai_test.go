@@ -114,10 +114,17 @@ func bill(prices map[string]any, u providers.Usage) (nano *big.Int, ok bool) {
 		n    int64
 		per  int64
 	}{
-		{"input_mtok", u.InputTokens, 1e6}, {"cache_read_mtok", u.CachedInputTokens, 1e6}, {"cache_write_mtok", u.CacheWriteTokens, 1e6},
-		{"cache_write_1h_mtok", u.CacheWrite1hTokens, 1e6}, {"output_mtok", u.OutputTokens, 1e6}, {"output_image_mtok", u.ImageOutputTokens, 1e6},
-		{"input_audio_mtok", u.AudioInputTokens, 1e6}, {"output_audio_mtok", u.AudioOutputTokens, 1e6},
-		{"web_searches_kcount", u.WebSearches, 1e3}, {"requests_kcount", 1, 1e3}, {"audio_hours", u.MilliSeconds, 3_600_000},
+		{"input_mtok", u.InputTokens, 1e6},
+		{"cache_read_mtok", u.CachedInputTokens, 1e6},
+		{"cache_write_mtok", u.CacheWriteTokens, 1e6},
+		{"cache_write_1h_mtok", u.CacheWrite1hTokens, 1e6},
+		{"output_mtok", u.OutputTokens, 1e6},
+		{"output_image_mtok", u.ImageOutputTokens, 1e6},
+		{"input_audio_mtok", u.AudioInputTokens, 1e6},
+		{"output_audio_mtok", u.AudioOutputTokens, 1e6},
+		{"web_searches_kcount", u.WebSearches, 1e3},
+		{"requests_kcount", 1, 1e3},
+		{"audio_hours", u.MilliSeconds, 3_600_000},
 	} {
 		price, found := prices[unit.name]
 		if unit.n == 0 || !found && unit.name == "requests_kcount" {

@@ -129,10 +129,19 @@ func TestRetirementsAreKnown(t *testing.T) {
 	t.Parallel()
 	l := embedded(t)
 	for _, c := range []struct{ provider, model, want string }{
-		{"openai", "gpt-4o-mini", "2027-01-14"}, {"openai", "gpt-5-mini-2025-08-07", "2026-12-11"}, {"openai", "tts-1", "2027-01-06"},
-		{"openai", "gpt-image-1", "2026-10-23"}, {"openai", "gpt-image-1-mini", "2026-12-01"}, {"openai", "gpt-4.1-nano-2025-04-14", "2026-10-23"},
-		{"openai", "gpt-6-luna", ""}, {"openai", "gpt-5.4-mini", ""}, {"openai", "gpt-image-2", ""}, {"openai", "gpt-4.1", "2027-01-14"},
-		{"gemini", "gemini-2.5-flash", "2026-10-20"}, {"gemini", "gemini-2.5-flash-image", ""}, {"anthropic", "claude-haiku-5-5", ""},
+		{"openai", "gpt-4o-mini", "2027-01-14"},
+		{"openai", "gpt-5-mini-2025-08-07", "2026-12-11"},
+		{"openai", "tts-1", "2027-01-06"},
+		{"openai", "gpt-image-1", "2026-10-23"},
+		{"openai", "gpt-image-1-mini", "2026-12-01"},
+		{"openai", "gpt-4.1-nano-2025-04-14", "2026-10-23"},
+		{"openai", "gpt-6-luna", ""},
+		{"openai", "gpt-5.4-mini", ""},
+		{"openai", "gpt-image-2", ""},
+		{"openai", "gpt-4.1", "2027-01-14"},
+		{"gemini", "gemini-2.5-flash", "2026-10-20"},
+		{"gemini", "gemini-2.5-flash-image", ""},
+		{"anthropic", "claude-haiku-5-5", ""},
 	} {
 		r, ok := l.Retires(c.provider, c.model)
 		if ok != (c.want != "") || ok && r.Day.Format(time.DateOnly) != c.want {

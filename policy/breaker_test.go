@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-
 	"oneflow/internal/storetest"
 	"oneflow/policy"
 	"oneflow/policy/breaker"

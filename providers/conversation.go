@@ -72,7 +72,7 @@ func (m Message) check(parts []PartType) error {
 }
 
 // check refuses a part. Its error begins with what it is about.
-func (p Part) check(role string, types []PartType) error {
+func (p *Part) check(role string, types []PartType) error {
 	if p.Type == TextPart {
 		return nil
 	}

@@ -159,12 +159,21 @@ func TestABodyIsTranslatedWhereEachFieldHasAnEquivalent(t *testing.T) {
 		refused                  string
 	}{
 		"the same kind": {"openai", "second", chat, `{"model":"m","x":1}`, providers.Request{Endpoint: chat, Body: []byte(`{"model":"m","x":1}`)}, ""},
-		"chat": {"openai", "anthropic", chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"max_completion_tokens":9,"stop":"x","n":1,"user":"u","stream":false}`,
-			providers.Request{Messages: []providers.Message{{Role: "user", Content: "a"}}, MaxTokens: 9, Stop: []string{"x"}}, ""},
-		"responses": {"openai", "anthropic", responses, `{"model":"m","input":"a","instructions":"s","max_output_tokens":99,"store":false}`,
-			providers.Request{Prompt: "a", System: "s", MaxTokens: 99}, ""},
-		"messages": {"anthropic", "openai", messages, `{"model":"m","system":"s","messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"max_tokens":9,"stop_sequences":["x"],"metadata":{"user_id":"u"}}`,
-			providers.Request{System: "s", Messages: []providers.Message{{Role: "user", Content: "a"}}, MaxTokens: 9, Stop: []string{"x"}}, ""},
+		"chat": {
+			"openai", "anthropic", chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"max_completion_tokens":9,"stop":"x","n":1,"user":"u","stream":false}`,
+			providers.Request{Messages: []providers.Message{{Role: "user", Content: "a"}}, MaxTokens: 9, Stop: []string{"x"}},
+			"",
+		},
+		"responses": {
+			"openai", "anthropic", responses, `{"model":"m","input":"a","instructions":"s","max_output_tokens":99,"store":false}`,
+			providers.Request{Prompt: "a", System: "s", MaxTokens: 99},
+			"",
+		},
+		"messages": {
+			"anthropic", "openai", messages, `{"model":"m","system":"s","messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"max_tokens":9,"stop_sequences":["x"],"metadata":{"user_id":"u"}}`,
+			providers.Request{System: "s", Messages: []providers.Message{{Role: "user", Content: "a"}}, MaxTokens: 9, Stop: []string{"x"}},
+			"",
+		},
 		"a field of OpenAI's":    {"openai", "anthropic", chat, `{"messages":[{"role":"user","content":"a"}],"presence_penalty":1.5}`, providers.Request{}, "body.presence_penalty"},
 		"a field of Anthropic's": {"anthropic", "openai", messages, `{"max_tokens":9,"messages":[{"role":"user","content":"a"}],"thinking":{"type":"disabled"}}`, providers.Request{}, "body.thinking"},
 		"a part of OpenAI's":     {"openai", "anthropic", chat, `{"messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"f"}}]}]}`, providers.Request{}, "messages[0].content[0].file.file_id"},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,12 +79,7 @@ func (c *pricesImport) Run(s *session) error {
 // wanted reports whether a vendor's prices are to be taken over.
 func (c *pricesImport) wanted(s *session, vendor string) bool {
 	if len(c.Provider) > 0 {
-		for _, name := range c.Provider {
-			if name == vendor {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(c.Provider, vendor)
 	}
 	for name := range s.config.Providers {
 		if app.PricesAs(s.config, name) == vendor {

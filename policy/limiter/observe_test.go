@@ -36,7 +36,9 @@ func TestWhatOthersUseOfTheAccountIsLeftToThem(t *testing.T) {
 	w := newSimulation(t, 1, providers.Limits{RPM: 600})
 	// From the second minute on, others use 240 a minute.
 	began := w.now
-	others := func(w *simulation) int64 { return max(min(int64((w.now-began-time.Minute)/(250*time.Millisecond)), 240), 0) }
+	others := func(w *simulation) int64 {
+		return max(min(int64((w.now-began-time.Minute)/(250*time.Millisecond)), 240), 0)
+	}
 	w.headers = strict(600, others)
 	w.refuses = func(w *simulation) (providers.RateLimits, bool) {
 		return w.headers(w), w.used(w.now-time.Minute, w.now, one)+others(w) >= 600

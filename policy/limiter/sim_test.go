@@ -210,7 +210,9 @@ func (w *simulation) arrive(slot *Slot, used Demand, id int) {
 	})
 }
 
-func (w *simulation) rand(d time.Duration) time.Duration { return time.Duration(w.rng.Int64N(int64(d) + 1)) }
+func (w *simulation) rand(d time.Duration) time.Duration {
+	return time.Duration(w.rng.Int64N(int64(d) + 1))
+}
 
 func one(arrival) int64 { return 1 }
 

@@ -97,7 +97,7 @@ func TestABodyOfAnthropicsOwnArrivesAsItWasGiven(t *testing.T) {
 	"messages":[{"role":"user","content":[{"type":"search_result","source":"s","title":"t","content":[{"type":"text","text":"x"}]}]}],"top_k":5.0,"thinking":{"type":"disabled"}}`
 	recorder := providertest.Record(t)
 	p, err := anthropic.New(anthropic.Config{
-		Name: "mine", BaseURL: recorder.URL, Client: http.DefaultClient, Key: func(context.Context) (string, error) { return providertest.Key, nil },
+		Name: "mine", BaseURL: recorder.URL, Client: &http.Client{}, Key: func(context.Context) (string, error) { return providertest.Key, nil },
 	})
 	if err != nil {
 		t.Fatal(err)

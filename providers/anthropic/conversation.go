@@ -239,7 +239,7 @@ func checkTurns(req providers.Request) error {
 			}
 		}
 		for j, p := range m.Parts {
-			if err := checkPart(m.Role, p); err != nil {
+			if err := checkPart(p); err != nil {
 				return fmt.Errorf("%s.content[%d] (%s): %w", at, j, p.Type, err)
 			}
 		}
@@ -250,12 +250,12 @@ func checkTurns(req providers.Request) error {
 	return req.CheckCalls()
 }
 
-func checkPart(role string, p providers.Part) error {
+func checkPart(p providers.Part) error {
 	switch {
 	case p.Type == providers.TextPart && strings.TrimSpace(p.Text) == "":
 		return errors.New("must hold more than blanks")
 	case p.Detail != "" && p.Detail != "auto":
-		return errors.New("Anthropic takes no detail: leave it out")
+		return errors.New("detail: Anthropic takes none: leave it out")
 	case p.Type == providers.ImagePart && p.URL == "":
 		return providers.OneOf("media type", p.MIME, "image/png", "image/jpeg", "image/gif", "image/webp")
 	case p.Type == providers.DocumentPart && p.URL == "":

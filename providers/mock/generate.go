@@ -26,6 +26,7 @@ func generate(c *call) (providers.Response, error) {
 		return sound(c), nil
 	case providers.Video:
 		return film(c)
+	case providers.Embedding, providers.Moderation, providers.Transcription: // the capabilities refuse them
 	}
 	return providers.Response{}, fmt.Errorf("task %q: must be one of %v", c.req.Task, providers.Tasks())
 }

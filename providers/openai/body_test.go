@@ -50,7 +50,7 @@ func TestABodyOfOpenAIsOwnArrivesAsItWasGiven(t *testing.T) {
 		},
 		"responses": {
 			text, "openai-trim.json", "/v1/responses",
-			`{"model":"m","instructions":"be brief","input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"hi"}]}],"max_output_tokens":99,
+			`{"model":"m","instructions":"be brief","input":[{"type":"message","role":"user","content":"hi"}],"max_output_tokens":99,
 			"reasoning":{"effort":"low"},"text":{"format":{"type":"json_schema","name":"n","schema":{"type":"object"}}},"tools":[{"type":"web_search"}],"truncation":"auto"}`,
 			`{"model":"m","input":7}`,
 		},
@@ -108,31 +108,37 @@ func TestAnswersOfFurtherEndpointsAreRead(t *testing.T) {
 			providers.Text, "/v1/responses", `{"model":"m","input":"hi"}`,
 			`{"id":"resp_1","model":"m-2","status":"completed","output":[{"type":"reasoning","summary":[]},{"type":"message","content":[{"type":"output_text","text":"yes"}]}],
 			"usage":{"input_tokens":10,"input_tokens_details":{"cached_tokens":4,"cache_write_tokens":1},"output_tokens":7,"output_tokens_details":{"reasoning_tokens":5},"total_tokens":17}}`,
-			"yes", "completed", providers.Usage{InputTokens: 5, CachedInputTokens: 4, CacheWriteTokens: 1, OutputTokens: 7, ReasoningTokens: 5},
+			"yes", "completed",
+			providers.Usage{InputTokens: 5, CachedInputTokens: 4, CacheWriteTokens: 1, OutputTokens: 7, ReasoningTokens: 5},
 		},
 		"responses, cut": {
 			providers.Text, "/v1/responses", `{"model":"m","input":"hi"}`,
 			`{"id":"resp_1","model":"m-2","status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[{"type":"message","content":[{"type":"output_text","text":"ye"}]}],"usage":{"input_tokens":1,"output_tokens":2}}`,
-			"ye", "max_output_tokens", providers.Usage{InputTokens: 1, OutputTokens: 2},
+			"ye", "max_output_tokens",
+			providers.Usage{InputTokens: 1, OutputTokens: 2},
 		},
 		"responses, a call": {
 			providers.Text, "/v1/responses", `{"model":"m","input":"hi"}`,
 			`{"id":"resp_1","status":"completed","output":[{"type":"function_call","name":"f","arguments":"{}","call_id":"c"}],"usage":{"input_tokens":1,"output_tokens":2}}`,
-			"", "tool_calls", providers.Usage{InputTokens: 1, OutputTokens: 2},
+			"", "tool_calls",
+			providers.Usage{InputTokens: 1, OutputTokens: 2},
 		},
 		"a vector": {
 			providers.Embedding, "/v1/embeddings", `{"model":"m","input":"hi"}`,
 			`{"object":"list","model":"m","data":[{"index":0,"embedding":[0.25,-1]}],"usage":{"prompt_tokens":3,"total_tokens":3}}`,
-			"[0.25,-1]", "stop", providers.Usage{InputTokens: 3},
+			"[0.25,-1]", "stop",
+			providers.Usage{InputTokens: 3},
 		},
 		"vectors out of order, in base64": {
 			providers.Embedding, "/v1/embeddings", `{"model":"m","input":["a","b"]}`,
 			`{"model":"m","data":[{"index":1,"embedding":"AACAPwAAAMA="},{"index":0,"embedding":"AACAPg=="}],"usage":{"prompt_tokens":3,"total_tokens":3}}`,
-			"[[0.25],[1,-2]]", "stop", providers.Usage{InputTokens: 3},
+			"[[0.25],[1,-2]]", "stop",
+			providers.Usage{InputTokens: 3},
 		},
 		"a moderation": {
 			providers.Moderation, "/v1/moderations", `{"model":"m","input":"hi"}`,
-			`{"id":"modr-1","model":"m","results":[{"flagged":true}]}`, `[{"flagged":true}]`, "stop", providers.Usage{},
+			`{"id":"modr-1","model":"m","results":[{"flagged":true}]}`, `[{"flagged":true}]`, "stop",
+			providers.Usage{},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -80,6 +80,7 @@ func check(req providers.Request) error {
 			return fmt.Errorf("size: must be WIDTHxHEIGHT, such as 1280x720, got %q", req.Size)
 		}
 		return req.RefuseExtra("stream")
+	case providers.Embedding, providers.Moderation, providers.Transcription: // only as bodies of their own
 	}
 	return nil
 }
