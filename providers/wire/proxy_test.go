@@ -33,12 +33,12 @@ func tunnel(t *testing.T, to string, status int) (url string, asked func() strin
 			http.Error(w, "", http.StatusBadGateway)
 			return
 		}
-		w.WriteHeader(http.StatusOK)
-		here, _, err := http.NewResponseController(w).Hijack()
+		here, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
-		go func() { _, _ = io.Copy(there, here); _ = there.Close() }()
+		_, _ = io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { _, _ = io.Copy(there, buffered); _ = there.Close() }()
 		_, _ = io.Copy(here, there)
 		_ = here.Close()
 	}))
