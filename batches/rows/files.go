@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // File is a file that can be read, once or again and again.
@@ -26,6 +27,10 @@ type files struct {
 	columns []string
 	last    int64 // the place of the last row
 	end     error
+	// reading is held by Next. closing tells it to close what it has read from, where
+	// Close came meanwhile: a reader may hang in its input for good.
+	reading sync.Mutex
+	closing atomic.Bool
 
 	mu   sync.Mutex
 	done []part // files that have been read, and the one that is
@@ -63,8 +68,19 @@ func (f *files) Columns() []string {
 	return f.columns
 }
 
-// Close implements Source.
+// Close implements Source. It may be called while Next is, which then closes the file
+// when it comes back.
 func (f *files) Close() error {
+	f.closing.Store(true)
+	if !f.reading.TryLock() {
+		return nil
+	}
+	defer f.reading.Unlock()
+	f.left = nil
+	return f.closeCurrent()
+}
+
+func (f *files) closeCurrent() error {
 	if f.current == nil {
 		return nil
 	}
@@ -76,6 +92,16 @@ func (f *files) Close() error {
 
 // Next implements Source.
 func (f *files) Next() (Row, error) {
+	f.reading.Lock()
+	row, err := f.next()
+	f.reading.Unlock()
+	if f.closing.Load() {
+		err = errors.Join(err, f.Close())
+	}
+	return row, err
+}
+
+func (f *files) next() (Row, error) {
 	for f.end == nil {
 		if f.current == nil {
 			if f.end = f.open(); f.end != nil {
@@ -93,7 +119,7 @@ func (f *files) Next() (Row, error) {
 			return Row{}, err
 		}
 		if errors.Is(err, io.EOF) {
-			err = f.Close()
+			err = f.closeCurrent()
 		}
 		f.end = err
 	}

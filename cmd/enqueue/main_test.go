@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,8 +75,27 @@ func (s *site) run(ctx context.Context, in io.Reader, args ...string) result {
 	return r
 }
 
+// screen is what several goroutines write to, as they may to a file.
+type screen struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
 func command(ctx context.Context, in io.Reader, args ...string) result {
-	var out, errs bytes.Buffer
+	var out bytes.Buffer
+	var errs screen
 	if !slices.Contains(args, "--config") {
 		args = append([]string{"--config", "testdata/mock.yaml"}, args...)
 	}
