@@ -115,7 +115,7 @@ func (b *gs) send(ctx context.Context, method, path, contentType string, body io
 	return b.client.Do(r)
 }
 
-// refusal is what an answer that is none says.
+// refusal holds the error of an answer.
 func refusal(status int, answer []byte) error {
 	var says struct {
 		Error struct {

@@ -73,7 +73,7 @@ func (b *s3) remove(ctx context.Context, key string) error {
 	return err
 }
 
-// partSize is how much of a large object is sent, and held in memory, at a time.
+// partSize is the size of the parts, in bytes, in which a large object is sent and held in memory.
 const partSize = 64 << 20
 
 func (b *s3) open(ctx context.Context, key string) (io.ReadCloser, error) {

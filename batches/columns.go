@@ -26,7 +26,7 @@ func newDecoder(in Input) *decoder {
 	return &decoder{Input: in, options: index(reflect.TypeFor[row]()), own: map[string]bool{}}
 }
 
-// maxTold is how many columns OnColumn is told of.
+// maxTold is the number of columns that OnColumn is told of at most.
 const maxTold = 1000
 
 // columns returns the columns of a row that are no option, as a JSON object in their

@@ -11,7 +11,7 @@ import (
 	"oneflow/jobs"
 )
 
-// Format is how an export is written.
+// Format is the shape of an export.
 type Format string
 
 // The formats of exports. The first three have a line of JSON for each job, and
@@ -50,7 +50,7 @@ type Export struct {
 type Exported struct {
 	// Lines are rows, of which Errors went to another writer.
 	Lines, Errors int64
-	// Unfinished is how many jobs have not finished, whether they are written or not.
+	// Unfinished is the number of jobs that have not finished, whether they are written or not.
 	Unfinished int64
 }
 

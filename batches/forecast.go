@@ -16,7 +16,7 @@ const (
 	// guessedAnswer is the length in tokens that an answer is expected to have where
 	// nothing is known of the model's.
 	guessedAnswer = 300
-	// enoughAnswers is how many answers tell how long they are.
+	// enoughAnswers is the number of answers from which a typical length is taken.
 	enoughAnswers = 10
 	// roughShare is what a text has in tokens, as a share of what an estimate without the
 	// model's tokenizer says at most: see billing.EstimateTokens.

@@ -194,6 +194,31 @@ func TestABudgetThatIsSetCountsWhatWasSpentBefore(t *testing.T) {
 	w.holds(t)
 }
 
+// Money is spent, whatever is removed.
+func TestABudgetThatIsRaisedStillCountsTheCallsOfARemovedBatch(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	scopes := []billing.Scope{{}, {Provider: "mock"}, {Account: "default"}}
+	for _, scope := range scopes {
+		w.budget(t, billing.Budget{Scope: scope, Period: billing.Day, Limit: 100, Blocks: true})
+	}
+	c, refused := w.tries(t, w.mustClaim(t, w.batch(t, "old", 1)[0]), nano(80))
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	w.settle(t, c, jobs.CallFailedBilled, nano(70))
+	w.exec(t, `DELETE FROM job_states; DELETE FROM job_queue; DELETE FROM jobs`)
+	for _, scope := range scopes {
+		if b := w.budget(t, billing.Budget{Scope: scope, Period: billing.Day, Limit: 200, Blocks: true}); b.Spent != 70 {
+			t.Errorf("%s: %d are spent after it was raised, want 70", scope, b.Spent)
+		}
+	}
+	// A new one counts it as far as the call itself tells.
+	if b := w.budget(t, billing.Budget{Scope: billing.Scope{Model: "m"}, Period: billing.Day, Limit: 200, Blocks: true}); b.Spent != 70 {
+		t.Errorf("a new budget counts %d, want 70", b.Spent)
+	}
+}
+
 func TestABlockingBudgetRefusesWhatNobodyCanBoundAndAWarningOneNothing(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)

@@ -57,22 +57,28 @@ func (s *Store) SetBudget(ctx context.Context, b billing.Budget) (set billing.Bu
 }
 
 // countSQL makes the sums of the budget $1 those of the calls that it holds for, and
-// has those under way reserve in it.
+// has those under way reserve in it. What was counted before stays, also where the jobs
+// of the calls have been removed since.
 const countSQL = `
 	WITH b AS (
 		SELECT b.*, ` + budgetBegan + ` AS period_began
 		FROM budgets b
 		WHERE b.id = $1
 	), matched AS (
-		SELECT DISTINCT c.id, c.state, c.reserved_nano, c.cost_nano, b.period_began
+		SELECT c.id, c.state, c.reserved_nano, c.cost_nano, b.period_began
 		FROM b
 		JOIN calls c ON c.simulated = b.simulated
 			AND (c.state = 'running' OR c.finished_at >= b.period_began)
 			AND c.started_at >= b.period_began
 			AND b.provider IN ('', c.provider)
 			AND b.model IN ('', c.model)
-		JOIN call_jobs cj ON cj.call_id = c.id
-		JOIN jobs j ON j.id = cj.job_id AND b.account IN ('', j.account) AND b.batch_id IN ('', j.batch_id) AND ` + tagged + `
+		WHERE b.account = '' AND b.batch_id = '' AND b.tag = ''
+		OR EXISTS (SELECT FROM charges h WHERE h.call_id = c.id AND h.budget_id = b.id)
+		OR EXISTS (
+			SELECT
+			FROM call_jobs cj
+			JOIN jobs j ON j.id = cj.job_id
+			WHERE cj.call_id = c.id AND b.account IN ('', j.account) AND b.batch_id IN ('', j.batch_id) AND ` + tagged + `)
 	), gone AS (
 		DELETE FROM charges h
 		WHERE h.budget_id = $1 AND h.call_id NOT IN (SELECT id FROM matched)
