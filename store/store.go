@@ -52,7 +52,10 @@ type Store struct {
 var (
 	_ jobs.AcceptStore   = (*Store)(nil)
 	_ jobs.DispatchStore = (*Store)(nil)
-	_ worker.Store       = (*Store)(nil)
+	_                    = worker.Stores{
+		Work: (*Store)(nil), Presence: (*Store)(nil), Leader: (*Store)(nil), Recovery: (*Store)(nil),
+		Deliveries: (*Store)(nil), Capacity: (*Store)(nil), Money: (*Store)(nil),
+	}
 )
 
 // Open connects to Postgres and checks the connection. The caller closes the

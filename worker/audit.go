@@ -70,7 +70,7 @@ type auditor struct {
 
 func newAuditor(cfg Config, client redis.UniversalClient) *auditor {
 	a := &auditor{
-		redis: client, store: cfg.Store, log: cfg.Log,
+		redis: client, store: cfg.Store.Deliveries, log: cfg.Log,
 		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget, pushing: cfg.pace.pushing, unclaimed: cfg.pace.unclaimed,
 	}
 	a.served = func() (queues []any) {

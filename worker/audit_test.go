@@ -34,7 +34,7 @@ func (f *fleet) watched(t *testing.T) {
 // auditor makes an auditor that looks at 10 jobs a round.
 func (f *fleet) auditor(t *testing.T, change func(*worker.Config)) *worker.Auditor {
 	t.Helper()
-	cfg := worker.Config{Providers: []worker.Served{{Name: "svc"}}, Redis: f.opt, Store: f.store, Serves: func(string) bool { return true }}
+	cfg := worker.Config{Providers: []worker.Served{{Name: "svc"}}, Redis: f.opt, Store: parts(f.store), Serves: func(string) bool { return true }}
 	cfg.Hasten(time.Second, time.Hour, time.Hour) // no audit but the first
 	if change != nil {
 		change(&cfg)

@@ -14,7 +14,7 @@ const watchBudgetsEvery = 5 * time.Second
 // watchBudgets tells once of each budget that is spent to a half, to four fifths, in
 // full, or beyond.
 func (t *term) watchBudgets(ctx context.Context) (more bool, err error) {
-	alerts, err := t.cfg.Store.MoneyAlerts(ctx)
+	alerts, err := t.cfg.Store.Money.MoneyAlerts(ctx)
 	for _, a := range alerts {
 		msg := "budget spent in part"
 		switch {

@@ -73,7 +73,7 @@ func (r *regulator) look(ctx context.Context, served []Served) error {
 	for i, s := range served {
 		names[i] = s.Name
 	}
-	now, err := r.cfg.Store.Capacity(ctx, names)
+	now, err := r.cfg.Store.Capacity.Capacity(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ func (r *regulator) register(ctx context.Context) error {
 		}
 		served = append(served, s)
 	}
-	return r.cfg.Store.Register(ctx, Presence{ID: r.cfg.ID, Host: host, PID: os.Getpid(), Providers: served})
+	return r.cfg.Store.Presence.Register(ctx, Presence{ID: r.cfg.ID, Host: host, PID: os.Getpid(), Providers: served})
 }
 
 // due reports whether the concurrency has to change, and to what: more at once,

@@ -14,7 +14,7 @@ const (
 
 // auditCounts compares the counts of the next batch with its jobs.
 func (t *term) auditCounts(ctx context.Context) (more bool, err error) {
-	batch, wrong, err := t.cfg.Store.AuditCounts(ctx, t.counted)
+	batch, wrong, err := t.cfg.Store.Recovery.AuditCounts(ctx, t.counted)
 	if wrong {
 		t.cfg.Log.Error().Str("batch", batch).Msg("counts of a batch were wrong, and are mended: please report it")
 	}

@@ -4,7 +4,7 @@ import "context"
 
 // expire ends jobs whose deadline has passed and that nobody runs.
 func (t *term) expire(ctx context.Context) (more bool, err error) {
-	n, err := t.cfg.Store.ExpireOverdue(ctx)
+	n, err := t.cfg.Store.Recovery.ExpireOverdue(ctx)
 	if n > 0 {
 		t.cfg.Log.Warn().Int("jobs", n).Msg("deadline passed: expired")
 	}
@@ -13,7 +13,7 @@ func (t *term) expire(ctx context.Context) (more bool, err error) {
 
 // sweepCancelled ends the waiting jobs of cancelled batches.
 func (t *term) sweepCancelled(ctx context.Context) (more bool, err error) {
-	n, err := t.cfg.Store.SweepCancelled(ctx)
+	n, err := t.cfg.Store.Recovery.SweepCancelled(ctx)
 	if n > 0 {
 		t.cfg.Log.Info().Int("jobs", n).Msg("swept jobs of cancelled batches")
 	}

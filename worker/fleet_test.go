@@ -195,6 +195,11 @@ func (r *running) wait(t *testing.T) {
 	}
 }
 
+// parts hands a store out as what a worker needs of one.
+func parts(s *store.Store) worker.Stores {
+	return worker.Stores{Work: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s}
+}
+
 // worker starts a worker; it stops when the test ends.
 func (f *fleet) worker(t *testing.T, p providers.Provider, change func(*worker.Config)) *running {
 	t.Helper()
@@ -206,7 +211,7 @@ func (f *fleet) worker(t *testing.T, p providers.Provider, change func(*worker.C
 		t.Fatal(err)
 	}
 	cfg := worker.Config{
-		ID: jobs.NewID(), Providers: []worker.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Redis: f.opt, Store: f.store,
+		ID: jobs.NewID(), Providers: []worker.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Redis: f.opt, Store: parts(f.store),
 		Generator: guarded, Artifacts: shelf{}, Prices: prices{}, Log: zerolog.Nop(), CallTimeout: time.Minute, CutOff: cutOff,
 	}
 	cfg.Hasten(time.Second, 100*time.Millisecond, time.Minute)

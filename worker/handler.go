@@ -149,7 +149,7 @@ func (h *handler) deliver(claim jobs.Claim, alone bool, log zerolog.Logger) erro
 			return &requeue{}
 		}
 		h.held.Store(claim.LeaseToken, true)
-		got, err := h.cfg.Store.Claim(h.waiting, h.id, claim)
+		got, err := h.cfg.Store.Work.Claim(h.waiting, h.id, claim)
 		if err != nil || got.Job == nil {
 			h.held.Delete(claim.LeaseToken)
 		}
@@ -165,7 +165,7 @@ func (h *handler) deliver(claim jobs.Claim, alone bool, log zerolog.Logger) erro
 			if alone {
 				return h.run(*got.Job, earlier(got.Job.Deadline, time.Now().Add(h.cfg.CallTimeout)), log)
 			}
-			_, err := h.cfg.Store.Complete(h.writing, jobs.Completion{JobID: claim.ID, LeaseToken: claim.LeaseToken, State: jobs.Queued, RefundAttempt: true})
+			_, err := h.cfg.Store.Work.Complete(h.writing, jobs.Completion{JobID: claim.ID, LeaseToken: claim.LeaseToken, State: jobs.Queued, RefundAttempt: true})
 			if err != nil {
 				log.Warn().Err(err).Msg("claim not given back")
 				return &requeue{after: shortWait}
@@ -340,7 +340,7 @@ func (h *handler) end(j *journal, e jobs.Completion) error {
 	e.JobID, e.LeaseToken = j.job.ID, j.job.LeaseToken
 	var state jobs.State
 	err := h.waitForWrite(func() error {
-		became, err := h.cfg.Store.Complete(h.writing, e)
+		became, err := h.cfg.Store.Work.Complete(h.writing, e)
 		if err == nil {
 			state = became
 		}

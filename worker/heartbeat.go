@@ -32,7 +32,7 @@ func (w *Worker) beat(ctx context.Context, held *sync.Map) {
 func (w *Worker) beatOnce(ctx context.Context, held *sync.Map, missed map[uuid.UUID]bool) (map[uuid.UUID]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatEvery)
 	defer cancel()
-	if err := w.cfg.Store.Heartbeat(ctx, w.cfg.ID); err != nil {
+	if err := w.cfg.Store.Presence.Heartbeat(ctx, w.cfg.ID); err != nil {
 		return missed, err
 	}
 	return w.takeBack(ctx, held, missed)
@@ -42,7 +42,7 @@ func (w *Worker) beatOnce(ctx context.Context, held *sync.Map, missed map[uuid.U
 // that could not record its end has left it behind. It returns what to look at
 // the next time.
 func (w *Worker) takeBack(ctx context.Context, held *sync.Map, missed map[uuid.UUID]bool) (map[uuid.UUID]bool, error) {
-	leases, err := w.cfg.Store.Leases(ctx, w.cfg.ID)
+	leases, err := w.cfg.Store.Presence.Leases(ctx, w.cfg.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (w *Worker) takeBack(ctx context.Context, held *sync.Map, missed map[uuid.U
 	if len(lost) == 0 {
 		return unheld, nil
 	}
-	n, err := w.cfg.Store.TakeBack(ctx, w.cfg.ID, lost)
+	n, err := w.cfg.Store.Presence.TakeBack(ctx, w.cfg.ID, lost)
 	w.cfg.Log.Warn().Int("jobs", n).Msg("took back jobs whose end could not be recorded")
 	return unheld, err
 }

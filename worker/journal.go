@@ -59,7 +59,7 @@ func (j *journal) Begin(_ context.Context, provider string, req providers.Reques
 		c.Reserved = &amount
 	}
 	h := j.handler
-	if err := h.waitForWrite(func() error { return h.cfg.Store.BeginCall(h.writing, h.id, c) }); err != nil {
+	if err := h.waitForWrite(func() error { return h.cfg.Store.Work.BeginCall(h.writing, h.id, c) }); err != nil {
 		return nil, err
 	}
 	j.calls++

@@ -15,7 +15,6 @@ import (
 
 	"oneflow/jobs"
 	"oneflow/providers"
-	"oneflow/store"
 	"oneflow/worker"
 )
 
@@ -172,7 +171,7 @@ func TestAJobIsNotGivenAwayWhileItsHandlerRunsEvenIfTheWorkerHasToLeave(t *testi
 // deaf is a store that hears no heartbeats of one worker: to the fleet it is
 // silent, while it goes on.
 type deaf struct {
-	*store.Store
+	worker.PresenceStore
 	worker uuid.UUID
 }
 
@@ -180,7 +179,7 @@ func (d deaf) Heartbeat(ctx context.Context, worker uuid.UUID) error {
 	if worker == d.worker {
 		return errors.New("the line to Postgres is cut")
 	}
-	return d.Store.Heartbeat(ctx, worker)
+	return d.PresenceStore.Heartbeat(ctx, worker)
 }
 
 func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerIsUsedWhereThereIsNone(t *testing.T) {
@@ -195,7 +194,7 @@ func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerIsUsedWhereThereIsNone(t 
 		return res, err
 	})
 	silent := f.worker(t, zombie, func(c *worker.Config) {
-		c.Store = deaf{f.store, c.ID}
+		c.Store.Presence = deaf{f.store, c.ID}
 		c.Providers[0].Concurrency = 2                                // both slots are taken: the rest is another's
 		c.Hasten(50*time.Millisecond, 50*time.Millisecond, time.Hour) // it would not bury anybody
 	})

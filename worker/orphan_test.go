@@ -8,13 +8,12 @@ import (
 
 	"oneflow/jobs"
 	"oneflow/providers"
-	"oneflow/store"
 	"oneflow/worker"
 )
 
 // forgetful is a store that does not record the first end of a claim.
 type forgetful struct {
-	*store.Store
+	worker.WorkStore
 	failed atomic.Bool
 }
 
@@ -22,7 +21,7 @@ func (f *forgetful) Complete(ctx context.Context, e jobs.Completion) (jobs.State
 	if f.failed.CompareAndSwap(false, true) {
 		return "", errors.New("not recorded")
 	}
-	return f.Store.Complete(ctx, e)
+	return f.WorkStore.Complete(ctx, e)
 }
 
 func TestAJobWhoseEndWasNotRecordedIsTakenBack(t *testing.T) {
@@ -34,8 +33,8 @@ func TestAJobWhoseEndWasNotRecordedIsTakenBack(t *testing.T) {
 		}
 		return answers(ctx, n, req)
 	})
-	db := &forgetful{Store: f.store}
-	f.worker(t, s, func(c *worker.Config) { c.Store = db })
+	db := &forgetful{WorkStore: f.store}
+	f.worker(t, s, func(c *worker.Config) { c.Store.Work = db })
 	id := f.enqueue(t, 1, nil)[0]
 	if got := f.await(t, id, jobs.Succeeded); got.Gen != 2 || !db.failed.Load() {
 		t.Errorf("%+v, want it taken back once", got)

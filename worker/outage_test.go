@@ -137,7 +137,7 @@ func cutOff(t *testing.T, f *fleet, n int, change func(*worker.Config)) (w *runn
 	log = &logbook{}
 	f.enqueue(t, n, nil)
 	w = f.worker(t, s, func(cfg *worker.Config) {
-		cfg.Store, cfg.Log = db, zerolog.New(log)
+		cfg.Store, cfg.Log = parts(db), zerolog.New(log)
 		cfg.Hasten(100*time.Millisecond, 100*time.Millisecond, time.Hour)
 		if change != nil {
 			change(cfg)

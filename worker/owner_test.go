@@ -58,7 +58,7 @@ func TestASecondFleetOnOneRedisIsAcceptedFromAndNotDispatched(t *testing.T) {
 
 	// No worker of the second fleet begins, and none takes what is the first's.
 	w, err := worker.New(worker.Config{
-		ID: jobs.NewID(), Providers: []worker.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Redis: second.opt, Store: second.store,
+		ID: jobs.NewID(), Providers: []worker.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Redis: second.opt, Store: parts(second.store),
 		Generator: noGenerator{}, Artifacts: shelf{}, Prices: prices{}, Log: zerolog.Nop(), CallTimeout: time.Minute, CutOff: func() {},
 	})
 	if err != nil {

@@ -30,7 +30,7 @@ const victimVariable = "ONEFLOW_TEST_VICTIM"
 type killer struct{ claimed *atomic.Int64 }
 
 // follower never leads: the next leader would have to wait for its lease to end.
-type follower struct{ *store.Store }
+type follower struct{ worker.LeaderStore }
 
 func (follower) Lead(context.Context, string, uuid.UUID, time.Duration) (bool, error) {
 	return false, nil
@@ -74,10 +74,11 @@ func victim() error {
 		return err
 	}
 	cfg := worker.Config{
-		ID: jobs.NewID(), Providers: []worker.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Store: follower{db},
+		ID: jobs.NewID(), Providers: []worker.Served{{Name: "svc", Kind: "test", Concurrency: 8}}, Store: parts(db),
 		Redis:     asynq.RedisClientOpt{Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB},
 		Generator: killer{&atomic.Int64{}}, Artifacts: shelf{}, Prices: prices{}, Log: zerolog.Nop(), CallTimeout: 10 * time.Second, CutOff: func() {},
 	}
+	cfg.Store.Leader = follower{db}
 	cfg.Hasten(100*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond)
 	w, err := worker.New(cfg)
 	if err != nil {

@@ -100,7 +100,7 @@ func newReconciler(cfg Config) (*reconciler, error) {
 	if !ok {
 		return nil, fmt.Errorf("reconciler: %T makes no Redis client that is known here", cfg.Redis)
 	}
-	return &reconciler{cfg: cfg, redis: client, owner: jobs.NewOwner(client, cfg.Store), duties: (*term).duties}, nil
+	return &reconciler{cfg: cfg, redis: client, owner: jobs.NewOwner(client, cfg.Store.Deliveries), duties: (*term).duties}, nil
 }
 
 // run makes rounds until ctx ends.
@@ -110,7 +110,7 @@ func (r *reconciler) run(ctx context.Context) {
 	}
 	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := r.cfg.Store.Resign(resign, leaderRole, r.cfg.ID); err != nil {
+	if err := r.cfg.Store.Leader.Resign(resign, leaderRole, r.cfg.ID); err != nil {
 		r.cfg.Log.Debug().Err(err).Msg("resign")
 	}
 }
@@ -155,11 +155,11 @@ func (r *reconciler) lead(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaderTTL/2)
 	defer cancel()
 	asked := time.Now()
-	leads, err := r.cfg.Store.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL)
+	leads, err := r.cfg.Store.Leader.Lead(ctx, leaderRole, r.cfg.ID, leaderTTL)
 	if err != nil {
 		return err
 	}
-	heartbeats, err := r.cfg.Store.Heartbeats(ctx, 2*r.cfg.pace.reconcile, leads)
+	heartbeats, err := r.cfg.Store.Leader.Heartbeats(ctx, 2*r.cfg.pace.reconcile, leads)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (r *reconciler) lead(ctx context.Context) error {
 	if r.term == nil {
 		r.term = &term{
 			cfg: r.cfg, owner: r.owner, audit: newAuditor(r.cfg, r.redis),
-			dispatcher: jobs.NewDispatcher(r.redis, r.cfg.Store),
+			dispatcher: jobs.NewDispatcher(r.redis, r.cfg.Store.Deliveries),
 		}
 		r.term.list = r.duties(r.term)
 	}

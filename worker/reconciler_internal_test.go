@@ -19,7 +19,6 @@ import (
 
 // election is a Postgres that gives the lease to this worker, unless it is lost.
 type election struct {
-	Store
 	// until is when the lease runs out.
 	until time.Time
 	lost  atomic.Bool
@@ -59,7 +58,7 @@ func reconciling(t *testing.T, e *election, lasts time.Duration, list ...*duty) 
 			return run(ctx)
 		}
 	}
-	cfg := Config{ID: uuid.New(), Store: e, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
+	cfg := Config{ID: uuid.New(), Store: Stores{Leader: e}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
 	cfg.Hasten(time.Second, reconcileEvery, silence)
 	r, err := newReconciler(cfg)
 	if err != nil {
@@ -114,7 +113,7 @@ func TestUptimeCountsOnlyRoundsThatPostgresTook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := &election{}
-		cfg := Config{ID: uuid.New(), Store: e, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
+		cfg := Config{ID: uuid.New(), Store: Stores{Leader: e}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
 		cfg.Hasten(time.Second, reconcileEvery, silence)
 		r, err := newReconciler(cfg)
 		if err != nil {

@@ -26,9 +26,9 @@ const (
 func (h *handler) record(e spooled) error {
 	err := h.waitForWrite(func() error {
 		if e.Answer != nil {
-			return h.cfg.Store.Succeed(h.writing, *e.Answer)
+			return h.cfg.Store.Work.Succeed(h.writing, *e.Answer)
 		}
-		return h.cfg.Store.SettleCall(h.writing, *e.Settlement)
+		return h.cfg.Store.Work.SettleCall(h.writing, *e.Settlement)
 	})
 	if err == nil || errors.Is(err, jobs.ErrLeaseLost) || h.writing.Err() == nil {
 		return err

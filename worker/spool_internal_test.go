@@ -292,15 +292,7 @@ func TestAFullDiskIsTriedAgainAndLeavesNoHalfLine(t *testing.T) {
 	// As the handler of a worker that is told to stop does it.
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	h := &handler{cfg: Config{Store: struct {
-		WorkStore
-		PresenceStore
-		LeaderStore
-		RecoveryStore
-		DeliveryStore
-		CapacityStore
-		MoneyStore
-	}{WorkStore: &book{away: context.Canceled}}}, writing: over, spool: s}
+	h := &handler{cfg: Config{Store: Stores{Work: &book{away: context.Canceled}}}, writing: over, spool: s}
 	if err := h.record(e[1]); !errors.Is(err, errSpooled) {
 		t.Errorf("%v, want it spooled once there is room", err)
 	}

@@ -10,15 +10,21 @@ import (
 	"oneflow/jobs"
 )
 
-// Store is all that a worker needs of a store.
-type Store interface {
-	WorkStore
-	PresenceStore
-	LeaderStore
-	RecoveryStore
-	DeliveryStore
-	CapacityStore
-	MoneyStore
+// Stores are what a worker needs of a store, by what for; one value may be all of
+// them. Each is needed.
+type Stores struct {
+	Work       WorkStore
+	Presence   PresenceStore
+	Leader     LeaderStore
+	Recovery   RecoveryStore
+	Deliveries DeliveryStore
+	Capacity   CapacityStore
+	Money      MoneyStore
+}
+
+// complete reports whether none of them is missing.
+func (s Stores) complete() bool {
+	return s.Work != nil && s.Presence != nil && s.Leader != nil && s.Recovery != nil && s.Deliveries != nil && s.Capacity != nil && s.Money != nil
 }
 
 // WorkStore does a worker's part for a job. All of it is fenced with the lease

@@ -8,7 +8,7 @@ func (t *term) takeOverDead(ctx context.Context) (more bool, err error) {
 		if h.Silent < t.cfg.pace.silence || h.Worker == t.cfg.ID {
 			continue
 		}
-		n, err := t.cfg.Store.TakeOver(ctx, h.Worker)
+		n, err := t.cfg.Store.Recovery.TakeOver(ctx, h.Worker)
 		if err != nil {
 			return false, err
 		}
@@ -24,7 +24,7 @@ func (t *term) giveUpOverdue(ctx context.Context) (more bool, err error) {
 	if t.uptime < grace {
 		return false, nil
 	}
-	n, err := t.cfg.Store.TakeOverdue(ctx, grace)
+	n, err := t.cfg.Store.Recovery.TakeOverdue(ctx, grace)
 	if n > 0 {
 		t.cfg.Log.Warn().Int("calls", n).Msg("no outcome was recorded by their deadlines: given up as unknown")
 	}

@@ -22,13 +22,13 @@ const (
 // topUp fills the windows of the queues that have a backlog. It reports whether
 // there is more.
 func (t *term) topUp(ctx context.Context) (more bool, err error) {
-	queues, err := t.cfg.Store.Backlogs(ctx)
+	queues, err := t.cfg.Store.Deliveries.Backlogs(ctx)
 	began := time.Now()
 	for _, q := range queues {
 		for err == nil && time.Since(began) < dispatchBudget {
 			var marked []jobs.Delivery
 			var full bool
-			if marked, full, err = t.cfg.Store.TopUp(ctx, q, dispatchChunk); len(marked) > 0 {
+			if marked, full, err = t.cfg.Store.Deliveries.TopUp(ctx, q, dispatchChunk); len(marked) > 0 {
 				_, err = t.dispatcher.Push(ctx, marked)
 				t.cfg.Log.Debug().Str("queue", jobs.QueueName(q.Provider, q.Lane)).Int("jobs", len(marked)).Msg("topped up")
 			}
@@ -44,7 +44,7 @@ func (t *term) topUp(ctx context.Context) (more bool, err error) {
 // dispatchDue dispatches what has become due since it looked last. It asks for it to be
 // called again and again, as it is a look at one row of an index.
 func (t *term) dispatchDue(ctx context.Context) (more bool, err error) {
-	due, now, err := t.cfg.Store.Due(ctx, t.lookedForDue)
+	due, now, err := t.cfg.Store.Deliveries.Due(ctx, t.lookedForDue)
 	if err != nil {
 		return true, err
 	}

@@ -40,7 +40,7 @@ type Config struct {
 	Changed <-chan struct{}
 	// Redis is where deliveries come from.
 	Redis     asynq.RedisConnOpt
-	Store     Store
+	Store     Stores
 	Generator Generator
 	Artifacts ArtifactStore
 	Prices    Prices
@@ -146,7 +146,7 @@ func New(cfg Config) (*Worker, error) {
 		return nil, errors.New("worker: ID is missing")
 	case len(cfg.Providers) == 0:
 		return nil, errors.New("worker: Providers names no provider to serve")
-	case cfg.Redis == nil, cfg.Store == nil, cfg.Generator == nil, cfg.Artifacts == nil, cfg.Prices == nil, cfg.CutOff == nil:
+	case cfg.Redis == nil, !cfg.Store.complete(), cfg.Generator == nil, cfg.Artifacts == nil, cfg.Prices == nil, cfg.CutOff == nil:
 		return nil, errors.New("worker: Redis, Store, Generator, Artifacts, Prices and CutOff are all needed")
 	case cfg.CallTimeout <= 0:
 		return nil, fmt.Errorf("worker: CallTimeout must be positive, got %s", cfg.CallTimeout)
@@ -207,17 +207,17 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.cfg.owner = reconciler.owner
 	h := newHandler(ctx, writing, w.cfg)
 	// Before anything is taken over or called again: it may be paid for already.
-	h.spool.recover(ctx, w.cfg.Store)
+	h.spool.recover(ctx, w.cfg.Store.Work)
 	h.spool.remind()
 	defer func() { _ = h.spool.close() }() // each line is on the disk
 	s := newServers(w.cfg, h)
 	regulator := newRegulator(w.cfg, s)
 	if err := regulator.start(ctx); err != nil {
-		return errors.Join(err, s.shutdown(alive), w.cfg.Store.Retire(alive, w.cfg.ID))
+		return errors.Join(err, s.shutdown(alive), w.cfg.Store.Presence.Retire(alive, w.cfg.ID))
 	}
 	var background sync.WaitGroup
 	background.Go(func() { w.beat(alive, h.held) })
-	background.Go(func() { h.spool.watch(alive, w.cfg.Store) })
+	background.Go(func() { h.spool.watch(alive, w.cfg.Store.Work) })
 	background.Go(func() { reconciler.run(ctx) })
 	background.Go(func() { regulator.run(ctx) })
 	background.Go(func() { newWaker(s, reconciler.redis).run(ctx) })
@@ -240,7 +240,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Wait()
 	retireCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeGrace)
 	defer cancel()
-	if retireErr := w.cfg.Store.Retire(retireCtx, w.cfg.ID); retireErr != nil {
+	if retireErr := w.cfg.Store.Presence.Retire(retireCtx, w.cfg.ID); retireErr != nil {
 		w.cfg.Log.Warn().Err(retireErr).Msg("worker not deregistered: its jobs are taken over after its heartbeats stop")
 	}
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker stopped")

@@ -390,7 +390,7 @@ func TestAWorkerSaysWhatIsMissing(t *testing.T) {
 		"CutOff":      func(c *worker.Config) { c.CutOff = nil },
 	} {
 		cfg := worker.Config{
-			ID: jobs.NewID(), Providers: []worker.Served{{Name: "x", Concurrency: 1}}, Redis: asynq.RedisClientOpt{}, Store: &store.Store{},
+			ID: jobs.NewID(), Providers: []worker.Served{{Name: "x", Concurrency: 1}}, Redis: asynq.RedisClientOpt{}, Store: parts(&store.Store{}),
 			Generator: generator{}, Artifacts: shelf{}, Prices: prices{}, CallTimeout: time.Second, CutOff: func() {},
 		}
 		if _, err := worker.New(cfg); err != nil {

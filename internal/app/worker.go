@@ -73,7 +73,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		},
 		Changed:     keysChanged(o.Keys),
 		Redis:       o.Redis,
-		Store:       o.Store,
+		Store:       storesOf(o.Store),
 		Limits:      func(provider string) providers.Limits { return control.Settings(provider).Limits },
 		Generator:   guarded,
 		Artifacts:   blobs,
@@ -88,6 +88,11 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		return err
 	}
 	return w.Run(ctx)
+}
+
+// storesOf hands a store out as what a worker needs of one.
+func storesOf(s *store.Store) worker.Stores {
+	return worker.Stores{Work: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s}
 }
 
 func keysChanged(store *keys.Store) <-chan struct{} {
