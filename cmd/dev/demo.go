@@ -67,7 +67,7 @@ func (c *demoCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.env.Err, "services and schema ready after %s\n", cli.Span(time.Since(started)))
+	fmt.Fprintf(s.Env.Err, "services and schema ready after %s\n", cli.Span(time.Since(started)))
 	services := cli.Services{DatabaseURL: stack.DatabaseURL, RedisURL: stack.RedisURL, ConnectTimeout: connectTimeout}
 	err = s.withServices(services, listener, func(ctx context.Context, p *parts) error {
 		return c.through(ctx, s, p, stack, folder)
@@ -100,7 +100,7 @@ func (s *session) demoFolder() (string, error) {
 
 // through takes the prompts to their results.
 func (c *demoCmd) through(ctx context.Context, s *session, p *parts, stack *devstack.Stack, folder string) error {
-	fmt.Fprintf(s.env.Err, "monitor at %s while this runs\n", p.url)
+	fmt.Fprintf(s.Env.Err, "monitor at %s while this runs\n", p.url)
 	opts, err := redis.ParseURL(p.services.RedisURL)
 	if err != nil {
 		return err
@@ -131,8 +131,8 @@ func (c *demoCmd) through(ctx context.Context, s *session, p *parts, stack *devs
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.env.Err, "accepted %s prompts as batch %s\n", cli.Count(int64(rep.Accepted)), rep.BatchID)
-	last, err := cli.Watch(ctx, s.env.Err, func(ctx context.Context) (jobs.Progress, error) { return p.db.Progress(ctx, id) })
+	fmt.Fprintf(s.Env.Err, "accepted %s prompts as batch %s\n", cli.Count(int64(rep.Accepted)), rep.BatchID)
+	last, err := cli.Watch(ctx, s.Env.Err, func(ctx context.Context) (jobs.Progress, error) { return p.db.Progress(ctx, id) })
 	if err != nil {
 		return err
 	}
@@ -170,8 +170,8 @@ func (c *demoCmd) summary(ctx context.Context, s *session, p *parts, last jobs.P
 		{"results", fmt.Sprintf("%s lines in %s", cli.Count(n.Lines), relative(c.Out))},
 		{"in Postgres", where},
 	}
-	fmt.Fprintln(s.env.Out)
-	if err := cli.Fields(s.env.Out, rows); err != nil {
+	fmt.Fprintln(s.Env.Out)
+	if err := cli.Fields(s.Env.Out, rows); err != nil {
 		return err
 	}
 	if failures := last.Failures(); failures > 0 || last.Counts[jobs.Succeeded] != int64(c.Jobs) {

@@ -88,9 +88,9 @@ func (s *session) fakeProviders(rpm int, latency time.Duration) (server *fakepro
 		providers[name] = p
 	}
 	s.config.Providers = providers
-	getenv := s.env.Getenv
+	getenv := s.Env.Getenv
 	variables = fakeVariables(server.URL, fakes)
-	s.env.Getenv = func(variable string) string {
+	s.Env.Getenv = func(variable string) string {
 		if value, ok := variables[variable]; ok {
 			return value
 		}

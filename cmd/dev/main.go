@@ -31,9 +31,7 @@ type grammar struct {
 }
 
 type session struct {
-	ctx    context.Context //nolint:containedctx // of the process, which lasts as long as this
-	env    cli.Env
-	log    zerolog.Logger
+	cli.Session
 	logged bool // the log goes to a file of the user's choice
 	config config.Config
 	dir    string // where data is
@@ -51,9 +49,9 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 		return err
 	}
 	defer func() { _ = closeLog() }()
-	cfg, err := config.Load(g.Config, env.Getenv)
-	if err != nil {
-		return cli.Fail(cli.Usage, err)
+	s := &session{Session: cli.Session{Ctx: ctx, Env: env, Log: log, ConfigPath: g.Config}, logged: g.LogFile != "" || g.Verbose || g.LogLevel != "info", found: g.Dir == ""}
+	if s.config, err = s.LoadConfig(); err != nil {
+		return err
 	}
 	dir, err := devstack.DataDir()
 	if g.Dir != "" {
@@ -62,7 +60,7 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 	if err != nil {
 		return err
 	}
-	s := &session{ctx: ctx, env: env, log: log, logged: g.LogFile != "" || g.Verbose || g.LogLevel != "info", config: cfg, dir: dir, found: g.Dir == ""}
+	s.dir = dir
 	if err := s.keepIn(dir); err != nil {
 		return err
 	}
@@ -90,13 +88,13 @@ func (s *session) logTo(path string) (closeLog func() error, err error) {
 	if s.logged {
 		return func() error { return nil }, nil
 	}
-	file, closeLog, err := cli.Logging{LogLevel: "info", LogFile: path}.Logger(s.env.Err)
+	file, closeLog, err := cli.Logging{LogLevel: "info", LogFile: path}.Logger(s.Env.Err)
 	if err != nil {
 		return nil, err
 	}
-	s.log = file.Hook(zerolog.HookFunc(func(_ *zerolog.Event, level zerolog.Level, message string) {
+	s.Log = file.Hook(zerolog.HookFunc(func(_ *zerolog.Event, level zerolog.Level, message string) {
 		if level >= zerolog.ErrorLevel {
-			fmt.Fprintf(s.env.Err, "%s: %s (see %s)\n", level, message, relative(path))
+			fmt.Fprintf(s.Env.Err, "%s: %s (see %s)\n", level, message, relative(path))
 		}
 	}))
 	return closeLog, nil

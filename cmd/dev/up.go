@@ -71,7 +71,7 @@ func (c *upCmd) Run(s *session) error {
 			return stack.Err()
 		}
 	})
-	if s.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if s.Ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // Ctrl-C while the worker was starting is an ordinary end, too
 	}
 	return errors.Join(err, stack.Close())
@@ -80,25 +80,25 @@ func (c *upCmd) Run(s *session) error {
 // announce prints how to use what is up. fakes is the fake server's address, "" without one; file holds the environment for
 // others.
 func (s *session) announce(monitor, fakes, logFile, file string) {
-	fmt.Fprintf(s.env.Out, "\nOneFlow is up. Stop it with Ctrl-C; data is kept in %s.\n\n", relative(s.dir))
-	fmt.Fprintf(s.env.Out, "  monitor     %s\n  asynqmon    %sasynqmon/\n", monitor, monitor)
+	fmt.Fprintf(s.Env.Out, "\nOneFlow is up. Stop it with Ctrl-C; data is kept in %s.\n\n", relative(s.dir))
+	fmt.Fprintf(s.Env.Out, "  monitor     %s\n  asynqmon    %sasynqmon/\n", monitor, monitor)
 	if fakes != "" {
 		var names []string
 		for _, vendor := range fakeprovider.Vendors() {
 			names = append(names, string(vendor))
 		}
-		fmt.Fprintf(s.env.Out, "  providers   %s are fakes at %s\n", strings.Join(names, ", "), fakes)
+		fmt.Fprintf(s.Env.Out, "  providers   %s are fakes at %s\n", strings.Join(names, ", "), fakes)
 	}
 	if !s.logged {
-		fmt.Fprintf(s.env.Out, "  log         %s; errors are shown here too\n", relative(logFile))
+		fmt.Fprintf(s.Env.Out, "  log         %s; errors are shown here too\n", relative(logFile))
 	}
 	if s.found {
-		fmt.Fprintln(s.env.Out, "\nCommands that are run in this project find all of it by themselves:")
+		fmt.Fprintln(s.Env.Out, "\nCommands that are run in this project find all of it by themselves:")
 	} else {
-		fmt.Fprintf(s.env.Out, "\nIn other terminals:\n\n  export ONEFLOW_DIR='%s'\n", s.dir)
+		fmt.Fprintf(s.Env.Out, "\nIn other terminals:\n\n  export ONEFLOW_DIR='%s'\n", s.dir)
 	}
-	fmt.Fprintf(s.env.Out, "\n  bin/enqueue text \"Write a haiku about queues\" --wait\n\n")
-	fmt.Fprintf(s.env.Out, "Other programs read the addresses from the environment: set -a; . %s; set +a\n\n", relative(file))
+	fmt.Fprintf(s.Env.Out, "\n  bin/enqueue text \"Write a haiku about queues\" --wait\n\n")
+	fmt.Fprintf(s.Env.Out, "Other programs read the addresses from the environment: set -a; . %s; set +a\n\n", relative(file))
 }
 
 // rehearsalLatency is the time that a call to a fake provider takes, on average.
@@ -114,7 +114,7 @@ type parts struct {
 // listen takes the monitor's address.
 func (s *session) listen(address string) (net.Listener, error) {
 	var lc net.ListenConfig
-	listener, err := lc.Listen(s.ctx, "tcp", address)
+	listener, err := lc.Listen(s.Ctx, "tcp", address)
 	if err != nil {
 		return nil, cli.Fail(cli.Usage, fmt.Errorf("monitor: %w; choose another address with --listen, such as 127.0.0.1:0 for any that is free", err))
 	}
@@ -126,25 +126,25 @@ func (s *session) listen(address string) (net.Listener, error) {
 
 // withServices runs a worker and the monitor while do runs, and stops them after.
 func (s *session) withServices(services cli.Services, listener net.Listener, do func(context.Context, *parts) error) error {
-	store, err := app.OpenKeys(s.env.Getenv, s.config, s.log)
+	store, err := app.OpenKeys(s.Env.Getenv, s.config, s.Log)
 	if err != nil {
 		return cli.Fail(cli.Unsafe, err)
 	}
 	defer store.Close()
-	db, err := services.Postgres(s.ctx, s.log)
+	db, err := services.Postgres(s.Ctx, s.Log)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	redis, err := services.Redis(s.ctx, s.log)
+	redis, err := services.Redis(s.Ctx, s.Log)
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(s.ctx)
+	ctx, stop := context.WithCancel(s.Ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return app.RunWorker(ctx, app.WorkerOptions{Config: s.config, Keys: store, Store: db, Redis: redis, Log: s.log})
+		return app.RunWorker(ctx, app.WorkerOptions{Config: s.config, Keys: store, Store: db, Redis: redis, Log: s.Log})
 	})
 	g.Go(func() error {
 		options, err := services.RedisOptions()
@@ -153,7 +153,7 @@ func (s *session) withServices(services cli.Services, listener net.Listener, do 
 		}
 		client := goredis.NewClient(options)
 		defer func() { _ = client.Close() }()
-		return monitor.Run(ctx, monitor.Config{Store: db, Redis: redis, Holds: app.HoldsInForce(db, cli.Fleet(s.config), client), Log: s.log}, listener)
+		return monitor.Run(ctx, monitor.Config{Store: db, Redis: redis, Holds: app.HoldsInForce(db, cli.Fleet(s.config), client), Log: s.Log}, listener)
 	})
 	g.Go(func() error {
 		defer stop()

@@ -19,7 +19,6 @@ import (
 	"oneflow/artifacts"
 	"oneflow/batches"
 	"oneflow/batches/rows"
-	"oneflow/config"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -49,9 +48,9 @@ func (c *batchCmd) Run(s *session) error {
 	if err := c.check(); err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
-	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	cfg, err := s.LoadConfig()
 	if err != nil {
-		return cli.Fail(cli.Usage, err)
+		return err
 	}
 	src, err := c.source(s)
 	if err != nil {
@@ -110,20 +109,20 @@ func (c *batchCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	progress := newTicker(s.env.Err)
+	progress := newTicker(s.Env.Err)
 	q.clear = progress.clear
-	bad := newBadLines(s.env.Err, progress.clear)
+	bad := newBadLines(s.Env.Err, progress.clear)
 	var own columnNotes
 	in.OnColumn = own.add
 	t := batches.Intake{
 		Input: in, Batch: batch, Store: s.store, Producer: producer, Progress: progress.show, Reject: bad.add,
 		Accepting: func(taken []jobs.New) {
 			progress.clear()
-			own.print(s.env.Err)
+			own.print(s.Env.Err)
 			q.add(taken)
 		},
 	}
-	rep, err := t.Take(s.ctx, source)
+	rep, err := t.Take(s.Ctx, source)
 	progress.clear()
 	bad.total()
 	if err != nil {
@@ -137,7 +136,7 @@ func (c *batchCmd) Run(s *session) error {
 // returns why.
 func (c *batchCmd) refused(s *session, rep batches.Report, why error) error {
 	if c.ForPrograms() {
-		if err := cli.Line(s.env.Out, rep); err != nil {
+		if err := cli.Line(s.Env.Out, rep); err != nil {
 			return err
 		}
 	}
@@ -256,10 +255,10 @@ func (c *batchCmd) finish(s *session, rep batches.Report, source string) error {
 	s.notDispatched(rep.Undelivered)
 	empty := rep.Accepted+rep.Duplicates+rep.Rejected == 0
 	if empty {
-		fmt.Fprintf(s.env.Err, "enqueue: %s held no rows: nothing was accepted\n", source)
+		fmt.Fprintf(s.Env.Err, "enqueue: %s held no rows: nothing was accepted\n", source)
 	}
 	if c.ForPrograms() {
-		if err := cli.Line(s.env.Out, rep); err != nil {
+		if err := cli.Line(s.Env.Out, rep); err != nil {
 			return err
 		}
 	} else if !empty {
@@ -269,7 +268,7 @@ func (c *batchCmd) finish(s *session, rep batches.Report, source string) error {
 			{"duplicates", cli.Count(int64(rep.Duplicates))},
 			{"rejected", cli.Count(int64(rep.Rejected))},
 		}
-		if err := cli.Fields(s.env.Out, rows); err != nil {
+		if err := cli.Fields(s.Env.Out, rows); err != nil {
 			return err
 		}
 	}
@@ -280,7 +279,7 @@ func (c *batchCmd) finish(s *session, rep batches.Report, source string) error {
 	}
 	if !c.Watch {
 		if !c.ForPrograms() && rejected == nil && !empty {
-			fmt.Fprintf(s.env.Err, "follow it with: enqueue watch %s\n", rep.BatchID)
+			fmt.Fprintf(s.Env.Err, "follow it with: enqueue watch %s\n", rep.BatchID)
 		}
 		return rejected
 	}

@@ -50,7 +50,7 @@ func (c *batchCmd) source(s *session) (*source, error) {
 	src.options.Recognised = func(name string, f rows.Format) {
 		what := map[rows.Format]string{rows.FormatCSV: "CSV with a header", rows.FormatLines: "plain lines, each of them a prompt"}[f]
 		if _, told := once.LoadOrStore(name, true); what != "" && c.Format == "auto" && !told {
-			fmt.Fprintf(s.env.Err, "enqueue: %s is read as %s; --format says otherwise\n", name, what)
+			fmt.Fprintf(s.Env.Err, "enqueue: %s is read as %s; --format says otherwise\n", name, what)
 		}
 	}
 	if c.File == "-" {
@@ -58,7 +58,7 @@ func (c *batchCmd) source(s *session) (*source, error) {
 	}
 	if artifacts.IsURL(c.File) {
 		src.name = path.Base(strings.SplitN(c.File, "?", 2)[0])
-		src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) { return artifacts.OpenObject(s.ctx, c.File) }}}
+		src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) { return artifacts.OpenObject(s.Ctx, c.File) }}}
 		return src, nil
 	}
 	return src, c.path(src)
@@ -99,7 +99,7 @@ func (c *batchCmd) path(src *source) error {
 func (c *batchCmd) stdin(s *session, src *source) error {
 	src.name = "stdin"
 	twice := c.Strict || c.Sample > 0 || c.readsTwice(s)
-	if f, ok := s.env.In.(io.ReadSeeker); ok && twice {
+	if f, ok := s.Env.In.(io.ReadSeeker); ok && twice {
 		if start, err := f.Seek(0, io.SeekCurrent); err == nil {
 			src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) {
 				_, err := f.Seek(start, io.SeekStart)
@@ -108,7 +108,7 @@ func (c *batchCmd) stdin(s *session, src *source) error {
 			return nil
 		}
 	}
-	in, stop := interruptible(s.ctx, s.env.In)
+	in, stop := interruptible(s.Ctx, s.Env.In)
 	src.close = stop
 	if !twice {
 		src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) { return asFile(in), nil }}}
@@ -195,8 +195,8 @@ func (c *batchCmd) allGood(in batches.Input, src *source, s *session) (bad int, 
 	if err != nil {
 		return 0, unread(err)
 	}
-	lines := newBadLines(s.env.Err, func() {})
-	err = in.Read(from, func(jobs.New) error { return s.ctx.Err() }, lines.add)
+	lines := newBadLines(s.Env.Err, func() {})
+	err = in.Read(from, func(jobs.New) error { return s.Ctx.Err() }, lines.add)
 	lines.total()
 	bad = lines.n
 	if errors.Is(err, context.Canceled) {

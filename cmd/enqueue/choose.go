@@ -52,7 +52,7 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 		return "", err
 	}
 	if c.Provider == best {
-		ranked, err := fleet.FindBest(s.ctx, db, cli.Fleet(cfg), task)
+		ranked, err := fleet.FindBest(s.Ctx, db, cli.Fleet(cfg), task)
 		if err != nil {
 			return "", err
 		}
@@ -60,12 +60,12 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(s.env.Err, "--provider best: %s\n", why)
+		fmt.Fprintf(s.Env.Err, "--provider best: %s\n", why)
 		return choice.Provider, nil
 	}
 	if batchID != "" {
-		if p, err := db.Progress(s.ctx, batchID); err == nil {
-			d, err := db.Detail(s.ctx, p)
+		if p, err := db.Progress(s.Ctx, batchID); err == nil {
+			d, err := db.Detail(s.Ctx, p)
 			if err != nil {
 				return "", err
 			}
@@ -76,7 +76,7 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 			return "", err
 		}
 	}
-	set, err := db.Chains(s.ctx)
+	set, err := db.Chains(s.Ctx)
 	if err != nil {
 		return "", err
 	}
@@ -84,11 +84,11 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 	if i := slices.IndexFunc(set, func(c fleet.Chain) bool { return c.Task == task }); i >= 0 {
 		chain = set[i].Providers
 	}
-	standings, err := db.Standings(s.ctx)
+	standings, err := db.Standings(s.Ctx)
 	if err != nil {
 		return "", err
 	}
-	secrets, err := keys.Open(keys.Config{Path: cfg.Keys, Getenv: s.env.Getenv})
+	secrets, err := keys.Open(keys.Config{Path: cfg.Keys, Getenv: s.Env.Getenv})
 	if err != nil {
 		return "", cli.Fail(cli.Unsafe, err)
 	}
@@ -105,7 +105,7 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 	if len(chain) > 0 {
 		why = fmt.Sprintf("no provider of the chain for %s (%s) has an API key here or a live worker", task, strings.Join(chain, ", "))
 	}
-	fmt.Fprintf(s.env.Err, "enqueue: the mock answers, which makes everything up and costs nothing: %s. Set a key with `worker keys set %s`, or name a provider with --provider\n",
+	fmt.Fprintf(s.Env.Err, "enqueue: the mock answers, which makes everything up and costs nothing: %s. Set a key with `worker keys set %s`, or name a provider with --provider\n",
 		why, firstOr(chain, "NAME"))
 	return mockProvider, nil
 }
@@ -169,7 +169,7 @@ func (q *quotes) add(rows []jobs.New) {
 		if !priced {
 			what = "no price is known for this model, so neither is what it costs; `worker models " + row.Provider + "` lists those with a price"
 		}
-		fmt.Fprintf(q.s.env.Err, "enqueue: asking %s for %s: %s\n", row.Provider, cli.Printable(row.Request.Model), what)
+		fmt.Fprintf(q.s.Env.Err, "enqueue: asking %s for %s: %s\n", row.Provider, cli.Printable(row.Request.Model), what)
 	}
 }
 
@@ -182,7 +182,7 @@ func (q *quotes) total() {
 	if q.open {
 		unpriced = ", and those without a known price"
 	}
-	fmt.Fprintf(q.s.env.Err, "enqueue: %s jobs cost at most %s in all%s\n", cli.Count(q.jobs), q.sum.Human(), unpriced)
+	fmt.Fprintf(q.s.Env.Err, "enqueue: %s jobs cost at most %s in all%s\n", cli.Count(q.jobs), q.sum.Human(), unpriced)
 }
 
 // answeredElsewhere says for each job that was answered by another provider than the

@@ -17,7 +17,7 @@ func (c *costCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := db.Expenses(s.ctx, c.ID)
+	list, err := db.Expenses(s.Ctx, c.ID)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (c *costCmd) Run(s *session) error {
 		sum.Simulated += lines[i].Simulated
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, struct {
+		return c.Write(s.Env.Out, struct {
 			ID        string          `json:"id"`
 			Calls     int64           `json:"calls"`
 			CostUSD   billing.NanoUSD `json:"cost_usd"`
@@ -54,7 +54,7 @@ func (c *costCmd) Run(s *session) error {
 			rows[i] = rows[i][:4]
 		}
 	}
-	return cli.Table(s.env.Out, rows)
+	return cli.Table(s.Env.Out, rows)
 }
 
 // simulated is simulated money for people.

@@ -31,7 +31,7 @@ type exportCmd struct {
 
 // Run writes them. A file is complete or not there at all.
 func (c *exportCmd) Run(s *session) error {
-	export, err := c.export(s.ctx)
+	export, err := c.export(s.Ctx)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
@@ -40,19 +40,19 @@ func (c *exportCmd) Run(s *session) error {
 		return err
 	}
 	if c.SinceLast {
-		if export.From, export.Until, err = db.ExportWindow(s.ctx, c.ID); err != nil {
+		if export.From, export.Until, err = db.ExportWindow(s.Ctx, c.ID); err != nil {
 			return err
 		}
 	}
 	var n batches.Exported
 	err = into(s, c.Out, func(w io.Writer) (err error) {
 		if c.Errors == "" {
-			n, err = export.Write(s.ctx, db, c.ID, w)
+			n, err = export.Write(s.Ctx, db, c.ID, w)
 			return err
 		}
 		return into(s, c.Errors, func(failures io.Writer) (err error) {
 			export.Errors = failures
-			n, err = export.Write(s.ctx, db, c.ID, w)
+			n, err = export.Write(s.Ctx, db, c.ID, w)
 			return err
 		})
 	})
@@ -60,7 +60,7 @@ func (c *exportCmd) Run(s *session) error {
 		return err
 	}
 	if c.SinceLast {
-		ok, err := db.MarkExported(s.ctx, c.ID, export.From, export.Until)
+		ok, err := db.MarkExported(s.Ctx, c.ID, export.From, export.Until)
 		if err != nil {
 			return fmt.Errorf("%w: the same jobs come again with the next --since-last", err)
 		}
@@ -69,13 +69,13 @@ func (c *exportCmd) Run(s *session) error {
 		}
 	}
 	if c.Out != "-" {
-		fmt.Fprintf(s.env.Err, "wrote %s lines to %s\n", cli.Count(n.Lines-n.Errors), c.Out)
+		fmt.Fprintf(s.Env.Err, "wrote %s lines to %s\n", cli.Count(n.Lines-n.Errors), c.Out)
 	}
 	if c.Errors != "" {
-		fmt.Fprintf(s.env.Err, "wrote %s jobs without a result to %s\n", cli.Count(n.Errors), c.Errors)
+		fmt.Fprintf(s.Env.Err, "wrote %s jobs without a result to %s\n", cli.Count(n.Errors), c.Errors)
 	}
 	if n.Unfinished > 0 && !c.SinceLast {
-		fmt.Fprintf(s.env.Err, "enqueue: %s jobs have not finished and have no result yet: export again after `enqueue watch %s`\n", cli.Count(n.Unfinished), c.ID)
+		fmt.Fprintf(s.Env.Err, "enqueue: %s jobs have not finished and have no result yet: export again after `enqueue watch %s`\n", cli.Count(n.Unfinished), c.ID)
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func (c *exportCmd) export(ctx context.Context) (batches.Export, error) {
 func into(s *session, name string, write func(io.Writer) error) error {
 	switch {
 	case name == "-":
-		return write(s.env.Out)
+		return write(s.Env.Out)
 	case !artifacts.IsURL(name):
 		return cli.WriteFile(name, write)
 	}
@@ -131,7 +131,7 @@ func into(s *session, name string, write func(io.Writer) error) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return artifacts.WriteObject(s.ctx, name, temp, size, "application/octet-stream")
+	return artifacts.WriteObject(s.Ctx, name, temp, size, "application/octet-stream")
 }
 
 // keepFiles copies a record's artefacts into a folder.

@@ -22,7 +22,7 @@ func (c *statusCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	p, err := db.Progress(s.ctx, c.ID)
+	p, err := db.Progress(s.Ctx, c.ID)
 	if err != nil {
 		return err
 	}
@@ -54,11 +54,11 @@ func watch(s *session, id string) (jobs.Progress, error) {
 		return jobs.Progress{}, err
 	}
 	// What is not there will not come.
-	start, err := db.Progress(s.ctx, id)
+	start, err := db.Progress(s.Ctx, id)
 	if errors.Is(err, jobs.ErrNotFound) {
 		return jobs.Progress{}, err
 	}
-	p, err := cli.WatchLooking(s.ctx, s.env.Err, db.Hints(s.ctx),
+	p, err := cli.WatchLooking(s.Ctx, s.Env.Err, db.Hints(s.Ctx),
 		func(ctx context.Context) (jobs.Progress, error) { return db.Progress(ctx, id) },
 		func(ctx context.Context) (l cli.Look) {
 			// Not to know is no reason to stop watching.
@@ -100,12 +100,12 @@ func (c *cancelCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	done, err := db.Cancel(s.ctx, c.ID)
+	done, err := db.Cancel(s.Ctx, c.ID)
 	if err != nil {
 		return err
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, struct {
+		return c.Write(s.Env.Out, struct {
 			ID        string `json:"id"`
 			Cancelled int64  `json:"cancelled"`
 			Running   int64  `json:"running"`
@@ -114,8 +114,8 @@ func (c *cancelCmd) Run(s *session) error {
 		}{c.ID, done.Jobs, done.Running, done.Left})
 	}
 	if done.Left > 0 {
-		fmt.Fprintf(s.env.Err, "%s are stopped too; the workers mark them as cancelled in the next minutes\n", cli.Things(done.Left, "more job"))
+		fmt.Fprintf(s.Env.Err, "%s are stopped too; the workers mark them as cancelled in the next minutes\n", cli.Things(done.Left, "more job"))
 	}
-	_, err = fmt.Fprintf(s.env.Out, "cancelled %s jobs; %s calls are under way and may finish\n", cli.Count(done.Jobs), cli.Count(done.Running))
+	_, err = fmt.Fprintf(s.Env.Out, "cancelled %s jobs; %s calls are under way and may finish\n", cli.Count(done.Jobs), cli.Count(done.Running))
 	return err
 }

@@ -31,7 +31,7 @@ func (c *batchCmd) readsTwice(s *session) bool {
 }
 
 // asks reports whether somebody can be asked.
-func (c *batchCmd) asks(s *session) bool { return !c.Yes && c.File != "-" && cli.IsTerminal(s.env.In) }
+func (c *batchCmd) asks(s *session) bool { return !c.Yes && c.File != "-" && cli.IsTerminal(s.Env.In) }
 
 // amounts reads the two amounts; max is nil where none is given.
 func (c spending) amounts() (most *billing.NanoUSD, confirm billing.NanoUSD, err error) {
@@ -93,7 +93,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	if err != nil {
 		return forecast{}, err
 	}
-	known, err := db.AnswerLengths(s.ctx)
+	known, err := db.AnswerLengths(s.Ctx)
 	if err != nil {
 		return forecast{}, err
 	}
@@ -109,12 +109,12 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	sums := batches.Forecast{Prices: prices, Known: known, At: time.Now(), Kind: func(provider string) string { return pricedAs(cfg, provider) }}
 	said := io.Discard // where they are told of when the rows are accepted
 	if c.DryRun {
-		said = s.env.Err
+		said = s.Env.Err
 	}
 	lines := newBadLines(said, func() {})
 	var keys []string
 	look := func() error {
-		n, err := db.KnownKeys(s.ctx, batchID, keys)
+		n, err := db.KnownKeys(s.Ctx, batchID, keys)
 		f.Duplicates, keys = f.Duplicates+n, keys[:0]
 		return err
 	}
@@ -131,7 +131,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 				return err
 			}
 		}
-		return s.ctx.Err()
+		return s.Ctx.Err()
 	}, lines.add)
 	lines.total()
 	f.BadLines = lines.n
@@ -177,15 +177,15 @@ func (f *forecast) when(s *session, cfg config.Config, start time.Time) error {
 		part.InputTokens += line.InputTokens
 		part.OutputTokens += line.OutputTokens
 	}
-	seen, err := s.store.Capacity(s.ctx, names)
+	seen, err := s.store.Capacity(s.Ctx, names)
 	if err != nil {
 		return err
 	}
-	stored, _, err := s.store.Settings(s.ctx)
+	stored, _, err := s.store.Settings(s.Ctx)
 	if err != nil {
 		return err
 	}
-	backlog, err := s.store.Backlog(s.ctx)
+	backlog, err := s.store.Backlog(s.Ctx)
 	if err != nil {
 		return err
 	}
@@ -253,7 +253,7 @@ func (f *forecast) print(s *session) error {
 		}
 		rows = append(rows, []string{p.Provider, text})
 	}
-	if err := cli.Fields(s.env.Out, rows); err != nil {
+	if err := cli.Fields(s.Env.Out, rows); err != nil {
 		return err
 	}
 	if len(f.Models) == 0 {
@@ -273,8 +273,8 @@ func (f *forecast) print(s *session) error {
 			m.Provider, cli.Printable(m.Model), cli.Count(m.Jobs), low, expected, high, cli.Count(m.InputTokens), cli.Count(m.OutputTokens), answers,
 		})
 	}
-	fmt.Fprintln(s.env.Out)
-	return cli.Table(s.env.Out, table)
+	fmt.Fprintln(s.Env.Out)
+	return cli.Table(s.Env.Out, table)
 }
 
 // range3 says what it costs.
@@ -318,7 +318,7 @@ func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src 
 	}
 	switch {
 	case c.DryRun && c.ForPrograms():
-		if err := c.Write(s.env.Out, f); err != nil {
+		if err := c.Write(s.Env.Out, f); err != nil {
 			return true, err
 		}
 	case c.DryRun:
@@ -336,7 +336,7 @@ func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src 
 		return true, nil
 	}
 	if f.Expected > confirm && c.asks(s) {
-		if err := cli.Confirm(s.env, fmt.Sprintf("%s: %s. Accept them?", cli.Things(f.Rows, "job"), f.range3()), "--yes"); err != nil {
+		if err := cli.Confirm(s.Env, fmt.Sprintf("%s: %s. Accept them?", cli.Things(f.Rows, "job"), f.range3()), "--yes"); err != nil {
 			return true, err
 		}
 	}
@@ -344,9 +344,9 @@ func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src 
 		return false, nil
 	}
 	// A rehearsal with simulated money is held to the same.
-	money := billing.NewMoney(s.store, cli.Actor(s.env.Getenv))
+	money := billing.NewMoney(s.store, cli.Actor(s.Env.Getenv))
 	for _, simulated := range []bool{false, true} {
-		_, err := money.Set(s.ctx, billing.Budget{
+		_, err := money.Set(s.Ctx, billing.Budget{
 			Scope: billing.Scope{Batch: batchID, Simulated: simulated}, Period: billing.Total, Limit: *most, Blocks: true,
 		})
 		if err != nil {

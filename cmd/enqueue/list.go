@@ -39,7 +39,7 @@ func (c *lsCmd) Run(s *session) error {
 	if c.Since > 0 {
 		filter.Since = time.Now().Add(-c.Since)
 	}
-	list, err := db.Batches(s.ctx, filter)
+	list, err := db.Batches(s.Ctx, filter)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (c *lsCmd) Run(s *session) error {
 	for i, b := range list {
 		found[i] = listed{b, []fleet.Wait{}}
 		if !b.Finished() {
-			waits, err := fleet.Waits(s.ctx, db, b.ID, "")
+			waits, err := fleet.Waits(s.Ctx, db, b.ID, "")
 			if err != nil {
 				return err
 			}
@@ -55,7 +55,7 @@ func (c *lsCmd) Run(s *session) error {
 		}
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, found)
+		return c.Write(s.Env.Out, found)
 	}
 	return printBatches(s, found)
 }
@@ -68,13 +68,13 @@ func printBatches(s *session, list []listed) error {
 			cli.Span(time.Since(b.CreatedAt)), cli.Printable(b.Source),
 		})
 	}
-	if err := cli.Table(s.env.Out, rows); err != nil {
+	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
 	}
 	for _, b := range list {
 		more := moreWait(b.Counts, b.Waits)
 		for _, w := range b.Waits {
-			if _, err := fmt.Fprintf(s.env.Out, "%s waits: %s%s\n", b.ID, more, waitText(w)); err != nil {
+			if _, err := fmt.Fprintf(s.Env.Out, "%s waits: %s%s\n", b.ID, more, waitText(w)); err != nil {
 				return err
 			}
 		}
@@ -103,7 +103,7 @@ func (c *jobsCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := db.BatchJobs(s.ctx, c.ID, c.Failed, max(c.Limit, 1))
+	list, err := db.BatchJobs(s.Ctx, c.ID, c.Failed, max(c.Limit, 1))
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (c *jobsCmd) Run(s *session) error {
 		return err
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, found)
+		return c.Write(s.Env.Out, found)
 	}
 	rows := [][]string{{"ROW", "JOB", "CUSTOM ID", "STATE", "COST", "PROVIDER", "MODEL", "CALLS", "WHY"}}
 	for _, j := range found {
@@ -129,7 +129,7 @@ func (c *jobsCmd) Run(s *session) error {
 			j.Provider, cli.Printable(j.Model), cli.Count(j.Calls), strings.Join(why, "; "),
 		})
 	}
-	return cli.Table(s.env.Out, rows)
+	return cli.Table(s.Env.Out, rows)
 }
 
 // withWaits says of each job that has not ended why it waits.
@@ -145,11 +145,11 @@ func withWaits(s *session, db *store.Store, list []batches.Job) ([]listedJob, er
 	if len(waiting) == 0 {
 		return found, nil
 	}
-	of, err := db.WaitingOf(s.ctx, waiting)
+	of, err := db.WaitingOf(s.Ctx, waiting)
 	if err != nil {
 		return nil, err
 	}
-	standings, err := db.Standings(s.ctx)
+	standings, err := db.Standings(s.Ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 		return err
 	}
 	defer func() { _ = closeLog() }()
-	s := &session{ctx: ctx, env: env, log: log, services: g.Services, configPath: g.Config, task: parsed.Selected().Name}
+	s := &session{Session: cli.Session{Ctx: ctx, Env: env, Log: log, Services: g.Services, ConfigPath: g.Config}, task: parsed.Selected().Name}
 	defer s.close()
 	return parsed.Run(s)
 }

@@ -48,7 +48,7 @@ func (s *session) checkModels(cfg config.Config) func(provider string, task prov
 		seen[asked{provider, model}] = true
 		switch {
 		case ends:
-			fmt.Fprintf(s.env.Err, "warning: %s shuts model %.60q down on %s: %s\n", provider, model, retires.Day.Format(time.DateOnly), instead)
+			fmt.Fprintf(s.Env.Err, "warning: %s shuts model %.60q down on %s: %s\n", provider, model, retires.Day.Format(time.DateOnly), instead)
 		case p.Models[string(task)] != model:
 			s.warnOfUnknown(prices, d, provider, task, model)
 		}
@@ -71,7 +71,7 @@ func (s *session) warnOfUnknown(prices *billing.List, d providers.Descriptor, pr
 	if alike := near(model, known); len(alike) > 0 {
 		of = "did you mean " + cli.OneOf(alike) + "?"
 	}
-	fmt.Fprintf(s.env.Err, "warning: %s does not list model %.60q; %s It is asked for as it is, and has no price\n", provider, model, of)
+	fmt.Fprintf(s.Env.Err, "warning: %s does not list model %.60q; %s It is asked for as it is, and has no price\n", provider, model, of)
 }
 
 // priceList is the built-in list, with the configured file laid over it.

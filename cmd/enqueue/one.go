@@ -10,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"oneflow/batches"
-	"oneflow/config"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -28,9 +27,9 @@ const maxPrompt = 16 << 20
 
 // Run accepts the job.
 func (c *oneCmd) Run(s *session) error {
-	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	cfg, err := s.LoadConfig()
 	if err != nil {
-		return cli.Fail(cli.Usage, err)
+		return err
 	}
 	in, err := c.input(s, cfg, s.task, jobs.Default)
 	if err != nil {
@@ -74,7 +73,7 @@ func (c *oneCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	_, dispatchErr, err := p.Enqueue(s.ctx, "", []jobs.New{job})
+	_, dispatchErr, err := p.Enqueue(s.Ctx, "", []jobs.New{job})
 	if err != nil {
 		return err
 	}
@@ -83,11 +82,11 @@ func (c *oneCmd) Run(s *session) error {
 		return c.wait(s, job.ID.String())
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, struct {
+		return c.Write(s.Env.Out, struct {
 			JobID string `json:"job_id"`
 		}{job.ID.String()})
 	}
-	_, err = fmt.Fprintln(s.env.Out, job.ID)
+	_, err = fmt.Fprintln(s.Env.Out, job.ID)
 	return err
 }
 
@@ -96,7 +95,7 @@ func (c *oneCmd) prompt(s *session) (string, error) {
 	if c.Prompt != "-" {
 		return c.Prompt, nil
 	}
-	in, stop := interruptible(s.ctx, s.env.In)
+	in, stop := interruptible(s.Ctx, s.Env.In)
 	defer stop()
 	data, err := io.ReadAll(io.LimitReader(in, maxPrompt+1))
 	switch {
@@ -118,7 +117,7 @@ func (c *oneCmd) wait(s *session, id string) error {
 	if err != nil {
 		return err
 	}
-	d, err := s.store.Detail(s.ctx, p)
+	d, err := s.store.Detail(s.Ctx, p)
 	if err != nil {
 		return err
 	}
@@ -127,27 +126,27 @@ func (c *oneCmd) wait(s *session, id string) error {
 		note = answeredElsewhere(d.Asked[0], d.Answered[0], d.Calls)
 	}
 	if note != "" {
-		fmt.Fprintln(s.env.Err, "enqueue: "+cli.Printable(note))
+		fmt.Fprintln(s.Env.Err, "enqueue: "+cli.Printable(note))
 	}
 	if c.ForPrograms() {
-		err := s.store.Export(s.ctx, id, func(r batches.Record) error {
+		err := s.store.Export(s.Ctx, id, func(r batches.Record) error {
 			result := r.Result()
 			result.Note = note
-			return c.Write(s.env.Out, result)
+			return c.Write(s.Env.Out, result)
 		})
 		if err != nil {
 			return err
 		}
 		return outcome(p)
 	}
-	err = s.store.Export(s.ctx, id, func(r batches.Record) error {
+	err = s.store.Export(s.Ctx, id, func(r batches.Record) error {
 		if r.Text != "" {
-			if _, err := fmt.Fprintln(s.env.Out, r.Text); err != nil {
+			if _, err := fmt.Fprintln(s.Env.Out, r.Text); err != nil {
 				return err
 			}
 		}
 		for _, a := range r.Artifacts {
-			if _, err := fmt.Fprintln(s.env.Out, a.URL); err != nil {
+			if _, err := fmt.Fprintln(s.Env.Out, a.URL); err != nil {
 				return err
 			}
 		}

@@ -20,24 +20,24 @@ func (c *pauseCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := db.Pause(s.ctx, c.ID); err != nil {
+	if err := db.Pause(s.Ctx, c.ID); err != nil {
 		return err
 	}
 	return c.show(s)
 }
 
 func (c *pauseCmd) show(s *session) error {
-	p, err := s.store.Progress(s.ctx, c.ID)
+	p, err := s.store.Progress(s.Ctx, c.ID)
 	if err != nil {
 		return err
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, cli.StatusOf(p))
+		return c.Write(s.Env.Out, cli.StatusOf(p))
 	}
-	if err := cli.PrintStatus(s.env.Out, p); err != nil || !p.Paused || p.Finished() {
+	if err := cli.PrintStatus(s.Env.Out, p); err != nil || !p.Paused || p.Finished() {
 		return err
 	}
-	_, err = fmt.Fprintf(s.env.Err, "calls under way may finish; go on with: enqueue resume %s\n", c.ID)
+	_, err = fmt.Fprintf(s.Env.Err, "calls under way may finish; go on with: enqueue resume %s\n", c.ID)
 	return err
 }
 
@@ -50,7 +50,7 @@ func (c *resumeCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	err = db.Resume(s.ctx, c.ID)
+	err = db.Resume(s.Ctx, c.ID)
 	if errors.Is(err, jobs.ErrBatchCancelled) {
 		return cli.Fail(cli.Usage, fmt.Errorf("%s: its batch was cancelled, and nothing of it runs again: enqueue it anew under another --batch-id", c.ID))
 	}

@@ -40,7 +40,7 @@ func (c *resolveCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	done, err := db.Resolve(s.ctx, c.ID, r)
+	done, err := db.Resolve(s.Ctx, c.ID, r)
 	if errors.Is(err, jobs.ErrBatchCancelled) {
 		return cli.Fail(cli.Usage, fmt.Errorf("--retry: the batch of %s was cancelled, and nothing of it runs again: resolve it without --retry", c.ID))
 	}
@@ -48,7 +48,7 @@ func (c *resolveCmd) Run(s *session) error {
 		return err
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, struct {
+		return c.Write(s.Env.Out, struct {
 			ID    string `json:"id"`
 			Calls int64  `json:"calls"`
 			Jobs  int64  `json:"jobs"`
@@ -58,6 +58,6 @@ func (c *resolveCmd) Run(s *session) error {
 	if c.Retry {
 		became = "queued again"
 	}
-	_, err = fmt.Fprintf(s.env.Out, "settled %s calls; %s unknown jobs are %s\n", cli.Count(done.Calls), cli.Count(done.Jobs), became)
+	_, err = fmt.Fprintf(s.Env.Out, "settled %s calls; %s unknown jobs are %s\n", cli.Count(done.Calls), cli.Count(done.Jobs), became)
 	return err
 }

@@ -32,7 +32,7 @@ func (c *retryCmd) Run(s *session) error {
 	if c.Expired {
 		states = append(states, jobs.Expired)
 	}
-	done, err := db.Retry(s.ctx, c.ID, states, c.Class)
+	done, err := db.Retry(s.Ctx, c.ID, states, c.Class)
 	if errors.Is(err, jobs.ErrBatchCancelled) {
 		return cli.Fail(cli.Usage, fmt.Errorf("%s: its batch was cancelled, and nothing of it runs again: enqueue it anew under another --batch-id", c.ID))
 	}
@@ -40,7 +40,7 @@ func (c *retryCmd) Run(s *session) error {
 		return err
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, struct {
+		return c.Write(s.Env.Out, struct {
 			ID      string               `json:"id"`
 			Retried int64                `json:"retried"`
 			Left    map[jobs.State]int64 `json:"left"`
@@ -59,6 +59,6 @@ func (c *retryCmd) Run(s *session) error {
 	if len(left) > 0 {
 		line += "; left alone: " + strings.Join(left, ", ")
 	}
-	_, err = fmt.Fprintln(s.env.Out, line)
+	_, err = fmt.Fprintln(s.Env.Out, line)
 	return err
 }

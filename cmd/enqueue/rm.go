@@ -21,15 +21,15 @@ type rmCmd struct {
 // Run marks the batch, removes its files, then its jobs. A run that is interrupted is
 // gone on with by the same command.
 func (c *rmCmd) Run(s *session) error {
-	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	cfg, err := s.LoadConfig()
 	if err != nil {
-		return cli.Fail(cli.Usage, err)
+		return err
 	}
 	db, err := s.db()
 	if err != nil {
 		return err
 	}
-	p, err := db.Progress(s.ctx, c.ID)
+	p, err := db.Progress(s.Ctx, c.ID)
 	switch {
 	case err != nil:
 		return err
@@ -40,7 +40,7 @@ func (c *rmCmd) Run(s *session) error {
 	}
 	var files []string
 	if !c.KeepFiles {
-		if files, err = db.FilesOf(s.ctx, c.ID); errors.Is(err, jobs.ErrMediaRunning) {
+		if files, err = db.FilesOf(s.Ctx, c.ID); errors.Is(err, jobs.ErrMediaRunning) {
 			return fmt.Errorf("%s: a worker makes pictures, sound or film just now, and equal ones share a file: run this again when it has ended, or with --keep-files", c.ID)
 		} else if err != nil {
 			return err
@@ -48,35 +48,35 @@ func (c *rmCmd) Run(s *session) error {
 	}
 	if !c.Yes {
 		question := fmt.Sprintf("Remove batch %s for good: %s with their results, and %s?", c.ID, cli.Things(p.Total(), "job"), cli.Things(int64(len(files)), "file"))
-		if err := cli.Confirm(s.env, question, "--yes"); err != nil {
+		if err := cli.Confirm(s.Env, question, "--yes"); err != nil {
 			return err
 		}
 	}
-	if err := db.MarkRemoved(s.ctx, c.ID); errors.Is(err, jobs.ErrBatchUnfinished) {
+	if err := db.MarkRemoved(s.Ctx, c.ID); errors.Is(err, jobs.ErrBatchUnfinished) {
 		return c.unfinished()
 	} else if err != nil {
 		return err
 	}
 	if !c.KeepFiles { // anew: somebody may have taken his time to answer
-		if files, err = db.FilesOf(s.ctx, c.ID); err != nil {
+		if files, err = db.FilesOf(s.Ctx, c.ID); err != nil {
 			return fmt.Errorf("%w; go on with the same command, or with --keep-files", err)
 		}
 	}
 	if err := removeFiles(s, cfg, files); err != nil {
 		return fmt.Errorf("%w; go on with the same command, or with --keep-files", err)
 	}
-	n, err := db.RemoveJobs(s.ctx, c.ID)
+	n, err := db.RemoveJobs(s.Ctx, c.ID)
 	if err != nil {
 		return err
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, struct {
+		return c.Write(s.Env.Out, struct {
 			ID    string `json:"id"`
 			Jobs  int64  `json:"jobs"`
 			Files int    `json:"files"`
 		}{c.ID, n, len(files)})
 	}
-	_, err = fmt.Fprintf(s.env.Out, "removed %s and %s; the id %s is refused from now on\n", cli.Things(n, "job"), cli.Things(int64(len(files)), "file"), c.ID)
+	_, err = fmt.Fprintf(s.Env.Out, "removed %s and %s; the id %s is refused from now on\n", cli.Things(n, "job"), cli.Things(int64(len(files)), "file"), c.ID)
 	return err
 }
 
@@ -89,12 +89,12 @@ func removeFiles(s *session, cfg config.Config, files []string) error {
 	if len(files) == 0 {
 		return nil
 	}
-	place, err := artifacts.Open(s.ctx, cfg.Artifacts)
+	place, err := artifacts.Open(s.Ctx, cfg.Artifacts)
 	if err != nil {
 		return err
 	}
 	for _, file := range files {
-		if err := place.Remove(s.ctx, file); err != nil {
+		if err := place.Remove(s.Ctx, file); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/rs/zerolog"
 
 	"oneflow/batches"
 	"oneflow/config"
@@ -24,12 +23,8 @@ import (
 
 // session is one run of the command.
 type session struct {
-	ctx        context.Context //nolint:containedctx // of the process, which lasts as long as this
-	env        cli.Env
-	log        zerolog.Logger
-	services   cli.Services
-	configPath string
-	task       string
+	cli.Session
+	task string
 
 	store *store.Store
 	redis redis.UniversalClient
@@ -49,7 +44,7 @@ func (s *session) db() (*store.Store, error) {
 	if s.store != nil {
 		return s.store, nil
 	}
-	db, err := s.services.Postgres(s.ctx, s.log)
+	db, err := s.Services.Postgres(s.Ctx, s.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +59,7 @@ func (s *session) producer() (*jobs.Producer, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts, err := s.services.RedisOptions()
+	opts, err := s.Services.RedisOptions()
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +67,7 @@ func (s *session) producer() (*jobs.Producer, error) {
 	opts.DialTimeout = 2 * time.Second
 	client := redis.NewClient(opts)
 	s.redis = client
-	if err := s.services.RedisRefusal(s.ctx, client); err != nil {
+	if err := s.Services.RedisRefusal(s.Ctx, client); err != nil {
 		return nil, err
 	}
 	return jobs.NewProducer(db, jobs.NewDispatcher(s.redis, db)), nil
@@ -221,8 +216,8 @@ func (s *session) notDispatched(err error) {
 		return
 	}
 	if foreign, ok := errors.AsType[*jobs.ForeignRedisError](err); ok {
-		fmt.Fprintf(s.env.Err, "enqueue: %v. The jobs are accepted and safe in Postgres, and wait there until then.\n", foreign)
+		fmt.Fprintf(s.Env.Err, "enqueue: %v. The jobs are accepted and safe in Postgres, and wait there until then.\n", foreign)
 		return
 	}
-	fmt.Fprintf(s.env.Err, "enqueue: Redis did not take all deliveries (%v). The jobs are accepted and safe in Postgres: a worker dispatches them as soon as Redis is back.\n", err)
+	fmt.Fprintf(s.Env.Err, "enqueue: Redis did not take all deliveries (%v). The jobs are accepted and safe in Postgres: a worker dispatches them as soon as Redis is back.\n", err)
 }

@@ -48,7 +48,7 @@ type batchStatus struct {
 // show prints where something stands, what it asked for, why it waits, and who
 // answered.
 func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) error {
-	d, err := db.Detail(s.ctx, p)
+	d, err := db.Detail(s.Ctx, p)
 	if err != nil {
 		return err
 	}
@@ -62,13 +62,13 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 	}
 	var problems []batches.Problem
 	if p.JobID == "" && p.Failures()+p.Counts[jobs.Retrying] > 0 {
-		if problems, err = db.Problems(s.ctx, p.BatchID); err != nil {
+		if problems, err = db.Problems(s.Ctx, p.BatchID); err != nil {
 			return err
 		}
 	}
 	switch {
 	case !output.ForPrograms():
-		if err := cli.PrintStatus(s.env.Out, p, append(parties(p, d), waitRows(p, waits)...)...); err != nil {
+		if err := cli.PrintStatus(s.Env.Out, p, append(parties(p, d), waitRows(p, waits)...)...); err != nil {
 			return err
 		}
 		if len(problems) > 0 {
@@ -77,10 +77,10 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 		if len(d.Calls) == 0 {
 			return nil
 		}
-		fmt.Fprintln(s.env.Out)
-		return cli.Table(s.env.Out, calls(d.Calls))
+		fmt.Fprintln(s.Env.Out)
+		return cli.Table(s.Env.Out, calls(d.Calls))
 	case p.JobID == "":
-		return output.Write(s.env.Out, batchStatus{
+		return output.Write(s.Env.Out, batchStatus{
 			Status: cli.StatusOf(p), Asked: append([]batches.Asked{}, d.Asked...), Answered: append([]batches.Answered{}, d.Answered...),
 			Finished: append([]batches.Finished{}, d.Finished...),
 			Problems: append([]batches.Problem{}, problems...), Waits: waits,
@@ -99,15 +99,15 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 	for _, f := range d.Finished {
 		out.Finish = f.Finish
 	}
-	return output.Write(s.env.Out, out)
+	return output.Write(s.Env.Out, out)
 }
 
 // waitsOf says why the job, or the jobs of the batch, wait.
 func waitsOf(s *session, db *store.Store, p jobs.Progress) ([]fleet.Wait, error) {
 	if p.JobID != "" {
-		return fleet.Waits(s.ctx, db, "", p.JobID)
+		return fleet.Waits(s.Ctx, db, "", p.JobID)
 	}
-	return fleet.Waits(s.ctx, db, p.BatchID, "")
+	return fleet.Waits(s.Ctx, db, p.BatchID, "")
 }
 
 // waitRows say for people why jobs wait.
@@ -152,8 +152,8 @@ func printProblems(s *session, p jobs.Progress, problems []batches.Problem) erro
 		}
 		rows = append(rows, []string{cli.Count(one.Jobs), string(one.State), reason, one.JobID})
 	}
-	fmt.Fprintln(s.env.Out)
-	if err := cli.Table(s.env.Out, rows); err != nil {
+	fmt.Fprintln(s.Env.Out)
+	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
 	}
 	if p.Failures() == 0 || p.State == jobs.BatchCancelled || p.State == jobs.BatchCancelling {
@@ -166,7 +166,7 @@ func printProblems(s *session, p jobs.Progress, problems []batches.Problem) erro
 	if p.Counts[jobs.Expired] > 0 {
 		command += " --expired"
 	}
-	_, err := fmt.Fprintf(s.env.Err, "bring them back with: %s; list them with: enqueue jobs %s --failed\n", command, p.BatchID)
+	_, err := fmt.Fprintf(s.Env.Err, "bring them back with: %s; list them with: enqueue jobs %s --failed\n", command, p.BatchID)
 	return err
 }
 

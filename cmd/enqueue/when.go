@@ -49,10 +49,10 @@ func (w when) times(now time.Time) (runAt, deadline time.Time, err error) {
 // say tells on which day and in which zone the times were read.
 func (w when) say(s *session, runAt, deadline time.Time) {
 	if w.At != "" {
-		fmt.Fprintf(s.env.Err, "--at %s is %s, in %s\n", w.At, stamp(runAt), cli.Span(time.Until(runAt)))
+		fmt.Fprintf(s.Env.Err, "--at %s is %s, in %s\n", w.At, stamp(runAt), cli.Span(time.Until(runAt)))
 	}
 	if w.CompleteBy != "" {
-		fmt.Fprintf(s.env.Err, "--complete-by %s is %s, in %s\n", w.CompleteBy, stamp(deadline), cli.Span(time.Until(deadline)))
+		fmt.Fprintf(s.Env.Err, "--complete-by %s is %s, in %s\n", w.CompleteBy, stamp(deadline), cli.Span(time.Until(deadline)))
 	}
 }
 

@@ -27,7 +27,7 @@ func (c *chainsSet) Run(s *session) error {
 	for i := range chain {
 		chain[i] = strings.TrimSpace(chain[i])
 	}
-	return s.changeChains(func(o *fleet.Orders) error { return o.SetChain(s.ctx, s.actor(), c.Task, chain) })
+	return s.changeChains(func(o *fleet.Orders) error { return o.SetChain(s.Ctx, s.actor(), c.Task, chain) })
 }
 
 type chainsReset struct {
@@ -36,7 +36,7 @@ type chainsReset struct {
 
 // Run takes the chain back.
 func (c *chainsReset) Run(s *session) error {
-	return s.changeChains(func(o *fleet.Orders) error { return o.ResetChain(s.ctx, s.actor(), c.Task) })
+	return s.changeChains(func(o *fleet.Orders) error { return o.ResetChain(s.Ctx, s.actor(), c.Task) })
 }
 
 // changeChains carries an order out and shows the chains then.
@@ -69,7 +69,7 @@ type chainRow struct {
 }
 
 func printChains(s *session, f fleetView, output cli.OutputFlag) error {
-	set, err := f.store.Chains(s.ctx)
+	set, err := f.store.Chains(s.Ctx)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func printChains(s *session, f fleetView, output cli.OutputFlag) error {
 		list = append(list, chainRow{Task: c.Task, Providers: c.Providers, SetBy: c.ChangedBy, SetAt: c.ChangedAt})
 	}
 	if output.ForPrograms() {
-		return output.Write(s.env.Out, list)
+		return output.Write(s.Env.Out, list)
 	}
 	rows := [][]string{{"TASK", "PROVIDERS", "FROM"}}
 	for _, c := range list {
@@ -88,5 +88,5 @@ func printChains(s *session, f fleetView, output cli.OutputFlag) error {
 		}
 		rows = append(rows, []string{string(c.Task), strings.Join(c.Providers, " → "), from})
 	}
-	return cli.Table(s.env.Out, rows)
+	return cli.Table(s.Env.Out, rows)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"oneflow/config"
 	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/providers"
@@ -34,11 +33,11 @@ type fleetView struct {
 // withFleet connects, reads the configuration, and gives a wrong order its exit
 // code.
 func (s *session) withFleet(do func(fleetView) error) error {
-	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	cfg, err := s.LoadConfig()
 	if err != nil {
-		return cli.Fail(cli.Usage, err)
+		return err
 	}
-	db, err := s.services.Postgres(s.ctx, s.log)
+	db, err := s.Services.Postgres(s.Ctx, s.Log)
 	if err != nil {
 		return err
 	}
@@ -48,4 +47,4 @@ func (s *session) withFleet(do func(fleetView) error) error {
 }
 
 // actor is the person who gives the orders.
-func (s *session) actor() string { return cli.Actor(s.env.Getenv) }
+func (s *session) actor() string { return cli.Actor(s.Env.Getenv) }

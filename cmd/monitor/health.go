@@ -19,7 +19,7 @@ type healthCmd struct {
 
 // Run gives exit code 0 if it is ready, else 1 and the reason.
 func (c *healthCmd) Run(s *session) error {
-	ctx, cancel := context.WithTimeout(s.ctx, 4*time.Second)
+	ctx, cancel := context.WithTimeout(s.Ctx, 4*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.URL, "/")+"/readyz", http.NoBody)
 	if err != nil {
@@ -38,6 +38,6 @@ func (c *healthCmd) Run(s *session) error {
 	if res.StatusCode != http.StatusOK {
 		return errors.New(strings.TrimSpace(string(body)))
 	}
-	_, err = fmt.Fprintln(s.env.Out, "ready")
+	_, err = fmt.Fprintln(s.Env.Out, "ready")
 	return err
 }

@@ -50,7 +50,7 @@ func (c *limitsSet) Run(s *session) error {
 	if len(pins) == 0 {
 		return cli.Fail(cli.Usage, errors.New("no limit is given: name one, such as --rpm 500; `monitor limits reset` takes pins back"))
 	}
-	return s.changeLimits(c.Provider, func(o *fleet.Orders) error { return o.SetLimits(s.ctx, s.actor(), c.Provider, pins) })
+	return s.changeLimits(c.Provider, func(o *fleet.Orders) error { return o.SetLimits(s.Ctx, s.actor(), c.Provider, pins) })
 }
 
 type limitsReset struct {
@@ -59,7 +59,7 @@ type limitsReset struct {
 
 // Run resets them.
 func (c *limitsReset) Run(s *session) error {
-	return s.changeLimits(c.Provider, func(o *fleet.Orders) error { return o.ResetLimits(s.ctx, s.actor(), c.Provider) })
+	return s.changeLimits(c.Provider, func(o *fleet.Orders) error { return o.ResetLimits(s.Ctx, s.actor(), c.Provider) })
 }
 
 // changeLimits carries out an order to a provider and shows its limits then.
@@ -68,7 +68,7 @@ func (s *session) changeLimits(provider string, do func(*fleet.Orders) error) er
 		if err := do(f.orders); err != nil {
 			return err
 		}
-		known, err := f.store.ProviderLimits(s.ctx)
+		known, err := f.store.ProviderLimits(s.Ctx)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ type limitsRow struct {
 // Run lists them.
 func (c *limitsLs) Run(s *session) error {
 	return s.withFleet(func(f fleetView) error {
-		known, err := f.store.ProviderLimits(s.ctx)
+		known, err := f.store.ProviderLimits(s.Ctx)
 		if err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func (c *limitsLs) Run(s *session) error {
 				rows[i].Pinned = map[providers.Dimension]int64{}
 			}
 		}
-		return c.Write(s.env.Out, rows)
+		return c.Write(s.Env.Out, rows)
 	})
 }
 
@@ -162,11 +162,11 @@ func printLimits(s *session, list []fleet.ProviderLimits) error {
 			notes = append(notes, note)
 		}
 	}
-	if err := cli.Table(s.env.Out, rows); err != nil {
+	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
 	}
 	for _, note := range notes {
-		if _, err := fmt.Fprintln(s.env.Out, note); err != nil {
+		if _, err := fmt.Fprintln(s.Env.Out, note); err != nil {
 			return err
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"context"
 	"os"
 
-	"github.com/rs/zerolog"
-
 	"oneflow/internal/cli"
 )
 
@@ -33,14 +31,7 @@ type grammar struct {
 	cli.About
 }
 
-type session struct {
-	ctx      context.Context //nolint:containedctx // of the process, which lasts as long as this
-	env      cli.Env
-	log      zerolog.Logger
-	services cli.Services
-	// configPath is the configuration file; empty: the usual one.
-	configPath string
-}
+type session struct{ cli.Session }
 
 func run(ctx context.Context, args []string, env cli.Env) error {
 	var g grammar
@@ -53,5 +44,5 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 		return err
 	}
 	defer func() { _ = closeLog() }()
-	return parsed.Run(&session{ctx: ctx, env: env, log: log, services: g.Services, configPath: g.Config})
+	return parsed.Run(&session{cli.Session{Ctx: ctx, Env: env, Log: log, Services: g.Services, ConfigPath: g.Config}})
 }

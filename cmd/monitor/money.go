@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"oneflow/billing"
-	"oneflow/config"
 	"oneflow/internal/cli"
 	"oneflow/store"
 )
 
 // withMoney connects and gives a wrong order its exit code.
 func (s *session) withMoney(do func(*store.Store, billing.Money) error) error {
-	db, err := s.services.Postgres(s.ctx, s.log)
+	db, err := s.Services.Postgres(s.Ctx, s.Log)
 	if err != nil {
 		return err
 	}
@@ -58,9 +57,9 @@ type budgetSet struct {
 // Run sets one for each period that is given.
 func (c *budgetSet) Run(s *session) error {
 	if c.Provider != "" {
-		cfg, err := config.Load(s.configPath, s.env.Getenv)
+		cfg, err := s.LoadConfig()
 		if err != nil {
-			return cli.Fail(cli.Usage, err)
+			return err
 		}
 		if _, ok := cfg.Providers[c.Provider]; !ok {
 			return cli.Fail(cli.Usage, fmt.Errorf("--provider %s: is not configured; there are %s", c.Provider, strings.Join(slices.Sorted(maps.Keys(cfg.Providers)), ", ")))
@@ -75,7 +74,7 @@ func (c *budgetSet) Run(s *session) error {
 			if limits[period] == nil {
 				continue
 			}
-			b, err := money.Set(s.ctx, billing.Budget{
+			b, err := money.Set(s.Ctx, billing.Budget{
 				Scope:  billing.Scope{Account: c.Account, Provider: c.Provider, Model: c.Model, Batch: c.Batch, Tag: c.Tag, Simulated: c.Simulated},
 				Period: period, Zone: c.Timezone, Limit: *limits[period], Blocks: !c.Warn,
 			})
@@ -104,7 +103,7 @@ type budgetRow struct {
 // Run lists them.
 func (c *budgetLs) Run(s *session) error {
 	return s.withMoney(func(db *store.Store, _ billing.Money) error {
-		list, err := db.Budgets(s.ctx)
+		list, err := db.Budgets(s.Ctx)
 		if err != nil {
 			return err
 		}
@@ -114,7 +113,7 @@ func (c *budgetLs) Run(s *session) error {
 			for i, b := range list {
 				rows[i] = budgetRow{b, b.Left()}
 			}
-			return c.Write(s.env.Out, rows)
+			return c.Write(s.Env.Out, rows)
 		}
 		return printBudgets(s, list)
 	})
@@ -122,7 +121,7 @@ func (c *budgetLs) Run(s *session) error {
 
 func printBudgets(s *session, list []billing.Budget) error {
 	if len(list) == 0 {
-		_, err := fmt.Fprintln(s.env.Out, "no budget is set: `monitor budget set --daily 50` caps what may be spent in a day")
+		_, err := fmt.Fprintln(s.Env.Out, "no budget is set: `monitor budget set --daily 50` caps what may be spent in a day")
 		return err
 	}
 	rows := [][]string{{"ID", "FOR", "PERIOD", "LIMIT", "SPENT", "RESERVED", "LEFT", "STATE", "ENDS"}}
@@ -139,7 +138,7 @@ func printBudgets(s *session, list []billing.Budget) error {
 			state, endOf(b),
 		})
 	}
-	return cli.Table(s.env.Out, rows)
+	return cli.Table(s.Env.Out, rows)
 }
 
 func endOf(b billing.Budget) string {
@@ -159,10 +158,10 @@ type budgetRm struct {
 // Run removes it.
 func (c *budgetRm) Run(s *session) error {
 	return s.withMoney(func(_ *store.Store, money billing.Money) error {
-		if err := money.Remove(s.ctx, c.ID); err != nil {
+		if err := money.Remove(s.Ctx, c.ID); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(s.env.Out, "budget %d is removed\n", c.ID)
+		_, err := fmt.Fprintf(s.Env.Out, "budget %d is removed\n", c.ID)
 		return err
 	})
 }
@@ -214,7 +213,7 @@ func (c *walletWithdraw) Run(s *session) error {
 
 func (s *session) deposit(account string, amount billing.NanoUSD, note string) error {
 	return s.withMoney(func(_ *store.Store, money billing.Money) error {
-		wallet, err := money.Deposit(s.ctx, account, amount, note)
+		wallet, err := money.Deposit(s.Ctx, account, amount, note)
 		if err != nil {
 			return err
 		}
@@ -255,7 +254,7 @@ type walletRow struct {
 // wallets shows those that are wanted; none is an error where one is named.
 func (s *session) wallets(out cli.OutputFlag, wanted func(billing.Budget) bool, none error) error {
 	return s.withMoney(func(db *store.Store, _ billing.Money) error {
-		list, err := db.Budgets(s.ctx)
+		list, err := db.Budgets(s.Ctx)
 		if err != nil {
 			return err
 		}
@@ -270,20 +269,20 @@ func (s *session) wallets(out cli.OutputFlag, wanted func(billing.Budget) bool, 
 		for i, b := range list {
 			rows[i] = walletRow{b.Account, b.Limit - b.Spent, b.Reserved, b.Left(), b.Spent}
 		}
-		return out.Write(s.env.Out, rows)
+		return out.Write(s.Env.Out, rows)
 	})
 }
 
 func printWallets(s *session, list []billing.Budget) error {
 	if len(list) == 0 {
-		_, err := fmt.Fprintln(s.env.Out, "no account has a wallet: `monitor wallet deposit ACCOUNT 50` gives it one")
+		_, err := fmt.Fprintln(s.Env.Out, "no account has a wallet: `monitor wallet deposit ACCOUNT 50` gives it one")
 		return err
 	}
 	rows := [][]string{{"ACCOUNT", "BALANCE", "RESERVED", "FREE", "SPENT"}}
 	for _, b := range list {
 		rows = append(rows, []string{b.Account, (b.Limit - b.Spent).Human(), b.Reserved.Human(), b.Left().Human(), b.Spent.Human()})
 	}
-	return cli.Table(s.env.Out, rows)
+	return cli.Table(s.Env.Out, rows)
 }
 
 type walletStatement struct {
@@ -298,12 +297,12 @@ func (c *walletStatement) Run(s *session) error {
 		return cli.Fail(cli.Usage, fmt.Errorf("--limit %d: must be from 1 to 1,000,000", c.Limit))
 	}
 	return s.withMoney(func(db *store.Store, _ billing.Money) error {
-		list, err := db.Statement(s.ctx, c.Account, c.Limit)
+		list, err := db.Statement(s.Ctx, c.Account, c.Limit)
 		if err != nil {
 			return err
 		}
 		if c.ForPrograms() {
-			return c.Write(s.env.Out, list)
+			return c.Write(s.Env.Out, list)
 		}
 		rows := [][]string{{"TIME", "AMOUNT", "BALANCE", "WHAT", "BY"}}
 		for _, e := range list {
@@ -313,6 +312,6 @@ func (c *walletStatement) Run(s *session) error {
 			}
 			rows = append(rows, []string{e.At.Format(time.RFC3339), e.Amount.Human(), e.Balance.Human(), cli.Printable(what), cli.Printable(e.By)})
 		}
-		return cli.Table(s.env.Out, rows)
+		return cli.Table(s.Env.Out, rows)
 	})
 }

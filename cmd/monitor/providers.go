@@ -28,13 +28,13 @@ func (s *session) order(name string, do func(*fleet.Orders) error) error {
 		if err := do(f.orders); err != nil {
 			return err
 		}
-		list, err := f.store.Standings(s.ctx)
+		list, err := f.store.Standings(s.Ctx)
 		if err != nil {
 			return err
 		}
 		for _, h := range list {
 			if h.Name == name {
-				_, err = fmt.Fprintln(s.env.Out, sentence(h))
+				_, err = fmt.Fprintln(s.Env.Out, sentence(h))
 			}
 		}
 		return err
@@ -48,7 +48,7 @@ type providersDisable struct {
 
 // Run disables it.
 func (c *providersDisable) Run(s *session) error {
-	return s.order(c.Provider, func(o *fleet.Orders) error { return o.Disable(s.ctx, s.actor(), c.Provider, c.Reason) })
+	return s.order(c.Provider, func(o *fleet.Orders) error { return o.Disable(s.Ctx, s.actor(), c.Provider, c.Reason) })
 }
 
 type providersEnable struct {
@@ -57,7 +57,7 @@ type providersEnable struct {
 
 // Run enables it.
 func (c *providersEnable) Run(s *session) error {
-	return s.order(c.Provider, func(o *fleet.Orders) error { return o.Enable(s.ctx, s.actor(), c.Provider) })
+	return s.order(c.Provider, func(o *fleet.Orders) error { return o.Enable(s.Ctx, s.actor(), c.Provider) })
 }
 
 type providersReset struct {
@@ -72,9 +72,9 @@ func (c *providersReset) Run(s *session) error {
 	}
 	return s.withFleet(func(f fleetView) error {
 		if c.All {
-			return f.orders.ResetAllMetrics(s.ctx)
+			return f.orders.ResetAllMetrics(s.Ctx)
 		}
-		return f.orders.ResetMetrics(s.ctx, c.Provider)
+		return f.orders.ResetMetrics(s.Ctx, c.Provider)
 	})
 }
 
@@ -100,7 +100,7 @@ type breakerAuto struct {
 func (c *breakerAuto) Run(s *session) error { return s.hold(c.Provider, "") }
 
 func (s *session) hold(name string, state fleet.BreakerState) error {
-	return s.order(name, func(o *fleet.Orders) error { return o.ForceBreaker(s.ctx, s.actor(), name, state) })
+	return s.order(name, func(o *fleet.Orders) error { return o.ForceBreaker(s.Ctx, s.actor(), name, state) })
 }
 
 type providersLs struct {
@@ -117,12 +117,12 @@ func (c *providersLs) Run(s *session) error {
 		return cli.Fail(cli.Usage, fmt.Errorf("--since %s: must be more than 0 and at most %s", c.Since, maxSince))
 	}
 	return s.withFleet(func(f fleetView) error {
-		list, err := f.store.Health(s.ctx, c.Since)
+		list, err := f.store.Health(s.Ctx, c.Since)
 		if err != nil {
 			return err
 		}
 		if c.ForPrograms() {
-			return c.Write(s.env.Out, list)
+			return c.Write(s.Env.Out, list)
 		}
 		return s.printHealth(list)
 	})
@@ -132,7 +132,7 @@ func (c *providersLs) Run(s *session) error {
 // is not simply available.
 func (s *session) printHealth(list []fleet.Health) error {
 	if len(list) == 0 {
-		fmt.Fprintln(s.env.Err, "no providers yet: start a worker with `worker run`")
+		fmt.Fprintln(s.Env.Err, "no providers yet: start a worker with `worker run`")
 		return nil
 	}
 	rows := [][]string{{"PROVIDER", "STATUS", "WORKERS", "MODEL", "CALLS", "SUCCEEDED", "MEAN", "P50", "P95", "P99", "429S", "TOKENS", "COST", "LAST ERROR"}}
@@ -160,12 +160,12 @@ func (s *session) printHealth(list []fleet.Health) error {
 			name, status, workers = "", "", ""
 		}
 	}
-	if err := cli.Table(s.env.Out, rows); err != nil {
+	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
 	}
 	for _, h := range list {
 		if h.Status != fleet.Available || h.Breaker.Held != "" {
-			if _, err := fmt.Fprintln(s.env.Out, sentence(h)); err != nil {
+			if _, err := fmt.Fprintln(s.Env.Out, sentence(h)); err != nil {
 				return err
 			}
 		}
@@ -200,12 +200,12 @@ type bestCmd struct {
 // Run prints them, the best first.
 func (c *bestCmd) Run(s *session) error {
 	return s.withFleet(func(f fleetView) error {
-		best, err := fleet.FindBest(s.ctx, f.store, f.config, c.Task)
+		best, err := fleet.FindBest(s.Ctx, f.store, f.config, c.Task)
 		if err != nil {
 			return err
 		}
 		if c.ForPrograms() {
-			return c.Write(s.env.Out, best)
+			return c.Write(s.Env.Out, best)
 		}
 		rows := [][]string{{"", "PROVIDER", "MODEL", "CALLS", "SUCCEEDED", "P50", "P95", "A CALL COSTS", ""}}
 		for i, k := range best.Candidates {
@@ -228,12 +228,12 @@ func (c *bestCmd) Run(s *session) error {
 			}
 			rows = append(rows, []string{place, k.Provider, k.Model, cli.Count(k.Figures.Requests), percent(k.Figures.Traffic), p50, p95, cost, note})
 		}
-		if err := cli.Table(s.env.Out, rows); err != nil {
+		if err := cli.Table(s.Env.Out, rows); err != nil {
 			return err
 		}
 		_, why, err := cli.Choice(best)
 		if err == nil {
-			fmt.Fprintln(s.env.Err, why)
+			fmt.Fprintln(s.Env.Err, why)
 		}
 		return err
 	})

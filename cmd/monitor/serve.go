@@ -9,7 +9,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"oneflow/config"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/monitor"
@@ -28,7 +27,7 @@ type serveCmd struct {
 
 // Run serves until the signal. Redis may be down: that is among what is shown.
 func (c *serveCmd) Run(s *session) error {
-	user, password := s.env.Getenv(userVariable), s.env.Getenv(passwordVariable)
+	user, password := s.Env.Getenv(userVariable), s.Env.Getenv(passwordVariable)
 	if (user == "") != (password == "") {
 		return cli.Fail(cli.Usage, fmt.Errorf("%s and %s must be set together", userVariable, passwordVariable))
 	}
@@ -37,29 +36,29 @@ func (c *serveCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	options, err := s.services.RedisOptions()
+	options, err := s.Services.RedisOptions()
 	if err != nil {
 		return err
 	}
-	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	cfg, err := s.LoadConfig()
 	if err != nil {
-		return cli.Fail(cli.Usage, err)
+		return err
 	}
-	db, err := s.services.Postgres(s.ctx, s.log)
+	db, err := s.Services.Postgres(s.Ctx, s.Log)
 	if err != nil {
 		return stopped(s, err)
 	}
 	defer db.Close()
 	var lc net.ListenConfig
-	l, err := lc.Listen(s.ctx, "tcp", c.Listen)
+	l, err := lc.Listen(s.Ctx, "tcp", c.Listen)
 	if err != nil {
 		return stopped(s, fmt.Errorf("%w; choose another address with --listen", err))
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
-	fmt.Fprintf(s.env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
-	err = monitor.Run(s.ctx, monitor.Config{
-		Store: db, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.log,
+	fmt.Fprintf(s.Env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
+	err = monitor.Run(s.Ctx, monitor.Config{
+		Store: db, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.Log,
 		User: user, Password: password, Hosts: []string{host}, BasePath: c.BasePath,
 	}, l)
 	if errors.Is(err, monitor.ErrExposed) {
@@ -95,7 +94,7 @@ func (c *serveCmd) unsafe(err error) error {
 
 // stopped makes a signal during the start an ordinary end.
 func stopped(s *session, err error) error {
-	if s.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if s.Ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err

@@ -18,19 +18,19 @@ type statusCmd struct {
 
 // Run prints it.
 func (c *statusCmd) Run(s *session) error {
-	db, err := s.services.Postgres(s.ctx, s.log)
+	db, err := s.Services.Postgres(s.Ctx, s.Log)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	o, err := monitor.NewReader(db).Overview(s.ctx)
+	o, err := monitor.NewReader(db).Overview(s.Ctx)
 	if err != nil {
 		return err
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, o)
+		return c.Write(s.Env.Out, o)
 	}
-	return printOverview(s.env.Out, o)
+	return printOverview(s.Env.Out, o)
 }
 
 // printOverview writes the overview for people.

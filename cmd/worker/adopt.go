@@ -14,21 +14,21 @@ type adoptRedisCmd struct{}
 
 // Run adopts it, whoever had it.
 func (adoptRedisCmd) Run(s *session) error {
-	db, err := s.services.Postgres(s.ctx, s.log)
+	db, err := s.Services.Postgres(s.Ctx, s.Log)
 	if err != nil {
 		return stopped(s, err)
 	}
 	defer db.Close()
-	if _, err := s.services.Redis(s.ctx, s.log); err != nil {
+	if _, err := s.Services.Redis(s.Ctx, s.Log); err != nil {
 		return stopped(s, err)
 	}
-	options, err := s.services.RedisOptions()
+	options, err := s.Services.RedisOptions()
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
-	before, err := jobs.NewOwner(client, db).Adopt(s.ctx)
+	before, err := jobs.NewOwner(client, db).Adopt(s.Ctx)
 	if err != nil {
 		return err
 	}
@@ -36,6 +36,6 @@ func (adoptRedisCmd) Run(s *session) error {
 	if before != "" {
 		said = fmt.Sprintf("this Redis is this fleet's now; it was the fleet %s's, which needs another one", before)
 	}
-	_, err = fmt.Fprintln(s.env.Out, said)
+	_, err = fmt.Fprintln(s.Env.Out, said)
 	return err
 }

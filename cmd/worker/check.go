@@ -35,7 +35,7 @@ type checked struct {
 // Run asks each to list its models or its account, whichever is free; one that
 // does not answer gives exit code 1.
 func (c *checkCmd) Run(s *session) error {
-	store, err := app.OpenKeys(s.env.Getenv, s.config, s.log)
+	store, err := app.OpenKeys(s.Env.Getenv, s.config, s.Log)
 	if err != nil {
 		return cli.Fail(cli.Unsafe, err)
 	}
@@ -61,9 +61,9 @@ func (c *checkCmd) Run(s *session) error {
 		list = append(list, checked{name, kind, err == nil, strings.TrimPrefix(took, "-"), result})
 	}
 	if c.ForPrograms() {
-		err = c.Write(s.env.Out, list)
+		err = c.Write(s.Env.Out, list)
 	} else {
-		err = cli.Table(s.env.Out, rows)
+		err = cli.Table(s.Env.Out, rows)
 	}
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (s *session) checkProvider(store *keys.Store, name string) (took, result st
 	if !ok {
 		return "-", "not checked: it has no call that is free", nil
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.Ctx, 30*time.Second)
 	defer cancel()
 	begin := time.Now()
 	err = checker.CheckKey(ctx, secret)

@@ -27,11 +27,11 @@ func explain(s *session, served []worker.Served) error {
 		names[i] = p.Name
 	}
 	seen, set, err := known(s, names)
-	if s.ctx.Err() != nil {
+	if s.Ctx.Err() != nil {
 		return stopped(s, err)
 	}
 	if err != nil {
-		if _, err := fmt.Fprintf(s.env.Err, "worker: reckoned with the configuration and one worker: %v\n", err); err != nil {
+		if _, err := fmt.Fprintf(s.Env.Err, "worker: reckoned with the configuration and one worker: %v\n", err); err != nil {
 			return err
 		}
 	}
@@ -51,7 +51,7 @@ func explain(s *session, served []worker.Served) error {
 			cli.Count(int64(plan.Fleet())), cli.Count(int64(math.Round(plan.JobsPerMinute))), plan.Binds,
 		})
 	}
-	if err := cli.Table(s.env.Out, rows); err != nil {
+	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
 	}
 	return explainHolds(s, names, set)
@@ -59,11 +59,11 @@ func explain(s *session, served []worker.Served) error {
 
 // explainHolds prints what holds each provider back now, as far as Redis answers.
 func explainHolds(s *session, names []string, set map[string]fleet.Settings) error {
-	options, err := s.services.RedisOptions()
+	options, err := s.Services.RedisOptions()
 	if err != nil {
 		return nil // no Redis is named: the table says what can be said
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, explainPatience)
+	ctx, cancel := context.WithTimeout(s.Ctx, explainPatience)
 	defer cancel()
 	client := redis.NewClient(options)
 	defer client.Close()
@@ -73,12 +73,12 @@ func explainHolds(s *session, names []string, set map[string]fleet.Settings) err
 	}
 	holds, err := app.Holds(ctx, client, wanted)
 	if err != nil {
-		_, err := fmt.Fprintf(s.env.Err, "worker: what holds providers back is not known: %v\n", err)
+		_, err := fmt.Fprintf(s.Env.Err, "worker: what holds providers back is not known: %v\n", err)
 		return err
 	}
 	for _, name := range names {
 		for _, line := range holds[name] {
-			if _, err := fmt.Fprintf(s.env.Out, "%s: %s\n", name, line); err != nil {
+			if _, err := fmt.Fprintf(s.Env.Out, "%s: %s\n", name, line); err != nil {
 				return err
 			}
 		}
@@ -88,18 +88,18 @@ func explainHolds(s *session, names []string, set map[string]fleet.Settings) err
 
 // known returns what the fleet has seen, and the settings in force, as far as Postgres answers.
 func known(s *session, names []string) (map[string]worker.Capacity, map[string]fleet.Settings, error) {
-	services := s.services
+	services := s.Services
 	services.ConnectTimeout = min(services.ConnectTimeout, explainPatience)
-	db, err := services.Postgres(s.ctx, s.log)
+	db, err := services.Postgres(s.Ctx, s.Log)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer db.Close()
-	seen, err := db.Capacity(s.ctx, names)
+	seen, err := db.Capacity(s.Ctx, names)
 	if err != nil {
 		return nil, nil, err
 	}
-	stored, _, err := db.Settings(s.ctx)
+	stored, _, err := db.Settings(s.Ctx)
 	return seen, cli.Fleet(s.config).Settings(stored), err
 }
 

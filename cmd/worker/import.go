@@ -63,14 +63,14 @@ func (c *pricesImport) Run(s *session) error {
 	}
 	for _, skipped := range imported.Skipped {
 		if vendor, _, _ := strings.Cut(skipped, " "); c.wanted(s, vendor) {
-			fmt.Fprintf(s.env.Err, "not taken over: %s\n", skipped)
+			fmt.Fprintf(s.Env.Err, "not taken over: %s\n", skipped)
 		}
 	}
 	if len(changes) == 0 {
-		_, err := fmt.Fprintf(s.env.Out, "%s says nothing that the list does not: %s compared\n", c.File, cli.Things(int64(len(rows)), "price"))
+		_, err := fmt.Fprintf(s.Env.Out, "%s says nothing that the list does not: %s compared\n", c.File, cli.Things(int64(len(rows)), "price"))
 		return err
 	}
-	if err := cli.Table(s.env.Out, table); err != nil {
+	if err := cli.Table(s.Env.Out, table); err != nil {
 		return err
 	}
 	return c.write(s, changes)
@@ -96,7 +96,7 @@ func (c *pricesImport) write(s *session, changes []billing.Change) error {
 		path = s.config.Prices
 	}
 	if path == "" {
-		_, err := fmt.Fprintf(s.env.Err, "%s; nothing was written: name a file with --to, and set `prices:` in the configuration to it\n", cli.Things(int64(len(changes)), "change"))
+		_, err := fmt.Fprintf(s.Env.Err, "%s; nothing was written: name a file with --to, and set `prices:` in the configuration to it\n", cli.Things(int64(len(changes)), "change"))
 		return err
 	}
 	old, err := os.ReadFile(path) //nolint:gosec // the user's own file
@@ -117,7 +117,7 @@ func (c *pricesImport) write(s *session, changes []billing.Change) error {
 	if path != s.config.Prices {
 		said = ": set `prices:` in the configuration to it"
 	}
-	_, err = fmt.Fprintf(s.env.Err, "%s written to %s%s\n", cli.Things(int64(len(changes)), "change"), path, said)
+	_, err = fmt.Fprintf(s.Env.Err, "%s written to %s%s\n", cli.Things(int64(len(changes)), "change"), path, said)
 	return err
 }
 

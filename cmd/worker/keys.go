@@ -55,9 +55,9 @@ func (c *keysSet) Run(s *session) error {
 	if err := store(); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.env.Err, "stored in %s\n", s.config.Keys)
-	if v := keys.Variable(c.Provider); s.env.Getenv(v) != "" {
-		fmt.Fprintf(s.env.Err, "note: %s is set in this environment and goes before the file\n", v)
+	fmt.Fprintf(s.Env.Err, "stored in %s\n", s.config.Keys)
+	if v := keys.Variable(c.Provider); s.Env.Getenv(v) != "" {
+		fmt.Fprintf(s.Env.Err, "note: %s is set in this environment and goes before the file\n", v)
 	}
 	return nil
 }
@@ -70,13 +70,13 @@ func keyForm(p config.Provider) providers.KeyForm {
 
 // ask reads the key from the terminal without echo, or a line from a pipe.
 func (c *keysSet) ask(s *session) (string, error) {
-	if f, ok := s.env.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprintf(s.env.Err, "API key for %s (not shown): ", c.Provider)
+	if f, ok := s.Env.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintf(s.Env.Err, "API key for %s (not shown): ", c.Provider)
 		secret, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(s.env.Err)
+		fmt.Fprintln(s.Env.Err)
 		return strings.TrimSpace(string(secret)), err
 	}
-	line := bufio.NewScanner(s.env.In)
+	line := bufio.NewScanner(s.Env.In)
 	if !line.Scan() {
 		return "", cli.Fail(cli.Usage, errors.Join(line.Err(), errors.New("no key on standard input")))
 	}
@@ -94,10 +94,10 @@ func (c *keysLs) Run(s *session) error {
 		return err
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, all)
+		return c.Write(s.Env.Out, all)
 	}
 	if len(all) == 0 {
-		fmt.Fprintln(s.env.Err, "no keys: set one with `worker keys set openai`, or OPENAI_API_KEY in the environment")
+		fmt.Fprintln(s.Env.Err, "no keys: set one with `worker keys set openai`, or OPENAI_API_KEY in the environment")
 		return nil
 	}
 	rows := [][]string{{"PROVIDER", "KEY", "FROM", ""}}
@@ -108,12 +108,12 @@ func (c *keysLs) Run(s *session) error {
 		}
 		rows = append(rows, []string{e.Provider, e.Key.String(), e.Source, note})
 	}
-	return cli.Table(s.env.Out, rows)
+	return cli.Table(s.Env.Out, rows)
 }
 
 func (s *session) listKeys() ([]keys.Entry, error) {
 	all, err := keys.List(keys.Config{
-		Path: s.config.Keys, Getenv: s.env.Getenv, Providers: slices.Sorted(maps.Keys(s.config.Providers)),
+		Path: s.config.Keys, Getenv: s.Env.Getenv, Providers: slices.Sorted(maps.Keys(s.config.Providers)),
 	})
 	if err != nil {
 		return nil, cli.Fail(cli.Unsafe, err)
@@ -141,7 +141,7 @@ func (c *keysCheck) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	store, err := app.OpenKeys(s.env.Getenv, s.config, s.log)
+	store, err := app.OpenKeys(s.Env.Getenv, s.config, s.Log)
 	if err != nil {
 		return cli.Fail(cli.Unsafe, err)
 	}
@@ -164,9 +164,9 @@ func (c *keysCheck) Run(s *session) error {
 		return cli.Fail(cli.Usage, errors.New("there is no key to check"))
 	}
 	if c.ForPrograms() {
-		err = c.Write(s.env.Out, list)
+		err = c.Write(s.Env.Out, list)
 	} else {
-		err = cli.Table(s.env.Out, rows)
+		err = cli.Table(s.Env.Out, rows)
 	}
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (c *keysCheck) check(s *session, store *keys.Store, e keys.Entry) error {
 	if !ok {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.Ctx, 30*time.Second)
 	defer cancel()
 	return checker.CheckKey(ctx, e.Key.Reveal())
 }
@@ -210,6 +210,6 @@ func (c *keysRm) Run(s *session) error {
 	if err := keys.Remove(s.config.Keys, c.Provider); err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
-	fmt.Fprintf(s.env.Err, "removed from %s\n", s.config.Keys)
+	fmt.Fprintf(s.Env.Err, "removed from %s\n", s.config.Keys)
 	return nil
 }

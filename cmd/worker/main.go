@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rs/zerolog"
-
 	"oneflow/config"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
@@ -40,11 +38,8 @@ type grammar struct {
 }
 
 type session struct {
-	ctx      context.Context //nolint:containedctx // of the process, which lasts as long as this
-	env      cli.Env
-	log      zerolog.Logger
-	services cli.Services
-	config   config.Config
+	cli.Session
+	config config.Config
 }
 
 func run(ctx context.Context, args []string, env cli.Env) error {
@@ -58,11 +53,11 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 		return err
 	}
 	defer func() { _ = closeLog() }()
-	cfg, err := config.Load(g.Config, env.Getenv)
-	if err != nil {
-		return cli.Fail(cli.Usage, err)
+	s := &session{Session: cli.Session{Ctx: ctx, Env: env, Log: log, Services: g.Services, ConfigPath: g.Config}}
+	if s.config, err = s.LoadConfig(); err != nil {
+		return err
 	}
-	return parsed.Run(&session{ctx: ctx, env: env, log: log, services: g.Services, config: cfg})
+	return parsed.Run(s)
 }
 
 // runCmd runs jobs.
@@ -73,7 +68,7 @@ type runCmd struct {
 
 // Run serves until the signal.
 func (c *runCmd) Run(s *session) error {
-	store, err := app.OpenKeys(s.env.Getenv, s.config, s.log)
+	store, err := app.OpenKeys(s.Env.Getenv, s.config, s.Log)
 	if err != nil {
 		return cli.Fail(cli.Unsafe, err)
 	}
@@ -94,17 +89,17 @@ func (c *runCmd) Run(s *session) error {
 		}
 		return explain(s, app.Served(s.config, names))
 	}
-	db, err := s.services.Postgres(s.ctx, s.log)
+	db, err := s.Services.Postgres(s.Ctx, s.Log)
 	if err != nil {
 		return stopped(s, err)
 	}
 	defer db.Close()
-	redis, err := s.services.Redis(s.ctx, s.log)
+	redis, err := s.Services.Redis(s.Ctx, s.Log)
 	if err != nil {
 		return stopped(s, err)
 	}
-	err = app.RunWorker(s.ctx, app.WorkerOptions{
-		Config: s.config, Providers: c.Provider, Keys: store, Store: db, Redis: redis, Log: s.log,
+	err = app.RunWorker(s.Ctx, app.WorkerOptions{
+		Config: s.config, Providers: c.Provider, Keys: store, Store: db, Redis: redis, Log: s.Log,
 	})
 	if _, foreign := errors.AsType[*jobs.ForeignRedisError](err); foreign {
 		return cli.Fail(cli.Unsafe, err)
@@ -114,7 +109,7 @@ func (c *runCmd) Run(s *session) error {
 
 // stopped makes a signal during the start an ordinary end.
 func stopped(s *session, err error) error {
-	if s.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if s.Ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
@@ -130,22 +125,22 @@ type migrateUp struct{}
 
 // Run applies migrations. Any number may run it at once.
 func (migrateUp) Run(s *session) error {
-	if err := s.services.AnyPostgres(s.ctx, s.log); err != nil {
+	if err := s.Services.AnyPostgres(s.Ctx, s.Log); err != nil {
 		return err
 	}
-	applied, err := migrations.Up(s.ctx, s.services.DatabaseURL)
+	applied, err := migrations.Up(s.Ctx, s.Services.DatabaseURL)
 	if err != nil {
 		return err
 	}
 	if len(applied) == 0 {
-		_, err = fmt.Fprintln(s.env.Out, "the schema is up to date")
+		_, err = fmt.Fprintln(s.Env.Out, "the schema is up to date")
 		return err
 	}
 	plural := "s"
 	if len(applied) == 1 {
 		plural = ""
 	}
-	_, err = fmt.Fprintf(s.env.Out, "applied %d migration%s\n", len(applied), plural)
+	_, err = fmt.Fprintf(s.Env.Out, "applied %d migration%s\n", len(applied), plural)
 	return err
 }
 
@@ -160,10 +155,10 @@ type applied struct {
 
 // Run lists migrations.
 func (c *migrateStatus) Run(s *session) error {
-	if err := s.services.AnyPostgres(s.ctx, s.log); err != nil {
+	if err := s.Services.AnyPostgres(s.Ctx, s.Log); err != nil {
 		return err
 	}
-	list, err := migrations.List(s.ctx, s.services.DatabaseURL)
+	list, err := migrations.List(s.Ctx, s.Services.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -173,7 +168,7 @@ func (c *migrateStatus) Run(s *session) error {
 		rows = append(rows, []string{fmt.Sprint(m.Version), m.Name, map[bool]string{true: "yes", false: "no"}[m.Applied]})
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, found)
+		return c.Write(s.Env.Out, found)
 	}
-	return cli.Table(s.env.Out, rows)
+	return cli.Table(s.Env.Out, rows)
 }

@@ -60,7 +60,7 @@ func (c *modelsCmd) Run(s *session) error {
 		rows = append(rows, r)
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, rows)
+		return c.Write(s.Env.Out, rows)
 	}
 	table := [][]string{{"PROVIDER", "MODEL", "REQUESTS/MIN", "RETIRES", "USD PER MILLION"}}
 	for _, r := range rows {
@@ -78,7 +78,7 @@ func (c *modelsCmd) Run(s *session) error {
 		}
 		table = append(table, []string{r.Provider, r.Model, limit, cmp.Or(r.Retires, "-"), strings.Join(rates, ", ")})
 	}
-	return cli.Table(s.env.Out, table)
+	return cli.Table(s.Env.Out, table)
 }
 
 // callable reports whether a model can be asked for something: its vendor is named or
@@ -178,17 +178,17 @@ func (c *pricesCheck) Run(s *session) error {
 		return c.rows(s, list.Stale(now, staleAfter))
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, vendors)
+		return c.Write(s.Env.Out, vendors)
 	}
 	rows, old := [][]string{{"VENDOR", "PRICES", "OLDER THAN 90 DAYS", "OLDEST CHECKED"}}, 0
 	for _, v := range vendors {
 		rows = append(rows, []string{v.Vendor, fmt.Sprint(v.Prices), fmt.Sprint(v.Old), v.Oldest})
 		old += v.Old
 	}
-	if err := cli.Table(s.env.Out, rows); err != nil || old == 0 {
+	if err := cli.Table(s.Env.Out, rows); err != nil || old == 0 {
 		return err
 	}
-	_, err = fmt.Fprintln(s.env.Err, "list old prices with `worker prices check VENDOR`; lay corrections over the list with `prices:` in the configuration")
+	_, err = fmt.Fprintln(s.Env.Err, "list old prices with `worker prices check VENDOR`; lay corrections over the list with `prices:` in the configuration")
 	return err
 }
 
@@ -208,13 +208,13 @@ func (c *pricesCheck) rows(s *session, stale []billing.Row) error {
 		rows = append(rows, []string{r.ID, checked, r.Source})
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, list)
+		return c.Write(s.Env.Out, list)
 	}
 	if len(list) == 0 {
-		_, err := fmt.Fprintf(s.env.Out, "every price of %s was checked within the last 90 days\n", c.Vendor)
+		_, err := fmt.Fprintf(s.Env.Out, "every price of %s was checked within the last 90 days\n", c.Vendor)
 		return err
 	}
-	return cli.Table(s.env.Out, rows)
+	return cli.Table(s.Env.Out, rows)
 }
 
 // sumUp counts the prices in force by vendor. The mock's are invented.
