@@ -67,7 +67,7 @@ migrate: bin/worker ## Bring the schema of DATABASE_URL up
 
 up: ## Run everything in containers
 	docker compose up -d --build --wait
-	@echo "monitor at http://127.0.0.1:$(MONITOR_PORT)/, user and password as in docker-compose.yml"
+	@echo "monitor at http://127.0.0.1:$(MONITOR_PORT)/, token as in docker-compose.yml"
 
 down: ## Stop the containers; their data is kept
 	docker compose down

@@ -576,7 +576,36 @@ CREATE TABLE leaders (
     expires_at timestamptz NOT NULL
 );
 
+-- Who may use the monitor over HTTP. Of a token's text only the hash is kept; a row is
+-- never removed, so that a monitor that asks for tokens goes on asking.
+CREATE TABLE api_tokens (
+    prefix       text PRIMARY KEY,
+    sha256       bytea NOT NULL CHECK (length(sha256) = 32),
+    name         text NOT NULL,
+    scope        text NOT NULL CHECK (scope IN ('read', 'enqueue', 'operate', 'admin')),
+    account      text NOT NULL DEFAULT '',  -- the only one that it sees; '' for all
+    created_by   text NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    expires_at   timestamptz,
+    last_used_at timestamptz,
+    revoked_at   timestamptz,
+    revoked_by   text NOT NULL DEFAULT ''
+);
+
+-- What was done through the monitor, by whom. Rows are only added, and get their
+-- answer's status.
+CREATE TABLE audit_log (
+    id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at      timestamptz NOT NULL DEFAULT now(),
+    actor   text NOT NULL,
+    account text NOT NULL DEFAULT '',
+    client  text NOT NULL DEFAULT '',
+    what    text NOT NULL,
+    object  text NOT NULL DEFAULT '',
+    status  int NOT NULL DEFAULT 0
+);
+
 -- +goose Down
-DROP TABLE leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
+DROP TABLE audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP FUNCTION calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;

@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"oneflow/access"
 	"oneflow/batches"
 	"oneflow/billing"
 	"oneflow/fleet"
@@ -65,6 +66,18 @@ func do(t *testing.T, m *monitor.Monitor, r *http.Request) *httptest.ResponseRec
 
 // fake is a store that holds nothing, or fails.
 type fake struct{ err error }
+
+func (f *fake) HasTokens(context.Context) (bool, error) { return false, f.err }
+
+func (f *fake) FindToken(context.Context, string) (access.Token, [32]byte, error) {
+	return access.Token{}, [32]byte{}, errors.Join(access.ErrUnknownToken, f.err)
+}
+
+func (f *fake) TokenUsed(context.Context, string) error { return f.err }
+
+func (f *fake) BeginAction(context.Context, access.Action) (int64, error) { return 1, f.err }
+
+func (f *fake) EndAction(context.Context, int64, int) error { return f.err }
 
 func (f *fake) Ping(context.Context) error { return f.err }
 

@@ -1,11 +1,10 @@
 // Package monitor shows what OneFlow does, in a browser and as JSON, and mounts
-// asynqmon, read-only. It changes nothing. It may import fleet, batches, schedules,
-// jobs, billing and providers, and declares what it reads of a store, which it
-// never imports.
+// asynqmon, read-only. It may import access, fleet, batches, schedules, jobs, billing
+// and providers, and declares what it reads of a store, which it never imports.
 //
-// On a loopback address anybody on the machine may look, and requests must name
-// that machine, so that no website can have a browser look for it. Anywhere else
-// it serves only with a user and a password.
+// routes says who may do what. As long as no token was ever made, anybody on the machine
+// may do all, requests must name that machine, so that no website can have a browser act
+// for it, and only a loopback address is served.
 package monitor
 
 import (
@@ -15,16 +14,18 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
+
+	"oneflow/access"
 )
 
 // Store holds the reads that the monitor needs of Postgres.
 type Store interface {
 	OverviewStore
+	access.Store
 	// Ping fails where Postgres does not answer.
 	Ping(ctx context.Context) error
 }
@@ -34,9 +35,9 @@ type Config struct {
 	Store Store
 	Redis asynq.RedisConnOpt
 	Log   zerolog.Logger
-	// User and Password are asked for by basic authentication. Both empty means
-	// that nobody is asked, and then Serve takes a loopback address only.
-	User, Password string
+	// Token is a token of scope admin that stands in no table, such as one of the
+	// environment; empty: there is none.
+	Token string
 	// BasePath is the path under which a reverse proxy shows the monitor, such as
 	// "/oneflow": links, assets and asynqmon stand under it. Requests are served
 	// with it and without it, so that the proxy may strip it or not. Default: none.
@@ -44,14 +45,13 @@ type Config struct {
 	// Holds returns, by provider, sentences that say what holds it back now, such as a
 	// block or what others use of its limit. Nil: the pages leave it out.
 	Holds func(ctx context.Context) (map[string][]string, error)
-	// Hosts are names, beside localhost and loopback addresses, under which it
-	// may be called while nobody is asked for a password.
+	// Hosts are the names, beside localhost and addresses, under which it may be called.
 	Hosts []string
 }
 
 // ErrExposed is returned where other machines can reach the address and nobody would be
-// asked for a password.
-var ErrExposed = errors.New("refusing to listen on an address that other machines can reach without a password")
+// asked for a token.
+var ErrExposed = errors.New("refusing to listen on an address that other machines can reach without asking for a token")
 
 // The limits of the server. A page is small and read in well under a second.
 const (
@@ -61,13 +61,13 @@ const (
 	idleTimeout       = 60 * time.Second
 	shutdownTimeout   = 5 * time.Second
 	maxHeader         = 16 << 10
-	maxBody           = 64 << 10
 )
 
 // Monitor is the web interface.
 type Monitor struct {
 	cfg     Config
 	reader  *Reader
+	gate    *access.Gate
 	redis   pinger
 	queues  *queues
 	pages   *pages
@@ -82,8 +82,8 @@ func New(cfg Config) (*Monitor, error) {
 		return nil, errors.New("monitor: Store is missing")
 	case cfg.Redis == nil:
 		return nil, errors.New("monitor: Redis is missing")
-	case (cfg.User == "") != (cfg.Password == ""):
-		return nil, errors.New("monitor: User and Password must be given together")
+	case cfg.Token != "" && len(cfg.Token) < MinToken:
+		return nil, fmt.Errorf("monitor: Token: must have at least %d characters", MinToken)
 	}
 	if err := CheckBasePath(cfg.BasePath); err != nil {
 		return nil, fmt.Errorf("monitor: %w", err)
@@ -100,36 +100,25 @@ func New(cfg Config) (*Monitor, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("monitor: %w", err), redis.Close())
 	}
-	m := &Monitor{cfg: cfg, reader: NewReader(cfg.Store), redis: redis, queues: queues, pages: pages}
+	m := &Monitor{cfg: cfg, reader: NewReader(cfg.Store), gate: access.NewGate(cfg.Store, cfg.Token), redis: redis, queues: queues, pages: pages}
 	m.reader.holds = cfg.Holds
-	m.handler = m.routes()
+	m.handler = m.serveAll()
 	return m, nil
 }
 
-func (m *Monitor) routes() http.Handler {
-	private := http.NewServeMux()
-	private.HandleFunc("GET /{$}", m.overviewPage)
-	private.HandleFunc("GET /batches/{id}", m.batchPage)
-	private.HandleFunc("GET /api/overview", m.overviewJSON)
-	private.HandleFunc("GET /api/batches/{id}", m.batchJSON)
-	private.Handle("GET /static/", m.pages.static())
-	private.Handle("GET "+queuesPath, m.queues)
-	private.Handle("GET "+strings.TrimSuffix(queuesPath, "/"), http.RedirectHandler(m.cfg.BasePath+queuesPath, http.StatusMovedPermanently))
-	private.HandleFunc("GET /", m.nothingHere)
-
-	all := http.NewServeMux()
-	all.HandleFunc("GET /healthz", healthy)
-	all.HandleFunc("GET /readyz", m.ready)
-	all.Handle("/", m.authenticated(http.NewCrossOriginProtection().Handler(private)))
-	return http.MaxBytesHandler(secured(underBasePath(m.cfg.BasePath, all)), maxBody)
-}
+// MinToken is the least length of Config.Token.
+const MinToken = 20
 
 // Serve serves on a listener until ctx ends and requests under way have ended,
 // for which they get 5 s. It fails with ErrExposed, and always closes the
 // listener.
 func (m *Monitor) Serve(ctx context.Context, l net.Listener) error {
-	if m.cfg.Password == "" && Exposed(l.Addr()) {
-		return errors.Join(fmt.Errorf("monitor: %s: %w", l.Addr(), ErrExposed), l.Close())
+	closed, err := m.gate.Closed(ctx)
+	if err == nil && !closed && Exposed(l.Addr()) {
+		err = fmt.Errorf("%s: %w", l.Addr(), ErrExposed)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("monitor: %w", err), l.Close())
 	}
 	server := &http.Server{
 		Handler:           m.handler,
@@ -143,7 +132,7 @@ func (m *Monitor) Serve(ctx context.Context, l net.Listener) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	m.cfg.Log.Info().Stringer("address", l.Addr()).Bool("password", m.cfg.Password != "").Msg("monitor is serving")
+	m.cfg.Log.Info().Stringer("address", l.Addr()).Bool("tokens", closed).Msg("monitor is serving")
 	select {
 	case err := <-served:
 		return fmt.Errorf("monitor: %w", err)
@@ -151,7 +140,7 @@ func (m *Monitor) Serve(ctx context.Context, l net.Listener) error {
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	err := server.Shutdown(stopping)
+	err = server.Shutdown(stopping)
 	if errors.Is(err, context.DeadlineExceeded) {
 		m.cfg.Log.Warn().Msg("monitor: requests were cut off")
 		err = server.Close()

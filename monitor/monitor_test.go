@@ -110,8 +110,10 @@ func TestPostgresDownIsSaidWithoutDetails(t *testing.T) {
 	t.Parallel()
 	m := newMonitor(t, monitor.Config{Store: &fake{err: errors.New("dial postgres://user:secret@db")}})
 	for _, path := range []string{"/", "/api/overview"} {
-		w := get(t, m, path)
-		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "Postgres does not answer") || strings.Contains(w.Body.String(), "secret") {
+		r := httptest.NewRequest(http.MethodGet, path, http.NoBody)
+		r.Header.Set("Accept", "text/html")
+		w := do(t, m, r)
+		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "does not answer") || strings.Contains(w.Body.String(), "secret") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}

@@ -148,8 +148,20 @@ func (d detail) add(of func(batches.ModelUse) int64) (n int64) {
 	return n
 }
 
-func (m *Monitor) batchPage(w http.ResponseWriter, r *http.Request) {
+// batch reads the batch that a path names, if whoever asks may see it.
+func (m *Monitor) batch(r *http.Request) (Batch, error) {
 	d, err := m.reader.Batch(r.Context(), r.PathValue("id"))
+	if err == nil {
+		err = mine(r, d.Account)
+	}
+	if err != nil {
+		return Batch{}, err
+	}
+	return d, nil
+}
+
+func (m *Monitor) batchPage(w http.ResponseWriter, r *http.Request) {
+	d, err := m.batch(r)
 	if err != nil {
 		m.failPage(w, r, err)
 		return
@@ -195,24 +207,23 @@ func (m *Monitor) overviewJSON(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *Monitor) batchJSON(w http.ResponseWriter, r *http.Request) {
-	d, err := m.reader.Batch(r.Context(), r.PathValue("id"))
+	d, err := m.batch(r)
 	m.answer(w, r, d, err)
 }
 
 func (m *Monitor) answer(w http.ResponseWriter, r *http.Request, v any, err error) {
-	status := http.StatusOK
 	if err != nil {
-		var t trouble
-		status, t = m.explain(r, err)
-		v = map[string]string{"error": t.Heading}
+		status, t := m.explain(r, err)
+		m.problem(w, r, status, t.Heading)
+		return
 	}
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		m.cfg.Log.Error().Err(err).Str("path", r.URL.Path).Msg("answer not encoded")
-		status, data = http.StatusInternalServerError, []byte(`{"error": "the answer cannot be shown"}`)
+		m.problem(w, r, http.StatusInternalServerError, "the answer cannot be shown")
+		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
 	_, _ = w.Write(append(data, '\n'))
 }
 

@@ -59,7 +59,7 @@ func listen(t *testing.T, address string) net.Listener {
 	return l
 }
 
-func TestWithoutAPasswordOnlyThisMachineIsServed(t *testing.T) {
+func TestWithoutATokenOnlyThisMachineIsServed(t *testing.T) {
 	t.Parallel()
 	l := listen(t, "0.0.0.0:0")
 	err := newMonitor(t, monitor.Config{}).Serve(t.Context(), l)
@@ -81,7 +81,7 @@ func TestWithoutAPasswordOnlyThisMachineIsServed(t *testing.T) {
 
 func TestServeEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	for name, cfg := range map[string]monitor.Config{"127.0.0.1:0": {}, "0.0.0.0:0": {User: "u", Password: "p"}} {
+	for name, cfg := range map[string]monitor.Config{"127.0.0.1:0": {}, "0.0.0.0:0": {Token: envToken}} {
 		l := listen(t, name)
 		ctx, stop := context.WithCancel(t.Context())
 		served := make(chan error, 1)
@@ -93,7 +93,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 		client := &http.Client{Transport: transport}
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+"/", http.NoBody)
 		must(t, err)
-		r.SetBasicAuth(cfg.User, cfg.Password)
+		r.Header.Set("Authorization", "Bearer "+cfg.Token)
 		answer, err := client.Do(r)
 		must(t, err)
 		body, err := io.ReadAll(answer.Body)
@@ -109,36 +109,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestPasswordIsAskedForEverywhereButAtTheProbes(t *testing.T) {
-	t.Parallel()
-	m := newMonitor(t, monitor.Config{User: "ada", Password: "engine"})
-	as := func(path, user, password string) int {
-		r := httptest.NewRequest(http.MethodGet, path, http.NoBody)
-		r.Host = "monitor.example:8080"
-		if user != "" {
-			r.SetBasicAuth(user, password)
-		}
-		return do(t, m, r).Code
-	}
-	for _, path := range []string{"/", "/batches/x", "/api/overview", "/api/batches/x", "/static/monitor.css", "/asynqmon/", "/asynqmon/api/queues", "/nothing"} {
-		for _, who := range [][2]string{{"", ""}, {"ada", ""}, {"ada", "engin"}, {"ada", "engine2"}, {"eve", "engine"}, {"ADA", "engine"}} {
-			if code := as(path, who[0], who[1]); code != http.StatusUnauthorized {
-				t.Errorf("%s as %v: %d", path, who, code)
-			}
-		}
-	}
-	if code := as("/", "ada", "engine"); code != http.StatusOK {
-		t.Errorf("with the password: %d", code)
-	}
-	if code := as("/healthz", "", ""); code != http.StatusOK {
-		t.Errorf("/healthz: %d", code)
-	}
-	if code := as("/readyz", "", ""); code != http.StatusServiceUnavailable {
-		t.Errorf("/readyz: %d", code)
-	}
-}
-
-func TestForeignNamesAreRefusedWithoutAPassword(t *testing.T) {
+func TestForeignNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	m := newMonitor(t, monitor.Config{Hosts: []string{"box.local", ""}})
 	for host, code := range map[string]int{
@@ -159,10 +130,9 @@ func TestForeignNamesAreRefusedWithoutAPassword(t *testing.T) {
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]monitor.Config{
-		"Store":    {Redis: noRedis()},
-		"Redis":    {Store: &fake{}},
-		"Password": {Store: &fake{}, Redis: noRedis(), User: "ada"},
-		"User":     {Store: &fake{}, Redis: noRedis(), Password: "engine"},
+		"Store": {Redis: noRedis()},
+		"Redis": {Store: &fake{}},
+		"Token": {Store: &fake{}, Redis: noRedis(), Token: "short"},
 	} {
 		if _, err := monitor.New(cfg); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("without %s: %v", name, err)

@@ -33,6 +33,10 @@ func program() cli.Program {
 			"wallet show":       {`monitor wallet show research`},
 			"wallet statement":  {`monitor wallet statement research --limit 20`},
 			"wallet ls":         {`monitor wallet ls -o json`},
+			"token create":      {`monitor token create grafana --scope read`, `monitor token create research --scope enqueue --account research --expires 30d -o json`},
+			"token ls":          {`monitor token ls`},
+			"token revoke":      {`monitor token revoke oneflow_k3v9w2m4xq`},
+			"audit":             {`monitor audit --limit 20`},
 			"completion":        {`eval "$(monitor completion bash)"`, `monitor completion fish > ~/.config/fish/completions/monitor.fish`},
 		},
 	}

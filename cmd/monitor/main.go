@@ -27,6 +27,8 @@ type grammar struct {
 	Best      bestCmd      `cmd:"" help:"Rank the providers for a task by success, latency and price."`
 	Budget    budgetCmd    `cmd:"" help:"Cap what may be spent: for an account, a provider, a model or a batch; by the hour, day, week, month, or in all."`
 	Wallet    walletCmd    `cmd:"" help:"Give accounts a balance, pay in, and see what was charged."`
+	Token     tokenCmd     `cmd:"" help:"Make and revoke the tokens by which programs and people use the monitor."`
+	Audit     auditCmd     `cmd:"" help:"List what was done through the monitor, and by whom."`
 
 	cli.About
 }

@@ -56,18 +56,19 @@ func (o *output) String() string {
 
 func TestUnsafeAndWrongUse(t *testing.T) {
 	t.Parallel()
-	alone := map[string]string{userVariable: "ada"}
+	short := map[string]string{tokenVariable: "ada"}
+	empty := "--redis-url=redis://127.0.0.1:1 --database-url=" + storetest.Database(t)
 	for _, c := range []struct {
 		args string
 		env  map[string]string
 		code int
 		says string
 	}{
-		{"serve --listen 0.0.0.0:0", nil, cli.Unsafe, "ONEFLOW_MONITOR_USER"},
-		{"serve --listen :0", nil, cli.Unsafe, "ONEFLOW_MONITOR_PASSWORD"},
-		{"serve --listen [::]:0", nil, cli.Unsafe, "127.0.0.1"},
-		{"serve --listen 192.0.2.1:80", nil, cli.Unsafe, "other machines"},
-		{"serve --listen 127.0.0.1:0", alone, cli.Usage, "together"},
+		{"serve --listen 0.0.0.0:0 " + empty, nil, cli.Unsafe, "monitor token create"},
+		{"serve --listen :0 " + empty, nil, cli.Unsafe, "ONEFLOW_MONITOR_TOKEN"},
+		{"serve --listen [::]:0 " + empty, nil, cli.Unsafe, "127.0.0.1"},
+		{"serve --listen 192.0.2.1:80 " + empty, nil, cli.Unsafe, "other machines"},
+		{"serve --listen 127.0.0.1:0", short, cli.Usage, "at least 20 characters"},
 		{"serve --listen 8080", nil, cli.Usage, "HOST:PORT"},
 		{"serve --listen 127.0.0.1:http:x", nil, cli.Usage, "HOST:PORT"},
 		{"serve --base-path one/flow --listen 127.0.0.1:0", nil, cli.Usage, "--base-path: \"one/flow\""},
@@ -85,7 +86,7 @@ func TestUnsafeAndWrongUse(t *testing.T) {
 
 func TestServeUntilTheSignal(t *testing.T) {
 	t.Parallel()
-	cmd := &command{env: map[string]string{userVariable: "ada", passwordVariable: "engine"}}
+	cmd := &command{env: map[string]string{tokenVariable: "a-token-of-the-environment"}}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	code := make(chan int, 1)

@@ -12,27 +12,24 @@ import (
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/monitor"
+	"oneflow/store"
 )
 
-const (
-	userVariable     = "ONEFLOW_MONITOR_USER"
-	passwordVariable = "ONEFLOW_MONITOR_PASSWORD"
-)
+// tokenVariable names the environment's token of scope admin.
+const tokenVariable = "ONEFLOW_MONITOR_TOKEN"
 
 // serveCmd serves the web interface.
 type serveCmd struct {
-	Listen   string `help:"Where to listen. An address that other machines can reach needs ONEFLOW_MONITOR_USER and ONEFLOW_MONITOR_PASSWORD in the environment." default:"127.0.0.1:8080" env:"ONEFLOW_MONITOR_LISTEN" placeholder:"HOST:PORT"`
-	BasePath string `help:"The path under which a reverse proxy shows the monitor, such as /oneflow; the proxy may strip it or not." env:"ONEFLOW_MONITOR_BASE_PATH" placeholder:"PATH"`
+	Listen   string   `help:"Where to listen. An address that other machines can reach needs a token: see monitor token create, or ONEFLOW_MONITOR_TOKEN in the environment." default:"127.0.0.1:8080" env:"ONEFLOW_MONITOR_LISTEN" placeholder:"HOST:PORT"`
+	BasePath string   `help:"The path under which a reverse proxy shows the monitor, such as /oneflow; the proxy may strip it or not." env:"ONEFLOW_MONITOR_BASE_PATH" placeholder:"PATH"`
+	Host     []string `help:"A name by which it may be called, beside localhost and addresses: that of a reverse proxy, or of this machine." env:"ONEFLOW_MONITOR_HOST" placeholder:"NAME"`
 }
 
 // Run serves until the signal. Redis may be down: that is among what is shown.
 func (c *serveCmd) Run(s *session) error {
-	user, password := s.Env.Getenv(userVariable), s.Env.Getenv(passwordVariable)
-	if (user == "") != (password == "") {
-		return cli.Fail(cli.Usage, fmt.Errorf("%s and %s must be set together", userVariable, passwordVariable))
-	}
+	token := s.Env.Getenv(tokenVariable)
 	c.BasePath = strings.TrimSuffix(c.BasePath, "/")
-	host, err := c.check(password)
+	host, err := c.check(token)
 	if err != nil {
 		return err
 	}
@@ -49,6 +46,9 @@ func (c *serveCmd) Run(s *session) error {
 		return stopped(s, err)
 	}
 	defer db.Close()
+	if err := c.checkExposed(s.Ctx, db, token); err != nil {
+		return stopped(s, err)
+	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(s.Ctx, "tcp", c.Listen)
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *serveCmd) Run(s *session) error {
 	fmt.Fprintf(s.Env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
 	err = monitor.Run(s.Ctx, monitor.Config{
 		Store: db, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.Log,
-		User: user, Password: password, Hosts: []string{host}, BasePath: c.BasePath,
+		Token: token, Hosts: append(c.Host, host), BasePath: c.BasePath,
 	}, l)
 	if errors.Is(err, monitor.ErrExposed) {
 		return c.unsafe(err)
@@ -67,29 +67,42 @@ func (c *serveCmd) Run(s *session) error {
 	return err
 }
 
-// check refuses an unsafe address before anything is started, and returns the
-// host in it.
-func (c *serveCmd) check(password string) (host string, err error) {
+// check refuses wrong flags before anything is started, and returns the host of the
+// address.
+func (c *serveCmd) check(token string) (host string, err error) {
 	host, _, err = net.SplitHostPort(c.Listen)
 	if err != nil {
 		return "", cli.Fail(cli.Usage, fmt.Errorf("--listen %q: must be HOST:PORT, such as 127.0.0.1:8080", c.Listen))
 	}
-	addr, err := net.ResolveTCPAddr("tcp", c.Listen)
-	if err != nil {
-		return "", cli.Fail(cli.Usage, fmt.Errorf("--listen: %w", err))
+	if token != "" && len(token) < monitor.MinToken {
+		return "", cli.Fail(cli.Usage, fmt.Errorf("%s: must have at least %d characters, got %d", tokenVariable, monitor.MinToken, len(token)))
 	}
 	if err := monitor.CheckBasePath(c.BasePath); err != nil {
 		return "", cli.Fail(cli.Usage, fmt.Errorf("--base-path: %w", err))
 	}
-	if password == "" && monitor.Exposed(addr) {
-		return "", c.unsafe(monitor.ErrExposed)
-	}
 	return host, nil
 }
 
+// checkExposed refuses an address that other machines can reach while nobody would be
+// asked for a token.
+func (c *serveCmd) checkExposed(ctx context.Context, db *store.Store, token string) error {
+	addr, err := net.ResolveTCPAddr("tcp", c.Listen)
+	if err != nil {
+		return cli.Fail(cli.Usage, fmt.Errorf("--listen: %w", err))
+	}
+	if token != "" || !monitor.Exposed(addr) {
+		return nil
+	}
+	has, err := db.HasTokens(ctx)
+	if err == nil && !has {
+		err = c.unsafe(monitor.ErrExposed)
+	}
+	return err
+}
+
 func (c *serveCmd) unsafe(err error) error {
-	return cli.Fail(cli.Unsafe, fmt.Errorf("--listen %s: %w: set %s and %s, or listen on 127.0.0.1 and reach it through an SSH tunnel",
-		c.Listen, err, userVariable, passwordVariable))
+	return cli.Fail(cli.Unsafe, fmt.Errorf("--listen %s: %w: make one with `monitor token create` or set %s, or listen on 127.0.0.1 and reach it through an SSH tunnel",
+		c.Listen, err, tokenVariable))
 }
 
 // stopped makes a signal during the start an ordinary end.

@@ -1,0 +1,55 @@
+package access
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"time"
+)
+
+// standstill is the time that one read or one write of a patient route may take.
+const standstill = 30 * time.Second
+
+// patient takes the server's limits on the whole of a request away: a client may take its
+// time, but for no longer than standstill without a byte.
+func patient(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
+	conn := http.NewResponseController(w)
+	// A writer that knows no deadlines is a test's.
+	_ = conn.SetWriteDeadline(time.Time{})
+	r.Body = &patientBody{ReadCloser: r.Body, conn: conn}
+	if r.ContentLength == 0 {
+		// The server listens for the end of the connection meanwhile: a deadline that passes
+		// would look like one.
+		_ = conn.SetReadDeadline(time.Time{})
+	}
+	return &patientWriter{ResponseWriter: w, conn: conn}, r
+}
+
+type patientBody struct {
+	io.ReadCloser
+	conn *http.ResponseController
+}
+
+// Read implements io.Reader.
+func (b *patientBody) Read(p []byte) (int, error) {
+	_ = b.conn.SetReadDeadline(time.Now().Add(standstill))
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.conn.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+type patientWriter struct {
+	http.ResponseWriter
+	conn *http.ResponseController
+}
+
+// Write implements io.Writer.
+func (w *patientWriter) Write(p []byte) (int, error) {
+	_ = w.conn.SetWriteDeadline(time.Now().Add(standstill))
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

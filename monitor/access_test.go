@@ -1,0 +1,241 @@
+package monitor_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"oneflow/access"
+	"oneflow/monitor"
+	"oneflow/store"
+)
+
+const envToken = "a-token-of-the-environment"
+
+// token makes a token.
+func token(t *testing.T, db *store.Store, scope access.Scope, account string, expires time.Time) string {
+	t.Helper()
+	secret, prefix := access.NewSecret()
+	must(t, db.AddToken(t.Context(), access.Token{Prefix: prefix, Name: "test", Scope: scope, Account: account, CreatedBy: "ada", ExpiresAt: expires}, access.Hash(secret)))
+	return secret
+}
+
+// ask sends a request with a token, as a program does.
+func ask(t *testing.T, m *monitor.Monitor, method, path, token string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader("{}"))
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	return do(t, m, r)
+}
+
+// Public routes, each of which shows nothing of anybody's.
+var public = []string{"GET /static/", "GET /login", "POST /login", "POST /logout"}
+
+func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
+	t.Parallel()
+	db := filled(t)
+	tokens := map[access.Scope]string{}
+	for _, s := range access.Scopes() {
+		tokens[s] = token(t, db, s, "", time.Time{})
+	}
+	stranger := token(t, db, access.Operate, "others", time.Time{})
+	expired := token(t, db, access.Admin, "", time.Now().Add(-time.Minute))
+	revoked := token(t, db, access.Admin, "", time.Time{})
+	must(t, db.RevokeToken(t.Context(), revoked[:strings.LastIndex(revoked, "_")], "ada"))
+	m := newMonitor(t, monitor.Config{Store: db, Redis: redisOf(t)})
+	open := 0
+	for _, route := range m.Routes() {
+		method, path, _ := strings.Cut(route.Pattern, " ")
+		path = strings.NewReplacer("{$}", "", "{id}", "b-1", "{prefix}", "x", "{name}", "mock").Replace(path)
+		if route.Scope == "" {
+			open++
+			continue
+		}
+		for name, secret := range map[string]string{
+			"no token": "", "a wrong one": "oneflow_aaaaaaaaaa_WRONG", "no token of ours": "sk-1", "expired": expired, "revoked": revoked,
+			"cut": tokens[access.Admin][:len(tokens[access.Admin])-1], "longer": tokens[access.Admin] + "A",
+		} {
+			// A monitor of its own: wrong tokens are throttled.
+			fresh := newMonitor(t, monitor.Config{Store: db, Redis: redisOf(t)})
+			if w := ask(t, fresh, method, path, secret); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
+				t.Errorf("%s with %s: %d %s", route.Pattern, name, w.Code, w.Body)
+			}
+		}
+		for _, s := range access.Scopes() {
+			w := ask(t, m, method, path, tokens[s])
+			if refused := w.Code == http.StatusForbidden || w.Code == http.StatusUnauthorized; refused == s.Includes(route.Scope) {
+				t.Errorf("%s with scope %s: %d %s", route.Pattern, s, w.Code, w.Body)
+			}
+		}
+		w := ask(t, m, method, path, stranger)
+		body := w.Body.String()
+		for _, theirs := range []string{"b-1", "prompts", "0.0015", "alpha"} {
+			if w.Code < 300 && strings.Contains(body, theirs) {
+				t.Errorf("%s shows another account %q:\n%s", route.Pattern, theirs, body)
+			}
+		}
+		if route.Fleet && w.Code != http.StatusForbidden {
+			t.Errorf("%s with the token of one account: %d", route.Pattern, w.Code)
+		}
+	}
+	if open != len(public) {
+		t.Errorf("%d routes are for anybody, want %v", open, public)
+	}
+}
+
+func TestWrongTokensAreThrottledAndRightOnesGoOn(t *testing.T) {
+	t.Parallel()
+	db := filled(t)
+	good, later := token(t, db, access.Read, "", time.Time{}), token(t, db, access.Read, "", time.Time{})
+	m := newMonitor(t, monitor.Config{Store: db})
+	if w := ask(t, m, http.MethodGet, "/api/overview", good); w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	codes := map[int]int{}
+	for range 30 {
+		w := ask(t, m, http.MethodGet, "/api/overview", "oneflow_aaaaaaaaaa_GUESS")
+		codes[w.Code]++
+		if w.Code == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
+			t.Error("it does not say when to try again")
+		}
+	}
+	if codes[http.StatusUnauthorized] != 10 || codes[http.StatusTooManyRequests] != 20 {
+		t.Errorf("answers: %v", codes)
+	}
+	// Nobody learns of a right guess; whoever was there before is not held back.
+	if w := ask(t, m, http.MethodGet, "/api/overview", later); w.Code != http.StatusTooManyRequests {
+		t.Errorf("a right guess: %d", w.Code)
+	}
+	if w := ask(t, m, http.MethodGet, "/api/overview", good); w.Code != http.StatusOK {
+		t.Errorf("the one who was there: %d", w.Code)
+	}
+}
+
+func TestTheFirstTokenClosesTheMonitorForGood(t *testing.T) {
+	t.Parallel()
+	db := filled(t)
+	if w := ask(t, newMonitor(t, monitor.Config{Store: db}), http.MethodGet, "/api/overview", ""); w.Code != http.StatusOK {
+		t.Errorf("without any token: %d", w.Code)
+	}
+	secret := token(t, db, access.Read, "", time.Time{})
+	must(t, db.RevokeToken(t.Context(), secret[:strings.LastIndex(secret, "_")], "ada"))
+	if w := ask(t, newMonitor(t, monitor.Config{Store: db}), http.MethodGet, "/api/overview", ""); w.Code != http.StatusUnauthorized {
+		t.Errorf("with a token that was revoked: %d", w.Code)
+	}
+}
+
+func TestPeopleLogInIntoACookie(t *testing.T) {
+	t.Parallel()
+	db := filled(t)
+	secret := token(t, db, access.Read, "", time.Time{})
+	m := newMonitor(t, monitor.Config{Store: db, BasePath: "/oneflow"})
+	page := func(path string, cookie *http.Cookie) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodGet, path, http.NoBody)
+		r.Header.Set("Accept", "text/html")
+		if cookie != nil {
+			r.AddCookie(cookie)
+		}
+		return do(t, m, r)
+	}
+	w := page("/oneflow/batches/b-1?x=1", nil)
+	to := w.Header().Get("Location")
+	if w.Code != http.StatusSeeOther || to != "/oneflow/login?next=%2Fbatches%2Fb-1%3Fx%3D1" {
+		t.Fatalf("%d to %q", w.Code, to)
+	}
+	if w := page(to, nil); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `name="next" value="/batches/b-1?x=1"`) || strings.Contains(w.Body.String(), "monitor.js") {
+		t.Errorf("the login page: %d %s", w.Code, w.Body)
+	}
+	login := func(values url.Values, header ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodPost, "/oneflow/login", strings.NewReader(values.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		return do(t, m, r)
+	}
+	for _, wrong := range []string{"", "sk-1", "oneflow_aaaaaaaaaa_WRONG", `"><script>alert(1)</script>`} {
+		if w := login(url.Values{"token": {wrong}}); w.Code != http.StatusUnauthorized || len(w.Result().Cookies()) > 0 || strings.Contains(w.Body.String(), "<script>alert") {
+			t.Errorf("%q: %d %s", wrong, w.Code, w.Body)
+		}
+	}
+	if w := login(url.Values{"token": {secret}}, "Sec-Fetch-Site", "cross-site"); w.Code != http.StatusForbidden {
+		t.Errorf("another site logs in: %d", w.Code)
+	}
+	w = login(url.Values{"token": {secret}, "next": {"/batches/b-1?x=1"}}, "X-Forwarded-Proto", "https")
+	cookies := w.Result().Cookies()
+	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/oneflow/batches/b-1?x=1" || len(cookies) != 1 {
+		t.Fatalf("%d %v", w.Code, w.Header())
+	}
+	c := cookies[0]
+	if !c.HttpOnly || !c.Secure || c.SameSite != http.SameSiteLaxMode || c.Path != "/oneflow/" || c.MaxAge <= 0 {
+		t.Errorf("cookie %+v", c)
+	}
+	if w := page("/oneflow/batches/b-1", c); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "b-1") {
+		t.Errorf("with the cookie: %d", w.Code)
+	}
+	for _, next := range []string{"https://evil.example/", "//evil.example/", `/\evil.example`, "javascript:alert(1)", "/\t/evil.example", "evil", ""} {
+		if w := login(url.Values{"token": {secret}, "next": {next}}); w.Header().Get("Location") != "/oneflow/" {
+			t.Errorf("next %q leads to %q", next, w.Header().Get("Location"))
+		}
+	}
+	r := httptest.NewRequest(http.MethodPost, "/oneflow/logout", http.NoBody)
+	if out := do(t, m, r).Result().Cookies(); len(out) != 1 || out[0].MaxAge >= 0 || out[0].Value != "" {
+		t.Errorf("logging out leaves %v", out)
+	}
+	actions, err := db.Actions(t.Context(), 0, 100)
+	must(t, err)
+	logins := 0
+	for _, a := range actions {
+		if a.What == "login" && strings.HasPrefix(secret, strings.Fields(a.Actor)[0]) {
+			logins++
+		}
+		if strings.Contains(a.Object+a.Actor, secret) {
+			t.Errorf("the record holds the token: %+v", a)
+		}
+	}
+	if logins != 8 {
+		t.Errorf("%d logins are recorded", logins)
+	}
+}
+
+func TestBodiesAreBoundedWhateverTheirLengthSays(t *testing.T) {
+	t.Parallel()
+	m := newMonitor(t, monitor.Config{})
+	big := strings.Repeat("x", access.MaxBody+1)
+	for name, body := range map[string]io.Reader{"with a length": strings.NewReader(big), "without one": io.MultiReader(strings.NewReader("token="), strings.NewReader(big))} {
+		r := httptest.NewRequest(http.MethodPost, "/login", body)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if w := do(t, m, r); w.Code != http.StatusRequestEntityTooLarge && w.Code != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+}
+
+func TestASlowClientIsCutOff(t *testing.T) {
+	t.Parallel()
+	l := listen(t, "127.0.0.1:0")
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	m := newMonitor(t, monitor.Config{})
+	go func() { served <- m.Serve(ctx, l) }()
+	var d net.Dialer
+	conn, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
+	must(t, err)
+	_, err = conn.Write([]byte("GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "))
+	must(t, err)
+	must(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+	if b, err := io.ReadAll(conn); err != nil {
+		t.Errorf("not cut off within 20 s: %v %q", err, b)
+	}
+	must(t, conn.Close())
+	stop()
+	must(t, <-served)
+}
