@@ -285,6 +285,10 @@ type Completion struct {
 	// WaitReason says what a job that is handed back waits for, though nothing failed;
 	// empty: nothing in particular.
 	WaitReason string
-	Class      string
-	Message    string
+	// Budget is the id of the one that a job which is handed back waits for, as it was
+	// at BudgetAt; 0: none. Where it was changed since, the job does not wait.
+	Budget   int64
+	BudgetAt time.Time
+	Class    string
+	Message  string
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -172,13 +173,22 @@ func (s *Store) completeMany(ctx context.Context, in []jobs.Completion) ([]outco
 	n := len(in)
 	jobIDs, tokens, states := make([]uuid.UUID, n), make([]uuid.UUID, n), make([]string, n)
 	refunds, afters, classes, messages, waits := make([]bool, n), make([]float64, n), make([]string, n), make([]string, n), make([]string, n)
+	budgets, ats, poor := make([]int64, n), make([]time.Time, n), false
 	for i, e := range in {
 		jobIDs[i], tokens[i], states[i], refunds[i] = e.JobID, e.LeaseToken, string(e.State), e.RefundAttempt
 		afters[i], classes[i], messages[i], waits[i] = e.After.Seconds(), e.Class, Sanitise(e.Message), e.WaitReason
+		budgets[i], ats[i], poor = e.Budget, e.BudgetAt, poor || e.Budget != 0
 	}
 	ended := make(map[uuid.UUID]jobs.State, n)
 	p := pipeline()
-	p.Queue(endSQL, jobIDs, tokens, states, refunds, afters, classes, messages, waits).Query(func(rows pgx.Rows) error {
+	if poor {
+		// Whoever raises a budget wakes what waits for it. Either they come after this
+		// commit and find the job, or endSQL finds that the budget was changed. Jobs are
+		// locked before budgets, as where calls begin.
+		p.Queue(`SELECT FROM job_states WHERE job_id = ANY ($1) ORDER BY job_id FOR NO KEY UPDATE`, jobIDs)
+		p.Queue(`SELECT FROM budgets WHERE id = ANY ($1) ORDER BY id FOR SHARE`, budgets)
+	}
+	p.Queue(endSQL, jobIDs, tokens, states, refunds, afters, classes, messages, waits, budgets, ats).Query(func(rows pgx.Rows) error {
 		var token uuid.UUID
 		var state jobs.State
 		_, err := pgx.ForEachRow(rows, []any{&token, &state}, func() error {
@@ -205,10 +215,11 @@ func (s *Store) completeMany(ctx context.Context, in []jobs.Completion) ([]outco
 const endSQL = `
 	WITH w AS (
 		SELECT *
-		FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bool[], $5::float8[], $6::text[], $7::text[], $8::text[])
-			AS w (id, token, state, refund, after, class, message, wait_reason)
+		FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bool[], $5::float8[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::timestamptz[])
+			AS w (id, token, state, refund, after, class, message, wait_reason, budget, budget_at)
 	), held AS (
 		SELECT w.*, j.on_unknown,
+			w.budget <> 0 AND NOT EXISTS (SELECT FROM budgets m WHERE m.id = w.budget AND m.changed_at = w.budget_at) AS raised,
 			s.cancel_requested_at IS NOT NULL
 				OR EXISTS (SELECT FROM batches b WHERE b.id = s.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
 			` + unknownCalls + ` AS before
@@ -243,8 +254,8 @@ const endSQL = `
 			state = b.becomes,
 			attempt = s.attempt - b.refund::int,
 			not_before = CASE
-				WHEN b.becomes = 'retrying' OR b.becomes = 'queued' AND b.after > 0 THEN now() + make_interval(secs => b.after) END,
-			wait_reason = CASE WHEN b.becomes = 'queued' THEN b.wait_reason ELSE '' END,
+				WHEN b.becomes = 'retrying' OR b.becomes = 'queued' AND b.after > 0 AND NOT b.raised THEN now() + make_interval(secs => b.after) END,
+			wait_reason = CASE WHEN b.becomes = 'queued' AND NOT b.raised THEN b.wait_reason ELSE '' END,
 			finished_at = CASE WHEN b.becomes NOT IN ('queued', 'retrying') THEN now() END,
 			lease_token = NULL,
 			worker_id = NULL,

@@ -49,5 +49,8 @@ func waitForMoney(e *jobs.BudgetError, now time.Time) jobs.Completion {
 	if e.Budget.Reserved > 0 {
 		after = moneySoon
 	}
-	return jobs.Completion{State: jobs.Queued, RefundAttempt: true, After: after + rand.N(after/4), WaitReason: "budget: " + e.Budget.String()}
+	return jobs.Completion{
+		State: jobs.Queued, RefundAttempt: true, After: after + rand.N(after/4),
+		WaitReason: "budget: " + e.Budget.String(), Budget: e.Budget.ID, BudgetAt: e.Budget.At,
+	}
 }
