@@ -81,10 +81,7 @@ func (f *Forecast) Add(job jobs.New) {
 	low, expected, high := f.usage(job)
 	line.InputTokens += expected.InputTokens
 	line.OutputTokens += expected.OutputTokens
-	kind, at := f.Kind(job.Provider), f.At
-	if job.RunAt.After(at) {
-		at = job.RunAt
-	}
+	kind, at := f.Kind(job.Provider), f.when(job)
 	most, err := f.Prices.Reserve(kind, job.Request.Model, high, at)
 	if err != nil || !most.Priced {
 		line.Unpriced++
@@ -105,6 +102,25 @@ func (f *Forecast) Lines() []ForecastLine {
 		return cmp.Or(cmp.Compare(b.Expected, a.Expected), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Model, b.Model))
 	})
 	return list
+}
+
+// Least returns the least that a job is expected to cost; 0 where its model has no price.
+func (f *Forecast) Least(job jobs.New) billing.NanoUSD {
+	kind, at := f.Kind(job.Provider), f.when(job)
+	low, _, high := f.usage(job)
+	most, err := f.Prices.Reserve(kind, job.Request.Model, high, at)
+	if err != nil || !most.Priced {
+		return 0
+	}
+	return f.cost(kind, job.Request.Model, low, at, most.Amount)
+}
+
+// when is the time whose prices count for a job.
+func (f *Forecast) when(job jobs.New) time.Time {
+	if job.RunAt.After(f.At) {
+		return job.RunAt
+	}
+	return f.At
 }
 
 // usage is the least, the expected and the most that a call uses.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"oneflow/batches/rows"
+	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
@@ -65,6 +66,9 @@ type Input struct {
 	Template *Template
 	// Shape is a vendor's form that all rows must have; empty: each may have its own.
 	Shape Shape
+	// Least returns the least that a job is expected to cost, which is kept with it: see
+	// jobs.New. Nil: nothing is counted.
+	Least func(jobs.New) billing.NanoUSD
 	// OnColumn is told of each column of the rows' own when it first comes; nil: nobody
 	// is.
 	OnColumn func(name string)
@@ -97,6 +101,9 @@ func (in Input) Read(source rows.Source, accept func(jobs.New) error, reject fun
 		job, err := d.decode(row)
 		if err == nil {
 			err = keys.Assign(&job)
+		}
+		if err == nil && in.Least != nil {
+			job.Least = in.Least(job)
 		}
 		if used, ok := errors.AsType[*jobs.UsedIDError](err); ok {
 			reject(usedBefore(source, row.Place, used))

@@ -41,9 +41,7 @@ type Scope struct {
 // nothing is set.
 func (s Scope) String() string {
 	var parts []string
-	for _, p := range []struct{ name, value string }{
-		{"account", s.Account}, {"provider", s.Provider}, {"model", s.Model}, {"batch", s.Batch}, {"tag", s.Tag},
-	} {
+	for _, p := range s.parts() {
 		if p.value != "" {
 			parts = append(parts, p.name+" "+p.value)
 		}
@@ -56,6 +54,12 @@ func (s Scope) String() string {
 		text += " (simulated money)"
 	}
 	return text
+}
+
+type scopePart struct{ name, value string }
+
+func (s Scope) parts() []scopePart {
+	return []scopePart{{"account", s.Account}, {"provider", s.Provider}, {"model", s.Model}, {"batch", s.Batch}, {"tag", s.Tag}}
 }
 
 // Budget caps what may be spent in a scope.
@@ -94,8 +98,34 @@ func (b Budget) String() string {
 	if b.Wallet {
 		return "wallet of account " + b.Account
 	}
-	name := map[Period]string{Hour: "hourly", Day: "daily", Week: "weekly", Month: "monthly", Total: "total"}[b.Period]
-	return fmt.Sprintf("%s budget of %s for %s", name, b.Limit.Human(), b.Scope)
+	return fmt.Sprintf("%s budget of %s for %s", b.Period.adjective(), b.Limit.Human(), b.Scope)
+}
+
+func (p Period) adjective() string {
+	return map[Period]string{Hour: "hourly", Day: "daily", Week: "weekly", Month: "monthly", Total: "total"}[p]
+}
+
+// Command is what raises it, such as "monitor budget set --daily AMOUNT --provider openai".
+func (b Budget) Command() string {
+	if b.Wallet {
+		return "monitor wallet deposit " + b.Account + " AMOUNT"
+	}
+	text := "monitor budget set --" + b.Period.adjective() + " AMOUNT"
+	for _, p := range b.parts() {
+		if p.value != "" {
+			text += " --" + p.name + " " + p.value
+		}
+	}
+	if b.Simulated {
+		text += " --simulated"
+	}
+	if b.Zone != "" && b.Zone != "UTC" {
+		text += " --timezone " + b.Zone
+	}
+	if !b.Blocks {
+		text += " --warn"
+	}
+	return text
 }
 
 // Entry is a row of an account's ledger.

@@ -40,6 +40,11 @@ type WaitingJobs struct {
 	// Reason is the worker's word when it gave them back without a failure; empty
 	// where none did.
 	Reason string
+	// Raise is the command that raises the budget or wallet which they wait for; empty
+	// where they wait for none, or it is gone. Total tells that it never begins anew, and
+	// that no call is under way that might give something back.
+	Raise string
+	Total bool
 	// ErrorClass is the class of the failure that is retried.
 	ErrorClass string
 	// Jobs is their number. RunAt is the earliest time that one was asked for,
@@ -60,6 +65,8 @@ type Wait struct {
 	Until time.Time `json:"until,omitzero"`
 	// Text says it for people, with the way out where there is one.
 	Text string `json:"text"`
+	// Stopped tells that they wait for money, and that only an order ends it.
+	Stopped bool `json:"-"`
 }
 
 // MaxWaiting bounds the number of jobs that are looked at to say why they wait.
@@ -137,11 +144,15 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 		return Wait{Reason: WaitForTime, Until: w.RunAt, Text: "scheduled for " + clock(w.RunAt, now)}
 	case strings.HasPrefix(w.Reason, "budget: "):
 		name := strings.TrimPrefix(w.Reason, "budget: ")
-		way := "`monitor budget set` raises it"
-		if account, ok := strings.CutPrefix(name, "wallet of account "); ok {
-			way = fmt.Sprintf("out of funds: `monitor wallet deposit %s AMOUNT`", account)
+		what := fmt.Sprintf("the %s is used up", name)
+		if strings.HasPrefix(name, "wallet ") {
+			what = fmt.Sprintf("out of funds: what is free in the %s does not reach", name)
 		}
-		return Wait{Reason: WaitForBudget, Until: w.NotBefore, Text: fmt.Sprintf("the %s is used up: %s%s", name, way, until(w.NotBefore, "; looked at again at"))}
+		way := ""
+		if w.Raise != "" {
+			way = fmt.Sprintf(": `%s` raises it", w.Raise)
+		}
+		return Wait{Reason: WaitForBudget, Until: w.NotBefore, Text: what + way + until(w.NotBefore, "; looked at again at"), Stopped: w.Total}
 	case !alive:
 		return Wait{Reason: WaitForWorker, Text: "no worker is running: start one with `worker run`"}
 	case w.Reason == string(WaitForKey):

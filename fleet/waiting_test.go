@@ -48,13 +48,15 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 		},
 		"a budget": {
 			with(func(w *fleet.WaitingJobs) {
-				w.Reason, w.NotBefore = "budget: daily budget of $5.00 for all calls", soon
+				w.Reason, w.NotBefore, w.Raise = "budget: daily budget of $5.00 for all calls", soon, "monitor budget set --daily AMOUNT"
 			}), nil,
-			fleet.WaitForBudget, "the daily budget of $5.00 for all calls is used up: `monitor budget set` raises it; looked at again at 12:01:05 UTC",
+			fleet.WaitForBudget, "the daily budget of $5.00 for all calls is used up: `monitor budget set --daily AMOUNT` raises it; looked at again at 12:01:05 UTC",
 		},
 		"a wallet": {
-			with(func(w *fleet.WaitingJobs) { w.Reason = "budget: wallet of account alpha" }), nil,
-			fleet.WaitForBudget, "the wallet of account alpha is used up: out of funds: `monitor wallet deposit alpha AMOUNT`",
+			with(func(w *fleet.WaitingJobs) {
+				w.Reason, w.Raise = "budget: wallet of account alpha", "monitor wallet deposit alpha AMOUNT"
+			}), nil,
+			fleet.WaitForBudget, "out of funds: what is free in the wallet of account alpha does not reach: `monitor wallet deposit alpha AMOUNT` raises it",
 		},
 		"a retry": {
 			with(func(w *fleet.WaitingJobs) { w.State, w.ErrorClass, w.NotBefore = jobs.Retrying, "server_error", soon }),

@@ -128,6 +128,9 @@ type New struct {
 	Chain []string
 	// Fallback says when to go on to the next; empty: FallbackAuto.
 	Fallback providers.Fallback
+	// Least is the least that it is expected to cost, of real money. It is counted against
+	// the wallet of its account until it runs; 0: it is not counted.
+	Least billing.NanoUSD
 	// RunAt is when to run it; the zero time means now.
 	RunAt time.Time
 	// Deadline is when it expires if it has not ended; the zero time means

@@ -45,6 +45,7 @@ CREATE TABLE jobs (
     fallback            text NOT NULL DEFAULT 'auto' CHECK (fallback IN ('auto', 'never', 'always')),
     created_at          timestamptz NOT NULL DEFAULT now(),
     run_at              timestamptz NOT NULL DEFAULT now(),
+    least_nano          bigint NOT NULL DEFAULT 0 CHECK (least_nano >= 0), -- the least it can cost, where its account had a wallet
 
     CONSTRAINT jobs_custom_id_is_key CHECK (custom_id IS NULL OR (batch_id IS NOT NULL AND key = 'c:' || custom_id))
 );

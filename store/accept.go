@@ -172,7 +172,8 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 	_, err := tx.Exec(ctx, `
 		CREATE TEMP TABLE staged (
 			id uuid, seq bigint, key text, content_sha256 bytea, custom_id text, account text, task text,
-			provider text, model text, lane text, request json, own json, max_attempts int, on_unknown text, chain text[], fallback text, run_at timestamptz, deadline timestamptz
+			provider text, model text, lane text, request json, own json, max_attempts int, on_unknown text, chain text[], fallback text, run_at timestamptz, deadline timestamptz,
+			least_nano bigint
 		) ON COMMIT DROP`)
 	if err != nil {
 		return err
@@ -180,7 +181,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"staged"},
 		[]string{
 			"id", "seq", "key", "content_sha256", "custom_id", "account", "task",
-			"provider", "model", "lane", "request", "own", "max_attempts", "on_unknown", "chain", "fallback", "run_at", "deadline",
+			"provider", "model", "lane", "request", "own", "max_attempts", "on_unknown", "chain", "fallback", "run_at", "deadline", "least_nano",
 		},
 		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
 			r := rows[i]
@@ -191,7 +192,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 				r.ID, r.Seq, r.Key, r.ContentSHA256[:], orNull(r.CustomID), orDefault(r.Account, jobs.DefaultAccount), string(r.Request.Task),
 				r.Provider, r.Request.Model, string(orDefault(r.Lane, jobs.Default)), r.Encoded, r.Own,
 				orDefault(r.MaxAttempts, jobs.DefaultMaxAttempts), string(orDefault(r.OnUnknown, jobs.RetryUnknown)),
-				r.Chain, string(orDefault(r.Fallback, providers.FallbackAuto)), timeOrNull(r.RunAt), timeOrNull(r.Deadline),
+				r.Chain, string(orDefault(r.Fallback, providers.FallbackAuto)), timeOrNull(r.RunAt), timeOrNull(r.Deadline), max(int64(r.Least), 0),
 			}, nil
 		}))
 	return err
@@ -201,9 +202,9 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
 func insertStaged(ctx context.Context, tx pgx.Tx, batchID string) ([]uuid.UUID, error) {
 	rows, err := tx.Query(ctx, `
 		INSERT INTO jobs (id, batch_id, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, own, max_attempts, on_unknown, chain, fallback, run_at)
+			request, own, max_attempts, on_unknown, chain, fallback, run_at, least_nano)
 		SELECT id, $1, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, own, max_attempts, on_unknown, chain, fallback, greatest(run_at, now())
+			request, own, max_attempts, on_unknown, chain, fallback, greatest(run_at, now()), least_nano
 		FROM staged
 		ORDER BY seq
 		ON CONFLICT DO NOTHING

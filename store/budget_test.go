@@ -238,6 +238,29 @@ func TestABlockingBudgetRefusesWhatNobodyCanBoundAndAWarningOneNothing(t *testin
 	}
 }
 
+// What a stopped budget keeps from being dispatched says so too.
+func TestJobsThatAStoppedBudgetKeepsBackSayForWhatTheyWait(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	b := w.budget(t, billing.Budget{Scope: billing.Scope{Account: "alpha"}, Period: billing.Total, Limit: 10, Blocks: true})
+	alpha := func(r *jobs.New) { r.Account = "alpha" }
+	if _, refused := w.tries(t, w.running(t, alpha), nano(11)); refused == nil {
+		t.Fatal("11 fit in 10")
+	}
+	kept := w.accept(t, 3, func(r *jobs.New) { r.Account, r.Request.Prompt = "alpha", r.Request.Prompt+" kept back" })
+	w.accept(t, 1, func(r *jobs.New) { r.Request.Prompt += " of another" })
+	w.exec(t, `UPDATE job_queue SET dispatched_at = NULL, delivery_id = NULL`)
+	list, err := w.Waiting(t.Context(), "", "")
+	if err != nil || len(list) != 2 || list[0].Jobs != 3 || list[0].Reason != "budget: "+b.String() || list[0].Raise != b.Command() || !list[0].Total ||
+		list[1].Reason != "" || list[1].Raise != "" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	of, err := w.WaitingOf(t.Context(), []string{kept[0].ID.String()})
+	if got := of[kept[0].ID.String()]; err != nil || got.Reason != "budget: "+b.String() || got.Raise != b.Command() {
+		t.Errorf("%+v, %v", of, err)
+	}
+}
+
 func TestABudgetBeginsAnewByTheCalendarOfItsZone(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)

@@ -46,11 +46,15 @@ func (s *Store) Backlog(ctx context.Context) (map[string]int64, error) {
 	return backlog, nil
 }
 
-// KnownKeys returns how many of some rows' keys a batch has already.
-func (s *Store) KnownKeys(ctx context.Context, batchID string, keys []string) (n int64, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM jobs WHERE batch_id = $1 AND key = ANY ($2)`, batchID, keys).Scan(&n)
+// KnownKeys returns those of some rows' keys that a batch has already.
+func (s *Store) KnownKeys(ctx context.Context, batchID string, keys []string) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `SELECT key FROM jobs WHERE batch_id = $1 AND key = ANY ($2)`, batchID, keys)
 	if err != nil {
-		return 0, fmt.Errorf("look for rows of batch %s: %w", batchID, err)
+		return nil, fmt.Errorf("look for rows of batch %s: %w", batchID, err)
 	}
-	return n, nil
+	known, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("look for rows of batch %s: %w", batchID, err)
+	}
+	return known, nil
 }

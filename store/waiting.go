@@ -3,11 +3,13 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"oneflow/billing"
 	"oneflow/fleet"
 )
 
@@ -21,19 +23,24 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 		}
 		id = &parsed
 	}
+	budgets, err := s.stopped(ctx)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT q.provider, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL AS paused, s.wait_reason,
+		SELECT q.provider, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL AS paused, s.wait_reason, x.id,
 			CASE WHEN s.state = 'retrying' THEN s.error_class ELSE '' END AS error_class,
 			count(*), min(q.run_at) FILTER (WHERE q.run_at > now()), min(s.not_before) FILTER (WHERE s.not_before > now())
 		FROM (
-			SELECT job_id, provider, batch_id, run_at
+			SELECT job_id, provider, account, batch_id, run_at, dispatched_at
 			FROM job_queue
 			WHERE worker_id IS NULL AND ($1 = '' OR batch_id = $1) AND ($2::uuid IS NULL OR job_id = $2)
 			LIMIT $3
 		) q
 		JOIN job_states s ON s.job_id = q.job_id
 		LEFT JOIN batches b ON b.id = q.batch_id
-		GROUP BY q.provider, s.state, paused, s.wait_reason, 5, q.run_at > now()
+		`+stoppedBy+`
+		GROUP BY q.provider, s.state, paused, s.wait_reason, x.id, 6, q.run_at > now()
 		ORDER BY count(*) DESC, q.provider
 		LIMIT 100`, batch, id, fleet.MaxWaiting)
 	if err != nil {
@@ -42,7 +49,9 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.WaitingJobs, error) {
 		var w fleet.WaitingJobs
 		var runAt, notBefore *time.Time
-		err := row.Scan(&w.Provider, &w.State, &w.Paused, &w.Reason, &w.ErrorClass, &w.Jobs, &runAt, &notBefore)
+		var by *int64
+		err := row.Scan(&w.Provider, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &w.Jobs, &runAt, &notBefore)
+		budgets.explain(&w, by)
 		w.RunAt, w.NotBefore = timeOrZero(runAt), timeOrZero(notBefore)
 		return w, err
 	})
@@ -52,14 +61,66 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 	return list, nil
 }
 
+// stoppedBy joins the job q of the queue, in the state s, with the budget x for which it
+// stays in Postgres, if there is one: see topUpSQL.
+const stoppedBy = `LEFT JOIN LATERAL (
+			SELECT id
+			FROM budgets x
+			WHERE s.state = 'queued' AND s.wait_reason = '' AND q.dispatched_at IS NULL
+			AND x.blocks AND x.stopped_until > now()
+			AND x.model = '' AND x.tag = '' AND x.provider IN ('', q.provider) AND x.account IN ('', q.account) AND x.batch_id IN ('', q.batch_id)
+			AND x.simulated = coalesce((SELECT simulated FROM providers WHERE name = q.provider), false)
+			ORDER BY x.period = 'total' DESC, id
+			LIMIT 1
+		) x ON true`
+
+// stopped are the budgets, by their ids and by their names.
+type stopped struct {
+	byID   map[int64]billing.Budget
+	byName map[string]billing.Budget
+}
+
+func (s *Store) stopped(ctx context.Context) (stopped, error) {
+	list, err := s.Budgets(ctx)
+	out := stopped{map[int64]billing.Budget{}, map[string]billing.Budget{}}
+	for _, b := range list {
+		out.byID[b.ID], out.byName[b.String()] = b, b
+	}
+	return out, err
+}
+
+// explain says for which budget jobs wait, and what raises it: the one that a worker
+// named, or the one that keeps them from being dispatched.
+func (s stopped) explain(w *fleet.WaitingJobs, by *int64) {
+	if by != nil {
+		if b, ok := s.byID[*by]; ok {
+			w.Reason = waitsForBudget + b.String()
+		}
+	}
+	if name, ok := strings.CutPrefix(w.Reason, waitsForBudget); ok {
+		b := s.byName[name]
+		if b.ID != 0 {
+			w.Raise, w.Total = b.Command(), b.Ends.IsZero() && b.Reserved == 0
+		}
+	}
+}
+
+// waitsForBudget begins the wait reason of jobs that wait for money.
+const waitsForBudget = "budget: "
+
 // WaitingOf returns what those of the jobs that wait, wait for, by their ids.
 func (s *Store) WaitingOf(ctx context.Context, ids []string) (map[string]fleet.WaitingJobs, error) {
+	budgets, err := s.stopped(ctx)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT q.job_id::text, q.provider, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL, s.wait_reason,
+		SELECT q.job_id::text, q.provider, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL, s.wait_reason, x.id,
 			CASE WHEN s.state = 'retrying' THEN s.error_class ELSE '' END, q.run_at, s.not_before
 		FROM job_queue q
 		JOIN job_states s ON s.job_id = q.job_id
 		LEFT JOIN batches b ON b.id = q.batch_id
+		`+stoppedBy+`
 		WHERE q.job_id = ANY ($1::uuid[]) AND q.worker_id IS NULL`, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read what %d jobs wait for: %w", len(ids), err)
@@ -68,7 +129,10 @@ func (s *Store) WaitingOf(ctx context.Context, ids []string) (map[string]fleet.W
 	var id string
 	var w fleet.WaitingJobs
 	var runAt, notBefore *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&id, &w.Provider, &w.State, &w.Paused, &w.Reason, &w.ErrorClass, &runAt, &notBefore}, func() error {
+	var by *int64
+	_, err = pgx.ForEachRow(rows, []any{&id, &w.Provider, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &runAt, &notBefore}, func() error {
+		w.Raise, w.Total = "", false
+		budgets.explain(&w, by)
 		w.Jobs, w.RunAt, w.NotBefore = 1, timeOrZero(runAt), timeOrZero(notBefore)
 		list[id] = w
 		return nil

@@ -109,6 +109,9 @@ func (c *batchCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if in.Least, err = s.counted(cfg, c.Account); err != nil {
+		return err
+	}
 	progress := newTicker(s.Env.Err)
 	q.clear = progress.clear
 	bad := newBadLines(s.Env.Err, progress.clear)

@@ -98,7 +98,11 @@ func (c *batchCmd) path(src *source) error {
 // stdin makes standard input the source.
 func (c *batchCmd) stdin(s *session, src *source) error {
 	src.name = "stdin"
-	twice := c.Strict || c.Sample > 0 || c.readsTwice(s)
+	twice, err := c.readsTwice(s)
+	if err != nil {
+		return err
+	}
+	twice = twice || c.Strict || c.Sample > 0
 	if f, ok := s.Env.In.(io.ReadSeeker); ok && twice {
 		if start, err := f.Seek(0, io.SeekCurrent); err == nil {
 			src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) {

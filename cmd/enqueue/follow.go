@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"oneflow/fleet"
 	"oneflow/internal/cli"
@@ -58,7 +59,10 @@ func watch(s *session, id string) (jobs.Progress, error) {
 	if errors.Is(err, jobs.ErrNotFound) {
 		return jobs.Progress{}, err
 	}
-	p, err := cli.WatchLooking(s.Ctx, s.Env.Err, db.Hints(s.Ctx),
+	watching, stop := context.WithCancel(s.Ctx)
+	defer stop()
+	money := ""
+	p, err := cli.WatchLooking(watching, s.Env.Err, db.Hints(s.Ctx),
 		func(ctx context.Context) (jobs.Progress, error) { return db.Progress(ctx, id) },
 		func(ctx context.Context) (l cli.Look) {
 			// Not to know is no reason to stop watching.
@@ -69,6 +73,12 @@ func watch(s *session, id string) (jobs.Progress, error) {
 				return l // Postgres was away: there is nothing to look for
 			}
 			waits, _ := waitsOf(s, db, start)
+			if len(waits) > 0 && !slices.ContainsFunc(waits, func(w fleet.Wait) bool { return !w.Stopped }) {
+				if now, err := db.Progress(ctx, id); err == nil && now.Counts[jobs.Running]+now.Counts[jobs.Retrying] == 0 {
+					money = waits[0].Text
+					stop() // nothing goes on by itself
+				}
+			}
 			for i, w := range waits {
 				if i == 0 {
 					l.Waits = w.Text
@@ -79,6 +89,10 @@ func watch(s *session, id string) (jobs.Progress, error) {
 			}
 			return l
 		})
+	if errors.Is(err, context.Canceled) && s.Ctx.Err() == nil {
+		return p, cli.Fail(cli.OverBudget, fmt.Errorf("%s of %s jobs are done, the others wait: %s. Come back with: enqueue watch %s",
+			cli.Count(p.Done()), cli.Count(p.Total()), money, id))
+	}
 	if errors.Is(err, context.Canceled) {
 		return p, cli.Fail(cli.Interrupted, fmt.Errorf("stopped watching; the jobs go on. Come back with: enqueue watch %s", id))
 	}

@@ -21,31 +21,53 @@ import (
 type spending struct {
 	DryRun      bool   `help:"Accept nothing: tell rows, bad lines, tokens, what it costs by provider and model, when it would be done, and which limit binds."`
 	MaxCost     string `help:"Refuse a batch that is expected to cost more, with exit code 6; and send no call that might exceed it while the batch runs: what is left then waits." placeholder:"USD"`
+	Budget      string `help:"Pause the batch when its calls have cost so much, or might; with the same batch and a higher amount it goes on." placeholder:"USD"`
 	ConfirmOver string `help:"On a terminal, ask before a batch is accepted that is expected to cost more." default:"10" placeholder:"USD"`
 	Yes         bool   `short:"y" help:"Do not ask."`
 }
 
-// readsTwice reports whether the rows are read once before they are accepted.
-func (c *batchCmd) readsTwice(s *session) bool {
-	return c.DryRun || c.MaxCost != "" || c.asks(s)
+// readsTwice reports whether the rows are read once before they are accepted: also where
+// the account has a wallet that they must fit in.
+func (c *batchCmd) readsTwice(s *session) (bool, error) {
+	if c.DryRun || c.MaxCost != "" || c.asks(s) {
+		return true, nil
+	}
+	_, limited, err := s.funds(c.Account)
+	return limited, err
 }
 
 // asks reports whether somebody can be asked.
 func (c *batchCmd) asks(s *session) bool { return !c.Yes && c.File != "-" && cli.IsTerminal(s.Env.In) }
 
-// amounts reads the two amounts; max is nil where none is given.
-func (c spending) amounts() (most *billing.NanoUSD, confirm billing.NanoUSD, err error) {
+// amounts are the flags' amounts of money.
+type amounts struct {
+	// most refuses a batch that is expected to cost more, and limit is the budget that it
+	// runs under; nil: there is none.
+	most, limit *billing.NanoUSD
+	confirm     billing.NanoUSD
+}
+
+func (c spending) amounts() (a amounts, err error) {
+	if a.confirm, err = dollars(c.ConfirmOver); err != nil {
+		return a, fmt.Errorf("--confirm-over %.40q: %w", c.ConfirmOver, err)
+	}
 	if c.MaxCost != "" {
 		n, err := dollars(c.MaxCost)
 		if err != nil {
-			return nil, 0, fmt.Errorf("--max-cost %.40q: %w", c.MaxCost, err)
+			return a, fmt.Errorf("--max-cost %.40q: %w", c.MaxCost, err)
 		}
-		most = &n
+		a.most, a.limit = &n, &n
 	}
-	if confirm, err = dollars(c.ConfirmOver); err != nil {
-		return nil, 0, fmt.Errorf("--confirm-over %.40q: %w", c.ConfirmOver, err)
+	if c.Budget != "" {
+		n, err := dollars(c.Budget)
+		if err != nil {
+			return a, fmt.Errorf("--budget %.40q: %w", c.Budget, err)
+		}
+		if a.limit == nil || n < *a.limit {
+			a.limit = &n
+		}
 	}
-	return most, confirm, nil
+	return a, nil
 }
 
 func dollars(text string) (billing.NanoUSD, error) {
@@ -72,6 +94,8 @@ type forecast struct {
 	Providers []finish               `json:"providers"` // never null
 	// DoneAt is when the last provider is done; zero where nobody knows.
 	DoneAt time.Time `json:"done_at,omitzero"`
+	// least is the least that the rows cost which are not there yet, of real money.
+	least billing.NanoUSD
 }
 
 // finish is when a provider is done with its part.
@@ -93,29 +117,33 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	if err != nil {
 		return forecast{}, err
 	}
-	known, err := db.AnswerLengths(s.Ctx)
-	if err != nil {
-		return forecast{}, err
-	}
-	prices, err := priceList(cfg)
-	if err != nil {
-		return forecast{}, cli.Fail(cli.Usage, err)
-	}
 	from, err := src.rows()
 	if err != nil {
 		return forecast{}, unread(err)
 	}
 	f := forecast{Models: []batches.ForecastLine{}, Providers: []finish{}}
-	sums := batches.Forecast{Prices: prices, Known: known, At: time.Now(), Kind: func(provider string) string { return pricedAs(cfg, provider) }}
+	sums, err := s.forecast(cfg)
+	if err != nil {
+		return forecast{}, err
+	}
+	in.Least = leastOf(cfg, sums)
 	said := io.Discard // where they are told of when the rows are accepted
 	if c.DryRun {
 		said = s.Env.Err
 	}
 	lines := newBadLines(said, func() {})
 	var keys []string
+	least := map[string]billing.NanoUSD{}
 	look := func() error {
-		n, err := db.KnownKeys(s.Ctx, batchID, keys)
-		f.Duplicates, keys = f.Duplicates+n, keys[:0]
+		known, err := db.KnownKeys(s.Ctx, batchID, keys)
+		for _, key := range known {
+			delete(least, key)
+		}
+		for _, amount := range least {
+			f.least = add(f.least, amount)
+		}
+		f.Duplicates, keys = f.Duplicates+int64(len(known)), keys[:0]
+		clear(least)
 		return err
 	}
 	start := time.Now()
@@ -126,7 +154,8 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 		if job.RunAt.After(start) {
 			start = job.RunAt
 		}
-		if keys = append(keys, job.Key); len(keys) == cap(keys) || len(keys) >= 2000 {
+		least[job.Key] = job.Least
+		if keys = append(keys, job.Key); len(keys) >= 2000 {
 			if err := look(); err != nil {
 				return err
 			}
@@ -147,13 +176,27 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	}
 	f.Models = sums.Lines()
 	for _, line := range f.Models {
-		all := jobs.Money{Cost: f.Low}.Plus(jobs.Money{Cost: line.Low})
-		f.Low = all.Cost
-		f.Expected = jobs.Money{Cost: f.Expected}.Plus(jobs.Money{Cost: line.Expected}).Cost
-		f.High = jobs.Money{Cost: f.High}.Plus(jobs.Money{Cost: line.High}).Cost
+		f.Low, f.Expected, f.High = add(f.Low, line.Low), add(f.Expected, line.Expected), add(f.High, line.High)
 		f.Unpriced += line.Unpriced
 	}
 	return f, f.when(s, cfg, start)
+}
+
+// forecast prepares reckoning what jobs will cost.
+func (s *session) forecast(cfg config.Config) (*batches.Forecast, error) {
+	db, err := s.db()
+	if err != nil {
+		return nil, err
+	}
+	known, err := db.AnswerLengths(s.Ctx)
+	if err != nil {
+		return nil, err
+	}
+	prices, err := priceList(cfg)
+	if err != nil {
+		return nil, cli.Fail(cli.Usage, err)
+	}
+	return &batches.Forecast{Prices: prices, Known: known, At: time.Now(), Kind: func(provider string) string { return pricedAs(cfg, provider) }}, nil
 }
 
 // pricedAs is the name that the price list has for a provider.
@@ -305,12 +348,16 @@ func binding(binds string) string {
 // approve refuses a batch that costs too much, asks, and sets the budget that holds while
 // it runs. nothing reports whether there is nothing more to do.
 func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src *source, batchID string) (nothing bool, err error) {
-	most, confirm, err := c.amounts()
+	money, err := c.amounts()
 	if err != nil {
 		return true, cli.Fail(cli.Usage, err)
 	}
-	if !c.readsTwice(s) {
-		return false, nil
+	twice, err := c.readsTwice(s)
+	if err != nil {
+		return true, err
+	}
+	if !twice {
+		return false, c.limit(s, batchID, money.limit)
 	}
 	f, err := c.foresee(s, cfg, in, src, batchID)
 	if err != nil {
@@ -326,8 +373,11 @@ func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src 
 			return true, err
 		}
 	}
-	if most != nil && f.Expected > *most {
+	if money.most != nil && f.Expected > *money.most {
 		return true, cli.Fail(cli.OverBudget, fmt.Errorf("--max-cost %s: the batch is expected to cost %s (%s): nothing was accepted", c.MaxCost, f.Expected.Human(), f.range3()))
+	}
+	if err := s.afford(c.Account, f.least); err != nil {
+		return true, err
 	}
 	if c.DryRun {
 		if f.BadLines > 0 {
@@ -335,23 +385,36 @@ func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src 
 		}
 		return true, nil
 	}
-	if f.Expected > confirm && c.asks(s) {
+	if f.Expected > money.confirm && c.asks(s) {
 		if err := cli.Confirm(s.Env, fmt.Sprintf("%s: %s. Accept them?", cli.Things(f.Rows, "job"), f.range3()), "--yes"); err != nil {
 			return true, err
 		}
 	}
-	if most == nil {
-		return false, nil
+	return false, c.limit(s, batchID, money.limit)
+}
+
+// limit sets the budget that the batch runs under; nil: none. A rehearsal with simulated
+// money is held to the same.
+func (c *batchCmd) limit(s *session, batchID string, limit *billing.NanoUSD) error {
+	if limit == nil {
+		return nil
 	}
-	// A rehearsal with simulated money is held to the same.
-	money := billing.NewMoney(s.store, cli.Actor(s.Env.Getenv))
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	money := billing.NewMoney(db, cli.Actor(s.Env.Getenv))
 	for _, simulated := range []bool{false, true} {
 		_, err := money.Set(s.Ctx, billing.Budget{
-			Scope: billing.Scope{Batch: batchID, Simulated: simulated}, Period: billing.Total, Limit: *most, Blocks: true,
+			Scope: billing.Scope{Batch: batchID, Simulated: simulated}, Period: billing.Total, Limit: *limit, Blocks: true,
 		})
 		if err != nil {
-			return true, err
+			return err
 		}
 	}
-	return false, nil
+	return nil
+}
+
+func add(a, b billing.NanoUSD) billing.NanoUSD {
+	return billing.NanoUSD(jobs.Sum(int64(a), int64(b)))
 }

@@ -60,6 +60,9 @@ func (c *oneCmd) Run(s *session) error {
 		return err
 	}
 	fields["provider"] = quote(provider)
+	if in.Least, err = s.counted(cfg, c.Account); err != nil {
+		return err
+	}
 	job, err := in.One(fields)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
@@ -69,6 +72,9 @@ func (c *oneCmd) Run(s *session) error {
 		return err
 	}
 	q.add([]jobs.New{job})
+	if err := s.afford(c.Account, job.Least); err != nil {
+		return err
+	}
 	p, err := s.producer()
 	if err != nil {
 		return err

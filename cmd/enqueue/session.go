@@ -28,6 +28,8 @@ type session struct {
 
 	store *store.Store
 	redis redis.UniversalClient
+	// purse is what the account has for new jobs; nil: nobody has asked yet.
+	purse *purse
 }
 
 func (s *session) close() {
