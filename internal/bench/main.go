@@ -32,6 +32,7 @@ func main() { os.Exit(cli.Main("bench", run)) }
 type grammar struct {
 	Jobs    int `help:"Jobs in each round." default:"10000"`
 	Rounds  int `help:"Rounds of each side, in turns; the median counts." default:"3"`
+	Profile string `help:"File for a CPU profile of the last of our rounds."`
 	Workers int `help:"Handlers at once, on both sides." default:"400"`
 }
 
@@ -40,6 +41,7 @@ type figures struct {
 	enqueue time.Duration // until the last job was accepted
 	total   time.Duration // until the last job was done
 	wal     int64         // bytes that Postgres wrote to its log
+	cpu     processor
 }
 
 func (f figures) rate(n int) float64 { return float64(n) / f.total.Seconds() }
@@ -75,7 +77,7 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 		if err != nil {
 			return err
 		}
-		o, err := b.oneflow(ctx)
+		o, err := b.profiled(ctx, i == g.Rounds-1)
 		if err != nil {
 			return err
 		}
@@ -94,6 +96,7 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	fmt.Fprintf(env.Out, "checked: %d rounds of %d jobs with %d handlers, each job with one succeeded job, one attempt and one result in Postgres\n", g.Rounds, g.Jobs, g.Workers)
 	fmt.Fprintf(env.Out, "work/asynq_noop_4servers = %.2f\n", o.rate(g.Jobs)/r.rate(g.Jobs))
 	fmt.Fprintf(env.Out, "accepted/asynq_enqueue = %.2f\n", r.enqueue.Seconds()/o.enqueue.Seconds())
+	o.cpu.print(env.Out, g.Jobs)
 	fmt.Fprintf(env.Out, "wal_bytes_per_job = %d\n", o.wal/int64(g.Jobs))
 	for _, measure := range []func(context.Context, io.Writer) error{b.hot, b.wait, b.due, b.idle} {
 		if err := measure(ctx, env.Out); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -112,6 +113,10 @@ func (b *bench) oneflow(ctx context.Context) (f figures, err error) {
 		Batch: jobs.Batch{ID: id, Account: jobs.DefaultAccount, Source: "bench"}, Store: b.store,
 		Producer: jobs.NewProducer(b.store, jobs.NewDispatcher(b.redis, b.store)),
 	}
+	used, err := b.processor(ctx)
+	if err != nil {
+		return f, err
+	}
 	started := time.Now()
 	rep, err := intake.Take(ctx, rows.JSONLines("bench", prompts(b.Jobs)))
 	if err != nil {
@@ -137,7 +142,29 @@ func (b *bench) oneflow(ctx context.Context) (f figures, err error) {
 		return f, err
 	}
 	f.wal = after - before
+	now, err := b.processor(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.cpu = now.minus(used)
 	return f, b.check(ctx, id, rep)
+}
+
+// profiled is oneflow with a CPU profile, where one is asked for.
+func (b *bench) profiled(ctx context.Context, last bool) (f figures, err error) {
+	if b.Profile == "" || !last {
+		return b.oneflow(ctx)
+	}
+	file, err := os.Create(b.Profile)
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return f, err
+	}
+	defer pprof.StopCPUProfile()
+	return b.oneflow(ctx)
 }
 
 // wal is how much Postgres has written to its log.
