@@ -51,8 +51,9 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, control *
 		return errors.Join(shared.Close(), closeClients())
 	}
 	kindOf := make(map[string]string, len(o.Config.Providers))
+	needsKey := make(map[string]bool, len(o.Config.Providers))
 	for name, p := range o.Config.Providers {
-		kindOf[name] = p.Capabilities()
+		kindOf[name], needsKey[name] = p.Capabilities(), p.NeedsKey()
 	}
 	chains, err = policy.New(policy.Config{
 		Providers:   clients,
@@ -62,7 +63,7 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, control *
 		Redis:       shared,
 		Settings: func(provider string) policy.Settings {
 			s := policySettings(control.Settings(provider))
-			s.NoKey = !hasKey(o.Config, provider, o.Keys)
+			s.NoKey = needsKey[provider] && o.Keys != nil && !o.Keys.Has(provider)
 			return s
 		},
 		Estimate: func(provider string, req providers.Request) limiter.Demand {

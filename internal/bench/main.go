@@ -32,6 +32,7 @@ func main() { os.Exit(cli.Main("bench", run)) }
 type grammar struct {
 	Jobs    int `help:"Jobs in each round." default:"10000"`
 	Rounds  int `help:"Rounds of each side, in turns; the median counts." default:"3"`
+	Only    bool   `help:"Measure the rounds alone."`
 	Profile string `help:"File for a CPU profile of the last of our rounds."`
 	Workers int `help:"Handlers at once, on both sides." default:"400"`
 }
@@ -98,6 +99,9 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	fmt.Fprintf(env.Out, "accepted/asynq_enqueue = %.2f\n", r.enqueue.Seconds()/o.enqueue.Seconds())
 	o.cpu.print(env.Out, g.Jobs)
 	fmt.Fprintf(env.Out, "wal_bytes_per_job = %d\n", o.wal/int64(g.Jobs))
+	if g.Only {
+		return nil
+	}
 	for _, measure := range []func(context.Context, io.Writer) error{b.hot, b.wait, b.due, b.idle} {
 		if err := measure(ctx, env.Out); err != nil {
 			return err

@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -15,6 +16,15 @@ type blockCache struct {
 	mu sync.Mutex
 	at time.Time // when; zero: never
 	grant
+	// asking is the look that is under way, if any.
+	asking *blockLook
+}
+
+// blockLook is a question to Redis that others may wait for.
+type blockLook struct {
+	done  chan struct{}
+	err   error // after done
+	stale bool  // a refusal has come since it was asked
 }
 
 // free gives a slot of a provider without limits: there is nothing to reserve, and
@@ -39,21 +49,65 @@ func (l *Limiter) free(ctx context.Context, a *account, deadline time.Time) (*Sl
 	}
 }
 
-// look returns how long the provider is blocked. One asks, the others wait for what
-// it sees.
+// look returns how long the provider is blocked. From half of lookFor on, one asks
+// anew while the others go by what was seen; only when that is too old do they wait
+// for it. Nobody holds the lock across a round trip.
 func (l *Limiter) look(ctx context.Context, a *account) (grant, error) {
-	a.blocks.mu.Lock()
-	defer a.blocks.mu.Unlock()
-	if time.Since(a.blocks.at) > lookFor {
-		g, err := l.ask(ctx, a, Settings{}, Demand{}, maxRetryAfter, false)
-		if err != nil {
-			return grant{}, err
+	for k := &a.blocks; ; {
+		g, asks, others := k.fresh(time.Now())
+		switch {
+		case asks != nil:
+			seen, err := l.ask(ctx, a, Settings{}, Demand{}, maxRetryAfter, false)
+			k.answer(asks, seen, err)
+			if err != nil {
+				return grant{}, err
+			}
+			if !asks.stale {
+				return seen, nil
+			}
+			continue
+		case others == nil:
+			return g, nil
 		}
-		a.blocks.at, a.blocks.grant = time.Now(), g
+		select {
+		case <-others.done:
+		case <-ctx.Done():
+			return grant{}, ctx.Err()
+		}
+		// Where the other was only interrupted, Redis may answer us.
+		if others.err != nil && !errors.Is(others.err, context.Canceled) && !errors.Is(others.err, context.DeadlineExceeded) {
+			return grant{}, others.err
+		}
 	}
-	g := a.blocks.grant
-	g.wait -= time.Since(a.blocks.at)
-	return g, nil
+}
+
+// fresh returns what was last seen, as of now; or the look that the caller has to
+// make, or has to wait for.
+func (k *blockCache) fresh(now time.Time) (g grant, asks, others *blockLook) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	age := now.Sub(k.at)
+	switch {
+	case age <= lookFor/2, age <= lookFor && k.asking != nil:
+		g = k.grant
+		g.wait -= age
+		return g, nil, nil
+	case k.asking != nil:
+		return g, nil, k.asking
+	}
+	k.asking = &blockLook{done: make(chan struct{})}
+	return g, k.asking, nil
+}
+
+// answer ends a look. What was seen before a refusal says nothing of it.
+func (k *blockCache) answer(asked *blockLook, seen grant, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	asked.err, k.asking = err, nil
+	if err == nil && !asked.stale {
+		k.at, k.grant = time.Now(), seen
+	}
+	close(asked.done)
 }
 
 // forget has the next look ask Redis.
@@ -61,4 +115,7 @@ func (k *blockCache) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.at = time.Time{}
+	if k.asking != nil {
+		k.asking.stale = true
+	}
 }
