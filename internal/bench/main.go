@@ -30,11 +30,11 @@ import (
 func main() { os.Exit(cli.Main("bench", run)) }
 
 type grammar struct {
-	Jobs    int `help:"Jobs in each round." default:"10000"`
-	Rounds  int `help:"Rounds of each side, in turns; the median counts." default:"3"`
+	Jobs    int    `help:"Jobs in each round." default:"10000"`
+	Rounds  int    `help:"Rounds of each side, in turns; the median counts." default:"3"`
 	Only    bool   `help:"Measure the rounds alone."`
 	Profile string `help:"File for a CPU profile of the last of our rounds."`
-	Workers int `help:"Handlers at once, on both sides." default:"400"`
+	Workers int    `help:"Handlers at once, on both sides." default:"400"`
 }
 
 // figures are the measurements of one side in one round.
