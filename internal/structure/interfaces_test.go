@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// widest is how many methods an interface of ours may have, with those that it embeds.
+// widest is the most methods that an interface of ours may have, with those that it embeds.
 const widest = 8
 
 // declared is an interface, and the file that declares it.
