@@ -99,7 +99,7 @@ func NewSecret() (secret, prefix string) {
 	return prefix + "_" + rand.Text(), prefix
 }
 
-// Hash is what is stored of a token. The token is random, so that nothing slower is needed.
+// Hash returns what is stored of a token. The token is random, so that nothing slower is needed.
 func Hash(secret string) [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }
 
 // prefixOf is the prefix of a token; ok is false for what is no token of ours.

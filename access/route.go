@@ -16,7 +16,7 @@ const CookieName = "oneflow_token"
 // MaxBody is the most that a request may bring where its route says nothing.
 const MaxBody = 64 << 10
 
-// Route is what one pattern of a mux serves, and to whom. What a route does not say is
+// Route serves one pattern of a mux to those who may. What a route does not say is
 // refused.
 type Route struct {
 	// Pattern is as http.ServeMux has it.

@@ -25,7 +25,7 @@ type row struct {
 	Provider string     `json:"provider"`
 	Lane     jobs.Lane  `json:"lane"`
 	RunAt    *time.Time `json:"run_at"`
-	// CompleteBy is when it must be done.
+	// CompleteBy is the time by which it must be done.
 	CompleteBy *time.Time `json:"complete_by"`
 	// Chain and Fallback: see jobs.New.
 	Chain    []string           `json:"chain"`

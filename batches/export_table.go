@@ -24,8 +24,8 @@ func ResultColumns() []string {
 	return names
 }
 
-// DefaultColumns are the columns of a result that a table has where nobody says.
-func DefaultColumns() []string {
+// defaultColumns are the columns of a result that a table has where nobody says.
+func defaultColumns() []string {
 	return []string{"prompt", "text", "state", "error", "provider", "model", "input_tokens", "output_tokens", "cost_usd", "latency_ms", "files"}
 }
 
@@ -100,7 +100,7 @@ func orNothing(s string) any {
 // of the same name is called result_NAME.
 func tableColumns(own []Column, with []string) []tableColumn {
 	if len(with) == 0 {
-		with = DefaultColumns()
+		with = defaultColumns()
 	}
 	columns := []tableColumn{{Column{"custom_id", "string"}, func(r *Record) any { return orNothing(r.CustomID) }}}
 	taken := map[string]bool{"custom_id": true}

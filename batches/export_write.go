@@ -30,7 +30,7 @@ type Export struct {
 	// Format is FormatOpenAI where it is empty.
 	Format Format
 	// With are the result's columns in FormatJSONL, FormatCSV and FormatParquet, of
-	// ResultColumns; empty: DefaultColumns. The row's own columns are always there.
+	// ResultColumns; empty: the usual ones. The row's own columns are always there.
 	With []string
 	// Failed and Succeeded leave out all other jobs: Failed those that have finished
 	// without a result and that nobody cancelled.

@@ -18,14 +18,14 @@ const (
 	guessedAnswer = 300
 	// enoughAnswers is the number of answers from which a typical length is taken.
 	enoughAnswers = 10
-	// roughShare is what a text has in tokens, as a share of what an estimate without the
+	// roughShare is the number of tokens that a text has, as a share of what an estimate without the
 	// model's tokenizer says at most: see billing.EstimateTokens.
 	roughShare = 0.5
 	// lowShare is the least that is used, as a share of what is expected.
 	lowShare = 0.6
 )
 
-// Answers is what the ledger knows of a model's answers.
+// Answers holds what the ledger knows of a model's answers.
 type Answers struct {
 	Calls        int64
 	OutputTokens float64 // of one, on average
@@ -39,15 +39,15 @@ type Forecast struct {
 	Prices *billing.List
 	// Kind returns the name that the price list has for a provider.
 	Kind func(provider string) string
-	// Known is what the ledger knows, by provider and model.
+	// Known holds what the ledger knows, by provider and model.
 	Known map[ModelKey]Answers
-	// At is when the jobs run: its prices count.
+	// At is the time at which the jobs run: its prices count.
 	At time.Time
 
 	lines map[ModelKey]*ForecastLine
 }
 
-// ForecastLine is what the jobs for one model will use and cost.
+// ForecastLine holds the expected use and cost of the jobs for one model.
 type ForecastLine struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
@@ -59,7 +59,7 @@ type ForecastLine struct {
 	Low      billing.NanoUSD `json:"low_usd"`
 	Expected billing.NanoUSD `json:"expected_usd"`
 	High     billing.NanoUSD `json:"high_usd"`
-	// Unpriced is how many of the jobs have no known price and are left out of the costs.
+	// Unpriced is the number of jobs that have no known price and are left out of the costs.
 	Unpriced int64 `json:"unpriced_jobs"`
 	// Measured tells that the length of the answers comes from the ledger; else it is
 	// guessed.
@@ -150,7 +150,7 @@ func (f *Forecast) usage(job jobs.New) (low, expected, high providers.Usage) {
 	return low, expected, high
 }
 
-// cost is what a usage costs, but no more than most.
+// cost returns the price of a usage, but no more than most.
 func (f *Forecast) cost(kind, model string, u providers.Usage, at time.Time, most billing.NanoUSD) billing.NanoUSD {
 	charge, err := f.Prices.Cost(kind, model, u, at)
 	if err != nil || !charge.Priced {

@@ -10,7 +10,7 @@ import (
 type Tally struct {
 	Counts map[jobs.State]int64 `json:"counts"`
 	jobs.Money
-	// LastFinished is when the last job finished so far; zero if none has.
+	// LastFinished is the time at which the last job finished so far; zero if none has.
 	LastFinished time.Time `json:"last_finished_at,omitzero"`
 }
 

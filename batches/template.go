@@ -13,12 +13,12 @@ import (
 // Template makes a prompt of a row's columns: {{column}} stands for the column's
 // value, {{column.field}} for a field of one that holds an object.
 type Template struct {
-	// texts are what stands between the columns: one more than those.
+	// texts stand between the columns: one more than those.
 	texts   []string
 	columns [][]string
 }
 
-// maxTemplate is how long a template may be, in bytes.
+// maxTemplate is the greatest length of a template, in bytes.
 const maxTemplate = 1 << 20
 
 // ParseTemplate reads a template. It fails where there is no column in it.

@@ -13,9 +13,9 @@ import (
 
 // What bounds a call where neither the request nor the list's limits do.
 const (
-	DefaultMaxOutputTokens = 16_384
+	defaultMaxOutputTokens = 16_384
 	defaultMaxImageTokens  = 32_768
-	DefaultMaxMilliSeconds = 60_000
+	defaultMaxMilliSeconds = 60_000
 )
 
 // maxBound is the largest limit that a list may name: with the ten pictures
@@ -127,13 +127,13 @@ func (l *List) limitsOf(provider, model string) modelLimits {
 		out = *found
 	}
 	if out.MaxOutputTokens == 0 {
-		out.MaxOutputTokens = DefaultMaxOutputTokens
+		out.MaxOutputTokens = defaultMaxOutputTokens
 	}
 	if out.MaxImageTokens == 0 {
 		out.MaxImageTokens = defaultMaxImageTokens
 	}
 	if out.MaxMilliSeconds == 0 {
-		out.MaxMilliSeconds = DefaultMaxMilliSeconds
+		out.MaxMilliSeconds = defaultMaxMilliSeconds
 	}
 	return out
 }

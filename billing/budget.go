@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Period is how long a budget lasts before it begins anew.
+// Period is the time after which a budget begins anew.
 type Period string
 
 // The periods of budgets. They begin by the calendar of the budget's time zone, a
@@ -79,18 +79,18 @@ type Budget struct {
 	// Began and Ends bound the present period; both zero for a total.
 	Began time.Time `json:"began,omitzero"`
 	Ends  time.Time `json:"ends,omitzero"`
-	// Spent is what calls of this period did cost, Reserved the most that those under
+	// Spent is the cost of the calls of this period, Reserved the most that those under
 	// way can cost.
 	Spent    NanoUSD `json:"spent"`
 	Reserved NanoUSD `json:"reserved"`
 	// Stopped tells that a call did not fit and waits.
 	Stopped bool `json:"stopped,omitempty"`
-	// By is who set it last, At when.
+	// By names the person who set it last, At the time.
 	By string    `json:"by"`
 	At time.Time `json:"at"`
 }
 
-// Left is what may still be reserved: negative where a bill was above its reserve.
+// Left returns the amount that may still be reserved: negative where a bill was above its reserve.
 func (b Budget) Left() NanoUSD { return b.Limit - b.Spent - b.Reserved }
 
 // String names the budget, such as "daily budget of $50.00 for provider openai".
@@ -105,7 +105,7 @@ func (p Period) adjective() string {
 	return map[Period]string{Hour: "hourly", Day: "daily", Week: "weekly", Month: "monthly", Total: "total"}[p]
 }
 
-// Command is what raises it, such as "monitor budget set --daily AMOUNT --provider openai".
+// Command raises it, such as "monitor budget set --daily AMOUNT --provider openai".
 func (b Budget) Command() string {
 	if b.Wallet {
 		return "monitor wallet deposit " + b.Account + " AMOUNT"
@@ -132,7 +132,7 @@ func (b Budget) Command() string {
 type Entry struct {
 	ID int64     `json:"id"`
 	At time.Time `json:"at"`
-	// Amount is what was paid in, or, negative, what was charged or taken out.
+	// Amount is positive where it was paid in, and negative where it was charged or taken out.
 	Amount NanoUSD `json:"amount"`
 	// Balance is the sum of all rows up to this one.
 	Balance NanoUSD `json:"balance"`
@@ -176,7 +176,7 @@ type BudgetStore interface {
 // maxAmount bounds what people type: a hundred million dollars.
 const maxAmount = 100_000_000 * USD
 
-// names is what accounts are called.
+// names matches the names of accounts.
 var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 
 // Money gives the orders about budgets and wallets, after it has checked them, so

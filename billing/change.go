@@ -88,7 +88,7 @@ func Override(w io.Writer, old []byte, changes []Change) error {
 	base := &List{}
 	if len(bytes.TrimSpace(old)) > 0 {
 		var err error
-		if base, err = Load(bytes.NewReader(old), "to be written"); err != nil {
+		if base, err = load(bytes.NewReader(old), "to be written"); err != nil {
 			return err
 		}
 	}
@@ -112,7 +112,7 @@ func Override(w io.Writer, old []byte, changes []Change) error {
 		out[i] = *r
 	}
 	slices.SortStableFunc(out, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
-	return WriteRows(w, out)
+	return writeRows(w, out)
 }
 
 // MarshalJSON implements json.Marshaler: the form of prices.json.
@@ -135,8 +135,8 @@ func day(t time.Time) string {
 	return t.Format(time.DateOnly)
 }
 
-// WriteRows writes rows in the form of prices.json, one a line.
-func WriteRows(w io.Writer, rows []Row) error {
+// writeRows writes rows in the form of prices.json, one a line.
+func writeRows(w io.Writer, rows []Row) error {
 	if _, err := io.WriteString(w, "{\n  \"prices\": [\n"); err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ type Charge struct {
 // other, the latest that has begun. Rows that count only beside another unit are
 // left out where that was not used. Tokens are multiplied by the factor of each of
 // the terms in Usage.Tier. Where the provider itself says what the call costs
-// (Usage.Cost), that is the charge, and its one row is ReportedRow.
+// (Usage.Cost), that is the charge, and its one row is reportedRow.
 //
 // The charge is unpriced when a unit that was used has no rate, or a term no factor. A rate of "0"
 // makes a unit free. The call itself needs no rate, except where nothing else
@@ -58,7 +58,7 @@ func (l *List) Cost(provider, model string, usage providers.Usage, at time.Time)
 		}
 	}
 	if amount, ok := reported(usage); ok {
-		return Charge{Amount: amount, Priced: true, Rows: []string{ReportedRow}}, nil
+		return Charge{Amount: amount, Priced: true, Rows: []string{reportedRow}}, nil
 	}
 	c := l.card(provider, model, at)
 	factor, ids, missing := l.factorOf(provider, model, usage.Tier, at)
@@ -197,11 +197,11 @@ func (r *Row) goesBefore(other *Row) bool {
 	return r.From.After(other.From)
 }
 
-// ReportedRow stands in the place of a price row where a provider said itself what a
+// reportedRow stands in the place of a price row where a provider said itself what a
 // call costs.
-const ReportedRow = "reported by the provider"
+const reportedRow = "reported by the provider"
 
-// reported is what the provider says that the call costs; ok is false where it does
+// reported returns the price that the provider itself tells; ok is false where it does
 // not say so, or nothing that can be read.
 func reported(usage providers.Usage) (amount NanoUSD, ok bool) {
 	if usage.Cost == "" {
@@ -215,7 +215,7 @@ func reported(usage providers.Usage) (amount NanoUSD, ok bool) {
 	return amount, err == nil
 }
 
-// isInput tells which units count for the tiers of Row.AboveInput.
+// isInput reports whether a unit counts for the tiers of Row.AboveInput.
 func isInput(u providers.Unit) bool {
 	return slices.Contains([]providers.Unit{
 		providers.InputTokens, providers.CachedInputTokens, providers.CacheWriteTokens, providers.CacheWrite1hTokens,

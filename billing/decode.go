@@ -17,7 +17,7 @@ import (
 // maxList is the most bytes that a price list may have.
 const maxList = 16 << 20
 
-// defaultPer is how many units a rate is for where its row does not say so.
+// defaultPer is the number of units that a rate is for where its row does not say so.
 const defaultPer = 1_000_000
 
 // listJSON is the outer form of prices.json. Its parts are decoded one by one, so

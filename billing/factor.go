@@ -11,7 +11,7 @@ import (
 	"oneflow/providers"
 )
 
-// Factor is what all prices of tokens are multiplied by where a call was served at
+// Factor multiplies all prices of tokens where a call was served at
 // other terms than the standard ones: half for a call that may wait, more for one
 // that goes first or stays in one part of the world. Factors of several terms
 // multiply.
@@ -68,7 +68,7 @@ func (in factorJSON) factor() (*Factor, error) {
 	return out, err
 }
 
-// key is what may have only one factor.
+// key identifies a factor: there is one for each.
 func (f *Factor) key(match string) rowKey {
 	return rowKey{provider: f.Provider, match: match, variant: f.Tier, unit: "factor", from: f.From}
 }

@@ -2,16 +2,16 @@ package billing
 
 import "fmt"
 
-// Funds is what an account has to spend on new jobs.
+// Funds holds what an account has to spend on new jobs.
 type Funds struct {
 	Account string
-	// Balance is what its wallet holds, and Reserved what calls under way may take of it.
+	// Balance is the money in its wallet, and Reserved the part of it that calls under way may take.
 	Balance, Reserved NanoUSD
 	// Waiting is the least that its jobs will cost which were accepted before and wait.
 	Waiting NanoUSD
 }
 
-// Free is what is left for new jobs.
+// Free returns the money that is left for new jobs.
 func (f Funds) Free() NanoUSD { return max(f.Balance-f.Reserved-f.Waiting, 0) }
 
 // Check fails with a *FundsError where jobs that cost at least so much do not fit.

@@ -15,7 +15,7 @@ import (
 	"oneflow/providers"
 )
 
-// Imported is what a price file of somebody else's holds.
+// Imported holds the contents of a price file of somebody else's.
 type Imported struct {
 	// Rows are its prices, as rows of a list.
 	Rows []Row
@@ -28,7 +28,7 @@ type Imported struct {
 // list has no date for is taken to hold since 2020.
 func Import(data []byte, checked time.Time) (Imported, error) {
 	if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("[")) {
-		l, err := Load(bytes.NewReader(data), "to import")
+		l, err := load(bytes.NewReader(data), "to import")
 		if err != nil {
 			return Imported{}, err
 		}

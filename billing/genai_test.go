@@ -105,7 +105,7 @@ func inForce(prices any, at time.Time) map[string]any {
 	return nil
 }
 
-// bill is what usage costs in nano-dollars; ok is false where a unit has no price.
+// bill returns the price of usage in nano-dollars; ok is false where a unit has no price.
 func bill(prices map[string]any, u providers.Usage) (nano *big.Int, ok bool) {
 	total := u.TotalInput()
 	sum := new(big.Rat)

@@ -55,21 +55,21 @@ type Row struct {
 	Beside providers.Unit
 	// Rate is the price in US dollars per so many units, a plain decimal.
 	Rate string
-	// Per is how many units Rate is for. Default 1,000,000.
+	// Per is the number of units that Rate is for. Default 1,000,000.
 	Per int64
 	// Hours are those of each day, in UTC, in which the row counts, such as
 	// "16:30-00:30": it goes before a row that counts all day. Empty: all day.
 	Hours string
-	// From is when it begins, in UTC.
+	// From is its first moment, in UTC.
 	From time.Time
-	// Until is when it ends, in UTC and exclusive. Zero: it does not.
+	// Until is its end, in UTC and exclusive. Zero: it does not.
 	Until time.Time
-	// Checked is when somebody last compared it with Source. Zero: never.
+	// Checked is the day on which somebody last compared it with Source. Zero: never.
 	Checked time.Time
 	// Estimate tells that the vendor charges by something that is not reported,
 	// so that this is our best guess.
 	Estimate bool
-	// Source is where the price is from.
+	// Source is the page that tells the price.
 	Source string
 
 	perUnit *big.Rat // nano-dollars
@@ -82,14 +82,14 @@ type modelLimits struct {
 	// Provider and Match say which models, as in Row.
 	Provider string
 	Match    []string
-	// MaxOutputTokens is the longest answer. Default DefaultMaxOutputTokens.
+	// MaxOutputTokens is the longest answer. Default defaultMaxOutputTokens.
 	MaxOutputTokens int64
 	// MaxImageTokens is the most output tokens that one picture takes. Default
 	// defaultMaxImageTokens.
 	MaxImageTokens int64
 	// ImageTokens are the output tokens of a picture by its "size/quality".
 	ImageTokens map[string]int64
-	// MaxMilliSeconds is the longest film. Default DefaultMaxMilliSeconds.
+	// MaxMilliSeconds is the longest film. Default defaultMaxMilliSeconds.
 	MaxMilliSeconds int64
 	// DefaultSize and DefaultQuality are what the provider takes where a
 	// request names none.
@@ -110,7 +110,7 @@ type List struct {
 type card struct{ rows []*Row }
 
 // Embedded returns the built-in list. It fails only if that was built broken.
-func Embedded() (*List, error) { return Load(bytes.NewReader(builtIn), "built-in prices.json") }
+func Embedded() (*List, error) { return load(bytes.NewReader(builtIn), "built-in prices.json") }
 
 // Open returns the built-in list with the file at path laid over it; an empty
 // path means none. See List.With for what replaces what.
@@ -124,17 +124,17 @@ func Open(path string) (*List, error) {
 		return nil, fmt.Errorf("price list: %w", err)
 	}
 	defer f.Close()
-	over, err := Load(f, path)
+	over, err := load(f, path)
 	if err != nil {
 		return nil, err
 	}
 	return base.With(over)
 }
 
-// Load reads a list in the form of prices.json. It is strict: an unknown or
+// load reads a list in the form of prices.json. It is strict: an unknown or
 // missing field, a bad value or two prices for the same thing are errors that
-// name the row and the field. name is what those errors call the list.
-func Load(r io.Reader, name string) (*List, error) {
+// name the row and the field. name stands for the list in those errors.
+func load(r io.Reader, name string) (*List, error) {
 	p, err := decode(r)
 	if err == nil {
 		var l *List

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Retirement is when models are shut down.
+// Retirement is the day on which models are shut down.
 type Retirement struct {
 	// Provider and Match say which models, as in Row.
 	Provider string
@@ -15,7 +15,7 @@ type Retirement struct {
 	// Replacement is the model that the vendor names in their place; empty where it
 	// names none.
 	Replacement string
-	// Source is where the day is from.
+	// Source is the page that tells the day.
 	Source string
 }
 

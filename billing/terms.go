@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	// mostSearches is how many searches of the web a call is expected to make where
+	// mostSearches is the number of searches of the web that a call is expected to make where
 	// its tool does not say.
 	mostSearches = 20
-	// searchTokens is how much a search adds to the input, generously.
+	// searchTokens is the number of tokens that a search adds to the input, generously.
 	searchTokens = 20_000
-	// dearestVoice is how many credits a character costs at most: some voices count
+	// dearestVoice is the most credits that a character costs: some voices count
 	// double.
 	dearestVoice = 2
 )
@@ -45,7 +45,7 @@ func hourCache(req providers.Request) bool {
 	return false
 }
 
-// searches is how often a request may search the web: as often as its tools allow.
+// searches returns the number of times that a request may search the web: as often as its tools allow.
 func searches(req providers.Request) int64 {
 	var n int64
 	for _, t := range req.Tools {

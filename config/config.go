@@ -25,9 +25,9 @@ import (
 	"oneflow/providers/kinds"
 )
 
-// File is the name of the file that is read where it exists and no other is
+// defaultFile is the name of the file that is read where it exists and no other is
 // named.
-const File = "oneflow.yaml"
+const defaultFile = "oneflow.yaml"
 
 const (
 	defaultCallTimeout = 2 * time.Minute
@@ -47,7 +47,7 @@ type Config struct {
 	// model, then provider (its name, or its kind), then the model there. It is
 	// laid over a built-in list, model by model.
 	FallbackModels map[string]map[string]string `yaml:"fallback_models"`
-	// Artifacts is where pictures, sound and film go: a folder,
+	// Artifacts is the place of pictures, sound and film: a folder,
 	// s3://bucket/prefix or gs://bucket/prefix. Default: .oneflow/artifacts.
 	Artifacts string `yaml:"artifacts"`
 	// Keys is the file with API keys, 0600. Default: .api_keys.json.
@@ -72,7 +72,7 @@ type Config struct {
 
 // Provider is one provider.
 type Provider struct {
-	// Kind is which client speaks to it. Default: the provider's name.
+	// Kind names the client that speaks to it. Default: the provider's name.
 	Kind string `yaml:"kind"`
 	// Limits hold what it allows. A dimension that is written here is an upper bound
 	// for what the provider's answers say; the default of one that is not (requests
@@ -155,7 +155,7 @@ type Mock struct {
 }
 
 // Load reads the file at path, and from the environment the base URLs that it leaves
-// open. An empty path means File, which need not exist.
+// open. An empty path means oneflow.yaml, which need not exist.
 func Load(path string, getenv func(string) string) (Config, error) {
 	c, err := loadFile(path)
 	if err != nil {
@@ -167,7 +167,7 @@ func Load(path string, getenv func(string) string) (Config, error) {
 func loadFile(path string) (Config, error) {
 	optional := path == ""
 	if optional {
-		path = File
+		path = defaultFile
 	}
 	data, err := os.ReadFile(path) //nolint:gosec // the path is the user's own
 	if optional && errors.Is(err, fs.ErrNotExist) {
@@ -179,7 +179,7 @@ func loadFile(path string) (Config, error) {
 	return Parse(data, path)
 }
 
-// Parse reads the text of a file. name is what errors call it.
+// Parse reads the text of a file. name stands for it in errors.
 func Parse(data []byte, name string) (Config, error) {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {

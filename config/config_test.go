@@ -291,13 +291,13 @@ func TestTheFileIsOptionalOnlyWhereNobodyNamedOne(t *testing.T) {
 		}
 	}
 	write("other.yaml", "drain: 7s")
-	write(config.File, "drain: 5s")
+	write("oneflow.yaml", "drain: 5s")
 	for name, want := range map[string]time.Duration{"": 5 * time.Second, "other.yaml": 7 * time.Second} {
 		if c, err := config.Load(name, nothing); err != nil || time.Duration(c.Drain) != want {
 			t.Errorf("%q: %v, %v", name, time.Duration(c.Drain), err)
 		}
 	}
-	write(config.File, "drian: 5s")
+	write("oneflow.yaml", "drian: 5s")
 	if _, err := config.Load("", nothing); err == nil || !strings.HasPrefix(err.Error(), "config oneflow.yaml: [1:1] unknown field \"drian\"") {
 		t.Errorf("a slip in the file that is found by itself: %v", err)
 	}

@@ -22,7 +22,7 @@ type Config struct {
 // Configured is a provider as its configuration describes it.
 type Configured struct {
 	Name string
-	// Kind is which client speaks to it.
+	// Kind names the client that speaks to it.
 	Kind string
 	// Simulated is set where its calls cost nobody anything: the mock's, and a fake
 	// provider's.

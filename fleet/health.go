@@ -33,7 +33,7 @@ type Standing struct {
 	Reason string    `json:"reason,omitempty"`
 	By     string    `json:"changed_by,omitempty"`
 	Since  time.Time `json:"since,omitzero"`
-	// Breaker is where its circuit breaker has gone, as workers tell.
+	// Breaker is the state of its circuit breaker, as workers tell.
 	Breaker Breaker `json:"breaker"`
 	// BlockedUntil is until when it asked to be left alone, and BlockedReason why;
 	// zero if it did not.
@@ -41,9 +41,9 @@ type Standing struct {
 	BlockedReason string    `json:"blocked_reason,omitempty"`
 	// Limits are those in force.
 	Limits providers.Limits `json:"limits"`
-	// MetricsSince is when a person let its figures begin anew; zero: never.
+	// MetricsSince is the time at which a person let its figures begin anew; zero: never.
 	MetricsSince time.Time `json:"metrics_since,omitzero"`
-	// OutOfMoneyAt is when it last said that its account is out of money.
+	// OutOfMoneyAt is the time at which it last said that its account is out of money.
 	OutOfMoneyAt time.Time `json:"-"`
 }
 
@@ -52,7 +52,7 @@ type Breaker struct {
 	State  BreakerState `json:"state"`
 	Reason string       `json:"reason,omitempty"`
 	Since  time.Time    `json:"since,omitzero"`
-	// Held is where a person holds it, and By who; empty: it works by itself.
+	// Held is the state in which a person holds it, and By names the person; empty: it works by itself.
 	Held BreakerState `json:"held,omitempty"`
 	By   string       `json:"held_by,omitempty"`
 }
@@ -105,7 +105,7 @@ type Health struct {
 	Standing
 	// Workers is the number of live workers that serve it.
 	Workers int `json:"workers"`
-	// From is where the figures begin: the later of the window's start and
+	// From is the beginning of the figures: the later of the window's start and
 	// MetricsSince. It is zero without figures.
 	From time.Time `json:"figures_from,omitzero"`
 	// Models are its models that had traffic since then, the busiest first.

@@ -8,7 +8,7 @@ import (
 	"oneflow/providers"
 )
 
-// Status is whether a provider is used, and how well it does.
+// Status says whether a provider is used, and how well it does.
 type Status string
 
 // The states of a provider. An operator, or an account without money, makes it
@@ -34,7 +34,7 @@ const (
 // learned, and the configuration of the worker that wrote the row.
 type Stored struct {
 	Status Status
-	// Reason is why it is unavailable, and By who said so; By is empty where no person did.
+	// Reason says why it is unavailable, and By names the person who said so, if one did.
 	Reason, By string
 	LimitLayers
 	// BlockedUntil is until when the provider asked to be left alone; zero if it
@@ -50,7 +50,7 @@ type Stored struct {
 // limits, in good health.
 type Settings struct {
 	Status Status
-	// Reason is why it is unavailable, and By who said so; By is empty where no person did.
+	// Reason says why it is unavailable, and By names the person who said so, if one did.
 	Reason, By string
 	// Limits are those in force, and Pinned the dimensions that an operator has set.
 	Limits providers.Limits

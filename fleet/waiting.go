@@ -59,7 +59,7 @@ type Wait struct {
 	Reason   WaitReason `json:"reason"`
 	Provider string     `json:"provider,omitempty"`
 	Jobs     int64      `json:"jobs"`
-	// Since is when the cause began, and Until when the next of them goes on; both
+	// Since is the time at which the cause began, and Until that at which the next of them goes on; both
 	// zero where nobody knows.
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"`

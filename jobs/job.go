@@ -18,7 +18,7 @@ import (
 	"oneflow/providers"
 )
 
-// State is where a job stands. The transitions are
+// State is a job's place in its life. The transitions are
 //
 //	scheduled → queued → running → succeeded | failed | cancelled | expired | unknown
 //	running → retrying → running,  running → queued (handed back, or taken over)
@@ -96,10 +96,9 @@ const Silence = 15 * time.Second
 
 // What a job gets where its producer says nothing.
 const (
-	DefaultMaxAttempts      = 5
-	DefaultMaxProviderCalls = 20
-	DefaultDeadline         = 24 * time.Hour
-	DefaultAccount          = "default"
+	DefaultMaxAttempts = 5
+	DefaultDeadline    = 24 * time.Hour
+	DefaultAccount     = "default"
 )
 
 // New is a job as a producer brings it.
@@ -131,9 +130,9 @@ type New struct {
 	// Least is the least that it is expected to cost, of real money. It is counted against
 	// the wallet of its account until it runs; 0: it is not counted.
 	Least billing.NanoUSD
-	// RunAt is when to run it; the zero time means now.
+	// RunAt is the time to run it; the zero time means now.
 	RunAt time.Time
-	// Deadline is when it expires if it has not ended; the zero time means
+	// Deadline is the time at which it expires if it has not ended; the zero time means
 	// DefaultDeadline after it is due.
 	Deadline time.Time
 	// MaxAttempts is the number of times that the queue tries; 0 means DefaultMaxAttempts.
@@ -161,7 +160,7 @@ type Delivery struct {
 	BatchID  string
 	// StartTag is its place in the fair order of its queue.
 	StartTag int64
-	// At is when it may run; the zero time, or one that has passed, means now.
+	// At is the time from which it may run; the zero time, or one that has passed, means now.
 	At time.Time
 }
 

@@ -6,7 +6,7 @@ import (
 	"oneflow/billing"
 )
 
-// Progress is where a batch, or a single job, stands.
+// Progress counts the jobs of a batch, or a single job, by state.
 type Progress struct {
 	// BatchID is empty for a single job.
 	BatchID string

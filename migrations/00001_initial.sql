@@ -5,7 +5,7 @@ CREATE FUNCTION saturated(amount numeric) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS 'SELECT least(greatest(amount, -9223372036854775808), 9223372036854775807)::bigint';
 
--- A batch is what one producer brings in one go. It is open until it is sealed.
+-- A batch holds the jobs that one producer brings in one go. It is open until it is sealed.
 CREATE TABLE batches (
     id           text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'), -- see jobs.ValidBatchID
     account      text NOT NULL DEFAULT 'default',

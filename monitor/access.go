@@ -101,7 +101,7 @@ func (m *Monitor) loginPage(w http.ResponseWriter, r *http.Request) {
 	m.show(w, r, http.StatusOK, frame{Title: "Log in", Here: "login", At: time.Now()}, "login", loginForm{Next: ownPath(r.URL.Query().Get("next"))})
 }
 
-// loginFor is how long a browser keeps a token.
+// loginFor is the time that a browser keeps a token.
 const loginFor = 12 * time.Hour
 
 // login takes a token from the form into a cookie that no script can read and that other

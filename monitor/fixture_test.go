@@ -32,6 +32,9 @@ func newMonitor(t *testing.T, cfg monitor.Config) *monitor.Monitor {
 	if cfg.Store == nil {
 		cfg.Store = &fake{}
 	}
+	if tokens, ok := cfg.Store.(access.Store); ok {
+		cfg.Access = tokens
+	}
 	if cfg.Redis == nil {
 		cfg.Redis = noRedis()
 	}

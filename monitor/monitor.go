@@ -25,16 +25,17 @@ import (
 // Store holds the reads that the monitor needs of Postgres.
 type Store interface {
 	OverviewStore
-	access.Store
 	// Ping fails where Postgres does not answer.
 	Ping(ctx context.Context) error
 }
 
-// Config configures a monitor. Store and Redis are needed.
+// Config configures a monitor. Store, Access and Redis are needed.
 type Config struct {
 	Store Store
-	Redis asynq.RedisConnOpt
-	Log   zerolog.Logger
+	// Access keeps tokens, and what was done with them.
+	Access access.Store
+	Redis  asynq.RedisConnOpt
+	Log    zerolog.Logger
 	// Token is a token of scope admin that stands in no table, such as one of the
 	// environment; empty: there is none.
 	Token string
@@ -78,8 +79,8 @@ type Monitor struct {
 // The caller closes it.
 func New(cfg Config) (*Monitor, error) {
 	switch {
-	case cfg.Store == nil:
-		return nil, errors.New("monitor: Store is missing")
+	case cfg.Store == nil, cfg.Access == nil:
+		return nil, errors.New("monitor: Store and Access are needed")
 	case cfg.Redis == nil:
 		return nil, errors.New("monitor: Redis is missing")
 	case cfg.Token != "" && len(cfg.Token) < MinToken:
@@ -100,7 +101,7 @@ func New(cfg Config) (*Monitor, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("monitor: %w", err), redis.Close())
 	}
-	m := &Monitor{cfg: cfg, reader: NewReader(cfg.Store), gate: access.NewGate(cfg.Store, cfg.Token), redis: redis, queues: queues, pages: pages}
+	m := &Monitor{cfg: cfg, reader: NewReader(cfg.Store), gate: access.NewGate(cfg.Access, cfg.Token), redis: redis, queues: queues, pages: pages}
 	m.reader.holds = cfg.Holds
 	m.handler = m.serveAll()
 	return m, nil

@@ -15,7 +15,7 @@ import (
 	"github.com/hibiken/asynqmon"
 )
 
-// queuesPath is where asynqmon is mounted.
+// queuesPath is the path of asynqmon.
 const queuesPath = "/asynqmon/"
 
 // queues is asynqmon, which shows what Redis holds. It is read-only: what it

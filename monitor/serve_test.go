@@ -130,9 +130,10 @@ func TestForeignNamesAreRefused(t *testing.T) {
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]monitor.Config{
-		"Store": {Redis: noRedis()},
-		"Redis": {Store: &fake{}},
-		"Token": {Store: &fake{}, Redis: noRedis(), Token: "short"},
+		"Store":  {Access: &fake{}, Redis: noRedis()},
+		"Access": {Store: &fake{}, Redis: noRedis()},
+		"Redis":  {Store: &fake{}, Access: &fake{}},
+		"Token":  {Store: &fake{}, Access: &fake{}, Redis: noRedis(), Token: "short"},
 	} {
 		if _, err := monitor.New(cfg); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("without %s: %v", name, err)

@@ -16,7 +16,7 @@ const longChain = 16
 // errNotServed refuses a provider that this worker does not know.
 var errNotServed = errors.New("not served by this worker")
 
-// errNoKey is why a provider is passed over that nobody has given a key for.
+// errNoKey is the reason why a provider is passed over that nobody has given a key for.
 var errNoKey = errors.New("it has no API key")
 
 // Generate brings req to the providers of the route, one after the other, until one

@@ -75,7 +75,7 @@ type ClientConfig struct {
 	KeyHeader string
 	// Models are the models to use where a request names none, by task.
 	Models map[Task]string
-	// Preset is what differs at a server that is known by name; the zero value: nothing.
+	// Preset holds what differs at a server that is known by name; the zero value: nothing.
 	Preset Preset
 	// Organization and Project choose whom the vendor charges, where it tells them
 	// apart.

@@ -46,7 +46,7 @@ const (
 type Error struct {
 	// Provider is the configured name of the provider.
 	Provider string
-	// Kind is why it failed.
+	// Kind classifies the failure.
 	Kind Kind
 	// Billing says whether this failure is charged for.
 	Billing Billing

@@ -1,6 +1,6 @@
 package providers
 
-// Finish is why an answer ended, in words that are the same for all vendors.
+// Finish is the reason why an answer ended, in words that are the same for all vendors.
 type Finish string
 
 // The reasons.

@@ -19,7 +19,7 @@ type Message struct {
 	Parts []Part
 	// Name tells apart those who speak in the same role. Most providers have none.
 	Name string
-	// ToolCalls are what an assistant asks for, after its content.
+	// ToolCalls are the calls that an assistant asks for, after its content.
 	ToolCalls []ToolCall
 	// ToolCallID names the call that a turn of role "tool" answers.
 	ToolCallID string

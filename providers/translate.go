@@ -123,7 +123,7 @@ func withoutHints(req Request, task TaskCapabilities) Request {
 	return req
 }
 
-// cannot is why a request cannot be done, without the values that the check
+// cannot is the reason why a request cannot be done, without the values that the check
 // names.
 func cannot(err error) error {
 	what, _, _ := strings.Cut(err.Error(), ":")

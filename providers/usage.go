@@ -56,7 +56,7 @@ type Usage struct {
 	// ones: words that prices are multiplied for, such as "flex", "priority",
 	// "fast" or "us", joined by "+".
 	Tier string `json:"tier,omitempty"`
-	// Cost is what the provider itself says that the call costs, in US dollars, as a
+	// Cost is the price of the call as the provider itself tells it, in US dollars, as a
 	// decimal such as "0.000125". Empty where it does not say so: then the price
 	// list decides.
 	Cost string `json:"cost,omitempty"`

@@ -30,9 +30,9 @@ type WaitError struct {
 	For WaitReason
 	// Dimension is the limit that is used up; empty where For is another reason.
 	Dimension Dimension
-	// Since is when the breaker opened; zero where that is not known.
+	// Since is the time at which the breaker opened; zero where that is not known.
 	Since time.Time
-	// Until is when the provider may be asked again, as far as can be told: the next
+	// Until is the time from which the provider may be asked again, as far as can be told: the next
 	// slot, the end of the block, the breaker's next probe. Zero: nobody knows.
 	Until time.Time
 	// By is the operator who disabled the provider, where that is known.

@@ -14,7 +14,7 @@ import (
 	"oneflow/worker"
 )
 
-// lookForBudgets is how long budgets are taken to be there after they were seen. It
+// lookForBudgets is the time for which budgets are taken to be there after they were seen. It
 // costs a round trip where they are gone, and nothing else.
 const lookForBudgets = 10 * time.Second
 
@@ -108,7 +108,7 @@ type quota struct {
 	needs *billing.NanoUSD // the least that did not fit
 }
 
-// reservation is what the call at a place takes of a budget.
+// reservation is the amount that the call at a place takes of a budget.
 type reservation struct {
 	place  int
 	budget int64

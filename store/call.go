@@ -64,7 +64,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 	return out, nil
 }
 
-// begun is what a verdict of beginSQL means to the caller.
+// begun returns the error that a verdict of beginSQL means to the caller.
 func begun(verdict string) error {
 	switch verdict {
 	case "send", "sent":

@@ -46,7 +46,7 @@ func TestAClaimHandsOutTheWholeJob(t *testing.T) {
 	})[0]
 	got := w.mustClaim(t, d)
 	want := &jobs.Job{
-		ID: d.ID, Account: jobs.DefaultAccount, Gen: 1, Attempt: 1, MaxAttempts: 3, MaxProviderCalls: jobs.DefaultMaxProviderCalls, Provider: "mock", Lane: jobs.High,
+		ID: d.ID, Account: jobs.DefaultAccount, Gen: 1, Attempt: 1, MaxAttempts: 3, MaxProviderCalls: 20, Provider: "mock", Lane: jobs.High,
 		Request: request, OnUnknown: jobs.FailUnknown, Fallback: providers.FallbackAuto, Deadline: got.Deadline, LeaseToken: got.LeaseToken,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -23,7 +23,7 @@ const sumsOfCounts = `
 	saturated(coalesce(sum(cost_nano), 0)), saturated(coalesce(sum(simulated_nano), 0)), coalesce(sum(unpriced_calls), 0)::bigint,
 	max(last_finished_at)`
 
-// columns are where a row of sumsOfCounts is scanned to.
+// columns are the places that a row of sumsOfCounts is scanned into.
 func (c *counts) columns() []any {
 	out := make([]any, 0, len(c.jobs)+4)
 	for i := range c.jobs {

@@ -83,7 +83,7 @@ func (s *Store) Due(ctx context.Context, since time.Time) (due bool, now time.Ti
 	return due, now, nil
 }
 
-// maxInside is how many windows of jobs a queue may hold in Redis in all, those
+// maxInside is the number of windows of jobs that a queue may hold in Redis in all, those
 // included that wait for a later retry.
 const maxInside = 5
 

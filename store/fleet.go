@@ -187,7 +187,7 @@ func (s *Store) TakeBack(ctx context.Context, worker uuid.UUID, leases []uuid.UU
 	return s.take(ctx, worker, leases, loss{kind: "unknown", message: "the outcome of this call was not recorded"})
 }
 
-// loss is why jobs are taken from their holder.
+// loss is the reason why jobs are taken from their holder.
 type loss struct {
 	// crash counts against the job: the holder may have died of it.
 	crash bool

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// endedChannel is where stores tell each other that jobs have ended.
+	// endedChannel is the channel on which stores tell each other that jobs have ended.
 	endedChannel = "oneflow_ended"
 	// tellEvery is the least time between two of a store's notices, and retellAfter the
 	// time after which a connection that listened is made anew.

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// listPage is how many batches are read at a time, and listMost how many are looked
+	// listPage is the number of batches that are read at a time, and listMost that of those that are looked
 	// at for one list.
 	listPage = 200
 	listMost = 10_000

@@ -44,10 +44,10 @@ func (s *Store) OnOutage(tell func(Outage)) {
 type outage struct {
 	mu   sync.Mutex
 	tell func(Outage)
-	// asked is when each statement and connection under way began.
+	// asked holds the time at which each statement and connection under way began.
 	asked map[uint64]time.Time
 	next  uint64
-	// since is when the first failure after the last answer was; zero: none.
+	// since is the time of the first failure after the last answer; zero: none.
 	since time.Time
 	last  error
 	told  time.Time // zero: nothing is told

@@ -31,7 +31,7 @@ func (s *Store) NewestBatches(ctx context.Context, limit int) ([]batches.Summary
 	return list, nil
 }
 
-// batchColumns are what batchRow reads.
+// batchColumns are the columns that batchRow reads.
 const batchColumns = `id, source, account, created_at, sealed_at, cancelled_at, paused_at, removed_at`
 
 func batchRow(row pgx.CollectableRow) (batches.Summary, error) {

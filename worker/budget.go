@@ -8,7 +8,7 @@ import (
 	"oneflow/jobs"
 )
 
-// watchBudgetsEvery is how long an alert may be late.
+// watchBudgetsEvery is the time by which an alert may be late.
 const watchBudgetsEvery = 5 * time.Second
 
 // watchBudgets tells once of each budget that is spent to a half, to four fifths, in

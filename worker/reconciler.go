@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// leaderTTL and a round of somebody else's are how long nobody leads after the
+	// leaderTTL and a round of somebody else's bound the time in which nobody leads after the
 	// leader has died: less than 10 s.
 	leaderTTL  = 7 * time.Second
 	leaderRole = "reconciler"
@@ -65,7 +65,7 @@ type reconciler struct {
 
 	// term is nil while another worker leads.
 	term *term
-	// next is when the next round begins.
+	// next is the time at which the next round begins.
 	next time.Time
 }
 
@@ -81,16 +81,16 @@ type term struct {
 	lookedForDue time.Time
 	// counted is the batch whose counts were audited last.
 	counted string
-	// renewed is when the lease was taken or renewed.
+	// renewed is the time at which the lease was taken or renewed.
 	renewed    time.Time
 	heartbeats []Heartbeat
-	// last is when the last round began well; zero: the last one failed. uptime is
+	// last is the time at which the last round began well; zero: the last one failed. uptime is
 	// how long all of them have been well: as long as Postgres was there for living
 	// workers to record what they know.
 	last   time.Time
 	uptime time.Duration
-	// redisFailed is what the duties that need Redis failed with last, and when that
-	// was logged.
+	// redisFailed is the last error of the duties that need Redis, and redisLogged the time at which
+	// it was logged.
 	redisFailed string
 	redisLogged time.Time
 }
@@ -233,7 +233,7 @@ func (t *term) logRedis(duty string, err error) {
 	t.cfg.Log.Warn().Err(err).Str("duty", duty).Msg("deliveries not looked after")
 }
 
-// soonest is when the next duty is due, or the next round.
+// soonest returns the time at which the next duty is due, or the next round.
 func (r *reconciler) soonest() time.Time {
 	at := r.next
 	if r.term != nil {

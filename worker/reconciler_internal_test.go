@@ -19,7 +19,7 @@ import (
 
 // election is a Postgres that gives the lease to this worker, unless it is lost.
 type election struct {
-	// until is when the lease runs out.
+	// until is the time at which the lease runs out.
 	until time.Time
 	lost  atomic.Bool
 }

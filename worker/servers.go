@@ -40,9 +40,9 @@ type servers struct {
 
 // providerServers are the two Servers of one provider.
 type providerServers struct {
-	// plan is what they start with; nil: the provider is not served.
+	// plan holds the sizes that they start with; nil: the provider is not served.
 	plan *Plan
-	// running counts the jobs in hand, and worked is when there was one last.
+	// running counts the jobs in hand, and worked is the time at which there was one last.
 	running int
 	worked  time.Time
 

@@ -23,7 +23,7 @@ import (
 	"oneflow/jobs"
 )
 
-// spool is where a worker that must leave while Postgres is away puts what it has
+// spool takes what a worker that must leave while Postgres is away has
 // paid for: a file per worker, which the next worker to use the folder commits.
 //
 // A line is one outcome, with its hash, and is on the disk before its handler

@@ -10,7 +10,7 @@ import (
 	"oneflow/jobs"
 )
 
-// Stores are what a worker needs of a store, by what for; one value may be all of
+// Stores holds what a worker needs of a store, by purpose; one value may be all of
 // them. Each is needed.
 type Stores struct {
 	Work       WorkStore

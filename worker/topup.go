@@ -10,7 +10,7 @@ import (
 const (
 	// topUpEvery is the time that a window may run down while there is more to do.
 	topUpEvery = 200 * time.Millisecond
-	// dueEvery is how late it is seen at most that jobs have become due.
+	// dueEvery is the interval at which it is looked for jobs that have become due.
 	dueEvery = 50 * time.Millisecond
 	// dispatchChunk is the number of deliveries that are marked and pushed at once.
 	dispatchChunk = 2000

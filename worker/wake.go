@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// wakeEvery is how often a worker looks for work of the providers whose Servers
+	// wakeEvery is the interval at which a worker looks for work of the providers whose Servers
 	// have left: one command for all their queues, whatever brought a task there.
 	wakeEvery = 50 * time.Millisecond
-	// wakeDelayedEvery is how often it looks for tasks that have become due, which
+	// wakeDelayedEvery is the interval at which it looks for tasks that have become due, which
 	// asynq moves to a queue only while a Server of it runs.
 	wakeDelayedEvery = time.Second
-	// idleAfter is how long a provider has no work until its Servers leave.
+	// idleAfter is the time without work of a provider after which its Servers leave.
 	idleAfter = 10 * time.Second
 )
 
@@ -28,7 +28,7 @@ type waker struct {
 	servers *servers
 	redis   redis.UniversalClient
 	script  *redis.Script
-	// delayed is when it looks for due tasks next.
+	// delayed is the time at which it looks for due tasks next.
 	delayed time.Time
 }
 

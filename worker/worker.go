@@ -38,7 +38,7 @@ type Config struct {
 	// Changed wakes the worker to ask Serves and Limits again at once; it does so every
 	// few seconds by itself. Default: nothing does.
 	Changed <-chan struct{}
-	// Redis is where deliveries come from.
+	// Redis is the server that deliveries come from.
 	Redis     asynq.RedisConnOpt
 	Store     Stores
 	Generator Generator
@@ -83,7 +83,7 @@ type pace struct {
 	// unclaimed is the time that a task may be active without a claim of its job; longer
 	// than shortWait.
 	unclaimed time.Duration
-	// idle is how long a provider has no work until its Servers leave.
+	// idle is the time without work of a provider after which its Servers leave.
 	idle time.Duration
 	// pause is the wait while an account or a key is not usable.
 	pause time.Duration
@@ -92,7 +92,7 @@ type pace struct {
 // Served is a provider that a worker serves.
 type Served struct {
 	Name string
-	// Kind is which client speaks to it.
+	// Kind names the client that speaks to it.
 	Kind string
 	// Limits are the configured ones, defaults included.
 	Limits providers.Limits

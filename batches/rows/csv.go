@@ -20,10 +20,10 @@ type table struct {
 	end     error
 }
 
-// CSV reads a table with a header, whose cells are parted by comma, which 0 finds
+// newTable reads a table with a header, whose cells are parted by comma, which 0 finds
 // out: a comma, a semicolon, a tab or a bar. All values are strings. A column
 // without a name, such as the index of pandas, is passed over.
-func CSV(name string, r io.Reader, comma rune) Source {
+func newTable(name string, r io.Reader, comma rune) Source {
 	t := &table{places: places{name: name}, limit: &limited{r: r}}
 	t.r = csv.NewReader(t.limit)
 	t.r.Comma = comma
@@ -154,7 +154,7 @@ func (l *limited) Read(p []byte) (int, error) {
 // separatorMark begins a line by which Excel is told the separator, before the header.
 const separatorMark = "sep="
 
-// separator is what parts the cells of a header: that of the candidates which is most
+// separator returns the character that parts the cells of a header: that of the candidates which is most
 // frequent outside of quotes.
 func separator(header string) rune {
 	if rest, ok := strings.CutPrefix(header, separatorMark); ok && rest != "" && strings.IndexByte(",;\t|", rest[0]) >= 0 {

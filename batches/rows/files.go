@@ -12,7 +12,7 @@ import (
 
 // File is a file that can be read, once or again and again.
 type File struct {
-	// Name is what errors call it, and tells its format where its content leaves that
+	// Name stands for it in errors, and tells its format where its content leaves that
 	// open.
 	Name string
 	Open func() (io.ReadCloser, error)

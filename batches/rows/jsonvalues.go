@@ -13,7 +13,7 @@ import (
 type jsonValues struct {
 	places
 	r *bufio.Reader
-	// closing is what must follow after the last object, such as "]" of a list.
+	// closing is the text that must follow after the last object, such as "]" of a list.
 	closing string
 	place   int64
 	line    int64 // of the next byte, from 1

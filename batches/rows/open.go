@@ -17,7 +17,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-// Format is how the rows of a file are written.
+// Format is the way in which the rows of a file are written.
 type Format string
 
 // The formats. The empty one is found out from a file's beginning.
@@ -47,7 +47,7 @@ const (
 	parquetMark = "PAR1"
 )
 
-// maxWindow is how much memory unpacking zstd may take: what zstd --long=26 needs.
+// maxWindow is the memory that unpacking zstd may take: what zstd --long=26 needs.
 const maxWindow = 64 << 20
 
 // Read reads the rows of r, whose name tells a format where the content leaves it
@@ -114,7 +114,7 @@ func (c closing) Close() error {
 	return err
 }
 
-// headSize is how much of a file its format is found out from, in bytes.
+// headSize is the length of the part of a file that its format is found out from, in bytes.
 const headSize = 64 << 10
 
 // peek returns the beginning of b: as much as is needed until enough holds, or all
@@ -174,9 +174,9 @@ func open(name, plain string, b *bufio.Reader, r io.Reader, direct bool, o Optio
 	switch f {
 	case FormatCSV:
 		skipMark(b, head)
-		return CSV(name, b, separator(string(bytes.TrimPrefix(first, []byte(byteOrderMark))))), nil
+		return newTable(name, b, separator(string(bytes.TrimPrefix(first, []byte(byteOrderMark))))), nil
 	case FormatLines:
-		return TextLines(name, b), nil
+		return newTextLines(name, b), nil
 	case FormatJSON:
 		skipMark(b, head)
 		return openJSON(name, b, bytes.TrimPrefix(head, []byte(byteOrderMark))), nil

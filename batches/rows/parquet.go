@@ -35,7 +35,7 @@ type parquetColumn struct {
 	leaf int // its column of values; -1 where it has several
 }
 
-// maxChunk is how large a column may be unpacked in one row group: what is read at a
+// maxChunk is the greatest size of an unpacked column in one row group: what is read at a
 // time is a page of it, whose size nobody else bounds.
 const maxChunk = 4 << 30
 

@@ -106,7 +106,7 @@ type places struct {
 	name string
 	// counted tells that there are no lines, and rows are counted.
 	counted bool
-	// groups are how many rows each row group has, in a Parquet file.
+	// groups are the numbers of rows of each row group, in a Parquet file.
 	groups []int64
 }
 

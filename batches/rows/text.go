@@ -10,8 +10,8 @@ import (
 // textLines reads prompts, one a line.
 type textLines struct{ lines }
 
-// TextLines reads plain text: each line that is not blank is a row with a prompt.
-func TextLines(name string, r io.Reader) Source { return &textLines{newLines(name, r)} }
+// newTextLines reads plain text: each line that is not blank is a row with a prompt.
+func newTextLines(name string, r io.Reader) Source { return &textLines{newLines(name, r)} }
 
 // Columns implements Source.
 func (l *textLines) Columns() []string { return []string{"prompt"} }

@@ -88,7 +88,7 @@ func relative(path string) string {
 	return short
 }
 
-// demoFolder is where the demo leaves files.
+// demoFolder is the folder in which the demo leaves files.
 func (s *session) demoFolder() (string, error) {
 	folder := filepath.Join(s.dir, "demo")
 	// The services' account passes through; the files in it are private.

@@ -2,7 +2,7 @@ package main
 
 import "oneflow/internal/cli"
 
-// program is what help says of the command, and how each of its commands is used.
+// program holds the text of help: the command, and examples of its commands.
 func program() cli.Program {
 	return cli.Program{
 		Name: "dev", Description: "Run everything on this machine, for trying out and developing.",

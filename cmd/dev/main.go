@@ -35,7 +35,7 @@ type session struct {
 	logged bool // the log goes to a file of the user's choice
 	config config.Config
 	dir    string // where data is
-	found  bool   // dir is where commands look for it by themselves
+	found  bool   // dir is the folder that commands look into by themselves
 }
 
 func run(ctx context.Context, args []string, env cli.Env) error {

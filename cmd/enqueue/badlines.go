@@ -10,7 +10,7 @@ import (
 	"oneflow/internal/cli"
 )
 
-// maxReported is how many reasons for bad lines are printed.
+// maxReported is the number of reasons for bad lines that are printed.
 const maxReported = 20
 
 // badLines tells of the lines of a file that are refused: of each reason the first line,

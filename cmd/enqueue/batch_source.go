@@ -19,7 +19,7 @@ import (
 	"oneflow/jobs"
 )
 
-// source is what a batch is made of: files that can be read again.
+// source holds the files that a batch is made of, which can be read again.
 type source struct {
 	name  string
 	files []rows.File

@@ -78,7 +78,7 @@ func dollars(text string) (billing.NanoUSD, error) {
 	return n, nil
 }
 
-// forecast is what a batch will be, for programs.
+// forecast tells of a batch before it is accepted, for programs.
 type forecast struct {
 	Rows       int64 `json:"rows"`
 	BadLines   int   `json:"bad_lines"`
@@ -92,19 +92,19 @@ type forecast struct {
 	Simulated bool                   `json:"simulated"`
 	Models    []batches.ForecastLine `json:"models"`    // never null
 	Providers []finish               `json:"providers"` // never null
-	// DoneAt is when the last provider is done; zero where nobody knows.
+	// DoneAt is the time at which the last provider is done; zero where nobody knows.
 	DoneAt time.Time `json:"done_at,omitzero"`
 	// least is the least that the rows cost which are not there yet, of real money.
 	least billing.NanoUSD
 }
 
-// finish is when a provider is done with its part.
+// finish is the time at which a provider is done with its part.
 type finish struct {
 	Provider string `json:"provider"`
 	Jobs     int64  `json:"jobs"`
-	// Before is how many other jobs wait for it already.
+	// Before is the number of other jobs that wait for it already.
 	Before int64 `json:"jobs_before"`
-	// PerMinute is how many jobs the fleet is to be expected to do; 0: nobody knows.
+	// PerMinute is the number of jobs that the fleet is expected to do; 0: nobody knows.
 	PerMinute float64 `json:"jobs_per_minute"`
 	// Binds names what keeps it from being more.
 	Binds  string    `json:"binds"`
@@ -248,7 +248,7 @@ func (f *forecast) when(s *session, cfg config.Config, start time.Time) error {
 	return nil
 }
 
-// asked is what the fleet has seen, with the tokens of this batch in place of those of
+// asked returns what the fleet has seen, with the tokens of this batch in place of those of
 // the calls before.
 func asked(c worker.Capacity, served worker.Served, part batches.ForecastLine) worker.Capacity {
 	if c.MeanLatency <= 0 {

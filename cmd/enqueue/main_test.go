@@ -75,7 +75,7 @@ func (s *site) run(ctx context.Context, in io.Reader, args ...string) result {
 	return r
 }
 
-// screen is what several goroutines write to, as they may to a file.
+// screen is a buffer that several goroutines may write to, as they may to a file.
 type screen struct {
 	mu   sync.Mutex
 	text bytes.Buffer

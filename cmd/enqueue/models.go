@@ -123,7 +123,7 @@ func near(name string, names []string) []string {
 	return out
 }
 
-// distance is how many characters have to be written, left out or changed to make one
+// distance returns the number of characters to be written, left out or changed to make one
 // name of the other (Levenshtein).
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)

@@ -28,7 +28,7 @@ type session struct {
 
 	store *store.Store
 	redis redis.UniversalClient
-	// purse is what the account has for new jobs; nil: nobody has asked yet.
+	// purse holds what the account has for new jobs; nil: nobody has asked yet.
 	purse *purse
 }
 

@@ -17,7 +17,7 @@ type when struct {
 	CompleteBy string        `help:"What has not been done by then expires: a time as of --at, or a duration such as 6h. Default: 24h after it may begin." placeholder:"TIME"`
 }
 
-// times are when jobs may begin and when they must be done; zero: now, and the default.
+// times returns the time at which jobs may begin and that by which they must be done; zero: now, and the default.
 func (w when) times(now time.Time) (runAt, deadline time.Time, err error) {
 	switch {
 	case w.In < 0:

@@ -243,7 +243,7 @@ func (c *walletLs) Run(s *session) error {
 // walletRow is a wallet for programs.
 type walletRow struct {
 	Account string `json:"account"`
-	// Balance is what was paid in less what was charged, Free what of it is not
+	// Balance is the money paid in less the money charged, Free the part of it that is not
 	// reserved by calls under way.
 	Balance  billing.NanoUSD `json:"balance"`
 	Reserved billing.NanoUSD `json:"reserved"`

@@ -58,7 +58,7 @@ func (c *serveCmd) Run(s *session) error {
 	defer client.Close()
 	fmt.Fprintf(s.Env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
 	err = monitor.Run(s.Ctx, monitor.Config{
-		Store: db, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.Log,
+		Store: db, Access: db, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.Log,
 		Token: token, Hosts: append(c.Host, host), BasePath: c.BasePath,
 	}, l)
 	if errors.Is(err, monitor.ErrExposed) {

@@ -22,12 +22,12 @@ type checkCmd struct {
 	cli.OutputFlag
 }
 
-// checked is what came of asking a provider, for programs.
+// checked is the result of asking a provider, for programs.
 type checked struct {
 	Provider string `json:"provider"`
 	Kind     string `json:"kind"`
 	OK       bool   `json:"ok"`
-	// Took is how long the answer took; empty where nobody was asked.
+	// Took is the time that the answer took; empty where nobody was asked.
 	Took   string `json:"took,omitempty"`
 	Result string `json:"result"`
 }

@@ -127,7 +127,7 @@ type keysCheck struct {
 	cli.OutputFlag
 }
 
-// checkedKey is what came of checking a key, for programs.
+// checkedKey is the result of checking a key, for programs.
 type checkedKey struct {
 	Provider string `json:"provider"`
 	Key      string `json:"key"` // its last four characters

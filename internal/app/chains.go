@@ -72,7 +72,7 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, control *
 		},
 		Chain: func(task providers.Task) []string { return control.Chain(task) },
 		Translate: providers.Translation{
-			Kinds: kindOf, Capabilities: kinds.CapabilitiesOf, Model: NewModels(o.Config).At,
+			Kinds: kindOf, Capabilities: kinds.CapabilitiesOf, Model: newModels(o.Config).at,
 		}.Translate,
 		Learn: func(provider string, l policy.Learned) { control.Learn(provider, policyLearned(l)) },
 		Log:   o.Log,

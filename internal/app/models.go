@@ -6,18 +6,18 @@ import (
 	"oneflow/providers/kinds"
 )
 
-// Models answers, for a chain, which model a provider is to be asked for. It knows
+// models answers, for a chain, which model a provider is to be asked for. It knows
 // the configuration and is safe for concurrent use.
-type Models struct{ cfg config.Config }
+type models struct{ cfg config.Config }
 
-// NewModels makes a Models.
-func NewModels(cfg config.Config) *Models { return &Models{cfg: cfg} }
+// newModels makes a models.
+func newModels(cfg config.Config) *models { return &models{cfg: cfg} }
 
-// At returns the model to ask provider to for, in the place of model at provider
+// at returns the model to ask provider to for, in the place of model at provider
 // from: the same one where both have the same vendor, else the stand-in that is
 // configured or built in, else the default of to. ok is false where to is not
 // configured, cannot do the task, or has no default.
-func (m *Models) At(to string, task providers.Task, from, model string) (name string, ok bool) {
+func (m *models) at(to string, task providers.Task, from, model string) (name string, ok bool) {
 	p, ok := m.cfg.Providers[to]
 	if !ok {
 		return "", false

@@ -24,7 +24,7 @@ func parse(t *testing.T, text string) config.Config {
 
 func TestAModelIsTranslatedForTheNextProvider(t *testing.T) {
 	t.Parallel()
-	m := app.NewModels(parse(t, `
+	at := app.ModelAt(parse(t, `
 providers:
   second: {kind: openai}
   claude: {kind: anthropic, models: {text: claude-sonnet-5}}
@@ -50,7 +50,7 @@ providers:
 		{"stability", providers.Text, "openai", "gpt-4o", ""},
 		{"none", providers.Text, "openai", "gpt-4o", ""},
 	} {
-		got, ok := m.At(c.to, c.task, c.from, c.model)
+		got, ok := at(c.to, c.task, c.from, c.model)
 		if got != c.want || ok != (c.want != "") {
 			t.Errorf("%s of %s at %s: got %q, %v, want %q", c.model, c.from, c.to, got, ok, c.want)
 		}

@@ -51,7 +51,7 @@ func (b *bench) accept(ctx context.Context, batch string, n int, at func(i int) 
 
 const free = "{mock: {limits: {rpm: 0}, concurrency: 100, mock: {latency: 1ns}}}"
 
-// waits is how many single jobs are waited for.
+// waits is the number of single jobs that are waited for.
 const waits = 20
 
 // wait prints the time from the acceptance of a single job until who waits for it knows

@@ -46,7 +46,7 @@ func newBench(g grammar, services *harness.Services) (*bench, error) {
 // pushers is the number of goroutines that enqueue on asynq's side, as on ours.
 const pushers = 32
 
-// noopServers is how many asynq.Servers take from one queue: one takes task by task,
+// noopServers is the number of asynq.Servers that take from one queue: one takes task by task,
 // and four keep both cores busy.
 const noopServers = 4
 
@@ -167,7 +167,7 @@ func (b *bench) profiled(ctx context.Context, last bool) (f figures, err error) 
 	return b.oneflow(ctx)
 }
 
-// wal is how much Postgres has written to its log.
+// wal returns the number of bytes that Postgres has written to its log.
 func (b *bench) wal(ctx context.Context) (bytes int64, err error) {
 	return harness.Query[int64](ctx, b.url, `SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint`)
 }

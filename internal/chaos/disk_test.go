@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// disk is where Postgres keeps its tables, and can be full.
+// disk is a file system for the tables of Postgres, and can be full.
 type disk struct{ fill, free func() }
 
 // diskSize has room for the jobs of a scenario.

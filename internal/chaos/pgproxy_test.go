@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// moment is where a connection to Postgres breaks.
+// moment is the point at which a connection to Postgres breaks.
 type moment string
 
 // Around the COMMIT: the server has not been told to, or it has done it and the

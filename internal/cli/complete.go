@@ -8,7 +8,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// completeCommand is what the shells call: the words after it are the command line up
+// completeCommand is the command that the shells call: the words after it are the command line up
 // to the cursor, and each line that it prints is a candidate, a tab, and what it is.
 const completeCommand = "__complete"
 

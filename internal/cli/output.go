@@ -11,8 +11,8 @@ import (
 	"oneflow/jobs"
 )
 
-// JSON writes v as one indented object.
-func JSON(w io.Writer, v any) error {
+// writeJSON writes v as one indented object.
+func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")

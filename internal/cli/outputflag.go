@@ -29,7 +29,7 @@ func (o OutputFlag) Write(w io.Writer, v any) error {
 	case o.Output == "ndjson":
 		return Line(w, v)
 	case isList && list.IsNil():
-		return JSON(w, []struct{}{})
+		return writeJSON(w, []struct{}{})
 	}
-	return JSON(w, v)
+	return writeJSON(w, v)
 }

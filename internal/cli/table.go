@@ -69,7 +69,7 @@ func table(w io.Writer, rows [][]string, width int) error {
 	return nil
 }
 
-// fitting is how many columns of the rows fit into a width, one at least; 0 is without
+// fitting returns the number of columns of the rows that fit into a width, one at least; 0 is without
 // end.
 func fitting(rows [][]string, width int) int {
 	used, columns := 0, 0

@@ -30,9 +30,9 @@ const (
 	noteAfter, noteEvery = 2, 10
 )
 
-// Look is what is asked now and then beside the progress.
+// Look holds the answers to what is asked now and then beside the progress.
 type Look struct {
-	// TokensPerMinute is how many tokens the last minute's calls used, in and out.
+	// TokensPerMinute is the number of tokens that the last minute's calls used, in and out.
 	TokensPerMinute int64
 	// Waits says what holds most of the jobs back; empty: nothing does, or nobody knows.
 	Waits string
@@ -182,7 +182,7 @@ func waiting(p jobs.Progress, l Look) string {
 	return Printable(l.Waits)
 }
 
-// projected is what all jobs will cost if the rest cost what those cost that have ended.
+// projected returns the cost of all jobs if the rest cost what those cost that have ended.
 // ok is false while that cannot be said.
 func projected(p jobs.Progress) (all billing.NanoUSD, ok bool) {
 	done, total := p.Done(), p.Total()

@@ -21,7 +21,7 @@ import (
 type Breakable struct {
 	// URL is its address, with the password. It never changes.
 	URL string
-	// Dir is where its data is.
+	// Dir is the folder of its data.
 	Dir string
 
 	folder *folder
@@ -117,7 +117,7 @@ func (b *Breakable) End(signal syscall.Signal) error {
 	return b.server.child.stop(signalStep{signal, 20 * time.Second})
 }
 
-// Port is where it listens on 127.0.0.1.
+// Port returns the port of 127.0.0.1 on which it listens.
 func (b *Breakable) Port() string {
 	u, err := url.Parse(b.URL)
 	if err != nil {

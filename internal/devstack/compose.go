@@ -123,7 +123,7 @@ func awaitContainer(ctx context.Context, try func(context.Context) error) error 
 	})
 }
 
-// containerAddress is where a service's port can be reached from here.
+// containerAddress returns the address at which a service's port can be reached from here.
 func (s setup) containerAddress(ctx context.Context, project, service, port string) (string, error) {
 	out, err := s.shell(ctx, project, nil, "docker", "compose", "port", service, port)
 	if err != nil {

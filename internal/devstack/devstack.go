@@ -30,7 +30,7 @@ const startLimit = 60 * time.Second
 
 // Options configure Start. The zero value is a throwaway stack.
 type Options struct {
-	// Dir is where persistent data and the binaries that Setup installs live.
+	// Dir is the folder of persistent data and of the binaries that Setup installs.
 	// Default: ".oneflow" in the module's root, or in the working directory outside a module.
 	Dir string
 	// Persist keeps the data in Dir between runs. Otherwise it lives in memory (or in the temporary folder) and is gone at Close.

@@ -22,7 +22,7 @@ const (
 	unclaimedAfter = 10 * time.Minute // a throwaway folder without an owner file is somebody's unfinished start until then
 )
 
-// folder is where our servers keep their data, claimed by this process.
+// folder is the place of our servers' data, claimed by this process.
 type folder struct {
 	path string
 	keep bool // survives Close
@@ -37,7 +37,7 @@ func openFolder(ctx context.Context, o Options, acc *account) (*folder, error) {
 	return openThrowaway(ctx, acc)
 }
 
-// homeFor is where persistent data goes: the project's .oneflow, or, when the servers' account cannot reach that, a
+// homeFor returns the folder of persistent data: the project's .oneflow, or, when the servers' account cannot reach that, a
 // folder of the system's with a name that belongs to the project's path.
 func homeFor(o Options, acc *account) string {
 	if acc.obstacle(filepath.Dir(o.Dir)) == "" {
@@ -181,7 +181,7 @@ func sweep(ctx context.Context, base string) {
 	}
 }
 
-// port is where a server of this folder listens. In a folder that is kept it is the same at each start, by the folder's
+// port returns the port on which a server of this folder listens. In a folder that is kept it is the same at each start, by the folder's
 // path, so that other terminals go on; somebody else may have taken it meanwhile, then it is one of the next that is free.
 // The range is below the one from which systems take ports for outgoing connections.
 func (f *folder) port(ctx context.Context, server string) (int, error) {

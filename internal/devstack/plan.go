@@ -21,7 +21,7 @@ const (
 	composeFile = "compose.env"
 )
 
-// plan is where each service comes from: a URL that was given, or a server to start. An empty redisServer means the stand-in.
+// plan names the source of each service: a URL that was given, or a server to start. An empty redisServer means the stand-in.
 type plan struct {
 	databaseURL, databaseFrom string
 	redisURL, redisFrom       string

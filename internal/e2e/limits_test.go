@@ -126,7 +126,7 @@ func (v *vendors) down(which ...fakeprovider.Vendor) {
 	}
 }
 
-// times are when calls to a vendor arrived, by the server's own record.
+// times are those at which calls to a vendor arrived, by the server's own record.
 func (v *vendors) times(vendor fakeprovider.Vendor) []time.Time {
 	var at []time.Time
 	for _, c := range v.Calls() {

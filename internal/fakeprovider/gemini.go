@@ -232,7 +232,7 @@ func (g *gemini) method(c *call) answer {
 	return r.answer(c)
 }
 
-// thinks is how many tokens the model thinks before it answers: they are beside
+// thinks returns the number of tokens that the model thinks before it answers: they are beside
 // those of the candidates, and count for the cap.
 func (r *googleRequest) thinks(c *call) int64 {
 	if budget := r.Config.ThinkingConfig.ThinkingBudget; budget != nil {

@@ -99,8 +99,8 @@ func TestAnthropicLimitsInputAndOutputApart(t *testing.T) {
 func TestStabilityShutsOutForAMinute(t *testing.T) {
 	t.Parallel()
 	c := newClock()
-	limits := fakeprovider.StabilityLimits()
-	limits.Requests = 1
+	// As documented, but for one request in place of 150.
+	limits := fakeprovider.Limits{Requests: 1, Window: 10 * time.Second, Penalty: time.Minute}
 	s := start(t, limited(c, limits))
 	send(t, good(t, s, fakeprovider.Stability)).has(t, 200)
 	send(t, good(t, s, fakeprovider.Stability)).has(t, 429, `"name":"rate_limit_exceeded"`, "1 requests within a 10 second period", "timed out for 60 seconds")

@@ -147,7 +147,7 @@ func (c Config) check() error {
 
 // Server is the fake provider. It is safe for concurrent use.
 type Server struct {
-	// URL is where the server listens, such as "http://127.0.0.1:41873"; empty
+	// URL is the address on which the server listens, such as "http://127.0.0.1:41873"; empty
 	// before Start.
 	URL string
 

@@ -7,18 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
 // Stability is the vendor of that name.
 const Stability Vendor = "stability"
-
-// StabilityLimits is Stability's documented limit: 150 requests in 10 s, then
-// nothing for 60 s.
-func StabilityLimits() Limits {
-	return Limits{Requests: 150, Window: 10 * time.Second, Penalty: time.Minute}
-}
 
 // stability is Stability's half: pictures, for credits.
 type stability struct{}

@@ -46,12 +46,12 @@ const (
 	Zstd       Encoding = "zstd"
 )
 
-// Encodings lists all encodings.
-func Encodings() []Encoding { return []Encoding{Gzip, Deflate, RawDeflate, Brotli, Zstd} }
+// encodings lists all encodings.
+func encodings() []Encoding { return []Encoding{Gzip, Deflate, RawDeflate, Brotli, Zstd} }
 
 func (v Variation) check() error {
-	if v.Encoding != "" && !slices.Contains(Encodings(), v.Encoding) {
-		return fmt.Errorf("Encoding: there is no %q; there are %v", v.Encoding, Encodings())
+	if v.Encoding != "" && !slices.Contains(encodings(), v.Encoding) {
+		return fmt.Errorf("Encoding: there is no %q; there are %v", v.Encoding, encodings())
 	}
 	if v.Usage != "" && !json.Valid([]byte(v.Usage)) {
 		return errors.New("Usage: must be a number as JSON has it")

@@ -32,7 +32,7 @@ func vendors(config Config) []vendor {
 	return []vendor{newOpenAI(config), newAnthropic(config), newStability(config), newElevenLabs(config), newGemini(config)}
 }
 
-// reason is why a call is refused.
+// reason classifies a refusal.
 type reason int
 
 // The reasons. Each vendor has words for all of them.

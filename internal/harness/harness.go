@@ -53,7 +53,7 @@ func Provider(cfg fakeprovider.Config) (*fakeprovider.Server, error) {
 // called by several goroutines; its fields are set before the first command and not changed while another goroutine runs
 // one.
 type Fleet struct {
-	// Dir is where commands run; the configuration and the logs are in it too. It must exist.
+	// Dir is the folder in which commands run; the configuration and the logs are in it too. It must exist.
 	Dir string
 	// Bin is the folder with the built commands.
 	Bin string

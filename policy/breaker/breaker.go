@@ -57,9 +57,9 @@ const (
 
 // OpenError says that the breaker is open: the provider is not called.
 type OpenError struct {
-	// Since is when it opened; zero if that is not known.
+	// Since is the time at which it opened; zero if that is not known.
 	Since time.Time
-	// NextProbe is when a call is let through again to try the provider; zero where
+	// NextProbe is the time at which a call is let through again to try the provider; zero where
 	// a person holds the breaker open.
 	NextProbe time.Time
 	// Forced reports whether a person holds it open.

@@ -149,7 +149,7 @@ func reason(r reply, cause string) string {
 // Status is the state of a breaker, for display. A person may hold it elsewhere.
 type Status struct {
 	State State
-	// Since is when it opened, NextProbe when the next call is let through; zero
+	// Since is the time at which it opened, NextProbe that at which the next call is let through; zero
 	// while it is closed.
 	Since, NextProbe time.Time
 	// Failures and Answers are of the last half minute.

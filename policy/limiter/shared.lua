@@ -7,7 +7,7 @@
 --   version         the layout; a hash without it was lost, or never was
 --   last            the latest slot that was given out
 --   blocked         until when nobody may send; blocked_at is when that was said, blocked_for what the provider called it
---   refusals        refusals without a success in between; refused_again is when there was one after another
+--   refusals        refusals without a success in between; refused_again is the time of one after another
 --   waiting         when somebody last found no permit, or no room but what calls under way will give back
 --   ahead           the slots that are still to come, see coming
 --   lowered         the concurrency that refusals have shown; in force until lowered_until
@@ -131,7 +131,7 @@ local function add(d, time, amount)
   put(d.name .. '.tail', d.tail)
 end
 
--- span is how long the pace takes for cost. Requests are kept to the limit by their pace alone, so that it never runs
+-- span returns the time that the pace takes for cost. Requests are kept to the limit by their pace alone, so that it never runs
 -- ahead: a burst is room that the pace leaves. The pace of tokens is a tenth above their limit, since there the
 -- count decides and the pace only spreads; it makes up for what an estimate wasted.
 local function span(d, cost, burst)
@@ -139,14 +139,14 @@ local function span(d, cost, burst)
   return math.ceil(cost * d.window / math.max(d.limit + 1 - burst, 1))
 end
 
--- others is how much of the limit others are taken to use at time.
+-- others returns the part of the limit that others are taken to use at time.
 local function others(d, time)
   if time >= d.others_until then return 0 end
   if time <= d.others_from then return d.others end
   return math.ceil(d.others * (d.others_until - time) / (d.others_until - d.others_from))
 end
 
--- others_leave is when others are taken to use no more than room.
+-- others_leave returns the time at which others are taken to use no more than room.
 local function others_leave(d, room)
   if d.others <= room then return 0 end
   return math.ceil(d.others_until - room * (d.others_until - d.others_from) / d.others)

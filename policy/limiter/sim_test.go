@@ -32,7 +32,7 @@ type simulation struct {
 	strays int
 	events events
 	calls  []arrival
-	// cost, latency and jitter are drawn for each call; used is what it really costs.
+	// cost, latency and jitter are drawn for each call; used is the real cost.
 	cost    func() (asked, used Demand)
 	latency func() time.Duration
 	jitter  time.Duration
@@ -42,7 +42,7 @@ type simulation struct {
 	urgent func() bool
 	// waiting are the processes that found no room.
 	waiting []int
-	// headers, if set, are what the provider answers to the call that just arrived.
+	// headers, if set, makes what the provider answers to the call that just arrived.
 	headers func(w *simulation) providers.RateLimits
 	// retryAfter, if set, is for how long the provider asks to wait when it refuses; else a second.
 	retryAfter func(w *simulation) time.Duration

@@ -36,7 +36,7 @@ const (
 type Config struct {
 	// Name is the configured name of the provider. Required.
 	Name string
-	// BaseURL is where /v1/messages hangs; a /v1 at its end is taken off. The
+	// BaseURL is the address under which /v1/messages stands; a /v1 at its end is taken off. The
 	// default is defaultBaseURL.
 	BaseURL string
 	// Client sends the requests, best one of wire.NewClient. It must not follow
@@ -125,7 +125,7 @@ func (p *Provider) generate(ctx context.Context, req providers.Request) (provide
 	return p.read(a, named)
 }
 
-// body is what is sent for a request.
+// body makes the body that is sent for a request.
 func (p *Provider) body(req providers.Request) ([]byte, error) {
 	if req.Body != nil {
 		return req.BodyFor()

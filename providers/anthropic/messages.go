@@ -108,7 +108,7 @@ func (p *Provider) empty(a wire.Answer, said message, other bool, usage provider
 	return failure
 }
 
-// maxSearches is how many searches of the web a call is believed to have made.
+// maxSearches is the most searches of the web that a call is believed to have made.
 const maxSearches = 1000
 
 // usageOf reads Anthropic's counts, which do not overlap: cached tokens stand

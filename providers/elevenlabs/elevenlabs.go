@@ -24,16 +24,16 @@ import (
 const (
 	// defaultBaseURL is ElevenLabs' own address.
 	defaultBaseURL = "https://api.elevenlabs.io"
-	// DefaultVoice is the voice used where neither a request nor Config names
+	// defaultVoice is the voice used where neither a request nor Config names
 	// one: the one in ElevenLabs' own examples.
-	DefaultVoice = "21m00Tcm4TlvDq8ikWAM"
+	defaultVoice = "21m00Tcm4TlvDq8ikWAM"
 )
 
 // Config says how to reach ElevenLabs.
 type Config struct {
 	// Name is the configured name of the provider. Required.
 	Name string
-	// BaseURL is where /v1 hangs, such as one of ElevenLabs' regional addresses.
+	// BaseURL is the address under which /v1 stands, such as one of ElevenLabs' regional addresses.
 	// The default is defaultBaseURL.
 	BaseURL string
 	// Client sends the requests, best one of wire.NewClient. It must not follow
@@ -42,7 +42,7 @@ type Config struct {
 	// Key returns the API key, once for each call. Required.
 	Key func(ctx context.Context) (string, error)
 	// Voice is the id of the voice to use where a request names none. The default
-	// is DefaultVoice.
+	// is defaultVoice.
 	Voice string
 	// Models are the models to use where a request names none, in place of those
 	// of its Descriptor.
@@ -73,7 +73,7 @@ func New(config Config) (*Provider, error) {
 		return nil, fmt.Errorf("elevenlabs: %s: %w", config.Name, err)
 	}
 	if config.Voice == "" {
-		config.Voice = DefaultVoice
+		config.Voice = defaultVoice
 	}
 	caps := capabilities()
 	if err := caps.Check(providers.Request{Task: providers.Audio, Prompt: "any", Voice: config.Voice}); err != nil {
@@ -210,7 +210,7 @@ func mediaType(a wire.Answer, format string) string {
 	return ""
 }
 
-// usage is what one text cost: the credits that the header character-cost tells, of
+// usage returns the cost of one text: the credits that the header character-cost tells, of
 // which models and voices count more or fewer a character, else its characters.
 func usage(h http.Header, text string) providers.Usage {
 	characters := int64(utf8.RuneCountInString(text))

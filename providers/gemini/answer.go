@@ -9,7 +9,7 @@ import (
 	"oneflow/providers/wire"
 )
 
-// answer is what is read of an answer.
+// answer holds what is read of an answer.
 type answer struct {
 	Candidates     json.RawMessage `json:"candidates"`
 	PromptFeedback struct {
@@ -94,7 +94,7 @@ func (p *Provider) read(a wire.Answer, req providers.Request) (providers.Respons
 	return res, nil
 }
 
-// found is what stands in the parts of an answer.
+// found holds what stands in the parts of an answer.
 type found struct {
 	text   string
 	media  []wire.Text // in base64

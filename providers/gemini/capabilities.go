@@ -12,7 +12,7 @@ import (
 	"oneflow/providers"
 )
 
-// capabilities is what Google's Gemini API can do. The defaults are models of the
+// capabilities lists what Google's Gemini API can do. The defaults are models of the
 // cheap class that have no day on which they are shut down.
 func capabilities() providers.Capabilities {
 	return providers.Capabilities{

@@ -2,7 +2,7 @@
 // by models/NAME:generateContent.
 //
 // It is a small client of our own, over providers/wire. Google's description of its
-// API is what its tests hold it against.
+// API is the reference of its tests.
 //
 // It may import oneflow/providers and oneflow/providers/wire, nothing else of ours.
 package gemini
@@ -34,7 +34,7 @@ const (
 type Config struct {
 	// Name is the configured name of the provider. Required.
 	Name string
-	// BaseURL is where /v1beta/models hangs; a /v1beta at its end is taken off. The
+	// BaseURL is the address under which /v1beta/models stands; a /v1beta at its end is taken off. The
 	// default is defaultBaseURL.
 	BaseURL string
 	// Client sends the requests, best one of wire.NewClient. It must not follow

@@ -51,7 +51,7 @@ func fields(req providers.Request) map[string]any {
 	return fields
 }
 
-// generationConfig is how to generate, with what the request adds to it in Google's
+// generationConfig holds the options of generation, with what the request adds to it in Google's
 // words.
 func generationConfig(req providers.Request) map[string]any {
 	config := map[string]any{}

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// ErrNoKey is why nothing can be picked for a provider that has no key. The error
+// ErrNoKey is returned where nothing can be picked for a provider that has no key. The error
 // that wraps it names the variable and the command that help.
 var ErrNoKey = errors.New("no API key")
 
-// ErrAllPaused is why nothing can be picked for a provider whose keys were all
+// errAllPaused is returned where nothing can be picked for a provider whose keys were all
 // refused. The error that wraps it says which key is paused why and until when.
-var ErrAllPaused = errors.New("all API keys are paused")
+var errAllPaused = errors.New("all API keys are paused")
 
 // Config says where the keys are.
 type Config struct {
@@ -80,7 +80,7 @@ type Entry struct {
 	Shadowed bool `json:"shadowed,omitempty"`
 	// Paused says why it is not used for now. Empty: it is.
 	Paused string `json:"paused,omitempty"`
-	// Until is when the pause ends. Zero: when the file changes.
+	// Until is the time at which the pause ends. Zero: when the file changes.
 	Until time.Time `json:"until,omitzero"`
 }
 
@@ -141,7 +141,7 @@ func List(config Config) ([]Entry, error) {
 func (s *Store) Close() { s.stop() }
 
 // Pick returns the next key of a provider, in turn over those that are not
-// paused. It fails with ErrNoKey or ErrAllPaused.
+// paused. It fails with ErrNoKey or errAllPaused.
 func (s *Store) Pick(provider string) (Key, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +171,7 @@ func (s *Store) Pick(provider string) (Key, error) {
 		why = append(why, sl.why())
 	}
 	return Key{}, fmt.Errorf("%w for %s: %s; put a working key into %s or run: worker keys set %s",
-		ErrAllPaused, provider, strings.Join(why, ", "), r.slots[0].key.Source(), provider)
+		errAllPaused, provider, strings.Join(why, ", "), r.slots[0].key.Source(), provider)
 }
 
 // Has reports whether a provider has a key, be it paused.

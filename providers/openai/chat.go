@@ -12,7 +12,7 @@ import (
 	"oneflow/providers"
 )
 
-// capName is what the cap on an answer is called: OpenAI's reasoning models, whoever
+// capName names the cap on an answer: OpenAI's reasoning models, whoever
 // serves them, refuse the older name, and many compatible servers do not know the
 // newer one.
 func (p *Provider) capName(model string) string {

@@ -33,7 +33,7 @@ const defaultBaseURL = "https://api.openai.com/v1/"
 type Config struct {
 	// Name is the configured name of the provider. Required.
 	Name string
-	// BaseURL is where /chat/completions hangs, such as
+	// BaseURL is the address under which /chat/completions stands, such as
 	// "http://localhost:8000/v1". A query in it, such as Azure's api-version, is
 	// sent with each call. The default is defaultBaseURL.
 	BaseURL string
@@ -55,7 +55,7 @@ type Config struct {
 	// own. They are never taken from the environment.
 	Organization string
 	Project      string
-	// Preset is what differs at a server that is known by name.
+	// Preset holds what differs at a server that is known by name.
 	Preset providers.Preset
 	// MaxTokens caps an answer where the request does not; 0: the server's own cap.
 	MaxTokens int64

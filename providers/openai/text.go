@@ -173,7 +173,7 @@ func textUsage(r *wire.Report, most wire.Bounds) providers.Usage {
 	return r.Mark(usage)
 }
 
-// costOf is what a server says that a call costs: OpenRouter as a number, Perplexity as
+// costOf reads the price of a call as the server tells it: OpenRouter as a number, Perplexity as
 // the sum of an object.
 func costOf(report json.RawMessage) string {
 	r := wire.ReadReport(report)

@@ -32,7 +32,7 @@ const (
 type Config struct {
 	// Name is the configured name of the provider. Required.
 	Name string
-	// BaseURL is where /v2beta and /v1 hang. The default is defaultBaseURL.
+	// BaseURL is the address under which /v2beta and /v1 stand. The default is defaultBaseURL.
 	BaseURL string
 	// Client sends the requests, best one of wire.NewClient. It must not follow
 	// redirects, nor retry, nor cut calls short: ctx bounds them. Required.

@@ -41,11 +41,11 @@ const (
 // Error returns the words.
 func (e AnswerError) Error() string { return string(e) }
 
-// ReadBody reads body to its end and closes it. It fails with ErrTooLarge beyond
+// readBody reads body to its end and closes it. It fails with ErrTooLarge beyond
 // limit bytes, with ErrIdle when nothing comes for as long as idle (0 means
 // forever), with ErrTruncated when less came than was announced, and with ctx's
 // error when that ends. What was read until then is returned too.
-func ReadBody(ctx context.Context, body io.ReadCloser, limit int64, idle time.Duration) ([]byte, error) {
+func readBody(ctx context.Context, body io.ReadCloser, limit int64, idle time.Duration) ([]byte, error) {
 	// Only closing the body wakes a Read that waits for the network.
 	defer func() { _ = body.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = body.Close() })()

@@ -36,7 +36,7 @@ type Answer struct {
 	Body []byte
 	// Latency is the time from sending the request to the last byte.
 	Latency time.Duration
-	// At is when the answer was complete.
+	// At is the time at which the answer was complete.
 	At time.Time
 	// URL is the address that was called: scheme, host and path.
 	URL string
@@ -56,7 +56,7 @@ func (c Caller) Send(ctx context.Context, req *http.Request, limit int64, hide .
 	req.Header.Set("Accept-Encoding", acceptEncoding)
 	start := time.Now()
 	a := Answer{URL: address(req.URL), Hide: hide}
-	res, sent, err := Do(ctx, c.Client, req) //nolint:bodyclose // read closes it
+	res, sent, err := do(ctx, c.Client, req) //nolint:bodyclose // read closes it
 	if err != nil {
 		return a, c.failure(a, err, sent)
 	}
@@ -67,7 +67,7 @@ func (c Caller) Send(ctx context.Context, req *http.Request, limit int64, hide .
 	case limit <= 0:
 		limit = MaxAnswer
 	}
-	raw, err := ReadBody(ctx, res.Body, limit, positive(c.Idle, IdleTimeout))
+	raw, err := readBody(ctx, res.Body, limit, positive(c.Idle, IdleTimeout))
 	a.Status, a.Header, a.Latency, a.At = res.StatusCode, res.Header, time.Since(start), time.Now()
 	var broken error
 	a.Body, broken = decode(res.Header, raw, limit)
@@ -75,7 +75,7 @@ func (c Caller) Send(ctx context.Context, req *http.Request, limit int64, hide .
 	case !success:
 		// How much of the reason could be read changes nothing of the refusal.
 		return a, c.Refusal(a)
-	case err == ErrTooLarge, err == nil && broken != nil: //nolint:errorlint // ReadBody returns it as it is
+	case err == ErrTooLarge, err == nil && broken != nil: //nolint:errorlint // readBody returns it as it is
 		if err == nil {
 			err = broken
 		}

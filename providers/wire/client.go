@@ -144,11 +144,11 @@ type onceTransport struct{ base *http.Transport }
 // RoundTrip sends req.
 func (t *onceTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	rewind := req.GetBody
-	ctx, sent := Watch(req.Context())
+	ctx, sent := watchSent(req.Context())
 	req = req.WithContext(ctx)
 	if rewind != nil {
 		req.GetBody = func() (io.ReadCloser, error) {
-			if sent.Any() {
+			if sent.any() {
 				return nil, ErrNotRepeated
 			}
 			return rewind()

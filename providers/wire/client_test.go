@@ -192,8 +192,8 @@ func TestTLSIsSpokenAndBytesAreCountedThroughIt(t *testing.T) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := wire.ReadBody(t.Context(), res.Body, wire.MaxAnswer, time.Minute)
-	if err != nil || string(body) != "ok" || !watch.Any() {
-		t.Errorf("body %q, error %v, sent %v", body, err, watch.Any())
+	if err != nil || string(body) != "ok" || !watch() {
+		t.Errorf("body %q, error %v, sent %v", body, err, watch())
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package wire is what every HTTP client of a provider shares: a Caller that makes
+// Package wire holds what every HTTP client of a provider shares: a Caller that makes
 // each paid call at most once, keeps keys on their host, decodes and bounds what
 // comes back and says what a refusal means and whether it is billed; the reading of
 // waits, rate limits and reports of use; a guard for addresses that come from

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"time"
 )
@@ -9,4 +11,23 @@ import (
 func RetryAfter(h http.Header, now time.Time) time.Duration {
 	d, _ := retryAfter(h, now)
 	return d
+}
+
+// MaxWait is maxWait, for tests.
+const MaxWait = maxWait
+
+// Do is do, for tests.
+func Do(ctx context.Context, client *http.Client, req *http.Request) (res *http.Response, sent bool, err error) {
+	return do(ctx, client, req)
+}
+
+// ReadBody is readBody, for tests.
+func ReadBody(ctx context.Context, body io.ReadCloser, limit int64, idle time.Duration) ([]byte, error) {
+	return readBody(ctx, body, limit, idle)
+}
+
+// Watch is watchSent, for tests; any reports whether some of the request was sent.
+func Watch(ctx context.Context) (watched context.Context, any func() bool) {
+	ctx, s := watchSent(ctx)
+	return ctx, s.any
 }

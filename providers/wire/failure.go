@@ -15,8 +15,8 @@ import (
 )
 
 // Failure says what a call means that brought no usable answer: err is what the
-// transport or ReadBody returned, sent tells whether some of the request may have
-// reached the server (see Do and Watch).
+// transport or readBody returned, sent tells whether some of the request may have
+// reached the server (see do and watchSent).
 //
 // What was certainly not sent is not billed: a refused connection, a name that
 // does not resolve, a failed TLS handshake. Of anything else nobody knows. The

@@ -11,9 +11,9 @@ import (
 	"oneflow/providers"
 )
 
-// MaxWait is the longest wait that is read from a header. A longer one is the
+// maxWait is the longest wait that is read from a header. A longer one is the
 // same as never, and this can still be added to a time without overflow.
-const MaxWait = 100 * 365 * 24 * time.Hour
+const maxWait = 100 * 365 * 24 * time.Hour
 
 // retryAfter reads how long the provider asks to wait: retry-after-ms, else
 // retry-after in seconds (fractions too), as a duration with units, or as a date,
@@ -36,7 +36,7 @@ func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 		return until(at, now), true
 	}
 	if d, err := time.ParseDuration(value); err == nil {
-		return min(max(0, d), MaxWait), true
+		return min(max(0, d), maxWait), true
 	}
 	return 0, false
 }
@@ -180,7 +180,7 @@ func count(s string) int64 {
 func resetIn(s string, now time.Time) time.Duration {
 	s = strings.TrimSpace(s)
 	if d, err := time.ParseDuration(s); err == nil {
-		return min(max(0, d), MaxWait)
+		return min(max(0, d), maxWait)
 	}
 	d, ok := parseNumber(s, time.Second)
 	unix, _ := strconv.ParseFloat(s, 64) // 0 where it is no number
@@ -205,16 +205,16 @@ func resetAt(s string, now time.Time) time.Duration {
 	return until(at, now)
 }
 
-func until(at, now time.Time) time.Duration { return min(max(0, at.Sub(now)), MaxWait) }
+func until(at, now time.Time) time.Duration { return min(max(0, at.Sub(now)), maxWait) }
 
-// parseNumber reads a number of units; negative ones are 0, absurd ones MaxWait.
+// parseNumber reads a number of units; negative ones are 0, absurd ones maxWait.
 func parseNumber(s string, unit time.Duration) (time.Duration, bool) {
 	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) || math.IsNaN(n) || math.IsInf(n, 0) && err == nil {
 		return 0, false
 	}
-	if n*float64(unit) >= float64(MaxWait) {
-		return MaxWait, true
+	if n*float64(unit) >= float64(maxWait) {
+		return maxWait, true
 	}
 	return time.Duration(max(0, n) * float64(unit)), true
 }

@@ -81,7 +81,7 @@ func Fetch(ctx context.Context, client *http.Client, address string, limit int64
 		return nil, &RefusedError{Reason: "it cannot be read as a URL"}
 	}
 	req.Header.Set("Accept-Encoding", acceptEncoding)
-	res, _, err := Do(ctx, client, req)
+	res, _, err := do(ctx, client, req)
 	if err != nil {
 		return nil, orUnreachable(err)
 	}
@@ -89,7 +89,7 @@ func Fetch(ctx context.Context, client *http.Client, address string, limit int64
 		_ = res.Body.Close()
 		return nil, &StatusError{Status: res.StatusCode}
 	}
-	raw, err := ReadBody(ctx, res.Body, limit, IdleTimeout)
+	raw, err := readBody(ctx, res.Body, limit, IdleTimeout)
 	if err != nil {
 		return nil, orUnreachable(err)
 	}

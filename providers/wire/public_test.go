@@ -112,23 +112,23 @@ func TestOnlyBytesOfTheRequestCountAsSent(t *testing.T) {
 	if _, err := conn.Write([]byte("handshake")); err != nil {
 		t.Fatal(err)
 	}
-	s := &Sent{}
-	if s.Any() {
+	s := &sent{}
+	if s.any() {
 		t.Error("nothing was sent without a connection")
 	}
 	s.use(tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12}))
-	if s.Any() {
+	if s.any() {
 		t.Error("what was written before the request counts")
 	}
 	if _, err := conn.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	if !s.Any() {
+	if !s.any() {
 		t.Error("what was written does not count")
 	}
-	blind := &Sent{}
+	blind := &sent{}
 	blind.use(near)
-	if !blind.Any() {
+	if !blind.any() {
 		t.Error("of a foreign connection nothing is known, so it may have been sent")
 	}
 }

@@ -176,7 +176,7 @@ func saidWait(sentence string) time.Duration {
 		unit = time.Minute
 	case word == "":
 		if d, err := time.ParseDuration(amount); err == nil {
-			return min(max(0, d), MaxWait)
+			return min(max(0, d), maxWait)
 		}
 		return 0
 	}

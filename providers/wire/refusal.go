@@ -119,7 +119,7 @@ func (r *refusal) further(inner map[string]json.RawMessage) {
 			r.words = append([]string{w}, r.words...)
 		}
 		if wait, err := time.ParseDuration(text(d["retryDelay"])); err == nil && wait > 0 {
-			r.retry = min(wait, MaxWait)
+			r.retry = min(wait, maxWait)
 		}
 	}
 }

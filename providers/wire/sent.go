@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// Sent records whether some of a request may have reached the server.
-type Sent struct {
+// sent records whether some of a request may have reached the server.
+type sent struct {
 	mu    sync.Mutex
 	uses  []connUse
 	blind bool // a connection was used that does not count its bytes
@@ -21,19 +21,19 @@ type connUse struct {
 	before int64
 }
 
-// Watch returns a context for one request and what will tell, once the request
+// watchSent returns a context for one request and what will tell, once the request
 // has ended, whether some of it was sent. It is for callers that hand their
-// context to a library; others use Do.
-func Watch(ctx context.Context) (context.Context, *Sent) {
-	s := &Sent{}
+// context to a library; others use do.
+func watchSent(ctx context.Context) (context.Context, *sent) {
+	s := &sent{}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { s.use(info.Conn) },
 	}), s
 }
 
-// Any reports whether a byte of the request was written. With a client that was
+// any reports whether a byte of the request was written. With a client that was
 // not made here it is true as soon as there is a connection.
-func (s *Sent) Any() bool {
+func (s *sent) any() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.blind {
@@ -47,7 +47,7 @@ func (s *Sent) Any() bool {
 	return false
 }
 
-func (s *Sent) use(conn net.Conn) {
+func (s *sent) use(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for conn != nil {
@@ -64,11 +64,11 @@ func (s *Sent) use(conn net.Conn) {
 	s.blind = true
 }
 
-// Do sends req once, under ctx, and reports whether some of it may have reached the
+// do sends req once, under ctx, and reports whether some of it may have reached the
 // server. The answer may have any status; its body must be closed. When ctx has
 // ended, err is that of ctx, whatever the transport made of it.
-func Do(ctx context.Context, client *http.Client, req *http.Request) (res *http.Response, sent bool, err error) {
-	ctx, watch := Watch(ctx)
+func do(ctx context.Context, client *http.Client, req *http.Request) (res *http.Response, wasSent bool, err error) {
+	ctx, watch := watchSent(ctx)
 	res, err = client.Do(req.WithContext(ctx)) //nolint:gosec // the address is the caller's: see BaseURL and PublicClient
 	if err == nil {
 		return res, true, nil
@@ -79,7 +79,7 @@ func Do(ctx context.Context, client *http.Client, req *http.Request) (res *http.
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	return nil, watch.Any(), err
+	return nil, watch.any(), err
 }
 
 // meteredConn counts the bytes that were written to a connection.

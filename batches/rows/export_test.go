@@ -1,0 +1,6 @@
+package rows
+
+import "io"
+
+// TextLines is newTextLines, for tests.
+func TextLines(name string, r io.Reader) Source { return newTextLines(name, r) }

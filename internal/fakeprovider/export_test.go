@@ -1,0 +1,4 @@
+package fakeprovider
+
+// Encodings lists all encodings, for tests.
+func Encodings() []Encoding { return encodings() }

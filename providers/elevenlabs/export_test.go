@@ -1,0 +1,4 @@
+package elevenlabs
+
+// DefaultVoice is defaultVoice, for tests.
+const DefaultVoice = defaultVoice

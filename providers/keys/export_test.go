@@ -1,0 +1,4 @@
+package keys
+
+// ErrAllPaused is errAllPaused, for tests.
+var ErrAllPaused = errAllPaused
