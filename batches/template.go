@@ -111,3 +111,13 @@ func unpackedOr(value json.RawMessage) (json.RawMessage, bool) {
 	}
 	return unpacked(value, '{')
 }
+
+// String is the template's text.
+func (t *Template) String() string {
+	var b strings.Builder
+	for i, path := range t.columns {
+		b.WriteString(t.texts[i] + "{{" + strings.Join(path, ".") + "}}")
+	}
+	b.WriteString(t.texts[len(t.columns)])
+	return b.String()
+}

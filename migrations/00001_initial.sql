@@ -545,6 +545,46 @@ CREATE TRIGGER calls_to_metrics AFTER UPDATE ON calls
 REFERENCING OLD TABLE AS old_calls NEW TABLE AS new_calls
 FOR EACH STATEMENT EXECUTE FUNCTION calls_to_metrics();
 
+-- A batch that is made again and again: see docs/schedules.md.
+CREATE TABLE schedules (
+    name          text PRIMARY KEY CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$'), -- see schedules.CheckName
+    cron          text NOT NULL,
+    timezone      text NOT NULL,
+    every_seconds bigint NOT NULL,            -- counted from created_at; 0: cron says when
+    created_at    timestamptz NOT NULL,
+    overlap       text NOT NULL CHECK (overlap IN ('skip', 'queue')),
+    account       text NOT NULL,
+    tags          jsonb NOT NULL CHECK (jsonb_typeof(tags) = 'object'),
+    source        text NOT NULL,
+    input         jsonb NOT NULL,             -- how rows become jobs: see batches.Kept
+    content       bytea,                      -- the rows; null: they are read from a URL, at each fire
+    paused_at     timestamptz,
+    next_at       timestamptz NOT NULL,       -- moved on in the commit that records a fire
+    CONSTRAINT schedules_cron_or_every CHECK ((cron = '') = (every_seconds > 0))
+);
+CREATE INDEX schedules_due ON schedules (next_at) WHERE paused_at IS NULL;
+
+-- The fires of a schedule: its primary key makes each of them one. The jobs of one are
+-- those of its batch, whose keys let no row in twice.
+CREATE TABLE schedule_fires (
+    schedule text NOT NULL REFERENCES schedules (name) ON DELETE CASCADE,
+    fire_at  timestamptz NOT NULL,            -- the time that it is for
+    fired_at timestamptz NOT NULL,
+    missed   int NOT NULL,                    -- fires before it that nobody saw to, and that it stands for
+    by_hand  bool NOT NULL,
+    state    text NOT NULL CHECK (state IN ('accepting', 'accepted', 'skipped', 'failed')),
+    batch_id text NOT NULL,
+    accepted int NOT NULL DEFAULT 0,
+    rejected int NOT NULL DEFAULT 0,
+    error    text NOT NULL DEFAULT '',
+    tries    int NOT NULL DEFAULT 0,
+    try_at   timestamptz NOT NULL DEFAULT '-infinity',
+    ended_at timestamptz,
+    PRIMARY KEY (schedule, fire_at),
+    CONSTRAINT schedule_fires_ended CHECK ((ended_at IS NULL) = (state = 'accepting'))
+);
+CREATE INDEX schedule_fires_open ON schedule_fires (fire_at) WHERE state = 'accepting';
+
 CREATE TABLE workers (
     id           uuid PRIMARY KEY,
     host         text NOT NULL,
@@ -610,3 +650,4 @@ CREATE TABLE audit_log (
 DROP TABLE audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP FUNCTION calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
+DROP TABLE schedule_fires, schedules;

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -67,6 +68,8 @@ type reconciler struct {
 	term *term
 	// next is the time at which the next round begins.
 	next time.Time
+	// background are the functions that run beside the rounds.
+	background sync.WaitGroup
 }
 
 // term is the time in which this worker leads, without a break.
@@ -76,6 +79,8 @@ type term struct {
 	dispatcher *jobs.Dispatcher
 	audit      *auditor
 	list       []*duty
+	// stop ends what runs beside the rounds; nil: it has not begun.
+	stop context.CancelFunc
 	// lookedForDue is until when it was looked for jobs that have become due, by
 	// Postgres' clock.
 	lookedForDue time.Time
@@ -108,6 +113,7 @@ func (r *reconciler) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		_ = sleep.For(ctx, time.Until(r.step(ctx)))
 	}
+	r.background.Wait()
 	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if err := r.cfg.Store.Leader.Resign(resign, leaderRole, r.cfg.ID); err != nil {
@@ -132,6 +138,7 @@ func (r *reconciler) step(ctx context.Context) time.Time {
 		err = r.lead(ctx)
 	}
 	if err == nil && r.term != nil {
+		r.startBackground(ctx)
 		if begins {
 			r.term.updateUptime(now)
 		}
@@ -164,6 +171,9 @@ func (r *reconciler) lead(ctx context.Context) error {
 		return err
 	}
 	if !leads {
+		if r.term != nil && r.term.stop != nil {
+			r.term.stop()
+		}
 		r.term = nil
 		return nil
 	}

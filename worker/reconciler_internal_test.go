@@ -203,3 +203,37 @@ func TestADutyThatHasMoreToDoComesAgainBeforeTheNextRound(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatRunsInTheBackgroundRunsWhileThisWorkerLeadsAndNoLonger(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e, began := &election{}, time.Now()
+		var times []time.Duration
+		wake := make(chan struct{}, 1)
+		cfg := Config{
+			ID: uuid.New(), Store: e, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop(),
+			Background: []Background{{Name: "look", Every: 3 * time.Second, Wake: wake, Run: func(context.Context) error {
+				times = append(times, time.Since(began))
+				return errors.New("not yet")
+			}}},
+		}
+		cfg.Hasten(time.Second, reconcileEvery, silence)
+		r, err := newReconciler(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.close()
+		r.duties = func(*term) []*duty { return nil }
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		time.AfterFunc(4*time.Second, func() { wake <- struct{}{} })
+		time.AfterFunc(7*time.Second, func() { e.lost.Store(true) })
+		time.AfterFunc(21*time.Second, func() { e.lost.Store(false) })
+		r.run(ctx)
+		synctest.Wait()
+		want := []time.Duration{0, 3 * time.Second, 4 * time.Second, 6 * time.Second, 22 * time.Second, 25 * time.Second, 28 * time.Second}
+		if !slices.Equal(times, want) {
+			t.Errorf("ran at %v, want %v", times, want)
+		}
+	})
+}

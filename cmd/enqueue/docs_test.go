@@ -13,14 +13,6 @@ import (
 // would, in a folder with the files that it names.
 func TestTheExamplesOfThePageAboutBatchesRun(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/batches.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(page), -1)
-	if len(blocks) < 3 {
-		t.Fatalf("%d blocks", len(blocks))
-	}
 	s := newSite(t)
 	dir := t.TempDir()
 	const questions = "custom_id,question,topic\n1,Why?,a\n2,What?,b\n3,Who?,\n"
@@ -34,17 +26,7 @@ func TestTheExamplesOfThePageAboutBatchesRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	path := filepath.Dir(binary(t)) + ":" + os.Getenv("PATH")
-	for _, block := range blocks {
-		for line := range strings.Lines(block[1]) {
-			cmd := exec.CommandContext(t.Context(), "sh", "-c", "set -e\n"+line)
-			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "PATH="+path, "DATABASE_URL="+s.database, "REDIS_URL="+s.redis)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%s%v\n%s", line, err, out)
-			}
-		}
-	}
+	runPage(t, s, "batches.md", dir)
 	want := map[string]int64{"a": 1, "b": 3, "c": 2, "d": 3, "e": 3, "f": 2, "g": 1}
 	for id, n := range want {
 		if got := one[int64](s, `SELECT count(*) FROM jobs WHERE batch_id = $1`, id); got != n {
@@ -54,6 +36,42 @@ func TestTheExamplesOfThePageAboutBatchesRun(t *testing.T) {
 	for _, name := range []string{"results.csv", "failed.csv", "results.parquet", "results.jsonl", "table.csv"} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTheExamplesOfThePageAboutSchedulesRun(t *testing.T) {
+	t.Parallel()
+	s, dir := newSite(t), t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "prompts.jsonl"), []byte("{\"prompt\":\"hello\"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	runPage(t, s, "schedules.md", dir)
+	if n := one[int64](s, `SELECT count(*) FROM schedules`); n != 3 {
+		t.Errorf("%d schedules, want 3", n)
+	}
+}
+
+// runPage runs each line of the blocks of a page of docs in a folder.
+func runPage(t *testing.T, s *site, name, dir string) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) == 0 {
+		t.Fatalf("%s has no examples", name)
+	}
+	path := filepath.Dir(binary(t)) + ":" + os.Getenv("PATH")
+	for _, block := range blocks {
+		for line := range strings.Lines(block[1]) {
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", "set -e\n"+line)
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "PATH="+path, "DATABASE_URL="+s.database, "REDIS_URL="+s.redis)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s%v\n%s", line, err, out)
+			}
 		}
 	}
 }

@@ -46,7 +46,18 @@ func program() cli.Program {
 				`enqueue export nightly --failed --format raw`,
 				`enqueue export nightly --since-last --out today.jsonl`,
 			},
-			"completion": {`eval "$(enqueue completion bash)"`, `enqueue completion fish > ~/.config/fish/completions/enqueue.fish`},
+			"schedule add": {
+				`enqueue schedule add news --cron '0 6 * * *' --tz Europe/Paris -- text "Three headlines, please"`,
+				`enqueue schedule add nightly --cron '30 2 * * 1-5' --tz America/New_York -- batch prompts.jsonl --provider openai`,
+				`enqueue schedule add reviews --every 6h --overlap queue -- batch s3://bucket/reviews.csv --template 'Is this a complaint? {{review}}' --tag team=care`,
+			},
+			"schedule ls":      {`enqueue schedule ls`, `enqueue schedule ls nightly -o json`},
+			"schedule pause":   {`enqueue schedule pause nightly`},
+			"schedule resume":  {`enqueue schedule resume nightly`},
+			"schedule rm":      {`enqueue schedule rm nightly`, `enqueue schedule rm nightly --yes`},
+			"schedule run-now": {`enqueue schedule run-now nightly`, `enqueue schedule run-now nightly -o json`},
+			"schedule history": {`enqueue schedule history nightly`, `enqueue schedule history nightly --limit 100 -o ndjson`},
+			"completion":       {`eval "$(enqueue completion bash)"`, `enqueue completion fish > ~/.config/fish/completions/enqueue.fish`},
 		},
 	}
 }

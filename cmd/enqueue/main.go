@@ -46,6 +46,8 @@ type grammar struct {
 	Rm      rmCmd      `cmd:"" help:"Remove the jobs, results and files of a batch that has finished. Its id is refused from then on; what it cost stays in the books."`
 	Export  exportCmd  `cmd:"" help:"Write the results of a batch or a job."`
 
+	Schedule scheduleCmd `cmd:"" help:"Run a command of enqueue again and again: by a cron expression, or every so often."`
+
 	cli.About
 }
 

@@ -17,7 +17,6 @@ import (
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/providers"
-	"oneflow/providers/kinds"
 	"oneflow/store"
 )
 
@@ -128,19 +127,9 @@ func (c common) input(s *session, cfg config.Config, task string, lane jobs.Lane
 			defaults[key] = quote(value)
 		}
 	}
-	return batches.Input{
-		Defaults: defaults, Account: c.Account, OnUnknown: c.OnUnknown, RunAt: runAt, Deadline: deadline,
-		Kind: func(provider string) (string, bool) {
-			p, ok := cfg.Providers[provider]
-			return p.Capabilities(), ok
-		},
-		DefaultModel: func(provider string, task providers.Task) string {
-			p := cfg.Providers[provider]
-			can, _ := kinds.CapabilitiesOf(p.Capabilities())
-			return p.DefaultModel(string(task), can.Tasks[task].DefaultModel)
-		},
-		OnModel: s.checkModels(cfg),
-	}, nil
+	in := cli.Input(cfg)
+	in.Defaults, in.Account, in.OnUnknown, in.RunAt, in.Deadline, in.OnModel = defaults, c.Account, c.OnUnknown, runAt, deadline, s.checkModels(cfg)
+	return in, nil
 }
 
 // checkRoute checks who is to be asked.

@@ -6,11 +6,13 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"oneflow/artifacts"
@@ -65,6 +67,13 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		return err
 	}
 
+	client, ok := o.Redis.MakeRedisClient().(redis.UniversalClient)
+	if !ok {
+		return fmt.Errorf("worker: %T makes no Redis client that is known here", o.Redis)
+	}
+	defer func() { _ = client.Close() }()
+	producer := jobs.NewProducer(o.Store, jobs.NewDispatcher(client, o.Store))
+
 	w, err := worker.New(worker.Config{
 		ID:        jobs.NewID(),
 		Providers: Served(o.Config, slices.Sorted(maps.Keys(o.Config.Providers))),
@@ -83,6 +92,9 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Drain:       time.Duration(o.Config.Drain),
 		State:       o.Config.State,
 		CutOff:      cutOff,
+		Background: []worker.Background{
+			{Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round},
+		},
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,85 @@
+package batches
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"oneflow/batches/rows"
+	"oneflow/jobs"
+)
+
+// Kept is an input in a form that is stored, so that its rows can be read later, by
+// another process.
+type Kept struct {
+	// Name is the name of its file, for messages; URL is where its rows are, if they are
+	// not kept with it.
+	Name string `json:"name"`
+	URL  string `json:"url,omitempty"`
+	// Format, Shape, Map, Defaults, OnUnknown: see Input; Template is the text of one.
+	Format    rows.Format                `json:"format,omitempty"`
+	Shape     Shape                      `json:"shape,omitempty"`
+	Map       map[string]string          `json:"map,omitempty"`
+	Template  string                     `json:"template,omitempty"`
+	Defaults  map[string]json.RawMessage `json:"defaults,omitempty"`
+	OnUnknown jobs.OnUnknown             `json:"on_unknown,omitempty"`
+	// Limit is how many rows are taken; 0: all.
+	Limit int64 `json:"limit,omitempty"`
+	// Within is the time after their acceptance by which jobs must be done, in
+	// nanoseconds; 0: the default.
+	Within time.Duration `json:"within_ns,omitempty"`
+}
+
+// ParseKept reads what was stored.
+func ParseKept(data []byte) (k Kept, err error) {
+	if err = json.Unmarshal(data, &k); err != nil {
+		err = fmt.Errorf("the kept input cannot be read: %w", err)
+	}
+	return k, err
+}
+
+// Input adds what is kept to base, which knows the providers. now is when the jobs are
+// accepted.
+func (k Kept) Input(base Input, now time.Time) (Input, error) {
+	base.Map, base.Shape, base.Defaults, base.OnUnknown = k.Map, k.Shape, k.Defaults, k.OnUnknown
+	if k.Within > 0 {
+		base.Deadline = now.Add(k.Within)
+	}
+	if k.Template == "" {
+		return base, nil
+	}
+	var err error
+	base.Template, err = ParseTemplate(k.Template)
+	return base, err
+}
+
+// Source reads the rows from what open opens.
+func (k Kept) Source(open func() (io.ReadCloser, error)) rows.Source {
+	options := rows.Options{Format: k.Format, Columns: FieldNames()}
+	for _, column := range k.Map {
+		options.Columns = append(options.Columns, column)
+	}
+	source := rows.Files([]rows.File{{Name: k.Name, Open: open}}, options)
+	if k.Limit > 0 {
+		source = rows.Limit(source, k.Limit)
+	}
+	return source
+}
+
+// Check reads all rows, and hands each to accept. It fails with the first bad one.
+func (k Kept) Check(base Input, open func() (io.ReadCloser, error), accept func(jobs.New) error) error {
+	in, err := k.Input(base, time.Now())
+	if err != nil {
+		return err
+	}
+	source := k.Source(open)
+	var bad error
+	err = in.Read(source, accept, func(e *rows.LineError) {
+		if bad == nil {
+			bad = e
+		}
+	})
+	return errors.Join(err, bad, source.Close())
+}

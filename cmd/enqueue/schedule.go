@@ -1,0 +1,300 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"oneflow/internal/cli"
+	"oneflow/schedules"
+	"oneflow/store"
+)
+
+// scheduleCmd is what there is to do with schedules.
+type scheduleCmd struct {
+	Add     scheduleAddCmd     `cmd:"" help:"Add a schedule: a command of enqueue, which workers run again and again."`
+	Ls      scheduleLsCmd      `cmd:"" help:"List schedules and their next five fires."`
+	Pause   schedulePauseCmd   `cmd:"" help:"Hold a schedule back. Its batches go on."`
+	Resume  scheduleResumeCmd  `cmd:"" help:"Let a paused schedule fire again. What it would have fired meanwhile is not made up for."`
+	Rm      scheduleRmCmd      `cmd:"" help:"Remove a schedule and its history. Its batches stay."`
+	RunNow  scheduleRunNowCmd  `cmd:"" help:"Fire a schedule now, once more than it would."`
+	History scheduleHistoryCmd `cmd:"" help:"Show the last fires of a schedule."`
+}
+
+// listedSchedule is a schedule in a list for programs.
+type listedSchedule struct {
+	Name    string            `json:"name"`
+	Cron    string            `json:"cron,omitempty"`
+	Zone    string            `json:"timezone,omitempty"`
+	Every   string            `json:"every,omitempty"`
+	Overlap schedules.Overlap `json:"overlap"`
+	Account string            `json:"account"`
+	Tags    map[string]string `json:"tags"`
+	Source  string            `json:"source"`
+	Paused  bool              `json:"paused"`
+	// Next are the next five fires, none while it is paused; never null.
+	Next []time.Time `json:"next"`
+}
+
+func listSchedule(of schedules.Schedule) listedSchedule {
+	l := listedSchedule{
+		Name: of.Name, Cron: of.Spec.Cron, Zone: of.Spec.Zone, Overlap: of.Overlap, Account: of.Account, Tags: of.Tags, Source: of.Source,
+		Paused: !of.PausedAt.IsZero(), Next: []time.Time{},
+	}
+	if of.Spec.Every > 0 {
+		l.Every, l.Zone = strings.TrimPrefix(of.Spec.String(), "every "), ""
+	}
+	for at := of.Next; len(l.Next) < 5 && !at.IsZero() && !l.Paused; at = of.Spec.Next(at) {
+		l.Next = append(l.Next, at.In(of.Spec.Location()))
+	}
+	return l
+}
+
+// when says when it fires.
+func (l listedSchedule) when() string {
+	if l.Every != "" {
+		return "every " + l.Every
+	}
+	return l.Cron + " " + l.Zone
+}
+
+// fires are its next fires for people: those of one day share its name.
+func (l listedSchedule) fires() string {
+	if l.Paused {
+		return "paused"
+	}
+	var parts []string
+	day := ""
+	for _, at := range l.Next {
+		text := at.Format("15:04 MST")
+		if d := at.Format("Mon 2 Jan"); d != day {
+			text, day = d+" "+text, d
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// scheduleLsCmd lists schedules.
+type scheduleLsCmd struct {
+	Name string `arg:"" optional:"" help:"Only this one."`
+	cli.OutputFlag
+}
+
+// Run prints them.
+func (c *scheduleLsCmd) Run(s *session) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	list, err := db.Schedules(s.ctx, c.Name)
+	if err != nil {
+		return unknownSchedule(err)
+	}
+	found := make([]listedSchedule, len(list))
+	for i, of := range list {
+		found[i] = listSchedule(of)
+	}
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, found)
+	}
+	if len(found) == 0 {
+		fmt.Fprintln(s.env.Err, "there are no schedules: add one with enqueue schedule add")
+		return nil
+	}
+	rows := [][]string{{"SCHEDULE", "WHEN", "NEXT", "OVERLAP", "SOURCE"}}
+	for _, l := range found {
+		next := "paused"
+		if len(l.Next) > 0 {
+			next = "in " + cli.Span(time.Until(l.Next[0]))
+			if time.Until(l.Next[0]) < 0 {
+				next = "due"
+			}
+		}
+		rows = append(rows, []string{l.Name, l.when(), next, string(l.Overlap), cli.Printable(l.Source)})
+	}
+	if err := cli.Table(s.env.Out, rows); err != nil {
+		return err
+	}
+	for _, l := range found {
+		if _, err := fmt.Fprintf(s.env.Out, "%s fires: %s\n", l.Name, l.fires()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unknownSchedule gives the errors of a wrong name their exit code.
+func unknownSchedule(err error) error {
+	if errors.Is(err, schedules.ErrNotFound) {
+		return cli.Fail(cli.Usage, fmt.Errorf("%w: enqueue schedule ls lists those that there are", err))
+	}
+	if errors.Is(err, schedules.ErrExists) {
+		return cli.Fail(cli.Usage, err)
+	}
+	return err
+}
+
+// named is what commands about one schedule take.
+type named struct {
+	Name string `arg:"" help:"A schedule."`
+}
+
+// do connects, and does what is to be done.
+func (c named) do(s *session, what string, do func(*store.Store) error) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	if err := do(db); err != nil {
+		return unknownSchedule(err)
+	}
+	_, err = fmt.Fprintf(s.env.Out, "%s %s\n", c.Name, what)
+	return err
+}
+
+type schedulePauseCmd struct{ named }
+
+// Run pauses it.
+func (c *schedulePauseCmd) Run(s *session) error {
+	return c.do(s, "is paused", func(db *store.Store) error { return db.PauseSchedule(s.ctx, c.Name) })
+}
+
+type scheduleResumeCmd struct{ named }
+
+// Run lets it fire from now on.
+func (c *scheduleResumeCmd) Run(s *session) error {
+	return c.do(s, "fires again", func(db *store.Store) error {
+		list, err := db.Schedules(s.ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		now, err := db.Now(s.ctx)
+		if err != nil {
+			return err
+		}
+		return db.ResumeSchedule(s.ctx, c.Name, list[0].Spec.Next(now))
+	})
+}
+
+type scheduleRmCmd struct {
+	named
+	Yes bool `short:"y" help:"Do not ask."`
+}
+
+// Run removes it.
+func (c *scheduleRmCmd) Run(s *session) error {
+	if !c.Yes {
+		if err := cli.Confirm(s.env, fmt.Sprintf("Remove schedule %s with its history? Its batches stay.", c.Name), "--yes"); err != nil {
+			return err
+		}
+	}
+	return c.do(s, "is removed; its batches stay", func(db *store.Store) error { return db.RemoveSchedule(s.ctx, c.Name) })
+}
+
+type scheduleRunNowCmd struct {
+	named
+	cli.OutputFlag
+}
+
+// Run records a fire; a worker makes its batch.
+func (c *scheduleRunNowCmd) Run(s *session) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	now, err := db.Now(s.ctx)
+	if err != nil {
+		return err
+	}
+	at := now.Truncate(time.Second)
+	f := schedules.Fire{Schedule: c.Name, At: at, FiredAt: now, ByHand: true, State: schedules.Accepting, BatchID: schedules.BatchID(c.Name, at)}
+	if err := db.FireNow(s.ctx, f); err != nil {
+		return unknownSchedule(err)
+	}
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, struct {
+			BatchID string `json:"batch_id"`
+		}{f.BatchID})
+	}
+	if _, err := fmt.Fprintln(s.env.Out, f.BatchID); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.env.Err, "a worker accepts its rows within seconds; follow them with: enqueue watch %s\n", f.BatchID)
+	return nil
+}
+
+type scheduleHistoryCmd struct {
+	named
+	Limit int `help:"How many, the newest first." default:"20" placeholder:"N"`
+	cli.OutputFlag
+}
+
+// listedFire is a fire in a list for programs.
+type listedFire struct {
+	At       time.Time       `json:"at"`
+	FiredAt  time.Time       `json:"fired_at"`
+	LateMS   int64           `json:"late_ms"`
+	Missed   int             `json:"missed"`
+	ByHand   bool            `json:"by_hand"`
+	State    schedules.State `json:"state"`
+	BatchID  string          `json:"batch_id"`
+	Accepted int             `json:"accepted"`
+	Rejected int             `json:"rejected"`
+	Error    string          `json:"error,omitempty"`
+}
+
+// Run prints them.
+func (c *scheduleHistoryCmd) Run(s *session) error {
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	fires, err := db.Fires(s.ctx, c.Name, max(c.Limit, 1))
+	if err != nil {
+		return unknownSchedule(err)
+	}
+	if c.ForPrograms() {
+		list := make([]listedFire, len(fires))
+		for i, f := range fires {
+			list[i] = listedFire{f.At, f.FiredAt, f.Late().Milliseconds(), f.Missed, f.ByHand, f.State, f.BatchID, f.Accepted, f.Rejected, f.Error}
+		}
+		return c.Write(s.env.Out, list)
+	}
+	of, err := db.Schedules(s.ctx, c.Name)
+	if err != nil {
+		return unknownSchedule(err)
+	}
+	rows := [][]string{{"FOR", "STATE", "JOBS", "BATCH", "NOTE"}}
+	for _, f := range fires {
+		rows = append(rows, []string{
+			f.At.In(of[0].Spec.Location()).Format("2006-01-02 15:04 MST"), string(f.State), cli.Count(int64(f.Accepted)), f.BatchID, note(f),
+		})
+	}
+	return cli.Table(s.env.Out, rows)
+}
+
+// note says what was out of the ordinary about a fire.
+func note(f schedules.Fire) string {
+	var notes []string
+	if f.ByHand {
+		notes = append(notes, "by hand")
+	}
+	if f.Late() > time.Minute {
+		notes = append(notes, cli.Span(f.Late())+" late")
+	}
+	if f.Missed > 0 {
+		notes = append(notes, "stands for "+cli.Things(int64(f.Missed), "fire")+" missed before it, too")
+	}
+	if f.State == schedules.Skipped {
+		notes = append(notes, "its last batch had not finished")
+	}
+	if f.Rejected > 0 {
+		notes = append(notes, cli.Things(int64(f.Rejected), "bad line")+" left out")
+	}
+	if f.Error != "" {
+		notes = append(notes, cli.Printable(f.Error))
+	}
+	return strings.Join(notes, "; ")
+}

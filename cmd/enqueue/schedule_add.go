@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"oneflow/artifacts"
+	"oneflow/batches"
+	"oneflow/batches/rows"
+	"oneflow/config"
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/schedules"
+)
+
+// maxContent is how large a file may be that is kept with its schedule.
+const maxContent = 32 << 20
+
+// scheduleAddCmd adds a schedule.
+type scheduleAddCmd struct {
+	Name    string            `arg:"" help:"Its name; the id of each of its batches is this and the time of the fire."`
+	Cron    string            `help:"When it fires: minute, hour, day of month, month and day of week, such as '0 6 * * 1-5', or @daily." xor:"spec" required:"" placeholder:"EXPRESSION"`
+	Every   time.Duration     `help:"Fire again and again after this time, such as 6h, beginning now." xor:"spec" required:"" placeholder:"DURATION"`
+	Zone    string            `name:"tz" help:"The time zone of --cron." default:"UTC" placeholder:"ZONE"`
+	Overlap schedules.Overlap `help:"When it is due and its last batch has not finished: skip this fire, or queue it until that has." enum:"skip,queue" default:"skip" placeholder:"WHAT"`
+	Command []string          `arg:"" help:"After --: text, image, audio, video or batch with what it takes. A file is kept as it is now; one of s3://…, gs://… or file://… is read at each fire."`
+	cli.OutputFlag
+}
+
+// scheduled are the commands that a schedule may run.
+type scheduled struct {
+	Text  oneCmd   `cmd:""`
+	Image oneCmd   `cmd:""`
+	Audio oneCmd   `cmd:""`
+	Video oneCmd   `cmd:""`
+	Batch batchCmd `cmd:""`
+}
+
+// Run checks all of it, and adds it.
+func (c *scheduleAddCmd) Run(s *session) error {
+	if err := schedules.CheckName(c.Name); err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	now := time.Now().Truncate(time.Second)
+	spec := schedules.Spec{Cron: c.Cron, Zone: c.Zone, Every: c.Every.Truncate(time.Second), Anchor: now}
+	if c.Every != 0 {
+		spec.Zone = "UTC"
+	}
+	spec, err := spec.Parse()
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	var g scheduled
+	parsed, done, err := cli.Program{Name: "enqueue", Description: "What a schedule runs."}.Parse(&g, c.Command, s.env)
+	if err != nil || done {
+		return err
+	}
+	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	add := schedules.Schedule{Name: c.Name, Spec: spec, Overlap: c.Overlap, CreatedAt: now, Next: spec.Next(now)}
+	one, batch := map[string]*oneCmd{"text": &g.Text, "image": &g.Image, "audio": &g.Audio, "video": &g.Video}, &g.Batch
+	s.task = parsed.Selected().Name
+	var kept batches.Kept
+	if o := one[s.task]; o != nil {
+		kept, err = o.schedule(s, cfg, &add)
+	} else {
+		kept, err = batch.schedule(s, cfg, &add)
+	}
+	if err != nil {
+		return err
+	}
+	n, err := c.check(s, cfg, kept, add)
+	if err != nil {
+		return err
+	}
+	if add.Input, err = json.Marshal(kept); err != nil {
+		return err
+	}
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	if err := db.AddSchedule(s.ctx, add); errors.Is(err, schedules.ErrExists) {
+		return cli.Fail(cli.Usage, fmt.Errorf("%w: remove it first (enqueue schedule rm %s), or take another name", err, c.Name))
+	} else if err != nil {
+		return err
+	}
+	l := listSchedule(add)
+	if c.ForPrograms() {
+		return c.Write(s.env.Out, l)
+	}
+	return cli.Fields(s.env.Out, [][]string{
+		{"schedule", c.Name},
+		{"when", l.when()},
+		{"overlap", string(l.Overlap)},
+		{"jobs", n},
+		{"fires", l.fires()},
+		{"batches", schedules.BatchID(c.Name, add.Next) + " and so on"},
+	})
+}
+
+// check reads its rows as a fire will, so that what is wrong is said now, and says how
+// many there are. Those behind a URL may be others by then, and are not read now.
+func (c *scheduleAddCmd) check(s *session, cfg config.Config, kept batches.Kept, add schedules.Schedule) (string, error) {
+	if kept.URL != "" {
+		_, err := kept.Input(cli.Input(cfg), time.Now())
+		return "as many rows as " + cli.Printable(kept.URL) + " has at each fire", err
+	}
+	q, err := newQuotes(s, cfg)
+	if err != nil {
+		return "", err
+	}
+	base, n := cli.Input(cfg), int64(0)
+	base.OnModel = s.checkModels(cfg)
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(add.Content)), nil }
+	err = kept.Check(base, open, func(job jobs.New) error {
+		n++
+		q.add([]jobs.New{job})
+		return s.ctx.Err()
+	})
+	switch {
+	case err != nil:
+		return "", cli.Fail(cli.Usage, fmt.Errorf("nothing was added, since no fire could run this: %w", err))
+	case n == 0:
+		return "", cli.Fail(cli.Usage, fmt.Errorf("%s holds no rows: nothing was added", add.Source))
+	}
+	q.total()
+	return cli.Count(n), nil
+}
+
+// schedule makes a schedule's only row of a prompt.
+func (c *oneCmd) schedule(s *session, cfg config.Config, add *schedules.Schedule) (batches.Kept, error) {
+	if c.Wait {
+		return batches.Kept{}, cli.Fail(cli.Usage, errors.New("--wait: nobody waits for a schedule: leave it out"))
+	}
+	kept, err := c.keep(s, cfg, s.task, jobs.Default, add)
+	if err != nil {
+		return kept, err
+	}
+	prompt, err := c.prompt(s)
+	if err != nil {
+		return kept, err
+	}
+	kept.Name, kept.Format, add.Source = "the prompt", rows.FormatJSONLines, s.task
+	add.Content, err = json.Marshal(map[string]string{"prompt": prompt})
+	return kept, err
+}
+
+// schedule keeps a file, or the URL of one.
+func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedule) (batches.Kept, error) {
+	for flag, given := range map[string]bool{
+		"--watch": c.Watch, "--dry-run": c.DryRun, "--max-cost": c.MaxCost != "", "--sample": c.Sample != 0, "--append": c.Append, "--batch-id": c.BatchID != "",
+	} {
+		if given {
+			return batches.Kept{}, cli.Fail(cli.Usage, fmt.Errorf("%s: is not for a schedule: leave it out (a budget of a tag, `monitor budget set --tag`, caps what its batches cost)", flag))
+		}
+	}
+	if err := c.check(); err != nil {
+		return batches.Kept{}, cli.Fail(cli.Usage, err)
+	}
+	kept, err := c.keep(s, cfg, c.Task, jobs.Bulk, add)
+	if err != nil {
+		return kept, err
+	}
+	kept.Map, kept.Limit, add.Tags = c.Map, c.Limit, c.Tag
+	switch c.Format {
+	case "auto":
+	case "openai", "anthropic":
+		kept.Shape = batches.Shape(c.Format)
+	default:
+		kept.Format = rows.Format(c.Format)
+	}
+	var in batches.Input
+	if err := c.shape(&in); err != nil {
+		return kept, cli.Fail(cli.Usage, err)
+	}
+	if in.Template != nil {
+		kept.Template = in.Template.String()
+	}
+	if artifacts.IsURL(c.File) {
+		kept.URL, kept.Name, add.Source = c.File, path.Base(strings.SplitN(c.File, "?", 2)[0]), path.Base(strings.SplitN(c.File, "?", 2)[0])
+		return kept, nil
+	}
+	kept.Name = filepath.Base(c.File)
+	if c.File == "-" {
+		kept.Name = "stdin"
+	}
+	add.Source = kept.Name
+	add.Content, err = c.content(s)
+	return kept, err
+}
+
+// content reads the file that is kept.
+func (c *batchCmd) content(s *session) ([]byte, error) {
+	in, stop := interruptible(s.ctx, s.env.In)
+	defer stop()
+	if c.File != "-" {
+		f, err := os.Open(c.File)
+		if err != nil {
+			return nil, cli.Fail(cli.Usage, err)
+		}
+		defer func() { _ = f.Close() }()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return nil, cli.Fail(cli.Usage, fmt.Errorf("%s is a folder: a schedule takes one file, or a URL", c.File))
+		}
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxContent+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxContent:
+		return nil, cli.Fail(cli.Usage, fmt.Errorf("%s is larger than the %d MiB that are kept with a schedule: put it into a bucket and give its URL", c.File, maxContent>>20))
+	}
+	return data, nil
+}
+
+// keep holds what the common flags say.
+func (c common) keep(s *session, cfg config.Config, task string, lane jobs.Lane, add *schedules.Schedule) (batches.Kept, error) {
+	if c.In != 0 || c.At != "" {
+		return batches.Kept{}, cli.Fail(cli.Usage, errors.New("--in, --at: the schedule says when it runs: leave them out"))
+	}
+	var within time.Duration
+	if c.CompleteBy != "" {
+		var err error
+		if within, err = config.ParseDuration(c.CompleteBy); err != nil || within <= 0 {
+			return batches.Kept{}, cli.Fail(cli.Usage, fmt.Errorf("--complete-by %.40q: must be a duration here, such as 6h, counted from each fire", c.CompleteBy))
+		}
+		c.CompleteBy = ""
+	}
+	in, err := c.input(s, cfg, task, lane)
+	if err != nil {
+		return batches.Kept{}, err
+	}
+	provider, err := c.choose(s, cfg, providers.Task(task), "")
+	if err != nil {
+		return batches.Kept{}, err
+	}
+	in.Defaults["provider"] = quote(provider)
+	add.Account = c.Account
+	return batches.Kept{Defaults: in.Defaults, OnUnknown: c.OnUnknown, Within: within}, nil
+}

@@ -1,0 +1,71 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"oneflow/artifacts"
+	"oneflow/batches"
+	"oneflow/batches/rows"
+	"oneflow/internal/cli"
+	"oneflow/jobs"
+	"oneflow/schedules"
+)
+
+// newSchedules makes the runner of schedules.
+func newSchedules(o WorkerOptions, producer *jobs.Producer) *schedules.Runner {
+	return &schedules.Runner{Store: o.Store, Log: o.Log, Take: func(ctx context.Context, f schedules.OpenFire) (schedules.Taken, error) {
+		return takeFire(ctx, o, producer, f)
+	}}
+}
+
+// takeFire makes a batch of a fire's rows, as `enqueue batch` does of a file's. The
+// batch's id and the keys of its rows keep a repetition from adding any twice.
+func takeFire(ctx context.Context, o WorkerOptions, producer *jobs.Producer, f schedules.OpenFire) (schedules.Taken, error) {
+	kept, err := batches.ParseKept(f.Of.Input)
+	if err != nil {
+		return schedules.Taken{}, &schedules.FinalError{Err: err}
+	}
+	in, err := kept.Input(cli.Input(o.Config), time.Now())
+	if err != nil {
+		return schedules.Taken{}, &schedules.FinalError{Err: err}
+	}
+	in.Account = f.Of.Account
+	source := kept.Source(func() (io.ReadCloser, error) {
+		if kept.URL != "" {
+			return artifacts.OpenObject(ctx, kept.URL)
+		}
+		return io.NopCloser(bytes.NewReader(f.Of.Content)), nil
+	})
+	defer func() { _ = source.Close() }()
+	why := ""
+	intake := batches.Intake{
+		Input: in, Store: o.Store, Producer: producer,
+		Batch: jobs.Batch{ID: f.BatchID, Account: f.Of.Account, Source: f.Of.Source, Tags: f.Of.Tags, Append: true},
+		Reject: func(e *rows.LineError) {
+			if why == "" {
+				why = e.Error()
+			}
+		},
+	}
+	rep, err := intake.Take(ctx, source)
+	if rep.Undelivered != nil {
+		o.Log.Debug().Err(rep.Undelivered).Str("batch", f.BatchID).Msg("left to a top-up")
+	}
+	taken := schedules.Taken{Accepted: rep.Accepted + rep.Duplicates, Rejected: rep.Rejected, Why: why}
+	if final(err) {
+		err = &schedules.FinalError{Err: err}
+	}
+	return taken, err
+}
+
+// final reports whether the same rows would be refused again.
+func final(err error) bool {
+	if _, ok := errors.AsType[*rows.FormatError](err); ok {
+		return true
+	}
+	return errors.Is(err, jobs.ErrBatchCancelled) || errors.Is(err, jobs.ErrBatchRemoved)
+}

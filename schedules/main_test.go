@@ -1,0 +1,9 @@
+package schedules_test
+
+import (
+	"testing"
+
+	"oneflow/internal/storetest"
+)
+
+func TestMain(m *testing.M) { storetest.Main(m) }
