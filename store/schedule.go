@@ -30,17 +30,19 @@ const scheduleColumns = `s.name, s.cron, s.timezone, s.every_seconds, s.created_
 func scheduleFields(s *schedules.Schedule) (into []any, done func() error) {
 	var every int64
 	var paused *time.Time
-	return []any{
-			&s.Name, &s.Spec.Cron, &s.Spec.Zone, &every, &s.CreatedAt, &s.Overlap, &s.Account, &s.Tags, &s.Source,
-			&s.Input, &paused, &s.Next,
-		}, func() (err error) {
-			s.Spec.Every, s.Spec.Anchor = time.Duration(every)*time.Second, s.CreatedAt
-			if paused != nil {
-				s.PausedAt = *paused
-			}
-			s.Spec, err = s.Spec.Parse()
-			return err
+	into = []any{
+		&s.Name, &s.Spec.Cron, &s.Spec.Zone, &every, &s.CreatedAt, &s.Overlap, &s.Account, &s.Tags, &s.Source,
+		&s.Input, &paused, &s.Next,
+	}
+	done = func() (err error) {
+		s.Spec.Every, s.Spec.Anchor = time.Duration(every)*time.Second, s.CreatedAt
+		if paused != nil {
+			s.PausedAt = *paused
 		}
+		s.Spec, err = s.Spec.Parse()
+		return err
+	}
+	return into, done
 }
 
 func collectSchedule(row pgx.CollectableRow) (s schedules.Schedule, err error) {

@@ -88,7 +88,7 @@ func (c *scheduleLsCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := db.Schedules(s.ctx, c.Name)
+	list, err := db.Schedules(s.Ctx, c.Name)
 	if err != nil {
 		return unknownSchedule(err)
 	}
@@ -97,10 +97,10 @@ func (c *scheduleLsCmd) Run(s *session) error {
 		found[i] = listSchedule(of)
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, found)
+		return c.Write(s.Env.Out, found)
 	}
 	if len(found) == 0 {
-		fmt.Fprintln(s.env.Err, "there are no schedules: add one with enqueue schedule add")
+		fmt.Fprintln(s.Env.Err, "there are no schedules: add one with enqueue schedule add")
 		return nil
 	}
 	rows := [][]string{{"SCHEDULE", "WHEN", "NEXT", "OVERLAP", "SOURCE"}}
@@ -114,11 +114,11 @@ func (c *scheduleLsCmd) Run(s *session) error {
 		}
 		rows = append(rows, []string{l.Name, l.when(), next, string(l.Overlap), cli.Printable(l.Source)})
 	}
-	if err := cli.Table(s.env.Out, rows); err != nil {
+	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
 	}
 	for _, l := range found {
-		if _, err := fmt.Fprintf(s.env.Out, "%s fires: %s\n", l.Name, l.fires()); err != nil {
+		if _, err := fmt.Fprintf(s.Env.Out, "%s fires: %s\n", l.Name, l.fires()); err != nil {
 			return err
 		}
 	}
@@ -150,7 +150,7 @@ func (c named) do(s *session, what string, do func(*store.Store) error) error {
 	if err := do(db); err != nil {
 		return unknownSchedule(err)
 	}
-	_, err = fmt.Fprintf(s.env.Out, "%s %s\n", c.Name, what)
+	_, err = fmt.Fprintf(s.Env.Out, "%s %s\n", c.Name, what)
 	return err
 }
 
@@ -158,7 +158,7 @@ type schedulePauseCmd struct{ named }
 
 // Run pauses it.
 func (c *schedulePauseCmd) Run(s *session) error {
-	return c.do(s, "is paused", func(db *store.Store) error { return db.PauseSchedule(s.ctx, c.Name) })
+	return c.do(s, "is paused", func(db *store.Store) error { return db.PauseSchedule(s.Ctx, c.Name) })
 }
 
 type scheduleResumeCmd struct{ named }
@@ -166,15 +166,15 @@ type scheduleResumeCmd struct{ named }
 // Run lets it fire from now on.
 func (c *scheduleResumeCmd) Run(s *session) error {
 	return c.do(s, "fires again", func(db *store.Store) error {
-		list, err := db.Schedules(s.ctx, c.Name)
+		list, err := db.Schedules(s.Ctx, c.Name)
 		if err != nil {
 			return err
 		}
-		now, err := db.Now(s.ctx)
+		now, err := db.Now(s.Ctx)
 		if err != nil {
 			return err
 		}
-		return db.ResumeSchedule(s.ctx, c.Name, list[0].Spec.Next(now))
+		return db.ResumeSchedule(s.Ctx, c.Name, list[0].Spec.Next(now))
 	})
 }
 
@@ -186,11 +186,11 @@ type scheduleRmCmd struct {
 // Run removes it.
 func (c *scheduleRmCmd) Run(s *session) error {
 	if !c.Yes {
-		if err := cli.Confirm(s.env, fmt.Sprintf("Remove schedule %s with its history? Its batches stay.", c.Name), "--yes"); err != nil {
+		if err := cli.Confirm(s.Env, fmt.Sprintf("Remove schedule %s with its history? Its batches stay.", c.Name), "--yes"); err != nil {
 			return err
 		}
 	}
-	return c.do(s, "is removed; its batches stay", func(db *store.Store) error { return db.RemoveSchedule(s.ctx, c.Name) })
+	return c.do(s, "is removed; its batches stay", func(db *store.Store) error { return db.RemoveSchedule(s.Ctx, c.Name) })
 }
 
 type scheduleRunNowCmd struct {
@@ -204,24 +204,24 @@ func (c *scheduleRunNowCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	now, err := db.Now(s.ctx)
+	now, err := db.Now(s.Ctx)
 	if err != nil {
 		return err
 	}
 	at := now.Truncate(time.Second)
 	f := schedules.Fire{Schedule: c.Name, At: at, FiredAt: now, ByHand: true, State: schedules.Accepting, BatchID: schedules.BatchID(c.Name, at)}
-	if err := db.FireNow(s.ctx, f); err != nil {
+	if err := db.FireNow(s.Ctx, f); err != nil {
 		return unknownSchedule(err)
 	}
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, struct {
+		return c.Write(s.Env.Out, struct {
 			BatchID string `json:"batch_id"`
 		}{f.BatchID})
 	}
-	if _, err := fmt.Fprintln(s.env.Out, f.BatchID); err != nil {
+	if _, err := fmt.Fprintln(s.Env.Out, f.BatchID); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.env.Err, "a worker accepts its rows within seconds; follow them with: enqueue watch %s\n", f.BatchID)
+	fmt.Fprintf(s.Env.Err, "a worker accepts its rows within seconds; follow them with: enqueue watch %s\n", f.BatchID)
 	return nil
 }
 
@@ -251,7 +251,7 @@ func (c *scheduleHistoryCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	fires, err := db.Fires(s.ctx, c.Name, max(c.Limit, 1))
+	fires, err := db.Fires(s.Ctx, c.Name, max(c.Limit, 1))
 	if err != nil {
 		return unknownSchedule(err)
 	}
@@ -260,9 +260,9 @@ func (c *scheduleHistoryCmd) Run(s *session) error {
 		for i, f := range fires {
 			list[i] = listedFire{f.At, f.FiredAt, f.Late().Milliseconds(), f.Missed, f.ByHand, f.State, f.BatchID, f.Accepted, f.Rejected, f.Error}
 		}
-		return c.Write(s.env.Out, list)
+		return c.Write(s.Env.Out, list)
 	}
-	of, err := db.Schedules(s.ctx, c.Name)
+	of, err := db.Schedules(s.Ctx, c.Name)
 	if err != nil {
 		return unknownSchedule(err)
 	}
@@ -272,7 +272,7 @@ func (c *scheduleHistoryCmd) Run(s *session) error {
 			f.At.In(of[0].Spec.Location()).Format("2006-01-02 15:04 MST"), string(f.State), cli.Count(int64(f.Accepted)), f.BatchID, note(f),
 		})
 	}
-	return cli.Table(s.env.Out, rows)
+	return cli.Table(s.Env.Out, rows)
 }
 
 // note says what was out of the ordinary about a fire.

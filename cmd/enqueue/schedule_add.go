@@ -60,11 +60,11 @@ func (c *scheduleAddCmd) Run(s *session) error {
 		return cli.Fail(cli.Usage, err)
 	}
 	var g scheduled
-	parsed, done, err := cli.Program{Name: "enqueue", Description: "What a schedule runs."}.Parse(&g, c.Command, s.env)
+	parsed, done, err := cli.Program{Name: "enqueue", Description: "What a schedule runs."}.Parse(&g, c.Command, s.Env)
 	if err != nil || done {
 		return err
 	}
-	cfg, err := config.Load(s.configPath, s.env.Getenv)
+	cfg, err := config.Load(s.ConfigPath, s.Env.Getenv)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
@@ -91,16 +91,16 @@ func (c *scheduleAddCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := db.AddSchedule(s.ctx, add); errors.Is(err, schedules.ErrExists) {
+	if err := db.AddSchedule(s.Ctx, add); errors.Is(err, schedules.ErrExists) {
 		return cli.Fail(cli.Usage, fmt.Errorf("%w: remove it first (enqueue schedule rm %s), or take another name", err, c.Name))
 	} else if err != nil {
 		return err
 	}
 	l := listSchedule(add)
 	if c.ForPrograms() {
-		return c.Write(s.env.Out, l)
+		return c.Write(s.Env.Out, l)
 	}
-	return cli.Fields(s.env.Out, [][]string{
+	return cli.Fields(s.Env.Out, [][]string{
 		{"schedule", c.Name},
 		{"when", l.when()},
 		{"overlap", string(l.Overlap)},
@@ -127,7 +127,7 @@ func (c *scheduleAddCmd) check(s *session, cfg config.Config, kept batches.Kept,
 	err = kept.Check(base, open, func(job jobs.New) error {
 		n++
 		q.add([]jobs.New{job})
-		return s.ctx.Err()
+		return s.Ctx.Err()
 	})
 	switch {
 	case err != nil:
@@ -203,7 +203,7 @@ func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedu
 
 // content reads the file that is kept.
 func (c *batchCmd) content(s *session) ([]byte, error) {
-	in, stop := interruptible(s.ctx, s.env.In)
+	in, stop := interruptible(s.Ctx, s.Env.In)
 	defer stop()
 	if c.File != "-" {
 		f, err := os.Open(c.File)

@@ -10,6 +10,7 @@ import (
 	"oneflow/artifacts"
 	"oneflow/batches"
 	"oneflow/batches/rows"
+	"oneflow/billing"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/schedules"
@@ -34,12 +35,16 @@ func takeFire(ctx context.Context, o WorkerOptions, producer *jobs.Producer, f s
 		return schedules.Taken{}, &schedules.FinalError{Err: err}
 	}
 	in.Account = f.Of.Account
-	source := kept.Source(func() (io.ReadCloser, error) {
+	open := func() (io.ReadCloser, error) {
 		if kept.URL != "" {
 			return artifacts.OpenObject(ctx, kept.URL)
 		}
 		return io.NopCloser(bytes.NewReader(f.Of.Content)), nil
-	})
+	}
+	if in.Least, err = afford(ctx, o, f, in, func() rows.Source { return kept.Source(open) }); err != nil {
+		return schedules.Taken{}, asFinal(err)
+	}
+	source := kept.Source(open)
 	defer func() { _ = source.Close() }()
 	why := ""
 	intake := batches.Intake{
@@ -56,15 +61,43 @@ func takeFire(ctx context.Context, o WorkerOptions, producer *jobs.Producer, f s
 		o.Log.Debug().Err(rep.Undelivered).Str("batch", f.BatchID).Msg("left to a top-up")
 	}
 	taken := schedules.Taken{Accepted: rep.Accepted + rep.Duplicates, Rejected: rep.Rejected, Why: why}
-	if final(err) {
-		err = &schedules.FinalError{Err: err}
+	return taken, asFinal(err)
+}
+
+// asFinal makes an error final that the same rows would meet again.
+func asFinal(err error) error {
+	if err != nil && final(err) {
+		return &schedules.FinalError{Err: err}
 	}
-	return taken, err
+	return err
+}
+
+// afford fails where the account's wallet does not reach for a fire none of whose rows
+// was accepted before. It returns what reckons the least that a job costs; nil where no
+// wallet limits the account.
+func afford(ctx context.Context, o WorkerOptions, f schedules.OpenFire, in batches.Input, rowsAnew func() rows.Source) (func(jobs.New) billing.NanoUSD, error) {
+	has, least, err := funds(ctx, o, f.Of.Account)
+	if err != nil || least == nil {
+		return nil, err
+	}
+	if _, err := o.Store.Progress(ctx, f.BatchID); !errors.Is(err, jobs.ErrNotFound) {
+		return least, err
+	}
+	var sum billing.NanoUSD
+	source := rowsAnew()
+	err = in.Read(source, func(job jobs.New) error { sum += least(job); return ctx.Err() }, func(*rows.LineError) {})
+	if err = errors.Join(err, source.Close()); err == nil {
+		err = has.Check(sum)
+	}
+	return least, err
 }
 
 // final reports whether the same rows would be refused again.
 func final(err error) bool {
 	if _, ok := errors.AsType[*rows.FormatError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*billing.FundsError](err); ok {
 		return true
 	}
 	return errors.Is(err, jobs.ErrBatchCancelled) || errors.Is(err, jobs.ErrBatchRemoved)
