@@ -584,6 +584,86 @@ CREATE TABLE schedule_fires (
     CONSTRAINT schedule_fires_ended CHECK ((ended_at IS NULL) = (state = 'accepting'))
 );
 CREATE INDEX schedule_fires_open ON schedule_fires (fire_at) WHERE state = 'accepting';
+-- What calls came to, for whom and why they were made, by the hour in which they ended:
+-- as provider_metrics is kept, with a slot, in the transaction that settles a call. It
+-- sums up to the ledger, and outlives it and the jobs. A call that serves several jobs
+-- is counted for the first of them; its cost is split as their shares are.
+CREATE TABLE spending (
+    hour         timestamptz NOT NULL,
+    account      text NOT NULL,
+    batch_id     text NOT NULL,      -- '' for none
+    provider     text NOT NULL,
+    model        text NOT NULL,
+    simulated    bool NOT NULL,
+    -- first: a job's first call. retry: another, after one that failed. reask: another, after
+    -- an answer that did not do. fallback: of another provider than the job asks first.
+    -- unknown: any of these whose outcome is not known.
+    kind         text NOT NULL CHECK (kind IN ('first', 'retry', 'reask', 'fallback', 'unknown')),
+    slot         int NOT NULL,
+    calls        bigint NOT NULL,
+    failed       bigint NOT NULL,    -- brought no answer
+    unpriced     bigint NOT NULL,
+    cost_nano    numeric NOT NULL,
+    overruns     bigint NOT NULL,    -- cost more than was reserved for them
+    overrun_nano numeric NOT NULL,   -- by so much
+    PRIMARY KEY (hour, account, batch_id, provider, model, simulated, kind, slot)
+) WITH (fillfactor = 50);
+
+-- +goose StatementBegin
+CREATE FUNCTION calls_to_spending() RETURNS trigger LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+BEGIN
+    INSERT INTO spending AS m (hour, account, batch_id, provider, model, simulated, kind, slot,
+        calls, failed, unpriced, cost_nano, overruns, overrun_nano)
+    SELECT hour, account, batch_id, provider, model, simulated, kind, counter_slot(), sum(n), sum(n * failed), sum(n * unpriced),
+        sum(cost), sum(n * overrun), sum(over)
+    FROM (
+        SELECT date_trunc('hour', c.finished_at) AS hour, coalesce(j.account, '') AS account, coalesce(j.batch_id, '') AS batch_id,
+            c.provider, c.model, c.simulated, CASE
+                WHEN c.state = 'unknown' THEN 'unknown'
+                WHEN j.provider <> c.provider THEN 'fallback'
+                WHEN b.error_kind IN ('schema', 'cut', 'pause') THEN 'reask'
+                WHEN b.error_kind IS NOT NULL THEN 'retry'
+                ELSE 'first'
+                END AS kind,
+            c.n * (s.place = 1)::int AS n, (c.state <> 'succeeded')::int AS failed, (c.cost_nano IS NULL)::int AS unpriced,
+            c.n * coalesce(c.cost_nano / s.jobs + (s.place <= c.cost_nano % s.jobs)::int, 0)::numeric AS cost,
+            coalesce(c.cost_nano > c.reserved_nano, false)::int AS overrun,
+            c.n * (s.place = 1)::int * greatest(coalesce(c.cost_nano - c.reserved_nano, 0), 0)::numeric AS over
+        FROM (SELECT 1::bigint AS n, * FROM new_calls UNION ALL SELECT -1, * FROM old_calls) c
+        CROSS JOIN LATERAL (
+            SELECT job_id, count(*) OVER () AS jobs, row_number() OVER (ORDER BY job_id) AS place
+            FROM call_jobs
+            WHERE call_id = c.id
+            OFFSET 0
+        ) s
+        LEFT JOIN LATERAL (SELECT account, batch_id, provider FROM jobs WHERE id = s.job_id OFFSET 0) j ON true
+        LEFT JOIN LATERAL (
+            SELECT x.error_kind
+            FROM (SELECT call_id FROM call_jobs WHERE job_id = s.job_id OFFSET 0) p
+            CROSS JOIN LATERAL (SELECT error_kind, started_at FROM calls WHERE id = p.call_id AND started_at < c.started_at OFFSET 0) x
+            ORDER BY x.started_at DESC
+            LIMIT 1
+        ) b ON true
+        WHERE c.finished_at IS NOT NULL
+    ) change
+    GROUP BY hour, account, batch_id, provider, model, simulated, kind
+    HAVING (sum(n), sum(n * failed), sum(n * unpriced), sum(cost), sum(n * overrun), sum(over)) <> (0, 0, 0, 0, 0, 0)
+    ORDER BY hour, account, batch_id, provider, model, simulated, kind
+    ON CONFLICT (hour, account, batch_id, provider, model, simulated, kind, slot) DO UPDATE
+    SET calls = m.calls + excluded.calls,
+        failed = m.failed + excluded.failed,
+        unpriced = m.unpriced + excluded.unpriced,
+        cost_nano = m.cost_nano + excluded.cost_nano,
+        overruns = m.overruns + excluded.overruns,
+        overrun_nano = m.overrun_nano + excluded.overrun_nano;
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER calls_to_spending AFTER UPDATE ON calls
+REFERENCING OLD TABLE AS old_calls NEW TABLE AS new_calls
+FOR EACH STATEMENT EXECUTE FUNCTION calls_to_spending();
 
 CREATE TABLE workers (
     id           uuid PRIMARY KEY,
@@ -647,7 +727,7 @@ CREATE TABLE audit_log (
 );
 
 -- +goose Down
-DROP TABLE audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
+DROP TABLE spending, audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
-DROP FUNCTION calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
 DROP TABLE schedule_fires, schedules;
+DROP FUNCTION calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;

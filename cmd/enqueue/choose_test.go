@@ -11,7 +11,7 @@ import (
 	"oneflow/store"
 )
 
-// withKeys runs the command with API keys in its environment.
+// withKeys runs the command with API keys in its.Environment.
 func (s *site) withEnvironment(env map[string]string, args ...string) result {
 	s.t.Helper()
 	var out, errs strings.Builder

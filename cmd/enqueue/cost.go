@@ -1,18 +1,24 @@
 package main
 
 import (
+	"fmt"
+
 	"oneflow/billing"
 	"oneflow/internal/cli"
 )
 
 // costCmd tells what calls have cost, and for what.
 type costCmd struct {
-	ID string `arg:"" help:"A batch or a job."`
-	cli.OutputFlag
+	ID string `arg:"" optional:"" help:"A batch or a job; default: everything."`
+	spendingFlags
+	cli.FiguresFlag
 }
 
 // Run prints it, with the sum last.
 func (c *costCmd) Run(s *session) error {
+	if c.ID == "" || len(c.By) > 0 || c.Since != 0 {
+		return c.spent(s)
+	}
 	db, err := s.db()
 	if err != nil {
 		return err
@@ -37,6 +43,13 @@ func (c *costCmd) Run(s *session) error {
 		rows = append(rows, []string{e.Sort, e.Provider, cli.Count(e.Calls), cli.Money(lines[i].CostUSD, e.Unpriced), simulated(lines[i].Simulated)})
 		sum.Calls, sum.CostUSD, sum.Unpriced = sum.Calls+e.Calls, sum.CostUSD+lines[i].CostUSD, sum.Unpriced+e.Unpriced
 		sum.Simulated += lines[i].Simulated
+	}
+	if c.CSV() {
+		rows := [][]string{{"for", "provider", "calls", "cost_usd", "simulated_cost_usd", "unpriced_calls"}}
+		for _, l := range lines {
+			rows = append(rows, []string{l.For, l.Provider, fmt.Sprint(l.Calls), l.CostUSD.String(), l.Simulated.String(), fmt.Sprint(l.Unpriced)})
+		}
+		return cli.WriteCSV(s.Env.Out, rows)
 	}
 	if c.ForPrograms() {
 		return c.Write(s.Env.Out, struct {

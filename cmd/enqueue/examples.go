@@ -38,8 +38,12 @@ func program() cli.Program {
 				`enqueue resolve nightly --unbilled --retry`,
 				`enqueue resolve nightly --billed --cost 0.0042`,
 			},
-			"rm":   {`enqueue rm nightly`, `enqueue rm nightly --yes`},
-			"cost": {`enqueue cost nightly`},
+			"rm": {`enqueue rm nightly`, `enqueue rm nightly --yes`},
+			"cost": {
+				`enqueue cost nightly`,
+				`enqueue cost --by day --since 7d`,
+				`enqueue cost --by account,provider,model --since 30d -o csv`,
+			},
 			"export": {
 				`enqueue export nightly --out results.jsonl`,
 				`enqueue export nightly --format csv --with text,cost_usd --out results.csv --errors failed.csv`,

@@ -42,7 +42,7 @@ type grammar struct {
 	Resume  resumeCmd  `cmd:"" help:"Let a paused batch or job go on."`
 	Retry   retryCmd   `cmd:"" help:"Queue failed jobs of a batch, or a failed job, again."`
 	Resolve resolveCmd `cmd:"" help:"Settle calls with unknown outcome by hand, once you know from the provider what they cost."`
-	Cost    costCmd    `cmd:"" help:"Show what answers, retries, fallbacks and unknown calls have cost."`
+	Cost    costCmd    `cmd:"" help:"Show what calls have cost: of a batch or a job, or of all by provider, model, day, account, tag or batch."`
 	Rm      rmCmd      `cmd:"" help:"Remove the jobs, results and files of a batch that has finished. Its id is refused from then on; what it cost stays in the books."`
 	Export  exportCmd  `cmd:"" help:"Write the results of a batch or a job."`
 

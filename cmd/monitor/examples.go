@@ -32,6 +32,7 @@ func program() cli.Program {
 			"wallet withdraw":   {`monitor wallet withdraw research 5`},
 			"wallet show":       {`monitor wallet show research`},
 			"wallet statement":  {`monitor wallet statement research --limit 20`},
+			"export-metrics":    {`monitor export-metrics --since 7d --format csv`},
 			"wallet ls":         {`monitor wallet ls -o json`},
 			"token create":      {`monitor token create grafana --scope read`, `monitor token create research --scope enqueue --account research --expires 30d -o json`},
 			"token ls":          {`monitor token ls`},

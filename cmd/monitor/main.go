@@ -21,14 +21,15 @@ type grammar struct {
 	Status statusCmd `cmd:"" help:"Show the overview in the terminal."`
 	Health healthCmd `cmd:"" help:"Ask a running monitor whether it is ready."`
 
-	Providers providersCmd `cmd:"" help:"See how the providers do; enable or disable one, and hold its circuit breaker."`
-	Limits    limitsCmd    `cmd:"" help:"List the limits, and set them while workers run."`
-	Chains    chainsCmd    `cmd:"" help:"List which providers are asked for which task, and set it while workers run."`
-	Best      bestCmd      `cmd:"" help:"Rank the providers for a task by success, latency and price."`
-	Budget    budgetCmd    `cmd:"" help:"Cap what may be spent: for an account, a provider, a model or a batch; by the hour, day, week, month, or in all."`
-	Wallet    walletCmd    `cmd:"" help:"Give accounts a balance, pay in, and see what was charged."`
-	Token     tokenCmd     `cmd:"" help:"Make and revoke the tokens by which programs and people use the monitor."`
-	Audit     auditCmd     `cmd:"" help:"List what was done through the monitor, and by whom."`
+	Providers     providersCmd     `cmd:"" help:"See how the providers do; enable or disable one, and hold its circuit breaker."`
+	Limits        limitsCmd        `cmd:"" help:"List the limits, and set them while workers run."`
+	Chains        chainsCmd        `cmd:"" help:"List which providers are asked for which task, and set it while workers run."`
+	Best          bestCmd          `cmd:"" help:"Rank the providers for a task by success, latency and price."`
+	Budget        budgetCmd        `cmd:"" help:"Cap what may be spent: for an account, a provider, a model or a batch; by the hour, day, week, month, or in all."`
+	Wallet        walletCmd        `cmd:"" help:"Give accounts a balance, pay in, and see what was charged."`
+	ExportMetrics exportMetricsCmd `cmd:"" help:"Write the figures of providers and models by the hour, for other programs."`
+	Token         tokenCmd         `cmd:"" help:"Make and revoke the tokens by which programs and people use the monitor."`
+	Audit         auditCmd         `cmd:"" help:"List what was done through the monitor, and by whom."`
 
 	cli.About
 }

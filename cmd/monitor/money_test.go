@@ -84,3 +84,18 @@ func TestWalletsArePaidIntoAndShown(t *testing.T) {
 		}
 	}
 }
+
+func TestFiguresAreExportedForOtherPrograms(t *testing.T) {
+	t.Parallel()
+	monitor, _ := console(t, "")
+	if code, out, errs := monitor("export-metrics"); code != cli.OK || out != "[]\n" {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+	code, out, _ := monitor("export-metrics", "--format", "csv", "--since", "7d")
+	if code != cli.OK || !strings.HasPrefix(out, "hour,provider,model,requests,succeeded,") || strings.Count(out, "\n") != 1 {
+		t.Errorf("%d %s", code, out)
+	}
+	if code, _, errs := monitor("export-metrics", "--since", "0s"); code != cli.Usage || !strings.Contains(errs, "must be more than 0") {
+		t.Errorf("%d %s", code, errs)
+	}
+}

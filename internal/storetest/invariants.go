@@ -138,6 +138,23 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 			FROM provider_metrics m GROUP BY provider
 		) m USING (provider)
 		WHERE (c.n, c.succeeded, c.cost, c.input, c.timed) IS DISTINCT FROM (m.n, m.succeeded, m.cost, m.input, m.timed)`,
+	"providers whose spending is not what the ledger adds up to": `
+		SELECT count(*) FROM (
+			SELECT provider, simulated, count(*) AS n, count(*) FILTER (WHERE state <> 'succeeded') AS failed, sum(coalesce(cost_nano, 0)) AS cost,
+				count(*) FILTER (WHERE cost_nano IS NULL) AS unpriced, sum(greatest(cost_nano - reserved_nano, 0)) AS over,
+				count(*) FILTER (WHERE state = 'unknown') AS unknown
+			FROM calls WHERE state <> 'running' GROUP BY provider, simulated
+		) c
+		FULL JOIN (
+			SELECT provider, simulated, sum(calls) AS n, sum(failed) AS failed, sum(cost_nano) AS cost, sum(unpriced) AS unpriced,
+				sum(overrun_nano) AS over, coalesce(sum(calls) FILTER (WHERE kind = 'unknown'), 0) AS unknown
+			FROM spending GROUP BY provider, simulated
+		) s USING (provider, simulated)
+		WHERE (c.n, c.failed, c.cost, c.unpriced, coalesce(c.over, 0), c.unknown) IS DISTINCT FROM (s.n, s.failed, s.cost, s.unpriced, s.over, s.unknown)`,
+	"batches whose spending is not the cost of their jobs": `
+		SELECT count(*) FROM batches b
+		WHERE removed_at IS NULL AND (SELECT coalesce(sum(cost_nano + simulated_nano), 0) FROM job_states s WHERE s.batch_id = b.id)
+			<> (SELECT coalesce(sum(cost_nano), 0) FROM spending s WHERE s.batch_id = b.id)`,
 	"waiting jobs of cancelled batches": `
 		SELECT count(*) FROM job_states s JOIN batches b ON b.id = s.batch_id
 		WHERE b.cancelled_at IS NOT NULL AND s.state IN ('scheduled', 'queued', 'retrying')`,

@@ -1,0 +1,105 @@
+package billing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Dimension is something by which spending is summed up.
+type Dimension string
+
+// The dimensions. A batch with several tags counts for each of them; hours and days are
+// those of SpendingQuery.Zone.
+const (
+	ByProvider Dimension = "provider"
+	ByModel    Dimension = "model"
+	ByHour     Dimension = "hour"
+	ByDay      Dimension = "day"
+	ByAccount  Dimension = "account"
+	ByTag      Dimension = "tag"
+	ByBatch    Dimension = "batch"
+	// ByKind is why a call was made: see CallKind.
+	ByKind Dimension = "kind"
+)
+
+// Dimensions lists them.
+func Dimensions() []Dimension {
+	return []Dimension{ByProvider, ByModel, ByHour, ByDay, ByAccount, ByTag, ByBatch, ByKind}
+}
+
+// CallKind is why a call was made.
+type CallKind string
+
+// The kinds of calls.
+const (
+	CallFirst    CallKind = "first"    // a job's first
+	CallRetry    CallKind = "retry"    // another, after one that failed
+	CallReask    CallKind = "reask"    // another, after an answer that did not do
+	CallFallback CallKind = "fallback" // of another provider than the job asks first
+	CallUnknown  CallKind = "unknown"  // any of these whose outcome is not known: at its reserved price
+)
+
+// SpendingQuery asks what calls have cost that ended in a time.
+type SpendingQuery struct {
+	// Since and Until bound it; zero: it is not bounded. Hours are taken whole.
+	Since, Until time.Time
+	// By are the dimensions; none: one sum of all.
+	By []Dimension
+	// Zone is the time zone of days. Default: UTC.
+	Zone string
+	// Batch is the one batch whose calls count; empty: all.
+	Batch string
+}
+
+// Check fails with what is wrong with the query.
+func (q SpendingQuery) Check() error {
+	for _, d := range q.By {
+		if !slices.Contains(Dimensions(), d) {
+			names := make([]string, len(Dimensions()))
+			for i, known := range Dimensions() {
+				names[i] = string(known)
+			}
+			return badOrder("by %q: must be of %s", string(d), strings.Join(names, ", "))
+		}
+	}
+	if _, err := time.LoadLocation(q.Zone); err != nil || q.Zone == "Local" {
+		return badOrder("time zone %q: not known: use a name such as Europe/Paris or UTC", q.Zone)
+	}
+	return nil
+}
+
+// Spending sums up the calls that have one value in each dimension.
+type Spending struct {
+	// Of holds the values, in the order of the query's dimensions.
+	Of    []string
+	Calls int64
+	// Failed counts those that brought no answer, and Unpriced those that no price is
+	// known for, which Cost leaves out.
+	Failed, Unpriced int64
+	// Cost is real money, Simulated what calls of mocks and fakes would have cost.
+	Cost, Simulated NanoUSD
+	// Overruns counts calls whose bill was above what was reserved, Overrun by how much.
+	Overruns int64
+	Overrun  NanoUSD
+}
+
+// Plus is the sum, without values.
+func (s Spending) Plus(o Spending) Spending {
+	return Spending{
+		Calls: s.Calls + o.Calls, Failed: s.Failed + o.Failed, Unpriced: s.Unpriced + o.Unpriced, Cost: s.Cost + o.Cost,
+		Simulated: s.Simulated + o.Simulated, Overruns: s.Overruns + o.Overruns, Overrun: s.Overrun + o.Overrun,
+	}
+}
+
+// Fields are the names of Row's columns after those of the dimensions.
+func (Spending) Fields() []string {
+	return []string{"calls", "failed_calls", "cost_usd", "simulated_cost_usd", "unpriced_calls", "overrun_calls", "overrun_usd"}
+}
+
+// Row is the values and figures as text, for CSV.
+func (s Spending) Row() []string {
+	return append(slices.Clone(s.Of), fmt.Sprint(s.Calls), fmt.Sprint(s.Failed), s.Cost.String(), s.Simulated.String(), fmt.Sprint(s.Unpriced),
+		fmt.Sprint(s.Overruns), s.Overrun.String())
+}

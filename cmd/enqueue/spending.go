@@ -1,0 +1,234 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"oneflow/billing"
+	"oneflow/internal/cli"
+)
+
+// spendingFlags ask for sums of what was spent.
+type spendingFlags struct {
+	By       []billing.Dimension `help:"Sum up by these: provider, model, day, hour, account, tag, batch, kind (why calls were made)." placeholder:"NAME,…"`
+	Since    time.Duration       `help:"Only what ended so long ago at most, such as 7d. Default: 30d, or all of a batch." placeholder:"DURATION"`
+	Timezone string              `help:"The time zone of days and hours." default:"UTC" placeholder:"ZONE"`
+}
+
+// spendingLine is a sum for programs.
+type spendingLine struct {
+	// Of are the values by the names of the dimensions.
+	Of          map[billing.Dimension]string `json:"of,omitempty"`
+	Calls       int64                        `json:"calls"`
+	FailedCalls int64                        `json:"failed_calls"`
+	CostUSD     billing.NanoUSD              `json:"cost_usd"`
+	// Simulated money is that of mocks and fakes; cost_usd leaves it out.
+	Simulated    billing.NanoUSD `json:"simulated_cost_usd"`
+	Unpriced     int64           `json:"unpriced_calls"`
+	OverrunCalls int64           `json:"overrun_calls"`
+	OverrunUSD   billing.NanoUSD `json:"overrun_usd"`
+}
+
+func lineOf(by []billing.Dimension, s billing.Spending) spendingLine {
+	l := spendingLine{nil, s.Calls, s.Failed, s.Cost, s.Simulated, s.Unpriced, s.Overruns, s.Overrun}
+	for i, value := range s.Of {
+		if l.Of == nil {
+			l.Of = map[billing.Dimension]string{}
+		}
+		l.Of[by[i]] = value
+	}
+	return l
+}
+
+// spent sums up and prints: all, or of a batch.
+func (c *costCmd) spent(s *session) error {
+	by := c.By
+	if len(by) == 0 {
+		by = []billing.Dimension{billing.ByProvider, billing.ByModel}
+	}
+	q := billing.SpendingQuery{By: by, Zone: c.Timezone, Batch: c.ID}
+	switch {
+	case c.Since < 0:
+		return cli.Fail(cli.Usage, fmt.Errorf("--since %s: must be positive", c.Since))
+	case c.Since > 0:
+		q.Since = time.Now().Add(-c.Since)
+	case c.ID == "":
+		q.Since = time.Now().Add(-30 * 24 * time.Hour)
+	}
+	if err := q.Check(); err != nil {
+		return cli.Fail(cli.Usage, fmt.Errorf("--%w", err))
+	}
+	db, err := s.db()
+	if err != nil {
+		return err
+	}
+	if c.ID != "" {
+		p, err := db.Progress(s.Ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		if p.JobID != "" {
+			return cli.Fail(cli.Usage, errors.New("--by: sums up the calls of batches; `enqueue cost` alone shows those of a job"))
+		}
+	}
+	list, err := db.Spending(s.Ctx, q)
+	if err != nil {
+		return err
+	}
+	of := q
+	of.By = []billing.Dimension{billing.ByKind}
+	kinds, err := db.Spending(s.Ctx, of)
+	if err != nil {
+		return err
+	}
+	return c.print(s, by, list, kinds)
+}
+
+func (c *costCmd) print(s *session, by []billing.Dimension, list, kinds []billing.Spending) error {
+	var sum billing.Spending
+	for _, k := range kinds { // a batch of two tags is in the list twice
+		sum = sum.Plus(k)
+	}
+	switch {
+	case c.CSV():
+		header := make([]string, 0, len(by))
+		for _, d := range by {
+			header = append(header, string(d))
+		}
+		rows := [][]string{append(header, sum.Fields()...)}
+		for _, l := range list {
+			rows = append(rows, l.Row())
+		}
+		return cli.WriteCSV(s.Env.Out, rows)
+	case c.Output == "ndjson":
+		lines := make([]spendingLine, len(list))
+		for i, l := range list {
+			lines[i] = lineOf(by, l)
+		}
+		return c.Write(s.Env.Out, lines)
+	case c.ForPrograms():
+		out := struct {
+			By    []billing.Dimension `json:"by"`
+			Lines []spendingLine      `json:"lines"`
+			Kinds []spendingLine      `json:"kinds"`
+			All   spendingLine        `json:"all"`
+		}{by, make([]spendingLine, len(list)), make([]spendingLine, len(kinds)), lineOf(nil, sum)}
+		for i, l := range list {
+			out.Lines[i] = lineOf(by, l)
+		}
+		for i, k := range kinds {
+			out.Kinds[i] = lineOf([]billing.Dimension{billing.ByKind}, k)
+		}
+		return c.Write(s.Env.Out, out)
+	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(s.Env.Out, "nothing was spent in this time")
+		return err
+	}
+	if err := cli.Table(s.Env.Out, spendingTable(by, list, sum)); err != nil {
+		return err
+	}
+	if rows := kindRows(kinds, sum); len(rows) > 0 {
+		fmt.Fprintln(s.Env.Out)
+		return cli.Fields(s.Env.Out, rows)
+	}
+	return nil
+}
+
+// chartWidth is the length of the longest bar.
+const chartWidth = 20
+
+// spendingTable has a bar a row: of real money, or, where there is none, of simulated.
+func spendingTable(by []billing.Dimension, list []billing.Spending, sum billing.Spending) [][]string {
+	header := []string{}
+	for _, d := range by {
+		header = append(header, strings.ToUpper(string(d)))
+	}
+	rows := [][]string{append(header, "COST", "", "SIMULATED", "CALLS")}
+	weight := func(s billing.Spending) billing.NanoUSD {
+		if sum.Cost == 0 {
+			return s.Simulated
+		}
+		return s.Cost
+	}
+	most := billing.NanoUSD(1)
+	for _, l := range list {
+		most = max(most, weight(l))
+	}
+	for _, l := range list {
+		var row []string
+		for i, value := range l.Of {
+			row = append(row, cli.Printable(named(by[i], value)))
+		}
+		rows = append(rows, append(row, cli.Money(l.Cost, l.Unpriced), bar(weight(l), most), simulated(l.Simulated), cli.Count(l.Calls)))
+	}
+	all := make([]string, len(by))
+	all[0] = "all"
+	rows = append(rows, append(all, cli.Money(sum.Cost, sum.Unpriced), "", simulated(sum.Simulated), cli.Count(sum.Calls)))
+	if sum.Simulated == 0 {
+		for i, row := range rows {
+			rows[i] = slices.Delete(row, len(by)+2, len(by)+3)
+		}
+	}
+	return rows
+}
+
+// bar is a share of the most, in eighths of a character.
+func bar(n, most billing.NanoUSD) string {
+	if n <= 0 {
+		return ""
+	}
+	eighths := max(int(float64(n)/float64(most)*chartWidth*8), 1)
+	text := strings.Repeat("█", eighths/8)
+	if rest := eighths % 8; rest > 0 {
+		text += string([]rune("▏▎▍▌▋▊▉")[rest-1])
+	}
+	return text
+}
+
+// named says what the empty value of a dimension stands for.
+func named(d billing.Dimension, value string) string {
+	if value != "" {
+		return value
+	}
+	return map[billing.Dimension]string{
+		billing.ByBatch: "(single jobs)", billing.ByTag: "(no tag)", billing.ByModel: "(no model)", billing.ByAccount: "(removed)",
+	}[d]
+}
+
+// kindRows says what of the sum went into calls beyond the first.
+func kindRows(kinds []billing.Spending, sum billing.Spending) [][]string {
+	words := []struct {
+		kind billing.CallKind
+		text string
+	}{
+		{billing.CallRetry, "retries"}, {billing.CallReask, "re-asks"}, {billing.CallFallback, "fallbacks"}, {billing.CallUnknown, "unknown outcomes"},
+	}
+	var rows [][]string
+	for _, w := range words {
+		i := slices.IndexFunc(kinds, func(k billing.Spending) bool { return k.Of[0] == string(w.kind) })
+		if i < 0 {
+			continue
+		}
+		rows = append(rows, []string{w.text, spentOn(kinds[i].Calls, kinds[i].Cost, kinds[i].Simulated)})
+	}
+	if sum.Overruns > 0 {
+		rows = append(rows, []string{"overruns", fmt.Sprintf("%s, %s above what was reserved", cli.Things(sum.Overruns, "call"), sum.Overrun.Human())})
+	}
+	return rows
+}
+
+func spentOn(calls int64, cost, simulated billing.NanoUSD) string {
+	text := cli.Things(calls, "call")
+	if cost > 0 || simulated == 0 {
+		text += ", " + cost.Human()
+	}
+	if simulated > 0 {
+		text += fmt.Sprintf(", %s simulated", simulated.Human())
+	}
+	return cmp.Or(text, "-")
+}
