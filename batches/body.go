@@ -3,7 +3,6 @@ package batches
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 
 	"oneflow/providers"
 )
@@ -39,15 +38,54 @@ type media struct {
 	Data []ArtifactRef `json:"data"`
 }
 
+// transcription is OpenAI's answer to a request for one.
+type transcription struct {
+	Text string `json:"text"`
+}
+
+// embeddings is OpenAI's answer to a request for vectors.
+type embeddings struct {
+	Object string         `json:"object"`
+	Model  string         `json:"model"`
+	Data   []vector       `json:"data"`
+	Usage  embeddingUsage `json:"usage"`
+}
+
+type vector struct {
+	Object    string    `json:"object"`
+	Index     int       `json:"index"`
+	Embedding []float32 `json:"embedding"`
+}
+
+type embeddingUsage struct {
+	PromptTokens int64 `json:"prompt_tokens"`
+	TotalTokens  int64 `json:"total_tokens"`
+}
+
+// embeddings is the vector as OpenAI would have given it.
+func (r Record) embeddings() embeddings {
+	var u providers.Usage
+	_ = json.Unmarshal(r.usage(), &u) // what cannot be read is not known
+	return embeddings{
+		Object: "list", Model: r.Model, Data: []vector{{Object: "embedding", Embedding: r.Vector}},
+		Usage: embeddingUsage{u.InputTokens, u.InputTokens},
+	}
+}
+
 // body returns the job's outcome in the format's shape.
 func (r Record) body(f Format) json.RawMessage {
 	// Bytes that are no UTF-8 become U+FFFD: a reader would stumble over the whole file.
 	raw := bytes.ToValidUTF8(r.Raw, []byte("\uFFFD"))
-	if json.Valid(raw) && (f == FormatRaw || r.Task == providers.Text && isChat(raw) || !slices.Contains(providers.Tasks(), r.Task)) {
+	if json.Valid(raw) && (f == FormatRaw || r.Task == providers.Text && isChat(raw) || r.Task == providers.Embedding || r.Task == providers.Transcription || r.Task == providers.Moderation) {
 		return raw
 	}
 	var made any = media{r.artifacts()}
-	if r.Task == providers.Text || len(r.Artifacts) == 0 {
+	switch {
+	case r.Vector != nil:
+		made = r.embeddings()
+	case r.Task == providers.Transcription:
+		made = transcription{r.Text}
+	case r.Task == providers.Text || len(r.Artifacts) == 0:
 		made = r.chat()
 	}
 	body, err := json.Marshal(made)

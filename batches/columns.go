@@ -42,7 +42,7 @@ func (in *decoder) columns(row rows.Row) ([]byte, error) {
 	}
 	isOption := func(name string) bool {
 		_, ok := in.options[name]
-		return (ok || isAlias(name)) && (in.Template == nil || name != "prompt")
+		return (ok || isAlias(name) || name == in.taskField(Fields(row.Fields))) && (in.Template == nil || name != "prompt")
 	}
 	envelope := in.envelope(Fields(row.Fields))
 	own := []byte{'{'}
@@ -205,7 +205,7 @@ func (in Input) checkColumns(source rows.Source) error {
 		}
 		return nil
 	}
-	prompts := []string{"prompt", "messages", "body", "params"}
+	prompts := []string{"prompt", "messages", "body", "params", "input", "file"}
 	if _, ok := in.Map["prompt"]; ok || slices.ContainsFunc(prompts, there) || in.Map["messages"] != "" || in.Defaults["prompt"] != nil || in.Defaults["messages"] != nil {
 		return nil
 	}

@@ -76,6 +76,9 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 			fields[name] = value
 		}
 	}
+	if err := taskFields(fields); err != nil {
+		return jobs.New{}, err
+	}
 	if err := systemParts(fields); err != nil {
 		return jobs.New{}, err
 	}

@@ -36,7 +36,8 @@ type Record struct {
 	HTTPStatus   int
 	RequestID    string
 	Text         string
-	FinishReason string // the provider's own word
+	Vector       []float32 // of an embedding
+	FinishReason string    // the provider's own word
 	Raw          []byte
 	LatencyMS    int64
 	Usage        json.RawMessage // an object
@@ -61,13 +62,16 @@ type ExportStore interface {
 	// OwnColumns returns the columns that rows of a batch have of their own, in the
 	// order of the input; none for a single job or where nothing is found.
 	OwnColumns(ctx context.Context, id string) ([]Column, error)
+	// Embeds reports whether a batch or a single job asks for embeddings.
+	Embeds(ctx context.Context, id string) (bool, error)
 }
 
 // Column is a column of the rows' own.
 type Column struct {
 	Name string
 	// Type is that of all its values which are not null: "number", "boolean" or
-	// "string"; "whole" for numbers without a fraction; anything else is mixed.
+	// "string"; "whole" for numbers without a fraction; "vector" for lists of numbers;
+	// anything else is mixed.
 	Type string
 }
 
@@ -100,6 +104,7 @@ type oneflow struct {
 	Row          int64            `json:"row"`
 	State        jobs.State       `json:"state"`
 	Text         string           `json:"text"`
+	Embedding    []float32        `json:"embedding,omitempty"`
 	FinishReason string           `json:"finish_reason"`
 	Usage        json.RawMessage  `json:"usage"`
 	Artifacts    []ArtifactRef    `json:"artifacts"`
@@ -131,6 +136,7 @@ type Result struct {
 	Model    string     `json:"model"`
 	requested
 	Text      string           `json:"text"`
+	Embedding []float32        `json:"embedding,omitempty"`
 	Artifacts []ArtifactRef    `json:"artifacts"` // never null
 	Usage     json.RawMessage  `json:"usage"`     // never null
 	CostUSD   *billing.NanoUSD `json:"cost_usd"`  // null where a call has no known price
@@ -145,7 +151,7 @@ type Result struct {
 // Result returns the record in that shape.
 func (r Record) Result() Result {
 	return Result{
-		JobID: r.ID, State: r.State, Provider: r.Provider, Model: r.Model, requested: r.requested(), Text: r.Text, Artifacts: r.artifacts(), Usage: r.usage(),
+		JobID: r.ID, State: r.State, Provider: r.Provider, Model: r.Model, requested: r.requested(), Text: r.Text, Embedding: r.Vector, Artifacts: r.artifacts(), Usage: r.usage(),
 		CostUSD: r.cost(), Simulated: r.Simulated, LatencyMS: r.LatencyMS, Attempts: r.Calls, Error: r.failure(),
 	}
 }
@@ -202,7 +208,7 @@ func (r Record) failure() *Failure {
 
 func (r Record) line(f Format) line {
 	l := line{ID: r.ID, Error: r.failure(), OneFlow: oneflow{
-		Provider: r.Provider, Model: r.Model, requested: r.requested(), Row: r.Row, State: r.State, Text: r.Text,
+		Provider: r.Provider, Model: r.Model, requested: r.requested(), Row: r.Row, State: r.State, Text: r.Text, Embedding: r.Vector,
 		Usage: r.usage(), Artifacts: r.artifacts(),
 		CostUSD: r.cost(), SimulatedUSD: r.Simulated, Attempts: r.Calls, LatencyMS: r.LatencyMS, Columns: r.own(),
 	}}

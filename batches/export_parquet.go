@@ -31,7 +31,11 @@ func newParquetTable(w io.Writer, columns []tableColumn) *parquetTable {
 		case "boolean":
 			node = parquet.Leaf(parquet.BooleanType)
 		}
-		group.Group[c.Name] = parquet.Optional(node)
+		if c.Type == "vector" {
+			group.Group[c.Name] = parquet.Repeated(parquet.Leaf(parquet.FloatType))
+		} else {
+			group.Group[c.Name] = parquet.Optional(node)
+		}
 		group.order = append(group.order, c.Name)
 	}
 	return &parquetTable{columns: columns, w: parquet.NewGenericWriter[any](w, parquet.NewSchema("rows", group), parquet.Compression(&parquet.Snappy))}
@@ -42,15 +46,19 @@ func (t *parquetTable) write(r Record) error {
 	if err != nil {
 		return err
 	}
-	row := make(parquet.Row, len(values))
+	row := make(parquet.Row, 0, len(values))
 	for i, value := range values {
+		if t.columns[i].Type == "vector" {
+			row = t.vector(row, i, value)
+			continue
+		}
 		v, size := parquetValue(t.columns[i].Type, value)
 		t.held += size
 		level := 1
 		if v.IsNull() {
 			level = 0
 		}
-		row[i] = v.Level(0, level, i)
+		row = append(row, v.Level(0, level, i))
 	}
 	if _, err := t.w.WriteRows([]parquet.Row{row}); err != nil {
 		return err
@@ -60,6 +68,19 @@ func (t *parquetTable) write(r Record) error {
 	}
 	t.held = 0
 	return t.w.Flush()
+}
+
+// vector adds the numbers of a vector to a row: a list, empty where there is none.
+func (t *parquetTable) vector(row parquet.Row, column int, value any) parquet.Row {
+	numbers, _ := value.([]float32)
+	if len(numbers) == 0 {
+		return append(row, parquet.NullValue().Level(0, 0, column))
+	}
+	for i, v := range numbers {
+		row = append(row, parquet.FloatValue(v).Level(min(i, 1), 1, column))
+	}
+	t.held += 4 * len(numbers)
+	return row
 }
 
 func (t *parquetTable) close() error { return t.w.Close() }

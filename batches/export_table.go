@@ -3,6 +3,7 @@ package batches
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -29,8 +30,18 @@ func defaultColumns() []string {
 	return []string{"prompt", "text", "state", "error", "provider", "model", "input_tokens", "output_tokens", "cost_usd", "latency_ms", "files"}
 }
 
+// columnsOf are the default columns, and the vectors where the jobs have such.
+func columnsOf(ctx context.Context, s ExportStore, id string) ([]string, error) {
+	with := defaultColumns()
+	embeds, err := s.Embeds(ctx, id)
+	if embeds {
+		with = slices.Insert(with, 2, "embedding")
+	}
+	return with, err
+}
+
 // tableColumn is a column of a table, and its value of a record: nil, a string, an
-// int64, a float64, a bool, or JSON.
+// int64, a float64, a bool, a []float32, or JSON.
 type tableColumn struct {
 	Column
 	value func(*Record) any
@@ -49,6 +60,12 @@ func resultColumns() []tableColumn {
 		of("row", "whole", func(r *Record) any { return r.Row }),
 		of("prompt", "string", func(r *Record) any { return orNothing(r.Prompt) }),
 		of("text", "string", func(r *Record) any { return orNothing(r.Text) }),
+		of("embedding", "vector", func(r *Record) any {
+			if r.Vector == nil {
+				return nil
+			}
+			return r.Vector
+		}),
 		of("finish_reason", "string", func(r *Record) any { return orNothing(r.line("").OneFlow.FinishReason) }),
 		of("state", "string", func(r *Record) any { return string(r.State) }),
 		of("error", "string", func(r *Record) any {
@@ -99,9 +116,6 @@ func orNothing(s string) any {
 // and those of the result. A column of the row's own keeps its name; one of the result
 // of the same name is called result_NAME.
 func tableColumns(own []Column, with []string) []tableColumn {
-	if len(with) == 0 {
-		with = defaultColumns()
-	}
 	columns := []tableColumn{{Column{"custom_id", "string"}, func(r *Record) any { return orNothing(r.CustomID) }}}
 	taken := map[string]bool{"custom_id": true}
 	for _, c := range own {
@@ -155,6 +169,12 @@ func cell(value any) string {
 		return strconv.FormatInt(v, 10)
 	case json.RawMessage:
 		return text(v)
+	case []float32:
+		data, err := json.Marshal(v)
+		if err != nil {
+			return ""
+		}
+		return string(data)
 	}
 	return fmt.Sprint(value)
 }

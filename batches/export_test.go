@@ -33,6 +33,15 @@ func (r records) Export(_ context.Context, _ string, each func(batches.Record) e
 	return nil
 }
 
+func (r records) Embeds(context.Context, string) (bool, error) {
+	for _, one := range r {
+		if one.Task == providers.Embedding {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 func (r records) OwnColumns(context.Context, string) ([]batches.Column, error) {
 	return []batches.Column{{Name: "label", Type: "string"}, {Name: "n", Type: "whole"}, {Name: "score", Type: "number"}, {Name: "good", Type: "boolean"}, {Name: "text", Type: "mixed"}}, nil
 }
@@ -290,6 +299,8 @@ func TestAnExportThatCannotBeReadOrWrittenFailsNamingWhat(t *testing.T) {
 }
 
 type nowhere struct{}
+
+func (nowhere) Embeds(context.Context, string) (bool, error) { return false, nil }
 
 func (nowhere) OwnColumns(context.Context, string) ([]batches.Column, error) { return nil, nil }
 

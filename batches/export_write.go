@@ -114,7 +114,13 @@ func (e Export) sinks(ctx context.Context, s ExportStore, id string, w io.Writer
 		if err != nil {
 			return nil, nil, err
 		}
-		columns := tableColumns(own, e.With)
+		with := e.With
+		if len(with) == 0 {
+			if with, err = columnsOf(ctx, s, id); err != nil {
+				return nil, nil, err
+			}
+		}
+		columns := tableColumns(own, with)
 		open = func(w io.Writer) sink { return newTable(w, e.Format, columns) }
 	case "", FormatOpenAI, FormatRaw, FormatAnthropic:
 	}

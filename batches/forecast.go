@@ -127,8 +127,17 @@ func (f *Forecast) when(job jobs.New) time.Time {
 func (f *Forecast) usage(job jobs.New) (low, expected, high providers.Usage) {
 	kind := f.Kind(job.Provider)
 	high = f.Prices.UpperBound(kind, job.Request, f.At)
+	if job.Request.Task == providers.Embedding {
+		in, _ := billing.EstimateTokens(kind, job.Request)
+		expected, low = high, high
+		expected.InputTokens, low.InputTokens = min(in, high.InputTokens), min(share(in, lowShare), high.InputTokens)
+		return low, expected, high
+	}
 	if job.Request.Task != providers.Text {
 		low = high
+		if job.Request.Task == providers.Transcription { // how long a sound is, only its bytes bound
+			low.MilliSeconds, low.AudioInputTokens = share(high.MilliSeconds, 0.1), share(high.AudioInputTokens, 0.1)
+		}
 		low.Images, low.ImageOutputTokens = high.Images, share(high.ImageOutputTokens, lowShare)
 		low.Characters = share(high.Characters, 0.5) // voices count differently
 		return low, high, high

@@ -271,7 +271,7 @@ func badLines() []struct{ line, reason string } {
 		{`{"prompt":"a","provider":"none"}`, `provider "none": is not configured`},
 		{`{"prompt":"a","provider":"weird"}`, `provider "weird": no such kind of provider as "weird"`},
 		{`{"prompt":"a","provider":""}`, `provider: is missing; name one in the row or with --provider`},
-		{`{"prompt":"a","task":"poem"}`, `task "poem": mock does audio, image, text, video`},
+		{`{"prompt":"a","task":"poem"}`, `task "poem": mock does audio, embedding, image, text, transcription, video`},
 		{`{"prompt":"a","provider":"anthropic","task":"image"}`, `task "image": anthropic does text`},
 		{`{"prompt":"a","model":"gpt-9"}`, `model "gpt-9": mock offers mock-text for text`},
 		{`{"prompt":"a","lane":"fast"}`, `lane "fast": must be high, default or bulk`},

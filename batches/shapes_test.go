@@ -80,10 +80,10 @@ func TestLinesOfVendorsBatchesAreTakenForRows(t *testing.T) {
 	}
 	const chat = `{"custom_id":"a","method":"POST","url":"/v1/chat/completions","provider":"openai","body":`
 	for line, want := range map[string]string{
-		`{"url":"/v1/embeddings","body":{"input":"a"}}`:                                                                                                 `task "embedding": mock does audio, image, text, video`,
+		`{"url":"/v1/moderations","body":{"input":"a"}}`:                                                                                                `task "moderation": mock does audio, embedding, image, text, transcription, video`,
 		`{"url":"/v1/files","body":{"input":"a"}}`:                                                                                                      `url "/v1/files": is not taken; bodies are taken for /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/moderations, /v1/images/generations, `,
 		`{"body":{"messages":[]}}`:                                                                                                                      `endpoint "": is not taken`,
-		`{"endpoint":"/v1/embeddings","provider":"openai","body":{"input":"a"}}`:                                                                        `body.model: is missing`,
+		`{"endpoint":"/v1/moderations","provider":"openai","body":{"input":"a"}}`:                                                                       `body.model: is missing`,
 		`{"endpoint":"/v1/responses","provider":"openai","body":{"input":"a","background":true}}`:                                                       `body.background: answers are waited for: leave it out`,
 		`{"endpoint":"/v1/responses","provider":"openai","body":{"input":"a"},"temperature":1}`:                                                         `option "temperature": stands beside body, which says all: put it into the body`,
 		`{"endpoint":"/v1/responses","provider":"openai","body":{"input":"a"},"extra":{"a":1}}`:                                                         `extra: stands beside body, which says all: put its fields into the body`,

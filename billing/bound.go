@@ -52,7 +52,8 @@ func modelOf(kind string, req providers.Request) string {
 //   - speech: one character per UTF-16 unit, which is never fewer than the
 //     characters however they are counted; twice that where credits are charged, of
 //     which some voices count two a character;
-//   - film: the seconds asked for, or the model's longest film.
+//   - film: the seconds asked for, or the model's longest film;
+//   - transcriptions: the seconds that the sound can last, or the tokens of so many.
 //
 // Limits in the list say what a model's longest is, and the Default constants
 // where they do not. The terms that a request asks for, the time that it has a
@@ -89,7 +90,9 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		return most
 	case providers.Embedding:
 		return providers.Usage{InputTokens: max(inputTokens(req), int64(len(body)))}
-	case providers.Moderation, providers.Transcription: // nothing that is known to be counted
+	case providers.Transcription:
+		return mostHeard(c, req, limits, at)
+	case providers.Moderation: // nothing that is counted
 	case providers.Image:
 		n := int64(max(1, req.N))
 		if c.has(providers.ImageOutputTokens, at) {
@@ -119,6 +122,29 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 	}
 	return providers.Usage{}
 }
+
+// mostHeard is the most that a transcription can use: the length of the sound, or its
+// tokens and those of an answer as long as the model's longest, as the model is charged.
+func mostHeard(c *card, req providers.Request, limits modelLimits, at time.Time) providers.Usage {
+	seconds := int64(1)
+	for sound := range req.Media() {
+		seconds = providers.SoundSeconds(sound.Data)
+	}
+	if c.has(providers.MilliSeconds, at) {
+		return providers.Usage{MilliSeconds: seconds * 1000}
+	}
+	most := providers.Usage{InputTokens: inputTokens(req), OutputTokens: limits.MaxOutputTokens}
+	if c.has(providers.AudioInputTokens, at) {
+		most.AudioInputTokens = seconds * soundTokens
+	} else {
+		most.InputTokens += seconds * soundTokens
+	}
+	return most
+}
+
+// soundTokens is more than any vendor counts for a second of sound: Google counts 32,
+// OpenAI 10.
+const soundTokens = 50
 
 // limitsOf returns the limits of a model, with the defaults filled in.
 func (l *List) limitsOf(provider, model string) modelLimits {

@@ -38,17 +38,17 @@ const (
 // English prose; never more than the bytes of the text.
 func EstimateTokens(kind string, req providers.Request) (input, output int64) {
 	req = kinds.Named(kind, req)
-	switch req.Task {
-	case providers.Embedding:
-		return requestTokens + int64(len(req.Prompt)), 0
-	case providers.Text:
-	case providers.Image, providers.Audio, providers.Video, providers.Moderation, providers.Transcription:
-		return 0, 0
-	}
 	d, _ := kinds.Of(kind)
 	count := roughly
 	if d.Tokenizer == providers.Tiktoken {
-		count = exactly(req.Model)
+		count = exactly(modelOf(kind, req))
+	}
+	switch req.Task {
+	case providers.Embedding:
+		return requestTokens + count(req.Prompt), 0
+	case providers.Text:
+	case providers.Image, providers.Audio, providers.Video, providers.Moderation, providers.Transcription:
+		return 0, 0
 	}
 	in := int64(requestTokens)
 	for text := range req.Texts() {

@@ -377,6 +377,7 @@ CREATE TABLE results (
     provider      text NOT NULL,
     model         text NOT NULL,
     text          text NOT NULL DEFAULT '',  -- sanitised: what Postgres refuses is replaced
+    vector        bytea,                     -- of an embedding: 32 bits a number, the lowest byte first
     raw           bytea,                     -- the body as it came
     raw_sha256    bytea CHECK (raw_sha256 IS NULL OR length(raw_sha256) = 32),
     finish_reason text NOT NULL DEFAULT '',

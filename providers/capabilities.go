@@ -134,11 +134,24 @@ func (c Capabilities) Check(req Request) error {
 
 // check refuses what no provider takes.
 func (r Request) check() error {
+	sounds := 0
+	for range r.Media() {
+		sounds++
+	}
 	switch {
+	case r.Task == Transcription && (len(r.Messages) != 1 || sounds != 1 || len(r.Messages[0].Parts) != 1):
+		return fmt.Errorf("file: a transcription needs one sound: name its file")
+	case r.Task == Transcription: // the prompt is a hint
 	case r.Prompt == "" && len(r.Messages) == 0:
 		return fmt.Errorf("prompt: must not be empty")
 	case r.Prompt != "" && len(r.Messages) > 0:
 		return fmt.Errorf("messages: give either prompt or messages, not both")
+	}
+	switch {
+	case r.Dimensions < 0:
+		return fmt.Errorf("dimensions: must be positive, got %d", r.Dimensions)
+	case len(r.Language) > 35: // the longest tag that RFC 5646 knows of
+		return fmt.Errorf("language: must be a tag such as en, got %.40q", r.Language)
 	case r.MaxTokens < 0:
 		return fmt.Errorf("max_tokens: must be positive, got %d", r.MaxTokens)
 	case r.Temperature != nil && (*r.Temperature < 0 || *r.Temperature > 2):

@@ -46,24 +46,21 @@ type Call interface {
 // Task is the kind of thing to generate.
 type Task string
 
-// The four kinds of tasks.
+// The kinds of tasks.
 const (
-	Text  Task = "text"
-	Image Task = "image"
-	Audio Task = "audio"
-	Video Task = "video"
-)
-
-// Tasks that a row asks for by a vendor's own body: the answer is the vendor's.
-const (
-	Embedding     Task = "embedding"
-	Moderation    Task = "moderation"
-	Transcription Task = "transcription"
+	Text          Task = "text"
+	Image         Task = "image"
+	Audio         Task = "audio"
+	Video         Task = "video"
+	Embedding     Task = "embedding"     // a text becomes a vector
+	Transcription Task = "transcription" // a sound becomes a text
+	// Moderation is asked for by a vendor's own body only: the answer is the vendor's.
+	Moderation Task = "moderation"
 )
 
 // Tasks lists the tasks that have options of their own and chains, in the order in which
 // they are shown.
-func Tasks() []Task { return []Task{Text, Image, Audio, Video} }
+func Tasks() []Task { return []Task{Text, Image, Audio, Video, Embedding, Transcription} }
 
 // Response is the answer to one successful call.
 type Response struct {
@@ -77,6 +74,8 @@ type Response struct {
 	Text string
 	// Blobs are the generated pictures, sounds or films.
 	Blobs []Blob
+	// Vector is the embedding of the prompt. Nil for other tasks.
+	Vector []float32
 	// FinishReason is the provider's own word, such as "stop" or "end_turn".
 	FinishReason string
 	// RequestID is the provider's id of this call, for its support.

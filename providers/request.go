@@ -9,11 +9,13 @@ type Request struct {
 	Task  Task   `json:"task"`
 	Model string `json:"model,omitempty"`
 
-	// Prompt is the text to answer, to draw, to film or to speak.
+	// Prompt is the text to answer, to draw, to film, to speak or to embed; beside a
+	// sound to transcribe it is a hint at what is said there.
 	Prompt string `json:"prompt,omitempty"`
 	// System is the system prompt (text).
 	System string `json:"system,omitempty"`
-	// Messages is a whole conversation in place of Prompt (text).
+	// Messages is a whole conversation in place of Prompt (text), or one turn that holds
+	// the sound to transcribe (transcription).
 	Messages []Message `json:"messages,omitempty"`
 
 	// Tools are functions that the model may ask for, ToolChoice whether it must, and
@@ -74,6 +76,11 @@ type Request struct {
 
 	// Seconds is the length of the film (video).
 	Seconds int `json:"seconds,omitempty"`
+
+	// Dimensions is the length of the vector; 0: the model's own (embedding).
+	Dimensions int `json:"dimensions,omitempty"`
+	// Language is that of the sound, such as "en"; empty: it is found out (transcription).
+	Language string `json:"language,omitempty"`
 
 	// Extra are further fields of the provider's own request, where its Capabilities
 	// allow that. An object is merged into the one that the request has of that name,

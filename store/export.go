@@ -36,7 +36,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 			s.state, s.finished_at, s.error_class, s.error_message,
 			(SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id),
 			s.cost_nano, s.simulated_nano, s.unpriced_calls > 0, j.seq,
-			coalesce(r.http_status, 0), coalesce(r.request_id, ''), coalesce(r.text, ''), coalesce(r.finish_reason, ''), r.raw, coalesce(r.latency_ms, 0), coalesce(r.usage, '{}'),
+			coalesce(r.http_status, 0), coalesce(r.request_id, ''), coalesce(r.text, ''), coalesce(r.finish_reason, ''), r.vector, r.raw, coalesce(r.latency_ms, 0), coalesce(r.usage, '{}'),
 			coalesce((
 				SELECT json_agg(json_build_object('url', f.url, 'mime', f.mime, 'size', f.size, 'sha256', encode(f.sha256, 'hex')) ORDER BY f.idx)
 				FROM artifacts f
@@ -51,19 +51,29 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 		return err
 	}
 	var r batches.Record
-	var artifacts []byte
+	var artifacts, vector []byte
 	var finished *time.Time
 	_, err = pgx.ForEachRow(rows, []any{
 		&r.ID, &r.CustomID, &r.Prompt, (*[]byte)(&r.Own), &r.Task, &r.Provider, &r.Model, &r.RequestedProvider, &r.RequestedModel, &r.State, &finished, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
-		(*int64)(&r.Cost), (*int64)(&r.Simulated), &r.Unpriced, &r.Row, &r.HTTPStatus, &r.RequestID, &r.Text, &r.FinishReason, &r.Raw, &r.LatencyMS, (*[]byte)(&r.Usage), &artifacts,
+		(*int64)(&r.Cost), (*int64)(&r.Simulated), &r.Unpriced, &r.Row, &r.HTTPStatus, &r.RequestID, &r.Text, &r.FinishReason, &vector, &r.Raw, &r.LatencyMS, (*[]byte)(&r.Usage), &artifacts,
 	}, func() error {
-		r.Artifacts, r.FinishedAt = nil, timeOrZero(finished)
+		r.Artifacts, r.FinishedAt, r.Vector = nil, timeOrZero(finished), unpacked(vector)
 		if err := json.Unmarshal(artifacts, &r.Artifacts); err != nil {
 			return err
 		}
 		return each(r)
 	})
 	return err
+}
+
+// Embeds implements batches.ExportStore.
+func (s *Store) Embeds(ctx context.Context, id string) (bool, error) {
+	one, _ := uuid.Parse(id) // else of no job
+	rows, err := s.pool.Query(ctx, `SELECT EXISTS (SELECT FROM jobs WHERE batch_id = $1 AND task = 'embedding') OR EXISTS (SELECT FROM jobs WHERE id = $2 AND task = 'embedding')`, id, one)
+	if err != nil {
+		return false, err
+	}
+	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
 }
 
 // OwnColumns implements batches.ExportStore.

@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -70,9 +72,9 @@ const succeedSQL = `
 	WITH given AS (
 		SELECT *
 		FROM unnest(` + settlementArrays + `,
-				$15::uuid[], $16::text[], $17::text[], $18::text[], $19::bytea[], $20::bytea[], $21::text[], $22::uuid[])
+				$15::uuid[], $16::text[], $17::text[], $18::text[], $19::bytea[], $20::bytea[], $21::text[], $22::uuid[], $23::bytea[])
 			AS g (` + settlementNames + `,
-				token, provider, model, text, raw, raw_sha256, finish_reason, job)
+				token, provider, model, text, raw, raw_sha256, finish_reason, job, vector)
 	), ` + settleSQL + `, ended AS (
 		UPDATE job_states s
 		SET ` + charged + `,
@@ -92,9 +94,9 @@ const succeedSQL = `
 		WHERE s.job_id = b.job_id
 		RETURNING s.state, s.ended_lease
 	), stored AS (
-		INSERT INTO results (job_id, call_id, provider, model, text, raw, raw_sha256, finish_reason, request_id,
+		INSERT INTO results (job_id, call_id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id,
 			http_status, latency_ms, usage)
-		SELECT job, id, provider, model, text, raw, raw_sha256, finish_reason, request_id, coalesce(status, 200), latency, usage
+		SELECT job, id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id, coalesce(status, 200), latency, usage
 		FROM settled
 		WHERE (token IN (SELECT ended_lease FROM ended WHERE state = 'succeeded')) IS TRUE
 		ON CONFLICT (job_id) DO NOTHING
@@ -117,8 +119,10 @@ func resultColumns(in []jobs.Success) []any {
 	n := len(in)
 	jobIDs, tokens := make([]uuid.UUID, n), make([]uuid.UUID, n)
 	names, models, texts, raws, sums, reasons := make([]string, n), make([]string, n), make([]string, n), make([][]byte, n), make([][]byte, n), make([]string, n)
+	vectors := make([][]byte, n)
 	for i, d := range in {
 		r := d.Response
+		vectors[i] = packed(r.Vector)
 		jobIDs[i], tokens[i] = d.JobID, d.LeaseToken
 		names[i], models[i], texts[i], reasons[i] = r.Provider, Sanitise(r.Model), Sanitise(r.Text), Sanitise(r.FinishReason)
 		if r.Raw != nil {
@@ -129,7 +133,32 @@ func resultColumns(in []jobs.Success) []any {
 			}
 		}
 	}
-	return []any{tokens, names, models, texts, raws, sums, reasons, jobIDs}
+	return []any{tokens, names, models, texts, raws, sums, reasons, jobIDs, vectors}
+}
+
+// packed is a vector as it is stored: 32 bits a number, the lowest byte first. Nil: there
+// is none.
+func packed(vector []float32) []byte {
+	if vector == nil {
+		return nil
+	}
+	data := make([]byte, 0, 4*len(vector))
+	for _, v := range vector {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
+	}
+	return data
+}
+
+// unpacked is the vector that packed has stored.
+func unpacked(data []byte) []float32 {
+	if data == nil {
+		return nil
+	}
+	vector := make([]float32, len(data)/4)
+	for i := range vector {
+		vector[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
+	return vector
 }
 
 // artifactSQL stores the artifacts of results that stand.

@@ -30,7 +30,7 @@ type batchCmd struct {
 	Format string `help:"How the rows are written; default: what the file looks like. openai and anthropic are their vendors' batch files." enum:"auto,jsonl,json,openai,anthropic,csv,lines,parquet" default:"auto" placeholder:"FORMAT"`
 	common
 	BatchID  string            `help:"The batch's id; default: a new one. With the id of an earlier run, only what is missing is added." placeholder:"ID"`
-	Task     string            `help:"text, image, audio or video, for rows that name none." default:"text" enum:"text,image,audio,video"`
+	Task     string            `help:"text, image, audio, video, embedding or transcription, for rows that name none." default:"text" enum:"text,image,audio,video,embedding,transcription"`
 	Map      map[string]string `help:"Take a field from a column of another name, such as --map prompt=question." placeholder:"FIELD=COLUMN"`
 	Template string            `help:"Make the prompt of the row's columns: a file, or text such as 'Translate: {{text}}'." placeholder:"FILE|TEXT"`
 	Limit    int64             `help:"Take the first N rows only." placeholder:"N"`
@@ -188,7 +188,7 @@ func (c *batchCmd) check() error {
 	if c.Template != "" && c.Map["prompt"] != "" {
 		return errors.New("--template: makes the prompt, which --map prompt=… takes from a column: leave one of them out")
 	}
-	known := batches.FieldNames()
+	known := append(batches.FieldNames(), "input", "file")
 	for field := range c.Map {
 		if !slices.Contains(known, field) {
 			slices.Sort(known)

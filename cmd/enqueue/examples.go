@@ -16,6 +16,14 @@ func program() cli.Program {
 			"image": {`enqueue image "A lighthouse in fog" --set size=256x256 --wait`},
 			"audio": {`enqueue audio "Good morning" --set voice=alloy --wait`},
 			"video": {`enqueue video "A lighthouse in fog" --provider mock --wait`},
+			"embedding": {
+				`enqueue embedding "A lighthouse in fog" --wait`,
+				`enqueue embedding "A lighthouse in fog" --model text-embedding-3-large --set dimensions=256`,
+			},
+			"transcription": {
+				`enqueue transcription meeting.mp3 --wait`,
+				`enqueue transcription meeting.mp3 --set language=en --set prompt="Names: Ada, Grace"`,
+			},
 			"batch": {
 				`enqueue batch prompts.jsonl --watch`,
 				`enqueue batch prompts.jsonl --dry-run`,

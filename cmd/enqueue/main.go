@@ -32,6 +32,10 @@ type grammar struct {
 	Image   oneCmd     `cmd:"" help:"Enqueue one picture."`
 	Audio   oneCmd     `cmd:"" help:"Enqueue one piece of speech."`
 	Video   oneCmd     `cmd:"" help:"Enqueue one film."`
+
+	Embedding     oneCmd   `cmd:"" help:"Enqueue one text to embed: its result is a vector."`
+	Transcription soundCmd `cmd:"" help:"Enqueue one sound to transcribe."`
+
 	Batch   batchCmd   `cmd:"" help:"Enqueue a file of prompts. The same file under the same --batch-id adds nothing twice."`
 	Ls      lsCmd      `cmd:"" help:"List batches, the newest first."`
 	Jobs    jobsCmd    `cmd:"" help:"List the jobs of a batch."`

@@ -2,24 +2,59 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"strings"
 	"unicode/utf8"
 
 	"oneflow/batches"
+	"oneflow/config"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
 
+// single is what the commands for a single job share.
+type single struct {
+	common
+	Wait bool `help:"Wait for the result and print it."`
+}
+
 // oneCmd enqueues a single job.
 type oneCmd struct {
 	Prompt string `arg:"" help:"The prompt; - to read it from stdin, at most 16 MiB of UTF-8, so that it does not stand in the list of processes. One line end at its end is left out."`
-	common
-	Wait bool `help:"Wait for the result and print it."`
+	single
+}
+
+// soundCmd enqueues the transcription of one sound.
+type soundCmd struct {
+	File string `arg:"" help:"The file of the sound: MP3, WAV, FLAC, OGG, M4A, MP4 or WebM, at most 12 MiB."`
+	single
+}
+
+// Run accepts the job.
+func (c *soundCmd) Run(s *session) error {
+	cfg, err := s.LoadConfig()
+	if err != nil {
+		return err
+	}
+	in, err := c.input(s, cfg, s.task, jobs.Default)
+	if err != nil {
+		return err
+	}
+	files, closeFiles, err := folder(c.File)
+	if err != nil {
+		return cli.Fail(cli.Usage, err)
+	}
+	defer closeFiles()
+	in.Files = files
+	fields := maps.Clone(in.Defaults)
+	fields["file"] = quote(filepath.Base(c.File))
+	return c.enqueue(s, cfg, in, fields)
 }
 
 // maxPrompt is the longest prompt that is read from stdin, in bytes.
@@ -50,6 +85,11 @@ func (c *oneCmd) Run(s *session) error {
 		return err
 	}
 	fields["prompt"] = quote(prompt)
+	return c.enqueue(s, cfg, in, fields)
+}
+
+// enqueue accepts the job that the fields make.
+func (c *single) enqueue(s *session, cfg config.Config, in batches.Input, fields batches.Fields) error {
 	fields["task"] = quote(s.task)
 	// What is wrong with it is said before anything is connected to.
 	if _, err := in.One(fields); err != nil {
@@ -118,7 +158,7 @@ func (c *oneCmd) prompt(s *session) (string, error) {
 }
 
 // wait follows the job and prints its answer, or where its file is.
-func (c *oneCmd) wait(s *session, id string) error {
+func (c *single) wait(s *session, id string) error {
 	p, err := watch(s, id)
 	if err != nil {
 		return err
@@ -146,6 +186,11 @@ func (c *oneCmd) wait(s *session, id string) error {
 		return outcome(p)
 	}
 	err = s.store.Export(s.Ctx, id, func(r batches.Record) error {
+		if r.Vector != nil {
+			if err := json.NewEncoder(s.Env.Out).Encode(r.Vector); err != nil {
+				return err
+			}
+		}
 		if r.Text != "" {
 			if _, err := fmt.Fprintln(s.Env.Out, r.Text); err != nil {
 				return err

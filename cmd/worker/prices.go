@@ -112,6 +112,9 @@ func chargedFor() map[providers.Task][]providers.Unit {
 		providers.Image: {providers.ImageOutputTokens, providers.Images, providers.MilliCredits},
 		providers.Audio: {providers.Characters, providers.AudioOutputTokens, providers.MilliCredits},
 		providers.Video: {providers.MilliSeconds},
+
+		providers.Embedding:     {providers.InputTokens},
+		providers.Transcription: {providers.MilliSeconds, providers.AudioInputTokens},
 	}
 }
 

@@ -36,6 +36,9 @@ func (m *models) at(to string, task providers.Task, from, model string) (name st
 	if origin, ok := m.cfg.Providers[from]; ok && model != "" && origin.Capabilities() == p.Capabilities() && !p.Compatible {
 		return model, true
 	}
+	if task == providers.Embedding { // vectors of different models cannot be compared
+		return "", false
+	}
 	name = p.DefaultModel(string(task), of.DefaultModel)
 	return name, name != ""
 }

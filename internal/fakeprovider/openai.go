@@ -12,7 +12,8 @@ import (
 // OpenAI is the vendor of that name.
 const OpenAI Vendor = "openai"
 
-// openai is OpenAI's half: chat completions, pictures, speech and film.
+// openai is OpenAI's half: chat completions, responses, embeddings, moderations,
+// pictures, speech, transcriptions and film.
 type openai struct {
 	config Config
 
@@ -28,6 +29,11 @@ func (o *openai) routes() []route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []route{
 		{method: post, path: "/v1/chat/completions", handle: o.chat, generates: true, faults: []Fault{Refused, AudioInChat, ImageInChat}},
+		{method: post, path: "/v1/responses", handle: o.response, generates: true, faults: []Fault{Refused}},
+		{method: post, path: "/v1/embeddings", handle: o.embeddings, generates: true},
+		{method: post, path: "/v1/moderations", handle: o.moderate, generates: true},
+		{method: post, path: "/v1/images/edits", handle: o.edit, generates: true},
+		{method: post, path: "/v1/audio/transcriptions", handle: o.transcribe, generates: true},
 		{method: post, path: "/v1/images/generations", handle: o.images, generates: true, faults: []Fault{DataURL, OddBase64, PrivateURL}},
 		{method: get, path: "/v1/images/files/*/*", handle: o.imageFile, open: true}, // as from a signed address
 		{method: post, path: "/v1/audio/speech", handle: o.speech, generates: true},

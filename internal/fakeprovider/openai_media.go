@@ -118,9 +118,14 @@ func imageTokens(quality string, w, h int) int64 {
 // images draws. The gpt-image models answer with b64_json and usage, the
 // others as response_format says: an address on this server by default.
 func (o *openai) images(c *call) answer {
+	return o.draw(c, strings.Fields("prompt model n quality response_format output_format output_compression stream partial_images "+
+		"size moderation background style user"))
+}
+
+// draw draws for a body that may have these fields.
+func (o *openai) draw(c *call, fields []string) answer {
 	var r imageRequest
-	if a := openaiDecode(c, &r, strings.Fields("prompt model n quality response_format output_format output_compression stream partial_images "+
-		"size moderation background style user")); a.status != 0 {
+	if a := openaiDecode(c, &r, fields); a.status != 0 {
 		return a
 	}
 	if a := r.check(); a.status != 0 {

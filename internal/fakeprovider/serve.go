@@ -37,6 +37,7 @@ type call struct {
 	body      []byte
 	sum       [32]byte
 	form      map[string]string
+	files     map[string][]*multipart.FileHeader
 	id        string // the vendor's id of the call
 	model     string
 	job       string
@@ -264,10 +265,28 @@ func (c *call) read(w http.ResponseWriter) (oversized bool, err error) {
 	for name, values := range form.Value {
 		c.form[name] = values[0]
 	}
+	c.files = form.File
 	if c.model = c.form["model"]; c.model == "" {
 		c.model = path.Base(c.path) // Stability's core and ultra
 	}
-	return false, form.RemoveAll()
+	return false, nil
+}
+
+// file returns the bytes of the first file of a form under a name; nil: there is none.
+func (c *call) file(name string) []byte {
+	if len(c.files[name]) == 0 {
+		return nil
+	}
+	f, err := c.files[name][0].Open()
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil
+	}
+	return data
 }
 
 // peekModel returns the model that a JSON body names.

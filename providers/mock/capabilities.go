@@ -20,9 +20,14 @@ func capabilities() providers.Capabilities {
 				},
 				Parts: []providers.PartType{providers.ImagePart, providers.DocumentPart, providers.AudioPart},
 			},
-			providers.Image: {DefaultModel: "mock-image", Models: []string{"mock-image"}, Options: []string{"prompt", "size", "n", "seed"}},
-			providers.Audio: {DefaultModel: "mock-audio", Models: []string{"mock-audio"}, Options: []string{"prompt", "voice", "speed", "seed"}},
-			providers.Video: {DefaultModel: "mock-video", Models: []string{"mock-video"}, Options: []string{"prompt", "size", "seconds", "seed"}},
+			providers.Image:     {DefaultModel: "mock-image", Models: []string{"mock-image"}, Options: []string{"prompt", "size", "n", "seed"}},
+			providers.Audio:     {DefaultModel: "mock-audio", Models: []string{"mock-audio"}, Options: []string{"prompt", "voice", "speed", "seed"}},
+			providers.Video:     {DefaultModel: "mock-video", Models: []string{"mock-video"}, Options: []string{"prompt", "size", "seconds", "seed"}},
+			providers.Embedding: {DefaultModel: "mock-embedding", Models: []string{"mock-embedding"}, Options: []string{"prompt", "dimensions"}},
+			providers.Transcription: {
+				DefaultModel: "mock-transcription", Models: []string{"mock-transcription"}, Options: []string{"prompt", "messages", "language"},
+				Parts: []providers.PartType{providers.AudioPart},
+			},
 		},
 		Refuse: check,
 	}
@@ -30,7 +35,7 @@ func capabilities() providers.Capabilities {
 
 // check refuses what would be large or is no size at all.
 func check(req providers.Request) error {
-	const maxSide, maxSeconds = 1024, 20
+	const maxSide, maxSeconds, maxDimensions = 1024, 20, 4096
 	if req.Size != "" {
 		w, h, ok := providers.Pixels(req.Size)
 		switch {
@@ -39,6 +44,9 @@ func check(req providers.Request) error {
 		case req.Task == providers.Video && (w%2 != 0 || h%2 != 0):
 			return fmt.Errorf("size: both sides of a film must be even, got %q", req.Size)
 		}
+	}
+	if req.Dimensions > maxDimensions {
+		return fmt.Errorf("dimensions: must be at most %d, got %d", maxDimensions, req.Dimensions)
 	}
 	if req.Seconds > maxSeconds {
 		return fmt.Errorf("seconds: must be at most %d, got %d", maxSeconds, req.Seconds)

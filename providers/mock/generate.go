@@ -1,7 +1,10 @@
 package mock
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"time"
 	"unicode/utf8"
 
@@ -26,7 +29,11 @@ func generate(c *call) (providers.Response, error) {
 		return sound(c), nil
 	case providers.Video:
 		return film(c)
-	case providers.Embedding, providers.Moderation, providers.Transcription: // the capabilities refuse them
+	case providers.Embedding:
+		return vector(c), nil
+	case providers.Transcription:
+		return heard(c), nil
+	case providers.Moderation: // the capabilities refuse it
 	}
 	return providers.Response{}, fmt.Errorf("task %q: must be one of %v", c.req.Task, providers.Tasks())
 }
@@ -62,6 +69,35 @@ func sound(c *call) providers.Response {
 		Blobs:        []providers.Blob{{MIME: "audio/wav", Data: media.WAV(c.seed(), 8000, min(length, 2*time.Second))}},
 		Usage:        providers.Usage{Characters: int64(n)},
 	}
+}
+
+// vector makes a vector of length 1, of 64 dimensions where nobody says, out of the
+// prompt alone: the same text has the same vector whoever asks for it.
+func vector(c *call) providers.Response {
+	n := c.req.Dimensions
+	if n == 0 {
+		n = 64
+	}
+	seed := sha256.Sum256([]byte(c.req.Prompt))
+	draw := rand.New(rand.NewChaCha8(seed)) //nolint:gosec // no secret
+	vector, square := make([]float32, n), 0.0
+	for i := range vector {
+		v := draw.NormFloat64()
+		vector[i], square = float32(v), square+v*v
+	}
+	for i := range vector {
+		vector[i] /= float32(math.Sqrt(square))
+	}
+	return providers.Response{FinishReason: "stop", Vector: vector, Usage: providers.Usage{InputTokens: tokens(c.req.Prompt)}}
+}
+
+// heard makes up what is said in a sound.
+func heard(c *call) providers.Response {
+	res := providers.Response{FinishReason: "stop", Text: media.Prose(c.seed())}
+	for p := range c.req.Media() {
+		res.Usage.MilliSeconds = providers.SoundSeconds(p.Data) * 1000
+	}
+	return res
 }
 
 func film(c *call) (providers.Response, error) {

@@ -37,6 +37,15 @@ func capabilities() providers.Capabilities {
 			providers.Audio: {
 				Options: []string{"prompt", "voice", "speed", "output_format"},
 			},
+			providers.Embedding: {
+				DefaultModel: "text-embedding-3-small",
+				Options:      []string{"prompt", "dimensions"},
+			},
+			providers.Transcription: {
+				DefaultModel: "gpt-transcribe",
+				Options:      []string{"prompt", "messages", "language", "temperature", "output_format"},
+				Parts:        []providers.PartType{providers.AudioPart},
+			},
 		},
 		Endpoints:   endpoints(false),
 		Extra:       true,
@@ -80,7 +89,11 @@ func check(req providers.Request) error {
 			return fmt.Errorf("size: must be WIDTHxHEIGHT, such as 1280x720, got %q", req.Size)
 		}
 		return req.RefuseExtra("stream")
-	case providers.Embedding, providers.Moderation, providers.Transcription: // only as bodies of their own
+	case providers.Embedding:
+		return checkEmbedding(req, model)
+	case providers.Transcription:
+		return checkTranscription(req, model)
+	case providers.Moderation: // only as a body of its own
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"oneflow/providers"
 	"oneflow/providers/openai"
+	"oneflow/providers/providertest"
 )
 
 func llmExtra(name string) map[string]json.RawMessage {
@@ -25,8 +26,8 @@ func TestItsTasksAreOnOffer(t *testing.T) {
 		of    func() providers.Descriptor
 		tasks []providers.Task
 	}{
-		{openai.Descriptor, []providers.Task{providers.Text, providers.Image, providers.Audio}},
-		{openai.Compatible, []providers.Task{providers.Text, providers.Image, providers.Audio, providers.Video}},
+		{openai.Descriptor, []providers.Task{providers.Text, providers.Image, providers.Audio, providers.Embedding, providers.Transcription}},
+		{openai.Compatible, []providers.Task{providers.Text, providers.Image, providers.Audio, providers.Video, providers.Embedding, providers.Transcription}},
 	} {
 		d := tt.of()
 		caps := d.Capabilities()
@@ -38,7 +39,7 @@ func TestItsTasksAreOnOffer(t *testing.T) {
 			if !ok || (offer.DefaultModel == "") != (d.Compatible || task == providers.Audio) {
 				t.Errorf("%s has the default model %q for %s", d.Kind, offer.DefaultModel, task)
 			}
-			req := providers.Request{Task: task, Prompt: "p", Extra: llmExtra("a_field_of_its_own")}
+			req := providertest.Least(providers.Request{Task: task, Prompt: "p", Extra: llmExtra("a_field_of_its_own")})
 			if err := caps.Check(req); err != nil {
 				t.Errorf("%s refuses the least request for %s: %v", d.Kind, task, err)
 			}

@@ -19,6 +19,7 @@ func TestOpenAIHoldsToTheContract(t *testing.T) {
 		New:        conforming(func(*openai.Config) {}),
 		Requests: []providers.Request{
 			{Task: providers.Text}, {Task: providers.Image, Size: "64x64", N: 2}, {Task: providers.Audio, Model: "tts-1"},
+			{Task: providers.Embedding}, {Task: providers.Transcription},
 		},
 	})
 }
@@ -33,6 +34,8 @@ func TestACompatibleServerHoldsToTheContract(t *testing.T) {
 			{Task: providers.Image, Model: "flux", Size: "64x64", N: 2},
 			{Task: providers.Audio, Model: "kokoro"},
 			{Task: providers.Video, Model: "wan", Size: "64x64"},
+			{Task: providers.Embedding, Model: "bge-m3"},
+			{Task: providers.Transcription, Model: "gpt-4o-transcribe"},
 		},
 	})
 }

@@ -13,18 +13,47 @@ import (
 
 func raw(text string) json.RawMessage { return json.RawMessage(text) }
 
+// connectTo makes the provider of a test's server.
+func connectTo(url string, client *http.Client) (providers.Provider, error) {
+	return openai.New(openai.Config{
+		Name: "mine", BaseURL: url + "/v1", Client: client, Organization: "org-1", Project: "proj-1",
+		Key: func(context.Context) (string, error) { return providertest.Key, nil },
+	})
+}
+
+func TestOpenAIsDescriptionAllowsTheTranscriptionsThatAreAskedFor(t *testing.T) {
+	t.Parallel()
+	half := 0.5
+	heard := func(req providers.Request) providers.Request {
+		req.Task = providers.Transcription
+		return providertest.Least(req)
+	}
+	providertest.CheckContract(t, providertest.Contract{
+		Descriptor: openai.Descriptor(),
+		File:       "openai-more-trim.json",
+		Tasks:      []providers.Task{providers.Transcription},
+		Connect:    connectTo,
+		Allowed: map[string]providers.Request{
+			"as little as can be": heard(providers.Request{}),
+			"with all options": heard(providers.Request{
+				Model: "whisper-1", Prompt: prompt, Language: "en", Temperature: &half, OutputFormat: "verbose_json",
+				Extra: map[string]json.RawMessage{"timestamp_granularities": raw(`["word"]`)},
+			}),
+		},
+		Broken: map[string]providers.Request{
+			"in a format of no vendor": heard(providers.Request{Extra: map[string]json.RawMessage{"chunking_strategy": raw(`"sometimes"`), "include": raw(`["smells"]`)}}),
+		},
+	})
+}
+
 func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 	t.Parallel()
 	half, strict, seed := 0.5, true, int64(7)
 	providertest.CheckContract(t, providertest.Contract{
 		Descriptor: openai.Descriptor(),
 		File:       "openai-trim.json",
-		Connect: func(url string, client *http.Client) (providers.Provider, error) {
-			return openai.New(openai.Config{
-				Name: "mine", BaseURL: url + "/v1", Client: client, Organization: "org-1", Project: "proj-1",
-				Key: func(context.Context) (string, error) { return providertest.Key, nil },
-			})
-		},
+		Tasks:      []providers.Task{providers.Text, providers.Image, providers.Audio, providers.Embedding},
+		Connect:    connectTo,
 		Allowed: map[string]providers.Request{
 			"text, as little as can be": text(),
 			"text with all options": {
@@ -85,6 +114,8 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 				Task: providers.Audio, Model: "gpt-4o-mini-tts", Prompt: prompt, Voice: "coral", Speed: &half, OutputFormat: "opus",
 				Extra: map[string]json.RawMessage{"instructions": raw(`"speak gently"`)},
 			},
+			"a vector, as little as can be":    {Task: providers.Embedding, Prompt: prompt},
+			"a vector with all options":        {Task: providers.Embedding, Prompt: prompt, Dimensions: 256, Extra: map[string]json.RawMessage{"user": raw(`"me"`)}},
 			"speech with a voice of one's own": {Task: providers.Audio, Model: "gpt-4o-mini-tts", Prompt: prompt, Voice: "voice_1234"},
 		},
 		Broken: map[string]providers.Request{
@@ -92,6 +123,7 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 			"text with an unknown tier":            {Task: providers.Text, Prompt: prompt, ServiceTier: "gold"},
 			"text with a message of no kind":       {Task: providers.Text, Prompt: prompt, Extra: map[string]json.RawMessage{"modalities": raw(`["smell"]`)}},
 			"a picture with an unknown moderation": {Task: providers.Image, Prompt: prompt, Extra: map[string]json.RawMessage{"moderation": raw(`7`)}},
+			"a vector with a field of no vendor":   {Task: providers.Embedding, Prompt: prompt, Extra: map[string]json.RawMessage{"shape": raw(`7`)}},
 			"speech in an unknown format": {
 				Task: providers.Audio, Model: "another", Prompt: prompt, OutputFormat: "tape",
 			},

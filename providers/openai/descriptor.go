@@ -26,7 +26,7 @@ func Descriptor() providers.Descriptor {
 		Tokenizer: providers.Tiktoken,
 		Limits:    providers.Limits{RPM: 60},
 		Latency:   5 * time.Second,
-		Chains:    []providers.Task{providers.Text, providers.Image},
+		Chains:    []providers.Task{providers.Text, providers.Image, providers.Embedding, providers.Transcription},
 		StandIns:  standIns(),
 		New:       func(c providers.ClientConfig) (providers.Provider, error) { return connect(c, false) },
 	}

@@ -1,7 +1,8 @@
 // Package openai makes generation calls to OpenAI and to every server that
-// speaks its protocol: text by /chat/completions, pictures by
-// /images/generations, sound by /audio/speech and, with compatible servers only,
-// film by the asynchronous /videos.
+// speaks its protocol: text by /chat/completions, pictures by /images/generations,
+// sound by /audio/speech, vectors by /embeddings, transcriptions by
+// /audio/transcriptions and, with compatible servers only, film by the asynchronous
+// /videos.
 //
 // It is a small client of our own for these endpoints. OpenAI's official one is
 // what its tests hold it against: what it sends, and what it reads.
@@ -187,6 +188,10 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 		res, failure = p.speech(ctx, secret, model, req)
 	case req.Task == providers.Video:
 		res, failure = p.video(ctx, secret, model, req)
+	case req.Task == providers.Embedding:
+		res, failure = p.embed(ctx, secret, model, req)
+	case req.Task == providers.Transcription:
+		res, failure = p.transcribe(ctx, secret, model, req)
 	}
 	if failure != nil {
 		return providers.Response{}, failure

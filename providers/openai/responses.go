@@ -1,10 +1,7 @@
 package openai
 
 import (
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
-	"math"
 	"strings"
 
 	"oneflow/providers"
@@ -91,72 +88,6 @@ func responseUsage(r *wire.Report, most wire.Bounds) providers.Usage {
 	usage.CacheWriteTokens = take(&input, r.Int(most.Input, "input_tokens_details", "cache_write_tokens"))
 	usage.InputTokens, usage.OutputTokens = input, output
 	return r.Mark(usage)
-}
-
-// readVectors judges an answer of /embeddings. Its text is the vectors as JSON: one
-// vector, or a list of them where several texts were given.
-func (p *Provider) readVectors(a wire.Answer, model string) (providers.Response, *providers.Error) {
-	var said struct {
-		Model wire.Text       `json:"model"`
-		Data  json.RawMessage `json:"data"`
-		Usage json.RawMessage `json:"usage"`
-	}
-	if wire.Decode(a.Body, &said) != nil {
-		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
-	}
-	report := wire.ReadReport(said.Usage)
-	usage := report.Mark(providers.Usage{InputTokens: report.Int(wire.Window, "prompt_tokens")})
-	var data []struct {
-		Index     int             `json:"index"`
-		Embedding json.RawMessage `json:"embedding"`
-	}
-	if len(said.Data) == 0 {
-		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
-	}
-	if json.Unmarshal(said.Data, &data) != nil || len(data) == 0 {
-		return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, usage)
-	}
-	vectors := make([][]float32, len(data))
-	for _, one := range data {
-		vector, ok := vectorOf(one.Embedding)
-		if !ok || one.Index < 0 || one.Index >= len(vectors) || vectors[one.Index] != nil {
-			return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, usage)
-		}
-		vectors[one.Index] = vector
-	}
-	var made any = vectors
-	if len(vectors) == 1 {
-		made = vectors[0]
-	}
-	text, err := json.Marshal(made)
-	if err != nil { // NaN
-		return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, usage)
-	}
-	res := p.response(a, model, string(said.Model), usage)
-	res.Text, res.FinishReason = string(text), "stop"
-	return res, nil
-}
-
-// vectorOf reads a vector: numbers, or their 32 bits each in base64, the lowest byte
-// first.
-func vectorOf(raw json.RawMessage) ([]float32, bool) {
-	var numbers []float32
-	if json.Unmarshal(raw, &numbers) == nil {
-		return numbers, len(numbers) > 0
-	}
-	var text string
-	if json.Unmarshal(raw, &text) != nil {
-		return nil, false
-	}
-	data, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || len(data) == 0 || len(data)%4 != 0 {
-		return nil, false
-	}
-	numbers = make([]float32, len(data)/4)
-	for i := range numbers {
-		numbers[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-	}
-	return numbers, true
 }
 
 // readModeration judges an answer of /moderations, which is free. Its text is the

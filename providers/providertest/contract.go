@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"unicode/utf8"
 
 	"oneflow/providers"
 	"oneflow/providers/wire"
@@ -16,6 +17,8 @@ type Contract struct {
 	Descriptor providers.Descriptor
 	// File is the description's name in shared/specs.
 	File string
+	// Tasks are those of the kind that the description tells of; nil: all.
+	Tasks []providers.Task
 	// Connect makes the provider for the server at url, with Key for its key.
 	Connect func(url string, client *http.Client) (providers.Provider, error)
 	// Allowed are requests that must pass, by what they are about. Together they
@@ -36,7 +39,7 @@ func CheckContract(t *testing.T, c Contract) {
 			t.Parallel()
 			sent := c.record(t, req)
 			if err := description.Check(sent); err != nil {
-				t.Errorf("the vendor's description refuses %s %s %s:\n%v", sent.Method, sent.URL, sent.Body, err)
+				t.Errorf("the vendor's description refuses %s %s %s:\n%v", sent.Method, sent.URL, readable(sent.Body), err)
 			}
 		})
 	}
@@ -45,7 +48,7 @@ func CheckContract(t *testing.T, c Contract) {
 			t.Parallel()
 			sent := c.record(t, req)
 			if err := description.Check(sent); err == nil {
-				t.Errorf("the vendor's description allows %s %s %s: this test would notice nothing", sent.Method, sent.URL, sent.Body)
+				t.Errorf("the vendor's description allows %s %s %s: this test would notice nothing", sent.Method, sent.URL, readable(sent.Body))
 			}
 		})
 	}
@@ -54,11 +57,22 @@ func CheckContract(t *testing.T, c Contract) {
 	}
 }
 
+// readable is a body as far as it is text.
+func readable(body []byte) []byte {
+	if utf8.Valid(body) {
+		return body
+	}
+	return []byte("(a form)")
+}
+
 // missing are the options of the kind that no allowed request sets.
 func (c Contract) missing(t *testing.T) []string {
 	t.Helper()
 	var missing []string
 	for task, can := range c.Descriptor.Capabilities().Tasks {
+		if c.Tasks != nil && !slices.Contains(c.Tasks, task) {
+			continue
+		}
 		set := map[string]json.RawMessage{}
 		for _, req := range c.Allowed {
 			if req.Task != task {

@@ -2,15 +2,20 @@ package providertest
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -59,7 +64,36 @@ func Describe(t *testing.T, file string) *Description {
 // them, which is a part of the path.
 func matchable(text []byte) []byte {
 	text = regexp.MustCompile(`"(/[^"]*)\}:([a-zA-Z]+)"`).ReplaceAll(text, []byte(`"$1}/$2"`))
+	text = bytes.ReplaceAll(text, []byte(`"multipart/form-data":`), []byte(`"`+formAsJSON+`":`))
 	return regexp.MustCompile(`"\^[a-z]+/\[\^/\]\+\$"`).ReplaceAll(text, []byte(`"^[^/]+$$"`))
+}
+
+// formAsJSON is the media type of a form that is written as JSON: the validator looks into
+// no other.
+const formAsJSON = "application/form+json"
+
+// formFields is a form as JSON: what is a number as one, a file as its name, and what has
+// brackets as a list.
+func formFields(body []byte, boundary string) ([]byte, error) {
+	form, err := multipart.NewReader(bytes.NewReader(body), boundary).ReadForm(32 << 20)
+	if err != nil {
+		return nil, err
+	}
+	fields := map[string]any{}
+	for name, values := range form.Value {
+		if list, ok := strings.CutSuffix(name, "[]"); ok {
+			fields[list] = values
+			continue
+		}
+		fields[name] = values[0]
+		if n, err := strconv.ParseFloat(values[0], 64); err == nil {
+			fields[name] = n
+		}
+	}
+	for name, files := range form.File {
+		fields[name] = files[0].Filename
+	}
+	return json.Marshal(fields)
 }
 
 func methodInRequest() *regexp.Regexp { return regexp.MustCompile(`:([a-zA-Z]+)$`) }
@@ -117,11 +151,18 @@ type Recorded struct {
 // request makes an HTTP request of it again.
 func (r Recorded) request() (*http.Request, error) {
 	url := methodInRequest().ReplaceAllString(r.URL, "/$1")
-	req, err := http.NewRequest(r.Method, "http://127.0.0.1"+url, bytes.NewReader(r.Body)) //nolint:noctx // never sent
+	header, body := r.Header.Clone(), r.Body
+	if kind, params, err := mime.ParseMediaType(header.Get("Content-Type")); err == nil && kind == "multipart/form-data" {
+		if body, err = formFields(body, params["boundary"]); err != nil {
+			return nil, err
+		}
+		header.Set("Content-Type", formAsJSON)
+	}
+	req, err := http.NewRequest(r.Method, "http://127.0.0.1"+url, bytes.NewReader(body)) //nolint:noctx // never sent
 	if err != nil {
 		return nil, err
 	}
-	req.Header = r.Header.Clone()
+	req.Header = header
 	return req, nil
 }
 

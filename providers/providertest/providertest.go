@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"oneflow/internal/media"
 	"oneflow/providers"
 )
 
@@ -167,9 +168,19 @@ func (c Config) requests() []providers.Request {
 	requests := make([]providers.Request, len(c.Requests))
 	for i, req := range c.Requests {
 		req.Prompt, req.Messages = prompt, nil
-		requests[i] = req
+		requests[i] = Least(req)
 	}
 	return requests
+}
+
+// Least gives a request that has a prompt what its task needs beside it: a sound to
+// transcribe.
+func Least(req providers.Request) providers.Request {
+	if req.Task == providers.Transcription {
+		sound := providers.Part{Type: providers.AudioPart, Data: media.WAV(1, 8000, time.Second), MIME: "audio/wav"}
+		req.Messages = []providers.Message{{Role: "user", Parts: []providers.Part{sound}}}
+	}
+	return req
 }
 
 // checkCoverage makes sure that the suite tests all that the provider can do.

@@ -63,11 +63,18 @@ func succeeds(t *testing.T, config Config, req providers.Request) {
 			t.Errorf("the response %s: %+v", problem, summary(o.res))
 		}
 	}
-	if req.Task == providers.Text {
-		if o.res.Text == "" || len(o.res.Blobs) > 0 || o.res.Raw == nil {
+	switch req.Task {
+	case providers.Text, providers.Transcription:
+		if o.res.Text == "" || len(o.res.Blobs) > 0 || o.res.Raw == nil && req.Task == providers.Text {
 			t.Errorf("the response holds no text, or more than that: %+v", summary(o.res))
 		}
 		return
+	case providers.Embedding:
+		if len(o.res.Vector) == 0 || len(o.res.Blobs) > 0 || o.res.Text != "" {
+			t.Errorf("the response holds no vector, or more than that: %+v", summary(o.res))
+		}
+		return
+	case providers.Image, providers.Audio, providers.Video, providers.Moderation:
 	}
 	if o.res.Text != "" || len(o.res.Blobs) != max(req.N, 1) {
 		t.Errorf("the response holds %d blobs and the text %q", len(o.res.Blobs), o.res.Text)
@@ -127,12 +134,12 @@ func unsupported(t *testing.T, capabilities providers.Capabilities) map[string]p
 			requests["the task "+string(task)] = providers.Request{Task: task, Prompt: prompt}
 			continue
 		}
-		requests[string(task)+" without a prompt"] = providers.Request{Task: task, Model: can.DefaultModel}
+		requests[string(task)+" of nothing"] = providers.Request{Task: task, Model: can.DefaultModel}
 		for name, value := range options() {
 			if slices.Contains(can.Options, name) {
 				continue
 			}
-			req := providers.Request{Task: task, Model: can.DefaultModel, Prompt: prompt}
+			req := Least(providers.Request{Task: task, Model: can.DefaultModel, Prompt: prompt})
 			if err := json.Unmarshal(fmt.Appendf(nil, `{%q:%s}`, name, value), &req); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
@@ -151,7 +158,7 @@ func options() map[string]string {
 		"style": `"vivid"`, "aspect_ratio": `"1:1"`, "negative_prompt": `"rain"`, "voice": `"alloy"`, "speed": `1`,
 		"voice_settings": `{"stability":0.5}`, "output_format": `"png"`, "seconds": `4`,
 		"tools": `[{"name":"f"}]`, "tool_choice": `{"mode":"auto"}`, "parallel_tool_calls": `true`, "effort": `"low"`, "service_tier": `"auto"`,
-		"logprobs": `true`, "top_logprobs": `2`,
+		"logprobs": `true`, "top_logprobs": `2`, "dimensions": `8`, "language": `"en"`,
 	}
 }
 
