@@ -76,7 +76,7 @@ func (r Record) embeddings() embeddings {
 func (r Record) body(f Format) json.RawMessage {
 	// Bytes that are no UTF-8 become U+FFFD: a reader would stumble over the whole file.
 	raw := bytes.ToValidUTF8(r.Raw, []byte("\uFFFD"))
-	if json.Valid(raw) && (f == FormatRaw || r.Task == providers.Text && isChat(raw) || r.Task == providers.Embedding || r.Task == providers.Transcription || r.Task == providers.Moderation) {
+	if json.Valid(raw) && (f == FormatRaw || r.Task == providers.Text && (isChat(raw) || isResponse(raw)) || r.Task == providers.Embedding || r.Task == providers.Transcription || r.Task == providers.Moderation) {
 		return raw
 	}
 	var made any = media{r.artifacts()}
@@ -105,6 +105,15 @@ func isChat(raw []byte) bool {
 		} `json:"choices"`
 	}
 	return json.Unmarshal(raw, &body) == nil && len(body.Choices) > 0 && body.Choices[0].Message != nil && body.Choices[0].Message.Content != nil
+}
+
+// isResponse reports whether a body is one of OpenAI's responses.
+func isResponse(raw []byte) bool {
+	var body struct {
+		Object string            `json:"object"`
+		Output []json.RawMessage `json:"output"`
+	}
+	return json.Unmarshal(raw, &body) == nil && body.Object == "response" && len(body.Output) > 0
 }
 
 // chat is the answer as OpenAI would have given it.

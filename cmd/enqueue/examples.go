@@ -22,7 +22,7 @@ func program() cli.Program {
 			},
 			"transcription": {
 				`enqueue transcription meeting.mp3 --wait`,
-				`enqueue transcription meeting.mp3 --set language=en --set prompt="Names: Ada, Grace"`,
+				`enqueue transcription meeting.mp3 --set language=en --set temperature=0`,
 			},
 			"batch": {
 				`enqueue batch prompts.jsonl --watch`,

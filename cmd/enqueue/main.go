@@ -28,10 +28,10 @@ type grammar struct {
 	cli.Logging  `group:"Global flags:"`
 	Config       string `help:"The configuration file." group:"Global flags:" placeholder:"FILE" env:"ONEFLOW_CONFIG" default:""`
 
-	Text    oneCmd     `cmd:"" help:"Enqueue one text."`
-	Image   oneCmd     `cmd:"" help:"Enqueue one picture."`
-	Audio   oneCmd     `cmd:"" help:"Enqueue one piece of speech."`
-	Video   oneCmd     `cmd:"" help:"Enqueue one film."`
+	Text  oneCmd `cmd:"" help:"Enqueue one text."`
+	Image oneCmd `cmd:"" help:"Enqueue one picture."`
+	Audio oneCmd `cmd:"" help:"Enqueue one piece of speech."`
+	Video oneCmd `cmd:"" help:"Enqueue one film."`
 
 	Embedding     oneCmd   `cmd:"" help:"Enqueue one text to embed: its result is a vector."`
 	Transcription soundCmd `cmd:"" help:"Enqueue one sound to transcribe."`

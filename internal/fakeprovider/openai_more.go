@@ -253,7 +253,7 @@ func (o *openai) edit(c *call) answer {
 const editTokens = 272
 
 // transcribe says the same about the same sound. whisper-1 and gpt-transcribe are paid
-// by the second, which a byte in 24,000 is here of bare samples; the others by tokens.
+// by the second, the others by tokens.
 func (o *openai) transcribe(c *call) answer {
 	sound := c.file("file")
 	format, model := c.form["response_format"], c.form["model"]
@@ -315,6 +315,7 @@ func soundSeconds(sound []byte) int64 {
 	rate := int64(16_000)
 	if len(sound) > 44 && string(sound[:4]) == "RIFF" {
 		rate = max(1, int64(binary.LittleEndian.Uint32(sound[28:])))
+		sound = sound[44:]
 	}
 	return (int64(len(sound)) + rate - 1) / rate
 }
