@@ -162,7 +162,7 @@ func spendingTable(by []billing.Dimension, list []billing.Spending, sum billing.
 	for _, l := range list {
 		var row []string
 		for i, value := range l.Of {
-			row = append(row, cli.Printable(named(by[i], value)))
+			row = append(row, cli.Printable(valueName(by[i], value)))
 		}
 		rows = append(rows, append(row, cli.Money(l.Cost, l.Unpriced), bar(weight(l), most), simulated(l.Simulated), cli.Count(l.Calls)))
 	}
@@ -190,8 +190,8 @@ func bar(n, most billing.NanoUSD) string {
 	return text
 }
 
-// named says what the empty value of a dimension stands for.
-func named(d billing.Dimension, value string) string {
+// valueName says what the empty value of a dimension stands for.
+func valueName(d billing.Dimension, value string) string {
 	if value != "" {
 		return value
 	}
