@@ -146,6 +146,12 @@ func mostHeard(c *card, req providers.Request, limits modelLimits, at time.Time)
 // OpenAI 10.
 const soundTokens = 50
 
+// ContextWindow returns the most tokens that one call of a model can read and write;
+// 0 where the list does not know it.
+func (l *List) ContextWindow(provider, model string) int64 {
+	return l.limitsOf(provider, model).ContextWindow
+}
+
 // limitsOf returns the limits of a model, with the defaults filled in.
 func (l *List) limitsOf(provider, model string) modelLimits {
 	var out modelLimits

@@ -53,6 +53,7 @@ type limitsJSON struct {
 	Provider        string           `json:"provider"`
 	Match           []string         `json:"match"`
 	MaxOutputTokens int64            `json:"max_output_tokens"`
+	ContextWindow   int64            `json:"context_window"`
 	MaxImageTokens  int64            `json:"max_image_tokens"`
 	ImageTokens     map[string]int64 `json:"image_tokens"`
 	MaxMilliSeconds int64            `json:"max_milliseconds"`
@@ -222,6 +223,7 @@ func (in limitsJSON) limits() (*modelLimits, error) {
 		value int64
 	}{
 		{"max_output_tokens", in.MaxOutputTokens},
+		{"context_window", in.ContextWindow},
 		{"max_image_tokens", in.MaxImageTokens},
 		{"max_milliseconds", in.MaxMilliSeconds},
 	} {

@@ -84,6 +84,8 @@ type modelLimits struct {
 	Match    []string
 	// MaxOutputTokens is the longest answer. Default defaultMaxOutputTokens.
 	MaxOutputTokens int64
+	// ContextWindow is the most tokens that one call can read and write. 0: not known.
+	ContextWindow int64
 	// MaxImageTokens is the most output tokens that one picture takes. Default
 	// defaultMaxImageTokens.
 	MaxImageTokens int64

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 )
@@ -119,4 +120,31 @@ func (u Usage) TotalInput() int64 {
 // TotalOutput is all output tokens.
 func (u Usage) TotalOutput() int64 {
 	return u.OutputTokens + u.ImageOutputTokens + u.AudioOutputTokens
+}
+
+// Within returns usage as a model with a context window of so many tokens can have it:
+// no side is more than that. What was reported beyond it is kept beside it, and it is
+// marked. 0 means that the window is not known.
+func (u Usage) Within(window int64) Usage {
+	if window <= 0 || u.TotalInput() <= window && u.TotalOutput() <= window {
+		return u
+	}
+	report := u
+	limit := func(counts ...*int64) {
+		left := window
+		for _, n := range counts {
+			*n = min(max(*n, 0), left)
+			left -= *n
+		}
+	}
+	limit(&u.InputTokens, &u.CachedInputTokens, &u.CacheWriteTokens, &u.CacheWrite1hTokens, &u.ImageInputTokens, &u.AudioInputTokens)
+	limit(&u.OutputTokens, &u.ImageOutputTokens, &u.AudioOutputTokens)
+	u.ReasoningTokens = min(u.ReasoningTokens, window)
+	if !u.Implausible {
+		u.Implausible = true
+		if data, err := json.Marshal(report); err == nil {
+			u.Reported = string(data[:min(len(data), 2<<10)])
+		}
+	}
+	return u
 }

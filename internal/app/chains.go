@@ -21,10 +21,13 @@ import (
 
 // newChains puts all configured providers behind their policies: a job may fall back to
 // any that has a key by then. calls bounds what is being paid for.
-func newChains(calls context.Context, o WorkerOptions, fleetID string, control *fleet.Control) (chains *policy.Chains, closeAll func() error, err error) {
+func newChains(calls context.Context, o WorkerOptions, fleetID string, control *fleet.Control, prices *billing.Prices) (chains *policy.Chains, closeAll func() error, err error) {
 	clients, closeClients, err := clients(o.Config, slices.Sorted(maps.Keys(o.Config.Providers)), o.Keys)
 	if err != nil {
 		return nil, nil, err
+	}
+	for i, c := range clients {
+		clients[i] = &windowed{c, prices}
 	}
 	shared, ok := o.Redis.MakeRedisClient().(redis.UniversalClient)
 	if !ok {

@@ -53,15 +53,15 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	guarded, closePolicy, err := newChains(calls, o, fleetID.String(), control)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closePolicy()) }()
 	prices, err := newPrices(o.Config)
 	if err != nil {
 		return err
 	}
+	guarded, closePolicy, err := newChains(calls, o, fleetID.String(), control, prices)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closePolicy()) }()
 	blobs, err := artifacts.Open(ctx, o.Config.Artifacts)
 	if err != nil {
 		return err
