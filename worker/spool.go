@@ -189,6 +189,14 @@ func createSpool(dir, worker string) (f *os.File, err error) {
 	}
 	path := filepath.Join(dir, worker+spoolSuffix)
 	hidden := filepath.Join(dir, "."+worker+".new")
+	defer func() {
+		// The file's name until it is locked helps nobody.
+		if of, ok := errors.AsType[*fs.PathError](err); ok && of.Path == hidden {
+			err = fmt.Errorf("write %s: %w", path, of.Err)
+		} else if of, ok := errors.AsType[*os.LinkError](err); ok {
+			err = fmt.Errorf("write %s: %w", path, of.Err)
+		}
+	}()
 	f, err = os.OpenFile(hidden, os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o600) //nolint:gosec // a name of ours in a folder of ours
 	if err != nil {
 		return nil, err

@@ -305,3 +305,15 @@ func TestAFullDiskIsTriedAgainAndLeavesNoHalfLine(t *testing.T) {
 		t.Errorf("committed %d of 2: %s", len(b.got), log.String())
 	}
 }
+
+func TestASpoolThatCannotBeMadeIsToldByItsName(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	taken := filepath.Join(dir, ".w.new")
+	if err := os.Mkdir(taken, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := createSpool(dir, "w"); err == nil || !strings.HasPrefix(err.Error(), "write "+filepath.Join(dir, "w.spool")+": ") || strings.Contains(err.Error(), taken) {
+		t.Errorf("%v, want the file's own name", err)
+	}
+}

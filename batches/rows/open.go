@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -224,17 +225,30 @@ func spooledParquet(name string, r io.Reader) (Source, error) {
 	return openParquet(name, f, info.Size(), f.Close)
 }
 
+// TempFile makes a file without a name, which is gone once it is closed, by whatever
+// means.
+func TempFile() (*os.File, error) {
+	f, err := os.CreateTemp("", "oneflow-*")
+	if err == nil {
+		if err = os.Remove(f.Name()); err == nil {
+			return f, nil
+		}
+		_ = f.Close()
+	}
+	if of, ok := errors.AsType[*fs.PathError](err); ok {
+		err = of.Err // the name of the file helps nobody
+	}
+	return nil, fmt.Errorf("write a temporary file to %s: %w: set TMPDIR to a folder with room", os.TempDir(), err)
+}
+
 // Spool keeps what r holds in a temporary file, which is gone when it is closed, and
 // is read from its start.
 func Spool(r io.Reader) (*os.File, error) {
-	f, err := os.CreateTemp("", "oneflow-*")
+	f, err := TempFile()
 	if err != nil {
 		return nil, fmt.Errorf("keep the input: %w", err)
 	}
-	err = os.Remove(f.Name()) // without a name it is gone by whatever means
-	if err == nil {
-		_, err = io.Copy(f, r)
-	}
+	_, err = io.Copy(f, r)
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}

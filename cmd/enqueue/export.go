@@ -13,6 +13,7 @@ import (
 
 	"oneflow/artifacts"
 	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/internal/cli"
 )
 
@@ -113,14 +114,11 @@ func into(s *session, name string, write func(io.Writer) error) error {
 	case !artifacts.IsURL(name):
 		return cli.WriteFile(name, write)
 	}
-	temp, err := os.CreateTemp("", "oneflow-*")
+	temp, err := rows.TempFile()
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	defer func() { _ = temp.Close() }()
-	if err := os.Remove(temp.Name()); err != nil { // without a name it is gone by whatever means
-		return fmt.Errorf("write %s: %w", name, err)
-	}
 	if err := write(temp); err != nil {
 		return err
 	}

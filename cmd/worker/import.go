@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -110,7 +109,7 @@ func (c *pricesImport) write(s *session, changes []billing.Change) error {
 	if err := billing.Override(&file, old, changes); err != nil {
 		return cli.Fail(cli.Usage, fmt.Errorf("%s: %w", path, err))
 	}
-	if err := replace(path, file.Bytes()); err != nil {
+	if err := cli.WriteFile(path, func(w io.Writer) error { _, err := w.Write(file.Bytes()); return err }); err != nil {
 		return err
 	}
 	said := ""
@@ -118,22 +117,6 @@ func (c *pricesImport) write(s *session, changes []billing.Change) error {
 		said = ": set `prices:` in the configuration to it"
 	}
 	_, err = fmt.Fprintf(s.Env.Err, "%s written to %s%s\n", cli.Things(int64(len(changes)), "change"), path, said)
-	return err
-}
-
-// replace writes a file at once, as a whole.
-func replace(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".prices-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // it is of no use
-	}
 	return err
 }
 

@@ -228,6 +228,10 @@ func TestPricesAreImportedAndTheirDifferencesShown(t *testing.T) {
 		!strings.Contains(r.err, "1 change; nothing was written") {
 		t.Errorf("%+v", r)
 	}
+	nowhere := filepath.Join(filepath.Dir(over), "none", "x.json")
+	if r := k.run("", "prices", "import", file, "--provider", "groq", "--to", nowhere); r.code != cli.Failure || !strings.Contains(r.err, "write "+nowhere+": no such file") || strings.Contains(r.err, "/.") {
+		t.Errorf("to a folder that is not there: %+v", r)
+	}
 	if r := k.run("", "prices", "import", file, "--provider", "groq", "--to", over); r.code != cli.OK || !strings.Contains(r.err, "1 change written to "+over+": set `prices:`") {
 		t.Errorf("%+v", r)
 	}
