@@ -18,8 +18,6 @@ const (
 	guessesEvery = 6 * time.Second
 	// maxAddresses bounds the addresses that are remembered.
 	maxAddresses = 4096
-	// emptyFor is the time for which it is believed that there is still no token.
-	emptyFor = time.Second
 	// usedEvery is the least time between two notes that a token was used.
 	usedEvery = time.Minute
 )
@@ -33,11 +31,9 @@ type Gate struct {
 
 	mu sync.Mutex
 	// closed tells that a token is asked for; it never becomes open again.
-	closed bool
-	// openUntil is until when it is known that there is no token.
-	openUntil time.Time
-	failures  map[netip.Prefix]*rate.Limiter
-	others    *rate.Limiter
+	closed   bool
+	failures map[netip.Prefix]*rate.Limiter
+	others   *rate.Limiter
 	// known are the tokens that were right before: whoever has one is not held back by the
 	// failures of others at the same address.
 	known map[[sha256.Size]byte]bool
@@ -58,13 +54,14 @@ func NewGate(store Store, master string) *Gate {
 }
 
 // Closed reports whether a token is asked for: there is one of the environment, or one
-// was ever made. Revoking the last does not open the gate again.
+// was ever made. Revoking the last does not open the gate again. As long as it is open the
+// store is asked each time, so that the first token counts at once.
 func (g *Gate) Closed(ctx context.Context) (bool, error) {
 	g.mu.Lock()
-	closed, fresh := g.closed, g.now().Before(g.openUntil)
+	closed := g.closed
 	g.mu.Unlock()
-	if closed || fresh {
-		return closed, nil
+	if closed {
+		return true, nil
 	}
 	closed, err := g.store.HasTokens(ctx)
 	if err != nil {
@@ -73,7 +70,6 @@ func (g *Gate) Closed(ctx context.Context) (bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = g.closed || closed
-	g.openUntil = g.now().Add(emptyFor)
 	return g.closed, nil
 }
 

@@ -140,7 +140,16 @@ func (s *Store) Put(ctx context.Context, data []byte, mediaType string) (address
 	return s.base + key, sum, nil
 }
 
-// Remove deletes what Put has stored at an address of this place; what is gone already is
+// Keep stores size bytes of r under a name of letters, digits, - and /, in place of what
+// was there, and returns their URL.
+func (s *Store) Keep(ctx context.Context, name string, r io.Reader, size int64, mediaType string) (address string, err error) {
+	if err := s.bucket.writeFrom(ctx, name, r, size, contentType(mediaType)); err != nil {
+		return "", fmt.Errorf("artifacts: write %s%s: %w", s.base, name, err)
+	}
+	return s.base + name, nil
+}
+
+// Remove deletes what Put or Keep has stored at an address of this place; what is gone already is
 // no error. It fails for an address of another place.
 func (s *Store) Remove(ctx context.Context, address string) error {
 	key, ok := strings.CutPrefix(address, s.base)

@@ -727,8 +727,56 @@ CREATE TABLE audit_log (
     status  int NOT NULL DEFAULT 0
 );
 
+-- Files that programs have uploaded, as OpenAI's API has them. Their bytes are in blob
+-- storage, which all monitors share.
+CREATE TABLE api_files (
+    id         text PRIMARY KEY,
+    account    text NOT NULL,
+    filename   text NOT NULL,
+    purpose    text NOT NULL,
+    bytes      bigint NOT NULL,
+    url        text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX api_files_expire ON api_files (expires_at);
+CREATE INDEX api_files_account ON api_files (account, created_at DESC, id DESC);
+
+-- Batches that programs have made of files, as OpenAI's API has them: what is beside the
+-- batch of the same id. One is being read by the monitor that has set intake_until, until then.
+CREATE TABLE api_batches (
+    id            text PRIMARY KEY,
+    account       text NOT NULL,
+    endpoint      text NOT NULL,
+    input_file_id text NOT NULL,
+    metadata      jsonb NOT NULL DEFAULT '{}',
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    expires_at    timestamptz NOT NULL,
+    intake_until  timestamptz,
+    taken_at      timestamptz,  -- its rows are jobs now
+    failed_at     timestamptz,  -- its file has faults, and nothing of it was taken
+    cancelled_at  timestamptz,
+    errors        jsonb NOT NULL DEFAULT '[]'
+);
+CREATE INDEX api_batches_intake ON api_batches (created_at) WHERE taken_at IS NULL AND failed_at IS NULL;
+CREATE INDEX api_batches_account ON api_batches (account, created_at DESC, id DESC);
+
+-- Calls that programs wait for, for a day: a client that sends one again gets the job
+-- that it has made already.
+CREATE TABLE api_calls (
+    job_id      uuid PRIMARY KEY,
+    caller      text NOT NULL,               -- the token
+    sha256      bytea NOT NULL CHECK (length(sha256) = 32),  -- of the endpoint and the body
+    idempotency text NOT NULL DEFAULT '',
+    retries     int NOT NULL DEFAULT 0,
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX api_calls_idempotency ON api_calls (caller, idempotency) WHERE idempotency <> '';
+CREATE INDEX api_calls_again ON api_calls (caller, sha256, created_at);
+CREATE INDEX api_calls_created ON api_calls (created_at);
+
 -- +goose Down
-DROP TABLE spending, audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
+DROP TABLE api_calls, api_batches, api_files, spending, audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
 DROP FUNCTION calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;

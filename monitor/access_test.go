@@ -122,11 +122,15 @@ func TestWrongTokensAreThrottledAndRightOnesGoOn(t *testing.T) {
 func TestTheFirstTokenClosesTheMonitorForGood(t *testing.T) {
 	t.Parallel()
 	db := filled(t)
-	if w := ask(t, newMonitor(t, monitor.Config{Store: db}), http.MethodGet, "/api/overview", ""); w.Code != http.StatusOK {
+	running := newMonitor(t, monitor.Config{Store: db})
+	if w := ask(t, running, http.MethodGet, "/api/overview", ""); w.Code != http.StatusOK {
 		t.Errorf("without any token: %d", w.Code)
 	}
 	secret := token(t, db, access.Read, "", time.Time{})
 	must(t, db.RevokeToken(t.Context(), secret[:strings.LastIndex(secret, "_")], "ada"))
+	if w := ask(t, running, http.MethodGet, "/api/overview", ""); w.Code != http.StatusUnauthorized {
+		t.Errorf("of a monitor that runs already: %d", w.Code)
+	}
 	if w := ask(t, newMonitor(t, monitor.Config{Store: db}), http.MethodGet, "/api/overview", ""); w.Code != http.StatusUnauthorized {
 		t.Errorf("with a token that was revoked: %d", w.Code)
 	}

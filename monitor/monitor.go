@@ -1,5 +1,5 @@
 // Package monitor shows what OneFlow does, in a browser and as JSON, and mounts
-// asynqmon, read-only. It may import access, fleet, batches, schedules, jobs, billing
+// asynqmon, read-only. It may import access, frontdoor, fleet, batches, schedules, jobs, billing
 // and providers, and declares what it reads of a store, which it never imports.
 //
 // routes says who may do what. As long as no token was ever made, anybody on the machine
@@ -20,6 +20,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/access"
+	"oneflow/frontdoor"
 )
 
 // Store holds the reads that the monitor needs of Postgres.
@@ -46,6 +47,8 @@ type Config struct {
 	// Holds returns, by provider, sentences that say what holds it back now, such as a
 	// block or what others use of its limit. Nil: the pages leave it out.
 	Holds func(ctx context.Context) (map[string][]string, error)
+	// FrontDoor serves the vendors' APIs. Nil: there are none.
+	FrontDoor *frontdoor.FrontDoor
 	// Hosts are the names, beside localhost and addresses, under which it may be called.
 	Hosts []string
 }

@@ -15,7 +15,7 @@ func (m *Monitor) routes() []access.Route {
 	}
 	public := func(pattern string, h http.Handler) access.Route { return access.Route{Pattern: pattern, Handle: h} }
 	ofFleet := func(r access.Route) access.Route { r.Fleet = true; return r }
-	return []access.Route{
+	routes := []access.Route{
 		public("GET /static/", m.pages.static()),
 		public("GET /login", http.HandlerFunc(m.loginPage)),
 		public("POST /login", http.HandlerFunc(m.login)),
@@ -29,6 +29,10 @@ func (m *Monitor) routes() []access.Route {
 		ofFleet(page("GET "+strings.TrimSuffix(queuesPath, "/"), http.RedirectHandler(m.cfg.BasePath+queuesPath, http.StatusMovedPermanently).ServeHTTP)),
 		page("GET /", m.nothingHere),
 	}
+	if m.cfg.FrontDoor != nil {
+		routes = append(routes, m.cfg.FrontDoor.Routes()...)
+	}
+	return routes
 }
 
 // serveAll is everything, with its protection: from the outside in the headers of every

@@ -14,5 +14,12 @@ func Run(ctx context.Context, cfg Config, l net.Listener) (err error) {
 		return errors.Join(err, l.Close())
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	if cfg.FrontDoor != nil {
+		// It goes on until the last request has ended.
+		life, stop := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan struct{})
+		go func() { defer close(done); cfg.FrontDoor.Run(life) }()
+		defer func() { stop(); <-done }()
+	}
 	return m.Serve(ctx, l)
 }

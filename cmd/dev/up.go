@@ -153,7 +153,13 @@ func (s *session) withServices(services cli.Services, listener net.Listener, do 
 		}
 		client := goredis.NewClient(options)
 		defer func() { _ = client.Close() }()
-		return monitor.Run(ctx, monitor.Config{Store: db, Access: db, Redis: redis, Holds: app.HoldsInForce(db, cli.Fleet(s.config), client), Log: s.Log}, listener)
+		front, err := app.NewFrontDoor(ctx, s.config, db, client, s.Log)
+		if err != nil {
+			return err
+		}
+		return monitor.Run(ctx, monitor.Config{
+			Store: db, Access: db, Redis: redis, Holds: app.HoldsInForce(db, cli.Fleet(s.config), client), FrontDoor: front, Log: s.Log,
+		}, listener)
 	})
 	g.Go(func() error {
 		defer stop()

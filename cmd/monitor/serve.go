@@ -56,10 +56,14 @@ func (c *serveCmd) Run(s *session) error {
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
+	front, err := app.NewFrontDoor(s.Ctx, cfg, db, client, s.Log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
 	fmt.Fprintf(s.Env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
 	err = monitor.Run(s.Ctx, monitor.Config{
 		Store: db, Access: db, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.Log,
-		Token: token, Hosts: append(c.Host, host), BasePath: c.BasePath,
+		Token: token, Hosts: append(c.Host, host), BasePath: c.BasePath, FrontDoor: front,
 	}, l)
 	if errors.Is(err, monitor.ErrExposed) {
 		return c.unsafe(err)

@@ -1,0 +1,335 @@
+package frontdoor
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"oneflow/access"
+	"oneflow/batches"
+	"oneflow/jobs"
+)
+
+const (
+	// patience is the time that a client waits that does not say, a minute less than the
+	// vendors' own clients do.
+	patience            = 9 * time.Minute
+	minPatience, longIs = time.Second, time.Hour
+	// keepAlive is the time between two signs of life of a stream that waits.
+	keepAlive = 10 * time.Second
+	// maxWaiting bounds what is counted of a queue.
+	maxWaiting = 100_000
+)
+
+// asking is a call as it came.
+type asking struct {
+	endpoint endpoint
+	body     json.RawMessage // without what asks for a stream
+	sum      [sha256.Size]byte
+	streams  bool
+	options  streamOptions
+	account  string
+	lane     jobs.Lane
+	patience time.Duration
+	keep     bool
+	again    bool
+	key      string // idempotency
+}
+
+// refusal is a call that is not taken.
+type refusal struct {
+	status int
+	reason string
+	after  time.Duration // when to try again; 0: nothing is known
+}
+
+func (e *refusal) Error() string { return e.reason }
+
+// call takes a call in as a job, waits for its end and answers with it.
+func (f *FrontDoor) call(w http.ResponseWriter, r *http.Request, e endpoint) {
+	ask, err := read(r, e)
+	var id uuid.UUID
+	if err == nil {
+		id, err = f.admit(r.Context(), access.From(r.Context()), ask)
+	}
+	if err != nil {
+		f.notTaken(w, r, e, err)
+		return
+	}
+	w.Header().Set("X-Oneflow-Job", id.String())
+	w.Header().Set("X-Request-Id", id.String())
+	if ask.streams {
+		f.answerStream(w, r, ask, id)
+		return
+	}
+	if !f.wait(r.Context(), ask, id) {
+		e.refuse(w, r, http.StatusGatewayTimeout, "the job was not done in time")
+		return
+	}
+	res, err := f.result(r.Context(), id)
+	switch {
+	case err != nil:
+		f.notTaken(w, r, e, err)
+	case res.failed():
+		// The job has had all its tries: the client's own would buy nothing, or buy twice.
+		w.Header().Set("X-Should-Retry", "false")
+		status, message := res.problem()
+		e.refuse(w, r, status, message)
+	default:
+		e.write(f, w, r, res)
+	}
+}
+
+// notTaken answers a call that is not taken.
+func (f *FrontDoor) notTaken(w http.ResponseWriter, r *http.Request, e endpoint, err error) {
+	if no, ok := errors.AsType[*refusal](err); ok {
+		if no.after > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(no.after.Seconds()))))
+		}
+		e.refuse(w, r, no.status, no.reason)
+		return
+	}
+	if r.Context().Err() != nil {
+		return
+	}
+	f.cfg.Log.Warn().Err(err).Str("path", r.URL.Path).Msg("call of a program failed")
+	e.refuse(w, r, http.StatusServiceUnavailable, "the database does not answer")
+}
+
+// read reads a call.
+func read(r *http.Request, e endpoint) (ask asking, err error) {
+	body, err := io.ReadAll(r.Body)
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return ask, &refusal{status: http.StatusRequestEntityTooLarge, reason: fmt.Sprintf("the request is larger than %d MB", maxCall>>20)}
+	}
+	if err != nil {
+		return ask, &refusal{status: http.StatusBadRequest, reason: "the body cannot be read to its end"}
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil || fields == nil {
+		return ask, &refusal{status: http.StatusBadRequest, reason: "the body must be a JSON object"}
+	}
+	ask = asking{endpoint: e, body: body, lane: jobs.High, patience: patience, again: isRetry(r), keep: r.Header.Get("X-Oneflow-Keep") != ""}
+	ask.sum = sha256.Sum256(append([]byte(e.path+"\n"), body...))
+	if raw := fields["stream"]; raw != nil {
+		ask.streams = string(raw) == "true"
+		_ = json.Unmarshal(fields["stream_options"], &ask.options) // what is not there is false
+		delete(fields, "stream")
+		delete(fields, "stream_options")
+		ask.body = encoded(fields)
+	}
+	if ask.streams && e.stream == nil {
+		return ask, &refusal{status: http.StatusBadRequest, reason: "stream: this endpoint answers as a whole"}
+	}
+	return ask, ask.headers(r)
+}
+
+// headers reads what the headers say.
+func (a *asking) headers(r *http.Request) error {
+	var ok bool
+	if a.account, ok = accountOf(r); !ok {
+		return &refusal{status: http.StatusForbidden, reason: "X-OneFlow-Account: the token is for another account"}
+	}
+	a.key = cmp.Or(r.Header.Get("Idempotency-Key"), r.Header.Get("X-Oneflow-Idempotency"))
+	if len(a.key) > 255 || strings.ContainsRune(a.key, 0) {
+		return &refusal{status: http.StatusBadRequest, reason: "Idempotency-Key: must have at most 255 bytes"}
+	}
+	// The vendors' clients say how long they wait.
+	for _, name := range []string{"X-Stainless-Timeout", "X-Oneflow-Deadline"} {
+		s := r.Header.Get(name)
+		if s == "" {
+			continue
+		}
+		d, err := time.ParseDuration(s)
+		if seconds, bad := strconv.ParseFloat(s, 64); bad == nil && seconds > 0 && seconds < longIs.Seconds()*24 {
+			d, err = time.Duration(seconds*float64(time.Second)), nil
+		}
+		if err != nil || d <= 0 {
+			return &refusal{status: http.StatusBadRequest, reason: name + ": must be seconds, such as 600"}
+		}
+		a.patience = min(max(d, minPatience), longIs)
+	}
+	if lane := jobs.Lane(r.Header.Get("X-Oneflow-Priority")); lane != "" {
+		if lane != jobs.High && lane != jobs.Default && lane != jobs.Bulk {
+			return &refusal{status: http.StatusBadRequest, reason: "X-OneFlow-Priority: must be high, default or bulk"}
+		}
+		a.lane = lane
+	}
+	return nil
+}
+
+// admit makes a job of a call, or finds the one that the client made before.
+func (f *FrontDoor) admit(ctx context.Context, p access.Principal, ask asking) (uuid.UUID, error) {
+	caller := p.Name + "\n" + ask.account
+	c := Call{Caller: hexOf(sha256.Sum256([]byte(caller))), SHA256: ask.sum, Idempotency: ask.key}
+	if ask.again && ask.key == "" {
+		if id, ok, err := f.cfg.Stores.Calls.JoinCall(ctx, c); err != nil || ok {
+			return id, f.accepted(ctx, id, ask, err)
+		}
+	}
+	job, err := f.job(ask)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	if err := f.affords(ctx, &job); err != nil {
+		return uuid.Nil, err
+	}
+	if err := f.inTime(ctx, job, ask.patience); err != nil {
+		return uuid.Nil, err
+	}
+	c.JobID = job.ID
+	id, err := f.cfg.Stores.Calls.RememberCall(ctx, c)
+	if errors.Is(err, ErrOtherBody) {
+		return id, &refusal{status: http.StatusUnprocessableEntity, reason: ErrOtherBody.Error()}
+	}
+	if err != nil {
+		return id, err
+	}
+	if id != job.ID {
+		return id, f.accepted(ctx, id, ask, nil)
+	}
+	return id, f.enqueue(ctx, job)
+}
+
+// accepted makes the job of a call that was remembered, unless it is there: who remembered
+// it may have died before.
+func (f *FrontDoor) accepted(ctx context.Context, id uuid.UUID, ask asking, err error) error {
+	if err != nil {
+		return err
+	}
+	if _, err := f.cfg.Stores.Jobs.Progress(ctx, id.String()); !errors.Is(err, jobs.ErrNotFound) {
+		return err
+	}
+	job, err := f.job(ask)
+	if err != nil {
+		return err
+	}
+	job.ID = id
+	return f.enqueue(ctx, job)
+}
+
+// enqueue hands a job to the producer. That Redis did not take it is no failure: a worker
+// dispatches it. The client may be gone by now, and its job is there or not at all.
+func (f *FrontDoor) enqueue(ctx context.Context, job jobs.New) error {
+	_, undelivered, err := f.cfg.Producer.Enqueue(context.WithoutCancel(ctx), "", []jobs.New{job})
+	if undelivered != nil {
+		f.cfg.Log.Warn().Err(undelivered).Stringer("job", job.ID).Msg("Redis did not take a delivery: a worker sees to it")
+	}
+	return err
+}
+
+// job makes the job of a call.
+func (f *FrontDoor) job(ask asking) (jobs.New, error) {
+	provider, body, err := route(f.cfg.Providers, ask.endpoint.path, ask.body)
+	if err != nil {
+		return jobs.New{}, &refusal{status: http.StatusNotFound, reason: err.Error()}
+	}
+	in := batches.Input{
+		Account: ask.account, Kind: f.cfg.Input.Kind, DefaultModel: f.cfg.Input.DefaultModel, OnModel: f.cfg.Input.OnModel,
+		Deadline: time.Now().Add(ask.patience), Shape: batches.ShapeOpenAI,
+	}
+	job, err := in.One(map[string]json.RawMessage{
+		"url": encoded(ask.endpoint.path), "body": body, "provider": encoded(provider), "lane": encoded(ask.lane),
+	})
+	if err != nil {
+		return job, &refusal{status: http.StatusBadRequest, reason: strings.TrimPrefix(err.Error(), "body.")}
+	}
+	return job, nil
+}
+
+// affords refuses a call that the account's wallet does not reach for.
+func (f *FrontDoor) affords(ctx context.Context, job *jobs.New) error {
+	has, least, err := f.funds(ctx, job.Account)
+	if err != nil || least == nil {
+		return err
+	}
+	job.Least = least(*job)
+	if err := has.Check(job.Least); err != nil {
+		return &refusal{status: http.StatusPaymentRequired, reason: err.Error()}
+	}
+	return nil
+}
+
+// inTime refuses a call that cannot be answered before its client stops waiting.
+func (f *FrontDoor) inTime(ctx context.Context, job jobs.New, patience time.Duration) error {
+	if f.cfg.Rate == nil {
+		return nil
+	}
+	perMinute, blockedUntil, err := f.cfg.Rate(ctx, job.Provider)
+	if err != nil {
+		return err
+	}
+	wait := max(time.Until(blockedUntil), 0)
+	if perMinute > 0 {
+		waiting, err := f.cfg.Stores.Calls.WaitingIn(ctx, jobs.Queue{Provider: job.Provider, Lane: job.Lane}, maxWaiting)
+		if err != nil {
+			return err
+		}
+		wait += time.Duration(float64(waiting) / float64(perMinute) * float64(time.Minute))
+	}
+	if wait < patience {
+		return nil
+	}
+	return &refusal{
+		status: http.StatusTooManyRequests, after: max(wait-patience, time.Second),
+		reason: fmt.Sprintf("%s cannot answer within %s: %s of work wait before this call", job.Provider, patience.Round(time.Second), wait.Round(time.Second)),
+	}
+}
+
+// wait waits for a job's end; ok is false where it did not come in time. The job of a
+// client that has gone away is stopped, unless its call was sent or it is to be kept.
+func (f *FrontDoor) wait(ctx context.Context, ask asking, id uuid.UUID) (ok bool) {
+	ended, leave := f.ended.wait(id)
+	defer leave()
+	// Its own deadline ends the job; this is for a database that does not say so.
+	late := time.NewTimer(ask.patience + time.Minute)
+	defer late.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-late.C:
+		return false
+	case <-ctx.Done():
+		f.abandoned(context.WithoutCancel(ctx), ask, id)
+		return false
+	}
+}
+
+// abandoned stops the job of a client that has gone away.
+func (f *FrontDoor) abandoned(ctx context.Context, ask asking, id uuid.UUID) {
+	if ask.keep || ask.key != "" || ask.again {
+		return // somebody may come for it
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := f.cfg.Stores.Jobs.StopJobs(ctx, id.String()); err != nil {
+		f.cfg.Log.Warn().Err(err).Stringer("job", id).Msg("job of a client that has gone away was not stopped")
+	}
+}
+
+// result reads what came of a job.
+func (f *FrontDoor) result(ctx context.Context, id uuid.UUID) (result, error) {
+	var res result
+	err := f.cfg.Stores.Jobs.Export(ctx, id.String(), func(r batches.Record) error {
+		res = result{Record: r}
+		return nil
+	})
+	if errors.Is(err, jobs.ErrNotFound) {
+		return res, &refusal{status: http.StatusGone, reason: "the job was removed"}
+	}
+	return res, err
+}
+
+func hexOf(sum [sha256.Size]byte) string { return hex.EncodeToString(sum[:]) }

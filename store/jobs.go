@@ -1,0 +1,174 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"oneflow/jobs"
+)
+
+// jobsWindow bounds the jobs that are looked at for one part of a list: a filter that finds
+// few does not read them all at once.
+const jobsWindow = 20_000
+
+const jobLineColumns = `j.id::text, coalesce(j.batch_id, ''), coalesce(j.custom_id, ''), j.account, j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model),
+	j.lane, s.state, s.paused_at IS NOT NULL, s.attempt, (SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id),
+	CASE WHEN s.finished_at IS NULL THEN s.wait_reason ELSE '' END, s.error_class, left(s.error_message, 500),
+	s.cost_nano, s.simulated_nano, s.unpriced_calls, j.created_at, j.run_at, s.deadline, s.started_at, s.finished_at`
+
+func jobLine(row pgx.CollectableRow) (l jobs.Line, err error) {
+	var started, finished *time.Time
+	err = row.Scan(&l.ID, &l.BatchID, &l.CustomID, &l.Account, &l.Task, &l.Provider, &l.Model, &l.Lane, &l.State, &l.Paused, &l.Attempt, &l.Calls,
+		&l.Waits, &l.Error, &l.Message, (*int64)(&l.Cost), (*int64)(&l.Simulated), &l.Unpriced, &l.CreatedAt, &l.RunAt, &l.Deadline, &started, &finished)
+	l.StartedAt, l.FinishedAt = timeOrZero(started), timeOrZero(finished)
+	return l, err
+}
+
+// Jobs lists the jobs that a filter selects, the newest first.
+func (s *Store) Jobs(ctx context.Context, f jobs.Filter) (out jobs.Lines, err error) {
+	before := uuid.Max
+	if f.Before != uuid.Nil {
+		before = f.Before
+	}
+	window := `
+		SELECT id
+		FROM jobs
+		WHERE id < $1`
+	args := []any{before}
+	if f.BatchID != "" {
+		window += ` AND batch_id = $2`
+		args = append(args, f.BatchID)
+	}
+	window += fmt.Sprintf(`
+		ORDER BY id DESC
+		LIMIT %d`, jobsWindow)
+	n := len(args)
+	arg := func(v any) string {
+		args = append(args, v)
+		return fmt.Sprintf("$%d", len(args))
+	}
+	where := "true"
+	for _, c := range []struct{ column, value string }{
+		{"j.account", f.Account},
+		{"s.state", string(f.State)},
+		{"j.task", string(f.Task)},
+		{"coalesce(r.provider, j.provider)", f.Provider},
+		{"coalesce(r.model, j.model)", f.Model},
+	} {
+		if c.value != "" {
+			where += " AND " + c.column + " = " + arg(c.value)
+		}
+	}
+	if f.Error != "" {
+		where += " AND position(lower(" + arg(f.Error) + ") IN lower(s.error_class || ' ' || s.error_message)) > 0"
+	}
+	if f.Tag != "" {
+		where += " AND EXISTS (SELECT FROM batches b JOIN jsonb_each_text(b.tags) t ON true WHERE b.id = j.batch_id AND t.key || '=' || t.value = " + arg(f.Tag) + ")"
+	}
+	if !f.From.IsZero() {
+		where += " AND j.created_at >= " + arg(f.From)
+	}
+	if !f.Until.IsZero() {
+		where += " AND j.created_at < " + arg(f.Until)
+	}
+	rows, err := s.pool.Query(ctx, `
+		WITH w AS MATERIALIZED (`+window+`)
+		SELECT `+jobLineColumns+`
+		FROM w
+		JOIN jobs j ON j.id = w.id
+		JOIN job_states s ON s.job_id = w.id
+		LEFT JOIN results r ON r.job_id = w.id
+		WHERE `+where+`
+		ORDER BY w.id DESC
+		LIMIT `+arg(f.Limit+1), args...)
+	if err == nil {
+		out.Jobs, err = pgx.CollectRows(rows, jobLine)
+	}
+	if err != nil {
+		return out, fmt.Errorf("list jobs: %w", err)
+	}
+	if len(out.Jobs) > f.Limit {
+		out.Jobs = out.Jobs[:f.Limit]
+		out.Next = out.Jobs[f.Limit-1].ID
+		return out, nil
+	}
+	// The window may have ended before the jobs did.
+	err = s.pool.QueryRow(ctx, `SELECT id::text FROM (`+window+`) w ORDER BY id LIMIT 1`, args[:n]...).Scan(&out.Next)
+	if err == nil {
+		var more bool
+		err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM jobs WHERE id < $1 AND ($2 = '' OR batch_id = $2))`, out.Next, f.BatchID).Scan(&more)
+		if !more {
+			out.Next = ""
+		}
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		out.Next, err = "", nil
+	}
+	if err != nil {
+		return out, fmt.Errorf("list jobs: %w", err)
+	}
+	return out, nil
+}
+
+// JobLine reads one job. It fails with jobs.ErrNotFound.
+func (s *Store) JobLine(ctx context.Context, id uuid.UUID) (l jobs.Line, err error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT `+jobLineColumns+`
+		FROM jobs j
+		JOIN job_states s ON s.job_id = j.id
+		LEFT JOIN results r ON r.job_id = j.id
+		WHERE j.id = $1`, id)
+	if err == nil {
+		l, err = pgx.CollectExactlyOneRow(rows, jobLine)
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = jobs.ErrNotFound
+	}
+	if err != nil {
+		return l, fmt.Errorf("read job %s: %w", id, err)
+	}
+	return l, nil
+}
+
+// JobCalls lists the calls of a job in the order in which they were sent, the first
+// two hundred.
+func (s *Store) JobCalls(ctx context.Context, id uuid.UUID) (list []jobs.CallLine, err error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT c.id::text, c.provider, c.model, c.state, c.started_at, c.finished_at, coalesce(c.http_status, 0), c.request_id, c.error_kind, left(c.error_message, 1000),
+			(SELECT count(*) FROM call_jobs o WHERE o.call_id = c.id), c.latency_ms, c.input_tokens, c.output_tokens, c.simulated, c.reserved_nano, cj.share_nano
+		FROM call_jobs cj
+		JOIN calls c ON c.id = cj.call_id
+		WHERE cj.job_id = $1
+		ORDER BY c.started_at, c.id
+		LIMIT $2`, id, detailCalls)
+	if err == nil {
+		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c jobs.CallLine, err error) {
+			var ended *time.Time
+			err = row.Scan(&c.ID, &c.Provider, &c.Model, &c.Outcome, &c.StartedAt, &ended, &c.Status, &c.RequestID, &c.Error, &c.Message,
+				&c.Jobs, &c.LatencyMS, &c.InputTokens, &c.OutputTokens, &c.Simulated, &c.Reserved, &c.Cost)
+			c.EndedAt = timeOrZero(ended)
+			return c, err
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the calls of job %s: %w", id, err)
+	}
+	return list, nil
+}
+
+// JobRequest returns what a job asks for, as it is kept. It fails with jobs.ErrNotFound.
+func (s *Store) JobRequest(ctx context.Context, id uuid.UUID) (request []byte, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT request FROM jobs WHERE id = $1`, id).Scan(&request)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = jobs.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what job %s asks for: %w", id, err)
+	}
+	return request, nil
+}
