@@ -168,6 +168,8 @@ type BudgetStore interface {
 	// Deposit pays into a wallet, which is made at the first time, or takes out of it,
 	// where amount is negative. It fails with ErrOverdrawn.
 	Deposit(ctx context.Context, account string, amount NanoUSD, note, by string) (Budget, error)
+	// RaiseBound sets what is reserved for a model's calls under budgets, and lets it go on.
+	RaiseBound(ctx context.Context, b Bound) error
 	// Statement returns the newest rows of an account's ledger, the newest first. It
 	// fails with ErrNoWallet.
 	Statement(ctx context.Context, account string, limit int) ([]Entry, error)
@@ -223,6 +225,15 @@ func (m Money) Deposit(ctx context.Context, account string, amount NanoUSD, note
 		return Budget{}, badOrder("a note of %d bytes: must be at most 500", len(note))
 	}
 	return m.store.Deposit(ctx, account, amount, note, m.by)
+}
+
+// RaiseBound sets what is reserved for the calls of a model under budgets, in percent of
+// what the price list says, and lets a model go on that had a bill above it.
+func (m Money) RaiseBound(ctx context.Context, provider, model string, percent int) error {
+	if percent < 100 || percent > maxBoundPercent {
+		return badOrder("a bound of %d %%: must be from 100 to %d", percent, maxBoundPercent)
+	}
+	return m.store.RaiseBound(ctx, Bound{Provider: provider, Model: model, Percent: percent, By: m.by})
 }
 
 func badAccount(name string) error {

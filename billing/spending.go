@@ -20,7 +20,7 @@ const (
 	ByAccount  Dimension = "account"
 	ByTag      Dimension = "tag"
 	ByBatch    Dimension = "batch"
-	// ByKind is why a call was made: see CallKind.
+	// ByKind says why a call was made: see CallKind.
 	ByKind Dimension = "kind"
 )
 
@@ -29,7 +29,7 @@ func Dimensions() []Dimension {
 	return []Dimension{ByProvider, ByModel, ByHour, ByDay, ByAccount, ByTag, ByBatch, ByKind}
 }
 
-// CallKind is why a call was made.
+// CallKind says why a call was made.
 type CallKind string
 
 // The kinds of calls.

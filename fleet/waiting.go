@@ -153,6 +153,10 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 			way = fmt.Sprintf(": `%s` raises it", w.Raise)
 		}
 		return Wait{Reason: WaitForBudget, Until: w.NotBefore, Text: what + way + until(w.NotBefore, "; looked at again at"), Stopped: w.Total}
+	case strings.HasPrefix(w.Reason, "bound: "):
+		return Wait{Reason: WaitForBudget, Text: fmt.Sprintf(
+			"a bill of %s was above the most that was reserved for it, and a budget lets no other through: `monitor alerts` names the command that raises the bound",
+			strings.TrimPrefix(w.Reason, "bound: "))}
 	case !alive:
 		return Wait{Reason: WaitForWorker, Text: "no worker is running: start one with `worker run`"}
 	case w.Reason == string(WaitForKey):

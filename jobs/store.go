@@ -45,12 +45,18 @@ type BudgetError struct {
 	Unpriced bool
 	// Needs is the most that the call can cost.
 	Needs billing.NanoUSD
+	// Bound is that of the call's model, where a bill was above it and it was not raised
+	// since; else nil.
+	Bound *billing.Bound
 }
 
 func (e *BudgetError) Error() string {
 	if e.Unpriced {
 		return fmt.Sprintf("no price is known for this model, and the %s blocks what nobody can bound: "+
 			"give it a price (`worker prices import`), or let the budget only warn (`monitor budget set --warn`)", e.Budget)
+	}
+	if e.Bound != nil {
+		return fmt.Sprintf("%s, and the %s lets none through: `%s`", e.Bound, e.Budget, e.Bound.Command())
 	}
 	return fmt.Sprintf("the call may cost %s, and the %s has %s left", e.Needs.Human(), e.Budget, max(e.Budget.Left(), 0).Human())
 }

@@ -334,7 +334,6 @@ CREATE TABLE budgets (
     stopped_until timestamptz,                  -- a call did not fit: the end of the period
     stopped_needs bigint NOT NULL DEFAULT 0,    -- the least that one needed
     refused_at    timestamptz,                  -- when the last one did not fit
-    alerted       int NOT NULL DEFAULT 0,       -- percent of the limit that an alert was raised for in this period
     changed_by    text NOT NULL DEFAULT '',
     changed_at    timestamptz NOT NULL DEFAULT now(),
 
@@ -352,6 +351,37 @@ CREATE TABLE charges (
     spent_nano    bigint NOT NULL DEFAULT 0 CHECK (spent_nano >= 0),
     PRIMARY KEY (call_id, budget_id)
 ) WITH (fillfactor = 70);
+
+-- How much of what the price list says is the most that a call of a model can cost is
+-- reserved for it under a budget, and whether a bill was above it: then blocking budgets
+-- let no call of the model through until a person raises the bound.
+CREATE TABLE bounds (
+    provider      text NOT NULL,
+    model         text NOT NULL,
+    percent       int NOT NULL DEFAULT 100 CHECK (percent BETWEEN 100 AND 100000),
+    stopped_at    timestamptz,
+    reserved_nano bigint NOT NULL DEFAULT 0,    -- of the call whose bill was above it
+    cost_nano     bigint NOT NULL DEFAULT 0,
+    changed_by    text NOT NULL DEFAULT '',
+    changed_at    timestamptz NOT NULL DEFAULT '-infinity',
+    sent_at       timestamptz NOT NULL DEFAULT now(), -- when that call was sent: one from before a raise counts no more
+    PRIMARY KEY (provider, model)
+);
+
+-- What people have to know of. A condition that lasts has one open row; a graver level of
+-- it closes that and opens another. See jobs.Alert.
+CREATE TABLE alerts (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind      text NOT NULL CHECK (kind IN ('budget', 'overrun', 'ledger', 'spending')),
+    subject   text NOT NULL,
+    level     int NOT NULL DEFAULT 0,
+    text      text NOT NULL,
+    opened_at timestamptz NOT NULL DEFAULT now(),
+    closed_at timestamptz,
+    graver    bool NOT NULL DEFAULT false       -- closed by a graver level of the same
+);
+CREATE UNIQUE INDEX alerts_open ON alerts (kind, subject) WHERE closed_at IS NULL;
+CREATE INDEX alerts_newest ON alerts (opened_at DESC);
 
 -- What was paid into wallets and what was charged, corrections as rows of their own.
 -- Rows are only added: the sum of an account's is its balance.
@@ -659,6 +689,17 @@ BEGIN
         cost_nano = m.cost_nano + excluded.cost_nano,
         overruns = m.overruns + excluded.overruns,
         overrun_nano = m.overrun_nano + excluded.overrun_nano;
+
+    IF EXISTS (SELECT FROM new_calls WHERE cost_nano > reserved_nano) THEN
+        INSERT INTO bounds AS b (provider, model, stopped_at, reserved_nano, cost_nano, sent_at)
+        SELECT DISTINCT ON (provider, model) provider, model, now(), reserved_nano, cost_nano, started_at
+        FROM new_calls
+        WHERE cost_nano > reserved_nano
+        ORDER BY provider, model, started_at DESC, cost_nano DESC
+        ON CONFLICT (provider, model) DO UPDATE
+        SET stopped_at = excluded.stopped_at, reserved_nano = excluded.reserved_nano, cost_nano = excluded.cost_nano, sent_at = excluded.sent_at
+        WHERE b.stopped_at IS NULL AND excluded.sent_at > b.changed_at;
+    END IF;
     RETURN NULL;
 END $$;
 -- +goose StatementEnd
@@ -776,7 +817,7 @@ CREATE INDEX api_calls_again ON api_calls (caller, sha256, created_at);
 CREATE INDEX api_calls_created ON api_calls (created_at);
 
 -- +goose Down
-DROP TABLE api_calls, api_batches, api_files, spending, audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
+DROP TABLE api_calls, api_batches, api_files, spending, bounds, alerts, audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
 DROP FUNCTION calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;

@@ -11,7 +11,6 @@ import (
 
 	"oneflow/billing"
 	"oneflow/jobs"
-	"oneflow/worker"
 )
 
 // lookForBudgets is the time for which budgets are taken to be there after they were seen. It
@@ -65,6 +64,7 @@ func (s *Store) beginWithin(ctx context.Context, in []beginIn) ([]outcome[struct
 		return nil, fmt.Errorf("begin calls: read budgets: %w", err)
 	}
 	refusals := q.reserve(in)
+	columns = beginColumns(in) // a raised bound is reserved
 
 	verdicts := make(map[uuid.UUID]string, len(in))
 	refused := make([]string, len(in))
@@ -101,6 +101,8 @@ type quotas struct {
 	list  []*quota
 	of    map[int][]*quota // by the call's place in the group
 	taken []reservation
+	// bounds are those of models that are not the price list's, by provider and model.
+	bounds map[[2]string]billing.Bound
 }
 
 type quota struct {
@@ -118,7 +120,7 @@ type reservation struct {
 // readBudgets begins the transaction, locks the jobs and the budgets that the calls
 // match, and returns them as of now: where a period is over, of the next one.
 func readBudgets(ctx context.Context, conn *pgx.Conn, columns []any) (*quotas, error) {
-	q := &quotas{of: map[int][]*quota{}}
+	q := &quotas{of: map[int][]*quota{}, bounds: map[[2]string]billing.Bound{}}
 	calls, jobIDs, names, models, simulated := columns[0], columns[1], columns[4], columns[5], columns[8]
 	byID := map[int64]*quota{}
 	var p pgx.Batch
@@ -137,6 +139,13 @@ func readBudgets(ctx context.Context, conn *pgx.Conn, columns []any) (*quotas, e
 		for _, b := range list {
 			one := &quota{Budget: b}
 			byID[b.ID], q.list = one, append(q.list, one)
+		}
+		return err
+	})
+	p.Queue(`SELECT `+boundColumns+` FROM bounds WHERE provider = ANY ($1)`, names).Query(func(rows pgx.Rows) error {
+		list, err := pgx.CollectRows(rows, pgx.RowToStructByName[billing.Bound])
+		for _, b := range list {
+			q.bounds[[2]string{b.Provider, b.Model}] = b
 		}
 		return err
 	})
@@ -190,16 +199,13 @@ const budgetColumns = `b.id, b.account, b.provider, b.model, b.batch_id, b.tag, 
 	CASE WHEN b.began_at >= ` + budgetBegan + ` THEN b.reserved_nano ELSE 0 END,
 	coalesce(b.stopped_until > now(), false), b.changed_by, b.changed_at`
 
-func scanBudget(row pgx.CollectableRow) (billing.Budget, error) { return scanBudgetAnd(row) }
-
-// scanBudgetAnd scans further columns into more.
-func scanBudgetAnd(row pgx.CollectableRow, more ...any) (billing.Budget, error) {
+func scanBudget(row pgx.CollectableRow) (billing.Budget, error) {
 	var b billing.Budget
 	var began, ends *time.Time
-	err := row.Scan(append([]any{
+	err := row.Scan(
 		&b.ID, &b.Account, &b.Provider, &b.Model, &b.Batch, &b.Tag, &b.Simulated, &b.Wallet, &b.Period, &b.Zone, &b.Limit, &b.Blocks,
 		&began, &ends, &b.Spent, &b.Reserved, &b.Stopped, &b.By, &b.At,
-	}, more...)...)
+	)
 	b.Began, b.Ends = timeOrZero(began), timeOrZero(ends)
 	return b, err
 }
@@ -210,12 +216,18 @@ func (q *quotas) reserve(in []beginIn) []*jobs.BudgetError {
 	refusals := make([]*jobs.BudgetError, len(in))
 	for i, b := range in {
 		amount := billing.NanoUSD(0)
+		bound := q.bounds[[2]string{b.call.Provider, b.call.Model}]
 		if n := bounded(b.call.Reserved); n != nil {
-			amount = billing.NanoUSD(*n)
+			amount = bound.Of(billing.NanoUSD(*n))
+			in[i].call.Reserved = &amount
 		}
 		// Of several that it does not fit in, the one that lasts longest is told.
 		for _, budget := range q.of[i] {
 			unpriced := b.call.Reserved == nil
+			if budget.Blocks && !bound.StoppedAt.IsZero() {
+				refusals[i] = &jobs.BudgetError{Budget: budget.Budget, Needs: amount, Bound: &bound}
+				break
+			}
 			if !budget.Blocks || !unpriced && amount <= budget.Left() {
 				continue
 			}
@@ -265,7 +277,7 @@ const (
 	// renewSQL begins the next period of budgets whose last one is over.
 	renewSQL = `
 		UPDATE budgets b
-		SET began_at = ` + budgetBegan + `, spent_nano = 0, reserved_nano = 0, stopped_until = NULL, alerted = 0
+		SET began_at = ` + budgetBegan + `, spent_nano = 0, reserved_nano = 0, stopped_until = NULL
 		WHERE b.id = ANY ($1) AND b.began_at < ` + budgetBegan
 
 	// reserveSQL writes what the calls that were begun in this transaction reserve.
@@ -290,35 +302,3 @@ const (
 		FROM unnest($1::bigint[], $2::bigint[]) AS w (id, needs)
 		WHERE b.id = w.id`
 )
-
-// MoneyAlerts implements worker.MoneyStore. A wallet's shares are those of what was paid
-// in.
-func (s *Store) MoneyAlerts(ctx context.Context) ([]worker.MoneyAlert, error) {
-	rows, err := s.pool.Query(ctx, `
-		UPDATE budgets b
-		SET alerted = l.reached
-		FROM (
-			SELECT id, CASE
-				WHEN spent_nano > limit_nano AND blocks THEN 101
-				WHEN spent_nano >= limit_nano OR stopped_until > now() AND reserved_nano = 0 THEN 100
-				WHEN spent_nano >= 0.8 * limit_nano THEN 80
-				WHEN spent_nano >= 0.5 * limit_nano THEN 50
-				ELSE 0 END AS reached
-			FROM budgets
-			WHERE limit_nano > 0
-		) l
-		WHERE b.id = l.id AND b.alerted < l.reached AND b.began_at = `+budgetBegan+`
-		RETURNING `+budgetColumns+`, b.alerted`)
-	if err != nil {
-		return nil, fmt.Errorf("watch budgets: %w", err)
-	}
-	var alerts []worker.MoneyAlert
-	alerts, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (a worker.MoneyAlert, err error) {
-		a.Budget, err = scanBudgetAnd(row, &a.Percent)
-		return a, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch budgets: %w", err)
-	}
-	return alerts, nil
-}

@@ -434,35 +434,3 @@ func TestTwoSettlementsOfACallAtOnceAreChargedOnce(t *testing.T) {
 	}
 	w.holds(t)
 }
-
-func TestEachShareOfABudgetIsToldOnce(t *testing.T) {
-	t.Parallel()
-	w := newDatabase(t)
-	w.budget(t, billing.Budget{Period: billing.Day, Limit: 100, Blocks: true})
-	var told []int
-	spend := func(amount billing.NanoUSD, reserved int64) {
-		t.Helper()
-		c, refused := w.tries(t, w.running(t, nil), nano(reserved))
-		if refused != nil {
-			t.Fatal(refused)
-		}
-		w.settle(t, c, jobs.CallFailedBilled, &amount)
-		for range 2 {
-			alerts, err := w.MoneyAlerts(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, a := range alerts {
-				told = append(told, a.Percent)
-			}
-		}
-	}
-	spend(49, 49)
-	spend(1, 1)
-	spend(31, 40)
-	spend(4, 10)
-	spend(16, 10) // a bill above its reserve
-	if fmt.Sprint(told) != "[50 80 101]" {
-		t.Errorf("%v, want each share once, and that it was exceeded", told)
-	}
-}

@@ -31,7 +31,7 @@ func (s *Store) SetBudget(ctx context.Context, b billing.Budget) (set billing.Bu
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '-infinity')
 			ON CONFLICT (account, provider, model, batch_id, tag, period, wallet, simulated) DO UPDATE
 			SET timezone = excluded.timezone, limit_nano = excluded.limit_nano, blocks = excluded.blocks,
-				changed_by = excluded.changed_by, changed_at = now(), stopped_until = NULL, alerted = 0
+				changed_by = excluded.changed_by, changed_at = now(), stopped_until = NULL
 			RETURNING id, xmax = 0`,
 			b.Account, b.Provider, b.Model, b.Batch, b.Simulated, b.Wallet, b.Period, b.Zone, b.Limit, b.Blocks, b.By, b.Tag).Scan(&id, &made)
 		if err != nil {
@@ -107,7 +107,7 @@ func wake(ctx context.Context, tx pgx.Tx) error {
 			SELECT job_id
 			FROM job_states
 			WHERE job_id IN (SELECT job_id FROM job_queue WHERE worker_id IS NULL AND not_before > now())
-			AND state = 'queued' AND starts_with(wait_reason, 'budget: ')
+			AND state = 'queued' AND (starts_with(wait_reason, 'budget: ') OR starts_with(wait_reason, 'bound: '))
 			ORDER BY job_id
 			FOR NO KEY UPDATE SKIP LOCKED
 		) waiting

@@ -35,6 +35,10 @@ func TestJobsThatDoNotFitInABudgetWaitAndGoOnOnceItIsRaised(t *testing.T) {
 	if n := len(s.made()); n != 26 {
 		t.Errorf("%d calls were made, want the 26 that fit", n)
 	}
+	eventually(t, "an alert says that it is used up, and how to raise it", func() bool {
+		return f.count(t, `SELECT count(*) FROM alerts WHERE kind = 'budget' AND closed_at IS NULL AND level = 100
+			AND text LIKE '%is used up: `+"`monitor budget set --total AMOUNT --provider svc`"+`%'`) == 1
+	})
 	if b, err = money.Set(t.Context(), billing.Budget{Scope: b.Scope, Period: billing.Total, Limit: 1000, Blocks: true}); err != nil {
 		t.Fatal(err)
 	}

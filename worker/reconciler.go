@@ -47,6 +47,8 @@ func (t *term) duties() []*duty {
 		{name: "expire jobs", run: t.expire},
 		{name: "sweep cancelled batches", run: t.sweepCancelled},
 		{name: "watch budgets", every: watchBudgetsEvery, run: t.watchBudgets},
+		{name: "watch spending", every: watchSpendingEvery, run: t.watchSpending},
+		{name: "check ledgers", every: checkLedgersEvery, run: t.checkLedgers},
 		{name: "own Redis", redis: true, run: t.ownRedis},
 		{name: "audit deliveries", redis: true, run: t.audit.round},
 		{name: "dispatch due jobs", redis: true, again: dueEvery, run: t.dispatchDue},

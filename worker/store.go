@@ -50,19 +50,19 @@ type WorkStore interface {
 	Complete(ctx context.Context, c jobs.Completion) (jobs.State, error)
 }
 
-// MoneyAlert tells that a budget has come to a share of its limit.
-type MoneyAlert struct {
-	Budget billing.Budget
-	// Percent is the share that was reached: 50, 80 or 100, or, where a bill was above
-	// its reserve, 101.
-	Percent int
-}
-
 // MoneyStore watches what is spent.
 type MoneyStore interface {
-	// MoneyAlerts returns what is to be told, each share of a budget once in each of
-	// its periods.
-	MoneyAlerts(ctx context.Context) ([]MoneyAlert, error)
+	// Budgets returns all budgets and wallets, as they are now.
+	Budgets(ctx context.Context) ([]billing.Budget, error)
+	// Bounds returns those of models that are not the price list's, or had a bill above.
+	Bounds(ctx context.Context) ([]billing.Bound, error)
+	// WrongLedgers returns the wallets whose balance is not the sum of their ledger.
+	WrongLedgers(ctx context.Context) ([]billing.LedgerError, error)
+	// HourlyCost compares the last hour with others.
+	HourlyCost(ctx context.Context) (billing.HourlyCost, error)
+	// RaiseAlerts makes the open alerts of some kinds those that hold now. It returns
+	// those that it opened, and those that are over.
+	RaiseAlerts(ctx context.Context, kinds []string, now []jobs.Alert) (opened, over []jobs.Alert, err error)
 }
 
 // Heartbeat is the time that one of the fleet's workers has been silent.

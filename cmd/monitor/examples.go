@@ -32,6 +32,8 @@ func program() cli.Program {
 			"wallet withdraw":   {`monitor wallet withdraw research 5`},
 			"wallet show":       {`monitor wallet show research`},
 			"wallet statement":  {`monitor wallet statement research --limit 20`},
+			"alerts":            {`monitor alerts`, `monitor alerts --all -o json`},
+			"budget bound":      {`monitor budget bound openai gpt-6-luna 150`},
 			"export-metrics":    {`monitor export-metrics --since 7d --format csv`},
 			"wallet ls":         {`monitor wallet ls -o json`},
 			"token create":      {`monitor token create grafana --scope read`, `monitor token create research --scope enqueue --account research --expires 30d -o json`},

@@ -34,6 +34,8 @@ type budgetCmd struct {
 	Set budgetSet `cmd:"" help:"Cap what may be spent: no call is sent that might exceed it, by any worker."`
 	Ls  budgetLs  `cmd:"" help:"List the budgets, and what is left of them."`
 	Rm  budgetRm  `cmd:"" help:"Remove a budget; what waits for it goes on."`
+
+	Bound budgetBound `cmd:"" help:"Reserve more for the calls of a model than the price list says, and let one go on that had a bill above its bound."`
 }
 
 // budgetSet makes budgets or changes them.
@@ -162,6 +164,23 @@ func (c *budgetRm) Run(s *session) error {
 			return err
 		}
 		_, err := fmt.Fprintf(s.Env.Out, "budget %d is removed\n", c.ID)
+		return err
+	})
+}
+
+type budgetBound struct {
+	Provider string `arg:"" help:"The provider."`
+	Model    string `arg:"" help:"The model."`
+	Percent  int    `arg:"" help:"How much of what the price list says is reserved, from 100 on."`
+}
+
+// Run raises it.
+func (c *budgetBound) Run(s *session) error {
+	return s.withMoney(func(_ *store.Store, money billing.Money) error {
+		if err := money.RaiseBound(s.Ctx, c.Provider, c.Model, c.Percent); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(s.Env.Out, "under a budget, %d %% of the list's bound are reserved for calls of %s at %s\n", c.Percent, c.Model, c.Provider)
 		return err
 	})
 }

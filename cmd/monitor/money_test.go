@@ -85,6 +85,26 @@ func TestWalletsArePaidIntoAndShown(t *testing.T) {
 	}
 }
 
+func TestAlertsAreListedAndBoundsRaised(t *testing.T) {
+	t.Parallel()
+	monitor, _ := console(t, "")
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"alerts", cli.OK, "there are no alerts"},
+		{"alerts -o json", cli.OK, "[]"},
+		{"alerts --limit 0", cli.Usage, "must be from 1"},
+		{"budget bound openai gpt-6-luna 150", cli.OK, "150 % of the list's bound are reserved for calls of gpt-6-luna at openai"},
+		{"budget bound openai gpt-6-luna 50", cli.Usage, "must be from 100"},
+	} {
+		if code, out, errs := monitor(strings.Fields(c.args)...); code != c.code || !strings.Contains(out+errs, c.says) {
+			t.Errorf("%s: %d\n%s%s\nwant %d and %q", c.args, code, out, errs, c.code, c.says)
+		}
+	}
+}
+
 func TestFiguresAreExportedForOtherPrograms(t *testing.T) {
 	t.Parallel()
 	monitor, _ := console(t, "")

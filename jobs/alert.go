@@ -1,0 +1,28 @@
+package jobs
+
+import "time"
+
+// Alert tells people of a condition that lasts, from when it was noticed until it was over.
+// It is told once when it opens, once more at each graver level, and once when it is over.
+type Alert struct {
+	ID int64 `json:"id"`
+	// Kind is its sort: budget, overrun, ledger or spending.
+	Kind string `json:"kind"`
+	// Subject names what it is about; there is one open alert of a kind and subject.
+	Subject string `json:"subject"`
+	// Level rises with its gravity: of a budget, the percentage that is spent.
+	Level int `json:"level,omitempty"`
+	// Text says it for people, with the way out where there is one.
+	Text     string    `json:"text"`
+	OpenedAt time.Time `json:"opened_at"`
+	// ClosedAt is zero as long as it is open.
+	ClosedAt time.Time `json:"closed_at,omitzero"`
+}
+
+// The kinds of alerts.
+const (
+	AlertBudget   = "budget"   // a share of a budget or wallet is spent
+	AlertOverrun  = "overrun"  // a bill was above what was reserved for it
+	AlertLedger   = "ledger"   // a wallet's balance is not the sum of its ledger
+	AlertSpending = "spending" // an hour costs far more than is usual
+)
