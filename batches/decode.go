@@ -274,14 +274,29 @@ func index(t reflect.Type) map[string][]int {
 	return at
 }
 
+// fieldOf finds a field as index does: it is asked of each row, for a few names.
+func fieldOf(t reflect.Type, name string) (at []int, ok bool) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag == name {
+			return f.Index, true
+		}
+		if f.Anonymous && f.Type.Kind() == reflect.Struct {
+			if in, ok := fieldOf(f.Type, name); ok {
+				return append([]int{i}, in...), true
+			}
+		}
+	}
+	return nil, false
+}
+
 func fillStruct(path string, into reflect.Value, fields Fields) error {
-	at := index(into.Type())
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		i, ok := at[name]
+		i, ok := fieldOf(into.Type(), name)
 		switch {
 		case !fields.has(name): // what comes from tables has null for each column
 		case !ok:
-			return fmt.Errorf("%s.%s: there is no such field; %s takes %s", path, rows.Shorten(name), path, strings.Join(slices.Sorted(maps.Keys(at)), ", "))
+			return fmt.Errorf("%s.%s: there is no such field; %s takes %s", path, rows.Shorten(name), path, strings.Join(slices.Sorted(maps.Keys(index(into.Type()))), ", "))
 		default:
 			if err := fillValue(strings.TrimPrefix(path+"."+name, "."), into.FieldByIndex(i), fields[name]); err != nil {
 				return err

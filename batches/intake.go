@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"oneflow/batches/rows"
 	"oneflow/billing"
 	"oneflow/jobs"
@@ -233,18 +235,34 @@ func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 
 // read is a line that was read: a row, or what is wrong with it.
 type read struct {
-	row jobs.New
-	bad *rows.LineError
+	row  jobs.New
+	bad  *rows.LineError
+	size int64 // of what is taken from readAhead
 }
 
-// follow reads the source beside, row by row, so that flush can be called while nothing
-// comes. It hands on what was read in the order of the lines, and holds no more
-// than one row itself.
+// readAhead bounds the bytes of the rows that are read while others are accepted, and
+// linesAhead their number: a chunk is as large.
+const (
+	readAhead  = chunkBytes
+	linesAhead = chunk
+)
+
+// follow reads the source beside, so that lines are read while others are accepted, and
+// flush can be called while nothing comes. It hands on what was read in the order of the
+// lines.
 func (t Intake) follow(ctx context.Context, source rows.Source, waiting func() bool, add func(jobs.New) error, reject func(*rows.LineError), flush func() error) error {
-	lines, end, gone := make(chan read), make(chan error, 1), make(chan struct{})
+	lines, end, gone := make(chan read, linesAhead), make(chan error, 1), make(chan struct{})
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
 	defer close(gone)
+	room := semaphore.NewWeighted(readAhead)
 	go func() {
+		defer close(lines)
 		give := func(l read) error {
+			l.size = min(int64(len(l.row.Encoded)+len(l.row.Own)), readAhead)
+			if room.Acquire(reading, l.size) != nil {
+				return errGone
+			}
 			select {
 			case lines <- l:
 				return nil
@@ -268,11 +286,13 @@ func (t Intake) follow(ctx context.Context, source rows.Source, waiting func() b
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-end:
-			return err
 		case <-due:
 			err = flush()
-		case l := <-lines:
+		case l, more := <-lines:
+			if !more {
+				return <-end
+			}
+			room.Release(l.size)
 			if l.bad != nil {
 				reject(l.bad)
 				continue
