@@ -60,7 +60,7 @@ type Config struct {
 	State string
 	// CutOff is called when Drain is over: it must end all calls.
 	CutOff func()
-	// Background is what runs while this worker leads. Default: nothing.
+	// Background runs while this worker leads. Default: nothing.
 	Background []Background
 
 	// owner knows whether Redis is this fleet's.
