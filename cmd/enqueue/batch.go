@@ -277,8 +277,8 @@ func (c *batchCmd) finish(s *session, rep batches.Report, source string) error {
 	}
 	var rejected error
 	if rep.Rejected > 0 {
-		rejected = cli.Fail(cli.Failure, fmt.Errorf("%s bad lines were left out; mend them and run the same command with --batch-id %s to add them",
-			cli.Count(int64(rep.Rejected)), rep.BatchID))
+		rejected = cli.Fail(cli.Failure, fmt.Errorf("left out %s: mend what is wrong and run the same command with --batch-id %s to add them",
+			cli.Things(int64(rep.Rejected), "bad line"), rep.BatchID))
 	}
 	if !c.Watch {
 		if !c.ForPrograms() && rejected == nil && !empty {

@@ -47,7 +47,7 @@ func TestABatchTellsWhatBecameOfItsRows(t *testing.T) {
 	want := `prompts.jsonl:3: unknown field "promt": did you mean "prompt"? To keep it as a column of your own, name the prompt's column with --map prompt=…
 prompts.jsonl:4: custom_id "a": used before on line 1
 prompts.jsonl:6:27: not valid JSON: the line ends too early
-enqueue: 3 bad lines were left out; mend them and run the same command with --batch-id b1 to add them
+enqueue: left out 3 bad lines: mend what is wrong and run the same command with --batch-id b1 to add them
 `
 	if diff := cmp.Diff(want, r.err); diff != "" {
 		t.Errorf("stderr (-want +got):\n%s", diff)

@@ -185,17 +185,33 @@ func (q *quotes) total() {
 	fmt.Fprintf(q.s.Env.Err, "enqueue: %s jobs cost at most %s in all%s\n", cli.Count(q.jobs), q.sum.Human(), unpriced)
 }
 
+// passedOver says why a provider was not asked, as far as its state tells now.
+func (s *session) passedOver(provider string) string {
+	if f, err := s.store.Fleet(s.Ctx); err == nil {
+		for _, p := range f.Providers {
+			if p.Name == provider && p.Status != fleet.Available && p.Reason != "" {
+				return fmt.Sprintf("it is %s (%s)", p.Status, p.Reason)
+			}
+		}
+	}
+	return "it was passed over"
+}
+
 // answeredElsewhere says for each job that was answered by another provider than the
-// one that was asked who answered, and why the other did not.
-func answeredElsewhere(a batches.Asked, by batches.Answered, calls []batches.Call) string {
+// one that was asked who answered, and why the other did not: by its failed call, or,
+// where it made none, in the words of passedOver.
+func answeredElsewhere(a batches.Asked, by batches.Answered, calls []batches.Call, passedOver func(provider string) string) string {
 	if by.Provider == a.Provider {
 		return ""
 	}
-	reasons := map[string]string{a.Provider: "it was passed over"}
+	reasons := map[string]string{}
 	for _, c := range calls {
 		if c.Provider != by.Provider && c.Error != "" {
 			reasons[c.Provider] = c.Error
 		}
+	}
+	if reasons[a.Provider] == "" {
+		reasons[a.Provider] = passedOver(a.Provider)
 	}
 	var after []string
 	for _, name := range slices.Sorted(maps.Keys(reasons)) {

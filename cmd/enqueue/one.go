@@ -169,7 +169,7 @@ func (c *single) wait(s *session, id string) error {
 	}
 	note := ""
 	if len(d.Asked) > 0 && len(d.Answered) > 0 {
-		note = answeredElsewhere(d.Asked[0], d.Answered[0], d.Calls)
+		note = answeredElsewhere(d.Asked[0], d.Answered[0], d.Calls, s.passedOver)
 	}
 	if note != "" {
 		fmt.Fprintln(s.Env.Err, "enqueue: "+cli.Printable(note))

@@ -22,14 +22,16 @@ type fault struct {
 // permanent reports whether err is no outage: the server is there and refuses, or
 // something else answers at its address. The errors are those of pgx and go-redis.
 func permanent(err error) (fault, bool) {
-	if f, ok := tlsFault(err); ok {
-		return f, true
-	}
+	// First what Postgres itself said: with sslmode=prefer the error also tells of the TLS
+	// that was tried before.
 	if e, ok := errors.AsType[interface {
 		error
 		SQLState() string
 	}](err); ok {
 		return postgresFault(e.SQLState(), e.Error())
+	}
+	if f, ok := tlsFault(err); ok {
+		return f, true
 	}
 	return redisFault(err.Error())
 }

@@ -83,6 +83,8 @@ func TestAPostgresURLThatCannotBeUsedIsToldAtOnceWithTheWayOut(t *testing.T) {
 		"sslmode=tls":                               "sslmode is none of disable, allow, prefer, require, verify-ca and verify-full",
 		"sslmode=require":                           "it speaks no TLS: leave sslmode out of the URL",
 		"sslmode=verify-full":                       "it speaks no TLS",
+		"schema=public":                             "write search_path in place of schema",
+		"pgbouncer=true":                            "leave pgbouncer out of the URL",
 		"sslmode=disable&schema=public":             "write search_path in place of schema",
 		"sslmode=disable&pgbouncer=true":            "leave pgbouncer out of the URL",
 		"sslmode=disable&connection_limit=5":        "leave connection_limit out of the URL",
