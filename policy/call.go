@@ -62,19 +62,19 @@ func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j 
 // long that the slot has passed, as with a Postgres that stood still, all that wait
 // for it would go out at once: the call waits for another slot, and goes out from
 // there without another row, so that a ledger that is always slow holds nobody up.
-func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j providers.Journal, permit breaker.Permit) (slot, providers.Call, error) {
+func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j providers.Journal, permit breaker.Permit) (granted, providers.Call, error) {
 	got, err := g.slot(ctx, urgency, req)
 	if err != nil {
-		return slot{}, nil, err
+		return granted{}, nil, err
 	}
 	if err := permit.Check(); err != nil {
 		got.unused()
-		return slot{}, nil, g.notAsked(err)
+		return granted{}, nil, g.notAsked(err)
 	}
 	entry, err := g.begin(ctx, req, j)
 	if err != nil {
 		got.unused()
-		return slot{}, nil, err
+		return granted{}, nil, err
 	}
 	if !got.late() {
 		return got, entry, nil
@@ -97,7 +97,7 @@ func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j
 	if endErr := entry.End(ctx, providers.Response{}, unsent); endErr != nil {
 		err = fmt.Errorf("%s: settle a call that was not sent: %w", g.name, endErr)
 	}
-	return slot{}, nil, err
+	return granted{}, nil, err
 }
 
 func (g *guard) begin(ctx context.Context, req providers.Request, j providers.Journal) (providers.Call, error) {
@@ -108,7 +108,7 @@ func (g *guard) begin(ctx context.Context, req providers.Request, j providers.Jo
 }
 
 // call sends req. It does not end with ctx.
-func (g *guard) call(ctx context.Context, entry providers.Call, slot slot, req providers.Request) (res providers.Response, err error) {
+func (g *guard) call(ctx context.Context, entry providers.Call, slot granted, req providers.Request) (res providers.Response, err error) {
 	callCtx, cancel := context.WithTimeout(g.calls, g.timeout)
 	defer cancel()
 	defer func() {

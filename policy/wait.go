@@ -51,35 +51,35 @@ func (g *guard) notAsked(err error) error {
 	return g.waits(max(time.Until(open.NextProbe), probeWait), providers.WaitError{For: providers.WaitForBreaker, Since: open.Since, Until: open.NextProbe})
 }
 
-// slot is a slot of the limiter's, or none where there is no limiter.
-type slot struct {
+// granted is a slot of the limiter's, or none where there is no limiter.
+type granted struct {
 	ctx  context.Context //nolint:containedctx // of the job's, without its end
 	slot *limiter.Slot
 }
 
 // slot waits for one. A wait that is too long comes back as a failure that asks
 // for it.
-func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (slot, error) {
+func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (granted, error) {
 	if g.limiter == nil {
-		return slot{}, nil
+		return granted{}, nil
 	}
 	got, err := g.limiter.Acquire(ctx, g.name, g.estimate(req), urgency)
 	if err == nil {
-		return slot{context.WithoutCancel(ctx), got}, nil
+		return granted{context.WithoutCancel(ctx), got}, nil
 	}
 	if long, ok := errors.AsType[*limiter.WaitTooLongError](err); ok {
 		w := providers.WaitError{For: providers.WaitForLimit, Dimension: long.Dimension, Until: time.Now().Add(long.After)}
 		if long.Dimension == "" {
 			w.For = providers.WaitForBlock
 		}
-		return slot{}, &providers.Error{
+		return granted{}, &providers.Error{
 			Provider: g.name, Kind: providers.RateLimited, Billing: providers.Unbilled, RetryAfter: long.After, Waiting: &w,
 		}
 	}
 	if _, ok := errors.AsType[*rediscall.UnavailableError](err); ok {
-		return slot{}, g.waits(redisWait, providers.WaitError{For: providers.WaitForRedis})
+		return granted{}, g.waits(redisWait, providers.WaitError{For: providers.WaitForRedis})
 	}
-	return slot{}, err
+	return granted{}, err
 }
 
 // longWait is from where on a block is a reason to ask another provider.
@@ -87,16 +87,16 @@ const longWait = 2 * maxWait
 
 // late reports whether the slot has passed. Whether the provider was blocked meanwhile is
 // not asked again: what is sent this soon after is as good as under way.
-func (s slot) late() bool { return s.slot != nil && s.slot.Late() }
+func (s granted) late() bool { return s.slot != nil && s.slot.Late() }
 
-func (s slot) unused() {
+func (s granted) unused() {
 	if s.slot != nil {
 		s.slot.Unused(s.ctx)
 	}
 }
 
 // done hands the slot back with what was used.
-func (s slot) done(res providers.Response, failure *providers.Error) {
+func (s granted) done(res providers.Response, failure *providers.Error) {
 	switch {
 	case s.slot == nil:
 	case failure == nil:
@@ -109,7 +109,7 @@ func (s slot) done(res providers.Response, failure *providers.Error) {
 }
 
 // refused tells the fleet to wait, and returns until when.
-func (s slot) refused(failure *providers.Error) time.Time {
+func (s granted) refused(failure *providers.Error) time.Time {
 	wait := failure.RetryAfter
 	if wait <= 0 {
 		wait = firstDelay

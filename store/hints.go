@@ -57,10 +57,10 @@ func (s *Store) listen(ctx context.Context, hints chan<- struct{}) (err error) {
 	}
 }
 
-// tell tells those who listen that jobs have ended, together with others that end
+// notify tells those who listen that jobs have ended, together with others that end
 // meanwhile. It is no part of the transactions that end them, since those that give
 // notices are committed one by one, and it does not wait for the disk.
-func (s *Store) tell() {
+func (s *Store) notify() {
 	for {
 		select {
 		case <-s.ended:

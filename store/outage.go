@@ -15,7 +15,7 @@ type Outage struct {
 	For time.Duration
 	// Err is the last failure; it holds no password.
 	Err error
-	// Over says that Postgres answers again. It follows an Outage that was told.
+	// Over says that Postgres answers again. It follows an Outage that was reported.
 	Over bool
 }
 
@@ -31,27 +31,27 @@ const (
 // errSilent is the cause of an outage without a failure.
 var errSilent = errors.New("a statement has not been answered")
 
-// OnOutage has tell called while Postgres does not answer: 2 s after the first
-// failure, then every 10 s, and once more when it answers again. tell must not wait.
+// OnOutage has report called while Postgres does not answer: 2 s after the first
+// failure, then every 10 s, and once more when it answers again. report must not wait.
 // It may be called once.
-func (s *Store) OnOutage(tell func(Outage)) {
+func (s *Store) OnOutage(report func(Outage)) {
 	s.outage.mu.Lock()
 	defer s.outage.mu.Unlock()
-	s.outage.tell = tell
+	s.outage.report = report
 }
 
 // outage follows, as a tracer of all connections, what is asked and answered.
 type outage struct {
-	mu   sync.Mutex
-	tell func(Outage)
+	mu     sync.Mutex
+	report func(Outage)
 	// asked holds the time at which each statement and connection under way began.
 	asked map[uint64]time.Time
 	next  uint64
 	// since is the time of the first failure after the last answer; zero: none.
-	since time.Time
-	last  error
-	told  time.Time // zero: nothing is told
-	over  sync.WaitGroup
+	since    time.Time
+	last     error
+	reported time.Time // zero: nothing is reported
+	over     sync.WaitGroup
 }
 
 // watch looks every second until ctx ends.
@@ -81,11 +81,11 @@ func (o *outage) look(now time.Time) {
 			}
 		}
 	}
-	if o.tell == nil || !due || now.Sub(o.told) < outageEvery {
+	if o.report == nil || !due || now.Sub(o.reported) < outageEvery {
 		return
 	}
-	o.told = now
-	o.tell(Outage{For: now.Sub(since), Err: err})
+	o.reported = now
+	o.report(Outage{For: now.Sub(since), Err: err})
 }
 
 // questionKey is the key of a question's number in a context.
@@ -111,10 +111,10 @@ func (o *outage) end(ctx context.Context, err error) {
 			o.since = time.Now()
 		}
 	case err == nil:
-		if o.tell != nil && !o.told.IsZero() {
-			o.tell(Outage{Over: true})
+		if o.report != nil && !o.reported.IsZero() {
+			o.report(Outage{Over: true})
 		}
-		o.since, o.told, o.last = time.Time{}, time.Time{}, nil
+		o.since, o.reported, o.last = time.Time{}, time.Time{}, nil
 	}
 }
 

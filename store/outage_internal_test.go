@@ -23,7 +23,7 @@ func told(t *testing.T, do func(context.Context, *outage)) (list []string) {
 		defer cancel()
 		began := time.Now()
 		o := &outage{asked: map[uint64]time.Time{}}
-		o.tell = func(w Outage) {
+		o.report = func(w Outage) {
 			what := "away"
 			if w.Over {
 				what = "back"

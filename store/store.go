@@ -33,7 +33,7 @@ type Store struct {
 	life context.Context //nolint:containedctx // until Close
 	// pooled reports whether a pooler stands between us and Postgres.
 	pooled bool
-	// ended gets a value when jobs have ended here: see tell.
+	// ended gets a value when jobs have ended here: see notify.
 	ended      chan struct{}
 	background sync.WaitGroup
 	// budgeted is until when budgets are known to be there, in Unix nanoseconds.
@@ -78,7 +78,7 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{pool: pool, stop: stop, life: life, pooled: behind, ended: make(chan struct{}, 1), outage: watched}
-	s.background.Go(s.tell)
+	s.background.Go(s.notify)
 	watched.over.Go(func() { watched.watch(life) })
 	s.claims = newGroup(life, light, s.claimMany)
 	s.begins = newGroup(life, light, s.beginMany)

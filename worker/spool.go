@@ -318,9 +318,9 @@ func (s *spool) commit(ctx context.Context, store WorkStore, line []byte) (reaso
 	if err != nil {
 		return err.Error(), nil
 	}
-	patience, cancel := context.WithTimeout(ctx, commitPatience)
+	committing, cancel := context.WithTimeout(ctx, commitPatience)
 	defer cancel()
-	known, err := store.Known(patience, []uuid.UUID{e.call()})
+	known, err := store.Known(committing, []uuid.UUID{e.call()})
 	if err != nil {
 		return "", err
 	}
@@ -328,15 +328,15 @@ func (s *spool) commit(ctx context.Context, store WorkStore, line []byte) (reaso
 		return "is of a call that does not stand in this database", nil
 	}
 	if e.Answer != nil {
-		err = store.Succeed(patience, *e.Answer)
+		err = store.Succeed(committing, *e.Answer)
 	} else {
-		err = store.SettleCall(patience, *e.Settlement)
+		err = store.SettleCall(committing, *e.Settlement)
 	}
 	switch {
 	case err == nil:
 	case errors.Is(err, jobs.ErrLeaseLost):
 		s.log.Warn().Stringer("call", e.call()).Msg("a spooled answer came too late: its call is on the bill")
-	case patience.Err() != nil:
+	case committing.Err() != nil:
 		return "", err
 	default:
 		return "is refused: " + err.Error(), nil

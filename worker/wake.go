@@ -56,22 +56,22 @@ func (w *waker) run(ctx context.Context) {
 
 // look starts what has work.
 func (w *waker) look(ctx context.Context, now time.Time) error {
-	resting := w.servers.rest(now)
-	if len(resting) == 0 {
+	idle := w.servers.stopIdle(now)
+	if len(idle) == 0 {
 		return nil
 	}
 	due := !now.Before(w.delayed)
 	if due {
 		w.delayed = now.Add(wakeDelayedEvery)
 	}
-	found, err := w.redis.Exists(ctx, queueKeys(resting, "pending")...).Result()
+	found, err := w.redis.Exists(ctx, queueKeys(idle, "pending")...).Result()
 	if err == nil && found == 0 && due {
-		found, err = w.redis.Exists(ctx, queueKeys(resting, "retry", "scheduled")...).Result()
+		found, err = w.redis.Exists(ctx, queueKeys(idle, "retry", "scheduled")...).Result()
 	}
 	if err != nil || found == 0 {
 		return err
 	}
-	for _, provider := range resting {
+	for _, provider := range idle {
 		work, err := w.script.Run(ctx, w.redis, queueKeys([]string{provider}, "pending", "paused", "retry", "scheduled"), now.Unix()).Bool()
 		if err != nil {
 			return err
@@ -115,9 +115,9 @@ func queueKeys(providers []string, sorts ...string) []string {
 	return keys
 }
 
-// rest lets Servers leave that have had no work for a while, and returns the
+// stopIdle lets Servers leave that have had no work for a while, and returns the
 // providers that are served and have none.
-func (s *servers) rest(now time.Time) (resting []string) {
+func (s *servers) stopIdle(now time.Time) (idle []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
@@ -129,10 +129,10 @@ func (s *servers) rest(now time.Time) (resting []string) {
 			s.leave(d, &d.high)
 		}
 		if d.plan != nil && d.all.server == nil {
-			resting = append(resting, name)
+			idle = append(idle, name)
 		}
 	}
-	return resting
+	return idle
 }
 
 // wake starts the Servers of a provider.

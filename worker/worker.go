@@ -233,9 +233,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		time.AfterFunc(writeGrace, stopWriting)
 	})
 	defer cutOff.Stop()
-	patience, cancel := context.WithTimeout(alive, w.cfg.Drain+writeGrace+joinGrace)
+	draining, cancel := context.WithTimeout(alive, w.cfg.Drain+writeGrace+joinGrace)
 	defer cancel()
-	err = s.shutdown(patience)
+	err = s.shutdown(draining)
 
 	// No heartbeat after the retirement: it would take it back.
 	died()

@@ -183,7 +183,7 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 		{[]string{"batch", good, "--set", "custom_id=b"}, "--set custom_id=…: there is no such option"},
 		{[]string{"batch", good, "--batch-id", "a b"}, `--batch-id: batch id "a b": must be 1 to 64 letters`},
 		{[]string{"batch", good, "--map", "promt=question"}, "--map promt=…: there is no such field; fields are"},
-		{[]string{"batch", good, "--task", "poem"}, "--task: must be text, image, audio or video, got"},
+		{[]string{"batch", good, "--task", "poem"}, "--task: must be text, image, audio, video, embedding or transcription, got"},
 		{[]string{"status"}, "ID is missing (enqueue status --help shows the usage)"},
 		{[]string{"export", "x", "--format", "xml"}, "--format: must be openai, anthropic, raw, jsonl, csv or parquet, got"},
 		{[]string{"export", "x", "--with", "text"}, "--with: is for --format jsonl, csv and parquet; openai has everything"},

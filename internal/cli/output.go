@@ -34,7 +34,7 @@ type Status struct {
 	Paused  bool                 `json:"paused,omitempty"`
 	Counts  map[jobs.State]int64 `json:"counts"`
 	CostUSD billing.NanoUSD      `json:"cost_usd"`
-	// SimulatedUSD is the cost by the word of mocks and fakes; CostUSD leaves it out.
+	// SimulatedUSD is the cost as mocks and fakes tell it; CostUSD leaves it out.
 	SimulatedUSD billing.NanoUSD `json:"simulated_cost_usd"`
 	Unpriced     int64           `json:"unpriced_calls"`
 	Error        string          `json:"error,omitempty"`

@@ -100,11 +100,11 @@ type Store struct {
 
 // ring is the keys of one provider.
 type ring struct {
-	next  int
-	slots []slot
+	next int
+	pool []pooled
 }
 
-type slot struct {
+type pooled struct {
 	key    Key
 	paused bool
 	reason string
@@ -150,28 +150,28 @@ func (s *Store) Pick(provider string) (Key, error) {
 		if !isName(provider) {
 			return Key{}, fmt.Errorf("%w: a provider's name has at most %d small letters, digits, - and _", ErrNoKey, maxName)
 		}
-		slots, err := s.fromEnv(provider)
+		pool, err := s.fromEnv(provider)
 		if err != nil {
 			return Key{}, fmt.Errorf("%w for %s: %w", ErrNoKey, provider, err)
 		}
-		if len(slots) == 0 {
+		if len(pool) == 0 {
 			return Key{}, fmt.Errorf("%w for %s: set %s, or run: worker keys set %s", ErrNoKey, provider, Variable(provider), provider)
 		}
-		r = &ring{slots: slots}
+		r = &ring{pool: pool}
 		s.rings[provider] = r
 	}
 	now := s.config.Now()
 	var why []string
-	for range r.slots {
-		sl := &r.slots[r.next]
-		r.next = (r.next + 1) % len(r.slots)
+	for range r.pool {
+		sl := &r.pool[r.next]
+		r.next = (r.next + 1) % len(r.pool)
 		if !sl.pausedAt(now) {
 			return sl.key, nil
 		}
 		why = append(why, sl.why())
 	}
 	return Key{}, fmt.Errorf("%w for %s: %s; put a working key into %s or run: worker keys set %s",
-		errAllPaused, provider, strings.Join(why, ", "), r.slots[0].key.Source(), provider)
+		errAllPaused, provider, strings.Join(why, ", "), r.pool[0].key.Source(), provider)
 }
 
 // Has reports whether a provider has a key, be it paused.
@@ -203,8 +203,8 @@ func (s *Store) Pause(key Key, reason string, until time.Time) {
 	if r == nil {
 		return
 	}
-	for i := range r.slots {
-		if sl := &r.slots[i]; sl.key.same(key) {
+	for i := range r.pool {
+		if sl := &r.pool[i]; sl.key.same(key) {
 			sl.paused, sl.reason, sl.until = true, reason, until
 		}
 	}
@@ -217,7 +217,7 @@ func (s *Store) List() []Entry {
 	now := s.config.Now()
 	var out []Entry
 	for _, provider := range slices.Sorted(maps.Keys(s.rings)) {
-		for _, sl := range s.rings[provider].slots {
+		for _, sl := range s.rings[provider].pool {
 			e := Entry{Provider: provider, Key: sl.key, Source: sl.key.Source()}
 			if sl.pausedAt(now) {
 				e.Paused, e.Until = sl.why(), sl.until
@@ -269,20 +269,20 @@ func (s *Store) load() error {
 	rings := map[string]*ring{}
 	var shadowed []Key
 	for _, name := range unique(append(slices.Sorted(maps.Keys(all)), s.config.Providers...)) {
-		slots, err := s.fromEnv(name)
+		pool, err := s.fromEnv(name)
 		if err != nil {
 			return err
 		}
-		inEnv := len(slots) > 0
+		inEnv := len(pool) > 0
 		for _, secret := range all[name] {
 			if k := newKey(name, path, secret); inEnv {
 				shadowed = append(shadowed, k)
 			} else {
-				slots = append(slots, slot{key: k})
+				pool = append(pool, pooled{key: k})
 			}
 		}
-		if len(slots) > 0 {
-			rings[name] = &ring{slots: slots}
+		if len(pool) > 0 {
+			rings[name] = &ring{pool: pool}
 		}
 	}
 	s.mu.Lock()
@@ -292,7 +292,7 @@ func (s *Store) load() error {
 }
 
 // fromEnv returns the key in a provider's variable, if there is one.
-func (s *Store) fromEnv(provider string) ([]slot, error) {
+func (s *Store) fromEnv(provider string) ([]pooled, error) {
 	variable := Variable(provider)
 	secret := strings.TrimSpace(s.config.Getenv(variable))
 	if secret == "" {
@@ -301,15 +301,15 @@ func (s *Store) fromEnv(provider string) ([]slot, error) {
 	if err := fits(secret); err != nil {
 		return nil, fmt.Errorf("environment variable %s: the key %w", variable, err)
 	}
-	return []slot{{key: newKey(provider, variable, secret)}}, nil
+	return []pooled{{key: newKey(provider, variable, secret)}}, nil
 }
 
-func (sl slot) pausedAt(now time.Time) bool {
+func (sl pooled) pausedAt(now time.Time) bool {
 	return sl.paused && (sl.until.IsZero() || now.Before(sl.until))
 }
 
 // why says which key is paused for what.
-func (sl slot) why() string {
+func (sl pooled) why() string {
 	text := sl.key.String()
 	if sl.reason != "" {
 		text += " " + sl.reason
