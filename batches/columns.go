@@ -11,6 +11,7 @@ import (
 	"oneflow/batches/rows"
 	"oneflow/providers"
 	"oneflow/providers/kinds"
+	"oneflow/providers/schema"
 )
 
 // decoder makes jobs of the rows of one source.
@@ -19,7 +20,8 @@ type decoder struct {
 	// options are the names of a row's fields that decide something.
 	options map[string][]int
 	// own are the columns of the rows' own that OnColumn was told of.
-	own map[string]bool
+	own     map[string]bool
+	schemas schema.Checker
 }
 
 func newDecoder(in Input) *decoder {

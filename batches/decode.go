@@ -71,7 +71,15 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 	}
 	// A row that names its provider or its chain has said who is to be asked.
 	routed := fields.has("provider") || fields.has("chain")
+	of := fields["task"]
+	if !fields.has("task") {
+		of = in.Defaults["task"]
+	}
+	prompted := len(of) == 0 || text(of) == string(providers.Text)
 	for name, value := range in.Defaults {
+		if !prompted && (name == "reask" || name == "on_cut") {
+			continue // they are about texts
+		}
 		if !fields.has(name) && (!routed || name != "provider" && name != "chain") {
 			fields[name] = value
 		}
@@ -92,6 +100,11 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 	simplify(&r.Request)
 	if err := in.complete(&r); err != nil {
 		return jobs.New{}, err
+	}
+	if f := kinds.Named("", r.Request).ResponseFormat; f != nil && f.JSONSchema != nil {
+		if err := in.schemas.Compile(f.JSONSchema.Schema); err != nil {
+			return jobs.New{}, fmt.Errorf("response_format.json_schema.schema: %w", err)
+		}
 	}
 	job := jobs.New{
 		ID: jobs.NewID(), Seq: from.Place, Own: own, CustomID: r.CustomID, Account: in.Account, Provider: r.Provider,

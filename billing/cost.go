@@ -253,6 +253,12 @@ func (p *Prices) Reserve(provider string, req providers.Request, at time.Time) (
 	return c.Amount, err == nil && c.Priced
 }
 
+// LongestAnswer is the largest cap that a model's answer may have, in tokens: that of the
+// list, or DefaultMaxOutputTokens where it names none.
+func (p *Prices) LongestAnswer(provider, model string) int64 {
+	return p.List.limitsOf(p.Kinds[provider], model).MaxOutputTokens
+}
+
 // Cost returns the cost of a call that began at a time, with the ids of the price rows
 // used; priced is false where it is not known.
 func (p *Prices) Cost(provider, model string, u providers.Usage, at time.Time) (cost NanoUSD, rows []string, priced bool) {

@@ -181,7 +181,7 @@ type Job struct {
 	Fallback         providers.Fallback
 	Deadline         time.Time // by this machine's clock, whatever that shows
 	// Unknowns counts its calls that have ended with unknown outcome, or were
-	// billed and brought no result.
+	// billed and brought no result, misses among them.
 	Unknowns int
 	// Crashes is the number of workers that died while they held it.
 	Crashes int
@@ -252,6 +252,20 @@ type Settlement struct {
 	Usage     providers.Usage
 	// Limits are those that the answer's headers named.
 	Limits providers.RateLimits
+}
+
+// Miss is an answer that was paid for and is no success: it breaks its schema, was cut
+// off, or is to be gone on with.
+type Miss struct {
+	// Kind is providers.OffSchema, providers.Cut or providers.Paused, and Message what
+	// was wrong.
+	Kind    providers.Kind
+	Message string
+	// Answer is its text, or the body of one that is to be gone on with.
+	Answer       string
+	OutputTokens int64
+	// Provider and Model are those that were asked.
+	Provider, Model string
 }
 
 // Artifact is a picture, sound or film that has been stored.

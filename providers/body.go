@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,6 +22,118 @@ type Endpoint struct {
 	// into Extra, and unknown lists what inside a field has none. Estimates, prices and
 	// translation to other vendors go by it.
 	Read func(body json.RawMessage) (req Request, unknown []string, err error)
+	// Revise returns a body that asks again, or goes on. Nil: that cannot be said there.
+	Revise func(body json.RawMessage, r Revision) (json.RawMessage, error)
+}
+
+// Revision is what changes in a request after an answer that was no success. Zero fields
+// change nothing.
+type Revision struct {
+	// Answer is the text that came, and Objection what was wrong with it: two turns
+	// more.
+	Answer, Objection string
+	// MaxTokens is a new cap.
+	MaxTokens int64
+	// Paused is the body of an answer that the vendor asks to go on with.
+	Paused json.RawMessage
+}
+
+// Revised returns a request that asks again, or goes on. It fails where the endpoint of
+// its body has no words for that.
+func (c Capabilities) Revised(req Request, r Revision) (Request, error) {
+	if req.Body != nil {
+		e, _ := c.Endpoint(req.Endpoint)
+		if e.Revise == nil {
+			return req, fmt.Errorf("%s: cannot be asked again there", req.Endpoint)
+		}
+		var err error
+		req.Body, err = e.Revise(req.Body, r)
+		return req, err
+	}
+	if r.Paused != nil {
+		return req, errors.New("only a vendor's own body can go on with a paused answer")
+	}
+	if r.MaxTokens > 0 {
+		req.MaxTokens = r.MaxTokens
+	}
+	if r.Objection == "" {
+		return req, nil
+	}
+	req.Messages = slices.Clone(req.Messages)
+	if req.Prompt != "" {
+		req.Messages, req.Prompt = append(req.Messages, Message{Role: "user", Content: req.Prompt}), ""
+	}
+	if strings.TrimSpace(r.Answer) != "" {
+		req.Messages = append(req.Messages, Message{Role: "assistant", Content: r.Answer})
+	}
+	req.Messages = append(req.Messages, Message{Role: "user", Content: r.Objection})
+	return req, nil
+}
+
+// ReviseTurns returns a Revise for bodies whose turns are a list of objects with role and
+// content in the field turns, and whose cap is the first of caps that they have, else
+// the first.
+func ReviseTurns(turns string, caps ...string) func(json.RawMessage, Revision) (json.RawMessage, error) {
+	return func(body json.RawMessage, r Revision) (json.RawMessage, error) {
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(body, &fields); err != nil {
+			return nil, err
+		}
+		if r.MaxTokens > 0 {
+			name := caps[0]
+			for _, one := range caps {
+				if _, ok := fields[one]; ok {
+					name = one
+				}
+			}
+			fields[name] = json.RawMessage(strconv.FormatInt(r.MaxTokens, 10))
+		}
+		var more []map[string]any
+		if r.Paused != nil {
+			var answer struct {
+				Content json.RawMessage `json:"content"`
+			}
+			if err := json.Unmarshal(r.Paused, &answer); err != nil || len(answer.Content) == 0 {
+				return nil, errors.New("the paused answer holds nothing to go on with")
+			}
+			more = append(more, map[string]any{"role": "assistant", "content": answer.Content})
+		}
+		if r.Objection != "" {
+			if strings.TrimSpace(r.Answer) != "" {
+				more = append(more, map[string]any{"role": "assistant", "content": r.Answer})
+			}
+			more = append(more, map[string]any{"role": "user", "content": r.Objection})
+		}
+		if err := appendTurns(fields, turns, more); err != nil {
+			return nil, err
+		}
+		return encodeBody(fields)
+	}
+}
+
+// appendTurns adds turns to the list in a field. A text in its place is a user's turn.
+func appendTurns(fields map[string]json.RawMessage, name string, more []map[string]any) error {
+	var have []json.RawMessage
+	var text string
+	if json.Unmarshal(fields[name], &text) == nil {
+		first, err := json.Marshal(map[string]any{"role": "user", "content": text})
+		if err != nil {
+			return err
+		}
+		have = []json.RawMessage{first}
+	} else if err := json.Unmarshal(fields[name], &have); err != nil {
+		return err
+	}
+	for _, turn := range more {
+		raw, err := json.Marshal(turn)
+		if err != nil {
+			return err
+		}
+		have = append(have, raw)
+	}
+	var err error
+	fields[name], err = json.Marshal(have)
+	return err
 }
 
 // Endpoint returns the endpoint that a path or an address names; ok is false where
@@ -120,10 +233,14 @@ func (r Request) BodyFor() (json.RawMessage, error) {
 	if fields["model"], err = json.Marshal(r.Model); err != nil {
 		return nil, err
 	}
+	return encodeBody(fields)
+}
+
+func encodeBody(fields map[string]json.RawMessage) (json.RawMessage, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	err = e.Encode(fields)
+	err := e.Encode(fields)
 	return bytes.TrimSpace(b.Bytes()), err
 }
 

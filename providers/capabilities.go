@@ -91,6 +91,9 @@ func anyMediaTokens(_ string, p Part) int64 {
 // Check refuses what a provider of this kind cannot do. The
 // error names the option, its value where that is short, and the way out.
 func (c Capabilities) Check(req Request) error {
+	if err := req.checkAnswer(); err != nil {
+		return err
+	}
 	if req.Body != nil {
 		return c.checkBody(req)
 	}
@@ -130,6 +133,19 @@ func (c Capabilities) Check(req Request) error {
 		return c.Refuse(req)
 	}
 	return nil
+}
+
+// checkAnswer refuses what cannot be done with an answer.
+func (r Request) checkAnswer() error {
+	switch {
+	case r.Task != Text && r.Reask != nil:
+		return fmt.Errorf("reask: is for task text, not for %s", r.Task)
+	case r.Task != Text && r.OnCut != "":
+		return fmt.Errorf("on_cut: is for task text, not for %s", r.Task)
+	case r.Reasks() < 0 || r.Reasks() > MaxReask:
+		return fmt.Errorf("reask: must be from 0 to %d, got %d", MaxReask, r.Reasks())
+	}
+	return OneOf("on_cut", string(r.OnCut), string(KeepCut), string(FailCut), string(RetryCut))
 }
 
 // check refuses what no provider takes.
@@ -180,9 +196,9 @@ func (r Request) mostAnswers() int {
 	return 10
 }
 
-// set lists the JSON names of the options that r sets, sorted.
+// set lists the JSON names of the options that r sets and that are sent, sorted.
 func (r Request) set() []string {
-	r.Task, r.Model, r.Extra = "", "", nil
+	r.Task, r.Model, r.Extra, r.Reask, r.OnCut = "", "", nil, nil, ""
 	var names []string
 	for name, value := range fields(r) {
 		if !value.IsZero() && (value.Kind() != reflect.Slice || value.Len() > 0) {

@@ -28,6 +28,9 @@ const (
 	Unreadable        Kind = "unreadable_answer"  // an answer that is charged and holds nothing that we can use
 	Cancelled         Kind = "cancelled"          // we gave up: shutdown
 	NotAsked          Kind = "not_asked"          // passed over: breaker open, out of use, or the limits cannot be read
+	OffSchema         Kind = "schema"             // an answer that is charged and breaks the schema that was asked for
+	Cut               Kind = "cut"                // an answer that is charged and was cut off, where that is no success
+	Paused            Kind = "pause"              // an answer that is charged and that the vendor asks to go on with
 	Unknown           Kind = "unknown"            // anything else
 )
 
@@ -206,7 +209,7 @@ func (k Kind) rule() rule {
 		return rule{Wait, true, Silent}
 	case OutOfMoney, Unauthorised, AccessDenied:
 		return rule{Pause, true, Silent}
-	case InvalidRequest, Moderated, NotFound, TooLarge, Unreadable:
+	case InvalidRequest, Moderated, NotFound, TooLarge, Unreadable, OffSchema, Cut, Paused:
 		return rule{Final, false, Alive}
 	}
 	return rule{Final, false, Silent}

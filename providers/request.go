@@ -88,12 +88,45 @@ type Request struct {
 	// that has a name above.
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 
+	// Reask is how often it may be asked again after an answer that breaks its schema;
+	// nil: DefaultReask. It is not sent (text).
+	Reask *int `json:"reask,omitempty"`
+	// OnCut says what is done with an answer that its cap cut off; empty: KeepCut. It is
+	// not sent (text).
+	OnCut OnCut `json:"on_cut,omitempty"`
+
 	// Endpoint and Body are a request in a vendor's own words, in place of all options
 	// above but the model: the body is sent as it is to the vendor's endpoint of that
 	// path, such as "/v1/chat/completions".
 	Endpoint string          `json:"endpoint,omitempty"`
 	Body     json.RawMessage `json:"body,omitempty"`
 }
+
+// DefaultReask is how often is asked again after an answer that breaks its schema, and
+// MaxReask the most that may be asked for.
+const (
+	DefaultReask = 1
+	MaxReask     = 10
+)
+
+// Reasks is how often the request may be asked again after an answer that breaks its
+// schema.
+func (r Request) Reasks() int {
+	if r.Reask == nil {
+		return DefaultReask
+	}
+	return *r.Reask
+}
+
+// OnCut says what is done with an answer that its cap, or the model's window, cut off.
+type OnCut string
+
+// What is done with an answer that was cut off.
+const (
+	KeepCut  OnCut = "keep"  // it is the result
+	FailCut  OnCut = "fail"  // the job fails
+	RetryCut OnCut = "retry" // it is asked again with a higher cap, as far as the model goes
+)
 
 // ResponseFormat asks for a JSON answer.
 type ResponseFormat struct {

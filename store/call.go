@@ -196,6 +196,30 @@ func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome
 	return make([]outcome[struct{}], len(in)), nil
 }
 
+// Misses implements worker.WorkStore.
+func (s *Store) Misses(ctx context.Context, job uuid.UUID) ([]jobs.Miss, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT c.error_kind, c.error_message, coalesce(c.error_body, ''), c.output_tokens, c.provider, c.model
+		FROM job_states s
+		JOIN call_jobs cj ON cj.job_id = s.job_id AND cj.gen >= s.retry_gen
+		JOIN calls c ON c.id = cj.call_id
+		WHERE s.job_id = $1 AND c.state = 'failed_billed' AND c.error_kind IN `+missKinds+`
+		ORDER BY c.started_at, c.id`, job)
+	if err != nil {
+		return nil, fmt.Errorf("read the answers of job %s: %w", job, err)
+	}
+	misses, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m jobs.Miss, err error) {
+		var answer []byte
+		err = row.Scan(&m.Kind, &m.Message, &answer, &m.OutputTokens, &m.Provider, &m.Model)
+		m.Answer = string(answer)
+		return m, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the answers of job %s: %w", job, err)
+	}
+	return misses, nil
+}
+
 // settleSQL is the one place where a call's cost is written and its jobs are
 // charged: whatever settles calls brings them in the CTE given.
 //

@@ -109,7 +109,7 @@ const claimSQL = `
 		END
 	RETURNING j.id, coalesce(j.batch_id, ''), j.account, s.gen, s.attempt, j.max_attempts, j.max_provider_calls, j.provider,
 		j.lane, j.request, j.on_unknown, j.chain, j.fallback, extract(epoch FROM s.deadline - now())::float8, s.lease_token, s.crashes,
-		` + unknownCalls
+		` + vainCalls
 
 func readable(data []byte, request *providers.Request) bool {
 	return json.Unmarshal(data, request) == nil

@@ -270,6 +270,7 @@ const takeOverSQL = `
 			FROM call_jobs cj
 			JOIN calls c ON c.id = cj.call_id
 			WHERE cj.job_id = t.id AND cj.lease_token = s.lease_token AND c.state IN ('unknown', 'failed_billed')
+			AND c.error_kind NOT IN ` + missKinds + `
 			ORDER BY useless DESC, c.started_at DESC
 			LIMIT 1
 		) last ON true

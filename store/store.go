@@ -176,13 +176,24 @@ const (
 // waitingStates are the states of a job that has not ended and that nobody holds.
 const waitingStates = `('scheduled', 'queued', 'retrying')`
 
-// unknownCalls counts the calls of the job with the state s, since a person's last
+// vainCalls counts the calls of the job with the state s, since a person's last
 // retry, that ended with unknown outcome, or were billed and brought no result.
+const vainCalls = `(
+	SELECT count(*)
+	FROM (SELECT call_id FROM call_jobs WHERE job_id = s.job_id AND gen >= s.retry_gen OFFSET 0) cj
+	CROSS JOIN LATERAL (SELECT state, error_kind FROM calls WHERE id = cj.call_id OFFSET 0) c
+	WHERE c.state IN ('unknown', 'failed_billed'))`
+
+// unknownCalls counts those of them after which a call may be the second to be paid for
+// in vain: not the answers that another call goes on from (jobs.Miss).
 const unknownCalls = `(
 	SELECT count(*)
 	FROM (SELECT call_id FROM call_jobs WHERE job_id = s.job_id AND gen >= s.retry_gen OFFSET 0) cj
-	CROSS JOIN LATERAL (SELECT state FROM calls WHERE id = cj.call_id OFFSET 0) c
-	WHERE c.state IN ('unknown', 'failed_billed'))`
+	CROSS JOIN LATERAL (SELECT state, error_kind FROM calls WHERE id = cj.call_id OFFSET 0) c
+	WHERE c.state = 'unknown' OR c.state = 'failed_billed' AND c.error_kind NOT IN ` + missKinds + `)`
+
+// missKinds are the kinds of a jobs.Miss.
+const missKinds = `('schema', 'cut', 'pause')`
 
 // ids collects one uuid from each item.
 func ids[T any](items []T, id func(T) uuid.UUID) []uuid.UUID {

@@ -100,6 +100,8 @@ func TestAJobOfAModelWithoutAPriceFailsUnderABudgetAndSaysTheWayOut(t *testing.T
 // noPrices knows what nothing costs.
 type noPrices struct{ prices }
 
+func (noPrices) LongestAnswer(string, string) int64 { return 1000 }
+
 func (noPrices) Reserve(string, providers.Request, time.Time) (billing.NanoUSD, bool) {
 	return 0, false
 }

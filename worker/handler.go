@@ -19,6 +19,7 @@ import (
 	"oneflow/internal/sleep"
 	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/providers/schema"
 )
 
 // Generator pushes one request through the guarded providers of a route. ctx bounds the
@@ -41,6 +42,8 @@ type Prices interface {
 	Reserve(provider string, req providers.Request, at time.Time) (amount billing.NanoUSD, priced bool)
 	// Cost returns the cost of a call, with the ids of the price rows used.
 	Cost(provider, model string, u providers.Usage, at time.Time) (amount billing.NanoUSD, rows []string, priced bool)
+	// LongestAnswer is the largest cap that a model's answer may have, in tokens.
+	LongestAnswer(provider, model string) int64
 }
 
 // requeue is returned by a handler to asynq to see its task again.
@@ -74,6 +77,7 @@ type handler struct {
 	slots *semaphore.Weighted
 	// suspect is held by the one suspect that waits or runs.
 	suspect sync.Mutex
+	schemas schema.Checker
 }
 
 // exclusive is the weight of a job that runs alone; others weigh 1.
@@ -204,7 +208,20 @@ func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result
 	// A call that is sent goes on.
 	waiting, done := context.WithDeadline(h.waiting, until)
 	defer done()
-	_, err := h.cfg.Generator.Generate(waiting, job.Route(), job.Request, j)
+	req, end, err := h.goOn(j)
+	for err == nil && end == nil {
+		_, err = h.cfg.Generator.Generate(waiting, job.Route(), req, j)
+		missed, ok := errors.AsType[*missError](err)
+		if !ok {
+			break
+		}
+		j.misses = append(j.misses, missed.miss)
+		req, end = h.next(job, j.misses)
+		err = nil
+	}
+	if end != nil {
+		return h.end(j, *end)
+	}
 	switch {
 	case err == nil && j.recorded:
 		return nil
@@ -227,6 +244,20 @@ func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result
 		return h.end(j, jobs.Completion{State: jobs.Expired})
 	}
 	return h.end(j, h.endOf(j, err))
+}
+
+// goOn is the request that a claim sends first: what earlier claims have paid for is not
+// bought again. end is set where nothing is to be sent any more.
+func (h *handler) goOn(j *journal) (req providers.Request, end *jobs.Completion, err error) {
+	if j.job.Unknowns == 0 {
+		return j.job.Request, nil, nil
+	}
+	if j.misses, err = h.cfg.Store.Work.Misses(h.waiting, j.job.ID); err != nil {
+		return j.job.Request, nil, err
+	}
+	j.job.Unknowns -= len(j.misses)
+	req, end = h.next(j.job, j.misses)
+	return req, end, nil
 }
 
 // failUnstored says what an answer that could not be kept means for the job: it is

@@ -24,6 +24,8 @@ type journal struct {
 	log      zerolog.Logger
 	calls    int
 	unknowns int
+	// misses are the answers of this job that were no success, oldest first.
+	misses []jobs.Miss
 	// recorded reports whether the job has its result.
 	recorded bool
 }
@@ -44,6 +46,7 @@ type openCall struct {
 	id       uuid.UUID
 	provider string
 	model    string
+	req      providers.Request
 	reserved *billing.NanoUSD
 	started  time.Time
 }
@@ -64,7 +67,7 @@ func (j *journal) Begin(_ context.Context, provider string, req providers.Reques
 	}
 	j.calls++
 	failpoint.Hit("begun", req.Model)
-	return &openCall{journal: j, id: c.CallID, provider: provider, model: req.Model, reserved: c.Reserved, started: now}, nil
+	return &openCall{journal: j, id: c.CallID, provider: provider, model: req.Model, req: req, reserved: c.Reserved, started: now}, nil
 }
 
 // End records what came of the call: a failure settles it, a success ends the job in
@@ -109,6 +112,9 @@ func (c *openCall) succeed(res providers.Response) error {
 		Usage: res.Usage, Latency: res.Latency, Limits: res.Limits,
 	}
 	j.charge(&s, c, res.Model)
+	if miss := j.handler.judge(c.req, res, j.misses); miss != nil {
+		return j.missed(s, *miss)
+	}
 	stored, err := j.handler.store(res.Blobs)
 	if err != nil {
 		// Nowhere to put it: to go on trying would hold the slot.
@@ -126,6 +132,18 @@ func (c *openCall) succeed(res providers.Response) error {
 	failpoint.Hit("recorded", j.job.Request.Model)
 	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
 	return nil
+}
+
+// missed settles a call whose answer is no success. It is kept, and so is what it cost,
+// before anything more is asked.
+func (j *journal) missed(s jobs.Settlement, miss jobs.Miss) error {
+	s.Outcome, s.Kind, s.Message, s.Body = jobs.CallFailedBilled, miss.Kind, miss.Message, []byte(miss.Answer)
+	if err := j.handler.record(spooled{Settlement: &s}); err != nil && !errors.Is(err, errSpooled) {
+		return err
+	}
+	failpoint.Hit("missed", j.job.Request.Model)
+	j.log.Info().Stringer("call", s.CallID).Str("kind", string(miss.Kind)).Dur("latency", s.Latency).Msg("answer does not do")
+	return &missError{miss}
 }
 
 // unstored settles a call whose answer could not be kept.

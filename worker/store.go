@@ -38,6 +38,9 @@ type WorkStore interface {
 	BeginCall(ctx context.Context, worker uuid.UUID, c jobs.Call) error
 	// Known returns those of the calls that stand in the ledger.
 	Known(ctx context.Context, calls []uuid.UUID) ([]uuid.UUID, error)
+	// Misses returns the answers of a job that were paid for and no success, since a
+	// person's last retry, oldest first.
+	Misses(ctx context.Context, job uuid.UUID) ([]jobs.Miss, error)
 	// SettleCall ends a call that brought no result.
 	SettleCall(ctx context.Context, s jobs.Settlement) error
 	// Succeed commits the settlement, the result and the job's end together. A

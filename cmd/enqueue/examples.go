@@ -27,6 +27,7 @@ func program() cli.Program {
 			"batch": {
 				`enqueue batch prompts.jsonl --watch`,
 				`enqueue batch prompts.jsonl --dry-run`,
+				`enqueue batch structured.jsonl --reask 2 --on-cut retry`,
 				`enqueue batch prompts.jsonl --max-cost 25 --complete-by "tomorrow 08:00"`,
 				`enqueue batch prompts.jsonl --budget 5 --watch`,
 				`enqueue batch data.jsonl --map prompt=question --batch-id nightly`,

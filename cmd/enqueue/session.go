@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -84,8 +85,10 @@ type common struct {
 	Set        map[string]string  `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
 	Lane       jobs.Lane          `aliases:"priority" help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
 	when
-	Account   string         `help:"Whom it is for." default:"default"`
-	OnUnknown jobs.OnUnknown `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
+	Account   string          `help:"Whom it is for." default:"default"`
+	OnUnknown jobs.OnUnknown  `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
+	Reask     *int            `help:"How often to ask again after an answer that breaks its JSON schema: each time is a call of its own, on the bill. Default: 1." placeholder:"N"`
+	OnCut     providers.OnCut `help:"What to do with a text that its cap cut off: keep, fail, or retry with a higher cap, as far as the model goes. Default: keep." enum:"keep,fail,retry," default:"" placeholder:"WHAT"`
 	cli.OutputFlag
 }
 
@@ -117,6 +120,12 @@ func (c common) input(s *session, cfg config.Config, task string, lane jobs.Lane
 		if defaults["chain"], err = json.Marshal(c.Chain); err != nil {
 			return batches.Input{}, err
 		}
+	}
+	if c.Reask != nil {
+		defaults["reask"] = json.RawMessage(strconv.Itoa(*c.Reask))
+	}
+	if c.OnCut != "" {
+		defaults["on_cut"] = quote(string(c.OnCut))
 	}
 	provider, named := c.named(cfg)
 	if !named {
@@ -171,7 +180,7 @@ func (c common) check(cfg config.Config) error {
 	if c.Lane != "" && !slices.Contains(jobs.Lanes(), c.Lane) {
 		return fmt.Errorf("--lane %s: must be high, default or bulk", c.Lane)
 	}
-	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "complete_by": "--complete-by", "task": "the command or --task"}
+	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "complete_by": "--complete-by", "task": "the command or --task", "reask": "--reask", "on_cut": "--on-cut"}
 	known := slices.DeleteFunc(batches.FieldNames(), func(name string) bool { return name == "custom_id" || own[name] != "" })
 	slices.Sort(known)
 	for _, name := range slices.Sorted(maps.Keys(c.Set)) {

@@ -38,6 +38,7 @@ const (
 	DataURL     Fault = "data_url"      // a picture in base64 as a data: URL
 	OddBase64   Fault = "odd_base64"    // a picture in base64 of URLs, without padding, in lines
 	PrivateURL  Fault = "private_url"   // a picture behind an address that is not public
+	OffSchema   Fault = "off_schema"    // JSON that breaks the schema that was asked for, or no JSON
 	AudioInChat Fault = "audio_in_chat" // speech in a chat's answer, and no text
 	ImageInChat Fault = "image_in_chat" // a picture in a chat's answer, and no text
 
@@ -55,7 +56,7 @@ const (
 func faults() []Fault {
 	return []Fault{
 		ServerError, BadGateway, Unavailable, Overloaded, RateLimited, OutOfMoney, Unauthorised, Moderated,
-		Flagged, Region, Refused, Blurred, VideoFailed, Firewall, LoginPage, DataURL, OddBase64, PrivateURL, AudioInChat, ImageInChat,
+		Flagged, Region, Refused, Blurred, VideoFailed, Firewall, LoginPage, DataURL, OddBase64, PrivateURL, OffSchema, AudioInChat, ImageInChat,
 		Hang, Trickle, Truncated, ResetBefore, ResetAfter, Garbage, Empty, Huge,
 	}
 }
@@ -146,7 +147,7 @@ func (c *call) failing(good answer) (answer, bool) {
 		return page(http.StatusForbidden, "Attention Required!"), true
 	case LoginPage:
 		return page(http.StatusOK, "Sign in"), true
-	case DataURL, OddBase64, PrivateURL, AudioInChat, ImageInChat:
+	case DataURL, OddBase64, PrivateURL, OffSchema, AudioInChat, ImageInChat:
 		return good, true
 	}
 	return answer{}, false

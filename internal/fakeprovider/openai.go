@@ -28,8 +28,8 @@ func (*openai) name() Vendor { return OpenAI }
 func (o *openai) routes() []route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []route{
-		{method: post, path: "/v1/chat/completions", handle: o.chat, generates: true, faults: []Fault{Refused, AudioInChat, ImageInChat}},
-		{method: post, path: "/v1/responses", handle: o.response, generates: true, faults: []Fault{Refused}},
+		{method: post, path: "/v1/chat/completions", handle: o.chat, generates: true, faults: []Fault{Refused, OffSchema, AudioInChat, ImageInChat}},
+		{method: post, path: "/v1/responses", handle: o.response, generates: true, faults: []Fault{Refused, OffSchema}},
 		{method: post, path: "/v1/embeddings", handle: o.embeddings, generates: true},
 		{method: post, path: "/v1/moderations", handle: o.moderate, generates: true},
 		{method: post, path: "/v1/images/edits", handle: o.edit, generates: true},

@@ -32,6 +32,13 @@ func write(c *call, n int, asJSON bool, schema json.RawMessage, stops []string, 
 		if out.text, err = media.JSON(seed, schema); err != nil {
 			return out, err
 		}
+		switch {
+		case c.fault != OffSchema:
+		case seed%2 == 0:
+			out.text = "Sure! Here it is:\n" + out.text
+		default:
+			out.text = `["not what was asked for"]`
+		}
 	}
 	for _, stop := range stops {
 		if before, _, found := strings.Cut(out.text, stop); found && stop != "" {

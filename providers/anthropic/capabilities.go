@@ -23,7 +23,7 @@ func capabilities() providers.Capabilities {
 				Parts:   []providers.PartType{providers.ImagePart, providers.DocumentPart},
 			},
 		},
-		Endpoints:   []providers.Endpoint{{Path: messagesPath, Task: providers.Text, Read: readBody}},
+		Endpoints:   []providers.Endpoint{{Path: messagesPath, Task: providers.Text, Read: readBody, Revise: providers.ReviseTurns("messages", "max_tokens")}},
 		Extra:       true,
 		Hints:       []string{"metadata"},
 		AnyModel:    true,

@@ -41,7 +41,7 @@ func (p *Provider) read(a wire.Answer, req providers.Request) (providers.Respons
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
 	case said.StopReason == "refusal":
 		return providers.Response{}, p.caller.Refused(a, "refusal", usage)
-	case strings.TrimSpace(text) == "" && !called:
+	case strings.TrimSpace(text) == "" && !called && said.StopReason != "pause_turn":
 		return providers.Response{}, p.empty(a, said, other, usage)
 	}
 	res := providers.Response{

@@ -25,8 +25,8 @@ const (
 // endpoints are those of OpenAI itself; film is made by compatible servers only.
 func endpoints(compatible bool) []providers.Endpoint {
 	all := []providers.Endpoint{
-		{Path: chatPath, Task: providers.Text, Read: readChatBody},
-		{Path: responsesPath, Task: providers.Text, Read: readResponsesBody},
+		{Path: chatPath, Task: providers.Text, Read: readChatBody, Revise: providers.ReviseTurns("messages", "max_completion_tokens", "max_tokens")},
+		{Path: responsesPath, Task: providers.Text, Read: readResponsesBody, Revise: providers.ReviseTurns("input", "max_output_tokens")},
 		{Path: embeddingsPath, Task: providers.Embedding, Read: readInputBody},
 		{Path: moderationsPath, Task: providers.Moderation, Read: readInputBody},
 		{Path: imagesPath, Task: providers.Image, Read: readImageBody},
