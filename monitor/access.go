@@ -75,6 +75,9 @@ func (m *Monitor) refuse(w http.ResponseWriter, r *http.Request, status int, mes
 	case wantsPage(r) && status == http.StatusUnauthorized:
 		to := url.URL{Path: m.cfg.BasePath + "/login", RawQuery: url.Values{"next": {r.URL.RequestURI()}}.Encode()}
 		http.Redirect(w, r, to.String(), http.StatusSeeOther)
+	case wantsPage(r) && status == http.StatusForbidden && r.URL.Path == "/":
+		// The overview is of all accounts; who has one begins with its batches.
+		http.Redirect(w, r, m.cfg.BasePath+"/batches", http.StatusSeeOther)
 	case wantsPage(r) && status == http.StatusServiceUnavailable:
 		t := trouble{"Postgres does not answer", "This page comes back by itself as soon as it does. The monitor's log says more."}
 		m.show(w, r, status, frame{Title: t.Heading, At: time.Now()}, "problem", t)
@@ -98,7 +101,7 @@ func mine(r *http.Request, account string) error {
 type loginForm struct{ Next, Wrong string }
 
 func (m *Monitor) loginPage(w http.ResponseWriter, r *http.Request) {
-	m.show(w, r, http.StatusOK, frame{Title: "Log in", Here: "login", At: time.Now()}, "login", loginForm{Next: ownPath(r.URL.Query().Get("next"))})
+	m.show(w, r, http.StatusOK, frame{Title: "Log in", Here: "login", Still: true, At: time.Now()}, "login", loginForm{Next: ownPath(r.URL.Query().Get("next"))})
 }
 
 // loginFor is the time that a browser keeps a token.
@@ -119,7 +122,7 @@ func (m *Monitor) login(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		m.cfg.Log.Warn().Err(err).Stringer("client", access.ClientOf(r)).Msg("login refused")
 		status, why := access.Explain(err)
-		m.show(w, r, status, frame{Title: "Log in", Here: "login", At: time.Now()}, "login", loginForm{Next: next, Wrong: why})
+		m.show(w, r, status, frame{Title: "Log in", Here: "login", Still: true, At: time.Now()}, "login", loginForm{Next: next, Wrong: why})
 		return
 	}
 	m.setCookie(w, r, token, int(loginFor.Seconds()))

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"oneflow/access"
+	"oneflow/batches"
+	"oneflow/jobs"
 	"oneflow/monitor"
 	"oneflow/store"
 )
@@ -36,6 +38,33 @@ func ask(t *testing.T, m *monitor.Monitor, method, path, token string) *httptest
 	return do(t, m, r)
 }
 
+// noOrders carries nothing out.
+type noOrders struct{}
+
+func (noOrders) StopJobs(context.Context, string) error    { return nil }
+func (noOrders) RetryFailed(context.Context, string) error { return nil }
+func (noOrders) Pause(context.Context, string) error       { return nil }
+func (noOrders) Resume(context.Context, string) error      { return nil }
+
+// noJobs has none.
+type noJobs struct{ monitor.JobStore }
+
+func (noJobs) Jobs(context.Context, jobs.Filter) (jobs.Lines, error) { return jobs.Lines{}, nil }
+
+func (noJobs) Batches(context.Context, batches.Filter) ([]batches.Summary, error) { return nil, nil }
+
+func noObject(context.Context, string) (io.ReadCloser, error) { return nil, jobs.ErrNotFound }
+
+// aJob is a job that has an answer.
+func aJob(t *testing.T, db *store.Store) string {
+	t.Helper()
+	list, err := db.Jobs(t.Context(), jobs.Filter{State: jobs.Succeeded, Limit: 1})
+	if err != nil || len(list.Jobs) != 1 {
+		t.Fatalf("%+v %v", list, err)
+	}
+	return list.Jobs[0].ID
+}
+
 // Public routes, each of which shows nothing of anybody's.
 var public = []string{"GET /static/", "GET /login", "POST /login", "POST /logout"}
 
@@ -50,11 +79,17 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 	expired := token(t, db, access.Admin, "", time.Now().Add(-time.Minute))
 	revoked := token(t, db, access.Admin, "", time.Time{})
 	must(t, db.RevokeToken(t.Context(), revoked[:strings.LastIndex(revoked, "_")], "ada"))
-	m := newMonitor(t, monitor.Config{Store: db, Redis: redisOf(t)})
+	job := aJob(t, db)
+	full := monitor.Config{Store: db, Jobs: db, Orders: noOrders{}, Redis: redisOf(t), OpenURL: noObject}
+	m := newMonitor(t, full)
 	open := 0
 	for _, route := range m.Routes() {
 		method, path, _ := strings.Cut(route.Pattern, " ")
-		path = strings.NewReplacer("{$}", "", "{id}", "b-1", "{prefix}", "x", "{name}", "mock").Replace(path)
+		id := "b-1"
+		if strings.Contains(path, "/jobs/") {
+			id = job
+		}
+		path = strings.NewReplacer("{$}", "", "{id}", id, "{n}", "0").Replace(path)
 		if route.Scope == "" {
 			open++
 			continue
@@ -64,7 +99,7 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 			"cut": tokens[access.Admin][:len(tokens[access.Admin])-1], "longer": tokens[access.Admin] + "A",
 		} {
 			// A monitor of its own: wrong tokens are throttled.
-			fresh := newMonitor(t, monitor.Config{Store: db, Redis: redisOf(t)})
+			fresh := newMonitor(t, full)
 			if w := ask(t, fresh, method, path, secret); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
 				t.Errorf("%s with %s: %d %s", route.Pattern, name, w.Code, w.Body)
 			}
@@ -77,7 +112,10 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 		}
 		w := ask(t, m, method, path, stranger)
 		body := w.Body.String()
-		for _, theirs := range []string{"b-1", "prompts", "0.0015", "alpha"} {
+		if strings.Contains(route.Pattern, "{id}") && w.Code != http.StatusNotFound && !route.Fleet {
+			t.Errorf("%s of another account: %d %s", route.Pattern, w.Code, body)
+		}
+		for _, theirs := range []string{"b-1", job, "prompts", "0.0015", "alpha", secretPrompt, secretAnswer} {
 			if w.Code < 300 && strings.Contains(body, theirs) {
 				t.Errorf("%s shows another account %q:\n%s", route.Pattern, theirs, body)
 			}

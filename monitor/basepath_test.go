@@ -14,7 +14,7 @@ import (
 
 func TestBehindAReverseProxyEverythingStandsUnderTheBasePath(t *testing.T) {
 	t.Parallel()
-	m := newMonitor(t, monitor.Config{BasePath: "/oneflow", Redis: redisOf(t)})
+	m := newMonitor(t, monitor.Config{BasePath: "/oneflow", Redis: redisOf(t), Jobs: noJobs{}, Orders: noOrders{}})
 	inner := httptest.NewServer(m.Handler())
 	t.Cleanup(inner.Close)
 	target, err := url.Parse(inner.URL)

@@ -99,7 +99,7 @@ func TestPages(t *testing.T) {
 	}{
 		"overview": {"overview", summary{Overview: o, Notices: []notice{{"Redis does not answer.", hostile, "worker run"}}}},
 		"empty":    {"overview", summary{Overview: Overview{At: o.At}}},
-		"batch":    {"batch", detail{d}},
+		"batch":    {"batch", detail{Batch: d}},
 		"problem":  {"problem", trouble{"There is no such batch", hostile}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,6 +48,12 @@ type Config struct {
 	// Holds returns, by provider, sentences that say what holds it back now, such as a
 	// block or what others use of its limit. Nil: the pages leave it out.
 	Holds func(ctx context.Context) (map[string][]string, error)
+	// Jobs reads single jobs, and Orders does what people order of them. Nil: the monitor has
+	// no such pages.
+	Jobs   JobStore
+	Orders OrderStore
+	// OpenURL reads a picture, sound or film. Nil: none are shown.
+	OpenURL func(ctx context.Context, url string) (io.ReadCloser, error)
 	// FrontDoor serves the vendors' APIs. Nil: there are none.
 	FrontDoor *frontdoor.FrontDoor
 	// Hosts are the names, beside localhost and addresses, under which it may be called.

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"oneflow/access"
 	"oneflow/batches"
 	"oneflow/jobs"
 )
@@ -43,7 +44,9 @@ type frame struct {
 	// JSON is the path of the page's JSON, without the base path.
 	JSON string
 	At   time.Time
-	Body template.HTML
+	// Still tells that the page does not keep itself up to date.
+	Still bool
+	Body  template.HTML
 }
 
 // write renders a body in its frame. An error is answered with a plain line.
@@ -126,7 +129,11 @@ func (m *Monitor) overviewPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // detail is the data of a batch's page.
-type detail struct{ Batch }
+type detail struct {
+	Batch
+	// May reports whether whoever looks may give orders.
+	May bool
+}
 
 // Calls is the number of calls of all models.
 func (d detail) Calls() int64 { return d.add(func(m batches.ModelUse) int64 { return m.Calls }) }
@@ -167,7 +174,7 @@ func (m *Monitor) batchPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f := frame{Title: d.ID, Here: "batch", JSON: "/api/batches/" + d.ID, At: d.At}
-	m.show(w, r, http.StatusOK, f, "batch", detail{d})
+	m.show(w, r, http.StatusOK, f, "batch", detail{d, access.From(r.Context()).Scope.Includes(access.Operate)})
 }
 
 // trouble is a page that says what is wrong.
@@ -182,7 +189,7 @@ func (m *Monitor) failPage(w http.ResponseWriter, r *http.Request, err error) {
 // help.
 func (m *Monitor) explain(r *http.Request, err error) (int, trouble) {
 	if errors.Is(err, jobs.ErrNotFound) {
-		return http.StatusNotFound, trouble{"There is no such batch", fmt.Sprintf("Nothing is known of %q. The overview lists the newest %d.", shorten(r.PathValue("id")), maxBatches)}
+		return http.StatusNotFound, trouble{"There is no such job or batch", fmt.Sprintf("Nothing is known of %q.", shorten(r.PathValue("id")))}
 	}
 	if r.Context().Err() == nil {
 		m.cfg.Log.Warn().Err(err).Str("path", r.URL.Path).Msg("monitor cannot read Postgres")
@@ -191,7 +198,7 @@ func (m *Monitor) explain(r *http.Request, err error) (int, trouble) {
 }
 
 func (m *Monitor) nothingHere(w http.ResponseWriter, r *http.Request) {
-	t := trouble{"There is no such page", "Pages are the overview, one for each batch, and asynqmon."}
+	t := trouble{"There is no such page", "Pages are the overview, batches, jobs, and asynqmon."}
 	m.show(w, r, http.StatusNotFound, frame{Title: t.Heading, JSON: "/api/overview", At: time.Now()}, "problem", t)
 }
 

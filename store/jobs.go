@@ -172,3 +172,10 @@ func (s *Store) JobRequest(ctx context.Context, id uuid.UUID) (request []byte, e
 	}
 	return request, nil
 }
+
+// RetryFailed brings the jobs of a batch, or a job, back to the queue that have failed or
+// expired: see Retry.
+func (s *Store) RetryFailed(ctx context.Context, id string) error {
+	_, err := s.Retry(ctx, id, []jobs.State{jobs.Failed, jobs.Expired}, "")
+	return err
+}

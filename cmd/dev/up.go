@@ -13,6 +13,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"oneflow/artifacts"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/internal/devstack"
@@ -158,7 +159,7 @@ func (s *session) withServices(services cli.Services, listener net.Listener, do 
 			return err
 		}
 		return monitor.Run(ctx, monitor.Config{
-			Store: db, Access: db, Redis: redis, Holds: app.HoldsInForce(db, cli.Fleet(s.config), client), FrontDoor: front, Log: s.Log,
+			Store: db, Access: db, Jobs: db, Orders: db, OpenURL: artifacts.OpenObject, Redis: redis, Holds: app.HoldsInForce(db, cli.Fleet(s.config), client), FrontDoor: front, Log: s.Log,
 		}, listener)
 	})
 	g.Go(func() error {

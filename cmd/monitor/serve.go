@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"oneflow/artifacts"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/monitor"
@@ -62,7 +63,7 @@ func (c *serveCmd) Run(s *session) error {
 	}
 	fmt.Fprintf(s.Env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
 	err = monitor.Run(s.Ctx, monitor.Config{
-		Store: db, Access: db, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.Log,
+		Store: db, Access: db, Jobs: db, Orders: db, OpenURL: artifacts.OpenObject, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.Log,
 		Token: token, Hosts: append(c.Host, host), BasePath: c.BasePath, FrontDoor: front,
 	}, l)
 	if errors.Is(err, monitor.ErrExposed) {

@@ -1,0 +1,462 @@
+package monitor
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"oneflow/access"
+	"oneflow/batches"
+	"oneflow/jobs"
+	"oneflow/providers"
+)
+
+// JobStore reads single jobs and lists of batches.
+type JobStore interface {
+	// Jobs lists the jobs that a filter selects, the newest first.
+	Jobs(ctx context.Context, f jobs.Filter) (jobs.Lines, error)
+	// JobLine reads one job. It and JobRequest fail with jobs.ErrNotFound.
+	JobLine(ctx context.Context, id uuid.UUID) (jobs.Line, error)
+	// JobCalls lists the calls of a job.
+	JobCalls(ctx context.Context, id uuid.UUID) ([]jobs.CallLine, error)
+	// JobRequest returns what a job asks for, as JSON.
+	JobRequest(ctx context.Context, id uuid.UUID) ([]byte, error)
+	// Export reads what came of a job, or of a batch's jobs.
+	Export(ctx context.Context, id string, each func(batches.Record) error) error
+	// Batches lists the batches that a filter selects, the newest first.
+	Batches(ctx context.Context, f batches.Filter) ([]batches.Summary, error)
+}
+
+// OrderStore does what people order of jobs and batches, by their ids. Each fails with
+// jobs.ErrNotFound.
+type OrderStore interface {
+	// StopJobs cancels; what was sent already may finish.
+	StopJobs(ctx context.Context, id string) error
+	// RetryFailed brings what has failed or expired back to the queue.
+	RetryFailed(ctx context.Context, id string) error
+	Pause(ctx context.Context, id string) error
+	Resume(ctx context.Context, id string) error
+}
+
+const (
+	jobsPerPage = 50
+	// jobsPerFile bounds a table that is downloaded.
+	jobsPerFile = 10_000
+	batchesList = 200
+)
+
+// jobsPage is the data of the page of jobs.
+type jobsPage struct {
+	jobs.Lines
+	At time.Time
+	// Query is the filter as it was asked for, and NextPage and CSV lead to the next part
+	// and to the table.
+	Query         map[string]string
+	States        []jobs.State
+	NextPage, CSV string
+	OneAccount    bool
+}
+
+// jobFilters are the names of a filter's fields in an address.
+func jobFilters() []string {
+	return []string{"state", "provider", "model", "batch", "account", "task", "tag", "error", "since", "before"}
+}
+
+// filter reads a filter of jobs; an account's token lists its own only.
+func filter(r *http.Request) (f jobs.Filter, err error) {
+	q := r.URL.Query()
+	for _, name := range jobFilters() {
+		if v := q.Get(name); len(v) > 200 || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
+			return f, errors.New(name + ": must be text of at most 200 bytes")
+		}
+	}
+	f = jobs.Filter{
+		State: jobs.State(q.Get("state")), Provider: q.Get("provider"), Model: q.Get("model"), BatchID: q.Get("batch"), Account: q.Get("account"),
+		Task: providers.Task(q.Get("task")), Tag: q.Get("tag"), Error: q.Get("error"), Limit: jobsPerPage,
+	}
+	if s := q.Get("limit"); s != "" {
+		if f.Limit, err = strconv.Atoi(s); err != nil || f.Limit < 1 || f.Limit > 1000 {
+			return f, errors.New("limit: must be from 1 to 1000")
+		}
+	}
+	if f.State != "" && !slices.Contains(jobs.States(), f.State) {
+		return f, errors.New("state: there is no such state")
+	}
+	if s := q.Get("before"); s != "" {
+		if f.Before, err = uuid.Parse(s); err != nil {
+			return f, errors.New("before: must be the id of a job")
+		}
+	}
+	if s := q.Get("since"); s != "" {
+		if f.From, err = since(s, time.Now()); err != nil {
+			return f, err
+		}
+	}
+	if own := access.From(r.Context()).Account; own != "" {
+		f.Account = own
+	}
+	return f, nil
+}
+
+// since reads a time: a span before now, such as 2h, or a date or time.
+func since(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, errors.New("since: must be a span such as 2h, a date or a time such as 2026-01-31T18:00:00Z")
+}
+
+func (m *Monitor) jobsPage(w http.ResponseWriter, r *http.Request) {
+	f, err := filter(r)
+	if err != nil {
+		m.refuse(w, r, http.StatusBadRequest, err.Error())
+		return
+	}
+	lines, err := m.cfg.Jobs.Jobs(r.Context(), f)
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	p := jobsPage{Lines: lines, At: time.Now(), Query: map[string]string{}, States: jobs.States(), OneAccount: access.From(r.Context()).Account != ""}
+	kept := url.Values{}
+	for _, name := range jobFilters() {
+		if v := r.URL.Query().Get(name); v != "" {
+			p.Query[name] = v
+			if name != "before" {
+				kept.Set(name, v)
+			}
+		}
+	}
+	p.CSV = "/jobs.csv?" + kept.Encode()
+	if lines.Next != "" {
+		kept.Set("before", lines.Next)
+		p.NextPage = "/jobs?" + kept.Encode()
+	}
+	m.show(w, r, http.StatusOK, frame{Title: "Jobs", Here: "jobs", JSON: "/api/v1/jobs?" + r.URL.Query().Encode(), At: p.At}, "jobs", p)
+}
+
+func (m *Monitor) jobsJSON(w http.ResponseWriter, r *http.Request) {
+	f, err := filter(r)
+	if err != nil {
+		m.problem(w, r, http.StatusBadRequest, err.Error())
+		return
+	}
+	lines, err := m.cfg.Jobs.Jobs(r.Context(), f)
+	if lines.Jobs == nil {
+		lines.Jobs = []jobs.Line{}
+	}
+	m.answer(w, r, lines, err)
+}
+
+// jobsCSV sends a table of the jobs that a filter selects, part by part.
+func (m *Monitor) jobsCSV(w http.ResponseWriter, r *http.Request) {
+	f, err := filter(r)
+	if err != nil {
+		m.problem(w, r, http.StatusBadRequest, err.Error())
+		return
+	}
+	f.Limit = 1000
+	var lines jobs.Lines
+	if lines, err = m.cfg.Jobs.Jobs(r.Context(), f); err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	table := newTable(w, "jobs.csv")
+	table.write("id", "batch", "custom_id", "account", "task", "provider", "model", "state", "attempts", "calls", "cost_usd", "simulated_cost_usd", "unpriced_calls", "error", "message", "created_at", "finished_at")
+	for n := 0; ; {
+		for _, l := range lines.Jobs {
+			table.write(l.ID, l.BatchID, l.CustomID, l.Account, string(l.Task), l.Provider, l.Model, string(l.State), strconv.Itoa(l.Attempt), strconv.FormatInt(l.Calls, 10),
+				l.Cost.String(), l.Simulated.String(), strconv.FormatInt(l.Unpriced, 10), l.Error, l.Message, stampOr(l.CreatedAt), stampOr(l.FinishedAt))
+		}
+		if n += len(lines.Jobs); lines.Next == "" || n >= jobsPerFile {
+			break
+		}
+		if f.Before, err = uuid.Parse(lines.Next); err == nil {
+			lines, err = m.cfg.Jobs.Jobs(r.Context(), f)
+		}
+		if err != nil {
+			m.cfg.Log.Warn().Err(err).Msg("a table broke off")
+			panic(http.ErrAbortHandler) // a whole table was promised
+		}
+	}
+	table.Flush()
+}
+
+// table is a CSV file.
+type table struct{ *csv.Writer }
+
+func newTable(w http.ResponseWriter, name string) table {
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	return table{csv.NewWriter(w)}
+}
+
+// write writes a row. Text that a spreadsheet would take for a formula is made plain; an
+// error ends the connection by itself.
+func (t table) write(cells ...string) {
+	for i, c := range cells {
+		if c != "" && strings.ContainsRune("=+-@\t\r", rune(c[0])) {
+			if _, err := strconv.ParseFloat(c, 64); err != nil {
+				cells[i] = "'" + c
+			}
+		}
+	}
+	_ = t.Write(cells)
+}
+
+func stampOr(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// jobPage is the data of a job's page.
+type jobPage struct {
+	jobs.Line
+	At    time.Time
+	Calls []jobs.CallLine
+	// May reports whether whoever looks may give orders.
+	May bool
+	// Shown tells that what was asked and answered is there.
+	Shown bool
+	// Asked is the request, and Answer the answer's text.
+	Asked, Answer string
+	Artifacts     []batches.ArtifactRef
+}
+
+// Retryable reports whether the job can be brought back to the queue.
+func (p jobPage) Retryable() bool { return p.State == jobs.Failed || p.State == jobs.Expired }
+
+// job reads the job that a path names, if whoever asks may see it.
+func (m *Monitor) job(r *http.Request) (uuid.UUID, jobs.Line, error) {
+	id, err := uuid.Parse(r.PathValue("id"))
+	if err != nil {
+		return id, jobs.Line{}, jobs.ErrNotFound
+	}
+	l, err := m.cfg.Jobs.JobLine(r.Context(), id)
+	if err == nil {
+		err = mine(r, l.Account)
+	}
+	return id, l, err
+}
+
+func (m *Monitor) jobPage(w http.ResponseWriter, r *http.Request) { m.showJob(w, r, false) }
+
+// revealJob shows what was asked and answered. The record says who has looked.
+func (m *Monitor) revealJob(w http.ResponseWriter, r *http.Request) { m.showJob(w, r, true) }
+
+// maxShown bounds the text that is shown of a request or an answer, in bytes.
+const maxShown = 200 << 10
+
+func (m *Monitor) showJob(w http.ResponseWriter, r *http.Request, reveal bool) {
+	id, line, err := m.job(r)
+	p := jobPage{Line: line, At: time.Now(), Shown: reveal, May: access.From(r.Context()).Scope.Includes(access.Operate)}
+	if err == nil {
+		p.Calls, err = m.cfg.Jobs.JobCalls(r.Context(), id)
+	}
+	if err == nil && reveal {
+		err = m.reveal(r.Context(), id, &p)
+	}
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	m.show(w, r, http.StatusOK, frame{Title: "Job " + p.ID, Here: "jobs", JSON: "/api/v1/jobs/" + p.ID, At: p.At, Still: reveal}, "job", p)
+}
+
+func (m *Monitor) reveal(ctx context.Context, id uuid.UUID, p *jobPage) error {
+	asked, err := m.cfg.Jobs.JobRequest(ctx, id)
+	if err != nil {
+		return err
+	}
+	p.Asked = cut(string(asked))
+	return m.cfg.Jobs.Export(ctx, id.String(), func(rec batches.Record) error {
+		p.Answer, p.Artifacts = cut(rec.Text), rec.Artifacts
+		if p.Answer == "" && utf8.Valid(rec.Raw) {
+			p.Answer = cut(string(rec.Raw))
+		}
+		return nil
+	})
+}
+
+func cut(text string) string {
+	if len(text) <= maxShown {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxShown], "") + "…"
+}
+
+func (m *Monitor) jobJSON(w http.ResponseWriter, r *http.Request) {
+	id, line, err := m.job(r)
+	var calls []jobs.CallLine
+	if err == nil {
+		calls, err = m.cfg.Jobs.JobCalls(r.Context(), id)
+	}
+	if calls == nil {
+		calls = []jobs.CallLine{}
+	}
+	m.answer(w, r, struct {
+		jobs.Line
+		Ledger []jobs.CallLine `json:"ledger"`
+	}{line, calls}, err)
+}
+
+// shownTypes are the media types that a browser is let show; anything else is downloaded.
+func shownTypes() []string {
+	return []string{"image/png", "image/jpeg", "image/webp", "image/gif", "audio/mpeg", "audio/wav", "audio/ogg", "audio/flac", "audio/aac", "video/mp4"}
+}
+
+// artifact sends a picture, sound or film of a job.
+func (m *Monitor) artifact(w http.ResponseWriter, r *http.Request) {
+	id, _, err := m.job(r)
+	n, bad := strconv.Atoi(r.PathValue("n"))
+	if err == nil && (bad != nil || n < 0 || m.cfg.OpenURL == nil) {
+		err = jobs.ErrNotFound
+	}
+	var ref batches.ArtifactRef
+	if err == nil {
+		err = m.cfg.Jobs.Export(r.Context(), id.String(), func(rec batches.Record) error {
+			if n >= len(rec.Artifacts) {
+				return jobs.ErrNotFound
+			}
+			ref = rec.Artifacts[n]
+			return nil
+		})
+	}
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	from, err := m.cfg.OpenURL(r.Context(), ref.URL)
+	if err != nil {
+		m.cfg.Log.Warn().Err(err).Stringer("job", id).Msg("artefact cannot be read")
+		m.refuse(w, r, http.StatusNotFound, "the file is not there any more")
+		return
+	}
+	defer func() { _ = from.Close() }()
+	w.Header().Set("Content-Type", ref.MIME)
+	if !slices.Contains(shownTypes(), ref.MIME) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Content-Disposition", "attachment")
+	}
+	_, _ = io.Copy(w, from)
+}
+
+// order carries out what a person orders of a job or a batch, and leads back to its page.
+func (m *Monitor) order(path string, owner func(*http.Request) (id string, err error), do func(context.Context, string) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		id, err := owner(r)
+		if err == nil {
+			err = do(r.Context(), id)
+		}
+		switch {
+		case errors.Is(err, jobs.ErrBatchCancelled):
+			m.refuse(w, r, http.StatusConflict, "the batch was cancelled: nothing of it goes on")
+		case err != nil:
+			status, t := m.explain(r, err)
+			m.problem(w, r, status, t.Heading)
+		case strings.HasPrefix(r.URL.Path, "/api/"):
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			http.Redirect(w, r, m.cfg.BasePath+path+url.PathEscape(id), http.StatusSeeOther)
+		}
+	}
+}
+
+func (m *Monitor) ownJob(r *http.Request) (string, error) {
+	_, l, err := m.job(r)
+	return l.ID, err
+}
+
+func (m *Monitor) ownBatch(r *http.Request) (string, error) {
+	b, err := m.batch(r)
+	return b.ID, err
+}
+
+// batchesPage is the data of the page of batches.
+type batchesPage struct {
+	At         time.Time
+	Batches    []batches.Summary
+	Query      map[string]string
+	States     []string
+	CSV        string
+	OneAccount bool
+}
+
+// batchFilter reads a filter of batches.
+func batchFilter(r *http.Request) (f batches.Filter, err error) {
+	q := r.URL.Query()
+	for _, name := range []string{"state", "source", "account"} {
+		if v := q.Get(name); len(v) > 200 || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
+			return f, errors.New(name + ": must be text of at most 200 bytes")
+		}
+	}
+	f = batches.Filter{State: q.Get("state"), Source: q.Get("source"), Account: q.Get("account"), Limit: batchesList}
+	if own := access.From(r.Context()).Account; own != "" {
+		f.Account = own
+	}
+	return f, nil
+}
+
+func (m *Monitor) batches(r *http.Request) ([]batches.Summary, error) {
+	f, err := batchFilter(r)
+	if err != nil {
+		return nil, err
+	}
+	list, err := m.cfg.Jobs.Batches(r.Context(), f)
+	if list == nil {
+		list = []batches.Summary{}
+	}
+	return list, err
+}
+
+func (m *Monitor) batchesPage(w http.ResponseWriter, r *http.Request) {
+	list, err := m.batches(r)
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	q := r.URL.Query()
+	p := batchesPage{
+		At: time.Now(), Batches: list, OneAccount: access.From(r.Context()).Account != "", CSV: "/batches.csv?" + q.Encode(),
+		Query:  map[string]string{"state": q.Get("state"), "source": q.Get("source"), "account": q.Get("account")},
+		States: []string{jobs.BatchOpen, jobs.BatchRunning, jobs.BatchPaused, jobs.BatchFinished, jobs.BatchPartial, jobs.BatchCancelling, jobs.BatchCancelled, jobs.BatchRemoved},
+	}
+	m.show(w, r, http.StatusOK, frame{Title: "Batches", Here: "batches", JSON: "/api/v1/batches?" + q.Encode(), At: p.At}, "batches", p)
+}
+
+func (m *Monitor) batchesJSON(w http.ResponseWriter, r *http.Request) {
+	list, err := m.batches(r)
+	m.answer(w, r, list, err)
+}
+
+func (m *Monitor) batchesCSV(w http.ResponseWriter, r *http.Request) {
+	list, err := m.batches(r)
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	t := newTable(w, "batches.csv")
+	t.write("id", "source", "account", "state", "jobs", "done", "failed", "cost_usd", "simulated_cost_usd", "unpriced_calls", "created_at")
+	for _, b := range list {
+		t.write(b.ID, b.Source, b.Account, b.State, strconv.FormatInt(b.Total(), 10), strconv.FormatInt(b.Done(), 10), strconv.FormatInt(b.Failures(), 10),
+			b.Cost.String(), b.Simulated.String(), strconv.FormatInt(b.Unpriced, 10), stampOr(b.CreatedAt))
+	}
+	t.Flush()
+}
