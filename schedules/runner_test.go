@@ -66,7 +66,7 @@ func (s *site) add(name string, spec schedules.Spec, overlap schedules.Overlap) 
 	}
 }
 
-// rowsOfAFire are how many jobs each fire makes here.
+// rowsOfAFire is the number of jobs that each fire makes here.
 const rowsOfAFire = 3
 
 // take accepts the rows of a fire, in two commits.

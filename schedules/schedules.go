@@ -31,7 +31,7 @@ type Schedule struct {
 	// Account and Tags are those of its batches.
 	Account string
 	Tags    map[string]string
-	// Source is what its rows come from, for people: a file's name, a URL, or a command.
+	// Source names the origin of its rows, for people: a file's name, a URL, or a command.
 	Source string
 	// Input says how its rows become jobs, in a form that this package does not read.
 	Input []byte
@@ -39,13 +39,13 @@ type Schedule struct {
 	// a URL, at each fire.
 	Content   []byte
 	CreatedAt time.Time
-	// PausedAt is when a person paused it; zero: it is not paused.
+	// PausedAt is the time at which a person paused it; zero: it is not paused.
 	PausedAt time.Time
 	// Next is its next fire.
 	Next time.Time
 }
 
-// State is what became of a fire.
+// State is the outcome of a fire.
 type State string
 
 // The states of a fire.
@@ -75,7 +75,7 @@ type Fire struct {
 	Tries int
 }
 
-// Late is how late the fire was.
+// Late is the time by which the fire was late.
 func (f Fire) Late() time.Duration { return max(f.FiredAt.Sub(f.At), 0) }
 
 // BatchID is the id of the batch of a fire.
@@ -145,7 +145,7 @@ type Runner struct {
 const (
 	// lateAfter is from when on a fire is said to be late.
 	lateAfter = time.Minute
-	// maxTries is how often the rows of a fire are read at most, and firstPause the time
+	// maxTries is the most times that the rows of a fire are read, and firstPause the time
 	// after the first, which doubles.
 	maxTries   = 8
 	firstPause = 5 * time.Second

@@ -20,7 +20,7 @@ type Spec struct {
 	Zone string
 	// Every is the time between two fires, counted from Anchor. 0: Cron.
 	Every time.Duration
-	// Anchor is when the schedule was made.
+	// Anchor is the time at which the schedule was made.
 	Anchor time.Time
 
 	fields *cron.SpecSchedule
@@ -30,7 +30,7 @@ type Spec struct {
 // minEvery is the shortest time between two fires, which is also cron's.
 const minEvery = time.Minute
 
-// maxMissed is how many missed fires are counted at most.
+// maxMissed is the most missed fires that are counted.
 const maxMissed = 10_000
 
 // Parse checks a Spec and prepares it. It fails for one that never fires.
@@ -121,12 +121,12 @@ func (s Spec) nextOfAllHours(after time.Time) time.Time {
 	}
 }
 
-// wallOf is what the clock shows, written as UTC.
+// wallOf returns the time that the clock shows, written as UTC.
 func wallOf(local time.Time) time.Time {
 	return time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), local.Second(), local.Nanosecond(), time.UTC)
 }
 
-// instant is when the clock of the zone shows a time, which is written as UTC: the first
+// instant returns the moment at which the clock of the zone shows a time, which is written as UTC: the first
 // time that it does, or, if it never does, when it jumps over it.
 func (s Spec) instant(wall time.Time) time.Time {
 	near := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, s.zone)

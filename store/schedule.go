@@ -11,7 +11,7 @@ import (
 	"oneflow/schedules"
 )
 
-// keptFires is how many fires of a schedule its history keeps.
+// keptFires is the number of fires of a schedule that its history keeps.
 const keptFires = 1000
 
 var _ schedules.Store = (*Store)(nil)

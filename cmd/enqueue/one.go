@@ -18,7 +18,7 @@ import (
 	"oneflow/providers"
 )
 
-// single is what the commands for a single job share.
+// single holds what the commands for a single job share.
 type single struct {
 	common
 	Wait bool `help:"Wait for the result and print it."`

@@ -11,7 +11,7 @@ import (
 	"oneflow/store"
 )
 
-// scheduleCmd is what there is to do with schedules.
+// scheduleCmd has the commands for schedules.
 type scheduleCmd struct {
 	Add     scheduleAddCmd     `cmd:"" help:"Add a schedule: a command of enqueue, which workers run again and again."`
 	Ls      scheduleLsCmd      `cmd:"" help:"List schedules and their next five fires."`
@@ -136,7 +136,7 @@ func unknownSchedule(err error) error {
 	return err
 }
 
-// named is what commands about one schedule take.
+// named holds what commands about one schedule take.
 type named struct {
 	Name string `arg:"" help:"A schedule."`
 }

@@ -249,7 +249,7 @@ func (o *openai) edit(c *call) answer {
 	return a
 }
 
-// editTokens are what each picture counts that is given to be edited.
+// editTokens are the tokens of each picture that is given to be edited.
 const editTokens = 272
 
 // transcribe says the same about the same sound. whisper-1 and gpt-transcribe are paid

@@ -53,7 +53,7 @@ func checkEmbedding(req providers.Request, model string) error {
 	return req.RefuseExtra("input", "encoding_format")
 }
 
-// embedded is what an answer says beside its vectors.
+// embedded holds what an answer says beside its vectors.
 type embedded struct {
 	model string
 	usage providers.Usage
