@@ -26,7 +26,7 @@ type Endpoint struct {
 	Revise func(body json.RawMessage, r Revision) (json.RawMessage, error)
 }
 
-// Revision is what changes in a request after an answer that was no success. Zero fields
+// Revision holds what changes in a request after an answer that was no success. Zero fields
 // change nothing.
 type Revision struct {
 	// Answer is the text that came, and Objection what was wrong with it: two turns

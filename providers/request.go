@@ -88,7 +88,7 @@ type Request struct {
 	// that has a name above.
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 
-	// Reask is how often it may be asked again after an answer that breaks its schema;
+	// Reask is the number of times that it may be asked again after an answer that breaks its schema;
 	// nil: DefaultReask. It is not sent (text).
 	Reask *int `json:"reask,omitempty"`
 	// OnCut says what is done with an answer that its cap cut off; empty: KeepCut. It is
@@ -102,14 +102,14 @@ type Request struct {
 	Body     json.RawMessage `json:"body,omitempty"`
 }
 
-// DefaultReask is how often is asked again after an answer that breaks its schema, and
+// DefaultReask is the number of times that is asked again after an answer that breaks its schema, and
 // MaxReask the most that may be asked for.
 const (
 	DefaultReask = 1
 	MaxReask     = 10
 )
 
-// Reasks is how often the request may be asked again after an answer that breaks its
+// Reasks returns the number of times that the request may be asked again after an answer that breaks its
 // schema.
 func (r Request) Reasks() int {
 	if r.Reask == nil {
