@@ -68,6 +68,16 @@ type Config struct {
 	// Drain is the time that calls in flight may go on when a worker is asked to
 	// stop. Default: 30s.
 	Drain Duration `yaml:"drain"`
+	// Retention says for how long what has ended is kept. Default: for ever.
+	Retention Retention `yaml:"retention"`
+}
+
+// Retention says for how long what has ended is kept.
+type Retention struct {
+	// Results is how long after the end of its last job a batch is removed, with its
+	// results and files, as `enqueue rm` does it; at least a day. 0: never. What calls
+	// have cost is kept.
+	Results Duration `yaml:"results"`
 }
 
 // Provider is one provider.
@@ -274,6 +284,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("call_timeout: must be positive, got %s", time.Duration(c.CallTimeout))
 	case c.Drain < 0:
 		return fmt.Errorf("drain: must be positive, got %s", time.Duration(c.Drain))
+	case c.Retention.Results != 0 && time.Duration(c.Retention.Results) < 24*time.Hour:
+		return fmt.Errorf("retention.results: must be a day at least, got %s: leave it out to keep results for ever", time.Duration(c.Retention.Results))
 	}
 	return nil
 }

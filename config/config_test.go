@@ -224,6 +224,7 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 		"drain: 30":                                           `:1: drain: must be a duration such as 30s, 5m, 12h, 90d or 2w, got "30"`,
 		"call_timeout: 0s":                                    `:1: call_timeout: must be positive, got "0s": leave it out for the default of 2m0s`,
 		"call_timeout: 1m\ndrain: 0":                          `:2: drain: must be positive, got "0": leave it out for the default of 30s, or write 1ms to cut calls off at once`,
+		"retention: {results: 23h}":                           ":1: retention.results: must be a day at least, got 23h0m0s: leave it out to keep results for ever",
 		"\n\ndrain: -1ms":                                     ":3: drain: must be positive, got -1ms",
 		"drain: 1s\n---\ndrain: 2s\n":                         ":3: there is a second document after ---: it would not be read",
 		"drain: 1s\n---\nwhatever: [\n]":                      ":3: there is a second document after ---: it would not be read",

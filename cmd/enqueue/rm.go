@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"oneflow/artifacts"
+	"oneflow/batches"
 	"oneflow/config"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
@@ -52,31 +54,25 @@ func (c *rmCmd) Run(s *session) error {
 			return err
 		}
 	}
-	if err := db.MarkRemoved(s.Ctx, c.ID); errors.Is(err, jobs.ErrBatchUnfinished) {
+	remover := batches.Remover{Store: db}
+	if !c.KeepFiles {
+		remover.Remove = func(ctx context.Context, file string) error { return removeFile(ctx, cfg, file) }
+	}
+	n, removed, err := remover.Batch(s.Ctx, c.ID)
+	switch {
+	case errors.Is(err, jobs.ErrBatchUnfinished):
 		return c.unfinished()
-	} else if err != nil {
-		return err
-	}
-	if !c.KeepFiles { // anew: somebody may have taken his time to answer
-		if files, err = db.FilesOf(s.Ctx, c.ID); err != nil {
-			return fmt.Errorf("%w; go on with the same command, or with --keep-files", err)
-		}
-	}
-	if err := removeFiles(s, cfg, files); err != nil {
+	case err != nil:
 		return fmt.Errorf("%w; go on with the same command, or with --keep-files", err)
-	}
-	n, err := db.RemoveJobs(s.Ctx, c.ID)
-	if err != nil {
-		return err
 	}
 	if c.ForPrograms() {
 		return c.Write(s.Env.Out, struct {
 			ID    string `json:"id"`
 			Jobs  int64  `json:"jobs"`
 			Files int    `json:"files"`
-		}{c.ID, n, len(files)})
+		}{c.ID, n, removed})
 	}
-	_, err = fmt.Fprintf(s.Env.Out, "removed %s and %s; the id %s is refused from now on\n", cli.Things(n, "job"), cli.Things(int64(len(files)), "file"), c.ID)
+	_, err = fmt.Fprintf(s.Env.Out, "removed %s and %s; the id %s is refused from now on\n", cli.Things(n, "job"), cli.Things(int64(removed), "file"), c.ID)
 	return err
 }
 
@@ -84,19 +80,11 @@ func (c *rmCmd) unfinished() error {
 	return cli.Fail(cli.Usage, fmt.Errorf("%s has not finished: wait for it (enqueue watch %s) or cancel it first (enqueue cancel %s)", c.ID, c.ID, c.ID))
 }
 
-// removeFiles removes objects from where the configuration keeps them.
-func removeFiles(s *session, cfg config.Config, files []string) error {
-	if len(files) == 0 {
-		return nil
-	}
-	place, err := artifacts.Open(s.Ctx, cfg.Artifacts)
+// removeFile removes an object from where the configuration keeps it.
+func removeFile(ctx context.Context, cfg config.Config, file string) error {
+	place, err := artifacts.Open(ctx, cfg.Artifacts)
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		if err := place.Remove(s.Ctx, file); err != nil {
-			return err
-		}
-	}
-	return nil
+	return place.Remove(ctx, file)
 }

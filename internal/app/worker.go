@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/artifacts"
+	"oneflow/batches"
 	"oneflow/billing"
 	"oneflow/config"
 	"oneflow/fleet"
@@ -92,14 +93,28 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Drain:       time.Duration(o.Config.Drain),
 		State:       o.Config.State,
 		CutOff:      cutOff,
-		Background: []worker.Background{
-			{Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round},
-		},
+		Background: append(retention(o.Config.Retention, o.Store, blobs), worker.Background{
+			Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round,
+		}),
 	})
 	if err != nil {
 		return err
 	}
 	return w.Run(ctx)
+}
+
+// removeEvery is how often it is looked for batches that are kept no longer.
+const removeEvery = 10 * time.Minute
+
+// retention removes what is kept no longer, where that is configured.
+func retention(r config.Retention, s *store.Store, blobs *artifacts.Store) []worker.Background {
+	if r.Results == 0 {
+		return nil
+	}
+	return []worker.Background{{
+		Name: "remove old batches", Every: removeEvery,
+		Run: func(ctx context.Context) error { return batches.Outdated(ctx, s, time.Duration(r.Results), blobs.Remove) },
+	}}
 }
 
 // storesOf hands a store out as what a worker needs of one.
