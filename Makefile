@@ -11,10 +11,10 @@ MONITOR_PORT ?= 8080
 FUZZTIME     ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-race test-pooler fuzz lint fmt demo dev chaos bench bench-limits migrate up down setup clean bin/dev bin/worker
+.PHONY: help build test test-race test-pooler test-examples fuzz lint fmt demo dev chaos bench bench-limits migrate up down setup clean bin/dev bin/worker
 
 help: ## Print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## Run a thousand sample prompts on services of their own, and show what came of it
 	@bin/dev demo
@@ -36,6 +36,15 @@ test-pooler: setup ## Run everything through PgBouncer in transaction mode
 	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || \
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends pgbouncer; }
 	$(GO) test -tags pooler -timeout 10m ./internal/e2e -run Pooler
+
+# Postgres brings psql; the others are Debian's packages, and pg is npm's at the version of the lock.
+test-examples: setup ## Run examples/ with their runtimes, which it installs where they are missing
+	@/usr/bin/python3 -c 'import psycopg' 2>/dev/null || \
+		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends python3 python3-psycopg; }
+	@command -v node >/dev/null && command -v npm >/dev/null || \
+		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends nodejs npm; }
+	@cd examples/node && npm ci --ignore-scripts --no-audit --no-fund
+	$(GO) test -tags examples -timeout 10m ./internal/e2e -run Examples
 
 # Without the limit most of the time would go into making inputs shorter.
 fuzz: setup ## Fuzz each parser of outside input for FUZZTIME (10s)

@@ -25,7 +25,7 @@ type Kept struct {
 	Template  string                     `json:"template,omitempty"`
 	Defaults  map[string]json.RawMessage `json:"defaults,omitempty"`
 	OnUnknown jobs.OnUnknown             `json:"on_unknown,omitempty"`
-	// Limit is the number of rows that are taken; 0: all.
+	// Limit bounds the rows that are taken; 0: all are.
 	Limit int64 `json:"limit,omitempty"`
 	// Within is the time after their acceptance by which jobs must be done, in
 	// nanoseconds; 0: the default.

@@ -816,8 +816,91 @@ CREATE UNIQUE INDEX api_calls_idempotency ON api_calls (caller, idempotency) WHE
 CREATE INDEX api_calls_again ON api_calls (caller, sha256, created_at);
 CREATE INDEX api_calls_created ON api_calls (created_at);
 
+-- What applications submit in transactions of their own: see docs/sql.md. The schema
+-- has a name of its own, so that nothing depends on a search_path.
+CREATE SCHEMA oneflow;
+
+-- Which account each database role submits for. Without a row it may not.
+CREATE TABLE oneflow.roles (
+    role       name PRIMARY KEY,
+    account    text NOT NULL,
+    granted_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- What was submitted and is not a job yet, and the idempotency keys of what is.
+CREATE TABLE oneflow.submissions (
+    id              uuid PRIMARY KEY,           -- the job's
+    role            name NOT NULL,
+    account         text NOT NULL,
+    task            text NOT NULL,
+    request         jsonb,                      -- the fields of a row; null once it is a job
+    content_sha256  bytea NOT NULL,
+    idempotency_key text,
+    submitted_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at        timestamptz,                -- when it became a job
+    CONSTRAINT submissions_request_until_job CHECK ((request IS NULL) = (ended_at IS NOT NULL)),
+    CONSTRAINT submissions_idempotency UNIQUE (account, idempotency_key)
+);
+CREATE INDEX submissions_waiting ON oneflow.submissions (submitted_at) WHERE ended_at IS NULL;
+CREATE INDEX submissions_ended ON oneflow.submissions (ended_at) WHERE ended_at IS NOT NULL;
+
+-- Submits a job in the caller's transaction and returns its id: it is accepted within a
+-- second of the commit, and never where there is none. It runs with its owner's rights,
+-- and takes the account from the role that has logged in. It says so to workers only
+-- where nothing else waits: transactions that do are committed one by one.
+-- +goose StatementBegin
+CREATE FUNCTION oneflow.enqueue(task text, request jsonb, idempotency_key text DEFAULT NULL) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    of_role  name := session_user;
+    of_account text;
+    content  bytea := sha256(convert_to(coalesce(enqueue.task, '') || coalesce(enqueue.request::text, ''), 'UTF8'));
+    waits    boolean;
+    -- A UUID of version 7, ordered by time: the milliseconds, then what is random.
+    new_id   uuid := encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+        PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid;
+    known    oneflow.submissions;
+BEGIN
+    SELECT r.account INTO of_account FROM oneflow.roles r WHERE r.role = of_role;
+    IF of_account IS NULL THEN
+        RAISE EXCEPTION 'role % submits for no account', of_role
+            USING ERRCODE = 'insufficient_privilege', HINT = format('An operator runs: worker roles grant %s --account NAME', of_role);
+    END IF;
+    IF enqueue.task IS NULL OR enqueue.task NOT IN ('text', 'image', 'audio', 'video', 'embedding', 'moderation', 'transcription') THEN
+        RAISE EXCEPTION 'task %: must be text, image, audio, video, embedding, moderation or transcription', coalesce(quote_literal(left(enqueue.task, 40)), 'NULL')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF enqueue.request IS NULL OR jsonb_typeof(enqueue.request) <> 'object' OR octet_length(enqueue.request::text) > 16777216 THEN
+        RAISE EXCEPTION 'request: must be an object of at most 16 MiB, such as {"prompt": "Write a haiku"}' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF length(enqueue.idempotency_key) NOT BETWEEN 1 AND 256 THEN
+        RAISE EXCEPTION 'idempotency_key: must have 1 to 256 characters' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    SELECT EXISTS (SELECT FROM oneflow.submissions s WHERE s.ended_at IS NULL ORDER BY s.submitted_at LIMIT 1) INTO waits;
+    INSERT INTO oneflow.submissions (id, role, account, task, request, content_sha256, idempotency_key)
+    VALUES (new_id, of_role, of_account, enqueue.task, enqueue.request, content, enqueue.idempotency_key)
+    ON CONFLICT ON CONSTRAINT submissions_idempotency DO NOTHING;
+    IF FOUND THEN
+        IF NOT waits THEN
+            PERFORM pg_notify('oneflow_submitted', '');
+        END IF;
+        RETURN new_id;
+    END IF;
+
+    SELECT * INTO known FROM oneflow.submissions s WHERE s.account = of_account AND s.idempotency_key = enqueue.idempotency_key;
+    IF known.content_sha256 IS DISTINCT FROM content THEN
+        RAISE EXCEPTION 'idempotency_key %: was used for another request', quote_literal(left(enqueue.idempotency_key, 80)) USING ERRCODE = 'unique_violation';
+    END IF;
+    RETURN known.id;
+END $$;
+-- +goose StatementEnd
+REVOKE ALL ON FUNCTION oneflow.enqueue FROM PUBLIC;
+
 -- +goose Down
 DROP TABLE api_calls, api_batches, api_files, spending, bounds, alerts, audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
 DROP FUNCTION calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
+DROP SCHEMA oneflow CASCADE;

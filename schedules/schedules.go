@@ -1,6 +1,6 @@
 // Package schedules fires what is to be done again and again: it holds when a schedule
 // fires, and the runner that makes a batch of each fire, exactly once. It may import
-// jobs alone; the store, and what makes jobs of a schedule's rows, are handed in.
+// nothing of ours; the store, and what makes jobs of a schedule's rows, are handed in.
 package schedules
 
 import (
@@ -45,7 +45,7 @@ type Schedule struct {
 	Next time.Time
 }
 
-// State is the outcome of a fire.
+// State says what became of a fire.
 type State string
 
 // The states of a fire.
@@ -75,7 +75,7 @@ type Fire struct {
 	Tries int
 }
 
-// Late is the time by which the fire was late.
+// Late returns the time between that of the fire and the one at which it was seen to.
 func (f Fire) Late() time.Duration { return max(f.FiredAt.Sub(f.At), 0) }
 
 // BatchID is the id of the batch of a fire.
@@ -145,8 +145,8 @@ type Runner struct {
 const (
 	// lateAfter is from when on a fire is said to be late.
 	lateAfter = time.Minute
-	// maxTries is the most times that the rows of a fire are read, and firstPause the time
-	// after the first, which doubles.
+	// maxTries bounds the times that the rows of a fire are read, and firstPause is the
+	// time after the first, which doubles.
 	maxTries   = 8
 	firstPause = 5 * time.Second
 )

@@ -30,7 +30,7 @@ type Spec struct {
 // minEvery is the shortest time between two fires, which is also cron's.
 const minEvery = time.Minute
 
-// maxMissed is the most missed fires that are counted.
+// maxMissed bounds the missed fires that are counted.
 const maxMissed = 10_000
 
 // Parse checks a Spec and prepares it. It fails for one that never fires.
@@ -121,13 +121,13 @@ func (s Spec) nextOfAllHours(after time.Time) time.Time {
 	}
 }
 
-// wallOf returns the time that the clock shows, written as UTC.
+// wallOf returns the time that a clock shows, written as UTC.
 func wallOf(local time.Time) time.Time {
 	return time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), local.Second(), local.Nanosecond(), time.UTC)
 }
 
-// instant returns the moment at which the clock of the zone shows a time, which is written as UTC: the first
-// time that it does, or, if it never does, when it jumps over it.
+// instant returns the moment at which the clock of the zone shows a time, which is written
+// as UTC: the first, or, if there is none, the one at which it jumps over it.
 func (s Spec) instant(wall time.Time) time.Time {
 	near := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, s.zone)
 	start, end := near.ZoneBounds()

@@ -12,6 +12,8 @@ import (
 const (
 	// endedChannel is the channel on which stores tell each other that jobs have ended.
 	endedChannel = "oneflow_ended"
+	// submittedChannel is that of oneflow.enqueue: see the schema.
+	submittedChannel = "oneflow_submitted"
 	// tellEvery is the least time between two of a store's notices, and retellAfter the
 	// time after which a connection that listened is made anew.
 	tellEvery   = 50 * time.Millisecond
@@ -22,7 +24,14 @@ const (
 // them, until ctx ends or the Store is closed. A hint may be missed, and says not
 // which jobs: who waits for one polls, too. Behind a pooler, which may hand each
 // transaction to another connection of Postgres', there are none.
-func (s *Store) Hints(ctx context.Context) <-chan struct{} {
+func (s *Store) Hints(ctx context.Context) <-chan struct{} { return s.hintsOn(ctx, endedChannel) }
+
+// SubmittedHints is Hints for rows that SQL has submitted.
+func (s *Store) SubmittedHints(ctx context.Context) <-chan struct{} {
+	return s.hintsOn(ctx, submittedChannel)
+}
+
+func (s *Store) hintsOn(ctx context.Context, channel string) <-chan struct{} {
 	hints := make(chan struct{}, 1)
 	if s.pooled {
 		return hints
@@ -32,7 +41,7 @@ func (s *Store) Hints(ctx context.Context) <-chan struct{} {
 	s.background.Go(func() {
 		defer stop()
 		for ctx.Err() == nil {
-			_ = s.listen(ctx, hints) // whatever the reason, polling goes on, and this again
+			_ = s.listen(ctx, channel, hints) // whatever the reason, polling goes on, and this again
 			_ = sleep.For(ctx, retellAfter)
 		}
 	})
@@ -40,13 +49,13 @@ func (s *Store) Hints(ctx context.Context) <-chan struct{} {
 }
 
 // listen passes notices on until its connection breaks or ctx ends.
-func (s *Store) listen(ctx context.Context, hints chan<- struct{}) (err error) {
+func (s *Store) listen(ctx context.Context, channel string, hints chan<- struct{}) (err error) {
 	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, `LISTEN `+endedChannel); err != nil {
+	if _, err := conn.Exec(ctx, `LISTEN `+channel); err != nil {
 		return err
 	}
 	for {

@@ -23,7 +23,8 @@ type Retried struct {
 
 // Retry brings those jobs of a batch, or the one job, back whose end is one of
 // states: Failed, Unknown and Expired can be; of those with an error class, where it is
-// not empty, only that one. They are queued with a new generation,
+// not empty, only that one; never those that were refused before they were jobs (see
+// RefuseSubmission), which have no request to send. They are queued with a new generation,
 // all their attempts and calls, and at least jobs.DefaultDeadline of time; a worker
 // dispatches them. The ledger stays, and so do crashes: a quarantined job runs
 // alone, and the next worker's death quarantines it again. It fails with
@@ -34,7 +35,7 @@ func (s *Store) Retry(ctx context.Context, id string, states []jobs.State, class
 	if err != nil {
 		return r, fmt.Errorf("retry %s: %w", id, err)
 	}
-	ended, err := s.selectJobs(ctx, of, `state = ANY ($3) AND ($4 = '' OR error_class = $4) AND finished_at <= $2`, began, states, class)
+	ended, err := s.selectJobs(ctx, of, `state = ANY ($3) AND ($4 = '' OR error_class = $4) AND error_class <> 'refused' AND finished_at <= $2`, began, states, class)
 	if err != nil {
 		return r, fmt.Errorf("retry %s: %w", id, err)
 	}

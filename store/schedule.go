@@ -22,11 +22,11 @@ func (s *Store) Now(ctx context.Context) (now time.Time, err error) {
 	return now, err
 }
 
-// scheduleColumns are the columns that scanSchedule reads, of schedules s.
+// scheduleColumns are the columns of schedules s for scheduleFields.
 const scheduleColumns = `s.name, s.cron, s.timezone, s.every_seconds, s.created_at, s.overlap, s.account, s.tags, s.source,
 	s.input, s.paused_at, s.next_at`
 
-// scheduleFields are the places that scheduleColumns go to; done makes the schedule of them.
+// scheduleFields returns the places that scheduleColumns go to; done makes a schedule of them.
 func scheduleFields(s *schedules.Schedule) (into []any, done func() error) {
 	var every int64
 	var paused *time.Time
@@ -213,7 +213,7 @@ func insertFire(ctx context.Context, tx pgx.Tx, f schedules.Fire) error {
 	return err
 }
 
-// fireColumns are the columns that fireFields takes, of schedule_fires f.
+// fireColumns are the columns of schedule_fires f for fireFields.
 const fireColumns = `f.schedule, f.fire_at, f.fired_at, f.missed, f.by_hand, f.state, f.batch_id, f.accepted, f.rejected, f.error, f.tries`
 
 func fireFields(f *schedules.Fire) []any {

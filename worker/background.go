@@ -12,8 +12,9 @@ type Background struct {
 	Name string
 	// Every is the time between two calls.
 	Every time.Duration
-	// Wake asks for a call at once; nil: nothing does.
-	Wake <-chan struct{}
+	// Wake returns a channel that asks for a call at once, until ctx ends; nil: nothing
+	// does.
+	Wake func(ctx context.Context) <-chan struct{}
 	Run  func(ctx context.Context) error
 }
 
@@ -31,6 +32,10 @@ func (r *reconciler) startBackground(ctx context.Context) {
 func (r *reconciler) runBackground(ctx context.Context, b Background) {
 	tick := time.NewTicker(b.Every)
 	defer tick.Stop()
+	var wake <-chan struct{}
+	if b.Wake != nil {
+		wake = b.Wake(ctx)
+	}
 	failed := ""
 	for {
 		err := b.Run(ctx)
@@ -47,7 +52,7 @@ func (r *reconciler) runBackground(ctx context.Context, b Background) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-b.Wake:
+		case <-wake:
 		}
 	}
 }

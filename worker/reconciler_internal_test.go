@@ -212,7 +212,7 @@ func TestWhatRunsInTheBackgroundRunsWhileThisWorkerLeadsAndNoLonger(t *testing.T
 		wake := make(chan struct{}, 1)
 		cfg := Config{
 			ID: uuid.New(), Store: Stores{Leader: e}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop(),
-			Background: []Background{{Name: "look", Every: 3 * time.Second, Wake: wake, Run: func(context.Context) error {
+			Background: []Background{{Name: "look", Every: 3 * time.Second, Wake: func(context.Context) <-chan struct{} { return wake }, Run: func(context.Context) error {
 				times = append(times, time.Since(began))
 				return errors.New("not yet")
 			}}},

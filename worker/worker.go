@@ -60,7 +60,7 @@ type Config struct {
 	State string
 	// CutOff is called when Drain is over: it must end all calls.
 	CutOff func()
-	// Background runs while this worker leads. Default: nothing.
+	// Background holds the functions that run while this worker leads. Default: none.
 	Background []Background
 
 	// owner knows whether Redis is this fleet's.

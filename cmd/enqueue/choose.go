@@ -76,30 +76,17 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 			return "", err
 		}
 	}
-	set, err := db.Chains(s.Ctx)
-	if err != nil {
-		return "", err
-	}
-	chain := cfg.Chains[string(task)]
-	if i := slices.IndexFunc(set, func(c fleet.Chain) bool { return c.Task == task }); i >= 0 {
-		chain = set[i].Providers
-	}
-	standings, err := db.Standings(s.Ctx)
-	if err != nil {
-		return "", err
-	}
 	secrets, err := keys.Open(keys.Config{Path: cfg.Keys, Getenv: s.Env.Getenv})
 	if err != nil {
 		return "", cli.Fail(cli.Unsafe, err)
 	}
 	defer secrets.Close()
-	for _, name := range chain {
-		p, configured := cfg.Providers[name]
-		_, err := secrets.Pick(name)
-		served := slices.ContainsFunc(standings, func(h fleet.Health) bool { return h.Name == name && h.Workers > 0 })
-		if configured && (served || err == nil || !p.NeedsKey()) {
-			return name, nil
-		}
+	name, chain, err := cli.First(s.Ctx, db, cfg, task, func(provider string) bool {
+		_, err := secrets.Pick(provider)
+		return err == nil
+	})
+	if err != nil || name != "" {
+		return name, err
 	}
 	why := fmt.Sprintf("no provider has a chain for %s", task)
 	if len(chain) > 0 {

@@ -11,7 +11,7 @@ import (
 	"oneflow/store"
 )
 
-// scheduleCmd has the commands for schedules.
+// scheduleCmd holds the commands about schedules.
 type scheduleCmd struct {
 	Add     scheduleAddCmd     `cmd:"" help:"Add a schedule: a command of enqueue, which workers run again and again."`
 	Ls      scheduleLsCmd      `cmd:"" help:"List schedules and their next five fires."`

@@ -22,7 +22,7 @@ import (
 	"oneflow/schedules"
 )
 
-// maxContent is the greatest size of a file that is kept with its schedule.
+// maxContent is the size that a file may have which is kept with its schedule.
 const maxContent = 32 << 20
 
 // scheduleAddCmd adds a schedule.

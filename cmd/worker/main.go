@@ -33,6 +33,7 @@ type grammar struct {
 	Check      checkCmd      `cmd:"" help:"Ask the providers whether they answer and take the keys, at no cost."`
 	Models     modelsCmd     `cmd:"" help:"List the models with their prices and limits."`
 	Prices     pricesCmd     `cmd:"" help:"Look after the price list."`
+	Roles      rolesCmd      `cmd:"" help:"Say which database roles may submit jobs by SQL."`
 
 	cli.About
 }

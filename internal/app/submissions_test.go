@@ -1,0 +1,308 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"         //nolint:depguard // an application's own transactions
+	"github.com/jackc/pgx/v5/pgxpool" //nolint:depguard // an application's own transactions
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"oneflow/batches"
+	"oneflow/config"
+	"oneflow/internal/storetest"
+	"oneflow/jobs"
+	"oneflow/store"
+)
+
+// shop is an application with a role of its own, which submits jobs.
+type shop struct {
+	t    *testing.T
+	db   *store.Store
+	pool *pgxpool.Pool // the application's
+	own  *pgxpool.Pool // the fleet's
+	take *batches.Submissions
+}
+
+func newShop(t *testing.T) *shop {
+	t.Helper()
+	ctx, url := t.Context(), storetest.Database(t)
+	db, err := store.Open(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	own := storetest.Pool(t, url)
+	role := "shop_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := own.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`CREATE ROLE ` + role + ` LOGIN PASSWORD 'shop'`)
+	exec(`CREATE SCHEMA shop AUTHORIZATION ` + role)
+	t.Cleanup(func() {
+		_, err := own.Exec(context.WithoutCancel(ctx), `DROP OWNED BY `+role+` CASCADE; DROP ROLE `+role)
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	login, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login.ConnConfig.User, login.ConnConfig.Password, login.MaxConns = role, "shop", 20
+	pool, err := pgxpool.NewWithConfig(ctx, login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	if _, err := pool.Exec(ctx, `CREATE TABLE shop.orders (n int PRIMARY KEY, job uuid)`); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load("", func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, err := redis.ParseURL(storetest.Redis(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	take := newSubmissions(WorkerOptions{Config: cfg, Store: db, Log: zerolog.Nop()}, jobs.NewProducer(db, jobs.NewDispatcher(client, db)))
+	return &shop{t: t, db: db, pool: pool, own: own, take: take}
+}
+
+// grant lets the shop's role submit.
+func (s *shop) grant() {
+	s.t.Helper()
+	if err := s.db.GrantRole(s.t.Context(), s.pool.Config().ConnConfig.User, "acme"); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *shop) submit(args ...any) (id string, err error) {
+	err = s.pool.QueryRow(s.t.Context(), `SELECT oneflow.enqueue(`+strings.Join([]string{"$1", "$2", "$3"}[:len(args)], ", ")+`)`, args...).Scan(&id)
+	return id, err
+}
+
+// one reads a value of the fleet's.
+func one[T any](s *shop, sql string, args ...any) (v T) {
+	s.t.Helper()
+	if err := s.own.QueryRow(s.t.Context(), sql, args...).Scan(&v); err != nil {
+		s.t.Fatal(err)
+	}
+	return v
+}
+
+func TestWhatAnApplicationSubmitsIsAJobOfTheAccountOfItsRole(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	if _, err := s.submit("text", `{"prompt":"hello"}`); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("a role without the right: %v", err)
+	}
+	s.grant()
+	id, err := s.submit("text", `{"prompt":"hello","provider":"openai","max_tokens":20,"account":"rich","lane":"high"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uuid.MustParse(id).Version() != 7 {
+		t.Errorf("%s is of version %d", id, uuid.MustParse(id).Version())
+	}
+	if err := s.take.Round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := one[string](s, `SELECT j.account || ' ' || j.task || ' ' || j.provider || ' ' || j.lane || ' ' || s.state || ' ' || (j.request->>'prompt')
+		FROM jobs j JOIN job_states s ON s.job_id = j.id WHERE j.id = $1`, id)
+	if got != "acme text openai high queued hello" {
+		t.Errorf("the job: %s", got)
+	}
+	if n := one[int](s, `SELECT count(*) FROM oneflow.submissions`); n != 0 {
+		t.Errorf("%d submissions are left", n)
+	}
+	for what, sql := range map[string]string{
+		"read the jobs":        `SELECT count(*) FROM jobs`,
+		"read the submissions": `SELECT count(*) FROM oneflow.submissions`,
+		"change its account":   `UPDATE oneflow.roles SET account = 'rich'`,
+	} {
+		if _, err := s.pool.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("the role may %s: %v", what, err)
+		}
+	}
+	// A function of the caller's own takes the place of none that ours calls.
+	_, err = s.pool.Exec(t.Context(), `
+		CREATE FUNCTION shop.sha256(bytea) RETURNS bytea LANGUAGE sql AS 'SELECT pg_sleep(1)::text::bytea';
+		SET search_path = shop, pg_catalog`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.submit("text", `{"prompt":"again"}`); err != nil {
+		t.Error(err)
+	}
+	if err := s.db.RevokeRole(t.Context(), s.pool.Config().ConnConfig.User); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.submit("text", `{"prompt":"hello"}`); err == nil {
+		t.Error("a role whose right was taken back submits")
+	}
+}
+
+func TestWhatIsNoJobIsRefusedAtOnceOrAsAFailedJobWithItsReason(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.grant()
+	for _, c := range []struct{ task, request, key, want string }{
+		{"poem", `{"prompt":"x"}`, "a", "task 'poem'"},
+		{"text", `[]`, "a", "must be an object"},
+		{"text", `{"prompt":"x"}`, "", "1 to 256"},
+		{"text", `{"prompt":"x"}`, strings.Repeat("k", 257), "1 to 256"},
+	} {
+		if _, err := s.submit(c.task, c.request, c.key); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %s: %v, want an error with %q", c.task, c.request, err, c.want)
+		}
+	}
+	for request, want := range map[string]string{
+		`{}`:                               "prompt",
+		`{"prompt":"x","temperature":"q"}`: "temperature",
+		`{"prompt":"x","provider":"nobody","custom_id":"c"}`: "custom_id",
+		`{"prompt":"x","provider":"nobody"}`:                 "nobody",
+		`{"prompt":"x","task":"image"}`:                      "task",
+	} {
+		id, err := s.submit("text", request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.take.Round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got := one[string](s, `SELECT state || ' ' || error_class || ' ' || error_message FROM job_states WHERE job_id = $1`, id)
+		if !strings.HasPrefix(got, "failed refused ") || !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want a reason with %q", request, got, want)
+		}
+		if r, err := s.db.Retry(t.Context(), id, []jobs.State{jobs.Failed}, ""); err != nil || r.Jobs != 0 {
+			t.Errorf("retry of a refused one: %+v, %v", r, err)
+		}
+	}
+}
+
+func TestAnIdempotencyKeyIsOneJobAlsoInTransactionsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.grant()
+	ids := make([]string, 20)
+	var running sync.WaitGroup
+	for i := range ids {
+		running.Go(func() {
+			var err error
+			if ids[i], err = s.submit("text", `{"prompt":"hello"}`, "order-1"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+	if err := s.take.Round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.submit("text", `{"prompt":"hello"}`, "order-1")
+	for _, id := range ids {
+		if err != nil || id != again {
+			t.Errorf("ids %s and %s, %v", id, again, err)
+		}
+	}
+	if n := one[int](s, `SELECT count(*) FROM jobs`); n != 1 {
+		t.Errorf("%d jobs", n)
+	}
+	if _, err := s.submit("text", `{"prompt":"another"}`, "order-1"); err == nil || !strings.Contains(err.Error(), "was used for another request") {
+		t.Errorf("the key with another request: %v", err)
+	}
+	if err := s.db.ForgetSubmissions(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if later, err := s.submit("text", `{"prompt":"another"}`, "order-1"); err != nil || later == again {
+		t.Errorf("a forgotten key: %s, %v", later, err)
+	}
+}
+
+// 200 transactions a second, each with a row of the application's own, a third of them
+// rolled back, while those who accept die again and again.
+func TestExactlyWhatIsCommittedBecomesAJobWithinASecond(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.grant()
+	const n, rate = 1000, 200
+	accepting, stop := context.WithCancel(t.Context())
+	defer stop()
+	var accepted sync.WaitGroup
+	deaths := 0
+	accepted.Go(func() {
+		hints := s.db.SubmittedHints(accepting)
+		for accepting.Err() == nil {
+			// This one dies at some moment of its next half second.
+			ctx, die := context.WithTimeout(accepting, time.Duration(rand.IntN(500_000))*time.Microsecond)
+			for ctx.Err() == nil {
+				if err := s.take.Round(ctx); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+				select {
+				case <-hints:
+				case <-time.After(submissionsEvery):
+				case <-ctx.Done():
+				}
+			}
+			die()
+			deaths++
+		}
+	})
+	var shops sync.WaitGroup
+	tick := time.NewTicker(time.Second / rate)
+	defer tick.Stop()
+	rollback := errors.New("rolled back")
+	for i := range n {
+		<-tick.C
+		shops.Go(func() {
+			err := pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error {
+				_, err := tx.Exec(t.Context(), `INSERT INTO shop.orders (n, job) VALUES ($1, oneflow.enqueue('text', $2, $3))`,
+					i, fmt.Sprintf(`{"prompt":"order %d","provider":"openai"}`, i), fmt.Sprintf("order-%d", i))
+				if err == nil && i%3 == 0 {
+					err = rollback
+				}
+				return err
+			})
+			if err != nil && !errors.Is(err, rollback) {
+				t.Error(err)
+			}
+		})
+	}
+	shops.Wait()
+	ended := time.Now()
+	for one[int](s, `SELECT count(*) FROM oneflow.submissions WHERE ended_at IS NULL`) > 0 && time.Since(ended) < 20*time.Second {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-t.Context().Done():
+		}
+	}
+	t.Logf("the last was a job %s after its commit", time.Since(ended).Round(time.Millisecond))
+	stop()
+	accepted.Wait()
+	if deaths < 10 {
+		t.Errorf("only %d deaths", deaths)
+	}
+	orders := one[int](s, `SELECT count(*) FROM shop.orders`)
+	both := one[int](s, `SELECT count(*) FROM shop.orders o JOIN jobs j ON j.id = o.job AND j.request->>'prompt' = 'order ' || o.n`)
+	all := one[int](s, `SELECT count(*) FROM jobs`)
+	if want := n - (n+2)/3; orders != want || both != want || all != want {
+		t.Errorf("%d orders, %d with their job, %d jobs; want %d of each", orders, both, all, want)
+	}
+	late := one[float64](s, `SELECT extract(epoch FROM max(ended_at - submitted_at)) FROM oneflow.submissions`)
+	t.Logf("the latest was a job %.0f ms after it was submitted", late*1000)
+}
