@@ -903,4 +903,6 @@ DROP TABLE api_calls, api_batches, api_files, spending, bounds, alerts, audit_lo
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
 DROP FUNCTION calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
-DROP SCHEMA oneflow CASCADE;
+DROP FUNCTION oneflow.enqueue;
+DROP TABLE oneflow.submissions, oneflow.roles;
+DROP SCHEMA oneflow;

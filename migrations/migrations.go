@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,7 +33,7 @@ type Status struct {
 // Up applies what is missing and returns the versions it applied. Any number of
 // processes may call it at once: one migrates, the others wait for it.
 func Up(ctx context.Context, databaseURL string) (applied []int64, err error) {
-	err = with(databaseURL, func(p *goose.Provider) error {
+	err = with(ctx, databaseURL, func(p *goose.Provider) error {
 		results, err := p.Up(ctx)
 		for _, r := range results {
 			applied = append(applied, r.Source.Version)
@@ -45,7 +46,7 @@ func Up(ctx context.Context, databaseURL string) (applied []int64, err error) {
 // Down takes the migrations after version back. At 0 every table and all data are
 // gone.
 func Down(ctx context.Context, databaseURL string, version int64) error {
-	return with(databaseURL, func(p *goose.Provider) error {
+	return with(ctx, databaseURL, func(p *goose.Provider) error {
 		_, err := p.DownTo(ctx, version)
 		return err
 	})
@@ -53,7 +54,7 @@ func Down(ctx context.Context, databaseURL string, version int64) error {
 
 // List returns all migrations in order, with their state in the database.
 func List(ctx context.Context, databaseURL string) (list []Status, err error) {
-	err = with(databaseURL, func(p *goose.Provider) error {
+	err = with(ctx, databaseURL, func(p *goose.Provider) error {
 		all, err := p.Status(ctx)
 		for _, s := range all {
 			list = append(list, Status{Version: s.Source.Version, Name: s.Source.Path, Applied: s.State == goose.StateApplied})
@@ -89,7 +90,7 @@ func Hash() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
-func with(databaseURL string, do func(*goose.Provider) error) (err error) {
+func with(ctx context.Context, databaseURL string, do func(*goose.Provider) error) (err error) {
 	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return errors.New("migrations: the database URL cannot be read; it looks like postgres://user:password@host:5432/name")
@@ -97,7 +98,11 @@ func with(databaseURL string, do func(*goose.Provider) error) (err error) {
 	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // a pooler knows no prepared statements
 	db := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, db.Close()) }()
-	p, err := provider(db)
+	schema, err := home(ctx, db)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	p, err := provider(db, schema)
 	if err != nil {
 		return err
 	}
@@ -107,16 +112,29 @@ func with(databaseURL string, do func(*goose.Provider) error) (err error) {
 	return nil
 }
 
+// home returns the schema of the tables: the first of the search path but for the one
+// that a migration makes, which goes before it where the role that migrates is named
+// oneflow, too: what has been applied would not be found then.
+func home(ctx context.Context, db *sql.DB) (schema string, err error) {
+	err = db.QueryRowContext(ctx, `
+		SELECT coalesce((SELECT s FROM unnest(current_schemas(false)) WITH ORDINALITY AS p (s, n) WHERE s <> 'oneflow' ORDER BY n LIMIT 1), 'public')`).Scan(&schema)
+	if err == nil && !regexp.MustCompile(`^[a-z_][a-z0-9_]*$`).MatchString(schema) {
+		err = fmt.Errorf("the schema %q, the first of the search path: must have a name of small letters, digits and _", schema)
+	}
+	return schema, err
+}
+
 const (
 	lockLease = 10 * time.Second
 	lockProbe = 200 * time.Millisecond
 	lockWait  = 5 * time.Minute
 )
 
-func provider(db *sql.DB) (*goose.Provider, error) {
+func provider(db *sql.DB, schema string) (*goose.Provider, error) {
 	// A lock in a table works through a pooler in transaction mode, where a session's
 	// lock would be left behind. A migrator that dies holds it for lockLease at most.
 	locker, err := lock.NewPostgresTableLocker(
+		lock.WithTableName(schema+".goose_lock"),
 		lock.WithTableLeaseDuration(lockLease),
 		lock.WithTableHeartbeatInterval(lockLease/5),
 		lock.WithTableLockTimeout(lockProbe, uint64(lockWait/lockProbe)))
@@ -125,6 +143,7 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 	}
 	p, err := goose.NewProvider(goose.DialectPostgres, db, files,
 		goose.WithLocker(locker),
+		goose.WithTableName(schema+".goose_db_version"),
 		goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return nil, fmt.Errorf("migrations: %w", err)
