@@ -93,11 +93,11 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Drain:       time.Duration(o.Config.Drain),
 		State:       o.Config.State,
 		CutOff:      cutOff,
-		Background: []worker.Background{
-			{Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round},
-			{Name: "accept what SQL submitted", Every: submissionsEvery, Wake: o.Store.SubmittedHints, Run: newSubmissions(o, producer).Round},
-			{Name: "forget idempotency keys", Every: time.Hour, Run: func(ctx context.Context) error { return o.Store.ForgetSubmissions(ctx, keysKept) }},
-		},
+		Background: append(retention(o.Config.Retention, o.Store, blobs),
+			worker.Background{Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round},
+			worker.Background{Name: "accept what SQL submitted", Every: submissionsEvery, Wake: o.Store.SubmittedHints, Run: newSubmissions(o, producer).Round},
+			worker.Background{Name: "forget idempotency keys", Every: time.Hour, Run: func(ctx context.Context) error { return o.Store.ForgetSubmissions(ctx, keysKept) }},
+		),
 	})
 	if err != nil {
 		return err
