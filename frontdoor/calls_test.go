@@ -90,7 +90,7 @@ func TestAnthropicsClientCallsAnyProviderUnchanged(t *testing.T) {
 	h := open(t, fakeprovider.Config{}, true)
 	client := h.anthropic(h.token(t, access.Enqueue, ""))
 	for _, model := range []string{"claude-haiku-5-5", "gpt-5.4-mini", "mock"} {
-		params := anthropic.MessageNewParams{Model: anthropic.Model(model), MaxTokens: 100, Messages: []anthropic.MessageParam{anthropic.NewUserMessage(anthropic.NewTextBlock("hello"))}}
+		params := anthropic.MessageNewParams{Model: model, MaxTokens: 100, Messages: []anthropic.MessageParam{anthropic.NewUserMessage(anthropic.NewTextBlock("hello"))}}
 		m, err := client.Messages.New(t.Context(), params)
 		if err != nil || len(m.Content) == 0 || m.Content[0].Text == "" || m.Usage.OutputTokens == 0 || m.StopReason == "" {
 			t.Errorf("%s: %+v %v", model, m, err)
@@ -280,7 +280,7 @@ func TestRefusalsOfTheVendorReachTheClient(t *testing.T) {
 	}
 	answer := h.send(t, http.MethodPost, "/v1/chat/completions", token, `{"stream":true,"model":"openai/gpt-9","messages":[{"role":"user","content":"x"}]}`)
 	text, err := io.ReadAll(answer.Body)
-	if answer.StatusCode != 200 || err != nil || !strings.Contains(string(text), `data: {"error":{`) {
+	if answer.StatusCode != http.StatusOK || err != nil || !strings.Contains(string(text), `data: {"error":{`) {
 		t.Errorf("a stream that fails: %d %s", answer.StatusCode, text)
 	}
 }

@@ -43,17 +43,17 @@ type fileObject struct {
 	Status    string `json:"status"`
 }
 
-func (f File) object() fileObject {
+func (f *File) object() fileObject {
 	return fileObject{f.ID, "file", f.Bytes, f.CreatedAt.Unix(), f.ExpiresAt.Unix(), f.Filename, f.Purpose, "processed"}
 }
 
-// badForm says what is wrong with an upload.
-type badForm struct {
+// formError says what is wrong with an upload.
+type formError struct {
 	status        int
 	param, reason string
 }
 
-func (e *badForm) Error() string { return e.reason }
+func (e *formError) Error() string { return e.reason }
 
 // upload takes a file, as it comes, into blob storage.
 func (f *FrontDoor) upload(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +63,7 @@ func (f *FrontDoor) upload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	file, err := f.receive(r)
-	if bad, ok := errors.AsType[*badForm](err); ok {
+	if bad, ok := errors.AsType[*formError](err); ok {
 		fail(w, bad.status, "", bad.param, bad.reason)
 		return
 	}
@@ -83,7 +83,7 @@ func (f *FrontDoor) upload(w http.ResponseWriter, r *http.Request) {
 func (f *FrontDoor) receive(r *http.Request) (file File, err error) {
 	form, err := r.MultipartReader()
 	if err != nil {
-		return file, &badForm{http.StatusBadRequest, "file", "must be sent as multipart/form-data, with purpose and file"}
+		return file, &formError{http.StatusBadRequest, "file", "must be sent as multipart/form-data, with purpose and file"}
 	}
 	file = File{ID: newID("file-"), CreatedAt: time.Now().Truncate(time.Second)}
 	fields := map[string]string{}
@@ -108,7 +108,7 @@ func (f *FrontDoor) receive(r *http.Request) (file File, err error) {
 			continue
 		}
 		if kept != nil {
-			return file, &badForm{http.StatusBadRequest, "file", "is there twice"}
+			return file, &formError{http.StatusBadRequest, "file", "is there twice"}
 		}
 		file.Filename = fileName(part.FileName())
 		if kept, file.Bytes, err = spool(part); err != nil {
@@ -130,20 +130,20 @@ func (f *File) describe(fields map[string]string, there bool) error {
 		seconds, err := strconv.ParseInt(s, 10, 64)
 		kept = time.Duration(min(max(seconds, 0), 1<<31)) * time.Second
 		if err != nil || kept < minKept || kept > maxKept {
-			return &badForm{http.StatusBadRequest, "expires_after", fmt.Sprintf("expires_after.seconds: must be from %d to %d", int(minKept.Seconds()), int(maxKept.Seconds()))}
+			return &formError{http.StatusBadRequest, "expires_after", fmt.Sprintf("expires_after.seconds: must be from %d to %d", int(minKept.Seconds()), int(maxKept.Seconds()))}
 		}
 	}
 	if anchor, ok := fields["expires_after[anchor]"]; ok && anchor != "created_at" {
-		return &badForm{http.StatusBadRequest, "expires_after", "expires_after.anchor: must be created_at"}
+		return &formError{http.StatusBadRequest, "expires_after", "expires_after.anchor: must be created_at"}
 	}
 	f.ExpiresAt = f.CreatedAt.Add(kept)
 	switch {
 	case !there:
-		return &badForm{http.StatusBadRequest, "file", "file: is missing"}
+		return &formError{http.StatusBadRequest, "file", "file: is missing"}
 	case f.Bytes == 0:
-		return &badForm{http.StatusBadRequest, "file", "file: is empty"}
+		return &formError{http.StatusBadRequest, "file", "file: is empty"}
 	case !slices.Contains(purposes(), f.Purpose):
-		return &badForm{http.StatusBadRequest, "purpose", "purpose: must be one of " + strings.Join(purposes(), ", ")}
+		return &formError{http.StatusBadRequest, "purpose", "purpose: must be one of " + strings.Join(purposes(), ", ")}
 	}
 	return nil
 }
@@ -155,7 +155,7 @@ func readField(part *multipart.Part, fields map[string]string) error {
 		return cutOff(err)
 	}
 	if len(value) > longest || len(fields) >= most {
-		return &badForm{http.StatusBadRequest, "", "the form has a field that is too long, or too many"}
+		return &formError{http.StatusBadRequest, "", "the form has a field that is too long, or too many"}
 	}
 	fields[part.FormName()] = string(value)
 	return nil
@@ -164,9 +164,9 @@ func readField(part *multipart.Part, fields map[string]string) error {
 // cutOff is the error of a body that ended early, or is too long.
 func cutOff(err error) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &badForm{http.StatusRequestEntityTooLarge, "file", fmt.Sprintf("file: is larger than %d MB", maxUpload>>20)}
+		return &formError{http.StatusRequestEntityTooLarge, "file", fmt.Sprintf("file: is larger than %d MB", maxUpload>>20)}
 	}
-	return &badForm{http.StatusBadRequest, "file", "the form cannot be read to its end"}
+	return &formError{http.StatusBadRequest, "file", "the form cannot be read to its end"}
 }
 
 // spool keeps what a part holds in a file without a name, at its start.
@@ -186,7 +186,7 @@ func spool(part io.Reader) (kept *os.File, n int64, err error) {
 		return kept, n, cutOff(err)
 	}
 	if n > maxUpload {
-		return kept, n, &badForm{http.StatusRequestEntityTooLarge, "file", fmt.Sprintf("file: is larger than %d MB", maxUpload>>20)}
+		return kept, n, &formError{http.StatusRequestEntityTooLarge, "file", fmt.Sprintf("file: is larger than %d MB", maxUpload>>20)}
 	}
 	_, err = kept.Seek(0, io.SeekStart)
 	return kept, n, err

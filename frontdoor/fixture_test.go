@@ -16,15 +16,16 @@ import (
 
 	"github.com/anthropics/anthropic-sdk-go"
 	anthropicoption "github.com/anthropics/anthropic-sdk-go/option"
-	"github.com/hibiken/asynq"
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"oneflow/access"
 	"oneflow/config"
 	"oneflow/internal/app"
+	"oneflow/internal/cli"
 	"oneflow/internal/fakeprovider"
 	"oneflow/internal/storetest"
 	"oneflow/monitor"
@@ -60,8 +61,9 @@ func open(t *testing.T, fakes fakeprovider.Config, withWorker bool) *house {
 	must(t, err)
 	t.Cleanup(db.Close)
 	redisURL := storetest.Redis(t)
-	redis, err := asynq.ParseRedisURI(redisURL)
+	options, err := redis.ParseURL(redisURL)
 	must(t, err)
+	tasks := cli.ForAsynq(options)
 	keys, err := app.OpenKeys(func(name string) string {
 		return map[string]string{"OPENAI_API_KEY": "sk-proj-0123456789abcdefghijklmnopqrstuvwxyz", "ANTHROPIC_API_KEY": "sk-ant-REDACTED"}[name]
 	}, cfg, zerolog.Nop())
@@ -73,7 +75,7 @@ func open(t *testing.T, fakes fakeprovider.Config, withWorker bool) *house {
 	if withWorker {
 		n++
 		go func() {
-			done <- app.RunWorker(ctx, app.WorkerOptions{Config: cfg, Keys: keys, Store: db, Redis: redis, Log: zerolog.Nop()})
+			done <- app.RunWorker(ctx, app.WorkerOptions{Config: cfg, Keys: keys, Store: db, Redis: tasks, Log: zerolog.Nop()})
 		}()
 	}
 	front, err := app.NewFrontDoor(t.Context(), cfg, db, storetest.Client(t, redisURL), zerolog.New(zerolog.NewTestWriter(t)))
@@ -82,7 +84,7 @@ func open(t *testing.T, fakes fakeprovider.Config, withWorker bool) *house {
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
 	go func() {
-		done <- monitor.Run(ctx, monitor.Config{Store: db, Access: db, Redis: redis, FrontDoor: front, Log: zerolog.Nop()}, l)
+		done <- monitor.Run(ctx, monitor.Config{Store: db, Access: db, Redis: tasks, FrontDoor: front, Log: zerolog.Nop()}, l)
 	}()
 	transport := &http.Transport{MaxIdleConnsPerHost: 100}
 	t.Cleanup(func() {
@@ -158,8 +160,15 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
+// reply is an answer; its body is closed when the test ends.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+	Body       io.Reader
+}
+
 // send sends a plain request, as curl does.
-func (h *house) send(t *testing.T, method, path, token, body string, header ...string) *http.Response {
+func (h *house) send(t *testing.T, method, path, token, body string, header ...string) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, h.url+path, strings.NewReader(body))
 	must(t, err)
@@ -172,5 +181,5 @@ func (h *house) send(t *testing.T, method, path, token, body string, header ...s
 	answer, err := h.client.Do(r)
 	must(t, err)
 	t.Cleanup(func() { _ = answer.Body.Close() })
-	return answer
+	return reply{answer.StatusCode, answer.Header, answer.Body}
 }

@@ -129,8 +129,11 @@ func (f *FrontDoor) faults(ctx context.Context, b Batch, file File) (faults []Fa
 		return []Fault{{Code: "too_many_requests", Message: fmt.Sprintf("a batch may have %d requests", maxRows)}}, nil
 	case err == nil && good == 0 && len(faults) == 0:
 		return []Fault{{Code: "empty_file", Message: "the file has no request"}}, nil
-	case err == nil && len(faults) == 0 && least != nil && has.Check(needs) != nil:
-		return []Fault{{Code: "insufficient_funds", Message: has.Check(needs).Error()}}, nil
+	}
+	if err == nil && len(faults) == 0 && least != nil {
+		if short := has.Check(needs); short != nil {
+			faults = []Fault{{Code: "insufficient_funds", Message: short.Error()}}
+		}
 	}
 	return faults, err
 }

@@ -95,7 +95,7 @@ func toolCalls(raw []byte) (calls []toolCall) {
 			}
 		}
 	}
-	_ = json.Unmarshal(raw, &body) // a body of another form has none of them
+	_ = json.Unmarshal(raw, &body) //nolint:musttag // names differ by their case alone; a body of another form has none of them
 	if len(body.Choices) > 0 {
 		for _, c := range body.Choices[0].Message.ToolCalls {
 			calls = append(calls, toolCall{c.ID, c.Function.Name, c.Function.Arguments})
@@ -131,7 +131,7 @@ func own(path string, raw []byte) bool {
 		Choices         []struct{ Message json.RawMessage }
 		Output, Content []json.RawMessage
 	}
-	valid := json.Unmarshal(raw, &body) == nil
+	valid := json.Unmarshal(raw, &body) == nil //nolint:musttag // names differ by their case alone
 	switch path {
 	case chatPath:
 		return valid && len(body.Choices) > 0 && len(body.Choices[0].Message) > 2
@@ -149,7 +149,7 @@ func writeBody(_ *FrontDoor, w http.ResponseWriter, r *http.Request, res result)
 	w.Header().Set("X-Oneflow-Provider", headerValue(res.Provider))
 	if raw := res.raw(); own(r.URL.Path, raw) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(raw)
+		_, _ = w.Write(raw) //nolint:gosec // JSON is no page, and nosniff says so
 		return
 	}
 	switch r.URL.Path {
