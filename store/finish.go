@@ -281,6 +281,7 @@ const endSQL = `
 		UPDATE job_states s
 		SET ` + charged + `,
 			state = b.becomes,
+			gen = s.gen + (b.raised AND b.becomes = 'queued')::int, -- its delivery comes too late: it is dispatched anew
 			attempt = s.attempt - b.refund::int,
 			not_before = CASE
 				WHEN b.becomes = 'retrying' OR b.becomes = 'queued' AND b.after > 0 AND NOT b.raised THEN now() + make_interval(secs => b.after) END,

@@ -78,6 +78,8 @@ type handler struct {
 	// suspect is held by the one suspect that waits or runs.
 	suspect sync.Mutex
 	schemas schema.Checker
+	// refusals are the budgets that have just refused a call.
+	refusals refusals
 }
 
 // exclusive is the weight of a job that runs alone; others weigh 1.
@@ -205,6 +207,9 @@ func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result
 		}
 	}()
 	failpoint.Hit("claimed", job.Request.Model)
+	if money := h.withoutMoney(job); money != nil {
+		return h.end(j, waitForMoney(money, time.Now()))
+	}
 	// A call that is sent goes on.
 	waiting, done := context.WithDeadline(h.waiting, until)
 	defer done()
@@ -285,6 +290,7 @@ func (h *handler) endOf(j *journal, err error) jobs.Completion {
 		return jobs.Completion{State: jobs.Failed, Class: "too_many_calls", Message: fmt.Sprintf("it has made the %d provider calls that it may, refusals for the rate, the account or the key counted at a tenth (`enqueue status` with the job's id shows each)", j.job.MaxProviderCalls)}
 	}
 	if money, ok := errors.AsType[*jobs.BudgetError](err); ok {
+		h.refusals.note(money, time.Now())
 		return waitForMoney(money, time.Now())
 	}
 	failure, ok := finalError(err)
