@@ -189,6 +189,7 @@ const tagged = `(b.tag = '' OR EXISTS (
 const (
 	budgetBegan = `CASE b.period WHEN 'total' THEN '-infinity' ELSE date_trunc(b.period, now(), b.timezone) END`
 	budgetEnds  = `CASE b.period WHEN 'total' THEN NULL
+		WHEN 'hour' THEN date_trunc('hour', now(), b.timezone) + interval '1 hour' -- by the clock, one of two equal hours would be two long
 		ELSE (date_trunc(b.period, now() AT TIME ZONE b.timezone) + ('1 ' || b.period)::interval) AT TIME ZONE b.timezone END`
 )
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -285,6 +286,43 @@ func TestABudgetBeginsAnewByTheCalendarOfItsZone(t *testing.T) {
 	w.settle(t, late, jobs.CallSucceeded, nano(7))
 	if got := w.money(t, b.ID); got.Spent != 0 || got.Reserved != 10 {
 		t.Errorf("the new day has spent %d and reserved %d, want 0 and 10: the late call is yesterday's", got.Spent, got.Reserved)
+	}
+}
+
+// Days, weeks and months are the calendar's, also where a night is an hour longer or
+// shorter; hours are hours.
+func TestPeriodsFollowTheTimeZoneOverNightsThatChangeTheClock(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	for _, c := range []struct {
+		zone, now    string
+		period       billing.Period
+		began, ends  string
+		hours        float64
+		comparedWith string
+	}{
+		{"Europe/Paris", "2026-03-29 12:00+02", billing.Day, "2026-03-28 23:00", "2026-03-29 22:00", 23, "the clock goes forward"},
+		{"Europe/Paris", "2026-10-25 00:30+02", billing.Day, "2026-10-24 22:00", "2026-10-25 23:00", 25, "the clock goes back"},
+		{"Europe/Paris", "2026-10-25 02:30+01", billing.Day, "2026-10-24 22:00", "2026-10-25 23:00", 25, "in the second of two equal hours"},
+		{"America/New_York", "2026-11-03 09:00-05", billing.Week, "2026-11-02 05:00", "2026-11-09 05:00", 168, "the week after it went back"},
+		{"America/New_York", "2026-11-01 09:00-05", billing.Week, "2026-10-26 04:00", "2026-11-02 05:00", 169, "the week in which it goes back"},
+		{"America/New_York", "2026-11-20 09:00-05", billing.Month, "2026-11-01 04:00", "2026-12-01 05:00", 721, "the month in which it goes back"},
+		{"Asia/Kolkata", "2026-11-20 12:10+05:30", billing.Hour, "2026-11-20 06:30", "2026-11-20 07:30", 1, "half an hour beside UTC"},
+		{"Europe/Paris", "2026-10-25 02:30+02", billing.Hour, "2026-10-25 00:00", "2026-10-25 01:00", 1, "the first of two equal hours"},
+		{"Europe/Paris", "2026-10-25 02:30+01", billing.Hour, "2026-10-25 01:00", "2026-10-25 02:00", 1, "the second of two equal hours"},
+		{"UTC", "2026-03-29 12:00+00", billing.Day, "2026-03-29 00:00", "2026-03-30 00:00", 24, "no summer time"},
+	} {
+		var began, ends time.Time
+		// The expressions of the store, with a clock of the test's.
+		at := func(sql string) string { return strings.ReplaceAll(sql, "now()", "b.now") }
+		if err := w.sql.QueryRow(t.Context(), `SELECT `+at(store.BudgetBegan)+`::timestamptz, `+at(store.BudgetEnds)+`
+			FROM (SELECT $1::text AS period, $2::text AS timezone, $3::timestamptz AS now) b`, c.period, c.zone, c.now).Scan(&began, &ends); err != nil {
+			t.Fatal(err)
+		}
+		const layout = "2006-01-02 15:04"
+		if b, e := began.UTC().Format(layout), ends.UTC().Format(layout); b != c.began || e != c.ends || ends.Sub(began).Hours() != c.hours {
+			t.Errorf("%s: from %s to %s, %g h; want from %s to %s, %g h", c.comparedWith, b, e, ends.Sub(began).Hours(), c.began, c.ends, c.hours)
+		}
 	}
 }
 

@@ -66,6 +66,10 @@ func TestAJobDoesNotWaitForMoneyThatCameBeforeItWasHandedBack(t *testing.T) {
 			if n := w.poor(t); n != 0 {
 				t.Errorf("%d jobs wait for money that is there", n)
 			}
+			// The delivery at hand comes back in an hour, and another does before.
+			if n := w.count(t, `SELECT count(*) FROM job_queue WHERE worker_id IS NULL AND dispatched_at IS NULL AND gen > 1`); n != 2 {
+				t.Errorf("%d jobs are to be dispatched anew, want 2", n)
+			}
 		})
 	}
 }
