@@ -115,7 +115,9 @@ func retention(r config.Retention, s *store.Store, blobs *artifacts.Store) []wor
 	}
 	return []worker.Background{{
 		Name: "remove old batches", Every: removeEvery,
-		Run: func(ctx context.Context) error { return batches.Outdated(ctx, s, time.Duration(r.Results), blobs.Remove) },
+		Run: func(ctx context.Context) error {
+			return batches.Outdated(ctx, s, time.Duration(r.Results), blobs.Remove)
+		},
 	}}
 }
 

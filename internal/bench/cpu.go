@@ -26,8 +26,13 @@ func (p processor) minus(q processor) processor {
 	return processor{p.us - q.us, p.redis - q.redis, p.postgres - q.postgres}
 }
 
-// print prints what each of n jobs took, in microseconds.
-func (p processor) print(w io.Writer, n int) {
+// perJob is what each of n jobs took in all.
+func (p processor) perJob(n int) time.Duration {
+	return (p.us + p.redis + p.postgres) / time.Duration(n)
+}
+
+// write writes what each of n jobs took, in microseconds.
+func (p processor) write(w io.Writer, n int) {
 	for _, part := range []struct {
 		name string
 		took time.Duration

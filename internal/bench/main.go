@@ -97,11 +97,16 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	fmt.Fprintf(env.Out, "checked: %d rounds of %d jobs with %d handlers, each job with one succeeded job, one attempt and one result in Postgres\n", g.Rounds, g.Jobs, g.Workers)
 	fmt.Fprintf(env.Out, "work/asynq_noop_4servers = %.2f\n", o.rate(g.Jobs)/r.rate(g.Jobs))
 	fmt.Fprintf(env.Out, "accepted/asynq_enqueue = %.2f\n", r.enqueue.Seconds()/o.enqueue.Seconds())
-	o.cpu.print(env.Out, g.Jobs)
+	o.cpu.write(env.Out, g.Jobs)
 	fmt.Fprintf(env.Out, "wal_bytes_per_job = %d\n", o.wal/int64(g.Jobs))
 	if g.Only {
 		return nil
 	}
+	four, err := b.oneflow(ctx, fleet)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Out, "scale/%d_workers_vs_1_cpu_per_job = %.2f\n", fleet, float64(four.cpu.perJob(g.Jobs))/float64(o.cpu.perJob(g.Jobs)))
 	for _, measure := range []func(context.Context, io.Writer) error{b.hot, b.wait, b.due, b.idle} {
 		if err := measure(ctx, env.Out); err != nil {
 			return err
@@ -109,6 +114,9 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	}
 	return nil
 }
+
+// fleet is the number of workers of the round that is compared with those of one.
+const fleet = 4
 
 // median is the round with the median total.
 func median(all []figures) figures {

@@ -96,17 +96,20 @@ func (b *bench) asynq(ctx context.Context) (figures, error) {
 	return f, nil
 }
 
-// oneflow takes as many prompts from lines of JSON to results in Postgres.
-func (b *bench) oneflow(ctx context.Context) (f figures, err error) {
+// oneflow takes as many prompts from lines of JSON to results in Postgres, with so many
+// workers that share the handlers.
+func (b *bench) oneflow(ctx context.Context, workers int) (f figures, err error) {
 	before, err := b.wal(ctx)
 	if err != nil {
 		return f, err
 	}
-	leave, err := b.worker(ctx, fmt.Sprintf("{mock: {limits: {rpm: 0}, concurrency: %d, mock: {latency: 1ns}}}", b.Workers))
-	if err != nil {
-		return f, err
+	for range workers {
+		leave, failed := b.worker(ctx, fmt.Sprintf("{mock: {limits: {rpm: 0}, concurrency: %d, mock: {latency: 1ns}}}", max(b.Workers/workers, 1)))
+		if failed != nil {
+			return f, failed
+		}
+		defer func() { err = errors.Join(err, leave()) }()
 	}
-	defer func() { err = errors.Join(err, leave()) }()
 	id := batches.NewID(time.Now())
 	intake := batches.Intake{
 		Input: batches.Input{Kind: func(string) (string, bool) { return "mock", true }, Defaults: map[string]json.RawMessage{"provider": json.RawMessage(`"mock"`)}},
@@ -153,7 +156,7 @@ func (b *bench) oneflow(ctx context.Context) (f figures, err error) {
 // profiled is oneflow with a CPU profile, where one is asked for.
 func (b *bench) profiled(ctx context.Context, last bool) (f figures, err error) {
 	if b.Profile == "" || !last {
-		return b.oneflow(ctx)
+		return b.oneflow(ctx, 1)
 	}
 	file, err := os.Create(b.Profile)
 	if err != nil {
@@ -164,7 +167,7 @@ func (b *bench) profiled(ctx context.Context, last bool) (f figures, err error) 
 		return f, err
 	}
 	defer pprof.StopCPUProfile()
-	return b.oneflow(ctx)
+	return b.oneflow(ctx, 1)
 }
 
 // wal returns the number of bytes that Postgres has written to its log.
