@@ -89,16 +89,18 @@ func TestChainsAreSetListedAndReset(t *testing.T) {
 	t.Parallel()
 	monitor, _ := console(t, "chains: {video: [mock]}\n")
 	configured := table(
-		"TASK   PROVIDERS                    FROM",
-		"text   openai → anthropic → gemini  the configuration",
-		"image  stability → openai → gemini  the configuration",
-		"audio  elevenlabs                   the configuration",
-		"video  mock                         the configuration",
+		"TASK           PROVIDERS                    FROM",
+		"text           openai → anthropic → gemini  the configuration",
+		"image          stability → openai → gemini  the configuration",
+		"audio          elevenlabs                   the configuration",
+		"video          mock                         the configuration",
+		"embedding      openai                       the configuration",
+		"transcription  openai                       the configuration",
 	)
 	if code, out, errs := monitor("chains", "ls"); code != cli.OK || out != configured {
 		t.Errorf("%d %s\n%s", code, errs, out)
 	}
-	if code, out, errs := monitor("chains", "set", "text", "anthropic, mock,openai"); code != cli.OK || !strings.Contains(out, "text   anthropic → mock → openai    ada@HOST, TIME\n") {
+	if code, out, errs := monitor("chains", "set", "text", "anthropic, mock,openai"); code != cli.OK || !strings.Contains(out, "text           anthropic → mock → openai    ada@HOST, TIME\n") {
 		t.Errorf("%d %s\n%s", code, errs, out)
 	}
 	if code, out, errs := monitor("chains", "ls", "-o", "json"); code != cli.OK || !strings.Contains(out, `"set_by": "ada@`) {
