@@ -74,7 +74,7 @@ type Config struct {
 
 // Retention says for how long what has ended is kept.
 type Retention struct {
-	// Results is how long after the end of its last job a batch is removed, with its
+	// Results is the time from the end of its last job until a batch is removed, with its
 	// results and files, as `enqueue rm` does it; at least a day. 0: never. What calls
 	// have cost is kept.
 	Results Duration `yaml:"results"`

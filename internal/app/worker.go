@@ -105,7 +105,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	return w.Run(ctx)
 }
 
-// removeEvery is how often it is looked for batches that are kept no longer.
+// removeEvery is the time between two looks for batches that are kept no longer.
 const removeEvery = 10 * time.Minute
 
 // retention removes what is kept no longer, where that is configured.
