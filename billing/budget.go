@@ -110,22 +110,22 @@ func (b Budget) Command() string {
 	if b.Wallet {
 		return "monitor wallet deposit " + b.Account + " AMOUNT"
 	}
-	text := "monitor budget set --" + b.Period.adjective() + " AMOUNT"
+	words := []string{"monitor budget set", "--" + b.Period.adjective(), "AMOUNT"}
 	for _, p := range b.parts() {
 		if p.value != "" {
-			text += " --" + p.name + " " + p.value
+			words = append(words, "--"+p.name, p.value)
 		}
 	}
 	if b.Simulated {
-		text += " --simulated"
+		words = append(words, "--simulated")
 	}
 	if b.Zone != "" && b.Zone != "UTC" {
-		text += " --timezone " + b.Zone
+		words = append(words, "--timezone", b.Zone)
 	}
 	if !b.Blocks {
-		text += " --warn"
+		words = append(words, "--warn")
 	}
-	return text
+	return strings.Join(words, " ")
 }
 
 // Entry is a row of an account's ledger.

@@ -34,12 +34,9 @@ type spendingLine struct {
 }
 
 func lineOf(by []billing.Dimension, s billing.Spending) spendingLine {
-	l := spendingLine{nil, s.Calls, s.Failed, s.Cost, s.Simulated, s.Unpriced, s.Overruns, s.Overrun}
-	for i, value := range s.Of {
-		if l.Of == nil {
-			l.Of = map[billing.Dimension]string{}
-		}
-		l.Of[by[i]] = value
+	l := spendingLine{map[billing.Dimension]string{}, s.Calls, s.Failed, s.Cost, s.Simulated, s.Unpriced, s.Overruns, s.Overrun}
+	for i, d := range by {
+		l.Of[d] = s.Of[i]
 	}
 	return l
 }
@@ -166,8 +163,7 @@ func spendingTable(by []billing.Dimension, list []billing.Spending, sum billing.
 		}
 		rows = append(rows, append(row, cli.Money(l.Cost, l.Unpriced), bar(weight(l), most), simulated(l.Simulated), cli.Count(l.Calls)))
 	}
-	all := make([]string, len(by))
-	all[0] = "all"
+	all := append([]string{"all"}, slices.Repeat([]string{""}, len(by)-1)...)
 	rows = append(rows, append(all, cli.Money(sum.Cost, sum.Unpriced), "", simulated(sum.Simulated), cli.Count(sum.Calls)))
 	if sum.Simulated == 0 {
 		for i, row := range rows {

@@ -17,7 +17,7 @@ func (o FiguresFlag) ForPrograms() bool { return o.Output != "table" }
 func (o FiguresFlag) CSV() bool { return o.Output == "csv" }
 
 // Write is that of OutputFlag.
-func (o FiguresFlag) Write(w io.Writer, v any) error { return OutputFlag{o.Output}.Write(w, v) }
+func (o FiguresFlag) Write(w io.Writer, v any) error { return OutputFlag(o).Write(w, v) }
 
 // WriteCSV writes rows, the first of which is the header.
 func WriteCSV(w io.Writer, rows [][]string) error {
