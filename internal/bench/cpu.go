@@ -26,7 +26,7 @@ func (p processor) minus(q processor) processor {
 	return processor{p.us - q.us, p.redis - q.redis, p.postgres - q.postgres}
 }
 
-// perJob is what each of n jobs took in all.
+// perJob returns what each of n jobs took in all.
 func (p processor) perJob(n int) time.Duration {
 	return (p.us + p.redis + p.postgres) / time.Duration(n)
 }
