@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -52,7 +53,8 @@ func (s *Store) Jobs(ctx context.Context, f jobs.Filter) (out jobs.Lines, err er
 		args = append(args, v)
 		return fmt.Sprintf("$%d", len(args))
 	}
-	where := "true"
+	var where strings.Builder
+	where.WriteString("true")
 	for _, c := range []struct{ column, value string }{
 		{"j.account", f.Account},
 		{"s.state", string(f.State)},
@@ -61,20 +63,20 @@ func (s *Store) Jobs(ctx context.Context, f jobs.Filter) (out jobs.Lines, err er
 		{"coalesce(r.model, j.model)", f.Model},
 	} {
 		if c.value != "" {
-			where += " AND " + c.column + " = " + arg(c.value)
+			where.WriteString(" AND " + c.column + " = " + arg(c.value))
 		}
 	}
 	if f.Error != "" {
-		where += " AND position(lower(" + arg(f.Error) + ") IN lower(s.error_class || ' ' || s.error_message)) > 0"
+		where.WriteString(" AND position(lower(" + arg(f.Error) + ") IN lower(s.error_class || ' ' || s.error_message)) > 0")
 	}
 	if f.Tag != "" {
-		where += " AND EXISTS (SELECT FROM batches b JOIN jsonb_each_text(b.tags) t ON true WHERE b.id = j.batch_id AND t.key || '=' || t.value = " + arg(f.Tag) + ")"
+		where.WriteString(" AND EXISTS (SELECT FROM batches b JOIN jsonb_each_text(b.tags) t ON true WHERE b.id = j.batch_id AND t.key || '=' || t.value = " + arg(f.Tag) + ")")
 	}
 	if !f.From.IsZero() {
-		where += " AND j.created_at >= " + arg(f.From)
+		where.WriteString(" AND j.created_at >= " + arg(f.From))
 	}
 	if !f.Until.IsZero() {
-		where += " AND j.created_at < " + arg(f.Until)
+		where.WriteString(" AND j.created_at < " + arg(f.Until))
 	}
 	rows, err := s.pool.Query(ctx, `
 		WITH w AS MATERIALIZED (`+window+`)
@@ -83,7 +85,7 @@ func (s *Store) Jobs(ctx context.Context, f jobs.Filter) (out jobs.Lines, err er
 		JOIN jobs j ON j.id = w.id
 		JOIN job_states s ON s.job_id = w.id
 		LEFT JOIN results r ON r.job_id = w.id
-		WHERE `+where+`
+		WHERE `+where.String()+`
 		ORDER BY w.id DESC
 		LIMIT `+arg(f.Limit+1), args...)
 	if err == nil {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -28,17 +29,17 @@ func (w *database) poor(t *testing.T) int {
 
 func TestAJobDoesNotWaitForMoneyThatCameBeforeItWasHandedBack(t *testing.T) {
 	t.Parallel()
-	for name, mend := range map[string]func(*testing.T, billing.Money, billing.Budget) error{
-		"deposit": func(t *testing.T, m billing.Money, _ billing.Budget) error {
-			_, err := m.Deposit(t.Context(), "default", 100, "")
+	for name, mend := range map[string]func(context.Context, billing.Money, billing.Budget) error{
+		"deposit": func(ctx context.Context, m billing.Money, _ billing.Budget) error {
+			_, err := m.Deposit(ctx, "default", 100, "")
 			return err
 		},
-		"raised": func(t *testing.T, m billing.Money, b billing.Budget) error {
+		"raised": func(ctx context.Context, m billing.Money, b billing.Budget) error {
 			b.Limit = 100
-			_, err := m.Set(t.Context(), b)
+			_, err := m.Set(ctx, b)
 			return err
 		},
-		"removed": func(t *testing.T, m billing.Money, b billing.Budget) error { return m.Remove(t.Context(), b.ID) },
+		"removed": func(ctx context.Context, m billing.Money, b billing.Budget) error { return m.Remove(ctx, b.ID) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -59,7 +60,7 @@ func TestAJobDoesNotWaitForMoneyThatCameBeforeItWasHandedBack(t *testing.T) {
 				t.Fatalf("%d jobs wait for money, want 1", n)
 			}
 			_, refused = w.tries(t, late, nano(2))
-			if err := mend(t, money, b); err != nil {
+			if err := mend(t.Context(), money, b); err != nil {
 				t.Fatal(err)
 			}
 			w.handBack(t, late, refused)

@@ -112,19 +112,22 @@ func TestWhatIsAskedNextGoesOnFromAllThatCame(t *testing.T) {
 			func(r *providers.Request) {
 				*r = providers.Request{Task: providers.Text, Endpoint: "/v1/chat/completions", Body: json.RawMessage(`{"messages":[{"role":"user","content":"q"}],"max_tokens":9}`), OnCut: providers.RetryCut}
 			},
-			[]jobs.Miss{off, {Kind: providers.Cut, OutputTokens: 9}}, `"max_tokens":36,"messages":[{"role":"user","content":"q"},{"content":"{\"n\":\"3\"}","role":"assistant"},{"content":"The answer`,
+			[]jobs.Miss{off, {Kind: providers.Cut, OutputTokens: 9}},
+			`"max_tokens":36,"messages":[{"role":"user","content":"q"},{"content":"{\"n\":\"3\"}","role":"assistant"},{"content":"The answer`,
 		},
 		"a response's own body": {
 			func(r *providers.Request) {
 				*r = providers.Request{Task: providers.Text, Endpoint: "/v1/responses", Body: json.RawMessage(`{"input":"q"}`)}
 			},
-			[]jobs.Miss{off}, `"input":[{"content":"q","role":"user"},{"content":"{\"n\":\"3\"}","role":"assistant"}`,
+			[]jobs.Miss{off},
+			`"input":[{"content":"q","role":"user"},{"content":"{\"n\":\"3\"}","role":"assistant"}`,
 		},
 		"a paused message": {
 			func(r *providers.Request) {
 				*r = providers.Request{Task: providers.Text, Endpoint: "/v1/messages", Body: json.RawMessage(`{"messages":[{"role":"user","content":"q"}]}`)}
 			},
-			[]jobs.Miss{{Kind: providers.Paused, Answer: `{"content":[{"type":"server_tool_use","id":"a"}]}`}}, `{"content":[{"type":"server_tool_use","id":"a"}],"role":"assistant"}]`,
+			[]jobs.Miss{{Kind: providers.Paused, Answer: `{"content":[{"type":"server_tool_use","id":"a"}]}`}},
+			`{"content":[{"type":"server_tool_use","id":"a"}],"role":"assistant"}]`,
 		},
 	} {
 		req, end := h.next(jobs.Job{Request: structured(tt.change)}, tt.misses)

@@ -8,7 +8,7 @@ import (
 	"oneflow/batches/rows"
 )
 
-func TestATemporaryFileThatCannotBeMadeIsToldByItsFolder(t *testing.T) { //nolint:paralleltest // the environment is the process'
+func TestATemporaryFileThatCannotBeMadeIsToldByItsFolder(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "none")
 	t.Setenv("TMPDIR", folder)
 	_, err := rows.Spool(strings.NewReader("x"))

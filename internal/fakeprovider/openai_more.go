@@ -126,7 +126,7 @@ func widthOf(model string) int {
 
 // Vector is the embedding of a text here: of length 1, and of that many dimensions.
 func Vector(text string, dimensions int) []float32 {
-	draw := rand.New(rand.NewChaCha8(sha256.Sum256([]byte(text)))) //nolint:gosec // no secret
+	draw := rand.New(rand.NewChaCha8(sha256.Sum256([]byte(text))))
 	vector, square := make([]float32, dimensions), 0.0
 	for i := range vector {
 		v := draw.NormFloat64()

@@ -18,8 +18,12 @@ func TestTheMockHoldsToTheContract(t *testing.T) {
 		Descriptor: mock.Descriptor(),
 		New:        conforming,
 		Requests: []providers.Request{
-			{Task: providers.Text}, {Task: providers.Image, N: 2}, {Task: providers.Audio}, {Task: providers.Video, Size: "64x64"},
-			{Task: providers.Embedding}, {Task: providers.Transcription},
+			{Task: providers.Text},
+			{Task: providers.Image, N: 2},
+			{Task: providers.Audio},
+			{Task: providers.Video, Size: "64x64"},
+			{Task: providers.Embedding},
+			{Task: providers.Transcription},
 		},
 		Faults: []providertest.Fault{providertest.Overloaded, providertest.RateLimited, providertest.Hang},
 	})

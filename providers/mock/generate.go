@@ -79,7 +79,7 @@ func vector(c *call) providers.Response {
 		n = 64
 	}
 	seed := sha256.Sum256([]byte(c.req.Prompt))
-	draw := rand.New(rand.NewChaCha8(seed)) //nolint:gosec // no secret
+	draw := rand.New(rand.NewChaCha8(seed))
 	vector, square := make([]float32, n), 0.0
 	for i := range vector {
 		v := draw.NormFloat64()

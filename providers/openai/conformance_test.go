@@ -18,8 +18,11 @@ func TestOpenAIHoldsToTheContract(t *testing.T) {
 		Descriptor: openai.Descriptor(),
 		New:        conforming(func(*openai.Config) {}),
 		Requests: []providers.Request{
-			{Task: providers.Text}, {Task: providers.Image, Size: "64x64", N: 2}, {Task: providers.Audio, Model: "tts-1"},
-			{Task: providers.Embedding}, {Task: providers.Transcription},
+			{Task: providers.Text},
+			{Task: providers.Image, Size: "64x64", N: 2},
+			{Task: providers.Audio, Model: "tts-1"},
+			{Task: providers.Embedding},
+			{Task: providers.Transcription},
 		},
 	})
 }

@@ -16,7 +16,7 @@ func TestAViolationNamesItsPlace(t *testing.T) {
 	var c schema.Checker
 	for text, want := range map[string]string{
 		`{"name":"a"}`:                    "",
-		` {"name":"a","tags":[1]} `:       "",
+		` {"name":"a","tags":[1]} `:       "", //nolint:gocritic // the spaces are the case
 		`{"name":7}`:                      "/name: got number, want string",
 		`{"name":"a","tags":[1,"x"]}`:     "/tags/1: got string, want integer",
 		`{}`:                              "/: missing property 'name'",

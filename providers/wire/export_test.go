@@ -26,8 +26,8 @@ func ReadBody(ctx context.Context, body io.ReadCloser, limit int64, idle time.Du
 	return readBody(ctx, body, limit, idle)
 }
 
-// Watch is watchSent, for tests; any reports whether some of the request was sent.
-func Watch(ctx context.Context) (watched context.Context, any func() bool) {
+// Watch is watchSent, for tests; sent reports whether some of the request was sent.
+func Watch(ctx context.Context) (watched context.Context, sent func() bool) {
 	ctx, s := watchSent(ctx)
 	return ctx, s.any
 }
