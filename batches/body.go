@@ -23,8 +23,20 @@ type chatChoice struct {
 }
 
 type chatMessage struct {
-	Role    string `json:"role"`
-	Content string `json:"content"`
+	Role      string     `json:"role"`
+	Content   *string    `json:"content"` // null beside calls of tools alone
+	ToolCalls []chatCall `json:"tool_calls,omitempty"`
+}
+
+type chatCall struct {
+	ID       string       `json:"id"`
+	Type     string       `json:"type"`
+	Function chatFunction `json:"function"`
+}
+
+type chatFunction struct {
+	Name      string `json:"name"`
+	Arguments string `json:"arguments"`
 }
 
 type chatUsage struct {
@@ -95,16 +107,22 @@ func (r Record) body(f Format) json.RawMessage {
 	return body
 }
 
-// isChat reports whether a body has the text of its answer where OpenAI's has it.
+// isChat reports whether a body has its answer where OpenAI's has it: a text, or calls of
+// tools.
 func isChat(raw []byte) bool {
 	var body struct {
 		Choices []struct {
 			Message *struct {
-				Content *string `json:"content"`
+				Content   *string           `json:"content"`
+				ToolCalls []json.RawMessage `json:"tool_calls"`
 			} `json:"message"`
 		} `json:"choices"`
 	}
-	return json.Unmarshal(raw, &body) == nil && len(body.Choices) > 0 && body.Choices[0].Message != nil && body.Choices[0].Message.Content != nil
+	if json.Unmarshal(raw, &body) != nil || len(body.Choices) == 0 || body.Choices[0].Message == nil {
+		return false
+	}
+	m := body.Choices[0].Message
+	return m.Content != nil || len(m.ToolCalls) > 0
 }
 
 // isResponse reports whether a body is one of OpenAI's responses.
@@ -121,9 +139,13 @@ func (r Record) chat() chatCompletion {
 	var u providers.Usage
 	_ = json.Unmarshal(r.usage(), &u) // what cannot be read is not known
 	in := u.InputTokens + u.CachedInputTokens + u.CacheWriteTokens
+	message := chatMessage{Role: "assistant", Content: &r.Text, ToolCalls: chatCalls(r.ToolCalls())}
+	if r.Text == "" && message.ToolCalls != nil {
+		message.Content = nil
+	}
 	return chatCompletion{
 		ID: r.RequestID, Object: "chat.completion", Model: r.Model,
-		Choices: []chatChoice{{Message: chatMessage{"assistant", r.Text}, FinishReason: finishReason(r.FinishReason)}},
+		Choices: []chatChoice{{Message: message, FinishReason: finishReason(r.FinishReason)}},
 		Usage:   chatUsage{in, u.OutputTokens, in + u.OutputTokens},
 	}
 }

@@ -44,9 +44,13 @@ type anthropicMessage struct {
 	Usage        anthropicUsage     `json:"usage"`
 }
 
+// anthropicContent is a text, or the use of a tool.
 type anthropicContent struct {
-	Type string `json:"type"`
-	Text string `json:"text"`
+	Type  string          `json:"type"`
+	Text  string          `json:"text,omitempty"`
+	ID    string          `json:"id,omitempty"`
+	Name  string          `json:"name,omitempty"`
+	Input json.RawMessage `json:"input,omitempty"`
 }
 
 type anthropicUsage struct {
@@ -91,7 +95,10 @@ func (r Record) message() json.RawMessage {
 		Usage: anthropicUsage{u.InputTokens, u.CachedInputTokens, u.CacheWriteTokens, u.OutputTokens},
 	}
 	if r.Text != "" {
-		m.Content = append(m.Content, anthropicContent{"text", r.Text})
+		m.Content = append(m.Content, anthropicContent{Type: "text", Text: r.Text})
+	}
+	for _, c := range r.ToolCalls() {
+		m.Content = append(m.Content, anthropicContent{Type: "tool_use", ID: c.ID, Name: c.Name, Input: inputOf(c)})
 	}
 	body, err := json.Marshal(m)
 	if err != nil {

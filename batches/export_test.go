@@ -195,6 +195,32 @@ func TestEveryTextIsWhereOpenAIHasItWhoeverAnswered(t *testing.T) {
 	}
 }
 
+func TestCallsOfToolsAreKeptByEachExportWhoeverAnswered(t *testing.T) {
+	t.Parallel()
+	for vendor, raw := range map[string]string{
+		"openai":    `{"choices":[{"message":{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Ulm\"}"}}]},"finish_reason":"tool_calls"}]}`,
+		"no null":   `{"choices":[{"message":{"role":"assistant","tool_calls":[{"id":"c1","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Ulm\"}"}}]},"finish_reason":"tool_calls"}]}`,
+		"anthropic": `{"type":"message","content":[{"type":"tool_use","id":"c1","name":"weather","input":{"city":"Ulm"}}],"stop_reason":"tool_use"}`,
+		"gemini":    `{"candidates":[{"content":{"parts":[{"functionCall":{"id":"c1","name":"weather","args":{"city":"Ulm"}}}]},"finishReason":"STOP"}]}`,
+	} {
+		r := batches.Record{ID: vendor, Task: providers.Text, Provider: vendor, State: jobs.Succeeded, HTTPStatus: 200, FinishReason: "tool_use", Raw: []byte(raw)}
+		for format, want := range map[batches.Format][]string{
+			batches.FormatOpenAI:    {`"id":"c1"`, `"name":"weather"`, `"arguments":"{\"city\":\"Ulm\"}"`, `"finish_reason":"tool_calls"`},
+			batches.FormatAnthropic: {`"type":"tool_use"`, `"id":"c1"`, `"name":"weather"`, `"input":{"city":"Ulm"}`, `"stop_reason":"tool_use"`},
+		} {
+			var out bytes.Buffer
+			if _, err := (batches.Export{Format: format}).Write(t.Context(), records{r}, "b1", &out); err != nil {
+				t.Fatal(err)
+			}
+			for _, part := range want {
+				if !strings.Contains(out.String(), part) {
+					t.Errorf("%s as %s lacks %s: %s", vendor, format, part, out.String())
+				}
+			}
+		}
+	}
+}
+
 func TestARawExportHasTheVendorsOwnBody(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

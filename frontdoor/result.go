@@ -41,15 +41,13 @@ func (r result) problem() (status int, message string) {
 // said is an answer of text in no vendor's form.
 type said struct {
 	text   string
-	tools  []toolCall
+	tools  []providers.ToolCall
 	finish providers.Finish
 	usage  providers.Usage
 }
 
-type toolCall struct{ id, name, arguments string }
-
 func (r result) said() said {
-	s := said{text: r.Text, finish: providers.FinishOf(r.FinishReason), tools: toolCalls(r.raw())}
+	s := said{text: r.Text, finish: providers.FinishOf(r.FinishReason), tools: r.ToolCalls()}
 	_ = json.Unmarshal(r.Usage, &s.usage) // what cannot be read is not known
 	if len(s.tools) > 0 {
 		s.finish = providers.FinishToolCalls
@@ -63,65 +61,6 @@ func (r result) raw() []byte { return bytes.ToValidUTF8(r.Raw, []byte("\uFFFD"))
 // input counts all input tokens, as OpenAI does.
 func (s said) input() int64 {
 	return s.usage.InputTokens + s.usage.CachedInputTokens + s.usage.CacheWriteTokens
-}
-
-// toolCalls finds the calls of functions in a vendor's body.
-func toolCalls(raw []byte) (calls []toolCall) {
-	var body struct {
-		Choices []struct {
-			Message struct {
-				ToolCalls []struct {
-					ID       string
-					Function struct{ Name, Arguments string }
-				} `json:"tool_calls"`
-			}
-		}
-		Content []struct {
-			Type, ID, Name string
-			Input          json.RawMessage
-		}
-		Output []struct {
-			Type, Name, Arguments string
-			CallID                string `json:"call_id"`
-		}
-		Candidates []struct {
-			Content struct {
-				Parts []struct {
-					FunctionCall *struct {
-						ID, Name string
-						Args     json.RawMessage
-					}
-				}
-			}
-		}
-	}
-	_ = json.Unmarshal(raw, &body) //nolint:musttag // names differ by their case alone; a body of another form has none of them
-	if len(body.Choices) > 0 {
-		for _, c := range body.Choices[0].Message.ToolCalls {
-			calls = append(calls, toolCall{c.ID, c.Function.Name, c.Function.Arguments})
-		}
-	}
-	for _, c := range body.Content {
-		if c.Type == "tool_use" {
-			calls = append(calls, toolCall{c.ID, c.Name, string(c.Input)})
-		}
-	}
-	for _, c := range body.Output {
-		if c.Type == "function_call" {
-			calls = append(calls, toolCall{c.CallID, c.Name, c.Arguments})
-		}
-	}
-	if len(body.Candidates) > 0 {
-		for _, p := range body.Candidates[0].Content.Parts {
-			if c := p.FunctionCall; c != nil {
-				calls = append(calls, toolCall{orElse(c.ID, "call_"+c.Name), c.Name, string(c.Args)})
-			}
-		}
-	}
-	for i := range calls {
-		calls[i].arguments = orElse(calls[i].arguments, "{}")
-	}
-	return calls
 }
 
 // own reports whether a body has the form of an endpoint's answers.
@@ -192,10 +131,10 @@ func (r result) chat() object {
 }
 
 // chatTools are calls of functions as OpenAI's chat has them; in a stream each has its place.
-func chatTools(tools []toolCall, placed bool) []object {
+func chatTools(tools []providers.ToolCall, placed bool) []object {
 	var out []object
 	for i, t := range tools {
-		o := object{"id": t.id, "type": "function", "function": object{"name": t.name, "arguments": t.arguments}}
+		o := object{"id": t.ID, "type": "function", "function": object{"name": t.Name, "arguments": t.Arguments}}
 		if placed {
 			o["index"] = i
 		}
@@ -233,7 +172,7 @@ func (r result) response() object {
 		})
 	}
 	for _, t := range s.tools {
-		output = append(output, object{"type": "function_call", "id": "fc_" + t.id, "call_id": t.id, "name": t.name, "arguments": t.arguments, "status": "completed"})
+		output = append(output, object{"type": "function_call", "id": "fc_" + t.ID, "call_id": t.ID, "name": t.Name, "arguments": t.Arguments, "status": "completed"})
 	}
 	status, why := "completed", any(nil)
 	if s.finish == providers.FinishLength {
@@ -258,7 +197,7 @@ func (r result) message() object {
 		content = append(content, object{"type": "text", "text": r.Text})
 	}
 	for _, t := range s.tools {
-		content = append(content, object{"type": "tool_use", "id": t.id, "name": t.name, "input": s.input0(t)})
+		content = append(content, object{"type": "tool_use", "id": t.ID, "name": t.Name, "input": s.input0(t)})
 	}
 	return object{
 		"id": "msg_" + r.ID, "type": "message", "role": "assistant", "model": r.Model, "content": content,
@@ -267,11 +206,11 @@ func (r result) message() object {
 }
 
 // input0 is the input of a call as an object.
-func (said) input0(t toolCall) json.RawMessage {
-	if raw := json.RawMessage(t.arguments); json.Valid(raw) {
+func (said) input0(t providers.ToolCall) json.RawMessage {
+	if raw := json.RawMessage(t.Arguments); json.Valid(raw) {
 		return raw
 	}
-	return encoded(object{"arguments": t.arguments})
+	return encoded(object{"arguments": t.Arguments})
 }
 
 func (s said) messageUsage() object {

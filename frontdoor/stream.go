@@ -156,7 +156,7 @@ func streamResponse(res result, _ streamOptions) []event {
 		all = append(all, named("response.output_text.done", object{"item_id": item, "output_index": 0, "content_index": 0, "text": res.Text, "logprobs": []any{}}))
 	}
 	for i, t := range res.said().tools {
-		all = append(all, named("response.function_call_arguments.done", object{"item_id": "fc_" + t.id, "output_index": i + 1, "name": t.name, "arguments": t.arguments}))
+		all = append(all, named("response.function_call_arguments.done", object{"item_id": "fc_" + t.ID, "output_index": i + 1, "name": t.Name, "arguments": t.Arguments}))
 	}
 	return append(all, named("response.completed", object{"response": whole}))
 }
@@ -194,7 +194,7 @@ func streamMessage(res result, _ streamOptions) []event {
 		block(object{"type": "text", "text": ""}, deltas)
 	}
 	for _, t := range s.tools {
-		block(object{"type": "tool_use", "id": t.id, "name": t.name, "input": object{}}, []object{{"type": "input_json_delta", "partial_json": t.arguments}})
+		block(object{"type": "tool_use", "id": t.ID, "name": t.Name, "input": object{}}, []object{{"type": "input_json_delta", "partial_json": t.Arguments}})
 	}
 	return append(all,
 		named("message_delta", object{"delta": object{"stop_reason": s.stopReason(), "stop_sequence": nil}, "usage": s.messageUsage()}),
