@@ -32,7 +32,10 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 		}
 	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT j.id::text, coalesce(j.custom_id, ''), coalesce(j.request ->> 'prompt', ''), j.own, j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model), j.provider, j.model,
+		SELECT j.id::text, coalesce(j.custom_id, ''),
+			CASE WHEN strpos(j.request::text, '\u0000') = 0 THEN coalesce(j.request ->> 'prompt', '') ELSE '' END,
+			CASE WHEN strpos(j.request::text, '\u0000') > 0 THEN j.request END, -- Postgres reads no field of JSON that has NUL
+			j.own, j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model), j.provider, j.model,
 			s.state, s.finished_at, s.error_class, s.error_message,
 			(SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id),
 			s.cost_nano, s.simulated_nano, s.unpriced_calls > 0, j.seq,
@@ -51,15 +54,24 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 		return err
 	}
 	var r batches.Record
-	var artifacts, vector []byte
+	var artifacts, vector, whole []byte
 	var finished *time.Time
 	_, err = pgx.ForEachRow(rows, []any{
-		&r.ID, &r.CustomID, &r.Prompt, (*[]byte)(&r.Own), &r.Task, &r.Provider, &r.Model, &r.RequestedProvider, &r.RequestedModel, &r.State, &finished, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
+		&r.ID, &r.CustomID, &r.Prompt, &whole, (*[]byte)(&r.Own), &r.Task, &r.Provider, &r.Model, &r.RequestedProvider, &r.RequestedModel, &r.State, &finished, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
 		(*int64)(&r.Cost), (*int64)(&r.Simulated), &r.Unpriced, &r.Row, &r.HTTPStatus, &r.RequestID, &r.Text, &r.FinishReason, &vector, &r.Raw, &r.LatencyMS, (*[]byte)(&r.Usage), &artifacts,
 	}, func() error {
 		r.Artifacts, r.FinishedAt, r.Vector = nil, timeOrZero(finished), unpacked(vector)
 		if err := json.Unmarshal(artifacts, &r.Artifacts); err != nil {
 			return err
+		}
+		if whole != nil {
+			var request struct {
+				Prompt string `json:"prompt"`
+			}
+			if err := json.Unmarshal(whole, &request); err != nil {
+				return err
+			}
+			r.Prompt = request.Prompt
 		}
 		return each(r)
 	})
@@ -85,7 +97,7 @@ func (s *Store) OwnColumns(ctx context.Context, id string) ([]batches.Column, er
 			WHEN count(DISTINCT t.type) FILTER (WHERE t.type <> 'null') = 1 THEN max(t.type) FILTER (WHERE t.type <> 'null')
 			ELSE 'mixed' END
 		FROM jobs j
-		CROSS JOIN LATERAL json_each(j.own) WITH ORDINALITY AS c (key, value, place)
+		CROSS JOIN LATERAL json_each(replace(j.own::text, '\u0000', '\u2400')::json) WITH ORDINALITY AS c (key, value, place)
 		CROSS JOIN LATERAL (SELECT json_typeof(c.value) AS type) t
 		WHERE j.batch_id = $1 AND j.own IS NOT NULL
 		GROUP BY c.key
