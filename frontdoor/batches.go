@@ -1,6 +1,7 @@
 package frontdoor
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -171,9 +172,14 @@ func (f *FrontDoor) createBatch(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "", "input_file_id", fmt.Sprintf("input_file_id: the file's purpose must be batch, got %s", file.Purpose))
 		return
 	}
+	key := r.Header.Get("Idempotency-Key")
+	if len(key) > maxKey || !storable(key) {
+		fail(w, http.StatusBadRequest, "", "", badKey)
+		return
+	}
 	now := time.Now().Truncate(time.Second)
 	b := Batch{
-		ID: newID("batch_"), Account: account, Endpoint: q.Endpoint, InputFileID: q.InputFileID, Metadata: q.Metadata,
+		ID: batchID(access.From(r.Context()), account, key), Account: account, Endpoint: q.Endpoint, InputFileID: q.InputFileID, Metadata: q.Metadata,
 		CreatedAt: now, ExpiresAt: now.Add(jobs.DefaultDeadline),
 	}
 	if b.Metadata == nil {
@@ -181,6 +187,10 @@ func (f *FrontDoor) createBatch(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		b, err = f.cfg.Stores.Batches.AddAPIBatch(r.Context(), b, isRetry(r))
+	}
+	if errors.Is(err, ErrOtherBody) {
+		fail(w, http.StatusUnprocessableEntity, "", "", ErrOtherBody.Error())
+		return
 	}
 	if err != nil {
 		f.broken(w, r, err)
@@ -191,6 +201,14 @@ func (f *FrontDoor) createBatch(w http.ResponseWriter, r *http.Request) {
 	default:
 	}
 	f.showBatch(w, r, b)
+}
+
+// batchID is the id of a new batch: the same for the same idempotency key of a caller.
+func batchID(p access.Principal, account, key string) string {
+	if key == "" {
+		return newID("batch_")
+	}
+	return "batch_" + hexOf(sha256.Sum256([]byte(p.Name + "\n" + account + "\n" + key)))[:32]
 }
 
 // isRetry reports whether a vendor's client says that it has sent this before.

@@ -19,6 +19,7 @@ import (
 
 	"oneflow/access"
 	"oneflow/batches"
+	"oneflow/batches/rows"
 	"oneflow/jobs"
 )
 
@@ -84,7 +85,10 @@ func (f *FrontDoor) call(w http.ResponseWriter, r *http.Request, e endpoint) {
 		f.notTaken(w, r, e, err)
 	case res.failed():
 		// The job has had all its tries: the client's own would buy nothing, or buy twice.
-		w.Header().Set("X-Should-Retry", "false")
+		// One that was stopped as the client left, while its retry came, is made anew by the next.
+		if !ask.again || res.State != jobs.Cancelled {
+			w.Header().Set("X-Should-Retry", "false")
+		}
 		status, message := res.problem()
 		e.refuse(w, r, status, message)
 	default:
@@ -117,9 +121,11 @@ func read(r *http.Request, e endpoint) (ask asking, err error) {
 	if err != nil {
 		return ask, &refusal{status: http.StatusBadRequest, reason: "the body cannot be read to its end"}
 	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(body, &fields) != nil || fields == nil {
-		return ask, &refusal{status: http.StatusBadRequest, reason: "the body must be a JSON object"}
+	// Names that stand twice, halves of characters and what nests without end are refused
+	// here: what comes after would take them in its own way.
+	fields, err := rows.Object(body)
+	if err != nil {
+		return ask, &refusal{status: http.StatusBadRequest, reason: "the body must be a JSON object: " + rows.Printable(err)}
 	}
 	ask = asking{endpoint: e, body: body, lane: jobs.High, patience: patience, again: isRetry(r), keep: r.Header.Get("X-Oneflow-Keep") != ""}
 	ask.sum = sha256.Sum256(append([]byte(e.path+"\n"), body...))
@@ -143,8 +149,8 @@ func (a *asking) headers(r *http.Request) error {
 		return &refusal{status: http.StatusForbidden, reason: "X-OneFlow-Account: the token is for another account"}
 	}
 	a.key = cmp.Or(r.Header.Get("Idempotency-Key"), r.Header.Get("X-Oneflow-Idempotency"))
-	if len(a.key) > 255 || strings.ContainsRune(a.key, 0) {
-		return &refusal{status: http.StatusBadRequest, reason: "Idempotency-Key: must have at most 255 bytes"}
+	if len(a.key) > maxKey || !storable(a.key) {
+		return &refusal{status: http.StatusBadRequest, reason: badKey}
 	}
 	// The vendors' clients say how long they wait.
 	for _, name := range []string{"X-Stainless-Timeout", "X-Oneflow-Deadline"} {
@@ -174,9 +180,10 @@ func (a *asking) headers(r *http.Request) error {
 func (f *FrontDoor) admit(ctx context.Context, p access.Principal, ask asking) (uuid.UUID, error) {
 	caller := p.Name + "\n" + ask.account
 	c := Call{Caller: hexOf(sha256.Sum256([]byte(caller))), SHA256: ask.sum, Idempotency: ask.key}
-	if ask.again && ask.key == "" {
+	// What is there already is neither refused for the queue's length nor for the wallet.
+	if ask.again || ask.key != "" {
 		if id, ok, err := f.cfg.Stores.Calls.JoinCall(ctx, c); err != nil || ok {
-			return id, f.accepted(ctx, id, ask, err)
+			return id, f.accepted(ctx, id, ask, otherBody(err))
 		}
 	}
 	job, err := f.job(ask)
@@ -191,16 +198,21 @@ func (f *FrontDoor) admit(ctx context.Context, p access.Principal, ask asking) (
 	}
 	c.JobID = job.ID
 	id, err := f.cfg.Stores.Calls.RememberCall(ctx, c)
-	if errors.Is(err, ErrOtherBody) {
-		return id, &refusal{status: http.StatusUnprocessableEntity, reason: ErrOtherBody.Error()}
-	}
 	if err != nil {
-		return id, err
+		return id, otherBody(err)
 	}
 	if id != job.ID {
 		return id, f.accepted(ctx, id, ask, nil)
 	}
 	return id, f.enqueue(ctx, job)
+}
+
+// otherBody is err, as a refusal where an idempotency key was used for something else.
+func otherBody(err error) error {
+	if errors.Is(err, ErrOtherBody) {
+		return &refusal{status: http.StatusUnprocessableEntity, reason: ErrOtherBody.Error()}
+	}
+	return err
 }
 
 // accepted makes the job of a call that was remembered, unless it is there: who remembered
@@ -314,6 +326,9 @@ func (f *FrontDoor) abandoned(ctx context.Context, ask asking, id uuid.UUID) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if joined, err := f.cfg.Stores.Calls.CallJoined(ctx, id); joined && err == nil {
+		return // its retry waits for it
+	}
 	if err := f.cfg.Stores.Jobs.StopJobs(ctx, id.String()); err != nil {
 		f.cfg.Log.Warn().Err(err).Stringer("job", id).Msg("job of a client that has gone away was not stopped")
 	}

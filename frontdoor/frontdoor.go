@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 
@@ -44,7 +45,7 @@ type Config struct {
 	// its Kind, DefaultModel and OnModel are used.
 	Input batches.Input
 	// Providers names the provider to ask for a model, and the model's own name there. It
-	// fails for a model that nobody has. endpoint is the vendor's path.
+	// fails for a model that nobody has. No model is the default for the endpoint. endpoint is the vendor's path.
 	Providers func(endpoint, model string) (provider, name string, err error)
 	// Models lists the names that Providers takes.
 	Models func() []Model
@@ -95,6 +96,9 @@ const (
 	maxCall = 16 << 20
 	// maxRows bounds a batch's rows, as the vendor does.
 	maxRows = 50_000
+	// maxKey bounds an idempotency key, in bytes.
+	maxKey = 255
+	badKey = "Idempotency-Key: must be text of at most 255 bytes"
 )
 
 // Routes returns all that it serves, for package access to guard.
@@ -154,10 +158,13 @@ func accountOf(r *http.Request) (account string, ok bool) {
 	case p.Account == "" && named == "":
 		return jobs.DefaultAccount, true
 	case p.Account == "":
-		return named, len(named) <= 256 && !strings.ContainsRune(named, 0)
+		return named, len(named) <= 256 && storable(named)
 	}
 	return p.Account, named == "" || named == p.Account
 }
+
+// storable reports whether Postgres takes a text.
+func storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // funds returns what an account has for new jobs, and what reckons the least that each
 // costs; nil where no wallet limits it.

@@ -72,7 +72,8 @@ type FileStore interface {
 // BatchStore keeps batches' rows.
 type BatchStore interface {
 	// AddAPIBatch stores a batch. again tells that the client may have sent the same
-	// before: then one of the last minutes that is the same is returned in its place.
+	// before: then one of the last minutes that is the same is returned in its place. One
+	// with the same id is, too; where it asks for something else, it fails with ErrOtherBody.
 	AddAPIBatch(ctx context.Context, b Batch, again bool) (Batch, error)
 	// APIBatch fails with ErrNoBatch.
 	APIBatch(ctx context.Context, id string) (Batch, error)
@@ -91,8 +92,12 @@ type CallStore interface {
 	// RememberCall keeps a new call's job, unless the caller has used the same
 	// idempotency key before: then that job is returned. It fails with ErrOtherBody.
 	RememberCall(ctx context.Context, c Call) (jobID uuid.UUID, err error)
-	// JoinCall returns the job that the same caller has made by the same body before.
+	// JoinCall returns the job that the same caller has made before, by the same
+	// idempotency key or, without one, by the same body. Without a key, a job that was
+	// stopped or has expired with nothing sent is passed over. It fails with ErrOtherBody.
 	JoinCall(ctx context.Context, c Call) (jobID uuid.UUID, ok bool, err error)
+	// CallJoined reports whether a call's job was joined by a retry.
+	CallJoined(ctx context.Context, jobID uuid.UUID) (bool, error)
 	// EndedOf returns which of some jobs have ended, or are not there.
 	EndedOf(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
 	// WaitingIn counts the jobs that wait in a queue, as far as limit.

@@ -119,11 +119,22 @@ func (s *Store) AddAPIBatch(ctx context.Context, b frontdoor.Batch, again bool) 
 				return nil
 			}
 		}
-		_, err := tx.Exec(ctx, `
+		tag, err := tx.Exec(ctx, `
 			INSERT INTO api_batches (id, account, endpoint, input_file_id, metadata, created_at, expires_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (id) DO NOTHING`, b.ID, b.Account, b.Endpoint, b.InputFileID, b.Metadata, b.CreatedAt, b.ExpiresAt)
 		made = b
+		if err != nil || tag.RowsAffected() > 0 {
+			return err
+		}
+		list, err := apiBatches(ctx, tx, `WHERE id = $1 AND account = $2 AND input_file_id = $3 AND endpoint = $4 AND metadata = $5`,
+			b.ID, b.Account, b.InputFileID, b.Endpoint, b.Metadata)
+		if err == nil && len(list) == 0 {
+			err = frontdoor.ErrOtherBody
+		}
+		if err == nil {
+			made = list[0]
+		}
 		return err
 	})
 	if err != nil {
@@ -251,15 +262,27 @@ func (s *Store) RememberCall(ctx context.Context, c frontdoor.Call) (id uuid.UUI
 // first, so that clients that sent the same get one each.
 func (s *Store) JoinCall(ctx context.Context, c frontdoor.Call) (id uuid.UUID, ok bool, err error) {
 	err = again(ctx, func() error {
+		if c.Idempotency != "" {
+			var sum []byte
+			err := s.pool.QueryRow(ctx, `SELECT job_id, sha256 FROM api_calls WHERE caller = $1 AND idempotency = $2`, c.Caller, c.Idempotency).Scan(&id, &sum)
+			if err == nil && !bytes.Equal(sum, c.SHA256[:]) {
+				err = frontdoor.ErrOtherBody
+			}
+			return err
+		}
 		return s.pool.QueryRow(ctx, `
 			UPDATE api_calls SET retries = retries + 1
 			WHERE job_id = (
-				SELECT job_id
-				FROM api_calls
-				WHERE caller = $1 AND sha256 = $2 AND created_at > now() - interval '1 hour'
-				ORDER BY retries, created_at
+				SELECT a.job_id
+				FROM api_calls a
+				WHERE a.caller = $1 AND a.sha256 = $2 AND a.created_at > now() - interval '1 hour'
+				AND NOT EXISTS (
+					SELECT FROM job_states s
+					WHERE s.job_id = a.job_id AND s.state IN ('cancelled', 'expired')
+					AND NOT EXISTS (SELECT FROM call_jobs cj WHERE cj.job_id = s.job_id))
+				ORDER BY a.retries, a.created_at
 				LIMIT 1
-				FOR UPDATE)
+				FOR UPDATE OF a)
 			RETURNING job_id`, c.Caller, c.SHA256[:]).Scan(&id)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -269,6 +292,15 @@ func (s *Store) JoinCall(ctx context.Context, c frontdoor.Call) (id uuid.UUID, o
 		return id, false, fmt.Errorf("look for a call that was sent before: %w", err)
 	}
 	return id, true, nil
+}
+
+// CallJoined implements frontdoor.CallStore.
+func (s *Store) CallJoined(ctx context.Context, jobID uuid.UUID) (joined bool, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM api_calls WHERE job_id = $1 AND retries > 0)`, jobID).Scan(&joined)
+	if err != nil {
+		return false, fmt.Errorf("look for a retry of a call: %w", err)
+	}
+	return joined, nil
 }
 
 // EndedOf implements frontdoor.CallStore.

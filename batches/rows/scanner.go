@@ -1,6 +1,7 @@
 package rows
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,17 @@ func (e *syntaxError) Error() string { return e.reason }
 func Valid(value []byte) bool {
 	s := scanner{line: append(slices.Clip(value), '\n')}
 	return s.value() == nil
+}
+
+// Object returns the fields of a JSON object, which may stand on several lines. It refuses
+// what a row may not hold: see split.
+func Object(text []byte) (Fields, error) {
+	text = bytes.TrimSpace(text)
+	if !json.Valid(text) {
+		return nil, errors.New("not valid JSON")
+	}
+	fields, _, err := split(text)
+	return fields, err
 }
 
 // split returns the fields of the JSON object in line, and their names in order. It refuses what encoding/json
