@@ -100,7 +100,7 @@ func TestAJobShowsItsLedgerAndItsContentOnDemandOnly(t *testing.T) {
 	if w := do(t, m, r); w.Code != http.StatusForbidden {
 		t.Errorf("another site cancels: %d", w.Code)
 	}
-	for _, unknown := range []string{"/jobs/" + jobs.NewID().String(), "/jobs/x", "/jobs/..%2fx", "/jobs/" + id + "/artifacts/0", "/jobs/" + id + "/artifacts/-1"} {
+	for _, unknown := range []string{"/jobs/" + jobs.NewID().String(), "/jobs/x", "/jobs/..%2fx", "/jobs/%00", "/api/v1/jobs/%ff", "/batches/%00", "/api/v1/batches/%00", "/api/v1/batches/%ff", "/api/batches/..%2fx", "/jobs/" + id + "/artifacts/0", "/jobs/" + id + "/artifacts/-1"} {
 		if w := get(t, m, unknown); w.Code != http.StatusNotFound {
 			t.Errorf("%s: %d", unknown, w.Code)
 		}

@@ -157,7 +157,11 @@ func (d detail) add(of func(batches.ModelUse) int64) (n int64) {
 
 // batch reads the batch that a path names, if whoever asks may see it.
 func (m *Monitor) batch(r *http.Request) (Batch, error) {
-	d, err := m.reader.Batch(r.Context(), r.PathValue("id"))
+	id := r.PathValue("id")
+	if batches.CheckID(id) != nil {
+		return Batch{}, jobs.ErrNotFound
+	}
+	d, err := m.reader.Batch(r.Context(), id)
 	if err == nil {
 		err = mine(r, d.Account)
 	}
