@@ -24,6 +24,7 @@ import (
 
 	"oneflow/access"
 	"oneflow/config"
+	"oneflow/frontdoor"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/internal/fakeprovider"
@@ -37,7 +38,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
 // house is a running monitor with a worker and fake providers.
 type house struct {
 	url    string
+	dir    string // of artefacts and files
+	dsn    string
+	routes []access.Route
 	db     *store.Store
+	front  func() *frontdoor.FrontDoor // makes one more
 	vendor *fakeprovider.Server
 	client *http.Client
 }
@@ -54,10 +59,11 @@ func open(t *testing.T, fakes fakeprovider.Config, withWorker bool) *house {
 	dir := t.TempDir()
 	cfg, err := config.Parse([]byte("providers:\n"+
 		"  openai: {base_url: "+service.URL+"/openai/v1, limits: {rpm: 60000}}\n"+
-		"  anthropic: {base_url: "+vendor.URL+"/anthropic, limits: {rpm: 60000}}\n"+
+		"  anthropic: {base_url: "+service.URL+"/anthropic, limits: {rpm: 60000}}\n"+
 		"artifacts: "+filepath.Join(dir, "artifacts")+"\nkeys: "+filepath.Join(dir, "keys.json")+"\nstate: ''\n"), "oneflow.yaml")
 	must(t, err)
-	db, err := store.Open(t.Context(), storetest.Database(t))
+	dsn := storetest.Database(t)
+	db, err := store.Open(t.Context(), dsn)
 	must(t, err)
 	t.Cleanup(db.Close)
 	redisURL := storetest.Redis(t)
@@ -78,8 +84,12 @@ func open(t *testing.T, fakes fakeprovider.Config, withWorker bool) *house {
 			done <- app.RunWorker(ctx, app.WorkerOptions{Config: cfg, Keys: keys, Store: db, Redis: tasks, Log: zerolog.Nop()})
 		}()
 	}
-	front, err := app.NewFrontDoor(t.Context(), cfg, db, storetest.Client(t, redisURL), zerolog.New(zerolog.NewTestWriter(t)))
-	must(t, err)
+	newFront := func() *frontdoor.FrontDoor {
+		front, err := app.NewFrontDoor(t.Context(), cfg, db, storetest.Client(t, redisURL), zerolog.New(zerolog.NewTestWriter(t)))
+		must(t, err)
+		return front
+	}
+	front := newFront()
 	var lc net.ListenConfig
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
@@ -96,7 +106,7 @@ func open(t *testing.T, fakes fakeprovider.Config, withWorker bool) *house {
 			}
 		}
 	})
-	return &house{url: "http://" + l.Addr().String(), db: db, vendor: vendor, client: &http.Client{Transport: transport}}
+	return &house{url: "http://" + l.Addr().String(), dir: filepath.Join(dir, "artifacts"), dsn: dsn, routes: front.Routes(), front: newFront, db: db, vendor: vendor, client: &http.Client{Transport: transport}}
 }
 
 // alsoOpenAI is the fake, and answers for the endpoints that it does not have as OpenAI's
@@ -106,7 +116,9 @@ func alsoOpenAI(t *testing.T, fake string) http.Handler {
 	to, err := url.Parse(fake)
 	must(t, err)
 	mux := http.NewServeMux()
-	mux.Handle("/", &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }})
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
+	mux.Handle("/", proxy)
+	withTools(mux, proxy)
 	for path, body := range map[string]string{
 		"/openai/v1/responses": `{"id":"resp_1","object":"response","created_at":1,"status":"completed","model":"gpt-5.4-mini",
 			"output":[{"type":"message","id":"msg_1","status":"completed","role":"assistant","content":[{"type":"output_text","text":"hello","annotations":[]}]}],

@@ -212,14 +212,23 @@ func route(to func(endpoint, model string) (provider, name string, err error), e
 		return "", nil, errors.New("body: must be a JSON object")
 	}
 	var model string
-	if json.Unmarshal(fields["model"], &model) != nil || model == "" {
+	if fields["model"] != nil && json.Unmarshal(fields["model"], &model) != nil {
+		return "", nil, errors.New("model: must be a text")
+	}
+	// The vendor has a model of its own for some.
+	asked := model
+	switch {
+	case model != "" || endpoint == imagesPath:
+	case endpoint == moderationsPath:
+		model = "omni-moderation-latest"
+	default:
 		return "", nil, errors.New("model: is missing")
 	}
 	provider, name, err := to(endpoint, model)
 	switch {
 	case err != nil:
 		return "", nil, fmt.Errorf("model: %w", err)
-	case name == model:
+	case name == asked:
 		return provider, body, nil
 	case name == "":
 		delete(fields, "model")

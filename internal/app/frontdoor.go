@@ -91,7 +91,7 @@ type offered struct {
 
 // find returns the provider to ask for a model, and the model's name there: that of
 // "provider/model", the default model of a provider that is named alone, or the model that
-// a provider's price list has. Of several the first of the task's chain is taken.
+// a provider's price list has; of no model the default of whoever has one. Of several the first of the task's chain is taken.
 func (o *offered) find(path, model string) (provider, name string, err error) {
 	if before, after, ok := strings.Cut(model, "/"); ok {
 		if _, configured := o.cfg.Providers[before]; configured && after != "" {
@@ -102,6 +102,14 @@ func (o *offered) find(path, model string) (provider, name string, err error) {
 	if kind, can, ok := kinds.TakerOf(path); ok && kind != "" {
 		e, _ := can.Endpoint(path)
 		task = e.Task
+	}
+	if model == "" {
+		for _, name := range o.order(task) {
+			if m := o.fallback(name, task); m != "" && !o.cfg.Providers[name].Simulated {
+				return name, m, nil
+			}
+		}
+		return "", "", fmt.Errorf("no provider has a model for %s: name one as provider/model", task)
 	}
 	if _, configured := o.cfg.Providers[model]; configured {
 		return model, o.fallback(model, task), nil

@@ -1,0 +1,135 @@
+package frontdoor_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/openai/openai-go/v3"
+
+	"oneflow/access"
+	"oneflow/internal/fakeprovider"
+	"oneflow/jobs"
+)
+
+func TestOpenAIsClientHasTextSpokenAndJudged(t *testing.T) {
+	t.Parallel()
+	h := open(t, fakeprovider.Config{}, true)
+	client := h.openai(h.token(t, access.Enqueue, ""))
+	sound, err := client.Audio.Speech.New(t.Context(), openai.AudioSpeechNewParams{
+		Model: "openai/gpt-4o-mini-tts", Input: "hello", Voice: openai.AudioSpeechNewParamsVoiceUnion{OfString: openai.String("alloy")}, ResponseFormat: openai.AudioSpeechNewParamsResponseFormatWAV,
+	})
+	must(t, err)
+	defer func() { _ = sound.Body.Close() }()
+	if data, err := io.ReadAll(sound.Body); err != nil || !strings.HasPrefix(string(data), "RIFF") || sound.Header.Get("Content-Type") != "audio/wav" {
+		t.Errorf("speech: %d bytes of %s, %v", len(data), sound.Header.Get("Content-Type"), err)
+	}
+	for text, flagged := range map[string]bool{"hello": false, "violence": true} {
+		for _, model := range []string{"", "omni-moderation-latest"} { // the vendor has a default
+			m, err := client.Moderations.New(t.Context(), openai.ModerationNewParams{Model: model, Input: openai.ModerationNewParamsInputUnion{OfString: openai.String(text)}})
+			if err != nil || len(m.Results) != 1 || m.Results[0].Flagged != flagged {
+				t.Errorf("moderation of %s by %q: %+v %v", text, model, m, err)
+			}
+		}
+	}
+}
+
+func TestAnEmptyWalletRefusesCallsAndBatches(t *testing.T) {
+	t.Parallel()
+	h := open(t, fakeprovider.Config{}, true)
+	_, err := h.db.Deposit(t.Context(), "poor", 1, "a test", "ada")
+	must(t, err)
+	token := h.token(t, access.Enqueue, "poor")
+	client := h.openai(token)
+	if _, err := client.Chat.Completions.New(t.Context(), chat("gpt-5.4-mini", "hello")); err == nil || !strings.Contains(err.Error(), "402") {
+		t.Errorf("a call: %v", err)
+	}
+	up, err := client.Files.New(t.Context(), file(line("a", "/v1/chat/completions", `{"model":"gpt-5.4-mini","messages":[{"role":"user","content":"hello"}]}`)))
+	must(t, err)
+	b, err := client.Batches.New(t.Context(), batchOf(up.ID))
+	must(t, err)
+	eventually(t, "the batch fails", func() bool {
+		b, err = client.Batches.Get(t.Context(), b.ID)
+		return err == nil && b.Status == openai.BatchStatusFailed
+	})
+	if len(b.Errors.Data) != 1 || b.Errors.Data[0].Code != "insufficient_funds" {
+		t.Errorf("batch: %+v", b.Errors.Data)
+	}
+	list, err := h.db.Jobs(t.Context(), jobs.Filter{Account: "poor", Limit: 10})
+	if err != nil || len(list.Jobs) > 0 || h.vendor.Count() > 0 {
+		t.Errorf("%d calls were made, jobs %+v, %v", h.vendor.Count(), list.Jobs, err)
+	}
+}
+
+func TestACallThatWasSentIsAnsweredAfterItsDeadlineSinceItIsPaid(t *testing.T) {
+	t.Parallel()
+	h := open(t, fakeprovider.Config{Default: fakeprovider.Behaviour{Latency: fakeprovider.Latency{Mean: 3 * time.Second}}}, true)
+	token := h.token(t, access.Enqueue, "")
+	answer := h.send(t, http.MethodPost, "/v1/chat/completions", token, strings.Replace(helloBody, "mock", "gpt-5.4-mini", 1), "X-OneFlow-Deadline", "1")
+	text, err := io.ReadAll(answer.Body)
+	if sent := h.vendor.Count(); sent == 0 && answer.StatusCode != http.StatusGatewayTimeout || sent == 1 && answer.StatusCode != http.StatusOK || sent > 1 || err != nil {
+		t.Errorf("%d calls, %d %s %v", sent, answer.StatusCode, text, err)
+	}
+	for _, wrong := range []string{"0", "-1", "soon", "NaN", "Inf", "1e99"} {
+		if answer := h.send(t, http.MethodPost, "/v1/chat/completions", token, helloBody, "X-OneFlow-Deadline", wrong); answer.StatusCode != http.StatusBadRequest {
+			t.Errorf("a deadline of %s: %d", wrong, answer.StatusCode)
+		}
+	}
+}
+
+func TestAFileThatHasExpiredIsGoneWithItsBytes(t *testing.T) {
+	t.Parallel()
+	h := open(t, fakeprovider.Config{}, false)
+	client := h.openai(h.token(t, access.Enqueue, ""))
+	params := file(line("a", "/v1/chat/completions", helloBody))
+	params.ExpiresAfter = openai.FileNewParamsExpiresAfter{Seconds: 3600}
+	up, err := client.Files.New(t.Context(), params)
+	must(t, err)
+	if left := up.ExpiresAt - up.CreatedAt; left != 3600 {
+		t.Errorf("it expires after %d s", left)
+	}
+	conn, err := pgx.Connect(t.Context(), h.dsn)
+	must(t, err)
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	_, err = conn.Exec(t.Context(), `UPDATE api_files SET expires_at = now() - interval '1 second'`)
+	must(t, err)
+	for name, err := range map[string]error{
+		"get": second(client.Files.Get(t.Context(), up.ID)), "read": unread(t, client, up.ID), "use": second(client.Batches.New(t.Context(), batchOf(up.ID))),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "404") && !strings.Contains(err.Error(), "400") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if list, err := client.Files.List(t.Context(), openai.FileListParams{}); err != nil || len(list.Data) > 0 {
+		t.Errorf("list: %+v %v", list, err)
+	}
+	kept := func() int {
+		n := 0
+		must(t, filepath.WalkDir(h.dir, func(_ string, d os.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				n++
+			}
+			return err
+		}))
+		return n
+	}
+	if kept() == 0 {
+		t.Fatal("the bytes are somewhere else")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); h.front().Run(ctx) }()
+	eventually(t, "its bytes are gone", func() bool { return kept() == 0 })
+	eventually(t, "its row is gone", func() bool {
+		left, err := h.db.ExpiredFiles(t.Context(), 10)
+		return err == nil && len(left) == 0
+	})
+	stop()
+	<-done
+}
