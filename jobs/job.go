@@ -268,6 +268,20 @@ type Miss struct {
 	Provider, Model string
 }
 
+// Order is a call whose outcome is not known and that has ordered something which the
+// provider may still work on.
+type Order struct {
+	CallID          uuid.UUID
+	Provider, Model string
+	// Handle names the order at the provider.
+	Handle   string
+	Reserved *billing.NanoUSD
+	Started  time.Time
+	// Counted reports whether the call is one of the job's Unknowns: not if it was made
+	// before a person's last retry.
+	Counted bool
+}
+
 // Artifact is a picture, sound or film that has been stored.
 type Artifact struct {
 	MIME   string

@@ -281,6 +281,7 @@ CREATE TABLE calls (
     latency_ms      bigint,
     http_status     int,
     request_id      text NOT NULL DEFAULT '',
+    handle          text NOT NULL DEFAULT '',  -- of an order that the provider still works on: another worker goes on with it
     error_kind      text NOT NULL DEFAULT '',
     error_message   text NOT NULL DEFAULT '',
     error_body      bytea,

@@ -120,7 +120,7 @@ func (g *guard) call(ctx context.Context, entry providers.Call, slot granted, re
 			panic(r)
 		}
 	}()
-	res, err = g.provider.Generate(callCtx, req)
+	res, err = g.provider.Generate(providers.WithOrders(callCtx, entry.Ordered), req)
 	if err != nil {
 		return res, providers.AsError(g.name, err)
 	}

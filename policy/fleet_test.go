@@ -120,6 +120,8 @@ func (o *open) MayRepeat(err *providers.Error) bool {
 	return err.Billing == providers.Unbilled || o.onUnknown
 }
 
+func (*open) Ordered(context.Context, string) error { return nil }
+
 func (o *open) End(context.Context, providers.Response, error) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -27,6 +27,8 @@ func (s *stalled) Begin(ctx context.Context, provider string, req providers.Requ
 	return s, nil
 }
 
+func (s *stalled) Ordered(context.Context, string) error { return nil }
+
 func (s *stalled) End(ctx context.Context, res providers.Response, err error) error {
 	if failure, failed := errors.AsType[*providers.Error](err); failed && !failure.Sent {
 		s.lost = append(s.lost, err)

@@ -150,6 +150,26 @@ func New(cfg Config) (*Chains, error) {
 	return c, nil
 }
 
+// Resume goes on with what a call has ordered that stands in the journal as entry. It
+// takes no slot: nothing is ordered, and looking costs nothing. It fails as Generate does;
+// where nobody could look, with an *providers.Error of unknown billing, and entry stays open.
+func (c *Chains) Resume(ctx context.Context, provider string, req providers.Request, handle string, entry providers.Call) error {
+	g := c.guards[provider]
+	if g == nil {
+		return &providers.Error{Provider: provider, Kind: providers.NotFound, Billing: providers.BillingUnknown, Err: errNotServed}
+	}
+	callCtx, cancel := context.WithTimeout(g.calls, g.timeout)
+	defer cancel()
+	res, err := providers.Resume(providers.WithOrders(callCtx, entry.Ordered), g.provider, req, handle)
+	if err != nil {
+		err = providers.AsError(provider, err)
+	}
+	if endErr := entry.End(ctx, res, err); endErr != nil {
+		return fmt.Errorf("%s: record the call: %w", provider, endErr)
+	}
+	return err
+}
+
 // Unblock forgets what refusals have brought about: a block of the provider, here and
 // in Redis, its doubling, and lowered concurrency. An operator has said that they count
 // no longer. It fails with *rediscall.UnavailableError.

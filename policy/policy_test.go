@@ -95,6 +95,8 @@ func (l *ledger) MayRepeat(err *providers.Error) bool {
 	return err.Billing == providers.Unbilled || l.mayRepeat
 }
 
+func (e *entry) Ordered(context.Context, string) error { return nil }
+
 func (e *entry) End(_ context.Context, _ providers.Response, err error) error {
 	e.ledger.mu.Lock()
 	defer e.ledger.mu.Unlock()

@@ -41,6 +41,8 @@ type Call interface {
 	// End records the outcome: err is nil for success, else an *Error. A success is
 	// the job's result from then on, and the bytes of its Blobs may be gone.
 	End(ctx context.Context, res Response, err error) error
+	// Ordered writes down the handle of what the call has ordered; empty: it is over.
+	Ordered(ctx context.Context, handle string) error
 }
 
 // Task is the kind of thing to generate.

@@ -196,6 +196,46 @@ func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome
 	return make([]outcome[struct{}], len(in)), nil
 }
 
+// SetHandle implements worker.OrderStore.
+func (s *Store) SetHandle(ctx context.Context, call uuid.UUID, handle string) error {
+	err := again(ctx, func() error {
+		_, err := s.pool.Exec(ctx, `UPDATE calls SET handle = $2 WHERE id = $1 AND state IN ('running', 'unknown')`, call, Sanitise(handle))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("write down the order of call %s: %w", call, err)
+	}
+	return nil
+}
+
+// Order implements worker.OrderStore.
+func (s *Store) Order(ctx context.Context, job uuid.UUID) (*jobs.Order, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT c.id, c.provider, c.model, c.handle, c.reserved_nano, c.started_at, cj.gen >= s.retry_gen
+		FROM job_states s
+		JOIN call_jobs cj ON cj.job_id = s.job_id
+		JOIN calls c ON c.id = cj.call_id
+		WHERE s.job_id = $1 AND c.state = 'unknown' AND c.handle <> ''
+		ORDER BY c.started_at DESC
+		LIMIT 1`, job)
+	if err != nil {
+		return nil, fmt.Errorf("read the orders of job %s: %w", job, err)
+	}
+	orders, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o jobs.Order, err error) {
+		var reserved *int64
+		err = row.Scan(&o.CallID, &o.Provider, &o.Model, &o.Handle, &reserved, &o.Started, &o.Counted)
+		o.Reserved = (*billing.NanoUSD)(reserved)
+		return o, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the orders of job %s: %w", job, err)
+	}
+	if len(orders) == 0 {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return &orders[0], nil
+}
+
 // Misses implements worker.WorkStore.
 func (s *Store) Misses(ctx context.Context, job uuid.UUID) ([]jobs.Miss, error) {
 	rows, err := s.pool.Query(ctx, `

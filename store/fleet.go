@@ -237,7 +237,8 @@ func takeHeld(ctx context.Context, tx pgx.Tx, held []uuid.UUID, why loss) (n int
 //
 // last is the settled call, if any, for which the holder was about to end the job: one
 // that was billed for what cannot be used is never followed by another, and one whose
-// outcome is not known only where on_unknown allows.
+// outcome is not known only where on_unknown allows. Where something was ordered that
+// may still be made, whatever on_unknown says, the next holder goes on with the order.
 const takeOverSQL = `
 	WITH taken AS (
 		SELECT unnest($1::uuid[]) AS id
@@ -256,6 +257,10 @@ const takeOverSQL = `
 			WHEN s.cancel_requested_at IS NOT NULL
 				OR EXISTS (SELECT FROM batches x WHERE x.id = s.batch_id AND x.cancelled_at IS NOT NULL) THEN 'cancelled'
 			WHEN last.useless THEN 'useless'
+			WHEN EXISTS (
+				SELECT FROM call_jobs cj JOIN calls c ON c.id = cj.call_id
+				WHERE cj.job_id = t.id AND c.handle <> '' AND c.state IN ('running', 'unknown')
+			) AND NOT ($3 AND s.crashes + 1 >= $2) THEN CASE WHEN NOT $3 AND s.attempt >= j.max_attempts THEN 'unknown' ELSE 'queued' END
 			WHEN (b.calls > 0 OR last.useless IS NOT NULL)
 				AND (j.on_unknown = 'fail' OR ` + unknownCalls + ` + coalesce(b.calls, 0) > 1) THEN 'unknown'
 			WHEN $3 AND s.crashes + 1 >= $2 OR NOT $3 AND s.attempt >= j.max_attempts THEN 'failed'

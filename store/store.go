@@ -53,7 +53,7 @@ var (
 	_ jobs.AcceptStore   = (*Store)(nil)
 	_ jobs.DispatchStore = (*Store)(nil)
 	_                    = worker.Stores{
-		Work: (*Store)(nil), Presence: (*Store)(nil), Leader: (*Store)(nil), Recovery: (*Store)(nil),
+		Work: (*Store)(nil), Orders: (*Store)(nil), Presence: (*Store)(nil), Leader: (*Store)(nil), Recovery: (*Store)(nil),
 		Deliveries: (*Store)(nil), Capacity: (*Store)(nil), Money: (*Store)(nil),
 	}
 )
@@ -185,12 +185,13 @@ const vainCalls = `(
 	WHERE c.state IN ('unknown', 'failed_billed'))`
 
 // unknownCalls counts those of them after which a call may be the second to be paid for
-// in vain: not the answers that another call goes on from (jobs.Miss).
+// in vain: not the answers that another call goes on from (jobs.Miss), nor what was
+// ordered and is gone on with (jobs.Order).
 const unknownCalls = `(
 	SELECT count(*)
 	FROM (SELECT call_id FROM call_jobs WHERE job_id = s.job_id AND gen >= s.retry_gen OFFSET 0) cj
-	CROSS JOIN LATERAL (SELECT state, error_kind FROM calls WHERE id = cj.call_id OFFSET 0) c
-	WHERE c.state = 'unknown' OR c.state = 'failed_billed' AND c.error_kind NOT IN ` + missKinds + `)`
+	CROSS JOIN LATERAL (SELECT state, error_kind, handle FROM calls WHERE id = cj.call_id OFFSET 0) c
+	WHERE c.state = 'unknown' AND c.handle = '' OR c.state = 'failed_billed' AND c.error_kind NOT IN ` + missKinds + `)`
 
 // missKinds are the kinds of a jobs.Miss.
 const missKinds = `('schema', 'cut', 'pause')`

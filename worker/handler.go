@@ -28,6 +28,9 @@ import (
 // the journal, or ctx's.
 type Generator interface {
 	Generate(ctx context.Context, route providers.Route, req providers.Request, j providers.Journal) (providers.Response, error)
+	// Resume goes on with what an earlier call, which is entry, has ordered from a
+	// provider under a handle. It fails as Generate does.
+	Resume(ctx context.Context, provider string, req providers.Request, handle string, entry providers.Call) error
 }
 
 // ArtifactStore keeps pictures, sound and film. Equal bytes are stored once.
@@ -207,15 +210,19 @@ func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result
 		}
 	}()
 	failpoint.Hit("claimed", job.Request.Model)
-	if money := h.withoutMoney(job); money != nil {
+	req, end, err := h.goOn(j)
+	if money := h.withoutMoney(job); money != nil && j.order == nil {
 		return h.end(j, waitForMoney(money, time.Now()))
 	}
 	// A call that is sent goes on.
 	waiting, done := context.WithDeadline(h.waiting, until)
 	defer done()
-	req, end, err := h.goOn(j)
 	for err == nil && end == nil {
-		_, err = h.cfg.Generator.Generate(waiting, job.Route(), req, j)
+		if order := j.order; order != nil {
+			err = h.cfg.Generator.Resume(waiting, order.provider, order.req, order.handle, order)
+		} else {
+			_, err = h.cfg.Generator.Generate(waiting, job.Route(), req, j)
+		}
 		missed, ok := errors.AsType[*missError](err)
 		if !ok {
 			break
@@ -252,8 +259,13 @@ func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result
 }
 
 // goOn is the request that a claim sends first: what earlier claims have paid for is not
-// bought again. end is set where nothing is to be sent any more.
+// bought again, and j.order is what they have ordered. end is set where nothing is to be
+// sent any more.
 func (h *handler) goOn(j *journal) (req providers.Request, end *jobs.Completion, err error) {
+	if j.job.Request.Task == providers.Video {
+		end, err = h.findOrder(j)
+		return j.job.Request, end, err
+	}
 	if j.job.Unknowns == 0 {
 		return j.job.Request, nil, nil
 	}
@@ -263,6 +275,36 @@ func (h *handler) goOn(j *journal) (req providers.Request, end *jobs.Completion,
 	j.job.Unknowns -= len(j.misses)
 	req, end = h.next(j.job, j.misses)
 	return req, end, nil
+}
+
+// findOrder looks for what earlier claims have ordered. Where that is known to be lost,
+// as when its server has given it up just before a worker died, on_unknown decides.
+func (h *handler) findOrder(j *journal) (*jobs.Completion, error) {
+	order, err := h.cfg.Store.Orders.Order(h.waiting, j.job.ID)
+	if err != nil {
+		return nil, err
+	}
+	if order == nil {
+		if j.job.Unknowns > 0 && !j.mayPayAgain() {
+			return &jobs.Completion{
+				State: jobs.Unknown, Class: "unknown", Message: "a call before may have been paid for, and what it ordered is lost; it is not sent again",
+			}, nil
+		}
+		return nil, nil //nolint:nilnil // there is none, and it may be ordered
+	}
+	if order.Counted {
+		j.job.Unknowns--
+	}
+	req := j.job.Request
+	if order.Provider != j.job.Provider {
+		req.Model = order.Model
+	}
+	j.order = &openCall{
+		journal: j, id: order.CallID, provider: order.Provider, model: order.Model, req: req,
+		reserved: order.Reserved, started: order.Started, handle: order.Handle,
+	}
+	j.log.Info().Stringer("call", order.CallID).Str("call_provider", order.Provider).Msg("goes on with what was ordered before")
+	return nil, nil //nolint:nilnil // the order is gone on with
 }
 
 // failUnstored says what an answer that could not be kept means for the job: it is
@@ -304,8 +346,12 @@ func (h *handler) endOf(j *journal, err error) jobs.Completion {
 	if chain, ok := errors.AsType[*providers.ChainError](err); ok {
 		end.Message = chain.Explain()
 	}
+	pending := j.pending(failure)
 	switch failure.Kind.Reaction() {
 	case providers.Final:
+		if pending {
+			break
+		}
 		end.State = jobs.Failed
 		return end
 	case providers.Wait:
@@ -321,7 +367,7 @@ func (h *handler) endOf(j *journal, err error) jobs.Completion {
 		return end
 	case providers.Retry:
 	}
-	if !j.MayRepeat(failure) {
+	if !pending && !j.MayRepeat(failure) {
 		end.State = jobs.Failed
 		if failure.Billing != providers.Billed {
 			end.State = jobs.Unknown
@@ -332,7 +378,10 @@ func (h *handler) endOf(j *journal, err error) jobs.Completion {
 		end.State, end.RefundAttempt = jobs.Queued, true
 		return end
 	}
-	return h.again(j, end)
+	if end = h.again(j, end); pending && end.State == jobs.Failed {
+		end.State = jobs.Unknown
+	}
+	return end
 }
 
 // waiting hands a job back that nothing is wrong with, to be claimed again after so

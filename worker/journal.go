@@ -27,6 +27,8 @@ type journal struct {
 	unknowns int
 	// misses are the answers of this job that were no success, oldest first.
 	misses []jobs.Miss
+	// order is the call, of this claim or an earlier one, whose order may still be made.
+	order *openCall
 	// recorded reports whether the job has its result.
 	recorded bool
 }
@@ -50,6 +52,29 @@ type openCall struct {
 	req      providers.Request
 	reserved *billing.NanoUSD
 	started  time.Time
+	// handle names what it has ordered at the provider.
+	handle string
+}
+
+// Ordered writes down the handle of what the call has ordered, so that another claim can
+// go on with it. One that could not be written is as good as none.
+func (c *openCall) Ordered(_ context.Context, handle string) error {
+	h := c.journal.handler
+	err := h.waitForWrite(func() error { return h.cfg.Store.Orders.SetHandle(h.writing, c.id, handle) })
+	if err != nil {
+		c.journal.log.Error().Err(err).Stringer("call", c.id).Msg("handle of an order not written down")
+	}
+	if c.journal.order = nil; err == nil && handle != "" {
+		c.handle, c.journal.order = handle, c
+	}
+	failpoint.Hit("ordered", c.model)
+	return err
+}
+
+// pending reports whether what was ordered may still be made after a failure: nothing
+// else is ordered then, and another claim goes on with it.
+func (j *journal) pending(failure *providers.Error) bool {
+	return j.order != nil && failure.Billing != providers.Billed && failure.Billing != providers.Unbilled
 }
 
 // Begin commits the call's row. Its errors are the store's.
@@ -185,6 +210,9 @@ func (j *journal) charge(s *jobs.Settlement, c *openCall, answered string) {
 // certainly not billed always, what was billed never, and where nobody knows, once,
 // unless the job says on_unknown: fail.
 func (j *journal) MayRepeat(err *providers.Error) bool {
+	if j.pending(err) {
+		return false
+	}
 	switch err.Billing {
 	case providers.Unbilled:
 		return true

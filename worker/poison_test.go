@@ -36,6 +36,10 @@ func (follower) Lead(context.Context, string, uuid.UUID, time.Duration) (bool, e
 	return false, nil
 }
 
+func (killer) Resume(context.Context, string, providers.Request, string, providers.Call) error {
+	return nil
+}
+
 func (k killer) Generate(ctx context.Context, route providers.Route, req providers.Request, j providers.Journal) (providers.Response, error) {
 	k.claimed.Add(1)
 	defer k.claimed.Add(-1)

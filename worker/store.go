@@ -14,6 +14,7 @@ import (
 // them. Each is needed.
 type Stores struct {
 	Work       WorkStore
+	Orders     OrderStore
 	Presence   PresenceStore
 	Leader     LeaderStore
 	Recovery   RecoveryStore
@@ -24,7 +25,7 @@ type Stores struct {
 
 // complete reports whether none of them is missing.
 func (s Stores) complete() bool {
-	return s.Work != nil && s.Presence != nil && s.Leader != nil && s.Recovery != nil && s.Deliveries != nil && s.Capacity != nil && s.Money != nil
+	return s.Work != nil && s.Orders != nil && s.Presence != nil && s.Leader != nil && s.Recovery != nil && s.Deliveries != nil && s.Capacity != nil && s.Money != nil
 }
 
 // WorkStore does a worker's part for a job. All of it is fenced with the lease
@@ -51,6 +52,15 @@ type WorkStore interface {
 	// Complete gives the job back or ends it; it fails with ErrLeaseLost. It returns
 	// the state that the job got.
 	Complete(ctx context.Context, c jobs.Completion) (jobs.State, error)
+}
+
+// OrderStore keeps what calls have ordered, so that another worker can go on with it.
+type OrderStore interface {
+	// SetHandle writes down the handle of what a call has ordered; empty: it is over.
+	SetHandle(ctx context.Context, call uuid.UUID, handle string) error
+	// Order returns the last order of a job that may still be made, of a call whose
+	// outcome is not known, or nil.
+	Order(ctx context.Context, job uuid.UUID) (*jobs.Order, error)
 }
 
 // MoneyStore watches what is spent.

@@ -141,6 +141,10 @@ func TestWhatWaitsWithoutEndHasAnEndInTimeAndCallsNobody(t *testing.T) {
 // refusing is a generator that asks nobody.
 type refusing struct{ err error }
 
+func (refusing) Resume(context.Context, string, providers.Request, string, providers.Call) error {
+	return nil
+}
+
 func (r refusing) Generate(context.Context, providers.Route, providers.Request, providers.Journal) (providers.Response, error) {
 	return providers.Response{}, r.err
 }
@@ -404,6 +408,10 @@ func TestAWorkerSaysWhatIsMissing(t *testing.T) {
 }
 
 type generator struct{}
+
+func (generator) Resume(context.Context, string, providers.Request, string, providers.Call) error {
+	return nil
+}
 
 func (generator) Generate(context.Context, providers.Route, providers.Request, providers.Journal) (providers.Response, error) {
 	return providers.Response{}, nil

@@ -167,8 +167,19 @@ type keyed struct {
 
 // Generate implements providers.Provider.
 func (k *keyed) Generate(ctx context.Context, req providers.Request) (providers.Response, error) {
+	return k.tracked(ctx, func(ctx context.Context) (providers.Response, error) { return k.Provider.Generate(ctx, req) })
+}
+
+// Resume implements providers.Resumer.
+func (k *keyed) Resume(ctx context.Context, req providers.Request, handle string) (providers.Response, error) {
+	return k.tracked(ctx, func(ctx context.Context) (providers.Response, error) {
+		return providers.Resume(ctx, k.Provider, req, handle)
+	})
+}
+
+func (k *keyed) tracked(ctx context.Context, call func(context.Context) (providers.Response, error)) (providers.Response, error) {
 	ctx, used := keys.Track(ctx)
-	res, err := k.Provider.Generate(ctx, req)
+	res, err := call(ctx)
 	if e, ok := errors.AsType[*providers.Error](err); ok && e.Kind == providers.Unauthorised && e.Sent {
 		k.keys.Pause(used.Key(), "the provider refused it", time.Time{})
 	}

@@ -18,6 +18,16 @@ type windowed struct {
 // Generate implements providers.Provider.
 func (w *windowed) Generate(ctx context.Context, req providers.Request) (providers.Response, error) {
 	res, err := w.Provider.Generate(ctx, req)
+	return w.within(req, res, err)
+}
+
+// Resume implements providers.Resumer.
+func (w *windowed) Resume(ctx context.Context, req providers.Request, handle string) (providers.Response, error) {
+	res, err := providers.Resume(ctx, w.Provider, req, handle)
+	return w.within(req, res, err)
+}
+
+func (w *windowed) within(req providers.Request, res providers.Response, err error) (providers.Response, error) {
 	window := w.window(req)
 	res.Usage = res.Usage.Within(window)
 	if e, ok := errors.AsType[*providers.Error](err); ok {

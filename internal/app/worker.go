@@ -123,7 +123,7 @@ func retention(r config.Retention, s *store.Store, blobs *artifacts.Store) []wor
 
 // storesOf hands a store out as what a worker needs of one.
 func storesOf(s *store.Store) worker.Stores {
-	return worker.Stores{Work: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s}
+	return worker.Stores{Work: s, Orders: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s}
 }
 
 func keysChanged(store *keys.Store) <-chan struct{} {

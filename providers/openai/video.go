@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"maps"
 	"mime/multipart"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -56,6 +57,32 @@ func (p *Provider) video(ctx context.Context, secret, model string, req provider
 	case why != "":
 		return providers.Response{}, p.caller.Malformed(a, why, filmUsage(ordered, req))
 	}
+	providers.Ordered(ctx, string(ordered.ID))
+	return p.awaited(ctx, secret, a, ordered, model, req, start)
+}
+
+// Resume waits for a film that was ordered before. See providers.Resumer.
+func (p *Provider) Resume(ctx context.Context, req providers.Request, handle string) (providers.Response, error) {
+	secret, failure := p.key(ctx)
+	if failure != nil {
+		failure.Billing = providers.BillingUnknown // nobody has looked
+		return providers.Response{}, failure
+	}
+	model := p.model(req)
+	if named, _, err := p.caps.Named(req); err == nil {
+		req = named
+	}
+	res, failure := p.awaited(ctx, secret, wire.Answer{Status: http.StatusOK}, film{ID: wire.Text(handle)}, model, req, time.Now())
+	if failure != nil {
+		return providers.Response{}, failure
+	}
+	return res, nil
+}
+
+// awaited waits until a film that was ordered is made, and downloads it.
+func (p *Provider) awaited(
+	ctx context.Context, secret string, a wire.Answer, ordered film, model string, req providers.Request, start time.Time,
+) (providers.Response, *providers.Error) {
 	a, made, failure := p.wait(ctx, secret, a, ordered)
 	if failure == nil {
 		var content wire.Answer
@@ -170,11 +197,13 @@ func (p *Provider) wait(ctx context.Context, secret string, a wire.Answer, f fil
 		}
 		pause = min(pause+pause/2, pollAtMost)
 		seen, failure := p.get(ctx, secret, "/videos/"+url.PathEscape(string(f.ID)), "application/json", wire.MaxAnswer)
-		again := failure != nil && transient(failure.Kind)
+		forgotten := failure != nil && (failure.Status == http.StatusNotFound || failure.Status == http.StatusGone)
+		again := failure != nil && (forgotten || transient(failure.Kind)) // another replica may know it
 		if failure == nil {
 			now, why := readFilm(seen)
 			switch {
 			case now.failed():
+				providers.Ordered(ctx, "")
 				return a, f, p.unfilmed(seen)
 			case why == "":
 				now.ID = f.ID // whatever it says, this is what was ordered
@@ -186,6 +215,10 @@ func (p *Provider) wait(ctx context.Context, secret string, a wire.Answer, f fil
 			failure.Billing = providers.BillingUnknown
 		}
 		if misses++; misses >= looks || !again || ctx.Err() != nil {
+			if forgotten && misses >= looks {
+				providers.Ordered(ctx, "")
+				failure.Kind = providers.Unknown // nothing was wrong with the order
+			}
 			return a, f, failure
 		}
 		pause = max(pause, min(failure.RetryAfter, pollAtMost))

@@ -110,7 +110,7 @@ func TestAFilmThatIsNotHadIsAFailure(t *testing.T) {
 		"failed at once":  {filmContent, []http.HandlerFunc{status("failed")}, providers.Unknown, providers.BillingUnknown, 1},
 		"failed":          {filmContent, []http.HandlerFunc{status("queued"), status("failed")}, providers.Unknown, providers.BillingUnknown, 2},
 		"moderated":       {filmContent, []http.HandlerFunc{status("queued"), saysJSON(`{"id":"video_1","status":"failed","error":{"code":"moderation_blocked","message":"` + prompt + `"}}`)}, providers.Moderated, providers.Unbilled, 2},
-		"forgotten":       {filmContent, []http.HandlerFunc{status("queued"), says(http.StatusNotFound, "application/json", `{}`)}, providers.NotFound, providers.BillingUnknown, 2},
+		"forgotten":       {filmContent, []http.HandlerFunc{status("queued"), says(http.StatusNotFound, "application/json", `{}`)}, providers.Unknown, providers.BillingUnknown, 6},
 		"out of sight":    {filmContent, []http.HandlerFunc{status("queued"), down}, providers.Overloaded, providers.BillingUnknown, 6},
 		"no content":      {says(http.StatusNotFound, "application/json", `{}`), []http.HandlerFunc{status("completed")}, providers.NotFound, providers.Billed, 1},
 		"content is down": {down, []http.HandlerFunc{status("completed")}, providers.Overloaded, providers.Billed, 1},
