@@ -47,6 +47,7 @@ func TestAProviderIsServedFromTheMomentItCanBeAndNoLongerThanThat(t *testing.T) 
 		live, _ := f.tasks(t)
 		return live == 1
 	})
+	eventually(t, "the worker is registered", func() bool { return f.count(t, `SELECT count(*) FROM workers`) == 1 })
 	if got := f.shown(t); len(got) != 0 {
 		t.Errorf("a worker that serves nothing shows %v", got)
 	}
