@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/openai/openai-go/v3"
 
 	"oneflow/access"
 	"oneflow/internal/fakeprovider"
+	"oneflow/internal/storetest"
 	"oneflow/jobs"
 )
 
@@ -94,10 +94,7 @@ func TestAFileThatHasExpiredIsGoneWithItsBytes(t *testing.T) {
 	if left := up.ExpiresAt - up.CreatedAt; left != 3600 {
 		t.Errorf("it expires after %d s", left)
 	}
-	conn, err := pgx.Connect(t.Context(), h.dsn)
-	must(t, err)
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
-	_, err = conn.Exec(t.Context(), `UPDATE api_files SET expires_at = now() - interval '1 second'`)
+	_, err = storetest.Pool(t, h.dsn).Exec(t.Context(), `UPDATE api_files SET expires_at = now() - interval '1 second'`)
 	must(t, err)
 	for name, err := range map[string]error{
 		"get": second(client.Files.Get(t.Context(), up.ID)), "read": unread(t, client, up.ID), "use": second(client.Batches.New(t.Context(), batchOf(up.ID))),
