@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -208,11 +209,14 @@ func TestWhatRunsInTheBackgroundRunsWhileThisWorkerLeadsAndNoLonger(t *testing.T
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e, began := &election{}, time.Now()
+		var mu sync.Mutex // two terms are two goroutines
 		var times []time.Duration
 		wake := make(chan struct{}, 1)
 		cfg := Config{
 			ID: uuid.New(), Store: Stores{Leader: e}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop(),
 			Background: []Background{{Name: "look", Every: 3 * time.Second, Wake: func(context.Context) <-chan struct{} { return wake }, Run: func(context.Context) error {
+				mu.Lock()
+				defer mu.Unlock()
 				times = append(times, time.Since(began))
 				return errors.New("not yet")
 			}}},
@@ -231,6 +235,8 @@ func TestWhatRunsInTheBackgroundRunsWhileThisWorkerLeadsAndNoLonger(t *testing.T
 		time.AfterFunc(21*time.Second, func() { e.lost.Store(false) })
 		r.run(ctx)
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		want := []time.Duration{0, 3 * time.Second, 4 * time.Second, 6 * time.Second, 22 * time.Second, 25 * time.Second, 28 * time.Second}
 		if !slices.Equal(times, want) {
 			t.Errorf("ran at %v, want %v", times, want)
