@@ -214,6 +214,9 @@ func (s *Store) completeMany(ctx context.Context, in []jobs.Completion) ([]outco
 		// Whoever raises a budget wakes what waits for it. Either they come after this
 		// commit and find the job, or endSQL finds that the budget was changed. Jobs are
 		// locked before budgets, as where calls begin.
+		// Whoever sets a budget has locked the table of calls before, which endSQL writes to:
+		// so this waits for them before it has a lock that they need. (LOCK TABLE wants BEGIN.)
+		p.Queue(`UPDATE calls SET id = id WHERE false`)
 		p.Queue(`SELECT FROM job_states WHERE job_id = ANY ($1) ORDER BY job_id FOR NO KEY UPDATE`, jobIDs)
 		p.Queue(`SELECT FROM budgets WHERE id = ANY ($1) ORDER BY id FOR SHARE`, budgets)
 	}

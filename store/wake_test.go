@@ -100,4 +100,9 @@ func TestNoJobMissesADepositThatComesWhileItIsHandedBack(t *testing.T) {
 			t.Fatalf("round %d: %d jobs wait for money that is there", round, n)
 		}
 	}
+	// Sessions report theirs when they end or are idle for a while, at the latest after a second or so.
+	w.Close()
+	if n := w.count(t, `SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`); n != 0 {
+		t.Errorf("%d deadlocks", n)
+	}
 }

@@ -115,8 +115,13 @@ func (f *fleet) onceEach(t *testing.T, s *service, n int) {
 			t.Errorf("%q was sent %d times", prompt, n)
 		}
 	}
-	if n := f.count(t, `SELECT count(*) FROM job_states WHERE state <> 'succeeded' OR cost_nano <> 10 OR attempt <> 1 OR gen <> 1 OR crashes > 0`); n != 0 {
-		t.Errorf("%d jobs were lost or repeated", n)
+	for what, where := range map[string]string{
+		"have not succeeded": `state <> 'succeeded'`, "have not cost what one call does": `cost_nano <> 10`, "were claimed again": `attempt <> 1`,
+		"were delivered again": `gen <> 1`, "had a worker that died": `crashes > 0`,
+	} {
+		if n := f.count(t, `SELECT count(*) FROM job_states WHERE `+where); n != 0 {
+			t.Errorf("%d jobs %s", n, what)
+		}
 	}
 }
 
