@@ -20,7 +20,6 @@ import (
 	"github.com/openai/openai-go/v3/option"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"oneflow/access"
 	"oneflow/config"
@@ -33,7 +32,7 @@ import (
 	"oneflow/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
+func TestMain(m *testing.M) { storetest.VerifyMain(m) }
 
 // house is a running monitor with a worker and fake providers.
 type house struct {

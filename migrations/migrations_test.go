@@ -13,13 +13,12 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"go.uber.org/goleak"
 
 	"oneflow/internal/storetest"
 	"oneflow/migrations"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
+func TestMain(m *testing.M) { storetest.VerifyMain(m) }
 
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()

@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.uber.org/goleak"
 
 	"oneflow/billing"
 	"oneflow/internal/storetest"
@@ -21,7 +20,7 @@ import (
 	"oneflow/worker"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
+func TestMain(m *testing.M) { storetest.VerifyMain(m) }
 
 // database is the database of one test: through the Store, and behind its back.
 type database struct {

@@ -15,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool" //nolint:depguard // to look behind the store's back
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"oneflow/billing"
 	"oneflow/internal/storetest"
@@ -31,7 +30,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, victim())
 		os.Exit(1) //nolint:forbidigo // a process of its own
 	}
-	goleak.VerifyTestMain(storetest.Wrap(m))
+	storetest.VerifyMain(m)
 }
 
 // fleet is a Postgres, a Redis, a producer, and the workers of one test.

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"oneflow/internal/cli"
 	"oneflow/internal/storetest"
 	"oneflow/jobs"
@@ -23,7 +21,7 @@ import (
 	"oneflow/worker"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
+func TestMain(m *testing.M) { storetest.VerifyMain(m) }
 
 // command is one run of the command, with its exit code.
 type command struct {

@@ -3,15 +3,13 @@ package app_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"oneflow/config"
 	"oneflow/internal/app"
 	"oneflow/internal/storetest"
 	"oneflow/providers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
+func TestMain(m *testing.M) { storetest.VerifyMain(m) }
 
 func parse(t *testing.T, text string) config.Config {
 	t.Helper()

@@ -21,7 +21,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	storetest.Wrap(built{m}).Run()
+	storetest.Main(built{m})
 }
 
 // built builds the commands before the tests run.

@@ -22,7 +22,7 @@ import (
 // binaries is the folder with the built commands.
 var binaries string
 
-func TestMain(m *testing.M) { storetest.Wrap(built{m}).Run() }
+func TestMain(m *testing.M) { storetest.Main(built{m}) }
 
 // built builds the commands before the tests run.
 type built struct{ tests *testing.M }

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"oneflow/internal/devstack"
 )
 
@@ -28,15 +30,19 @@ const (
 
 // Main runs a package's tests and then stops what they started. It returns the exit code, which TestMain may ignore: the
 // test program exits with it by itself.
-func Main(m *testing.M) int { return Wrap(m).Run() }
+func Main(m Runner) int { return wrapped{m}.Run() }
 
-// Runner has the method of [testing.M], as goleak.VerifyTestMain takes it.
+// Runner has the method of [testing.M]; one of a package's own may do more around it.
 type Runner interface{ Run() int }
 
-// Wrap is Main for a TestMain that hands m on:
+// VerifyMain is Main for a package whose tests must leave no goroutine behind:
 //
-//	func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Wrap(m)) }
-func Wrap(m Runner) Runner { return wrapped{m} }
+//	func TestMain(m *testing.M) { storetest.VerifyMain(m) }
+//
+// A closed client of Redis may look for a server that was away for another second.
+func VerifyMain(m Runner) {
+	goleak.VerifyTestMain(wrapped{m}, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 type wrapped struct{ tests Runner }
 

@@ -13,13 +13,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"oneflow/internal/devstack"
 	"oneflow/migrations"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(Wrap(m)) }
+func TestMain(m *testing.M) { VerifyMain(m) }
 
 func connect(tb testing.TB, url string) *pgx.Conn {
 	tb.Helper()
