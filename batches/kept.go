@@ -30,6 +30,9 @@ type Kept struct {
 	// Within is the time after their acceptance by which jobs must be done, in
 	// nanoseconds; 0: the default.
 	Within time.Duration `json:"within_ns,omitempty"`
+	// Webhook and PerJob: see jobs.Batch.
+	Webhook string `json:"webhook,omitempty"`
+	PerJob  bool   `json:"webhook_per_job,omitempty"`
 }
 
 // ParseKept reads what was stored.

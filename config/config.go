@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"slices"
@@ -70,6 +71,19 @@ type Config struct {
 	Drain Duration `yaml:"drain"`
 	// Retention says for how long what has ended is kept. Default: for ever.
 	Retention Retention `yaml:"retention"`
+	// Webhooks says how applications are told what has happened.
+	Webhooks Webhooks `yaml:"webhooks"`
+}
+
+// Webhooks says how applications are told what has happened.
+type Webhooks struct {
+	// SecretFile is a file with the secret that events are signed with, as
+	// ONEFLOW_WEBHOOK_SECRET has it, which goes before: whsec_ and base64. Several,
+	// separated by spaces or lines, each sign, so that one can take another's place.
+	SecretFile string `yaml:"secret_file"`
+	// Allow lists what may be called though it is not on the public internet, and without
+	// TLS: host:port.
+	Allow []string `yaml:"allow"`
 }
 
 // Retention says for how long what has ended is kept.
@@ -194,6 +208,11 @@ func (c *Config) check() error {
 	}
 	if err := checkProxy(c.Proxy); err != nil {
 		return err
+	}
+	for _, address := range c.Webhooks.Allow {
+		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+			return fmt.Errorf("webhooks.allow: %q is no host:port, such as 127.0.0.1:9000", address)
+		}
 	}
 	switch {
 	case c.CallTimeout < 0:

@@ -78,6 +78,10 @@ type Batch struct {
 	// Tags are a producer's own names and values, for lists. Those of a batch that is
 	// there already are added to.
 	Tags map[string]string
+	// Webhook is the URL that is called when the batch has ended, and, if PerJob, when
+	// each of its jobs has; empty: none is, or that of before.
+	Webhook string
+	PerJob  bool
 }
 
 // Accepted counts the rows handed to AcceptJobs by what became of them.

@@ -577,6 +577,87 @@ CREATE TRIGGER calls_to_metrics AFTER UPDATE ON calls
 REFERENCING OLD TABLE AS old_calls NEW TABLE AS new_calls
 FOR EACH STATEMENT EXECUTE FUNCTION calls_to_metrics();
 
+-- Calls to applications that tell them what has happened: see docs/webhooks.md. A row is
+-- added in the transaction of what it tells, so that none is lost and none is doubled; a
+-- worker sends it until it is taken, or has been refused too often.
+CREATE TABLE webhook_events (
+    id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    url        text NOT NULL,
+    type       text NOT NULL,               -- such as batch.finished
+    subject    text NOT NULL,               -- what it is about, for lists: a batch, a job
+    payload    text NOT NULL,               -- as it is sent and signed
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    tries      int NOT NULL DEFAULT 0,
+    try_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at   timestamptz,
+    delivered  bool NOT NULL DEFAULT false,
+    status     int,                         -- of the last answer
+    error      text NOT NULL DEFAULT '',    -- why the last try failed
+    CONSTRAINT webhook_events_delivered_ended CHECK (ended_at IS NOT NULL OR NOT delivered)
+);
+CREATE INDEX webhook_events_due ON webhook_events (url, try_at) WHERE ended_at IS NULL;
+CREATE INDEX webhook_events_subject ON webhook_events (subject);
+CREATE INDEX webhook_events_newest ON webhook_events (created_at DESC);
+
+-- Adds an event to be sent to a URL, in the caller's transaction.
+CREATE FUNCTION add_webhook(url text, type text, subject text, data jsonb) RETURNS uuid
+LANGUAGE sql
+AS $$
+    INSERT INTO webhook_events (url, type, subject, payload)
+    VALUES (add_webhook.url, add_webhook.type, add_webhook.subject, jsonb_build_object(
+        'type', add_webhook.type,
+        'timestamp', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+        'data', add_webhook.data)::text)
+    RETURNING id
+$$;
+
+-- Batches whose end has a consequence: it is told, or the next step is sealed. No
+-- transaction sees that it ends a batch, since others end jobs of it at the same time; so
+-- the leader looks at these, and notes the end in the commit of its consequences.
+CREATE TABLE batch_ends (
+    batch_id text PRIMARY KEY REFERENCES batches (id),
+    webhook  text NOT NULL DEFAULT '',      -- the URL that is called
+    per_job  bool NOT NULL DEFAULT false,   -- for each job, too
+    ended_at timestamptz                    -- null: it has not ended, or goes on
+);
+CREATE INDEX batch_ends_open ON batch_ends (batch_id) WHERE ended_at IS NULL;
+CREATE INDEX batch_ends_per_job ON batch_ends (batch_id) WHERE per_job;
+
+-- Tells of each job that ends where that is wanted, in the commit of its end. A batch
+-- whose jobs had ended, and go on or ended in another way after all, will end anew.
+-- +goose StatementBegin
+CREATE FUNCTION job_states_to_ends() RETURNS trigger LANGUAGE plpgsql
+SET enable_hashjoin = on SET enable_mergejoin = on SET plan_cache_mode = force_custom_plan SET jit = off
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM old_states WHERE finished_at IS NOT NULL) THEN
+        UPDATE batch_ends
+        SET ended_at = NULL
+        WHERE batch_id IN (
+            SELECT o.batch_id
+            FROM old_states o
+            JOIN new_states n ON n.job_id = o.job_id
+            WHERE o.finished_at IS NOT NULL AND n.state <> o.state);
+    END IF;
+
+    IF EXISTS (SELECT FROM batch_ends WHERE per_job) THEN
+        PERFORM add_webhook(e.webhook, 'job.' || n.state, n.job_id::text, jsonb_strip_nulls(jsonb_build_object(
+            'job_id', n.job_id, 'batch_id', n.batch_id, 'custom_id', j.custom_id, 'row', j.seq, 'state', n.state,
+            'error', nullif(n.error_class, ''), 'finished_at', n.finished_at,
+            'cost_usd', trim_scale(n.cost_nano / 1e9)::text, 'simulated_cost_usd', trim_scale(n.simulated_nano / 1e9)::text)))
+        FROM new_states n
+        JOIN old_states o ON o.job_id = n.job_id
+        JOIN batch_ends e ON e.batch_id = n.batch_id AND e.per_job
+        JOIN jobs j ON j.id = n.job_id
+        WHERE n.finished_at IS NOT NULL AND n.state <> o.state;
+    END IF;
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER job_states_to_ends AFTER UPDATE ON job_states
+REFERENCING OLD TABLE AS old_states NEW TABLE AS new_states
+FOR EACH STATEMENT EXECUTE FUNCTION job_states_to_ends();
+
 -- A batch that is made again and again: see docs/schedules.md.
 CREATE TABLE schedules (
     name          text PRIMARY KEY CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$'), -- see schedules.CheckName
@@ -900,10 +981,11 @@ END $$;
 REVOKE ALL ON FUNCTION oneflow.enqueue FROM PUBLIC;
 
 -- +goose Down
+DROP TABLE webhook_events, batch_ends;
 DROP TABLE api_calls, api_batches, api_files, spending, bounds, alerts, audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
-DROP FUNCTION calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
+DROP FUNCTION add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
 DROP FUNCTION oneflow.enqueue;
 DROP TABLE oneflow.submissions, oneflow.roles;
 DROP SCHEMA oneflow;

@@ -45,6 +45,15 @@ func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 		case !known && !b.Append && b.First != "":
 			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrOtherSource)
 		}
+		if b.Webhook != "" {
+			_, err = tx.Exec(ctx, `
+				INSERT INTO batch_ends (batch_id, webhook, per_job)
+				VALUES ($1, $2, $3)
+				ON CONFLICT (batch_id) DO UPDATE SET webhook = excluded.webhook, per_job = excluded.per_job`, b.ID, b.Webhook, b.PerJob)
+			if err != nil {
+				return err
+			}
+		}
 		if len(tags) > 0 {
 			_, err = tx.Exec(ctx, `UPDATE batches SET tags = tags || $2 WHERE id = $1 AND NOT tags @> $2`, b.ID, tags)
 		}
@@ -101,7 +110,7 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 		}
 		acc.New = len(ours)
 		if batch.sealed && len(ours) > 0 {
-			if _, err := tx.Exec(ctx, `UPDATE batches SET sealed_at = NULL WHERE id = $1`, batchID); err != nil {
+			if err := reopen(ctx, tx, batchID); err != nil {
 				return err
 			}
 		}
@@ -136,6 +145,15 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 		return nil
 	})
 	return acc, err
+}
+
+// reopen lets rows into a sealed batch, whose end will be told of anew.
+func reopen(ctx context.Context, tx pgx.Tx, id string) error {
+	if _, err := tx.Exec(ctx, `UPDATE batches SET sealed_at = NULL WHERE id = $1`, id); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `UPDATE batch_ends SET ended_at = NULL WHERE batch_id = $1`, id)
+	return err
 }
 
 // openState holds the flags of a batch that takes rows.

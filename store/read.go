@@ -20,7 +20,7 @@ func (s *Store) Progress(ctx context.Context, id string) (jobs.Progress, error) 
 			return p, err
 		}
 	}
-	return s.batchProgress(ctx, id)
+	return batchProgress(ctx, s.pool, id)
 }
 
 func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, error) {
@@ -46,11 +46,16 @@ func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, e
 	return p, nil
 }
 
-func (s *Store) batchProgress(ctx context.Context, id string) (jobs.Progress, error) {
+// rowQuerier is a pool or a transaction.
+type rowQuerier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+func batchProgress(ctx context.Context, db rowQuerier, id string) (jobs.Progress, error) {
 	p := jobs.Progress{BatchID: id}
 	var sealed, cancelled, removed bool
 	var c counts
-	err := s.pool.QueryRow(ctx, `
+	err := db.QueryRow(ctx, `
 		SELECT sealed_at IS NOT NULL, cancelled_at IS NOT NULL, paused_at IS NOT NULL, removed_at IS NOT NULL, created_at, c.*
 		FROM batches
 		CROSS JOIN LATERAL (SELECT `+sumsOfCounts+` FROM batch_counts WHERE batch_id = $1) c

@@ -145,7 +145,7 @@ func (s *session) withServices(services cli.Services, listener net.Listener, do 
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return app.RunWorker(ctx, app.WorkerOptions{Config: s.config, Keys: store, Store: db, Redis: redis, Log: s.Log})
+		return app.RunWorker(ctx, app.WorkerOptions{Config: s.config, Keys: store, Store: db, Redis: redis, Log: s.Log, Getenv: s.Env.Getenv})
 	})
 	g.Go(func() error {
 		options, err := services.RedisOptions()

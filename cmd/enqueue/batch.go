@@ -41,6 +41,7 @@ type batchCmd struct {
 	Strict   bool              `help:"Accept nothing if any line is bad."`
 	Watch    bool              `help:"Follow the batch until it has finished."`
 	spending
+	webhookFlags
 }
 
 // Run accepts the rows.
@@ -50,6 +51,9 @@ func (c *batchCmd) Run(s *session) error {
 	}
 	cfg, err := s.LoadConfig()
 	if err != nil {
+		return err
+	}
+	if err := c.webhookFlags.check(cfg); err != nil {
 		return err
 	}
 	src, err := c.source(s)
@@ -80,7 +84,7 @@ func (c *batchCmd) Run(s *session) error {
 		return err
 	}
 
-	batch := jobs.Batch{ID: c.BatchID, Account: c.Account, Source: src.name, Origin: c.origin(in), Append: c.Append, Tags: c.Tag}
+	batch := jobs.Batch{ID: c.BatchID, Account: c.Account, Source: src.name, Origin: c.origin(in), Append: c.Append, Tags: c.Tag, Webhook: c.Webhook, PerJob: c.perJob()}
 	if batch.ID == "" {
 		batch.ID = batches.NewID(time.Now())
 	}

@@ -173,7 +173,11 @@ func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedu
 	if err != nil {
 		return kept, err
 	}
+	if err := c.webhookFlags.check(cfg); err != nil {
+		return kept, err
+	}
 	kept.Map, kept.Limit, add.Tags = c.Map, c.Limit, c.Tag
+	kept.Webhook, kept.PerJob = c.Webhook, c.perJob()
 	switch c.Format {
 	case "auto":
 	case "openai", "anthropic":

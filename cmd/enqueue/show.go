@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/webhooks"
 )
 
 // jobStatus is a job's status for programs. Provider and model are those that
@@ -43,6 +45,51 @@ type batchStatus struct {
 	Problems []batches.Problem `json:"problems"`
 	// Waits says why jobs wait, most jobs first; never null.
 	Waits []fleet.Wait `json:"waits"`
+	// Webhook says what the application was told; null where nobody is.
+	Webhook *toldStatus `json:"webhook"`
+}
+
+// toldStatus says what an application was told of a batch.
+type toldStatus struct {
+	URL       string `json:"url"` // without its query
+	PerJob    bool   `json:"per_job"`
+	Delivered int64  `json:"delivered"`
+	Waiting   int64  `json:"waiting"`
+	Failed    int64  `json:"failed"`
+	Error     string `json:"error,omitempty"`
+}
+
+// told returns it; nil: nobody is told.
+func told(s *session, db *store.Store, p jobs.Progress) (*toldStatus, error) {
+	if p.JobID != "" {
+		return nil, nil //nolint:nilnil // nobody is told
+	}
+	w, err := db.WebhooksOf(s.Ctx, p.BatchID)
+	if err != nil || w == nil {
+		return nil, err
+	}
+	return &toldStatus{webhooks.Shown(w.URL), w.PerJob, w.Delivered, w.Waiting, w.Failed, w.Error}, nil
+}
+
+// rows say it for people.
+func (t *toldStatus) rows() [][]string {
+	if t == nil {
+		return nil
+	}
+	parts := []string{cli.Printable(t.URL)}
+	for _, part := range []struct {
+		n    int64
+		what string
+	}{{t.Delivered, "delivered"}, {t.Waiting, "waiting"}, {t.Failed, "given up"}} {
+		if part.n > 0 {
+			parts = append(parts, cli.Count(part.n)+" "+part.what)
+		}
+	}
+	text := strings.Join(parts, ", ")
+	if t.Error != "" && t.Waiting+t.Failed > 0 {
+		text += ": " + cli.Printable(t.Error)
+	}
+	return [][]string{{"webhook", text}}
 }
 
 // show prints where something stands, what it asked for, why it waits, and who
@@ -66,9 +113,13 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 			return err
 		}
 	}
+	webhook, err := told(s, db, p)
+	if err != nil {
+		return err
+	}
 	switch {
 	case !output.ForPrograms():
-		if err := cli.PrintStatus(s.Env.Out, p, append(parties(p, d), waitRows(p, waits)...)...); err != nil {
+		if err := cli.PrintStatus(s.Env.Out, p, slices.Concat(parties(p, d), waitRows(p, waits), webhook.rows())...); err != nil {
 			return err
 		}
 		if len(problems) > 0 {
@@ -83,7 +134,7 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 		return output.Write(s.Env.Out, batchStatus{
 			Status: cli.StatusOf(p), Asked: append([]batches.Asked{}, d.Asked...), Answered: append([]batches.Answered{}, d.Answered...),
 			Finished: append([]batches.Finished{}, d.Finished...),
-			Problems: append([]batches.Problem{}, problems...), Waits: waits,
+			Problems: append([]batches.Problem{}, problems...), Waits: waits, Webhook: webhook,
 		})
 	}
 	out := jobStatus{Status: cli.StatusOf(p), Calls: append([]batches.Call{}, d.Calls...), Waits: waits}

@@ -33,6 +33,8 @@ func program() cli.Program {
 			"wallet show":       {`monitor wallet show research`},
 			"wallet statement":  {`monitor wallet statement research --limit 20`},
 			"alerts":            {`monitor alerts`, `monitor alerts --all -o json`},
+			"webhooks ls":       {`monitor webhooks`, `monitor webhooks ls --failed`, `monitor webhooks ls nightly-42 -o json`},
+			"webhooks resend":   {`monitor webhooks resend 0b9c7a52-7d0e-4a2f-9a53-0c6f0c4f2a11`},
 			"budget bound":      {`monitor budget bound openai gpt-6-luna 150`},
 			"export-metrics":    {`monitor export-metrics --since 7d --format csv`},
 			"wallet ls":         {`monitor wallet ls -o json`},

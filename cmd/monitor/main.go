@@ -28,6 +28,7 @@ type grammar struct {
 	Budget        budgetCmd        `cmd:"" help:"Cap what may be spent: for an account, a provider, a model or a batch; by the hour, day, week, month, or in all."`
 	Wallet        walletCmd        `cmd:"" help:"Give accounts a balance, pay in, and see what was charged."`
 	Alerts        alertsCmd        `cmd:"" help:"List what people have to know of: budgets that are spent, bills above their bound, an hour that costs far more than is usual."`
+	Webhooks      webhooksCmd      `cmd:"" help:"See what applications were told, and what failed and why; send it again."`
 	ExportMetrics exportMetricsCmd `cmd:"" help:"Write the figures of providers and models by the hour, for other programs."`
 	Token         tokenCmd         `cmd:"" help:"Make and revoke the tokens by which programs and people use the monitor."`
 	Audit         auditCmd         `cmd:"" help:"List what was done through the monitor, and by whom."`

@@ -100,7 +100,7 @@ func (c *runCmd) Run(s *session) error {
 		return stopped(s, err)
 	}
 	err = app.RunWorker(s.Ctx, app.WorkerOptions{
-		Config: s.config, Providers: c.Provider, Keys: store, Store: db, Redis: redis, Log: s.Log,
+		Config: s.config, Providers: c.Provider, Keys: store, Store: db, Redis: redis, Log: s.Log, Getenv: s.Env.Getenv,
 	})
 	if _, foreign := errors.AsType[*jobs.ForeignRedisError](err); foreign {
 		return cli.Fail(cli.Unsafe, err)

@@ -49,7 +49,7 @@ func takeFire(ctx context.Context, o WorkerOptions, producer *jobs.Producer, f s
 	why := ""
 	intake := batches.Intake{
 		Input: in, Store: o.Store, Producer: producer,
-		Batch: jobs.Batch{ID: f.BatchID, Account: f.Of.Account, Source: f.Of.Source, Tags: f.Of.Tags, Append: true},
+		Batch: jobs.Batch{ID: f.BatchID, Account: f.Of.Account, Source: f.Of.Source, Tags: f.Of.Tags, Append: true, Webhook: kept.Webhook, PerJob: kept.PerJob},
 		Reject: func(e *rows.LineError) {
 			if why == "" {
 				why = e.Error()

@@ -38,6 +38,9 @@ type WorkerOptions struct {
 	Store     *store.Store
 	Redis     asynq.RedisConnOpt
 	Log       zerolog.Logger
+	// Getenv reads the environment, which may hold the secret of webhooks; nil: it is not
+	// read.
+	Getenv func(string) string
 }
 
 // RunWorker runs a worker until ctx ends and it has drained.
@@ -93,7 +96,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Drain:       time.Duration(o.Config.Drain),
 		State:       o.Config.State,
 		CutOff:      cutOff,
-		Background: append(retention(o.Config.Retention, o.Store, blobs),
+		Background: append(append(retention(o.Config.Retention, o.Store, blobs), newWebhooks(o)...),
 			worker.Background{Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round},
 			worker.Background{Name: "accept what SQL submitted", Every: submissionsEvery, Wake: o.Store.SubmittedHints, Run: newSubmissions(o, producer).Round},
 			worker.Background{Name: "forget idempotency keys", Every: time.Hour, Run: func(ctx context.Context) error { return o.Store.ForgetSubmissions(ctx, keysKept) }},
