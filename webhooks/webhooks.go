@@ -127,7 +127,7 @@ const secretPrefix = "whsec_"
 // takes the place of another: an event is signed with each. The error shows none.
 func ParseSecrets(text string) ([]Secret, error) {
 	var out []Secret
-	for _, word := range strings.FieldsSeq(text) {
+	for word := range strings.FieldsSeq(text) {
 		encoded, prefixed := strings.CutPrefix(word, secretPrefix)
 		key, err := base64.StdEncoding.DecodeString(encoded)
 		if err != nil || !prefixed || len(key) < 24 || len(key) > 64 {
