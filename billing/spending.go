@@ -49,8 +49,8 @@ type SpendingQuery struct {
 	By []Dimension
 	// Zone is the time zone of days. Default: UTC.
 	Zone string
-	// Batch is the one batch whose calls count; empty: all.
-	Batch string
+	// Batch is the one batch, and Account the one account whose calls count; empty: all.
+	Batch, Account string
 }
 
 // Check fails with what is wrong with the query.

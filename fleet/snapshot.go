@@ -94,10 +94,14 @@ func (p Provider) Used() (share float64, ok bool) {
 
 // Worker is a worker that has not stopped.
 type Worker struct {
-	ID        string    `json:"id"`
-	Host      string    `json:"host"`
-	PID       int       `json:"pid"`
-	Providers []string  `json:"providers"`
+	ID        string   `json:"id"`
+	Host      string   `json:"host"`
+	PID       int      `json:"pid"`
+	Providers []string `json:"providers"`
+	// Slots is the number of jobs that it runs at once, those of the high lane not counted.
+	Slots int `json:"slots"`
+	// Version says which build it is.
+	Version   string    `json:"version,omitempty"`
 	StartedAt time.Time `json:"started_at"`
 	// SilentFor is the time since its last heartbeat.
 	SilentFor time.Duration `json:"-"`

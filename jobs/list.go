@@ -13,8 +13,11 @@ import (
 type Filter struct {
 	Account, BatchID string
 	State            State
-	Provider, Model  string
-	Task             providers.Task
+	// Dead selects what has ended without an answer and was not cancelled: failed, expired
+	// or unknown.
+	Dead            bool
+	Provider, Model string
+	Task            providers.Task
 	// Error is a part of the class or the message of a failure.
 	Error string
 	// Tag is name=value, of a batch.

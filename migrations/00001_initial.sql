@@ -794,6 +794,8 @@ CREATE TABLE workers (
     host         text NOT NULL,
     pid          int NOT NULL,
     providers    text[] NOT NULL,
+    slots        int NOT NULL DEFAULT 0,       -- jobs that it runs at once
+    version      text NOT NULL DEFAULT '',
     started_at   timestamptz NOT NULL DEFAULT now(),
     heartbeat_at timestamptz NOT NULL DEFAULT now(),
     stopped_at   timestamptz,

@@ -65,14 +65,14 @@ func (m *Monitor) secured(next http.Handler) http.Handler {
 
 // wantsPage reports whether a person looks, with a browser.
 func wantsPage(r *http.Request) bool {
-	return r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/api/") && strings.Contains(r.Header.Get("Accept"), "text/html")
+	return !strings.HasPrefix(r.URL.Path, "/api/") && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // refuse answers a request that its route is not for: a browser is sent to the login
 // page, or told why.
 func (m *Monitor) refuse(w http.ResponseWriter, r *http.Request, status int, message string) {
 	switch {
-	case wantsPage(r) && status == http.StatusUnauthorized:
+	case r.Method == http.MethodGet && wantsPage(r) && status == http.StatusUnauthorized:
 		to := url.URL{Path: m.cfg.BasePath + "/login", RawQuery: url.Values{"next": {r.URL.RequestURI()}}.Encode()}
 		http.Redirect(w, r, to.String(), http.StatusSeeOther)
 	case wantsPage(r) && status == http.StatusForbidden && r.URL.Path == "/":

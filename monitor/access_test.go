@@ -13,6 +13,8 @@ import (
 
 	"oneflow/access"
 	"oneflow/batches"
+	"oneflow/billing"
+	"oneflow/fleet"
 	"oneflow/jobs"
 	"oneflow/monitor"
 	"oneflow/store"
@@ -35,16 +37,29 @@ func ask(t *testing.T, m *monitor.Monitor, method, path, token string) *httptest
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	return do(t, m, r)
+	if path != "/events" {
+		return do(t, m, r)
+	}
+	r.Host = "localhost:8080"
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(hungUp{w}, r.WithContext(t.Context()))
+	return w
 }
+
+// hungUp is of a client that has gone.
+type hungUp struct{ *httptest.ResponseRecorder }
+
+func (hungUp) Write([]byte) (int, error) { return 0, net.ErrClosed }
 
 // noOrders carries nothing out.
 type noOrders struct{}
 
-func (noOrders) StopJobs(context.Context, string) error    { return nil }
-func (noOrders) RetryFailed(context.Context, string) error { return nil }
-func (noOrders) Pause(context.Context, string) error       { return nil }
-func (noOrders) Resume(context.Context, string) error      { return nil }
+func (noOrders) StopJobs(context.Context, string) error                       { return nil }
+func (noOrders) RetryFailed(context.Context, string) error                    { return nil }
+func (noOrders) RetryGroup(context.Context, string, jobs.State, string) error { return nil }
+func (noOrders) SettleUnknown(context.Context, string, bool, bool) error      { return nil }
+func (noOrders) Pause(context.Context, string) error                          { return nil }
+func (noOrders) Resume(context.Context, string) error                         { return nil }
 
 // noJobs has none.
 type noJobs struct{ monitor.JobStore }
@@ -80,16 +95,29 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 	revoked := token(t, db, access.Admin, "", time.Time{})
 	must(t, db.RevokeToken(t.Context(), revoked[:strings.LastIndex(revoked, "_")], "ada"))
 	job := aJob(t, db)
-	full := monitor.Config{Store: db, Jobs: db, Orders: noOrders{}, Redis: redisOf(t), OpenURL: noObject}
+	addSchedule(t, db, "nightly", "default", "prompts.jsonl")
+	_, err := db.Deposit(t.Context(), "default", billing.USD, "of alpha", "ada")
+	must(t, err)
+	_, err = db.SetBudget(t.Context(), billing.Budget{Scope: billing.Scope{Account: "default", Tag: "of=alpha"}, Period: billing.Day, Zone: "UTC", Limit: billing.USD})
+	must(t, err)
+	full := monitor.Config{
+		Store: db, Jobs: db, Orders: noOrders{}, Redis: redisOf(t), OpenURL: noObject,
+		Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db,
+	}
 	m := newMonitor(t, full)
 	open := 0
 	for _, route := range m.Routes() {
 		method, path, _ := strings.Cut(route.Pattern, " ")
 		id := "b-1"
-		if strings.Contains(path, "/jobs/") {
+		switch {
+		case strings.Contains(path, "/jobs/"):
 			id = job
+		case strings.Contains(path, "/schedules/"):
+			id = "nightly"
+		case strings.Contains(path, "/providers/"):
+			id = "mock"
 		}
-		path = strings.NewReplacer("{$}", "", "{id}", id, "{n}", "0").Replace(path)
+		path = strings.NewReplacer("{$}", "", "{id}", id, "{n}", "0", "{account}", "default").Replace(path)
 		if route.Scope == "" {
 			open++
 			continue
@@ -112,10 +140,10 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 		}
 		w := ask(t, m, method, path, stranger)
 		body := w.Body.String()
-		if strings.Contains(route.Pattern, "{id}") && w.Code != http.StatusNotFound && !route.Fleet {
+		if (strings.Contains(route.Pattern, "{id}") || strings.Contains(route.Pattern, "{account}")) && w.Code != http.StatusNotFound && !route.Fleet {
 			t.Errorf("%s of another account: %d %s", route.Pattern, w.Code, body)
 		}
-		for _, theirs := range []string{"b-1", job, "prompts", "0.0015", "alpha", secretPrompt, secretAnswer} {
+		for _, theirs := range []string{"b-1", job, "prompts", "nightly", "0.0015", "alpha", secretPrompt, secretAnswer} {
 			if w.Code < 300 && strings.Contains(body, theirs) {
 				t.Errorf("%s shows another account %q:\n%s", route.Pattern, theirs, body)
 			}

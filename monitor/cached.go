@@ -21,6 +21,13 @@ func newCached[T any]() *cached[T] {
 	return s
 }
 
+// forget has the value read again by whoever comes next.
+func (s *cached[T]) forget() {
+	<-s.turn
+	s.until = time.Time{}
+	s.turn <- struct{}{}
+}
+
 // get returns the value, reading it again if it is old. A failure is not kept.
 func (s *cached[T]) get(ctx context.Context, now func() time.Time, read func(context.Context) (T, error)) (T, error) {
 	var none T

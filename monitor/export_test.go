@@ -14,3 +14,6 @@ func (m *Monitor) Handler() http.Handler { return m.handler }
 
 // Routes returns all routes.
 func (m *Monitor) Routes() []access.Route { return m.routes() }
+
+// MaxStreams is the number of streams that may be open at once.
+const MaxStreams = maxStreams

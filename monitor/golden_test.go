@@ -105,7 +105,7 @@ func TestPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := httptest.NewRecorder()
-			if err := p.write(w, 200, frame{Title: hostile, Here: name, JSON: "/api/overview", At: o.At}, c.body, c.data); err != nil {
+			if err := p.write(w, 200, frame{Title: hostile, Here: name, JSON: "/api/overview", At: o.At, Menu: []menuItem{{"overview", "/", "Overview"}, {"money", "/money", hostile}}}, c.body, c.data); err != nil {
 				t.Fatal(err)
 			}
 			got := w.Body.Bytes()

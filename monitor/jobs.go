@@ -2,9 +2,9 @@ package monitor
 
 import (
 	"context"
-	"encoding/csv"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -44,6 +44,12 @@ type OrderStore interface {
 	StopJobs(ctx context.Context, id string) error
 	// RetryFailed brings what has failed or expired back to the queue.
 	RetryFailed(ctx context.Context, id string) error
+	// RetryGroup brings those jobs of a batch back that ended in one state for one reason.
+	RetryGroup(ctx context.Context, id string, state jobs.State, class string) error
+	// SettleUnknown settles the calls whose outcome is not known: the provider billed them,
+	// at their reserved price, or did not. The jobs that are unknown because of them fail, or
+	// are sent again.
+	SettleUnknown(ctx context.Context, id string, billed, retry bool) error
 	Pause(ctx context.Context, id string) error
 	Resume(ctx context.Context, id string) error
 }
@@ -59,6 +65,10 @@ const (
 type jobsPage struct {
 	jobs.Lines
 	At time.Time
+	// Path, Title and Here are those of the page: of all jobs, or of dead letters.
+	Path, Title, Here string
+	// May reports whether whoever looks may give orders.
+	May bool
 	// Query is the filter as it was asked for, and NextPage and CSV lead to the next part
 	// and to the table.
 	Query         map[string]string
@@ -66,6 +76,9 @@ type jobsPage struct {
 	NextPage, CSV string
 	OneAccount    bool
 }
+
+// Dead reports whether this is the page of dead letters.
+func (p jobsPage) Dead() bool { return p.Here == "dead-letters" }
 
 // jobFilters are the names of a filter's fields in an address.
 func jobFilters() []string {
@@ -105,6 +118,7 @@ func filter(r *http.Request) (f jobs.Filter, err error) {
 	if own := access.From(r.Context()).Account; own != "" {
 		f.Account = own
 	}
+	f.Dead = q.Get("dead") != ""
 	return f, nil
 }
 
@@ -122,17 +136,28 @@ func since(s string, now time.Time) (time.Time, error) {
 }
 
 func (m *Monitor) jobsPage(w http.ResponseWriter, r *http.Request) {
+	m.listJobs(w, r, jobsPage{Path: "/jobs", Title: "Jobs", Here: "jobs", States: jobs.States()})
+}
+
+// deadLettersPage lists what has ended without an answer.
+func (m *Monitor) deadLettersPage(w http.ResponseWriter, r *http.Request) {
+	m.listJobs(w, r, jobsPage{Path: "/dead-letters", Title: "Dead letters", Here: "dead-letters", States: []jobs.State{jobs.Failed, jobs.Expired, jobs.Unknown}})
+}
+
+// listJobs shows a page of jobs.
+func (m *Monitor) listJobs(w http.ResponseWriter, r *http.Request, p jobsPage) {
 	f, err := filter(r)
 	if err != nil {
 		m.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	lines, err := m.cfg.Jobs.Jobs(r.Context(), f)
-	if err != nil {
+	f.Dead = f.Dead || p.Dead()
+	if p.Lines, err = m.cfg.Jobs.Jobs(r.Context(), f); err != nil {
 		m.failPage(w, r, err)
 		return
 	}
-	p := jobsPage{Lines: lines, At: time.Now(), Query: map[string]string{}, States: jobs.States(), OneAccount: access.From(r.Context()).Account != ""}
+	p.At, p.Query, p.OneAccount = time.Now(), map[string]string{}, access.From(r.Context()).Account != ""
+	p.May = access.From(r.Context()).Scope.Includes(access.Operate)
 	kept := url.Values{}
 	for _, name := range jobFilters() {
 		if v := r.URL.Query().Get(name); v != "" {
@@ -142,12 +167,16 @@ func (m *Monitor) jobsPage(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	p.CSV = "/jobs.csv?" + kept.Encode()
-	if lines.Next != "" {
-		kept.Set("before", lines.Next)
-		p.NextPage = "/jobs?" + kept.Encode()
+	if p.Next != "" {
+		next := maps.Clone(kept)
+		next.Set("before", p.Next)
+		p.NextPage = p.Path + "?" + next.Encode()
 	}
-	m.show(w, r, http.StatusOK, frame{Title: "Jobs", Here: "jobs", JSON: "/api/v1/jobs?" + r.URL.Query().Encode(), At: p.At}, "jobs", p)
+	if p.Dead() {
+		kept.Set("dead", "1")
+	}
+	p.CSV = "/jobs.csv?" + kept.Encode()
+	m.show(w, r, http.StatusOK, frame{Title: p.Title, Here: p.Here, JSON: "/api/v1/jobs?" + kept.Encode(), At: p.At}, "jobs", p)
 }
 
 func (m *Monitor) jobsJSON(w http.ResponseWriter, r *http.Request) {
@@ -197,35 +226,6 @@ func (m *Monitor) jobsCSV(w http.ResponseWriter, r *http.Request) {
 	table.Flush()
 }
 
-// table is a CSV file.
-type table struct{ *csv.Writer }
-
-func newTable(w http.ResponseWriter, name string) table {
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
-	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	return table{csv.NewWriter(w)}
-}
-
-// write writes a row. Text that a spreadsheet would take for a formula is made plain; an
-// error ends the connection by itself.
-func (t table) write(cells ...string) {
-	for i, c := range cells {
-		if c != "" && strings.ContainsRune("=+-@\t\r", rune(c[0])) {
-			if _, err := strconv.ParseFloat(c, 64); err != nil {
-				cells[i] = "'" + c
-			}
-		}
-	}
-	_ = t.Write(cells)
-}
-
-func stampOr(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
 // jobPage is the data of a job's page.
 type jobPage struct {
 	jobs.Line
@@ -242,6 +242,12 @@ type jobPage struct {
 
 // Retryable reports whether the job can be brought back to the queue.
 func (p jobPage) Retryable() bool { return p.State == jobs.Failed || p.State == jobs.Expired }
+
+// Settleable reports whether a person may say what came of its calls: one that was sent has an
+// unknown outcome.
+func (p jobPage) Settleable() bool {
+	return p.State == jobs.Unknown || slices.ContainsFunc(p.Calls, func(c jobs.CallLine) bool { return c.Outcome == string(jobs.CallUnknown) })
+}
 
 // job reads the job that a path names, if whoever asks may see it.
 func (m *Monitor) job(r *http.Request) (uuid.UUID, jobs.Line, error) {
@@ -370,13 +376,31 @@ func (m *Monitor) order(path string, owner func(*http.Request) (id string, err e
 			m.refuse(w, r, http.StatusConflict, "the batch was cancelled: nothing of it goes on")
 		case err != nil:
 			status, t := m.explain(r, err)
-			m.problem(w, r, status, t.Heading)
+			m.refuse(w, r, status, t.Heading)
 		case strings.HasPrefix(r.URL.Path, "/api/"):
 			w.WriteHeader(http.StatusNoContent)
 		default:
 			http.Redirect(w, r, m.cfg.BasePath+path+url.PathEscape(id), http.StatusSeeOther)
 		}
 	}
+}
+
+// retryGroup brings those jobs of a batch back that ended in one state for one reason.
+func (m *Monitor) retryGroup(w http.ResponseWriter, r *http.Request) {
+	if _, err := m.ownBatch(r); err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	if err := r.ParseForm(); err != nil {
+		m.refuse(w, r, http.StatusBadRequest, "the form cannot be read")
+		return
+	}
+	state, class := jobs.State(r.PostForm.Get("state")), r.PostForm.Get("class")
+	if state != jobs.Failed && state != jobs.Expired {
+		m.refuse(w, r, http.StatusBadRequest, "state: must be failed or expired")
+		return
+	}
+	m.order("/batches/", m.ownBatch, func(ctx context.Context, id string) error { return m.cfg.Orders.RetryGroup(ctx, id, state, class) })(w, r)
 }
 
 func (m *Monitor) ownJob(r *http.Request) (string, error) {
@@ -387,76 +411,4 @@ func (m *Monitor) ownJob(r *http.Request) (string, error) {
 func (m *Monitor) ownBatch(r *http.Request) (string, error) {
 	b, err := m.batch(r)
 	return b.ID, err
-}
-
-// batchesPage is the data of the page of batches.
-type batchesPage struct {
-	At         time.Time
-	Batches    []batches.Summary
-	Query      map[string]string
-	States     []string
-	CSV        string
-	OneAccount bool
-}
-
-// batchFilter reads a filter of batches.
-func batchFilter(r *http.Request) (f batches.Filter, err error) {
-	q := r.URL.Query()
-	for _, name := range []string{"state", "source", "account"} {
-		if v := q.Get(name); len(v) > 200 || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
-			return f, errors.New(name + ": must be text of at most 200 bytes")
-		}
-	}
-	f = batches.Filter{State: q.Get("state"), Source: q.Get("source"), Account: q.Get("account"), Limit: batchesList}
-	if own := access.From(r.Context()).Account; own != "" {
-		f.Account = own
-	}
-	return f, nil
-}
-
-func (m *Monitor) batches(r *http.Request) ([]batches.Summary, error) {
-	f, err := batchFilter(r)
-	if err != nil {
-		return nil, err
-	}
-	list, err := m.cfg.Jobs.Batches(r.Context(), f)
-	if list == nil {
-		list = []batches.Summary{}
-	}
-	return list, err
-}
-
-func (m *Monitor) batchesPage(w http.ResponseWriter, r *http.Request) {
-	list, err := m.batches(r)
-	if err != nil {
-		m.failPage(w, r, err)
-		return
-	}
-	q := r.URL.Query()
-	p := batchesPage{
-		At: time.Now(), Batches: list, OneAccount: access.From(r.Context()).Account != "", CSV: "/batches.csv?" + q.Encode(),
-		Query:  map[string]string{"state": q.Get("state"), "source": q.Get("source"), "account": q.Get("account")},
-		States: []string{jobs.BatchOpen, jobs.BatchRunning, jobs.BatchPaused, jobs.BatchFinished, jobs.BatchPartial, jobs.BatchCancelling, jobs.BatchCancelled, jobs.BatchRemoved},
-	}
-	m.show(w, r, http.StatusOK, frame{Title: "Batches", Here: "batches", JSON: "/api/v1/batches?" + q.Encode(), At: p.At}, "batches", p)
-}
-
-func (m *Monitor) batchesJSON(w http.ResponseWriter, r *http.Request) {
-	list, err := m.batches(r)
-	m.answer(w, r, list, err)
-}
-
-func (m *Monitor) batchesCSV(w http.ResponseWriter, r *http.Request) {
-	list, err := m.batches(r)
-	if err != nil {
-		m.failPage(w, r, err)
-		return
-	}
-	t := newTable(w, "batches.csv")
-	t.write("id", "source", "account", "state", "jobs", "done", "failed", "cost_usd", "simulated_cost_usd", "unpriced_calls", "created_at")
-	for _, b := range list {
-		t.write(b.ID, b.Source, b.Account, b.State, strconv.FormatInt(b.Total(), 10), strconv.FormatInt(b.Done(), 10), strconv.FormatInt(b.Failures(), 10),
-			b.Cost.String(), b.Simulated.String(), strconv.FormatInt(b.Unpriced, 10), stampOr(b.CreatedAt))
-	}
-	t.Flush()
 }

@@ -10,15 +10,21 @@ import (
 	"strings"
 	"testing"
 
+	"oneflow/billing"
+	"oneflow/fleet"
 	"oneflow/jobs"
 	"oneflow/monitor"
 	"oneflow/providers"
 	"oneflow/store"
+	"oneflow/worker"
 )
 
 func withJobs(t *testing.T, db *store.Store) *monitor.Monitor {
 	t.Helper()
-	return newMonitor(t, monitor.Config{Store: db, Jobs: db, Orders: db, OpenURL: noObject, Redis: redisOf(t)})
+	return newMonitor(t, monitor.Config{
+		Store: db, Jobs: db, Orders: db, OpenURL: noObject, Redis: redisOf(t),
+		Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db,
+	})
 }
 
 func TestSingleJobsAreListedFilteredAndPaged(t *testing.T) {
@@ -124,7 +130,16 @@ func TestTextOfPromptsIsNeverInterpreted(t *testing.T) {
 		}
 		must(t, db.OpenBatch(t.Context(), jobs.Batch{ID: "xss", Account: evil, Source: evil, Append: true, Tags: map[string]string{evil: evil}}))
 		must(t, jobs.NewKeys().Assign(&row))
-		_, err := db.AcceptJobs(t.Context(), "xss", []jobs.New{row}, false)
+		must(t, db.Register(t.Context(), worker.Presence{ID: jobs.NewID(), Host: evil, PID: i, Version: evil, Providers: []worker.Served{{Name: evil, Kind: evil, Concurrency: 1, Limits: providers.Limits{RPM: 60}}}}))
+		must(t, fleet.NewOrders(db, fleet.Config{}).Disable(t.Context(), evil, evil, evil))
+		addSchedule(t, db, "s-"+strconv.Itoa(i), evil, evil)
+		_, err := db.Deposit(t.Context(), evil, billing.USD, evil, evil)
+		must(t, err)
+		_, err = db.SetBudget(t.Context(), billing.Budget{Scope: billing.Scope{Account: evil, Provider: evil, Model: evil, Tag: evil}, Period: billing.Day, Zone: "UTC", Limit: billing.USD})
+		must(t, err)
+		_, _, err = db.RaiseAlerts(t.Context(), []string{jobs.AlertBudget}, []jobs.Alert{{Kind: jobs.AlertBudget, Subject: evil, Text: evil}})
+		must(t, err)
+		_, err = db.AcceptJobs(t.Context(), "xss", []jobs.New{row}, false)
 		must(t, err)
 		for _, page := range []*http.Request{
 			httptest.NewRequest(http.MethodGet, "/jobs", http.NoBody), httptest.NewRequest(http.MethodGet, "/jobs/"+row.ID.String(), http.NoBody),
@@ -132,6 +147,10 @@ func TestTextOfPromptsIsNeverInterpreted(t *testing.T) {
 			httptest.NewRequest(http.MethodGet, "/batches/xss", http.NoBody), httptest.NewRequest(http.MethodGet, "/", http.NoBody),
 			httptest.NewRequest(http.MethodGet, "/jobs?account="+url.QueryEscape(evil)+"&error="+url.QueryEscape(evil)+"&model="+url.QueryEscape(evil), http.NoBody),
 			httptest.NewRequest(http.MethodGet, "/login?next="+url.QueryEscape(evil), http.NoBody),
+			httptest.NewRequest(http.MethodGet, "/dead-letters?model="+url.QueryEscape(evil), http.NoBody), httptest.NewRequest(http.MethodGet, "/money?by=account,tag,batch", http.NoBody),
+			httptest.NewRequest(http.MethodGet, "/money/wallets/"+url.PathEscape(evil), http.NoBody), httptest.NewRequest(http.MethodGet, "/alerts?all=1", http.NoBody),
+			httptest.NewRequest(http.MethodGet, "/providers", http.NoBody), httptest.NewRequest(http.MethodGet, "/workers", http.NoBody),
+			httptest.NewRequest(http.MethodGet, "/schedules", http.NoBody), httptest.NewRequest(http.MethodGet, "/schedules/s-"+strconv.Itoa(i), http.NoBody),
 		} {
 			w := do(t, m, page)
 			body := w.Body.String()
@@ -157,7 +176,11 @@ func TestATableHoldsNoFormula(t *testing.T) {
 	db := filled(t)
 	must(t, db.OpenBatch(t.Context(), jobs.Batch{ID: "f", Account: "@SUM(1)", Source: "=cmd|' /C calc'!A0"}))
 	m := withJobs(t, db)
-	for path, rows := range map[string]int{"/batches.csv": 3, "/jobs.csv": 7} {
+	addSchedule(t, db, "daily", "@SUM(2)", "=cmd")
+	for path, rows := range map[string]int{
+		"/batches.csv": 3, "/jobs.csv": 7, "/jobs.csv?dead=1": 2, "/money.csv?by=account": 2, "/budgets.csv": 1, "/alerts.csv": 1, "/providers.csv": 2, "/limits.csv": 2,
+		"/workers.csv": 2, "/schedules.csv": 2, "/schedules/daily/fires.csv": 1,
+	} {
 		w := get(t, m, path)
 		table, err := csv.NewReader(w.Body).ReadAll()
 		if err != nil || len(table) != rows || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/csv") {

@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/access"
+	"oneflow/fleet"
 	"oneflow/frontdoor"
 )
 
@@ -54,6 +55,18 @@ type Config struct {
 	Orders OrderStore
 	// OpenURL reads a picture, sound or film. Nil: none are shown.
 	OpenURL func(ctx context.Context, url string) (io.ReadCloser, error)
+	// Money reads what was spent, and Schedules keeps schedules. Nil: the monitor has no such
+	// pages.
+	Money     MoneyStore
+	Schedules ScheduleStore
+	// Fleet reads how the providers do, Steer takes orders for them, and Known is what is
+	// configured of them. Nil, Fleet or Steer: there are no pages of providers and workers.
+	Fleet FleetStore
+	Steer *fleet.Orders
+	Known fleet.Config
+	// Hints returns a channel that gets a value soon after jobs have ended, until its context
+	// ends. Nil: pages look for themselves every few seconds.
+	Hints func(context.Context) <-chan struct{}
 	// FrontDoor serves the vendors' APIs. Nil: there are none.
 	FrontDoor *frontdoor.FrontDoor
 	// Hosts are the names, beside localhost and addresses, under which it may be called.
@@ -82,7 +95,10 @@ type Monitor struct {
 	redis   pinger
 	queues  *queues
 	pages   *pages
+	events  *events
 	handler http.Handler
+	// figures are those of providers, by the name of their window.
+	figures map[string]*cached[[]fleet.Health]
 }
 
 // New checks the configuration and makes a Monitor. It connects to nothing yet.
@@ -113,6 +129,11 @@ func New(cfg Config) (*Monitor, error) {
 	}
 	m := &Monitor{cfg: cfg, reader: NewReader(cfg.Store), gate: access.NewGate(cfg.Access, cfg.Token), redis: redis, queues: queues, pages: pages}
 	m.reader.holds = cfg.Holds
+	m.events = newEvents(cfg.Hints)
+	m.figures = map[string]*cached[[]fleet.Health]{}
+	for _, name := range healthWindows() {
+		m.figures[name] = newCached[[]fleet.Health]()
+	}
 	m.handler = m.serveAll()
 	return m, nil
 }
@@ -141,6 +162,7 @@ func (m *Monitor) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(zerolog.NewSlogHandler(m.cfg.Log), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
+	server.RegisterOnShutdown(m.events.end)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	m.cfg.Log.Info().Stringer("address", l.Addr()).Bool("tokens", closed).Msg("monitor is serving")
@@ -162,8 +184,11 @@ func (m *Monitor) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// Close closes the connections to Redis.
-func (m *Monitor) Close() error { return errors.Join(m.queues.Close(), m.redis.Close()) }
+// Close ends the streams and closes the connections to Redis.
+func (m *Monitor) Close() error {
+	m.events.end()
+	return errors.Join(m.queues.Close(), m.redis.Close())
+}
 
 // Exposed reports whether other machines can reach an address.
 func Exposed(a net.Addr) bool {

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -17,7 +18,9 @@ import (
 
 	"oneflow/access"
 	"oneflow/batches"
+	"oneflow/billing"
 	"oneflow/jobs"
+	"oneflow/schedules"
 )
 
 //go:embed assets
@@ -46,7 +49,39 @@ type frame struct {
 	At   time.Time
 	// Still tells that the page does not keep itself up to date.
 	Still bool
-	Body  template.HTML
+	// Menu leads to the pages that there are for whoever looks.
+	Menu []menuItem
+	// LoggedIn tells that there is a login to end.
+	LoggedIn bool
+	Body     template.HTML
+}
+
+// menuItem leads to a page.
+type menuItem struct{ Here, Path, Word string }
+
+// menu lists the pages that there are, or those of one account.
+func (m *Monitor) menu(oneAccount bool) (items []menuItem) {
+	hasJobs, hasFleet, hasMoney := m.cfg.Jobs != nil && m.cfg.Orders != nil, m.cfg.Fleet != nil && m.cfg.Steer != nil, m.cfg.Money != nil
+	for _, i := range []struct {
+		menuItem
+		there, ofFleet bool
+	}{
+		{menuItem{"overview", "/", "Overview"}, true, true},
+		{menuItem{"batches", "/batches", "Batches"}, hasJobs, false},
+		{menuItem{"jobs", "/jobs", "Jobs"}, hasJobs, false},
+		{menuItem{"dead-letters", "/dead-letters", "Dead letters"}, hasJobs, false},
+		{menuItem{"schedules", "/schedules", "Schedules"}, m.cfg.Schedules != nil, false},
+		{menuItem{"money", "/money", "Money"}, hasMoney, false},
+		{menuItem{"providers", "/providers", "Providers"}, hasFleet, true},
+		{menuItem{"workers", "/workers", "Workers"}, hasFleet, true},
+		{menuItem{"alerts", "/alerts", "Alerts"}, hasMoney, true},
+		{menuItem{"queues", queuesPath, "Queues"}, true, true},
+	} {
+		if i.there && !(oneAccount && i.ofFleet) {
+			items = append(items, i.menuItem)
+		}
+	}
+	return items
 }
 
 // write renders a body in its frame. An error is answered with a plain line.
@@ -192,8 +227,10 @@ func (m *Monitor) failPage(w http.ResponseWriter, r *http.Request, err error) {
 // explain says what an error means to whoever looks, and logs what they cannot
 // help.
 func (m *Monitor) explain(r *http.Request, err error) (int, trouble) {
-	if errors.Is(err, jobs.ErrNotFound) {
-		return http.StatusNotFound, trouble{"There is no such job or batch", fmt.Sprintf("Nothing is known of %q.", shorten(r.PathValue("id")))}
+	for _, missing := range []error{jobs.ErrNotFound, schedules.ErrNotFound, billing.ErrNoWallet} {
+		if errors.Is(err, missing) {
+			return http.StatusNotFound, trouble{"There is nothing of that name", fmt.Sprintf("Nothing is known of %q.", shorten(cmp.Or(r.PathValue("id"), r.PathValue("account"))))}
+		}
 	}
 	if r.Context().Err() == nil {
 		m.cfg.Log.Warn().Err(err).Str("path", r.URL.Path).Msg("monitor cannot read Postgres")
@@ -202,11 +239,13 @@ func (m *Monitor) explain(r *http.Request, err error) (int, trouble) {
 }
 
 func (m *Monitor) nothingHere(w http.ResponseWriter, r *http.Request) {
-	t := trouble{"There is no such page", "Pages are the overview, batches, jobs, and asynqmon."}
+	t := trouble{"There is no such page", "The pages are named above."}
 	m.show(w, r, http.StatusNotFound, frame{Title: t.Heading, JSON: "/api/overview", At: time.Now()}, "problem", t)
 }
 
 func (m *Monitor) show(w http.ResponseWriter, r *http.Request, status int, f frame, body string, data any) {
+	_, err := r.Cookie(access.CookieName)
+	f.LoggedIn, f.Menu = err == nil, m.menu(access.From(r.Context()).Account != "")
 	if err := m.pages.write(w, status, f, body, data); err != nil {
 		m.cfg.Log.Error().Err(err).Str("path", r.URL.Path).Msg("page not shown")
 	}

@@ -11,45 +11,111 @@ import (
 // routes are all that the monitor serves, and the scope that each needs: the one place
 // that says who may do what. Probes, the login page and its style are for anybody.
 func (m *Monitor) routes() []access.Route {
-	page := func(pattern string, h http.HandlerFunc) access.Route {
-		return access.Route{Pattern: pattern, Scope: access.Read, Handle: h}
-	}
 	public := func(pattern string, h http.Handler) access.Route { return access.Route{Pattern: pattern, Handle: h} }
-	ofFleet := func(r access.Route) access.Route { r.Fleet = true; return r }
 	routes := []access.Route{
 		public("GET /static/", m.pages.static()),
 		public("GET /login", http.HandlerFunc(m.loginPage)),
 		public("POST /login", http.HandlerFunc(m.login)),
 		public("POST /logout", http.HandlerFunc(m.logout)),
 
-		ofFleet(page("GET /{$}", m.overviewPage)),
-		ofFleet(page("GET /api/overview", m.overviewJSON)),
-		page("GET /batches/{id}", m.batchPage),
-		page("GET /api/batches/{id}", m.batchJSON),
-		ofFleet(page("GET "+queuesPath, m.queues.ServeHTTP)),
-		ofFleet(page("GET "+strings.TrimSuffix(queuesPath, "/"), http.RedirectHandler(m.cfg.BasePath+queuesPath, http.StatusMovedPermanently).ServeHTTP)),
-		page("GET /", m.nothingHere),
+		reads("GET /batches/{id}", m.batchPage),
+		reads("GET /api/batches/{id}", m.batchJSON),
+		{Pattern: "GET /events", Scope: access.Read, Patient: true, Handle: http.HandlerFunc(m.events.serve)},
+		reads("GET /", m.nothingHere),
 	}
+	routes = append(routes, ofFleet(
+		reads("GET /{$}", m.overviewPage),
+		reads("GET /api/overview", m.overviewJSON),
+		reads("GET "+queuesPath, m.queues.ServeHTTP),
+		reads("GET "+strings.TrimSuffix(queuesPath, "/"), http.RedirectHandler(m.cfg.BasePath+queuesPath, http.StatusMovedPermanently).ServeHTTP),
+	)...)
 	if m.cfg.Jobs != nil && m.cfg.Orders != nil {
 		routes = append(routes, m.jobRoutes()...)
 	}
+	routes = append(routes, m.moneyRoutes()...)
+	routes = append(routes, m.fleetRoutes()...)
+	routes = append(routes, m.scheduleRoutes()...)
 	if m.cfg.FrontDoor != nil {
 		routes = append(routes, m.cfg.FrontDoor.Routes()...)
 	}
 	return routes
 }
 
+func reads(pattern string, h http.HandlerFunc) access.Route {
+	return access.Route{Pattern: pattern, Scope: access.Read, Handle: h}
+}
+
+// orders is a route of what is recorded before it is carried out.
+func orders(pattern string, h http.HandlerFunc) access.Route {
+	return access.Route{Pattern: "POST " + pattern, Scope: access.Operate, Record: true, Handle: h}
+}
+
+// ofFleet makes routes those of what concerns all accounts.
+func ofFleet(routes ...access.Route) []access.Route {
+	for i := range routes {
+		routes[i].Fleet = true
+	}
+	return routes
+}
+
+// moneyRoutes are those of what was spent and may be.
+func (m *Monitor) moneyRoutes() []access.Route {
+	if m.cfg.Money == nil {
+		return nil
+	}
+	return append([]access.Route{
+		reads("GET /money", m.moneyPage),
+		reads("GET /money.csv", m.moneyCSV),
+		reads("GET /budgets.csv", m.budgetsCSV),
+		reads("GET /money/wallets/{account}", m.walletPage),
+		reads("GET /money/wallets/{account}/statement.csv", m.walletCSV),
+	}, ofFleet(reads("GET /alerts", m.alertsPage), reads("GET /alerts.csv", m.alertsCSV))...)
+}
+
+// fleetRoutes are those of providers and workers.
+func (m *Monitor) fleetRoutes() []access.Route {
+	if m.cfg.Fleet == nil || m.cfg.Steer == nil {
+		return nil
+	}
+	routes := []access.Route{
+		reads("GET /providers", m.providersPage),
+		reads("GET /providers.csv", m.providersCSV),
+		reads("GET /limits.csv", m.limitsCSV),
+		reads("GET /workers", m.workersPage),
+		reads("GET /workers.csv", m.workersCSV),
+	}
+	for verb, do := range m.steering() {
+		routes = append(routes, orders("/providers/{id}/"+verb, do))
+	}
+	return ofFleet(routes...)
+}
+
+// scheduleRoutes are those of schedules.
+func (m *Monitor) scheduleRoutes() []access.Route {
+	if m.cfg.Schedules == nil {
+		return nil
+	}
+	routes := []access.Route{
+		reads("GET /schedules", m.schedulesPage),
+		reads("GET /schedules.csv", m.schedulesCSV),
+		reads("GET /schedules/{id}", m.schedulePage),
+		reads("GET /schedules/{id}/fires.csv", m.firesCSV),
+	}
+	for verb, do := range m.scheduleOrders() {
+		routes = append(routes, orders("/schedules/{id}/"+verb, do))
+	}
+	return routes
+}
+
 // jobRoutes are those of single jobs, and of orders for jobs and batches.
 func (m *Monitor) jobRoutes() []access.Route {
-	reads := func(pattern string, h http.HandlerFunc) access.Route {
-		return access.Route{Pattern: pattern, Scope: access.Read, Handle: h}
-	}
 	noted := func(pattern string, scope access.Scope, h http.HandlerFunc) access.Route {
 		return access.Route{Pattern: pattern, Scope: scope, Record: true, Patient: scope == access.Read, Handle: h}
 	}
 	routes := []access.Route{
 		reads("GET /jobs", m.jobsPage),
 		reads("GET /jobs.csv", m.jobsCSV),
+		reads("GET /dead-letters", m.deadLettersPage),
 		reads("GET /jobs/{id}", m.jobPage),
 		noted("POST /jobs/{id}/reveal", access.Read, m.revealJob),
 		noted("GET /jobs/{id}/artifacts/{n}", access.Read, m.artifact),
@@ -68,7 +134,15 @@ func (m *Monitor) jobRoutes() []access.Route {
 				noted("POST "+base+"/batches/{id}/"+verb, access.Operate, m.order("/batches/", m.ownBatch, do)))
 		}
 	}
-	return routes
+	settle := func(billed, retry bool) func(context.Context, string) error {
+		return func(ctx context.Context, id string) error { return o.SettleUnknown(ctx, id, billed, retry) }
+	}
+	return append(routes,
+		orders("/batches/{id}/retry-group", m.retryGroup),
+		orders("/jobs/{id}/settle-unbilled", m.order("/jobs/", m.ownJob, settle(false, false))),
+		orders("/jobs/{id}/settle-billed", m.order("/jobs/", m.ownJob, settle(true, false))),
+		orders("/jobs/{id}/settle-retry", m.order("/jobs/", m.ownJob, settle(false, true))),
+	)
 }
 
 // serveAll is everything, with its protection: from the outside in the headers of every

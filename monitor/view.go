@@ -12,6 +12,7 @@ import (
 	"oneflow/billing"
 	"oneflow/fleet"
 	"oneflow/jobs"
+	"oneflow/schedules"
 )
 
 // functions returns the functions of the templates. base is the monitor's base path.
@@ -42,7 +43,38 @@ func functions(base string) template.FuncMap {
 		"segments":   segments,
 		"curve":      curve,
 		"curveLabel": curveLabel,
+		"standingOf": func(s fleet.Standing, now time.Time) string { return standing(fleet.Provider{Standing: s}, now) },
+		"stopped":    func(s fleet.Standing) bool { return s.Status == fleet.Unavailable },
+		"breaker":    func(s fleet.BreakerState) string { return strings.ReplaceAll(string(s), "_", " ") },
+		"chartWidth": func(bars []dayBar) int { return len(bars) * dayWidth },
+		"valueName":  valueName,
+		"names":      names,
+		"coming":     func(s schedules.Schedule) []time.Time { return s.Coming(comingFires) },
+		"local":      func(t time.Time) string { return t.Format("Mon 2 Jan 15:04 MST") },
+		"in":         func(then, now time.Time) string { return coarse(then.Sub(now)) },
+		"plus":       func(a, b int64) int64 { return a + b },
+		"sub":        func(a, b billing.NanoUSD) billing.NanoUSD { return a - b },
+		"ms":         func(ms int64) string { return span(time.Duration(ms) * time.Millisecond) },
 	}
+}
+
+// valueName says what the empty value of a dimension stands for.
+func valueName(d billing.Dimension, value string) string {
+	if value != "" {
+		return value
+	}
+	return map[billing.Dimension]string{
+		billing.ByBatch: "(single jobs)", billing.ByTag: "(no tag)", billing.ByModel: "(no model)", billing.ByAccount: "(removed)",
+	}[d]
+}
+
+// names joins dimensions as an address has them.
+func names(list []billing.Dimension) string {
+	texts := make([]string, len(list))
+	for i, d := range list {
+		texts[i] = string(d)
+	}
+	return strings.Join(texts, ",")
 }
 
 // count is a number for people, such as "12,345".

@@ -16,16 +16,18 @@ import (
 
 // Register implements worker.PresenceStore.
 func (s *Store) Register(ctx context.Context, p worker.Presence) error {
-	names := make([]string, len(p.Providers))
+	names, slots := make([]string, len(p.Providers)), 0
 	for i, served := range p.Providers {
 		names[i] = served.Name
+		slots += served.Concurrency
 	}
 	err := s.begin(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
-			INSERT INTO workers (id, host, pid, providers)
-			VALUES ($1, $2, $3, $4)
-			ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), stopped_at = NULL, providers = excluded.providers`,
-			p.ID, p.Host, p.PID, names)
+			INSERT INTO workers (id, host, pid, providers, slots, version)
+			VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (id) DO UPDATE
+			SET heartbeat_at = now(), stopped_at = NULL, providers = excluded.providers, slots = excluded.slots, version = excluded.version`,
+			p.ID, p.Host, p.PID, names, slots, p.Version)
 		for _, served := range p.Providers {
 			if err != nil {
 				return err

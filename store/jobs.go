@@ -66,6 +66,9 @@ func (s *Store) Jobs(ctx context.Context, f jobs.Filter) (out jobs.Lines, err er
 			where.WriteString(" AND " + c.column + " = " + arg(c.value))
 		}
 	}
+	if f.Dead {
+		where.WriteString(" AND s.state IN ('failed', 'expired', 'unknown')")
+	}
 	if f.Error != "" {
 		where.WriteString(" AND position(lower(" + arg(f.Error) + ") IN lower(s.error_class || ' ' || s.error_message)) > 0")
 	}
@@ -173,6 +176,19 @@ func (s *Store) JobRequest(ctx context.Context, id uuid.UUID) (request []byte, e
 		return nil, fmt.Errorf("read what job %s asks for: %w", id, err)
 	}
 	return request, nil
+}
+
+// RetryGroup brings those jobs of a batch back that ended in one state for one reason: see Retry.
+func (s *Store) RetryGroup(ctx context.Context, id string, state jobs.State, class string) error {
+	_, err := s.Retry(ctx, id, []jobs.State{state}, class)
+	return err
+}
+
+// SettleUnknown settles the calls of a job or a batch whose outcome is not known, as a person
+// found out: see Resolve.
+func (s *Store) SettleUnknown(ctx context.Context, id string, billed, retry bool) error {
+	_, err := s.Resolve(ctx, id, Resolution{Billed: billed, Retry: retry})
+	return err
 }
 
 // RetryFailed brings the jobs of a batch, or a job, back to the queue that have failed or

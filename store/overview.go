@@ -101,7 +101,7 @@ const maxWorkers = 500
 // workers reads the workers that have not stopped, silent ones last.
 func (s *Store) workers(ctx context.Context) ([]fleet.Worker, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT id::text, host, pid, providers, started_at, extract(epoch FROM now() - heartbeat_at)::float8,
+		SELECT id::text, host, pid, providers, slots, version, started_at, extract(epoch FROM now() - heartbeat_at)::float8,
 			(SELECT count(*) FROM job_queue q WHERE q.worker_id = w.id)
 		FROM workers w
 		WHERE stopped_at IS NULL
@@ -113,7 +113,7 @@ func (s *Store) workers(ctx context.Context) ([]fleet.Worker, error) {
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.Worker, error) {
 		var w fleet.Worker
 		var silent float64
-		err := row.Scan(&w.ID, &w.Host, &w.PID, &w.Providers, &w.StartedAt, &silent, &w.Running)
+		err := row.Scan(&w.ID, &w.Host, &w.PID, &w.Providers, &w.Slots, &w.Version, &w.StartedAt, &silent, &w.Running)
 		w.SilentFor = time.Duration(max(silent, 0) * float64(time.Second))
 		w.Alive = w.SilentFor < fleet.Silence
 		return w, err

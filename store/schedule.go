@@ -14,7 +14,10 @@ import (
 // keptFires is the number of fires of a schedule that its history keeps.
 const keptFires = 1000
 
-var _ schedules.Store = (*Store)(nil)
+var (
+	_ schedules.Store      = (*Store)(nil)
+	_ schedules.OrderStore = (*Store)(nil)
+)
 
 // Now implements schedules.Store.
 func (s *Store) Now(ctx context.Context) (now time.Time, err error) {

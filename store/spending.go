@@ -63,10 +63,10 @@ func (s *Store) Spending(ctx context.Context, q billing.SpendingQuery) ([]billin
 		`+tags+`
 		WHERE ($1::timestamptz IS NULL OR s.hour >= date_trunc('hour', $1))
 		AND ($2::timestamptz IS NULL OR s.hour < $2)
-		AND $3 <> '' AND ($4 = '' OR s.batch_id = $4)
+		AND $3 <> '' AND ($4 = '' OR s.batch_id = $4) AND ($5 = '' OR s.account = $5)
 		`+group+`
 		HAVING sum(calls) <> 0 OR sum(cost_nano) <> 0
-		ORDER BY `+strings.Join(order, ", ")+`, 1`, timeOrNull(q.Since), timeOrNull(q.Until), q.Zone, q.Batch)
+		ORDER BY `+strings.Join(order, ", ")+`, 1`, timeOrNull(q.Since), timeOrNull(q.Until), q.Zone, q.Batch, q.Account)
 	if err != nil {
 		return nil, fmt.Errorf("sum up what was spent: %w", err)
 	}

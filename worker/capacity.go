@@ -232,7 +232,7 @@ func (r *regulator) register(ctx context.Context) error {
 		}
 		served = append(served, s)
 	}
-	return r.cfg.Store.Presence.Register(ctx, Presence{ID: r.cfg.ID, Host: host, PID: os.Getpid(), Providers: served})
+	return r.cfg.Store.Presence.Register(ctx, Presence{ID: r.cfg.ID, Host: host, PID: os.Getpid(), Providers: served, Version: r.cfg.Version})
 }
 
 // due reports whether the concurrency has to change, and to what: more at once,

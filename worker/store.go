@@ -92,6 +92,8 @@ type Presence struct {
 	Host      string
 	PID       int
 	Providers []Served
+	// Version says which build it is.
+	Version string
 }
 
 // PresenceStore holds what a worker says of itself.

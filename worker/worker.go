@@ -60,6 +60,8 @@ type Config struct {
 	State string
 	// CutOff is called when Drain is over: it must end all calls.
 	CutOff func()
+	// Version says which build it is, for people. Default: none.
+	Version string
 	// Background holds the functions that run while this worker leads. Default: none.
 	Background []Background
 

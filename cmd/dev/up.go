@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"oneflow/artifacts"
+	"oneflow/fleet"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/internal/devstack"
@@ -160,6 +161,7 @@ func (s *session) withServices(services cli.Services, listener net.Listener, do 
 		}
 		return monitor.Run(ctx, monitor.Config{
 			Store: db, Access: db, Jobs: db, Orders: db, OpenURL: artifacts.OpenObject, Redis: redis, Holds: app.HoldsInForce(db, cli.Fleet(s.config), client), FrontDoor: front, Log: s.Log,
+			Money: db, Fleet: db, Steer: fleet.NewOrders(db, cli.Fleet(s.config)), Known: cli.Fleet(s.config), Schedules: db, Hints: db.Hints,
 		}, listener)
 	})
 	g.Go(func() error {

@@ -40,13 +40,10 @@ type listedSchedule struct {
 func listSchedule(of schedules.Schedule) listedSchedule {
 	l := listedSchedule{
 		Name: of.Name, Cron: of.Spec.Cron, Zone: of.Spec.Zone, Overlap: of.Overlap, Account: of.Account, Tags: of.Tags, Source: of.Source,
-		Paused: !of.PausedAt.IsZero(), Next: []time.Time{},
+		Paused: !of.PausedAt.IsZero(), Next: of.Coming(5),
 	}
 	if of.Spec.Every > 0 {
 		l.Every, l.Zone = strings.TrimPrefix(of.Spec.String(), "every "), ""
-	}
-	for at := of.Next; len(l.Next) < 5 && !at.IsZero() && !l.Paused; at = of.Spec.Next(at) {
-		l.Next = append(l.Next, at.In(of.Spec.Location()))
 	}
 	return l
 }
@@ -165,17 +162,7 @@ type scheduleResumeCmd struct{ named }
 
 // Run lets it fire from now on.
 func (c *scheduleResumeCmd) Run(s *session) error {
-	return c.do(s, "fires again", func(db *store.Store) error {
-		list, err := db.Schedules(s.Ctx, c.Name)
-		if err != nil {
-			return err
-		}
-		now, err := db.Now(s.Ctx)
-		if err != nil {
-			return err
-		}
-		return db.ResumeSchedule(s.Ctx, c.Name, list[0].Spec.Next(now))
-	})
+	return c.do(s, "fires again", func(db *store.Store) error { return schedules.Resume(s.Ctx, db, c.Name) })
 }
 
 type scheduleRmCmd struct {
@@ -204,24 +191,19 @@ func (c *scheduleRunNowCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	now, err := db.Now(s.Ctx)
+	batch, err := schedules.RunNow(s.Ctx, db, c.Name)
 	if err != nil {
-		return err
-	}
-	at := now.Truncate(time.Second)
-	f := schedules.Fire{Schedule: c.Name, At: at, FiredAt: now, ByHand: true, State: schedules.Accepting, BatchID: schedules.BatchID(c.Name, at)}
-	if err := db.FireNow(s.Ctx, f); err != nil {
 		return unknownSchedule(err)
 	}
 	if c.ForPrograms() {
 		return c.Write(s.Env.Out, struct {
 			BatchID string `json:"batch_id"`
-		}{f.BatchID})
+		}{batch})
 	}
-	if _, err := fmt.Fprintln(s.Env.Out, f.BatchID); err != nil {
+	if _, err := fmt.Fprintln(s.Env.Out, batch); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.Env.Err, "a worker accepts its rows within seconds; follow them with: enqueue watch %s\n", f.BatchID)
+	fmt.Fprintf(s.Env.Err, "a worker accepts its rows within seconds; follow them with: enqueue watch %s\n", batch)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"oneflow/artifacts"
+	"oneflow/fleet"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/monitor"
@@ -64,6 +65,7 @@ func (c *serveCmd) Run(s *session) error {
 	fmt.Fprintf(s.Env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
 	err = monitor.Run(s.Ctx, monitor.Config{
 		Store: db, Access: db, Jobs: db, Orders: db, OpenURL: artifacts.OpenObject, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.Log,
+		Money: db, Fleet: db, Steer: fleet.NewOrders(db, cli.Fleet(cfg)), Known: cli.Fleet(cfg), Schedules: db, Hints: db.Hints,
 		Token: token, Hosts: append(c.Host, host), BasePath: c.BasePath, FrontDoor: front,
 	}, l)
 	if errors.Is(err, monitor.ErrExposed) {

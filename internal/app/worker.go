@@ -95,6 +95,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		CallTimeout: time.Duration(o.Config.CallTimeout),
 		Drain:       time.Duration(o.Config.Drain),
 		State:       o.Config.State,
+		Version:     cli.Release(),
 		CutOff:      cutOff,
 		Background: append(append(retention(o.Config.Retention, o.Store, blobs), newWebhooks(o)...),
 			worker.Background{Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round},

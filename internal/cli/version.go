@@ -6,12 +6,15 @@ import (
 	"runtime/debug"
 )
 
-// version says which build of a program this is: its release, else the commit that it
-// was built from.
-func version(name string) string {
+// version says which build of a program this is, for --version.
+func version(name string) string { return name + " " + Release() }
+
+// Release names this build: its release, else the commit that it was built from, and Go's
+// version.
+func Release() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return name + " of unknown version"
+		return "of unknown version"
 	}
 	settings := map[string]string{}
 	for _, s := range info.Settings {
@@ -24,5 +27,5 @@ func version(name string) string {
 			release += ", with changes"
 		}
 	}
-	return fmt.Sprintf("%s %s (%s)", name, release, info.GoVersion)
+	return fmt.Sprintf("%s (%s)", release, info.GoVersion)
 }

@@ -1,9 +1,10 @@
-// Keeps the page up to date: fetches it anew every two seconds and carries what
-// has changed over into the one that is shown, so that nothing jumps, and focus
-// and selection stay. Without it the page reloads itself.
+// Keeps the page up to date: the monitor sends an event when something has changed, and
+// this fetches the page anew and carries what has changed over into the one that is shown,
+// so that nothing jumps, and focus and selection stay. Where there is no stream of events
+// it asks every two seconds. Without it the page reloads itself.
 'use strict';
 (() => {
-  const every = 2000, patience = 20000;
+  const every = 2000, patience = 20000, events = document.currentScript.dataset.events;
   const live = document.getElementById('live');
   const word = live.querySelector('.word');
 
@@ -33,35 +34,54 @@
     while (old.childNodes.length > news.length) old.lastChild.remove();
   };
 
-  // selecting: somebody marks text on the page, to copy it.
-  const selecting = () => {
+  // busy: somebody marks text on the page, to copy it, or fills in a form.
+  const busy = () => {
+    const main = document.getElementById('main');
     const s = document.getSelection();
-    return s && !s.isCollapsed && document.getElementById('main').contains(s.anchorNode);
+    const at = document.activeElement;
+    return s && !s.isCollapsed && main.contains(s.anchorNode) || main.contains(at) && at.matches('input, select, textarea');
   };
 
+  let asking = false;
   const refresh = async () => {
-    if (document.hidden || selecting()) return;
+    if (document.hidden || asking || busy()) return;
+    asking = true;
     try {
       const answer = await fetch(location.href, { cache: 'no-store', signal: AbortSignal.timeout(patience) });
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
       const main = page.getElementById('main');
       if (!answer.ok || !main) {
         say('lost', answer.status === 503 ? 'the database does not answer' : 'no answer (' + answer.status + ')');
-        return;
+      } else if (!busy()) {
+        carry(document.getElementById('main'), main);
+        document.title = page.title;
+        say('live', page.querySelector('#live .word').textContent);
       }
-      if (selecting()) return;
-      carry(document.getElementById('main'), main);
-      document.title = page.title;
-      say('live', page.querySelector('#live .word').textContent);
     } catch {
       say('lost', 'the monitor does not answer');
+    } finally {
+      asking = false;
     }
   };
 
-  const loop = async () => {
-    await refresh();
-    setTimeout(loop, every);
+  // A page that nobody sees has no stream: a browser has few connections to a host.
+  let stream;
+  const listen = () => {
+    if (document.hidden) {
+      stream?.close();
+      stream = undefined;
+    } else if (!stream || stream.readyState === EventSource.CLOSED) {
+      stream = new EventSource(events);
+      stream.addEventListener('change', refresh);
+    }
   };
-  document.addEventListener('visibilitychange', refresh);
-  setTimeout(loop, every);
+  document.addEventListener('visibilitychange', () => { listen(); refresh(); });
+  addEventListener('pagehide', () => stream?.close());
+  listen();
+  let since = 0;
+  setInterval(() => {
+    if (stream?.readyState === EventSource.OPEN) return;
+    refresh();
+    if (++since % 10 === 0) listen();
+  }, every);
 })();

@@ -1,0 +1,86 @@
+package monitor
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"oneflow/access"
+	"oneflow/batches"
+	"oneflow/jobs"
+)
+
+// batchesPage is the data of the page of batches.
+type batchesPage struct {
+	At         time.Time
+	Batches    []batches.Summary
+	Query      map[string]string
+	States     []string
+	CSV        string
+	OneAccount bool
+}
+
+// batchFilter reads a filter of batches.
+func batchFilter(r *http.Request) (f batches.Filter, err error) {
+	q := r.URL.Query()
+	for _, name := range []string{"state", "source", "account"} {
+		if v := q.Get(name); len(v) > 200 || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
+			return f, errors.New(name + ": must be text of at most 200 bytes")
+		}
+	}
+	f = batches.Filter{State: q.Get("state"), Source: q.Get("source"), Account: q.Get("account"), Limit: batchesList}
+	if own := access.From(r.Context()).Account; own != "" {
+		f.Account = own
+	}
+	return f, nil
+}
+
+func (m *Monitor) batches(r *http.Request) ([]batches.Summary, error) {
+	f, err := batchFilter(r)
+	if err != nil {
+		return nil, err
+	}
+	list, err := m.cfg.Jobs.Batches(r.Context(), f)
+	if list == nil {
+		list = []batches.Summary{}
+	}
+	return list, err
+}
+
+func (m *Monitor) batchesPage(w http.ResponseWriter, r *http.Request) {
+	list, err := m.batches(r)
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	q := r.URL.Query()
+	p := batchesPage{
+		At: time.Now(), Batches: list, OneAccount: access.From(r.Context()).Account != "", CSV: "/batches.csv?" + q.Encode(),
+		Query:  map[string]string{"state": q.Get("state"), "source": q.Get("source"), "account": q.Get("account")},
+		States: []string{jobs.BatchOpen, jobs.BatchRunning, jobs.BatchPaused, jobs.BatchFinished, jobs.BatchPartial, jobs.BatchCancelling, jobs.BatchCancelled, jobs.BatchRemoved},
+	}
+	m.show(w, r, http.StatusOK, frame{Title: "Batches", Here: "batches", JSON: "/api/v1/batches?" + q.Encode(), At: p.At}, "batches", p)
+}
+
+func (m *Monitor) batchesJSON(w http.ResponseWriter, r *http.Request) {
+	list, err := m.batches(r)
+	m.answer(w, r, list, err)
+}
+
+func (m *Monitor) batchesCSV(w http.ResponseWriter, r *http.Request) {
+	list, err := m.batches(r)
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	t := newTable(w, "batches.csv")
+	t.write("id", "source", "account", "state", "jobs", "done", "failed", "cost_usd", "simulated_cost_usd", "unpriced_calls", "created_at")
+	for _, b := range list {
+		t.write(b.ID, b.Source, b.Account, b.State, strconv.FormatInt(b.Total(), 10), strconv.FormatInt(b.Done(), 10), strconv.FormatInt(b.Failures(), 10),
+			b.Cost.String(), b.Simulated.String(), strconv.FormatInt(b.Unpriced, 10), stampOr(b.CreatedAt))
+	}
+	t.Flush()
+}

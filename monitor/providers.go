@@ -1,0 +1,245 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"oneflow/access"
+	"oneflow/fleet"
+	"oneflow/providers"
+)
+
+// FleetStore reads how the providers do.
+type FleetStore interface {
+	// Health returns each provider with its state, and the figures of its models over a
+	// window.
+	Health(ctx context.Context, window time.Duration) ([]fleet.Health, error)
+	// ProviderLimits returns the limits of each provider by source.
+	ProviderLimits(ctx context.Context) ([]fleet.ProviderLimits, error)
+}
+
+// healthWindows are the times that the page of providers may be about, by name.
+func healthWindows() []string { return []string{"1h", "24h", "168h"} }
+
+// providersPage is the data of the page of providers.
+type providersPage struct {
+	At      time.Time
+	Window  string
+	Windows []string
+	Health  []fleet.Health
+	Limits  []limitLine
+	Holds   map[string][]string
+	// May reports whether whoever looks may give orders.
+	May bool
+}
+
+// limitLine is a limit of a provider by source.
+type limitLine struct {
+	Provider                    string
+	Dimension                   providers.Dimension
+	Configured, Learned, Pinned string
+	InForce                     string
+	From                        fleet.LimitSource
+	PinnedBy                    string
+}
+
+// window reads the time that figures are asked for.
+func window(r *http.Request) (name string, d time.Duration, err error) {
+	name = r.URL.Query().Get("window")
+	if name == "" {
+		name = healthWindows()[0]
+	}
+	if !slices.Contains(healthWindows(), name) {
+		return name, 0, errors.New("window: must be 1h, 24h or 168h")
+	}
+	d, err = time.ParseDuration(name)
+	return name, d, err
+}
+
+// health reads how the providers do, for any number of people at the cost of one.
+func (m *Monitor) health(ctx context.Context, name string, d time.Duration) ([]fleet.Health, error) {
+	return m.figures[name].get(ctx, time.Now, func(ctx context.Context) ([]fleet.Health, error) { return m.cfg.Fleet.Health(ctx, d) })
+}
+
+func (m *Monitor) providersPage(w http.ResponseWriter, r *http.Request) {
+	name, d, err := window(r)
+	if err != nil {
+		m.refuse(w, r, http.StatusBadRequest, err.Error())
+		return
+	}
+	p := providersPage{At: time.Now(), Window: name, Windows: healthWindows(), May: access.From(r.Context()).Scope.Includes(access.Operate)}
+	if p.Health, err = m.health(r.Context(), name, d); err == nil {
+		p.Limits, err = m.limits(r.Context())
+	}
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	p.Holds = m.reader.heldBack(r.Context())
+	m.show(w, r, http.StatusOK, frame{Title: "Providers", Here: "providers", At: p.At}, "providers", p)
+}
+
+// limits lists each limit that something is known of.
+func (m *Monitor) limits(ctx context.Context) ([]limitLine, error) {
+	known, err := m.cfg.Fleet.ProviderLimits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var lines []limitLine
+	for _, l := range m.cfg.Known.Limits(known) {
+		for _, d := range providers.Dimensions() {
+			pin, pinned := l.Pinned[d]
+			n, from := l.Of(d)
+			if n == 0 && !pinned && l.Learned.Of(d) == 0 && l.Configured.Of(d) == 0 {
+				continue
+			}
+			line := limitLine{
+				Provider: l.Provider, Dimension: d, Configured: orNone(l.Configured.Of(d)), Learned: orNone(l.Learned.Of(d)), Pinned: none,
+				InForce: "no limit", From: from,
+			}
+			if n > 0 {
+				line.InForce = count(n)
+			}
+			if pinned {
+				line.Pinned, line.PinnedBy = "no limit", l.PinnedBy
+				if pin > 0 {
+					line.Pinned = count(pin)
+				}
+			}
+			lines = append(lines, line)
+		}
+	}
+	return lines, nil
+}
+
+func orNone(n int64) string {
+	if n == 0 {
+		return none
+	}
+	return count(n)
+}
+
+func (m *Monitor) providersCSV(w http.ResponseWriter, r *http.Request) {
+	name, d, err := window(r)
+	if err != nil {
+		m.refuse(w, r, http.StatusBadRequest, err.Error())
+		return
+	}
+	list, err := m.health(r.Context(), name, d)
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	n := func(n int64) string { return strconv.FormatInt(n, 10) }
+	rows := [][]string{{
+		"provider", "kind", "status", "reason", "breaker", "workers", "model", "calls", "succeeded", "rate_limited", "refused", "unknown",
+		"latency_ms_p50", "latency_ms_p95", "latency_ms_p99", "input_tokens", "output_tokens", "cost_usd", "simulated_cost_usd", "unpriced_calls", "last_error",
+	}}
+	for _, h := range list {
+		models := h.Models
+		if len(models) == 0 {
+			models = []fleet.Figures{{}}
+		}
+		for _, f := range models {
+			rows = append(rows, []string{
+				h.Name, h.Kind, string(h.Status), h.Reason, string(h.Breaker.State), strconv.Itoa(h.Workers), f.Model, n(f.Requests), n(f.Succeeded), n(f.RateLimited),
+				n(f.Refused), n(f.Unknown), n(f.P50), n(f.P95), n(f.P99), n(f.InputTokens), n(f.OutputTokens), f.Cost.String(), f.Simulated.String(), n(f.Unpriced), f.LastError,
+			})
+		}
+	}
+	sendTable(w, "providers.csv", rows)
+}
+
+func (m *Monitor) limitsCSV(w http.ResponseWriter, r *http.Request) {
+	lines, err := m.limits(r.Context())
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	rows := [][]string{{"provider", "limit", "configured", "learned", "pinned", "in_force", "from"}}
+	for _, l := range lines {
+		rows = append(rows, []string{l.Provider, string(l.Dimension), l.Configured, l.Learned, l.Pinned, l.InForce, string(l.From)})
+	}
+	sendTable(w, "limits.csv", rows)
+}
+
+// steer carries out an order to the provider that a path names, and leads back to its page.
+func (m *Monitor) steer(do func(ctx context.Context, actor, provider string, r *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		err := r.ParseForm()
+		if err == nil {
+			err = do(r.Context(), access.From(r.Context()).Name, r.PathValue("id"), r)
+		}
+		wrong, isWrong := errors.AsType[*fleet.OrderError](err)
+		switch {
+		case errors.Is(err, fleet.ErrUnknownProvider):
+			m.refuse(w, r, http.StatusNotFound, err.Error())
+		case isWrong:
+			m.refuse(w, r, http.StatusBadRequest, wrong.Error())
+		case err != nil:
+			status, t := m.explain(r, err)
+			m.refuse(w, r, status, t.Heading)
+		default:
+			for _, f := range m.figures {
+				f.forget()
+			}
+			http.Redirect(w, r, m.cfg.BasePath+"/providers#"+url.PathEscape(r.PathValue("id")), http.StatusSeeOther)
+		}
+	}
+}
+
+// steering are the orders to providers, by the last part of their path.
+func (m *Monitor) steering() map[string]http.HandlerFunc {
+	o := m.cfg.Steer
+	hold := func(state fleet.BreakerState) http.HandlerFunc {
+		return m.steer(func(ctx context.Context, actor, provider string, _ *http.Request) error {
+			return o.ForceBreaker(ctx, actor, provider, state)
+		})
+	}
+	return map[string]http.HandlerFunc{
+		"disable": m.steer(func(ctx context.Context, actor, provider string, r *http.Request) error {
+			return o.Disable(ctx, actor, provider, r.PostForm.Get("reason"))
+		}),
+		"enable": m.steer(func(ctx context.Context, actor, provider string, _ *http.Request) error {
+			return o.Enable(ctx, actor, provider)
+		}),
+		"breaker-open": hold(fleet.BreakerOpen), "breaker-close": hold(fleet.BreakerClosed), "breaker-auto": hold(""),
+	}
+}
+
+// workersPage is the data of the page of workers.
+type workersPage struct {
+	At      time.Time
+	Workers []fleet.Worker
+}
+
+func (m *Monitor) workersPage(w http.ResponseWriter, r *http.Request) {
+	o, err := m.reader.Overview(r.Context())
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	m.show(w, r, http.StatusOK, frame{Title: "Workers", Here: "workers", At: o.At}, "workers", workersPage{o.At, o.Workers})
+}
+
+func (m *Monitor) workersCSV(w http.ResponseWriter, r *http.Request) {
+	o, err := m.reader.Overview(r.Context())
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	rows := [][]string{{"id", "host", "pid", "alive", "lease_age_seconds", "running", "slots", "providers", "version", "started_at"}}
+	for _, k := range o.Workers {
+		rows = append(rows, []string{
+			k.ID, k.Host, strconv.Itoa(k.PID), strconv.FormatBool(k.Alive), strconv.FormatFloat(k.SilentFor.Seconds(), 'f', 1, 64), strconv.FormatInt(k.Running, 10),
+			strconv.Itoa(k.Slots), strings.Join(k.Providers, " "), k.Version, stampOr(k.StartedAt),
+		})
+	}
+	sendTable(w, "workers.csv", rows)
+}
