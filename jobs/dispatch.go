@@ -80,27 +80,54 @@ func (d *Dispatcher) Push(ctx context.Context, marked []Delivery) (int, error) {
 	return len(marked) - len(failed), errors.Join(err, d.store.Undispatch(undo, failed))
 }
 
-// push pushes deliveries until one fails, and notes which arrived.
+// push pushes deliveries until one fails, and notes which arrived. Those of a chunk go
+// together, in the place of its first.
 func (d *Dispatcher) push(ctx context.Context, marked []Delivery, pushed []bool) error {
+	tasks := chunks(marked)
 	g, pushCtx := errgroup.WithContext(ctx)
 	// Each takes the next, so that one who is slow keeps one task from its turn.
 	var next atomic.Int64
-	for range min(pushers, len(marked)) {
+	for range min(pushers, len(tasks)) {
 		g.Go(func() error {
-			for i := next.Add(1) - 1; i < int64(len(marked)); i = next.Add(1) - 1 {
-				task, err := EncodeTask(marked[i])
+			for i := next.Add(1) - 1; i < int64(len(tasks)); i = next.Add(1) - 1 {
+				list := make([]Delivery, len(tasks[i]))
+				for n, place := range tasks[i] {
+					list[n] = marked[place]
+				}
+				task, err := EncodeTask(list...)
 				if err != nil {
 					return err
 				}
 				_, err = d.client.EnqueueContext(pushCtx, task)
 				// The same delivery is there already: as good as pushed.
 				if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
-					return fmt.Errorf("push job %s to queue %s: %w", marked[i].ID, QueueName(marked[i].Provider, marked[i].Lane), err)
+					return fmt.Errorf("push job %s to queue %s: %w", list[0].ID, QueueName(list[0].Provider, list[0].Lane), err)
 				}
-				pushed[i] = true
+				for _, place := range tasks[i] {
+					pushed[place] = true
+				}
 			}
 			return nil
 		})
 	}
 	return g.Wait()
+}
+
+// chunks are the places of the deliveries of each task, in the order of their first.
+func chunks(marked []Delivery) (tasks [][]int) {
+	of := map[Queue]map[string]int{} // the task of a chunk
+	for i, d := range marked {
+		queue := Queue{Provider: d.Provider, Lane: d.Lane}
+		if of[queue] == nil {
+			of[queue] = map[string]int{}
+		}
+		n, begun := of[queue][d.DeliveryID]
+		if d.DeliveryID == "" || !begun {
+			of[queue][d.DeliveryID] = len(tasks)
+			tasks = append(tasks, []int{i})
+			continue
+		}
+		tasks[n] = append(tasks[n], i)
+	}
+	return tasks
 }

@@ -162,6 +162,17 @@ type Delivery struct {
 	StartTag int64
 	// At is the time from which it may run; the zero time, or one that has passed, means now.
 	At time.Time
+	// DeliveryID is the task of a chunk that carries it with others; empty: it has one
+	// of its own.
+	DeliveryID string
+}
+
+// TaskID is the id of the task that carries the delivery.
+func (d Delivery) TaskID() string {
+	if d.DeliveryID != "" {
+		return d.DeliveryID
+	}
+	return TaskID(d.ID, d.Gen)
 }
 
 // Job is a job as its holder sees it.

@@ -2,8 +2,10 @@ package jobs
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,11 +17,15 @@ import (
 // payload is a job in Redis: ids, and what a person wants to see in
 // asynqmon. Never the prompt.
 type payload struct {
-	Job   uuid.UUID      `json:"job"`
-	Gen   int            `json:"gen"`
+	Job   uuid.UUID      `json:"job,omitzero"`
+	Gen   int            `json:"gen,omitempty"`
 	Task  providers.Task `json:"task"`
 	Model string         `json:"model,omitempty"`
 	Batch string         `json:"batch,omitempty"`
+	// Jobs and Chunk are the number and the deliveries of a chunk, in place of Job and
+	// Gen.
+	Jobs  int      `json:"jobs,omitempty"`
+	Chunk []string `json:"chunk,omitempty"`
 }
 
 const (
@@ -37,14 +43,37 @@ func QueueName(provider string, lane Lane) string { return provider + "." + stri
 // asynq may refuse an id for ever after a crash.
 func TaskID(id uuid.UUID, gen int) string { return fmt.Sprintf("%s-%d", id, gen) }
 
-// EncodeTask makes the task that carries a delivery.
-func EncodeTask(d Delivery) (*asynq.Task, error) {
-	body, err := json.Marshal(payload{Job: d.ID, Gen: d.Gen, Task: d.Task, Model: d.Model, Batch: d.BatchID})
+// MaxChunk is the number of jobs that one task carries at most, and ChunkTime how much
+// work of its queue that is at most: what a worker has in hand keeps nobody waiting.
+const (
+	MaxChunk  = 200
+	ChunkTime = 250 * time.Millisecond
+)
+
+// EncodeTask makes the task that carries deliveries of one queue: one, or a chunk of
+// those with the same DeliveryID. A chunk shows the task and model of its first, and
+// their batch where that is the same for all.
+func EncodeTask(list ...Delivery) (*asynq.Task, error) {
+	if len(list) == 0 {
+		return nil, errors.New("a task of no delivery")
+	}
+	d := list[0]
+	p := payload{Job: d.ID, Gen: d.Gen, Task: d.Task, Model: d.Model, Batch: d.BatchID}
+	if d.DeliveryID != "" {
+		p.Job, p.Gen, p.Jobs, p.Chunk = uuid.Nil, 0, len(list), make([]string, len(list))
+		for i, one := range list {
+			p.Chunk[i] = TaskID(one.ID, one.Gen)
+			if one.BatchID != p.Batch {
+				p.Batch = ""
+			}
+		}
+	}
+	body, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("job %s: encode its task: %w", d.ID, err)
 	}
 	opts := []asynq.Option{
-		asynq.TaskID(TaskID(d.ID, d.Gen)),
+		asynq.TaskID(d.TaskID()),
 		asynq.Queue(QueueName(d.Provider, d.Lane)),
 		asynq.MaxRetry(maxRetry),
 		asynq.Timeout(TaskTimeout),
@@ -55,12 +84,37 @@ func EncodeTask(d Delivery) (*asynq.Task, error) {
 	return asynq.NewTask("generate:"+string(d.Task), body, opts...), nil
 }
 
-// DecodeTask reads which job, and which generation of it, a task delivers. It fails
-// for what is not ours.
-func DecodeTask(t *asynq.Task) (id uuid.UUID, gen int, err error) {
+// DecodeTask reads which jobs, and which generations of them, a task delivers; chunk
+// reports whether it may be several. It fails for what is not ours.
+func DecodeTask(t *asynq.Task) (claims []Claim, chunk bool, err error) {
 	var p payload
-	if err := json.Unmarshal(t.Payload(), &p); err != nil || p.Job == uuid.Nil || p.Gen < 1 {
-		return uuid.Nil, 0, fmt.Errorf("task %q: its payload names no job: something else writes to this queue", t.Type())
+	err = json.Unmarshal(t.Payload(), &p)
+	switch {
+	case err == nil && len(p.Chunk) > 0 && len(p.Chunk) <= MaxChunk:
+		claims = make([]Claim, len(p.Chunk))
+		for i, text := range p.Chunk {
+			if claims[i], err = parseTaskID(text); err != nil {
+				return nil, false, fmt.Errorf("task %q: %w: something else writes to this queue", t.Type(), err)
+			}
+		}
+		return claims, true, nil
+	case err == nil && p.Job != uuid.Nil && p.Gen > 0:
+		return []Claim{{ID: p.Job, Gen: p.Gen}}, false, nil
 	}
-	return p.Job, p.Gen, nil
+	return nil, false, fmt.Errorf("task %q: its payload names no job: something else writes to this queue", t.Type())
+}
+
+// parseTaskID reads what TaskID makes.
+func parseTaskID(text string) (c Claim, err error) {
+	const idLength = 36
+	if len(text) < idLength+2 || text[idLength] != '-' {
+		return c, errors.New("its chunk holds what is no job")
+	}
+	if c.ID, err = uuid.Parse(text[:idLength]); err != nil {
+		return c, errors.New("its chunk holds what is no job")
+	}
+	if c.Gen, err = strconv.Atoi(text[idLength+1:]); err != nil || c.Gen < 1 || c.ID == uuid.Nil {
+		return c, errors.New("its chunk holds what is no job")
+	}
+	return c, nil
 }

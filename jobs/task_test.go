@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -160,9 +161,9 @@ func TestATaskHoldsIdsAndNothingOfTheRequest(t *testing.T) {
 	if got := string(task.Payload()); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	id, gen, err := jobs.DecodeTask(task)
-	if id != d.ID || gen != 3 || err != nil {
-		t.Errorf("decoded as %s, %d, %v", id, gen, err)
+	claims, chunk, err := jobs.DecodeTask(task)
+	if len(claims) != 1 || claims[0] != (jobs.Claim{ID: d.ID, Gen: 3}) || chunk || err != nil {
+		t.Errorf("decoded as %v, chunk: %v, %v", claims, chunk, err)
 	}
 	// Each generation has an id that asynq has not seen, and that asynqmon can show.
 	if a, b := jobs.TaskID(d.ID, 3), jobs.TaskID(d.ID, 4); a == b || strings.ContainsAny(a, "/ ") {
@@ -175,10 +176,13 @@ func TestForeignTasksAreRefused(t *testing.T) {
 	for _, body := range []string{
 		``, `null`, `[]`, `"x"`, `{}`, `{"job":"x","gen":1}`, `{"gen":1}`, `{"job":"00000000-0000-0000-0000-000000000000","gen":1}`,
 		`{"job":"0195d2b8-0000-7000-8000-000000000001"}`, `{"job":"0195d2b8-0000-7000-8000-000000000001","gen":0}`,
+		`{"chunk":[]}`, `{"chunk":["x"]}`, `{"chunk":["0195d2b8-0000-7000-8000-000000000001"]}`, `{"chunk":["0195d2b8-0000-7000-8000-000000000001-0"]}`,
+		`{"chunk":["0195d2b8-0000-7000-8000-000000000001-1","00000000-0000-0000-0000-000000000000-1"]}`, `{"chunk":"0195d2b8-0000-7000-8000-000000000001-1"}`,
+		`{"chunk":["` + strings.Repeat(`0195d2b8-0000-7000-8000-000000000001-1","`, jobs.MaxChunk) + `0195d2b8-0000-7000-8000-000000000001-1"]}`,
 		`{"job":"0195d2b8-0000-7000-8000-000000000001","gen":"1"}`, `{"job":"0195d2b8-0000-7000-8000-000000000001","gen":-1}`,
 	} {
-		if id, gen, err := jobs.DecodeTask(asynq.NewTask("generate:text", []byte(body))); err == nil {
-			t.Errorf("%s was taken for job %s, generation %d", body, id, gen)
+		if claims, _, err := jobs.DecodeTask(asynq.NewTask("generate:text", []byte(body))); err == nil {
+			t.Errorf("%s was taken for %v", body, claims)
 		} else if len(body) > 10 && strings.Contains(err.Error(), body) {
 			t.Errorf("%s: its error repeats the payload: %v", body, err)
 		}
@@ -186,31 +190,63 @@ func TestForeignTasksAreRefused(t *testing.T) {
 }
 
 func FuzzAPayloadNamesAJobOrIsRefused(f *testing.F) {
-	for _, seed := range []string{`{"job":"0195d2b8-0000-7000-8000-000000000001","gen":1}`, `{}`, `{"job":1}`, "\x00", `{"gen":1e9,"job":"{0195d2b8-0000-7000-8000-000000000001}"}`} {
+	for _, seed := range []string{`{"chunk":["0195d2b8-0000-7000-8000-000000000001-1"]}`, `{"job":"0195d2b8-0000-7000-8000-000000000001","gen":1}`, `{}`, `{"job":1}`, "\x00", `{"gen":1e9,"job":"{0195d2b8-0000-7000-8000-000000000001}"}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		id, gen, err := jobs.DecodeTask(asynq.NewTask("x", body))
+		claims, chunk, err := jobs.DecodeTask(asynq.NewTask("x", body))
 		if err != nil {
-			if id != uuid.Nil || gen != 0 {
-				t.Errorf("%q: refused and %s, %d handed out", body, id, gen)
+			if claims != nil {
+				t.Errorf("%q: refused and %v handed out", body, claims)
 			}
 			return
 		}
-		if id == uuid.Nil || gen < 1 {
-			t.Errorf("%q: job %s, generation %d", body, id, gen)
+		var list []jobs.Delivery
+		for _, c := range claims {
+			if c.ID == uuid.Nil || c.Gen < 1 {
+				t.Errorf("%q: job %s, generation %d", body, c.ID, c.Gen)
+			}
+			d := jobs.Delivery{ID: c.ID, Gen: c.Gen, Provider: "p", Lane: jobs.High}
+			if chunk {
+				d.DeliveryID = "c1"
+			}
+			list = append(list, d)
 		}
-		again, err := jobs.EncodeTask(jobs.Delivery{ID: id, Gen: gen, Provider: "p", Lane: jobs.High})
+		again, err := jobs.EncodeTask(list...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if id2, gen2, err := jobs.DecodeTask(again); id2 != id || gen2 != gen || err != nil {
-			t.Errorf("%q: %s, %d became %s, %d, %v", body, id, gen, id2, gen2, err)
+		if same, chunk2, err := jobs.DecodeTask(again); !slices.Equal(same, claims) || chunk2 != chunk || err != nil {
+			t.Errorf("%q: %v became %v, %v", body, claims, same, err)
 		}
 		if bytes.Contains(again.Payload(), []byte("prompt")) {
 			t.Error("a prompt")
 		}
 	})
+}
+
+func TestAChunkShowsItsCountAndItsBatch(t *testing.T) {
+	t.Parallel()
+	a := jobs.Delivery{ID: jobs.NewID(), Gen: 1, Provider: "p", Lane: jobs.Bulk, Task: providers.Text, Model: "m", BatchID: "b", DeliveryID: "c1-0"}
+	b := a
+	b.ID, b.Gen = jobs.NewID(), 7
+	for batch, want := range map[string]string{
+		"b":     fmt.Sprintf(`{"task":"text","model":"m","batch":"b","jobs":2,"chunk":["%s-1","%s-7"]}`, a.ID, b.ID),
+		"other": fmt.Sprintf(`{"task":"text","model":"m","jobs":2,"chunk":["%s-1","%s-7"]}`, a.ID, b.ID),
+	} {
+		b.BatchID = batch
+		task, err := jobs.EncodeTask(a, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(task.Payload()); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		claims, chunk, err := jobs.DecodeTask(task)
+		if want := []jobs.Claim{{ID: a.ID, Gen: 1}, {ID: b.ID, Gen: 7}}; !slices.Equal(claims, want) || !chunk || err != nil {
+			t.Errorf("decoded as %v, %v, %v", claims, chunk, err)
+		}
+	}
 }
 
 func TestStatesAreFinishedOrNot(t *testing.T) {

@@ -119,7 +119,7 @@ CREATE TABLE job_queue (
     dispatched_at timestamptz,      -- when somebody set out to push this gen to Redis
     due_at        timestamptz,      -- its run_at, where that was still to come when it was accepted
     start_tag     bigint NOT NULL DEFAULT 0,  -- place in the fair order of its queue, once dispatched
-    delivery_id   text,             -- the asynq task that carries it; null: <job id>-<gen>
+    delivery_id   text,             -- the asynq task that carries it with others; null: <job id>-<gen>
 
     CONSTRAINT job_queue_delivery_is_dispatched CHECK (delivery_id IS NULL OR dispatched_at IS NOT NULL)
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
@@ -134,7 +134,7 @@ CREATE INDEX job_queue_deadline ON job_queue (deadline) WHERE worker_id IS NULL;
 CREATE INDEX job_queue_batch ON job_queue (batch_id) WHERE worker_id IS NULL;
 
 -- Keeps job_queue true to job_states. A mark of dispatch is one of its generation
--- and ends with it; a job that is claimed was delivered. Its plans may not depend
+-- and ends with it; a job that is claimed was delivered, and has left its chunk. Its plans may not depend
 -- on how large the tables were when they were made.
 -- +goose StatementBegin
 CREATE FUNCTION job_states_to_queue() RETURNS trigger LANGUAGE plpgsql
@@ -155,7 +155,7 @@ BEGIN
             WHEN n.gen <> q.gen THEN NULL
             WHEN n.worker_id IS NOT NULL THEN coalesce(q.dispatched_at, now())
             ELSE q.dispatched_at END,
-        delivery_id = CASE WHEN n.gen = q.gen THEN q.delivery_id END
+        delivery_id = CASE WHEN n.gen = q.gen AND n.worker_id IS NULL THEN q.delivery_id END
     FROM new_states n
     WHERE q.job_id = n.job_id
     AND n.finished_at IS NULL
@@ -446,7 +446,8 @@ CREATE TABLE providers (
     changed_by        text NOT NULL DEFAULT '',
     changed_at        timestamptz NOT NULL DEFAULT now(),
     concurrency       int NOT NULL,                       -- of one worker
-    dispatch_window   int NOT NULL DEFAULT 200,           -- tasks that each of its queues may hold in Redis
+    dispatch_window   int NOT NULL DEFAULT 200,           -- jobs that each of its queues may hold in Redis
+    chunk_size        int NOT NULL DEFAULT 1 CHECK (chunk_size BETWEEN 1 AND 200), -- jobs of the bulk lane that one task carries
     updated_at        timestamptz NOT NULL DEFAULT now(),
     limits_configured jsonb NOT NULL,                     -- as the last worker registered them
     limits_from_file  text[] NOT NULL DEFAULT '{}',       -- those of them that stand in the file

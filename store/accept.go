@@ -138,7 +138,7 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 			if in, ok := queued[r.ID]; ok && in.dispatched {
 				acc.Deliveries = append(acc.Deliveries, jobs.Delivery{
 					ID: r.ID, Gen: 1, Provider: r.Provider, Lane: orDefault(r.Lane, jobs.Default), Account: orDefault(r.Account, jobs.DefaultAccount),
-					Task: r.Request.Task, Model: r.Request.Model, BatchID: batchID, StartTag: in.startTag, At: in.at,
+					Task: r.Request.Task, Model: r.Request.Model, BatchID: batchID, StartTag: in.startTag, At: in.at, DeliveryID: in.deliveryID,
 				})
 			}
 		}
@@ -238,12 +238,13 @@ type inserted struct {
 	at         time.Time
 	dispatched bool
 	startTag   int64
+	deliveryID string
 }
 
 func collectInserted(rows pgx.Rows, queued map[uuid.UUID]inserted) error {
 	var id uuid.UUID
 	var in inserted
-	_, err := pgx.ForEachRow(rows, []any{&id, &in.at, &in.dispatched, &in.startTag}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &in.at, &in.dispatched, &in.startTag, &in.deliveryID}, func() error {
 		queued[id] = in
 		return nil
 	})
@@ -257,11 +258,13 @@ func collectInserted(rows pgx.Rows, queued map[uuid.UUID]inserted) error {
 // are marked as dispatched at once, which saves writing each again; none of a
 // queue in which others wait already. The rest, and what is not due, is left to
 // TopUp, whose fair order this keeps to. Whether others wait is asked as the first
-// of them: an EXISTS may be planned as a hash of all.
+// of them: an EXISTS may be planned as a hash of all. Several of a bulk lane go in chunks,
+// as TopUp has them.
 func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool, queued map[uuid.UUID]inserted) error {
 	rows, err := tx.Query(ctx, `
 		WITH queue AS MATERIALIZED (
-			SELECT q.provider, q.lane, `+virtualTime("q.provider", "q.lane")+` AS now, CASE
+			SELECT q.provider, q.lane, CASE WHEN q.lane = 'bulk' AND q.jobs > 1 THEN coalesce(p.chunk_size, 1) ELSE 1 END AS chunk,
+				`+virtualTime("q.provider", "q.lane")+` AS now, CASE
 				WHEN NOT $3 OR (
 					SELECT true
 					FROM job_queue w
@@ -278,10 +281,10 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 						LIMIT coalesce(p.dispatch_window, $4)
 					) d)
 				END AS room
-			FROM (SELECT DISTINCT provider, lane FROM staged) q
+			FROM (SELECT provider, lane, count(*) AS jobs FROM staged GROUP BY provider, lane) q
 			LEFT JOIN providers p ON p.name = q.provider
 		), account AS MATERIALIZED (
-			SELECT a.*, q.room, `+nextStartTag("q.now", "a.provider", "a.lane", "a.account")+` AS start_tag
+			SELECT a.*, q.room, q.chunk, `+nextStartTag("q.now", "a.provider", "a.lane", "a.account")+` AS start_tag
 			FROM (SELECT DISTINCT provider, lane, account FROM staged) a
 			JOIN queue q USING (provider, lane)
 		), row AS MATERIALIZED (
@@ -291,6 +294,8 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 				coalesce(s.deadline, greatest(s.run_at, now()) + make_interval(secs => $2)) AS deadline,
 				coalesce(s.run_at, now()) <= now()
 					AND row_number() OVER (PARTITION BY s.provider, s.lane ORDER BY s.seq) <= a.room AS dispatch,
+				CASE WHEN a.chunk > 1 THEN
+					$5 || '-' || (row_number() OVER (PARTITION BY s.provider, s.lane ORDER BY s.seq) - 1) / a.chunk END AS delivery_id,
 				a.start_tag + row_number() OVER (PARTITION BY s.provider, s.lane, s.account ORDER BY s.seq) - 1 AS start_tag
 			FROM staged s
 			JOIN account a USING (provider, lane, account)
@@ -307,11 +312,13 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 			ON CONFLICT (batch_id, slot) DO UPDATE
 			SET scheduled = c.scheduled + excluded.scheduled, queued = c.queued + excluded.queued
 		)
-		INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, deadline, paused, due_at, dispatched_at, start_tag)
+		INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, deadline, paused, due_at, dispatched_at, start_tag,
+			delivery_id)
 		SELECT id, provider, lane, account, coalesce($1, ''), seq, run_at, 1, deadline, false, due_at,
-			CASE WHEN dispatch THEN now() END, CASE WHEN dispatch THEN start_tag ELSE 0 END
+			CASE WHEN dispatch THEN now() END, CASE WHEN dispatch THEN start_tag ELSE 0 END, CASE WHEN dispatch THEN delivery_id END
 		FROM row
-		RETURNING job_id, run_at, dispatched_at IS NOT NULL, start_tag`, orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1))
+		RETURNING job_id, run_at, dispatched_at IS NOT NULL, start_tag, coalesce(delivery_id, '')`,
+		orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1), newChunks())
 	if err != nil {
 		return err
 	}
@@ -330,9 +337,9 @@ func committedBefore(ctx context.Context, tx pgx.Tx, ours []uuid.UUID, queued ma
 		return n, err
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT s.id, q.run_at, q.dispatched_at IS NOT NULL, q.start_tag
+		SELECT s.id, q.run_at, q.dispatched_at IS NOT NULL, q.start_tag, coalesce(q.delivery_id, '')
 		FROM staged s
-		CROSS JOIN LATERAL (SELECT run_at, dispatched_at, start_tag FROM job_queue WHERE job_id = s.id OFFSET 0) q`)
+		CROSS JOIN LATERAL (SELECT run_at, dispatched_at, start_tag, delivery_id FROM job_queue WHERE job_id = s.id OFFSET 0) q`)
 	if err != nil {
 		return n, err
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -57,7 +58,7 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 	if inside >= maxInside*window || due*5 >= window*4 {
 		return nil, true, nil
 	}
-	rows, err := s.pool.Query(ctx, topUpSQL(), q.Provider, q.Lane, min(window-due, limit))
+	rows, err := s.pool.Query(ctx, topUpSQL(), q.Provider, q.Lane, min(window-due, limit), newChunks())
 	if err != nil {
 		return nil, false, fmt.Errorf("top up the queue %s: %w", jobs.QueueName(q.Provider, q.Lane), err)
 	}
@@ -66,6 +67,12 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 		return nil, false, fmt.Errorf("top up the queue %s: %w", jobs.QueueName(q.Provider, q.Lane), err)
 	}
 	return marked, false, nil
+}
+
+// newChunks is what the delivery ids of one statement begin with.
+func newChunks() string {
+	id := jobs.NewID()
+	return "c" + hex.EncodeToString(id[8:])
 }
 
 // Due implements worker.DeliveryStore.
@@ -112,7 +119,8 @@ const roomSQL = `
 // of 20,000 rows. Of those whose budget has just refused a call none is taken, and as
 // long as it stays used up, one at a time, which may need less. What is to run later
 // stays here until then: see Due. What is tried again within half a minute goes to
-// Redis with its time.
+// Redis with its time. Those of the bulk lane that are due go in chunks, in this order,
+// of as many as the provider's workers say; $4 begins the ids of these.
 func topUpSQL() string {
 	return `
 	WITH RECURSIVE ` + insideSQL("$1", "$2") + `, clock AS MATERIALIZED (
@@ -173,25 +181,29 @@ func topUpSQL() string {
 		FROM waiting w
 		JOIN account a USING (account)
 	), picked AS (
-		SELECT job_id, start_tag
+		SELECT job_id, account, start_tag
 		FROM ranked
 		ORDER BY start_tag, account
 		LIMIT $3
 	), free AS (
-		SELECT q.job_id, p.start_tag
+		SELECT q.job_id, p.start_tag, CASE WHEN q.due AND $2 = 'bulk' AND c.size > 1 THEN
+			$4 || '-' || (row_number() OVER (PARTITION BY q.due ORDER BY p.start_tag, p.account) - 1) / c.size
+			END AS delivery_id
 		FROM picked p
+		CROSS JOIN (SELECT coalesce((SELECT chunk_size FROM providers WHERE name = $1), 1) AS size) c
 		CROSS JOIN LATERAL (
-			SELECT job_id
+			SELECT job_id, coalesce(not_before <= now(), true) AS due
 			FROM job_queue
 			WHERE job_id = p.job_id AND ` + isUndispatched + `
 			FOR NO KEY UPDATE SKIP LOCKED
 		) q
 	), marked AS (
 		UPDATE job_queue q
-		SET dispatched_at = now(), start_tag = free.start_tag, delivery_id = NULL
+		SET dispatched_at = now(), start_tag = free.start_tag, delivery_id = free.delivery_id
 		FROM free
 		WHERE q.job_id = free.job_id
-		RETURNING q.job_id, q.gen, q.provider, q.lane, q.account, q.batch_id, q.start_tag, greatest(q.run_at, q.not_before) AS at
+		RETURNING q.job_id, q.gen, q.provider, q.lane, q.account, q.batch_id, q.start_tag, greatest(q.run_at, q.not_before) AS at,
+			coalesce(q.delivery_id, '') AS delivery_id
 	), remembered AS (
 		INSERT INTO last_start_tags (provider, lane, account, start_tag)
 		SELECT $1, $2, account, max(start_tag)
@@ -205,7 +217,7 @@ func topUpSQL() string {
 		AND NOT EXISTS (SELECT FROM inside i WHERE i.account = t.account)
 		AND NOT EXISTS (SELECT FROM picked JOIN ranked USING (job_id) WHERE ranked.account = t.account)
 	)
-	SELECT m.job_id AS id, m.gen, m.provider, m.lane, m.account, j.task, j.model, m.batch_id, m.start_tag, m.at
+	SELECT m.job_id AS id, m.gen, m.provider, m.lane, m.account, j.task, j.model, m.batch_id, m.start_tag, m.at, m.delivery_id
 	FROM marked m
 	CROSS JOIN LATERAL (SELECT task, model FROM jobs WHERE id = m.job_id OFFSET 0) j`
 }

@@ -33,8 +33,8 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 				return err
 			}
 			_, err = tx.Exec(ctx, `
-				INSERT INTO providers (name, kind, simulated, limits_configured, limits_from_file, concurrency, dispatch_window)
-				VALUES ($1, $2, $7, $3, $4, $5, $6)
+				INSERT INTO providers (name, kind, simulated, limits_configured, limits_from_file, concurrency, dispatch_window, chunk_size)
+				VALUES ($1, $2, $7, $3, $4, $5, $6, $8)
 				ON CONFLICT (name) DO UPDATE
 				SET kind = excluded.kind,
 					simulated = excluded.simulated,
@@ -42,8 +42,9 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 					limits_from_file = excluded.limits_from_file,
 					concurrency = excluded.concurrency,
 					dispatch_window = excluded.dispatch_window,
+					chunk_size = excluded.chunk_size,
 					updated_at = now()`,
-				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, window(served), served.Simulated)
+				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, window(served), served.Simulated, max(served.Chunk, 1))
 		}
 		return err
 	})

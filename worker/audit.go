@@ -186,11 +186,16 @@ func (a *auditor) compare(ctx context.Context) error {
 func (a *auditor) missing(ctx context.Context, page []jobs.Delivery) ([]jobs.Delivery, error) {
 	pipe := a.redis.Pipeline()
 	states := make([]*redis.StringCmd, len(page))
+	tasks := map[string]*redis.StringCmd{} // one of a chunk carries many
 	queues := map[string]bool{}
 	for i, d := range page {
 		queue := jobs.QueueName(d.Provider, d.Lane)
 		queues[queue] = true
-		states[i] = pipe.HGet(ctx, asynqTask(queue, jobs.TaskID(d.ID, d.Gen)), "state")
+		key := asynqTask(queue, d.TaskID())
+		if tasks[key] == nil {
+			tasks[key] = pipe.HGet(ctx, key, "state")
+		}
+		states[i] = tasks[key]
 	}
 	names := make([]any, 0, len(queues))
 	for q := range queues {
@@ -233,35 +238,38 @@ func (a *auditor) orphans(ctx context.Context, active []jobs.Delivery) ([]jobs.D
 	}
 	// Both answers of one moment.
 	tx := a.redis.TxPipeline()
-	states, leases := make([]*redis.StringCmd, len(active)), make([]*redis.FloatCmd, len(active))
-	for i, d := range active {
-		queue, id := jobs.QueueName(d.Provider, d.Lane), jobs.TaskID(d.ID, d.Gen)
-		states[i] = tx.HGet(ctx, asynqTask(queue, id), "state")
-		leases[i] = tx.ZScore(ctx, asynqLeases(queue), id)
+	states, leases := map[string]*redis.StringCmd{}, map[string]*redis.FloatCmd{}
+	for _, d := range active {
+		queue, id := jobs.QueueName(d.Provider, d.Lane), d.TaskID()
+		key := asynqTask(queue, id)
+		if states[key] == nil {
+			states[key] = tx.HGet(ctx, key, "state")
+			leases[key] = tx.ZScore(ctx, asynqLeases(queue), id)
+		}
 	}
 	if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, err
 	}
 	var out []jobs.Delivery
 	now := time.Now()
-	for i, d := range active {
-		if err := states[i].Err(); err != nil && !errors.Is(err, redis.Nil) {
+	for _, d := range active {
+		id := asynqTask(jobs.QueueName(d.Provider, d.Lane), d.TaskID())
+		if err := states[id].Err(); err != nil && !errors.Is(err, redis.Nil) {
 			return nil, err
 		}
-		id := jobs.TaskID(d.ID, d.Gen)
 		since, seen := a.activeSince[id]
 		if !seen {
 			since = now
 		}
 		a.nextActiveSince[id] = since
-		switch err := leases[i].Err(); {
+		switch err := leases[id].Err(); {
 		case err == nil:
 			if seen && now.Sub(since) >= a.unclaimed {
 				out = append(out, d)
 			}
 		case !errors.Is(err, redis.Nil):
 			return nil, err
-		case states[i].Val() == asynq.TaskStateActive.String():
+		case states[id].Val() == asynq.TaskStateActive.String():
 			out = append(out, d)
 		}
 	}

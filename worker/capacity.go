@@ -41,6 +41,8 @@ type regulator struct {
 	known map[string]Capacity
 	// shares are the numbers of jobs of each provider that run at once.
 	shares map[string]int
+	// chunks are the numbers of jobs that a task of each provider carries.
+	chunks map[string]int
 	// foreign tells that another fleet has Redis.
 	foreign bool
 	// lower counts, by provider, the looks in a row that asked for less.
@@ -54,7 +56,7 @@ type demand struct {
 }
 
 func newRegulator(cfg Config, s *servers) *regulator {
-	return &regulator{cfg: cfg, servers: s, known: map[string]Capacity{}, shares: map[string]int{}, lower: map[string]demand{}}
+	return &regulator{cfg: cfg, servers: s, known: map[string]Capacity{}, shares: map[string]int{}, chunks: map[string]int{}, lower: map[string]demand{}}
 }
 
 // served are the providers that can be served now: none on a Redis of another fleet,
@@ -140,7 +142,7 @@ func (r *regulator) begin(s Served) Plan {
 	c.Workers++
 	r.known[s.Name] = c
 	p := r.plan(s)
-	r.shares[s.Name] = p.Share
+	r.shares[s.Name], r.chunks[s.Name] = p.Share, p.Chunk()
 	return p
 }
 
@@ -162,12 +164,22 @@ func (r *regulator) run(ctx context.Context) {
 			r.cfg.Log.Debug().Err(err).Msg("concurrency is planned with what was known before")
 		}
 		r.follow(ctx, served)
+		changed := false
 		for _, s := range served {
 			if _, serving := r.shares[s.Name]; !serving {
 				continue // it could not be shown
 			}
-			if p, due := r.due(r.plan(s)); due {
-				r.resize(ctx, p)
+			p := r.plan(s)
+			resized := r.rechunk(p)
+			if p, due := r.due(p); due {
+				resized = r.resize(p) || resized
+			}
+			changed = changed || resized
+		}
+		// Those who look from outside see what runs now.
+		if changed {
+			if err := r.register(ctx); err != nil && ctx.Err() == nil {
+				r.cfg.Log.Warn().Err(err).Msg("the new concurrency is not shown")
 			}
 		}
 	}
@@ -226,7 +238,7 @@ func (r *regulator) register(ctx context.Context) error {
 		if !serving {
 			continue
 		}
-		s.Concurrency = share
+		s.Concurrency, s.Chunk = share, r.chunks[s.Name]
 		if s.Window == 0 {
 			s.Window = jobs.Window(r.cfg.Limits(s.Name).RPM)
 		}
@@ -260,21 +272,29 @@ func (r *regulator) due(p Plan) (Plan, bool) {
 	return p, true
 }
 
-func (r *regulator) resize(ctx context.Context, p Plan) {
+// rechunk changes the size of chunks where it has become half or twice what it was.
+func (r *regulator) rechunk(p Plan) (changed bool) {
+	was, is := r.chunks[p.Provider], p.Chunk()
+	if was < 2*is && is < 2*was {
+		return false
+	}
+	r.chunks[p.Provider] = is
+	return was != is
+}
+
+// resize runs as many at once as planned.
+func (r *regulator) resize(p Plan) (changed bool) {
 	changed, err := r.servers.resize(p)
 	switch {
 	case err != nil:
 		r.cfg.Log.Error().Err(err).Str("provider", p.Provider).Msg("concurrency stays as it is")
-		return
+		return false
 	case !changed:
-		return
+		return false
 	}
 	r.shares[p.Provider] = p.Share
 	logPlan(r.cfg.Log, p, "concurrency changed")
-	// Those who look from outside see what runs now.
-	if err := r.register(ctx); err != nil && ctx.Err() == nil {
-		r.cfg.Log.Warn().Err(err).Msg("the new concurrency is not shown")
-	}
+	return true
 }
 
 // logPlan says what a provider is served with, and why.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+
+	"oneflow/jobs"
 )
 
 // emptyFor is for how long a lane that was found empty is not looked at again.
@@ -19,12 +21,18 @@ const emptyFor = 10 * time.Millisecond
 // found empty. asynq takes one task at a time, and asks lane by lane: with a full
 // bulk lane, most of what it asks for is not there, and the next task waits for
 // that.
-type skipEmpty struct{ asynq.RedisConnOpt }
+//
+// It does not ask for chunks either while it has enough of them in hand.
+type skipEmpty struct {
+	asynq.RedisConnOpt
+	// hasWork reports whether it has.
+	hasWork func() bool
+}
 
 func (o skipEmpty) MakeRedisClient() any {
 	client := o.RedisConnOpt.MakeRedisClient()
 	if c, ok := client.(redis.UniversalClient); ok {
-		c.AddHook(&emptyLanes{found: map[string]time.Time{}})
+		c.AddHook(&emptyLanes{found: map[string]time.Time{}, hasWork: o.hasWork})
 	}
 	return client
 }
@@ -33,6 +41,8 @@ func (o skipEmpty) MakeRedisClient() any {
 type emptyLanes struct {
 	mu    sync.Mutex
 	found map[string]time.Time // lanes by their key in Redis: when they were found empty
+
+	hasWork func() bool
 }
 
 func (*emptyLanes) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -47,7 +57,7 @@ func (e *emptyLanes) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if !ok {
 			return next(ctx, cmd)
 		}
-		if e.empty(lane) {
+		if e.empty(lane) || strings.HasSuffix(lane, "."+string(jobs.Bulk)+"}:pending") && e.hasWork() {
 			cmd.SetErr(redis.Nil)
 			return redis.Nil
 		}

@@ -58,7 +58,7 @@ func TestAServerHardlyAsksForLanesThatAreEmptyAndSeesWhatComesIn(t *testing.T) {
 
 	var asked, bulk, before atomic.Int64
 	ended := make(chan struct{})
-	server := asynq.NewServer(passing{skipEmpty{opt}, &asked}, asynq.Config{
+	server := asynq.NewServer(passing{skipEmpty{opt, func() bool { return false }}, &asked}, asynq.Config{
 		Concurrency: 1, LogLevel: asynq.FatalLevel,
 		Queues: map[string]int{jobs.QueueName("svc", jobs.High): 6, jobs.QueueName("svc", jobs.Default): 3, jobs.QueueName("svc", jobs.Bulk): 1},
 	})

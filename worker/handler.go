@@ -54,6 +54,19 @@ type requeue struct {
 	after   time.Duration
 	failure bool
 	class   string
+	// foreign reports whether it may be the task of another fleet.
+	foreign bool
+	// next is the delivery of a job that has left its chunk and goes on later; nil: it
+	// was not claimed, or has a task of its own.
+	next *jobs.Delivery
+}
+
+// nextOf is a delivery of a job by a task of its own.
+func nextOf(j *jobs.Job) *jobs.Delivery {
+	return &jobs.Delivery{
+		ID: j.ID, Gen: j.Gen, Provider: j.Provider, Lane: j.Lane, Account: j.Account,
+		Task: j.Request.Task, Model: j.Request.Model, BatchID: j.BatchID,
+	}
 }
 
 func (r *requeue) Error() string {
@@ -63,7 +76,7 @@ func (r *requeue) Error() string {
 	return fmt.Sprintf("waits %s", r.after.Round(time.Second))
 }
 
-// handler runs deliveries of one worker. See claim, generate, finish: each step
+// handler runs deliveries of one worker. See deliver, generate, finish: each step
 // is committed before the next begins, and only then is the task acknowledged.
 type handler struct {
 	cfg Config
@@ -74,6 +87,8 @@ type handler struct {
 	held *sync.Map
 	// writing ends shortly after the last call was cut off.
 	writing context.Context //nolint:containedctx // the worker's life, not a call's
+	// dispatcher pushes what leaves a chunk.
+	dispatcher *jobs.Dispatcher
 	// spool takes what is paid for and could not be written by then.
 	spool *spool
 	// slots is shared by the jobs of this worker; a suspect takes all of it.
@@ -105,21 +120,39 @@ const lookAgain = 45 * time.Second
 // give its slot back: asynq delivers up to a second early.
 const shortWait = 2 * time.Second
 
-// ProcessTask handles one delivery. asynq's context is not used: it ends when
-// Redis is away for 30 s, and a call that is being paid for must not.
-func (h *handler) ProcessTask(_ context.Context, t *asynq.Task) error {
-	id, gen, err := jobs.DecodeTask(t)
-	if err != nil {
+// process handles a task: one job, or a chunk of them. No more of the provider's jobs
+// run at once than there is room for. asynq's context is not used: it ends when Redis is
+// away for 30 s, and a call that is being paid for must not.
+func (h *handler) process(t *asynq.Task, in *room) error {
+	claims, chunk, err := jobs.DecodeTask(t)
+	switch {
+	case err != nil:
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	case chunk:
+		return h.runChunk(claims, in)
 	}
-	log := h.cfg.Log.With().Stringer("job", id).Int("gen", gen).Logger()
-	claim := jobs.Claim{ID: id, Gen: gen}
-	err = h.deliver(claim, false, log)
+	if err := in.enter(h.waiting); err != nil {
+		return &requeue{}
+	}
+	defer in.leave()
+	claim := claims[0]
+	log := h.logOf(claim)
+	err = h.deliver(delivery{Claim: claim}, false, log)
 	if errors.Is(err, errSuspect) {
 		log.Warn().Msg("suspect job deferred until it is alone in this worker")
-		err = h.deliver(claim, true, log)
+		err = h.deliver(delivery{Claim: claim}, true, log)
 	}
 	return err
+}
+
+// delivery is a job to claim, and whether it came with others.
+type delivery struct {
+	jobs.Claim
+	inChunk bool
+}
+
+func (h *handler) logOf(c jobs.Claim) zerolog.Logger {
+	return h.cfg.Log.With().Stringer("job", c.ID).Int("gen", c.Gen).Logger()
 }
 
 // errSuspect tells that a job must run alone.
@@ -134,7 +167,8 @@ var errSuspect = errors.New("must run alone")
 // go back to the queue, and so do further suspects, at once: should the worker die,
 // a delivery that it has in hand and that is not claimed comes again only when
 // asynq notices, after some two minutes.
-func (h *handler) deliver(claim jobs.Claim, alone bool, log zerolog.Logger) error {
+func (h *handler) deliver(d delivery, alone bool, log zerolog.Logger) error {
+	claim := d.Claim
 	limit, weight := shortWait, int64(1)
 	if alone {
 		if !h.suspect.TryLock() {
@@ -169,22 +203,26 @@ func (h *handler) deliver(claim jobs.Claim, alone bool, log zerolog.Logger) erro
 		case got.Job != nil:
 			defer h.held.Delete(claim.LeaseToken)
 			if got.Job.Crashes < jobs.SuspectCrashes {
-				return h.run(*got.Job, got.Job.Deadline, log)
+				return h.run(d, *got.Job, got.Job.Deadline, log)
 			}
 			if alone {
-				return h.run(*got.Job, earlier(got.Job.Deadline, time.Now().Add(h.cfg.CallTimeout)), log)
+				return h.run(d, *got.Job, earlier(got.Job.Deadline, time.Now().Add(h.cfg.CallTimeout)), log)
 			}
 			_, err := h.cfg.Store.Work.Complete(h.writing, jobs.Completion{JobID: claim.ID, LeaseToken: claim.LeaseToken, State: jobs.Queued, RefundAttempt: true})
 			if err != nil {
 				log.Warn().Err(err).Msg("claim not given back")
 				return &requeue{after: shortWait}
 			}
+			if d.inChunk {
+				log.Warn().Msg("suspect job leaves its chunk, to be alone")
+				return &requeue{next: nextOf(got.Job)}
+			}
 			return errSuspect
 		case got.Wait == 0:
 			// Of another fleet that has this Redis by now, it would be lost.
 			if err := h.cfg.owner.Check(h.waiting); err != nil {
 				log.Warn().Err(err).Msg("delivery not known here: put back")
-				return &requeue{after: shortWait}
+				return &requeue{after: shortWait, foreign: true}
 			}
 			log.Debug().Msg("stale delivery")
 			return nil
@@ -199,9 +237,9 @@ func (h *handler) deliver(claim jobs.Claim, alone bool, log zerolog.Logger) erro
 
 // run takes a claimed job to the end of its claim. It waits for slots and back-off
 // until then.
-func (h *handler) run(job jobs.Job, until time.Time, log zerolog.Logger) (result error) {
+func (h *handler) run(d delivery, job jobs.Job, until time.Time, log zerolog.Logger) (result error) {
 	log = log.With().Int("attempt", job.Attempt).Str("provider", job.Provider).Logger()
-	j := &journal{handler: h, job: job, log: log}
+	j := &journal{handler: h, job: job, log: log, inChunk: d.inChunk}
 	defer func() {
 		// A panic must not keep the lease; what it says may hold a prompt.
 		if r := recover(); r != nil {
@@ -441,11 +479,15 @@ func (h *handler) end(j *journal, e jobs.Completion) error {
 		return &requeue{after: shortWait}
 	}
 	j.log.Info().Str("state", string(state)).Str("class", e.Class).Str("waits_for", e.WaitReason).Int("calls", j.calls).Msg("ended")
+	var next *jobs.Delivery
+	if j.inChunk {
+		next = nextOf(&j.job)
+	}
 	switch state {
 	case jobs.Queued:
-		return &requeue{after: e.After}
+		return &requeue{after: e.After, next: next}
 	case jobs.Retrying:
-		return &requeue{after: e.After, failure: !e.RefundAttempt, class: e.Class}
+		return &requeue{after: e.After, failure: !e.RefundAttempt, class: e.Class, next: next}
 	case jobs.Failed, jobs.Unknown:
 		// The dead letter: archived in asynq, after the commit.
 		return fmt.Errorf("%s: %s: %w", state, e.Class, asynq.SkipRetry)

@@ -29,6 +29,8 @@ type journal struct {
 	misses []jobs.Miss
 	// order is the call, of this claim or an earlier one, whose order may still be made.
 	order *openCall
+	// inChunk reports whether the job came with others.
+	inChunk bool
 	// recorded reports whether the job has its result.
 	recorded bool
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"oneflow/jobs"
 	"oneflow/providers"
 )
 
@@ -42,6 +43,20 @@ type Plan struct {
 	JobsPerMinute float64
 	// Binds names what keeps it from being more: the unit of a limit, or one of the Binds constants.
 	Binds string
+}
+
+// Chunk returns the number of its jobs that one task of the bulk lane carries: what one
+// worker does in jobs.ChunkTime, from 1 to jobs.MaxChunk. Where the provider limits how
+// many calls are under way it is 1, as each waits for a permit.
+func (p Plan) Chunk() int {
+	if p.Limits.Concurrent > 0 {
+		return 1
+	}
+	rate := float64(p.Share) / (p.Latency + handling).Seconds()
+	if p.JobsPerMinute > 0 {
+		rate = min(rate, p.JobsPerMinute/60/float64(max(p.Workers, 1)))
+	}
+	return int(min(max(rate*jobs.ChunkTime.Seconds(), 1), jobs.MaxChunk))
 }
 
 // Fleet returns the number of the provider's jobs that all workers run at once.

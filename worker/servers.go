@@ -27,7 +27,7 @@ import (
 // the limits.
 type servers struct {
 	cfg     Config
-	handler asynq.Handler
+	process func(t *asynq.Task, in *room) error
 
 	mu        sync.Mutex
 	stopped   bool
@@ -57,24 +57,24 @@ type serverSlot struct {
 	size   int
 }
 
-func newServers(cfg Config, h asynq.Handler) *servers {
-	return &servers{cfg: cfg, handler: h, providers: map[string]*providerServers{}}
+func newServers(cfg Config, process func(*asynq.Task, *room) error) *servers {
+	return &servers{cfg: cfg, process: process, providers: map[string]*providerServers{}}
 }
 
 // counted hands a provider's tasks to the handler, and counts them.
-func (s *servers) counted(d *providerServers) asynq.Handler {
+func (s *servers) counted(d *providerServers, in *room) asynq.Handler {
 	count := func(n int) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		d.running += n
 		d.worked = time.Now()
 	}
-	return asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
+	return asynq.HandlerFunc(func(_ context.Context, t *asynq.Task) error {
 		s.handlers.Add(1)
 		defer s.handlers.Done()
 		count(1)
 		defer count(-1)
-		return s.handler.ProcessTask(ctx, t)
+		return s.process(t, in)
 	})
 }
 
@@ -123,7 +123,8 @@ func (s *servers) replace(d *providerServers, at *serverSlot, provider string, s
 	if at.size == size {
 		return false, nil
 	}
-	server := asynq.NewServer(skipEmpty{s.cfg.Redis}, asynq.Config{
+	in := newRoom(size)
+	server := asynq.NewServer(skipEmpty{s.cfg.Redis, in.hasWork}, asynq.Config{
 		Concurrency:    size,
 		Queues:         queues,
 		RetryDelayFunc: retryDelay,
@@ -136,7 +137,7 @@ func (s *servers) replace(d *providerServers, at *serverSlot, provider string, s
 		TaskCheckInterval:        50 * time.Millisecond,
 		DelayedTaskCheckInterval: 500 * time.Millisecond,
 	})
-	if err := server.Start(s.counted(d)); err != nil {
+	if err := server.Start(s.counted(d, in)); err != nil {
 		return false, fmt.Errorf("worker: start a server of provider %s: %w", provider, err)
 	}
 	s.leave(d, at)

@@ -113,6 +113,9 @@ type Served struct {
 	// Window is the number of tasks that each of its queues may hold in Redis; what is
 	// beyond waits in Postgres. Default: Window of the limit in force.
 	Window int
+	// Chunk is the number of jobs of the bulk lane that one task carries, which a worker
+	// finds for itself. Default: 1.
+	Chunk int
 	// Min and Max bound the concurrency that follows from the limits. Default: 1
 	// and 256.
 	Min, Max int
@@ -210,11 +213,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer reconciler.close()
 	w.cfg.owner = reconciler.owner
 	h := newHandler(ctx, writing, w.cfg)
+	h.dispatcher = jobs.NewDispatcher(reconciler.redis, w.cfg.Store.Deliveries)
 	// Before anything is taken over or called again: it may be paid for already.
 	h.spool.recover(ctx, w.cfg.Store.Work)
 	h.spool.remind()
 	defer func() { _ = h.spool.close() }() // each line is on the disk
-	s := newServers(w.cfg, h)
+	s := newServers(w.cfg, h.process)
 	regulator := newRegulator(w.cfg, s)
 	if err := regulator.start(ctx); err != nil {
 		return errors.Join(err, s.shutdown(alive), w.cfg.Store.Presence.Retire(alive, w.cfg.ID))

@@ -112,7 +112,7 @@ func (b *bench) oneflow(ctx context.Context, workers int) (f figures, err error)
 	}
 	id := batches.NewID(time.Now())
 	intake := batches.Intake{
-		Input: batches.Input{Kind: func(string) (string, bool) { return "mock", true }, Defaults: map[string]json.RawMessage{"provider": json.RawMessage(`"mock"`)}},
+		Input: batches.Input{Kind: func(string) (string, bool) { return "mock", true }, Defaults: map[string]json.RawMessage{"provider": json.RawMessage(`"mock"`), "lane": json.RawMessage(`"bulk"`)}},
 		Batch: jobs.Batch{ID: id, Account: jobs.DefaultAccount, Source: "bench"}, Store: b.store,
 		Producer: jobs.NewProducer(b.store, jobs.NewDispatcher(b.redis, b.store)),
 	}

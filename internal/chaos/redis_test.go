@@ -57,7 +57,7 @@ func (x *experiment) queued() bool {
 	x.t.Helper()
 	// What is due, is due: a job that waits for its retry has a task too.
 	ids, err := ask[[]string](x, `
-		SELECT coalesce(array_agg(CASE WHEN dispatched_at IS NULL THEN 'none' ELSE job_id || '-' || gen END), '{}')
+		SELECT coalesce(array_agg(CASE WHEN dispatched_at IS NULL THEN 'none' ELSE coalesce(delivery_id, job_id || '-' || gen) END), '{}')
 		FROM job_queue
 		WHERE worker_id IS NULL`)
 	if err != nil {
