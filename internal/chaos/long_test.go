@@ -90,6 +90,7 @@ func scenarios() []scenario {
 			"26 crash: committed, not acknowledged",
 		}[i], plan{}, func(x *experiment) { crashAt(x, place) }})
 	}
+	list = append(list, chunkScenarios()...)
 	return append(list,
 		scenario{"27 migration down and up under 200 jobs a second", plan{latency: 100 * time.Millisecond}, migrateUnderLoad},
 		scenario{"28 Postgres' disk full 30 s", plan{}, fillDisk},

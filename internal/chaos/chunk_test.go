@@ -1,0 +1,53 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"time"
+
+	"oneflow/internal/fakeprovider"
+)
+
+// wide is a plan under which tasks carry a score of jobs and more.
+func wide(faults map[fakeprovider.Fault]float64) plan {
+	return plan{latency: 150 * time.Millisecond, slots: 100, faults: faults}
+}
+
+// chunkScenarios break what carries many jobs at once.
+func chunkScenarios() []scenario {
+	return []scenario{
+		{"32 kill -9 one of 3 workers with chunks in hand, 5 times", wide(nil), func(x *experiment) {
+			inChunks(x)
+			killWorkers(x, 6000, 5)
+		}},
+		{"33 chunks whose jobs end in every way", wide(map[fakeprovider.Fault]float64{
+			fakeprovider.Truncated: .03, fakeprovider.ResetBefore: .05, fakeprovider.ResetAfter: .03, fakeprovider.Garbage: .03,
+			fakeprovider.ServerError: .1, fakeprovider.RateLimited: .002,
+		}), func(x *experiment) {
+			inChunks(x)
+			load(x, 3, 2000)
+		}},
+		{"34 chunks lost by Redis 3 times", wide(nil), func(x *experiment) {
+			inChunks(x)
+			load(x, 3, 6000)
+			flushRedis(x, 3, 1000)
+		}},
+		{"35 cancel races with chunks", wide(nil), func(x *experiment) {
+			inChunks(x)
+			cancelRaces(x)
+		}},
+		{"36 pause races with chunks", wide(nil), func(x *experiment) {
+			inChunks(x)
+			pauseRaces(x)
+		}},
+	}
+}
+
+// inChunks waits until the fleet takes its jobs in chunks.
+func inChunks(x *experiment) {
+	x.worker()
+	x.until(time.Minute, "tasks that carry many jobs", func() bool {
+		size, err := ask[int](x, `SELECT coalesce(max(chunk_size), 0) FROM providers`)
+		return err == nil && size >= 20
+	})
+}
