@@ -8,7 +8,7 @@ import (
 	"oneflow/internal/fakeprovider"
 )
 
-// wide is a plan under which tasks carry a score of jobs and more.
+// wide is a plan under which tasks carry ten jobs and more.
 func wide(faults map[fakeprovider.Fault]float64) plan {
 	return plan{latency: 150 * time.Millisecond, slots: 100, faults: faults}
 }
@@ -16,7 +16,7 @@ func wide(faults map[fakeprovider.Fault]float64) plan {
 // chunkScenarios break what carries many jobs at once.
 func chunkScenarios() []scenario {
 	return []scenario{
-		{"32 kill -9 one of 3 workers with chunks in hand, 5 times", wide(nil), func(x *experiment) {
+		{"32 kill -9 one of 4 workers with chunks in hand, 5 times", wide(nil), func(x *experiment) {
 			inChunks(x)
 			killWorkers(x, 6000, 5)
 		}},
@@ -43,11 +43,15 @@ func chunkScenarios() []scenario {
 	}
 }
 
-// inChunks waits until the fleet takes its jobs in chunks.
+// inChunks starts a worker and waits until it takes jobs in chunks, which it does once it
+// knows from a few how long they take.
 func inChunks(x *experiment) {
+	x.t.Helper()
 	x.worker()
+	x.enqueue("before", 60, "retry")
 	x.until(time.Minute, "tasks that carry many jobs", func() bool {
 		size, err := ask[int](x, `SELECT coalesce(max(chunk_size), 0) FROM providers`)
-		return err == nil && size >= 20
+		return err == nil && size >= 10
 	})
+	x.phase("jobs go in chunks")
 }
