@@ -44,7 +44,7 @@ func (x *experiment) stillWorks() {
 	x.provider.Clear()
 	old := x.alive()
 	fresh := x.worker().ready()
-	x.enqueue("calm", max(60, 2*x.plan.slots), "retry")
+	x.enqueue("calm", max(60, 2*x.plan.slots), "retry", "--lane", "default") // each a task of its own, so that all get some
 	x.drained(2 * time.Minute)
 	if len(old) == 0 {
 		return
