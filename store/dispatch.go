@@ -69,7 +69,7 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 	return marked, false, nil
 }
 
-// newChunks is what the delivery ids of one statement begin with.
+// newChunks returns the beginning of the delivery ids of one statement.
 func newChunks() string {
 	id := jobs.NewID()
 	return "c" + hex.EncodeToString(id[8:])
