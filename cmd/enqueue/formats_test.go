@@ -261,7 +261,7 @@ func TestPicturesAreCopiedIntoAFolderUnderTheirIDs(t *testing.T) {
 // A rerun of an intake that was killed adds exactly what is missing.
 func TestAnIntakeThatIsKilledIsResumedInEveryFormat(t *testing.T) {
 	t.Parallel()
-	const n = 30_000
+	const n = 12_000
 	s := newSite(t)
 	enqueue := binary(t)
 	var table strings.Builder
