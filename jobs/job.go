@@ -301,13 +301,16 @@ type Artifact struct {
 	URL    string
 }
 
-// Success ends a job with a result, in one commit with its call's settlement.
+// Success ends a job with a result, in one commit with its call's settlement, and with
+// the job of the next step.
 type Success struct {
 	JobID      uuid.UUID
 	LeaseToken uuid.UUID
 	Settlement Settlement
 	Response   providers.Response
 	Artifacts  []Artifact
+	// Child is what the result leads to; nil: nothing.
+	Child *Child `json:",omitempty"`
 }
 
 // Completion ends a claim without a result.

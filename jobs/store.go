@@ -82,6 +82,8 @@ type Batch struct {
 	// each of its jobs has; empty: none is, or that of before.
 	Webhook string
 	PerJob  bool
+	// Steps are those of a pipeline of which this batch is the first; none: it is none.
+	Steps []Step
 }
 
 // Accepted counts the rows handed to AcceptJobs by what became of them.

@@ -659,6 +659,42 @@ CREATE TRIGGER job_states_to_ends AFTER UPDATE ON job_states
 REFERENCING OLD TABLE AS old_states NEW TABLE AS new_states
 FOR EACH STATEMENT EXECUTE FUNCTION job_states_to_ends();
 
+-- The steps of pipelines: each is a batch, and makes its rows of the answers of the one
+-- before. The first is the pipeline's own batch.
+CREATE TABLE steps (
+    batch_id   text PRIMARY KEY REFERENCES batches (id),
+    pipeline   text NOT NULL,
+    place      int NOT NULL CHECK (place >= 0),
+    name       text NOT NULL,
+    definition json NOT NULL,       -- see batches.Step; of the first one {}
+    UNIQUE (pipeline, place)
+);
+
+-- What the success of each job has led to, in the commit of that success: its primary key
+-- makes each of them one. It outlives the jobs.
+CREATE TABLE step_links (
+    parent_id  uuid NOT NULL,
+    batch_id   text NOT NULL,       -- of the step
+    child_id   uuid,                -- null: the step's filter left the row out, or the batch is gone
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (parent_id, batch_id)
+);
+CREATE UNIQUE INDEX step_links_child ON step_links (child_id) WHERE child_id IS NOT NULL;
+-- A result that was used never changes: what was made of it would not fit it any more.
+-- +goose StatementBegin
+CREATE FUNCTION used_result_stays() RETURNS trigger LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM step_links WHERE parent_id = OLD.job_id) THEN
+        RAISE EXCEPTION 'the result of job % was used by a next step, and never changes', OLD.job_id;
+    END IF;
+    RETURN NEW;
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER used_result_stays BEFORE UPDATE ON results
+FOR EACH ROW EXECUTE FUNCTION used_result_stays();
+CREATE INDEX step_links_left_out ON step_links (batch_id) WHERE child_id IS NULL;
+
 -- A batch that is made again and again: see docs/schedules.md.
 CREATE TABLE schedules (
     name          text PRIMARY KEY CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$'), -- see schedules.CheckName
@@ -984,11 +1020,11 @@ END $$;
 REVOKE ALL ON FUNCTION oneflow.enqueue FROM PUBLIC;
 
 -- +goose Down
-DROP TABLE webhook_events, batch_ends;
+DROP TABLE step_links, steps, webhook_events, batch_ends;
 DROP TABLE api_calls, api_batches, api_files, spending, bounds, alerts, audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
-DROP FUNCTION add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
+DROP FUNCTION used_result_stays, add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
 DROP FUNCTION oneflow.enqueue;
 DROP TABLE oneflow.submissions, oneflow.roles;
 DROP SCHEMA oneflow;

@@ -45,6 +45,11 @@ func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 		case !known && !b.Append && b.First != "":
 			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrOtherSource)
 		}
+		if len(b.Steps) > 0 {
+			if err := addSteps(ctx, tx, b); err != nil {
+				return err
+			}
+		}
 		if b.Webhook != "" {
 			_, err = tx.Exec(ctx, `
 				INSERT INTO batch_ends (batch_id, webhook, per_job)

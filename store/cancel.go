@@ -70,6 +70,28 @@ func (s *Store) cancelJob(ctx context.Context, id uuid.UUID) (c Cancelled, err e
 }
 
 func (s *Store) cancelBatch(ctx context.Context, id string) (c Cancelled, err error) {
+	ids := []string{id}
+	rows, err := s.pool.Query(ctx, `SELECT batch_id FROM steps WHERE pipeline = $1 AND place > 0 ORDER BY place`, id)
+	if err == nil {
+		var later []string
+		later, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		ids = append(ids, later...)
+	}
+	if err != nil {
+		return c, fmt.Errorf("cancel batch %s: %w", id, err)
+	}
+	for _, one := range ids {
+		n, err := s.cancelOne(ctx, one)
+		if err != nil {
+			return c, err
+		}
+		c.Jobs, c.Running, c.Left = c.Jobs+n.Jobs, c.Running+n.Running, c.Left+n.Left
+	}
+	return c, nil
+}
+
+// cancelOne cancels a batch, and not the later steps of its pipeline.
+func (s *Store) cancelOne(ctx context.Context, id string) (c Cancelled, err error) {
 	// A batch that has finished stays so.
 	tag, err := s.pool.Exec(ctx, `
 		UPDATE batches b

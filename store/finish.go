@@ -46,6 +46,13 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	if artifacts := artifactColumns(in); artifacts != nil {
 		p.Queue(artifactSQL, artifacts...)
 	}
+	children, err := childrenColumns(in)
+	if err != nil {
+		return nil, err
+	}
+	if children != nil {
+		p.Queue(childrenSQL, children...)
+	}
 	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("record results: %w", err)
 	}

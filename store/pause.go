@@ -36,7 +36,7 @@ func (s *Store) setPaused(ctx context.Context, id, value string) error {
 			return nil
 		}
 	}
-	tag, err := s.pool.Exec(ctx, `UPDATE batches SET paused_at = `+value+` WHERE id = $1 AND removed_at IS NULL`, id)
+	tag, err := s.pool.Exec(ctx, `UPDATE batches SET paused_at = `+value+` WHERE id = ANY (`+allSteps+`) AND removed_at IS NULL`, id)
 	if err != nil {
 		return fmt.Errorf("pause or resume batch %s: %w", id, err)
 	}

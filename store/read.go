@@ -20,7 +20,7 @@ func (s *Store) Progress(ctx context.Context, id string) (jobs.Progress, error) 
 			return p, err
 		}
 	}
-	return batchProgress(ctx, s.pool, id)
+	return batchProgress(ctx, s.pool, id, true)
 }
 
 func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, error) {
@@ -51,14 +51,21 @@ type rowQuerier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-func batchProgress(ctx context.Context, db rowQuerier, id string) (jobs.Progress, error) {
+// batchProgress tells where a batch stands; whole: with the later steps of the pipeline
+// that it is the first of.
+func batchProgress(ctx context.Context, db rowQuerier, id string, whole bool) (jobs.Progress, error) {
 	p := jobs.Progress{BatchID: id}
 	var sealed, cancelled, removed bool
 	var c counts
+	all := `ARRAY[$1::text]`
+	if whole {
+		all = allSteps
+	}
 	err := db.QueryRow(ctx, `
-		SELECT sealed_at IS NOT NULL, cancelled_at IS NOT NULL, paused_at IS NOT NULL, removed_at IS NOT NULL, created_at, c.*
+		SELECT (SELECT bool_and(sealed_at IS NOT NULL) FROM batches WHERE id = ANY (`+all+`)),
+			cancelled_at IS NOT NULL, paused_at IS NOT NULL, removed_at IS NOT NULL, created_at, c.*
 		FROM batches
-		CROSS JOIN LATERAL (SELECT `+sumsOfCounts+` FROM batch_counts WHERE batch_id = $1) c
+		CROSS JOIN LATERAL (SELECT `+sumsOfCounts+` FROM batch_counts WHERE batch_id = ANY (`+all+`)) c
 		WHERE id = $1`, id).Scan(append([]any{&sealed, &cancelled, &p.Paused, &removed, &p.CreatedAt}, c.columns()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)

@@ -25,6 +25,12 @@ func (s *Store) Outdated(ctx context.Context, age time.Duration, limit int) (ids
 		) c
 		WHERE b.created_at < now() - make_interval(secs => $1)
 		AND (b.sealed_at IS NOT NULL OR b.cancelled_at IS NOT NULL)
+		AND NOT EXISTS (
+			SELECT
+			FROM steps m
+			JOIN steps n ON n.pipeline = m.pipeline
+			JOIN batches x ON x.id = n.batch_id
+			WHERE m.batch_id = b.id AND x.sealed_at IS NULL AND x.cancelled_at IS NULL)
 		AND (
 			b.removed_at IS NULL AND c.unfinished = 0 AND c.unknown = 0 AND c.finished_at < now() - make_interval(secs => $1)
 			AND NOT EXISTS (

@@ -264,7 +264,7 @@ func (s *Store) endBatch(ctx context.Context, id string) (ended bool, err error)
 		if err != nil {
 			return err
 		}
-		p, err := batchProgress(ctx, tx, id)
+		p, err := batchProgress(ctx, tx, id, false)
 		if err != nil || !p.Finished() {
 			return err
 		}
@@ -276,6 +276,9 @@ func (s *Store) endBatch(ctx context.Context, id string) (ended bool, err error)
 			if err != nil {
 				return err
 			}
+		}
+		if _, err := tx.Exec(ctx, sealNext, id); err != nil {
+			return err
 		}
 		_, err = tx.Exec(ctx, `UPDATE batch_ends SET ended_at = now() WHERE batch_id = $1`, id)
 		return err

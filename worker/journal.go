@@ -31,6 +31,8 @@ type journal struct {
 	order *openCall
 	// inChunk reports whether the job came with others.
 	inChunk bool
+	// follow makes the next step's job of the answer; nil: there is none.
+	follow func(ctx context.Context, res providers.Response, stored []jobs.Artifact) *jobs.Child
 	// recorded reports whether the job has its result.
 	recorded bool
 }
@@ -149,7 +151,11 @@ func (c *openCall) succeed(res providers.Response) error {
 		return j.unstored(s, &unstoredError{"artifact_store", "the answer came but could not be stored: " + err.Error(), err})
 	}
 	res.Blobs = nil // where they are is enough, should Postgres be away for long
-	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: s, Response: res, Artifacts: stored}
+	var child *jobs.Child
+	if j.follow != nil {
+		child = j.follow(j.handler.writing, res, stored)
+	}
+	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: s, Response: res, Artifacts: stored, Child: child}
 	switch err := j.handler.record(spooled{Answer: &done}); {
 	case errors.Is(err, jobs.ErrLeaseLost), errors.Is(err, errSpooled):
 		return err

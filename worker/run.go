@@ -26,6 +26,10 @@ func (h *handler) run(d delivery, job jobs.Job, until time.Time, log zerolog.Log
 		}
 	}()
 	failpoint.Hit("claimed", job.Request.Model)
+	if err := h.lookAhead(j); err != nil {
+		log.Warn().Err(err).Msg("the next step could not be read: handed back")
+		return h.end(j, jobs.Completion{State: jobs.Queued, RefundAttempt: true, After: shortWait})
+	}
 	req, end, err := h.goOn(j)
 	if money := h.withoutMoney(job); money != nil && j.order == nil {
 		return h.end(j, waitForMoney(money, time.Now()))
@@ -72,6 +76,14 @@ func (h *handler) run(d delivery, job jobs.Job, until time.Time, log zerolog.Log
 		return h.end(j, jobs.Completion{State: jobs.Expired})
 	}
 	return h.end(j, h.endOf(j, err))
+}
+
+// lookAhead finds out what the job's success will lead to, before anything is paid for.
+func (h *handler) lookAhead(j *journal) (err error) {
+	if h.cfg.Follow != nil {
+		j.follow, err = h.cfg.Follow(h.waiting, j.job)
+	}
+	return err
 }
 
 // goOn is the request that a claim sends first: what earlier claims have paid for is not

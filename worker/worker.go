@@ -64,6 +64,10 @@ type Config struct {
 	Version string
 	// Background holds the functions that run while this worker leads. Default: none.
 	Background []Background
+	// Follow returns what makes the next step's job of a job's answer, in the commit of its
+	// success; nil: the job has none. It is asked before the first call, and what it returns
+	// never fails: a child that cannot be made is one that failed. Default: no job has one.
+	Follow func(ctx context.Context, job jobs.Job) (func(ctx context.Context, res providers.Response, stored []jobs.Artifact) *jobs.Child, error)
 
 	// owner knows whether Redis is this fleet's.
 	owner *jobs.Owner

@@ -40,8 +40,13 @@ type batchCmd struct {
 	Append   bool              `help:"Add the rows to a batch that was made of another file, or with other options. Without it, --batch-id takes the same file again only."`
 	Strict   bool              `help:"Accept nothing if any line is bad."`
 	Watch    bool              `help:"Follow the batch until it has finished."`
+	Then     []string          `help:"A step that follows: a YAML file with name, template and what else it needs; may be repeated. See docs/pipelines.md." placeholder:"FILE" sep:"none"`
 	spending
 	webhookFlags
+
+	// first is the name of this step, and following are the others, of a pipeline's file.
+	first     string
+	following []stepFile
 }
 
 // Run accepts the rows.
@@ -84,10 +89,28 @@ func (c *batchCmd) Run(s *session) error {
 		return err
 	}
 
-	batch := jobs.Batch{ID: c.BatchID, Account: c.Account, Source: src.name, Origin: c.origin(in), Append: c.Append, Tags: c.Tag, Webhook: c.Webhook, PerJob: c.perJob()}
-	if batch.ID == "" {
-		batch.ID = batches.NewID(time.Now())
+	id := c.BatchID
+	if id == "" {
+		id = batches.NewID(time.Now())
 	}
+	steps, compiled, err := c.steps(s, cfg, id)
+	if err != nil {
+		return err
+	}
+	if len(steps) > 0 {
+		if err := c.checkSteps(s, in, src, steps[0].Name, compiled); err != nil {
+			return err
+		}
+		c.Tag = maps.Clone(c.Tag)
+		if c.Tag == nil {
+			c.Tag = map[string]string{}
+		}
+		c.Tag[pipelineTag] = id
+		if c.DryRun {
+			fmt.Fprintln(s.Env.Err, "enqueue: the forecast is of the first step: what the others cost depends on its answers")
+		}
+	}
+	batch := jobs.Batch{ID: id, Steps: steps, Account: c.Account, Source: src.name, Origin: c.origin(in), Append: c.Append, Tags: c.Tag, Webhook: c.Webhook, PerJob: c.perJob()}
 	if nothing, err := c.approve(s, cfg, in, src, batch.ID); nothing || err != nil {
 		return err
 	}

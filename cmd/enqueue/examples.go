@@ -24,6 +24,10 @@ func program() cli.Program {
 				`enqueue transcription meeting.mp3 --wait`,
 				`enqueue transcription meeting.mp3 --set language=en --set temperature=0`,
 			},
+			"pipeline": {
+				`enqueue pipeline pipeline.yaml`,
+				`enqueue pipeline pipeline.yaml articles.csv --batch-id nightly --watch`,
+			},
 			"batch": {
 				`enqueue batch prompts.jsonl --watch`,
 				`enqueue batch prompts.jsonl --dry-run`,
@@ -31,6 +35,7 @@ func program() cli.Program {
 				`enqueue batch prompts.jsonl --max-cost 25 --complete-by "tomorrow 08:00"`,
 				`enqueue batch prompts.jsonl --budget 5 --watch`,
 				`enqueue batch prompts.jsonl --webhook https://example.com/hooks/oneflow`,
+				`enqueue batch articles.csv --template "Summarise: {{text}}" --then translate.yaml`,
 				`enqueue batch data.jsonl --map prompt=question --batch-id nightly`,
 				`enqueue batch - --set max_tokens=200 --chain openai,anthropic < prompts.jsonl`,
 				`enqueue batch reviews.csv.gz --template 'Is this a complaint? {{review}}' --sample 50`,

@@ -29,7 +29,7 @@ type spending struct {
 // readsTwice reports whether the rows are read once before they are accepted: also where
 // the account has a wallet that they must fit in.
 func (c *batchCmd) readsTwice(s *session) (bool, error) {
-	if c.DryRun || c.MaxCost != "" || c.asks(s) {
+	if c.DryRun || c.MaxCost != "" || c.isPipeline() || c.asks(s) {
 		return true, nil
 	}
 	_, limited, err := s.funds(c.Account)
@@ -404,9 +404,13 @@ func (c *batchCmd) limit(s *session, batchID string, limit *billing.NanoUSD) err
 		return err
 	}
 	money := billing.NewMoney(db, cli.Actor(s.Env.Getenv))
+	of := billing.Scope{Batch: batchID}
+	if c.isPipeline() {
+		of = billing.Scope{Tag: pipelineTag + "=" + batchID} // of all its steps together
+	}
 	for _, simulated := range []bool{false, true} {
 		_, err := money.Set(s.Ctx, billing.Budget{
-			Scope: billing.Scope{Batch: batchID, Simulated: simulated}, Period: billing.Total, Limit: *limit, Blocks: true,
+			Scope: billing.Scope{Batch: of.Batch, Tag: of.Tag, Simulated: simulated}, Period: billing.Total, Limit: *limit, Blocks: true,
 		})
 		if err != nil {
 			return err

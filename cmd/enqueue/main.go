@@ -36,7 +36,9 @@ type grammar struct {
 	Embedding     oneCmd   `cmd:"" help:"Enqueue one text to embed: its result is a vector."`
 	Transcription soundCmd `cmd:"" help:"Enqueue one sound to transcribe."`
 
-	Batch   batchCmd   `cmd:"" help:"Enqueue a file of prompts. The same file under the same --batch-id adds nothing twice."`
+	Batch    batchCmd    `cmd:"" help:"Enqueue a file of prompts. The same file under the same --batch-id adds nothing twice."`
+	Pipeline pipelineCmd `cmd:"" help:"Enqueue rows that go through several steps, each made of the answers of the one before."`
+
 	Ls      lsCmd      `cmd:"" help:"List batches, the newest first."`
 	Jobs    jobsCmd    `cmd:"" help:"List the jobs of a batch."`
 	Status  statusCmd  `cmd:"" help:"Show where a batch or a job stands."`

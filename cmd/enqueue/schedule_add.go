@@ -160,7 +160,7 @@ func (c *oneCmd) schedule(s *session, cfg config.Config, add *schedules.Schedule
 // schedule keeps a file, or the URL of one.
 func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedule) (batches.Kept, error) {
 	for flag, given := range map[string]bool{
-		"--watch": c.Watch, "--dry-run": c.DryRun, "--max-cost": c.MaxCost != "", "--sample": c.Sample != 0, "--append": c.Append, "--batch-id": c.BatchID != "",
+		"--watch": c.Watch, "--dry-run": c.DryRun, "--max-cost": c.MaxCost != "", "--sample": c.Sample != 0, "--append": c.Append, "--batch-id": c.BatchID != "", "--then": c.isPipeline(),
 	} {
 		if given {
 			return batches.Kept{}, cli.Fail(cli.Usage, fmt.Errorf("%s: is not for a schedule: leave it out (a budget of a tag, `monitor budget set --tag`, caps what its batches cost)", flag))

@@ -47,6 +47,44 @@ type batchStatus struct {
 	Waits []fleet.Wait `json:"waits"`
 	// Webhook says what the application was told; null where nobody is.
 	Webhook *toldStatus `json:"webhook"`
+	// Steps are those of a pipeline, in their order, and the figures above are of all of
+	// them; empty where it is none, never null.
+	Steps []stepStatus `json:"steps"`
+}
+
+// stepStatus says where a step of a pipeline stands.
+type stepStatus struct {
+	Name string `json:"name"`
+	cli.Status
+	// LeftOut counts the rows that its filter left out.
+	LeftOut int64 `json:"left_out"`
+}
+
+// stepsOf returns the steps of a pipeline.
+func stepsOf(s *session, db *store.Store, p jobs.Progress) ([]stepStatus, error) {
+	out := []stepStatus{}
+	if p.JobID != "" {
+		return out, nil
+	}
+	list, err := db.Steps(s.Ctx, p.BatchID)
+	for _, one := range list {
+		out = append(out, stepStatus{one.Name, cli.StatusOf(one.Progress), one.LeftOut})
+	}
+	return out, err
+}
+
+// printSteps shows them to people.
+func printSteps(s *session, steps []stepStatus) error {
+	rows := [][]string{{"STEP", "STATE", "JOBS", "DONE", "FAILED", "LEFT OUT", "COST", "BATCH"}}
+	for _, one := range steps {
+		p := jobs.Progress{Counts: one.Counts}
+		rows = append(rows, []string{
+			one.Name, one.State, cli.Count(p.Total()), cli.Count(p.Done()), cli.Count(p.Failures()), cli.Count(one.LeftOut),
+			cli.Amount(jobs.Money{Cost: one.CostUSD, Simulated: one.SimulatedUSD, Unpriced: one.Unpriced}), one.BatchID,
+		})
+	}
+	fmt.Fprintln(s.Env.Out)
+	return cli.Table(s.Env.Out, rows)
 }
 
 // toldStatus says what an application was told of a batch.
@@ -117,10 +155,19 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 	if err != nil {
 		return err
 	}
+	steps, err := stepsOf(s, db, p)
+	if err != nil {
+		return err
+	}
 	switch {
 	case !output.ForPrograms():
 		if err := cli.PrintStatus(s.Env.Out, p, slices.Concat(parties(p, d), waitRows(p, waits), webhook.rows())...); err != nil {
 			return err
+		}
+		if len(steps) > 0 {
+			if err := printSteps(s, steps); err != nil {
+				return err
+			}
 		}
 		if len(problems) > 0 {
 			return printProblems(s, p, problems)
@@ -134,7 +181,7 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 		return output.Write(s.Env.Out, batchStatus{
 			Status: cli.StatusOf(p), Asked: append([]batches.Asked{}, d.Asked...), Answered: append([]batches.Answered{}, d.Answered...),
 			Finished: append([]batches.Finished{}, d.Finished...),
-			Problems: append([]batches.Problem{}, problems...), Waits: waits, Webhook: webhook,
+			Problems: append([]batches.Problem{}, problems...), Waits: waits, Webhook: webhook, Steps: steps,
 		})
 	}
 	out := jobStatus{Status: cli.StatusOf(p), Calls: append([]batches.Call{}, d.Calls...), Waits: waits}

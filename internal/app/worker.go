@@ -97,6 +97,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		State:       o.Config.State,
 		Version:     cli.Release(),
 		CutOff:      cutOff,
+		Follow:      newSteps(o).After,
 		Background: append(append(retention(o.Config.Retention, o.Store, blobs), newWebhooks(o)...),
 			worker.Background{Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round},
 			worker.Background{Name: "accept what SQL submitted", Every: submissionsEvery, Wake: o.Store.SubmittedHints, Run: newSubmissions(o, producer).Round},
@@ -128,6 +129,16 @@ func retention(r config.Retention, s *store.Store, blobs *artifacts.Store) []wor
 // storesOf hands a store out as what a worker needs of one.
 func storesOf(s *store.Store) worker.Stores {
 	return worker.Stores{Work: s, Orders: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s}
+}
+
+// newSteps makes what hands answers on to the next steps of pipelines.
+func newSteps(o WorkerOptions) *batches.Steps {
+	return &batches.Steps{
+		Store: o.Store, Input: cli.Input(o.Config), Open: artifacts.OpenObject,
+		Funds: func(ctx context.Context, account string) (billing.Funds, func(jobs.New) billing.NanoUSD, error) {
+			return funds(ctx, o, account)
+		},
+	}
 }
 
 func keysChanged(store *keys.Store) <-chan struct{} {

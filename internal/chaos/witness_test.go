@@ -30,7 +30,7 @@ func (s seen) delivered() bool {
 	return s.outcome == "ok" || s.outcome == string(fakeprovider.Trickle)
 }
 
-var jobInPrompt = regexp.MustCompile(regexp.QuoteMeta(canaryPrompt) + `: ([\w-]+/r\d+)\.`)
+var jobInPrompt = regexp.MustCompile(regexp.QuoteMeta(canaryPrompt) + `: ([\w.-]+/r\d+)\.`)
 
 // calls reads what the provider wrote down, by its own id of each call.
 func (x *experiment) calls() map[string]seen {

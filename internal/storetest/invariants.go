@@ -155,6 +155,16 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 		SELECT count(*) FROM batches b
 		WHERE removed_at IS NULL AND (SELECT coalesce(sum(cost_nano + simulated_nano), 0) FROM job_states s WHERE s.batch_id = b.id)
 			<> (SELECT coalesce(sum(cost_nano), 0) FROM spending s WHERE s.batch_id = b.id)`,
+	"succeeded jobs of a pipeline that led to nothing in the next step": `
+		SELECT count(*) FROM job_states s JOIN steps m ON m.batch_id = s.batch_id JOIN steps n ON n.pipeline = m.pipeline AND n.place = m.place + 1
+		WHERE s.state = 'succeeded' AND NOT EXISTS (SELECT FROM step_links l WHERE l.parent_id = s.job_id AND l.batch_id = n.batch_id)`,
+	"links of jobs that did not succeed": `SELECT count(*) FROM step_links l JOIN job_states s ON s.job_id = l.parent_id WHERE s.state <> 'succeeded'`,
+	"links to a job that is not there": `
+		SELECT count(*) FROM step_links l JOIN batches b ON b.id = l.batch_id
+		WHERE l.child_id IS NOT NULL AND b.removed_at IS NULL AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = l.child_id AND j.batch_id = l.batch_id)`,
+	"jobs of a later step that nothing led to": `
+		SELECT count(*) FROM jobs j JOIN steps s ON s.batch_id = j.batch_id
+		WHERE s.place > 0 AND NOT EXISTS (SELECT FROM step_links l WHERE l.child_id = j.id)`,
 	"waiting jobs of cancelled batches": `
 		SELECT count(*) FROM job_states s JOIN batches b ON b.id = s.batch_id
 		WHERE b.cancelled_at IS NOT NULL AND s.state IN ('scheduled', 'queued', 'retrying')`,
