@@ -61,8 +61,8 @@ CREATE UNIQUE INDEX jobs_batch_key ON jobs (batch_id, key) WHERE batch_id IS NOT
 -- calls; and a person may bring failed, unknown and expired jobs back to queued,
 -- with a new generation.
 --
--- No index has a column that changes, and half of each page is left free, so that
--- an update writes one small row and no index (HOT).
+-- No index has a column that changes, and more than half of each page is left free, so
+-- that an update writes one small row and no index (HOT).
 CREATE TABLE job_states (
     job_id              uuid PRIMARY KEY,
     batch_id            text,                                    -- the job's, for the counts of a batch
@@ -95,8 +95,7 @@ CREATE TABLE job_states (
     CONSTRAINT job_states_retrying_waits CHECK (state <> 'retrying' OR not_before IS NOT NULL),
     CONSTRAINT job_states_running_started CHECK (state <> 'running' OR (started_at IS NOT NULL AND attempt > 0)),
     CONSTRAINT job_states_failure_has_class CHECK (state NOT IN ('failed', 'unknown') OR error_class <> '')
-) WITH (fillfactor = 50);
-CREATE INDEX job_states_batch ON job_states (batch_id);
+) WITH (fillfactor = 40);
 
 -- The jobs that have not ended, as delivery needs to find them: one row from the
 -- acceptance to the end, so that neither topping up nor the audit nor a take-over
@@ -122,7 +121,7 @@ CREATE TABLE job_queue (
     delivery_id   text,             -- the asynq task that carries it with others; null: <job id>-<gen>
 
     CONSTRAINT job_queue_delivery_is_dispatched CHECK (delivery_id IS NULL OR dispatched_at IS NOT NULL)
-) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX job_queue_undispatched ON job_queue (provider, lane, account, batch_id, run_at, seq)
     WHERE dispatched_at IS NULL AND NOT paused AND worker_id IS NULL;
 CREATE INDEX job_queue_due ON job_queue (due_at)
@@ -292,7 +291,7 @@ CREATE TABLE calls (
 
     CONSTRAINT calls_finished_iff_settled CHECK ((finished_at IS NULL) = (state = 'running')),
     CONSTRAINT calls_unbilled_is_free CHECK (state <> 'failed_unbilled' OR cost_nano IS NOT DISTINCT FROM 0)
-);
+) WITH (fillfactor = 35);  -- its settled version, twice as long, stays on its page
 CREATE INDEX calls_running ON calls (worker_id) WHERE state = 'running';
 CREATE INDEX calls_finished ON calls USING brin (finished_at) WITH (autosummarize = on, pages_per_range = 16);
 
@@ -306,7 +305,7 @@ CREATE TABLE call_jobs (
     lease_token uuid NOT NULL,    -- of the claim that sent it
     share_nano  bigint CHECK (share_nano >= 0),  -- null while the call has no cost
     PRIMARY KEY (job_id, call_id)
-) WITH (fillfactor = 60);
+) WITH (fillfactor = 45);
 CREATE INDEX call_jobs_call ON call_jobs (call_id);
 
 -- What may be spent: by the calls that match all of account, provider, model, batch

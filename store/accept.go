@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/jobs"
-	"oneflow/providers"
 )
 
 // OpenBatch implements jobs.AcceptStore. A sealed batch stays sealed until a row
@@ -74,9 +73,10 @@ func (s *Store) SealBatch(ctx context.Context, id string) error {
 	})
 }
 
-// AcceptJobs implements jobs.AcceptStore: COPY into a staging table, then insert
-// what is new. The batch's row is locked against a cancellation in between, so
-// that a row is either refused or seen by the cancellation.
+// AcceptJobs implements jobs.AcceptStore: COPY, straight into jobs where all rows are
+// new, else through a staging table, from which only what is new is inserted. The batch's
+// row is locked against a cancellation in between, so that a row is either refused or
+// seen by the cancellation.
 //
 // Producers share that lock while the batch is open. The first row that comes into
 // a sealed batch opens it again, which takes the lock for oneself; two that share
@@ -106,10 +106,7 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 				return err
 			}
 		}
-		if err := stage(ctx, tx, rows); err != nil {
-			return err
-		}
-		ours, err := insertStaged(ctx, tx, batchID)
+		ours, err := insertNew(ctx, tx, batchID, rows)
 		if err != nil {
 			return err
 		}
@@ -189,53 +186,6 @@ func lockBatch(ctx context.Context, tx pgx.Tx, id string, alone bool) (b openSta
 		return b, errSealed
 	}
 	return b, nil
-}
-
-func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New) error {
-	_, err := tx.Exec(ctx, `
-		CREATE TEMP TABLE staged (
-			id uuid, seq bigint, key text, content_sha256 bytea, custom_id text, account text, task text,
-			provider text, model text, lane text, request json, own json, max_attempts int, on_unknown text, chain text[], fallback text, run_at timestamptz, deadline timestamptz,
-			least_nano bigint
-		) ON COMMIT DROP`)
-	if err != nil {
-		return err
-	}
-	_, err = tx.CopyFrom(ctx, pgx.Identifier{"staged"},
-		[]string{
-			"id", "seq", "key", "content_sha256", "custom_id", "account", "task",
-			"provider", "model", "lane", "request", "own", "max_attempts", "on_unknown", "chain", "fallback", "run_at", "deadline", "least_nano",
-		},
-		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
-			r := rows[i]
-			if len(r.Encoded) == 0 {
-				return nil, fmt.Errorf("row %d: its request is not encoded: it has not been given a key", r.Seq)
-			}
-			return []any{
-				r.ID, r.Seq, r.Key, r.ContentSHA256[:], orNull(r.CustomID), orDefault(r.Account, jobs.DefaultAccount), string(r.Request.Task),
-				r.Provider, r.Request.Model, string(orDefault(r.Lane, jobs.Default)), r.Encoded, r.Own,
-				orDefault(r.MaxAttempts, jobs.DefaultMaxAttempts), string(orDefault(r.OnUnknown, jobs.RetryUnknown)),
-				r.Chain, string(orDefault(r.Fallback, providers.FallbackAuto)), timeOrNull(r.RunAt), timeOrNull(r.Deadline), max(int64(r.Least), 0),
-			}, nil
-		}))
-	return err
-}
-
-// insertStaged inserts what is new and returns its ids.
-func insertStaged(ctx context.Context, tx pgx.Tx, batchID string) ([]uuid.UUID, error) {
-	rows, err := tx.Query(ctx, `
-		INSERT INTO jobs (id, batch_id, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, own, max_attempts, on_unknown, chain, fallback, run_at, least_nano)
-		SELECT id, $1, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, own, max_attempts, on_unknown, chain, fallback, greatest(run_at, now()), least_nano
-		FROM staged
-		ORDER BY seq
-		ON CONFLICT DO NOTHING
-		RETURNING id`, orNull(batchID))
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 }
 
 // inserted says when a new row is due and whether it was dispatched.

@@ -63,7 +63,7 @@ func (s *Store) AuditCounts(ctx context.Context, after string) (batch string, wr
 			FROM (
 				SELECT state, count(*) AS n, sum(cost_nano) AS cost_nano, sum(simulated_nano) AS simulated_nano, sum(unpriced_calls) AS unpriced
 				FROM job_states
-				WHERE batch_id = (SELECT id FROM batch)
+				WHERE job_id IN (SELECT id FROM jobs WHERE batch_id = (SELECT id FROM batch))
 				GROUP BY state
 				UNION ALL
 				SELECT x.state, -sum(x.n), 0, 0, 0

@@ -341,7 +341,7 @@ func problemsOf(ctx context.Context, tx querier, id string) ([]batches.Problem, 
 			SELECT job_id AS id, state, error_class, error_message, finished_at,
 				count(*) OVER (PARTITION BY state, error_class) AS n
 			FROM job_states
-			WHERE batch_id = $1 AND state IN ('failed', 'unknown', 'expired', 'retrying')
+			WHERE job_id IN (SELECT id FROM jobs WHERE batch_id = $1) AND state IN ('failed', 'unknown', 'expired', 'retrying')
 		) wrong
 		ORDER BY n DESC, state, error_class, finished_at DESC NULLS LAST, id DESC
 		LIMIT 50`, id)

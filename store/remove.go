@@ -33,7 +33,8 @@ func (s *Store) MarkRemoved(ctx context.Context, id string) error {
 	return s.begin(ctx, func(tx pgx.Tx) error {
 		var finished bool
 		err := tx.QueryRow(ctx, `
-			SELECT (sealed_at IS NOT NULL OR cancelled_at IS NOT NULL) AND NOT EXISTS (SELECT FROM job_states s WHERE s.batch_id = b.id AND s.finished_at IS NULL)
+			SELECT (sealed_at IS NOT NULL OR cancelled_at IS NOT NULL) AND NOT EXISTS (
+				SELECT FROM jobs j JOIN job_queue q ON q.job_id = j.id WHERE j.batch_id = b.id)
 			FROM batches b
 			WHERE id = $1
 			FOR NO KEY UPDATE`, id).Scan(&finished)

@@ -125,7 +125,7 @@ func (s *Store) selection(ctx context.Context, id string) (of selection, now tim
 			WHERE j.id = $1`, jobID).Scan(&cancelled, &now)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
-		of = selection{`batch_id = ANY (` + allSteps + `)`, `batch_id = ANY (` + allSteps + `)`, id}
+		of = selection{`batch_id = ANY (` + allSteps + `)`, `job_id IN (SELECT id FROM jobs WHERE batch_id = ANY (` + allSteps + `))`, id}
 		err = s.pool.QueryRow(ctx, `SELECT cancelled_at IS NOT NULL, removed_at IS NOT NULL, now() FROM batches WHERE id = $1`, id).Scan(&cancelled, &removed, &now)
 	}
 	switch {
