@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"oneflow/internal/harness"
@@ -17,18 +16,19 @@ import (
 
 // processor is the processor time of the processes that a run uses.
 type processor struct {
-	us       time.Duration // worker, producer and this program, which share a process
+	worker   time.Duration // all of them
+	producer time.Duration
 	redis    time.Duration
 	postgres time.Duration // of all its processes, those that have ended included
 }
 
 func (p processor) minus(q processor) processor {
-	return processor{p.us - q.us, p.redis - q.redis, p.postgres - q.postgres}
+	return processor{p.worker - q.worker, p.producer - q.producer, p.redis - q.redis, p.postgres - q.postgres}
 }
 
 // perJob returns what each of n jobs took in all.
 func (p processor) perJob(n int) time.Duration {
-	return (p.us + p.redis + p.postgres) / time.Duration(n)
+	return (p.worker + p.producer + p.redis + p.postgres) / time.Duration(n)
 }
 
 // write writes what each of n jobs took, in microseconds.
@@ -36,18 +36,20 @@ func (p processor) write(w io.Writer, n int) {
 	for _, part := range []struct {
 		name string
 		took time.Duration
-	}{{"worker_and_producer", p.us}, {"redis", p.redis}, {"postgres", p.postgres}} {
+	}{{"worker", p.worker}, {"producer", p.producer}, {"redis", p.redis}, {"postgres", p.postgres}} {
 		fmt.Fprintf(w, "cpu_us_per_job/%s = %d\n", part.name, part.took.Microseconds()/int64(n))
 	}
 }
 
-// processor reads what has been used until now. The servers run on this machine.
-func (b *bench) processor(ctx context.Context) (p processor, err error) {
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		return p, err
+// processor reads what workers and servers have used until now. All run on this machine.
+func (b *bench) processor(ctx context.Context, workers []*harness.Process) (p processor, err error) {
+	for _, w := range workers {
+		took, err := family(w.Pid)
+		if err != nil {
+			return p, err
+		}
+		p.worker += took
 	}
-	p.us = time.Duration(r.Utime.Nano() + r.Stime.Nano())
 	info, err := b.redis.Info(ctx, "cpu").Result()
 	if err != nil {
 		return p, err

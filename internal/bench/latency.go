@@ -31,22 +31,31 @@ func (b *bench) hot(ctx context.Context, w io.Writer) error {
 
 // accept accepts n prompts for the mock, each to run when at says, and pushes them.
 func (b *bench) accept(ctx context.Context, batch string, n int, at func(i int) time.Time) ([]jobs.New, error) {
-	keys := jobs.NewKeys()
-	rows := make([]jobs.New, n)
-	for i := range rows {
-		rows[i] = jobs.New{
-			ID: jobs.NewID(), Seq: int64(i + 1), Provider: "mock", Lane: jobs.Default, RunAt: at(i),
-			Request: providers.Request{Task: providers.Text, Model: "mock", Prompt: fmt.Sprint("number ", i)},
-		}
-		if err := keys.Assign(&rows[i]); err != nil {
-			return nil, err
-		}
+	rows, err := made(0, n, jobs.Default, at)
+	if err != nil {
+		return nil, err
 	}
 	_, dispatchErr, err := jobs.NewProducer(b.store, jobs.NewDispatcher(b.redis, b.store)).Enqueue(ctx, batch, rows)
 	if err == nil {
 		err = dispatchErr
 	}
 	return rows, err
+}
+
+// made makes n rows from a place on.
+func made(from, n int, lane jobs.Lane, at func(i int) time.Time) ([]jobs.New, error) {
+	keys := jobs.NewKeys()
+	rows := make([]jobs.New, n)
+	for i := range rows {
+		rows[i] = jobs.New{
+			ID: jobs.NewID(), Seq: int64(from + i + 1), Provider: "mock", Lane: lane, RunAt: at(i),
+			Request: providers.Request{Task: providers.Text, Model: "mock", Prompt: fmt.Sprint("number ", from+i)},
+		}
+		if err := keys.Assign(&rows[i]); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
 }
 
 const free = "{mock: {limits: {rpm: 0}, concurrency: 100, mock: {latency: 1ns}}}"

@@ -1,17 +1,16 @@
-// Command bench measures OneFlow from end to end against asynq alone, side by
-// side in one run, so that the ratio holds on any machine. It may import
-// everything but the commands.
+// Command bench measures OneFlow from end to end beside asynq alone and beside River, in
+// turns in one run, so that the ratios hold on any machine. It may import everything but
+// the commands.
 //
-// Three commits a job take their time, as a provider's answer does: handlers
-// enough keep both cores busy, on either side.
+// All are measured from the first enqueue to the last completion, with the same number of
+// handlers and a provider that answers at once: asynq alone runs a handler that does
+// nothing; River and OneFlow accept the same number of prompts and record a call and a
+// result of each. Worker and producer are the built commands, in processes of their own,
+// and River is a program of its own (internal/bench/river). Postgres writes to the disk before it
+// answers, as in production.
 //
-// Postgres writes to the disk before it answers, as in production. What one job, one
-// wait, jobs that become due and an idle worker take is measured after that.
-//
-// Both sides are measured from the first enqueue to the last completion, with
-// the same number of workers and a provider that answers at once: asynq alone
-// runs a handler that does nothing; OneFlow accepts the same number of prompts,
-// claims each, writes its ledger row, calls the mock, and records its result.
+// What one job, one wait, jobs that become due and an idle worker take is measured after
+// that, and last what a job takes where a million wait, or have ended.
 package main
 
 import (
@@ -33,7 +32,8 @@ type grammar struct {
 	Jobs    int    `help:"Jobs in each round." default:"10000"`
 	Rounds  int    `help:"Rounds of each side, in turns; the median counts." default:"3"`
 	Only    bool   `help:"Measure the rounds alone."`
-	Profile string `help:"File for a CPU profile of the last of our rounds."`
+	Many    int    `help:"Jobs that wait, and then have ended, for the lines of growth; 0 leaves them out." default:"1000000"`
+	Profile string `help:"File for a CPU profile of a round with the worker in this process."`
 	Workers int    `help:"Handlers at once, on both sides." default:"400"`
 }
 
@@ -49,12 +49,12 @@ func (f figures) rate(n int) float64 { return float64(n) / f.total.Seconds() }
 
 func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	var g grammar
-	_, done, err := cli.Program{Name: "bench", Description: "Measure OneFlow against asynq alone."}.Parse(&g, args, env)
+	_, done, err := cli.Program{Name: "bench", Description: "Measure OneFlow against asynq alone and against River."}.Parse(&g, args, env)
 	if err != nil || done {
 		return err
 	}
-	if g.Jobs < 1 || g.Rounds < 1 || g.Workers < 1 {
-		return cli.Fail(cli.Usage, errors.New("--jobs, --rounds and --workers must be positive"))
+	if g.Jobs < 1 || g.Rounds < 1 || g.Workers < 1 || g.Many != 0 && g.Many <= intake {
+		return cli.Fail(cli.Usage, errors.New("--jobs, --rounds and --workers must be positive, and --many 0 or more than 100000"))
 	}
 	dir, err := os.MkdirTemp("", "oneflow-bench-")
 	if err != nil {
@@ -66,29 +66,38 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 		return cli.Fail(cli.Unavailable, err)
 	}
 	defer func() { err = errors.Join(err, services.Close()) }()
-	b, err := newBench(g, services)
+	fleet, err := newFleet(ctx, dir, services)
+	if err != nil {
+		return err
+	}
+	b, err := newBench(g, services, fleet)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = b.redis.Close() }()
 
-	var raw, ours []figures
+	var raw, river, ours []figures
 	for i := range g.Rounds {
 		r, err := b.asynq(ctx)
 		if err != nil {
 			return err
 		}
-		o, err := b.profiled(ctx, i == g.Rounds-1)
+		v, err := b.river(ctx, i)
 		if err != nil {
 			return err
 		}
-		raw, ours = append(raw, r), append(ours, o)
-		fmt.Fprintf(env.Err, "round %d: asynq %.0f jobs/s, OneFlow %.0f jobs/s\n", i+1, r.rate(g.Jobs), o.rate(g.Jobs))
+		o, err := b.oneflow(ctx, 1)
+		if err != nil {
+			return err
+		}
+		raw, river, ours = append(raw, r), append(river, v), append(ours, o)
+		fmt.Fprintf(env.Err, "round %d: asynq %.0f jobs/s, River %.0f jobs/s, OneFlow %.0f jobs/s\n", i+1, r.rate(g.Jobs), v.rate(g.Jobs), o.rate(g.Jobs))
 	}
-	r, o := median(raw), median(ours)
+	r, v, o := median(raw), median(river), median(ours)
 	rows := [][]string{
 		{"", "jobs/s", "accepted/s"},
 		{"asynq alone, no-op handler, 4 Servers", fmt.Sprintf("%.0f", r.rate(g.Jobs)), fmt.Sprintf("%.0f", float64(g.Jobs)/r.enqueue.Seconds())},
+		{"River, the same rows recorded", fmt.Sprintf("%.0f", v.rate(g.Jobs)), fmt.Sprintf("%.0f", float64(g.Jobs)/v.enqueue.Seconds())},
 		{"OneFlow, all recorded", fmt.Sprintf("%.0f", o.rate(g.Jobs)), fmt.Sprintf("%.0f", float64(g.Jobs)/o.enqueue.Seconds())},
 	}
 	if err := cli.Table(env.Out, rows); err != nil {
@@ -96,27 +105,35 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	}
 	fmt.Fprintf(env.Out, "checked: %d rounds of %d jobs with %d handlers, each job with one succeeded job, one attempt and one result in Postgres\n", g.Rounds, g.Jobs, g.Workers)
 	fmt.Fprintf(env.Out, "work/asynq_noop_4servers = %.2f\n", o.rate(g.Jobs)/r.rate(g.Jobs))
-	fmt.Fprintf(env.Out, "accepted/asynq_enqueue = %.2f\n", r.enqueue.Seconds()/o.enqueue.Seconds())
+	fmt.Fprintf(env.Out, "work/river_recorded = %.2f\n", o.rate(g.Jobs)/v.rate(g.Jobs))
 	o.cpu.write(env.Out, g.Jobs)
 	fmt.Fprintf(env.Out, "wal_bytes_per_job = %d\n", o.wal/int64(g.Jobs))
+	if g.Profile != "" {
+		if err := b.profiled(ctx); err != nil {
+			return err
+		}
+	}
 	if g.Only {
 		return nil
 	}
-	four, err := b.oneflow(ctx, fleet)
+	four, err := b.oneflow(ctx, shared)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(env.Out, "scale/%d_workers_vs_1_cpu_per_job = %.2f\n", fleet, float64(four.cpu.perJob(g.Jobs))/float64(o.cpu.perJob(g.Jobs)))
+	fmt.Fprintf(env.Out, "scale/%d_workers_vs_1_cpu_per_job = %.2f\n", shared, float64(four.cpu.perJob(g.Jobs))/float64(o.cpu.perJob(g.Jobs)))
 	for _, measure := range []func(context.Context, io.Writer) error{b.hot, b.wait, b.due, b.idle} {
 		if err := measure(ctx, env.Out); err != nil {
 			return err
 		}
 	}
-	return nil
+	if g.Many == 0 {
+		return nil
+	}
+	return b.many(ctx, env.Out)
 }
 
-// fleet is the number of workers of the round that is compared with those of one.
-const fleet = 4
+// shared is the number of workers of the round that is compared with those of one.
+const shared = 4
 
 // median is the round with the median total.
 func median(all []figures) figures {

@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime/pprof"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +15,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/batches"
-	"oneflow/batches/rows"
 	"oneflow/config"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
@@ -33,14 +29,15 @@ type bench struct {
 	url   string // of Postgres
 	opts  *redis.Options
 	redis redis.UniversalClient
+	fleet *harness.Fleet
 }
 
-func newBench(g grammar, services *harness.Services) (*bench, error) {
+func newBench(g grammar, services *harness.Services, fleet *harness.Fleet) (*bench, error) {
 	opts, err := redis.ParseURL(services.RedisURL)
 	if err != nil {
 		return nil, err
 	}
-	return &bench{grammar: g, store: services.Store, url: services.DatabaseURL, opts: opts, redis: redis.NewClient(opts)}, nil
+	return &bench{grammar: g, store: services.Store, url: services.DatabaseURL, opts: opts, redis: redis.NewClient(opts), fleet: fleet}, nil
 }
 
 // pushers is the number of goroutines that enqueue on asynq's side, as on ours.
@@ -97,35 +94,32 @@ func (b *bench) asynq(ctx context.Context) (figures, error) {
 }
 
 // oneflow takes as many prompts from lines of JSON to results in Postgres, with so many
-// workers that share the handlers.
+// workers that share the handlers; 0: with one in this process.
 func (b *bench) oneflow(ctx context.Context, workers int) (f figures, err error) {
 	before, err := b.wal(ctx)
 	if err != nil {
 		return f, err
 	}
-	for range workers {
-		leave, failed := b.worker(ctx, fmt.Sprintf("{mock: {limits: {rpm: 0}, concurrency: %d, mock: {latency: 1ns}}}", max(b.Workers/workers, 1)))
-		if failed != nil {
-			return f, failed
-		}
-		defer func() { err = errors.Join(err, leave()) }()
+	var started []*harness.Process
+	var leave func() error
+	if workers > 0 {
+		started, leave, err = b.workers(ctx, workers)
+	} else {
+		leave, err = b.worker(ctx, fmt.Sprintf("{mock: {limits: {rpm: 0}, concurrency: %d, mock: {latency: 1ns}}}", b.Workers))
 	}
-	id := batches.NewID(time.Now())
-	intake := batches.Intake{
-		Input: batches.Input{Kind: func(string) (string, bool) { return "mock", true }, Defaults: map[string]json.RawMessage{"provider": json.RawMessage(`"mock"`), "lane": json.RawMessage(`"bulk"`)}},
-		Batch: jobs.Batch{ID: id, Account: jobs.DefaultAccount, Source: "bench"}, Store: b.store,
-		Producer: jobs.NewProducer(b.store, jobs.NewDispatcher(b.redis, b.store)),
-	}
-	used, err := b.processor(ctx)
 	if err != nil {
 		return f, err
 	}
-	started := time.Now()
-	rep, err := intake.Take(ctx, rows.JSONLines("bench", prompts(b.Jobs)))
+	defer func() { err = errors.Join(err, leave()) }()
+	used, err := b.processor(ctx, started)
 	if err != nil {
 		return f, err
 	}
-	f.enqueue = time.Since(started)
+	id, began := batches.NewID(time.Now()), time.Now()
+	var producer time.Duration
+	if f.enqueue, producer, err = b.produce(ctx, id, b.Jobs); err != nil {
+		return f, err
+	}
 	// Seldom, as looking is not free and not part of the work.
 	var p jobs.Progress
 	for tick := time.Tick(2 * time.Second); !p.Finished(); {
@@ -139,35 +133,34 @@ func (b *bench) oneflow(ctx context.Context, workers int) (f figures, err error)
 		}
 	}
 	// By the clock of the database, on the same machine: polling is not counted.
-	f.total = p.FinishedAt.Sub(started)
+	f.total = p.FinishedAt.Sub(began)
 	after, err := b.wal(ctx)
 	if err != nil {
 		return f, err
 	}
 	f.wal = after - before
-	now, err := b.processor(ctx)
+	now, err := b.processor(ctx, started)
 	if err != nil {
 		return f, err
 	}
 	f.cpu = now.minus(used)
-	return f, b.check(ctx, id, rep)
+	f.cpu.producer = producer
+	return f, b.check(ctx, id)
 }
 
-// profiled is oneflow with a CPU profile, where one is asked for.
-func (b *bench) profiled(ctx context.Context, last bool) (f figures, err error) {
-	if b.Profile == "" || !last {
-		return b.oneflow(ctx, 1)
-	}
+// profiled writes a CPU profile of a round with a worker in this process.
+func (b *bench) profiled(ctx context.Context) (err error) {
 	file, err := os.Create(b.Profile)
 	if err != nil {
-		return f, err
+		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	if err := pprof.StartCPUProfile(file); err != nil {
-		return f, err
+		return err
 	}
 	defer pprof.StopCPUProfile()
-	return b.oneflow(ctx, 1)
+	_, err = b.oneflow(ctx, 0)
+	return err
 }
 
 // wal returns the number of bytes that Postgres has written to its log.
@@ -196,7 +189,7 @@ func (b *bench) worker(ctx context.Context, providers string) (leave func() erro
 }
 
 // check counts rows: a rate without them would mean nothing.
-func (b *bench) check(ctx context.Context, id string, rep batches.Report) error {
+func (b *bench) check(ctx context.Context, id string) error {
 	p, err := b.store.Progress(ctx, id)
 	if err != nil {
 		return err
@@ -215,16 +208,8 @@ func (b *bench) check(ctx context.Context, id string, rep batches.Report) error 
 	if err != nil {
 		return err
 	}
-	if n := int64(b.Jobs); rep.Accepted != b.Jobs || p.Counts[jobs.Succeeded] != n || totals.Calls != n || results != b.Jobs {
-		return fmt.Errorf("batch %s: %d jobs gave %d accepted, %d succeeded, %d attempts, %d results", id, b.Jobs, rep.Accepted, p.Counts[jobs.Succeeded], totals.Calls, results)
+	if n := int64(b.Jobs); p.Counts[jobs.Succeeded] != n || totals.Calls != n || results != b.Jobs {
+		return fmt.Errorf("batch %s: %d jobs gave %d that succeeded, %d calls, %d results", id, b.Jobs, p.Counts[jobs.Succeeded], totals.Calls, results)
 	}
 	return nil
-}
-
-func prompts(n int) io.Reader {
-	var s strings.Builder
-	for i := range n {
-		fmt.Fprintf(&s, "{\"prompt\":\"Say something short about the number %d.\",\"max_tokens\":32}\n", i)
-	}
-	return strings.NewReader(s.String())
 }

@@ -50,6 +50,21 @@ func QueryRow(ctx context.Context, databaseURL, sql string, args []any, into ...
 	return conn.QueryRow(ctx, sql, args...).Scan(into...)
 }
 
+// Exec runs statements in Postgres, one by one, on a connection of their own.
+func Exec(ctx context.Context, databaseURL string, statements ...string) error {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	for _, sql := range statements {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Redis makes a client. The caller closes it.
 func Redis(redisURL string) (*redis.Client, error) {
 	opts, err := redis.ParseURL(redisURL)
