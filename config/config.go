@@ -84,6 +84,9 @@ type Webhooks struct {
 	// Allow lists what may be called though it is not on the public internet, and without
 	// TLS: host:port.
 	Allow []string `yaml:"allow"`
+	// Alerts is the URL that is told of alerts, when one opens and when it is over. Empty:
+	// none is.
+	Alerts string `yaml:"alerts"`
 }
 
 // Retention says for how long what has ended is kept.
@@ -213,6 +216,9 @@ func (c *Config) check() error {
 		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
 			return fmt.Errorf("webhooks.allow: %q is no host:port, such as 127.0.0.1:9000", address)
 		}
+	}
+	if u, err := url.Parse(c.Webhooks.Alerts); err != nil || c.Webhooks.Alerts != "" && (u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !slices.Contains(c.Webhooks.Allow, u.Host))) {
+		return errors.New("webhooks.alerts: must be a URL such as https://example.com/hooks, without a user; or http:// where its host:port stands in webhooks.allow")
 	}
 	switch {
 	case c.CallTimeout < 0:

@@ -6,7 +6,7 @@ import "time"
 // It is told once when it opens, once more at each graver level, and once when it is over.
 type Alert struct {
 	ID int64 `json:"id"`
-	// Kind is its sort: budget, overrun, ledger or spending.
+	// Kind is its sort: see AlertKinds.
 	Kind string `json:"kind"`
 	// Subject names what it is about; there is one open alert of a kind and subject.
 	Subject string `json:"subject"`
@@ -25,4 +25,16 @@ const (
 	AlertOverrun  = "overrun"  // a bill was above what was reserved for it
 	AlertLedger   = "ledger"   // a wallet's balance is not the sum of its ledger
 	AlertSpending = "spending" // an hour costs far more than is usual
+	// A provider is not used: its breaker has been open for a while, its account is out of money,
+	// or it asked to be left alone for long.
+	AlertProvider = "provider"
+	// Many jobs have failed, or nobody knows how they ended.
+	AlertDeadLetters = "dead_letters"
+	// Jobs wait that are due, and none ends.
+	AlertQueue = "queue"
 )
+
+// AlertKinds lists the kinds of alerts.
+func AlertKinds() []string {
+	return []string{AlertBudget, AlertOverrun, AlertLedger, AlertSpending, AlertProvider, AlertDeadLetters, AlertQueue}
+}

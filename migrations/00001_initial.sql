@@ -132,7 +132,19 @@ CREATE INDEX job_queue_held ON job_queue (worker_id) WHERE worker_id IS NOT NULL
 CREATE INDEX job_queue_deadline ON job_queue (deadline) WHERE worker_id IS NULL;
 CREATE INDEX job_queue_batch ON job_queue (batch_id) WHERE worker_id IS NULL;
 
--- Keeps job_queue true to job_states. A mark of dispatch is one of its generation
+-- How many jobs have ended, and how long they had waited for their first claim. Rows are
+-- only added, so that nobody waits for anybody, and are summed up now and then to few.
+CREATE TABLE job_ends (
+    minute       timestamptz NOT NULL, -- in which they ended; -infinity: hours ago
+    provider     text NOT NULL,
+    lane         text NOT NULL,
+    state        text NOT NULL,
+    wait         int NOT NULL,     -- the bucket: see fleet.WaitBounds; -1: never claimed
+    jobs         bigint NOT NULL,
+    wait_seconds float8 NOT NULL
+);
+
+-- Keeps job_queue true to job_states, and job_ends. A mark of dispatch is one of its generation
 -- and ends with it; a job that is claimed was delivered, and has left its chunk. Its plans may not depend
 -- on how large the tables were when they were made.
 -- +goose StatementBegin
@@ -140,9 +152,17 @@ CREATE FUNCTION job_states_to_queue() RETURNS trigger LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
-    DELETE FROM job_queue q
-    USING new_states n
-    WHERE q.job_id = n.job_id AND n.finished_at IS NOT NULL;
+    WITH ended AS (
+        DELETE FROM job_queue q
+        USING new_states n
+        WHERE q.job_id = n.job_id AND n.finished_at IS NOT NULL
+        RETURNING q.provider, q.lane, n.state, greatest(extract(epoch FROM n.started_at - q.run_at), 0)::float8 AS waited
+    )
+    INSERT INTO job_ends (minute, provider, lane, state, wait, jobs, wait_seconds)
+    SELECT date_trunc('minute', now()), provider, lane, state, coalesce(width_bucket(waited, '{0.1,0.5,1,5,10,30,60,300,900,3600,14400}'::float8[]), -1) AS wait,
+        count(*), coalesce(sum(waited), 0)
+    FROM ended
+    GROUP BY provider, lane, state, wait;
 
     UPDATE job_queue q
     SET gen = n.gen,
@@ -372,7 +392,7 @@ CREATE TABLE bounds (
 -- it closes that and opens another. See jobs.Alert.
 CREATE TABLE alerts (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind      text NOT NULL CHECK (kind IN ('budget', 'overrun', 'ledger', 'spending')),
+    kind      text NOT NULL CHECK (kind IN ('budget', 'overrun', 'ledger', 'spending', 'provider', 'dead_letters', 'queue')),
     subject   text NOT NULL,
     level     int NOT NULL DEFAULT 0,
     text      text NOT NULL,
@@ -859,6 +879,13 @@ CREATE TABLE leaders (
     expires_at timestamptz NOT NULL
 );
 
+-- How often the leaders have put something right, by what it was.
+CREATE TABLE reconciler_actions (
+    action  text PRIMARY KEY,
+    done    bigint NOT NULL,
+    last_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- Who may use the monitor over HTTP. Of a token's text only the hash is kept; a row is
 -- never removed, so that a monitor that asks for tokens goes on asking.
 CREATE TABLE api_tokens (
@@ -1020,7 +1047,7 @@ REVOKE ALL ON FUNCTION oneflow.enqueue FROM PUBLIC;
 
 -- +goose Down
 DROP TABLE step_links, steps, webhook_events, batch_ends;
-DROP TABLE api_calls, api_batches, api_files, spending, bounds, alerts, audit_log, api_tokens, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
+DROP TABLE api_calls, api_batches, api_files, spending, bounds, alerts, audit_log, api_tokens, reconciler_actions, job_ends, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
 DROP FUNCTION used_result_stays, add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;

@@ -85,7 +85,7 @@ func (s *Store) HourlyCost(ctx context.Context) (h billing.HourlyCost, err error
 }
 
 // RaiseAlerts implements worker.MoneyStore.
-func (s *Store) RaiseAlerts(ctx context.Context, kinds []string, now []jobs.Alert) (opened, over []jobs.Alert, err error) {
+func (s *Store) RaiseAlerts(ctx context.Context, kinds []string, now []jobs.Alert, webhook string) (opened, over []jobs.Alert, err error) {
 	err = s.begin(ctx, func(tx pgx.Tx) error {
 		opened, over = nil, nil
 		rows, err := tx.Query(ctx, `SELECT `+alertColumns+` FROM alerts WHERE closed_at IS NULL AND kind = ANY ($1) ORDER BY id FOR UPDATE`, kinds)
@@ -101,7 +101,7 @@ func (s *Store) RaiseAlerts(ctx context.Context, kinds []string, now []jobs.Aler
 			if i >= 0 && now[i].Level <= o.Level {
 				continue
 			}
-			_, err := tx.Exec(ctx, `UPDATE alerts SET closed_at = now(), graver = $2 WHERE id = $1`, o.ID, i >= 0)
+			err := tx.QueryRow(ctx, `UPDATE alerts SET closed_at = now(), graver = $2 WHERE id = $1 RETURNING closed_at`, o.ID, i >= 0).Scan(&o.ClosedAt)
 			if err != nil {
 				return err
 			}
@@ -122,12 +122,27 @@ func (s *Store) RaiseAlerts(ctx context.Context, kinds []string, now []jobs.Aler
 				return err
 			}
 		}
-		return nil
+		return tellOfAlerts(ctx, tx, webhook, opened, over)
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("raise alerts: %w", err)
 	}
 	return opened, over, nil
+}
+
+// tellOfAlerts adds the events of alerts that were opened, and that are over.
+func tellOfAlerts(ctx context.Context, tx pgx.Tx, webhook string, opened, over []jobs.Alert) error {
+	if webhook == "" {
+		return nil
+	}
+	for kind, list := range map[string][]jobs.Alert{"alert.opened": opened, "alert.closed": over} {
+		for _, a := range list {
+			if err := addWebhook(ctx, tx, webhook, kind, a.Kind+" "+a.Subject, a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 const alertColumns = `id, kind, subject, level, text, opened_at, coalesce(closed_at, '0001-01-01 00:00:00Z') AS closed_at`

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"oneflow/billing"
 	"oneflow/jobs"
 )
@@ -15,7 +17,7 @@ func TestAnAlertIsToldOnceAtEachLevelAndOnceWhenItIsOver(t *testing.T) {
 	var told []string
 	raise := func(now ...jobs.Alert) {
 		t.Helper()
-		opened, over, err := w.RaiseAlerts(t.Context(), []string{jobs.AlertBudget}, now)
+		opened, over, err := w.RaiseAlerts(t.Context(), []string{jobs.AlertBudget}, now, "")
 		must(t, err)
 		for _, a := range opened {
 			told = append(told, fmt.Sprintf("%s %d", a.Subject, a.Level))
@@ -27,7 +29,7 @@ func TestAnAlertIsToldOnceAtEachLevelAndOnceWhenItIsOver(t *testing.T) {
 	at := func(subject string, level int) jobs.Alert {
 		return jobs.Alert{Kind: jobs.AlertBudget, Subject: subject, Level: level, Text: "a text"}
 	}
-	other, _, err := w.RaiseAlerts(t.Context(), []string{jobs.AlertLedger}, []jobs.Alert{{Kind: jobs.AlertLedger, Subject: "account a", Text: "a text"}})
+	other, _, err := w.RaiseAlerts(t.Context(), []string{jobs.AlertLedger}, []jobs.Alert{{Kind: jobs.AlertLedger, Subject: "account a", Text: "a text"}}, "")
 	if err != nil || len(other) != 1 {
 		t.Fatal(other, err)
 	}
@@ -169,5 +171,33 @@ func TestAnHourThatCostsThreeTimesTheUsualIsFound(t *testing.T) {
 	h, err := w.HourlyCost(t.Context())
 	if want := "the last hour cost $6.00, 3.0 times the usual $2.00: `enqueue cost"; err != nil || h.String()[:len(want)] != want {
 		t.Errorf("%s, %v", h, err)
+	}
+}
+
+func TestAWebhookIsToldOfAnAlertWhenItOpensAtEachLevelAndWhenItIsOver(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	const url = "https://example.com/hooks"
+	raise := func(now ...jobs.Alert) {
+		t.Helper()
+		_, _, err := w.RaiseAlerts(t.Context(), []string{jobs.AlertProvider}, now, url)
+		must(t, err)
+	}
+	a := jobs.Alert{Kind: jobs.AlertProvider, Subject: "openai", Text: "openai is not used"}
+	raise(a)
+	raise(a)
+	graver := a
+	graver.Level = 1
+	raise(graver)
+	raise()
+	raise()
+	var told []string
+	list, err := w.sql.Query(t.Context(), `SELECT type || ' ' || subject || ' ' || (payload::jsonb->'data'->>'text') || CASE WHEN payload::jsonb->'data' ? 'closed_at' THEN ' over' ELSE '' END FROM webhook_events WHERE url = $1 ORDER BY created_at`, url)
+	must(t, err)
+	told, err = pgx.CollectRows(list, pgx.RowTo[string])
+	must(t, err)
+	want := "[alert.opened provider openai openai is not used alert.opened provider openai openai is not used alert.closed provider openai openai is not used over]"
+	if fmt.Sprint(told) != want {
+		t.Errorf("told %v", told)
 	}
 }

@@ -54,7 +54,7 @@ var (
 	_ jobs.DispatchStore = (*Store)(nil)
 	_                    = worker.Stores{
 		Work: (*Store)(nil), Orders: (*Store)(nil), Presence: (*Store)(nil), Leader: (*Store)(nil), Recovery: (*Store)(nil),
-		Deliveries: (*Store)(nil), Capacity: (*Store)(nil), Money: (*Store)(nil),
+		Deliveries: (*Store)(nil), Capacity: (*Store)(nil), Money: (*Store)(nil), Watch: (*Store)(nil),
 	}
 )
 

@@ -13,6 +13,14 @@ const (
 	watchBudgetsEvery  = 5 * time.Second
 	watchSpendingEvery = time.Minute
 	checkLedgersEvery  = 10 * time.Minute
+	watchFleetEvery    = 30 * time.Second
+
+	// downFor and stuckFor are the times after which a provider and a queue are told of.
+	downFor  = time.Minute
+	stuckFor = 15 * time.Minute
+	// manyLetters is the number of dead letters of a provider in an hour that are told of; each ten
+	// times as many are graver.
+	manyLetters = 10
 )
 
 // watchBudgets tells of each budget that is spent to a half, to four fifths, in full, or
@@ -78,9 +86,50 @@ func (t *term) checkLedgers(ctx context.Context) (more bool, err error) {
 	return false, t.raise(ctx, now, jobs.AlertLedger)
 }
 
+// watchFleet tells of providers that are down, of dead letters, and of queues in which nothing
+// moves.
+func (t *term) watchFleet(ctx context.Context) (more bool, err error) {
+	down, err := t.cfg.Store.Watch.ProvidersDown(ctx, downFor)
+	if err != nil {
+		return false, err
+	}
+	var now []jobs.Alert
+	for _, d := range down {
+		now = append(now, jobs.Alert{
+			Kind: jobs.AlertProvider, Subject: d.Provider,
+			Text: fmt.Sprintf("%s is not used: %s. `monitor providers ls` says more", d.Provider, d.Why),
+		})
+	}
+	dead, err := t.cfg.Store.Watch.DeadLetters(ctx)
+	if err != nil {
+		return false, err
+	}
+	for provider, n := range dead {
+		if n < manyLetters {
+			continue
+		}
+		now = append(now, jobs.Alert{
+			Kind: jobs.AlertDeadLetters, Subject: provider, Level: len(fmt.Sprint(n)) - 1,
+			Text: fmt.Sprintf("%d jobs for %s have ended without an answer in the last hour: `enqueue ls` shows their batches, `enqueue retry` brings them back", n, provider),
+		})
+	}
+	stuck, err := t.cfg.Store.Watch.StuckQueues(ctx, stuckFor)
+	if err != nil {
+		return false, err
+	}
+	for _, q := range stuck {
+		now = append(now, jobs.Alert{
+			Kind: jobs.AlertQueue, Subject: jobs.QueueName(q.Provider, q.Lane),
+			Text: fmt.Sprintf("%d jobs wait in %s, the first since %s, and none ends: `monitor status` says what they wait for",
+				q.Jobs, jobs.QueueName(q.Provider, q.Lane), q.Since.UTC().Format(time.RFC3339)),
+		})
+	}
+	return false, t.raise(ctx, now, jobs.AlertProvider, jobs.AlertDeadLetters, jobs.AlertQueue)
+}
+
 // raise keeps the alerts of some kinds, and logs what is new of them.
 func (t *term) raise(ctx context.Context, now []jobs.Alert, kinds ...string) error {
-	opened, over, err := t.cfg.Store.Money.RaiseAlerts(ctx, kinds, now)
+	opened, over, err := t.cfg.Store.Money.RaiseAlerts(ctx, kinds, now, t.cfg.AlertsURL)
 	for _, a := range opened {
 		t.cfg.Log.Warn().Str("kind", a.Kind).Str("subject", a.Subject).Int("level", a.Level).Msg("alert: " + a.Text)
 	}

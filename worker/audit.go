@@ -63,6 +63,7 @@ type auditor struct {
 	underway bool
 	after    jobs.Delivery // the last that was looked at
 	lost     int           // in the audit under way
+	took     func(n int)   // counts deliveries that were taken back
 	// activeSince is since when each delivery has been active without a claim, as far as
 	// the last audit and the one under way have seen.
 	activeSince, nextActiveSince map[string]time.Time
@@ -72,6 +73,7 @@ func newAuditor(cfg Config, client redis.UniversalClient) *auditor {
 	a := &auditor{
 		redis: client, store: cfg.Store.Deliveries, log: cfg.Log,
 		every: auditRounds * cfg.pace.reconcile, page: auditPage, budget: auditBudget, pushing: cfg.pace.pushing, unclaimed: cfg.pace.unclaimed,
+		took: func(int) {},
 	}
 	a.served = func() (queues []any) {
 		for _, p := range cfg.Providers {
@@ -168,6 +170,7 @@ func (a *auditor) compare(ctx context.Context) error {
 				return err
 			}
 			a.lost += n
+			a.took(n)
 		}
 		a.after = page[len(page)-1]
 	}

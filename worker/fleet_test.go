@@ -198,7 +198,7 @@ func (r *running) wait(t *testing.T) {
 
 // parts hands a store out as what a worker needs of one.
 func parts(s *store.Store) worker.Stores {
-	return worker.Stores{Work: s, Orders: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s}
+	return worker.Stores{Work: s, Orders: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s, Watch: s}
 }
 
 // worker starts a worker; it stops when the test ends.

@@ -49,10 +49,12 @@ func (t *term) duties() []*duty {
 		{name: "watch budgets", every: watchBudgetsEvery, run: t.watchBudgets},
 		{name: "watch spending", every: watchSpendingEvery, run: t.watchSpending},
 		{name: "check ledgers", every: checkLedgersEvery, run: t.checkLedgers},
+		{name: "watch the fleet", every: watchFleetEvery, run: t.watchFleet},
 		{name: "own Redis", redis: true, run: t.ownRedis},
 		{name: "audit deliveries", redis: true, run: t.audit.round},
 		{name: "dispatch due jobs", redis: true, again: dueEvery, run: t.dispatchDue},
 		{name: "top up queues", redis: true, again: topUpEvery, run: t.topUp},
+		{name: "sum up ended jobs", every: compactEvery, run: t.compactEnds},
 		{name: "audit the counts of batches", every: auditCountsEvery, again: auditCountsPause, run: t.auditCounts},
 	}
 }
@@ -88,6 +90,8 @@ type term struct {
 	lookedForDue time.Time
 	// counted is the batch whose counts were audited last.
 	counted string
+	// done counts what was put right and is not recorded yet.
+	done map[string]int64
 	// renewed is the time at which the lease was taken or renewed.
 	renewed    time.Time
 	heartbeats []Heartbeat
@@ -144,7 +148,11 @@ func (r *reconciler) step(ctx context.Context) time.Time {
 		if begins {
 			r.term.updateUptime(now)
 		}
-		if err = r.work(ctx); err == nil {
+		err = r.work(ctx)
+		if begins && r.term != nil {
+			r.term.recordActions(ctx)
+		}
+		if err == nil {
 			return r.soonest()
 		}
 	}
@@ -182,8 +190,10 @@ func (r *reconciler) lead(ctx context.Context) error {
 	if r.term == nil {
 		r.term = &term{
 			cfg: r.cfg, owner: r.owner, audit: newAuditor(r.cfg, r.redis),
-			dispatcher: jobs.NewDispatcher(r.redis, r.cfg.Store.Deliveries),
+			dispatcher: jobs.NewDispatcher(r.redis, r.cfg.Store.Deliveries), done: map[string]int64{},
 		}
+		t := r.term
+		t.audit.took = func(n int) { t.did("delivery_restored", n) }
 		r.term.list = r.duties(r.term)
 	}
 	r.term.renewed, r.term.heartbeats = asked, heartbeats
@@ -224,6 +234,25 @@ func (r *reconciler) work(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// did counts something that was put right n times.
+func (t *term) did(what string, n int) {
+	if n > 0 {
+		t.done[what] += int64(n)
+	}
+}
+
+// recordActions records what was put right. What cannot be recorded now is with the next.
+func (t *term) recordActions(ctx context.Context) {
+	if len(t.done) == 0 {
+		return
+	}
+	if err := t.cfg.Store.Leader.RecordActions(ctx, t.done); err != nil {
+		t.cfg.Log.Debug().Err(err).Msg("actions not recorded yet")
+		return
+	}
+	clear(t.done)
 }
 
 // ownRedis takes a Redis that nobody has, and keeps the duties after it from one

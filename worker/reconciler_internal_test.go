@@ -34,6 +34,8 @@ func (*election) Heartbeats(context.Context, time.Duration, bool) ([]Heartbeat, 
 	return nil, nil
 }
 
+func (*election) RecordActions(context.Context, map[string]int64) error { return nil }
+
 func (*election) Resign(context.Context, string, uuid.UUID) error { return nil }
 
 // dutyLog holds what duties did, and when.

@@ -21,11 +21,12 @@ type Stores struct {
 	Deliveries DeliveryStore
 	Capacity   CapacityStore
 	Money      MoneyStore
+	Watch      WatchStore
 }
 
 // complete reports whether none of them is missing.
 func (s Stores) complete() bool {
-	return s.Work != nil && s.Orders != nil && s.Presence != nil && s.Leader != nil && s.Recovery != nil && s.Deliveries != nil && s.Capacity != nil && s.Money != nil
+	return s.Work != nil && s.Orders != nil && s.Presence != nil && s.Leader != nil && s.Recovery != nil && s.Deliveries != nil && s.Capacity != nil && s.Money != nil && s.Watch != nil
 }
 
 // WorkStore does a worker's part for a job. All of it is fenced with the lease
@@ -74,8 +75,37 @@ type MoneyStore interface {
 	// HourlyCost compares the last hour with others.
 	HourlyCost(ctx context.Context) (billing.HourlyCost, error)
 	// RaiseAlerts makes the open alerts of some kinds those that hold now. It returns
-	// those that it opened, and those that are over.
-	RaiseAlerts(ctx context.Context, kinds []string, now []jobs.Alert) (opened, over []jobs.Alert, err error)
+	// those that it opened, and those that are over. webhook is a URL that is told of them, in
+	// the same commit; empty: none is.
+	RaiseAlerts(ctx context.Context, kinds []string, now []jobs.Alert, webhook string) (opened, over []jobs.Alert, err error)
+}
+
+// WatchStore tells what people have to know of besides money.
+type WatchStore interface {
+	// ProvidersDown returns the providers that have not been used for at least so long, though nobody
+	// wants it so.
+	ProvidersDown(ctx context.Context, atLeast time.Duration) ([]Down, error)
+	// DeadLetters counts, by provider, the jobs that have ended without an answer and not been stopped, in the
+	// last hour.
+	DeadLetters(ctx context.Context) (map[string]int64, error)
+	// StuckQueues returns the queues in which jobs have been due for at least so long, and none has
+	// ended or runs; those of providers that a person has disabled are left out.
+	StuckQueues(ctx context.Context, atLeast time.Duration) ([]Stuck, error)
+}
+
+// Down is a provider that is not used.
+type Down struct {
+	Provider string
+	// Why says why, for people.
+	Why string
+}
+
+// Stuck is a queue in which nothing moves.
+type Stuck struct {
+	jobs.Queue
+	// Jobs counts those that are due, Since is the time at which the first of them was.
+	Jobs  int64
+	Since time.Time
 }
 
 // Heartbeat is the time that one of the fleet's workers has been silent.
@@ -125,6 +155,8 @@ type LeaderStore interface {
 	// since Postgres may have been away. It is kept in Postgres, so that silence goes
 	// on counting when the leader dies.
 	Heartbeats(ctx context.Context, maxStep time.Duration, isLeader bool) ([]Heartbeat, error)
+	// RecordActions adds to how often leaders have put something right, by what it was.
+	RecordActions(ctx context.Context, done map[string]int64) error
 }
 
 // RecoveryStore puts right what crashes, outages and the passing of time leave.
@@ -145,6 +177,8 @@ type RecoveryStore interface {
 	// and mends them where they are wrong, which is an error of this program. It
 	// returns "" after the last batch.
 	AuditCounts(ctx context.Context, after string) (batch string, wrong bool, err error)
+	// CompactEnds keeps the counts of ended jobs few.
+	CompactEnds(ctx context.Context) error
 }
 
 // DeliveryStore says which jobs are to be pushed to Redis, and which were.

@@ -12,6 +12,8 @@ func (t *term) takeOverDead(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
+		t.did("worker_taken_over", 1)
+		t.did("job_taken_over", n)
 		t.cfg.Log.Warn().Stringer("dead_worker", h.Worker).Int("jobs", n).Msg("worker is silent: its jobs were taken over")
 	}
 	return false, nil
@@ -25,6 +27,7 @@ func (t *term) giveUpOverdue(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	n, err := t.cfg.Store.Recovery.TakeOverdue(ctx, grace)
+	t.did("call_given_up", n)
 	if n > 0 {
 		t.cfg.Log.Warn().Int("calls", n).Msg("no outcome was recorded by their deadlines: given up as unknown")
 	}

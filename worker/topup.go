@@ -30,6 +30,7 @@ func (t *term) topUp(ctx context.Context) (more bool, err error) {
 			var full bool
 			if marked, full, err = t.cfg.Store.Deliveries.TopUp(ctx, q, dispatchChunk); len(marked) > 0 {
 				_, err = t.dispatcher.Push(ctx, marked)
+				t.did("job_dispatched", len(marked))
 				t.cfg.Log.Debug().Str("queue", jobs.QueueName(q.Provider, q.Lane)).Int("jobs", len(marked)).Msg("topped up")
 			}
 			more = more || full || len(marked) > 0

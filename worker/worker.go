@@ -62,6 +62,8 @@ type Config struct {
 	CutOff func()
 	// Version says which build it is, for people. Default: none.
 	Version string
+	// AlertsURL is the URL that is told of alerts. Empty: none is.
+	AlertsURL string
 	// Background holds the functions that run while this worker leads. Default: none.
 	Background []Background
 	// Follow returns what makes the next step's job of a job's answer, in the commit of its

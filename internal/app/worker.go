@@ -98,6 +98,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Version:     cli.Release(),
 		CutOff:      cutOff,
 		Follow:      newSteps(o).After,
+		AlertsURL:   o.Config.Webhooks.Alerts,
 		Background: append(append(retention(o.Config.Retention, o.Store, blobs), newWebhooks(o)...),
 			worker.Background{Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round},
 			worker.Background{Name: "accept what SQL submitted", Every: submissionsEvery, Wake: o.Store.SubmittedHints, Run: newSubmissions(o, producer).Round},
@@ -128,7 +129,7 @@ func retention(r config.Retention, s *store.Store, blobs *artifacts.Store) []wor
 
 // storesOf hands a store out as what a worker needs of one.
 func storesOf(s *store.Store) worker.Stores {
-	return worker.Stores{Work: s, Orders: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s}
+	return worker.Stores{Work: s, Orders: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s, Watch: s}
 }
 
 // newSteps makes what hands answers on to the next steps of pipelines.
