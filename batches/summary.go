@@ -75,6 +75,8 @@ type Filter struct {
 	// Source is a part of the source's name.
 	Source  string
 	Account string
+	// Before names a batch: the list begins with the one made before it. Empty: with the newest.
+	Before string
 	// Limit bounds the list, the newest first.
 	Limit int
 }

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Period is the time after which a budget begins anew.
@@ -151,6 +153,8 @@ var (
 	ErrNoWallet = errors.New("the account has no wallet: its calls are not limited by a balance")
 	// ErrBadOrder: what was asked for cannot be; the error says why.
 	ErrBadOrder = errors.New("the order about money is refused")
+	// ErrOtherDeposit: a deposit's key was used for another account or amount.
+	ErrOtherDeposit = errors.New("this idempotency key was used for another deposit")
 	// ErrOverdrawn: more is to be taken out than there is.
 	ErrOverdrawn = errors.New("that is more than the wallet holds")
 )
@@ -168,11 +172,16 @@ type BudgetStore interface {
 	// Deposit pays into a wallet, which is made at the first time, or takes out of it,
 	// where amount is negative. It fails with ErrOverdrawn.
 	Deposit(ctx context.Context, account string, amount NanoUSD, note, by string) (Budget, error)
+	// DepositOnce is Deposit, once for a key: a repetition changes nothing. With another
+	// account or amount it fails with ErrOtherDeposit.
+	DepositOnce(ctx context.Context, key uuid.UUID, account string, amount NanoUSD, note, by string) (Budget, error)
 	// RaiseBound sets what is reserved for a model's calls under budgets, and lets it go on.
 	RaiseBound(ctx context.Context, b Bound) error
 	// Statement returns the newest rows of an account's ledger, the newest first. It
 	// fails with ErrNoWallet.
 	Statement(ctx context.Context, account string, limit int) ([]Entry, error)
+	// StatementBefore is Statement of the rows before an id.
+	StatementBefore(ctx context.Context, account string, before int64, limit int) ([]Entry, error)
 }
 
 // maxAmount bounds what people type: a hundred million dollars.
@@ -216,15 +225,33 @@ func (m Money) Remove(ctx context.Context, id int64) error { return m.store.Remo
 
 // Deposit pays into the wallet of an account, or takes out of it.
 func (m Money) Deposit(ctx context.Context, account string, amount NanoUSD, note string) (Budget, error) {
-	switch {
-	case !names.MatchString(account):
-		return Budget{}, badAccount(account)
-	case amount > maxAmount || amount < -maxAmount:
-		return Budget{}, badOrder("an amount of %s: must be at most %s", amount.Human(), maxAmount.Human())
-	case len(note) > 500:
-		return Budget{}, badOrder("a note of %d bytes: must be at most 500", len(note))
+	if err := checkDeposit(account, amount, note); err != nil {
+		return Budget{}, err
 	}
 	return m.store.Deposit(ctx, account, amount, note, m.by)
+}
+
+// DepositOnce is Deposit, once for a key; the zero key is always a new one.
+func (m Money) DepositOnce(ctx context.Context, key uuid.UUID, account string, amount NanoUSD, note string) (Budget, error) {
+	if key == uuid.Nil {
+		return m.Deposit(ctx, account, amount, note)
+	}
+	if err := checkDeposit(account, amount, note); err != nil {
+		return Budget{}, err
+	}
+	return m.store.DepositOnce(ctx, key, account, amount, note, m.by)
+}
+
+func checkDeposit(account string, amount NanoUSD, note string) error {
+	switch {
+	case !names.MatchString(account):
+		return badAccount(account)
+	case amount > maxAmount || amount < -maxAmount:
+		return badOrder("an amount of %s: must be at most %s", amount.Human(), maxAmount.Human())
+	case len(note) > 500:
+		return badOrder("a note of %d bytes: must be at most 500", len(note))
+	}
+	return nil
 }
 
 // RaiseBound sets what is reserved for the calls of a model under budgets, in percent of

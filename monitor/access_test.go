@@ -37,7 +37,7 @@ func ask(t *testing.T, m *monitor.Monitor, method, path, token string) *httptest
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	if path != "/events" {
+	if path != "/events" && path != "/api/v1/events" {
 		return do(t, m, r)
 	}
 	r.Host = "localhost:8080"
@@ -102,7 +102,7 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 	must(t, err)
 	full := monitor.Config{
 		Store: db, Jobs: db, Orders: noOrders{}, Redis: redisOf(t), OpenURL: noObject,
-		Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db,
+		Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db, Metrics: http.NotFoundHandler(),
 	}
 	m := newMonitor(t, full)
 	open := 0

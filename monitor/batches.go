@@ -26,12 +26,17 @@ type batchesPage struct {
 // batchFilter reads a filter of batches.
 func batchFilter(r *http.Request) (f batches.Filter, err error) {
 	q := r.URL.Query()
-	for _, name := range []string{"state", "source", "account"} {
+	for _, name := range []string{"state", "source", "account", "cursor"} {
 		if v := q.Get(name); len(v) > 200 || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
 			return f, errors.New(name + ": must be text of at most 200 bytes")
 		}
 	}
-	f = batches.Filter{State: q.Get("state"), Source: q.Get("source"), Account: q.Get("account"), Limit: batchesList}
+	f = batches.Filter{State: q.Get("state"), Source: q.Get("source"), Account: q.Get("account"), Before: q.Get("cursor"), Limit: batchesList}
+	if s := q.Get("limit"); s != "" {
+		if f.Limit, err = strconv.Atoi(s); err != nil || f.Limit < 1 || f.Limit > 1000 {
+			return f, errors.New("limit: must be from 1 to 1000")
+		}
+	}
 	if own := access.From(r.Context()).Account; own != "" {
 		f.Account = own
 	}
@@ -66,8 +71,23 @@ func (m *Monitor) batchesPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *Monitor) batchesJSON(w http.ResponseWriter, r *http.Request) {
-	list, err := m.batches(r)
-	m.answer(w, r, list, err)
+	f, err := batchFilter(r)
+	if err != nil {
+		m.problem(w, r, http.StatusBadRequest, err.Error())
+		return
+	}
+	list, err := m.cfg.Jobs.Batches(r.Context(), f)
+	p := struct {
+		Batches []batches.Summary `json:"batches"`
+		Next    string            `json:"next,omitempty"`
+	}{Batches: list}
+	if list == nil {
+		p.Batches = []batches.Summary{}
+	}
+	if len(list) == f.Limit {
+		p.Next = list[f.Limit-1].ID
+	}
+	m.answer(w, r, p, err)
 }
 
 func (m *Monitor) batchesCSV(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -88,7 +89,7 @@ func jobFilters() []string {
 // filter reads a filter of jobs; an account's token lists its own only.
 func filter(r *http.Request) (f jobs.Filter, err error) {
 	q := r.URL.Query()
-	for _, name := range jobFilters() {
+	for _, name := range append(jobFilters(), "cursor") {
 		if v := q.Get(name); len(v) > 200 || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
 			return f, errors.New(name + ": must be text of at most 200 bytes")
 		}
@@ -105,7 +106,7 @@ func filter(r *http.Request) (f jobs.Filter, err error) {
 	if f.State != "" && !slices.Contains(jobs.States(), f.State) {
 		return f, errors.New("state: there is no such state")
 	}
-	if s := q.Get("before"); s != "" {
+	if s := cmp.Or(q.Get("cursor"), q.Get("before")); s != "" {
 		if f.Before, err = uuid.Parse(s); err != nil {
 			return f, errors.New("before: must be the id of a job")
 		}

@@ -137,7 +137,7 @@ func TestTextOfPromptsIsNeverInterpreted(t *testing.T) {
 		must(t, err)
 		_, err = db.SetBudget(t.Context(), billing.Budget{Scope: billing.Scope{Account: evil, Provider: evil, Model: evil, Tag: evil}, Period: billing.Day, Zone: "UTC", Limit: billing.USD})
 		must(t, err)
-		_, _, err = db.RaiseAlerts(t.Context(), []string{jobs.AlertBudget}, []jobs.Alert{{Kind: jobs.AlertBudget, Subject: evil, Text: evil}})
+		_, _, err = db.RaiseAlerts(t.Context(), []string{jobs.AlertBudget}, []jobs.Alert{{Kind: jobs.AlertBudget, Subject: evil, Text: evil}}, "")
 		must(t, err)
 		_, err = db.AcceptJobs(t.Context(), "xss", []jobs.New{row}, false)
 		must(t, err)

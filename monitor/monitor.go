@@ -69,6 +69,10 @@ type Config struct {
 	Hints func(context.Context) <-chan struct{}
 	// FrontDoor serves the vendors' APIs. Nil: there are none.
 	FrontDoor *frontdoor.FrontDoor
+	// API are more routes of /api/v1.
+	API []access.Route
+	// Metrics serves /metrics. Nil: there is none.
+	Metrics http.Handler
 	// Hosts are the names, beside localhost and addresses, under which it may be called.
 	Hosts []string
 }

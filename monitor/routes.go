@@ -35,6 +35,10 @@ func (m *Monitor) routes() []access.Route {
 	routes = append(routes, m.moneyRoutes()...)
 	routes = append(routes, m.fleetRoutes()...)
 	routes = append(routes, m.scheduleRoutes()...)
+	if m.cfg.Metrics != nil {
+		routes = append(routes, ofFleet(reads("GET /metrics", m.cfg.Metrics.ServeHTTP))...)
+	}
+	routes = append(routes, m.cfg.API...)
 	if m.cfg.FrontDoor != nil {
 		routes = append(routes, m.cfg.FrontDoor.Routes()...)
 	}
@@ -125,6 +129,7 @@ func (m *Monitor) jobRoutes() []access.Route {
 		reads("GET /api/v1/jobs/{id}", m.jobJSON),
 		reads("GET /api/v1/batches", m.batchesJSON),
 		reads("GET /api/v1/batches/{id}", m.batchJSON),
+		{Pattern: "GET /api/v1/events", Scope: access.Read, Patient: true, Handle: http.HandlerFunc(m.batchEvents)},
 	}
 	o := m.cfg.Orders
 	for verb, do := range map[string]func(context.Context, string) error{"cancel": o.StopJobs, "retry": o.RetryFailed, "pause": o.Pause, "resume": o.Resume} {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,7 +24,17 @@ const (
 func (s *Store) Batches(ctx context.Context, f batches.Filter) ([]batches.Summary, error) {
 	var found []batches.Summary
 	var before *time.Time
-	last := ""
+	last := f.Before
+	if last != "" {
+		var at time.Time
+		switch err := s.pool.QueryRow(ctx, `SELECT created_at FROM batches WHERE id = $1`, last).Scan(&at); {
+		case errors.Is(err, pgx.ErrNoRows):
+			return nil, nil
+		case err != nil:
+			return nil, fmt.Errorf("list batches: %w", err)
+		}
+		before = &at
+	}
 	for range listMost / listPage {
 		rows, err := s.pool.Query(ctx, `
 			SELECT `+batchColumns+`

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/billing"
@@ -160,7 +162,11 @@ func (s *Store) Budgets(ctx context.Context) ([]billing.Budget, error) {
 // Deposit implements billing.BudgetStore. A deposit and its row in the ledger are one
 // commit; the wallet's lock keeps two withdrawals from taking the same money.
 func (s *Store) Deposit(ctx context.Context, account string, amount billing.NanoUSD, note, by string) (wallet billing.Budget, err error) {
-	key := jobs.NewID()
+	return s.DepositOnce(ctx, jobs.NewID(), account, amount, note, by)
+}
+
+// DepositOnce implements billing.BudgetStore.
+func (s *Store) DepositOnce(ctx context.Context, key uuid.UUID, account string, amount billing.NanoUSD, note, by string) (wallet billing.Budget, err error) {
 	err = s.begin(ctx, func(tx pgx.Tx) error {
 		// As in SetBudget: from its first deposit on, no call of the account passes by.
 		if _, err := tx.Exec(ctx, `LOCK TABLE calls IN SHARE ROW EXCLUSIVE MODE`); err != nil {
@@ -183,14 +189,24 @@ func (s *Store) Deposit(ctx context.Context, account string, amount billing.Nano
 		if amount == 0 {
 			return nil
 		}
+		// A repetition is not refused for what the first one left of the balance.
+		var paid billing.NanoUSD
+		var to string
+		switch err := tx.QueryRow(ctx, `SELECT account, amount_nano FROM ledger_entries WHERE key = $1`, key).Scan(&to, &paid); {
+		case err == nil && (to != account || paid != amount):
+			return billing.ErrOtherDeposit
+		case err == nil:
+			return nil
+		case !errors.Is(err, pgx.ErrNoRows):
+			return err
+		}
 		if amount < 0 && wallet.Left()+amount < 0 {
 			return fmt.Errorf("%w: %s is free of %s", billing.ErrOverdrawn, max(wallet.Left(), 0).Human(), (wallet.Limit - wallet.Spent).Human())
 		}
-		tag, err := tx.Exec(ctx, `
+		_, err = tx.Exec(ctx, `
 			INSERT INTO ledger_entries (key, account, amount_nano, note, entered_by)
-			VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (key) DO NOTHING`, key, account, amount, Sanitise(note), by)
-		if err != nil || tag.RowsAffected() == 0 {
+			VALUES ($1, $2, $3, $4, $5)`, key, account, amount, Sanitise(note), by)
+		if err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, `
@@ -212,6 +228,11 @@ func (s *Store) Deposit(ctx context.Context, account string, amount billing.Nano
 
 // Statement implements billing.BudgetStore.
 func (s *Store) Statement(ctx context.Context, account string, limit int) ([]billing.Entry, error) {
+	return s.StatementBefore(ctx, account, math.MaxInt64, limit)
+}
+
+// StatementBefore implements billing.BudgetStore.
+func (s *Store) StatementBefore(ctx context.Context, account string, before int64, limit int) ([]billing.Entry, error) {
 	var there bool
 	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM budgets WHERE account = $1 AND wallet)`, account).Scan(&there)
 	if err == nil && !there {
@@ -224,9 +245,9 @@ func (s *Store) Statement(ctx context.Context, account string, limit int) ([]bil
 		SELECT id, at, amount_nano AS amount, sum(amount_nano) OVER (ORDER BY id)::bigint AS balance,
 			coalesce(call_id::text, '') AS call, note, entered_by AS by
 		FROM ledger_entries
-		WHERE account = $1
+		WHERE account = $1 AND id < $3
 		ORDER BY id DESC
-		LIMIT $2`, account, limit)
+		LIMIT $2`, account, limit, before)
 	if err != nil {
 		return nil, fmt.Errorf("the wallet of account %s: %w", account, err)
 	}

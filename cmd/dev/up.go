@@ -13,8 +13,6 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
-	"oneflow/artifacts"
-	"oneflow/fleet"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/internal/devstack"
@@ -155,14 +153,11 @@ func (s *session) withServices(services cli.Services, listener net.Listener, do 
 		}
 		client := goredis.NewClient(options)
 		defer func() { _ = client.Close() }()
-		front, err := app.NewFrontDoor(ctx, s.config, db, client, s.Log)
+		parts, done, err := app.NewMonitor(ctx, s.config, db, client, redis, s.Log)
 		if err != nil {
 			return err
 		}
-		return monitor.Run(ctx, monitor.Config{
-			Store: db, Access: db, Jobs: db, Orders: db, OpenURL: artifacts.OpenObject, Redis: redis, Holds: app.HoldsInForce(db, cli.Fleet(s.config), client), FrontDoor: front, Log: s.Log,
-			Money: db, Fleet: db, Steer: fleet.NewOrders(db, cli.Fleet(s.config)), Known: cli.Fleet(s.config), Schedules: db, Hints: db.Hints,
-		}, listener)
+		return errors.Join(monitor.Run(ctx, parts, listener), done())
 	})
 	g.Go(func() error {
 		defer stop()

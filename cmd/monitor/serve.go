@@ -9,8 +9,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"oneflow/artifacts"
-	"oneflow/fleet"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/monitor"
@@ -25,6 +23,7 @@ type serveCmd struct {
 	Listen   string   `help:"Where to listen. An address that other machines can reach needs a token: see monitor token create, or ONEFLOW_MONITOR_TOKEN in the environment." default:"127.0.0.1:8080" env:"ONEFLOW_MONITOR_LISTEN" placeholder:"HOST:PORT"`
 	BasePath string   `help:"The path under which a reverse proxy shows the monitor, such as /oneflow; the proxy may strip it or not." env:"ONEFLOW_MONITOR_BASE_PATH" placeholder:"PATH"`
 	Host     []string `help:"A name by which it may be called, beside localhost and addresses: that of a reverse proxy, or of this machine." env:"ONEFLOW_MONITOR_HOST" placeholder:"NAME"`
+	app.PprofFlag
 }
 
 // Run serves until the signal. Redis may be down: that is among what is shown.
@@ -58,16 +57,18 @@ func (c *serveCmd) Run(s *session) error {
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
-	front, err := app.NewFrontDoor(s.Ctx, cfg, db, client, s.Log)
+	stop, err := c.Serve(s.Ctx, s.Log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer stop()
+	parts, done, err := app.NewMonitor(s.Ctx, cfg, db, client, cli.ForAsynq(options), s.Log)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
 	fmt.Fprintf(s.Env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
-	err = monitor.Run(s.Ctx, monitor.Config{
-		Store: db, Access: db, Jobs: db, Orders: db, OpenURL: artifacts.OpenObject, Redis: cli.ForAsynq(options), Holds: app.HoldsInForce(db, cli.Fleet(cfg), client), Log: s.Log,
-		Money: db, Fleet: db, Steer: fleet.NewOrders(db, cli.Fleet(cfg)), Known: cli.Fleet(cfg), Schedules: db, Hints: db.Hints,
-		Token: token, Hosts: append(c.Host, host), BasePath: c.BasePath, FrontDoor: front,
-	}, l)
+	parts.Token, parts.Hosts, parts.BasePath = token, append(c.Host, host), c.BasePath
+	err = errors.Join(monitor.Run(s.Ctx, parts, l), done())
 	if errors.Is(err, monitor.ErrExposed) {
 		return c.unsafe(err)
 	}

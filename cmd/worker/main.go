@@ -65,6 +65,7 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 type runCmd struct {
 	Provider []string `help:"Serve this provider; may be repeated. Default: all that are configured." placeholder:"NAME"`
 	Explain  bool     `help:"Print how many jobs of each provider would run at once, and why, and exit."`
+	app.PprofFlag
 }
 
 // Run serves until the signal.
@@ -99,6 +100,11 @@ func (c *runCmd) Run(s *session) error {
 	if err != nil {
 		return stopped(s, err)
 	}
+	stop, err := c.Serve(s.Ctx, s.Log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	err = app.RunWorker(s.Ctx, app.WorkerOptions{
 		Config: s.config, Providers: c.Provider, Keys: store, Store: db, Redis: redis, Log: s.Log, Getenv: s.Env.Getenv,
 	})
