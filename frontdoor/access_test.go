@@ -25,6 +25,11 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 		b, err = client.Batches.Get(t.Context(), b.ID)
 		return err == nil && b.OutputFileID != ""
 	})
+	spoken := messages(1, "claude-haiku-5-5")
+	spoken.Requests[0].CustomID = "a-row-of-mine"
+	claude := h.anthropic(mine)
+	talk, err := claude.Messages.Batches.New(t.Context(), spoken)
+	must(t, err)
 	joined := h.send(t, http.MethodPost, "/v1/chat/completions", mine, body, "Idempotency-Key", "k").Header.Get("X-Oneflow-Job")
 
 	tokens := map[access.Scope]string{"": ""}
@@ -35,6 +40,7 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 	ids := map[string][]string{
 		"/v1/files/{id}": {up.ID, b.OutputFileID, "file-" + b.ID + "-errors"}, "/v1/files/{id}/content": {up.ID, b.OutputFileID, "file-" + b.ID + "-errors"},
 		"/v1/batches/{id}": {b.ID}, "/v1/batches/{id}/cancel": {b.ID}, "/v1/models/{id...}": {"mock"},
+		"/v1/messages/batches/{id}": {talk.ID}, "/v1/messages/batches/{id}/results": {talk.ID}, "/v1/messages/batches/{id}/cancel": {talk.ID},
 	}
 	for _, route := range h.routes {
 		method, path, _ := strings.Cut(route.Pattern, " ")
@@ -57,7 +63,7 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 			if id != "" && answer.StatusCode != http.StatusNotFound && id != "mock" {
 				t.Errorf("%s %s of another account: %d %s", method, path, answer.StatusCode, text)
 			}
-			for _, theirs := range []string{up.ID, b.ID, "input.jsonl", "a-row-of-mine", secret, joined} {
+			for _, theirs := range []string{up.ID, b.ID, talk.ID, "input.jsonl", "a-row-of-mine", secret, joined} {
 				if answer.StatusCode < 300 && strings.Contains(string(text), theirs) {
 					t.Errorf("%s %s shows another account %q: %s", method, path, theirs, text)
 				}

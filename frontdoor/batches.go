@@ -245,7 +245,7 @@ func (f *FrontDoor) standing(r *http.Request, b Batch) (batchObject, error) {
 }
 
 func (f *FrontDoor) getBatch(w http.ResponseWriter, r *http.Request) {
-	b, err := f.batch(r, r.PathValue("id"))
+	b, err := f.fileBatch(r)
 	if err != nil {
 		f.broken(w, r, err)
 		return
@@ -274,8 +274,17 @@ func (f *FrontDoor) listBatches(w http.ResponseWriter, r *http.Request) {
 	answerOr(f, w, r, err, page(objects, limit, func(o batchObject) string { return o.ID }))
 }
 
-func (f *FrontDoor) cancelBatch(w http.ResponseWriter, r *http.Request) {
+// fileBatch reads the batch that a path names, if it is none of messages.
+func (f *FrontDoor) fileBatch(r *http.Request) (Batch, error) {
 	b, err := f.batch(r, r.PathValue("id"))
+	if err == nil && b.Endpoint == messagesPath {
+		err = ErrNoBatch
+	}
+	return b, err
+}
+
+func (f *FrontDoor) cancelBatch(w http.ResponseWriter, r *http.Request) {
+	b, err := f.fileBatch(r)
 	if err == nil {
 		var o batchObject
 		if o, err = f.standing(r, b); err == nil && (o.Status == "completed" || o.Status == "failed" || o.Status == "expired" || o.Status == "cancelled") {
@@ -283,23 +292,26 @@ func (f *FrontDoor) cancelBatch(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	// The mark first: whoever takes its rows in just now looks for it before each chunk.
 	if err == nil {
-		err = f.cfg.Stores.Batches.CancelAPIBatch(r.Context(), b.ID)
-	}
-	if err == nil {
-		if err = f.cfg.Stores.Jobs.StopJobs(r.Context(), b.ID); errors.Is(err, jobs.ErrNotFound) {
-			err = nil
-		}
-	}
-	if err == nil {
-		b, err = f.batch(r, b.ID)
+		b, err = f.stop(r, b)
 	}
 	if err != nil {
 		f.broken(w, r, err)
 		return
 	}
 	f.showBatch(w, r, b)
+}
+
+// stop cancels a batch. The mark first: whoever takes its rows in just now looks for it before
+// each chunk.
+func (f *FrontDoor) stop(r *http.Request, b Batch) (Batch, error) {
+	if err := f.cfg.Stores.Batches.CancelAPIBatch(r.Context(), b.ID); err != nil {
+		return b, err
+	}
+	if err := f.cfg.Stores.Jobs.StopJobs(r.Context(), b.ID); err != nil && !errors.Is(err, jobs.ErrNotFound) {
+		return b, err
+	}
+	return f.batch(r, b.ID)
 }
 
 func (f *FrontDoor) listModels(w http.ResponseWriter, _ *http.Request) {

@@ -47,6 +47,9 @@ type asking struct {
 	keep     bool
 	again    bool
 	key      string // idempotency
+	// row is a call that has no body of JSON, as a row has it; plain asks for its text alone.
+	row   map[string]json.RawMessage
+	plain bool
 }
 
 // refusal is a call that is not taken.
@@ -60,11 +63,7 @@ func (e *refusal) Error() string { return e.reason }
 
 // call takes a call in as a job, waits for its end and answers with it.
 func (f *FrontDoor) call(w http.ResponseWriter, r *http.Request, e endpoint) {
-	ask, err := read(r, e)
-	var id uuid.UUID
-	if err == nil {
-		id, err = f.admit(r.Context(), access.From(r.Context()), ask)
-	}
+	ask, id, err := f.accept(r, e)
 	if err != nil {
 		f.notTaken(w, r, e, err)
 		return
@@ -80,6 +79,7 @@ func (f *FrontDoor) call(w http.ResponseWriter, r *http.Request, e endpoint) {
 		return
 	}
 	res, err := f.result(r.Context(), id)
+	res.plain = ask.plain
 	switch {
 	case err != nil:
 		f.notTaken(w, r, e, err)
@@ -94,6 +94,25 @@ func (f *FrontDoor) call(w http.ResponseWriter, r *http.Request, e endpoint) {
 	default:
 		e.write(f, w, r, res)
 	}
+}
+
+// accept reads a call and makes a job of it. What it asks for is not kept: who waits needs it no
+// more.
+func (f *FrontDoor) accept(r *http.Request, e endpoint) (ask asking, id uuid.UUID, err error) {
+	release, err := f.room.forBody(r)
+	if err != nil {
+		return ask, id, err
+	}
+	defer release()
+	reads := read
+	if e.form {
+		reads = readSound
+	}
+	if ask, err = reads(r, e); err == nil {
+		id, err = f.admit(r.Context(), access.From(r.Context()), ask)
+	}
+	ask.body, ask.row = nil, nil
+	return ask, id, err
 }
 
 // notTaken answers a call that is not taken.
@@ -244,14 +263,15 @@ func (f *FrontDoor) enqueue(ctx context.Context, job jobs.New) error {
 
 // job makes the job of a call.
 func (f *FrontDoor) job(ask asking) (jobs.New, error) {
+	if ask.row != nil {
+		return f.soundJob(ask)
+	}
 	provider, body, err := route(f.cfg.Providers, ask.endpoint.path, ask.body)
 	if err != nil {
 		return jobs.New{}, &refusal{status: http.StatusNotFound, reason: err.Error()}
 	}
-	in := batches.Input{
-		Account: ask.account, Kind: f.cfg.Input.Kind, DefaultModel: f.cfg.Input.DefaultModel, OnModel: f.cfg.Input.OnModel,
-		Deadline: time.Now().Add(ask.patience), Shape: batches.ShapeOpenAI,
-	}
+	in := f.input(ask)
+	in.Shape = batches.ShapeOpenAI
 	job, err := in.One(map[string]json.RawMessage{
 		"url": encoded(ask.endpoint.path), "body": body, "provider": encoded(provider), "lane": encoded(ask.lane),
 	})
@@ -259,6 +279,14 @@ func (f *FrontDoor) job(ask asking) (jobs.New, error) {
 		return job, &refusal{status: http.StatusBadRequest, reason: strings.TrimPrefix(err.Error(), "body.")}
 	}
 	return job, nil
+}
+
+// input says how a call becomes a job.
+func (f *FrontDoor) input(ask asking) batches.Input {
+	return batches.Input{
+		Account: ask.account, Kind: f.cfg.Input.Kind, DefaultModel: f.cfg.Input.DefaultModel, OnModel: f.cfg.Input.OnModel,
+		Deadline: time.Now().Add(ask.patience),
+	}
 }
 
 // affords refuses a call that the account's wallet does not reach for.

@@ -10,6 +10,8 @@ import (
 type endpoint struct {
 	path string
 	task providers.Task
+	// form tells that its body is a form with a sound.
+	form bool
 	// batch tells that rows of batches may ask for it.
 	batch bool
 	// refuse answers with an error in the vendor's form.
@@ -40,10 +42,12 @@ func endpoints() []endpoint {
 	images.write = writeImages
 	speech := with(openAI, speechPath, providers.Audio, false)
 	speech.write = writeSpeech
+	heard := with(openAI, transcriptionsPath, providers.Transcription, false)
+	heard.form, heard.write = true, writeText
 	messages := endpoint{path: messagesPath, task: providers.Text, refuse: refuseAnthropic, write: writeBody, stream: streamMessage, broke: brokeAnthropic}
 	return []endpoint{
 		chat, responses, with(openAI, embeddingsPath, providers.Embedding, true), with(openAI, moderationsPath, providers.Moderation, true),
-		images, speech, messages,
+		images, speech, heard, messages,
 	}
 }
 
@@ -56,4 +60,6 @@ const (
 	imagesPath      = "/v1/images/generations"
 	speechPath      = "/v1/audio/speech"
 	messagesPath    = "/v1/messages"
+
+	transcriptionsPath = "/v1/audio/transcriptions"
 )

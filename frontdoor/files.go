@@ -62,6 +62,12 @@ func (f *FrontDoor) upload(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusForbidden, "", "", "the token is for another account")
 		return
 	}
+	release, err := f.room.forUpload(r.Context())
+	if err != nil {
+		f.notTaken(w, r, endpoint{refuse: refuse}, err)
+		return
+	}
+	defer release()
 	file, err := f.receive(r)
 	if bad, ok := errors.AsType[*formError](err); ok {
 		fail(w, bad.status, "", bad.param, bad.reason)

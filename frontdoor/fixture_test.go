@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,8 +47,14 @@ type house struct {
 	client *http.Client
 }
 
-// open starts a house. more is added to the configuration of its providers.
+// open starts a house.
 func open(t *testing.T, fakes fakeprovider.Config, withWorker bool) *house {
+	t.Helper()
+	return openAt(t, fakes, 60_000, withWorker)
+}
+
+// openAt starts a house whose providers take so many requests a minute.
+func openAt(t *testing.T, fakes fakeprovider.Config, rpm int, withWorker bool) *house {
 	t.Helper()
 	vendor, err := fakeprovider.New(fakes)
 	must(t, err)
@@ -57,8 +64,8 @@ func open(t *testing.T, fakes fakeprovider.Config, withWorker bool) *house {
 	t.Cleanup(service.Close)
 	dir := t.TempDir()
 	cfg, err := config.Parse([]byte("providers:\n"+
-		"  openai: {base_url: "+service.URL+"/openai/v1, limits: {rpm: 60000}}\n"+
-		"  anthropic: {base_url: "+service.URL+"/anthropic, limits: {rpm: 60000}}\n"+
+		"  openai: {base_url: "+service.URL+"/openai/v1, limits: {rpm: "+strconv.Itoa(rpm)+"}}\n"+
+		"  anthropic: {base_url: "+service.URL+"/anthropic, limits: {rpm: "+strconv.Itoa(rpm)+"}}\n"+
 		"artifacts: "+filepath.Join(dir, "artifacts")+"\nkeys: "+filepath.Join(dir, "keys.json")+"\nstate: ''\n"), "oneflow.yaml")
 	must(t, err)
 	dsn := storetest.Database(t)

@@ -73,6 +73,7 @@ type FrontDoor struct {
 	cfg   Config
 	ended *waiters
 	poke  chan struct{} // a batch was made
+	room  room
 }
 
 // New makes a FrontDoor. Run keeps it going.
@@ -85,7 +86,7 @@ func New(cfg Config) (*FrontDoor, error) {
 	case cfg.Input.Kind == nil || cfg.Providers == nil || cfg.Models == nil:
 		return nil, errors.New("frontdoor: Input.Kind, Providers or Models is missing")
 	}
-	return &FrontDoor{cfg: cfg, ended: newWaiters(cfg.Stores.Calls), poke: make(chan struct{}, 1)}, nil
+	return &FrontDoor{cfg: cfg, ended: newWaiters(cfg.Stores.Calls), poke: make(chan struct{}, 1), room: newRoom()}, nil
 }
 
 const (
@@ -124,6 +125,7 @@ func (f *FrontDoor) Routes() []access.Route {
 		reads("GET /v1/models", f.listModels),
 		reads("GET /v1/models/{id...}", f.getModel),
 	}
+	routes = append(append(routes, f.messageRoutes()...), f.ownRoutes()...)
 	for _, e := range endpoints() {
 		// Each call stands in the ledger; to record it once more would tell nothing.
 		routes = append(routes, access.Route{

@@ -111,13 +111,18 @@ func (f *FrontDoor) takeIn(ctx context.Context, b Batch) error {
 
 // faults reads a file once without making anything of it.
 func (f *FrontDoor) faults(ctx context.Context, b Batch, file File) (faults []Fault, err error) {
+	return f.faultsIn(ctx, b, func(do func(batches.Input, rows.Source) error) error { return f.read(ctx, b, file, do) })
+}
+
+// faultsIn is faults of what read reads.
+func (f *FrontDoor) faultsIn(ctx context.Context, b Batch, read func(func(batches.Input, rows.Source) error) error) (faults []Fault, err error) {
 	good := 0
 	has, least, err := f.funds(ctx, b.Account)
 	if err != nil {
 		return nil, err
 	}
 	var needs billing.NanoUSD
-	err = f.read(ctx, b, file, func(in batches.Input, source rows.Source) error {
+	err = read(func(in batches.Input, source rows.Source) error {
 		return in.Read(source, func(job jobs.New) error { good++; needs += job.Least; return ctx.Err() }, func(e *rows.LineError) {
 			if len(faults) < maxFaults {
 				faults = append(faults, Fault{Code: "invalid_request", Message: e.Reason, Line: &e.Line})
@@ -145,6 +150,11 @@ func (f *FrontDoor) read(ctx context.Context, b Batch, file File, do func(batche
 		return err
 	}
 	defer func() { _ = from.Close() }()
+	return f.readRows(ctx, b, file.Filename, from, do)
+}
+
+// readRows makes what is in a file the rows of a batch.
+func (f *FrontDoor) readRows(ctx context.Context, b Batch, name string, from io.Reader, do func(batches.Input, rows.Source) error) error {
 	_, least, err := f.funds(ctx, b.Account)
 	if err != nil {
 		return err
@@ -154,7 +164,7 @@ func (f *FrontDoor) read(ctx context.Context, b Batch, file File, do func(batche
 		Shape: batches.ShapeOpenAI, Deadline: b.ExpiresAt,
 		Defaults: map[string]json.RawMessage{"lane": encoded(jobs.Bulk)},
 	}
-	return do(in, &routed{Source: rows.JSONLines(file.Filename, from), endpoint: b.Endpoint, to: f.cfg.Providers})
+	return do(in, &routed{Source: rows.JSONLines(name, from), endpoint: b.Endpoint, to: f.cfg.Providers})
 }
 
 var errTooManyRows = errors.New("too many rows")
@@ -174,7 +184,7 @@ func (s *routed) Next() (rows.Row, error) {
 	if errors.Is(err, io.EOF) {
 		return row, err
 	}
-	if s.n++; s.n > maxRows {
+	if s.n++; s.n > maxRows && (s.endpoint != messagesPath || s.n > maxMessages) {
 		return row, errTooManyRows
 	}
 	if err != nil {

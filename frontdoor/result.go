@@ -13,7 +13,11 @@ import (
 )
 
 // result is a job that has ended.
-type result struct{ batches.Record }
+type result struct {
+	batches.Record
+	// plain asks for the text alone.
+	plain bool
+}
 
 func (r result) failed() bool { return r.State != jobs.Succeeded }
 

@@ -55,6 +55,8 @@ type Fault struct {
 type Page struct {
 	Account, After string
 	Limit          int
+	// Endpoint is the one of the batches to list; empty: all but those of messages.
+	Endpoint string
 }
 
 // FileStore keeps files' rows.

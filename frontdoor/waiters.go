@@ -89,3 +89,14 @@ func (w *waiters) look(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Waiting returns the number of calls that wait for their jobs' ends.
+func (f *FrontDoor) Waiting() int {
+	f.ended.mu.Lock()
+	defer f.ended.mu.Unlock()
+	n := 0
+	for _, c := range f.ended.jobs {
+		n += len(c)
+	}
+	return n
+}

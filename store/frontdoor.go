@@ -160,8 +160,9 @@ func (s *Store) APIBatches(ctx context.Context, p frontdoor.Page) ([]frontdoor.B
 	list, err := apiBatches(ctx, s.pool, `
 		WHERE ($1 = '' OR account = $1)
 		AND ($2 = '' OR (created_at, id) < (SELECT created_at, id FROM api_batches WHERE id = $2))
+		AND CASE WHEN $4 = '' THEN endpoint <> '/v1/messages' ELSE endpoint = $4 END
 		ORDER BY created_at DESC, id DESC
-		LIMIT $3`, p.Account, p.After, p.Limit)
+		LIMIT $3`, p.Account, p.After, p.Limit, p.Endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("list batches: %w", err)
 	}

@@ -103,6 +103,9 @@ func (o *offered) find(path, model string) (provider, name string, err error) {
 		e, _ := can.Endpoint(path)
 		task = e.Task
 	}
+	if strings.HasSuffix(path, "/audio/transcriptions") { // a form, which no kind takes as it is
+		task = providers.Transcription
+	}
 	if model == "" {
 		for _, name := range o.order(task) {
 			if m := o.fallback(name, task); m != "" && !o.cfg.Providers[name].Simulated {
