@@ -38,13 +38,14 @@ test-pooler: setup ## Run everything through PgBouncer in transaction mode
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends pgbouncer; }
 	$(GO) test -tags pooler -timeout 10m ./internal/e2e -run Pooler
 
-# Postgres brings psql; the others are Debian's packages, and pg is npm's at the version of the lock.
+# Postgres brings psql; the others are Debian's packages, and npm's and Go's at the versions of the locks.
 test-examples: setup ## Run examples/ with their runtimes, which it installs where they are missing
 	@/usr/bin/python3 -c 'import psycopg' 2>/dev/null || \
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends python3 python3-psycopg; }
 	@command -v node >/dev/null && command -v npm >/dev/null || \
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends nodejs npm; }
-	@cd examples/node && npm ci --ignore-scripts --no-audit --no-fund
+	@command -v curl >/dev/null || { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends curl; }
+	@for folder in examples/node examples/sdk/node; do (cd $$folder && npm ci --ignore-scripts --no-audit --no-fund) || exit 1; done
 	$(GO) test -tags examples -timeout 10m ./internal/e2e -run Examples
 
 # Without the limit most of the time would go into making inputs shorter.

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"net/url"
 	"os"
 	"os/exec"
@@ -68,5 +69,47 @@ func TestTheExamplesSubmitJobsInTransactionsOfTheirOwn(t *testing.T) {
 	}
 	if n := sut.text(`SELECT count(*)::text FROM jobs`); n != "3" {
 		t.Errorf("%s jobs, want 3: what was rolled back is none", n)
+	}
+}
+
+// TestTheExamplesOfVendorsClientsRunAgainstTheFrontDoor runs examples/sdk: the clients are the
+// vendors' own, at locked versions.
+func TestTheExamplesOfVendorsClientsRunAgainstTheFrontDoor(t *testing.T) {
+	t.Parallel()
+	sut := newSystem(t, "latency: 1ms")
+	sut.configure("chains: {text: [mock]}\nproviders:\n  mock: {latency: 1ms}\n")
+	var token struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal([]byte(sut.run(0, "monitor", "token", "create", "example", "--scope", "enqueue", "--account", "research", "-o", "json")), &token); err != nil {
+		t.Fatal(err)
+	}
+	sut.worker()
+	monitor, address, err := sut.Monitor(t.Context())
+	sut.watched(monitor, err)
+	root, err := filepath.Abs("../../examples/sdk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, example := range []struct {
+		name, folder, want string
+		command            []string
+	}{
+		{"OpenAI's client for Node", "node", "call: true\nstream: true\nbatch: completed 20\n", []string{"node", "openai.js"}},
+		{"Anthropic's client for Node", "node", "call: true\nstream: true\nbatch: ended 20\n", []string{"node", "anthropic.js"}},
+		{"OpenAI's client for Go", "go", "call: true\nstream: true\nbatch: completed 20\n", []string{"go", "run", "."}},
+		{"curl", ".", "call: true\nbatch: completed 3\njob: succeeded\n", []string{"sh", "curl.sh"}},
+	} {
+		cmd := exec.CommandContext(t.Context(), example.command[0], example.command[1:]...)
+		cmd.Dir = filepath.Join(root, example.folder)
+		cmd.Env = append(os.Environ(),
+			"OPENAI_BASE_URL="+address+"v1", "OPENAI_API_KEY="+token.Token, "ANTHROPIC_BASE_URL="+strings.TrimSuffix(address, "/"), "ANTHROPIC_API_KEY="+token.Token)
+		out, err := cmd.CombinedOutput()
+		if err != nil || string(out) != example.want {
+			t.Errorf("%s: %v\n%s", example.name, err, out)
+		}
+	}
+	if n := sut.text(`SELECT count(*)::text FROM jobs WHERE account <> 'research'`); n != "0" {
+		t.Errorf("%s jobs belong to another account than the token's", n)
 	}
 }

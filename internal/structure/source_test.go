@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -35,6 +36,8 @@ func source(t *testing.T) []file {
 			return err
 		case d.IsDir() && path != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"):
 			return fs.SkipDir
+		case d.IsDir() && path != root && isModule(path):
+			return fs.SkipDir // an example of its own
 		case d.IsDir() || !strings.HasSuffix(path, ".go"):
 			return nil
 		}
@@ -53,6 +56,12 @@ func source(t *testing.T) []file {
 		t.Fatalf("only %d files were found", len(all))
 	}
 	return all
+}
+
+// isModule reports whether a folder is a module of its own.
+func isModule(folder string) bool {
+	_, err := os.Stat(filepath.Join(folder, "go.mod"))
+	return err == nil
 }
 
 // imported returns the path of the package that a file knows by a name.
