@@ -161,6 +161,7 @@ func TestTheFleetIsTold(t *testing.T) {
 	}
 	_, err := h.db.Claim(t.Context(), h.worker, jobs.Claim{ID: d[4].ID, Gen: d[4].Gen, LeaseToken: jobs.NewID()})
 	must(t, err)
+	must(t, h.db.StopJobs(t.Context(), d[6].ID.String()))
 	must(t, h.db.RecordActions(t.Context(), map[string]int64{"job_expired": 2}))
 	must(t, h.db.RecordActions(t.Context(), map[string]int64{"job_expired": 3, "job_taken_over": 1}))
 	_, err = billing.NewMoney(h.db, "ada").Set(t.Context(), billing.Budget{Scope: billing.Scope{Provider: "mock"}, Period: billing.Day, Limit: 10 * billing.USD, Blocks: true})
@@ -175,7 +176,8 @@ func TestTheFleetIsTold(t *testing.T) {
 	all := tell(t, metrics.Config{Store: h.db, Redis: h.tasks, Pressure: pressure, Waiting: func() int { return 3 }})
 	all.hold(t, map[string]float64{
 		`oneflow_up{service="postgres"}`: 1, `oneflow_up{service="redis"}`: 1,
-		`oneflow_jobs{lane="bulk",provider="mock",state="queued"}`:                         2,
+		`oneflow_jobs{lane="bulk",provider="mock",state="queued"}`:                         1,
+		`oneflow_jobs_ended_total{lane="bulk",provider="mock",state="cancelled"}`:          1,
 		`oneflow_jobs{lane="bulk",provider="mock",state="running"}`:                        1,
 		`oneflow_jobs_ended_total{lane="bulk",provider="mock",state="succeeded"}`:          3,
 		`oneflow_jobs_ended_total{lane="bulk",provider="mock",state="failed"}`:             1,

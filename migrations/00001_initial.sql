@@ -156,7 +156,8 @@ BEGIN
         DELETE FROM job_queue q
         USING new_states n
         WHERE q.job_id = n.job_id AND n.finished_at IS NOT NULL
-        RETURNING q.provider, q.lane, n.state, greatest(extract(epoch FROM n.started_at - q.run_at), 0)::float8 AS waited
+        RETURNING q.provider, q.lane, n.state,
+            CASE WHEN n.started_at IS NOT NULL THEN greatest(extract(epoch FROM n.started_at - q.run_at), 0)::float8 END AS waited
     )
     INSERT INTO job_ends (minute, provider, lane, state, wait, jobs, wait_seconds)
     SELECT date_trunc('minute', now()), provider, lane, state, coalesce(width_bucket(waited, '{0.1,0.5,1,5,10,30,60,300,900,3600,14400}'::float8[]), -1) AS wait,
