@@ -62,7 +62,7 @@ func (in *decoder) columns(row rows.Row) ([]byte, error) {
 		if len(name) > 256 || strings.ContainsRune(name, 0) {
 			return nil, errors.New("the name of a column must be at most 256 bytes, without NUL")
 		}
-		if len(in.Map) == 0 && !in.own[name] {
+		if len(in.Map) == 0 && !in.own[name] && name != "prompt" { // which is the row's own beside a template
 			if err := in.looksLikeOption(Fields(row.Fields), name); err != nil {
 				return nil, err
 			}

@@ -606,6 +606,7 @@ CREATE TABLE webhook_events (
     url        text NOT NULL,
     type       text NOT NULL,               -- such as batch.finished
     subject    text NOT NULL,               -- what it is about, for lists: a batch, a job
+    batch_id   text,                        -- the batch that it is of, or that its job is in
     payload    text NOT NULL,               -- as it is sent and signed
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     tries      int NOT NULL DEFAULT 0,
@@ -618,14 +619,15 @@ CREATE TABLE webhook_events (
 );
 CREATE INDEX webhook_events_due ON webhook_events (url, try_at) WHERE ended_at IS NULL;
 CREATE INDEX webhook_events_subject ON webhook_events (subject);
+CREATE INDEX webhook_events_batch ON webhook_events (batch_id) WHERE batch_id IS NOT NULL;
 CREATE INDEX webhook_events_newest ON webhook_events (created_at DESC);
 
 -- Adds an event to be sent to a URL, in the caller's transaction.
-CREATE FUNCTION add_webhook(url text, type text, subject text, data jsonb) RETURNS uuid
+CREATE FUNCTION add_webhook(url text, type text, subject text, data jsonb, batch text DEFAULT NULL) RETURNS uuid
 LANGUAGE sql
 AS $$
-    INSERT INTO webhook_events (url, type, subject, payload)
-    VALUES (add_webhook.url, add_webhook.type, add_webhook.subject, jsonb_build_object(
+    INSERT INTO webhook_events (url, type, subject, batch_id, payload)
+    VALUES (add_webhook.url, add_webhook.type, add_webhook.subject, add_webhook.batch, jsonb_build_object(
         'type', add_webhook.type,
         'timestamp', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
         'data', add_webhook.data)::text)
@@ -665,7 +667,7 @@ BEGIN
         PERFORM add_webhook(e.webhook, 'job.' || n.state, n.job_id::text, jsonb_strip_nulls(jsonb_build_object(
             'job_id', n.job_id, 'batch_id', n.batch_id, 'custom_id', j.custom_id, 'row', j.seq, 'state', n.state,
             'error', nullif(n.error_class, ''), 'finished_at', n.finished_at,
-            'cost_usd', trim_scale(n.cost_nano / 1e9)::text, 'simulated_cost_usd', trim_scale(n.simulated_nano / 1e9)::text)))
+            'cost_usd', trim_scale(n.cost_nano / 1e9)::text, 'simulated_cost_usd', trim_scale(n.simulated_nano / 1e9)::text)), n.batch_id)
         FROM new_states n
         JOIN old_states o ON o.job_id = n.job_id
         JOIN batch_ends e ON e.batch_id = n.batch_id AND e.per_job

@@ -223,7 +223,7 @@ const childrenSQL = `
 	), told AS (
 		SELECT add_webhook(e.webhook, 'job.' || r.state, r.id::text, jsonb_strip_nulls(jsonb_build_object(
 			'job_id', r.id, 'batch_id', r.batch, 'custom_id', r.custom_id, 'row', r.seq, 'state', r.state, 'error', r.class, 'finished_at', now(),
-			'cost_usd', '0', 'simulated_cost_usd', '0')))
+			'cost_usd', '0', 'simulated_cost_usd', '0')), r.batch)
 		FROM row r
 		JOIN batch_ends e ON e.batch_id = r.batch AND e.per_job
 		WHERE r.state <> 'queued'

@@ -145,7 +145,7 @@ func (s *Store) Webhooks(ctx context.Context, f WebhookFilter) ([]webhooks.Event
 	rows, err := s.pool.Query(ctx, `
 		SELECT `+webhookColumns+`
 		FROM webhook_events e
-		WHERE ($1 = '' OR e.subject = $1 OR e.subject IN (SELECT id::text FROM jobs WHERE batch_id = $1))
+		WHERE ($1 = '' OR e.subject = $1 OR e.batch_id = $1)
 		AND (NOT $2 AND NOT $3 OR $2 AND e.ended_at IS NOT NULL AND NOT e.delivered OR $3 AND e.ended_at IS NULL)
 		ORDER BY e.created_at DESC, e.id
 		LIMIT $4`, f.ID, f.Failed, f.Waiting, f.Limit)
@@ -194,7 +194,7 @@ func (s *Store) WebhooksOf(ctx context.Context, batch string) (*WebhookSummary, 
 			SELECT count(*) FILTER (WHERE delivered), count(*) FILTER (WHERE ended_at IS NULL), count(*) FILTER (WHERE ended_at IS NOT NULL AND NOT delivered),
 				coalesce((array_agg(error ORDER BY created_at DESC) FILTER (WHERE NOT delivered AND error <> ''))[1], '')
 			FROM webhook_events e
-			WHERE e.subject = b.batch_id OR b.per_job AND e.subject IN (SELECT id::text FROM jobs WHERE batch_id = b.batch_id)
+			WHERE e.batch_id = b.batch_id OR e.subject = b.batch_id
 		) w
 		WHERE b.batch_id = $1 AND b.webhook <> ''`, batch).Scan(&w.URL, &w.PerJob, &w.Delivered, &w.Waiting, &w.Failed, &w.Error)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -99,7 +99,7 @@ type result struct {
 func (s *Sender) Round(ctx context.Context) error {
 	secrets, err := s.secrets()
 	if err == nil && len(secrets) == 0 {
-		err = errors.New("no secret is configured: set ONEFLOW_WEBHOOK_SECRET, or webhooks.secret_file in the configuration, where workers run")
+		err = errors.New("no secret: set ONEFLOW_WEBHOOK_SECRET or webhooks.secret_file where workers run")
 	}
 	if err != nil {
 		n, storeErr := s.store.HoldWebhooks(ctx, err.Error())

@@ -136,9 +136,11 @@ func unknownSchedule(err error) error {
 // named holds what commands about one schedule take.
 type named struct {
 	Name string `arg:"" help:"A schedule."`
+	cli.OutputFlag
 }
 
-// do connects, and does what is to be done.
+// do connects, does what is to be done, and says so: for programs, how the schedule is
+// then; without one, that it is removed.
 func (c named) do(s *session, what string, do func(*store.Store) error) error {
 	db, err := s.db()
 	if err != nil {
@@ -147,8 +149,21 @@ func (c named) do(s *session, what string, do func(*store.Store) error) error {
 	if err := do(db); err != nil {
 		return unknownSchedule(err)
 	}
-	_, err = fmt.Fprintf(s.Env.Out, "%s %s\n", c.Name, what)
-	return err
+	if !c.ForPrograms() {
+		_, err = fmt.Fprintf(s.Env.Out, "%s %s\n", c.Name, what)
+		return err
+	}
+	list, err := db.Schedules(s.Ctx, c.Name)
+	if errors.Is(err, schedules.ErrNotFound) {
+		return c.Write(s.Env.Out, struct {
+			Name    string `json:"name"`
+			Removed bool   `json:"removed"`
+		}{c.Name, true})
+	}
+	if err != nil {
+		return err
+	}
+	return c.Write(s.Env.Out, listSchedule(list[0]))
 }
 
 type schedulePauseCmd struct{ named }
@@ -180,10 +195,7 @@ func (c *scheduleRmCmd) Run(s *session) error {
 	return c.do(s, "is removed; its batches stay", func(db *store.Store) error { return db.RemoveSchedule(s.Ctx, c.Name) })
 }
 
-type scheduleRunNowCmd struct {
-	named
-	cli.OutputFlag
-}
+type scheduleRunNowCmd struct{ named }
 
 // Run records a fire; a worker makes its batch.
 func (c *scheduleRunNowCmd) Run(s *session) error {
@@ -210,7 +222,6 @@ func (c *scheduleRunNowCmd) Run(s *session) error {
 type scheduleHistoryCmd struct {
 	named
 	Limit int `help:"How many, the newest first." default:"20" placeholder:"N"`
-	cli.OutputFlag
 }
 
 // listedFire is a fire in a list for programs.

@@ -35,6 +35,12 @@ func TestAScheduleIsAddedShownPausedFiredAndRemoved(t *testing.T) {
 	if ls := s.enqueue("schedule", "ls", "nightly"); !strings.Contains(ls.out, "nightly fires: paused") {
 		t.Errorf("ls of a paused one: %s", ls.out)
 	}
+	if l := decoded[listedSchedule](t, s.enqueue("schedule", "pause", "nightly", "-o", "json").out); !l.Paused || l.Name != "nightly" || len(l.Next) != 0 {
+		t.Errorf("pause for programs: %+v", l)
+	}
+	if l := decoded[listedSchedule](t, s.enqueue("schedule", "resume", "nightly", "-o", "json").out); l.Paused || len(l.Next) != 5 {
+		t.Errorf("resume for programs: %+v", l)
+	}
 	if r := s.enqueue("schedule", "resume", "nightly"); r.code != 0 {
 		t.Errorf("resume: %+v", r)
 	}
@@ -46,7 +52,7 @@ func TestAScheduleIsAddedShownPausedFiredAndRemoved(t *testing.T) {
 	if !history.ByHand || history.BatchID+"\n" != fired.out || history.State != "accepting" {
 		t.Errorf("history: %+v", history)
 	}
-	if r := s.enqueue("schedule", "rm", "nightly", "--yes"); r.code != 0 {
+	if r := s.enqueue("schedule", "rm", "nightly", "--yes", "-o", "ndjson"); r.code != 0 || r.out != `{"name":"nightly","removed":true}`+"\n" {
 		t.Errorf("rm: %+v", r)
 	}
 	if r := s.enqueue("schedule", "history", "nightly"); r.code != cli.Usage {

@@ -73,6 +73,28 @@ func stepsOf(s *session, db *store.Store, p jobs.Progress) ([]stepStatus, error)
 	return out, err
 }
 
+// problemsOf returns the failures of a batch, or of all steps of a pipeline.
+func problemsOf(s *session, db *store.Store, p jobs.Progress, steps []stepStatus) (all []batches.Problem, err error) {
+	if p.JobID != "" || p.Failures()+p.Counts[jobs.Retrying] == 0 {
+		return nil, nil
+	}
+	ids := []string{p.BatchID}
+	if len(steps) > 0 {
+		ids = nil
+	}
+	for _, one := range steps {
+		ids = append(ids, one.BatchID)
+	}
+	for _, id := range ids {
+		some, err := db.Problems(s.Ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
 // printSteps shows them to people.
 func printSteps(s *session, steps []stepStatus) error {
 	rows := [][]string{{"STEP", "STATE", "JOBS", "DONE", "FAILED", "LEFT OUT", "COST", "BATCH"}}
@@ -145,17 +167,15 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 		}
 		waits = append(waits, found...)
 	}
-	var problems []batches.Problem
-	if p.JobID == "" && p.Failures()+p.Counts[jobs.Retrying] > 0 {
-		if problems, err = db.Problems(s.Ctx, p.BatchID); err != nil {
-			return err
-		}
-	}
 	webhook, err := told(s, db, p)
 	if err != nil {
 		return err
 	}
 	steps, err := stepsOf(s, db, p)
+	if err != nil {
+		return err
+	}
+	problems, err := problemsOf(s, db, p, steps)
 	if err != nil {
 		return err
 	}
