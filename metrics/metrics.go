@@ -83,6 +83,10 @@ type Metrics struct {
 	closed time.Time
 	before fleet.CallTotals
 	named  map[fleet.ModelKey]bool
+	// unfinished counts the jobs that have not ended, which looks at each of them: it is told
+	// again until unfinishedUntil.
+	unfinished      []fleet.Unfinished
+	unfinishedUntil time.Time
 }
 
 // New makes Metrics. It connects to nothing yet; Close ends it.
@@ -158,7 +162,7 @@ func (m *Metrics) readPostgres(ctx context.Context, r *reading) (err error) {
 	if r.fleet, err = m.cfg.Store.Fleet(ctx); err != nil {
 		return err
 	}
-	if r.unfinished, err = m.cfg.Store.UnfinishedJobs(ctx); err != nil {
+	if r.unfinished, err = m.countUnfinished(ctx); err != nil {
 		return err
 	}
 	if r.ended, err = m.cfg.Store.EndedJobs(ctx); err != nil {
@@ -176,6 +180,20 @@ func (m *Metrics) readPostgres(ctx context.Context, r *reading) (err error) {
 	r.budgets = r.budgets[:min(len(r.budgets), maxBudgets)]
 	r.alerts, err = m.cfg.Store.Alerts(ctx, false, maxAlerts)
 	return err
+}
+
+// countUnfinished counts the jobs that have not ended, for a twentieth of the time at most.
+func (m *Metrics) countUnfinished(ctx context.Context) ([]fleet.Unfinished, error) {
+	began := time.Now()
+	if began.Before(m.unfinishedUntil) {
+		return m.unfinished, nil
+	}
+	list, err := m.cfg.Store.UnfinishedJobs(ctx)
+	if err == nil {
+		const rarely = 20
+		m.unfinished, m.unfinishedUntil = list, time.Now().Add(rarely*time.Since(began))
+	}
+	return list, err
 }
 
 // callTotals sums up all calls. Only the last hours are read again: what ended before is

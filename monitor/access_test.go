@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"oneflow/access"
+	"oneflow/api"
 	"oneflow/batches"
 	"oneflow/billing"
 	"oneflow/fleet"
@@ -61,6 +62,11 @@ func (noOrders) SettleUnknown(context.Context, string, bool, bool) error      { 
 func (noOrders) Pause(context.Context, string) error                          { return nil }
 func (noOrders) Resume(context.Context, string) error                         { return nil }
 
+// kept keeps its schedules.
+type kept struct{ api.ScheduleStore }
+
+func (kept) RemoveSchedule(context.Context, string) error { return nil }
+
 // noJobs has none.
 type noJobs struct{ monitor.JobStore }
 
@@ -104,6 +110,12 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 		Store: db, Jobs: db, Orders: noOrders{}, Redis: redisOf(t), OpenURL: noObject,
 		Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db, Metrics: http.NotFoundHandler(),
 	}
+	programs, err := api.New(api.Config{
+		Schedules: kept{db}, Fleet: db, Money: db, Spending: db, Alerts: db, Orders: fleet.NewOrders(db, fleet.Config{}),
+		Input: batches.Input{Kind: func(string) (string, bool) { return "", false }},
+	})
+	must(t, err)
+	full.API = programs.Routes()
 	m := newMonitor(t, full)
 	open := 0
 	for _, route := range m.Routes() {
@@ -112,12 +124,14 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 		switch {
 		case strings.Contains(path, "/jobs/"):
 			id = job
+		case strings.Contains(path, "/accounts/"):
+			id = "default"
 		case strings.Contains(path, "/schedules/"):
 			id = "nightly"
 		case strings.Contains(path, "/providers/"):
 			id = "mock"
 		}
-		path = strings.NewReplacer("{$}", "", "{id}", id, "{n}", "0", "{account}", "default").Replace(path)
+		path = strings.NewReplacer("{$}", "", "{id}", id, "{name}", id, "{n}", "0", "{account}", "default").Replace(path)
 		if route.Scope == "" {
 			open++
 			continue
@@ -140,7 +154,7 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 		}
 		w := ask(t, m, method, path, stranger)
 		body := w.Body.String()
-		if (strings.Contains(route.Pattern, "{id}") || strings.Contains(route.Pattern, "{account}")) && w.Code != http.StatusNotFound && !route.Fleet {
+		if (strings.Contains(route.Pattern, "{id}") || strings.Contains(route.Pattern, "{account}") || strings.Contains(route.Pattern, "{name}")) && w.Code != http.StatusNotFound && !route.Fleet {
 			t.Errorf("%s of another account: %d %s", route.Pattern, w.Code, body)
 		}
 		for _, theirs := range []string{"b-1", job, "prompts", "nightly", "0.0015", "alpha", secretPrompt, secretAnswer} {

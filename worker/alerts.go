@@ -13,7 +13,7 @@ const (
 	watchBudgetsEvery  = 5 * time.Second
 	watchSpendingEvery = time.Minute
 	checkLedgersEvery  = 10 * time.Minute
-	watchFleetEvery    = 30 * time.Second
+	watchFleetEvery    = time.Minute
 
 	// downFor and stuckFor are the times after which a provider and a queue are told of.
 	downFor  = time.Minute
