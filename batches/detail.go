@@ -55,7 +55,9 @@ type Job struct {
 	// Cost is real money, Simulated that of mocks and fakes.
 	Cost      billing.NanoUSD `json:"cost_usd"`
 	Simulated billing.NanoUSD `json:"simulated_cost_usd"`
-	Unpriced  int64           `json:"unpriced_calls"`
+	// Charge is the money that the account is charged for it.
+	Charge   billing.NanoUSD `json:"charge_usd"`
+	Unpriced int64           `json:"unpriced_calls"`
 	// Error is the class of its failure, and Message what was said; empty without one.
 	Error   string `json:"error,omitempty"`
 	Message string `json:"message,omitempty"`

@@ -31,6 +31,7 @@ type Record struct {
 	Calls             int
 	Cost              billing.NanoUSD
 	Simulated         billing.NanoUSD // of mocks and fakes: no part of Cost
+	Charge            billing.NanoUSD // its account is charged so much
 	Unpriced          bool
 	// The rest is of the result; zero without one.
 	HTTPStatus   int
@@ -109,6 +110,7 @@ type oneflow struct {
 	Usage        json.RawMessage  `json:"usage"`
 	Artifacts    []ArtifactRef    `json:"artifacts"`
 	CostUSD      *billing.NanoUSD `json:"cost_usd"` // null where a call has no known price
+	ChargeUSD    billing.NanoUSD  `json:"charge_usd"`
 	SimulatedUSD billing.NanoUSD  `json:"simulated_cost_usd"`
 	Attempts     int              `json:"attempts"`
 	LatencyMS    int64            `json:"latency_ms"`
@@ -140,6 +142,7 @@ type Result struct {
 	Artifacts []ArtifactRef    `json:"artifacts"` // never null
 	Usage     json.RawMessage  `json:"usage"`     // never null
 	CostUSD   *billing.NanoUSD `json:"cost_usd"`  // null where a call has no known price
+	ChargeUSD billing.NanoUSD  `json:"charge_usd"`
 	Simulated billing.NanoUSD  `json:"simulated_cost_usd"`
 	LatencyMS int64            `json:"latency_ms"`
 	Attempts  int              `json:"attempts"`
@@ -152,7 +155,7 @@ type Result struct {
 func (r Record) Result() Result {
 	return Result{
 		JobID: r.ID, State: r.State, Provider: r.Provider, Model: r.Model, requested: r.requested(), Text: r.Text, Embedding: r.Vector, Artifacts: r.artifacts(), Usage: r.usage(),
-		CostUSD: r.cost(), Simulated: r.Simulated, LatencyMS: r.LatencyMS, Attempts: r.Calls, Error: r.failure(),
+		CostUSD: r.cost(), ChargeUSD: r.Charge, Simulated: r.Simulated, LatencyMS: r.LatencyMS, Attempts: r.Calls, Error: r.failure(),
 	}
 }
 
@@ -210,7 +213,7 @@ func (r Record) line(f Format) line {
 	l := line{ID: r.ID, Error: r.failure(), OneFlow: oneflow{
 		Provider: r.Provider, Model: r.Model, requested: r.requested(), Row: r.Row, State: r.State, Text: r.Text, Embedding: r.Vector,
 		Usage: r.usage(), Artifacts: r.artifacts(),
-		CostUSD: r.cost(), SimulatedUSD: r.Simulated, Attempts: r.Calls, LatencyMS: r.LatencyMS, Columns: r.own(),
+		CostUSD: r.cost(), ChargeUSD: r.Charge, SimulatedUSD: r.Simulated, Attempts: r.Calls, LatencyMS: r.LatencyMS, Columns: r.own(),
 	}}
 	if r.CustomID != "" {
 		l.CustomID = &r.CustomID

@@ -88,6 +88,7 @@ func resultColumns() []tableColumn {
 			}
 			return json.Number(r.Cost.String())
 		}),
+		of("charge_usd", "number", func(r *Record) any { return json.Number(r.Charge.String()) }),
 		of("simulated_cost_usd", "number", func(r *Record) any { return json.Number(r.Simulated.String()) }),
 		of("latency_ms", "whole", func(r *Record) any { return r.LatencyMS }),
 		of("attempts", "whole", func(r *Record) any { return int64(r.Calls) }),

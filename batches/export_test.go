@@ -109,7 +109,7 @@ func TestAnExportsLinesHaveTheShapeOfOpenAIsBatchOutput(t *testing.T) {
 		}
 		r := samples()[i]
 		own := []string{
-			"artifacts", "attempts", "columns", "cost_usd", "finish_reason", "latency_ms", "model", "provider", "row", "simulated_cost_usd", "state", "text", "usage",
+			"artifacts", "attempts", "charge_usd", "columns", "cost_usd", "finish_reason", "latency_ms", "model", "provider", "row", "simulated_cost_usd", "state", "text", "usage",
 		}
 		if diff := cmp.Diff([]string{"custom_id", "error", "id", "oneflow", "response"}, names(row)) + cmp.Diff(own, names(row["oneflow"])); diff != "" {
 			t.Errorf("%s: %s", r.ID, diff)
@@ -288,7 +288,7 @@ func TestAResultHasAllItsFieldsWhateverBecameOfTheJob(t *testing.T) {
 	var out bytes.Buffer
 	encode := json.NewEncoder(&out)
 	encode.SetEscapeHTML(false)
-	names := []string{"artifacts", "attempts", "cost_usd", "error", "job_id", "latency_ms", "model", "provider", "simulated_cost_usd", "state", "text", "usage"}
+	names := []string{"artifacts", "attempts", "charge_usd", "cost_usd", "error", "job_id", "latency_ms", "model", "provider", "simulated_cost_usd", "state", "text", "usage"}
 	list := samples()
 	list[0].Usage = json.RawMessage(`{"input_tokens": 3}`)
 	for _, r := range list {

@@ -43,6 +43,8 @@ type Forecast struct {
 	Known map[ModelKey]Answers
 	// At is the time at which the jobs run: its prices count.
 	At time.Time
+	// Card says what their account is charged; nil: what providers charge.
+	Card *billing.Card
 
 	lines map[ModelKey]*ForecastLine
 }
@@ -59,6 +61,11 @@ type ForecastLine struct {
 	Low      billing.NanoUSD `json:"low_usd"`
 	Expected billing.NanoUSD `json:"expected_usd"`
 	High     billing.NanoUSD `json:"high_usd"`
+	// LowCharge, ExpectedCharge and HighCharge bound what their account is charged for them:
+	// the same, where it has no rate card.
+	LowCharge      billing.NanoUSD `json:"low_charge_usd"`
+	ExpectedCharge billing.NanoUSD `json:"expected_charge_usd"`
+	HighCharge     billing.NanoUSD `json:"high_charge_usd"`
 	// Unpriced is the number of jobs that have no known price and are left out of the costs.
 	Unpriced int64 `json:"unpriced_jobs"`
 	// Measured tells that the length of the answers comes from the ledger; else it is
@@ -83,13 +90,34 @@ func (f *Forecast) Add(job jobs.New) {
 	line.OutputTokens += expected.OutputTokens
 	kind, at := f.Kind(job.Provider), f.when(job)
 	most, err := f.Prices.Reserve(kind, job.Request.Model, high, at)
-	if err != nil || !most.Priced {
+	var costs [3]*billing.NanoUSD
+	if priced := err == nil && most.Priced; priced {
+		least, likely := f.cost(kind, job.Request.Model, low, at, most.Amount), f.cost(kind, job.Request.Model, expected, at, most.Amount)
+		line.Low, line.Expected, line.High = add(line.Low, least), add(line.Expected, likely), add(line.High, most.Amount)
+		costs = [3]*billing.NanoUSD{&least, &likely, &most.Amount}
+	} else {
 		line.Unpriced++
-		return
 	}
-	line.High = add(line.High, most.Amount)
-	line.Expected = add(line.Expected, f.cost(kind, job.Request.Model, expected, at, most.Amount))
-	line.Low = add(line.Low, f.cost(kind, job.Request.Model, low, at, most.Amount))
+	charges := [3]*billing.NanoUSD{&line.LowCharge, &line.ExpectedCharge, &line.HighCharge}
+	for i, used := range []providers.Usage{low, expected, high} {
+		if amount, known := f.charge(job, used, costs[i], i == 2); known {
+			*charges[i] = add(*charges[i], amount)
+		}
+	}
+}
+
+// wordTokens is the number of tokens of a word, in English prose.
+const wordTokens = 4.0 / 3
+
+// charge returns what the account is charged for a call that uses and costs so much; most:
+// at most.
+func (f *Forecast) charge(job jobs.New, used providers.Usage, cost *billing.NanoUSD, most bool) (billing.NanoUSD, bool) {
+	task := job.Request.Task
+	units := billing.MostUnits(task, used, kinds.Named(f.Kind(job.Provider), job.Request).N)
+	if words := task == providers.Text || task == providers.Transcription; words && !most {
+		units = max(1, share(units, 1/wordTokens))
+	}
+	return f.Card.Terms(task).Charge(units, cost)
 }
 
 // Lines returns the sums, the dearest first.
@@ -104,15 +132,19 @@ func (f *Forecast) Lines() []ForecastLine {
 	return list
 }
 
-// Least returns the least that a job is expected to cost; 0 where its model has no price.
+// Least returns the least that the account of a job is expected to be charged for it; 0
+// where nobody knows.
 func (f *Forecast) Least(job jobs.New) billing.NanoUSD {
 	kind, at := f.Kind(job.Provider), f.when(job)
 	low, _, high := f.usage(job)
 	most, err := f.Prices.Reserve(kind, job.Request.Model, high, at)
-	if err != nil || !most.Priced {
-		return 0
+	var cost *billing.NanoUSD
+	if err == nil && most.Priced {
+		least := f.cost(kind, job.Request.Model, low, at, most.Amount)
+		cost = &least
 	}
-	return f.cost(kind, job.Request.Model, low, at, most.Amount)
+	amount, _ := f.charge(job, low, cost, false)
+	return amount
 }
 
 // when is the time whose prices count for a job.

@@ -51,6 +51,40 @@ func (r Remover) Batch(ctx context.Context, id string) (removed int64, files int
 	return removed, files, err
 }
 
+// CacheStore forgets what is in the cache.
+type CacheStore interface {
+	// ForgetCached forgets answers that have expired.
+	ForgetCached(ctx context.Context) error
+	// LooseFiles returns up to limit files of forgotten answers that nobody has any more.
+	LooseFiles(ctx context.Context, limit int) ([]string, error)
+	// ForgetFile is told that one of them was removed.
+	ForgetFile(ctx context.Context, url string) error
+}
+
+// ForgetCached forgets cached answers that have expired, and removes the files that they
+// and answers that a person has cleared were the last to have.
+func ForgetCached(ctx context.Context, s CacheStore, remove func(context.Context, string) error) error {
+	if err := s.ForgetCached(ctx); err != nil {
+		return err
+	}
+	list, err := s.LooseFiles(ctx, looseAtOnce)
+	if err != nil {
+		return err
+	}
+	for _, file := range list {
+		if err := remove(ctx, file); err != nil {
+			return err
+		}
+		if err := s.ForgetFile(ctx, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// looseAtOnce bounds the files that one call of ForgetCached removes.
+const looseAtOnce = 1000
+
 // outdatedAtOnce bounds the batches that one call of Outdated takes.
 const outdatedAtOnce = 100
 

@@ -70,7 +70,9 @@ type Budget struct {
 	Scope
 	// Wallet tells that this is an account's wallet: a total whose limit is what was
 	// paid in.
-	Wallet bool   `json:"wallet,omitempty"`
+	Wallet bool `json:"wallet,omitempty"`
+	// Card says what a wallet takes for calls, where that is not their cost.
+	Card   *Card  `json:"card,omitempty"`
 	Period Period `json:"period"`
 	// Zone is the time zone of the periods, such as Europe/Paris. Default: UTC.
 	Zone  string  `json:"timezone"`
@@ -141,8 +143,11 @@ type Entry struct {
 	// Call is the id of the provider call that was charged or corrected; empty for a
 	// deposit.
 	Call string `json:"call,omitempty"`
-	Note string `json:"note,omitempty"`
-	By   string `json:"by,omitempty"`
+	// Cost is the provider's price of the call, as far as that is known by now; nil: it is
+	// not, or there is no call.
+	Cost *NanoUSD `json:"cost,omitempty"`
+	Note string   `json:"note,omitempty"`
+	By   string   `json:"by,omitempty"`
 }
 
 // Errors of the orders about money.
@@ -175,12 +180,13 @@ type BudgetStore interface {
 	// DepositOnce is Deposit, once for a key: a repetition changes nothing. With another
 	// account or amount it fails with ErrOtherDeposit.
 	DepositOnce(ctx context.Context, key uuid.UUID, account string, amount NanoUSD, note, by string) (Budget, error)
+	// SetCard has the wallet of an account take what a rate card says; nil: the cost. It
+	// fails with ErrNoWallet.
+	SetCard(ctx context.Context, account string, card *Card, by string) (Budget, error)
 	// RaiseBound sets what is reserved for a model's calls under budgets, and lets it go on.
 	RaiseBound(ctx context.Context, b Bound) error
-	// Statement returns the newest rows of an account's ledger, the newest first. It
-	// fails with ErrNoWallet.
-	Statement(ctx context.Context, account string, limit int) ([]Entry, error)
-	// StatementBefore is Statement of the rows before an id.
+	// StatementBefore returns the newest rows of an account's ledger before an id, the
+	// newest first. It fails with ErrNoWallet.
 	StatementBefore(ctx context.Context, account string, before int64, limit int) ([]Entry, error)
 }
 
@@ -252,6 +258,19 @@ func checkDeposit(account string, amount NanoUSD, note string) error {
 		return badOrder("a note of %d bytes: must be at most 500", len(note))
 	}
 	return nil
+}
+
+// SetCard gives the wallet of an account a rate card, or takes it away where card is nil.
+func (m Money) SetCard(ctx context.Context, account string, card *Card) (Budget, error) {
+	if !names.MatchString(account) {
+		return Budget{}, badAccount(account)
+	}
+	if card != nil {
+		if err := card.Check(); err != nil {
+			return Budget{}, err
+		}
+	}
+	return m.store.SetCard(ctx, account, card, m.by)
 }
 
 // RaiseBound sets what is reserved for the calls of a model under budgets, in percent of

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // Charge is the cost of a call.
@@ -251,6 +252,12 @@ func (p *Prices) Reserve(provider string, req providers.Request, at time.Time) (
 	kind := p.Kinds[provider]
 	c, err := p.List.Reserve(kind, req.Model, p.List.UpperBound(kind, req, at), at)
 	return c.Amount, err == nil && c.Priced
+}
+
+// Units returns the most that a rate card can count of the answer to a request.
+func (p *Prices) Units(provider string, req providers.Request, at time.Time) int64 {
+	kind := p.Kinds[provider]
+	return MostUnits(req.Task, p.List.UpperBound(kind, req, at), kinds.Named(kind, req).N)
 }
 
 // LongestAnswer is the largest cap that a model's answer may have, in tokens: that of the

@@ -9,6 +9,8 @@ type Funds struct {
 	Balance, Reserved NanoUSD
 	// Waiting is the least that its jobs will cost which were accepted before and wait.
 	Waiting NanoUSD
+	// Card says what the account is charged; nil: what providers charge.
+	Card *Card
 }
 
 // Free returns the money that is left for new jobs.

@@ -38,6 +38,7 @@ const (
 	CallRetry    CallKind = "retry"    // another, after one that failed
 	CallReask    CallKind = "reask"    // another, after an answer that did not do
 	CallFallback CallKind = "fallback" // of another provider than the job asks first
+	CallCached   CallKind = "cache"    // none: an answer from the cache
 	CallUnknown  CallKind = "unknown"  // any of these whose outcome is not known: at its reserved price
 )
 
@@ -80,26 +81,35 @@ type Spending struct {
 	Failed, Unpriced int64
 	// Cost is real money, Simulated what calls of mocks and fakes would have cost.
 	Cost, Simulated NanoUSD
+	// Charge is the money that accounts are charged for it: the cost, where no rate card
+	// says something else. Simulated money is charged to nobody.
+	Charge NanoUSD
 	// Overruns counts calls whose bill was above what was reserved, Overrun by how much.
 	Overruns int64
 	Overrun  NanoUSD
+	// Hits counts answers from the cache, which are no calls and cost nothing; Saved and
+	// SavedSimulated are what the calls did cost that they stand for.
+	Hits                  int64
+	Saved, SavedSimulated NanoUSD
 }
 
 // Plus is the sum, without values.
 func (s Spending) Plus(o Spending) Spending {
 	return Spending{
-		Calls: s.Calls + o.Calls, Failed: s.Failed + o.Failed, Unpriced: s.Unpriced + o.Unpriced, Cost: s.Cost + o.Cost,
+		Calls: s.Calls + o.Calls, Failed: s.Failed + o.Failed, Unpriced: s.Unpriced + o.Unpriced, Cost: s.Cost + o.Cost, Charge: s.Charge + o.Charge,
 		Simulated: s.Simulated + o.Simulated, Overruns: s.Overruns + o.Overruns, Overrun: s.Overrun + o.Overrun,
+		Hits: s.Hits + o.Hits, Saved: s.Saved + o.Saved, SavedSimulated: s.SavedSimulated + o.SavedSimulated,
 	}
 }
 
 // Fields are the names of Row's columns after those of the dimensions.
 func (Spending) Fields() []string {
-	return []string{"calls", "failed_calls", "cost_usd", "simulated_cost_usd", "unpriced_calls", "overrun_calls", "overrun_usd"}
+	return []string{"calls", "failed_calls", "cost_usd", "charge_usd", "simulated_cost_usd", "unpriced_calls", "overrun_calls", "overrun_usd",
+		"cached_answers", "saved_usd", "simulated_saved_usd"}
 }
 
 // Row is the values and figures as text, for CSV.
 func (s Spending) Row() []string {
-	return append(slices.Clone(s.Of), fmt.Sprint(s.Calls), fmt.Sprint(s.Failed), s.Cost.String(), s.Simulated.String(), fmt.Sprint(s.Unpriced),
-		fmt.Sprint(s.Overruns), s.Overrun.String())
+	return append(slices.Clone(s.Of), fmt.Sprint(s.Calls), fmt.Sprint(s.Failed), s.Cost.String(), s.Charge.String(), s.Simulated.String(), fmt.Sprint(s.Unpriced),
+		fmt.Sprint(s.Overruns), s.Overrun.String(), fmt.Sprint(s.Hits), s.Saved.String(), s.SavedSimulated.String())
 }

@@ -73,6 +73,8 @@ type Config struct {
 	Retention Retention `yaml:"retention"`
 	// Webhooks says how applications are told what has happened.
 	Webhooks Webhooks `yaml:"webhooks"`
+	// Cache lets jobs that do not say so have answers of before. Default: none does.
+	Cache Cache `yaml:"cache"`
 }
 
 // Webhooks says how applications are told what has happened.
@@ -87,6 +89,16 @@ type Webhooks struct {
 	// Alerts is the URL that is told of alerts, when one opens and when it is over. Empty:
 	// none is.
 	Alerts string `yaml:"alerts"`
+}
+
+// Cache lets an answer be one that the same account was given to the same request.
+type Cache struct {
+	// TTL is the age that it may have, and the time that answers are kept for; from a
+	// second to ten years. 0: jobs are always asked anew, unless they say otherwise.
+	TTL Duration `yaml:"ttl"`
+	// Varied holds it for requests that ask for variety, too: texts at a temperature above
+	// 0, pictures and films, without a seed.
+	Varied bool `yaml:"varied"`
 }
 
 // Retention says for how long what has ended is kept.
@@ -225,6 +237,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("call_timeout: must be positive, got %s", time.Duration(c.CallTimeout))
 	case c.Drain < 0:
 		return fmt.Errorf("drain: must be positive, got %s", time.Duration(c.Drain))
+	case c.Cache.TTL < 0 || c.Cache.TTL > 0 && time.Duration(c.Cache.TTL) < time.Second || time.Duration(c.Cache.TTL).Seconds() > providers.MaxCacheSeconds:
+		return fmt.Errorf("cache.ttl: must be from a second to ten years, got %s: leave it out to ask always anew", time.Duration(c.Cache.TTL))
 	case c.Retention.Results != 0 && time.Duration(c.Retention.Results) < 24*time.Hour:
 		return fmt.Errorf("retention.results: must be a day at least, got %s: leave it out to keep results for ever", time.Duration(c.Retention.Results))
 	}

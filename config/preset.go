@@ -46,6 +46,16 @@ func (p Provider) Known() providers.Preset {
 // NeedsKey reports whether the provider cannot be called without a key.
 func (p Provider) NeedsKey() bool { return p.descriptor().NeedsKey() || p.Known().NeedsKey }
 
+// CalledAt is the address that the provider's calls go to; empty for one that answers in
+// this process.
+func (p Provider) CalledAt() string {
+	if address := p.Address(); address != "" {
+		return address
+	}
+	d, _ := kinds.Of(p.Capabilities())
+	return d.BaseURL
+}
+
 // Address is the service's address, empty where it is the kind's own.
 func (p Provider) Address() string {
 	if !p.Known().Deployments || p.BaseURL == "" {

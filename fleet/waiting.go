@@ -28,6 +28,7 @@ const (
 	WaitForLimit    WaitReason = "limit"       // its provider's limit
 	WaitForService  WaitReason = "service"     // Redis or Postgres does not answer the workers
 	WaitForBudget   WaitReason = "budget"      // the calls that it needs do not fit in a budget or wallet
+	WaitForCache    WaitReason = "cache"       // another job makes the same call, whose answer it gets
 	WaitForTurn     WaitReason = "turn"        // other jobs are before it
 )
 
@@ -157,6 +158,8 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 		return Wait{Reason: WaitForBudget, Text: fmt.Sprintf(
 			"a bill of %s was above the most that was reserved for it, and a budget lets no other through: `monitor alerts` names the command that raises the bound",
 			strings.TrimPrefix(w.Reason, "bound: "))}
+	case w.Reason == string(WaitForCache):
+		return Wait{Reason: WaitForCache, Text: "another job makes the same call: its answer will be this one's, too"}
 	case !alive:
 		return Wait{Reason: WaitForWorker, Text: "no worker is running: start one with `worker run`"}
 	case w.Reason == string(WaitForKey):

@@ -53,9 +53,9 @@ type Config struct {
 	// until when it asked to be left alone. Nil: nothing is known.
 	Rate func(ctx context.Context, provider string) (perMinute int64, blockedUntil time.Time, err error)
 	// Funds returns what an account has for new jobs, and reports whether a wallet limits
-	// it. Least returns what reckons the least that a job costs. Both nil: nothing does.
+	// it. Least returns what reckons the least that a job costs an account with a rate card, or nil. Both nil: nothing does.
 	Funds func(ctx context.Context, account string) (billing.Funds, bool, error)
-	Least func(ctx context.Context) (func(jobs.New) billing.NanoUSD, error)
+	Least func(ctx context.Context, card *billing.Card) (func(jobs.New) billing.NanoUSD, error)
 	// Hints returns a channel that gets a value soon after jobs have ended. Nil: they are
 	// polled for.
 	Hints func(ctx context.Context) <-chan struct{}
@@ -178,7 +178,7 @@ func (f *FrontDoor) funds(ctx context.Context, account string) (has billing.Fund
 	if err != nil || !limited {
 		return has, nil, err
 	}
-	least, err = f.cfg.Least(ctx)
+	least, err = f.cfg.Least(ctx, has.Card)
 	return has, least, err
 }
 

@@ -229,6 +229,9 @@ type Call struct {
 	Model      string
 	// Reserved is the most the call can cost; nil where no price is known.
 	Reserved *billing.NanoUSD
+	// Task is the job's, and Units the most that a rate card can count of its answer.
+	Task  providers.Task
+	Units int64
 	// Timeout is the time that the call may take.
 	Timeout time.Duration
 	// Simulated reports whether the call spends simulated money, not real.
@@ -263,6 +266,8 @@ type Settlement struct {
 	Usage     providers.Usage
 	// Limits are those that the answer's headers named.
 	Limits providers.RateLimits
+	// Units is the amount that a rate card counts of the answer: see billing.Units.
+	Units int64
 }
 
 // Miss is an answer that was paid for and is no success: it breaks its schema, was cut
@@ -311,6 +316,8 @@ type Success struct {
 	Artifacts  []Artifact
 	// Child is what the result leads to; nil: nothing.
 	Child *Child `json:",omitempty"`
+	// Cache has the answer kept for the same request of others; nil: it is not.
+	Cache *Keep `json:",omitempty"`
 }
 
 // Completion ends a claim without a result.

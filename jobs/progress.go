@@ -25,6 +25,9 @@ type Progress struct {
 	Cost billing.NanoUSD
 	// Simulated is the cost that calls of mocks and fakes would have had: no part of Cost.
 	Simulated billing.NanoUSD
+	// Charge is the money that the account of a single job is charged for it; of a batch it
+	// is 0 here, and the roll-up of spending has it.
+	Charge billing.NanoUSD
 	// Unpriced is the number of calls that no price is known for.
 	Unpriced int64
 	// ErrorClass and ErrorMessage say why a single job failed.

@@ -87,6 +87,7 @@ CREATE TABLE job_states (
     cost_nano           bigint NOT NULL DEFAULT 0,  -- nano-USD: its shares of all its calls
     simulated_nano      bigint NOT NULL DEFAULT 0,  -- the same of simulated calls, which cost nobody anything
     unpriced_calls      int NOT NULL DEFAULT 0,     -- calls that no price is known for
+    charge_nano         bigint NOT NULL DEFAULT 0,  -- what its account is charged for them: see calls
 
     CONSTRAINT job_states_finished_iff_terminal CHECK (
         (finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled', 'expired', 'unknown'))),
@@ -294,6 +295,12 @@ CREATE TABLE calls (
     reserved_nano   bigint CHECK (reserved_nano >= 0),  -- the most it can cost; null where unpriced
     cost_nano       bigint CHECK (cost_nano >= 0),      -- what it did cost; null while running or unpriced
     price_ids       text[] NOT NULL DEFAULT '{}',
+    -- What the account is charged for it. Where its wallet has a rate card, that was fixed when
+    -- the call began: a price for each unit of what is delivered, or a multiple of the cost.
+    unit_nano       numeric CHECK (unit_nano >= 0),
+    markup          numeric CHECK (markup >= 0),
+    charge_reserved_nano bigint CHECK (charge_reserved_nano >= 0),  -- null: reserved_nano
+    charge_nano     bigint CHECK (charge_nano >= 0),  -- null while running, or where it depends on a price that is not known
     started_at      timestamptz NOT NULL DEFAULT now(),
     deadline        timestamptz NOT NULL,
     finished_at     timestamptz,
@@ -333,7 +340,8 @@ CREATE INDEX call_jobs_call ON call_jobs (call_id);
 -- and tag, '' being any, in each period of time. A call reserves the most it can cost in
 -- every budget that it matches, in the commit of its row, and its settlement puts what
 -- it did cost in place of that. A wallet is the budget of an account for all time,
--- whose limit is what was paid in.
+-- whose limit is what was paid in, and which takes what the account is charged, where that
+-- is something else than the cost.
 CREATE TABLE budgets (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     wallet        bool NOT NULL DEFAULT false,
@@ -346,6 +354,7 @@ CREATE TABLE budgets (
     period        text NOT NULL CHECK (period IN ('hour', 'day', 'week', 'month', 'total')),
     timezone      text NOT NULL DEFAULT 'UTC',
     limit_nano    bigint NOT NULL CHECK (limit_nano >= 0),
+    card          jsonb CHECK (card IS NULL OR wallet),  -- the rate card of a wallet: see billing.Card
     blocks        bool NOT NULL DEFAULT true,   -- else it only warns
     began_at      timestamptz NOT NULL,         -- the period of the sums; a total's is -infinity
     -- No CHECK: it would be asked of what an update computes from a row that another
@@ -367,6 +376,7 @@ CREATE UNIQUE INDEX budgets_scope ON budgets (account, provider, model, batch_id
 CREATE TABLE charges (
     call_id       uuid NOT NULL,
     budget_id     bigint NOT NULL,
+    wallet        bool NOT NULL,         -- it takes the call's charge; else its cost
     began_at      timestamptz NOT NULL,  -- the period of the budget that it counts in
     reserved_nano bigint NOT NULL CHECK (reserved_nano >= 0),
     spent_nano    bigint NOT NULL DEFAULT 0 CHECK (spent_nano >= 0),
@@ -436,7 +446,10 @@ CREATE TABLE results (
     http_status   int NOT NULL DEFAULT 200,
     latency_ms    bigint NOT NULL DEFAULT 0,
     usage         jsonb NOT NULL DEFAULT '{}',
-    created_at    timestamptz NOT NULL DEFAULT now()
+    cached        bool NOT NULL DEFAULT false,  -- from the cache: the call is another job's
+    saved_nano    bigint,                       -- what that call did cost; null where it has no price
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT results_only_the_cache_saves CHECK (cached OR saved_nano IS NULL)
 );
 
 -- A generated picture, sound or film. Equal bytes share one object.
@@ -450,6 +463,64 @@ CREATE TABLE artifacts (
     url        text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (job_id, idx)
+);
+
+-- The cache: answers that jobs of the same account may be given which ask for the same,
+-- until they expire, and requests that a job, the leader, is getting answered for all who
+-- want it. They outlive the jobs, results and calls that they were made of.
+CREATE TABLE cache_entries (
+    key           bytea PRIMARY KEY CHECK (length(key) = 32),  -- see billing.CacheKey
+    account       text NOT NULL,
+    provider      text NOT NULL,
+    model         text NOT NULL,      -- that was asked
+    simulated     bool NOT NULL,
+    leader        uuid,               -- the job that makes the call, under this lease, as long as it runs
+    lease_token   uuid,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    answered_at   timestamptz,
+    expires_at    timestamptz,
+    cost_nano     bigint,             -- what a hit saves; null where it has no price
+    call_id       uuid,
+    answered_by   text NOT NULL DEFAULT '',  -- the model that answered
+    text          text NOT NULL DEFAULT '',
+    vector        bytea,
+    raw           bytea,
+    raw_sha256    bytea,
+    finish_reason text NOT NULL DEFAULT '',
+    request_id    text NOT NULL DEFAULT '',
+    http_status   int NOT NULL DEFAULT 200,
+    usage         jsonb NOT NULL DEFAULT '{}',
+    CONSTRAINT cache_entries_answered_expires CHECK (
+        (answered_at IS NULL) = (expires_at IS NULL) AND (answered_at IS NULL) = (call_id IS NULL)),
+    CONSTRAINT cache_entries_leader_has_lease CHECK ((leader IS NULL) = (lease_token IS NULL))
+);
+CREATE INDEX cache_entries_expire ON cache_entries (expires_at);
+
+-- The pictures, sounds and films of cached answers.
+CREATE TABLE cache_files (
+    key     bytea NOT NULL,
+    call_id uuid NOT NULL,
+    idx     int NOT NULL,
+    mime    text NOT NULL,
+    size    bigint NOT NULL,
+    sha256  bytea NOT NULL,
+    url     text NOT NULL,
+    PRIMARY KEY (key, call_id, idx)
+);
+CREATE INDEX cache_files_url ON cache_files (url);
+
+-- The jobs that wait for the leader of their request.
+CREATE TABLE cache_followers (
+    key    bytea NOT NULL,
+    job_id uuid NOT NULL,
+    since  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (key, job_id)
+);
+
+-- Files that the cache has let go of: a worker removes those that nobody else has.
+CREATE TABLE loose_files (
+    url   text PRIMARY KEY,
+    since timestamptz NOT NULL DEFAULT now()
 );
 
 -- What is configured for a provider, what people ordered, and what workers learned
@@ -769,15 +840,18 @@ CREATE TABLE spending (
     simulated    bool NOT NULL,
     -- first: a job's first call. retry: another, after one that failed. reask: another, after
     -- an answer that did not do. fallback: of another provider than the job asks first.
-    -- unknown: any of these whose outcome is not known.
-    kind         text NOT NULL CHECK (kind IN ('first', 'retry', 'reask', 'fallback', 'unknown')),
+    -- unknown: any of these whose outcome is not known. cache: no call, but an answer from
+    -- the cache.
+    kind         text NOT NULL CHECK (kind IN ('first', 'retry', 'reask', 'fallback', 'unknown', 'cache')),
     slot         int NOT NULL,
     calls        bigint NOT NULL,
     failed       bigint NOT NULL,    -- brought no answer
     unpriced     bigint NOT NULL,
     cost_nano    numeric NOT NULL,
+    charge_nano  numeric NOT NULL,   -- what accounts are charged for them
     overruns     bigint NOT NULL,    -- cost more than was reserved for them
     overrun_nano numeric NOT NULL,   -- by so much
+    saved_nano   numeric NOT NULL DEFAULT 0,  -- what the calls would have cost that answers from the cache stand for
     PRIMARY KEY (hour, account, batch_id, provider, model, simulated, kind, slot)
 ) WITH (fillfactor = 50);
 
@@ -787,9 +861,9 @@ SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 BEGIN
     INSERT INTO spending AS m (hour, account, batch_id, provider, model, simulated, kind, slot,
-        calls, failed, unpriced, cost_nano, overruns, overrun_nano)
+        calls, failed, unpriced, cost_nano, charge_nano, overruns, overrun_nano)
     SELECT hour, account, batch_id, provider, model, simulated, kind, counter_slot(), sum(n), sum(n * failed), sum(n * unpriced),
-        sum(cost), sum(n * overrun), sum(over)
+        sum(cost), sum(charge), sum(n * overrun), sum(over)
     FROM (
         SELECT date_trunc('hour', c.finished_at) AS hour, coalesce(j.account, '') AS account, coalesce(j.batch_id, '') AS batch_id,
             c.provider, c.model, c.simulated, CASE
@@ -801,6 +875,7 @@ BEGIN
                 END AS kind,
             c.n * (s.place = 1)::int AS n, (c.state <> 'succeeded')::int AS failed, (c.cost_nano IS NULL)::int AS unpriced,
             c.n * coalesce(c.cost_nano / s.jobs + (s.place <= c.cost_nano % s.jobs)::int, 0)::numeric AS cost,
+            c.n * coalesce(c.charge_nano / s.jobs + (s.place <= c.charge_nano % s.jobs)::int, 0)::numeric AS charge,
             coalesce(c.cost_nano > c.reserved_nano, false)::int AS overrun,
             c.n * (s.place = 1)::int * greatest(coalesce(c.cost_nano - c.reserved_nano, 0), 0)::numeric AS over
         FROM (SELECT 1::bigint AS n, * FROM new_calls UNION ALL SELECT -1, * FROM old_calls) c
@@ -821,13 +896,14 @@ BEGIN
         WHERE c.finished_at IS NOT NULL
     ) change
     GROUP BY hour, account, batch_id, provider, model, simulated, kind
-    HAVING (sum(n), sum(n * failed), sum(n * unpriced), sum(cost), sum(n * overrun), sum(over)) <> (0, 0, 0, 0, 0, 0)
+    HAVING (sum(n), sum(n * failed), sum(n * unpriced), sum(cost), sum(charge), sum(n * overrun), sum(over)) <> (0, 0, 0, 0, 0, 0, 0)
     ORDER BY hour, account, batch_id, provider, model, simulated, kind
     ON CONFLICT (hour, account, batch_id, provider, model, simulated, kind, slot) DO UPDATE
     SET calls = m.calls + excluded.calls,
         failed = m.failed + excluded.failed,
         unpriced = m.unpriced + excluded.unpriced,
         cost_nano = m.cost_nano + excluded.cost_nano,
+        charge_nano = m.charge_nano + excluded.charge_nano,
         overruns = m.overruns + excluded.overruns,
         overrun_nano = m.overrun_nano + excluded.overrun_nano;
 
@@ -1050,7 +1126,7 @@ REVOKE ALL ON FUNCTION oneflow.enqueue FROM PUBLIC;
 
 -- +goose Down
 DROP TABLE step_links, steps, webhook_events, batch_ends;
-DROP TABLE api_calls, api_batches, api_files, spending, bounds, alerts, audit_log, api_tokens, reconciler_actions, job_ends, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
+DROP TABLE api_calls, api_batches, api_files, cache_entries, cache_files, cache_followers, loose_files, spending, bounds, alerts, audit_log, api_tokens, reconciler_actions, job_ends, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
 DROP FUNCTION used_result_stays, add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;

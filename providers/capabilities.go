@@ -144,6 +144,8 @@ func (r Request) checkAnswer() error {
 		return fmt.Errorf("on_cut: is for task text, not for %s", r.Task)
 	case r.Reasks() < 0 || r.Reasks() > MaxReask:
 		return fmt.Errorf("reask: must be from 0 to %d, got %d", MaxReask, r.Reasks())
+	case r.CacheSeconds < 0 || r.CacheSeconds > MaxCacheSeconds:
+		return fmt.Errorf("cache_seconds: must be from 0 to %d, got %d", MaxCacheSeconds, r.CacheSeconds)
 	}
 	return OneOf("on_cut", string(r.OnCut), string(KeepCut), string(FailCut), string(RetryCut))
 }
@@ -198,7 +200,7 @@ func (r Request) mostAnswers() int {
 
 // set lists the JSON names of the options that r sets and that are sent, sorted.
 func (r Request) set() []string {
-	r.Task, r.Model, r.Extra, r.Reask, r.OnCut = "", "", nil, nil, ""
+	r.Task, r.Model, r.Extra, r.Reask, r.OnCut, r.CacheSeconds, r.CacheVaried = "", "", nil, nil, "", 0, false
 	var names []string
 	for name, value := range fields(r) {
 		if !value.IsZero() && (value.Kind() != reflect.Slice || value.Len() > 0) {

@@ -95,12 +95,22 @@ type Request struct {
 	// not sent (text).
 	OnCut OnCut `json:"on_cut,omitempty"`
 
+	// CacheSeconds lets the answer be one that the same account was given to the same
+	// request, as long as it is no older, and keeps the answer for so long; 0: it is always
+	// asked anew. A request that asks for variety is asked anew unless CacheVaried. Neither
+	// is sent.
+	CacheSeconds int64 `json:"cache_seconds,omitempty"`
+	CacheVaried  bool  `json:"cache_varied,omitempty"`
+
 	// Endpoint and Body are a request in a vendor's own words, in place of all options
 	// above but the model: the body is sent as it is to the vendor's endpoint of that
 	// path, such as "/v1/chat/completions".
 	Endpoint string          `json:"endpoint,omitempty"`
 	Body     json.RawMessage `json:"body,omitempty"`
 }
+
+// MaxCacheSeconds bounds CacheSeconds: ten years.
+const MaxCacheSeconds = 10 * 365 * 24 * 3600
 
 // DefaultReask is the number of times that is asked again after an answer that breaks its schema, and
 // MaxReask the most that may be asked for.

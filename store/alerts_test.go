@@ -139,8 +139,8 @@ func TestAnHourThatCostsThreeTimesTheUsualIsFound(t *testing.T) {
 	spend := func(ago time.Duration, simulated bool, cost billing.NanoUSD) {
 		t.Helper()
 		w.exec(t, `
-			INSERT INTO spending (hour, account, batch_id, provider, model, simulated, kind, slot, calls, failed, unpriced, cost_nano, overruns, overrun_nano)
-			VALUES (date_trunc('hour', now()) - $1::interval, 'a', '', 'p', 'm', $2, 'first', 0, 1, 0, 0, $3, 0, 0)`, ago, simulated, int64(cost))
+			INSERT INTO spending (hour, account, batch_id, provider, model, simulated, kind, slot, calls, failed, unpriced, cost_nano, charge_nano, overruns, overrun_nano)
+			VALUES (date_trunc('hour', now()) - $1::interval, 'a', '', 'p', 'm', $2, 'first', 0, 1, 0, 0, $3, $3, 0, 0)`, ago, simulated, int64(cost))
 	}
 	now := func(cost billing.NanoUSD) {
 		t.Helper()

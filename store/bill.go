@@ -16,7 +16,7 @@ type Expense struct {
 	// Sort is "answer" (the call whose answer is the result), "first" (a job's first
 	// call, which brought no result), "retry" (any other at the job's first provider),
 	// "fallback" (any other elsewhere), "unknown" (its outcome is not known: at its
-	// reserved price) or "under way".
+	// reserved price) or "under way"; or "cache": no calls, but answers from the cache.
 	Sort string
 	// Provider was called.
 	Provider string
@@ -25,8 +25,12 @@ type Expense struct {
 	Cost billing.NanoUSD
 	// Simulated holds what those of mocks and fakes would have cost: no part of Cost.
 	Simulated billing.NanoUSD
+	// Charge is the money that accounts are charged for them.
+	Charge billing.NanoUSD
 	// Unpriced counts those that no price is known for.
 	Unpriced int64
+	// Saved is what the calls did cost that answers from the cache stand for.
+	Saved billing.NanoUSD
 }
 
 // Expenses tells what the calls of a batch or a job have cost, by sort and
@@ -38,7 +42,8 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 	}
 	rows, err := s.pool.Query(ctx, `
 		WITH call AS (
-			SELECT c.provider, c.simulated, cj.share_nano AS cost_nano, c.state, CASE
+			SELECT c.provider, c.simulated, cj.share_nano AS cost_nano, c.state,
+				n.charge / n.jobs + (n.place <= n.charge % n.jobs)::int AS charge_nano, CASE
 				WHEN c.state = 'running' THEN 'under way'
 				WHEN c.state = 'unknown' THEN 'unknown'
 				WHEN r.call_id = c.id THEN 'answer'
@@ -49,15 +54,29 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 			FROM (SELECT id FROM jobs WHERE `+of.jobs+`) j
 			JOIN call_jobs cj ON cj.job_id = j.id
 			JOIN calls c ON c.id = cj.call_id
+			CROSS JOIN LATERAL (
+				SELECT count(*) AS jobs, count(*) FILTER (WHERE o.job_id <= j.id) AS place,
+					coalesce(c.charge_nano, CASE WHEN c.markup IS NULL THEN c.cost_nano END) AS charge
+				FROM call_jobs o
+				WHERE o.call_id = c.id
+			) n
 			LEFT JOIN results r ON r.job_id = j.id
 			WINDOW calls AS (PARTITION BY j.id ORDER BY c.started_at, c.id)
 		)
+		SELECT * FROM (
 		SELECT sort, provider, count(*) AS calls, saturated(coalesce(sum(cost_nano) FILTER (WHERE NOT simulated), 0)) AS cost,
 			saturated(coalesce(sum(cost_nano) FILTER (WHERE simulated), 0)) AS simulated,
-			count(*) FILTER (WHERE cost_nano IS NULL AND state <> 'running') AS unpriced
+			saturated(coalesce(sum(charge_nano) FILTER (WHERE NOT simulated), 0)) AS charge,
+			count(*) FILTER (WHERE cost_nano IS NULL AND state <> 'running') AS unpriced, 0::bigint AS saved
 		FROM call
 		GROUP BY sort, provider
-		ORDER BY array_position(ARRAY['answer', 'first', 'retry', 'fallback', 'unknown', 'under way'], sort), provider`, of.id)
+		UNION ALL
+		SELECT 'cache', provider, count(*), 0, 0, 0, 0, saturated(coalesce(sum(saved_nano), 0))
+		FROM results
+		WHERE cached AND job_id IN (SELECT id FROM jobs WHERE `+of.jobs+`)
+		GROUP BY provider
+		) all_of
+		ORDER BY array_position(ARRAY['answer', 'first', 'retry', 'fallback', 'unknown', 'under way', 'cache'], sort), provider`, of.id)
 	if err != nil {
 		return nil, fmt.Errorf("expenses of %s: %w", id, err)
 	}

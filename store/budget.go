@@ -18,17 +18,17 @@ import (
 const lookForBudgets = 10 * time.Second
 
 // chargedSQL puts what the settled calls did cost in place of what they had reserved,
-// in each budget that they matched when they began, and writes it into the ledgers of
-// wallets. A budget whose period is over stays as it was. What was charged before is
+// in each budget that they matched when they began; in wallets it puts what is due for
+// them, and writes that into their ledgers. A budget whose period is over stays as it was. What was charged before is
 // read under the rows' locks, as what the calls were is. See settleSQL.
 const chargedSQL = `
 	charged_before AS (
-		SELECT c.call_id, c.budget_id, c.reserved_nano, c.spent_nano, s.cost_after
+		SELECT c.call_id, c.budget_id, c.reserved_nano, c.spent_nano, CASE WHEN c.wallet THEN s.due_after ELSE s.cost_after END AS takes
 		FROM settled s
 		CROSS JOIN LATERAL (SELECT * FROM charges WHERE call_id = s.id FOR UPDATE) c
 	), drawn AS (
 		UPDATE charges h
-		SET reserved_nano = 0, spent_nano = coalesce(o.cost_after, 0)
+		SET reserved_nano = 0, spent_nano = coalesce(o.takes, 0)
 		FROM charged_before o
 		WHERE h.call_id = o.call_id AND h.budget_id = o.budget_id
 		RETURNING h.call_id, h.budget_id, h.began_at, o.reserved_nano AS freed, h.spent_nano - o.spent_nano AS spent
@@ -78,6 +78,9 @@ func (s *Store) beginWithin(ctx context.Context, in []beginIn) ([]outcome[struct
 	p.Queue(beginSQL, append(columns, refused, true)...).Query(readVerdicts(verdicts))
 	calls, budgets, amounts := q.reservations(in)
 	p.Queue(reserveSQL, calls, budgets, amounts)
+	if len(q.terms) > 0 {
+		p.Queue(termsSQL, q.termColumns(in)...)
+	}
 	stopped, needs := q.stopped()
 	p.Queue(stopSQL, stopped, needs)
 	p.Queue(`COMMIT`)
@@ -101,6 +104,7 @@ type quotas struct {
 	list  []*quota
 	of    map[int][]*quota // by the call's place in the group
 	taken []reservation
+	terms []termsOf
 	// bounds are those of models that are not the price list's, by provider and model.
 	bounds map[[2]string]billing.Bound
 }
@@ -108,6 +112,13 @@ type quotas struct {
 type quota struct {
 	billing.Budget
 	needs *billing.NanoUSD // the least that did not fit
+}
+
+// termsOf are the terms of the call at a place, with the most that is due for it.
+type termsOf struct {
+	place  int
+	terms  billing.Terms
+	amount billing.NanoUSD
 }
 
 // reservation is the amount that the call at a place takes of a budget.
@@ -194,7 +205,7 @@ const (
 )
 
 // budgetColumns are those of a budget b as it is now, for scanBudget.
-const budgetColumns = `b.id, b.account, b.provider, b.model, b.batch_id, b.tag, b.simulated, b.wallet, b.period, b.timezone, b.limit_nano, b.blocks,
+const budgetColumns = `b.id, b.account, b.provider, b.model, b.batch_id, b.tag, b.simulated, b.wallet, b.period, b.timezone, b.limit_nano, b.card, b.blocks,
 	nullif(` + budgetBegan + `, '-infinity'), ` + budgetEnds + `,
 	CASE WHEN b.began_at >= ` + budgetBegan + ` THEN b.spent_nano ELSE 0 END,
 	CASE WHEN b.began_at >= ` + budgetBegan + ` THEN b.reserved_nano ELSE 0 END,
@@ -204,7 +215,7 @@ func scanBudget(row pgx.CollectableRow) (billing.Budget, error) {
 	var b billing.Budget
 	var began, ends *time.Time
 	err := row.Scan(
-		&b.ID, &b.Account, &b.Provider, &b.Model, &b.Batch, &b.Tag, &b.Simulated, &b.Wallet, &b.Period, &b.Zone, &b.Limit, &b.Blocks,
+		&b.ID, &b.Account, &b.Provider, &b.Model, &b.Batch, &b.Tag, &b.Simulated, &b.Wallet, &b.Period, &b.Zone, &b.Limit, &b.Card, &b.Blocks,
 		&began, &ends, &b.Spent, &b.Reserved, &b.Stopped, &b.By, &b.At,
 	)
 	b.Began, b.Ends = timeOrZero(began), timeOrZero(ends)
@@ -222,9 +233,13 @@ func (q *quotas) reserve(in []beginIn) []*jobs.BudgetError {
 			amount = bound.Of(billing.NanoUSD(*n))
 			in[i].call.Reserved = &amount
 		}
+		due, terms, dueKnown := dueOf(in[i].call, q.of[i])
 		// Of several that it does not fit in, the one that lasts longest is told.
 		for _, budget := range q.of[i] {
-			unpriced := b.call.Reserved == nil
+			amount, unpriced := amount, b.call.Reserved == nil
+			if budget.Wallet {
+				amount, unpriced = due, !dueKnown
+			}
 			if budget.Blocks && !bound.StoppedAt.IsZero() {
 				refusals[i] = &jobs.BudgetError{Budget: budget.Budget, Needs: amount, Bound: &bound}
 				break
@@ -243,11 +258,52 @@ func (q *quotas) reserve(in []beginIn) []*jobs.BudgetError {
 			continue
 		}
 		for _, budget := range q.of[i] {
-			budget.Reserved += amount
-			q.taken = append(q.taken, reservation{i, budget.ID, amount})
+			takes := amount
+			if budget.Wallet {
+				takes = due
+			}
+			budget.Reserved += takes
+			q.taken = append(q.taken, reservation{i, budget.ID, takes})
+		}
+		if terms != nil {
+			q.terms = append(q.terms, termsOf{i, *terms, due})
 		}
 	}
 	return refusals
+}
+
+// dueOf returns the most that is due for a call that reserves so much, and the terms of
+// the rate card that says so; nil: it is what the provider charges. known is false where
+// nobody knows what that is.
+func dueOf(c jobs.Call, of []*quota) (due billing.NanoUSD, terms *billing.Terms, known bool) {
+	for _, budget := range of {
+		if budget.Wallet && budget.Card != nil {
+			t := budget.Card.Terms(c.Task)
+			due, known = t.Charge(c.Units, c.Reserved)
+			return due, &t, known
+		}
+	}
+	if c.Reserved == nil {
+		return 0, nil, false
+	}
+	return *c.Reserved, nil, true
+}
+
+// termColumns are the parameters of termsSQL.
+func (q *quotas) termColumns(in []beginIn) []any {
+	n := len(q.terms)
+	calls, units, markups, amounts := make([]uuid.UUID, n), make([]*string, n), make([]string, n), make([]*int64, n)
+	for i, t := range q.terms {
+		unit, markup := t.terms.Decimals()
+		calls[i], markups[i] = in[t.place].call.CallID, markup
+		if unit != "" {
+			units[i] = &unit
+		}
+		if unit != "" || in[t.place].call.Reserved != nil {
+			amounts[i] = bounded(&t.amount)
+		}
+	}
+	return []any{calls, units, markups, amounts}
 }
 
 func (q *quotas) ids() []int64 {
@@ -284,10 +340,10 @@ const (
 	// reserveSQL writes what the calls that were begun in this transaction reserve.
 	reserveSQL = `
 		WITH reserved AS (
-			INSERT INTO charges (call_id, budget_id, began_at, reserved_nano)
-			SELECT w.call_id, w.budget_id, b.began_at, w.amount
+			INSERT INTO charges (call_id, budget_id, wallet, began_at, reserved_nano)
+			SELECT w.call_id, w.budget_id, b.wallet, b.began_at, w.amount
 			FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS w (call_id, budget_id, amount)
-			CROSS JOIN LATERAL (SELECT began_at FROM budgets WHERE id = w.budget_id) b
+			CROSS JOIN LATERAL (SELECT wallet, began_at FROM budgets WHERE id = w.budget_id) b
 			CROSS JOIN LATERAL (SELECT FROM calls WHERE id = w.call_id) c
 			RETURNING budget_id, reserved_nano
 		)
@@ -295,6 +351,13 @@ const (
 		SET reserved_nano = saturated(b.reserved_nano + r.amount)
 		FROM (SELECT budget_id, sum(reserved_nano) AS amount FROM reserved GROUP BY budget_id) r
 		WHERE b.id = r.budget_id`
+
+	// termsSQL writes down by which terms the calls that were begun are charged.
+	termsSQL = `
+		UPDATE calls c
+		SET unit_nano = w.unit, markup = w.markup, charge_reserved_nano = w.amount
+		FROM unnest($1::uuid[], $2::numeric[], $3::numeric[], $4::bigint[]) AS w (id, unit, markup, amount)
+		WHERE c.id = w.id AND c.state = 'running'`
 
 	// stopSQL notes the budgets that a call did not fit in.
 	stopSQL = `

@@ -275,20 +275,30 @@ func (s *Store) Misses(ctx context.Context, job uuid.UUID) ([]jobs.Miss, error) 
 // since the statement began.
 //
 // bill holds the consequence for each of their jobs: the number of its calls that
-// were settled, and the amount that they add to its cost. A call's cost is split evenly, and what is left
+// were settled, the amount that they add to its cost, and the one that is due for it from
+// its account. A call's cost is split evenly, and what is left
 // over goes to the first; shares come from the call's cost alone, before and after,
 // so that they hold under its lock and sum up to it.
+//
+// What is due for a call follows from the terms that it began with: a price for each unit
+// of an answer, and nothing without one, or a multiple of the cost; or it is the cost.
 const settleSQL = `
 	before AS (
-		SELECT g.*, c.state AS state_before, c.cost_nano AS cost_before
+		SELECT g.*, c.state AS state_before, c.cost_nano AS cost_before, c.charge_nano AS due_before
 		FROM given g
-		CROSS JOIN LATERAL (SELECT state, cost_nano, latency_ms FROM calls WHERE id = g.id OFFSET 0 FOR UPDATE) c
+		CROSS JOIN LATERAL (SELECT state, cost_nano, charge_nano, latency_ms FROM calls WHERE id = g.id OFFSET 0 FOR UPDATE) c
 		WHERE c.state = 'running'
 		OR g.outcome <> 'unknown' AND (c.state = 'unknown' OR c.state <> 'succeeded' AND c.latency_ms IS NULL)
 	), settled AS (
 		UPDATE calls c
 		SET state = b.outcome,
 			cost_nano = CASE WHEN b.outcome = 'unknown' THEN c.reserved_nano ELSE b.cost END,
+			charge_nano = CASE
+				WHEN b.outcome = 'unknown' THEN coalesce(c.charge_reserved_nano, c.reserved_nano)
+				WHEN c.unit_nano IS NULL AND (c.markup IS NULL OR b.cost IS NULL) THEN b.cost
+				WHEN c.unit_nano IS NULL THEN saturated(round(b.cost * c.markup))
+				WHEN b.outcome = 'succeeded' THEN least(saturated(round(b.units * c.unit_nano)), c.charge_reserved_nano)
+				ELSE 0 END,
 			price_ids = ARRAY(SELECT json_array_elements_text(b.prices)),
 			finished_at = coalesce(c.finished_at, now()),
 			corrected_at = CASE WHEN b.state_before <> 'running' THEN now() END,
@@ -304,12 +314,14 @@ const settleSQL = `
 			rate_limits = b.limits
 		FROM before b
 		WHERE c.id = b.id
-		RETURNING b.*, c.cost_nano AS cost_after, c.simulated
+		RETURNING b.*, c.cost_nano AS cost_after, c.charge_nano AS due_after, c.simulated
 	), ` + chargedSQL + `, share AS (
 		SELECT s.id AS call_id, j.job_id, s.simulated,
 			s.cost_after / j.jobs + (j.place <= s.cost_after % j.jobs)::int AS share,
 			coalesce(s.cost_after / j.jobs + (j.place <= s.cost_after % j.jobs)::int, 0)
 				- coalesce(s.cost_before / j.jobs + (j.place <= s.cost_before % j.jobs)::int, 0) AS charge,
+			coalesce(s.due_after / j.jobs + (j.place <= s.due_after % j.jobs)::int, 0)
+				- coalesce(s.due_before / j.jobs + (j.place <= s.due_before % j.jobs)::int, 0) AS due,
 			(s.cost_after IS NULL)::int - (s.state_before <> 'running' AND s.cost_before IS NULL)::int AS unpriced,
 			CASE WHEN j.job_id = s.job THEN s.token END AS token
 		FROM settled s
@@ -327,6 +339,7 @@ const settleSQL = `
 		SELECT job_id, count(*) AS calls,
 			coalesce(sum(charge) FILTER (WHERE NOT simulated), 0) AS charge,
 			coalesce(sum(charge) FILTER (WHERE simulated), 0) AS simulated,
+			coalesce(sum(due) FILTER (WHERE NOT simulated), 0) AS due,
 			sum(unpriced)::int AS unpriced,
 			array_agg(token) FILTER (WHERE token IS NOT NULL) AS tokens
 		FROM share
@@ -337,6 +350,7 @@ const settleSQL = `
 const charged = `
 	cost_nano = saturated(s.cost_nano + b.charge),
 	simulated_nano = saturated(s.simulated_nano + b.simulated),
+	charge_nano = saturated(s.charge_nano + b.due),
 	unpriced_calls = s.unpriced_calls + b.unpriced`
 
 // chargeSQL charges the jobs of the bill.
@@ -344,21 +358,21 @@ const chargeSQL = `
 	UPDATE job_states s
 	SET ` + charged + `
 	FROM bill b
-	WHERE s.job_id = b.job_id AND (b.charge <> 0 OR b.simulated <> 0 OR b.unpriced <> 0)`
+	WHERE s.job_id = b.job_id AND (b.charge <> 0 OR b.simulated <> 0 OR b.due <> 0 OR b.unpriced <> 0)`
 
 // lostCalls selects, as given takes them, the calls c under way of the jobs of
 // call_jobs cj, whose outcome is not known; loss says why.
 const lostCalls = `
 		SELECT c.id, 'unknown' AS outcome, NULL::bigint AS cost, '[]'::json AS prices, NULL::bigint AS latency, NULL::int AS status,
 			'' AS request_id, loss.kind, loss.message, NULL::bytea AS body, '{}'::jsonb AS usage,
-			0::bigint AS input, 0::bigint AS output, '{}'::jsonb AS limits, cj.job_id AS job, cj.lease_token AS token`
+			0::bigint AS input, 0::bigint AS output, '{}'::jsonb AS limits, 0::bigint AS units, cj.job_id AS job, cj.lease_token AS token`
 
 // settlementNames and settlementArrays are the columns of a settlement, and their
 // arrays as parameters: see settlementColumns.
 const (
-	settlementNames  = `id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output, limits`
+	settlementNames  = `id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output, limits, units`
 	settlementArrays = `$1::uuid[], $2::text[], $3::bigint[], $4::json[], $5::bigint[], $6::int[], $7::text[], $8::text[],
-		$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[]`
+		$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[], $15::bigint[]`
 )
 
 // maxTokens and maxCost bound what one call may say of itself: beyond a million
@@ -382,7 +396,7 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 	ids, outcomes, costs, prices := make([]uuid.UUID, n), make([]string, n), make([]*int64, n), make([]string, n)
 	latencies, statuses := make([]int64, n), make([]*int, n)
 	requests, kinds, messages, bodies := make([]string, n), make([]string, n), make([]string, n), make([][]byte, n)
-	usages, inputs, outputs, limits := make([]string, n), make([]int64, n), make([]int64, n), make([]string, n)
+	usages, inputs, outputs, limits, units := make([]string, n), make([]int64, n), make([]int64, n), make([]string, n), make([]int64, n)
 	for i, c := range in {
 		usage, err := usageJSON(c.Usage)
 		if err != nil {
@@ -398,11 +412,12 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 		ids[i], outcomes[i], costs[i], prices[i] = c.CallID, string(c.Outcome), bounded(c.Cost), string(rows)
 		latencies[i], requests[i], kinds[i], messages[i], bodies[i] = c.Latency.Milliseconds(), Sanitise(c.RequestID), string(c.Kind), Sanitise(c.Message), c.Body
 		usages[i], inputs[i], outputs[i] = usage, min(max(c.Usage.TotalInput(), 0), maxTokens), min(max(c.Usage.TotalOutput(), 0), maxTokens)
+		units[i] = min(max(c.Units, 0), maxTokens)
 		if c.Status != 0 {
 			statuses[i] = &c.Status
 		}
 	}
-	return []any{ids, outcomes, costs, prices, latencies, statuses, requests, kinds, messages, bodies, usages, inputs, outputs, limits}, nil
+	return []any{ids, outcomes, costs, prices, latencies, statuses, requests, kinds, messages, bodies, usages, inputs, outputs, limits, units}, nil
 }
 
 // usageJSON encodes usage so that jsonb takes it.

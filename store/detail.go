@@ -116,7 +116,7 @@ func (s *Store) BatchJobs(ctx context.Context, id string, failed bool, limit int
 	err = collect(ctx, s, &list, `
 		SELECT j.id::text, coalesce(j.custom_id, '') AS custom_id, j.seq AS row, s.state, coalesce(r.provider, j.provider) AS provider,
 			coalesce(r.model, j.model) AS model, (SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id) AS calls,
-			s.cost_nano AS cost, s.simulated_nano AS simulated, s.unpriced_calls AS unpriced, s.error_class AS error, left(s.error_message, 500) AS message
+			s.cost_nano AS cost, s.simulated_nano AS simulated, s.charge_nano AS charge, s.unpriced_calls AS unpriced, s.error_class AS error, left(s.error_message, 500) AS message
 		FROM jobs j
 		JOIN job_states s ON s.job_id = j.id
 		LEFT JOIN results r ON r.job_id = j.id

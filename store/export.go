@@ -38,7 +38,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 			j.own, j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model), j.provider, j.model,
 			s.state, s.finished_at, s.error_class, s.error_message,
 			(SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id),
-			s.cost_nano, s.simulated_nano, s.unpriced_calls > 0, j.seq,
+			s.cost_nano, s.simulated_nano, s.charge_nano, s.unpriced_calls > 0, j.seq,
 			coalesce(r.http_status, 0), coalesce(r.request_id, ''), coalesce(r.text, ''), coalesce(r.finish_reason, ''), r.vector, r.raw, coalesce(r.latency_ms, 0), coalesce(r.usage, '{}'),
 			coalesce((
 				SELECT json_agg(json_build_object('url', f.url, 'mime', f.mime, 'size', f.size, 'sha256', encode(f.sha256, 'hex')) ORDER BY f.idx)
@@ -58,7 +58,7 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 	var finished *time.Time
 	_, err = pgx.ForEachRow(rows, []any{
 		&r.ID, &r.CustomID, &r.Prompt, &whole, (*[]byte)(&r.Own), &r.Task, &r.Provider, &r.Model, &r.RequestedProvider, &r.RequestedModel, &r.State, &finished, &r.ErrorClass, &r.ErrorMessage, &r.Calls,
-		(*int64)(&r.Cost), (*int64)(&r.Simulated), &r.Unpriced, &r.Row, &r.HTTPStatus, &r.RequestID, &r.Text, &r.FinishReason, &vector, &r.Raw, &r.LatencyMS, (*[]byte)(&r.Usage), &artifacts,
+		(*int64)(&r.Cost), (*int64)(&r.Simulated), (*int64)(&r.Charge), &r.Unpriced, &r.Row, &r.HTTPStatus, &r.RequestID, &r.Text, &r.FinishReason, &vector, &r.Raw, &r.LatencyMS, (*[]byte)(&r.Usage), &artifacts,
 	}, func() error {
 		r.Artifacts, r.FinishedAt, r.Vector = nil, timeOrZero(finished), unpacked(vector)
 		if err := json.Unmarshal(artifacts, &r.Artifacts); err != nil {

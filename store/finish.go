@@ -53,6 +53,7 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	if children != nil {
 		p.Queue(childrenSQL, children...)
 	}
+	queueKept(p, in)
 	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("record results: %w", err)
 	}
@@ -79,7 +80,7 @@ const succeedSQL = `
 	WITH given AS (
 		SELECT *
 		FROM unnest(` + settlementArrays + `,
-				$15::uuid[], $16::text[], $17::text[], $18::text[], $19::bytea[], $20::bytea[], $21::text[], $22::uuid[], $23::bytea[])
+				$16::uuid[], $17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[], $22::text[], $23::uuid[], $24::bytea[])
 			AS g (` + settlementNames + `,
 				token, provider, model, text, raw, raw_sha256, finish_reason, job, vector)
 	), ` + settleSQL + `, ended AS (
@@ -112,7 +113,7 @@ const succeedSQL = `
 	SELECT call_id FROM stored
 	UNION ALL
 	SELECT r.call_id
-	FROM unnest($1::uuid[], $22::uuid[]) AS w (call_id, job_id)
+	FROM unnest($1::uuid[], $23::uuid[]) AS w (call_id, job_id)
 	JOIN results r USING (job_id, call_id)
 	WHERE (SELECT count(*) FROM stored) < cardinality($1)`
 
@@ -283,7 +284,7 @@ const endSQL = `
 		FROM held
 		CROSS JOIN LATERAL (
 			SELECT coalesce(sum(calls), 0) AS calls, coalesce(sum(charge), 0) AS charge, coalesce(sum(simulated), 0) AS simulated,
-				coalesce(sum(unpriced), 0)::int AS unpriced
+				coalesce(sum(due), 0) AS due, coalesce(sum(unpriced), 0)::int AS unpriced
 			FROM bill
 			WHERE bill.job_id = held.id
 		) b

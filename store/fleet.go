@@ -253,7 +253,7 @@ const takeOverSQL = `
 		CROSS JOIN LATERAL (SELECT * FROM calls WHERE id = cj.call_id OFFSET 0) c
 		WHERE c.state = 'running'
 	), ` + settleSQL + `, fate AS (
-		SELECT t.id, coalesce(b.charge, 0) AS charge, coalesce(b.simulated, 0) AS simulated, coalesce(b.unpriced, 0) AS unpriced,
+		SELECT t.id, coalesce(b.charge, 0) AS charge, coalesce(b.simulated, 0) AS simulated, coalesce(b.due, 0) AS due, coalesce(b.unpriced, 0) AS unpriced,
 			CASE WHEN b.calls > 0 AND last.useless IS NOT TRUE THEN $4 ELSE coalesce(nullif(last.error_kind, ''), 'unknown') END AS class,
 			CASE WHEN b.calls > 0 AND last.useless IS NOT TRUE THEN $5 ELSE last.error_message END AS message,
 			CASE

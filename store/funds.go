@@ -15,9 +15,9 @@ import (
 func (s *Store) Funds(ctx context.Context, account string) (f billing.Funds, limited bool, err error) {
 	f.Account = account
 	err = s.pool.QueryRow(ctx, `
-		SELECT limit_nano - spent_nano, reserved_nano
+		SELECT limit_nano - spent_nano, reserved_nano, card
 		FROM budgets
-		WHERE wallet AND account = $1`, account).Scan(&f.Balance, &f.Reserved)
+		WHERE wallet AND account = $1`, account).Scan(&f.Balance, &f.Reserved, &f.Card)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return f, false, nil
 	}

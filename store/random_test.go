@@ -14,6 +14,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/jobs"
+	"oneflow/providers"
 	"oneflow/store"
 )
 
@@ -26,8 +27,8 @@ const referee = `
 		IF OLD.state = 'unknown' AND NEW.state IN ('succeeded', 'failed') AND NEW.gen = OLD.gen
 			OR OLD.state IN ('failed', 'unknown', 'expired') AND NEW.state = 'queued' AND NEW.gen = OLD.gen + 1 AND NEW.retry_gen = NEW.gen THEN
 			RETURN NEW;
-		ELSIF OLD.finished_at IS NOT NULL AND to_jsonb(OLD) - '{cost_nano,unpriced_calls}'::text[]
-			<> to_jsonb(NEW) - '{cost_nano,unpriced_calls}'::text[] THEN
+		ELSIF OLD.finished_at IS NOT NULL AND to_jsonb(OLD) - '{cost_nano,charge_nano,unpriced_calls}'::text[]
+			<> to_jsonb(NEW) - '{cost_nano,charge_nano,unpriced_calls}'::text[] THEN
 			INSERT INTO foul VALUES ('changed after its end: ' || OLD.state || ' -> ' || NEW.state);
 		ELSIF OLD.state <> NEW.state AND NOT (OLD.state || ' ' || NEW.state) = ANY (ARRAY[
 			'scheduled running', 'scheduled cancelled', 'scheduled expired',
@@ -147,6 +148,7 @@ func (p *player) move(ctx context.Context) error {
 		}
 		worker, _ := some(p, &b.workers)
 		c := callOf(j, nano(p.rand.Int64N(100)))
+		c.Task, c.Units = []providers.Task{providers.Text, providers.Image}[p.rand.IntN(2)], p.rand.Int64N(10)
 		if p.rand.IntN(5) == 0 {
 			c.Reserved = nil
 		}
@@ -195,6 +197,7 @@ func (p *player) move(ctx context.Context) error {
 			return err
 		}
 		done := success(j, c, nano(p.rand.Int64N(100)))
+		done.Settlement.Units = p.rand.Int64N(10)
 		done.Artifacts = []jobs.Artifact{{MIME: "image/png", Size: 1, URL: "file:///x"}}
 		return p.do(func(s *store.Store) error {
 			defer b.hold(c.LeaseToken)()
@@ -225,6 +228,7 @@ func (p *player) move(ctx context.Context) error {
 			return nil
 		}
 		done := success(c.job, c.call, nano(p.rand.Int64N(100)))
+		done.Settlement.Units = p.rand.Int64N(10)
 		return p.do(func(s *store.Store) error {
 			defer b.hold(c.job.LeaseToken)()
 			return s.Succeed(ctx, done)
@@ -275,7 +279,11 @@ func (p *player) move(ctx context.Context) error {
 func (p *player) spend(ctx context.Context) error {
 	money := billing.NewMoney(p.store, "player")
 	scope := []billing.Scope{{}, {}, {Account: "default"}, {Batch: "b1"}, {Provider: "mock", Model: "m"}, {Model: "another"}}[p.rand.IntN(6)]
-	switch k := p.rand.IntN(10); {
+	switch k := p.rand.IntN(12); {
+	case k >= 10:
+		cards := []*billing.Card{nil, words(), {Name: "resale", Markup: "1.333333"}}
+		_, err := money.SetCard(ctx, []string{"default", "alpha"}[p.rand.IntN(2)], cards[p.rand.IntN(3)])
+		return err
 	case k < 4:
 		_, err := money.Set(ctx, billing.Budget{
 			Scope: scope, Period: billing.Periods()[p.rand.IntN(5)], Zone: []string{"UTC", "Europe/Paris"}[p.rand.IntN(2)],
@@ -343,7 +351,7 @@ func playing(t *testing.T, money bool) {
 			_, refused := errors.AsType[*jobs.BudgetError](err)
 			if err != nil && !refused && !slices.ContainsFunc([]error{
 				jobs.ErrLeaseLost, jobs.ErrCancelled, jobs.ErrTooManyCalls, jobs.ErrExpired, jobs.ErrBatchCancelled,
-				billing.ErrNoBudget, billing.ErrOverdrawn,
+				billing.ErrNoBudget, billing.ErrOverdrawn, billing.ErrNoWallet,
 			}, known) {
 				t.Errorf("an error that no worker knows: %v", err)
 			}

@@ -27,12 +27,12 @@ func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, e
 	p := jobs.Progress{JobID: id.String(), Counts: zeroCounts()}
 	var finished *time.Time
 	err := s.pool.QueryRow(ctx, `
-		SELECT s.state, s.paused_at IS NOT NULL, coalesce(j.batch_id, ''), s.cost_nano, s.simulated_nano, s.unpriced_calls, s.error_class, s.error_message,
+		SELECT s.state, s.paused_at IS NOT NULL, coalesce(j.batch_id, ''), s.cost_nano, s.simulated_nano, s.charge_nano, s.unpriced_calls, s.error_class, s.error_message,
 			j.created_at, s.finished_at
 		FROM jobs j
 		JOIN job_states s ON s.job_id = j.id
 		WHERE j.id = $1`, id).
-		Scan(&p.State, &p.Paused, &p.BatchID, (*int64)(&p.Cost), (*int64)(&p.Simulated), &p.Unpriced, &p.ErrorClass, &p.ErrorMessage, &p.CreatedAt, &finished)
+		Scan(&p.State, &p.Paused, &p.BatchID, (*int64)(&p.Cost), (*int64)(&p.Simulated), (*int64)(&p.Charge), &p.Unpriced, &p.ErrorClass, &p.ErrorMessage, &p.CreatedAt, &finished)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
 	}

@@ -51,8 +51,8 @@ func (s *Store) MarkRemoved(ctx context.Context, id string) error {
 	})
 }
 
-// FilesOf returns the addresses of the pictures, sound and film of a batch's jobs that no
-// job of another shares. It fails with jobs.ErrMediaRunning while a worker makes others:
+// FilesOf returns the addresses of the pictures, sound and film of a batch's jobs that
+// neither a job of another shares nor the cache. It fails with jobs.ErrMediaRunning while a worker makes others:
 // equal ones share a file, and theirs may be one of these.
 func (s *Store) FilesOf(ctx context.Context, id string) (list []string, err error) {
 	rows, err := s.pool.Query(ctx, `
@@ -61,7 +61,7 @@ func (s *Store) FilesOf(ctx context.Context, id string) (list []string, err erro
 		JOIN jobs j ON j.id = a.job_id
 		WHERE a.url IN (SELECT m.url FROM artifacts m JOIN jobs o ON o.id = m.job_id WHERE o.batch_id = $1)
 		GROUP BY a.url
-		HAVING bool_and(j.batch_id IS NOT DISTINCT FROM $1)
+		HAVING bool_and(j.batch_id IS NOT DISTINCT FROM $1) AND NOT EXISTS (SELECT FROM cache_files c WHERE c.url = a.url)
 		ORDER BY a.url`, id)
 	if err == nil {
 		list, err = pgx.CollectRows(rows, pgx.RowTo[string])

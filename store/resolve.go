@@ -92,7 +92,7 @@ const resolveSQL = `
 			CASE WHEN $2 = 'failed_billed' THEN coalesce($3::bigint, c.reserved_nano) ELSE 0 END AS cost,
 			to_json(c.price_ids) AS prices, c.latency_ms AS latency, c.http_status AS status, c.request_id, c.error_kind AS kind,
 			c.error_message || '; settled by hand' AS message, c.error_body AS body, c.usage,
-			c.input_tokens AS input, c.output_tokens AS output, c.rate_limits AS limits, NULL::uuid AS job, NULL::uuid AS token
+			c.input_tokens AS input, c.output_tokens AS output, c.rate_limits AS limits, 0::bigint AS units, NULL::uuid AS job, NULL::uuid AS token
 		FROM call_jobs cj
 		JOIN calls c ON c.id = cj.call_id
 		WHERE cj.job_id = ANY ($1) AND c.state = 'unknown'

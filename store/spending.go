@@ -54,10 +54,14 @@ func (s *Store) Spending(ctx context.Context, q billing.SpendingQuery) ([]billin
 	}
 	order := append(times, `cost DESC`, `simulated DESC`, `calls DESC`) //nolint:gocritic // a new slice
 	rows, err := s.pool.Query(ctx, `
-		SELECT ARRAY[`+strings.Join(columns, ", ")+`]::text[] AS of, coalesce(sum(calls), 0)::bigint AS calls,
+		SELECT ARRAY[`+strings.Join(columns, ", ")+`]::text[] AS of, coalesce(sum(calls) FILTER (WHERE kind <> 'cache'), 0)::bigint AS calls,
+			coalesce(sum(calls) FILTER (WHERE kind = 'cache'), 0)::bigint AS hits,
+			saturated(coalesce(sum(saved_nano) FILTER (WHERE NOT simulated), 0)) AS saved,
+			saturated(coalesce(sum(saved_nano) FILTER (WHERE simulated), 0)) AS saved_simulated,
 			coalesce(sum(failed), 0)::bigint AS failed, coalesce(sum(unpriced), 0)::bigint AS unpriced,
 			saturated(coalesce(sum(cost_nano) FILTER (WHERE NOT simulated), 0)) AS cost,
 			saturated(coalesce(sum(cost_nano) FILTER (WHERE simulated), 0)) AS simulated,
+			saturated(coalesce(sum(charge_nano) FILTER (WHERE NOT simulated), 0)) AS charge,
 			coalesce(sum(overruns), 0)::bigint AS overruns, saturated(coalesce(sum(overrun_nano), 0)) AS overrun
 		FROM spending s
 		`+tags+`
@@ -65,7 +69,7 @@ func (s *Store) Spending(ctx context.Context, q billing.SpendingQuery) ([]billin
 		AND ($2::timestamptz IS NULL OR s.hour < $2)
 		AND $3 <> '' AND ($4 = '' OR s.batch_id = $4) AND ($5 = '' OR s.account = $5)
 		`+group+`
-		HAVING sum(calls) <> 0 OR sum(cost_nano) <> 0
+		HAVING sum(calls) <> 0 OR sum(cost_nano) <> 0 OR sum(charge_nano) <> 0
 		ORDER BY `+strings.Join(order, ", ")+`, 1`, timeOrNull(q.Since), timeOrNull(q.Until), q.Zone, q.Batch, q.Account)
 	if err != nil {
 		return nil, fmt.Errorf("sum up what was spent: %w", err)

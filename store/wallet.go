@@ -85,8 +85,8 @@ const countSQL = `
 		DELETE FROM charges h
 		WHERE h.budget_id = $1 AND h.call_id NOT IN (SELECT id FROM matched)
 	), counted AS (
-		INSERT INTO charges (call_id, budget_id, began_at, reserved_nano, spent_nano)
-		SELECT id, $1, period_began, CASE WHEN state = 'running' THEN coalesce(reserved_nano, 0) ELSE 0 END, coalesce(cost_nano, 0)
+		INSERT INTO charges (call_id, budget_id, wallet, began_at, reserved_nano, spent_nano)
+		SELECT id, $1, false, period_began, CASE WHEN state = 'running' THEN coalesce(reserved_nano, 0) ELSE 0 END, coalesce(cost_nano, 0)
 		FROM matched
 		ON CONFLICT (call_id, budget_id) DO UPDATE SET began_at = excluded.began_at
 	)
@@ -226,7 +226,33 @@ func (s *Store) DepositOnce(ctx context.Context, key uuid.UUID, account string, 
 	return wallet, nil
 }
 
-// Statement implements billing.BudgetStore.
+// SetCard implements billing.BudgetStore. Calls under way are charged by the card that
+// they began with.
+func (s *Store) SetCard(ctx context.Context, account string, card *billing.Card, by string) (wallet billing.Budget, err error) {
+	err = s.begin(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `
+			UPDATE budgets b
+			SET card = $2, changed_by = $3, changed_at = now(), stopped_until = NULL
+			WHERE account = $1 AND wallet
+			RETURNING `+budgetColumns, account, card, by)
+		if err != nil {
+			return err
+		}
+		if wallet, err = pgx.CollectExactlyOneRow(rows, scanBudget); errors.Is(err, pgx.ErrNoRows) {
+			return billing.ErrNoWallet
+		} else if err != nil {
+			return err
+		}
+		return wake(ctx, tx)
+	})
+	if err != nil {
+		return wallet, fmt.Errorf("the wallet of account %s: %w", account, err)
+	}
+	return wallet, nil
+}
+
+// Statement returns the newest rows of an account's ledger, the newest first. It fails
+// with billing.ErrNoWallet.
 func (s *Store) Statement(ctx context.Context, account string, limit int) ([]billing.Entry, error) {
 	return s.StatementBefore(ctx, account, math.MaxInt64, limit)
 }
@@ -242,11 +268,12 @@ func (s *Store) StatementBefore(ctx context.Context, account string, before int6
 		return nil, fmt.Errorf("the wallet of account %s: %w", account, err)
 	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT id, at, amount_nano AS amount, sum(amount_nano) OVER (ORDER BY id)::bigint AS balance,
-			coalesce(call_id::text, '') AS call, note, entered_by AS by
-		FROM ledger_entries
-		WHERE account = $1 AND id < $3
-		ORDER BY id DESC
+		SELECT e.id, e.at, e.amount_nano AS amount, sum(e.amount_nano) OVER (ORDER BY e.id)::bigint AS balance,
+			coalesce(e.call_id::text, '') AS call, c.cost_nano AS cost, e.note, e.entered_by AS by
+		FROM ledger_entries e
+		LEFT JOIN calls c ON c.id = e.call_id
+		WHERE e.account = $1 AND e.id < $3
+		ORDER BY e.id DESC
 		LIMIT $2`, account, limit, before)
 	if err != nil {
 		return nil, fmt.Errorf("the wallet of account %s: %w", account, err)

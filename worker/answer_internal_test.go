@@ -20,6 +20,8 @@ func (capped) Cost(string, string, providers.Usage, time.Time) (billing.NanoUSD,
 	return 0, nil, true
 }
 
+func (capped) Units(string, providers.Request, time.Time) int64 { return 1000 }
+
 func (c capped) LongestAnswer(string, string) int64 { return int64(c) }
 
 const number = `{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}`

@@ -161,6 +161,8 @@ func failure(kind providers.Kind, billing providers.Billing) error {
 // prices reserves 100 nano-USD and charges 10.
 type prices struct{}
 
+func (prices) Units(string, providers.Request, time.Time) int64 { return 1000 }
+
 func (prices) LongestAnswer(string, string) int64 { return 1000 }
 
 func (prices) Reserve(string, providers.Request, time.Time) (billing.NanoUSD, bool) { return 100, true }
@@ -198,7 +200,7 @@ func (r *running) wait(t *testing.T) {
 
 // parts hands a store out as what a worker needs of one.
 func parts(s *store.Store) worker.Stores {
-	return worker.Stores{Work: s, Orders: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s, Watch: s}
+	return worker.Stores{Work: s, Orders: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s, Watch: s, Cache: s}
 }
 
 // worker starts a worker; it stops when the test ends.

@@ -43,6 +43,8 @@ type Prices interface {
 	Reserve(provider string, req providers.Request, at time.Time) (amount billing.NanoUSD, priced bool)
 	// Cost returns the cost of a call, with the ids of the price rows used.
 	Cost(provider, model string, u providers.Usage, at time.Time) (amount billing.NanoUSD, rows []string, priced bool)
+	// Units is the most that a rate card can count of the answer.
+	Units(provider string, req providers.Request, at time.Time) int64
 	// LongestAnswer is the largest cap that a model's answer may have, in tokens.
 	LongestAnswer(provider, model string) int64
 }

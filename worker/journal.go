@@ -33,6 +33,10 @@ type journal struct {
 	inChunk bool
 	// follow makes the next step's job of the answer; nil: there is none.
 	follow func(ctx context.Context, res providers.Response, stored []jobs.Artifact) *jobs.Child
+	// cache names the request that this job leads in the cache; nil: it leads none. kept
+	// reports whether its answer is there.
+	cache *jobs.Keep
+	kept  bool
 	// recorded reports whether the job has its result.
 	recorded bool
 }
@@ -86,7 +90,7 @@ func (j *journal) Begin(_ context.Context, provider string, req providers.Reques
 	now := time.Now()
 	c := jobs.Call{
 		CallID: jobs.NewID(), JobID: j.job.ID, LeaseToken: j.job.LeaseToken,
-		Provider: provider, Model: req.Model, Timeout: j.handler.cfg.CallTimeout, Simulated: j.handler.cfg.simulated(provider),
+		Provider: provider, Model: req.Model, Task: req.Task, Units: j.handler.cfg.Prices.Units(provider, req, now), Timeout: j.handler.cfg.CallTimeout, Simulated: j.handler.cfg.simulated(provider),
 	}
 	if amount, priced := j.handler.cfg.Prices.Reserve(provider, req, now); priced {
 		c.Reserved = &amount
@@ -140,6 +144,7 @@ func (c *openCall) succeed(res providers.Response) error {
 	s := jobs.Settlement{
 		CallID: c.id, Outcome: jobs.CallSucceeded, Status: res.Status, RequestID: res.RequestID,
 		Usage: res.Usage, Latency: res.Latency, Limits: res.Limits,
+		Units: billing.Units(c.req.Task, res),
 	}
 	j.charge(&s, c, res.Model)
 	if miss := j.handler.judge(c.req, res, j.misses); miss != nil {
@@ -155,14 +160,14 @@ func (c *openCall) succeed(res providers.Response) error {
 	if j.follow != nil {
 		child = j.follow(j.handler.writing, res, stored)
 	}
-	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: s, Response: res, Artifacts: stored, Child: child}
+	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: s, Response: res, Artifacts: stored, Child: child, Cache: j.keeps(c, res)}
 	switch err := j.handler.record(spooled{Answer: &done}); {
 	case errors.Is(err, jobs.ErrLeaseLost), errors.Is(err, errSpooled):
 		return err
 	case err != nil:
 		return j.unstored(s, &unstoredError{"result_store", "the answer came but could not be recorded", err})
 	}
-	j.recorded = true
+	j.recorded, j.kept = true, done.Cache != nil
 	failpoint.Hit("recorded", j.job.Request.Model)
 	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
 	return nil

@@ -30,10 +30,10 @@ type refused struct {
 	until time.Time
 }
 
-// note remembers a refusal. What a job fails for, or what depends on tags, which a worker
-// does not know, is not remembered.
+// note remembers a refusal. What a job fails for, or what depends on tags or rate cards,
+// which a worker does not know, is not remembered.
 func (r *refusals) note(e *jobs.BudgetError, now time.Time) {
-	if e.Unpriced || e.Bound == nil && e.Budget.Tag != "" {
+	if e.Unpriced || e.Bound == nil && (e.Budget.Tag != "" || e.Budget.Card != nil) {
 		return
 	}
 	key := refusal{budget: e.Budget.ID}

@@ -31,6 +31,12 @@ func (h *handler) run(d delivery, job jobs.Job, until time.Time, log zerolog.Log
 		return h.end(j, jobs.Completion{State: jobs.Queued, RefundAttempt: true, After: shortWait})
 	}
 	req, end, err := h.goOn(j)
+	if err == nil && end == nil && j.order == nil && len(j.misses) == 0 {
+		defer h.releaseCache(j)
+		if done, result := h.fromCache(j); done {
+			return result
+		}
+	}
 	if money := h.withoutMoney(job); money != nil && j.order == nil {
 		return h.end(j, waitForMoney(money, time.Now()))
 	}

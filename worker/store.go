@@ -22,11 +22,12 @@ type Stores struct {
 	Capacity   CapacityStore
 	Money      MoneyStore
 	Watch      WatchStore
+	Cache      CacheStore
 }
 
 // complete reports whether none of them is missing.
 func (s Stores) complete() bool {
-	return s.Work != nil && s.Orders != nil && s.Presence != nil && s.Leader != nil && s.Recovery != nil && s.Deliveries != nil && s.Capacity != nil && s.Money != nil && s.Watch != nil
+	return s.Work != nil && s.Orders != nil && s.Presence != nil && s.Leader != nil && s.Recovery != nil && s.Deliveries != nil && s.Capacity != nil && s.Money != nil && s.Watch != nil && s.Cache != nil
 }
 
 // WorkStore does a worker's part for a job. All of it is fenced with the lease

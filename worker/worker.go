@@ -102,8 +102,8 @@ type pace struct {
 // Served is a provider that a worker serves.
 type Served struct {
 	Name string
-	// Kind names the client that speaks to it.
-	Kind string
+	// Kind names the client that speaks to it, and BaseURL the address that it is called at.
+	Kind, BaseURL string
 	// Limits are the configured ones, defaults included.
 	Limits providers.Limits
 	// Written are the dimensions that stand in the configuration file: what is
@@ -200,6 +200,14 @@ func New(cfg Config) (*Worker, error) {
 func (c *Config) simulated(provider string) bool {
 	i := slices.IndexFunc(c.Providers, func(s Served) bool { return s.Name == provider })
 	return i >= 0 && c.Providers[i].Simulated
+}
+
+func (c *Config) baseURL(provider string) string {
+	i := slices.IndexFunc(c.Providers, func(s Served) bool { return s.Name == provider })
+	if i < 0 {
+		return ""
+	}
+	return c.Providers[i].BaseURL
 }
 
 // Run serves until ctx ends, then drains: it takes no more jobs, lets calls end

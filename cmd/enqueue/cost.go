@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"oneflow/billing"
 	"oneflow/internal/cli"
@@ -32,22 +33,30 @@ func (c *costCmd) Run(s *session) error {
 		Provider string          `json:"provider"`
 		Calls    int64           `json:"calls"`
 		CostUSD  billing.NanoUSD `json:"cost_usd"`
+		// Charge is the money that the account is charged: the cost, unless a rate card differs.
+		Charge billing.NanoUSD `json:"charge_usd"`
 		// Simulated money is that of mocks and fakes; cost_usd leaves it out.
 		Simulated billing.NanoUSD `json:"simulated_cost_usd"`
 		Unpriced  int64           `json:"unpriced_calls"`
+		// Saved is the cost that answers from the cache stand for; they are no calls.
+		Saved billing.NanoUSD `json:"saved_usd,omitzero"`
 	}
 	lines, sum := make([]line, len(list)), line{For: "all"}
-	rows := [][]string{{"FOR", "PROVIDER", "CALLS", "COST", "SIMULATED"}}
+	rows := [][]string{{"FOR", "PROVIDER", "CALLS", "COST", "CHARGED", "SIMULATED"}}
 	for i, e := range list {
-		lines[i] = line{e.Sort, e.Provider, e.Calls, e.Cost, e.Simulated, e.Unpriced}
-		rows = append(rows, []string{e.Sort, e.Provider, cli.Count(e.Calls), cli.Money(lines[i].CostUSD, e.Unpriced), simulated(lines[i].Simulated)})
+		lines[i] = line{e.Sort, e.Provider, e.Calls, e.Cost, e.Charge, e.Simulated, e.Unpriced, e.Saved}
+		rows = append(rows, []string{e.Sort, e.Provider, cli.Count(e.Calls), cli.Money(lines[i].CostUSD, e.Unpriced), e.Charge.Human(), simulated(lines[i].Simulated)})
+		sum.Saved += e.Saved
+		if e.Sort == "cache" {
+			continue // these are no calls
+		}
 		sum.Calls, sum.CostUSD, sum.Unpriced = sum.Calls+e.Calls, sum.CostUSD+lines[i].CostUSD, sum.Unpriced+e.Unpriced
-		sum.Simulated += lines[i].Simulated
+		sum.Simulated, sum.Charge = sum.Simulated+e.Simulated, sum.Charge+e.Charge
 	}
 	if c.CSV() {
-		rows := [][]string{{"for", "provider", "calls", "cost_usd", "simulated_cost_usd", "unpriced_calls"}}
+		rows := [][]string{{"for", "provider", "calls", "cost_usd", "charge_usd", "simulated_cost_usd", "unpriced_calls"}}
 		for _, l := range lines {
-			rows = append(rows, []string{l.For, l.Provider, fmt.Sprint(l.Calls), l.CostUSD.String(), l.Simulated.String(), fmt.Sprint(l.Unpriced)})
+			rows = append(rows, []string{l.For, l.Provider, fmt.Sprint(l.Calls), l.CostUSD.String(), l.Charge.String(), l.Simulated.String(), fmt.Sprint(l.Unpriced)})
 		}
 		return cli.WriteCSV(s.Env.Out, rows)
 	}
@@ -56,18 +65,32 @@ func (c *costCmd) Run(s *session) error {
 			ID        string          `json:"id"`
 			Calls     int64           `json:"calls"`
 			CostUSD   billing.NanoUSD `json:"cost_usd"`
+			Charge    billing.NanoUSD `json:"charge_usd"`
 			Simulated billing.NanoUSD `json:"simulated_cost_usd"`
 			Unpriced  int64           `json:"unpriced_calls"`
 			By        []line          `json:"by"`
-		}{c.ID, sum.Calls, sum.CostUSD, sum.Simulated, sum.Unpriced, lines})
+		}{c.ID, sum.Calls, sum.CostUSD, sum.Charge, sum.Simulated, sum.Unpriced, lines})
 	}
-	rows = append(rows, []string{sum.For, "", cli.Count(sum.Calls), cli.Money(sum.CostUSD, sum.Unpriced), simulated(sum.Simulated)})
+	rows = append(rows, []string{sum.For, "", cli.Count(sum.Calls), cli.Money(sum.CostUSD, sum.Unpriced), sum.Charge.Human(), simulated(sum.Simulated)})
 	if sum.Simulated == 0 {
-		for i := range rows {
-			rows[i] = rows[i][:4]
-		}
+		rows = without(rows, 5)
 	}
-	return cli.Table(s.Env.Out, rows)
+	if sum.Charge == sum.CostUSD {
+		rows = without(rows, 4)
+	}
+	if err := cli.Table(s.Env.Out, rows); err != nil || sum.Saved == 0 {
+		return err
+	}
+	_, err = fmt.Fprintf(s.Env.Out, "\nanswers from the cache saved %s\n", sum.Saved.Human())
+	return err
+}
+
+// without returns rows without the column at a place.
+func without(rows [][]string, place int) [][]string {
+	for i, row := range rows {
+		rows[i] = slices.Delete(row, place, place+1)
+	}
+	return rows
 }
 
 // simulated is simulated money for people.

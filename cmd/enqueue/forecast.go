@@ -88,6 +88,10 @@ type forecast struct {
 	Expected billing.NanoUSD `json:"expected_usd"`
 	High     billing.NanoUSD `json:"high_usd"`
 	Unpriced int64           `json:"unpriced_jobs"`
+	// CacheHits counts the rows that are expected to be answered from the cache, at no cost.
+	CacheHits int64 `json:"cache_hits"`
+	// Charge bounds what the account is charged for it, by its rate card.
+	Charge charged `json:"charge_usd"`
 	// Simulated tells that some of it is the money of mocks and fakes.
 	Simulated bool                   `json:"simulated"`
 	Models    []batches.ForecastLine `json:"models"`    // never null
@@ -96,6 +100,15 @@ type forecast struct {
 	DoneAt time.Time `json:"done_at,omitzero"`
 	// least is the least that the rows cost which are not there yet, of real money.
 	least billing.NanoUSD
+}
+
+// charged bounds what an account is charged.
+type charged struct {
+	// Card is the name of its rate card; empty: it is charged the cost.
+	Card     string          `json:"rate_card,omitempty"`
+	Low      billing.NanoUSD `json:"low"`
+	Expected billing.NanoUSD `json:"expected"`
+	High     billing.NanoUSD `json:"high"`
 }
 
 // finish is the time at which a provider is done with its part.
@@ -122,7 +135,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 		return forecast{}, unread(err)
 	}
 	f := forecast{Models: []batches.ForecastLine{}, Providers: []finish{}}
-	sums, err := s.forecast(cfg)
+	sums, err := s.forecast(cfg, c.Account)
 	if err != nil {
 		return forecast{}, err
 	}
@@ -134,6 +147,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	lines := newBadLines(said, func() {})
 	var keys []string
 	least := map[string]billing.NanoUSD{}
+	hits := cacheForecast{cfg: cfg, seen: map[jobs.CacheKey]bool{}}
 	look := func() error {
 		known, err := db.KnownKeys(s.Ctx, batchID, keys)
 		for _, key := range known {
@@ -142,6 +156,16 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 		for _, amount := range least {
 			f.least = add(f.least, amount)
 		}
+		rows, err2 := hits.look(s.Ctx, db)
+		for _, row := range rows {
+			if row.hit {
+				f.CacheHits++
+				f.least -= least[row.job.Key]
+				continue
+			}
+			sums.Add(row.job)
+		}
+		err = errors.Join(err, err2)
 		f.Duplicates, keys = f.Duplicates+int64(len(known)), keys[:0]
 		clear(least)
 		return err
@@ -149,7 +173,9 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	start := time.Now()
 	err = in.Read(from, func(job jobs.New) error {
 		f.Rows++
-		sums.Add(job)
+		if !hits.add(job) {
+			sums.Add(job)
+		}
 		f.Simulated = f.Simulated || cfg.Providers[job.Provider].Simulated
 		if job.RunAt.After(start) {
 			start = job.RunAt
@@ -178,12 +204,17 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	for _, line := range f.Models {
 		f.Low, f.Expected, f.High = add(f.Low, line.Low), add(f.Expected, line.Expected), add(f.High, line.High)
 		f.Unpriced += line.Unpriced
+		f.Charge.Low, f.Charge.Expected = add(f.Charge.Low, line.LowCharge), add(f.Charge.Expected, line.ExpectedCharge)
+		f.Charge.High = add(f.Charge.High, line.HighCharge)
+	}
+	if sums.Card != nil {
+		f.Charge.Card = sums.Card.Name
 	}
 	return f, f.when(s, cfg, start)
 }
 
 // forecast prepares reckoning what jobs will cost.
-func (s *session) forecast(cfg config.Config) (*batches.Forecast, error) {
+func (s *session) forecast(cfg config.Config, account string) (*batches.Forecast, error) {
 	db, err := s.db()
 	if err != nil {
 		return nil, err
@@ -196,7 +227,11 @@ func (s *session) forecast(cfg config.Config) (*batches.Forecast, error) {
 	if err != nil {
 		return nil, cli.Fail(cli.Usage, err)
 	}
-	return &batches.Forecast{Prices: prices, Known: known, At: time.Now(), Kind: func(provider string) string { return pricedAs(cfg, provider) }}, nil
+	has, _, err := s.funds(account)
+	if err != nil {
+		return nil, err
+	}
+	return &batches.Forecast{Prices: prices, Known: known, At: time.Now(), Card: has.Card, Kind: func(provider string) string { return pricedAs(cfg, provider) }}, nil
 }
 
 // pricedAs is the name that the price list has for a provider.
@@ -284,6 +319,13 @@ func (f *forecast) print(s *session) error {
 		{"bad lines", cli.Count(int64(f.BadLines))},
 		{"duplicates", cli.Count(f.Duplicates)},
 		{"cost", f.range3()},
+	}
+	if f.CacheHits > 0 {
+		rows = append(rows, []string{"cache", cli.Things(f.CacheHits, "row") + " answered from it, at no cost"})
+	}
+	if f.Charge.Card != "" {
+		rows = append(rows, []string{"charged", fmt.Sprintf("about %s, from %s to %s, by the rate card %s",
+			f.Charge.Expected.Human(), f.Charge.Low.Human(), f.Charge.High.Human(), cli.Printable(f.Charge.Card))})
 	}
 	for _, p := range f.Providers {
 		text := "nobody knows when"

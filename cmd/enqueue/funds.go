@@ -47,7 +47,7 @@ func (s *session) afford(account string, least billing.NanoUSD) error {
 	return err
 }
 
-// leastOf returns the least that jobs cost, of real money.
+// leastOf returns the least that the account of jobs is charged for them, of real money.
 func leastOf(cfg config.Config, sums *batches.Forecast) func(jobs.New) billing.NanoUSD {
 	return func(job jobs.New) billing.NanoUSD {
 		if cfg.Providers[job.Provider].Simulated {
@@ -63,7 +63,7 @@ func (s *session) counted(cfg config.Config, account string) (func(jobs.New) bil
 	if err != nil || !limited {
 		return nil, err
 	}
-	sums, err := s.forecast(cfg)
+	sums, err := s.forecast(cfg, account)
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func TestSimulatedMoneyStandsApart(t *testing.T) {
 	// As if a mock had answered the second.
 	for _, sql := range []string{
 		`UPDATE calls SET simulated = true WHERE id = (SELECT call_id FROM call_jobs WHERE job_id = $1)`,
-		`UPDATE job_states SET simulated_nano = cost_nano, cost_nano = 0 WHERE job_id = $1`,
+		`UPDATE job_states SET simulated_nano = cost_nano, cost_nano = 0, charge_nano = 0 WHERE job_id = $1`,
 	} {
 		if _, err := s.pool.Exec(t.Context(), sql, ids[1]); err != nil {
 			t.Fatal(err)
@@ -95,7 +95,7 @@ all               2      $0.0015  $0.0015
 	if r := s.enqueue("cost", "b1"); r.out != want {
 		t.Errorf("%+v, want %s", r, want)
 	}
-	if r := s.enqueue("export", ids[1]); !strings.Contains(r.out, `"cost_usd":"0","simulated_cost_usd":"0.0015"`) {
+	if r := s.enqueue("export", ids[1]); !strings.Contains(r.out, `"cost_usd":"0","charge_usd":"0","simulated_cost_usd":"0.0015"`) {
 		t.Errorf("%+v", r)
 	}
 }

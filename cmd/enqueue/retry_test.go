@@ -24,7 +24,7 @@ func TestDeadLettersAreSettledCountedAndBroughtBack(t *testing.T) {
 	if _, err := s.pool.Exec(t.Context(), `
 		UPDATE job_states SET state = 'unknown', cost_nano = 1500000 WHERE job_id IN (SELECT id FROM jobs WHERE seq IN (2, 3));
 		UPDATE call_jobs SET share_nano = 1500000 WHERE job_id IN (SELECT id FROM jobs WHERE seq IN (2, 3));
-		UPDATE calls SET state = 'unknown', cost_nano = 1500000, error_kind = 'worker_died'
+		UPDATE calls SET state = 'unknown', cost_nano = 1500000, charge_nano = 1500000, error_kind = 'worker_died'
 		WHERE id IN (SELECT call_id FROM call_jobs JOIN jobs ON id = job_id WHERE seq IN (2, 3));
 		UPDATE job_states SET state = 'expired', error_class = '' WHERE job_id IN (SELECT id FROM jobs WHERE seq = 4)`); err != nil {
 		t.Fatal(err)
@@ -57,8 +57,8 @@ func TestDeadLettersAreSettledCountedAndBroughtBack(t *testing.T) {
 	}
 	got = decoded[map[string]any](t, s.enqueue("cost", ids[0], "-o", "json").out)
 	if diff := cmp.Diff(map[string]any{
-		"id": ids[0], "calls": 1.0, "cost_usd": "0.0015", "simulated_cost_usd": "0", "unpriced_calls": 0.0,
-		"by": []any{map[string]any{"for": "answer", "provider": "mock", "calls": 1.0, "cost_usd": "0.0015", "simulated_cost_usd": "0", "unpriced_calls": 0.0}},
+		"id": ids[0], "calls": 1.0, "cost_usd": "0.0015", "charge_usd": "0.0015", "simulated_cost_usd": "0", "unpriced_calls": 0.0,
+		"by": []any{map[string]any{"for": "answer", "provider": "mock", "calls": 1.0, "cost_usd": "0.0015", "charge_usd": "0.0015", "simulated_cost_usd": "0", "unpriced_calls": 0.0}},
 	}, got); diff != "" {
 		t.Error(diff)
 	}

@@ -89,6 +89,9 @@ type common struct {
 	OnUnknown jobs.OnUnknown  `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
 	Reask     *int            `help:"How often to ask again after an answer that breaks its JSON schema: each time is a call of its own, on the bill. Default: 1." placeholder:"N"`
 	OnCut     providers.OnCut `help:"What to do with a text that its cap cut off: keep, fail, or retry with a higher cap, as far as the model goes. Default: keep." enum:"keep,fail,retry," default:"" placeholder:"WHAT"`
+	Cache     *time.Duration  `help:"Let an answer be one that the account was given to the same request, no longer ago than this, such as 24h or 7d; 0: ask anew. Texts at a temperature above 0, pictures and films, without a seed, are asked anew all the same, unless --cache-varied. Default: what the configuration says." placeholder:"DURATION"`
+
+	CacheVaried bool `help:"With --cache: also where the request asks for variety."`
 	cli.OutputFlag
 }
 
@@ -126,6 +129,9 @@ func (c common) input(s *session, cfg config.Config, task string, lane jobs.Lane
 	}
 	if c.OnCut != "" {
 		defaults["on_cut"] = quote(string(c.OnCut))
+	}
+	if err := c.cache(cfg, defaults); err != nil {
+		return batches.Input{}, cli.Fail(cli.Usage, err)
 	}
 	provider, named := c.named(cfg)
 	if !named {
@@ -180,7 +186,7 @@ func (c common) check(cfg config.Config) error {
 	if c.Lane != "" && !slices.Contains(jobs.Lanes(), c.Lane) {
 		return fmt.Errorf("--lane %s: must be high, default or bulk", c.Lane)
 	}
-	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "complete_by": "--complete-by", "task": "the command or --task", "reask": "--reask", "on_cut": "--on-cut"}
+	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "complete_by": "--complete-by", "task": "the command or --task", "reask": "--reask", "on_cut": "--on-cut", "cache_seconds": "--cache", "cache_varied": "--cache-varied"}
 	known := slices.DeleteFunc(batches.FieldNames(), func(name string) bool { return name == "custom_id" || own[name] != "" })
 	slices.Sort(known)
 	for _, name := range slices.Sorted(maps.Keys(c.Set)) {

@@ -10,6 +10,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/internal/cli"
+	"oneflow/jobs"
 )
 
 // spendingFlags ask for sums of what was spent.
@@ -26,15 +27,21 @@ type spendingLine struct {
 	Calls       int64                        `json:"calls"`
 	FailedCalls int64                        `json:"failed_calls"`
 	CostUSD     billing.NanoUSD              `json:"cost_usd"`
+	// ChargeUSD is the money that accounts are charged: the cost, unless rate cards differ.
+	ChargeUSD billing.NanoUSD `json:"charge_usd"`
 	// Simulated money is that of mocks and fakes; cost_usd leaves it out.
 	Simulated    billing.NanoUSD `json:"simulated_cost_usd"`
 	Unpriced     int64           `json:"unpriced_calls"`
 	OverrunCalls int64           `json:"overrun_calls"`
 	OverrunUSD   billing.NanoUSD `json:"overrun_usd"`
+	// CachedAnswers are no calls; SavedUSD and SimulatedSaved are what they would have cost.
+	CachedAnswers  int64           `json:"cached_answers"`
+	SavedUSD       billing.NanoUSD `json:"saved_usd"`
+	SimulatedSaved billing.NanoUSD `json:"simulated_saved_usd"`
 }
 
 func lineOf(by []billing.Dimension, s billing.Spending) spendingLine {
-	l := spendingLine{map[billing.Dimension]string{}, s.Calls, s.Failed, s.Cost, s.Simulated, s.Unpriced, s.Overruns, s.Overrun}
+	l := spendingLine{map[billing.Dimension]string{}, s.Calls, s.Failed, s.Cost, s.Charge, s.Simulated, s.Unpriced, s.Overruns, s.Overrun, s.Hits, s.Saved, s.SavedSimulated}
 	for i, d := range by {
 		l.Of[d] = s.Of[i]
 	}
@@ -145,7 +152,7 @@ func spendingTable(by []billing.Dimension, list []billing.Spending, sum billing.
 	for _, d := range by {
 		header = append(header, strings.ToUpper(string(d)))
 	}
-	rows := [][]string{append(header, "COST", "", "SIMULATED", "CALLS")}
+	rows := [][]string{append(header, "COST", "", "CHARGED", "SIMULATED", "", "CALLS")}
 	weight := func(s billing.Spending) billing.NanoUSD {
 		if sum.Cost == 0 {
 			return s.Simulated
@@ -161,14 +168,22 @@ func spendingTable(by []billing.Dimension, list []billing.Spending, sum billing.
 		for i, value := range l.Of {
 			row = append(row, cli.Printable(valueName(by[i], value)))
 		}
-		rows = append(rows, append(row, cli.Money(l.Cost, l.Unpriced), bar(weight(l), most), simulated(l.Simulated), cli.Count(l.Calls)))
+		rows = append(rows, append(row, cli.Money(l.Cost, l.Unpriced), bar(weight(l), most), l.Charge.Human(), simulated(l.Simulated), bar(weight(l), most), cli.Count(l.Calls)))
 	}
 	all := append([]string{"all"}, slices.Repeat([]string{""}, len(by)-1)...)
-	rows = append(rows, append(all, cli.Money(sum.Cost, sum.Unpriced), "", simulated(sum.Simulated), cli.Count(sum.Calls)))
+	rows = append(rows, append(all, cli.Money(sum.Cost, sum.Unpriced), "", sum.Charge.Human(), simulated(sum.Simulated), "", cli.Count(sum.Calls)))
+	drawsSimulated := sum.Cost == 0 && sum.Simulated > 0
+	if !drawsSimulated {
+		rows = without(rows, len(by)+4)
+	}
 	if sum.Simulated == 0 {
-		for i, row := range rows {
-			rows[i] = slices.Delete(row, len(by)+2, len(by)+3)
-		}
+		rows = without(rows, len(by)+3)
+	}
+	if sum.Charge == sum.Cost {
+		rows = without(rows, len(by)+2)
+	}
+	if drawsSimulated {
+		rows = without(rows, len(by)+1)
 	}
 	return rows
 }
@@ -212,10 +227,18 @@ func kindRows(kinds []billing.Spending, sum billing.Spending) [][]string {
 		}
 		rows = append(rows, []string{w.text, spentOn(kinds[i].Calls, kinds[i].Cost, kinds[i].Simulated)})
 	}
+	if sum.Hits > 0 {
+		rows = append(rows, []string{"cache", fmt.Sprintf("%s, %s saved", cli.Things(sum.Hits, "answer"), saved(sum.Saved, sum.SavedSimulated))})
+	}
 	if sum.Overruns > 0 {
 		rows = append(rows, []string{"overruns", fmt.Sprintf("%s, %s above what was reserved", cli.Things(sum.Overruns, "call"), sum.Overrun.Human())})
 	}
 	return rows
+}
+
+// saved writes amounts of real and simulated money.
+func saved(cost, simulated billing.NanoUSD) string {
+	return cli.Amount(jobs.Money{Cost: cost, Simulated: simulated})
 }
 
 func spentOn(calls int64, cost, simulated billing.NanoUSD) string {

@@ -25,9 +25,16 @@ func TestCostsAreSummedUpAndDrawn(t *testing.T) {
 		t.Errorf("%+v\nwant\n%s", r, want)
 	}
 	r := s.enqueue("cost", "--by", "provider,account", "-o", "csv")
-	if want := "provider,account,calls,failed_calls,cost_usd,simulated_cost_usd,unpriced_calls,overrun_calls,overrun_usd\nmock,alpha,3,0,0.0045,0,0,0,0\nmock,default,1,0,0.0015,0,0,0,0\n"; r.out != want {
+	if want := "provider,account,calls,failed_calls,cost_usd,charge_usd,simulated_cost_usd,unpriced_calls,overrun_calls,overrun_usd,cached_answers,saved_usd,simulated_saved_usd\nmock,alpha,3,0,0.0045,0.0045,0,0,0,0,0,0,0\nmock,default,1,0,0.0015,0.0015,0,0,0,0,0,0,0\n"; r.out != want {
 		t.Errorf("%+v", r)
 	}
+	// The bars stand beside the money that they draw.
+	one[int](s, `WITH x AS (UPDATE spending SET simulated = true RETURNING 1) SELECT count(*) FROM x`)
+	if r := s.enqueue("cost", "--by", "account"); squeezed(r.out) != squeezed("ACCOUNT COST SIMULATED CALLS\n"+
+		"alpha $0.00 $0.0045 ████████████████████ 3\ndefault $0.00 $0.0015 ██████▋ 1\nall $0.00 $0.006 4") {
+		t.Error(r.out)
+	}
+	one[int](s, `WITH x AS (UPDATE spending SET simulated = false RETURNING 1) SELECT count(*) FROM x`)
 	got := decoded[struct {
 		By           []string
 		Lines, Kinds []spendingLine

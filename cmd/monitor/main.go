@@ -27,6 +27,7 @@ type grammar struct {
 	Best          bestCmd          `cmd:"" help:"Rank the providers for a task by success, latency and price."`
 	Budget        budgetCmd        `cmd:"" help:"Cap what may be spent: for an account, a provider, a model or a batch; by the hour, day, week, month, or in all."`
 	Wallet        walletCmd        `cmd:"" help:"Give accounts a balance, pay in, and see what was charged."`
+	Cache         cacheCmd         `cmd:"" help:"See how many answers are kept for requests that are made again, and forget them."`
 	Alerts        alertsCmd        `cmd:"" help:"List what people have to know of: budgets that are spent, bills above their bound, an hour that costs far more than is usual."`
 	Webhooks      webhooksCmd      `cmd:"" help:"See what applications were told, and what failed and why; send it again."`
 	ExportMetrics exportMetricsCmd `cmd:"" help:"Write the figures of providers and models by the hour, for other programs."`

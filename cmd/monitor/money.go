@@ -191,6 +191,7 @@ type walletCmd struct {
 	Deposit   walletDeposit   `cmd:"" help:"Pay into an account's wallet, which is made at the first time; what waits for money goes on."`
 	Withdraw  walletWithdraw  `cmd:"" help:"Take out what is neither spent nor reserved."`
 	Show      walletShow      `cmd:"" help:"Show the balance of an account, and what of it is reserved."`
+	Card      walletCard      `cmd:"" help:"Charge an account by a rate card: flat credits for what is delivered, or a mark-up on what providers charge."`
 	Statement walletStatement `cmd:"" help:"List deposits and charges, the newest first."`
 	Ls        walletLs        `cmd:"" help:"List the wallets."`
 }
@@ -268,6 +269,8 @@ type walletRow struct {
 	Reserved billing.NanoUSD `json:"reserved"`
 	Free     billing.NanoUSD `json:"free"`
 	Spent    billing.NanoUSD `json:"spent"`
+	// Card is its rate card, or null.
+	Card *billing.Card `json:"card"`
 }
 
 // wallets shows those that are wanted; none is an error where one is named.
@@ -286,7 +289,7 @@ func (s *session) wallets(out cli.OutputFlag, wanted func(billing.Budget) bool, 
 		}
 		rows := make([]walletRow, len(list))
 		for i, b := range list {
-			rows[i] = walletRow{b.Account, b.Limit - b.Spent, b.Reserved, b.Left(), b.Spent}
+			rows[i] = walletRow{b.Account, b.Limit - b.Spent, b.Reserved, b.Left(), b.Spent, b.Card}
 		}
 		return out.Write(s.Env.Out, rows)
 	})
@@ -297,9 +300,13 @@ func printWallets(s *session, list []billing.Budget) error {
 		_, err := fmt.Fprintln(s.Env.Out, "no account has a wallet: `monitor wallet deposit ACCOUNT 50` gives it one")
 		return err
 	}
-	rows := [][]string{{"ACCOUNT", "BALANCE", "RESERVED", "FREE", "SPENT"}}
+	rows := [][]string{{"ACCOUNT", "BALANCE", "RESERVED", "FREE", "SPENT", "RATE CARD"}}
 	for _, b := range list {
-		rows = append(rows, []string{b.Account, (b.Limit - b.Spent).Human(), b.Reserved.Human(), b.Left().Human(), b.Spent.Human()})
+		card := "-"
+		if b.Card != nil {
+			card = cli.Printable(b.Card.Name)
+		}
+		rows = append(rows, []string{b.Account, (b.Limit - b.Spent).Human(), b.Reserved.Human(), b.Left().Human(), b.Spent.Human(), card})
 	}
 	return cli.Table(s.Env.Out, rows)
 }
@@ -323,13 +330,17 @@ func (c *walletStatement) Run(s *session) error {
 		if c.ForPrograms() {
 			return c.Write(s.Env.Out, list)
 		}
-		rows := [][]string{{"TIME", "AMOUNT", "BALANCE", "WHAT", "BY"}}
+		rows := [][]string{{"TIME", "AMOUNT", "BALANCE", "COST", "WHAT", "BY"}}
 		for _, e := range list {
 			what := e.Note
 			if e.Call != "" {
 				what = "call " + e.Call
 			}
-			rows = append(rows, []string{e.At.Format(time.RFC3339), e.Amount.Human(), e.Balance.Human(), cli.Printable(what), cli.Printable(e.By)})
+			cost := "-"
+			if e.Cost != nil {
+				cost = e.Cost.Human()
+			}
+			rows = append(rows, []string{e.At.Format(time.RFC3339), e.Amount.Human(), e.Balance.Human(), cost, cli.Printable(what), cli.Printable(e.By)})
 		}
 		return cli.Table(s.Env.Out, rows)
 	})

@@ -58,12 +58,12 @@ func NewFrontDoor(ctx context.Context, cfg config.Config, db *store.Store, rdb r
 			return s.Limits.RPM, s.BlockedUntil, nil
 		},
 		Funds: db.Funds,
-		Least: func(ctx context.Context) (func(jobs.New) billing.NanoUSD, error) {
+		Least: func(ctx context.Context, card *billing.Card) (func(jobs.New) billing.NanoUSD, error) {
 			answers, err := db.AnswerLengths(ctx)
 			if err != nil {
 				return nil, err
 			}
-			sums := &batches.Forecast{Prices: prices, Known: answers, At: time.Now(), Kind: func(provider string) string { return PricesAs(cfg, provider) }}
+			sums := &batches.Forecast{Prices: prices, Known: answers, At: time.Now(), Card: card, Kind: func(provider string) string { return PricesAs(cfg, provider) }}
 			return func(job jobs.New) billing.NanoUSD {
 				if cfg.Providers[job.Provider].Simulated {
 					return 0

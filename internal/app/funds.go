@@ -24,7 +24,7 @@ func funds(ctx context.Context, o WorkerOptions, account string) (billing.Funds,
 	if err != nil {
 		return has, nil, err
 	}
-	f := &batches.Forecast{Prices: prices, Known: known, At: time.Now(), Kind: func(provider string) string { return PricesAs(o.Config, provider) }}
+	f := &batches.Forecast{Prices: prices, Known: known, At: time.Now(), Card: has.Card, Kind: func(provider string) string { return PricesAs(o.Config, provider) }}
 	return has, func(job jobs.New) billing.NanoUSD {
 		if o.Config.Providers[job.Provider].Simulated {
 			return 0

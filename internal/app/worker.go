@@ -100,6 +100,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Follow:      newSteps(o).After,
 		AlertsURL:   o.Config.Webhooks.Alerts,
 		Background: append(append(retention(o.Config.Retention, o.Store, blobs), newWebhooks(o)...),
+			worker.Background{Name: "forget cached answers", Every: removeEvery, Run: func(ctx context.Context) error { return batches.ForgetCached(ctx, o.Store, blobs.Remove) }},
 			worker.Background{Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round},
 			worker.Background{Name: "accept what SQL submitted", Every: submissionsEvery, Wake: o.Store.SubmittedHints, Run: newSubmissions(o, producer).Round},
 			worker.Background{Name: "forget idempotency keys", Every: time.Hour, Run: func(ctx context.Context) error { return o.Store.ForgetSubmissions(ctx, keysKept) }},
@@ -129,7 +130,7 @@ func retention(r config.Retention, s *store.Store, blobs *artifacts.Store) []wor
 
 // storesOf hands a store out as what a worker needs of one.
 func storesOf(s *store.Store) worker.Stores {
-	return worker.Stores{Work: s, Orders: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s, Watch: s}
+	return worker.Stores{Work: s, Orders: s, Presence: s, Leader: s, Recovery: s, Deliveries: s, Capacity: s, Money: s, Watch: s, Cache: s}
 }
 
 // newSteps makes what hands answers on to the next steps of pipelines.

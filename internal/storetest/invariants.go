@@ -85,7 +85,7 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 	"results of jobs that did not succeed": `SELECT count(*) FROM results r JOIN job_states s USING (job_id) WHERE s.state <> 'succeeded'`,
 	"results of calls that did not succeed, or of other jobs": `
 		SELECT count(*) FROM results r
-		WHERE NOT EXISTS (
+		WHERE NOT cached AND NOT EXISTS (
 			SELECT FROM calls c JOIN call_jobs cj ON cj.call_id = c.id
 			WHERE c.id = r.call_id AND cj.job_id = r.job_id AND c.state = 'succeeded')`,
 	"unknown calls not charged at the reserved price": `SELECT count(*) FROM calls WHERE state = 'unknown' AND cost_nano IS DISTINCT FROM reserved_nano`,
@@ -104,7 +104,19 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 	"charges that are not those of their calls": `
 		SELECT count(*) FROM charges h LEFT JOIN calls c ON c.id = h.call_id
 		WHERE c.id IS NULL OR (h.reserved_nano, h.spent_nano)
-			IS DISTINCT FROM (CASE WHEN c.state = 'running' THEN coalesce(c.reserved_nano, 0) ELSE 0 END, coalesce(c.cost_nano, 0))`,
+			IS DISTINCT FROM (
+				CASE WHEN c.state <> 'running' THEN 0 WHEN h.wallet THEN coalesce(c.charge_reserved_nano, c.reserved_nano, 0) ELSE coalesce(c.reserved_nano, 0) END,
+				coalesce(CASE WHEN h.wallet THEN c.charge_nano ELSE c.cost_nano END, 0))`,
+	"jobs whose charge is not that of their calls": `
+		SELECT count(*) FROM (
+			SELECT sum(s.charge_nano) - (
+				SELECT coalesce(sum(c.charge_nano), 0) FROM calls c
+				WHERE NOT c.simulated AND EXISTS (SELECT FROM call_jobs cj JOIN job_states x USING (job_id) WHERE cj.call_id = c.id)) AS wrong
+			FROM job_states s
+			WHERE NOT EXISTS (SELECT FROM batches b WHERE b.removed_at IS NOT NULL)
+		) x WHERE wrong <> 0`,
+	"calls charged by no card that are not charged at their cost": `
+		SELECT count(*) FROM calls WHERE markup IS NULL AND charge_nano IS DISTINCT FROM cost_nano`,
 	"budgets whose sums are not those of their charges": `
 		SELECT count(*) FROM budgets b
 		WHERE (spent_nano, reserved_nano) <> (
@@ -142,15 +154,15 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 		SELECT count(*) FROM (
 			SELECT provider, simulated, count(*) AS n, count(*) FILTER (WHERE state <> 'succeeded') AS failed, sum(coalesce(cost_nano, 0)) AS cost,
 				count(*) FILTER (WHERE cost_nano IS NULL) AS unpriced, sum(greatest(cost_nano - reserved_nano, 0)) AS over,
-				count(*) FILTER (WHERE state = 'unknown') AS unknown
+				sum(coalesce(charge_nano, 0)) AS charge, count(*) FILTER (WHERE state = 'unknown') AS unknown
 			FROM calls WHERE state <> 'running' GROUP BY provider, simulated
 		) c
 		FULL JOIN (
 			SELECT provider, simulated, sum(calls) AS n, sum(failed) AS failed, sum(cost_nano) AS cost, sum(unpriced) AS unpriced,
-				sum(overrun_nano) AS over, coalesce(sum(calls) FILTER (WHERE kind = 'unknown'), 0) AS unknown
-			FROM spending GROUP BY provider, simulated
+				sum(overrun_nano) AS over, sum(charge_nano) AS charge, coalesce(sum(calls) FILTER (WHERE kind = 'unknown'), 0) AS unknown
+			FROM spending WHERE kind <> 'cache' GROUP BY provider, simulated
 		) s USING (provider, simulated)
-		WHERE (c.n, c.failed, c.cost, c.unpriced, coalesce(c.over, 0), c.unknown) IS DISTINCT FROM (s.n, s.failed, s.cost, s.unpriced, s.over, s.unknown)`,
+		WHERE (c.n, c.failed, c.cost, c.unpriced, coalesce(c.over, 0), c.charge, c.unknown) IS DISTINCT FROM (s.n, s.failed, s.cost, s.unpriced, s.over, s.charge, s.unknown)`,
 	"batches whose spending is not the cost of their jobs": `
 		SELECT count(*) FROM batches b
 		WHERE removed_at IS NULL AND (SELECT coalesce(sum(cost_nano + simulated_nano), 0) FROM job_states s WHERE s.batch_id = b.id)
@@ -165,6 +177,12 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 	"jobs of a later step that nothing led to": `
 		SELECT count(*) FROM jobs j JOIN steps s ON s.batch_id = j.batch_id
 		WHERE s.place > 0 AND NOT EXISTS (SELECT FROM step_links l WHERE l.child_id = j.id)`,
+	"answers from the cache that were not counted as such": `
+		SELECT abs((SELECT count(*) FROM results WHERE cached) - (SELECT coalesce(sum(calls), 0) FROM spending WHERE kind = 'cache'))
+		WHERE NOT EXISTS (SELECT FROM batches WHERE removed_at IS NOT NULL)
+		UNION ALL SELECT 0 LIMIT 1`,
+	"files of cached answers that are not theirs": `
+		SELECT count(*) FROM cache_files f WHERE NOT EXISTS (SELECT FROM cache_entries e WHERE e.key = f.key AND e.call_id = f.call_id)`,
 	"waiting jobs of cancelled batches": `
 		SELECT count(*) FROM job_states s JOIN batches b ON b.id = s.batch_id
 		WHERE b.cancelled_at IS NOT NULL AND s.state IN ('scheduled', 'queued', 'retrying')`,
