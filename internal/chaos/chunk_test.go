@@ -22,7 +22,7 @@ func chunkScenarios() []scenario {
 		}},
 		{"33 chunks whose jobs end in every way", wide(map[fakeprovider.Fault]float64{
 			fakeprovider.Truncated: .03, fakeprovider.ResetBefore: .05, fakeprovider.ResetAfter: .03, fakeprovider.Garbage: .03,
-			fakeprovider.ServerError: .1, fakeprovider.RateLimited: .002,
+			fakeprovider.ServerError: .04, fakeprovider.RateLimited: .002, // fewer than open the breaker
 		}), func(x *experiment) {
 			inChunks(x)
 			load(x, 3, 2000)
