@@ -130,7 +130,9 @@ func (p *player) move(ctx context.Context) error {
 	case k >= 106:
 		return p.spend(ctx)
 	case k < 30:
+		b.mu.Lock()
 		id := b.ids[p.rand.IntN(len(b.ids))]
+		b.mu.Unlock()
 		worker, _ := some(p, &b.workers)
 		c := jobs.Claim{ID: id, Gen: []int{1, 1, 1, 1, 2, 2, 3, 3, 4}[p.rand.IntN(9)], LeaseToken: jobs.NewID()}
 		return p.do(func(s *store.Store) error {
@@ -199,6 +201,7 @@ func (p *player) move(ctx context.Context) error {
 		done := success(j, c, nano(p.rand.Int64N(100)))
 		done.Settlement.Units = p.rand.Int64N(10)
 		done.Artifacts = []jobs.Artifact{{MIME: "image/png", Size: 1, URL: "file:///x"}}
+		done.Child = p.child(j)
 		return p.do(func(s *store.Store) error {
 			defer b.hold(c.LeaseToken)()
 			return s.Succeed(ctx, done)
@@ -229,6 +232,7 @@ func (p *player) move(ctx context.Context) error {
 		}
 		done := success(c.job, c.call, nano(p.rand.Int64N(100)))
 		done.Settlement.Units = p.rand.Int64N(10)
+		done.Child = p.child(c.job)
 		return p.do(func(s *store.Store) error {
 			defer b.hold(c.job.LeaseToken)()
 			return s.Succeed(ctx, done)
@@ -268,11 +272,40 @@ func (p *player) move(ctx context.Context) error {
 		}
 		return err
 	}
+	if p.rand.IntN(10) == 0 {
+		_, err := p.store.EndBatches(ctx)
+		return err
+	}
 	again, ok := some(p, &b.past)
 	if !ok {
 		return nil
 	}
 	return again(p.store)
+}
+
+// child is what the success of a job leads to: each time another job, of which one counts,
+// or one that failed, or none. Of the jobs of the pipeline b1 alone.
+func (p *player) child(j *jobs.Job) *jobs.Child {
+	if j.BatchID != "b1" {
+		return nil
+	}
+	c := &jobs.Child{Batch: "b1.2.next"}
+	row := jobs.New{
+		ID: jobs.NewID(), Provider: "mock", Lane: jobs.Default, Request: providers.Request{Task: providers.Text, Model: "m", Prompt: "next"},
+	}
+	if err := jobs.NewKeys().Assign(&row); err != nil {
+		return nil
+	}
+	row.Key = jobs.ChildKey(j.ID, "")
+	switch p.rand.IntN(4) {
+	case 0: // left out
+	case 1:
+		c.New, c.Class, c.Message = &row, "refused", "no template"
+	default:
+		c.New = &row
+		p.shared.add(func() { p.shared.ids = append(p.shared.ids, row.ID) })
+	}
+	return c
 }
 
 // spend changes what may be spent.
@@ -329,10 +362,19 @@ func playing(t *testing.T, money bool) {
 	for _, id := range b.workers {
 		w.register(t, id)
 	}
+	err := w.OpenBatch(ctx, jobs.Batch{ID: "b1", Account: "default", Webhook: "https://example.com", PerJob: true, Steps: []jobs.Step{
+		{Batch: "b1", Name: "first", Definition: []byte("{}")}, {Batch: "b1.2.next", Name: "next", Definition: []byte("{}")},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range 4 {
 		for _, d := range w.batch(t, fmt.Sprint("b", i), 40) {
 			b.ids = append(b.ids, d.ID)
 		}
+	}
+	if err := w.SealBatch(ctx, "b1"); err != nil {
+		t.Fatal(err)
 	}
 	w.exec(t, `UPDATE jobs SET on_unknown = 'fail' WHERE seq % 3 = 0`)
 	w.exec(t, `UPDATE jobs SET max_provider_calls = 4 WHERE seq % 4 = 0`)
@@ -352,6 +394,7 @@ func playing(t *testing.T, money bool) {
 			if err != nil && !refused && !slices.ContainsFunc([]error{
 				jobs.ErrLeaseLost, jobs.ErrCancelled, jobs.ErrTooManyCalls, jobs.ErrExpired, jobs.ErrBatchCancelled,
 				billing.ErrNoBudget, billing.ErrOverdrawn, billing.ErrNoWallet,
+				jobs.ErrNotFound, // of a child that another answer has made
 			}, known) {
 				t.Errorf("an error that no worker knows: %v", err)
 			}
@@ -381,6 +424,15 @@ func playing(t *testing.T, money bool) {
 		}
 	}
 	w.holds(t)
+	untold := w.count(t, `
+		SELECT count(*)
+		FROM job_states s
+		WHERE finished_at IS NOT NULL AND batch_id LIKE 'b1%'
+		AND NOT EXISTS (SELECT FROM webhook_events e WHERE e.subject = s.job_id::text AND e.type = 'job.' || s.state)`)
+	t.Logf("%d jobs have a child, %d were left out", w.count(t, `SELECT count(child_id) FROM step_links`), w.count(t, `SELECT count(*) FROM step_links WHERE child_id IS NULL`))
+	if untold != 0 {
+		t.Errorf("%d jobs have ended and nobody is told", untold)
+	}
 	if n := w.count(t, `SELECT count(*) FROM job_states WHERE finished_at IS NULL AND (state NOT IN ('scheduled', 'queued', 'retrying') OR lease_token IS NOT NULL)`); n != 0 {
 		t.Errorf("%d jobs can neither run nor have they ended", n)
 	}
