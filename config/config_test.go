@@ -181,6 +181,8 @@ func TestABadValueIsToldWithItsLinePathAndText(t *testing.T) {
 		local + "limits: {rpm: 0.5}":                          `:4: providers.local.limits.rpm: must be a whole number, got "0.5"`,
 		local + "limits: {concurrent: fast}":                  `:4: providers.local.limits.concurrent: must be a whole number, got "fast"`,
 		local + "limits: {itpm: true}":                        `:4: providers.local.limits.itpm: must be a whole number, got "true"`,
+		local + "model_limits: {gpt: {rpm: -1}}":              ":4: providers.local.model_limits.gpt.rpm: must be positive, got -1; 0 means no limit",
+		local + "model_limits: {'a@b': {rpm: 1}}":             ":4: providers.local.model_limits: \"a@b\" is no name of a model, nor the beginning of one",
 		local + "burst: 1001":                                 ":4: providers.local.burst: must be from 0 (the default) to 1000, got 1001",
 		local + "dispatch_window: -1":                         ":4: providers.local.dispatch_window: must be from 0 (by itself) to 1000000, got -1",
 		local + "min_concurrency: 5\n    max_concurrency: 4":  ":5: providers.local.max_concurrency: must be at least min_concurrency, which is 5, got 4",

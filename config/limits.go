@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"oneflow/providers"
 )
@@ -42,6 +43,22 @@ func (l Limits) asMap() map[string]int64 {
 	return out
 }
 
+// Known returns the limits that are set; a dimension that is not is 0.
+func (l Limits) Known() (limits providers.Limits) {
+	for name, n := range l.asMap() {
+		limits = limits.With(providers.Dimension(name), n)
+	}
+	return limits
+}
+
+// Written lists the dimensions that are set.
+func (l Limits) Written() (dimensions []providers.Dimension) {
+	for _, name := range slices.Sorted(maps.Keys(l.asMap())) {
+		dimensions = append(dimensions, providers.Dimension(name))
+	}
+	return dimensions
+}
+
 // LimitsByName returns the provider's limits by their names in the file, the
 // kind's defaults included, and which of them the file sets.
 func (p Provider) LimitsByName() (limits map[string]int64, written []string) {
@@ -60,21 +77,56 @@ func (p Provider) LimitsByName() (limits map[string]int64, written []string) {
 	return limits, slices.Sorted(maps.Keys(own))
 }
 
+// Class names the class of models that calls of a model are counted with: the longest
+// name in ModelLimits that begins it, else what the kind says; empty where all calls are
+// counted together.
+func (p Provider) Class(model string) string {
+	class, named := "", false
+	for name := range p.ModelLimits {
+		if strings.HasPrefix(model, name) && len(name) > len(class) {
+			class, named = name, true
+		}
+	}
+	if of := p.descriptor().Class; !named && of != nil {
+		return of(model)
+	}
+	return class
+}
+
+// Classed reports whether limits hold for each class of models.
+func (p Provider) Classed() bool { return p.descriptor().Class != nil || len(p.ModelLimits) > 0 }
+
 // maxLimit bounds every limit: more is no limit, and 0 says so.
 const maxLimit = 1_000_000_000_000
 
 // maxBurst bounds Burst. A burst as deep as the provider's own makes refusals.
 const maxBurst = 1000
 
-// checkUse checks what bounds the use of the provider.
-func (p Provider) checkUse() error {
-	written := p.Limits.asMap()
+// check checks the limits at a place in the file.
+func (l Limits) check(at string) error {
+	written := l.asMap()
 	for _, name := range slices.Sorted(maps.Keys(written)) {
 		switch n := written[name]; {
 		case n < 0:
-			return fmt.Errorf("limits.%s: must be positive, got %d; 0 means no limit", name, n)
+			return fmt.Errorf("%s.%s: must be positive, got %d; 0 means no limit", at, name, n)
 		case n > maxLimit:
-			return fmt.Errorf("limits.%s: must be at most %d, got %d; 0 means no limit", name, int64(maxLimit), n)
+			return fmt.Errorf("%s.%s: must be at most %d, got %d; 0 means no limit", at, name, int64(maxLimit), n)
+		}
+	}
+	return nil
+}
+
+// checkUse checks what bounds the use of the provider.
+func (p Provider) checkUse() error {
+	if err := p.Limits.check("limits"); err != nil {
+		return err
+	}
+	for _, model := range slices.Sorted(maps.Keys(p.ModelLimits)) {
+		if model == "" || len(model) > 256 || strings.ContainsAny(model, "@ ,{}") {
+			return fmt.Errorf("model_limits: %.60q is no name of a model, nor the beginning of one", model)
+		}
+		if err := p.ModelLimits[model].check("model_limits." + model); err != nil {
+			return err
 		}
 	}
 	for _, f := range []struct {

@@ -8,6 +8,11 @@ type Provider struct {
 	// for what the provider's answers say; the default of one that is not (requests
 	// a minute, from the kind) is replaced by what they say.
 	Limits Limits `yaml:"limits"`
+	// ModelLimits are those of the calls of one model with one key, or of a class of models
+	// that the provider counts together: all whose names begin so. As in Limits, what is
+	// written here is an upper bound for what answers say. Beside these, Limits hold for all
+	// of the provider's calls together where they are written.
+	ModelLimits map[string]Limits `yaml:"model_limits"`
 	// Burst is the number of requests that may go out at once after a pause, before they are
 	// spaced evenly. Default: 1.
 	Burst int `yaml:"burst"`

@@ -37,6 +37,11 @@ type Configured struct {
 	// Written are the dimensions that stand in the configuration file: what is
 	// learned may only lower them.
 	Written []providers.Dimension
+	// Class names the class of models with which calls of a model are counted: limits hold
+	// for each of them, beside those of Written for all together. Nil: all are counted together.
+	Class func(model string) string
+	// Classes are the limits that the file gives to classes of models.
+	Classes map[string]ClassLimits
 	// Concurrency is the number of calls that one worker makes at once, and Window that of
 	// tasks each of the provider's queues may hold; 0: what follows from the limits.
 	Concurrency, Window int

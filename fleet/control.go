@@ -56,10 +56,10 @@ type Control struct {
 	loops  sync.WaitGroup
 	wakeUp chan struct{}
 	// unblock holds the function that OnUnblock has set; nil: none.
-	unblock atomic.Pointer[func(provider string)]
+	unblock atomic.Pointer[func(provider string, scopes []string)]
 
 	mu      sync.Mutex
-	pending map[string]Learned // not written yet, by provider
+	pending map[[2]string]Learned // not written yet, by provider and scope
 }
 
 // inForce holds the settings in force. It is never changed.
@@ -76,7 +76,7 @@ func NewControl(ctx context.Context, cfg ControlConfig) *Control {
 		cfg.Every = controlEvery
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c := &Control{cfg: cfg, stop: stop, wakeUp: make(chan struct{}, 1), pending: map[string]Learned{}}
+	c := &Control{cfg: cfg, stop: stop, wakeUp: make(chan struct{}, 1), pending: map[[2]string]Learned{}}
 	c.now.Store(c.compose(nil, nil))
 	ok := c.poll(ctx, true)
 	c.loops.Go(func() { c.keepPolling(life, ok) })
@@ -93,10 +93,10 @@ func (c *Control) Close() {
 	c.write(ctx)
 }
 
-// OnUnblock has do called when an operator has lifted a provider's block, or given
-// it more calls at once: the refusals of before count no longer. It must not wait
-// long.
-func (c *Control) OnUnblock(do func(provider string)) { c.unblock.Store(&do) }
+// OnUnblock has do called, with the provider's scopes, when an operator has lifted a
+// provider's block or a scope's, or given it more calls at once: the refusals of before
+// count no longer. It must not wait long.
+func (c *Control) OnUnblock(do func(provider string, scopes []string)) { c.unblock.Store(&do) }
 
 // Settings returns what holds for a provider.
 func (c *Control) Settings(provider string) Settings { return c.now.Load().settings[provider] }
@@ -109,7 +109,8 @@ func (c *Control) Chain(task providers.Task) []string { return c.now.Load().chai
 // in the background, together with what else is learned until then.
 func (c *Control) Learn(provider string, l Learned) {
 	c.mu.Lock()
-	c.pending[provider] = c.pending[provider].merge(l)
+	of := [2]string{provider, l.Scope}
+	c.pending[of] = c.pending[of].merge(l)
 	c.mu.Unlock()
 	select {
 	case c.wakeUp <- struct{}{}:
@@ -154,7 +155,7 @@ func (c *Control) poll(ctx context.Context, worked bool) bool {
 	before := c.now.Swap(now)
 	for name, s := range now.settings {
 		if do := c.unblock.Load(); do != nil && unblocked(before.settings[name], s) {
-			(*do)(name)
+			(*do)(name, before.settings[name].Scopes())
 		}
 	}
 	if !worked {
@@ -166,6 +167,11 @@ func (c *Control) poll(ctx context.Context, worked bool) bool {
 // unblocked reports whether an operator lifted what refusals have brought about:
 // workers themselves only ever block for longer.
 func unblocked(before, now Settings) bool {
+	for name, scope := range before.scopes {
+		if scope.BlockedUntil.After(time.Now()) && now.scopes[name].BlockedUntil.IsZero() {
+			return true
+		}
+	}
 	return before.BlockedUntil.After(time.Now()) && now.BlockedUntil.IsZero() ||
 		before.Limits.Concurrent > 0 && (now.Limits.Concurrent > before.Limits.Concurrent || now.Limits.Concurrent == 0)
 }
@@ -199,17 +205,19 @@ func (c *Control) keepWriting(ctx context.Context) {
 func (c *Control) write(ctx context.Context) (ok bool) {
 	c.mu.Lock()
 	news := c.pending
-	c.pending = map[string]Learned{}
+	c.pending = map[[2]string]Learned{}
 	c.mu.Unlock()
 	ok = true
-	for name, l := range news {
+	for of, l := range news {
+		name := of[0]
+		l.Scope = of[1]
 		err := c.writeOne(ctx, name, l)
 		if err == nil {
 			continue
 		}
 		ok = false
 		c.mu.Lock()
-		c.pending[name] = l.merge(c.pending[name])
+		c.pending[of] = l.merge(c.pending[of])
 		c.mu.Unlock()
 		if ctx.Err() == nil {
 			c.cfg.Log.Warn().Err(err).Str("provider", name).Msg("what was learned about a provider is not written yet")

@@ -173,7 +173,7 @@ func TestALiftedBlockIsForgottenAndOneThatEndsIsNot(t *testing.T) {
 		c := fleet.NewControl(t.Context(), fleet.ControlConfig{Store: store, Log: zerolog.Nop()})
 		defer c.Close()
 		var lifted atomic.Int64
-		c.OnUnblock(func(provider string) {
+		c.OnUnblock(func(provider string, _ []string) {
 			if provider == "openai" {
 				lifted.Add(1)
 			}

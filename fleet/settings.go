@@ -43,6 +43,8 @@ type Stored struct {
 	// Breaker is the state that an operator orders, BreakerOpen or BreakerClosed;
 	// empty: it works by itself.
 	Breaker BreakerState
+	// Scopes holds what is stored of the provider's scopes.
+	Scopes []ScopeLimits
 }
 
 // Settings holds for one provider: what operators set, else what workers
@@ -60,6 +62,11 @@ type Settings struct {
 	BlockedUntil time.Time
 	// Breaker is the state that an operator orders; empty: it works by itself.
 	Breaker BreakerState
+
+	// defaults are limits of each class of models, of which nothing else is known.
+	defaults providers.Limits
+	classes  map[string]ClassLimits
+	scopes   map[string]ScopeLimits // by name
 }
 
 // Settings composes what holds for each provider, those that are only configured
@@ -67,23 +74,46 @@ type Settings struct {
 func (c Config) Settings(stored map[string]Stored) map[string]Settings {
 	all := make(map[string]Settings, len(c.Providers))
 	for name, own := range c.Providers {
-		all[name] = Settings{Status: Available, Limits: own.Limits}
+		all[name] = Settings{Status: Available, Limits: own.Limits}.classed(own, LimitLayers{Configured: own.Limits, Written: own.Written})
 	}
 	for name, s := range stored {
 		layers := s.LimitLayers
-		if own, ok := c.Providers[name]; ok {
+		own, ok := c.Providers[name]
+		if ok {
 			layers = layers.under(own)
 		}
-		all[name] = Settings{
+		set := Settings{
 			Status: s.Status, Reason: s.Reason, By: s.By, Limits: layers.InForce(), Pinned: slices.Sorted(maps.Keys(layers.Pinned)),
-			BlockedUntil: s.BlockedUntil, Breaker: s.Breaker,
+			BlockedUntil: s.BlockedUntil, Breaker: s.Breaker, scopes: map[string]ScopeLimits{},
 		}
+		for _, scope := range s.Scopes {
+			set.scopes[scope.Scope] = scope
+		}
+		all[name] = set.classed(own, layers)
 	}
 	return all
 }
 
+// classed moves defaults from the limits of a provider to those of its classes of models,
+// where it has any: a default that nobody wrote does not hold for all of them together.
+func (s Settings) classed(own Configured, layers LimitLayers) Settings {
+	if own.Class == nil {
+		return s
+	}
+	s.classes = own.Classes
+	for _, d := range providers.Dimensions() {
+		n, from := layers.Of(d)
+		if from == FromConfiguration && !slices.Contains(layers.Written, d) {
+			s.defaults, s.Limits = s.defaults.With(d, n), s.Limits.With(d, 0)
+		}
+	}
+	return s
+}
+
 // Learned holds what a worker learned about a provider. Zero fields say nothing.
 type Learned struct {
+	// Scope is the one that Limits and BlockedUntil are of; empty: the provider.
+	Scope string
 	// Limits are those that answers named, or that refusals showed.
 	Limits providers.Limits
 	// BlockedUntil is until when the provider asked to be left alone.

@@ -562,6 +562,18 @@ CREATE TABLE providers (
         AND jsonb_typeof(limits_pinned) = 'object')
 );
 
+-- What answers have said of the limits of a part of a provider's calls: a class of
+-- models, and the id of a key where there are several, as in gpt-6-luna@1f2e3d4c5b6a.
+CREATE TABLE limit_scopes (
+    provider          text NOT NULL,
+    scope             text NOT NULL,
+    limits_learned    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(limits_learned) = 'object'),
+    limits_learned_at timestamptz,
+    blocked_until     timestamptz,                        -- the provider asked that such calls be left out
+    blocked_reason    text NOT NULL DEFAULT '',
+    PRIMARY KEY (provider, scope)
+);
+
 -- The providers to ask for a task, in order, where a person has set them.
 CREATE TABLE chains (
     task       text PRIMARY KEY CHECK (task IN ('text', 'image', 'audio', 'video')),
@@ -1126,7 +1138,7 @@ REVOKE ALL ON FUNCTION oneflow.enqueue FROM PUBLIC;
 
 -- +goose Down
 DROP TABLE step_links, steps, webhook_events, batch_ends;
-DROP TABLE api_calls, api_batches, api_files, cache_entries, cache_files, cache_followers, loose_files, spending, bounds, alerts, audit_log, api_tokens, reconciler_actions, job_ends, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, providers, artifacts, results,
+DROP TABLE api_calls, api_batches, api_files, cache_entries, cache_files, cache_followers, loose_files, spending, bounds, alerts, audit_log, api_tokens, reconciler_actions, job_ends, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, limit_scopes, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
 DROP FUNCTION used_result_stays, add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;

@@ -43,7 +43,7 @@ func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j 
 	if failure != nil && (failure.Kind == providers.RateLimited || failure.Kind == providers.ConcurrencyLimit) {
 		// The fleet must know before the ledger does.
 		until = slot.refused(failure)
-		g.block(until)
+		g.block(slot.scope(), until)
 		g.log.Warn().Str("kind", string(failure.Kind)).Time("until", until).Msg("provider asks to wait")
 	}
 	recorded = true
@@ -120,7 +120,7 @@ func (g *guard) call(ctx context.Context, entry providers.Call, slot granted, re
 			panic(r)
 		}
 	}()
-	res, err = g.provider.Generate(providers.WithOrders(callCtx, entry.Ordered), req)
+	res, err = g.provider.Generate(providers.WithOrders(providers.WithScope(callCtx, slot.scope()), entry.Ordered), req)
 	if err != nil {
 		return res, providers.AsError(g.name, err)
 	}

@@ -172,19 +172,24 @@ func (r *chainRun) prepare(name string, rest []string) (*guard, providers.Reques
 	if settings.Unavailable {
 		return nil, r.req, notAsked(name, operatorWait, providers.WaitError{For: providers.WaitForOperator, By: settings.By})
 	}
-	req := r.req
-	if name != r.route.Provider {
-		var err error
-		if req, err = r.chains.cfg.Translate(r.route.Provider, name, req); err != nil {
-			return nil, r.req, no(providers.InvalidRequest, 0, err)
-		}
+	req, err := r.as(name)
+	if err != nil {
+		return nil, r.req, no(providers.InvalidRequest, 0, err)
 	}
-	if block := g.blocked(settings); block > 0 && r.sooner(block, rest) {
+	if block := g.blocked(settings, req.Model); block > 0 && r.sooner(block, rest) {
 		why := no(providers.RateLimited, block, nil)
 		why.Waiting = &providers.WaitError{For: providers.WaitForBlock, Until: time.Now().Add(block)}
 		return nil, r.req, why
 	}
 	return g, req, nil
+}
+
+// as returns the request as a provider takes it.
+func (r *chainRun) as(name string) (providers.Request, error) {
+	if name == r.route.Provider {
+		return r.req, nil
+	}
+	return r.chains.cfg.Translate(r.route.Provider, name, r.req)
 }
 
 // sooner reports whether one of the providers would take a call before so long.
@@ -195,13 +200,17 @@ func (r *chainRun) sooner(than time.Duration, names []string) bool {
 			return false
 		}
 		settings := r.chains.cfg.Settings(name)
-		if settings.NoKey || settings.Unavailable || g.blocked(settings) >= than || g.breaker.Refusing() {
+		if settings.NoKey || settings.Unavailable || g.breaker.Refusing() {
+			return false
+		}
+		req, err := r.as(name)
+		if err != nil || g.blocked(settings, req.Model) >= than {
 			return false
 		}
 		if g.limiter == nil {
 			return true
 		}
-		wait, err := g.limiter.Wait(r.ctx, name)
+		wait, err := g.limiter.Wait(r.ctx, name, req.Model)
 		return err == nil && wait < than
 	})
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math"
 	"time"
 
 	"oneflow/providers"
@@ -48,25 +49,38 @@ func (g *guard) cooldownError() error {
 	return nil
 }
 
-// block notes until when the provider wants to be left alone.
-func (g *guard) block(until time.Time) {
+// block notes until when the provider wants to be left alone, for calls of a scope.
+func (g *guard) block(scope string, until time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.blockedUntil = until
+	g.blockedUntil[scope] = until
 }
 
 // reset forgets what has kept the provider out of use: an operator has mended it.
 func (g *guard) reset() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.blockedUntil, g.cooldownUntil = time.Time{}, time.Time{}
+	clear(g.blockedUntil)
+	g.cooldownUntil = time.Time{}
 }
 
-// blocked returns for how long the provider wants to be left alone, as far as is known
-// here: from a call of this worker, or from its settings. The limiter knows for
-// certain, and is asked before each call.
-func (g *guard) blocked(settings Settings) time.Duration {
+// blocked returns for how long the provider wants to be left alone by calls of a model, as
+// far as is known here: from a call of this worker, or from its settings. The limiter
+// knows for certain, and is asked before each call.
+func (g *guard) blocked(settings Settings, model string) time.Duration {
+	var scopes []string
+	if g.limiter != nil {
+		scopes = g.limiter.Scopes(g.name, model)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return max(time.Until(g.blockedUntil), time.Until(settings.BlockedUntil), 0)
+	block := max(time.Until(g.blockedUntil[""]), time.Until(settings.BlockedUntil), 0)
+	if len(scopes) == 0 {
+		return block
+	}
+	least := time.Duration(math.MaxInt64) // one that is free is enough
+	for _, scope := range scopes {
+		least = min(least, time.Until(g.blockedUntil[scope]))
+	}
+	return max(block, least)
 }

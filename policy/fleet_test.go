@@ -196,7 +196,7 @@ func (w *workers) worker(change func(*policy.Config)) *policy.Chains {
 	l, err := limiter.New(limiter.Config{
 		Redis: c, CallTimeout: time.Minute,
 		Settings: func(provider string) limiter.Settings { return limiter.Settings{Limits: set(provider).Limits} },
-		Restore:  func(context.Context, string) (limiter.Snapshot, error) { return limiter.Snapshot{}, nil },
+		Restore:  func(context.Context, string, string) (limiter.Snapshot, error) { return limiter.Snapshot{}, nil },
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -36,7 +36,7 @@ type guard struct {
 	mu            sync.Mutex
 	cooldownUntil time.Time
 	cooldownCause providers.Error
-	blockedUntil  time.Time // when the provider wants to be called again
+	blockedUntil  map[string]time.Time // when the provider wants to be called again, by scope
 }
 
 // nonRetryable marks a failure that must not be repeated here.
@@ -68,7 +68,7 @@ func newGuard(p providers.Provider, cfg Config) (*guard, error) {
 		name: name, provider: p, timeout: cfg.CallTimeout, calls: cfg.Calls, limiter: cfg.Limiter,
 		estimate: func(req providers.Request) limiter.Demand { return cfg.Estimate(name, req) },
 		learn:    func(l Learned) { cfg.Learn(name, l) },
-		log:      cfg.Log.With().Str("provider", name).Logger(), retry: failsafe.With(policy), cooldown: cfg.Backoff(maxRetries + 1),
+		log:      cfg.Log.With().Str("provider", name).Logger(), retry: failsafe.With(policy), blockedUntil: map[string]time.Time{}, cooldown: cfg.Backoff(maxRetries + 1),
 	}
 	if cfg.Redis == nil {
 		return g, nil

@@ -170,15 +170,15 @@ func (c *Chains) Resume(ctx context.Context, provider string, req providers.Requ
 	return err
 }
 
-// Unblock forgets what refusals have brought about: a block of the provider, here and
-// in Redis, its doubling, and lowered concurrency. An operator has said that they count
+// Unblock forgets what refusals have brought about: a block of the provider or of some of
+// its scopes, here and in Redis, its doubling, and lowered concurrency. An operator has said that they count
 // no longer. It fails with *rediscall.UnavailableError.
-func (c *Chains) Unblock(ctx context.Context, provider string) error {
+func (c *Chains) Unblock(ctx context.Context, provider string, scopes ...string) error {
 	if g := c.guards[provider]; g != nil {
 		g.reset()
 	}
 	if c.cfg.Limiter == nil {
 		return nil
 	}
-	return c.cfg.Limiter.Forget(ctx, provider)
+	return c.cfg.Limiter.Forget(ctx, provider, scopes...)
 }

@@ -63,7 +63,9 @@ func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (g
 	if g.limiter == nil {
 		return granted{}, nil
 	}
-	got, err := g.limiter.Acquire(ctx, g.name, g.estimate(req), urgency)
+	demand := g.estimate(req)
+	demand.Model = req.Model
+	got, err := g.limiter.Acquire(ctx, g.name, demand, urgency)
 	if err == nil {
 		return granted{context.WithoutCancel(ctx), got}, nil
 	}
@@ -80,6 +82,14 @@ func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (g
 		return granted{}, g.waits(redisWait, providers.WaitError{For: providers.WaitForRedis})
 	}
 	return granted{}, err
+}
+
+// scope is the one in which the slot counts; empty: the provider as a whole.
+func (s granted) scope() string {
+	if s.slot == nil {
+		return ""
+	}
+	return s.slot.Scope()
 }
 
 // longWait is from where on a block is a reason to ask another provider.

@@ -36,6 +36,9 @@ type Descriptor struct {
 	Tokenizer Tokenizer
 	// Limits hold until the vendor tells its own.
 	Limits Limits
+	// Class names the class of models that the vendor counts a model's calls with: its
+	// limits hold for each class and key. Nil: they hold for all calls together.
+	Class func(model string) string
 	// Latency is the time that a call is expected to take until there are calls to go
 	// by.
 	Latency time.Duration

@@ -40,6 +40,15 @@ func WithOrders(ctx context.Context, orders Orders) context.Context {
 	return context.WithValue(ctx, ordersKey{}, orders)
 }
 
+// MapOrders returns a context under which handles are changed before they are told.
+func MapOrders(ctx context.Context, change func(handle string) string) context.Context {
+	orders, ok := ctx.Value(ordersKey{}).(Orders)
+	if !ok {
+		return ctx
+	}
+	return WithOrders(ctx, func(ctx context.Context, handle string) error { return orders(ctx, change(handle)) })
+}
+
 // Ordered tells the handle of an order to whoever made the call, if anybody wants to know.
 // One of more than 512 bytes is not told: nobody can go on with that order.
 func Ordered(ctx context.Context, handle string) {

@@ -70,7 +70,7 @@ func TestAbsurdRowsTakeNoViewDown(t *testing.T) {
 		"totals":           func(ctx context.Context) error { _, err := w.Totals(ctx, batch); return err },
 		"expenses":         func(ctx context.Context) error { _, err := w.Expenses(ctx, batch); return err },
 		"capacity":         func(ctx context.Context) error { _, err := w.Capacity(ctx, []string{"mock"}); return err },
-		"what was sent":    func(ctx context.Context) error { _, err := w.Sent(ctx, "mock"); return err },
+		"what was sent":    func(ctx context.Context) error { _, err := w.Sent(ctx, "mock", ""); return err },
 		"progress": func(ctx context.Context) error {
 			p, err := w.Progress(ctx, batch)
 			if p.Cost != math.MaxInt64 || p.Simulated != math.MaxInt64 {

@@ -197,7 +197,7 @@ func TestWhatWasSentIsReadByTheMinute(t *testing.T) {
 	w := newDatabase(t)
 	d := w.accept(t, 400, nil)
 	sent := func(s *store.Store) {
-		if _, err := s.Sent(t.Context(), "mock"); err != nil {
+		if _, err := s.Sent(t.Context(), "mock", ""); err != nil {
 			t.Error(err)
 		}
 	}

@@ -46,6 +46,15 @@ func (s *Store) Settings(ctx context.Context) (map[string]fleet.Stored, map[prov
 	if err != nil {
 		return nil, nil, fmt.Errorf("read settings: %w", err)
 	}
+	scopes, err := s.scopes(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for name, list := range scopes {
+		set := settings[name]
+		set.Scopes = list
+		settings[name] = set
+	}
 	chains, err := s.Chains(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -69,6 +78,9 @@ func (s *Store) Learn(ctx context.Context, provider string, l fleet.Learned) err
 	var blocked *time.Time
 	if !l.BlockedUntil.IsZero() {
 		blocked = &l.BlockedUntil
+	}
+	if l.Scope != "" {
+		return s.learnScope(ctx, provider, l, learned, blocked)
 	}
 	return s.change(ctx, "learn", provider, `
 		UPDATE providers
@@ -114,6 +126,7 @@ func (s *Store) SetLimits(ctx context.Context, provider string, pins map[provide
 // ErrUnknownProvider.
 func (s *Store) ResetLimits(ctx context.Context, provider, by string) error {
 	return s.change(ctx, "reset limits", provider, `
+		WITH scopes AS (DELETE FROM limit_scopes WHERE provider = $1)
 		UPDATE providers
 		SET limits_pinned = '{}', limits_pinned_by = $2, limits_pinned_at = now(),
 			limits_learned = '{}', limits_learned_at = NULL,
@@ -126,6 +139,7 @@ func (s *Store) ResetLimits(ctx context.Context, provider, by string) error {
 // ErrUnknownProvider.
 func (s *Store) SetStatus(ctx context.Context, provider string, status fleet.Status, reason, by string) error {
 	return s.change(ctx, "set the status", provider, `
+		WITH scopes AS (UPDATE limit_scopes SET blocked_until = NULL WHERE provider = $1 AND $2 = 'available')
 		UPDATE providers
 		SET status = $2, reason = $3, changed_by = $4, changed_at = now(),
 			out_of_money_at = CASE WHEN $2 = 'available' THEN NULL ELSE out_of_money_at END,
@@ -186,8 +200,9 @@ type Sent struct {
 	Hours [24]int64
 }
 
-// Sent tells what a Redis that has lost its memory has forgotten about a provider.
-func (s *Store) Sent(ctx context.Context, provider string) (out Sent, err error) {
+// Sent tells what a Redis that has lost its memory has forgotten about a provider or, where
+// scope is not empty, one of its scopes: there, calls of the class with other keys count too.
+func (s *Store) Sent(ctx context.Context, provider, scope string) (out Sent, err error) {
 	// By the minutes in which calls ended: one that began less than a day ago ended
 	// then, too, and one that began before counts for as long as it took more.
 	var hour int
@@ -198,13 +213,13 @@ func (s *Store) Sent(ctx context.Context, provider string) (out Sent, err error)
 	p.Queue(`
 		SELECT floor(extract(epoch FROM greatest(now() - started_at, '0')) / 3600)::int AS hour, count(*), max(started_at), count(*)
 		FROM calls
-		WHERE provider = $1 AND state = 'running'
+		WHERE provider = $1 AND state = 'running' AND starts_with(model, $2)
 		GROUP BY hour
 		UNION ALL
 		SELECT floor(extract(epoch FROM now() - minute) / 3600)::int AS hour, saturated(sum(requests)), max(last_started_at), 0
 		FROM provider_metrics
-		WHERE provider = $1 AND minute > now() - interval '24 hours'
-		GROUP BY hour`, provider).Query(func(rows pgx.Rows) error {
+		WHERE provider = $1 AND minute > now() - interval '24 hours' AND starts_with(model, $2)
+		GROUP BY hour`, provider, providers.ClassOfScope(scope)).Query(func(rows pgx.Rows) error {
 		_, err := pgx.ForEachRow(rows, []any{&hour, &n, &last, &running}, func() error {
 			if hour < len(out.Hours) {
 				out.Hours[hour] = jobs.Sum(out.Hours[hour], n)
@@ -217,7 +232,13 @@ func (s *Store) Sent(ctx context.Context, provider string) (out Sent, err error)
 		})
 		return err
 	})
-	p.Queue(`SELECT max(blocked_until) FROM providers WHERE name = $1`, provider).QueryRow(func(row pgx.Row) error { return row.Scan(&blocked) })
+	p.Queue(`
+		SELECT max(blocked_until)
+		FROM (
+			SELECT blocked_until FROM providers WHERE name = $1 AND $2 = ''
+			UNION ALL
+			SELECT blocked_until FROM limit_scopes WHERE provider = $1 AND scope = $2
+		) x`, provider, scope).QueryRow(func(row pgx.Row) error { return row.Scan(&blocked) })
 	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return out, fmt.Errorf("look at what was sent to provider %s: %w", provider, err)
 	}

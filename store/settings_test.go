@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/uuid"
 
 	"oneflow/fleet"
@@ -191,15 +192,15 @@ func TestTheLedgerKnowsWhatRedisHasForgotten(t *testing.T) {
 	ended(old, "25 hours")
 	until := time.Now().Add(time.Hour).Truncate(time.Microsecond)
 	must(t, w.Learn(t.Context(), "mock", fleet.Learned{BlockedUntil: until}))
-	got, err := w.Sent(t.Context(), "mock")
+	got, err := w.Sent(t.Context(), "mock", "")
 	if err != nil || got.Running != 1 || got.Hours[0] != 2 || got.Hours[1] != 0 || time.Since(got.LastCall) > time.Minute || !got.BlockedUntil.Equal(until) {
 		t.Errorf("%+v, %v, want what was begun in the last day", got, err)
 	}
 	ended(done, "90 minutes")
-	if got, err := w.Sent(t.Context(), "mock"); err != nil || got.Hours[0] != 1 || got.Hours[1] != 1 {
+	if got, err := w.Sent(t.Context(), "mock", ""); err != nil || got.Hours[0] != 1 || got.Hours[1] != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if got, err := w.Sent(t.Context(), "openai"); err != nil || got != (store.Sent{}) {
+	if got, err := w.Sent(t.Context(), "openai", ""); err != nil || got != (store.Sent{}) {
 		t.Errorf("of another provider: %+v, %v", got, err)
 	}
 }
@@ -266,5 +267,37 @@ func TestAFleetKeepsItsID(t *testing.T) {
 	}
 	if id, err := one.FleetID(t.Context()); err != nil || !ids[id] {
 		t.Errorf("a heartbeat made it %s, %v", id, err)
+	}
+}
+
+func TestWhatIsLearnedOfAScopeIsItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	ctx := t.Context()
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Scope: "small", Limits: providers.Limits{RPM: 500}}))
+	until := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Scope: "small", Limits: providers.Limits{TPM: 9}, BlockedUntil: until, Reason: "rate_limited"}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Scope: "small", BlockedUntil: until.Add(-time.Minute), Reason: "earlier"}))
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Scope: "large@key", Limits: providers.Limits{RPM: 7}}))
+	if err := w.Learn(ctx, "none", fleet.Learned{Scope: "small", Limits: providers.Limits{RPM: 7}}); !errors.Is(err, fleet.ErrUnknownProvider) {
+		t.Errorf("of a provider that is not there: %v", err)
+	}
+	want := []fleet.ScopeLimits{
+		{Scope: "large@key", Learned: providers.Limits{RPM: 7}},
+		{Scope: "small", Learned: providers.Limits{RPM: 500, TPM: 9}, BlockedUntil: until, BlockedReason: "rate_limited"},
+	}
+	got, _, err := w.Settings(ctx)
+	if err != nil || !cmp.Equal(got["mock"].Scopes, want, cmpopts.EquateApproxTime(time.Millisecond)) || got["mock"].Learned != (providers.Limits{}) {
+		t.Errorf("%+v, %v: want %+v, and nothing of the whole", got["mock"], err, want)
+	}
+	if sent, err := w.Sent(ctx, "mock", "small"); err != nil || !sent.BlockedUntil.Equal(until) {
+		t.Errorf("for a Redis that forgot: %+v, %v", sent, err)
+	}
+	if sent, err := w.Sent(ctx, "mock", ""); err != nil || !sent.BlockedUntil.IsZero() {
+		t.Errorf("of the whole provider: %+v, %v", sent, err)
+	}
+	must(t, w.ResetLimits(ctx, "mock", "ada"))
+	if got, _, err := w.Settings(ctx); err != nil || len(got["mock"].Scopes) > 0 {
+		t.Errorf("after a reset: %+v, %v", got["mock"].Scopes, err)
 	}
 }

@@ -274,7 +274,7 @@ func (f *forecast) when(s *session, cfg config.Config, start time.Time) error {
 		served := worker.Served{
 			Name: name, Concurrency: p.Concurrency, Min: p.MinConcurrency, Max: p.MaxConcurrency, Latency: time.Duration(p.Latency),
 		}
-		done := finishOf(worker.NewPlan(served, inForce[name].Limits, asked(seen[name], served, *part)), *part, backlog[name], start)
+		done := finishOf(worker.NewPlan(served, inForce[name].Total(), asked(seen[name], served, *part)), *part, backlog[name], start)
 		f.Providers = append(f.Providers, done)
 		if done.DoneAt.After(f.DoneAt) {
 			f.DoneAt = done.DoneAt

@@ -39,7 +39,7 @@ func explain(s *session, served []worker.Served) error {
 	for _, p := range served {
 		limits := p.Limits
 		if inForce, ok := set[p.Name]; ok {
-			limits = inForce.Limits
+			limits = inForce.Total()
 		}
 		plan := worker.NewPlan(p, limits, seen[p.Name])
 		latency := plan.Latency.Round(time.Millisecond).String()

@@ -21,7 +21,7 @@ import (
 
 // newChains puts all configured providers behind their policies: a job may fall back to
 // any that has a key by then. calls bounds what is being paid for.
-func newChains(calls context.Context, o WorkerOptions, fleetID string, control *fleet.Control, prices *billing.Prices) (chains *policy.Chains, closeAll func() error, err error) {
+func newChains(calls context.Context, o WorkerOptions, fleetID string, control *fleet.Control, parts *scopes, prices *billing.Prices) (chains *policy.Chains, closeAll func() error, err error) {
 	clients, closeClients, err := clients(o.Config, slices.Sorted(maps.Keys(o.Config.Providers)), o.Keys)
 	if err != nil {
 		return nil, nil, err
@@ -37,12 +37,13 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, control *
 		Redis:       shared,
 		Fleet:       fleetID,
 		Settings:    func(provider string) limiter.Settings { return limiterSettings(control.Settings(provider)) },
+		Scopes:      parts.of,
 		Learn:       func(provider string, l limiter.Learned) { control.Learn(provider, limiterLearned(l)) },
 		CallTimeout: time.Duration(o.Config.CallTimeout),
 		Burst:       func(provider string) int64 { return int64(o.Config.Providers[provider].Burst) },
 		Log:         o.Log,
-		Restore: func(ctx context.Context, provider string) (limiter.Snapshot, error) {
-			s, err := o.Store.Sent(ctx, provider)
+		Restore: func(ctx context.Context, provider, scope string) (limiter.Snapshot, error) {
+			s, err := o.Store.Sent(ctx, provider, scope)
 			return limiter.Snapshot{BlockedUntil: s.BlockedUntil, LastCall: s.LastCall, Running: s.Running, Hours: s.Hours}, err
 		},
 	})
@@ -83,8 +84,8 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, control *
 	if err != nil {
 		return nil, nil, errors.Join(err, closeAll())
 	}
-	control.OnUnblock(func(provider string) {
-		if err := chains.Unblock(calls, provider); err != nil {
+	control.OnUnblock(func(provider string, scopes []string) {
+		if err := chains.Unblock(calls, provider, scopes...); err != nil {
 			o.Log.Warn().Err(err).Str("provider", provider).Msg("block not lifted in Redis")
 		}
 	})
@@ -104,7 +105,7 @@ func policySettings(s fleet.Settings) policy.Settings {
 }
 
 func limiterLearned(l limiter.Learned) fleet.Learned {
-	return fleet.Learned{Limits: l.Limits, BlockedUntil: l.BlockedUntil, Reason: l.Reason}
+	return fleet.Learned{Scope: l.Scope, Limits: l.Limits, BlockedUntil: l.BlockedUntil, Reason: l.Reason}
 }
 
 func policyLearned(l policy.Learned) fleet.Learned {

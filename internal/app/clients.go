@@ -170,15 +170,28 @@ func (k *keyed) Generate(ctx context.Context, req providers.Request) (providers.
 	return k.tracked(ctx, func(ctx context.Context) (providers.Response, error) { return k.Provider.Generate(ctx, req) })
 }
 
-// Resume implements providers.Resumer.
+// Resume implements providers.Resumer: what was ordered with a key is looked for with
+// that key, as long as there is such a key.
 func (k *keyed) Resume(ctx context.Context, req providers.Request, handle string) (providers.Response, error) {
+	if key, rest, ok := strings.Cut(handle, orderKeyEnd); ok {
+		ctx, handle = providers.WithScope(ctx, providers.ScopeName("", key)), rest
+	}
 	return k.tracked(ctx, func(ctx context.Context) (providers.Response, error) {
 		return providers.Resume(ctx, k.Provider, req, handle)
 	})
 }
 
+// orderKeyEnd ends the id of the key that stands before the vendor's handle of an order.
+const orderKeyEnd = "|"
+
 func (k *keyed) tracked(ctx context.Context, call func(context.Context) (providers.Response, error)) (providers.Response, error) {
 	ctx, used := keys.Track(ctx)
+	ctx = providers.MapOrders(ctx, func(handle string) string {
+		if id := used.Key().ID(); id != "" && handle != "" {
+			return id + orderKeyEnd + handle
+		}
+		return handle
+	})
 	res, err := call(ctx)
 	if e, ok := errors.AsType[*providers.Error](err); ok && e.Kind == providers.Unauthorised && e.Sent {
 		k.keys.Pause(used.Key(), "the provider refused it", time.Time{})

@@ -55,7 +55,7 @@ func NewFrontDoor(ctx context.Context, cfg config.Config, db *store.Store, rdb r
 				return 0, time.Time{}, err
 			}
 			s := known.Settings(stored)[provider]
-			return s.Limits.RPM, s.BlockedUntil, nil
+			return s.Total().RPM, s.BlockedUntil, nil
 		},
 		Funds: db.Funds,
 		Least: func(ctx context.Context, card *billing.Card) (func(jobs.New) billing.NanoUSD, error) {

@@ -33,7 +33,7 @@ func Holds(ctx context.Context, rdb redis.UniversalClient, settings map[string]f
 	defer slots.Close()
 	all := map[string][]string{}
 	for provider := range settings {
-		lines, err := holds(ctx, rdb, slots, provider)
+		lines, err := holds(ctx, rdb, slots, provider, settings[provider])
 		if err != nil {
 			return nil, err
 		}
@@ -56,8 +56,8 @@ func HoldsInForce(db *store.Store, providers fleet.Config, rdb redis.UniversalCl
 	}
 }
 
-func holds(ctx context.Context, rdb redis.UniversalClient, slots *limiter.Limiter, provider string) ([]string, error) {
-	state, err := slots.State(ctx, provider)
+func holds(ctx context.Context, rdb redis.UniversalClient, slots *limiter.Limiter, provider string, set fleet.Settings) ([]string, error) {
+	state, err := slots.State(ctx, provider, limiter.Scope{})
 	if err != nil {
 		return nil, err
 	}
@@ -65,14 +65,28 @@ func holds(ctx context.Context, rdb redis.UniversalClient, slots *limiter.Limite
 	if err != nil {
 		return nil, err
 	}
-	clock := func(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
 	var lines []string
-	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if stands.State != breaker.Closed {
+		lines = append(lines, fmt.Sprintf("circuit breaker %s since %s, next probe at %s", strings.ReplaceAll(string(stands.State), "_", "-"), clock(stands.Since), clock(stands.NextProbe)))
+	}
+	lines = append(lines, held("", state)...)
+	for _, name := range set.Scopes() {
+		state, err := slots.State(ctx, provider, limiter.Scope{Name: name, Settings: limiter.Settings{Limits: set.Scope(name)}})
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, held(name+": ", state)...)
+	}
+	return lines, nil
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
+
+// held says what holds a scope back.
+func held(scope string, state limiter.State) (lines []string) {
+	say := func(format string, args ...any) { lines = append(lines, scope+fmt.Sprintf(format, args...)) }
 	if !state.BlockedUntil.IsZero() {
 		say("blocked until %s: it refused a call (%s) at %s", clock(state.BlockedUntil), strings.ReplaceAll(string(state.BlockedFor), "_", " "), clock(state.BlockedSince))
-	}
-	if stands.State != breaker.Closed {
-		say("circuit breaker %s since %s, next probe at %s", strings.ReplaceAll(string(stands.State), "_", "-"), clock(stands.Since), clock(stands.NextProbe))
 	}
 	if state.Lowered > 0 {
 		say("at most %d calls at once until %s: it refused more", state.Lowered, clock(state.LoweredUntil))
@@ -85,5 +99,5 @@ func holds(ctx context.Context, rdb redis.UniversalClient, slots *limiter.Limite
 	if state.Binds != "" && state.Wait >= longWait {
 		say("the next call waits %s for its limit of %s", state.Wait.Round(time.Second), state.Binds.Unit())
 	}
-	return lines, nil
+	return lines
 }

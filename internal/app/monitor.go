@@ -64,19 +64,27 @@ func pressureInForce(db *store.Store, known fleet.Config, rdb redis.UniversalCli
 		defer slots.Close()
 		all := map[string]fleet.Pressure{}
 		for provider := range settings {
-			state, bad := slots.State(ctx, provider)
-			if bad != nil {
-				err = errors.Join(err, bad)
-				continue
-			}
-			p := fleet.Pressure{Wait: state.Wait.Seconds(), Used: map[string]float64{}, Limits: map[string]float64{}}
-			if !state.BlockedUntil.IsZero() {
-				p.Blocked = max(time.Until(state.BlockedUntil).Seconds(), 0)
-			}
-			for _, d := range state.Dimensions {
-				if d.Limit > 0 {
-					p.Limits[string(d.Dimension)] = float64(d.Limit)
-					p.Used[string(d.Dimension)] = float64(d.Used) / float64(d.Limit)
+			p := fleet.Pressure{Used: map[string]float64{}, Limits: map[string]float64{}}
+			// Where models have limits of their own, those of all together, and the fullest.
+			for _, name := range append([]string{""}, settings[provider].Scopes()...) {
+				scope := limiter.Scope{Name: name, Settings: limiter.Settings{Limits: settings[provider].Scope(name)}}
+				state, bad := slots.State(ctx, provider, scope)
+				if bad != nil {
+					err = errors.Join(err, bad)
+					continue
+				}
+				p.Wait = max(p.Wait, state.Wait.Seconds())
+				if !state.BlockedUntil.IsZero() {
+					p.Blocked = max(p.Blocked, time.Until(state.BlockedUntil).Seconds())
+				}
+				for _, d := range state.Dimensions {
+					if d.Limit > 0 {
+						of := string(d.Dimension)
+						if name == "" || settings[provider].Limits.Of(d.Dimension) == 0 {
+							p.Limits[of] += float64(d.Limit)
+						}
+						p.Used[of] = max(p.Used[of], float64(d.Used)/float64(d.Limit))
+					}
 				}
 			}
 			all[provider] = p

@@ -22,7 +22,6 @@ import (
 	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
-	"oneflow/providers"
 	"oneflow/providers/keys"
 	"oneflow/store"
 	"oneflow/worker"
@@ -61,7 +60,8 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	guarded, closePolicy, err := newChains(calls, o, fleetID.String(), control, prices)
+	parts := newScopes(o.Config, o.Keys, control.Settings)
+	guarded, closePolicy, err := newChains(calls, o, fleetID.String(), control, parts, prices)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Changed:     keysChanged(o.Keys),
 		Redis:       o.Redis,
 		Store:       storesOf(o.Store),
-		Limits:      func(provider string) providers.Limits { return control.Settings(provider).Limits },
+		Limits:      parts.Limits,
 		Generator:   guarded,
 		Artifacts:   blobs,
 		Prices:      prices,

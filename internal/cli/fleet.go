@@ -53,6 +53,12 @@ func Fleet(cfg config.Config) fleet.Config {
 		for _, name := range written {
 			c.Written = append(c.Written, providers.Dimension(name))
 		}
+		if p.Classed() {
+			c.Class, c.Classes = p.Class, map[string]fleet.ClassLimits{}
+			for class, l := range p.ModelLimits {
+				c.Classes[class] = fleet.ClassLimits{Limits: l.Known(), Written: l.Written()}
+			}
+		}
 		out.Providers[name] = c
 	}
 	for task, chain := range cfg.Chains {

@@ -15,7 +15,7 @@ func TestABurstMayComeAtOnceAndNoMore(t *testing.T) {
 	l := f.limiter(t, client(t, f.redis), limiter.Config{
 		MaxWait: time.Second, Burst: func(string) int64 { return 3 },
 		// The last call was long ago.
-		Restore: func(context.Context, string) (limiter.Snapshot, error) { return limiter.Snapshot{}, nil },
+		Restore: func(context.Context, string, string) (limiter.Snapshot, error) { return limiter.Snapshot{}, nil },
 	})
 	for i := range 3 {
 		s, err := l.Acquire(t.Context(), "p", limiter.Demand{}, 1)
@@ -24,7 +24,7 @@ func TestABurstMayComeAtOnceAndNoMore(t *testing.T) {
 		}
 		s.Done(t.Context(), providers.Usage{}, providers.RateLimits{})
 	}
-	if wait, err := l.Wait(t.Context(), "p"); err != nil || wait < time.Second {
+	if wait, err := l.Wait(t.Context(), "p", ""); err != nil || wait < time.Second {
 		t.Errorf("a fourth may come after %v, %v", wait, err)
 	}
 }

@@ -184,7 +184,7 @@ func TestAChangedLimitCountsAtOnce(t *testing.T) {
 	f := newFleet(t, 1, providers.Limits{RPM: 1})
 	l := f.limiters[0]
 	acquire(t, l).Done(t.Context(), providers.Usage{}, providers.RateLimits{})
-	if wait, err := l.Wait(t.Context(), "p"); err != nil || wait < 59*time.Second {
+	if wait, err := l.Wait(t.Context(), "p", ""); err != nil || wait < 59*time.Second {
 		t.Fatalf("wait %v, %v, want a minute", wait, err)
 	}
 	f.mu.Lock()

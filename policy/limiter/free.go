@@ -30,14 +30,14 @@ type blockLook struct {
 // free gives a slot of a provider without limits: there is nothing to reserve, and
 // only a block to wait for. Redis is asked for that some times a second, not for
 // each call, so that a refusal that another worker met is heeded within lookFor.
-func (l *Limiter) free(ctx context.Context, a *account, deadline time.Time) (*Slot, error) {
+func (l *Limiter) free(ctx context.Context, a *account, model string, deadline time.Time) (*Slot, error) {
 	for {
-		g, err := l.look(ctx, a)
+		g, err := l.look(ctx, a, model)
 		switch {
 		case err != nil:
 			return nil, err
 		case g.wait <= 0:
-			return &Slot{limiter: l, account: a, grant: g, due: time.Now()}, nil
+			return &Slot{limiter: l, account: a, model: model, grant: g, due: time.Now()}, nil
 		case time.Now().Add(g.wait).After(deadline):
 			return nil, &WaitTooLongError{Provider: a.provider, After: g.wait, Blocked: g.wait}
 		}
@@ -52,12 +52,12 @@ func (l *Limiter) free(ctx context.Context, a *account, deadline time.Time) (*Sl
 // look returns how long the provider is blocked. From half of lookFor on, one asks
 // anew while the others go by what was seen; only when that is too old do they wait
 // for it. Nobody holds the lock across a round trip.
-func (l *Limiter) look(ctx context.Context, a *account) (grant, error) {
+func (l *Limiter) look(ctx context.Context, a *account, model string) (grant, error) {
 	for k := &a.blocks; ; {
 		g, asks, others := k.fresh(time.Now())
 		switch {
 		case asks != nil:
-			seen, err := l.ask(ctx, a, Settings{}, Demand{}, maxRetryAfter, false)
+			seen, err := l.ask(ctx, a, Demand{Model: model}, maxRetryAfter, false)
 			k.answer(asks, seen, err)
 			if err != nil {
 				return grant{}, err

@@ -1,7 +1,8 @@
 // Package limiter shares a provider's rate limits among all workers: one Redis hash for
-// each provider, one script for each grant, on Redis' own clock. A call reserves the
-// next slot that is free in all dimensions of the limits at once and sleeps until it;
-// nobody polls. Each script (*.lua) says what it takes, returns and guarantees. It
+// each scope of limits, one script for each grant, on Redis' own clock. A scope is a
+// provider as a whole, or its calls of one class of models with one of its keys. A call
+// reserves the next slot that is free in all dimensions of all scopes that hold for it at
+// once, with the key whose slot comes first, and sleeps until it; nobody polls. Each script (*.lua) says what it takes, returns and guarantees. It
 // imports providers (the table of dimensions) and policy/rediscall.
 package limiter
 
@@ -51,9 +52,14 @@ type Config struct {
 	// Settings returns a provider's settings as of the last look. It must not block:
 	// it is asked for each call, so that a change takes effect at once.
 	Settings func(provider string) Settings
-	// Restore returns what Redis had known about a provider, when it has forgotten
-	// that. Default nil: nothing is known, calls may just have been sent.
-	Restore func(ctx context.Context, provider string) (Snapshot, error)
+	// Scopes returns the scopes in one of which calls of a model are counted, beside the
+	// provider as a whole, and a name for the class of models that they have in common. It
+	// is asked as Settings is. Default nil: there are none.
+	Scopes func(provider, model string) (class string, scopes []Scope)
+	// Restore returns what Redis had known about a scope, when it has forgotten that; the
+	// empty scope is the provider as a whole. Default nil: nothing is known, calls may just
+	// have been sent.
+	Restore func(ctx context.Context, provider, scope string) (Snapshot, error)
 	// Learn is told what answers and refusals have shown. It must not block.
 	// Default nil: nobody is told.
 	Learn func(provider string, what Learned)
@@ -84,9 +90,19 @@ type Settings struct {
 
 func (s Settings) pinned(d providers.Dimension) bool { return slices.Contains(s.Pinned, d) }
 
+// Scope is a part of a provider's calls that has limits of its own.
+type Scope struct {
+	// Name tells it from the provider's others, such as "gpt-6-luna" or, with several keys,
+	// "gpt-6-luna@1f2e3d4c5b6a".
+	Name string
+	Settings
+}
+
 // Learned holds what answers and refusals have shown of a provider. Zero fields say
 // nothing.
 type Learned struct {
+	// Scope is the one that it holds for; empty: the provider as a whole.
+	Scope string
 	// Limits are those that answers name or refusals show.
 	Limits providers.Limits
 	// BlockedUntil is the time until which the provider asked everybody to wait.
@@ -111,6 +127,8 @@ type Snapshot struct {
 
 // Demand is the most that a call may use of what is limited, beside itself.
 type Demand struct {
+	// Model says in which scopes it counts.
+	Model        string
 	InputTokens  int64
 	OutputTokens int64
 }
@@ -152,31 +170,47 @@ type Limiter struct {
 	subscriber sync.WaitGroup
 
 	mu       sync.Mutex
-	accounts map[string]*account
+	accounts map[[2]string]*account
 }
 
-// account holds what this process knows about one provider.
+// account holds what this process knows about one class of a provider's models.
 type account struct {
 	provider string
-	keys     []string
 	queue    waitQueue
-	observed observedLimits
 	blocks   blockCache
+	// turn is the scope to begin with where several are as good.
+	turn atomic.Uint64
+
+	mu       sync.Mutex
+	observed map[string]*observedLimits // by scope
 	// lastBinding is the limit for which the last had to wait.
 	lastBinding atomic.Pointer[providers.Dimension]
 }
 
 // binds returns the limit for which those wait who have not asked Redis yet.
-func (a *account) binds(limits providers.Limits) providers.Dimension {
-	if d := a.lastBinding.Load(); d != nil && limits.Of(*d) > 0 {
+func (a *account) binds(places []place) providers.Dimension {
+	limited := func(d providers.Dimension) bool {
+		return slices.ContainsFunc(places, func(p place) bool { return p.Limits.Of(d) > 0 })
+	}
+	if d := a.lastBinding.Load(); d != nil && limited(*d) {
 		return *d
 	}
 	for _, d := range providers.Dimensions() {
-		if limits.Of(d) > 0 {
+		if limited(d) {
 			return d
 		}
 	}
 	return ""
+}
+
+// of returns what this process has seen of a scope.
+func (a *account) of(scope string) *observedLimits {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.observed[scope] == nil {
+		a.observed[scope] = &observedLimits{}
+	}
+	return a.observed[scope]
 }
 
 // New makes a Limiter. An error names the field that is wrong.
@@ -204,7 +238,7 @@ func New(cfg Config) (*Limiter, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Limiter{
-		cfg: cfg, scripts: newScripts(), ctx: ctx, cancel: cancel, accounts: make(map[string]*account),
+		cfg: cfg, scripts: newScripts(), ctx: ctx, cancel: cancel, accounts: make(map[[2]string]*account),
 	}, nil
 }
 
@@ -214,34 +248,34 @@ func (l *Limiter) Close() {
 	l.subscriber.Wait()
 }
 
-func (l *Limiter) account(provider string) *account {
+// account returns the one of a provider's models of that class.
+func (l *Limiter) account(provider, class string) *account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, ok := l.accounts[provider]
+	a, ok := l.accounts[[2]string{provider, class}]
 	if !ok {
-		// The braces keep both keys of a provider in one slot of a Redis cluster.
-		hash := "oneflow:limit:{" + provider + "}"
-		a = &account{provider: provider, keys: []string{hash, hash + ":permits"}}
-		l.accounts[provider] = a
+		a = &account{provider: provider, observed: map[string]*observedLimits{}}
+		l.accounts[[2]string{provider, class}] = a
 	}
 	return a
 }
 
 // Acquire waits for the next slot that is free in all dimensions of the provider's
-// limits at once, and returns when its time has come. Among those who wait in this
-// process, the lowest urgency number goes first. It fails with *WaitTooLongError where
+// limits at once, and in those of one of the model's scopes, which is the slot's, and
+// returns when its time has come. Among those who wait in this process for models of the
+// same class, the lowest urgency number goes first. It fails with *WaitTooLongError where
 // the wait would be longer than MaxWait, with *rediscall.UnavailableError, or with ctx's
 // error; then nothing is reserved. The slot must be given back by one of its methods.
 func (l *Limiter) Acquire(ctx context.Context, provider string, demand Demand, urgency int) (*Slot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	a := l.account(provider)
+	a, places := l.places(provider, demand.Model)
 	w := &waiter{urgency: urgency, index: -1}
-	deadline := time.Now().Add(l.longestWait(provider, urgency))
+	deadline := time.Now().Add(l.longestWait(places, urgency))
 	for {
-		if l.cfg.Settings(provider).Limits == (providers.Limits{}) {
-			return l.free(ctx, a, deadline)
+		if _, places = l.places(provider, demand.Model); unlimited(places) {
+			return l.free(ctx, a, demand.Model, deadline)
 		}
 		slot, err := l.reserve(ctx, a, w, demand, deadline)
 		if err != nil {
@@ -267,8 +301,8 @@ const slowest = time.Minute
 // somebody has to wait for the next all the same, or it would go to whoever asks by
 // chance at the right moment; and the most urgent wait longer than others, so that
 // they come first.
-func (l *Limiter) longestWait(provider string, urgency int) time.Duration {
-	between := spacing(l.cfg.Settings(provider).Limits)
+func (l *Limiter) longestWait(places []place, urgency int) time.Duration {
+	between := spacing(places)
 	long := min(3*max(between, 0), slowest)
 	if urgency == 0 {
 		long = min(3*l.cfg.MaxWait, slowest)
@@ -279,9 +313,9 @@ func (l *Limiter) longestWait(provider string, urgency int) time.Duration {
 // reserve waits for its turn at the queue and asks Redis. Neither slot nor error
 // means: no permit was free, wait for the next turn.
 func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Demand, deadline time.Time) (*Slot, error) {
-	limits := l.cfg.Settings(a.provider).Limits
-	if wait, ok := a.queue.join(w, spacing(limits), max(time.Until(deadline), 0)); !ok {
-		return nil, &WaitTooLongError{Provider: a.provider, After: wait, Dimension: a.binds(limits)}
+	_, places := l.places(a.provider, demand.Model)
+	if wait, ok := a.queue.join(w, spacing(places), max(time.Until(deadline), 0)); !ok {
+		return nil, &WaitTooLongError{Provider: a.provider, After: wait, Dimension: a.binds(places)}
 	}
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
@@ -292,14 +326,12 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Dem
 		}
 	case <-timer.C:
 		a.queue.leave(w)
-		return nil, &WaitTooLongError{Provider: a.provider, After: max(a.queue.expected(w.urgency), time.Second), Dimension: a.binds(limits)}
+		return nil, &WaitTooLongError{Provider: a.provider, After: max(a.queue.expected(w.urgency), time.Second), Dimension: a.binds(places)}
 	case <-ctx.Done():
 		a.queue.leave(w)
 		return nil, ctx.Err()
 	}
-	// The limits may have changed in the meantime.
-	set := l.cfg.Settings(a.provider)
-	g, err := l.ask(ctx, a, set, demand, max(time.Until(deadline), 0), w.urgency == 0)
+	g, err := l.ask(ctx, a, demand, max(time.Until(deadline), 0), w.urgency == 0)
 	if err == nil && g.binds != "" {
 		a.lastBinding.Store(&g.binds)
 	}
@@ -319,18 +351,18 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Dem
 		return nil, nil //nolint:nilnil // see above
 	}
 	a.queue.granted(g.slot, g.wait, w.urgency == 0)
-	s := &Slot{limiter: l, account: a, grant: g, due: time.Now().Add(g.wait)}
-	if set.Limits.Concurrent > 0 {
+	s := &Slot{limiter: l, account: a, model: demand.Model, grant: g, due: time.Now().Add(g.wait)}
+	if g.holdsPermit() {
 		s.renewal = time.AfterFunc(renewEvery, s.renew)
 	}
 	return s, nil
 }
 
-// Wait returns for how long a small call would have to wait now, at the lowest
+// Wait returns for how long a small call of a model would have to wait now, at the lowest
 // urgency: 0 if not at all. It reserves nothing.
-func (l *Limiter) Wait(ctx context.Context, provider string) (time.Duration, error) {
-	a := l.account(provider)
-	g, err := l.ask(ctx, a, l.cfg.Settings(provider), Demand{1, 1}, lookOnly, false)
+func (l *Limiter) Wait(ctx context.Context, provider, model string) (time.Duration, error) {
+	a, _ := l.places(provider, model)
+	g, err := l.ask(ctx, a, Demand{model, 1, 1}, lookOnly, false)
 	if err != nil {
 		return 0, err
 	}
@@ -341,35 +373,19 @@ func (l *Limiter) Wait(ctx context.Context, provider string) (time.Duration, err
 }
 
 // Forget lifts what refusals and answers have brought about in Redis: a block, its
-// doubling, lowered concurrency, and what others are taken to use. It is for a person
-// who knows better.
-func (l *Limiter) Forget(ctx context.Context, provider string) error {
+// doubling, lowered concurrency, and what others are taken to use, in the provider as a
+// whole and in the scopes of those names. It is for a person who knows better.
+func (l *Limiter) Forget(ctx context.Context, provider string, scopes ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, rediscall.Timeout)
 	defer cancel()
 	fields := []string{"blocked", "blocked_at", "blocked_for", "refusals", "refused_again", "lowered", "lowered_until"}
 	for _, d := range providers.Dimensions() {
 		fields = append(fields, string(d)+".others")
 	}
-	err := l.cfg.Redis.HDel(ctx, l.account(provider).keys[0], fields...).Err()
-	if err != nil {
-		return &rediscall.UnavailableError{Err: err}
-	}
-	return nil
-}
-
-// spacing returns the time between two requests if this process had the provider for
-// itself; 0 where only tokens say, below 0 where nothing does.
-func spacing(limits providers.Limits) time.Duration {
-	out := time.Duration(-1)
-	for _, d := range providers.Dimensions() {
-		n := limits.Of(d)
-		switch window := d.Window(); {
-		case n <= 0 || window == 0 || window > time.Hour:
-		case d.Counts() == providers.CountsRequests:
-			out = max(out, window/time.Duration(n))
-		default:
-			out = max(out, 0)
+	for _, scope := range append([]string{""}, scopes...) {
+		if err := l.cfg.Redis.HDel(ctx, keysOf(provider, scope)[0], fields...).Err(); err != nil {
+			return &rediscall.UnavailableError{Err: err}
 		}
 	}
-	return out
+	return nil
 }

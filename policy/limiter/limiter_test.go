@@ -65,7 +65,7 @@ func (f *fleet) limiter(tb testing.TB, c redis.UniversalClient, cfg limiter.Conf
 		defer f.mu.Unlock()
 		return f.settings
 	}
-	cfg.Restore = func(context.Context, string) (limiter.Snapshot, error) {
+	cfg.Restore = func(context.Context, string, string) (limiter.Snapshot, error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return f.memory, nil

@@ -33,7 +33,7 @@ const (
 	enoughFits = 3
 )
 
-// observedLimits holds what one process has seen of a provider's limits, by dimension.
+// observedLimits holds what one process has seen of a scope's limits, by dimension.
 type observedLimits struct {
 	mu   sync.Mutex
 	seen map[providers.Dimension]observedLimit
@@ -65,10 +65,17 @@ func (l *Limiter) observe(ctx context.Context, s *Slot, end ending, limits provi
 	if len(seen) == 0 {
 		return
 	}
-	inForce := l.cfg.Settings(s.account.provider).Limits
-	var learned Learned
+	own := s.grant.own()
+	inForce := own.Limits
+	_, places := l.places(s.account.provider, s.model)
+	for _, p := range places {
+		if p.Name == own.Name {
+			inForce = p.Limits
+		}
+	}
+	learned := Learned{Scope: own.Name}
 	for _, h := range seen {
-		if s.account.observed.worthReporting(h, inForce.Of(h.name)) {
+		if s.account.of(own.Name).worthReporting(h, inForce.Of(h.name)) {
 			learned.Limits = learned.Limits.With(h.name, h.Limit)
 		}
 		if others {
@@ -187,53 +194,53 @@ func (l *Limiter) observeOthers(ctx context.Context, s *Slot, end ending, h head
 	if h.Remaining < 0 {
 		return
 	}
-	for _, d := range s.grant.dims {
-		if d.name != h.name || !d.others {
-			continue
-		}
-		blur := max(h.Limit/othersShare, othersLeast)
-		switch {
-		case end == refused:
-			blur = 0 // that is why
-		case d.seen > 0:
-			blur /= 5 // they are known to be there
-		}
-		if s.account.observed.constant(h, end) {
-			h.Remaining = h.Limit
-		}
-		// Our count is up to the slot of this very call, and rather too large.
-		d.demand = h.Limit - h.Remaining - d.sum
-		if d.demand <= blur {
-			d.demand = 0
-		}
-		if d.demand == 0 && d.seen == 0 {
-			continue
-		}
-		stays, gone := othersStay, d.window
-		switch bucket := h.fillsEvenly(h.name.Window()); {
-		case h.Reset > 0 && bucket:
-			stays, gone = 0, h.Reset
-		case h.Reset > 0 && h.Reset < d.window:
-			stays, gone = h.Reset, h.Reset // a window that ends then
-		}
-		args := append(append([]any{s.grant.slot.Microseconds()}, d.args()...), stays.Microseconds(), gone.Microseconds(),
-			h.Remaining, max(h.Limit/othersShare/5, othersLeast))
-		if _, err := l.run(ctx, l.scripts.observe, s.account.keys, args...); err != nil {
-			l.cfg.Log.Warn().Err(err).Str("provider", s.account.provider).Msg("use by others not recorded")
-		}
+	d, keys, ok := s.grant.counting(h.name)
+	if !ok || !d.others {
+		return
+	}
+	blur := max(h.Limit/othersShare, othersLeast)
+	switch {
+	case end == refused:
+		blur = 0 // that is why
+	case d.seen > 0:
+		blur /= 5 // they are known to be there
+	}
+	if s.account.of(s.grant.own().Name).constant(h, end) {
+		h.Remaining = h.Limit
+	}
+	// Our count is up to the slot of this very call, and rather too large.
+	d.demand = h.Limit - h.Remaining - d.sum
+	if d.demand <= blur {
+		d.demand = 0
+	}
+	if d.demand == 0 && d.seen == 0 {
+		return
+	}
+	stays, gone := othersStay, d.window
+	switch bucket := h.fillsEvenly(h.name.Window()); {
+	case h.Reset > 0 && bucket:
+		stays, gone = 0, h.Reset
+	case h.Reset > 0 && h.Reset < d.window:
+		stays, gone = h.Reset, h.Reset // a window that ends then
+	}
+	args := append(append([]any{s.grant.slot.Microseconds()}, d.args()...), stays.Microseconds(), gone.Microseconds(),
+		h.Remaining, max(h.Limit/othersShare/5, othersLeast))
+	if _, err := l.run(ctx, l.scripts.observe, keys, args...); err != nil {
+		l.cfg.Log.Warn().Err(err).Str("provider", s.account.provider).Msg("use by others not recorded")
 	}
 }
 
-// refuse blocks the provider for everybody.
+// refuse blocks a slot's scope for everybody.
 func (l *Limiter) refuse(ctx context.Context, s *Slot, refusal *providers.Error) time.Time {
 	crowded := 0
 	if refusal.Kind == providers.ConcurrencyLimit {
 		crowded = 1
 	}
 	asked := min(max(refusal.RetryAfter, 0), maxRetryAfter)
-	out, err := l.run(ctx, l.scripts.refuse, s.account.keys,
+	own := s.grant.own()
+	out, err := l.run(ctx, l.scripts.refuse, own.keys,
 		s.grant.slot.Microseconds(), asked.Microseconds(), firstBlock.Microseconds(), lastBlock.Microseconds(),
-		crowded, s.grant.limits.Concurrent, string(refusal.Kind))
+		crowded, own.Limits.Concurrent, string(refusal.Kind))
 	if err != nil {
 		l.cfg.Log.Warn().Err(err).Str("provider", s.account.provider).Msg("refusal not shared with other workers")
 		if asked == 0 {
@@ -243,7 +250,7 @@ func (l *Limiter) refuse(ctx context.Context, s *Slot, refusal *providers.Error)
 	}
 	until := time.Now().Add(time.Duration(out[0]) * time.Microsecond)
 	l.learn(s.account.provider, Learned{
-		Limits: providers.Limits{Concurrent: out[1]}, BlockedUntil: until,
+		Scope: own.Name, Limits: providers.Limits{Concurrent: out[1]}, BlockedUntil: until,
 		Reason: "the provider refused a call: " + string(refusal.Kind),
 	})
 	// The wait is what was asked for, unless that has proved too short.

@@ -1,6 +1,6 @@
 -- Notes what others have used of the same account, as the headers of an answer have shown.
 --
--- KEYS: the hash and the permits of the provider
+-- KEYS: the hash and the permits of a scope
 -- ARGV: 1 the slot of the call; 2-6 the dimension, with what is not ours of what was used at that slot as the demand, 0 for
 --       nothing; 7 for how long, from the slot on, that is taken to be still so, and 8 after how long it is gone
 --       9 what remained; 10 by how much our count and theirs may differ

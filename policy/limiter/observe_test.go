@@ -69,7 +69,7 @@ func TestLimitsAreLearnedFromHeadersOnce(t *testing.T) {
 	t.Parallel()
 	w := newSimulation(t, 1, providers.Limits{RPM: 600, TPM: 10_000})
 	answer := func(limits providers.RateLimits) {
-		w.slot(Demand{10, 10}).Done(t.Context(), providers.Usage{InputTokens: 5, OutputTokens: 5}, limits)
+		w.slot(Demand{InputTokens: 10, OutputTokens: 10}).Done(t.Context(), providers.Usage{InputTokens: 5, OutputTokens: 5}, limits)
 	}
 	limit := func(n int64) *providers.RateLimit {
 		return &providers.RateLimit{Limit: n, Remaining: n - 1, Reset: time.Second}

@@ -6,6 +6,7 @@ import (
 	_ "embed" // the scripts
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,14 +63,21 @@ const lookOnly = -1
 
 // grant is an answer of that script.
 type grant struct {
-	status   int64
-	wait     time.Duration
-	binds    providers.Dimension // what the wait is for; empty: a block, or nothing
-	blocked  time.Duration       // how much of the wait is no matter of pace
-	slot     time.Duration       // since 1970, on Redis' clock
+	status  int64
+	wait    time.Duration
+	binds   providers.Dimension // what the wait is for; empty: a block, or nothing
+	blocked time.Duration       // how much of the wait is no matter of pace
+	slot    time.Duration       // since 1970, on Redis' clock
+	permit  string              // the name of those that it holds
+	// parts are those of the provider and, where there are scopes, of the one chosen.
+	parts []part
+}
+
+// part holds what a slot has in one scope.
+type part struct {
+	place
+
 	refusals int64
-	limits   providers.Limits
-	permit   string // empty: none was needed
 	dims     []reserved
 }
 
@@ -82,41 +90,92 @@ type reserved struct {
 	sum     int64 // in the window that ends with this slot, or more
 }
 
+// own returns the part in which nobody else counts.
+func (g grant) own() part { return g.parts[len(g.parts)-1] }
+
+// counting returns the dimension of that name in which the slot counts, with its hash:
+// the scope's before the provider's, as answers speak of that.
+func (g grant) counting(name providers.Dimension) (d reserved, keys []string, ok bool) {
+	for _, p := range slices.Backward(g.parts) {
+		for _, d := range p.dims {
+			if d.name == name {
+				return d, p.keys, true
+			}
+		}
+	}
+	return d, nil, false
+}
+
+func (g grant) limited() bool {
+	return slices.ContainsFunc(g.parts, func(p part) bool { return len(p.dims) > 0 })
+}
+
+func (g grant) holdsPermit() bool {
+	return slices.ContainsFunc(g.parts, func(p part) bool { return p.Limits.Concurrent > 0 })
+}
+
 // ask asks for a slot, before others whose slots are still to come where that is
 // urgent; bearable may be lookOnly. It fails with *rediscall.UnavailableError.
-func (l *Limiter) ask(ctx context.Context, a *account, set Settings, demand Demand, bearable time.Duration, urgent bool) (grant, error) {
-	dims := l.dimensions(set, demand)
-	g := grant{limits: set.Limits, permit: rand.Text()}
+func (l *Limiter) ask(ctx context.Context, a *account, demand Demand, bearable time.Duration, urgent bool) (grant, error) {
+	_, places := l.places(a.provider, demand.Model)
+	return l.askIn(ctx, a, places, demand, bearable, urgent)
+}
+
+// askIn asks for a slot in some places.
+func (l *Limiter) askIn(ctx context.Context, a *account, places []place, demand Demand, bearable time.Duration, urgent bool) (grant, error) {
+	g := grant{permit: rand.Text()}
 	us := max(bearable.Microseconds(), 0)
 	if bearable == lookOnly {
 		us = lookOnly
 	}
-	args := []any{us, g.permit, permitTTL.Microseconds(), set.Limits.Concurrent, max(l.cfg.Burst(a.provider), 1), 0, len(dims)}
+	args := []any{us, g.permit, permitTTL.Microseconds(), max(l.cfg.Burst(a.provider), 1), 0}
 	if urgent {
-		args[5] = 1
+		args[4] = 1
 	}
-	for _, d := range dims {
-		args = append(args, d.args()...)
+	var keys []string
+	dims := make([][]dimension, len(places))
+	for i, p := range places {
+		dims[i] = l.dimensions(p.Settings, demand)
+		keys = append(keys, p.keys...)
+		args = append(args, p.Limits.Concurrent, len(dims[i]))
+		for _, d := range dims[i] {
+			args = append(args, d.args()...)
+		}
 	}
-	for range 3 {
-		out, err := l.run(ctx, l.scripts.grant, a.keys, args...)
+	for range 2 + len(places) {
+		out, err := l.run(ctx, l.scripts.grant, keys, args...)
 		if err != nil {
 			return grant{}, err
 		}
+		chosen := int(out[3]) - 1
 		if out[0] == statusLost {
-			if err := l.restore(ctx, a, dims); err != nil {
+			if err := l.restore(ctx, a.provider, places[chosen], dims[chosen]); err != nil {
 				return grant{}, err
 			}
 			continue
 		}
-		g.status, g.wait, g.binds = out[0], time.Duration(out[1])*time.Microsecond, binding(dims, out[2])
+		taken, held := places[:1], dims[0]
+		if chosen > 0 {
+			taken, held = []place{places[0], places[chosen]}, slices.Concat(dims[0], dims[chosen])
+		}
+		g.status, g.wait, g.binds = out[0], time.Duration(out[1])*time.Microsecond, binding(held, out[2])
 		switch g.status {
 		case statusTooLong:
-			g.blocked = time.Duration(out[3]) * time.Microsecond
+			g.blocked = time.Duration(out[4]) * time.Microsecond
 		case statusGranted:
-			g.slot, g.refusals = time.Duration(out[3])*time.Microsecond, out[4]
-			for i, d := range dims {
-				g.dims = append(g.dims, reserved{d, out[5+3*i], out[6+3*i], out[7+3*i]})
+			g.slot = time.Duration(out[4]) * time.Microsecond
+			next := out[5:]
+			for i, p := range taken {
+				part := part{place: p, refusals: next[0]}
+				next = next[1:]
+				for _, d := range dims[[]int{0, chosen}[i]] {
+					part.dims = append(part.dims, reserved{d, next[0], next[1], next[2]})
+					next = next[3:]
+				}
+				g.parts = append(g.parts, part)
+			}
+			if len(places) > 2 {
+				a.turn.Add(1)
 			}
 		}
 		return g, nil
@@ -138,14 +197,14 @@ func binding(dims []dimension, n int64) providers.Dimension {
 // day is the longest window of a limit.
 const day = 24 * time.Hour
 
-// restore starts the hash of a provider with what is known without it.
-func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) error {
+// restore starts the hash of a scope with what is known without it.
+func (l *Limiter) restore(ctx context.Context, provider string, p place, dims []dimension) error {
 	var known Snapshot
 	ago := time.Duration(0)
 	if l.cfg.Restore != nil {
 		var err error
-		if known, err = l.cfg.Restore(ctx, a.provider); err != nil {
-			return &rediscall.UnavailableError{Err: fmt.Errorf("it has forgotten the limits of %s, and so inFlightAhead they cannot be restored: %w", a.provider, err)}
+		if known, err = l.cfg.Restore(ctx, provider, p.Name); err != nil {
+			return &rediscall.UnavailableError{Err: fmt.Errorf("it has forgotten the limits of %s, and they cannot be restored: %w", provider, err)}
 		}
 		if ago = day; !known.LastCall.IsZero() {
 			ago = min(max(time.Since(known.LastCall), 0), day)
@@ -154,7 +213,7 @@ func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) err
 	blocked := min(max(time.Until(known.BlockedUntil), 0), maxRetryAfter)
 	running := min(max(known.Running, 0), 10_000)
 	args := []any{
-		blocked.Microseconds(), ago.Microseconds(), running, (l.cfg.CallTimeout + permitSlack).Microseconds(), max(l.cfg.Burst(a.provider), 1), len(dims),
+		blocked.Microseconds(), ago.Microseconds(), running, (l.cfg.CallTimeout + permitSlack).Microseconds(), max(l.cfg.Burst(provider), 1), len(dims),
 	}
 	for _, d := range dims {
 		args = append(args, d.args()...)
@@ -162,7 +221,7 @@ func (l *Limiter) restore(ctx context.Context, a *account, dims []dimension) err
 	for _, calls := range known.Hours {
 		args = append(args, max(calls, 0))
 	}
-	_, err := l.run(ctx, l.scripts.seed, a.keys, args...)
+	_, err := l.run(ctx, l.scripts.seed, p.keys, args...)
 	return err
 }
 
@@ -175,10 +234,16 @@ const (
 	unsent                 // it does not count, not even for the day
 )
 
-// settle gives back what s has, and counts what was really used.
+// settle gives back what s has, and counts what was really used, in each scope.
 func (l *Limiter) settle(ctx context.Context, s *Slot, end ending, usage providers.Usage) {
+	for _, p := range s.grant.parts {
+		l.settlePart(ctx, s, p, end, usage)
+	}
+}
+
+func (l *Limiter) settlePart(ctx context.Context, s *Slot, p part, end ending, usage providers.Usage) {
 	permit := ""
-	if s.grant.limits.Concurrent > 0 {
+	if p.Limits.Concurrent > 0 {
 		permit = s.grant.permit
 	}
 	var dims []any
@@ -186,7 +251,7 @@ func (l *Limiter) settle(ctx context.Context, s *Slot, end ending, usage provide
 	if end == answered {
 		success = 1
 	}
-	for _, d := range s.grant.dims {
+	for _, d := range p.dims {
 		used := int64(0)
 		switch requests := !d.tokens(); {
 		case d.name.Window() < time.Minute, !requests && d.demand == 0, requests && end == answered:
@@ -201,37 +266,47 @@ func (l *Limiter) settle(ctx context.Context, s *Slot, end ending, usage provide
 		count++
 		dims = append(append(dims, d.args()...), d.charged, used)
 	}
-	if permit == "" && count == 0 && (success == 0 || s.grant.refusals == 0) {
+	if permit == "" && count == 0 && (success == 0 || p.refusals == 0) {
 		return
 	}
 	args := append([]any{permit, s.grant.slot.Microseconds(), success, l.channel(), s.account.provider, count}, dims...)
-	if _, err := l.run(ctx, l.scripts.settle, s.account.keys, args...); err != nil {
+	if _, err := l.run(ctx, l.scripts.settle, p.keys, args...); err != nil {
 		l.cfg.Log.Warn().Err(err).Str("provider", s.account.provider).Msg("a slot was not given back: it ages out")
 	}
 }
 
-// standing returns until when the provider is blocked, and where the slot of that name has
-// been moved to, both on Redis' clock; moved is 0 for a slot that has come.
-func (l *Limiter) standing(ctx context.Context, a *account, name string) (blocked, moved time.Duration, err error) {
-	fields, err := rediscall.Do(ctx, func(ctx context.Context) ([]any, error) {
-		return l.cfg.Redis.HMGet(ctx, a.keys[0], "blocked", "ahead").Result()
+// standing returns until when calls of the slot are blocked, and where it has been moved
+// to, both on Redis' clock; moved is 0 for a slot that has come.
+func (l *Limiter) standing(ctx context.Context, g grant) (blocked, moved time.Duration, err error) {
+	all, err := rediscall.Do(ctx, func(ctx context.Context) ([]*redis.SliceCmd, error) {
+		var each []*redis.SliceCmd
+		_, err := l.cfg.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, part := range g.parts {
+				each = append(each, p.HMGet(ctx, part.keys[0], "blocked", "ahead"))
+			}
+			return nil
+		})
+		return each, err
 	})
-	if err != nil || len(fields) != 2 {
+	if err != nil {
 		return 0, 0, err
 	}
 	us := func(s string) time.Duration {
 		n, _ := strconv.ParseInt(s, 10, 64) // the scripts write whole numbers
 		return time.Duration(n) * time.Microsecond
 	}
-	until, _ := fields[0].(string) // nil: never blocked
-	ahead, _ := fields[1].(string)
-	for entry := range strings.FieldsSeq(ahead) {
-		if rest, ok := strings.CutPrefix(entry, name+","); ok {
-			slot, _, _ := strings.Cut(rest, ",")
-			moved = us(slot)
+	for _, fields := range all {
+		until, _ := fields.Val()[0].(string) // nil: never blocked
+		ahead, _ := fields.Val()[1].(string)
+		blocked = max(blocked, us(until))
+		for entry := range strings.FieldsSeq(ahead) {
+			if rest, ok := strings.CutPrefix(entry, g.permit+","); ok {
+				slot, _, _ := strings.Cut(rest, ",")
+				moved = us(slot)
+			}
 		}
 	}
-	return us(until), moved, nil
+	return blocked, moved, nil
 }
 
 // run runs a script, which returns whole numbers. It does not end with ctx: what

@@ -1,6 +1,6 @@
 -- Blocks a provider for everybody, because it refused a call for its rate limit.
 --
--- KEYS: the hash and the permits of the provider
+-- KEYS: the hash and the permits of a scope
 -- ARGV: 1 the slot of the refused call; 2 for how long the provider asked to wait, 0 if it did not say
 --       3 the first and 4 the longest wait where it did not say
 --       5 1 if it refused because too many calls were under way; 6 how many may be; 7 what it called it

@@ -1,6 +1,6 @@
 -- Starts a hash that is not there.
 --
--- KEYS: the hash and the permits of the provider
+-- KEYS: the hash and the permits of a scope
 -- ARGV: 1 for how long the provider is blocked; 2 how long ago the last call was sent, 0: just now, or not known
 --       3 how many calls are under way; 4 for how long they may hold their permits; 5 how many requests may come at once
 --       6 how many dimensions follow, each of 5 values (see dimension); 7 the first of them

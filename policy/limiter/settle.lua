@@ -1,6 +1,6 @@
 -- Ends a call: gives its permit back and counts what it really used.
 --
--- KEYS: the hash and the permits of the provider
+-- KEYS: the hash and the permits of a scope
 -- ARGV: 1 the name of the permit, empty if it has none; 2 its slot; 3 1 if the provider answered well
 --       4 the channel on which to tell that a permit is free; 5 the name of the provider, to be told there
 --       6 how many dimensions follow, each of 7 values: those of dimension, with what was reserved as the demand, then

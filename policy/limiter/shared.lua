@@ -3,7 +3,8 @@
 -- All times are microseconds since 1970 on Redis' clock, all amounts are integers: both stay far below 2^53, up to
 -- which a Lua number is exact.
 --
--- KEYS[1] is the hash of one provider. Its fields:
+-- What is limited is a scope: a provider as a whole, or its calls of one class of models with one key. KEYS are the hash
+-- and the permits of a scope, and so on for each. The fields of a hash:
 --   version         the layout; a hash without it was lost, or never was
 --   last            the latest slot that was given out
 --   blocked         until when nobody may send; blocked_at is when that was said, blocked_for what the provider called it
@@ -20,9 +21,12 @@
 --   <d>.share       how much of what is asked for is really used, in millionths, as calls have shown
 --   <d>.open        how much of what calls under way have reserved is likely to come back
 --   <d>.claim       what a call needs that found no room for too long; others leave that much until <d>.claim_until
--- KEYS[2] is a sorted set of the calls that hold a permit, by when they expire.
+-- The permits are a sorted set of the calls that hold one, by when they expire.
 local key, permits = KEYS[1], KEYS[2]
-local VERSION, BUCKETS, MILLION = '3', 1200, 1000000
+local VERSION, BUCKETS, MILLION = '4', 1200, 1000000
+
+-- use turns to the n-th scope: what follows reads and writes there. At the beginning it is the first.
+local function use(n) key, permits = KEYS[2 * n - 1], KEYS[2 * n] end
 
 local function clock()
   local t = redis.call('TIME')
@@ -38,26 +42,28 @@ local function get(...)
   return out
 end
 
--- put sets a field at the end of the script, all of them in one command; flush is that end.
+-- put sets a field at the end of the script, all of a hash in one command; flush is that end.
 local pending = {}
 local function flush()
-  if #pending > 0 then redis.call('HSET', key, unpack(pending)) end
+  for hash, fields in pairs(pending) do redis.call('HSET', hash, unpack(fields)) end
   pending = {}
 end
 local function put(name, n)
-  pending[#pending + 1], pending[#pending + 2] = name, text(n)
-  if #pending >= 1000 then flush() end
+  local fields = pending[key] or {}
+  pending[key] = fields
+  fields[#fields + 1], fields[#fields + 2] = name, text(n)
+  if #fields >= 1000 then flush() end
 end
 
 local function lost() return redis.call('HGET', key, 'version') ~= VERSION end
 
 -- coming reads the slots that are still to come, in their order: the name of each, its time, whether it is urgent, how
--- often it was overtaken, and what it counts as in each dimension, such as ",t350".
+-- often it was overtaken, the scopes in which it counts, and as what in each dimension, such as ",1tpm350" in the first.
 local function coming(now)
   local list = {}
-  for name, slot, urgent, over, costs in string.gmatch(redis.call('HGET', key, 'ahead') or '', '(%w+),(%d+),(%d),(%d+)(%S*)') do
+  for name, slot, urgent, over, where, costs in string.gmatch(redis.call('HGET', key, 'ahead') or '', '(%w+),(%d+),(%d),(%d+),(%x+)(%S*)') do
     if tonumber(slot) > now then
-      list[#list + 1] = {name = name, slot = tonumber(slot), urgent = urgent, over = tonumber(over), costs = costs}
+      list[#list + 1] = {name = name, slot = tonumber(slot), urgent = urgent, over = tonumber(over), where = where, costs = costs}
     end
   end
   return list

@@ -38,6 +38,9 @@ type simulation struct {
 	jitter  time.Duration
 	// dead processes send nothing, nor give anything back.
 	dead map[int]bool
+	// model, if set, is that of a process' calls, and scopes are those of a model.
+	model  func(id int) string
+	scopes func(model string) []Scope
 	// urgent, if set, reports whether the next to ask is.
 	urgent func() bool
 	// waiting are the processes that found no room.
@@ -55,8 +58,9 @@ type simulation struct {
 
 // arrival is one call, as the provider sees it.
 type arrival struct {
-	at   time.Duration
-	used Demand
+	at    time.Duration
+	used  Demand
+	scope string
 }
 
 func newSimulation(t *testing.T, seed uint64, limits providers.Limits) *simulation {
@@ -79,7 +83,13 @@ func newSimulation(t *testing.T, seed uint64, limits providers.Limits) *simulati
 	l, err := New(Config{
 		Redis: client, CallTimeout: time.Minute, Log: zerolog.Nop(),
 		Settings: func(string) Settings { return w.settings() },
-		Restore:  func(context.Context, string) (Snapshot, error) { return Snapshot{}, nil },
+		Scopes: func(_, model string) (string, []Scope) {
+			if w.scopes == nil {
+				return "", nil
+			}
+			return model, w.scopes(model)
+		},
+		Restore: func(context.Context, string, string) (Snapshot, error) { return Snapshot{}, nil },
 		Learn: func(_ string, what Learned) {
 			w.learned = append(w.learned, what)
 			for _, d := range providers.Dimensions() {
@@ -93,7 +103,7 @@ func newSimulation(t *testing.T, seed uint64, limits providers.Limits) *simulati
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
-	w.limiter, w.account = l, l.account("p")
+	w.limiter, w.account = l, l.account("p", "")
 	w.set(w.now)
 	return w
 }
@@ -144,7 +154,10 @@ func (w *simulation) step(id int) {
 		return
 	}
 	asked, used := w.cost()
-	g, err := w.limiter.ask(context.Background(), w.account, w.settings(), asked, defaultMaxWait, w.urgent != nil && w.urgent())
+	if w.model != nil {
+		asked.Model = w.model(id)
+	}
+	g, err := w.limiter.ask(context.Background(), w.account, asked, defaultMaxWait, w.urgent != nil && w.urgent())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -156,7 +169,7 @@ func (w *simulation) step(id int) {
 		w.at(w.now+min(g.wait, time.Second)+time.Millisecond, func() { w.step(id) })
 		return
 	}
-	slot := &Slot{limiter: w.limiter, account: w.account, grant: g, due: time.Now().Add(time.Hour)}
+	slot := &Slot{limiter: w.limiter, account: w.account, model: asked.Model, grant: g, due: time.Now().Add(time.Hour)}
 	w.at(max(g.slot-reserveAhead, w.now+time.Millisecond), func() { w.step(id) })
 	w.send(slot, used, id)
 }
@@ -194,7 +207,7 @@ func (w *simulation) arrive(slot *Slot, used Demand, id int) {
 			return
 		}
 	}
-	w.calls = append(w.calls, arrival{w.now, used})
+	w.calls = append(w.calls, arrival{w.now, used, slot.Scope()})
 	var limits providers.RateLimits
 	if w.headers != nil {
 		limits = w.headers(w)
@@ -258,7 +271,7 @@ func (w *simulation) sorted() []arrival {
 // tokens draws jobs of 50 to 350 tokens, of which an estimate is up to half too high.
 func (w *simulation) tokens() (asked, used Demand) {
 	in, out := 20+w.rng.Int64N(100), 30+w.rng.Int64N(200)
-	return Demand{in + w.rng.Int64N(in), out}, Demand{in, out}
+	return Demand{InputTokens: in + w.rng.Int64N(in), OutputTokens: out}, Demand{InputTokens: in, OutputTokens: out}
 }
 
 func TestRequestsAMinuteAreUsedToTheFullAndNeverExceeded(t *testing.T) {
@@ -343,7 +356,9 @@ func TestAKilledProcessTakesFewSlotsWithIt(t *testing.T) {
 func TestWhatAnEstimateAskedForTooMuchIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	w := newSimulation(t, 3, providers.Limits{TPM: 60_000, RPM: 600})
-	w.cost = func() (Demand, Demand) { return Demand{50, 4096}, Demand{40, 100 + w.rng.Int64N(300)} }
+	w.cost = func() (Demand, Demand) {
+		return Demand{InputTokens: 50, OutputTokens: 4096}, Demand{InputTokens: 40, OutputTokens: 100 + w.rng.Int64N(300)}
+	}
 	w.latency = func() time.Duration { return time.Second + w.rand(time.Second) }
 	for id := range 4 {
 		w.process(id)

@@ -24,6 +24,7 @@ const (
 type Slot struct {
 	limiter *Limiter
 	account *account
+	model   string
 	grant   grant
 	due     time.Time // on this machine's clock
 	once    sync.Once
@@ -39,9 +40,13 @@ func (s *Slot) renew() {
 	if s.over.Load() || s.limiter.ctx.Err() != nil {
 		return
 	}
-	_, err := s.limiter.run(s.limiter.ctx, s.limiter.scripts.renew, s.account.keys, s.grant.permit, permitTTL.Microseconds())
-	if err != nil {
-		s.limiter.cfg.Log.Debug().Err(err).Str("provider", s.account.provider).Msg("a permit is not kept: it expires")
+	for _, p := range s.grant.parts {
+		if p.Limits.Concurrent <= 0 {
+			continue
+		}
+		if _, err := s.limiter.run(s.limiter.ctx, s.limiter.scripts.renew, p.keys, s.grant.permit, permitTTL.Microseconds()); err != nil {
+			s.limiter.cfg.Log.Debug().Err(err).Str("provider", s.account.provider).Msg("a permit is not kept: it expires")
+		}
 	}
 	s.renewal.Reset(renewEvery)
 }
@@ -89,13 +94,17 @@ func (s *Slot) standing(ctx context.Context) (ok bool, moved time.Duration, err 
 	if s.Late() {
 		return false, 0, nil
 	}
-	blocked, moved, err := s.limiter.standing(ctx, s.account, s.grant.permit)
+	blocked, moved, err := s.limiter.standing(ctx, s.grant)
 	return err == nil && blocked <= s.grant.slot, moved, err
 }
 
 // Late reports that so much time has passed since the slot's that calls would come
 // in a burst. Without limits nothing is spaced.
-func (s *Slot) Late() bool { return len(s.grant.dims) > 0 && time.Since(s.due) > tooLate }
+func (s *Slot) Late() bool { return s.grant.limited() && time.Since(s.due) > tooLate }
+
+// Scope is the name of the scope in which the slot counts; empty where the provider has
+// none for the model.
+func (s *Slot) Scope() string { return s.grant.own().Name }
 
 // Done ends a call that was sent. usage is what it used; where it says nothing
 // about tokens, they count as used in full. limits is what the answer's headers
@@ -115,7 +124,7 @@ func (s *Slot) Unused(ctx context.Context) {
 }
 
 // Refused ends a call that the provider refused for a rate limit: it blocks the
-// provider for all workers for as long as it asked, at most 24 h, or, where it did
+// slot's scope for all workers for as long as it asked, at most 24 h, or, where it did
 // not say, for 1 s, then 2 s, up to a minute, until a call comes through. Where too
 // many calls were under way, fewer will be. It returns until when, on this machine's
 // clock, and does not end with ctx.

@@ -47,22 +47,26 @@ type DimensionState struct {
 	OthersUntil time.Time
 }
 
-// State returns what holds a provider back now; the zero State where no worker has asked
-// for a slot yet. It reserves nothing.
-func (l *Limiter) State(ctx context.Context, provider string) (State, error) {
-	a, set := l.account(provider), l.cfg.Settings(provider)
-	dims := l.dimensions(set, Demand{1, 1})
+// State returns what holds a provider as a whole back now, or one of its scopes; the zero
+// State where no worker has asked for a slot yet. It reserves nothing.
+func (l *Limiter) State(ctx context.Context, provider string, scope Scope) (State, error) {
+	p, set := place{scope, keysOf(provider, scope.Name)}, scope.Settings
+	if scope.Name == "" {
+		p.Settings = l.cfg.Settings(provider)
+		set = p.Settings
+	}
+	dims := l.dimensions(set, Demand{"", 1, 1})
 	args := []any{len(dims)}
 	for _, d := range dims {
 		args = append(args, d.args()...)
 	}
 	out, err := rediscall.Do(ctx, func(ctx context.Context) ([]any, error) {
-		return l.scripts.state.Run(ctx, l.cfg.Redis, a.keys, args...).Slice()
+		return l.scripts.state.Run(ctx, l.cfg.Redis, p.keys, args...).Slice()
 	})
 	if err != nil || len(out) < 6+3*len(dims) {
 		return State{}, err
 	}
-	g, err := l.ask(ctx, a, set, Demand{1, 1}, lookOnly, false)
+	g, err := l.askIn(ctx, l.account(provider, ""), []place{p}, Demand{"", 1, 1}, lookOnly, false)
 	if err != nil {
 		return State{}, err
 	}

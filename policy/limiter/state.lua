@@ -1,6 +1,6 @@
 -- Tells what holds a provider back, for display.
 --
--- KEYS: the hash and the permits of the provider
+-- KEYS: the hash and the permits of a scope
 -- ARGV: 1 how many dimensions follow, each of 5 values (see dimension)
 -- Returns {for how long it is blocked, since when, the name of the refusal, calls in flight, lowered concurrency, for how
 -- long, then for each dimension what was given out in its window, what others are taken to use, and when that is gone}, or

@@ -21,7 +21,7 @@ func TestTheStateSaysWhatHoldsAProviderBack(t *testing.T) {
 	}
 	look := func() limiter.State {
 		t.Helper()
-		got, err := l.State(t.Context(), "p")
+		got, err := l.State(t.Context(), "p", limiter.Scope{})
 		if err != nil {
 			t.Fatal(err)
 		}

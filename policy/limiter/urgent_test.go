@@ -29,7 +29,7 @@ func TestAnUrgentCallGoesBeforeAllWhoseSlotsAreStillToCome(t *testing.T) {
 			const urgent = 10
 			for range urgent {
 				w.run(2*time.Second + w.rand(time.Second))
-				g, err := w.limiter.ask(context.Background(), w.account, w.settings(), Demand{InputTokens: 100}, defaultMaxWait, true)
+				g, err := w.limiter.ask(context.Background(), w.account, Demand{InputTokens: 100}, defaultMaxWait, true)
 				if err != nil || g.status != statusGranted || g.wait > spacing+spacing/100 {
 					t.Fatalf("an urgent call waits for %v, want one slot, %v, at most; status %d, %v", g.wait, spacing, g.status, err)
 				}
@@ -59,7 +59,7 @@ func TestNobodyIsOvertakenWithoutEnd(t *testing.T) {
 	var ask func()
 	urgent := 0
 	ask = func() {
-		g, err := w.limiter.ask(context.Background(), w.account, w.settings(), Demand{}, defaultMaxWait, true)
+		g, err := w.limiter.ask(context.Background(), w.account, Demand{}, defaultMaxWait, true)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,11 +19,11 @@ func TestNoWindowHoldsMoreThanTheLimitWhateverHappens(t *testing.T) {
 				w.limits = providers.Limits{RPM: 120, ITPM: 20_000, OTPM: 8000, Concurrent: 20}
 			}
 			w.cost = func() (Demand, Demand) {
-				asked := Demand{1 + w.rng.Int64N(300), 1 + w.rng.Int64N(300)}
+				asked := Demand{InputTokens: 1 + w.rng.Int64N(300), OutputTokens: 1 + w.rng.Int64N(300)}
 				if w.rng.IntN(50) == 0 {
 					asked.InputTokens = 3000
 				}
-				return asked, Demand{1 + w.rng.Int64N(asked.InputTokens), 1 + w.rng.Int64N(asked.OutputTokens)}
+				return asked, Demand{InputTokens: 1 + w.rng.Int64N(asked.InputTokens), OutputTokens: 1 + w.rng.Int64N(asked.OutputTokens)}
 			}
 			w.latency = func() time.Duration { return w.rand(20 * time.Second) }
 			if seed >= 3 {
@@ -83,14 +83,14 @@ func TestNoWindowHoldsMoreThanTheLimitWhateverHappens(t *testing.T) {
 // refuse has the provider refuse a call that was sent right now; it returns for how long.
 func (w *simulation) refuse(kind providers.Kind, retryAfter time.Duration) time.Duration {
 	w.t.Helper()
-	s := &Slot{limiter: w.limiter, account: w.account, due: time.Now(), grant: grant{slot: w.now, limits: w.limits}}
+	s := &Slot{limiter: w.limiter, account: w.account, due: time.Now(), grant: w.whole(w.now)}
 	return time.Until(s.Refused(context.Background(), &providers.Error{Kind: kind, RetryAfter: retryAfter})).Round(100 * time.Millisecond)
 }
 
 func TestRefusalsThatDoNotSayForHowLongDouble(t *testing.T) {
 	t.Parallel()
 	w := newSimulation(t, 1, providers.Limits{RPM: 600})
-	if _, err := w.limiter.Wait(t.Context(), "p"); err != nil {
+	if _, err := w.limiter.Wait(t.Context(), "p", ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
@@ -102,9 +102,9 @@ func TestRefusalsThatDoNotSayForHowLongDouble(t *testing.T) {
 		// Others that were under way hit the same wall.
 		first := w.now
 		w.set(w.now + 100*time.Millisecond)
-		s := &Slot{limiter: w.limiter, account: w.account, grant: grant{slot: first - time.Millisecond}}
+		s := &Slot{limiter: w.limiter, account: w.account, grant: w.whole(first - time.Millisecond)}
 		s.Refused(t.Context(), &providers.Error{Kind: providers.RateLimited})
-		if wait, err := w.limiter.Wait(t.Context(), "p"); err != nil || wait != want-100*time.Millisecond {
+		if wait, err := w.limiter.Wait(t.Context(), "p", ""); err != nil || wait != want-100*time.Millisecond {
 			t.Errorf("blocked for %v after a second refusal, %v, want %v", wait, err, want-100*time.Millisecond)
 		}
 	}
@@ -121,20 +121,25 @@ func TestRefusalsThatDoNotSayForHowLongDouble(t *testing.T) {
 	if err := w.limiter.Forget(t.Context(), "p"); err != nil {
 		t.Fatal(err)
 	}
-	if wait, err := w.limiter.Wait(t.Context(), "p"); err != nil || wait > 200*time.Millisecond {
+	if wait, err := w.limiter.Wait(t.Context(), "p", ""); err != nil || wait > 200*time.Millisecond {
 		t.Errorf("still a wait of %v, %v, after a person lifted the block", wait, err)
 	}
 }
 
 // slot takes a slot that must be free at once, or soon.
+// whole is a grant of the provider as a whole.
+func (w *simulation) whole(slot time.Duration) grant {
+	return grant{slot: slot, parts: []part{{place: place{Scope{Settings: w.settings()}, keysOf("p", "")}}}}
+}
+
 func (w *simulation) slot(cost Demand) *Slot {
 	w.t.Helper()
-	g, err := w.limiter.ask(context.Background(), w.account, w.settings(), cost, defaultMaxWait, false)
+	g, err := w.limiter.ask(context.Background(), w.account, cost, defaultMaxWait, false)
 	if err != nil || g.status != statusGranted {
 		w.t.Fatalf("no slot: status %d, wait %v, %v", g.status, g.wait, err)
 	}
 	w.set(max(w.now, g.slot))
-	return &Slot{limiter: w.limiter, account: w.account, grant: g, due: time.Now()}
+	return &Slot{limiter: w.limiter, account: w.account, model: cost.Model, grant: g, due: time.Now()}
 }
 
 func TestSeatsOfAKilledProcessExpire(t *testing.T) {
@@ -144,7 +149,7 @@ func TestSeatsOfAKilledProcessExpire(t *testing.T) {
 	w.set(w.now + 10*time.Second)
 	other := w.slot(Demand{})
 	full := func() (bool, time.Duration) {
-		g, err := w.limiter.ask(t.Context(), w.account, w.settings(), Demand{}, lookOnly, false)
+		g, err := w.limiter.ask(t.Context(), w.account, Demand{}, lookOnly, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +181,7 @@ func TestTooManyAtOnceLowersConcurrency(t *testing.T) {
 		w.slot(Demand{})
 	}
 	w.set(w.now + time.Second)
-	s := &Slot{limiter: w.limiter, account: w.account, due: time.Now(), grant: grant{slot: w.now, limits: w.limits}}
+	s := &Slot{limiter: w.limiter, account: w.account, due: time.Now(), grant: w.whole(w.now)}
 	s.Refused(t.Context(), &providers.Error{Kind: providers.ConcurrencyLimit})
 	if len(w.learned) != 1 || w.learned[0].Limits.Concurrent != 4 {
 		t.Fatalf("learned %+v, want 4 at once", w.learned)
@@ -198,12 +203,12 @@ func TestALargeCallIsNotStarvedBySmallOnes(t *testing.T) {
 	began := w.now
 	large := Demand{InputTokens: 30_000}
 	for {
-		g, err := w.limiter.ask(t.Context(), w.account, w.settings(), large, defaultMaxWait, false)
+		g, err := w.limiter.ask(t.Context(), w.account, large, defaultMaxWait, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if g.status == statusGranted {
-			w.calls = append(w.calls, arrival{g.slot, large})
+			w.calls = append(w.calls, arrival{at: g.slot, used: large})
 			break
 		}
 		// As a queue would bring it back.

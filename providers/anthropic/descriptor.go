@@ -1,6 +1,7 @@
 package anthropic
 
 import (
+	"strings"
 	"time"
 
 	"oneflow/providers"
@@ -8,6 +9,16 @@ import (
 
 // Kind is the name of this kind of provider.
 const Kind = "anthropic"
+
+// class is a family of models with its generation, such as claude-opus-4 for
+// claude-opus-4-8: Anthropic counts the calls of these together.
+func class(model string) string {
+	model = providers.Undated(model)
+	if i := strings.LastIndexByte(model, '-'); strings.Count(model, "-") == 3 && i > 0 && !strings.HasPrefix(model, "claude-3") {
+		return model[:i]
+	}
+	return model
+}
 
 // Descriptor describes Anthropic.
 func Descriptor() providers.Descriptor {
@@ -20,6 +31,7 @@ func Descriptor() providers.Descriptor {
 		},
 		MaxTokens: maxTokens,
 		Limits:    providers.Limits{RPM: 50},
+		Class:     class,
 		Latency:   5 * time.Second,
 		Chains:    []providers.Task{providers.Text},
 		StandIns: []providers.StandIn{

@@ -1,6 +1,7 @@
 package gemini
 
 import (
+	"strings"
 	"time"
 
 	"oneflow/providers"
@@ -20,6 +21,7 @@ func Descriptor() providers.Descriptor {
 			Prefixes: []string{"AIza", "AQ."}, MinLength: 30, Characters: providers.Letters + providers.Digits + "-_.",
 		},
 		Limits:   providers.Limits{RPM: 60},
+		Class:    func(model string) string { return strings.TrimPrefix(model, "models/") },
 		Latency:  5 * time.Second,
 		Chains:   []providers.Task{providers.Text, providers.Image},
 		StandIns: standIns(),

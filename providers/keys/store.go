@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"oneflow/providers"
 )
 
 // ErrNoKey is returned where nothing can be picked for a provider that has no key. The error
@@ -174,6 +176,37 @@ func (s *Store) Pick(provider string) (Key, error) {
 		errAllPaused, provider, strings.Join(why, ", "), r.pool[0].key.Source(), provider)
 }
 
+// Usable returns the keys of a provider that are not paused.
+func (s *Store) Usable(provider string) (usable []Key) {
+	if !s.Has(provider) {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.rings[provider]; r != nil {
+		now := s.config.Now()
+		for _, sl := range r.pool {
+			if !sl.pausedAt(now) {
+				usable = append(usable, sl.key)
+			}
+		}
+	}
+	return usable
+}
+
+// take returns the key of that id, which is the one to use while it is not paused; else
+// the next, as Pick does.
+func (s *Store) take(provider, id string) (Key, error) {
+	if id != "" {
+		for _, key := range s.Usable(provider) {
+			if key.ID() == id {
+				return key, nil
+			}
+		}
+	}
+	return s.Pick(provider)
+}
+
 // Has reports whether a provider has a key, be it paused.
 func (s *Store) Has(provider string) bool {
 	s.mu.Lock()
@@ -234,10 +267,11 @@ func (s *Store) List() []Entry {
 
 // Source returns the function that a client asks for a key before each call to
 // baseURL: it gives out keys for that address only, see Bind. The key that it
-// picks is noted in the call's context, see Track.
+// picks is noted in the call's context, see Track. A call in a scope of limits has the
+// scope's key, see providers.WithScope.
 func (s *Store) Source(provider, baseURL string) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
-		key, err := s.Pick(provider)
+		key, err := s.take(provider, providers.KeyOfScope(ctx))
 		if err != nil {
 			return "", err
 		}

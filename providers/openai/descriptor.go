@@ -25,6 +25,7 @@ func Descriptor() providers.Descriptor {
 		KeyHeader: true,
 		Tokenizer: providers.Tiktoken,
 		Limits:    providers.Limits{RPM: 60},
+		Class:     providers.Undated,
 		Latency:   5 * time.Second,
 		Chains:    []providers.Task{providers.Text, providers.Image, providers.Embedding, providers.Transcription},
 		StandIns:  standIns(),
@@ -41,6 +42,7 @@ func Compatible() providers.Descriptor {
 		Presets:      presets(),
 		KeyHeader:    true,
 		Limits:       providers.Limits{RPM: 60},
+		Class:        providers.Undated,
 		Latency:      5 * time.Second,
 		New:          func(c providers.ClientConfig) (providers.Provider, error) { return connect(c, true) },
 	}

@@ -1,0 +1,45 @@
+package providers
+
+import (
+	"context"
+	"strings"
+)
+
+type scopeKey struct{}
+
+// WithScope returns a context for a call that the limits of this scope have let through:
+// it is made with the scope's key.
+func WithScope(ctx context.Context, scope string) context.Context {
+	return context.WithValue(ctx, scopeKey{}, scope)
+}
+
+// KeyOfScope returns the id of the key with which a call under ctx is to be made; empty
+// where any will do.
+func KeyOfScope(ctx context.Context) string {
+	scope, _ := ctx.Value(scopeKey{}).(string)
+	_, key, _ := strings.Cut(scope, "@")
+	return key
+}
+
+// ScopeName names the scope of the limits of a class of models with one key; without a
+// key, that of the provider's only one.
+func ScopeName(class, key string) string {
+	if key == "" {
+		return class
+	}
+	return class + "@" + key
+}
+
+// ClassOfScope is the inverse of ScopeName.
+func ClassOfScope(scope string) string {
+	class, _, _ := strings.Cut(scope, "@")
+	return class
+}
+
+// Undated cuts the date off the name of a snapshot of a model, such as
+// gpt-4o-mini-2024-07-18 or claude-haiku-4-5-20251001: vendors count the calls of all of
+// them together.
+func Undated(model string) string {
+	name, _, _ := strings.Cut(model, "-20")
+	return name
+}
