@@ -40,9 +40,8 @@ type budget struct {
 // myBudgets are the wallets, or the budgets, that whoever asks may see.
 func (a *API) myBudgets(r *http.Request, wallets bool) ([]billing.Budget, error) {
 	list, err := a.cfg.Money.Budgets(r.Context())
-	return slices.DeleteFunc(list, func(b billing.Budget) bool {
-		return b.Wallet != wallets || !access.From(r.Context()).Sees(b.Account)
-	}), err
+	p := access.From(r.Context())
+	return slices.DeleteFunc(list, func(b billing.Budget) bool { return b.Wallet != wallets || !p.Sees(b.Account) }), err
 }
 
 func (a *API) listAccounts(w http.ResponseWriter, r *http.Request) {

@@ -162,14 +162,15 @@ func (f *FrontDoor) newMessageBatch(r *http.Request) (b Batch, n int64, err erro
 
 // keepMessages checks the lines, and keeps them for whoever takes them in.
 func (f *FrontDoor) keepMessages(r *http.Request, b Batch, file File, kept io.ReadSeeker) error {
-	if _, err := f.cfg.Stores.Files.File(r.Context(), file.ID); !errors.Is(err, ErrNoFile) {
+	ctx := r.Context()
+	if _, err := f.cfg.Stores.Files.File(ctx, file.ID); !errors.Is(err, ErrNoFile) {
 		return err // it was brought before
 	}
 	if _, err := kept.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	faults, err := f.faultsIn(r.Context(), b, func(do func(batches.Input, rows.Source) error) error {
-		return f.readRows(r.Context(), b, file.Filename, kept, do)
+	faults, err := f.faultsIn(ctx, b, func(do func(batches.Input, rows.Source) error) error {
+		return f.readRows(ctx, b, file.Filename, kept, do)
 	})
 	switch {
 	case err != nil:
@@ -182,10 +183,10 @@ func (f *FrontDoor) keepMessages(r *http.Request, b Batch, file File, kept io.Re
 	if _, err := kept.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if file.URL, err = f.cfg.Objects.Keep(r.Context(), "uploads/"+file.ID, kept, file.Bytes, "application/octet-stream"); err != nil {
+	if file.URL, err = f.cfg.Objects.Keep(ctx, "uploads/"+file.ID, kept, file.Bytes, "application/octet-stream"); err != nil {
 		return err
 	}
-	return f.cfg.Stores.Files.AddFile(r.Context(), file)
+	return f.cfg.Stores.Files.AddFile(ctx, file)
 }
 
 // messageLines writes each request of a body as a line, one after the other: the body may

@@ -18,7 +18,7 @@ func (m *Monitor) batchEvents(w http.ResponseWriter, r *http.Request) {
 		m.problem(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	something, leave, ok := m.events.subscribe()
+	something, leave, ok := m.events.subscribe() //nolint:contextcheck // what it waits for is for all streams
 	if !ok {
 		w.Header().Set("Retry-After", "10")
 		m.problem(w, r, http.StatusServiceUnavailable, "too many read events at once")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -67,7 +68,7 @@ func (c *serveCmd) Run(s *session) error {
 		return errors.Join(err, l.Close())
 	}
 	fmt.Fprintf(s.Env.Err, "monitor: http://%s%s/ (stop it with Ctrl-C)\n", l.Addr(), c.BasePath)
-	parts.Token, parts.Hosts, parts.BasePath = token, append(c.Host, host), c.BasePath
+	parts.Token, parts.Hosts, parts.BasePath = token, slices.Concat(c.Host, []string{host}), c.BasePath
 	err = errors.Join(monitor.Run(s.Ctx, parts, l), done())
 	if errors.Is(err, monitor.ErrExposed) {
 		return c.unsafe(err)
