@@ -3,6 +3,7 @@ package batches
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,10 +35,8 @@ func parseCondition(text string) (condition, error) {
 			value = value[1 : len(value)-1]
 		}
 		path := strings.Split(name, ".")
-		for _, part := range path {
-			if part == "" {
-				return condition{}, fmt.Errorf("%s: has no name before the operator", rows.Quoted(text))
-			}
+		if slices.Contains(path, "") {
+			return condition{}, fmt.Errorf("%s: has no name before the operator", rows.Quoted(text))
 		}
 		c := condition{path, operator, value}
 		if _, err := strconv.ParseFloat(value, 64); err != nil && strings.ContainsAny(operator, "<>") {

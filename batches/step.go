@@ -51,8 +51,8 @@ func StepBatchID(pipeline string, place int, name string) string {
 	return fmt.Sprintf("%s.%d.%s", pipeline, place, name)
 }
 
-// stepName is what a step may be called: its answer is a column of this name.
-var stepName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,29}$`) //nolint:gochecknoglobals // a pattern
+// stepName matches the names that a step may have: its answer is a column of this name.
+var stepName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,29}$`)
 
 // taken are the columns that a step has beside those of its row.
 func taken() []string { return []string{"answer", "artifact", "custom_id", "row"} }
@@ -133,7 +133,7 @@ func (c *CompiledStep) CheckRequest(in Input) error {
 	return err
 }
 
-// Answer is what a step makes its row of.
+// Answer holds the answer that a step makes its row of, and what else it knows.
 type Answer struct {
 	ID     uuid.UUID // of the parent
 	Step   string    // that the parent is of

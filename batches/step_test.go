@@ -32,7 +32,7 @@ func compiled(t *testing.T, s batches.Step) *batches.CompiledStep {
 	return c
 }
 
-var png = []byte("\x89PNG\r\n\x1a\n and so on") //nolint:gochecknoglobals // a picture
+var png = []byte("\x89PNG\r\n\x1a\n and so on")
 
 func TestAStepHandsThePictureOnOrItsAddress(t *testing.T) {
 	t.Parallel()

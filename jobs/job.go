@@ -314,7 +314,7 @@ type Success struct {
 	Settlement Settlement
 	Response   providers.Response
 	Artifacts  []Artifact
-	// Child is what the result leads to; nil: nothing.
+	// Child is the next step's job; nil: there is no next step.
 	Child *Child `json:",omitempty"`
 	// Cache has the answer kept for the same request of others; nil: it is not.
 	Cache *Keep `json:",omitempty"`

@@ -11,7 +11,7 @@ type Step struct {
 	Definition []byte
 }
 
-// Child is what a job's success leads to in the next step.
+// Child is the job of the next step that a job's success leads to, or says why there is none.
 type Child struct {
 	// Batch is the step's.
 	Batch string

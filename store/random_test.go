@@ -283,8 +283,8 @@ func (p *player) move(ctx context.Context) error {
 	return again(p.store)
 }
 
-// child is what the success of a job leads to: each time another job, of which one counts,
-// or one that failed, or none. Of the jobs of the pipeline b1 alone.
+// child returns the next step of a job that succeeds: each time another job, of which one
+// counts, or one that failed, or none. Of the jobs of the pipeline b1 alone.
 func (p *player) child(j *jobs.Job) *jobs.Child {
 	if j.BatchID != "b1" {
 		return nil

@@ -98,7 +98,7 @@ func (c *batchCmd) Run(s *session) error {
 		return err
 	}
 	if len(steps) > 0 {
-		if err := c.checkSteps(s, in, src, steps[0].Name, compiled); err != nil {
+		if err := c.checkSteps(in, src, steps[0].Name, compiled); err != nil {
 			return err
 		}
 		c.Tag = maps.Clone(c.Tag)

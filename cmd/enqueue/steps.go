@@ -179,7 +179,7 @@ func (c *batchCmd) step(s *session, cfg config.Config, of stepFile) (batches.Ste
 }
 
 // checkSteps reads the first row, and fails for a step that could make nothing of it.
-func (c *batchCmd) checkSteps(s *session, in batches.Input, src *source, first string, steps []*batches.CompiledStep) error {
+func (c *batchCmd) checkSteps(in batches.Input, src *source, first string, steps []*batches.CompiledStep) error {
 	if len(steps) == 0 {
 		return nil
 	}
