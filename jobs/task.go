@@ -32,6 +32,9 @@ const (
 	// TaskTimeout is asynq's own limit on a handler, far beyond ours: the job's
 	// deadline and the call's timeout decide.
 	TaskTimeout = 7 * 24 * time.Hour
+	// soon is the time for which a handler waits for a job that is not due yet: asynq would
+	// keep it for half a second more.
+	soon = 500 * time.Millisecond
 	// maxRetry keeps asynq from archiving: Postgres decides when to give up.
 	maxRetry = math.MaxInt32
 )
@@ -78,7 +81,7 @@ func EncodeTask(list ...Delivery) (*asynq.Task, error) {
 		asynq.MaxRetry(maxRetry),
 		asynq.Timeout(TaskTimeout),
 	}
-	if time.Until(d.At) > 0 {
+	if time.Until(d.At) > soon {
 		opts = append(opts, asynq.ProcessAt(d.At))
 	}
 	return asynq.NewTask("generate:"+string(d.Task), body, opts...), nil

@@ -78,13 +78,17 @@ func newChunks() string {
 	return "c" + hex.EncodeToString(id[8:])
 }
 
+// ahead is how long before its time a job is dispatched, so that it is in a worker's hand
+// by then: the claim waits for the rest.
+const ahead = `interval '150 milliseconds'`
+
 // Due implements worker.DeliveryStore.
 func (s *Store) Due(ctx context.Context, since time.Time) (due bool, now time.Time, err error) {
 	err = s.pool.QueryRow(ctx, `
 		SELECT EXISTS (
 			SELECT
 			FROM job_queue
-			WHERE due_at > $1::timestamptz - interval '1 second' AND due_at <= now() AND `+isUndispatched+`
+			WHERE due_at > $1::timestamptz - interval '1 second' AND due_at <= now() + `+ahead+` AND `+isUndispatched+`
 			ORDER BY due_at
 			LIMIT 1), now()`, since).Scan(&due, &now)
 	if err != nil {
@@ -171,7 +175,7 @@ func topUpSQL() string {
 				SELECT job_id, run_at, seq
 				FROM job_queue
 				WHERE provider = $1 AND lane = $2 AND account = o.account AND batch_id = o.batch_id AND ` + isUndispatched + `
-				AND run_at <= now()
+				AND run_at <= now() + ` + ahead + `
 				AND (not_before IS NULL OR not_before <= now() + interval '30 seconds')
 				ORDER BY run_at, seq
 				LIMIT CASE WHEN o.stopped THEN 1 ELSE (SELECT greatest(1, least($3::bigint, 20000 / greatest(1, count(*)))) FROM open) END

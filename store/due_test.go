@@ -40,6 +40,24 @@ func TestAJobThatIsToRunLaterStaysInPostgresUntilItIsDueAndIsNoticedThen(t *test
 	}
 }
 
+func TestAJobIsInAWorkersHandALittleBeforeItsTime(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	later := w.accept(t, 2, func(r *jobs.New) { r.RunAt = time.Now().Add(time.Hour) })
+	w.exec(t, `UPDATE jobs SET run_at = now() + interval '1 minute'`)
+	w.exec(t, `UPDATE job_queue SET run_at = now() + interval '1 minute', due_at = now() + interval '1 minute'`)
+	w.exec(t, `UPDATE job_queue SET run_at = now() + interval '140 milliseconds', due_at = now() + interval '140 milliseconds' WHERE job_id = $1`, later[0].ID)
+	if due, _, err := w.Due(t.Context(), time.Now()); !due || err != nil {
+		t.Errorf("due %t, %v, want the one that is due at once", due, err)
+	}
+	if marked := w.topUp(t, 10); len(marked) != 1 || marked[0].ID != later[0].ID {
+		t.Errorf("%+v was dispatched, want the one that is due at once", marked)
+	}
+	if got := w.claim(t, later[0]); got.Job != nil || got.Wait <= 0 {
+		t.Errorf("%+v was claimed before its time", got)
+	}
+}
+
 func TestLookingForDueJobsReadsNoneOfThoseThatAreNot(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)

@@ -53,8 +53,8 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	if err != nil || done {
 		return err
 	}
-	if g.Jobs < 1 || g.Rounds < 1 || g.Workers < 1 || g.Many != 0 && g.Many <= intake {
-		return cli.Fail(cli.Usage, errors.New("--jobs, --rounds and --workers must be positive, and --many 0 or more than 100000"))
+	if g.Jobs < 1 || g.Rounds < 1 || g.Workers < 1 || g.Many != 0 && g.Many < 2*g.Jobs {
+		return cli.Fail(cli.Usage, errors.New("--jobs, --rounds and --workers must be positive, and --many 0 or twice as many as --jobs"))
 	}
 	dir, err := os.MkdirTemp("", "oneflow-bench-")
 	if err != nil {

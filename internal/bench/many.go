@@ -16,13 +16,16 @@ import (
 )
 
 const (
-	// intake is the number of prompts whose acceptance is measured.
-	intake = 100_000
+	// mostIntake bounds the number of prompts whose acceptance is measured: see intake.
+	mostIntake = 100_000
 	// warm is the number of jobs that end before a worker's time is measured.
 	warm = 1000
 	// looks is the number of times that status is asked for.
 	looks = 9
 )
+
+// intake is the number of prompts whose acceptance is measured: a tenth of many.
+func (b *bench) intake() int { return min(b.Many/10, mostIntake) }
 
 // many measures what grows where there is much: what a job takes with few and with many
 // that wait in its queue, and with many that have ended; how long the status of a batch
@@ -32,18 +35,18 @@ func (b *bench) many(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	raw, err := b.enqueue(ctx, intake)
+	raw, err := b.enqueue(ctx, b.intake())
 	if err != nil {
 		return err
 	}
 	const batch = "many"
-	took, _, err := b.produce(ctx, batch, intake)
+	took, _, err := b.produce(ctx, batch, b.intake())
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "accepted/asynq_enqueue = %.2f\n", raw.Seconds()/took.Seconds())
 	var status []time.Duration
-	waiting, err := b.drain(ctx, batch, func(ctx context.Context, batch string) error { return b.fill(ctx, batch, intake, b.Many) }, func() error {
+	waiting, err := b.drain(ctx, batch, func(ctx context.Context, batch string) error { return b.fill(ctx, batch, b.intake(), b.Many) }, func() error {
 		for range looks {
 			began := time.Now()
 			if _, err := b.fleet.Run(ctx, harness.Command{Name: "enqueue", Args: []string{"status", batch, "-o", "json"}}); err != nil && harness.ExitCode(err) == 0 {
