@@ -49,7 +49,7 @@ func made(from, n int, lane jobs.Lane, at func(i int) time.Time) ([]jobs.New, er
 	for i := range rows {
 		rows[i] = jobs.New{
 			ID: jobs.NewID(), Seq: int64(from + i + 1), Provider: "mock", Lane: lane, RunAt: at(i),
-			Request: providers.Request{Task: providers.Text, Model: "mock", Prompt: fmt.Sprint("number ", from+i)},
+			Request: providers.Request{Task: providers.Text, Model: "mock-text", Prompt: fmt.Sprint("number ", from+i)},
 		}
 		if err := keys.Assign(&rows[i]); err != nil {
 			return nil, err
