@@ -78,7 +78,7 @@ func newChunks() string {
 	return "c" + hex.EncodeToString(id[8:])
 }
 
-// ahead is how long before its time a job is dispatched, so that it is in a worker's hand
+// ahead is the time by which a job is dispatched early, so that it is in a worker's hand
 // by then: the claim waits for the rest.
 const ahead = `interval '150 milliseconds'`
 
