@@ -23,7 +23,7 @@ dev: setup ## Run Postgres, Redis, a worker and the monitor until Ctrl-C; data i
 	@exec bin/dev up
 
 build: ## Build all commands into bin/
-	$(GO) build -o bin/ ./cmd/...
+	$(GO) build -ldflags='-s -w' -o bin/ ./cmd/...
 
 # Without debug tables each test program is linked in half the time; some packages mostly wait, so three run at once.
 test: setup ## Run all tests
@@ -91,7 +91,7 @@ clean: ## Remove what was built and forget test results; data in .oneflow/ and i
 	$(GO) clean -testcache
 
 bin/dev bin/worker:
-	@$(GO) build -o $@ ./cmd/$(@F)
+	@$(GO) build -ldflags='-s -w' -o $@ ./cmd/$(@F)
 
 # Installed again only where the version is another one.
 .PHONY: $(LINT) $(DEADCODE)

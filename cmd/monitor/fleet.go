@@ -18,6 +18,8 @@ type fleetReader interface {
 	// chains that operators set.
 	ProviderLimits(ctx context.Context) ([]fleet.ProviderLimits, error)
 	Chains(ctx context.Context) ([]fleet.Chain, error)
+	// Settings returns what is stored of each provider, its scopes of limits among it.
+	Settings(ctx context.Context) (map[string]fleet.Stored, map[providers.Task][]string, error)
 	// TaskFigures returns the figures of each provider for a task.
 	TaskFigures(ctx context.Context, task providers.Task, window time.Duration) (map[string]fleet.Figures, error)
 }

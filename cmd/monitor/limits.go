@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -92,6 +93,47 @@ type limitsRow struct {
 	PinnedAt      time.Time                     `json:"pinned_at,omitzero"`
 	BlockedUntil  time.Time                     `json:"blocked_until,omitzero"`
 	BlockedReason string                        `json:"blocked_reason,omitempty"`
+	Scopes        []scopeRow                    `json:"scopes,omitempty"`
+}
+
+// scopeRow holds the limits of a class of a provider's models, for programs.
+type scopeRow struct {
+	Scope        string           `json:"scope"`
+	Learned      providers.Limits `json:"learned"`
+	InForce      providers.Limits `json:"in_force"`
+	BlockedUntil time.Time        `json:"blocked_until,omitzero"`
+}
+
+// scopesOf lists the scopes of each provider of which something is stored.
+func scopesOf(set map[string]fleet.Settings, stored map[string]fleet.Stored) map[string][]scopeRow {
+	all := map[string][]scopeRow{}
+	for provider, known := range stored {
+		for _, scope := range known.Scopes {
+			all[provider] = append(all[provider], scopeRow{scope.Scope, scope.Learned, set[provider].Scope(scope.Scope), scope.BlockedUntil})
+		}
+	}
+	return all
+}
+
+// printScopes writes a line for each dimension of each scope that something is known of.
+func printScopes(s *session, all map[string][]scopeRow) error {
+	rows := [][]string{{"PROVIDER", "MODEL@KEY", "LIMIT", "LEARNED", "IN FORCE"}}
+	for _, provider := range slices.Sorted(maps.Keys(all)) {
+		for _, scope := range all[provider] {
+			for _, d := range providers.Dimensions() {
+				if scope.Learned.Of(d) > 0 || scope.InForce.Of(d) > 0 {
+					rows = append(rows, []string{provider, cli.Printable(scope.Scope), string(d), orDash(scope.Learned.Of(d)), orDash(scope.InForce.Of(d))})
+				}
+			}
+		}
+	}
+	if len(rows) == 1 {
+		return nil
+	}
+	if _, err := fmt.Fprintln(s.Env.Out); err != nil {
+		return err
+	}
+	return cli.Table(s.Env.Out, rows)
 }
 
 // Run lists them.
@@ -102,8 +144,16 @@ func (c *limitsLs) Run(s *session) error {
 			return err
 		}
 		list := f.config.Limits(known)
+		stored, _, err := f.store.Settings(s.Ctx)
+		if err != nil {
+			return err
+		}
+		scopes := scopesOf(f.config.Settings(stored), stored)
 		if !c.ForPrograms() {
-			return printLimits(s, list)
+			if err := printLimits(s, list); err != nil {
+				return err
+			}
+			return printScopes(s, scopes)
 		}
 		rows := make([]limitsRow, len(list))
 		for i, l := range list {
@@ -111,6 +161,7 @@ func (c *limitsLs) Run(s *session) error {
 				Provider: l.Provider, Configured: l.Configured, Learned: l.Learned, Pinned: l.Pinned, InForce: l.InForce(),
 				LearnedAt: l.LearnedAt, PinnedBy: l.PinnedBy, PinnedAt: l.PinnedAt, BlockedUntil: l.BlockedUntil, BlockedReason: l.BlockedReason,
 			}
+			rows[i].Scopes = scopes[l.Provider]
 			if rows[i].Pinned == nil {
 				rows[i].Pinned = map[providers.Dimension]int64{}
 			}
