@@ -73,7 +73,8 @@ type Config struct {
 	Retention Retention `yaml:"retention"`
 	// Webhooks says how applications are told what has happened.
 	Webhooks Webhooks `yaml:"webhooks"`
-	// Cache lets jobs that do not say so have answers of before. Default: none does.
+	// Cache lets jobs that `enqueue` brings, and that do not say so, have answers of before.
+	// Default: none does.
 	Cache Cache `yaml:"cache"`
 }
 

@@ -29,7 +29,7 @@ type Expense struct {
 	Charge billing.NanoUSD
 	// Unpriced counts those that no price is known for.
 	Unpriced int64
-	// Saved is what the calls did cost that answers from the cache stand for.
+	// Saved is the cost of the calls that answers from the cache stand for.
 	Saved billing.NanoUSD
 }
 

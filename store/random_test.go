@@ -189,6 +189,19 @@ func (p *player) move(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
+		var keep *jobs.Keep
+		if p.rand.IntN(3) == 0 && p.child(j) == nil { // the worker leaves the cache out where a step follows
+			key := jobs.CacheKey{byte(p.rand.IntN(4))}
+			release := b.hold(j.LeaseToken)
+			found, err := p.store.LookUp(ctx, jobs.Look{Key: key, JobID: j.ID, LeaseToken: j.LeaseToken, Account: "default", Provider: "mock", Model: "m"})
+			release()
+			if err != nil || found == jobs.CacheHit || found == jobs.CacheFollow {
+				return err
+			}
+			if keep = (&jobs.Keep{Key: key, For: 200 * time.Millisecond}); p.rand.IntN(3) == 0 {
+				return p.store.Release(ctx, key, j.LeaseToken)
+			}
+		}
 		// A call that nobody else knows of, so that it has not failed before.
 		c := callOf(j, nano(50))
 		worker, _ := some(p, &b.workers)
@@ -202,6 +215,7 @@ func (p *player) move(ctx context.Context) error {
 		done.Settlement.Units = p.rand.Int64N(10)
 		done.Artifacts = []jobs.Artifact{{MIME: "image/png", Size: 1, URL: "file:///x"}}
 		done.Child = p.child(j)
+		done.Cache = keep
 		return p.do(func(s *store.Store) error {
 			defer b.hold(c.LeaseToken)()
 			return s.Succeed(ctx, done)
@@ -257,6 +271,9 @@ func (p *player) move(ctx context.Context) error {
 		_, err := p.store.Cancel(ctx, id.String())
 		return err
 	case k < 94:
+		if p.rand.IntN(4) == 0 {
+			return p.store.ForgetCached(ctx)
+		}
 		_, err := p.store.SweepCancelled(ctx)
 		if err == nil {
 			_, err = p.store.ExpireOverdue(ctx)
@@ -320,7 +337,7 @@ func (p *player) spend(ctx context.Context) error {
 	case k < 4:
 		_, err := money.Set(ctx, billing.Budget{
 			Scope: scope, Period: billing.Periods()[p.rand.IntN(5)], Zone: []string{"UTC", "Europe/Paris"}[p.rand.IntN(2)],
-			Limit: billing.NanoUSD(p.rand.Int64N(5000)), Blocks: p.rand.IntN(3) > 0,
+			Limit: billing.NanoUSD(p.rand.Int64N(5000 << p.rand.IntN(8))), Blocks: p.rand.IntN(3) > 0,
 		})
 		return err
 	case k < 6:
@@ -330,7 +347,7 @@ func (p *player) spend(ctx context.Context) error {
 		}
 		return money.Remove(ctx, list[p.rand.IntN(len(list))].ID)
 	default:
-		_, err := money.Deposit(ctx, []string{"default", "alpha"}[p.rand.IntN(2)], billing.NanoUSD(p.rand.Int64N(5000)-1000), "")
+		_, err := money.Deposit(ctx, []string{"default", "alpha"}[p.rand.IntN(2)], billing.NanoUSD(p.rand.Int64N(50_000)-1000), "")
 		return err
 	}
 }
@@ -413,7 +430,7 @@ func playing(t *testing.T, money bool) {
 		t.Error(foul)
 	}
 	states := list[string](t, w, `SELECT to_jsonb(state || ' ' || count(*)) FROM job_states GROUP BY state ORDER BY state`)
-	t.Logf("%v after %d calls", states, w.count(t, `SELECT count(*) FROM calls`))
+	t.Logf("%v after %d calls, %d answers from the cache", states, w.count(t, `SELECT count(*) FROM calls`), w.count(t, `SELECT count(*) FROM results WHERE cached`))
 	if len(states) < 6 {
 		t.Errorf("only the states %v were reached: this shows little", states)
 	}

@@ -72,8 +72,7 @@ func (j *journal) keeps(c *openCall, res providers.Response) *jobs.Keep {
 	case providers.FinishLength, providers.FinishFilter, providers.FinishPause, providers.FinishOther:
 		return nil
 	}
-	keep := j.cache
-	return keep
+	return j.cache
 }
 
 // releaseCache lets another job make the call that this one has led without an answer that
