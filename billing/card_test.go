@@ -26,8 +26,6 @@ func card(t *testing.T, name string) *billing.Card {
 	return c
 }
 
-func amount(n billing.NanoUSD) *billing.NanoUSD { return &n }
-
 func TestARateCardChargesCreditsForWhatIsDeliveredOrAMarkUp(t *testing.T) {
 	t.Parallel()
 	credits, resale := card(t, "credits.json"), card(t, "resale.json")
@@ -41,19 +39,19 @@ func TestARateCardChargesCreditsForWhatIsDeliveredOrAMarkUp(t *testing.T) {
 		want  billing.NanoUSD
 		known bool
 	}{
-		{"1.0 credit a word", credits, providers.Text, 120, amount(7), 120_000_000, true},
+		{"1.0 credit a word", credits, providers.Text, 120, new(billing.NanoUSD(7)), 120_000_000, true},
 		{"10 a picture", credits, providers.Image, 2, nil, 20_000_000, true},
-		{"5 a sound", credits, providers.Audio, 1, amount(0), 5_000_000, true},
-		{"20 a film", credits, providers.Video, 1, amount(1), 20_000_000, true},
-		{"nothing delivered", credits, providers.Text, 0, amount(7), 0, true},
-		{"what the card has no credits for costs what it costs", credits, providers.Embedding, 1, amount(77), 77, true},
+		{"5 a sound", credits, providers.Audio, 1, new(billing.NanoUSD(0)), 5_000_000, true},
+		{"20 a film", credits, providers.Video, 1, new(billing.NanoUSD(1)), 20_000_000, true},
+		{"nothing delivered", credits, providers.Text, 0, new(billing.NanoUSD(7)), 0, true},
+		{"what the card has no credits for costs what it costs", credits, providers.Embedding, 1, new(billing.NanoUSD(77)), 77, true},
 		{"whose cost nobody knows", credits, providers.Embedding, 1, nil, 0, false},
-		{"a fifth more", resale, providers.Text, 120, amount(1000), 1200, true},
-		{"rounded down", resale, providers.Text, 1, amount(2), 2, true},
-		{"rounded up", resale, providers.Text, 1, amount(3), 4, true},
+		{"a fifth more", resale, providers.Text, 120, new(billing.NanoUSD(1000)), 1200, true},
+		{"rounded down", resale, providers.Text, 1, new(billing.NanoUSD(2)), 2, true},
+		{"rounded up", resale, providers.Text, 1, new(billing.NanoUSD(3)), 4, true},
 		{"half a nano-dollar", fine, providers.Text, 1, nil, 1, true},
-		{"thirds", fine, providers.Image, 1, amount(3_000_000), 999_999, true},
-		{"no card", nil, providers.Text, 120, amount(9), 9, true},
+		{"thirds", fine, providers.Image, 1, new(billing.NanoUSD(3_000_000)), 999_999, true},
+		{"no card", nil, providers.Text, 120, new(billing.NanoUSD(9)), 9, true},
 		{"no card, no price", nil, providers.Text, 120, nil, 0, false},
 	} {
 		if got, known := c.card.Terms(c.task).Charge(c.units, c.cost); got != c.want || known != c.known {

@@ -104,8 +104,10 @@ func (s Spending) Plus(o Spending) Spending {
 
 // Fields are the names of Row's columns after those of the dimensions.
 func (Spending) Fields() []string {
-	return []string{"calls", "failed_calls", "cost_usd", "charge_usd", "simulated_cost_usd", "unpriced_calls", "overrun_calls", "overrun_usd",
-		"cached_answers", "saved_usd", "simulated_saved_usd"}
+	return []string{
+		"calls", "failed_calls", "cost_usd", "charge_usd", "simulated_cost_usd", "unpriced_calls", "overrun_calls", "overrun_usd",
+		"cached_answers", "saved_usd", "simulated_saved_usd",
+	}
 }
 
 // Row is the values and figures as text, for CSV.
