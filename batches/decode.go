@@ -69,6 +69,9 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 	if err != nil {
 		return jobs.New{}, err
 	}
+	if in.Ask != nil {
+		in.Ask.take(fields)
+	}
 	// A row that names its provider or its chain has said who is to be asked.
 	routed := fields.has("provider") || fields.has("chain")
 	of := fields["task"]
@@ -124,6 +127,17 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 		return jobs.New{}, fmt.Errorf("complete_by: %s is no later than run_at", job.Deadline.Format(time.RFC3339))
 	}
 	return job, nil
+}
+
+// take makes the fields ask this model of this provider alone.
+func (k ModelKey) take(fields Fields) {
+	var body Fields
+	if fields.has("body") && json.Unmarshal(fields["body"], &body) == nil && body.has("model") {
+		body["model"] = quote(k.Model)
+		fields["body"] = encoded(body)
+	}
+	delete(fields, "chain")
+	fields["provider"], fields["model"], fields["fallback"] = quote(k.Provider), quote(k.Model), quote(string(providers.FallbackNever))
 }
 
 // has reports whether a row sets a field. Null is as good as nothing.

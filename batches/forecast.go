@@ -34,6 +34,9 @@ type Answers struct {
 // ModelKey names a model of a provider.
 type ModelKey struct{ Provider, Model string }
 
+// String is PROVIDER/MODEL.
+func (k ModelKey) String() string { return k.Provider + "/" + k.Model }
+
 // Forecast adds up what jobs will use and cost.
 type Forecast struct {
 	Prices *billing.List

@@ -68,6 +68,9 @@ type Input struct {
 	Template *Template
 	// Shape is a vendor's form that all rows must have; empty: each may have its own.
 	Shape Shape
+	// Ask is the provider and the model that all rows are asked of, and no other, whatever
+	// they name. Nil: as they say.
+	Ask *ModelKey
 	// Least returns the least that a job is expected to cost, which is kept with it: see
 	// jobs.New. Nil: nothing is counted.
 	Least func(jobs.New) billing.NanoUSD

@@ -21,6 +21,7 @@ CREATE TABLE batches (
     exported_until timestamptz -- before then its results were exported by --since-last
 );
 CREATE INDEX batches_created ON batches (created_at DESC);
+CREATE INDEX batches_comparison ON batches ((tags ->> 'comparison')) WHERE tags ->> 'comparison' IS NOT NULL;
 CREATE INDEX batches_draining ON batches (id) WHERE cancelled_at IS NOT NULL AND drained_at IS NULL;
 
 -- What was asked for. A row never changes after its acceptance.

@@ -34,10 +34,13 @@ func (s *Store) NewestBatches(ctx context.Context, limit int) ([]batches.Summary
 // batchColumns are the columns that batchRow reads.
 const batchColumns = `id, source, account, created_at, sealed_at, cancelled_at, paused_at, removed_at`
 
-func batchRow(row pgx.CollectableRow) (batches.Summary, error) {
+func batchRow(row pgx.CollectableRow) (batches.Summary, error) { return scanBatch(row) }
+
+// scanBatch is batchRow, and reads into more what stands after these columns.
+func scanBatch(row pgx.CollectableRow, more ...any) (batches.Summary, error) {
 	var b batches.Summary
 	var sealed, cancelled, paused, removed *time.Time
-	err := row.Scan(&b.ID, &b.Source, &b.Account, &b.CreatedAt, &sealed, &cancelled, &paused, &removed)
+	err := row.Scan(append([]any{&b.ID, &b.Source, &b.Account, &b.CreatedAt, &sealed, &cancelled, &paused, &removed}, more...)...)
 	b.RemovedAt = timeOrZero(removed)
 	b.SealedAt, b.CancelledAt, b.PausedAt = timeOrZero(sealed), timeOrZero(cancelled), timeOrZero(paused)
 	b.Tally = batches.Tally{Counts: zeroCounts()}

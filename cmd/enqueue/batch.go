@@ -26,27 +26,32 @@ import (
 
 // batchCmd enqueues a file.
 type batchCmd struct {
-	File   string `arg:"" help:"A file of prompts: JSON lines, OpenAI's or Anthropic's batch, CSV, plain lines or Parquet, also .gz and .zst; a folder of them; s3://… or gs://…; - for stdin."`
-	Format string `help:"How the rows are written; default: what the file looks like. openai and anthropic are their vendors' batch files." enum:"auto,jsonl,json,openai,anthropic,csv,lines,parquet" default:"auto" placeholder:"FORMAT"`
+	File string `arg:"" help:"A file of prompts: JSON lines, OpenAI's or Anthropic's batch, CSV, plain lines or Parquet, also .gz and .zst; a folder of them; s3://… or gs://…; - for stdin."`
+	reading
 	common
-	BatchID  string            `help:"The batch's id; default: a new one. With the id of an earlier run, only what is missing is added." placeholder:"ID"`
-	Task     string            `help:"text, image, audio, video, embedding or transcription, for rows that name none." default:"text" enum:"text,image,audio,video,embedding,transcription"`
-	Map      map[string]string `help:"Take a field from a column of another name, such as --map prompt=question." placeholder:"FIELD=COLUMN"`
-	Template string            `help:"Make the prompt of the row's columns: a file, or text such as 'Translate: {{text}}'." placeholder:"FILE|TEXT"`
-	Limit    int64             `help:"Take the first N rows only." placeholder:"N"`
-	Sample   int64             `help:"Take N rows by chance: the same ones for the same --seed." placeholder:"N"`
-	Seed     uint64            `help:"What decides about --sample." default:"1"`
-	Tag      map[string]string `help:"A name and a value of your own for the batch, shown in lists." placeholder:"NAME=VALUE" mapsep:"none"`
-	Append   bool              `help:"Add the rows to a batch that was made of another file, or with other options. Without it, --batch-id takes the same file again only."`
-	Strict   bool              `help:"Accept nothing if any line is bad."`
-	Watch    bool              `help:"Follow the batch until it has finished."`
-	Then     []string          `help:"A step that follows: a YAML file with name, template and what else it needs; may be repeated. See docs/pipelines.md." placeholder:"FILE" sep:"none"`
+	BatchID string            `help:"The batch's id; default: a new one. With the id of an earlier run, only what is missing is added." placeholder:"ID"`
+	Tag     map[string]string `help:"A name and a value of your own for the batch, shown in lists." placeholder:"NAME=VALUE" mapsep:"none"`
+	Append  bool              `help:"Add the rows to a batch that was made of another file, or with other options. Without it, --batch-id takes the same file again only."`
+	Strict  bool              `help:"Accept nothing if any line is bad."`
+	Watch   bool              `help:"Follow the batch until it has finished."`
+	Then    []string          `help:"A step that follows: a YAML file with name, template and what else it needs; may be repeated. See docs/pipelines.md." placeholder:"FILE" sep:"none"`
 	spending
 	webhookFlags
 
 	// first is the name of this step, and following are the others, of a pipeline's file.
 	first     string
 	following []stepFile
+}
+
+// reading are the flags of which rows are read, and how.
+type reading struct {
+	Format   string            `help:"How the rows are written; default: what the file looks like. openai and anthropic are their vendors' batch files." enum:"auto,jsonl,json,openai,anthropic,csv,lines,parquet" default:"auto" placeholder:"FORMAT"`
+	Task     string            `help:"text, image, audio, video, embedding or transcription, for rows that name none." default:"text" enum:"text,image,audio,video,embedding,transcription"`
+	Map      map[string]string `help:"Take a field from a column of another name, such as --map prompt=question." placeholder:"FIELD=COLUMN"`
+	Template string            `help:"Make the prompt of the row's columns: a file, or text such as 'Translate: {{text}}'." placeholder:"FILE|TEXT"`
+	Limit    int64             `help:"Take the first N rows only." placeholder:"N"`
+	Sample   int64             `help:"Take N rows by chance: the same ones for the same --seed." placeholder:"N"`
+	Seed     uint64            `help:"What decides about --sample." default:"1"`
 }
 
 // Run accepts the rows.
@@ -61,7 +66,7 @@ func (c *batchCmd) Run(s *session) error {
 	if err := c.webhookFlags.check(cfg); err != nil {
 		return err
 	}
-	src, err := c.source(s)
+	src, err := c.source(s, false)
 	if err != nil {
 		return err
 	}

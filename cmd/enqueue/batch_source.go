@@ -31,8 +31,8 @@ type source struct {
 }
 
 // source finds the files that the argument names. Standard input is kept in a
-// temporary file if it is to be read twice.
-func (c *batchCmd) source(s *session) (*source, error) {
+// temporary file if it is to be read twice: for certain, or because of the flags.
+func (c *batchCmd) source(s *session, twice bool) (*source, error) {
 	src := &source{limit: c.Limit, sample: c.Sample, seed: c.Seed, close: func() {}}
 	switch c.Format {
 	case "auto":
@@ -54,7 +54,7 @@ func (c *batchCmd) source(s *session) (*source, error) {
 		}
 	}
 	if c.File == "-" {
-		return src, c.stdin(s, src)
+		return src, c.stdin(s, src, twice)
 	}
 	if artifacts.IsURL(c.File) {
 		src.name = path.Base(strings.SplitN(c.File, "?", 2)[0])
@@ -96,13 +96,13 @@ func (c *batchCmd) path(src *source) error {
 }
 
 // stdin makes standard input the source.
-func (c *batchCmd) stdin(s *session, src *source) error {
+func (c *batchCmd) stdin(s *session, src *source, twice bool) error {
 	src.name = "stdin"
-	twice, err := c.readsTwice(s)
+	flags, err := c.readsTwice(s)
 	if err != nil {
 		return err
 	}
-	twice = twice || c.Strict || c.Sample > 0
+	twice = twice || flags || c.Strict || c.Sample > 0
 	if f, ok := s.Env.In.(io.ReadSeeker); ok && twice {
 		if start, err := f.Seek(0, io.SeekCurrent); err == nil {
 			src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) {

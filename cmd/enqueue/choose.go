@@ -150,7 +150,7 @@ func (q *quotes) add(rows []jobs.New) {
 		q.quoted[key] = true
 		q.clear()
 		what := "at most " + cost.Amount.Human() + " for each job like the first"
-		if q.s.task != "batch" {
+		if q.s.task != "batch" && q.s.task != "compare" {
 			what = "at most " + cost.Amount.Human()
 		}
 		if !priced {

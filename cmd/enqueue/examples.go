@@ -65,6 +65,11 @@ func program() cli.Program {
 				`enqueue export nightly --failed --format raw`,
 				`enqueue export nightly --since-last --out today.jsonl`,
 			},
+			"compare": {
+				`enqueue compare prompts.jsonl --with openai/gpt-6-luna,anthropic/claude-haiku-5-5 --limit 20`,
+				`enqueue compare reviews.csv --template 'Is this a complaint? {{review}}' --with openai,anthropic --judge openai/gpt-6-sol --max-cost 5`,
+				`enqueue compare --show prompts-1a2b3c4d -o json`,
+			},
 			"schedule add": {
 				`enqueue schedule add news --cron '0 6 * * *' --tz Europe/Paris -- text "Three headlines, please"`,
 				`enqueue schedule add nightly --cron '30 2 * * 1-5' --tz America/New_York -- batch prompts.jsonl --provider openai`,

@@ -9,6 +9,7 @@ import (
 	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/jobs"
+	"oneflow/store"
 )
 
 // statusCmd shows where something stands.
@@ -50,31 +51,43 @@ func (c *watchCmd) Run(s *session) error {
 
 // watch follows id on stderr. Ctrl-C only stops the watching.
 func watch(s *session, id string) (jobs.Progress, error) {
+	return watchAll(s, []string{id}, "enqueue watch "+id)
+}
+
+// watchAll follows several batches as if they were one, or a single job. back is the command
+// to come back with.
+func watchAll(s *session, ids []string, back string) (jobs.Progress, error) {
 	db, err := s.db()
 	if err != nil {
 		return jobs.Progress{}, err
 	}
+	read := func(ctx context.Context) (jobs.Progress, error) { return progressOf(ctx, db, ids) }
 	// What is not there will not come.
-	start, err := db.Progress(s.Ctx, id)
+	start, err := read(s.Ctx)
 	if errors.Is(err, jobs.ErrNotFound) {
 		return jobs.Progress{}, err
 	}
 	watching, stop := context.WithCancel(s.Ctx)
 	defer stop()
 	money := ""
-	p, err := cli.WatchLooking(watching, s.Env.Err, db.Hints(s.Ctx),
-		func(ctx context.Context) (jobs.Progress, error) { return db.Progress(ctx, id) },
+	p, err := cli.WatchLooking(watching, s.Env.Err, db.Hints(s.Ctx), read,
 		func(ctx context.Context) (l cli.Look) {
 			// Not to know is no reason to stop watching.
-			if start.JobID == "" {
-				l.TokensPerMinute, _ = db.TokensPerMinute(ctx, id)
-			}
 			if start.BatchID == "" && start.JobID == "" {
 				return l // Postgres was away: there is nothing to look for
 			}
-			waits, _ := waitsOf(s, db, start)
+			var waits []fleet.Wait
+			for _, id := range ids {
+				of := jobs.Progress{BatchID: id, JobID: start.JobID}
+				if start.JobID == "" {
+					tokens, _ := db.TokensPerMinute(ctx, id)
+					l.TokensPerMinute += tokens
+				}
+				found, _ := waitsOf(s, db, of)
+				waits = append(waits, found...)
+			}
 			if len(waits) > 0 && !slices.ContainsFunc(waits, func(w fleet.Wait) bool { return !w.Stopped }) {
-				if now, err := db.Progress(ctx, id); err == nil && now.Counts[jobs.Running]+now.Counts[jobs.Retrying] == 0 {
+				if now, err := read(ctx); err == nil && now.Counts[jobs.Running]+now.Counts[jobs.Retrying] == 0 {
 					money = waits[0].Text
 					stop() // nothing goes on by itself
 				}
@@ -90,16 +103,40 @@ func watch(s *session, id string) (jobs.Progress, error) {
 			return l
 		})
 	if errors.Is(err, context.Canceled) && s.Ctx.Err() == nil {
-		return p, cli.Fail(cli.OverBudget, fmt.Errorf("%s of %s jobs are done, the others wait: %s. Come back with: enqueue watch %s",
-			cli.Count(p.Done()), cli.Count(p.Total()), money, id))
+		return p, cli.Fail(cli.OverBudget, fmt.Errorf("%s of %s jobs are done, the others wait: %s. Come back with: %s",
+			cli.Count(p.Done()), cli.Count(p.Total()), money, back))
 	}
 	if errors.Is(err, context.Canceled) {
-		return p, cli.Fail(cli.Interrupted, fmt.Errorf("stopped watching; the jobs go on. Come back with: enqueue watch %s", id))
+		return p, cli.Fail(cli.Interrupted, fmt.Errorf("stopped watching; the jobs go on. Come back with: %s", back))
 	}
 	if err != nil {
-		err = cli.Fail(cli.Unavailable, fmt.Errorf("stopped watching: %w; the jobs go on. Come back with: enqueue watch %s", err, id))
+		err = cli.Fail(cli.Unavailable, fmt.Errorf("stopped watching: %w; the jobs go on. Come back with: %s", err, back))
 	}
 	return p, err
+}
+
+// progressOf adds up where several batches stand, or a single job. It has finished once all
+// of them have.
+func progressOf(ctx context.Context, db *store.Store, ids []string) (jobs.Progress, error) {
+	sum, err := db.Progress(ctx, ids[0])
+	if err != nil {
+		return jobs.Progress{}, err
+	}
+	for _, id := range ids[1:] {
+		p, err := db.Progress(ctx, id)
+		if err != nil {
+			return jobs.Progress{}, err
+		}
+		for state, n := range p.Counts {
+			sum.Counts[state] += n
+		}
+		money := jobs.Money{Cost: sum.Cost, Simulated: sum.Simulated, Unpriced: sum.Unpriced}.Plus(jobs.Money{Cost: p.Cost, Simulated: p.Simulated, Unpriced: p.Unpriced})
+		sum.Cost, sum.Simulated, sum.Unpriced = money.Cost, money.Simulated, money.Unpriced
+		if sum.Finished() {
+			sum.State = p.State
+		}
+	}
+	return sum, nil
 }
 
 // cancelCmd cancels something.

@@ -100,6 +100,7 @@ type forecast struct {
 	DoneAt time.Time `json:"done_at,omitzero"`
 	// least is the least that the rows cost which are not there yet, of real money.
 	least billing.NanoUSD
+	start time.Time // when the last of them may begin
 }
 
 // charged bounds what an account is charged.
@@ -200,7 +201,12 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	if err := look(); err != nil {
 		return f, err
 	}
-	f.Models = sums.Lines()
+	f.Models, f.start = sums.Lines(), start
+	return f, f.sum(s, cfg)
+}
+
+// sum adds up the models, and reckons when they are done.
+func (f *forecast) sum(s *session, cfg config.Config) error {
 	for _, line := range f.Models {
 		f.Low, f.Expected, f.High = add(f.Low, line.Low), add(f.Expected, line.Expected), add(f.High, line.High)
 		f.Unpriced += line.Unpriced
@@ -210,7 +216,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	if sums.Card != nil {
 		f.Charge.Card = sums.Card.Name
 	}
-	return f, f.when(s, cfg, start)
+	return f.when(s, cfg, f.start)
 }
 
 // forecast prepares reckoning what jobs will cost.
@@ -399,12 +405,21 @@ func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src 
 		return true, err
 	}
 	if !twice {
-		return false, c.limit(s, batchID, money.limit)
+		return false, c.limit(s, c.scope(batchID), money.limit)
 	}
 	f, err := c.foresee(s, cfg, in, src, batchID)
 	if err != nil {
 		return true, err
 	}
+	if nothing, err := c.decide(s, f, money, "batch"); nothing || err != nil {
+		return true, err
+	}
+	return false, c.limit(s, c.scope(batchID), money.limit)
+}
+
+// decide prints a forecast that was asked for, refuses what costs too much, and asks. what
+// is to be accepted. nothing reports whether there is nothing more to do.
+func (c *batchCmd) decide(s *session, f forecast, money amounts, what string) (nothing bool, err error) {
 	switch {
 	case c.DryRun && c.ForPrograms():
 		if err := c.Write(s.Env.Out, f); err != nil {
@@ -416,7 +431,7 @@ func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src 
 		}
 	}
 	if money.most != nil && f.Expected > *money.most {
-		return true, cli.Fail(cli.OverBudget, fmt.Errorf("--max-cost %s: the batch is expected to cost %s (%s): nothing was accepted", c.MaxCost, f.Expected.Human(), f.range3()))
+		return true, cli.Fail(cli.OverBudget, fmt.Errorf("--max-cost %s: the %s is expected to cost %s (%s): nothing was accepted", c.MaxCost, what, f.Expected.Human(), f.range3()))
 	}
 	if err := s.afford(c.Account, f.least); err != nil {
 		return true, err
@@ -432,12 +447,20 @@ func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src 
 			return true, err
 		}
 	}
-	return false, c.limit(s, batchID, money.limit)
+	return false, nil
 }
 
-// limit sets the budget that the batch runs under; nil: none. A rehearsal with simulated
+// scope holds for the calls of a batch, or of all steps of a pipeline together.
+func (c *batchCmd) scope(batchID string) billing.Scope {
+	if c.isPipeline() {
+		return billing.Scope{Tag: pipelineTag + "=" + batchID}
+	}
+	return billing.Scope{Batch: batchID}
+}
+
+// limit sets the budget that the scope runs under; nil: none. A rehearsal with simulated
 // money is held to the same.
-func (c *batchCmd) limit(s *session, batchID string, limit *billing.NanoUSD) error {
+func (c *batchCmd) limit(s *session, scope billing.Scope, limit *billing.NanoUSD) error {
 	if limit == nil {
 		return nil
 	}
@@ -446,14 +469,9 @@ func (c *batchCmd) limit(s *session, batchID string, limit *billing.NanoUSD) err
 		return err
 	}
 	money := billing.NewMoney(db, cli.Actor(s.Env.Getenv))
-	of := billing.Scope{Batch: batchID}
-	if c.isPipeline() {
-		of = billing.Scope{Tag: pipelineTag + "=" + batchID} // of all its steps together
-	}
 	for _, simulated := range []bool{false, true} {
-		_, err := money.Set(s.Ctx, billing.Budget{
-			Scope: billing.Scope{Batch: of.Batch, Tag: of.Tag, Simulated: simulated}, Period: billing.Total, Limit: *limit, Blocks: true,
-		})
+		scope.Simulated = simulated
+		_, err := money.Set(s.Ctx, billing.Budget{Scope: scope, Period: billing.Total, Limit: *limit, Blocks: true})
 		if err != nil {
 			return err
 		}

@@ -51,6 +51,7 @@ type grammar struct {
 	Cost    costCmd    `cmd:"" help:"Show what calls have cost: of a batch or a job, or of all by provider, model, day, account, tag or batch."`
 	Rm      rmCmd      `cmd:"" help:"Remove the jobs, results and files of a batch that has finished. Its id is refused from then on; what it cost stays in the books."`
 	Export  exportCmd  `cmd:"" help:"Write the results of a batch or a job."`
+	Compare compareCmd `cmd:"" help:"Ask several models the same rows, and show answers, cost and time side by side."`
 
 	Schedule scheduleCmd `cmd:"" help:"Run a command of enqueue again and again: by a cron expression, or every so often."`
 

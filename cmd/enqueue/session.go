@@ -28,6 +28,7 @@ type session struct {
 
 	store *store.Store
 	redis redis.UniversalClient
+	made  *jobs.Producer // nil: nobody has asked yet
 	// purse holds what the account has for new jobs; nil: nobody has asked yet.
 	purse *purse
 }
@@ -67,23 +68,37 @@ func (s *session) producer() (*jobs.Producer, error) {
 	}
 	opts.MaxRetries = 1
 	opts.DialTimeout = 2 * time.Second
+	if s.made != nil {
+		return s.made, nil
+	}
 	client := redis.NewClient(opts)
 	s.redis = client
 	if err := s.Services.RedisRefusal(s.Ctx, client); err != nil {
 		return nil, err
 	}
-	return jobs.NewProducer(db, jobs.NewDispatcher(s.redis, db)), nil
+	s.made = jobs.NewProducer(db, jobs.NewDispatcher(client, db))
+	return s.made, nil
 }
 
 // common are the flags of everything that brings jobs in.
 type common struct {
+	routing
+	asking
+}
+
+// routing are the flags of who is asked.
+type routing struct {
 	Provider   string             `help:"The provider to ask first, or best: the one that does best now, by success, latency and price. Default: the first of --chain, else the first of the task's chain that has a key here or a live worker." placeholder:"NAME"`
 	Chain      []string           `help:"The providers to ask in order, such as anthropic,openai, in place of the chain of the task." placeholder:"NAME,…"`
 	Fallback   providers.Fallback `help:"When to go on to the next provider: auto (after every failure but one of the request itself), never, or always. Default: auto." enum:"auto,never,always," default:"" placeholder:"WHEN"`
 	NoFallback bool               `help:"Ask no other provider: --fallback never."`
 	Model      string             `help:"The model; default: the provider's."`
-	Set        map[string]string  `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
-	Lane       jobs.Lane          `aliases:"priority" help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
+}
+
+// asking are the flags of how, when and for whom.
+type asking struct {
+	Set  map[string]string `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
+	Lane jobs.Lane         `aliases:"priority" help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
 	when
 	Account   string          `help:"Whom it is for." default:"default"`
 	OnUnknown jobs.OnUnknown  `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`

@@ -64,3 +64,34 @@ waits  500 jobs: the breaker of openai
 		t.Error(diff)
 	}
 }
+
+func TestTextsStandBesideEachOtherWhereTheyFit(t *testing.T) {
+	t.Parallel()
+	columns := []Column{
+		{"one", "The quick brown fox\njumps over the lazy dog, and then it sleeps for a long while", "$1"},
+		{"two", "short", "$2"},
+	}
+	for width, want := range map[int]string{
+		50: `one                       two
+The quick brown fox       short
+jumps over the lazy dog,…
+$1                        $2
+`,
+		40: `one
+The quick brown fox jumps over the lazy
+dog, and then it sleeps for a long while
+$1
+two
+short
+$2
+`,
+	} {
+		var out strings.Builder
+		if err := sideBySide(&out, columns, 2, width); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Errorf("%d (-want +got):\n%s", width, diff)
+		}
+	}
+}
