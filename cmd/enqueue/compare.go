@@ -138,8 +138,12 @@ func (c *compareCmd) make(s *session, cfg config.Config) (string, error) {
 		if err != nil {
 			return "", unread(err)
 		}
-		if err := take(s, cfg, c.Account, e.String(), batches.Intake{Input: e.in, Batch: e.batch}, source); err != nil {
+		n, err := take(s, cfg, c.Account, e.String(), batches.Intake{Input: e.in, Batch: e.batch}, source)
+		switch {
+		case err != nil:
 			return "", err
+		case n == 0:
+			return "", cli.Fail(cli.Usage, fmt.Errorf("%s takes none of the rows: there is nothing to compare it with", e))
 		}
 	}
 	return name, nil
@@ -272,19 +276,20 @@ func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []e
 	return false, first.limit(s, billing.Scope{Tag: batches.TagComparison + "=" + name}, money.limit)
 }
 
-// take accepts rows into a batch and says what is left out. what names the model.
-func take(s *session, cfg config.Config, account, what string, t batches.Intake, source rows.Source) error {
+// take accepts rows into a batch, says what is left out, and returns how many are in. what
+// names the model.
+func take(s *session, cfg config.Config, account, what string, t batches.Intake, source rows.Source) (int, error) {
 	defer func() { _ = source.Close() }()
 	producer, err := s.producer()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if t.Input.Least, err = s.counted(cfg, account); err != nil {
-		return err
+		return 0, err
 	}
 	q, err := newQuotes(s, cfg)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	progress := newTicker(s.Env.Err)
 	q.clear = progress.clear
@@ -298,13 +303,13 @@ func take(s *session, cfg config.Config, account, what string, t batches.Intake,
 	progress.clear()
 	bad.total()
 	if err != nil {
-		return brokenComparison(rep, err)
+		return 0, brokenComparison(rep, err)
 	}
 	s.notDispatched(rep.Undelivered)
 	if rep.Rejected > 0 {
 		fmt.Fprintf(s.Env.Err, "enqueue: %s is not asked about %s\n", cli.Printable(what), cli.Things(int64(rep.Rejected), "row"))
 	}
-	return nil
+	return rep.Accepted + rep.Duplicates, nil
 }
 
 // brokenComparison explains what an intake that failed has left behind.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,57 +21,62 @@ const answerLines = 8
 
 // follow waits for the answers, asks the judge, and shows all of it.
 func (c *compareCmd) follow(s *session, cfg config.Config, name string) error {
-	db, err := s.db()
-	if err != nil {
-		return err
-	}
-	found, err := batches.Compare(s.Ctx, db, name)
-	if errors.Is(err, jobs.ErrNotFound) {
-		return cli.Fail(cli.Usage, fmt.Errorf("%s: no such comparison", name))
-	}
-	if err != nil {
-		return err
-	}
 	back := "enqueue compare --show " + name
-	ids := found.Batches()
-	var over error
-	switch {
-	case found.Finished():
-	case c.Show != "" && c.Judge == "":
-		fmt.Fprintf(s.Env.Err, "enqueue: the answers are still coming in\n")
-	default:
-		if c.Judge != "" {
-			back += " --judge " + c.Judge
-		}
-		p, err := watchAll(s, ids, back)
-		if err != nil {
-			return err
-		}
-		over = outcome(p)
-	}
 	if c.Judge != "" {
-		if found, err = batches.Compare(s.Ctx, db, name); err != nil {
-			return err
-		}
-		judging, err := c.judge(s, cfg, found)
-		if err != nil {
-			return err
-		}
-		if judging != "" {
-			p, err := watchAll(s, []string{judging}, back)
-			if err != nil {
-				return err
-			}
-			over = errors.Join(over, outcome(p))
+		back += " --judge " + c.Judge
+	}
+	over, err := c.await(s, cfg, name, back)
+	if err == nil {
+		var found batches.Comparison
+		if found, err = batches.Compare(s.Ctx, s.store, name); err == nil {
+			err = c.print(s, found)
 		}
 	}
-	if found, err = batches.Compare(s.Ctx, db, name); err != nil {
-		return err
-	}
-	if err := c.print(s, found); err != nil {
+	switch {
+	case errors.Is(err, jobs.ErrNotFound):
+		return cli.Fail(cli.Usage, fmt.Errorf("%s: no such comparison", name))
+	case errors.Is(err, context.Canceled):
+		return cli.Fail(cli.Interrupted, fmt.Errorf("stopped watching; the jobs go on. Come back with: %s", back))
+	case err != nil:
 		return err
 	}
 	return over
+}
+
+// await waits for the answers and the judge; over is how their batches ended. back is the
+// command to come back with.
+func (c *compareCmd) await(s *session, cfg config.Config, name, back string) (over, err error) {
+	db, err := s.db()
+	if err != nil {
+		return nil, err
+	}
+	found, err := batches.Compare(s.Ctx, db, name)
+	if err != nil {
+		return nil, err
+	}
+	if !found.Finished() && c.Show != "" && c.Judge == "" {
+		fmt.Fprintf(s.Env.Err, "enqueue: the answers are still coming in\n")
+		return nil, nil
+	}
+	if !found.Finished() {
+		p, err := watchAll(s, found.Batches(), back)
+		if err != nil {
+			return nil, err
+		}
+		over = outcome(p)
+	}
+	if c.Judge == "" {
+		return over, nil
+	}
+	judging, err := c.judge(s, cfg, found)
+	if err != nil || judging == "" {
+		return over, err
+	}
+	p, err := watchAll(s, []string{judging}, back)
+	if err != nil {
+		return nil, err
+	}
+	return errors.Join(over, outcome(p)), nil
 }
 
 // judge asks the judge about each row that two models have answered, and returns the batch
@@ -87,14 +93,14 @@ func (c *compareCmd) judge(s *session, cfg config.Config, found batches.Comparis
 	}
 	in.Ask = &key
 	id := batchOf(found.Name+".judge", key)
-	err = take(s, cfg, found.Account, key.String(), batches.Intake{Input: in, Batch: jobs.Batch{
+	n, err := take(s, cfg, found.Account, key.String(), batches.Intake{Input: in, Batch: jobs.Batch{
 		ID: id, Account: found.Account, Source: "the answers of " + found.Name, Origin: "judge " + found.Name,
 		Tags: map[string]string{batches.TagComparison: found.Name, batches.TagJudge: key.String()},
 	}}, found.Questions(s.Ctx, s.store))
 	if err != nil {
 		return "", err
 	}
-	if _, err := s.store.Progress(s.Ctx, id); errors.Is(err, jobs.ErrNotFound) {
+	if n == 0 {
 		fmt.Fprintf(s.Env.Err, "enqueue: no row has two answers: there is nothing to judge\n")
 		return "", nil
 	}

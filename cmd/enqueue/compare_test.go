@@ -79,9 +79,9 @@ func twoMocks(t *testing.T) string {
 func TestModelsAreComparedRowByRow(t *testing.T) {
 	t.Parallel()
 	s, cfg := newSite(t), twoMocks(t)
-	path := file(t, `{"custom_id":"a","prompt":"one `+canary+`"}`, `{"custom_id":"b","prompt":"two","model":"mock-other","provider":"mock","chain":["mock"]}`, `{"prompt":"three"}`)
-	done := s.background(t.Context(), "--config", cfg, "compare", path, "--with", "east,west/mock-large", "--judge", "mock/mock-judge", "--name", "c1", "-o", "json")
-	east, west, judge := "c1.east.mock-text", "c1.west.mock-large", "c1.judge.mock.mock-judge"
+	path := file(t, `{"custom_id":"a","prompt":"one `+canary+`"}`, `{"custom_id":"b","prompt":"two","model":"gpt-4o","provider":"openai","chain":["openai"]}`, `{"prompt":"three"}`)
+	done := s.background(t.Context(), "--config", cfg, "compare", path, "--with", "east,west", "--judge", "mock/mock-text", "--name", "c1", "-o", "json")
+	east, west, judge := "c1.east.mock-text", "c1.west.mock-text", "c1.judge.mock.mock-text"
 	for row := 1; row <= 3; row++ {
 		s.answer(east, row, "east says", 1000, time.Duration(row)*time.Second)
 		s.answer(west, row, "west says more", 3000, time.Duration(row)*time.Millisecond)
@@ -91,21 +91,24 @@ func TestModelsAreComparedRowByRow(t *testing.T) {
 		s.answer(judge, row+1, verdict, 500, time.Second)
 	}
 	r := <-done
+	if strings.Contains(r.err, "is not asked about") {
+		t.Error(r.err)
+	}
 	got := decoded[compared](t, r.out)
 	if r.code != cli.OK || got.Comparison.State != jobs.BatchFinished || got.Comparison.Rows != 3 || len(got.Rows) != 3 {
 		t.Fatalf("%+v", r)
 	}
 	c := got.Comparison
 	if c.Models[0].Model != "east/mock-text" || c.Models[0].Answers != 3 || c.Models[0].Cost != 3000 || c.Models[0].PerAnswer != 1000 || c.Models[0].P50MS != 2000 || c.Models[0].P95MS != 3000 ||
-		c.Models[0].InputTokens != 30 || c.Models[0].OutputTokens != 27 || c.Models[1].Model != "west/mock-large" || c.Models[1].Cost != 9000 || c.Models[1].P50MS != 2 {
+		c.Models[0].InputTokens != 30 || c.Models[0].OutputTokens != 27 || c.Models[1].Model != "west/mock-text" || c.Models[1].Cost != 9000 || c.Models[1].P50MS != 2 {
 		t.Errorf("%+v", c.Models)
 	}
-	if c.Cheapest != "east/mock-text" || c.Fastest != "west/mock-large" {
+	if c.Cheapest != "east/mock-text" || c.Fastest != "west/mock-text" {
 		t.Errorf("cheapest %s, fastest %s", c.Cheapest, c.Fastest)
 	}
 	// Row 1 shows west first, row 2 east.
 	j := c.Judges[0]
-	if len(c.Judges) != 1 || j.Judge != "mock/mock-judge" || j.Verdicts != 3 || j.Ties != 1 || j.Best["east/mock-text"] != 1 || j.Best["west/mock-large"] != 1 || j.Winner != "" || j.Cost != 1500 {
+	if len(c.Judges) != 1 || j.Judge != "mock/mock-text" || j.Verdicts != 3 || j.Ties != 1 || j.Best["east/mock-text"] != 1 || j.Best["west/mock-text"] != 1 || j.Winner != "" || j.Cost != 1500 {
 		t.Errorf("%+v", c.Judges)
 	}
 	two := got.Rows[1]
@@ -113,13 +116,13 @@ func TestModelsAreComparedRowByRow(t *testing.T) {
 		two.Answers[1].InputTokens != 10 || two.Answers[1].OutputTokens != 14 || len(two.Verdicts) != 1 || two.Verdicts[0].Best != "east/mock-text" || two.Verdicts[0].Reason != "right" {
 		t.Errorf("%+v", two)
 	}
-	if got.Rows[0].Verdicts[0].Best != "west/mock-large" || !got.Rows[2].Verdicts[0].Tie {
+	if got.Rows[0].Verdicts[0].Best != "west/mock-text" || !got.Rows[2].Verdicts[0].Tie {
 		t.Errorf("%+v", got.Rows)
 	}
 	for row := 1; row <= 2; row++ {
 		asked := one[string](s, `SELECT request ->> 'prompt' FROM jobs WHERE batch_id = $1 AND seq = $2`, judge, row)
 		first, second := strings.Index(asked, "east says"), strings.Index(asked, "west says more")
-		if first < 0 || second < 0 || (first < second) != (row == 2) || strings.Contains(asked, "mock") {
+		if first < 0 || second < 0 || (first < second) != (row == 2) || strings.Contains(asked, "mock-text") {
 			t.Errorf("row %d: %s", row, asked)
 		}
 	}
@@ -222,6 +225,7 @@ func TestWhatCannotBeComparedIsRefused(t *testing.T) {
 		"compare FILE --with mock,openai --judge telex":             `--judge "telex": must be`,
 		"compare FILE --with mock,openai --name a/b":                "--name: must be 1 to 32 letters",
 		"compare FILE --with mock,openai --set temp=1":              "--set temp=…: there is no such option",
+		"compare FILE --with mock,stability/stable-image-core":      "stability/stable-image-core takes none of the rows",
 		"compare --show c1 --with mock,openai":                      "leave out the file",
 		"compare --show c1":                                         "c1: no such comparison",
 		"compare FILE --with mock,openai --task image --judge mock": "--judge: reads texts",
@@ -259,7 +263,7 @@ func TestAJudgeThatNamesNoAnswerIsUnclear(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	// The same again asks nobody.
-	if r := s.enqueue("--config", cfg, "compare", "--show", "c1", "--judge", "mock"); r.code != cli.OK || s.jobs() != 9 || !strings.Contains(r.out, "best        east/mock-text, says mock/mock-text\n") || !strings.Contains(r.out, "★ best; ") {
+	if r := s.enqueue("--config", cfg, "compare", "--show", "c1", "--judge", "mock"); r.code != cli.OK || s.jobs() != 9 || !strings.Contains(r.out, "best      east/mock-text, says mock/mock-text\n") || !strings.Contains(r.out, "★ best; ") {
 		t.Errorf("%d jobs: %+v", s.jobs(), r)
 	}
 }

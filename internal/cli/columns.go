@@ -50,14 +50,15 @@ func sideBySide(w io.Writer, columns []Column, lines, width int) error {
 		blocks[i] = append(wrap(c.Title, each), text...)
 		tallest = max(tallest, len(blocks[i]))
 	}
+	all := tallest
 	for i, c := range columns {
 		for len(blocks[i]) < tallest {
 			blocks[i] = append(blocks[i], "")
 		}
 		blocks[i] = append(blocks[i], wrap(c.Foot, each)...)
-		tallest = max(tallest, len(blocks[i]))
+		all = max(all, len(blocks[i]))
 	}
-	for line := range tallest {
+	for line := range all {
 		var text strings.Builder
 		for i, b := range blocks {
 			part := ""

@@ -74,7 +74,7 @@ func TestTextsStandBesideEachOtherWhereTheyFit(t *testing.T) {
 	for width, want := range map[int]string{
 		50: `one                       two
 The quick brown fox       short
-jumps over the lazy dog,…
+jumps over the lazy dog…
 $1                        $2
 `,
 		40: `one
