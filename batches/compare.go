@@ -142,7 +142,7 @@ type ComparedRow struct {
 	Verdicts []Verdict `json:"verdicts"`
 }
 
-// ComparedAnswer is what a model made of a row.
+// ComparedAnswer is the answer of a model to a row.
 type ComparedAnswer struct {
 	Model string `json:"model"`
 	// JobID and State are empty where the model was not asked: the row was refused for it.

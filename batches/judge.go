@@ -15,7 +15,7 @@ import (
 	"oneflow/providers/kinds"
 )
 
-// Verdict is what a judge says of one row.
+// Verdict is the word of a judge about one row.
 type Verdict struct {
 	Judge string     `json:"judge"`
 	JobID string     `json:"job_id"`
@@ -225,7 +225,7 @@ func (g *JudgedModels) count(ctx context.Context, store CompareStore, models []C
 	return err
 }
 
-// prompt is what a job asks: its prompt, or all its texts where it has a conversation.
+// prompt returns a job's prompt, or all its texts where it has a conversation.
 func (j ComparedJob) prompt() string {
 	var req providers.Request
 	if json.Unmarshal(j.Request, &req) != nil {

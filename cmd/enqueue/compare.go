@@ -119,6 +119,11 @@ func (c *compareCmd) make(s *session, cfg config.Config) (string, error) {
 		return "", err
 	}
 	defer src.close()
+	for _, e := range all { // before anything is bought of another
+		if err := e.takesAny(src); err != nil {
+			return "", err
+		}
+	}
 	name, err := c.name(all, src)
 	if err != nil {
 		return "", err
@@ -138,12 +143,8 @@ func (c *compareCmd) make(s *session, cfg config.Config) (string, error) {
 		if err != nil {
 			return "", unread(err)
 		}
-		n, err := take(s, cfg, c.Account, e.String(), batches.Intake{Input: e.in, Batch: e.batch}, source)
-		switch {
-		case err != nil:
+		if _, err := take(s, cfg, c.Account, e.String(), batches.Intake{Input: e.in, Batch: e.batch}, source); err != nil {
 			return "", err
-		case n == 0:
-			return "", cli.Fail(cli.Usage, fmt.Errorf("%s takes none of the rows: there is nothing to compare it with", e))
 		}
 	}
 	return name, nil
@@ -184,6 +185,29 @@ func (c *compareCmd) entrants(s *session, cfg config.Config, files fs.FS) ([]ent
 		all = append(all, e)
 	}
 	return all, nil
+}
+
+// errEnough ends a reading that has found what it looked for.
+var errEnough = errors.New("enough was read")
+
+// takesAny fails unless the model can be asked about one row at least.
+func (e entrant) takesAny(src *source) error {
+	from, err := src.rows()
+	if err != nil {
+		return unread(err)
+	}
+	why := "there is no row"
+	err = e.in.Read(from, func(jobs.New) error { return errEnough }, func(bad *rows.LineError) { why = bad.Error() })
+	if closing := from.Close(); err == nil {
+		err = closing
+	}
+	switch {
+	case errors.Is(err, errEnough):
+		return nil
+	case err != nil:
+		return unread(err)
+	}
+	return cli.Fail(cli.Usage, fmt.Errorf("%s takes none of the rows (%s): nothing was accepted", e, why))
 }
 
 // name is the comparison's: one that follows from all that decides about it, unless it was

@@ -20,7 +20,7 @@ import (
 	"oneflow/store"
 )
 
-// compared is what programs get.
+// compared holds the document for programs.
 type compared struct {
 	Comparison batches.Comparison    `json:"comparison"`
 	Rows       []batches.ComparedRow `json:"rows"`
@@ -158,13 +158,13 @@ func TestAComparisonThatWasLeftGoesOnAndBuysNothingTwice(t *testing.T) {
 	if s.jobs() != 4 || r.code != cli.JobsFailed || r.err != "" && !strings.HasSuffix(r.err, "enqueue: 1 of 4 jobs failed\n") {
 		t.Errorf("%d jobs: %+v", s.jobs(), r)
 	}
-	for _, want := range []string{"comparison  " + name, "state       partial\n", "cheapest    -\n", "fastest     east/mock-text\n", "── east/mock-text", "(auth: refused)", "$0.000001, 1.0s, 10 + 3 tokens"} {
+	for _, want := range []string{"comparison  " + name, "state       partial\n", "cheapest  -\n", "fastest   east/mock-text\n", "── east/mock-text", "(auth: refused)", "<$0.0001, 1.0s, 10 + 3 tokens"} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is not in\n%s", want, r.out)
 		}
 	}
 	// Other rows are another comparison.
-	other := file(t, `{"prompt":"one"}`, `{"prompt":"three"}`)
+	other := file(t, `{"prompt":"three"}`, `{"prompt":"one"}`)
 	if r := s.enqueue("--config", cfg, "compare", other, "--with", "east,west", "--name", name); r.code != cli.Usage || !strings.Contains(r.err, "has rows of another file, or was made with other options: use another --name") {
 		t.Errorf("%+v", r)
 	}
