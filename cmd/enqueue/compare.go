@@ -281,6 +281,7 @@ func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []e
 			if i == 0 {
 				whole = f
 				whole.Low, whole.Expected, whole.High, whole.Unpriced, whole.Providers = 0, 0, 0, 0, []finish{}
+				whole.Charge.Low, whole.Charge.Expected, whole.Charge.High = 0, 0, 0
 				continue
 			}
 			whole.Rows += f.Rows

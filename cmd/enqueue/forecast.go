@@ -202,6 +202,9 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 		return f, err
 	}
 	f.Models, f.start = sums.Lines(), start
+	if sums.Card != nil {
+		f.Charge.Card = sums.Card.Name
+	}
 	return f, f.sum(s, cfg)
 }
 
@@ -212,9 +215,6 @@ func (f *forecast) sum(s *session, cfg config.Config) error {
 		f.Unpriced += line.Unpriced
 		f.Charge.Low, f.Charge.Expected = add(f.Charge.Low, line.LowCharge), add(f.Charge.Expected, line.ExpectedCharge)
 		f.Charge.High = add(f.Charge.High, line.HighCharge)
-	}
-	if sums.Card != nil {
-		f.Charge.Card = sums.Card.Name
 	}
 	return f.when(s, cfg, f.start)
 }

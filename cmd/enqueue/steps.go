@@ -153,7 +153,8 @@ func (c *batchCmd) step(s *session, cfg config.Config, of stepFile) (batches.Ste
 		return batches.Step{}, errors.New("template: is missing; it makes the prompt of the answer before, such as: Translate into French: {{answer}}")
 	}
 	flags := common{
-		Provider: of.Provider, Model: of.Model, Chain: of.Chain, Fallback: of.Fallback, Lane: of.Lane, Account: c.Account, Set: map[string]string{},
+		routing{Provider: of.Provider, Model: of.Model, Chain: of.Chain, Fallback: of.Fallback},
+		asking{Lane: of.Lane, Account: c.Account, Set: map[string]string{}},
 	}
 	for name, value := range of.Set {
 		encoded, err := json.Marshal(value)
@@ -256,15 +257,16 @@ func (c *pipelineCmd) Run(s *session) error {
 		}
 	}
 	b := batchCmd{
-		File: input, Format: c.Format, BatchID: c.BatchID, Task: first.Task, Template: first.Template, Limit: c.Limit, Seed: 1, Tag: c.Tag, Watch: c.Watch,
+		File: input, BatchID: c.BatchID, Tag: c.Tag, Watch: c.Watch,
+		reading:  reading{Format: c.Format, Task: first.Task, Template: first.Template, Limit: c.Limit, Seed: 1},
 		spending: c.spending, webhookFlags: c.webhookFlags, first: first.Name, following: file.Steps[1:],
 	}
 	if b.Task == "" {
 		b.Task = string(providers.Text)
 	}
 	b.common = common{
-		Provider: first.Provider, Model: first.Model, Chain: first.Chain, Fallback: first.Fallback, Lane: first.Lane, OnUnknown: first.Unknown,
-		Account: c.Account, Set: map[string]string{}, OutputFlag: c.OutputFlag,
+		routing{Provider: first.Provider, Model: first.Model, Chain: first.Chain, Fallback: first.Fallback},
+		asking{Lane: first.Lane, OnUnknown: first.Unknown, Account: c.Account, Set: map[string]string{}, OutputFlag: c.OutputFlag},
 	}
 	for _, name := range slices.Sorted(maps.Keys(first.Set)) {
 		encoded, err := json.Marshal(first.Set[name])
