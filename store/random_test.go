@@ -329,7 +329,9 @@ func (p *player) child(j *jobs.Job) *jobs.Child {
 func (p *player) spend(ctx context.Context) error {
 	money := billing.NewMoney(p.store, "player")
 	scope := []billing.Scope{{}, {}, {Account: "default"}, {Batch: "b1"}, {Provider: "mock", Model: "m"}, {Model: "another"}}[p.rand.IntN(6)]
-	switch k := p.rand.IntN(12); {
+	switch k := p.rand.IntN(16); {
+	case k >= 12: // bills above their reserves have stopped the model
+		return money.RaiseBound(ctx, "mock", "m", 100)
 	case k >= 10:
 		cards := []*billing.Card{nil, words(), {Name: "resale", Markup: "1.333333"}}
 		_, err := money.SetCard(ctx, []string{"default", "alpha"}[p.rand.IntN(2)], cards[p.rand.IntN(3)])
