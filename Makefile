@@ -11,7 +11,7 @@ MONITOR_PORT ?= 8080
 FUZZTIME     ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-race test-pooler test-examples fuzz lint fmt demo dev chaos bench bench-limits migrate up down setup clean bin/dev bin/worker
+.PHONY: help build test test-race test-pooler test-examples test-web fuzz lint fmt demo dev chaos bench bench-limits migrate up down setup clean bin/dev bin/worker
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ test-examples: setup ## Run examples/ with their runtimes, which it installs whe
 	@command -v curl >/dev/null || { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends curl; }
 	@for folder in examples/node examples/sdk/node; do (cd $$folder && npm ci --ignore-scripts --no-audit --no-fund) || exit 1; done
 	$(GO) test -tags examples -timeout 10m ./internal/e2e -run Examples
+
+# Chromium is Debian's package here; elsewhere it has to be there.
+test-web: setup ## Look at the monitor in a real browser, which it installs where it is missing
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends chromium; }
+	$(GO) test -tags web -timeout 10m ./internal/e2e -run RealBrowser
 
 # Without the limit most of the time would go into making inputs shorter.
 fuzz: setup ## Fuzz each parser of outside input for FUZZTIME (10s)

@@ -38,8 +38,9 @@ func newQueues(opt asynq.RedisConnOpt, base string) (*queues, error) {
 	})}
 	index := page{header: http.Header{}}
 	q.HTTPHandler.ServeHTTP(&index, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: base + queuesPath}})
-	// Its fonts are on another server: without them it falls back to the browser's.
-	foreign := regexp.MustCompile(`<link[^>]*href="(?:https?:)?//[^>]*>`)
+	// Its fonts are on another server: without them it falls back to the browser's. Its manifest
+	// is asked for without the cookie of a login.
+	foreign := regexp.MustCompile(`<link[^>]*(?:href="(?:https?:)?//|rel="manifest")[^>]*>`)
 	q.index = foreign.ReplaceAll(index.body.Bytes(), nil)
 	q.index = bytes.Replace(q.index, []byte("</body>"), fmt.Appendf(nil, backLink+"</body>", base), 1)
 	hashes := inlineScripts(q.index)
