@@ -62,22 +62,22 @@ func TestARateCardChargesCreditsForWhatIsDeliveredOrAMarkUp(t *testing.T) {
 
 func TestAFaultyRateCardIsRefusedWithItsPlace(t *testing.T) {
 	t.Parallel()
-	for text, place := range map[string]string{
-		`{}`:                                      "name",
-		`{"name": "x", "markup": "-1"}`:           "markup",
-		`{"name": "x", "markup": "1e3"}`:          "markup",
-		`{"name": "x", "markup": "1001"}`:         "markup",
-		`{"name": "x", "markup": 1.2}`:            "rate card",
-		`{"name": "x", "mark_up": "1.2"}`:         "mark_up",
-		`{"name": "x", "credits": {"text": "1"}}`: "credit_usd",
-		`{"name": "x", "credit_usd": "0.01", "credits": {"poem": "1"}}`:         "credits.poem",
-		`{"name": "x", "credit_usd": "0.01", "credits": {"text": "1.1234567"}}`: "credits.text",
-		`{"name": "x"} {}`:                      "more",
-		`{"name": "` + "a\\nb" + `"}`:           "name",
-		`[` + strings.Repeat(" ", 65<<10) + `]`: "bytes",
+	for _, c := range []struct{ text, place string }{
+		{`{}`, "name"},
+		{`{"name": "x", "markup": "-1"}`, "markup"},
+		{`{"name": "x", "markup": "1e3"}`, "markup"},
+		{`{"name": "x", "markup": "1001"}`, "markup"},
+		{`{"name": "x", "markup": 1.2}`, "rate card"},
+		{`{"name": "x", "mark_up": "1.2"}`, "mark_up"},
+		{`{"name": "x", "credits": {"text": "1"}}`, "credit_usd"},
+		{`{"name": "x", "credit_usd": "0.01", "credits": {"poem": "1"}}`, "credits.poem"},
+		{`{"name": "x", "credit_usd": "0.01", "credits": {"text": "1.1234567"}}`, "credits.text"},
+		{`{"name": "x"} {}`, "more"},
+		{`{"name": "` + "a\\nb" + `"}`, "name"},
+		{`[` + strings.Repeat(" ", 65<<10) + `]`, "bytes"},
 	} {
-		if c, err := billing.ReadCard(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), place) {
-			t.Errorf("%.60s: %+v, %v", text, c, err)
+		if card, err := billing.ReadCard(strings.NewReader(c.text)); err == nil || !strings.Contains(err.Error(), c.place) {
+			t.Errorf("%.60s: %+v, %v", c.text, card, err)
 		}
 	}
 	if err := (&billing.Card{}).Check(); !errors.Is(err, billing.ErrBadOrder) {

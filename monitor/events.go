@@ -122,7 +122,7 @@ func (e *events) tell(ctx context.Context) {
 // serve sends an event without content whenever something has changed: what it is, the client
 // reads where it may.
 func (e *events) serve(w http.ResponseWriter, r *http.Request) {
-	changed, leave, ok := e.subscribe()
+	changed, leave, ok := e.subscribe() //nolint:contextcheck // what listens outlives the stream that began it
 	if !ok {
 		w.Header().Set("Retry-After", "10")
 		text(w, http.StatusServiceUnavailable, "there are too many streams")

@@ -13,14 +13,14 @@ import (
 )
 
 // stream opens the stream of events of a monitor.
-func stream(t *testing.T, address string) (*http.Response, *bufio.Scanner) {
+func stream(t *testing.T, address string) (status int, h http.Header, lines *bufio.Scanner) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/events", http.NoBody)
 	must(t, err)
 	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
 	must(t, err)
 	t.Cleanup(func() { _ = answer.Body.Close() })
-	return answer, bufio.NewScanner(answer.Body)
+	return answer.StatusCode, answer.Header, bufio.NewScanner(answer.Body)
 }
 
 func TestStreamsShareWhatIsHeardAreBoundedAndEndWithTheMonitor(t *testing.T) {
@@ -36,14 +36,14 @@ func TestStreamsShareWhatIsHeardAreBoundedAndEndWithTheMonitor(t *testing.T) {
 	must(t, err)
 	var all []*bufio.Scanner
 	for range monitor.MaxStreams {
-		answer, lines := stream(t, "127.0.0.1:"+port)
-		if answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Type") != "text/event-stream; charset=utf-8" || !lines.Scan() || lines.Text() != "retry: 2000" {
-			t.Fatalf("%d %v %q", answer.StatusCode, answer.Header, lines.Text())
+		status, h, lines := stream(t, "127.0.0.1:"+port)
+		if status != http.StatusOK || h.Get("Content-Type") != "text/event-stream; charset=utf-8" || !lines.Scan() || lines.Text() != "retry: 2000" {
+			t.Fatalf("%d %v %q", status, h, lines.Text())
 		}
 		all = append(all, lines)
 	}
-	if answer, _ := stream(t, "127.0.0.1:"+port); answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
-		t.Errorf("one stream too many: %d", answer.StatusCode)
+	if status, h, _ := stream(t, "127.0.0.1:"+port); status != http.StatusServiceUnavailable || h.Get("Retry-After") == "" {
+		t.Errorf("one stream too many: %d", status)
 	}
 	hints <- struct{}{}
 	for _, lines := range []*bufio.Scanner{all[0], all[len(all)-1]} {

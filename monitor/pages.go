@@ -77,7 +77,7 @@ func (m *Monitor) menu(oneAccount bool) (items []menuItem) {
 		{menuItem{"alerts", "/alerts", "Alerts"}, hasMoney, true},
 		{menuItem{"queues", queuesPath, "Queues"}, true, true},
 	} {
-		if i.there && !(oneAccount && i.ofFleet) {
+		if i.there && (!oneAccount || !i.ofFleet) {
 			items = append(items, i.menuItem)
 		}
 	}

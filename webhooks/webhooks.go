@@ -111,14 +111,8 @@ func CheckURL(address string, allow []string) error {
 	return errors.New("must begin with https://")
 }
 
-// Secret signs events.
-type Secret struct{ key []byte }
-
-// String hides it.
-func (Secret) String() string { return "(secret)" }
-
-// GoString hides it.
-func (Secret) GoString() string { return "(secret)" }
+// Secret signs events. It is behind a function, so that nothing which prints it shows it.
+type Secret struct{ key func() []byte }
 
 // secretPrefix stands before a secret in Standard Webhooks.
 const secretPrefix = "whsec_"
@@ -133,7 +127,7 @@ func ParseSecrets(text string) ([]Secret, error) {
 		if err != nil || !prefixed || len(key) < 24 || len(key) > 64 {
 			return nil, errors.New("a secret is whsec_ and the base64 of 24 to 64 random bytes, such as of: openssl rand -base64 32")
 		}
-		out = append(out, Secret{key})
+		out = append(out, Secret{func() []byte { return key }})
 	}
 	return out, nil
 }
@@ -142,7 +136,7 @@ func ParseSecrets(text string) ([]Secret, error) {
 func Signature(secrets []Secret, id string, at time.Time, payload string) string {
 	signed := make([]string, len(secrets))
 	for i, s := range secrets {
-		mac := hmac.New(sha256.New, s.key)
+		mac := hmac.New(sha256.New, s.key())
 		_, _ = mac.Write([]byte(id + "." + strconv.FormatInt(at.Unix(), 10) + "." + payload)) // it never fails
 		signed[i] = "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	}

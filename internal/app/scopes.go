@@ -76,21 +76,6 @@ func (s *scopes) note(provider, model string) {
 	}
 }
 
-// Models returns the limits of the calls of each model of a provider that has been used,
-// where models have limits of their own.
-func (s *scopes) Models(provider string) map[string]providers.Limits {
-	s.mu.Lock()
-	used := slices.Clone(s.models[provider])
-	s.mu.Unlock()
-	out := make(map[string]providers.Limits, len(used))
-	set := s.settings(provider)
-	for _, model := range used {
-		_, names := s.names(provider, model)
-		out[model] = set.Together(names)
-	}
-	return out
-}
-
 // Limits returns those of all calls of a provider together, as far as models are known
 // that have limits of their own.
 func (s *scopes) Limits(provider string) providers.Limits {

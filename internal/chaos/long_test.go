@@ -100,8 +100,11 @@ func scenarios() []scenario {
 			latency: 100 * time.Millisecond, slots: 50,
 			faults: map[fakeprovider.Fault]float64{fakeprovider.ServerError: 0.2},
 		}, exhaustBudget},
-		scenario{"37 a pipeline of 3 steps and 2,000 rows, one of 3 workers killed 10 times", plan{latency: 300 * time.Millisecond, slots: 16},
-			func(x *experiment) { killInPipeline(x, 2000, 10) }},
+		scenario{
+			"37 a pipeline of 3 steps and 2,000 rows, one of 3 workers killed 10 times",
+			plan{latency: 300 * time.Millisecond, slots: 16},
+			func(x *experiment) { killInPipeline(x, 2000, 10) },
+		},
 	)
 }
 
