@@ -12,16 +12,16 @@ import (
 )
 
 // The clients, the worker and the fake provider are in this process, too: the monitor alone
-// takes less.
+// takes less. What is garbage by then depends on the machine, and is not counted.
 func TestAThousandCallsWaitForALimitInLittleMemoryInsteadOfFailing(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
 	h := openAt(t, fakeprovider.Config{}, 6000, true)
 	client := h.openai(h.token(t, access.Enqueue, ""))
 	used := func() uint64 {
+		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		return m.HeapInuse + m.StackInuse
 	}
-	runtime.GC()
 	before, most := used(), uint64(0)
 	const n = 1000
 	began := time.Now()
@@ -40,7 +40,7 @@ func TestAThousandCallsWaitForALimitInLittleMemoryInsteadOfFailing(t *testing.T)
 		})
 	}
 	go func() { defer close(done); wg.Wait() }()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for waits := true; waits; {
 		select {

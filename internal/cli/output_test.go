@@ -83,7 +83,7 @@ func TestStatusIsATableForPeopleAndFixedJSONForPrograms(t *testing.T) {
 			JobID: "018f", BatchID: "b-1", State: "failed", ErrorClass: "auth", ErrorMessage: "the key was <refused>", Cost: 0,
 			Counts: counts(map[jobs.State]int64{jobs.Failed: 1}),
 		},
-		"single": {JobID: "018f", State: "succeeded", Cost: 42, Counts: counts(map[jobs.State]int64{jobs.Succeeded: 1})},
+		"single": {JobID: "018f", State: "succeeded", Cost: 42, Charge: 42, Counts: counts(map[jobs.State]int64{jobs.Succeeded: 1})},
 	} {
 		var out bytes.Buffer
 		if err := cli.PrintStatus(&out, p); err != nil {
