@@ -37,11 +37,11 @@ func (w *simulation) models(limits map[string]providers.Limits) {
 func TestEachModelAndKeyHasItsLimitUsedToTheFullAndNeverExceeded(t *testing.T) {
 	t.Parallel()
 	w := newSimulation(t, 1, providers.Limits{})
-	limits := map[string]providers.Limits{"slow": {RPM: 30}, "mid": {RPM: 300, TPM: 10_000_000}, "fast": {RPM: 1200, Concurrent: 200}}
+	limits := map[string]providers.Limits{"slow": {RPM: 12}, "mid": {RPM: 120, TPM: 10_000_000}, "fast": {RPM: 400, Concurrent: 200}}
 	w.models(limits)
 	w.run(3 * time.Minute)
 	half := w.now
-	limits["mid"] = providers.Limits{RPM: 150}
+	limits["mid"] = providers.Limits{RPM: 60}
 	w.run(4 * time.Minute)
 	for model, l := range limits {
 		for _, key := range []string{"a", "b"} {
@@ -56,7 +56,7 @@ func TestEachModelAndKeyHasItsLimitUsedToTheFullAndNeverExceeded(t *testing.T) {
 			}
 		}
 	}
-	if top := w.most(time.Minute, 0, in("mid@a")); top > 300 {
+	if top := w.most(time.Minute, 0, in("mid@a")); top > 120 {
 		t.Errorf("%d calls in a minute before the limit was halved", top)
 	}
 }
