@@ -58,7 +58,7 @@ func (c *compareCmd) await(s *session, cfg config.Config, name, back string) (ov
 		fmt.Fprintf(s.Env.Err, "enqueue: the answers are still coming in\n")
 		return nil, nil
 	}
-	if !found.Finished() {
+	if !found.Finished() || c.Show == "" {
 		p, err := watchAll(s, found.Batches(), back)
 		if err != nil {
 			return nil, err

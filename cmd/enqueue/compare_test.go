@@ -163,6 +163,13 @@ func TestAComparisonThatWasLeftGoesOnAndBuysNothingTwice(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, r.out)
 		}
 	}
+	// Once all is over, the same command ends as it would have then, and what is only shown is no failure.
+	if r := s.enqueue(args...); s.jobs() != 4 || r.code != cli.JobsFailed || !strings.HasSuffix(r.err, "enqueue: 1 of 4 jobs failed\n") {
+		t.Errorf("%d jobs: %+v", s.jobs(), r)
+	}
+	if r := s.enqueue("--config", cfg, "compare", "--show", name); r.code != cli.OK || !strings.Contains(r.out, "state       partial\n") {
+		t.Errorf("%+v", r)
+	}
 	// Other rows are another comparison.
 	other := file(t, `{"prompt":"three"}`, `{"prompt":"one"}`)
 	if r := s.enqueue("--config", cfg, "compare", other, "--with", "east,west", "--name", name); r.code != cli.Usage || !strings.Contains(r.err, "has rows of another file, or was made with other options: use another --name") {
