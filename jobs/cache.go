@@ -19,6 +19,8 @@ type Look struct {
 	Account, Provider, Model string
 	// Simulated reports whether a call would spend simulated money.
 	Simulated bool
+	// For bounds the age of the answer.
+	For time.Duration
 }
 
 // Found answers a Look.

@@ -32,14 +32,14 @@ func (s *Store) LookUp(ctx context.Context, l jobs.Look) (found jobs.Found, err 
 		// Whoever leads may have an answer between the two looks.
 		for range 2 {
 			var hits int
-			if err := tx.QueryRow(ctx, hitSQL, l.Key[:], l.JobID).Scan(&hits); err != nil {
+			if err := tx.QueryRow(ctx, hitSQL, l.Key[:], l.JobID, l.For.Seconds()).Scan(&hits); err != nil {
 				return err
 			}
 			if hits > 0 {
 				found = jobs.CacheHit
 				return nil
 			}
-			tag, err := tx.Exec(ctx, leadSQL, l.Key[:], l.Account, l.Provider, l.Model, l.Simulated, l.JobID, l.LeaseToken)
+			tag, err := tx.Exec(ctx, leadSQL, l.Key[:], l.Account, l.Provider, l.Model, l.Simulated, l.JobID, l.LeaseToken, l.For.Seconds())
 			if err != nil {
 				return err
 			}
@@ -63,12 +63,13 @@ func (s *Store) LookUp(ctx context.Context, l jobs.Look) (found jobs.Found, err 
 
 const (
 	// hitSQL ends the job $2, which is locked, with the answer under the key $1, if there is
-	// one. The entry cannot be forgotten before that is committed.
+	// one that is no older than $3 seconds. The entry cannot be forgotten before that is
+	// committed.
 	hitSQL = `
 		WITH entry AS (
 			SELECT *
 			FROM cache_entries
-			WHERE key = $1 AND expires_at > now()
+			WHERE key = $1 AND expires_at > now() AND answered_at > now() - make_interval(secs => $3)
 			FOR KEY SHARE
 		), stored AS (
 			INSERT INTO results (job_id, call_id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id, http_status,
@@ -99,13 +100,13 @@ const (
 		SELECT count(*) FROM stored`
 
 	// leadSQL makes the job $6 the one that gets the request answered, unless there is an
-	// answer, or another does.
+	// answer that is no older than $8 seconds, or another does.
 	leadSQL = `
 		INSERT INTO cache_entries AS e (key, account, provider, model, simulated, leader, lease_token)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (key) DO UPDATE
 		SET leader = excluded.leader, lease_token = excluded.lease_token
-		WHERE (e.expires_at IS NULL OR e.expires_at <= now())
+		WHERE (e.expires_at IS NULL OR e.expires_at <= now() OR e.answered_at <= now() - make_interval(secs => $8))
 		AND NOT EXISTS (SELECT FROM job_states s WHERE s.job_id = e.leader AND s.lease_token = e.lease_token AND s.job_id <> excluded.leader)`
 
 	// followSQL gives the job $2, which is locked, back, until it is woken.
@@ -126,7 +127,7 @@ const (
 			SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::uuid[], $4::float8[]) AS w (key, job_id, call_id, secs)
 		), kept AS (
 			UPDATE cache_entries e
-			SET answered_at = now(), expires_at = now() + make_interval(secs => a.secs), leader = NULL, lease_token = NULL, call_id = a.call_id,
+			SET answered_at = now(), expires_at = greatest(e.expires_at, now() + make_interval(secs => a.secs)), leader = NULL, lease_token = NULL, call_id = a.call_id,
 				cost_nano = a.cost_nano, answered_by = a.model, text = a.text, vector = a.vector, raw = a.raw, raw_sha256 = a.raw_sha256,
 				finish_reason = a.finish_reason, request_id = a.request_id, http_status = a.http_status, usage = a.usage
 			FROM (

@@ -193,7 +193,7 @@ func (p *player) move(ctx context.Context) error {
 		if p.rand.IntN(3) == 0 && p.child(j) == nil { // the worker leaves the cache out where a step follows
 			key := jobs.CacheKey{byte(p.rand.IntN(4))}
 			release := b.hold(j.LeaseToken)
-			found, err := p.store.LookUp(ctx, jobs.Look{Key: key, JobID: j.ID, LeaseToken: j.LeaseToken, Account: "default", Provider: "mock", Model: "m"})
+			found, err := p.store.LookUp(ctx, jobs.Look{Key: key, JobID: j.ID, LeaseToken: j.LeaseToken, Account: "default", Provider: "mock", Model: "m", For: 24 * time.Hour})
 			release()
 			if err != nil || found == jobs.CacheHit || found == jobs.CacheFollow {
 				return err

@@ -37,7 +37,7 @@ func (h *handler) fromCache(j *journal) (done bool, result error) {
 	}
 	found, err := h.cfg.Store.Cache.LookUp(h.writing, jobs.Look{
 		Key: key, JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Account: j.job.Account, Provider: j.job.Provider,
-		Model: j.job.Request.Model, Simulated: h.cfg.simulated(j.job.Provider),
+		Model: j.job.Request.Model, Simulated: h.cfg.simulated(j.job.Provider), For: time.Duration(j.job.Request.CacheSeconds) * time.Second,
 	})
 	if err != nil {
 		j.log.Warn().Err(err).Msg("cache not looked into: the call is made")

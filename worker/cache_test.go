@@ -187,3 +187,36 @@ func TestCachedAnswersOutliveTheirJobsAndEnd(t *testing.T) {
 		t.Errorf("%d calls were made after the cache was cleared", n)
 	}
 }
+
+func TestAnAnswerIsNoOlderThanItsReaderAsks(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	s := serve(answers)
+	f.worker(t, s, nil)
+	f.await(t, f.enqueue(t, 1, cacheable("hello"))[0], jobs.Succeeded)
+	f.exec(t, `UPDATE cache_entries SET answered_at = now() - interval '2 hours'`)
+	hour := func(r *jobs.New) {
+		cacheable("hello")(r)
+		r.Request.CacheSeconds = 3600
+	}
+	for i, c := range []struct {
+		job  func(*jobs.New)
+		want int
+	}{
+		{cacheable("hello"), 1}, // a day
+		{hour, 2},               // made anew
+		{hour, 2},               // and kept for the next
+		{cacheable("hello"), 2},
+	} {
+		f.await(t, f.enqueue(t, 1, c.job)[0], jobs.Succeeded)
+		if n := len(s.made()); n != c.want {
+			t.Fatalf("job %d: %d calls, want %d", i, n, c.want)
+		}
+	}
+	// What has expired is made anew for whomever.
+	f.exec(t, `UPDATE cache_entries SET expires_at = now()`)
+	f.await(t, f.enqueue(t, 1, cacheable("hello"))[0], jobs.Succeeded)
+	if n := len(s.made()); n != 3 {
+		t.Errorf("%d calls, want 3: the answer had expired", n)
+	}
+}
