@@ -46,6 +46,7 @@ func (h *handler) fromCache(j *journal) (done bool, result error) {
 	switch found {
 	case jobs.CacheHit:
 		j.log.Info().Msg("answered from the cache")
+		j.trace(jobs.Succeeded, "")
 		return true, nil
 	case jobs.CacheFollow:
 		j.log.Info().Msg("follows a job that makes the same call")

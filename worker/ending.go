@@ -151,6 +151,7 @@ func (h *handler) end(j *journal, e jobs.Completion) error {
 		return &requeue{after: shortWait}
 	}
 	j.log.Info().Str("state", string(state)).Str("class", e.Class).Str("waits_for", e.WaitReason).Int("calls", j.calls).Msg("ended")
+	j.trace(state, e.Class)
 	var next *jobs.Delivery
 	if j.inChunk {
 		next = nextOf(&j.job)

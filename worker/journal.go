@@ -133,6 +133,7 @@ func (c *openCall) End(_ context.Context, res providers.Response, err error) err
 	}
 	j.log.Warn().Str("call_provider", c.provider).Stringer("call", c.id).Str("kind", string(s.Kind)).
 		Str("outcome", string(s.Outcome)).Int("status", s.Status).Dur("latency", s.Latency).Msg("call failed")
+	c.trace(s, "")
 	return j.settle(s)
 }
 
@@ -148,12 +149,12 @@ func (c *openCall) succeed(res providers.Response) error {
 	}
 	j.charge(&s, c, res.Model)
 	if miss := j.handler.judge(c.req, res, j.misses); miss != nil {
-		return j.missed(s, *miss)
+		return c.missed(s, *miss, res.Model)
 	}
 	stored, err := j.handler.store(res.Blobs)
 	if err != nil {
 		// Nowhere to put it: to go on trying would hold the slot.
-		return j.unstored(s, &unstoredError{"artifact_store", "the answer came but could not be stored: " + err.Error(), err})
+		return c.unstored(s, &unstoredError{"artifact_store", "the answer came but could not be stored: " + err.Error(), err})
 	}
 	res.Blobs = nil // where they are is enough, should Postgres be away for long
 	var child *jobs.Child
@@ -163,10 +164,13 @@ func (c *openCall) succeed(res providers.Response) error {
 	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: s, Response: res, Artifacts: stored, Child: child, Cache: j.keeps(c, res)}
 	switch err := j.handler.record(spooled{Answer: &done}); {
 	case errors.Is(err, jobs.ErrLeaseLost), errors.Is(err, errSpooled):
+		c.trace(s, res.Model)
 		return err
 	case err != nil:
-		return j.unstored(s, &unstoredError{"result_store", "the answer came but could not be recorded", err})
+		return c.unstored(s, &unstoredError{"result_store", "the answer came but could not be recorded", err})
 	}
+	c.trace(s, res.Model)
+	j.trace(jobs.Succeeded, "")
 	j.recorded, j.kept = true, done.Cache != nil
 	failpoint.Hit("recorded", j.job.Request.Model)
 	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
@@ -175,8 +179,10 @@ func (c *openCall) succeed(res providers.Response) error {
 
 // missed settles a call whose answer is no success. It is kept, and so is what it cost,
 // before anything more is asked.
-func (j *journal) missed(s jobs.Settlement, miss jobs.Miss) error {
+func (c *openCall) missed(s jobs.Settlement, miss jobs.Miss, answered string) error {
+	j := c.journal
 	s.Outcome, s.Kind, s.Message, s.Body = jobs.CallFailedBilled, miss.Kind, miss.Message, []byte(miss.Answer)
+	c.trace(s, answered)
 	if err := j.handler.record(spooled{Settlement: &s}); err != nil && !errors.Is(err, errSpooled) {
 		return err
 	}
@@ -186,9 +192,10 @@ func (j *journal) missed(s jobs.Settlement, miss jobs.Miss) error {
 }
 
 // unstored settles a call whose answer could not be kept.
-func (j *journal) unstored(s jobs.Settlement, why *unstoredError) error {
+func (c *openCall) unstored(s jobs.Settlement, why *unstoredError) error {
 	s.Outcome, s.Kind, s.Message = jobs.CallFailedBilled, providers.Kind(why.class), why.message
-	if err := j.settle(s); err != nil {
+	c.trace(s, "")
+	if err := c.journal.settle(s); err != nil {
 		why.err = errors.Join(why.err, fmt.Errorf("settle the call: %w", err))
 	}
 	return why

@@ -64,6 +64,8 @@ type Config struct {
 	Version string
 	// AlertsURL is the URL that is told of alerts. Empty: none is.
 	AlertsURL string
+	// Tracer is told of calls and jobs that have ended. Default: nobody is.
+	Tracer Tracer
 	// Background holds the functions that run while this worker leads. Default: none.
 	Background []Background
 	// Follow returns what makes the next step's job of a job's answer, in the commit of its

@@ -78,8 +78,14 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	defer func() { _ = client.Close() }()
 	producer := jobs.NewProducer(o.Store, jobs.NewDispatcher(client, o.Store))
 
+	id := jobs.NewID()
+	tracer, closeTracer, err := newTracer(o, id) //nolint:contextcheck // it is closed when ctx has ended
+	if err != nil {
+		return err
+	}
+	defer closeTracer()
 	w, err := worker.New(worker.Config{
-		ID:        jobs.NewID(),
+		ID:        id,
 		Providers: Served(o.Config, slices.Sorted(maps.Keys(o.Config.Providers))),
 		Serves: func(provider string) bool {
 			return (len(o.Providers) == 0 || slices.Contains(o.Providers, provider)) && hasKey(o.Config, provider, o.Keys)
@@ -99,6 +105,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		CutOff:      cutOff,
 		Follow:      newSteps(o).After,
 		AlertsURL:   o.Config.Webhooks.Alerts,
+		Tracer:      tracer,
 		Background: append(append(retention(o.Config.Retention, o.Store, blobs), newWebhooks(o)...),
 			worker.Background{Name: "forget cached answers", Every: removeEvery, Run: func(ctx context.Context) error { return batches.ForgetCached(ctx, o.Store, blobs.Remove) }},
 			worker.Background{Name: "fire schedules", Every: time.Second, Run: newSchedules(o, producer).Round},
