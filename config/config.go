@@ -102,12 +102,18 @@ type Cache struct {
 	Varied bool `yaml:"varied"`
 }
 
+// leastCalls is longer than any month.
+const leastCalls = 35 * 24 * time.Hour
+
 // Retention says for how long what has ended is kept.
 type Retention struct {
 	// Results is the time from the end of its last job until a batch is removed, with its
 	// results and files, as `enqueue rm` does it; at least a day. 0: never. What calls
-	// have cost is kept.
+	// have cost is kept. Jobs without a batch go so long after they ended.
 	Results Duration `yaml:"results"`
+	// Calls is the time from the end of a provider call until its row in the ledger is removed,
+	// once its jobs are gone; at least Results, and five weeks. 0: never. Sums are kept.
+	Calls Duration `yaml:"calls"`
 }
 
 // Load reads the file at path, and from the environment the base URLs that it leaves
@@ -242,6 +248,10 @@ func (c *Config) check() error {
 		return fmt.Errorf("cache.ttl: must be from a second to ten years, got %s: leave it out to ask always anew", time.Duration(c.Cache.TTL))
 	case c.Retention.Results != 0 && time.Duration(c.Retention.Results) < 24*time.Hour:
 		return fmt.Errorf("retention.results: must be a day at least, got %s: leave it out to keep results for ever", time.Duration(c.Retention.Results))
+	case c.Retention.Calls != 0 && time.Duration(c.Retention.Calls) < leastCalls:
+		return fmt.Errorf("retention.calls: must be five weeks at least, as budgets of a month count them, got %s: leave it out to keep calls for ever", time.Duration(c.Retention.Calls))
+	case c.Retention.Calls != 0 && (c.Retention.Results == 0 || c.Retention.Calls < c.Retention.Results):
+		return fmt.Errorf("retention.calls: must be no less than retention.results, which must be set, got %s: a call is kept as long as its jobs", time.Duration(c.Retention.Calls))
 	}
 	return nil
 }

@@ -24,10 +24,10 @@ func (d *Duration) UnmarshalText(text []byte) error {
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
 // days are the parts of a duration that package time does not know.
-var days = regexp.MustCompile(`([0-9]+(?:\.[0-9]+)?)([dw])`)
+var days = regexp.MustCompile(`([0-9]+(?:\.[0-9]+)?)([dwy])`)
 
-// ParseDuration reads a duration as time.ParseDuration does, and days and weeks too,
-// which are 24 hours and seven times that: "90d", "2w", "1d12h".
+// ParseDuration reads a duration as time.ParseDuration does, and days, weeks and
+// years too, which are 24 hours and 7 and 365 times that: "90d", "2w", "1y", "1d12h".
 func ParseDuration(text string) (time.Duration, error) {
 	hours := days.ReplaceAllStringFunc(text, func(part string) string {
 		n, unit := part[:len(part)-1], part[len(part)-1]
@@ -35,8 +35,11 @@ func ParseDuration(text string) (time.Duration, error) {
 		if err != nil {
 			return part
 		}
-		if unit == 'w' {
+		switch unit {
+		case 'w':
 			f *= 7
+		case 'y':
+			f *= 365
 		}
 		return strconv.FormatFloat(24*f, 'f', -1, 64) + "h"
 	})

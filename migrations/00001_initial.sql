@@ -361,6 +361,7 @@ CREATE TABLE budgets (
     -- No CHECK: it would be asked of what an update computes from a row that another
     -- transaction has changed meanwhile, before that is noticed and computed anew.
     spent_nano    bigint NOT NULL DEFAULT 0,
+    forgotten_nano bigint NOT NULL DEFAULT 0,   -- the part of a total whose calls are kept no longer
     reserved_nano bigint NOT NULL DEFAULT 0,
     stopped_until timestamptz,                  -- a call did not fit: the end of the period
     stopped_needs bigint NOT NULL DEFAULT 0,    -- the least that one needed

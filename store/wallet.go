@@ -92,7 +92,7 @@ const countSQL = `
 	)
 	UPDATE budgets b
 	SET began_at = ` + budgetBegan + `,
-		spent_nano = saturated(m.spent),
+		spent_nano = saturated(b.forgotten_nano + m.spent),
 		reserved_nano = saturated(m.reserved)
 	FROM (
 		SELECT coalesce(sum(cost_nano), 0) AS spent, coalesce(sum(reserved_nano) FILTER (WHERE state = 'running'), 0) AS reserved

@@ -127,12 +127,22 @@ func retention(r config.Retention, s *store.Store, blobs *artifacts.Store) []wor
 	if r.Results == 0 {
 		return nil
 	}
-	return []worker.Background{{
-		Name: "remove old batches", Every: removeEvery,
-		Run: func(ctx context.Context) error {
+	list := []worker.Background{
+		{Name: "remove old batches", Every: removeEvery, Run: func(ctx context.Context) error {
 			return batches.Outdated(ctx, s, time.Duration(r.Results), blobs.Remove)
-		},
-	}}
+		}},
+		{Name: "remove old jobs without a batch", Every: removeEvery, Run: func(ctx context.Context) error {
+			_, err := s.RemoveSingles(ctx, time.Duration(r.Results))
+			return err
+		}},
+	}
+	if r.Calls > 0 {
+		list = append(list, worker.Background{Name: "remove old calls", Every: removeEvery, Run: func(ctx context.Context) error {
+			_, err := s.RemoveCalls(ctx, time.Duration(r.Calls))
+			return err
+		}})
+	}
+	return list
 }
 
 // storesOf hands a store out as what a worker needs of one.

@@ -120,7 +120,7 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 	"budgets whose sums are not those of their charges": `
 		SELECT count(*) FROM budgets b
 		WHERE (spent_nano, reserved_nano) <> (
-			SELECT coalesce(sum(h.spent_nano), 0), coalesce(sum(h.reserved_nano), 0)
+			SELECT b.forgotten_nano + coalesce(sum(h.spent_nano), 0), coalesce(sum(h.reserved_nano), 0)
 			FROM charges h WHERE h.budget_id = b.id AND h.began_at = b.began_at)`,
 	"wallets whose balance is not the sum of their ledger": `
 		SELECT count(*) FROM budgets b
