@@ -78,8 +78,8 @@ func (p Provider) LimitsByName() (limits map[string]int64, written []string) {
 }
 
 // Class names the class of models that calls of a model are counted with: the longest
-// name in ModelLimits that begins it, else what the kind says; empty where all calls are
-// counted together.
+// name in ModelLimits that begins it, else what the kind says, or providers.OtherModels; empty where
+// all calls are counted together.
 func (p Provider) Class(model string) string {
 	class, named := "", false
 	for name := range p.ModelLimits {
@@ -89,6 +89,8 @@ func (p Provider) Class(model string) string {
 	}
 	if of := p.descriptor().Class; !named && of != nil {
 		return of(model)
+	} else if !named && len(p.ModelLimits) > 0 {
+		return providers.OtherModels
 	}
 	return class
 }

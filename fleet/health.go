@@ -41,10 +41,29 @@ type Standing struct {
 	BlockedReason string    `json:"blocked_reason,omitempty"`
 	// Limits are those in force.
 	Limits providers.Limits `json:"limits"`
+	// ModelLimits are those of its models, by name, where each is limited by itself: all that
+	// workers have met. Limits hold for all of them together then.
+	ModelLimits map[string]providers.Limits `json:"model_limits,omitempty"`
 	// MetricsSince is the time at which a person let its figures begin anew; zero: never.
 	MetricsSince time.Time `json:"metrics_since,omitzero"`
 	// OutOfMoneyAt is the time at which it last said that its account is out of money.
 	OutOfMoneyAt time.Time `json:"-"`
+}
+
+// PerMinute returns the requests a minute that all its calls may come to, as far as is known
+// which models it is asked for; 0: as many as one wants.
+func (s Standing) PerMinute() int64 {
+	sum := int64(0)
+	for _, l := range s.ModelLimits {
+		if l.RPM == 0 {
+			return s.Limits.RPM
+		}
+		sum += l.RPM
+	}
+	if s.Limits.RPM > 0 && (sum == 0 || s.Limits.RPM < sum) {
+		return s.Limits.RPM
+	}
+	return sum
 }
 
 // Breaker is a circuit breaker.

@@ -43,6 +43,18 @@ func (l LimitLayers) InForce() providers.Limits {
 	return out
 }
 
+// Common returns those of the limits that hold which are of all models together where each
+// has its own: a default is of each.
+func (l LimitLayers) Common() providers.Limits {
+	out := l.InForce()
+	for _, d := range providers.Dimensions() {
+		if _, from := l.Of(d); from == FromConfiguration && !slices.Contains(l.Written, d) {
+			out = out.With(d, 0)
+		}
+	}
+	return out
+}
+
 // Of returns the limit that holds in a dimension, 0 for none, and where it comes
 // from.
 func (l LimitLayers) Of(d providers.Dimension) (n int64, from LimitSource) {

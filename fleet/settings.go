@@ -101,10 +101,11 @@ func (s Settings) classed(own Configured, layers LimitLayers) Settings {
 		return s
 	}
 	s.classes = own.Classes
+	all := s.Limits
+	s.Limits = layers.Common()
 	for _, d := range providers.Dimensions() {
-		n, from := layers.Of(d)
-		if from == FromConfiguration && !slices.Contains(layers.Written, d) {
-			s.defaults, s.Limits = s.defaults.With(d, n), s.Limits.With(d, 0)
+		if s.Limits.Of(d) == 0 {
+			s.defaults = s.defaults.With(d, all.Of(d))
 		}
 	}
 	return s

@@ -86,10 +86,11 @@ type Provider struct {
 // Used is the share of the limit that was used in the last full minute; ok is
 // false where there is no limit.
 func (p Provider) Used() (share float64, ok bool) {
-	if p.Limits.RPM == 0 || len(p.Curve) < 2 {
+	limit := p.PerMinute()
+	if limit == 0 || len(p.Curve) < 2 {
 		return 0, false
 	}
-	return float64(p.Curve[len(p.Curve)-2]) / float64(p.Limits.RPM), true
+	return float64(p.Curve[len(p.Curve)-2]) / float64(limit), true
 }
 
 // Worker is a worker that has not stopped.

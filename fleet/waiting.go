@@ -36,8 +36,10 @@ const (
 type WaitingJobs struct {
 	// Provider is the first that they ask.
 	Provider string
-	State    jobs.State
-	Paused   bool
+	// Model is the one that they ask for, where each of the provider's is limited by itself.
+	Model  string
+	State  jobs.State
+	Paused bool
 	// Reason is the worker's word when it gave them back without a failure; empty
 	// where none did.
 	Reason string
@@ -59,7 +61,9 @@ type WaitingJobs struct {
 type Wait struct {
 	Reason   WaitReason `json:"reason"`
 	Provider string     `json:"provider,omitempty"`
-	Jobs     int64      `json:"jobs"`
+	// Model is the one for whose limit they wait, where that has one of its own.
+	Model string `json:"model,omitempty"`
+	Jobs  int64  `json:"jobs"`
 	// Since is the time at which the cause began, and Until that at which the next of them goes on; both
 	// zero where nobody knows.
 	Since time.Time `json:"since,omitzero"`
@@ -110,7 +114,7 @@ func WaitsOf(waiting []WaitingJobs, standings []Health, now time.Time) []Wait {
 		next := w.wait(known[w.Provider], alive, now)
 		next.Provider, next.Jobs = w.Provider, w.Jobs
 		i := slices.IndexFunc(list, func(l Wait) bool {
-			return l.Reason == next.Reason && l.Provider == next.Provider && (l.Text == next.Text || l.Reason != WaitForRetry)
+			return l.Reason == next.Reason && l.Provider == next.Provider && l.Model == next.Model && (l.Text == next.Text || l.Reason != WaitForRetry)
 		})
 		if i < 0 {
 			list = append(list, next)
@@ -185,24 +189,29 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 			Text: fmt.Sprintf("%s asked to be left alone until %s%s", p, clock(h.BlockedUntil, now), because(h.BlockedReason)),
 		}
 	}
-	limits := limitText(h.Limits)
+	limits, of, model := limitText(h.Limits), "", ""
+	if own, ok := h.ModelLimits[w.Model]; ok && own != (providers.Limits{}) {
+		limits, of, model = limitText(own), " for "+w.Model, w.Model
+	}
 	switch reason := WaitReason(w.Reason); reason { //nolint:exhaustive // the others are not stored
 	case "":
 		text := "waits for its turn at " + p
 		if limits != "" {
-			text += ", which takes " + limits
+			text += ", which takes " + limits + of
 		}
-		return Wait{Reason: WaitForTurn, Text: text}
+		return Wait{Reason: WaitForTurn, Model: model, Text: text}
 	case WaitForLimit, WaitForBlock, WaitForBreaker, WaitForOperator:
 		// A cause that has ended meanwhile: the jobs go on at their time.
 		text := map[WaitReason]string{
 			WaitForLimit: "waits for the limit of " + p, WaitForBlock: p + " asked to be left alone",
 			WaitForBreaker: "the breaker of " + p + " was open", WaitForOperator: p + " was unavailable",
 		}[reason]
-		if reason == WaitForLimit && limits != "" {
-			text += " (" + limits + ")"
+		if reason != WaitForLimit {
+			model = ""
+		} else if limits != "" {
+			text += of + " (" + limits + ")"
 		}
-		return Wait{Reason: reason, Until: w.NotBefore, Text: text + until(w.NotBefore, ", until")}
+		return Wait{Reason: reason, Model: model, Until: w.NotBefore, Text: text + until(w.NotBefore, ", until")}
 	case "redis", "postgres":
 		return Wait{Reason: WaitForService, Until: w.NotBefore, Text: w.Reason + " did not answer a worker" + until(w.NotBefore, "; again at")}
 	default:

@@ -21,6 +21,7 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 		}
 		return h
 	}
+	byModel := func(h *fleet.Health) { h.ModelLimits = map[string]providers.Limits{"slow": {RPM: 30}, "fast": {}} }
 	queued := fleet.WaitingJobs{Provider: "openai", State: jobs.Queued, Jobs: 3}
 	with := func(change func(*fleet.WaitingJobs)) fleet.WaitingJobs {
 		w := queued
@@ -85,7 +86,19 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 			[]fleet.Health{served(nil)},
 			fleet.WaitForLimit, "waits for the limit of openai (60 requests/min), until 12:01:05 UTC",
 		},
-		"its turn":    {queued, []fleet.Health{served(nil)}, fleet.WaitForTurn, "waits for its turn at openai, which takes 60 requests/min"},
+		"its turn": {queued, []fleet.Health{served(nil)}, fleet.WaitForTurn, "waits for its turn at openai, which takes 60 requests/min"},
+		"the limit of a model": {
+			with(func(w *fleet.WaitingJobs) { w.Model, w.Reason, w.NotBefore = "slow", "limit", soon }), []fleet.Health{served(byModel)},
+			fleet.WaitForLimit, "waits for the limit of openai for slow (30 requests/min), until 12:01:05 UTC",
+		},
+		"its turn for a model": {
+			with(func(w *fleet.WaitingJobs) { w.Model = "slow" }), []fleet.Health{served(byModel)},
+			fleet.WaitForTurn, "waits for its turn at openai, which takes 30 requests/min for slow",
+		},
+		"its turn for a model without limits": {
+			with(func(w *fleet.WaitingJobs) { w.Model = "fast" }), []fleet.Health{served(byModel)},
+			fleet.WaitForTurn, "waits for its turn at openai, which takes 60 requests/min",
+		},
 		"a past stop": {with(func(w *fleet.WaitingJobs) { w.Reason = "breaker" }), []fleet.Health{served(nil)}, fleet.WaitForBreaker, "the breaker of openai was open"},
 		"no Redis":    {with(func(w *fleet.WaitingJobs) { w.Reason = "redis" }), []fleet.Health{served(nil)}, fleet.WaitForService, "redis did not answer a worker"},
 		"the account": {
@@ -111,6 +124,12 @@ func TestWaitsOfABatchAreGroupedByReasonTheCommonestFirst(t *testing.T) {
 	got := fleet.WaitsOf([]fleet.WaitingJobs{
 		group("openai", "limit", 2, 20*time.Second), group("stability", "", 3, 0), group("openai", "limit", 5, 10*time.Second),
 	}, health, now)
+	models := fleet.WaitsOf([]fleet.WaitingJobs{
+		{Provider: "openai", Model: "slow", State: jobs.Queued, Jobs: 4}, {Provider: "openai", Model: "fast", State: jobs.Queued, Jobs: 2}, {Provider: "openai", Model: "other", State: jobs.Queued, Jobs: 1},
+	}, []fleet.Health{{Name: "openai", Workers: 1, Standing: fleet.Standing{ModelLimits: map[string]providers.Limits{"slow": {RPM: 30}}}}}, now)
+	if len(models) != 2 || models[0].Model != "slow" || models[0].Jobs != 4 || models[1].Jobs != 3 {
+		t.Errorf("%+v, want the jobs of the slow model by themselves", models)
+	}
 	if len(got) != 2 || got[0].Jobs != 7 || got[0].Reason != fleet.WaitForLimit || !got[0].Until.Equal(now.Add(10*time.Second)) ||
 		!strings.HasSuffix(got[0].Text, "until 12:00:10 UTC") || got[1].Provider != "stability" {
 		t.Errorf("%+v", got)

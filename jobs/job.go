@@ -142,10 +142,21 @@ type New struct {
 // NewID makes a job's or an attempt's id, ordered by time (UUID version 7).
 func NewID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
-// Queue is a provider's lane: one queue of asynq's.
+// Queue is where jobs wait for their turn: a provider's lane, which is one queue of asynq's,
+// or the part of it for one model, where the provider limits each model by itself.
 type Queue struct {
 	Provider string
 	Lane     Lane
+	// Model is the one that its jobs ask for; empty: it has those of all models.
+	Model string
+}
+
+// String names it for people.
+func (q Queue) String() string {
+	if q.Model == "" {
+		return QueueName(q.Provider, q.Lane)
+	}
+	return QueueName(q.Provider, q.Lane) + " of " + q.Model
 }
 
 // Delivery names one delivery of one job to Redis.
@@ -158,6 +169,8 @@ type Delivery struct {
 	Task     providers.Task
 	Model    string
 	BatchID  string
+	// QueueModel is the Model of its Queue.
+	QueueModel string
 	// StartTag is its place in the fair order of its queue.
 	StartTag int64
 	// At is the time from which it may run; the zero time, or one that has passed, means now.

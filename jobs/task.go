@@ -107,6 +107,17 @@ func DecodeTask(t *asynq.Task) (claims []Claim, chunk bool, err error) {
 	return nil, false, fmt.Errorf("task %q: its payload names no job: something else writes to this queue", t.Type())
 }
 
+// TaskModel reads which model the jobs of a task ask for, or the first of them where their
+// queue has those of all models, and how many they are. It is empty for the default model.
+func TaskModel(t *asynq.Task) (model string, jobs int) {
+	var p struct {
+		Model string
+		Jobs  int
+	}
+	_ = json.Unmarshal(t.Payload(), &p) // what is not ours has no model
+	return p.Model, max(p.Jobs, 1)
+}
+
 // parseTaskID reads what TaskID makes.
 func parseTaskID(text string) (c Claim, err error) {
 	const idLength = 36

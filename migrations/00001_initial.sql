@@ -107,6 +107,7 @@ CREATE TABLE job_queue (
     job_id        uuid PRIMARY KEY,
     provider      text NOT NULL,
     lane          text NOT NULL,
+    model         text NOT NULL,    -- its queue is that of this model; '': its provider has one for all, see queue_model
     account       text NOT NULL,
     batch_id      text NOT NULL,    -- '' for none
     seq           bigint NOT NULL,
@@ -124,11 +125,11 @@ CREATE TABLE job_queue (
 
     CONSTRAINT job_queue_delivery_is_dispatched CHECK (delivery_id IS NULL OR dispatched_at IS NOT NULL)
 ) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05);
-CREATE INDEX job_queue_undispatched ON job_queue (provider, lane, account, batch_id, run_at, seq)
+CREATE INDEX job_queue_undispatched ON job_queue (provider, lane, model, account, batch_id, run_at, seq)
     WHERE dispatched_at IS NULL AND NOT paused AND worker_id IS NULL;
 CREATE INDEX job_queue_due ON job_queue (due_at)
     WHERE due_at IS NOT NULL AND dispatched_at IS NULL AND NOT paused AND worker_id IS NULL;
-CREATE INDEX job_queue_dispatched ON job_queue (provider, lane, account, start_tag, job_id)
+CREATE INDEX job_queue_dispatched ON job_queue (provider, lane, model, account, start_tag, job_id)
     WHERE dispatched_at IS NOT NULL AND worker_id IS NULL;
 CREATE INDEX job_queue_held ON job_queue (worker_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX job_queue_deadline ON job_queue (deadline) WHERE worker_id IS NULL;
@@ -185,8 +186,8 @@ BEGIN
         IS DISTINCT FROM (q.gen, q.not_before, q.deadline, q.paused, q.worker_id);
 
     IF EXISTS (SELECT FROM old_states WHERE finished_at IS NOT NULL) THEN
-        INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, not_before, deadline, paused, worker_id)
-        SELECT j.id, j.provider, j.lane, j.account, coalesce(j.batch_id, ''), j.seq, j.run_at,
+        INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, run_at, gen, not_before, deadline, paused, worker_id)
+        SELECT j.id, j.provider, j.lane, queue_model(j.provider, j.model), j.account, coalesce(j.batch_id, ''), j.seq, j.run_at,
             n.gen, n.not_before, n.deadline, n.paused_at IS NOT NULL, n.worker_id
         FROM new_states n
         JOIN jobs j ON j.id = n.job_id
@@ -275,9 +276,10 @@ FOR EACH STATEMENT EXECUTE FUNCTION job_states_to_counts();
 CREATE TABLE last_start_tags (
     provider  text NOT NULL,
     lane      text NOT NULL,
+    model     text NOT NULL,
     account   text NOT NULL,
     start_tag bigint NOT NULL,
-    PRIMARY KEY (provider, lane, account)
+    PRIMARY KEY (provider, lane, model, account)
 );
 
 -- The ledger: one row a provider call, committed before the call is sent.
@@ -539,6 +541,7 @@ CREATE TABLE providers (
     changed_by        text NOT NULL DEFAULT '',
     changed_at        timestamptz NOT NULL DEFAULT now(),
     concurrency       int NOT NULL,                       -- of one worker
+    by_model          bool NOT NULL DEFAULT false,        -- each model has queues of its own, as limits are counted by model
     dispatch_window   int NOT NULL DEFAULT 200,           -- jobs that each of its queues may hold in Redis
     chunk_size        int NOT NULL DEFAULT 1 CHECK (chunk_size BETWEEN 1 AND 200), -- jobs of the bulk lane that one task carries
     updated_at        timestamptz NOT NULL DEFAULT now(),
@@ -563,6 +566,23 @@ CREATE TABLE providers (
         jsonb_typeof(limits_configured) = 'object' AND jsonb_typeof(limits_learned) = 'object'
         AND jsonb_typeof(limits_pinned) = 'object')
 );
+
+-- The models of such providers that workers have met: the limits in force of all their calls
+-- together, as a worker registered them last, and the sizes of their queues in place of the
+-- provider's.
+CREATE TABLE provider_models (
+    provider        text NOT NULL,
+    model           text NOT NULL,
+    limits          jsonb NOT NULL CHECK (jsonb_typeof(limits) = 'object'),
+    dispatch_window int NOT NULL,
+    chunk_size      int NOT NULL CHECK (chunk_size BETWEEN 1 AND 200),
+    PRIMARY KEY (provider, model)
+);
+
+-- The model of the queue that jobs of a provider and a model wait in. What no worker has
+-- served yet is taken to count by model.
+CREATE FUNCTION queue_model(of_provider text, of_model text) RETURNS text LANGUAGE sql STABLE
+AS $$ SELECT CASE WHEN coalesce((SELECT by_model FROM providers WHERE name = of_provider), true) THEN of_model ELSE '' END $$;
 
 -- What answers have said of the limits of a part of a provider's calls: a class of
 -- models, and the id of a key where there are several, as in gpt-6-luna@1f2e3d4c5b6a.
@@ -1140,10 +1160,10 @@ REVOKE ALL ON FUNCTION oneflow.enqueue FROM PUBLIC;
 
 -- +goose Down
 DROP TABLE step_links, steps, webhook_events, batch_ends;
-DROP TABLE api_calls, api_batches, api_files, cache_entries, cache_files, cache_followers, loose_files, spending, bounds, alerts, audit_log, api_tokens, reconciler_actions, job_ends, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, limit_scopes, providers, artifacts, results,
+DROP TABLE api_calls, api_batches, api_files, cache_entries, cache_files, cache_followers, loose_files, spending, bounds, alerts, audit_log, api_tokens, reconciler_actions, job_ends, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, limit_scopes, provider_models, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
-DROP FUNCTION used_result_stays, add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
+DROP FUNCTION queue_model, used_result_stays, add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
 DROP FUNCTION oneflow.enqueue;
 DROP TABLE oneflow.submissions, oneflow.roles;
 DROP SCHEMA oneflow;

@@ -174,10 +174,11 @@ func standing(p fleet.Provider, now time.Time) string {
 
 // limit returns a provider's limit and how much of it was used.
 func limit(p fleet.Provider) string {
-	if p.Limits.RPM == 0 {
+	limit := p.PerMinute()
+	if limit == 0 {
 		return "no limit"
 	}
-	per := count(p.Limits.RPM) + "/min"
+	per := count(limit) + "/min"
 	if used, ok := p.Used(); ok {
 		return fmt.Sprintf("%.0f %% of %s last minute", 100*used, per)
 	}

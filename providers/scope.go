@@ -36,6 +36,10 @@ func ClassOfScope(scope string) string {
 	return class
 }
 
+// OtherModels is the class of the models for which the configuration names none, of a
+// provider that by itself counts all of its calls together.
+const OtherModels = "*"
+
 // Undated cuts the date off the name of a snapshot of a model, such as
 // gpt-4o-mini-2024-07-18 or claude-haiku-4-5-20251001: vendors count the calls of all of
 // them together.

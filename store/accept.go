@@ -140,7 +140,7 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 			if in, ok := queued[r.ID]; ok && in.dispatched {
 				acc.Deliveries = append(acc.Deliveries, jobs.Delivery{
 					ID: r.ID, Gen: 1, Provider: r.Provider, Lane: orDefault(r.Lane, jobs.Default), Account: orDefault(r.Account, jobs.DefaultAccount),
-					Task: r.Request.Task, Model: r.Request.Model, BatchID: batchID, StartTag: in.startTag, At: in.at, DeliveryID: in.deliveryID,
+					Task: r.Request.Task, Model: r.Request.Model, BatchID: batchID, QueueModel: in.model, StartTag: in.startTag, At: in.at, DeliveryID: in.deliveryID,
 				})
 			}
 		}
@@ -194,12 +194,13 @@ type inserted struct {
 	dispatched bool
 	startTag   int64
 	deliveryID string
+	model      string // of its queue
 }
 
 func collectInserted(rows pgx.Rows, queued map[uuid.UUID]inserted) error {
 	var id uuid.UUID
 	var in inserted
-	_, err := pgx.ForEachRow(rows, []any{&id, &in.at, &in.dispatched, &in.startTag, &in.deliveryID}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &in.at, &in.dispatched, &in.startTag, &in.deliveryID, &in.model}, func() error {
 		queued[id] = in
 		return nil
 	})
@@ -217,43 +218,49 @@ func collectInserted(rows pgx.Rows, queued map[uuid.UUID]inserted) error {
 // as TopUp has them.
 func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool, queued map[uuid.UUID]inserted) error {
 	rows, err := tx.Query(ctx, `
-		WITH queue AS MATERIALIZED (
-			SELECT q.provider, q.lane, CASE WHEN q.lane = 'bulk' AND q.jobs > 1 THEN coalesce(p.chunk_size, 1) ELSE 1 END AS chunk,
-				`+virtualTime("q.provider", "q.lane")+` AS now, CASE
+		WITH new AS MATERIALIZED (
+			SELECT s.id, s.seq, s.provider, s.lane, s.account, s.run_at, s.deadline, CASE WHEN coalesce(p.by_model, true) THEN s.model ELSE '' END AS model
+			FROM staged s
+			LEFT JOIN providers p ON p.name = s.provider
+		), queue AS MATERIALIZED (
+			SELECT q.provider, q.lane, q.model, row_number() OVER () AS n, CASE WHEN q.lane = 'bulk' AND q.jobs > 1 THEN coalesce(m.chunk_size, p.chunk_size, 1) ELSE 1 END AS chunk,
+				`+virtualTime(queueSQL{"q.provider", "q.lane", "q.model"})+` AS now, CASE
 				WHEN NOT $3 OR (
 					SELECT true
 					FROM job_queue w
-					WHERE w.provider = q.provider AND w.lane = q.lane AND `+isUndispatched+` AND w.run_at <= now()
-					ORDER BY w.provider, w.lane, w.account
+					WHERE w.provider = q.provider AND w.lane = q.lane AND w.model = q.model AND `+isUndispatched+` AND w.run_at <= now()
+					ORDER BY w.provider, w.lane, w.model, w.account
 					LIMIT 1) THEN 0
-				ELSE coalesce(p.dispatch_window, $4) - (
+				ELSE coalesce(m.dispatch_window, p.dispatch_window, $4) - (
 					SELECT count(*)
 					FROM (
 						SELECT
 						FROM job_queue d
-						WHERE d.provider = q.provider AND d.lane = q.lane AND `+isDispatched+`
-						ORDER BY d.provider, d.lane, d.account, d.start_tag
-						LIMIT coalesce(p.dispatch_window, $4)
+						WHERE d.provider = q.provider AND d.lane = q.lane AND d.model = q.model AND `+isDispatched+`
+						ORDER BY d.provider, d.lane, d.model, d.account, d.start_tag
+						LIMIT coalesce(m.dispatch_window, p.dispatch_window, $4)
 					) d)
 				END AS room
-			FROM (SELECT provider, lane, count(*) AS jobs FROM staged GROUP BY provider, lane) q
+			FROM (SELECT provider, lane, model, count(*) AS jobs FROM new GROUP BY provider, lane, model) q
 			LEFT JOIN providers p ON p.name = q.provider
+			LEFT JOIN provider_models m ON m.provider = q.provider AND m.model = q.model
 		), account AS MATERIALIZED (
-			SELECT a.*, q.room, q.chunk, `+nextStartTag("q.now", "a.provider", "a.lane", "a.account")+` AS start_tag
-			FROM (SELECT DISTINCT provider, lane, account FROM staged) a
-			JOIN queue q USING (provider, lane)
+			SELECT a.*, q.n, q.room, q.chunk, `+nextStartTag("q.now", queueSQL{"a.provider", "a.lane", "a.model"}, "a.account")+` AS start_tag
+			FROM (SELECT DISTINCT provider, lane, model, account FROM new) a
+			JOIN queue q USING (provider, lane, model)
 		), row AS MATERIALIZED (
-			SELECT s.id, s.seq, s.provider, s.lane, s.account, greatest(s.run_at, now()) AS run_at,
+			SELECT s.id, s.seq, s.provider, s.lane, s.model, s.account, greatest(s.run_at, now()) AS run_at,
 				CASE WHEN s.run_at > now() THEN 'scheduled' ELSE 'queued' END AS state,
 				CASE WHEN s.run_at > now() THEN s.run_at END AS due_at,
 				coalesce(s.deadline, greatest(s.run_at, now()) + make_interval(secs => $2)) AS deadline,
 				coalesce(s.run_at, now()) <= now()
-					AND row_number() OVER (PARTITION BY s.provider, s.lane ORDER BY s.seq) <= a.room AS dispatch,
+					AND row_number() OVER (PARTITION BY s.provider, s.lane, s.model ORDER BY s.seq) <= a.room AS dispatch,
 				CASE WHEN a.chunk > 1 THEN
-					$5 || '-' || (row_number() OVER (PARTITION BY s.provider, s.lane ORDER BY s.seq) - 1) / a.chunk END AS delivery_id,
-				a.start_tag + row_number() OVER (PARTITION BY s.provider, s.lane, s.account ORDER BY s.seq) - 1 AS start_tag
-			FROM staged s
-			JOIN account a USING (provider, lane, account)
+					$5 || '-' || a.n || '-'
+						|| (row_number() OVER (PARTITION BY s.provider, s.lane, s.model ORDER BY s.seq) - 1) / a.chunk END AS delivery_id,
+				a.start_tag + row_number() OVER (PARTITION BY s.provider, s.lane, s.model, s.account ORDER BY s.seq) - 1 AS start_tag
+			FROM new s
+			JOIN account a USING (provider, lane, model, account)
 			ORDER BY s.seq
 		), state AS (
 			INSERT INTO job_states (job_id, batch_id, state, deadline)
@@ -267,12 +274,12 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 			ON CONFLICT (batch_id, slot) DO UPDATE
 			SET scheduled = c.scheduled + excluded.scheduled, queued = c.queued + excluded.queued
 		)
-		INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, deadline, paused, due_at, dispatched_at, start_tag,
+		INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, run_at, gen, deadline, paused, due_at, dispatched_at, start_tag,
 			delivery_id)
-		SELECT id, provider, lane, account, coalesce($1, ''), seq, run_at, 1, deadline, false, due_at,
+		SELECT id, provider, lane, model, account, coalesce($1, ''), seq, run_at, 1, deadline, false, due_at,
 			CASE WHEN dispatch THEN now() END, CASE WHEN dispatch THEN start_tag ELSE 0 END, CASE WHEN dispatch THEN delivery_id END
 		FROM row
-		RETURNING job_id, run_at, dispatched_at IS NOT NULL, start_tag, coalesce(delivery_id, '')`,
+		RETURNING job_id, run_at, dispatched_at IS NOT NULL, start_tag, coalesce(delivery_id, ''), model`,
 		orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1), newChunks())
 	if err != nil {
 		return err
@@ -292,9 +299,9 @@ func committedBefore(ctx context.Context, tx pgx.Tx, ours []uuid.UUID, queued ma
 		return n, err
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT s.id, q.run_at, q.dispatched_at IS NOT NULL, q.start_tag, coalesce(q.delivery_id, '')
+		SELECT s.id, q.run_at, q.dispatched_at IS NOT NULL, q.start_tag, coalesce(q.delivery_id, ''), q.model
 		FROM staged s
-		CROSS JOIN LATERAL (SELECT run_at, dispatched_at, start_tag, delivery_id FROM job_queue WHERE job_id = s.id OFFSET 0) q`)
+		CROSS JOIN LATERAL (SELECT run_at, dispatched_at, start_tag, delivery_id, model FROM job_queue WHERE job_id = s.id OFFSET 0) q`)
 	if err != nil {
 		return n, err
 	}

@@ -14,19 +14,19 @@ import (
 // Dispatched implements worker.DeliveryStore.
 func (s *Store) Dispatched(ctx context.Context, after jobs.Delivery, age time.Duration, limit int) ([]jobs.Delivery, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT q.job_id AS id, q.gen, q.provider, q.lane, q.account, j.task, j.model, q.batch_id, q.start_tag,
+		SELECT q.job_id AS id, q.gen, q.provider, q.lane, q.model AS queue_model, q.account, j.task, j.model, q.batch_id, q.start_tag,
 			greatest(q.run_at, q.not_before) AS at, coalesce(q.delivery_id, '') AS delivery_id
 		FROM (
 			SELECT *
 			FROM job_queue
 			WHERE `+isDispatched+`
 			AND dispatched_at <= now() - make_interval(secs => $7)
-			AND (provider, lane, account, start_tag, job_id) > ($1, $2, $3, $4, $5)
-			ORDER BY provider, lane, account, start_tag, job_id
+			AND (provider, lane, model, account, start_tag, job_id) > ($1, $2, $8, $3, $4, $5)
+			ORDER BY provider, lane, model, account, start_tag, job_id
 			LIMIT $6
 		) q
 		CROSS JOIN LATERAL (SELECT task, model FROM jobs WHERE id = q.job_id OFFSET 0) j
-		ORDER BY q.provider, q.lane, q.account, q.start_tag, q.job_id`, after.Provider, after.Lane, after.Account, after.StartTag, after.ID, limit, age.Seconds())
+		ORDER BY q.provider, q.lane, q.model, q.account, q.start_tag, q.job_id`, after.Provider, after.Lane, after.Account, after.StartTag, after.ID, limit, age.Seconds(), after.QueueModel)
 	if err != nil {
 		return nil, fmt.Errorf("read dispatched jobs: %w", err)
 	}

@@ -17,27 +17,27 @@ func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH RECURSIVE queue AS (
 			(
-				SELECT provider, lane
+				SELECT provider, lane, model
 				FROM job_queue
 				WHERE `+isUndispatched+`
-				ORDER BY provider, lane
+				ORDER BY provider, lane, model
 				LIMIT 1
 			)
 			UNION ALL
-			SELECT n.provider, n.lane
+			SELECT n.provider, n.lane, n.model
 			FROM queue q
 			CROSS JOIN LATERAL (
-				SELECT provider, lane
+				SELECT provider, lane, model
 				FROM job_queue
 				WHERE `+isUndispatched+`
-				AND (provider, lane) > (q.provider, q.lane)
-				ORDER BY provider, lane
+				AND (provider, lane, model) > (q.provider, q.lane, q.model)
+				ORDER BY provider, lane, model
 				LIMIT 1
 			) n
 		)
-		SELECT provider, lane
+		SELECT provider, lane, model
 		FROM queue
-		ORDER BY array_position($1::text[], lane), provider`, jobs.Lanes())
+		ORDER BY array_position($1::text[], lane), provider, model`, jobs.Lanes())
 	if err != nil {
 		return nil, fmt.Errorf("look for undispatched jobs: %w", err)
 	}
@@ -51,9 +51,9 @@ func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
 // TopUp implements worker.DeliveryStore.
 func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jobs.Delivery, full bool, err error) {
 	var window, inside, due int
-	err = s.pool.QueryRow(ctx, roomSQL, q.Provider, q.Lane, jobs.Window(1), maxInside).Scan(&window, &inside, &due)
+	err = s.pool.QueryRow(ctx, roomSQL, q.Provider, q.Lane, q.Model, jobs.Window(1), maxInside).Scan(&window, &inside, &due)
 	if err != nil {
-		return nil, false, fmt.Errorf("top up the queue %s: %w", jobs.QueueName(q.Provider, q.Lane), err)
+		return nil, false, fmt.Errorf("top up the queue %s: %w", q, err)
 	}
 	if inside >= maxInside*window || due*5 >= window*4 {
 		return nil, true, nil
@@ -62,12 +62,12 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 	// sort, all that wait would have to be read.
 	var p pgx.Batch
 	p.Queue(`SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`)
-	p.Queue(topUpSQL(), q.Provider, q.Lane, min(window-due, limit), newChunks()).Query(func(rows pgx.Rows) error {
+	p.Queue(topUpSQL(), q.Provider, q.Lane, q.Model, min(window-due, limit), newChunks()).Query(func(rows pgx.Rows) error {
 		marked, err = pgx.CollectRows(rows, pgx.RowToStructByName[jobs.Delivery])
 		return err
 	})
 	if err := s.pool.SendBatch(ctx, &p).Close(); err != nil {
-		return nil, false, fmt.Errorf("top up the queue %s: %w", jobs.QueueName(q.Provider, q.Lane), err)
+		return nil, false, fmt.Errorf("top up the queue %s: %w", q, err)
 	}
 	return marked, false, nil
 }
@@ -106,18 +106,19 @@ const maxInside = 5
 // a later retry does not keep others from being dispatched. It reads no further than
 // that, in the order of the index, which keeps it from reading the table.
 const roomSQL = `
-	SELECT p.size, count(*), count(*) FILTER (WHERE d.not_before IS NULL OR d.not_before < now() + interval '1 minute')
-	FROM (SELECT coalesce((SELECT dispatch_window FROM providers WHERE name = $1), $3) AS size) p
+	SELECT p.size, count(d.job_id), count(d.job_id) FILTER (WHERE d.not_before IS NULL OR d.not_before < now() + interval '1 minute')
+	FROM (SELECT coalesce(
+		(SELECT dispatch_window FROM provider_models WHERE provider = $1 AND model = $3), (SELECT dispatch_window FROM providers WHERE name = $1), $4) AS size) p
 	LEFT JOIN LATERAL (
-		SELECT not_before
+		SELECT job_id, not_before
 		FROM job_queue
-		WHERE provider = $1 AND lane = $2 AND ` + isDispatched + `
-		ORDER BY provider, lane, account, start_tag, job_id
-		LIMIT p.size * $4
+		WHERE provider = $1 AND lane = $2 AND model = $3 AND ` + isDispatched + `
+		ORDER BY provider, lane, model, account, start_tag, job_id
+		LIMIT p.size * $5
 	) d ON true
 	GROUP BY p.size`
 
-// topUpSQL marks the next $3 jobs of the queue of provider $1 and lane $2, in its
+// topUpSQL marks the next $4 jobs of the queue of provider $1, lane $2 and model $3, in its
 // fair order. Within an account, batches take turns one by one, beginning with a
 // random one.
 //
@@ -127,16 +128,17 @@ const roomSQL = `
 // long as it stays used up, one at a time, which may need less. What is to run later
 // stays here until then: see Due. What is tried again within half a minute goes to
 // Redis with its time. Those of the bulk lane that are due go in chunks, in this order,
-// of as many as the provider's workers say; $4 begins the ids of these.
+// of as many as the provider's workers say; $5 begins the ids of these.
 func topUpSQL() string {
+	queue := queueSQL{"$1", "$2", "$3"}
 	return `
-	WITH RECURSIVE ` + insideSQL("$1", "$2") + `, clock AS MATERIALIZED (
-		SELECT ` + virtualTime("$1", "$2") + ` AS now
+	WITH RECURSIVE ` + insideSQL(queue) + `, clock AS MATERIALIZED (
+		SELECT ` + virtualTime(queue) + ` AS now
 	), flow AS (
 		(
 			SELECT account, batch_id
 			FROM job_queue
-			WHERE provider = $1 AND lane = $2 AND ` + isUndispatched + `
+			WHERE ` + queue.is() + ` AND ` + isUndispatched + `
 			ORDER BY account, batch_id
 			LIMIT 1
 		)
@@ -146,7 +148,7 @@ func topUpSQL() string {
 		CROSS JOIN LATERAL (
 			SELECT account, batch_id
 			FROM job_queue
-			WHERE provider = $1 AND lane = $2 AND ` + isUndispatched + `
+			WHERE ` + queue.is() + ` AND ` + isUndispatched + `
 			AND (account, batch_id) > (f.account, f.batch_id)
 			ORDER BY account, batch_id
 			LIMIT 1
@@ -164,7 +166,7 @@ func topUpSQL() string {
 		) m
 		WHERE b.paused_at IS NULL AND b.cancelled_at IS NULL AND NOT m.just_now
 	), account AS MATERIALIZED (
-		SELECT a.account, ` + nextStartTag("(SELECT now FROM clock)", "$1", "$2", "a.account") + ` AS start_tag
+		SELECT a.account, ` + nextStartTag("(SELECT now FROM clock)", queue, "a.account") + ` AS start_tag
 		FROM (SELECT DISTINCT account FROM open) a
 	), waiting AS (
 		SELECT o.account, o.batch_id, w.job_id, w.place
@@ -174,11 +176,11 @@ func topUpSQL() string {
 			FROM (
 				SELECT job_id, run_at, seq
 				FROM job_queue
-				WHERE provider = $1 AND lane = $2 AND account = o.account AND batch_id = o.batch_id AND ` + isUndispatched + `
+				WHERE ` + queue.is() + ` AND account = o.account AND batch_id = o.batch_id AND ` + isUndispatched + `
 				AND run_at <= now() + ` + ahead + `
 				AND (not_before IS NULL OR not_before <= now() + interval '30 seconds')
 				ORDER BY run_at, seq
-				LIMIT CASE WHEN o.stopped THEN 1 ELSE (SELECT greatest(1, least($3::bigint, 20000 / greatest(1, count(*)))) FROM open) END
+				LIMIT CASE WHEN o.stopped THEN 1 ELSE (SELECT greatest(1, least($4::bigint, 20000 / greatest(1, count(*)))) FROM open) END
 			) x
 		) w
 	), ranked AS (
@@ -191,13 +193,14 @@ func topUpSQL() string {
 		SELECT job_id, account, start_tag
 		FROM ranked
 		ORDER BY start_tag, account
-		LIMIT $3
+		LIMIT $4
 	), free AS (
 		SELECT q.job_id, p.start_tag, CASE WHEN q.due AND $2 = 'bulk' AND c.size > 1 THEN
-			$4 || '-' || (row_number() OVER (PARTITION BY q.due ORDER BY p.start_tag, p.account) - 1) / c.size
+			$5 || '-' || (row_number() OVER (PARTITION BY q.due ORDER BY p.start_tag, p.account) - 1) / c.size
 			END AS delivery_id
 		FROM picked p
-		CROSS JOIN (SELECT coalesce((SELECT chunk_size FROM providers WHERE name = $1), 1) AS size) c
+		CROSS JOIN (SELECT coalesce(
+			(SELECT chunk_size FROM provider_models WHERE provider = $1 AND model = $3), (SELECT chunk_size FROM providers WHERE name = $1), 1) AS size) c
 		CROSS JOIN LATERAL (
 			SELECT job_id, coalesce(not_before <= now(), true) AS due
 			FROM job_queue
@@ -209,22 +212,22 @@ func topUpSQL() string {
 		SET dispatched_at = now(), start_tag = free.start_tag, delivery_id = free.delivery_id
 		FROM free
 		WHERE q.job_id = free.job_id
-		RETURNING q.job_id, q.gen, q.provider, q.lane, q.account, q.batch_id, q.start_tag, greatest(q.run_at, q.not_before) AS at,
+		RETURNING q.job_id, q.gen, q.provider, q.lane, q.model, q.account, q.batch_id, q.start_tag, greatest(q.run_at, q.not_before) AS at,
 			coalesce(q.delivery_id, '') AS delivery_id
 	), remembered AS (
-		INSERT INTO last_start_tags (provider, lane, account, start_tag)
-		SELECT $1, $2, account, max(start_tag)
+		INSERT INTO last_start_tags (provider, lane, model, account, start_tag)
+		SELECT $1, $2, $3, account, max(start_tag)
 		FROM (SELECT account, last AS start_tag FROM inside UNION ALL SELECT account, start_tag FROM marked) x
 		GROUP BY account
 		HAVING max(start_tag) >= (SELECT now FROM clock)
-		ON CONFLICT (provider, lane, account) DO UPDATE SET start_tag = greatest(last_start_tags.start_tag, excluded.start_tag)
+		ON CONFLICT (provider, lane, model, account) DO UPDATE SET start_tag = greatest(last_start_tags.start_tag, excluded.start_tag)
 	), forgotten AS (
 		DELETE FROM last_start_tags t
-		WHERE t.provider = $1 AND t.lane = $2 AND t.start_tag < (SELECT now FROM clock)
+		WHERE t.provider = $1 AND t.lane = $2 AND t.model = $3 AND t.start_tag < (SELECT now FROM clock)
 		AND NOT EXISTS (SELECT FROM inside i WHERE i.account = t.account)
 		AND NOT EXISTS (SELECT FROM picked JOIN ranked USING (job_id) WHERE ranked.account = t.account)
 	)
-	SELECT m.job_id AS id, m.gen, m.provider, m.lane, m.account, j.task, j.model, m.batch_id, m.start_tag, m.at, m.delivery_id
+	SELECT m.job_id AS id, m.gen, m.provider, m.lane, m.model AS queue_model, m.account, j.task, j.model, m.batch_id, m.start_tag, m.at, m.delivery_id
 	FROM marked m
 	CROSS JOIN LATERAL (SELECT task, model FROM jobs WHERE id = m.job_id OFFSET 0) j`
 }

@@ -16,12 +16,19 @@ const (
 	isDispatched   = `dispatched_at IS NOT NULL AND worker_id IS NULL`
 )
 
+// queueSQL holds the expressions that name a queue.
+type queueSQL struct{ provider, lane, model string }
+
+// is is the condition of the queue's rows, of job_queue or last_start_tags.
+func (q queueSQL) is() string {
+	return `provider = ` + q.provider + ` AND lane = ` + q.lane + ` AND model = ` + q.model
+}
+
 // insideSQL is a recursive relation "inside" of the accounts that have something
 // dispatched in a queue, each with its lowest and its highest start tag: it skips from
-// account to account through the index, and reads nothing in between. provider and
-// lane are expressions.
-func insideSQL(provider, lane string) string {
-	of := `provider = ` + provider + ` AND lane = ` + lane + ` AND ` + isDispatched
+// account to account through the index, and reads nothing in between.
+func insideSQL(queue queueSQL) string {
+	of := queue.is() + ` AND ` + isDispatched
 	last := func(account string) string {
 		return `(
 			SELECT start_tag FROM job_queue WHERE ` + of + ` AND account = ` + account + ` ORDER BY account DESC, start_tag DESC LIMIT 1)`
@@ -42,19 +49,18 @@ func insideSQL(provider, lane string) string {
 	)`
 }
 
-// virtualTime is an expression for the virtual time of a queue; provider and lane
-// are expressions.
-func virtualTime(provider, lane string) string {
+// virtualTime is an expression for the virtual time of a queue.
+func virtualTime(queue queueSQL) string {
 	return `coalesce(
-		(WITH RECURSIVE ` + insideSQL(provider, lane) + ` SELECT min(first) FROM inside),
-		(SELECT max(start_tag) + 1 FROM last_start_tags WHERE provider = ` + provider + ` AND lane = ` + lane + `),
+		(WITH RECURSIVE ` + insideSQL(queue) + ` SELECT min(first) FROM inside),
+		(SELECT max(start_tag) + 1 FROM last_start_tags WHERE ` + queue.is() + `),
 		0)`
 }
 
 // nextStartTag is an expression for the tag that the next job of an account gets in
 // a queue whose virtual time is now.
-func nextStartTag(now, provider, lane, account string) string {
-	of := `provider = ` + provider + ` AND lane = ` + lane + ` AND account = ` + account
+func nextStartTag(now string, queue queueSQL, account string) string {
+	of := queue.is() + ` AND account = ` + account
 	return `greatest(` + now + `,
 		(SELECT start_tag + 1 FROM last_start_tags WHERE ` + of + `),
 		(SELECT max(start_tag) + 1 FROM job_queue WHERE ` + of + ` AND ` + isDispatched + `))`

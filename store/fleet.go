@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/jobs"
+	"oneflow/providers"
 	"oneflow/worker"
 )
 
@@ -33,8 +36,8 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 				return err
 			}
 			_, err = tx.Exec(ctx, `
-				INSERT INTO providers (name, kind, simulated, limits_configured, limits_from_file, concurrency, dispatch_window, chunk_size)
-				VALUES ($1, $2, $7, $3, $4, $5, $6, $8)
+				INSERT INTO providers (name, kind, simulated, limits_configured, limits_from_file, concurrency, dispatch_window, chunk_size, by_model)
+				VALUES ($1, $2, $7, $3, $4, $5, $6, $8, $9)
 				ON CONFLICT (name) DO UPDATE
 				SET kind = excluded.kind,
 					simulated = excluded.simulated,
@@ -43,8 +46,12 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 					concurrency = excluded.concurrency,
 					dispatch_window = excluded.dispatch_window,
 					chunk_size = excluded.chunk_size,
+					by_model = excluded.by_model,
 					updated_at = now()`,
-				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, window(served), served.Simulated, max(served.Chunk, 1))
+				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, window(served), served.Simulated, max(served.Chunk, 1), served.ByModel)
+			if err == nil {
+				err = registerModels(ctx, tx, served)
+			}
 		}
 		return err
 	})
@@ -52,6 +59,28 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 		return fmt.Errorf("register worker: %w", err)
 	}
 	return nil
+}
+
+// registerModels writes what is known of the models of a provider, in an order in which
+// two workers do not wait for each other.
+func registerModels(ctx context.Context, tx pgx.Tx, p worker.Served) error {
+	if !p.ByModel {
+		_, err := tx.Exec(ctx, `DELETE FROM provider_models WHERE provider = $1`, p.Name)
+		return err
+	}
+	names := slices.Sorted(maps.Keys(p.Models))
+	limits, windows, chunks := make([]providers.Limits, len(names)), make([]int, len(names)), make([]int, len(names))
+	for i, name := range names {
+		limits[i], windows[i], chunks[i] = p.Models[name].Limits, p.Models[name].Window, p.Models[name].Chunk
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO provider_models (provider, model, limits, dispatch_window, chunk_size)
+		SELECT $1, *
+		FROM unnest($2::text[], $3::jsonb[], $4::int[], $5::int[]) AS m (model, limits, dispatch_window, chunk_size)
+		ORDER BY model
+		ON CONFLICT (provider, model) DO UPDATE
+		SET limits = excluded.limits, dispatch_window = excluded.dispatch_window, chunk_size = excluded.chunk_size`, p.Name, names, limits, windows, chunks)
+	return err
 }
 
 // window returns the number of tasks that each queue of a provider may hold.

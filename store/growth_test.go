@@ -28,6 +28,15 @@ func (w *database) readBy(t *testing.T, do func(*store.Store)) int64 {
 			FROM pg_stat_user_tables`)
 		return n
 	}
+	// What a connection has read it tells once a second at most: what the test itself did just
+	// now, such as to fill tables, would be counted with do.
+	for _, c := range w.sql.AcquireAllIdle(t.Context()) {
+		_, err := c.Exec(t.Context(), `SELECT pg_stat_force_next_flush()`)
+		c.Release()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	before := read()
 	s, err := store.Open(t.Context(), w.url+"&application_name=counted")
 	if err != nil {
@@ -59,8 +68,8 @@ func (w *database) filled(t *testing.T, dispatched, waiting int) {
 			INSERT INTO job_states (job_id, state, deadline)
 			SELECT id, 'queued', now() + interval '1 day' FROM new
 		)
-		INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, deadline, paused, dispatched_at, start_tag)
-		SELECT id, 'mock', 'default', 'default', '', seq, run_at, 1, now() + interval '1 day', false, CASE WHEN seq <= $1 THEN now() END, seq
+		INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, run_at, gen, deadline, paused, dispatched_at, start_tag)
+		SELECT id, 'mock', 'default', '', 'default', '', seq, run_at, 1, now() + interval '1 day', false, CASE WHEN seq <= $1 THEN now() END, seq
 		FROM new`, dispatched, waiting)
 }
 

@@ -25,6 +25,7 @@ func (s *Store) standings(ctx context.Context) (list []standing, now time.Time, 
 			breaker, breaker_reason, breaker_at, breaker_override, breaker_changed_by,
 			CASE WHEN blocked_until > now() THEN blocked_until END, blocked_reason, out_of_money_at, metrics_since,
 			limits_configured, limits_from_file, limits_learned, limits_learned_at, limits_pinned, limits_pinned_by, limits_pinned_at,
+			coalesce((SELECT jsonb_object_agg(model, limits) FROM provider_models WHERE provider = name), '{}'),
 			(SELECT count(*) FROM workers
 				WHERE stopped_at IS NULL AND heartbeat_at > now() - make_interval(secs => $1) AND name = ANY (workers.providers))
 		FROM providers
@@ -41,7 +42,7 @@ func (s *Store) standings(ctx context.Context) (list []standing, now time.Time, 
 			&b.State, &b.Reason, &breaker, &b.Held, &b.By,
 			&blocked, &p.BlockedReason, &money, &metrics,
 			&l.Configured, &l.Written, &l.Learned, &learned, &l.Pinned, &l.PinnedBy, &pinned,
-			&p.Workers)
+			&p.ModelLimits, &p.Workers)
 		if p.By != "" {
 			p.Since = since
 		}
@@ -51,6 +52,9 @@ func (s *Store) standings(ctx context.Context) (list []standing, now time.Time, 
 		b.Since, p.BlockedUntil, p.OutOfMoneyAt, p.MetricsSince = timeOrZero(breaker), timeOrZero(blocked), timeOrZero(money), timeOrZero(metrics)
 		l.Provider, l.LearnedAt, l.PinnedAt, l.BlockedUntil, l.BlockedReason = p.Name, timeOrZero(learned), timeOrZero(pinned), p.BlockedUntil, p.BlockedReason
 		p.Limits = l.InForce()
+		if len(p.ModelLimits) > 0 {
+			p.Limits = l.Common()
+		}
 		return p, err
 	})
 	return list, now, err

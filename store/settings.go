@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -100,9 +101,10 @@ func (s *Store) Learn(ctx context.Context, provider string, l fleet.Learned) err
 func (s *Store) AddProvider(ctx context.Context, p fleet.Configured) error {
 	err := again(ctx, func() error {
 		_, err := s.pool.Exec(ctx, `
-			INSERT INTO providers (name, kind, simulated, limits_configured, limits_from_file, concurrency, dispatch_window)
-			VALUES ($1, $2, $3, $4, $5, $6, $7)
-			ON CONFLICT (name) DO NOTHING`, p.Name, p.Kind, p.Simulated, p.Limits, texts(p.Written), p.Concurrency, cmp.Or(p.Window, jobs.Window(p.Limits.RPM)))
+			INSERT INTO providers (name, kind, simulated, limits_configured, limits_from_file, concurrency, dispatch_window, by_model)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+			ON CONFLICT (name) DO NOTHING`,
+			p.Name, p.Kind, p.Simulated, p.Limits, texts(p.Written), p.Concurrency, cmp.Or(p.Window, jobs.Window(p.Limits.RPM)), p.Class != nil)
 		return err
 	})
 	if err != nil {
@@ -219,7 +221,7 @@ func (s *Store) Sent(ctx context.Context, provider, scope string) (out Sent, err
 		SELECT floor(extract(epoch FROM now() - minute) / 3600)::int AS hour, saturated(sum(requests)), max(last_started_at), 0
 		FROM provider_metrics
 		WHERE provider = $1 AND minute > now() - interval '24 hours' AND starts_with(model, $2)
-		GROUP BY hour`, provider, providers.ClassOfScope(scope)).Query(func(rows pgx.Rows) error {
+		GROUP BY hour`, provider, strings.TrimSuffix(providers.ClassOfScope(scope), providers.OtherModels)).Query(func(rows pgx.Rows) error {
 		_, err := pgx.ForEachRow(rows, []any{&hour, &n, &last, &running}, func() error {
 			if hour < len(out.Hours) {
 				out.Hours[hour] = jobs.Sum(out.Hours[hour], n)

@@ -63,15 +63,15 @@ func copyRows(ctx context.Context, tx pgx.Tx, table string, columns []string, ro
 // run, and jobValues what they get.
 func jobColumns() []string {
 	return []string{
-		"id", "seq", "account", "provider", "lane", "key", "content_sha256", "custom_id", "task", "model", "request", "own",
+		"id", "seq", "account", "provider", "lane", "model", "key", "content_sha256", "custom_id", "task", "request", "own",
 		"max_attempts", "on_unknown", "chain", "fallback", "least_nano",
 	}
 }
 
 func jobValues(r jobs.New) []any {
 	return []any{
-		r.ID, r.Seq, orDefault(r.Account, jobs.DefaultAccount), r.Provider, string(orDefault(r.Lane, jobs.Default)),
-		r.Key, r.ContentSHA256[:], orNull(r.CustomID), string(r.Request.Task), r.Request.Model, r.Encoded, r.Own,
+		r.ID, r.Seq, orDefault(r.Account, jobs.DefaultAccount), r.Provider, string(orDefault(r.Lane, jobs.Default)), r.Request.Model,
+		r.Key, r.ContentSHA256[:], orNull(r.CustomID), string(r.Request.Task), r.Encoded, r.Own,
 		orDefault(r.MaxAttempts, jobs.DefaultMaxAttempts), string(orDefault(r.OnUnknown, jobs.RetryUnknown)),
 		r.Chain, string(orDefault(r.Fallback, providers.FallbackAuto)), max(int64(r.Least), 0),
 	}
@@ -89,7 +89,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New, whole bool) error {
 	if err != nil {
 		return err
 	}
-	const narrow = 5 // the columns of jobs that a queue needs come first
+	const narrow = 6 // the columns of jobs that a queue needs come first
 	columns := jobColumns()
 	if !whole {
 		columns = columns[:narrow]

@@ -199,8 +199,8 @@ const childrenSQL = `
 			CASE WHEN state = 'failed' THEN class ELSE '' END, CASE WHEN state = 'failed' THEN message ELSE '' END
 		FROM row
 	), waits AS (
-		INSERT INTO job_queue (job_id, provider, lane, account, batch_id, seq, run_at, gen, deadline, paused)
-		SELECT id, provider, lane, account, batch, seq, now(), 1, until, false
+		INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, run_at, gen, deadline, paused)
+		SELECT id, provider, lane, queue_model(provider, model), account, batch, seq, now(), 1, until, false
 		FROM row
 		WHERE state = 'queued'
 	), counted AS (

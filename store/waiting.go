@@ -28,11 +28,11 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 		return nil, err
 	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT q.provider, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL AS paused, s.wait_reason, x.id,
+		SELECT q.provider, q.model, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL AS paused, s.wait_reason, x.id,
 			CASE WHEN s.state = 'retrying' THEN s.error_class ELSE '' END AS error_class,
 			count(*), min(q.run_at) FILTER (WHERE q.run_at > now()), min(s.not_before) FILTER (WHERE s.not_before > now())
 		FROM (
-			SELECT job_id, provider, account, batch_id, run_at, dispatched_at
+			SELECT job_id, provider, model, account, batch_id, run_at, dispatched_at
 			FROM job_queue
 			WHERE worker_id IS NULL AND ($1 = '' OR batch_id = $1) AND ($2::uuid IS NULL OR job_id = $2)
 			LIMIT $3
@@ -40,8 +40,8 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 		JOIN job_states s ON s.job_id = q.job_id
 		LEFT JOIN batches b ON b.id = q.batch_id
 		`+stoppedBy+`
-		GROUP BY q.provider, s.state, paused, s.wait_reason, x.id, 6, q.run_at > now()
-		ORDER BY count(*) DESC, q.provider
+		GROUP BY q.provider, q.model, s.state, paused, s.wait_reason, x.id, 7, q.run_at > now()
+		ORDER BY count(*) DESC, q.provider, q.model
 		LIMIT 100`, batch, id, fleet.MaxWaiting)
 	if err != nil {
 		return nil, fmt.Errorf("read what jobs wait for: %w", err)
@@ -50,7 +50,7 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 		var w fleet.WaitingJobs
 		var runAt, notBefore *time.Time
 		var by *int64
-		err := row.Scan(&w.Provider, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &w.Jobs, &runAt, &notBefore)
+		err := row.Scan(&w.Provider, &w.Model, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &w.Jobs, &runAt, &notBefore)
 		budgets.explain(&w, by)
 		w.RunAt, w.NotBefore = timeOrZero(runAt), timeOrZero(notBefore)
 		return w, err
@@ -115,7 +115,7 @@ func (s *Store) WaitingOf(ctx context.Context, ids []string) (map[string]fleet.W
 		return nil, err
 	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT q.job_id::text, q.provider, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL, s.wait_reason, x.id,
+		SELECT q.job_id::text, q.provider, q.model, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL, s.wait_reason, x.id,
 			CASE WHEN s.state = 'retrying' THEN s.error_class ELSE '' END, q.run_at, s.not_before
 		FROM job_queue q
 		JOIN job_states s ON s.job_id = q.job_id
@@ -130,7 +130,7 @@ func (s *Store) WaitingOf(ctx context.Context, ids []string) (map[string]fleet.W
 	var w fleet.WaitingJobs
 	var runAt, notBefore *time.Time
 	var by *int64
-	_, err = pgx.ForEachRow(rows, []any{&id, &w.Provider, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &runAt, &notBefore}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &w.Provider, &w.Model, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &runAt, &notBefore}, func() error {
 		w.Raise, w.Total = "", false
 		budgets.explain(&w, by)
 		w.Jobs, w.RunAt, w.NotBefore = 1, timeOrZero(runAt), timeOrZero(notBefore)

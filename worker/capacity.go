@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 // CapacityStore tells what the fleet can do.
@@ -43,6 +45,10 @@ type regulator struct {
 	shares map[string]int
 	// chunks are the numbers of jobs that a task of each provider carries.
 	chunks map[string]int
+	// models are those that were met, by provider, as they are registered.
+	models map[string]map[string]ServedModel
+	// planned is what they would be registered with now.
+	planned map[string]map[string]ServedModel
 	// foreign tells that another fleet has Redis.
 	foreign bool
 	// lower counts, by provider, the looks in a row that asked for less.
@@ -56,7 +62,7 @@ type demand struct {
 }
 
 func newRegulator(cfg Config, s *servers) *regulator {
-	return &regulator{cfg: cfg, servers: s, known: map[string]Capacity{}, shares: map[string]int{}, chunks: map[string]int{}, lower: map[string]demand{}}
+	return &regulator{cfg: cfg, servers: s, known: map[string]Capacity{}, shares: map[string]int{}, chunks: map[string]int{}, models: map[string]map[string]ServedModel{}, planned: map[string]map[string]ServedModel{}, lower: map[string]demand{}}
 }
 
 // served are the providers that can be served now: none on a Redis of another fleet,
@@ -90,9 +96,41 @@ func (r *regulator) look(ctx context.Context, served []Served) error {
 	return nil
 }
 
-// plan reckons for one provider.
+// plan reckons for one provider, and for each class of its models that was met.
 func (r *regulator) plan(s Served) Plan {
-	return NewPlan(s, r.cfg.Limits(s.Name), r.known[s.Name])
+	if !s.ByModel {
+		return NewPlan(s, r.cfg.Limits(s.Name), r.known[s.Name])
+	}
+	of := r.servers.classesOf(s.Name)
+	models := of.seen()
+	limits := map[string]providers.Limits{}
+	for model, class := range models {
+		_, limits[class] = r.cfg.Class(s.Name, model)
+	}
+	whole, each := NewPlans(s, r.cfg.Limits(s.Name), limits, r.known[s.Name])
+	of.set(each)
+	now := make(map[string]ServedModel, len(models))
+	for model, class := range models {
+		p := each[class]
+		now[model] = ServedModel{Limits: p.Limits, Window: cmp.Or(s.Window, p.Window()), Chunk: p.Chunk()}
+	}
+	r.planned[s.Name] = now
+	return whole
+}
+
+// remodel registers the models of a provider anew where one has other limits, or its queues
+// have become half or twice what they were.
+func (r *regulator) remodel(provider string) (changed bool) {
+	was, is := r.models[provider], r.planned[provider]
+	far := func(a, b int) bool { return a >= 2*b || b >= 2*a }
+	for model, m := range is {
+		w, known := was[model]
+		changed = changed || !known || w.Limits != m.Limits || far(w.Window, m.Window) || far(w.Chunk, m.Chunk)
+	}
+	if changed {
+		r.models[provider] = is
+	}
+	return changed
 }
 
 // checkRedis asks whose Redis is. While it does not answer, it is whose it was.
@@ -156,6 +194,7 @@ func (r *regulator) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		case <-r.cfg.Changed:
+		case <-r.servers.met:
 		}
 		_ = r.checkRedis(ctx) // an outage is logged by the leader
 		served := r.served()
@@ -171,6 +210,7 @@ func (r *regulator) run(ctx context.Context) {
 			}
 			p := r.plan(s)
 			resized := r.rechunk(p)
+			resized = r.remodel(s.Name) || resized
 			if p, due := r.due(p); due {
 				resized = r.resize(p) || resized
 			}
@@ -238,7 +278,10 @@ func (r *regulator) register(ctx context.Context) error {
 		if !serving {
 			continue
 		}
-		s.Concurrency, s.Chunk = share, r.chunks[s.Name]
+		s.Concurrency, s.Chunk, s.Models = share, r.chunks[s.Name], r.models[s.Name]
+		if s.ByModel {
+			s.Window, s.Chunk = cmp.Or(s.Window, jobs.Window(1)), 1 // until a model is met
+		}
 		if s.Window == 0 {
 			s.Window = jobs.Window(r.cfg.Limits(s.Name).RPM)
 		}

@@ -18,6 +18,8 @@ import (
 // room bounds the jobs of one Server that run at once, however many its tasks carry.
 type room struct {
 	slots *semaphore.Weighted
+	// gate bounds those of one class of models beside; nil: they are all alike.
+	gate *gate
 
 	mu sync.Mutex
 	// waiting are the jobs of chunks in hand that do not run yet, and enough is how
@@ -28,8 +30,21 @@ type room struct {
 
 func newRoom(size int) *room { return &room{slots: semaphore.NewWeighted(int64(size))} }
 
-func (r *room) enter(ctx context.Context) error { return r.slots.Acquire(ctx, 1) }
-func (r *room) leave()                          { r.slots.Release(1) }
+func (r *room) enter(ctx context.Context) error {
+	err := r.gate.enter(ctx)
+	if err != nil {
+		return err
+	}
+	if err = r.slots.Acquire(ctx, 1); err != nil {
+		r.gate.leave()
+	}
+	return err
+}
+
+func (r *room) leave() {
+	r.slots.Release(1)
+	r.gate.leave()
+}
 
 // hasWork reports whether enough jobs wait here.
 func (r *room) hasWork() bool {
@@ -55,12 +70,12 @@ func (r *room) began(jobs int) {
 // runChunk runs the jobs of a chunk as there is room, each on its own: it is claimed
 // when its turn comes, so that a worker that dies has claimed no more than it ran. One
 // that goes on later, or has to be alone, gets a task of its own. What has no room
-// within shortWait goes back to Postgres: should the worker die, the audit has to find
+// within the room's patience goes back to Postgres: should the worker die, the audit has to find
 // what it had in hand, and could not tell that from what waits here for long. The chunk
 // ends with its last job.
 func (h *handler) runChunk(claims []jobs.Claim, in *room) error {
 	in.took(len(claims))
-	patience, done := context.WithTimeout(h.waiting, shortWait)
+	patience, done := context.WithTimeout(h.waiting, in.patience())
 	defer done()
 	c := chunk{handler: h, size: len(claims)}
 	for i, claim := range claims {

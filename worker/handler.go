@@ -126,8 +126,8 @@ func (h *handler) process(t *asynq.Task, in *room) error {
 	case chunk:
 		return h.runChunk(claims, in)
 	}
-	if err := in.enter(h.waiting); err != nil {
-		return &requeue{}
+	if err := in.enterTask(h.waiting); err != nil {
+		return err
 	}
 	defer in.leave()
 	claim := claims[0]

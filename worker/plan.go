@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"math"
 	"time"
 
@@ -36,6 +37,9 @@ type Plan struct {
 	Workers int
 	// Share is the number of its jobs that one worker runs at once.
 	Share int
+	// Tasks is the number of tasks that it has in hand at once, most of which may wait; 0:
+	// Share.
+	Tasks int
 	// High is the number of jobs of the high lane that a worker runs on top of that.
 	High int
 	// JobsPerMinute is to be expected of the whole fleet; 0: as much as one wants,
@@ -52,12 +56,24 @@ func (p Plan) Chunk() int {
 	if p.Limits.Concurrent > 0 {
 		return 1
 	}
+	return int(min(max(p.perSecond()*jobs.ChunkTime.Seconds(), 1), jobs.MaxChunk))
+}
+
+// perSecond is the number of its jobs that one worker does in a second.
+func (p Plan) perSecond() float64 {
 	rate := float64(p.Share) / (p.Latency + handling).Seconds()
 	if p.JobsPerMinute > 0 {
 		rate = min(rate, p.JobsPerMinute/60/float64(max(p.Workers, 1)))
 	}
-	return int(min(max(rate*jobs.ChunkTime.Seconds(), 1), jobs.MaxChunk))
+	return rate
 }
+
+// reserve is the number of its jobs that wait in the hand of a worker: see handTime.
+func (p Plan) reserve() int { return max(2, int(math.Ceil(p.perSecond()*handTime.Seconds()))) }
+
+// Window returns the number of its jobs that a queue of its own may hold in Redis: what the
+// fleet does in a minute, in the bounds of jobs.Window.
+func (p Plan) Window() int { return jobs.Window(int64(math.Ceil(max(p.JobsPerMinute, 1) / 5))) }
 
 // Fleet returns the number of the provider's jobs that all workers run at once.
 func (p Plan) Fleet() int { return p.Share * p.Workers }
@@ -135,6 +151,32 @@ func NewPlan(s Served, l providers.Limits, c Capacity) Plan {
 		}
 	}
 	return p
+}
+
+// NewPlans reckons for a provider whose models have limits of their own, by class, beside
+// those of all its calls together: for the whole, and for each class. What the classes ask
+// for beyond what may run at once is taken from each in proportion.
+func NewPlans(s Served, total providers.Limits, classes map[string]providers.Limits, c Capacity) (whole Plan, each map[string]Plan) {
+	whole, each = NewPlan(s, total, c), make(map[string]Plan, len(classes))
+	alone, sum := s, 0
+	alone.Concurrency, alone.Min = 0, 0
+	for class, limits := range classes {
+		p := NewPlan(alone, limits, c)
+		each[class], sum = p, sum+p.Share
+	}
+	if most := cmp.Or(s.Max, defaultMax); s.Concurrency == 0 && sum > whole.Share {
+		whole.Share = min(sum, most)
+		whole.High = max(2, whole.Share/4)
+	}
+	for class, p := range each {
+		if sum > whole.Share {
+			p.Share = max(1, p.Share*whole.Share/sum)
+		}
+		whole.Tasks += 2 * (p.Share + p.reserve())
+		each[class] = p
+	}
+	whole.Tasks = max(whole.Tasks, whole.Share) + spareTasks
+	return whole, each
 }
 
 // tightest is the limit that allows the fewest jobs a minute, or an empty string.

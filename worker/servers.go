@@ -36,6 +36,8 @@ type servers struct {
 	// handlers, which asynq does not always wait for.
 	leaving  sync.WaitGroup
 	handlers sync.WaitGroup
+	// met is sent to when a worker meets a class of models.
+	met chan struct{}
 }
 
 // providerServers are the two Servers of one provider.
@@ -45,6 +47,9 @@ type providerServers struct {
 	// running counts the jobs in hand, and worked is the time at which there was one last.
 	running int
 	worked  time.Time
+
+	// classes are those of the provider's models; nil: its calls are counted together.
+	classes *classes
 
 	all, high serverSlot
 	// leaving is the number of replaced Servers that still have handlers.
@@ -58,11 +63,19 @@ type serverSlot struct {
 }
 
 func newServers(cfg Config, process func(*asynq.Task, *room) error) *servers {
-	return &servers{cfg: cfg, process: process, providers: map[string]*providerServers{}}
+	return &servers{cfg: cfg, process: process, providers: map[string]*providerServers{}, met: make(chan struct{}, 1)}
 }
 
 // counted hands a provider's tasks to the handler, and counts them.
-func (s *servers) counted(d *providerServers, in *room) asynq.Handler {
+func (s *servers) counted(d *providerServers, provider string, in *room, size int) asynq.Handler {
+	var of *rooms
+	if d.classes != nil {
+		class := func(model string) string {
+			class, _ := s.cfg.Class(provider, model)
+			return class
+		}
+		of = &rooms{whole: in, classes: d.classes, class: class, size: size, of: map[string]*classRoom{}}
+	}
 	count := func(n int) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -74,8 +87,26 @@ func (s *servers) counted(d *providerServers, in *room) asynq.Handler {
 		defer s.handlers.Done()
 		count(1)
 		defer count(-1)
-		return s.process(t, in)
+		if of == nil {
+			return s.process(t, in)
+		}
+		mine, after := of.room(t)
+		if mine == nil {
+			return &requeue{after: after}
+		}
+		return s.process(t, mine)
 	})
+}
+
+// classesOf returns the classes of a provider's models; nil where its calls are counted
+// together, or it is not served.
+func (s *servers) classesOf(provider string) *classes {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d, ok := s.providers[provider]; ok {
+		return d.classes
+	}
+	return nil
 }
 
 // resize gives a provider as many handlers as planned, from when it has work. It
@@ -87,6 +118,9 @@ func (s *servers) resize(p Plan) (changed bool, err error) {
 	d, ok := s.providers[p.Provider]
 	if !ok {
 		d = &providerServers{}
+		if s.cfg.byModel(p.Provider) {
+			d.classes = newClasses(s.met)
+		}
 		s.providers[p.Provider] = d
 	}
 	if s.stopped || d.leaving > 0 && d.all.server != nil {
@@ -110,26 +144,26 @@ func (s *servers) start(d *providerServers) (changed bool, err error) {
 		jobs.QueueName(p.Provider, jobs.Default): 3,
 		jobs.QueueName(p.Provider, jobs.Bulk):    1,
 	}
-	all, err := s.replace(d, &d.all, p.Provider, p.Share, lanes)
+	all, err := s.replace(d, &d.all, p, p.Share, lanes)
 	if err != nil {
 		return false, err
 	}
-	high, err := s.replace(d, &d.high, p.Provider, p.High, map[string]int{jobs.QueueName(p.Provider, jobs.High): 1})
+	high, err := s.replace(d, &d.high, p, p.High, map[string]int{jobs.QueueName(p.Provider, jobs.High): 1})
 	return all || high, err
 }
 
 // replace puts a Server of that size in place of the one before.
-func (s *servers) replace(d *providerServers, at *serverSlot, provider string, size int, queues map[string]int) (changed bool, err error) {
+func (s *servers) replace(d *providerServers, at *serverSlot, p Plan, size int, queues map[string]int) (changed bool, err error) {
 	if at.size == size {
 		return false, nil
 	}
 	in := newRoom(size)
 	server := asynq.NewServer(skipEmpty{s.cfg.Redis, in.hasWork}, asynq.Config{
-		Concurrency:    size,
+		Concurrency:    max(size, p.Tasks),
 		Queues:         queues,
 		RetryDelayFunc: retryDelay,
 		IsFailure:      isFailure,
-		Logger:         asynqLog{s.cfg.Log.With().Str("provider", provider).Logger()},
+		Logger:         asynqLog{s.cfg.Log.With().Str("provider", p.Provider).Logger()},
 		LogLevel:       asynq.WarnLevel,
 		// Out of reach: when it is over, asynq gives jobs to others while their
 		// handlers still run. How long to wait is decided in shutdown.
@@ -137,8 +171,8 @@ func (s *servers) replace(d *providerServers, at *serverSlot, provider string, s
 		TaskCheckInterval:        50 * time.Millisecond,
 		DelayedTaskCheckInterval: 500 * time.Millisecond,
 	})
-	if err := server.Start(s.counted(d, in)); err != nil {
-		return false, fmt.Errorf("worker: start a server of provider %s: %w", provider, err)
+	if err := server.Start(s.counted(d, p.Provider, in, size)); err != nil {
+		return false, fmt.Errorf("worker: start a server of provider %s: %w", p.Provider, err)
 	}
 	s.leave(d, at)
 	at.server, at.size = server, size

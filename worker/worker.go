@@ -48,6 +48,10 @@ type Config struct {
 	// Limits are a provider's limits in force, which may change at any time; it
 	// must not wait. Default: the requests a minute in Providers.
 	Limits func(provider string) providers.Limits
+	// Class returns the class of models with which the calls of a model are counted, and the
+	// limits in force of all such calls; an empty class: all calls of the provider are counted
+	// together. It must not wait. Default: so they are.
+	Class func(provider, model string) (class string, limits providers.Limits)
 	// CallTimeout is the time that one provider call may take. It is written into the
 	// ledger; the Generator keeps it.
 	CallTimeout time.Duration
@@ -124,12 +128,25 @@ type Served struct {
 	// Chunk is the number of jobs of the bulk lane that one task carries, which a worker
 	// finds for itself. Default: 1.
 	Chunk int
+	// ByModel reports whether limits are counted by model, see Config.Class: then each model has
+	// queues of its own, and so many of its jobs in a worker's hand that others find room.
+	ByModel bool
+	// Models are those that a worker has met where ByModel holds; it finds them for itself.
+	Models map[string]ServedModel
 	// Min and Max bound the concurrency that follows from the limits. Default: 1
 	// and 256.
 	Min, Max int
 	// Latency is the time that a call is expected to take, until the ledger has seen
 	// some. Default: 1 s.
 	Latency time.Duration
+}
+
+// ServedModel is a model that is limited by itself.
+type ServedModel struct {
+	// Limits are those in force of all its calls.
+	Limits providers.Limits
+	// Window and Chunk are those of its queues, as in Served.
+	Window, Chunk int
 }
 
 // Times of a worker's life.
@@ -192,6 +209,9 @@ func New(cfg Config) (*Worker, error) {
 		}
 		cfg.Limits = func(provider string) providers.Limits { return limits[provider] }
 	}
+	if cfg.Class == nil {
+		cfg.Class = func(string, string) (string, providers.Limits) { return "", providers.Limits{} }
+	}
 	if cfg.Serves == nil {
 		cfg.Serves = func(string) bool { return true }
 	}
@@ -202,6 +222,12 @@ func New(cfg Config) (*Worker, error) {
 func (c *Config) simulated(provider string) bool {
 	i := slices.IndexFunc(c.Providers, func(s Served) bool { return s.Name == provider })
 	return i >= 0 && c.Providers[i].Simulated
+}
+
+// byModel reports whether limits of a provider are counted by model.
+func (c *Config) byModel(provider string) bool {
+	i := slices.IndexFunc(c.Providers, func(s Served) bool { return s.Name == provider })
+	return i >= 0 && c.Providers[i].ByModel
 }
 
 func (c *Config) baseURL(provider string) string {

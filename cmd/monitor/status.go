@@ -88,8 +88,11 @@ func providerRows(list []fleet.Provider) [][]string {
 	rows := [][]string{{"PROVIDER", "STATUS", "LIMIT", "WORKERS", "CALLS/5M", "SUCCEEDED", "P50", "P95", "429S", "COST"}}
 	for _, p := range list {
 		limit := "none"
-		if p.Limits.RPM > 0 {
-			limit = cli.Count(p.Limits.RPM) + "/min"
+		if n := p.PerMinute(); n > 0 {
+			limit = cli.Count(n) + "/min"
+		}
+		if n := len(p.ModelLimits); n > 1 {
+			limit += fmt.Sprintf(", %d models", n)
 		}
 		p50, p95 := "-", "-"
 		if p.Traffic.Requests > 0 {

@@ -76,6 +76,14 @@ func (s *scopes) note(provider, model string) {
 	}
 }
 
+// Class returns the class of a model, and the limits of all its calls together, those with
+// each key.
+func (s *scopes) Class(provider, model string) (class string, limits providers.Limits) {
+	class, names := s.names(provider, model)
+	s.note(provider, model)
+	return class, s.settings(provider).Together(names)
+}
+
 // Limits returns those of all calls of a provider together, as far as models are known
 // that have limits of their own.
 func (s *scopes) Limits(provider string) providers.Limits {

@@ -16,7 +16,7 @@ func Served(cfg config.Config, names []string) []worker.Served {
 		p, of := cfg.Providers[name], all[name]
 		served[i] = worker.Served{
 			Name: name, Kind: p.Kind, BaseURL: p.CalledAt(), Simulated: of.Simulated, Limits: of.Limits, Written: of.Written, Concurrency: p.Concurrency,
-			Min: p.MinConcurrency, Max: p.MaxConcurrency, Window: p.DispatchWindow, Latency: time.Duration(p.Latency),
+			Min: p.MinConcurrency, Max: p.MaxConcurrency, Window: p.DispatchWindow, Latency: time.Duration(p.Latency), ByModel: p.Classed(),
 		}
 	}
 	return served

@@ -94,6 +94,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Redis:       o.Redis,
 		Store:       storesOf(o.Store),
 		Limits:      parts.Limits,
+		Class:       parts.Class,
 		Generator:   guarded,
 		Artifacts:   blobs,
 		Prices:      prices,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"oneflow/internal/fakeprovider"
 	"oneflow/internal/harness"
 	"oneflow/jobs"
+	"oneflow/providers/keys"
 )
 
 const (
@@ -67,16 +69,24 @@ type worker struct {
 	killed bool
 }
 
-// open starts the services and writes the configuration: settings are OpenAI's.
-func open(ctx context.Context, server *fakeprovider.Server, settings, dir, bin string, env cli.Env) (*fleet, error) {
+// open starts the services and writes the configuration: settings are OpenAI's, which has
+// those keys. Default: key.
+func open(ctx context.Context, server *fakeprovider.Server, settings, dir, bin string, env cli.Env, secrets ...string) (*fleet, error) {
 	services, err := harness.StartServices(ctx, env.Err, harness.Isolated) // several scenarios would disturb each other on given ones
 	if err != nil {
 		return nil, cli.Fail(cli.Unavailable, err)
 	}
 	f := &fleet{services: services, Fleet: harness.Fleet{
-		Dir: dir, Bin: bin, DatabaseURL: services.DatabaseURL, RedisURL: services.RedisURL, Env: []string{"OPENAI_API_KEY=" + key},
+		Dir: dir, Bin: bin, DatabaseURL: services.DatabaseURL, RedisURL: services.RedisURL,
 	}}
-	config := fmt.Sprintf("chains: {text: [openai]}\nproviders: {openai: {base_url: %s/openai/v1, %s}}\n", server.URL, settings)
+	if len(secrets) == 0 {
+		secrets = []string{key}
+	}
+	file := filepath.Join(dir, "keys.json")
+	if err := keys.Set(file, "openai", secrets...); err != nil {
+		return nil, errors.Join(err, services.Close())
+	}
+	config := fmt.Sprintf("keys: %s\nchains: {text: [openai]}\nproviders: {openai: {base_url: %s/openai/v1, %s}}\n", file, server.URL, settings)
 	if err := f.Configure(config); err != nil {
 		return nil, errors.Join(err, services.Close())
 	}

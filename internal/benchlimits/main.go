@@ -30,7 +30,7 @@ import (
 func main() { os.Exit(cli.Main("benchlimits", run)) }
 
 type grammar struct {
-	Scenario []string `help:"Run this one of requests, tokens, killed, single, million, urgent and turns; may be repeated. Default: all." placeholder:"NAME"`
+	Scenario []string `help:"Run this one of requests, tokens, killed, single, models, keys, million, urgent and turns; may be repeated. Default: all." placeholder:"NAME"`
 	Rows     int      `help:"How many jobs million queues." default:"1000000" placeholder:"N"`
 	Bin      string   `help:"The folder with the built commands." default:"bin" type:"path"`
 }
@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	if err != nil || done {
 		return err
 	}
-	chosen, parts, err := choose(g.Scenario)
+	chosen, models, parts, err := choose(g.Scenario)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
@@ -114,6 +114,11 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 		}
 	}
 	// These need the machine to themselves.
+	for _, m := range models {
+		if err := m.measure(ctx, v, filepath.Join(dir, m.name), g, env); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
 	for _, p := range parts {
 		if err := p.measure(ctx, v, filepath.Join(dir, p.name), g, env); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
@@ -126,23 +131,26 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 }
 
 // choose returns those of the scenarios and parts that are named; all, if none is.
-func choose(names []string) (chosen []scenario, some []part, err error) {
+func choose(names []string) (chosen []scenario, models []modelRun, some []part, err error) {
 	if len(names) == 0 {
-		return scenarios(), parts(), nil
+		return scenarios(), modelRuns(), parts(), nil
 	}
 	for _, name := range names {
 		i := slices.IndexFunc(scenarios(), func(s scenario) bool { return s.name == name })
 		j := slices.IndexFunc(parts(), func(p part) bool { return p.name == name })
+		k := slices.IndexFunc(modelRuns(), func(m modelRun) bool { return m.name == name })
 		switch {
+		case k >= 0:
+			models = append(models, modelRuns()[k])
 		case i >= 0:
 			chosen = append(chosen, scenarios()[i])
 		case j >= 0:
 			some = append(some, parts()[j])
 		default:
-			return nil, nil, fmt.Errorf("--scenario %q: there are requests, tokens, killed, single, million, urgent and turns", name)
+			return nil, nil, nil, fmt.Errorf("--scenario %q: there are requests, tokens, killed, single, models, keys, million, urgent and turns", name)
 		}
 	}
-	return chosen, some, nil
+	return chosen, models, some, nil
 }
 
 // measure runs one scenario and reads its server's log.

@@ -46,6 +46,11 @@ func witness(path string, limits fakeprovider.Limits) (figures, error) {
 	if err != nil {
 		return figures{}, err
 	}
+	return figuresOf(lines, limits)
+}
+
+// figuresOf sums up what a log says of some calls.
+func figuresOf(lines []fakeprovider.LogLine, limits fakeprovider.Limits) (figures, error) {
 	begun := map[int64]time.Time{}
 	var calls []spent
 	f := figures{limit: limits.Requests}

@@ -80,6 +80,9 @@ type Config struct {
 type Behaviour struct {
 	// Limits count for each vendor and key.
 	Limits Limits
+	// Models are the limits of calls of a model, counted by themselves for each key; a model
+	// that is not named has Limits.
+	Models map[string]Limits
 	// Latency is the time from a generating request to its answer; what is over a
 	// limit or invalid is refused at once.
 	Latency Latency
@@ -94,6 +97,11 @@ type Behaviour struct {
 func (b Behaviour) check(field string) error {
 	if err := b.Limits.check(); err != nil {
 		return fmt.Errorf("fakeprovider: %s.Limits.%w", field, err)
+	}
+	for model, l := range b.Models {
+		if err := l.check(); err != nil {
+			return fmt.Errorf("fakeprovider: %s.Models[%s].%w", field, model, err)
+		}
 	}
 	if err := b.Latency.check(); err != nil {
 		return fmt.Errorf("fakeprovider: %s.Latency.%w", field, err)
@@ -165,12 +173,15 @@ type Server struct {
 	numbers  int64
 	pending  []Injection
 	accounts map[account]*ledger
+	// changed are the limits of models that were changed while it runs.
+	changed map[string]Limits
 }
 
 // account is the unit that limits count for.
 type account struct {
 	vendor Vendor
 	key    string
+	model  string // that has limits of its own; empty: the others
 }
 
 // New returns a server that does not listen yet. It fails if config makes no
@@ -202,8 +213,8 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		config: config, witness: w, closing: closing, close: cancel,
 		rng:      rand.New(rand.NewPCG(config.Seed, 1)),
-		accounts: map[account]*ledger{},
-		vendors:  vendors(config),
+		accounts: map[account]*ledger{}, changed: map[string]Limits{},
+		vendors: vendors(config),
 	}
 	return s, nil
 }

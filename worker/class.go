@@ -1,0 +1,252 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"oneflow/jobs"
+)
+
+// A provider's queue in Redis holds the jobs of all its models, in the order in which they
+// were dispatched. Where models have limits of their own, each class of them has in a
+// worker's hand what it runs at its rate and some that wait, and a task beyond that is put
+// back for a while: so the next one is looked at, which may be of a class with room.
+
+const (
+	// handTime is the time for which the jobs last that a class has waiting in hand: longer than a
+	// task may be late that was put back, for about a second.
+	handTime = 2 * time.Second
+	// handPatience is the longest wait of a job in hand. It is less than the time after which
+	// the audit takes what nobody claims for lost.
+	handPatience = 2 * handTime
+	// putBackEvery is the time between two tasks of a class that were put back: looking at
+	// those that still have no room must cost little.
+	putBackEvery = 40 * time.Millisecond
+	// spareTasks is the number of tasks that a Server takes at once beside twice those that
+	// its classes have in hand: it must see what is behind them.
+	spareTasks = 64
+	// maxModels bounds the models of a provider that are told apart.
+	maxModels = 200
+)
+
+// classes holds what one worker knows of the classes of a provider's models.
+type classes struct {
+	mu sync.Mutex
+	// plans are those of each class, and models are the classes of the models that it has met.
+	plans  map[string]Plan
+	models map[string]string
+	// met is sent to when a class was met that there is no plan for; it holds one.
+	met chan struct{}
+}
+
+func newClasses(met chan struct{}) *classes {
+	return &classes{plans: map[string]Plan{}, models: map[string]string{}, met: met}
+}
+
+// meet notes a model.
+func (c *classes) meet(model, class string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.models[model]; known || len(c.models) >= maxModels {
+		return
+	}
+	c.models[model] = class
+	select {
+	case c.met <- struct{}{}:
+	default:
+	}
+}
+
+// seen returns the models that were met, with their classes.
+func (c *classes) seen() map[string]string {
+	if c == nil {
+		return nil // not served so far
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen := make(map[string]string, len(c.models))
+	for model, class := range c.models {
+		seen[model] = class
+	}
+	return seen
+}
+
+func (c *classes) set(plans map[string]Plan) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.plans = plans
+}
+
+// plan returns that of a class; of one that was just met, a careful one.
+func (c *classes) plan(class string) Plan {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, ok := c.plans[class]; ok {
+		return p
+	}
+	return Plan{Share: 4, Workers: 1, JobsPerMinute: 60}
+}
+
+// rooms are those of the classes in one Server.
+type rooms struct {
+	whole   *room
+	classes *classes
+	class   func(model string) string
+	// size is the number of jobs that run at once in the Server.
+	size int
+
+	mu sync.Mutex
+	of map[string]*classRoom
+}
+
+// classRoom bounds the jobs of one class that are in hand.
+type classRoom struct {
+	room
+	plan func() Plan
+
+	puttingBack sync.Mutex
+	// turn is the time at which all that were put back will have had their turn, and back
+	// that at which the last of them comes again.
+	turn, back time.Time
+}
+
+// room returns where the jobs of a task run, or how long the task has to stay away.
+func (r *rooms) room(t *asynq.Task) (*room, time.Duration) {
+	model, n := jobs.TaskModel(t)
+	class := r.class(model)
+	r.classes.meet(model, class)
+	r.mu.Lock()
+	c, ok := r.of[class]
+	if !ok {
+		c = &classRoom{plan: func() Plan { return r.classes.plan(class) }}
+		c.room = room{slots: r.whole.slots, gate: &gate{size: func() int { return min(c.plan().Share, max(r.size-1, 1)) }}}
+		r.of[class] = c
+	}
+	r.mu.Unlock()
+	return c.admit(n, time.Now())
+}
+
+// admit returns the room, or how long a task of n jobs has to stay away: until its turn, as
+// the pace of its class has it, or, where that takes long, until it may be looked at again.
+func (c *classRoom) admit(n int, now time.Time) (*room, time.Duration) {
+	p := c.plan()
+	if c.inHand() < c.gate.size()+p.reserve() {
+		return &c.room, 0
+	}
+	c.puttingBack.Lock()
+	defer c.puttingBack.Unlock()
+	later := func(at *time.Time, by time.Duration) time.Duration {
+		if at.Before(now) {
+			*at = now
+		}
+		*at = at.Add(by)
+		return at.Sub(now)
+	}
+	byTurn := later(&c.turn, time.Duration(float64(n)/p.perSecond()*float64(time.Second)))
+	byLook := later(&c.back, putBackEvery)
+	return nil, max(min(byTurn, byLook), time.Second)
+}
+
+// inHand is the number of jobs that run or wait here.
+func (r *room) inHand() int {
+	r.mu.Lock()
+	waiting := r.waiting
+	r.mu.Unlock()
+	return waiting + r.gate.inside()
+}
+
+// patience is the longest wait of a chunk for room.
+func (r *room) patience() time.Duration {
+	if r.gate != nil {
+		return handPatience
+	}
+	return shortWait
+}
+
+// enterTask waits for the room of a task of one job.
+func (r *room) enterTask(ctx context.Context) error {
+	if r.gate != nil {
+		patient, done := context.WithTimeout(ctx, handPatience)
+		defer done()
+		if r.enter(patient) == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			return &requeue{after: shortWait}
+		}
+		return &requeue{}
+	}
+	if r.enter(ctx) != nil {
+		return &requeue{}
+	}
+	return nil
+}
+
+// gate lets so many in at once, in the order in which they came; how many may change at
+// any time.
+type gate struct {
+	size func() int
+
+	mu      sync.Mutex
+	running int
+	waiting []chan struct{}
+}
+
+// inside is the number of those that are in or wait.
+func (g *gate) inside() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running + len(g.waiting)
+}
+
+// enter waits for a place until ctx ends, and fails with its error.
+func (g *gate) enter(ctx context.Context) error {
+	if g == nil {
+		return nil
+	}
+	turn := make(chan struct{})
+	g.mu.Lock()
+	g.waiting = append(g.waiting, turn)
+	g.next()
+	g.mu.Unlock()
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i := slices.Index(g.waiting, turn); i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+	} else {
+		g.running-- // its turn came in the same moment
+		g.next()
+	}
+	return ctx.Err()
+}
+
+// leave gives a place back.
+func (g *gate) leave() {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running--
+	g.next()
+}
+
+// next lets in who has a place now. The caller holds mu.
+func (g *gate) next() {
+	for size := g.size(); len(g.waiting) > 0 && g.running < size; g.waiting = g.waiting[1:] {
+		g.running++
+		close(g.waiting[0])
+	}
+}

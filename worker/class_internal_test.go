@@ -1,0 +1,136 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"oneflow/providers"
+)
+
+func TestAGateLetsInAsManyAsThereIsRoomForInTheirOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		size := 2
+		g := &gate{size: func() int { return size }}
+		var in []int
+		enter := func(i int) {
+			go func() {
+				if g.enter(t.Context()) == nil {
+					in = append(in, i)
+				}
+			}()
+			synctest.Wait()
+		}
+		for i := range 6 {
+			enter(i)
+		}
+		if len(in) != 2 || g.inside() != 6 {
+			t.Fatalf("%v are in, and %d in all", in, g.inside())
+		}
+		size = 4 // who waits is let in when the next one leaves
+		g.leave()
+		synctest.Wait()
+		size = 1
+		g.leave()
+		g.leave()
+		g.leave()
+		synctest.Wait()
+		if len(in) != 5 {
+			t.Errorf("%v are in, want no more with room for 1", in)
+		}
+		g.leave()
+		synctest.Wait()
+		slices.Sort(in[:2]) // those that were let in at once
+		slices.Sort(in[2:5])
+		if !slices.Equal(in, []int{0, 1, 2, 3, 4, 5}) {
+			t.Errorf("they came in as %v", in)
+		}
+		g.leave()
+		if g.inside() != 0 {
+			t.Errorf("%d are inside, want none", g.inside())
+		}
+	})
+}
+
+func TestWhoGivesUpAtAGateLeavesNoTrace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{size: func() int { return 1 }}
+		if err := g.enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := g.enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		g.leave()
+		if err := g.enter(t.Context()); err != nil || g.inside() != 1 {
+			t.Errorf("%v, %d inside", err, g.inside())
+		}
+	})
+}
+
+func TestATaskThatFindsNoRoomComesAgainInItsTurn(t *testing.T) {
+	t.Parallel()
+	plan := Plan{Share: 4, Latency: 50 * time.Millisecond, Workers: 2, JobsPerMinute: 1200} // 10 a second in this worker
+	c := &classRoom{plan: func() Plan { return plan }}
+	c.room = room{slots: semaphore.NewWeighted(100), gate: &gate{size: func() int { return plan.Share }}}
+	now := time.Now()
+	c.took(4 + 20) // it runs 4, and 2 s of work wait
+	if in, _ := c.admit(1, now); in != nil {
+		t.Fatal("a task found room in a full hand")
+	}
+	_, second := c.admit(20, now)
+	_, third := c.admit(10, now)
+	if second != time.Second || third != time.Second {
+		t.Errorf("they come again after %s and %s, want a second: looking is cheap", second, third)
+	}
+	for range 100 {
+		c.admit(1, now)
+	}
+	if _, after := c.admit(1, now); after < 4*time.Second || after > 5*time.Second {
+		t.Errorf("after 104 that were put back, the next comes again after %s, want 40 ms for each", after)
+	}
+	plan.JobsPerMinute = 1_200_000
+	c.took(100)
+	if _, after := c.admit(1, now.Add(20*time.Second)); after != time.Second {
+		t.Errorf("once they have had their turn, the next comes again after %s", after)
+	}
+	c.began(120)
+	if in, after := c.admit(1, now); in == nil || after != 0 {
+		t.Error("a task found no room in a hand with little")
+	}
+}
+
+func TestTheClassesOfAProviderShareWhatAWorkerRuns(t *testing.T) {
+	t.Parallel()
+	limits := func(rpm int64) (l providers.Limits) { l.RPM = rpm; return l }
+	seen := Capacity{Workers: 4, Calls: 100, Latency: 200 * time.Millisecond, MeanLatency: 200 * time.Millisecond}
+	classes := map[string]providers.Limits{"slow": limits(500), "middle": limits(5000), "fast": limits(30_000)}
+	whole, each := NewPlans(Served{Name: "p", ByModel: true}, limits(35_500), classes, seen)
+	sum := 0
+	for class, p := range each {
+		if p.Share < 1 || p.Limits != classes[class] {
+			t.Errorf("%s: %+v", class, p)
+		}
+		sum += p.Share
+	}
+	if each["slow"].Share > 4 || each["fast"].Share < 30 || whole.Share < sum || whole.Tasks < 2*sum {
+		t.Errorf("slow %d, middle %d, fast %d of %d, %d tasks", each["slow"].Share, each["middle"].Share, each["fast"].Share, whole.Share, whole.Tasks)
+	}
+	if s, f := each["slow"], each["fast"]; s.Window() != 500 || f.Window() != 10_000 || s.Chunk() > 2 || f.Chunk() < 20 {
+		t.Errorf("queues: windows %d and %d, chunks %d and %d", s.Window(), f.Window(), s.Chunk(), f.Chunk())
+	}
+	// With few handlers each class still has one, and none has them all.
+	whole, each = NewPlans(Served{Name: "p", ByModel: true, Concurrency: 4}, limits(35_500), classes, seen)
+	if whole.Share != 4 || each["slow"].Share != 1 || each["middle"].Share != 1 || each["fast"].Share > 4 {
+		t.Errorf("of 4: slow %d, middle %d, fast %d", each["slow"].Share, each["middle"].Share, each["fast"].Share)
+	}
+}
