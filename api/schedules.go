@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"oneflow/access"
@@ -16,46 +15,17 @@ import (
 	"oneflow/schedules"
 )
 
-// schedule is a schedule as programs see it.
-type schedule struct {
-	Name     string            `json:"name"`
-	Cron     string            `json:"cron,omitempty"`
-	Timezone string            `json:"timezone,omitempty"`
-	Every    string            `json:"every,omitempty"`
-	Overlap  schedules.Overlap `json:"overlap"`
-	Account  string            `json:"account"`
-	Tags     map[string]string `json:"tags"`
-	Source   string            `json:"source"`
-	Paused   bool              `json:"paused"`
-	// Next holds the next five fires, none while it is paused.
-	Next []time.Time `json:"next"`
-}
-
-func scheduleOf(s schedules.Schedule) schedule {
-	o := schedule{
-		Name: s.Name, Cron: s.Spec.Cron, Timezone: s.Spec.Zone, Overlap: s.Overlap, Account: s.Account, Tags: s.Tags, Source: s.Source,
-		Paused: !s.PausedAt.IsZero(), Next: s.Coming(5),
-	}
-	if o.Tags == nil {
-		o.Tags = map[string]string{}
-	}
-	if s.Spec.Every > 0 {
-		o.Every, o.Timezone = strings.TrimPrefix(s.Spec.String(), "every "), ""
-	}
-	return o
-}
-
 func (a *API) listSchedules(w http.ResponseWriter, r *http.Request) {
 	all, err := a.cfg.Schedules.Schedules(r.Context(), "")
-	var mine []schedule
+	var mine []schedules.Listed
 	for _, s := range all {
 		if access.From(r.Context()).Sees(s.Account) {
-			mine = append(mine, scheduleOf(s))
+			mine = append(mine, s.Listed())
 		}
 	}
-	var p part[schedule]
+	var p part[schedules.Listed]
 	if err == nil {
-		p, err = cut(r, mine, func(s schedule) string { return s.Name })
+		p, err = cut(r, mine, func(s schedules.Listed) string { return s.Name })
 	}
 	a.answer(w, r, http.StatusOK, p, err)
 }
@@ -82,7 +52,7 @@ func (a *API) getSchedule(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, err)
 		return
 	}
-	a.answer(w, r, http.StatusOK, scheduleOf(s), nil)
+	a.answer(w, r, http.StatusOK, s.Listed(), nil)
 }
 
 // onSchedule carries an order out.
@@ -105,32 +75,18 @@ func (a *API) runSchedule(w http.ResponseWriter, r *http.Request) {
 	a.answer(w, r, http.StatusAccepted, map[string]string{"batch_id": batch}, err)
 }
 
-// fire is a fire as programs see it.
-type fire struct {
-	At       time.Time       `json:"at"`
-	FiredAt  time.Time       `json:"fired_at"`
-	LateMS   int64           `json:"late_ms"`
-	Missed   int             `json:"missed"`
-	ByHand   bool            `json:"by_hand"`
-	State    schedules.State `json:"state"`
-	BatchID  string          `json:"batch_id"`
-	Accepted int             `json:"accepted"`
-	Rejected int             `json:"rejected"`
-	Error    string          `json:"error,omitempty"`
-}
-
 func (a *API) listFires(w http.ResponseWriter, r *http.Request) {
 	s, err := a.mySchedule(r)
 	most := 0
 	if err == nil {
 		most, err = limit(r)
 	}
-	p := part[fire]{Data: []fire{}}
+	p := part[schedules.ListedFire]{Data: []schedules.ListedFire{}}
 	if err == nil {
 		var fires []schedules.Fire
 		fires, err = a.cfg.Schedules.Fires(r.Context(), s.Name, most)
 		for _, f := range fires {
-			p.Data = append(p.Data, fire{f.At, f.FiredAt, f.Late().Milliseconds(), f.Missed, f.ByHand, f.State, f.BatchID, f.Accepted, f.Rejected, f.Error})
+			p.Data = append(p.Data, f.Listed())
 		}
 	}
 	a.answer(w, r, http.StatusOK, p, err)
@@ -214,7 +170,7 @@ func (a *API) addSchedule(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		w.Header().Set("Location", "/api/v1/schedules/"+s.Name)
 	}
-	a.answer(w, r, http.StatusCreated, scheduleOf(s), err)
+	a.answer(w, r, http.StatusCreated, s.Listed(), err)
 }
 
 // keep keeps the rows with the schedule, after it has read them as a fire will.

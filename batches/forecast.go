@@ -48,12 +48,25 @@ type Forecast struct {
 	At time.Time
 	// Card says what their account is charged; nil: what providers charge.
 	Card *billing.Card
+	// Cheaper looks for models that would cost less; nil: none are looked for.
+	Cheaper *Cheaper
 
-	lines map[ModelKey]*ForecastLine
+	lines map[lineKey]*ForecastLine
+	// steps are the names of those of a pipeline, in their order.
+	steps []string
+	begin prefixes
+}
+
+// lineKey names a line: a model, in a step of a pipeline.
+type lineKey struct {
+	step string
+	ModelKey
 }
 
 // ForecastLine holds the expected use and cost of the jobs for one model.
 type ForecastLine struct {
+	// Step is the step of a pipeline that they are of; empty where there is none.
+	Step     string `json:"step,omitempty"`
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
 	Jobs     int64  `json:"jobs"`
@@ -74,21 +87,31 @@ type ForecastLine struct {
 	// Measured tells that the length of the answers comes from the ledger; else it is
 	// guessed.
 	Measured bool `json:"measured"`
+	// Prefix says what the vendor's own cache would save; nil: nothing, or nobody knows.
+	Prefix *Prefix `json:"prefix,omitempty"`
+	// Cheaper are models that would cost less, the cheapest first.
+	Cheaper []Alternative `json:"cheaper,omitempty"`
 }
 
 // Add adds a job, the first call of which succeeds.
 func (f *Forecast) Add(job jobs.New) {
-	key := ModelKey{job.Provider, job.Request.Model}
+	low, expected, high := f.usage(job)
+	f.add("", job, low, expected, high)
+	f.begin.add(f.Kind(job.Provider), job)
+}
+
+// add adds a job of a step that uses so much. Where low uses nothing, it may not be made.
+func (f *Forecast) add(step string, job jobs.New, low, expected, high providers.Usage) {
+	key := lineKey{step, ModelKey{job.Provider, job.Request.Model}}
 	if f.lines == nil {
-		f.lines = map[ModelKey]*ForecastLine{}
+		f.lines = map[lineKey]*ForecastLine{}
 	}
 	line := f.lines[key]
 	if line == nil {
-		line = &ForecastLine{Provider: key.Provider, Model: key.Model, Measured: f.Known[key].Calls >= enoughAnswers}
+		line = &ForecastLine{Step: step, Provider: key.Provider, Model: key.Model, Measured: f.Known[key.ModelKey].Calls >= enoughAnswers}
 		f.lines[key] = line
 	}
 	line.Jobs++
-	low, expected, high := f.usage(job)
 	line.InputTokens += expected.InputTokens
 	line.OutputTokens += expected.OutputTokens
 	kind, at := f.Kind(job.Provider), f.when(job)
@@ -96,13 +119,22 @@ func (f *Forecast) Add(job jobs.New) {
 	var costs [3]*billing.NanoUSD
 	if priced := err == nil && most.Priced; priced {
 		least, likely := f.cost(kind, job.Request.Model, low, at, most.Amount), f.cost(kind, job.Request.Model, expected, at, most.Amount)
+		if low == (providers.Usage{}) {
+			least = 0
+		}
 		line.Low, line.Expected, line.High = add(line.Low, least), add(line.Expected, likely), add(line.High, most.Amount)
 		costs = [3]*billing.NanoUSD{&least, &likely, &most.Amount}
+		if f.Cheaper != nil {
+			f.Cheaper.add(key, job.Request, expected, likely)
+		}
 	} else {
 		line.Unpriced++
 	}
 	charges := [3]*billing.NanoUSD{&line.LowCharge, &line.ExpectedCharge, &line.HighCharge}
 	for i, used := range []providers.Usage{low, expected, high} {
+		if i == 0 && low == (providers.Usage{}) {
+			continue
+		}
 		if amount, known := f.charge(job, used, costs[i], i == 2); known {
 			*charges[i] = add(*charges[i], amount)
 		}
@@ -123,14 +155,23 @@ func (f *Forecast) charge(job jobs.New, used providers.Usage, cost *billing.Nano
 	return f.Card.Terms(task).Charge(units, cost)
 }
 
-// Lines returns the sums, the dearest first.
+// Lines returns the sums, those of a step together and the dearest first.
 func (f *Forecast) Lines() []ForecastLine {
+	if len(f.steps) == 0 {
+		f.steps = []string{""}
+	}
 	list := make([]ForecastLine, 0, len(f.lines))
-	for _, line := range f.lines {
+	for key, line := range f.lines {
+		if key.step == f.steps[0] { // what the others begin with, answers decide
+			line.Prefix = f.begin.of(f, key.ModelKey)
+		}
+		if f.Cheaper != nil {
+			line.Cheaper = f.Cheaper.than(key)
+		}
 		list = append(list, *line)
 	}
 	slices.SortFunc(list, func(a, b ForecastLine) int {
-		return cmp.Or(cmp.Compare(b.Expected, a.Expected), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Model, b.Model))
+		return cmp.Or(cmp.Compare(slices.Index(f.steps, a.Step), slices.Index(f.steps, b.Step)), cmp.Compare(b.Expected, a.Expected), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Model, b.Model))
 	})
 	return list
 }

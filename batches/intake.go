@@ -74,6 +74,13 @@ type Input struct {
 	// Least returns the least that a job is expected to cost, which is kept with it: see
 	// jobs.New. Nil: nothing is counted.
 	Least func(jobs.New) billing.NanoUSD
+	// CacheSeconds is the age that an answer from the cache may have for rows that do not say
+	// so; 0: they are asked anew. CacheVaried holds it for those that ask for variety, too.
+	CacheSeconds int64
+	CacheVaried  bool
+	// Mark has long system prompts marked for the cache of a vendor that keeps only what is
+	// marked.
+	Mark bool
 	// OnColumn is told of each column of the rows' own when it first comes; nil: nobody
 	// is.
 	OnColumn func(name string)
@@ -155,6 +162,9 @@ type Intake struct {
 	Accepting func([]jobs.New)
 	// Progress is told after each chunk. Nil: nobody is.
 	Progress func(Report)
+	// Only are the keys of the rows that are taken, and the batch stays open for the others;
+	// nil: all are, and it is sealed.
+	Only map[string]bool
 }
 
 // Report holds what became of the rows.
@@ -186,6 +196,7 @@ func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 		if t.Accepting != nil {
 			t.Accepting(taken)
 		}
+		together(taken)
 		// Once Redis has failed, waiting for it with each chunk would only take
 		// time: workers dispatch what is accepted.
 		accept := t.Producer.Enqueue
@@ -212,6 +223,9 @@ func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 		return nil
 	}
 	add := func(row jobs.New) error {
+		if t.Only != nil && !t.Only[row.Key] {
+			return ctx.Err()
+		}
 		if !opened {
 			t.Batch.First = row.Key
 			if err := t.Store.OpenBatch(ctx, t.Batch); err != nil {
@@ -232,6 +246,9 @@ func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 		if err := flush(); err != nil {
 			return rep, err
 		}
+	}
+	if t.Only != nil {
+		return rep, nil
 	}
 	return rep, t.Store.SealBatch(ctx, t.Batch.ID)
 }

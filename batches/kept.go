@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"oneflow/batches/rows"
@@ -33,6 +34,54 @@ type Kept struct {
 	// Webhook and PerJob: see jobs.Batch.
 	Webhook string `json:"webhook,omitempty"`
 	PerJob  bool   `json:"webhook_per_job,omitempty"`
+	// Steps are those of a pipeline, the first of which makes its rows of the input; none: it
+	// is none.
+	Steps []KeptStep `json:"steps,omitempty"`
+}
+
+// KeptStep is a step of a pipeline; Definition is that of a Step, and {} of the first.
+type KeptStep struct {
+	Name       string          `json:"name"`
+	Definition json.RawMessage `json:"definition"`
+}
+
+// Following returns the steps after the first.
+func (k Kept) Following() (steps []*CompiledStep, err error) {
+	for i, kept := range k.Steps {
+		if i == 0 {
+			continue
+		}
+		step, err := ParseStep(kept.Definition)
+		if err != nil {
+			return nil, err
+		}
+		ready, err := step.Compile()
+		if err != nil {
+			return nil, fmt.Errorf("step %s: %w", kept.Name, err)
+		}
+		steps = append(steps, ready)
+	}
+	return steps, nil
+}
+
+// PipelineTag is the tag of the batches of a pipeline's steps; its value is the pipeline.
+const PipelineTag = "pipeline"
+
+// Batch is the batch of this id that is made of the kept rows, with the steps that follow.
+func (k Kept) Batch(id string, tags map[string]string) jobs.Batch {
+	b := jobs.Batch{ID: id, Tags: tags, Webhook: k.Webhook, PerJob: k.PerJob}
+	if len(k.Steps) == 0 {
+		return b
+	}
+	b.Tags = maps.Clone(tags)
+	if b.Tags == nil {
+		b.Tags = map[string]string{}
+	}
+	b.Tags[PipelineTag] = id
+	for i, step := range k.Steps {
+		b.Steps = append(b.Steps, jobs.Step{Batch: StepBatchID(id, i+1, step.Name), Name: step.Name, Definition: step.Definition})
+	}
+	return b
 }
 
 // ParseKept reads what was stored.

@@ -51,6 +51,23 @@ func (r Remover) Batch(ctx context.Context, id string) (removed int64, files int
 	return removed, files, err
 }
 
+// All removes several batches, such as the steps of a pipeline: all are marked before a job
+// of any is removed.
+func (r Remover) All(ctx context.Context, ids []string) (removed int64, files int, err error) {
+	for _, id := range ids {
+		if err := r.Store.MarkRemoved(ctx, id); err != nil {
+			return 0, 0, err
+		}
+	}
+	for _, id := range ids {
+		n, f, err := r.Batch(ctx, id)
+		if removed, files = removed+n, files+f; err != nil {
+			return removed, files, err
+		}
+	}
+	return removed, files, nil
+}
+
 // CacheStore forgets what is in the cache.
 type CacheStore interface {
 	// ForgetCached forgets answers that have expired.

@@ -123,13 +123,18 @@ func (c *CompiledStep) CheckColumns(own []byte, before []string) error {
 	return nil
 }
 
+// input returns the Input of the step's jobs, where in knows the providers.
+func (c *CompiledStep) input(in Input) Input {
+	in.Defaults, in.OnUnknown, in.Files, in.Map, in.Template, in.Shape, in.Ask, in.Mark = c.Defaults, c.OnUnknown, nil, nil, nil, "", nil, false
+	return in
+}
+
 // CheckRequest fails where no row of the step could be a job, whatever the answers are.
 func (c *CompiledStep) CheckRequest(in Input) error {
 	if c.Attach {
 		return nil // what is attached is not known yet
 	}
-	in.Defaults, in.OnUnknown, in.Map, in.Template = c.Defaults, c.OnUnknown, nil, nil
-	_, err := newDecoder(in).decode(rows.Row{Place: 1, Fields: rows.Fields{"prompt": quote("an answer")}, Names: []string{"prompt"}})
+	_, err := newDecoder(c.input(in)).decode(rows.Row{Place: 1, Fields: rows.Fields{"prompt": quote("an answer")}, Names: []string{"prompt"}})
 	return err
 }
 
@@ -206,7 +211,8 @@ func (c *CompiledStep) job(in Input, row rows.Row, a Answer) (jobs.New, error) {
 		}
 		fields = Fields{"messages": content}
 	}
-	in.Defaults, in.OnUnknown, in.Account, in.Files, in.Map, in.Template = c.Defaults, c.OnUnknown, a.Account, a.Files, nil, nil
+	in = c.input(in)
+	in.Account, in.Files = a.Account, a.Files
 	job, err := newDecoder(in).decode(rows.Row{Place: a.Parent.Seq, Fields: rows.Fields(fields), Names: []string{"prompt"}})
 	if err != nil {
 		return jobs.New{}, err

@@ -283,10 +283,9 @@ func (f *FrontDoor) job(ask asking) (jobs.New, error) {
 
 // input says how a call becomes a job.
 func (f *FrontDoor) input(ask asking) batches.Input {
-	return batches.Input{
-		Account: ask.account, Kind: f.cfg.Input.Kind, DefaultModel: f.cfg.Input.DefaultModel, OnModel: f.cfg.Input.OnModel,
-		Deadline: time.Now().Add(ask.patience),
-	}
+	in := f.cfg.Input
+	in.Account, in.Deadline = ask.account, time.Now().Add(ask.patience)
+	return in
 }
 
 // affords refuses a call that the account's wallet does not reach for.

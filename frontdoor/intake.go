@@ -159,11 +159,9 @@ func (f *FrontDoor) readRows(ctx context.Context, b Batch, name string, from io.
 	if err != nil {
 		return err
 	}
-	in := batches.Input{
-		Least: least, Account: b.Account, Kind: f.cfg.Input.Kind, DefaultModel: f.cfg.Input.DefaultModel, OnModel: f.cfg.Input.OnModel,
-		Shape: batches.ShapeOpenAI, Deadline: b.ExpiresAt,
-		Defaults: map[string]json.RawMessage{"lane": encoded(jobs.Bulk)},
-	}
+	in := f.cfg.Input
+	in.Least, in.Account, in.Shape, in.Deadline = least, b.Account, batches.ShapeOpenAI, b.ExpiresAt
+	in.Defaults = map[string]json.RawMessage{"lane": encoded(jobs.Bulk)}
 	return do(in, &routed{Source: rows.JSONLines(name, from), endpoint: b.Endpoint, to: f.cfg.Providers})
 }
 

@@ -146,7 +146,8 @@ func (f *FrontDoor) ownJob(fields map[string]json.RawMessage, account string) (j
 	if err := f.addressed(fields, nil); err != nil {
 		return jobs.New{}, &refusal{status: http.StatusBadRequest, reason: rows.Printable(err)}
 	}
-	in := batches.Input{Account: account, Kind: f.cfg.Input.Kind, DefaultModel: f.cfg.Input.DefaultModel, OnModel: f.cfg.Input.OnModel}
+	in := f.cfg.Input
+	in.Account = account
 	job, err := in.One(fields)
 	if err != nil {
 		return job, &refusal{status: http.StatusBadRequest, reason: err.Error()}
@@ -261,10 +262,8 @@ func (f *FrontDoor) ownBatch(r *http.Request) (b bringing, err error) {
 		}
 		b.batch.Tags[name] = value
 	}
-	b.in = batches.Input{
-		Account: account, Kind: f.cfg.Input.Kind, DefaultModel: f.cfg.Input.DefaultModel, OnModel: f.cfg.Input.OnModel,
-		Defaults: map[string]json.RawMessage{},
-	}
+	b.in = f.cfg.Input
+	b.in.Account, b.in.Defaults = account, map[string]json.RawMessage{}
 	for name, values := range q {
 		switch {
 		case slices.Contains([]string{"task", "provider", "model", "lane"}, name):

@@ -96,6 +96,13 @@ func (n *New) encode() error {
 		return fmt.Errorf("the request does not encode: %w", err)
 	}
 	n.Encoded = request
+	if n.Request.CacheSeconds > 0 || n.Request.CacheVaried { // how old an answer may be is no part of what is asked
+		asked := n.Request
+		asked.CacheSeconds, asked.CacheVaried = 0, false
+		if request, err = json.Marshal(asked); err != nil {
+			return fmt.Errorf("the request does not encode: %w", err)
+		}
+	}
 	content, err := json.Marshal(struct {
 		Provider    string             `json:"provider"`
 		Chain       []string           `json:"chain"`

@@ -107,6 +107,8 @@ type New struct {
 	ID uuid.UUID
 	// Seq is the row's place in its input, from 1.
 	Seq int64
+	// Turn is its place in the order in which the batch is dispatched, from 1; 0: Seq.
+	Turn int64
 	// Key makes the row unique in its batch: see Keys.
 	Key string
 	// ContentSHA256 is the hash of everything that decides what the job does.

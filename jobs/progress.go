@@ -25,8 +25,8 @@ type Progress struct {
 	Cost billing.NanoUSD
 	// Simulated is the cost that calls of mocks and fakes would have had: no part of Cost.
 	Simulated billing.NanoUSD
-	// Charge is the money that the account of a single job is charged for it; of a batch it
-	// is 0 here, and the roll-up of spending has it.
+	// Charge is the money that the account is charged for these calls: the cost, unless it has
+	// a rate card.
 	Charge billing.NanoUSD
 	// Unpriced is the number of calls that no price is known for.
 	Unpriced int64

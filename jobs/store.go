@@ -73,8 +73,9 @@ type Batch struct {
 	// First is the key of the first row that is brought now. Empty: nothing is
 	// compared.
 	First string
-	// Append lets rows of another origin in.
-	Append bool
+	// Append lets rows of another origin in. Exact lets none in, also where the first row is
+	// there already.
+	Append, Exact bool
 	// Tags are a producer's own names and values, for lists. Those of a batch that is
 	// there already are added to.
 	Tags map[string]string

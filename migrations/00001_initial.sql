@@ -110,7 +110,7 @@ CREATE TABLE job_queue (
     model         text NOT NULL,    -- its queue is that of this model; '': its provider has one for all, see queue_model
     account       text NOT NULL,
     batch_id      text NOT NULL,    -- '' for none
-    seq           bigint NOT NULL,
+    seq           bigint NOT NULL,  -- its turn in the batch: its place there, or beside rows that begin as it does
     run_at        timestamptz NOT NULL,
     gen           int NOT NULL,
     not_before    timestamptz,
@@ -468,6 +468,7 @@ CREATE TABLE artifacts (
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (job_id, idx)
 );
+CREATE INDEX artifacts_url ON artifacts (url);  -- who else has a file that is to be removed
 
 -- The cache: answers that jobs of the same account may be given which ask for the same,
 -- until they expire, and requests that a job, the leader, is getting answered for all who
@@ -888,6 +889,7 @@ CREATE TABLE spending (
     saved_nano   numeric NOT NULL DEFAULT 0,  -- what the calls would have cost that answers from the cache stand for
     PRIMARY KEY (hour, account, batch_id, provider, model, simulated, kind, slot)
 ) WITH (fillfactor = 50);
+CREATE INDEX spending_batch ON spending (batch_id) WHERE batch_id <> '';
 
 -- +goose StatementBegin
 CREATE FUNCTION calls_to_spending() RETURNS trigger LANGUAGE plpgsql

@@ -42,6 +42,8 @@ type Descriptor struct {
 	// Latency is the time that a call is expected to take until there are calls to go
 	// by.
 	Latency time.Duration
+	// Cache says how the vendor keeps the beginnings of requests for later ones.
+	Cache PromptCache
 	// Chains are the tasks whose built-in chain it is part of, after those before
 	// it in the list of kinds.
 	Chains []Task
@@ -52,6 +54,16 @@ type Descriptor struct {
 	Presets []Preset
 	// New makes the client. An error names the field of the config.
 	New func(ClientConfig) (Provider, error)
+}
+
+// PromptCache says how a vendor keeps the beginnings of requests, so that later ones which
+// begin in the same way cost less. The zero value: it does not, or nobody knows. What is
+// kept is there as soon as the answer begins: requests that are sent before find nothing.
+type PromptCache struct {
+	// MinTokens is the shortest beginning that all of its models keep.
+	MinTokens int64
+	// Marked: only what a request marks is kept.
+	Marked bool
 }
 
 // NeedsKey reports whether a provider of this kind cannot be called without a key.

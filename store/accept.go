@@ -30,10 +30,10 @@ func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 		var cancelled, removed, known bool
 		err = tx.QueryRow(ctx, `
 			SELECT cancelled_at IS NOT NULL, removed_at IS NOT NULL, $2 <> '' AND origin = $2
-				OR EXISTS (SELECT FROM jobs WHERE batch_id = $1 AND key = $3)
+				OR NOT $4 AND EXISTS (SELECT FROM jobs WHERE batch_id = $1 AND key = $3)
 				OR NOT EXISTS (SELECT FROM jobs WHERE batch_id = $1)
 			FROM batches
-			WHERE id = $1`, b.ID, b.Origin, b.First).Scan(&cancelled, &removed, &known)
+			WHERE id = $1`, b.ID, b.Origin, b.First, b.Exact).Scan(&cancelled, &removed, &known)
 		switch {
 		case err != nil:
 			return fmt.Errorf("open batch %s: %w", b.ID, err)
@@ -219,7 +219,7 @@ func collectInserted(rows pgx.Rows, queued map[uuid.UUID]inserted) error {
 func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool, queued map[uuid.UUID]inserted) error {
 	rows, err := tx.Query(ctx, `
 		WITH new AS MATERIALIZED (
-			SELECT s.id, s.seq, s.provider, s.lane, s.account, s.run_at, s.deadline, CASE WHEN coalesce(p.by_model, true) THEN s.model ELSE '' END AS model
+			SELECT s.id, s.turn, s.provider, s.lane, s.account, s.run_at, s.deadline, CASE WHEN coalesce(p.by_model, true) THEN s.model ELSE '' END AS model
 			FROM staged s
 			LEFT JOIN providers p ON p.name = s.provider
 		), queue AS MATERIALIZED (
@@ -249,19 +249,19 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 			FROM (SELECT DISTINCT provider, lane, model, account FROM new) a
 			JOIN queue q USING (provider, lane, model)
 		), row AS MATERIALIZED (
-			SELECT s.id, s.seq, s.provider, s.lane, s.model, s.account, greatest(s.run_at, now()) AS run_at,
+			SELECT s.id, s.turn AS seq, s.provider, s.lane, s.model, s.account, greatest(s.run_at, now()) AS run_at,
 				CASE WHEN s.run_at > now() THEN 'scheduled' ELSE 'queued' END AS state,
 				CASE WHEN s.run_at > now() THEN s.run_at END AS due_at,
 				coalesce(s.deadline, greatest(s.run_at, now()) + make_interval(secs => $2)) AS deadline,
 				coalesce(s.run_at, now()) <= now()
-					AND row_number() OVER (PARTITION BY s.provider, s.lane, s.model ORDER BY s.seq) <= a.room AS dispatch,
+					AND row_number() OVER (PARTITION BY s.provider, s.lane, s.model ORDER BY s.turn) <= a.room AS dispatch,
 				CASE WHEN a.chunk > 1 THEN
 					$5 || '-' || a.n || '-'
-						|| (row_number() OVER (PARTITION BY s.provider, s.lane, s.model ORDER BY s.seq) - 1) / a.chunk END AS delivery_id,
-				a.start_tag + row_number() OVER (PARTITION BY s.provider, s.lane, s.model, s.account ORDER BY s.seq) - 1 AS start_tag
+						|| (row_number() OVER (PARTITION BY s.provider, s.lane, s.model ORDER BY s.turn) - 1) / a.chunk END AS delivery_id,
+				a.start_tag + row_number() OVER (PARTITION BY s.provider, s.lane, s.model, s.account ORDER BY s.turn) - 1 AS start_tag
 			FROM new s
 			JOIN account a USING (provider, lane, model, account)
-			ORDER BY s.seq
+			ORDER BY s.turn
 		), state AS (
 			INSERT INTO job_states (job_id, batch_id, state, deadline)
 			SELECT id, $1, state, deadline FROM row

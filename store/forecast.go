@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -44,6 +46,19 @@ func (s *Store) Backlog(ctx context.Context) (map[string]int64, error) {
 		return nil, fmt.Errorf("count the jobs that wait: %w", err)
 	}
 	return backlog, nil
+}
+
+// Unfinished returns how many of a batch's rows with these keys have not ended.
+func (s *Store) Unfinished(ctx context.Context, batchID string, keys map[string]bool) (n int64, err error) {
+	err = s.pool.QueryRow(ctx, `
+		SELECT count(*)
+		FROM jobs j
+		JOIN job_states s ON s.job_id = j.id
+		WHERE j.batch_id = $1 AND j.key = ANY ($2) AND s.finished_at IS NULL`, batchID, slices.Collect(maps.Keys(keys))).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("look for the first rows of batch %s: %w", batchID, err)
+	}
+	return n, nil
 }
 
 // KnownKeys returns those of some rows' keys that a batch has already.

@@ -63,10 +63,11 @@ func batchProgress(ctx context.Context, db rowQuerier, id string, whole bool) (j
 	}
 	err := db.QueryRow(ctx, `
 		SELECT (SELECT bool_and(sealed_at IS NOT NULL) FROM batches WHERE id = ANY (`+all+`)),
-			cancelled_at IS NOT NULL, paused_at IS NOT NULL, removed_at IS NOT NULL, created_at, c.*
+			cancelled_at IS NOT NULL, paused_at IS NOT NULL, removed_at IS NOT NULL, created_at,
+			(SELECT saturated(coalesce(sum(charge_nano) FILTER (WHERE NOT simulated), 0)) FROM spending WHERE batch_id <> '' AND batch_id = ANY (`+all+`)), c.*
 		FROM batches
 		CROSS JOIN LATERAL (SELECT `+sumsOfCounts+` FROM batch_counts WHERE batch_id = ANY (`+all+`)) c
-		WHERE id = $1`, id).Scan(append([]any{&sealed, &cancelled, &p.Paused, &removed, &p.CreatedAt}, c.columns()...)...)
+		WHERE id = $1`, id).Scan(append([]any{&sealed, &cancelled, &p.Paused, &removed, &p.CreatedAt, (*int64)(&p.Charge)}, c.columns()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
 	}

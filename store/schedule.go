@@ -141,7 +141,7 @@ func (s *Store) DueSchedules(ctx context.Context, now time.Time) ([]schedules.Sc
 const isUnfinished = `(f.state = 'accepting' OR f.state = 'accepted' AND EXISTS (
 	SELECT
 	FROM batch_counts c
-	WHERE c.batch_id = f.batch_id
+	WHERE c.batch_id = f.batch_id OR c.batch_id IN (SELECT batch_id FROM steps WHERE pipeline = f.batch_id)
 	HAVING sum(c.scheduled + c.queued + c.running + c.retrying) > 0))`
 
 // Fire implements schedules.Store.

@@ -84,7 +84,7 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New, whole bool) error {
 		CREATE TEMP TABLE staged (
 			id uuid, seq bigint, account text, provider text, lane text, key text, content_sha256 bytea, custom_id text, task text, model text,
 			request json, own json, max_attempts int, on_unknown text, chain text[], fallback text, least_nano bigint,
-			run_at timestamptz, deadline timestamptz
+			run_at timestamptz, deadline timestamptz, turn bigint
 		) ON COMMIT DROP`)
 	if err != nil {
 		return err
@@ -94,12 +94,12 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New, whole bool) error {
 	if !whole {
 		columns = columns[:narrow]
 	}
-	return copyRows(ctx, tx, "staged", append(columns, "run_at", "deadline"), rows, func(r jobs.New) []any {
+	return copyRows(ctx, tx, "staged", append(columns, "run_at", "deadline", "turn"), rows, func(r jobs.New) []any {
 		values := jobValues(r)
 		if !whole {
 			values = values[:narrow]
 		}
-		return append(values, timeOrNull(r.RunAt), timeOrNull(r.Deadline))
+		return append(values, timeOrNull(r.RunAt), timeOrNull(r.Deadline), orDefault(r.Turn, r.Seq))
 	})
 }
 

@@ -34,13 +34,16 @@ type batchCmd struct {
 	Append  bool              `help:"Add the rows to a batch that was made of another file, or with other options. Without it, --batch-id takes the same file again only."`
 	Strict  bool              `help:"Accept nothing if any line is bad."`
 	Watch   bool              `help:"Follow the batch until it has finished."`
+	Warm    bool              `help:"Where rows begin alike, have the first answered before the others are sent, so that the vendor's own cache has the beginning; of vendors that want it marked, the system prompt is marked. What that costs is on the first row's bill."`
 	Then    []string          `help:"A step that follows: a YAML file with name, template and what else it needs; may be repeated. See docs/pipelines.md." placeholder:"FILE" sep:"none"`
 	spending
 	webhookFlags
 
-	// first is the name of this step, and following are the others, of a pipeline's file.
+	// first is the name of this step, and following are the others, of a pipeline's file;
+	// compiled are all that follow, ready to be used.
 	first     string
 	following []stepFile
+	compiled  []*batches.CompiledStep
 }
 
 // reading are the flags of which rows are read, and how.
@@ -80,7 +83,7 @@ func (c *batchCmd) Run(s *session) error {
 		return cli.Fail(cli.Usage, err)
 	}
 	defer closeFiles()
-	in.Files = files
+	in.Files, in.Mark = files, c.Warm
 	if err := c.shape(&in); err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
@@ -89,7 +92,7 @@ func (c *batchCmd) Run(s *session) error {
 		return err
 	}
 	in.Defaults["provider"] = quote(provider)
-	q, err := newQuotes(s, cfg)
+	q, err := newQuotes(s, cfg, c.asking)
 	if err != nil {
 		return err
 	}
@@ -110,10 +113,8 @@ func (c *batchCmd) Run(s *session) error {
 		if c.Tag == nil {
 			c.Tag = map[string]string{}
 		}
-		c.Tag[pipelineTag] = id
-		if c.DryRun {
-			fmt.Fprintln(s.Env.Err, "enqueue: the forecast is of the first step: what the others cost depends on its answers")
-		}
+		c.Tag[batches.PipelineTag] = id
+		c.first, c.compiled = steps[0].Name, compiled
 	}
 	batch := jobs.Batch{ID: id, Steps: steps, Account: c.Account, Source: src.name, Origin: c.origin(in), Append: c.Append, Tags: c.Tag, Webhook: c.Webhook, PerJob: c.perJob()}
 	if nothing, err := c.approve(s, cfg, in, src, batch.ID); nothing || err != nil {
@@ -157,6 +158,11 @@ func (c *batchCmd) Run(s *session) error {
 			q.add(taken)
 		},
 	}
+	if c.Warm {
+		if err := c.warm(s, t, src); err != nil {
+			return err
+		}
+	}
 	rep, err := t.Take(s.Ctx, source)
 	progress.clear()
 	bad.total()
@@ -164,6 +170,7 @@ func (c *batchCmd) Run(s *session) error {
 		return c.refused(s, rep, broken(rep, err))
 	}
 	q.total()
+	q.anew()
 	return c.finish(s, rep, src.name)
 }
 
@@ -214,6 +221,9 @@ func (c *batchCmd) check() error {
 			return fmt.Errorf("--batch-id: %w", err)
 		}
 	}
+	if c.Warm && (c.At != "" || c.In != 0) {
+		return errors.New("--warm: has the first rows answered now, and --at and --in have them wait: leave one of them out")
+	}
 	if c.Limit < 0 || c.Sample < 0 {
 		return errors.New("--limit, --sample: must be positive")
 	}
@@ -242,6 +252,9 @@ func (c *batchCmd) origin(in batches.Input) string {
 	}
 	options := maps.Clone(in.Defaults)
 	delete(options, "lane") // it decides when, not what
+	if c.Warm {
+		options["mark"] = json.RawMessage("true")
+	}
 	made, err := json.Marshal([]any{path, options, in.Map, in.OnUnknown, c.Format, c.Template, c.Sample, c.Seed})
 	if err != nil {
 		return ""

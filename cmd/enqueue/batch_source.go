@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -64,6 +66,22 @@ func (c *batchCmd) source(s *session, twice bool) (*source, error) {
 	return src, c.path(src)
 }
 
+// sum is the hash of all of it.
+func (s *source) sum() (string, error) {
+	sum := sha256.New()
+	for _, f := range s.files {
+		from, err := f.Open()
+		if err != nil {
+			return "", unread(err)
+		}
+		_, err = io.Copy(sum, from)
+		if err := errors.Join(err, from.Close()); err != nil {
+			return "", unread(err)
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
 // path makes a file, or the files of a folder, the source.
 func (c *batchCmd) path(src *source) error {
 	info, err := os.Stat(c.File)
@@ -102,7 +120,7 @@ func (c *batchCmd) stdin(s *session, src *source, twice bool) error {
 	if err != nil {
 		return err
 	}
-	twice = twice || flags || c.Strict || c.Sample > 0
+	twice = twice || flags || c.Strict || c.Warm || c.Sample > 0
 	if f, ok := s.Env.In.(io.ReadSeeker); ok && twice {
 		if start, err := f.Seek(0, io.SeekCurrent); err == nil {
 			src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) {

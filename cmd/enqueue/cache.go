@@ -3,34 +3,62 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"oneflow/billing"
 	"oneflow/config"
+	"oneflow/internal/cli"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
 
-// cache sets how old the answers of rows may be which do not say so: as the flags say, else
-// as the configuration does.
-func (c common) cache(cfg config.Config, defaults map[string]json.RawMessage) error {
-	age := time.Duration(cfg.Cache.TTL)
-	if c.Cache != nil {
-		age = *c.Cache
+// cache sets how old the answers of rows may be which do not say so, where the flags do: else
+// what the configuration says holds for them, as for jobs from elsewhere.
+func (c common) cache(defaults map[string]json.RawMessage) error {
+	if c.Cache == nil {
+		if c.CacheVaried {
+			return errors.New("--cache-varied: says of which requests --cache holds: give that, too")
+		}
+		return nil
 	}
+	age := *c.Cache
 	if age < 0 || age.Seconds() > providers.MaxCacheSeconds || age > 0 && age < time.Second {
 		return fmt.Errorf("--cache %s: must be a second to ten years, or 0", age)
 	}
-	if age > 0 {
-		defaults["cache_seconds"] = json.RawMessage(strconv.FormatInt(int64(age.Seconds()), 10))
-	}
-	if age > 0 && (c.CacheVaried || c.Cache == nil && cfg.Cache.Varied) {
+	defaults["cache_seconds"] = json.RawMessage(strconv.FormatInt(int64(age.Seconds()), 10))
+	if age > 0 && c.CacheVaried {
 		defaults["cache_varied"] = json.RawMessage("true")
 	}
 	return nil
 }
+
+// varied counts the jobs that --cache does nothing for, since they ask for variety.
+type varied struct{ n, of int64 }
+
+// add counts a job.
+func (v *varied) add(job jobs.New) {
+	v.of++
+	if job.Request.CacheSeconds > 0 && !billing.Cacheable(job.Request) {
+		v.n++
+	}
+}
+
+// String says so; empty: there are none.
+func (v *varied) String() string {
+	switch {
+	case v.n == 0:
+		return ""
+	case v.of == 1:
+		return "it asks for variety (" + varies + "), and is asked anew all the same, unless --cache-varied"
+	}
+	return fmt.Sprintf("%s of %s ask for variety (%s), and are asked anew all the same, unless --cache-varied", cli.Count(v.n), cli.Things(v.of, "job"), varies)
+}
+
+// varies says what makes a request ask for variety.
+const varies = "no seed, and a temperature above 0, which is the default, or a picture or film"
 
 // cacheForecast tells which rows the cache will answer: those of an answer that is there,
 // and all but the first of those that are the same.

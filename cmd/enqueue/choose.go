@@ -117,20 +117,29 @@ type quotes struct {
 	jobs  int64
 	open  bool
 	clear func() // makes room on the terminal
+	// varied counts the jobs that --cache does nothing for; nil: there is no --cache.
+	varied *varied
 }
 
-func newQuotes(s *session, cfg config.Config) (*quotes, error) {
+func newQuotes(s *session, cfg config.Config, of asking) (*quotes, error) {
 	list, err := billing.Open(cfg.Prices)
 	if err != nil {
 		return nil, cli.Fail(cli.Usage, err)
 	}
-	return &quotes{s: s, cfg: cfg, prices: list, now: time.Now(), quoted: map[[2]string]bool{}, clear: func() {}}, nil
+	q := &quotes{s: s, cfg: cfg, prices: list, now: time.Now(), quoted: map[[2]string]bool{}, clear: func() {}}
+	if of.Cache != nil {
+		q.varied = &varied{}
+	}
+	return q, nil
 }
 
 // add adds jobs, and says what those for a provider and a model cost that has not been
 // spoken of. Simulated money is not spoken of.
 func (q *quotes) add(rows []jobs.New) {
 	for _, row := range rows {
+		if q.varied != nil {
+			q.varied.add(row)
+		}
 		p := q.cfg.Providers[row.Provider]
 		if p.Simulated {
 			continue
@@ -157,6 +166,13 @@ func (q *quotes) add(rows []jobs.New) {
 			what = "no price is known for this model, so neither is what it costs; `worker models " + row.Provider + "` lists those with a price"
 		}
 		fmt.Fprintf(q.s.Env.Err, "enqueue: asking %s for %s: %s\n", row.Provider, cli.Printable(row.Request.Model), what)
+	}
+}
+
+// anew says which of them are asked anew in spite of --cache.
+func (q *quotes) anew() {
+	if q.varied != nil && q.varied.n > 0 {
+		fmt.Fprintf(q.s.Env.Err, "enqueue: --cache: %s\n", q.varied)
 	}
 }
 

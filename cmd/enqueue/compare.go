@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"slices"
@@ -124,13 +123,15 @@ func (c *compareCmd) make(s *session, cfg config.Config) (string, error) {
 			return "", err
 		}
 	}
-	name, err := c.name(all, src)
+	content, err := src.sum()
 	if err != nil {
 		return "", err
 	}
+	name := c.name(all, src, content)
 	for i, e := range all {
 		all[i].batch = jobs.Batch{
-			ID: batchOf(name, e.ModelKey), Account: c.Account, Source: src.name, Origin: e.cmd.origin(e.in),
+			ID: batchOf(name, e.ModelKey), Account: c.Account, Source: src.name,
+			Origin: "comparison of " + content + " " + e.cmd.origin(e.in), Exact: true,
 			Tags: map[string]string{batches.TagComparison: name, batches.TagModel: e.String()},
 		}
 	}
@@ -143,7 +144,7 @@ func (c *compareCmd) make(s *session, cfg config.Config) (string, error) {
 		if err != nil {
 			return "", unread(err)
 		}
-		if _, err := take(s, cfg, c.Account, e.String(), batches.Intake{Input: e.in, Batch: e.batch}, source); err != nil {
+		if _, err := take(s, cfg, c.asking, e.String(), batches.Intake{Input: e.in, Batch: e.batch}, source); err != nil {
 			return "", err
 		}
 	}
@@ -210,28 +211,19 @@ func (e entrant) takesAny(src *source) error {
 	return cli.Fail(cli.Usage, fmt.Errorf("%s takes none of the rows (%s): nothing was accepted", e, why))
 }
 
-// name is the comparison's: one that follows from all that decides about it, unless it was
-// given one.
-func (c *compareCmd) name(all []entrant, src *source) (string, error) {
+// name is the comparison's: one that follows from all that decides about it, content among
+// it, unless it was given one.
+func (c *compareCmd) name(all []entrant, src *source, content string) string {
 	if c.Name != "" {
-		return c.Name, nil
+		return c.Name
 	}
 	sum := sha256.New()
 	for _, e := range all {
 		fmt.Fprintf(sum, "%s %s %d\n", e, e.cmd.origin(e.in), c.Limit)
 	}
-	for _, f := range src.files {
-		from, err := f.Open()
-		if err != nil {
-			return "", unread(err)
-		}
-		_, err = io.Copy(sum, from)
-		if err := errors.Join(err, from.Close()); err != nil {
-			return "", unread(err)
-		}
-	}
+	fmt.Fprintln(sum, content)
 	base, _, _ := strings.Cut(src.name, ".")
-	return shortened(base, 23) + "-" + hex.EncodeToString(sum.Sum(nil))[:8], nil
+	return shortened(base, 23) + "-" + hex.EncodeToString(sum.Sum(nil))[:8]
 }
 
 // batchOf is the id of the batch that asks a model: another one for each.
@@ -303,16 +295,16 @@ func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []e
 
 // take accepts rows into a batch, says what is left out, and returns how many are in. what
 // names the model.
-func take(s *session, cfg config.Config, account, what string, t batches.Intake, source rows.Source) (int, error) {
+func take(s *session, cfg config.Config, of asking, what string, t batches.Intake, source rows.Source) (int, error) {
 	defer func() { _ = source.Close() }()
 	producer, err := s.producer()
 	if err != nil {
 		return 0, err
 	}
-	if t.Input.Least, err = s.counted(cfg, account); err != nil {
+	if t.Input.Least, err = s.counted(cfg, of.Account); err != nil {
 		return 0, err
 	}
-	q, err := newQuotes(s, cfg)
+	q, err := newQuotes(s, cfg, of)
 	if err != nil {
 		return 0, err
 	}
@@ -331,6 +323,7 @@ func take(s *session, cfg config.Config, account, what string, t batches.Intake,
 		return 0, brokenComparison(rep, err)
 	}
 	s.notDispatched(rep.Undelivered)
+	q.anew()
 	if rep.Rejected > 0 {
 		fmt.Fprintf(s.Env.Err, "enqueue: %s is not asked about %s\n", cli.Printable(what), cli.Things(int64(rep.Rejected), "row"))
 	}

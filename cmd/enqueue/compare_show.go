@@ -93,7 +93,7 @@ func (c *compareCmd) judge(s *session, cfg config.Config, found batches.Comparis
 	}
 	in.Ask = &key
 	id := batchOf(found.Name+".judge", key)
-	n, err := take(s, cfg, found.Account, key.String(), batches.Intake{Input: in, Batch: jobs.Batch{
+	n, err := take(s, cfg, asking{Account: found.Account}, key.String(), batches.Intake{Input: in, Batch: jobs.Batch{
 		ID: id, Account: found.Account, Source: "the answers of " + found.Name, Origin: "judge " + found.Name,
 		Tags: map[string]string{batches.TagComparison: found.Name, batches.TagJudge: key.String()},
 	}}, found.Questions(s.Ctx, s.store))

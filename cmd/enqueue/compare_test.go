@@ -274,3 +274,22 @@ func TestAJudgeThatNamesNoAnswerIsUnclear(t *testing.T) {
 		t.Errorf("%d jobs: %+v", s.jobs(), r)
 	}
 }
+
+func TestAnotherFileIsNoPartOfAComparison(t *testing.T) {
+	t.Parallel()
+	s, cfg := newSite(t), twoMocks(t)
+	ctx, leave := context.WithCancel(t.Context())
+	path := file(t, `{"prompt":"one"}`, `{"prompt":"two"}`)
+	done := s.background(ctx, "--config", cfg, "compare", path, "--with", "east,west", "--name", "c1")
+	s.until("the rows are there", func() bool { return s.jobs() == 4 })
+	leave()
+	<-done
+	// Its first row is the same, and so is its name.
+	if err := os.WriteFile(path, []byte("{\"prompt\":\"one\"}\n{\"prompt\":\"three\"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := s.enqueue("--config", cfg, "compare", path, "--with", "east,west", "--name", "c1")
+	if r.code != cli.Usage || !strings.Contains(r.err, "has rows of another file") || s.jobs() != 4 {
+		t.Errorf("%+v, and %d jobs", r, s.jobs())
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"oneflow/billing"
 	"oneflow/internal/cli"
@@ -60,6 +61,10 @@ func (c *costCmd) Run(s *session) error {
 		}
 		return cli.WriteCSV(s.Env.Out, rows)
 	}
+	cheaper, n, err := s.cheaperThanBought(c.ID, time.Time{})
+	if err != nil {
+		return err
+	}
 	if c.ForPrograms() {
 		return c.Write(s.Env.Out, struct {
 			ID        string          `json:"id"`
@@ -69,7 +74,10 @@ func (c *costCmd) Run(s *session) error {
 			Simulated billing.NanoUSD `json:"simulated_cost_usd"`
 			Unpriced  int64           `json:"unpriced_calls"`
 			By        []line          `json:"by"`
-		}{c.ID, sum.Calls, sum.CostUSD, sum.Charge, sum.Simulated, sum.Unpriced, lines})
+			// Cheaper are models that Answers of them would have cost less with.
+			Cheaper []alternative `json:"cheaper"`
+			Answers int           `json:"cheaper_answers"`
+		}{c.ID, sum.Calls, sum.CostUSD, sum.Charge, sum.Simulated, sum.Unpriced, lines, orNone(cheaper), n})
 	}
 	rows = append(rows, []string{sum.For, "", cli.Count(sum.Calls), cli.Money(sum.CostUSD, sum.Unpriced), sum.Charge.Human(), simulated(sum.Simulated)})
 	if sum.Simulated == 0 {
@@ -78,11 +86,30 @@ func (c *costCmd) Run(s *session) error {
 	if sum.Charge == sum.CostUSD {
 		rows = without(rows, 4)
 	}
-	if err := cli.Table(s.Env.Out, rows); err != nil || sum.Saved == 0 {
+	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.Env.Out, "\nanswers from the cache saved %s\n", sum.Saved.Human())
-	return err
+	if sum.Saved > 0 {
+		fmt.Fprintf(s.Env.Out, "\nanswers from the cache saved %s\n", sum.Saved.Human())
+	}
+	return printCheaper(s, wouldHave(n), cheaper)
+}
+
+// wouldHave heads the models that answers would have cost less with.
+func wouldHave(answers int) string {
+	of := cli.Things(int64(answers), "answer")
+	if answers == lookedAt {
+		of = "The last " + of
+	}
+	return of + " would have cost less with these, which take the same options, for as many tokens:"
+}
+
+// orNone is a list that is not null for programs.
+func orNone[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 // without returns rows without the column at a place.

@@ -34,6 +34,7 @@ func program() cli.Program {
 				`enqueue batch structured.jsonl --reask 2 --on-cut retry`,
 				`enqueue batch prompts.jsonl --max-cost 25 --complete-by "tomorrow 08:00"`,
 				`enqueue batch prompts.jsonl --budget 5 --watch`,
+				`enqueue batch prompts.jsonl --warm`,
 				`enqueue batch prompts.jsonl --webhook https://example.com/hooks/oneflow`,
 				`enqueue batch articles.csv --template "Summarise: {{text}}" --then translate.yaml`,
 				`enqueue batch data.jsonl --map prompt=question --batch-id nightly`,

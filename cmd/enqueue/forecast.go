@@ -90,11 +90,13 @@ type forecast struct {
 	Unpriced int64           `json:"unpriced_jobs"`
 	// CacheHits counts the rows that are expected to be answered from the cache, at no cost.
 	CacheHits int64 `json:"cache_hits"`
+	// Varied counts the rows that ask for variety, and are asked anew whatever --cache says.
+	Varied int64 `json:"varied_rows"`
 	// Charge bounds what the account is charged for it, by its rate card.
 	Charge charged `json:"charge_usd"`
 	// Simulated tells that some of it is the money of mocks and fakes.
 	Simulated bool                   `json:"simulated"`
-	Models    []batches.ForecastLine `json:"models"`    // never null
+	Models    []batches.ForecastLine `json:"models"`    // never null; of a pipeline, those of each step
 	Providers []finish               `json:"providers"` // never null
 	// DoneAt is the time at which the last provider is done; zero where nobody knows.
 	DoneAt time.Time `json:"done_at,omitzero"`
@@ -141,6 +143,15 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 		return forecast{}, err
 	}
 	in.Least = leastOf(cfg, sums)
+	count := sums.Add
+	if len(c.compiled) > 0 {
+		count = sums.Pipeline(in, c.first, c.compiled).Add
+	}
+	if c.DryRun {
+		if sums.Cheaper, err = s.cheaper(cfg, sums.Prices); err != nil {
+			return forecast{}, err
+		}
+	}
 	said := io.Discard // where they are told of when the rows are accepted
 	if c.DryRun {
 		said = s.Env.Err
@@ -148,6 +159,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	lines := newBadLines(said, func() {})
 	var keys []string
 	least := map[string]billing.NanoUSD{}
+	varied := varied{}
 	hits := cacheForecast{cfg: cfg, seen: map[jobs.CacheKey]bool{}}
 	look := func() error {
 		known, err := db.KnownKeys(s.Ctx, batchID, keys)
@@ -164,7 +176,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 				f.least -= least[row.job.Key]
 				continue
 			}
-			sums.Add(row.job)
+			count(row.job)
 		}
 		err = errors.Join(err, err2)
 		f.Duplicates, keys = f.Duplicates+int64(len(known)), keys[:0]
@@ -174,8 +186,9 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	start := time.Now()
 	err = in.Read(from, func(job jobs.New) error {
 		f.Rows++
-		if !hits.add(job) {
-			sums.Add(job)
+		varied.add(job)
+		if len(c.compiled) > 0 || !hits.add(job) { // what a step is made of is always asked
+			count(job)
 		}
 		f.Simulated = f.Simulated || cfg.Providers[job.Provider].Simulated
 		if job.RunAt.After(start) {
@@ -190,7 +203,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 		return s.Ctx.Err()
 	}, lines.add)
 	lines.total()
-	f.BadLines = lines.n
+	f.BadLines, f.Varied = lines.n, varied.n
 	err = errors.Join(err, from.Close())
 	if errors.Is(err, context.Canceled) {
 		return f, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was accepted"))
@@ -318,81 +331,6 @@ func finishOf(plan worker.Plan, part batches.ForecastLine, before int64, start t
 	return out
 }
 
-// print writes the forecast for people.
-func (f *forecast) print(s *session) error {
-	rows := [][]string{
-		{"rows", cli.Count(f.Rows)},
-		{"bad lines", cli.Count(int64(f.BadLines))},
-		{"duplicates", cli.Count(f.Duplicates)},
-		{"cost", f.range3()},
-	}
-	if f.CacheHits > 0 {
-		rows = append(rows, []string{"cache", cli.Things(f.CacheHits, "row") + " answered from it, at no cost"})
-	}
-	if f.Charge.Card != "" {
-		rows = append(rows, []string{"charged", fmt.Sprintf("about %s, from %s to %s, by the rate card %s",
-			f.Charge.Expected.Human(), f.Charge.Low.Human(), f.Charge.High.Human(), cli.Printable(f.Charge.Card))})
-	}
-	for _, p := range f.Providers {
-		text := "nobody knows when"
-		if !p.DoneAt.IsZero() {
-			text = fmt.Sprintf("done at %s, in %s", stamp(p.DoneAt), cli.Span(time.Until(p.DoneAt)))
-		}
-		text += fmt.Sprintf(": %s jobs a minute (%s)", cli.Count(int64(math.Round(p.PerMinute))), binding(p.Binds))
-		if p.Before > 0 {
-			text += ", after " + cli.Things(p.Before, "other job")
-		}
-		rows = append(rows, []string{p.Provider, text})
-	}
-	if err := cli.Fields(s.Env.Out, rows); err != nil {
-		return err
-	}
-	if len(f.Models) == 0 {
-		return nil
-	}
-	table := [][]string{{"PROVIDER", "MODEL", "JOBS", "LOW", "EXPECTED", "HIGH", "TOKENS IN", "TOKENS OUT", "ANSWERS"}}
-	for _, m := range f.Models {
-		low, expected, high := m.Low.Human(), m.Expected.Human(), m.High.Human()
-		if m.Unpriced > 0 {
-			high += " + " + cli.Things(m.Unpriced, "job") + " without a known price"
-		}
-		answers := "length guessed"
-		if m.Measured {
-			answers = "length measured"
-		}
-		table = append(table, []string{
-			m.Provider, cli.Printable(m.Model), cli.Count(m.Jobs), low, expected, high, cli.Count(m.InputTokens), cli.Count(m.OutputTokens), answers,
-		})
-	}
-	fmt.Fprintln(s.Env.Out)
-	return cli.Table(s.Env.Out, table)
-}
-
-// range3 says what it costs.
-func (f *forecast) range3() string {
-	text := fmt.Sprintf("about %s, from %s to %s", f.Expected.Human(), f.Low.Human(), f.High.Human())
-	if f.Simulated {
-		text += ", simulated money included"
-	}
-	if f.Unpriced > 0 {
-		text += "; and " + cli.Things(f.Unpriced, "job") + " without a known price"
-	}
-	return text
-}
-
-// binding says what keeps a provider from more.
-func binding(binds string) string {
-	switch binds {
-	case worker.BindsConfigured:
-		return "bound by the configured concurrency"
-	case worker.BindsMax:
-		return "bound by what the workers run at once"
-	case worker.BindsUnlimited:
-		return "no limit binds"
-	}
-	return "bound by its " + binds
-}
-
 // approve refuses a batch that costs too much, asks, and sets the budget that holds while
 // it runs. nothing reports whether there is nothing more to do.
 func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src *source, batchID string) (nothing bool, err error) {
@@ -453,7 +391,7 @@ func (c *batchCmd) decide(s *session, f forecast, money amounts, what string) (n
 // scope holds for the calls of a batch, or of all steps of a pipeline together.
 func (c *batchCmd) scope(batchID string) billing.Scope {
 	if c.isPipeline() {
-		return billing.Scope{Tag: pipelineTag + "=" + batchID}
+		return billing.Scope{Tag: batches.PipelineTag + "=" + batchID}
 	}
 	return billing.Scope{Batch: batchID}
 }

@@ -95,3 +95,48 @@ func TestTheFinishIsThatOfTheTightestLimit(t *testing.T) {
 		}
 	}
 }
+
+// --cache does nothing for a request that asks for variety, and says so.
+func TestWhatTheCacheFlagDoesNothingForIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	path := file(t, `{"prompt":"a"}`, `{"prompt":"b","temperature":0}`, `{"prompt":"c","seed":7}`)
+	says := func(args ...string) bool {
+		r := s.enqueue(append(args, "--provider", "mock")...)
+		if r.code != cli.OK {
+			t.Fatalf("%v: %+v", args, r)
+		}
+		return strings.Contains(r.err+r.out, "variety")
+	}
+	for _, c := range []struct {
+		said bool
+		args []string
+	}{
+		{true, []string{"batch", path, "--cache", "1h"}},
+		{true, []string{"batch", path, "--cache", "1h", "--dry-run"}},
+		{true, []string{"text", "a", "--cache", "1h"}},
+		{false, []string{"batch", path}},
+		{false, []string{"batch", path, "--cache", "1h", "--cache-varied", "--batch-id", "b2"}},
+		{false, []string{"text", "a", "--cache", "1h", "--set", "temperature=0"}},
+	} {
+		if says(c.args...) != c.said {
+			t.Errorf("%v: said %t, want %t", c.args, !c.said, c.said)
+		}
+	}
+	f := decoded[forecast](t, s.enqueue("batch", path, "--cache", "1h", "--provider", "mock", "--dry-run", "-o", "json").out)
+	if f.Varied != 1 {
+		t.Errorf("%d rows ask for variety, want 1", f.Varied)
+	}
+}
+
+// How old an answer may be is no part of what a row is: a rerun with another --cache adds none.
+func TestAnotherAgeOfTheCacheMakesNoOtherRows(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	path := file(t, `{"prompt":"a","temperature":0}`)
+	for _, age := range []string{"0", "1h", "2h"} {
+		if r := s.enqueue("batch", path, "--batch-id", "b1", "--append", "--cache", age, "--provider", "mock"); r.code != cli.OK || s.jobs() != 1 {
+			t.Errorf("--cache %s: %d jobs, %+v", age, s.jobs(), r)
+		}
+	}
+}

@@ -107,11 +107,12 @@ func (c *single) enqueue(s *session, cfg config.Config, in batches.Input, fields
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
-	q, err := newQuotes(s, cfg)
+	q, err := newQuotes(s, cfg, c.asking)
 	if err != nil {
 		return err
 	}
 	q.add([]jobs.New{job})
+	q.anew()
 	if err := s.afford(c.Account, job.Least); err != nil {
 		return err
 	}

@@ -12,9 +12,9 @@ import (
 	"oneflow/jobs"
 )
 
-// rmCmd removes a batch.
+// rmCmd removes a batch, or all steps of a pipeline.
 type rmCmd struct {
-	ID        string `arg:"" help:"A batch that has finished or was cancelled."`
+	ID        string `arg:"" help:"A batch that has finished or was cancelled; of a pipeline, all of its steps are removed."`
 	Yes       bool   `short:"y" help:"Do not ask."`
 	KeepFiles bool   `help:"Leave its pictures, sound and film where they are."`
 	cli.OutputFlag
@@ -40,16 +40,36 @@ func (c *rmCmd) Run(s *session) error {
 	case !p.Finished():
 		return c.unfinished()
 	}
-	var files []string
-	if !c.KeepFiles {
-		if files, err = db.FilesOf(s.Ctx, c.ID); errors.Is(err, jobs.ErrMediaRunning) {
+	steps, err := db.Steps(s.Ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	what, ids := "batch", []string{c.ID}
+	if len(steps) > 0 {
+		what, ids = "the pipeline", nil
+	}
+	for _, step := range steps {
+		ids = append(ids, step.BatchID)
+	}
+	files := 0
+	for _, id := range ids {
+		if c.KeepFiles {
+			break
+		}
+		list, err := db.FilesOf(s.Ctx, id)
+		if errors.Is(err, jobs.ErrMediaRunning) {
 			return fmt.Errorf("%s: a worker makes pictures, sound or film just now, and equal ones share a file: run this again when it has ended, or with --keep-files", c.ID)
 		} else if err != nil {
 			return err
 		}
+		files += len(list)
 	}
 	if !c.Yes {
-		question := fmt.Sprintf("Remove batch %s for good: %s with their results, and %s?", c.ID, cli.Things(p.Total(), "job"), cli.Things(int64(len(files)), "file"))
+		of := ""
+		if len(steps) > 0 {
+			of = " of " + cli.Things(int64(len(steps)), "step")
+		}
+		question := fmt.Sprintf("Remove %s %s for good: %s%s with their results, and %s?", what, c.ID, cli.Things(p.Total(), "job"), of, cli.Things(int64(files), "file"))
 		if err := cli.Confirm(s.Env, question, "--yes"); err != nil {
 			return err
 		}
@@ -58,7 +78,7 @@ func (c *rmCmd) Run(s *session) error {
 	if !c.KeepFiles {
 		remover.Remove = func(ctx context.Context, file string) error { return removeFile(ctx, cfg, file) }
 	}
-	n, removed, err := remover.Batch(s.Ctx, c.ID)
+	n, removed, err := remover.All(s.Ctx, ids)
 	switch {
 	case errors.Is(err, jobs.ErrBatchUnfinished):
 		return c.unfinished()

@@ -22,42 +22,16 @@ type scheduleCmd struct {
 	History scheduleHistoryCmd `cmd:"" help:"Show the last fires of a schedule."`
 }
 
-// listedSchedule is a schedule in a list for programs.
-type listedSchedule struct {
-	Name    string            `json:"name"`
-	Cron    string            `json:"cron,omitempty"`
-	Zone    string            `json:"timezone,omitempty"`
-	Every   string            `json:"every,omitempty"`
-	Overlap schedules.Overlap `json:"overlap"`
-	Account string            `json:"account"`
-	Tags    map[string]string `json:"tags"`
-	Source  string            `json:"source"`
-	Paused  bool              `json:"paused"`
-	// Next are the next five fires, none while it is paused; never null.
-	Next []time.Time `json:"next"`
-}
-
-func listSchedule(of schedules.Schedule) listedSchedule {
-	l := listedSchedule{
-		Name: of.Name, Cron: of.Spec.Cron, Zone: of.Spec.Zone, Overlap: of.Overlap, Account: of.Account, Tags: of.Tags, Source: of.Source,
-		Paused: !of.PausedAt.IsZero(), Next: of.Coming(5),
-	}
-	if of.Spec.Every > 0 {
-		l.Every, l.Zone = strings.TrimPrefix(of.Spec.String(), "every "), ""
-	}
-	return l
-}
-
-// when says when it fires.
-func (l listedSchedule) when() string {
+// specOf says when it fires.
+func specOf(l schedules.Listed) string {
 	if l.Every != "" {
 		return "every " + l.Every
 	}
 	return l.Cron + " " + l.Zone
 }
 
-// fires are its next fires for people: those of one day share its name.
-func (l listedSchedule) fires() string {
+// firesOf are its next fires for people: those of one day share its name.
+func firesOf(l schedules.Listed) string {
 	if l.Paused {
 		return "paused"
 	}
@@ -89,9 +63,9 @@ func (c *scheduleLsCmd) Run(s *session) error {
 	if err != nil {
 		return unknownSchedule(err)
 	}
-	found := make([]listedSchedule, len(list))
+	found := make([]schedules.Listed, len(list))
 	for i, of := range list {
-		found[i] = listSchedule(of)
+		found[i] = of.Listed()
 	}
 	if c.ForPrograms() {
 		return c.Write(s.Env.Out, found)
@@ -109,13 +83,13 @@ func (c *scheduleLsCmd) Run(s *session) error {
 				next = "due"
 			}
 		}
-		rows = append(rows, []string{l.Name, l.when(), next, string(l.Overlap), cli.Printable(l.Source)})
+		rows = append(rows, []string{l.Name, specOf(l), next, string(l.Overlap), cli.Printable(l.Source)})
 	}
 	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
 	}
 	for _, l := range found {
-		if _, err := fmt.Fprintf(s.Env.Out, "%s fires: %s\n", l.Name, l.fires()); err != nil {
+		if _, err := fmt.Fprintf(s.Env.Out, "%s fires: %s\n", l.Name, firesOf(l)); err != nil {
 			return err
 		}
 	}
@@ -163,7 +137,7 @@ func (c named) do(s *session, what string, do func(*store.Store) error) error {
 	if err != nil {
 		return err
 	}
-	return c.Write(s.Env.Out, listSchedule(list[0]))
+	return c.Write(s.Env.Out, list[0].Listed())
 }
 
 type schedulePauseCmd struct{ named }
@@ -224,20 +198,6 @@ type scheduleHistoryCmd struct {
 	Limit int `help:"How many, the newest first." default:"20" placeholder:"N"`
 }
 
-// listedFire is a fire in a list for programs.
-type listedFire struct {
-	At       time.Time       `json:"at"`
-	FiredAt  time.Time       `json:"fired_at"`
-	LateMS   int64           `json:"late_ms"`
-	Missed   int             `json:"missed"`
-	ByHand   bool            `json:"by_hand"`
-	State    schedules.State `json:"state"`
-	BatchID  string          `json:"batch_id"`
-	Accepted int             `json:"accepted"`
-	Rejected int             `json:"rejected"`
-	Error    string          `json:"error,omitempty"`
-}
-
 // Run prints them.
 func (c *scheduleHistoryCmd) Run(s *session) error {
 	db, err := s.db()
@@ -249,9 +209,9 @@ func (c *scheduleHistoryCmd) Run(s *session) error {
 		return unknownSchedule(err)
 	}
 	if c.ForPrograms() {
-		list := make([]listedFire, len(fires))
+		list := make([]schedules.ListedFire, len(fires))
 		for i, f := range fires {
-			list[i] = listedFire{f.At, f.FiredAt, f.Late().Milliseconds(), f.Missed, f.ByHand, f.State, f.BatchID, f.Accepted, f.Rejected, f.Error}
+			list[i] = f.Listed()
 		}
 		return c.Write(s.Env.Out, list)
 	}

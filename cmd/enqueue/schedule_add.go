@@ -72,7 +72,9 @@ func (c *scheduleAddCmd) Run(s *session) error {
 	one, batch := map[string]*oneCmd{"text": &g.Text, "image": &g.Image, "audio": &g.Audio, "video": &g.Video}, &g.Batch
 	s.task = parsed.Selected().Name
 	var kept batches.Kept
+	of := batch.asking
 	if o := one[s.task]; o != nil {
+		of = o.asking
 		kept, err = o.schedule(s, cfg, &add)
 	} else {
 		kept, err = batch.schedule(s, cfg, &add)
@@ -80,7 +82,7 @@ func (c *scheduleAddCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	n, err := c.check(s, cfg, kept, add)
+	n, err := c.check(s, cfg, of, kept, add)
 	if err != nil {
 		return err
 	}
@@ -96,36 +98,44 @@ func (c *scheduleAddCmd) Run(s *session) error {
 	} else if err != nil {
 		return err
 	}
-	l := listSchedule(add)
+	l := add.Listed()
 	if c.ForPrograms() {
 		return c.Write(s.Env.Out, l)
 	}
 	return cli.Fields(s.Env.Out, [][]string{
 		{"schedule", c.Name},
-		{"when", l.when()},
+		{"when", specOf(l)},
 		{"overlap", string(l.Overlap)},
 		{"jobs", n},
-		{"fires", l.fires()},
+		{"fires", firesOf(l)},
 		{"batches", schedules.BatchID(c.Name, add.Next) + " and so on"},
 	})
 }
 
 // check reads its rows as a fire will, so that what is wrong is said now, and says how
 // many there are. Those behind a URL may be others by then, and are not read now.
-func (c *scheduleAddCmd) check(s *session, cfg config.Config, kept batches.Kept, add schedules.Schedule) (string, error) {
+func (c *scheduleAddCmd) check(s *session, cfg config.Config, of asking, kept batches.Kept, add schedules.Schedule) (string, error) {
 	if kept.URL != "" {
 		_, err := kept.Input(cli.Input(cfg), time.Now())
 		return "as many rows as " + cli.Printable(kept.URL) + " has at each fire", err
 	}
-	q, err := newQuotes(s, cfg)
+	q, err := newQuotes(s, cfg, of)
 	if err != nil {
 		return "", err
 	}
 	base, n := cli.Input(cfg), int64(0)
 	base.OnModel = s.checkModels(cfg)
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(add.Content)), nil }
+	steps, err := kept.Following()
+	if err != nil {
+		return "", err
+	}
 	err = kept.Check(base, open, func(job jobs.New) error {
-		n++
+		if n++; n == 1 && len(steps) > 0 {
+			if err := checkRow(base, job, kept.Steps[0].Name, steps); err != nil {
+				return err
+			}
+		}
 		q.add([]jobs.New{job})
 		return s.Ctx.Err()
 	})
@@ -136,6 +146,7 @@ func (c *scheduleAddCmd) check(s *session, cfg config.Config, kept batches.Kept,
 		return "", cli.Fail(cli.Usage, fmt.Errorf("%s holds no rows: nothing was added", add.Source))
 	}
 	q.total()
+	q.anew()
 	return cli.Count(n), nil
 }
 
@@ -160,7 +171,7 @@ func (c *oneCmd) schedule(s *session, cfg config.Config, add *schedules.Schedule
 // schedule keeps a file, or the URL of one.
 func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedule) (batches.Kept, error) {
 	for flag, given := range map[string]bool{
-		"--watch": c.Watch, "--dry-run": c.DryRun, "--max-cost": c.MaxCost != "", "--sample": c.Sample != 0, "--append": c.Append, "--batch-id": c.BatchID != "", "--then": c.isPipeline(),
+		"--watch": c.Watch, "--dry-run": c.DryRun, "--max-cost": c.MaxCost != "", "--sample": c.Sample != 0, "--append": c.Append, "--batch-id": c.BatchID != "", "--budget": c.Budget != "", "--warm": c.Warm,
 	} {
 		if given {
 			return batches.Kept{}, cli.Fail(cli.Usage, fmt.Errorf("%s: is not for a schedule: leave it out (a budget of a tag, `monitor budget set --tag`, caps what its batches cost)", flag))
@@ -174,6 +185,9 @@ func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedu
 		return kept, err
 	}
 	if err := c.webhookFlags.check(cfg); err != nil {
+		return kept, err
+	}
+	if kept.Steps, err = c.keptSteps(s, cfg, *add); err != nil {
 		return kept, err
 	}
 	kept.Map, kept.Limit, add.Tags = c.Map, c.Limit, c.Tag
@@ -202,6 +216,15 @@ func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedu
 	}
 	add.Source = kept.Name
 	add.Content, err = c.content(s)
+	return kept, err
+}
+
+// keptSteps are the steps that follow each fire's batch; none where nothing does.
+func (c *batchCmd) keptSteps(s *session, cfg config.Config, add schedules.Schedule) (kept []batches.KeptStep, err error) {
+	steps, _, err := c.steps(s, cfg, schedules.BatchID(add.Name, add.Next))
+	for _, step := range steps {
+		kept = append(kept, batches.KeptStep{Name: step.Name, Definition: step.Definition})
+	}
 	return kept, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"oneflow/internal/cli"
+	"oneflow/schedules"
 )
 
 func TestAScheduleIsAddedShownPausedFiredAndRemoved(t *testing.T) {
@@ -16,7 +17,7 @@ func TestAScheduleIsAddedShownPausedFiredAndRemoved(t *testing.T) {
 	if added.code != 0 {
 		t.Fatalf("add: %d %s", added.code, added.err)
 	}
-	l := decoded[listedSchedule](t, added.out)
+	l := decoded[schedules.Listed](t, added.out)
 	if len(l.Next) != 5 || l.Next[0].In(time.UTC).Minute() != 30 || l.Account != "acme" || l.Tags["team"] != "care" || l.Source != "prompts.jsonl" {
 		t.Errorf("added: %+v", l)
 	}
@@ -35,10 +36,10 @@ func TestAScheduleIsAddedShownPausedFiredAndRemoved(t *testing.T) {
 	if ls := s.enqueue("schedule", "ls", "nightly"); !strings.Contains(ls.out, "nightly fires: paused") {
 		t.Errorf("ls of a paused one: %s", ls.out)
 	}
-	if l := decoded[listedSchedule](t, s.enqueue("schedule", "pause", "nightly", "-o", "json").out); !l.Paused || l.Name != "nightly" || len(l.Next) != 0 {
+	if l := decoded[schedules.Listed](t, s.enqueue("schedule", "pause", "nightly", "-o", "json").out); !l.Paused || l.Name != "nightly" || len(l.Next) != 0 {
 		t.Errorf("pause for programs: %+v", l)
 	}
-	if l := decoded[listedSchedule](t, s.enqueue("schedule", "resume", "nightly", "-o", "json").out); l.Paused || len(l.Next) != 5 {
+	if l := decoded[schedules.Listed](t, s.enqueue("schedule", "resume", "nightly", "-o", "json").out); l.Paused || len(l.Next) != 5 {
 		t.Errorf("resume for programs: %+v", l)
 	}
 	if r := s.enqueue("schedule", "resume", "nightly"); r.code != 0 {
@@ -48,7 +49,7 @@ func TestAScheduleIsAddedShownPausedFiredAndRemoved(t *testing.T) {
 	if fired.code != 0 || !strings.HasPrefix(fired.out, "nightly-20") {
 		t.Errorf("run-now: %+v", fired)
 	}
-	history := decoded[listedFire](t, s.enqueue("schedule", "history", "nightly", "-o", "ndjson").out)
+	history := decoded[schedules.ListedFire](t, s.enqueue("schedule", "history", "nightly", "-o", "ndjson").out)
 	if !history.ByHand || history.BatchID+"\n" != fired.out || history.State != "accepting" {
 		t.Errorf("history: %+v", history)
 	}

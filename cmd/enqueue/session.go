@@ -145,7 +145,7 @@ func (c common) input(s *session, cfg config.Config, task string, lane jobs.Lane
 	if c.OnCut != "" {
 		defaults["on_cut"] = quote(string(c.OnCut))
 	}
-	if err := c.cache(cfg, defaults); err != nil {
+	if err := c.cache(defaults); err != nil {
 		return batches.Input{}, cli.Fail(cli.Usage, err)
 	}
 	provider, named := c.named(cfg)

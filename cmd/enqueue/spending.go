@@ -89,10 +89,14 @@ func (c *costCmd) spent(s *session) error {
 	if err != nil {
 		return err
 	}
-	return c.print(s, by, list, kinds)
+	cheaper, n, err := s.cheaperThanBought(c.ID, q.Since)
+	if err != nil {
+		return err
+	}
+	return c.print(s, by, list, kinds, cheaper, n)
 }
 
-func (c *costCmd) print(s *session, by []billing.Dimension, list, kinds []billing.Spending) error {
+func (c *costCmd) print(s *session, by []billing.Dimension, list, kinds []billing.Spending, cheaper []alternative, answers int) error {
 	var sum billing.Spending
 	for _, k := range kinds { // a batch of two tags is in the list twice
 		sum = sum.Plus(k)
@@ -120,7 +124,10 @@ func (c *costCmd) print(s *session, by []billing.Dimension, list, kinds []billin
 			Lines []spendingLine      `json:"lines"`
 			Kinds []spendingLine      `json:"kinds"`
 			All   spendingLine        `json:"all"`
-		}{by, make([]spendingLine, len(list)), make([]spendingLine, len(kinds)), lineOf(nil, sum)}
+			// Cheaper are models that Answers of them would have cost less with.
+			Cheaper []alternative `json:"cheaper"`
+			Answers int           `json:"cheaper_answers"`
+		}{by, make([]spendingLine, len(list)), make([]spendingLine, len(kinds)), lineOf(nil, sum), orNone(cheaper), answers}
 		for i, l := range list {
 			out.Lines[i] = lineOf(by, l)
 		}
@@ -138,9 +145,11 @@ func (c *costCmd) print(s *session, by []billing.Dimension, list, kinds []billin
 	}
 	if rows := kindRows(kinds, sum); len(rows) > 0 {
 		fmt.Fprintln(s.Env.Out)
-		return cli.Fields(s.Env.Out, rows)
+		if err := cli.Fields(s.Env.Out, rows); err != nil {
+			return err
+		}
 	}
-	return nil
+	return printCheaper(s, wouldHave(answers), cheaper)
 }
 
 // chartWidth is the length of the longest bar.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"oneflow/internal/cli"
 )
@@ -39,6 +42,8 @@ func TestCostsAreSummedUpAndDrawn(t *testing.T) {
 		By           []string
 		Lines, Kinds []spendingLine
 		All          spendingLine
+		Cheaper      []alternative
+		Answers      int `json:"cheaper_answers"`
 	}](t, s.enqueue("cost", "--by", "batch", "-o", "json").out)
 	if len(got.Lines) != 1 || got.Lines[0].Of["batch"] != "" || got.All.Calls != 4 || len(got.Kinds) != 1 || got.Kinds[0].Of["kind"] != "first" {
 		t.Errorf("%+v", got)
@@ -58,3 +63,52 @@ func TestCostsAreSummedUpAndDrawn(t *testing.T) {
 }
 
 func squeezed(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// What was bought, and what is about to be, is compared with models that take the same.
+func TestModelsThatWouldHaveCostLessAreNamed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker("openai")
+	path := file(t, `{"prompt":"a","seed":7}`)
+	if r := s.enqueue("batch", path, "--batch-id", "b1", "--provider", "openai", "--model", "gpt-6-sol"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	s.answer("b1", 1, strings.Repeat("x", 1000), 10_000_000, time.Second)
+	for _, args := range [][]string{{"cost", "b1"}, {"cost", "--by", "model"}} {
+		r := s.enqueue(args...)
+		if !strings.Contains(r.out, "1 answer would have cost less with these") || !strings.Contains(r.out, "openai/gpt-6-luna") || !strings.Contains(r.out, "openai/gpt-6-sol") || strings.Contains(r.out, "anthropic") {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+	got := decoded[struct {
+		Cheaper []alternative
+		Answers int `json:"cheaper_answers"`
+	}](t, only(t, s.enqueue("cost", "b1", "-o", "json").out, "cheaper", "cheaper_answers"))
+	if len(got.Cheaper) == 0 || got.Answers != 1 || got.Cheaper[0].Cost >= 10_000_000 || got.Cheaper[0].Of != (askedModel{"openai/gpt-6-sol", 10_000_000}) {
+		t.Errorf("%+v", got)
+	}
+	r := s.enqueue("batch", path, "--provider", "openai", "--model", "gpt-6-sol", "--dry-run")
+	if !strings.Contains(r.out, "These take the same options, and would cost less") || !strings.Contains(r.out, "openai/gpt-6-luna") {
+		t.Errorf("%+v", r)
+	}
+	f := decoded[forecast](t, s.enqueue("batch", path, "--provider", "openai", "--model", "gpt-6-sol", "--dry-run", "-o", "json").out)
+	if len(f.Models[0].Cheaper) == 0 || f.Models[0].Cheaper[0].Cost >= f.Models[0].Expected {
+		t.Errorf("%+v", f.Models)
+	}
+}
+
+// only is a JSON object with these names alone.
+func only(t *testing.T, text string, names ...string) string {
+	t.Helper()
+	kept := map[string]json.RawMessage{}
+	for name, value := range decoded[map[string]json.RawMessage](t, text) {
+		if slices.Contains(names, name) {
+			kept[name] = value
+		}
+	}
+	data, err := json.Marshal(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

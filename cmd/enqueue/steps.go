@@ -81,9 +81,6 @@ func readYAML(path string, into any) error {
 	return nil
 }
 
-// pipelineTag is the tag of the batches of a pipeline's steps; its value is the pipeline.
-const pipelineTag = "pipeline"
-
 // isPipeline reports whether steps follow the batch.
 func (c *batchCmd) isPipeline() bool { return len(c.Then)+len(c.following) > 0 }
 
@@ -194,6 +191,11 @@ func (c *batchCmd) checkSteps(in batches.Input, src *source, first string, steps
 	if err := errors.Join(ignore(err, enough), from.Close()); err != nil || row == nil {
 		return nil //nolint:nilerr // the intake tells what is wrong with the rows
 	}
+	return checkRow(in, *row, first, steps)
+}
+
+// checkRow fails for a step that could make nothing of this row of the first.
+func checkRow(in batches.Input, row jobs.New, first string, steps []*batches.CompiledStep) error {
 	before := []string{first}
 	for _, step := range steps {
 		if err := step.CheckColumns(row.Own, slices.Clone(before)); err != nil {

@@ -36,17 +36,13 @@ func NewFrontDoor(ctx context.Context, cfg config.Config, db *store.Store, rdb r
 	}
 	known := cli.Fleet(cfg)
 	models := &offered{cfg: cfg, prices: prices}
+	input := cli.Input(cfg)
+	input.DefaultModel = models.fallback
 	return frontdoor.New(frontdoor.Config{
-		Stores:   frontdoor.Stores{Files: db, Batches: db, Calls: db, Jobs: db},
-		Objects:  objects{blobs},
-		Producer: jobs.NewProducer(db, jobs.NewDispatcher(rdb, db)),
-		Input: batches.Input{
-			Kind: func(provider string) (string, bool) {
-				p, ok := cfg.Providers[provider]
-				return p.Capabilities(), ok
-			},
-			DefaultModel: func(provider string, task providers.Task) string { return models.fallback(provider, task) },
-		},
+		Stores:    frontdoor.Stores{Files: db, Batches: db, Calls: db, Jobs: db},
+		Objects:   objects{blobs},
+		Producer:  jobs.NewProducer(db, jobs.NewDispatcher(rdb, db)),
+		Input:     input,
 		Providers: models.find,
 		Models:    models.list,
 		Rate: func(ctx context.Context, provider string) (int64, time.Time, error) {

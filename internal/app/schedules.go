@@ -46,10 +46,10 @@ func takeFire(ctx context.Context, o WorkerOptions, producer *jobs.Producer, f s
 	}
 	source := kept.Source(open)
 	defer func() { _ = source.Close() }()
-	why := ""
+	why, batch := "", kept.Batch(f.BatchID, f.Of.Tags)
+	batch.Account, batch.Source, batch.Append = f.Of.Account, f.Of.Source, true
 	intake := batches.Intake{
-		Input: in, Store: o.Store, Producer: producer,
-		Batch: jobs.Batch{ID: f.BatchID, Account: f.Of.Account, Source: f.Of.Source, Tags: f.Of.Tags, Append: true, Webhook: kept.Webhook, PerJob: kept.PerJob},
+		Input: in, Store: o.Store, Producer: producer, Batch: batch,
 		Reject: func(e *rows.LineError) {
 			if why == "" {
 				why = e.Error()

@@ -108,6 +108,9 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	fmt.Fprintf(env.Out, "work/river_recorded = %.2f\n", o.rate(g.Jobs)/v.rate(g.Jobs))
 	o.cpu.write(env.Out, g.Jobs)
 	fmt.Fprintf(env.Out, "wal_bytes_per_job = %d\n", o.wal/int64(g.Jobs))
+	if err := b.budget(ctx, env.Out, o); err != nil {
+		return err
+	}
 	if g.Profile != "" {
 		if err := b.profiled(ctx); err != nil {
 			return err

@@ -22,16 +22,28 @@ func First(ctx context.Context, db *store.Store, cfg config.Config, task provide
 	if i := slices.IndexFunc(set, func(c fleet.Chain) bool { return c.Task == task }); i >= 0 {
 		chain = set[i].Providers
 	}
-	standings, err := db.Standings(ctx)
+	usable, err := Usable(ctx, db, cfg, hasKey)
 	if err != nil {
 		return "", nil, err
 	}
 	for _, name := range chain {
-		p, configured := cfg.Providers[name]
-		served := slices.ContainsFunc(standings, func(h fleet.Health) bool { return h.Name == name && h.Workers > 0 })
-		if configured && (served || !p.NeedsKey() || hasKey(name)) {
+		if usable(name) {
 			return name, chain, nil
 		}
 	}
 	return "", chain, nil
+}
+
+// Usable returns what reports whether a provider is configured and has a key, which hasKey
+// knows, needs none, or has a live worker.
+func Usable(ctx context.Context, db *store.Store, cfg config.Config, hasKey func(provider string) bool) (func(provider string) bool, error) {
+	standings, err := db.Standings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func(name string) bool {
+		p, configured := cfg.Providers[name]
+		served := slices.ContainsFunc(standings, func(h fleet.Health) bool { return h.Name == name && h.Workers > 0 })
+		return configured && (served || !p.NeedsKey() || hasKey(name))
+	}, nil
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"time"
+
 	"oneflow/batches"
 	"oneflow/config"
 	"oneflow/providers"
@@ -11,6 +13,7 @@ import (
 // their default models.
 func Input(cfg config.Config) batches.Input {
 	return batches.Input{
+		CacheSeconds: int64(time.Duration(cfg.Cache.TTL).Seconds()), CacheVaried: cfg.Cache.Varied,
 		Kind: func(provider string) (string, bool) {
 			p, ok := cfg.Providers[provider]
 			return p.Capabilities(), ok

@@ -36,19 +36,16 @@ type Status struct {
 	CostUSD billing.NanoUSD      `json:"cost_usd"`
 	// SimulatedUSD is the cost as mocks and fakes tell it; CostUSD leaves it out.
 	SimulatedUSD billing.NanoUSD `json:"simulated_cost_usd"`
-	// ChargeUSD is the money that the account of a single job is charged; null for a batch.
-	ChargeUSD *billing.NanoUSD `json:"charge_usd,omitempty"`
-	Unpriced  int64            `json:"unpriced_calls"`
-	Error     string           `json:"error,omitempty"`
+	// ChargeUSD is the money that the account is charged: the cost, unless a rate card differs.
+	ChargeUSD billing.NanoUSD `json:"charge_usd"`
+	Unpriced  int64           `json:"unpriced_calls"`
+	Error     string          `json:"error,omitempty"`
 }
 
 // StatusOf prepares p for programs.
 func StatusOf(p jobs.Progress) Status {
 	s := Status{
-		BatchID: p.BatchID, JobID: p.JobID, State: p.State, Paused: p.Paused, Counts: p.Counts, CostUSD: p.Cost, SimulatedUSD: p.Simulated, Unpriced: p.Unpriced,
-	}
-	if p.JobID != "" {
-		s.ChargeUSD = &p.Charge
+		BatchID: p.BatchID, JobID: p.JobID, State: p.State, Paused: p.Paused, Counts: p.Counts, CostUSD: p.Cost, SimulatedUSD: p.Simulated, ChargeUSD: p.Charge, Unpriced: p.Unpriced,
 	}
 	if p.ErrorClass != "" {
 		s.Error = p.ErrorClass + ": " + p.ErrorMessage
@@ -75,7 +72,7 @@ func PrintStatus(w io.Writer, p jobs.Progress, more ...[]string) error {
 		}
 	}
 	rows = append(rows, []string{"cost", Money(p.Cost, p.Unpriced)})
-	if p.JobID != "" && p.Charge != p.Cost {
+	if p.Charge != p.Cost {
 		rows = append(rows, []string{"charged", p.Charge.Human()})
 	}
 	if p.Simulated > 0 {

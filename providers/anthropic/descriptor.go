@@ -33,6 +33,7 @@ func Descriptor() providers.Descriptor {
 		Limits:    providers.Limits{RPM: 50},
 		Class:     class,
 		Latency:   5 * time.Second,
+		Cache:     providers.PromptCache{MinTokens: 4096, Marked: true}, // 1,024 of some models
 		Chains:    []providers.Task{providers.Text},
 		StandIns: []providers.StandIn{
 			{

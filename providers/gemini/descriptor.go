@@ -23,6 +23,7 @@ func Descriptor() providers.Descriptor {
 		Limits:   providers.Limits{RPM: 60},
 		Class:    func(model string) string { return strings.TrimPrefix(model, "models/") },
 		Latency:  5 * time.Second,
+		Cache:    providers.PromptCache{MinTokens: 4096}, // https://ai.google.dev/gemini-api/docs/caching
 		Chains:   []providers.Task{providers.Text, providers.Image},
 		StandIns: standIns(),
 		New: func(c providers.ClientConfig) (providers.Provider, error) {

@@ -27,6 +27,7 @@ func Descriptor() providers.Descriptor {
 		Limits:    providers.Limits{RPM: 60},
 		Class:     providers.Undated,
 		Latency:   5 * time.Second,
+		Cache:     providers.PromptCache{MinTokens: 1024}, // https://developers.openai.com/api/docs/guides/prompt-caching
 		Chains:    []providers.Task{providers.Text, providers.Image, providers.Embedding, providers.Transcription},
 		StandIns:  standIns(),
 		New:       func(c providers.ClientConfig) (providers.Provider, error) { return connect(c, false) },

@@ -1,0 +1,193 @@
+package batches
+
+import (
+	"crypto/sha256"
+	"slices"
+	"strings"
+
+	"oneflow/billing"
+	"oneflow/jobs"
+	"oneflow/providers"
+	"oneflow/providers/kinds"
+)
+
+// Prefix says what a vendor's own cache would save, since requests begin alike.
+type Prefix struct {
+	// Rows are those that begin as another one does, in so many Groups, and Tokens those of
+	// the beginnings of all of them.
+	Rows   int64 `json:"rows"`
+	Groups int64 `json:"groups"`
+	Tokens int64 `json:"tokens"`
+	// Saves is the most that the cache saves of what they are expected to cost: where the
+	// first of each group is answered before the others are sent, as with --warm.
+	Saves billing.NanoUSD `json:"saves_usd"`
+	// Marked: the vendor keeps only what the request marks, and these mark nothing.
+	Marked bool `json:"needs_marks"`
+}
+
+const (
+	// minPrefix is the number of bytes that two requests must have in common to be taken for
+	// ones that begin alike: about the 1,024 tokens from which on vendors keep any.
+	minPrefix = 4 << 10
+	// maxCommon bounds the bytes of a beginning that are compared, and maxGroups the
+	// beginnings that are told apart.
+	maxCommon = 256 << 10
+	maxGroups = 1000
+)
+
+// prefixKey names requests that begin alike.
+type prefixKey struct {
+	ModelKey
+	start [sha256.Size]byte
+}
+
+// prefixes groups requests by what they begin with.
+type prefixes struct {
+	groups map[prefixKey]*prefixGroup
+}
+
+// prefixGroup holds what requests have in common.
+type prefixGroup struct {
+	kind   string
+	common string
+	rows   int64
+	marked bool
+}
+
+// beginning returns the group of a request, and what it begins with; ok is false where it is
+// too short.
+func beginning(job jobs.New) (key prefixKey, text string, ok bool) {
+	if len(job.Encoded) < minPrefix || job.Request.Task != providers.Text {
+		return key, "", false
+	}
+	text = startOf(kinds.Named("", job.Request))
+	if len(text) < minPrefix {
+		return key, "", false
+	}
+	return prefixKey{ModelKey{job.Provider, job.Request.Model}, sha256.Sum256([]byte(text[:minPrefix]))}, text, true
+}
+
+// startOf returns the words of a request until its first picture, sound or document, in the
+// order in which vendors read it: tools, the system prompt, the turns.
+func startOf(req providers.Request) string {
+	var b strings.Builder
+	for _, t := range req.Tools {
+		b.WriteString(t.Name + "\x00" + t.Description + "\x00" + string(t.Parameters) + string(t.Own) + "\x00")
+	}
+	b.WriteString(req.System + "\x00" + req.Prompt)
+	for _, m := range req.Messages {
+		b.WriteString("\x00" + m.Role + "\x00" + m.Content)
+		for _, p := range m.Parts {
+			if p.Type != providers.TextPart || b.Len() > maxCommon {
+				return b.String()
+			}
+			b.WriteString(p.Text)
+		}
+	}
+	return b.String()
+}
+
+// add adds a job to its group.
+func (p *prefixes) add(kind string, job jobs.New) {
+	key, text, ok := beginning(job)
+	if !ok {
+		return
+	}
+	if p.groups == nil {
+		p.groups = map[prefixKey]*prefixGroup{}
+	}
+	text = text[:min(len(text), maxCommon)]
+	g := p.groups[key]
+	switch {
+	case g != nil:
+		g.common = g.common[:shared(g.common, text)]
+		g.marked = g.marked && job.Request.Caches()
+	case len(p.groups) < maxGroups:
+		g = &prefixGroup{kind: kind, common: strings.Clone(text), marked: job.Request.Caches()}
+		p.groups[key] = g
+	default:
+		return
+	}
+	g.rows++
+}
+
+// shared returns the number of bytes that two texts begin with in common.
+func shared(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// of says what the cache would save of a model's calls; nil: nothing.
+func (p *prefixes) of(f *Forecast, model ModelKey) *Prefix {
+	var out Prefix
+	for key, g := range p.groups {
+		if key.ModelKey != model || g.rows < 2 {
+			continue
+		}
+		d, _ := kinds.Of(g.kind)
+		in, _ := billing.EstimateTokens(g.kind, providers.Request{Task: providers.Text, Prompt: g.common})
+		if d.Tokenizer == "" {
+			in = share(in, roughShare)
+		}
+		if d.Cache.MinTokens == 0 || in < d.Cache.MinTokens {
+			continue
+		}
+		each := func(u providers.Usage) (billing.NanoUSD, bool) {
+			c, err := f.Prices.Cost(g.kind, model.Model, u, f.At)
+			return c.Amount, err == nil && c.Priced
+		}
+		plain, ok := each(providers.Usage{InputTokens: in})
+		read, kept := each(providers.Usage{CachedInputTokens: in})
+		written, writes := each(providers.Usage{CacheWriteTokens: in})
+		if !writes {
+			written = plain
+		}
+		saves := (plain-read)*billing.NanoUSD(g.rows-1) - (written - plain)
+		if !ok || !kept || saves <= 0 {
+			continue
+		}
+		out.Rows, out.Groups, out.Tokens = out.Rows+g.rows, out.Groups+1, out.Tokens+in*g.rows
+		out.Saves = add(out.Saves, saves)
+		out.Marked = out.Marked || d.Cache.Marked && !g.marked
+	}
+	if out.Groups == 0 {
+		return nil
+	}
+	return &out
+}
+
+// together has those of some jobs that begin alike dispatched one after the other: each gets
+// its turn, as they stand, beside the first that begins as it does.
+func together(list []jobs.New) {
+	place := map[prefixKey]int{}
+	order := make([]int, len(list))
+	places := make([]int, len(list))
+	moved := false
+	for i, job := range list {
+		order[i], places[i] = i, i
+		key, _, ok := beginning(job)
+		if !ok {
+			continue
+		}
+		first, seen := place[key]
+		if !seen {
+			place[key], first = i, i
+		}
+		places[i] = first
+		moved = moved || seen && places[i-1] != first
+	}
+	if !moved {
+		return
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return places[a] - places[b] })
+	turns := make([]int64, len(list))
+	for i, job := range list {
+		turns[i] = job.Seq
+	}
+	for at, i := range order {
+		list[i].Turn = turns[at]
+	}
+}
