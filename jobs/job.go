@@ -240,8 +240,11 @@ type Call struct {
 	CallID     uuid.UUID
 	JobID      uuid.UUID
 	LeaseToken uuid.UUID
-	Provider   string
-	Model      string
+	// Gen is the generation of the delivery by which the job is claimed together with this
+	// call, its first; 0: it is claimed already.
+	Gen      int
+	Provider string
+	Model    string
 	// Reserved is the most the call can cost; nil where no price is known.
 	Reserved *billing.NanoUSD
 	// Task is the job's, and Units the most that a rate card can count of its answer.

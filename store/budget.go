@@ -58,13 +58,11 @@ func (s *Store) beginWithin(ctx context.Context, in []beginIn) ([]outcome[struct
 	}
 	// One that is left in a transaction is closed, which rolls it back.
 	defer conn.Release()
-	columns := beginColumns(in)
-	q, err := readBudgets(ctx, conn.Conn(), columns)
+	q, err := readBudgets(ctx, conn.Conn(), beginColumns(in))
 	if err != nil {
 		return nil, fmt.Errorf("begin calls: read budgets: %w", err)
 	}
-	refusals := q.reserve(in)
-	columns = beginColumns(in) // a raised bound is reserved
+	refusals := q.reserve(in) // a raised bound is reserved, too
 
 	verdicts := make(map[uuid.UUID]string, len(in))
 	refused := make([]string, len(in))
@@ -75,7 +73,7 @@ func (s *Store) beginWithin(ctx context.Context, in []beginIn) ([]outcome[struct
 	}
 	var p pgx.Batch
 	p.Queue(renewSQL, q.ids())
-	p.Queue(beginSQL, append(columns, refused, true)...).Query(readVerdicts(verdicts))
+	queueBegins(&p, in, refused, verdicts)
 	calls, budgets, amounts := q.reservations(in)
 	p.Queue(reserveSQL, calls, budgets, amounts)
 	if len(q.terms) > 0 {
@@ -87,10 +85,13 @@ func (s *Store) beginWithin(ctx context.Context, in []beginIn) ([]outcome[struct
 	if err := conn.SendBatch(ctx, &p).Close(); err != nil {
 		return nil, fmt.Errorf("begin calls: %w", err)
 	}
+	if err := s.lookForTaken(ctx, in, verdicts); err != nil {
+		return nil, err
+	}
 	out := make([]outcome[struct{}], len(in))
 	for i, b := range in {
-		switch verdict := verdicts[b.call.CallID]; verdict {
-		case "budget":
+		switch verdict := verdicts[b.call.CallID]; {
+		case verdict == "budget", b.call.Gen > 0 && verdict != "send" && verdict != "sent" && refusals[i] != nil:
 			out[i].err = refusals[i]
 		default:
 			out[i].err = begun(verdict)

@@ -25,7 +25,8 @@ func (s *Store) BeginCall(ctx context.Context, worker uuid.UUID, c jobs.Call) er
 	return err
 }
 
-// beginMany inserts the rows of calls whose lease still holds. The job's row is
+// beginMany inserts the rows of calls whose lease still holds, and claims the jobs of
+// those that come with a generation: see takeSQL. The job's row is
 // locked, so that a take-over comes either before, and then there is no row and
 // no call, or after, and then it sees the row. Where there are budgets, it takes one
 // round trip more.
@@ -35,9 +36,12 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 	}
 	verdicts := make(map[uuid.UUID]string, len(in))
 	p := pipeline()
-	p.Queue(beginSQL, append(beginColumns(in), make([]string, len(in)), false)...).Query(readVerdicts(verdicts))
+	queueBegins(p, in, nil, verdicts)
 	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("begin calls: %w", err)
+	}
+	if err := s.lookForTaken(ctx, in, verdicts); err != nil {
+		return nil, err
 	}
 	out := make([]outcome[struct{}], len(in))
 	var left []beginIn
@@ -62,6 +66,65 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 		out[place] = rest[i]
 	}
 	return out, nil
+}
+
+// queueBegins adds the statements that begin calls, and claim the jobs of those that come
+// with a generation. refused says why money refuses each; nil: nobody has looked at
+// budgets.
+func queueBegins(p *pgx.Batch, in []beginIn, refused []string, verdicts map[uuid.UUID]string) {
+	looked := refused != nil
+	if !looked {
+		refused = make([]string, len(in))
+	}
+	var held, fresh []beginIn
+	var heldRefused, freshRefused []string
+	var gens []int
+	for i, b := range in {
+		if b.call.Gen == 0 {
+			held, heldRefused = append(held, b), append(heldRefused, refused[i])
+			continue
+		}
+		fresh, freshRefused, gens = append(fresh, b), append(freshRefused, refused[i]), append(gens, b.call.Gen)
+	}
+	if len(held) > 0 {
+		p.Queue(beginSQL, append(beginColumns(held), heldRefused, looked)...).Query(readVerdicts(verdicts))
+	}
+	if len(fresh) > 0 {
+		p.Queue(takeSQL, append(beginColumns(fresh), freshRefused, looked, gens)...).Query(readVerdicts(verdicts))
+	}
+}
+
+// lookForTaken finds out what has become of calls that were to claim their jobs and did
+// not: the claim of an earlier try, whose commit was not heard of, or budgets that are to
+// be looked at first. What is left is nothing to claim.
+func (s *Store) lookForTaken(ctx context.Context, in []beginIn, verdicts map[uuid.UUID]string) error {
+	var missed []uuid.UUID
+	for _, b := range in {
+		if b.call.Gen > 0 && verdicts[b.call.CallID] == "" {
+			missed = append(missed, b.call.CallID)
+		}
+	}
+	if len(missed) == 0 {
+		return nil
+	}
+	rows, err := s.pool.Query(ctx, `
+		SELECT w.id, CASE
+			WHEN EXISTS (
+				SELECT
+				FROM call_jobs cj
+				JOIN job_states s ON s.job_id = cj.job_id AND s.lease_token = cj.lease_token
+				WHERE cj.call_id = w.id) THEN 'sent'
+			WHEN EXISTS (SELECT FROM budgets) THEN 'budgets'
+			ELSE ''
+			END
+		FROM unnest($1::uuid[]) AS w (id)`, missed)
+	if err == nil {
+		err = readVerdicts(verdicts)(rows)
+	}
+	if err != nil {
+		return fmt.Errorf("look for the calls of claims: %w", err)
+	}
+	return nil
 }
 
 // begun returns the error that a verdict of beginSQL means to the caller.
@@ -155,6 +218,55 @@ const beginSQL = `
 		WHERE verdict = 'send'
 	)
 	SELECT id, verdict FROM held`
+
+// takeSQL claims jobs for the first time, and writes the row of the first call of each,
+// in the same transaction: one statement in place of claimSQL and beginSQL. It leaves
+// alone what was claimed before, has to wait, is not to run or, where nobody has looked
+// at them, what may have budgets: that is claimed by itself. It takes
+// the parameters of beginSQL, and the generations.
+const takeSQL = `
+	WITH taken AS (
+		UPDATE job_states s
+		SET state = 'running',
+			attempt = s.attempt + 1,
+			lease_token = w.token,
+			worker_id = w.worker,
+			not_before = NULL,
+			wait_reason = '',
+			started_at = now()
+		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::float8[], $9::bool[],
+				$10::text[], $12::int[])
+			AS w (id, job_id, token, worker, provider, model, reserved, timeout, simulated, refused, gen)
+		JOIN jobs j ON j.id = w.job_id
+		WHERE s.job_id = w.job_id
+		AND s.gen = w.gen
+		AND w.refused = ''
+		AND ($11 OR NOT EXISTS (SELECT FROM budgets))
+		AND ` + untouched + `
+		RETURNING w.*, s.attempt
+	), sent AS (
+		INSERT INTO calls (id, worker_id, provider, model, simulated, reserved_nano, deadline)
+		SELECT id, worker, provider, model, simulated, reserved, now() + make_interval(secs => timeout)
+		FROM taken
+	), served AS (
+		INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token)
+		SELECT id, job_id, gen, attempt, token
+		FROM taken
+	)
+	SELECT id, 'send' FROM taken`
+
+// untouched holds for the job j, whose state is s, while nobody has claimed it yet, and
+// nothing keeps it from being claimed now.
+const untouched = `
+	s.started_at IS NULL AND s.crashes = 0
+	AND s.state IN ('queued', 'scheduled')
+	AND j.run_at <= now()
+	AND (s.not_before IS NULL OR s.not_before <= now())
+	AND s.deadline > now()
+	AND s.cancel_requested_at IS NULL
+	AND s.paused_at IS NULL
+	AND NOT EXISTS (
+		SELECT FROM batches b WHERE b.id = s.batch_id AND (b.cancelled_at IS NOT NULL OR b.paused_at IS NOT NULL))`
 
 // Known implements worker.WorkStore.
 func (s *Store) Known(ctx context.Context, calls []uuid.UUID) (known []uuid.UUID, err error) {

@@ -23,6 +23,58 @@ func (s *Store) Claim(ctx context.Context, worker uuid.UUID, c jobs.Claim) (jobs
 	return s.claims.do(ctx, claimIn{worker, c})
 }
 
+// Untouched implements worker.WorkStore. It takes no lock, and waits for nobody: BeginCall
+// looks again.
+func (s *Store) Untouched(ctx context.Context, claims []jobs.Claim) ([]jobs.Job, error) {
+	jobIDs, gens := make([]uuid.UUID, len(claims)), make([]int, len(claims))
+	for i, c := range claims {
+		jobIDs[i], gens[i] = c.ID, c.Gen
+	}
+	var list []jobs.Job
+	p := pipeline()
+	p.Queue(untouchedSQL, jobIDs, gens).Query(func(rows pgx.Rows) error {
+		return readJobs(rows, func(job jobs.Job, readable bool) {
+			if readable { // else its claim ends it
+				list = append(list, job)
+			}
+		})
+	})
+	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
+		return nil, fmt.Errorf("look at the jobs of a chunk: %w", err)
+	}
+	return list, nil
+}
+
+const untouchedSQL = `
+	SELECT j.id, coalesce(j.batch_id, ''), j.account, s.gen, s.attempt + 1, j.max_attempts, j.max_provider_calls, j.provider,
+		j.lane, j.request, j.on_unknown, j.chain, j.fallback, extract(epoch FROM s.deadline - now())::float8, NULL::uuid, s.crashes, 0::bigint
+	FROM unnest($1::uuid[], $2::int[]) AS w (id, gen)
+	JOIN jobs j ON j.id = w.id
+	JOIN job_states s ON s.job_id = w.id AND s.gen = w.gen
+	WHERE ` + untouched
+
+// readJobs reads claimed jobs, and whether the request of each could be read.
+func readJobs(rows pgx.Rows, each func(job jobs.Job, readable bool)) error {
+	received := time.Now()
+	var j jobs.Job
+	var request []byte
+	var lease *uuid.UUID
+	var left float64 // seconds until the deadline, by Postgres' clock: ours may be wrong
+	_, err := pgx.ForEachRow(rows, []any{
+		&j.ID, &j.BatchID, &j.Account, &j.Gen, &j.Attempt, &j.MaxAttempts, &j.MaxProviderCalls, &j.Provider,
+		&j.Lane, &request, &j.OnUnknown, &j.Chain, &j.Fallback, &left, &lease, &j.Crashes, &j.Unknowns,
+	}, func() error {
+		job := j
+		if job.Deadline = received.Add(time.Duration(left * float64(time.Second))); lease != nil {
+			job.LeaseToken = *lease
+		}
+		ok := readable(request, &job.Request)
+		each(job, ok)
+		return nil
+	})
+	return err
+}
+
 // claimMany takes what can be taken, then asks about the rest. A claim that was
 // committed before without our hearing of it is found by its lease, whatever has
 // happened since. A job whose request cannot be read ends here.
@@ -33,29 +85,18 @@ func (s *Store) claimMany(ctx context.Context, in []claimIn) ([]outcome[jobs.Cla
 	}
 	taken := make(map[uuid.UUID]*jobs.Job, len(in))
 	var unreadable []jobs.Completion
-	var j jobs.Job
-	var request []byte
-	var left float64 // seconds until the deadline, by Postgres' clock: ours may be wrong
 	p := pipeline()
 	p.Queue(claimSQL, jobIDs, gens, tokens, workers).Query(func(rows pgx.Rows) error {
-		received := time.Now()
-		_, err := pgx.ForEachRow(rows, []any{
-			&j.ID, &j.BatchID, &j.Account, &j.Gen, &j.Attempt, &j.MaxAttempts, &j.MaxProviderCalls, &j.Provider,
-			&j.Lane, &request, &j.OnUnknown, &j.Chain, &j.Fallback, &left, &j.LeaseToken, &j.Crashes, &j.Unknowns,
-		}, func() error {
-			job := j
-			job.Deadline = received.Add(time.Duration(left * float64(time.Second)))
-			if !readable(request, &job.Request) {
-				unreadable = append(unreadable, jobs.Completion{
-					JobID: job.ID, LeaseToken: job.LeaseToken, State: jobs.Failed,
-					Class: string(providers.InvalidRequest), Message: "the job's request cannot be read: was it written by another version?",
-				})
-				return nil
+		return readJobs(rows, func(job jobs.Job, readable bool) {
+			if readable {
+				taken[job.LeaseToken] = &job
+				return
 			}
-			taken[job.LeaseToken] = &job
-			return nil
+			unreadable = append(unreadable, jobs.Completion{
+				JobID: job.ID, LeaseToken: job.LeaseToken, State: jobs.Failed,
+				Class: string(providers.InvalidRequest), Message: "the job's request cannot be read: was it written by another version?",
+			})
 		})
-		return err
 	})
 	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("claim jobs: %w", err)

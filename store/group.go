@@ -92,8 +92,13 @@ func newGroup[In, Out any](life context.Context, weight func(In) int, run func(c
 
 func (g *group[In, Out]) wait() { g.over.Wait() }
 
+// commitGrace is the time that a commit under way is waited for after the caller's ctx
+// has ended: a Postgres that is silent must not keep one who has to leave.
+const commitGrace = time.Second
+
 // do runs one operation and waits for its commit. ctx ends the repetition after
-// failures that pass, not a transaction under way.
+// failures that pass, not a transaction under way: that may still be committed when do
+// fails with ctx's error.
 func (g *group[In, Out]) do(ctx context.Context, in In) (Out, error) {
 	op := operation[In, Out]{ctx: ctx, in: in, done: make(chan outcome[Out], 1)}
 	var none Out
@@ -104,8 +109,19 @@ func (g *group[In, Out]) do(ctx context.Context, in In) (Out, error) {
 	case <-g.life.Done():
 		return none, errClosed
 	}
-	o := <-op.done
-	return o.out, o.err
+	select {
+	case o := <-op.done:
+		return o.out, o.err
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(commitGrace)
+	defer grace.Stop()
+	select {
+	case o := <-op.done:
+		return o.out, o.err
+	case <-grace.C:
+		return none, ctx.Err()
+	}
 }
 
 func (g *group[In, Out]) loop() {

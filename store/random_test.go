@@ -135,6 +135,9 @@ func (p *player) move(ctx context.Context) error {
 		b.mu.Unlock()
 		worker, _ := some(p, &b.workers)
 		c := jobs.Claim{ID: id, Gen: []int{1, 1, 1, 1, 2, 2, 3, 3, 4}[p.rand.IntN(9)], LeaseToken: jobs.NewID()}
+		if p.rand.IntN(2) == 0 {
+			return p.start(ctx, worker, c)
+		}
 		return p.do(func(s *store.Store) error {
 			defer b.hold(c.LeaseToken)()
 			got, err := s.Claim(ctx, worker, c)
@@ -298,6 +301,28 @@ func (p *player) move(ctx context.Context) error {
 		return nil
 	}
 	return again(p.store)
+}
+
+// start claims a job with its first call, whatever has become of it since it was looked at.
+func (p *player) start(ctx context.Context, worker uuid.UUID, c jobs.Claim) error {
+	list, err := p.store.Untouched(ctx, []jobs.Claim{c})
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	j := &list[0]
+	j.LeaseToken = c.LeaseToken
+	call := callOf(j, nano(p.rand.Int64N(100)))
+	call.Gen, call.Units = c.Gen, p.rand.Int64N(10)
+	return p.do(func(s *store.Store) error {
+		defer p.shared.hold(c.LeaseToken)()
+		err := s.BeginCall(ctx, worker, call)
+		if err == nil {
+			p.shared.add(func() {
+				p.shared.leases, p.shared.calls = append(p.shared.leases, j), append(p.shared.calls, openedCall{j, call})
+			})
+		}
+		return err
+	})
 }
 
 // child returns the next step of a job that succeeds: each time another job, of which one

@@ -10,8 +10,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
+	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
 
+	"oneflow/billing"
 	"oneflow/jobs"
 )
 
@@ -68,7 +70,8 @@ func (r *room) began(jobs int) {
 }
 
 // runChunk runs the jobs of a chunk as there is room, each on its own: it is claimed
-// when its turn comes, so that a worker that dies has claimed no more than it ran. One
+// when its turn comes, and where nobody has claimed it before, with its first call, so
+// that a worker that dies has claimed no more than it ran. One
 // that goes on later, or has to be alone, gets a task of its own. What has no room
 // within the room's patience goes back to Postgres: should the worker die, the audit has to find
 // what it had in hand, and could not tell that from what waits here for long. The chunk
@@ -77,6 +80,7 @@ func (h *handler) runChunk(claims []jobs.Claim, in *room) error {
 	in.took(len(claims))
 	patience, done := context.WithTimeout(h.waiting, in.patience())
 	defer done()
+	untouched := h.untouched(patience, claims)
 	c := chunk{handler: h, size: len(claims)}
 	for i, claim := range claims {
 		if in.enter(patience) != nil {
@@ -87,11 +91,52 @@ func (h *handler) runChunk(claims []jobs.Claim, in *room) error {
 		in.began(1)
 		c.jobs.Go(func() {
 			defer in.leave()
-			c.note(claim, h.deliver(delivery{claim, true}, false, h.logOf(claim)))
+			d, log := delivery{claim, true}, h.logOf(claim)
+			err := errTouched
+			if job, ok := untouched[claim.ID]; ok {
+				err = h.start(patience, d, job, log)
+			}
+			if errors.Is(err, errTouched) {
+				err = h.deliver(d, false, log)
+			}
+			c.note(claim, err)
 		})
 	}
 	c.jobs.Wait()
 	return c.end()
+}
+
+// untouched returns those of the jobs that may be claimed with their first call. One that may
+// be answered from the cache is claimed before it is looked up there.
+func (h *handler) untouched(ctx context.Context, claims []jobs.Claim) map[uuid.UUID]jobs.Job {
+	list, err := h.cfg.Store.Work.Untouched(ctx, claims)
+	if err != nil {
+		h.cfg.Log.Warn().Err(err).Msg("jobs of a chunk not looked at: each is claimed before its call")
+	}
+	byID := make(map[uuid.UUID]jobs.Job, len(list))
+	for _, job := range list {
+		if !billing.Cacheable(job.Request) {
+			byID[job.ID] = job
+		}
+	}
+	return byID
+}
+
+// errTouched tells that a job has to be claimed before its call.
+var errTouched = errors.New("cannot be claimed with its call")
+
+// start runs a job that nobody has claimed before, and claims it together with its first
+// call, once that has its slot. It fails with errTouched where there was nothing to claim, or no
+// slot came in time: what waits for long has to be claimed.
+func (h *handler) start(patience context.Context, d delivery, job jobs.Job, log zerolog.Logger) error {
+	if h.slots.Acquire(patience, 1) != nil {
+		return errTouched
+	}
+	defer h.slots.Release(1)
+	job.LeaseToken = jobs.NewID()
+	h.held.Store(job.LeaseToken, true)
+	defer h.held.Delete(job.LeaseToken)
+	return h.run(d, job, patience, job.Deadline, log)
 }
 
 // chunk holds what became of the jobs of a chunk.

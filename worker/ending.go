@@ -131,17 +131,19 @@ func backoff(attempt int) time.Duration {
 	return d + rand.N(d/4)
 }
 
-// end commits the end of a claim and tells asynq what to do with the task.
+// end commits the end of a claim and tells asynq what to do with the task. A job that
+// was to be claimed with its first call, and has made none, is claimed for that.
 func (h *handler) end(j *journal, e jobs.Completion) error {
-	e.JobID, e.LeaseToken = j.job.ID, j.job.LeaseToken
-	var state jobs.State
-	err := h.waitForWrite(func() error {
-		became, err := h.cfg.Store.Work.Complete(h.writing, e)
-		if err == nil {
-			state = became
+	if j.unclaimed != nil {
+		job, err := h.take(delivery{jobs.Claim{ID: j.job.ID, Gen: j.job.Gen}, j.inChunk}, false, j.log)
+		if job == nil {
+			return err
 		}
-		return err
-	})
+		defer h.held.Delete(job.LeaseToken)
+		j.job, j.unclaimed = *job, nil
+	}
+	e.JobID, e.LeaseToken = j.job.ID, j.job.LeaseToken
+	state, err := h.cfg.Store.Work.Complete(h.writing, e)
 	if errors.Is(err, jobs.ErrLeaseLost) {
 		j.log.Warn().Msg("lease lost: somebody else has the job")
 		return nil

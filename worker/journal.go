@@ -31,6 +31,9 @@ type journal struct {
 	order *openCall
 	// inChunk reports whether the job came with others.
 	inChunk bool
+	// unclaimed ends the patience with a job that is claimed with its first call, and
+	// reports whether there was some left; nil: it is claimed.
+	unclaimed func() bool
 	// follow makes the next step's job of the answer; nil: there is none.
 	follow func(ctx context.Context, res providers.Response, stored []jobs.Artifact) *jobs.Child
 	// cache names the request that this job leads in the cache; nil: it leads none. kept
@@ -96,9 +99,16 @@ func (j *journal) Begin(_ context.Context, provider string, req providers.Reques
 		c.Reserved = &amount
 	}
 	h := j.handler
-	if err := h.waitForWrite(func() error { return h.cfg.Store.Work.BeginCall(h.writing, h.id, c) }); err != nil {
+	if j.unclaimed != nil {
+		if !j.unclaimed() {
+			return nil, jobs.ErrLeaseLost
+		}
+		c.Gen = j.job.Gen
+	}
+	if err := h.cfg.Store.Work.BeginCall(h.writing, h.id, c); err != nil {
 		return nil, err
 	}
+	j.unclaimed = nil
 	j.calls++
 	failpoint.Hit("begun", req.Model)
 	return &openCall{journal: j, id: c.CallID, provider: provider, model: req.Model, req: req, reserved: c.Reserved, started: now}, nil
@@ -264,12 +274,12 @@ const (
 // it keeps in memory. When the time for writing is over, the outcome is spooled.
 // A commit that is under way then may still come: both together do no harm.
 func (h *handler) record(e spooled) error {
-	err := h.waitForWrite(func() error {
-		if e.Answer != nil {
-			return h.cfg.Store.Work.Succeed(h.writing, *e.Answer)
-		}
-		return h.cfg.Store.Work.SettleCall(h.writing, *e.Settlement)
-	})
+	var err error
+	if e.Answer != nil {
+		err = h.cfg.Store.Work.Succeed(h.writing, *e.Answer)
+	} else {
+		err = h.cfg.Store.Work.SettleCall(h.writing, *e.Settlement)
+	}
 	if err == nil || errors.Is(err, jobs.ErrLeaseLost) || h.writing.Err() == nil {
 		return err
 	}

@@ -13,9 +13,10 @@ import (
 	"oneflow/providers"
 )
 
-// run takes a claimed job to the end of its claim. It waits for slots and back-off
-// until then.
-func (h *handler) run(d delivery, job jobs.Job, until time.Time, log zerolog.Logger) (result error) {
+// run takes a job to the end of its claim. It waits for slots and back-off until then.
+// Where there is a patience, the job is claimed with its first call, which has to begin
+// before that ends: else run fails with errTouched.
+func (h *handler) run(d delivery, job jobs.Job, patience context.Context, until time.Time, log zerolog.Logger) (result error) {
 	log = log.With().Int("attempt", job.Attempt).Str("provider", job.Provider).Logger()
 	j := &journal{handler: h, job: job, log: log, inChunk: d.inChunk}
 	defer func() {
@@ -25,7 +26,14 @@ func (h *handler) run(d delivery, job jobs.Job, until time.Time, log zerolog.Log
 			result = h.end(j, jobs.Completion{State: jobs.Failed, Class: "panic", Message: "the worker panicked while it ran this job"})
 		}
 	}()
-	failpoint.Hit("claimed", job.Request.Model)
+	// A call that is sent goes on.
+	waiting, done := context.WithDeadline(h.waiting, until)
+	defer done()
+	if patience == nil {
+		failpoint.Hit("claimed", job.Request.Model)
+	} else {
+		j.unclaimed = context.AfterFunc(patience, done)
+	}
 	if err := h.lookAhead(j); err != nil {
 		log.Warn().Err(err).Msg("the next step could not be read: handed back")
 		return h.end(j, jobs.Completion{State: jobs.Queued, RefundAttempt: true, After: shortWait})
@@ -40,9 +48,6 @@ func (h *handler) run(d delivery, job jobs.Job, until time.Time, log zerolog.Log
 	if money := h.withoutMoney(job); money != nil && j.order == nil {
 		return h.end(j, waitForMoney(money, time.Now()))
 	}
-	// A call that is sent goes on.
-	waiting, done := context.WithDeadline(h.waiting, until)
-	defer done()
 	for err == nil && end == nil {
 		if order := j.order; order != nil {
 			err = h.cfg.Generator.Resume(waiting, order.provider, order.req, order.handle, order)
@@ -65,6 +70,8 @@ func (h *handler) run(d delivery, job jobs.Job, until time.Time, log zerolog.Log
 		return nil
 	case err == nil:
 		return h.end(j, h.again(j, jobs.Completion{Class: "internal", Message: "an answer came without a call in the ledger"}))
+	case j.unclaimed != nil && (errors.Is(err, jobs.ErrLeaseLost) || waiting.Err() != nil && h.waiting.Err() == nil):
+		return errTouched
 	case errors.Is(err, jobs.ErrLeaseLost):
 		log.Warn().Int("calls", j.calls).Msg("lease lost: somebody else has the job; the calls made are on the bill")
 		return nil

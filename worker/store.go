@@ -32,11 +32,16 @@ func (s Stores) complete() bool {
 
 // WorkStore does a worker's part for a job. All of it is fenced with the lease
 // and may be called again with the same arguments after an error: what was
-// committed the first time is found and reported as done.
+// committed the first time is found and reported as done. What writes returns within about
+// a second of the end of its ctx, also where Postgres is silent.
 type WorkStore interface {
 	// Claim takes a job for this worker, or says why there is nothing to do.
 	Claim(ctx context.Context, worker uuid.UUID, c jobs.Claim) (jobs.Claimed, error)
-	// BeginCall commits the ledger's row of a call. It fails with ErrLeaseLost,
+	// Untouched returns those of the jobs that nobody has claimed before, and that could
+	// be claimed now, as a claim would return them, without a lease.
+	Untouched(ctx context.Context, claims []jobs.Claim) ([]jobs.Job, error)
+	// BeginCall commits the ledger's row of a call, and the claim of its job where the call
+	// has a generation. It fails with ErrLeaseLost, also where there is nothing to claim,
 	// ErrCancelled, ErrPaused, ErrExpired or ErrTooManyCalls, and then the call must not be sent.
 	BeginCall(ctx context.Context, worker uuid.UUID, c jobs.Call) error
 	// Known returns those of the calls that stand in the ledger.
