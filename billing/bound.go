@@ -70,8 +70,7 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		if out <= 0 {
 			out = limits.MaxOutputTokens
 		}
-		can, _ := kinds.CapabilitiesOf(kind)
-		pictures, sound := can.CountMedia(req)
+		pictures, sound := countMedia(kind, req)
 		most := providers.Usage{
 			InputTokens: max(inputTokens(req), int64(len(body))) + pictures, OutputTokens: times(int64(max(1, req.N)), out), Tier: tierOf(req), WebSearches: searches(req),
 		}
@@ -96,8 +95,7 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 	case providers.Image:
 		n := int64(max(1, req.N))
 		if c.has(providers.ImageOutputTokens, at) {
-			can, _ := kinds.CapabilitiesOf(kind)
-			pictures, _ := can.CountMedia(req)
+			pictures, _ := countMedia(kind, req)
 			most := providers.Usage{InputTokens: inputTokens(req), ImageOutputTokens: times(n, limits.imageTokens(req))}
 			if c.has(providers.ImageInputTokens, at) {
 				most.ImageInputTokens = pictures

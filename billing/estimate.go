@@ -54,13 +54,21 @@ func EstimateTokens(kind string, req providers.Request) (input, output int64) {
 	for text := range req.Texts() {
 		in += turnTokens + count(text)
 	}
-	can, _ := kinds.CapabilitiesOf(kind)
-	pictures, sound := can.CountMedia(req)
+	pictures, sound := countMedia(kind, req)
 	in += pictures + sound
 	for name, value := range req.Extra {
 		in += int64(len(name) + len(value))
 	}
 	return in, largestAnswer(d, req)
+}
+
+// countMedia returns the most tokens that a kind counts for the media of a request.
+func countMedia(kind string, req providers.Request) (pictures, sound int64) {
+	for range req.Media() {
+		can, _ := kinds.CapabilitiesOf(kind)
+		return can.CountMedia(req)
+	}
+	return 0, 0
 }
 
 // largestAnswer returns the number of tokens that the answer to req may have.

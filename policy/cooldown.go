@@ -68,12 +68,15 @@ func (g *guard) reset() {
 // far as is known here: from a call of this worker, or from its settings. The limiter
 // knows for certain, and is asked before each call.
 func (g *guard) blocked(settings Settings, model string) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.blockedUntil) == 0 && settings.BlockedUntil.IsZero() {
+		return 0
+	}
 	var scopes []string
 	if g.limiter != nil {
 		scopes = g.limiter.Scopes(g.name, model)
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	block := max(time.Until(g.blockedUntil[""]), time.Until(settings.BlockedUntil), 0)
 	if len(scopes) == 0 {
 		return block

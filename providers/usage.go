@@ -87,25 +87,28 @@ func Tier(words ...string) string {
 // Quantities returns the units that were used with their amounts, leaving out
 // zeros. Calls is always there, once.
 func (u Usage) Quantities() map[Unit]int64 {
-	all := map[Unit]int64{
-		InputTokens:        u.InputTokens,
-		CachedInputTokens:  u.CachedInputTokens,
-		CacheWriteTokens:   u.CacheWriteTokens,
-		CacheWrite1hTokens: u.CacheWrite1hTokens,
-		OutputTokens:       u.OutputTokens,
-		ImageInputTokens:   u.ImageInputTokens,
-		ImageOutputTokens:  u.ImageOutputTokens,
-		AudioInputTokens:   u.AudioInputTokens,
-		AudioOutputTokens:  u.AudioOutputTokens,
-		Characters:         u.Characters,
-		Images:             u.Images,
-		MilliSeconds:       u.MilliSeconds,
-		MilliCredits:       u.MilliCredits,
-		WebSearches:        u.WebSearches,
-	}
-	for unit, n := range all {
-		if n == 0 {
-			delete(all, unit)
+	all := map[Unit]int64{}
+	for _, used := range []struct {
+		unit Unit
+		n    int64
+	}{
+		{InputTokens, u.InputTokens},
+		{CachedInputTokens, u.CachedInputTokens},
+		{CacheWriteTokens, u.CacheWriteTokens},
+		{CacheWrite1hTokens, u.CacheWrite1hTokens},
+		{OutputTokens, u.OutputTokens},
+		{ImageInputTokens, u.ImageInputTokens},
+		{ImageOutputTokens, u.ImageOutputTokens},
+		{AudioInputTokens, u.AudioInputTokens},
+		{AudioOutputTokens, u.AudioOutputTokens},
+		{Characters, u.Characters},
+		{Images, u.Images},
+		{MilliSeconds, u.MilliSeconds},
+		{MilliCredits, u.MilliCredits},
+		{WebSearches, u.WebSearches},
+	} {
+		if used.n != 0 {
+			all[used.unit] = used.n
 		}
 	}
 	all[Calls] = 1

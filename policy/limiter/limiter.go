@@ -270,11 +270,14 @@ func (l *Limiter) Acquire(ctx context.Context, provider string, demand Demand, u
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	a, places := l.places(provider, demand.Model)
 	w := &waiter{urgency: urgency, index: -1}
-	deadline := time.Now().Add(l.longestWait(places, urgency))
+	var deadline time.Time
 	for {
-		if _, places = l.places(provider, demand.Model); unlimited(places) {
+		a, places := l.places(provider, demand.Model)
+		if deadline.IsZero() {
+			deadline = time.Now().Add(l.longestWait(places, urgency))
+		}
+		if unlimited(places) {
 			return l.free(ctx, a, demand.Model, deadline)
 		}
 		slot, err := l.reserve(ctx, a, w, demand, deadline)
@@ -302,8 +305,10 @@ const slowest = time.Minute
 // chance at the right moment; and the most urgent wait longer than others, so that
 // they come first.
 func (l *Limiter) longestWait(places []place, urgency int) time.Duration {
-	between := spacing(places)
-	long := min(3*max(between, 0), slowest)
+	long := time.Duration(0)
+	if !unlimited(places) {
+		long = min(3*max(spacing(places), 0), slowest)
+	}
 	if urgency == 0 {
 		long = min(3*l.cfg.MaxWait, slowest)
 	}
