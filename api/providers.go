@@ -108,13 +108,13 @@ func (a *API) pinLimits(w http.ResponseWriter, r *http.Request) {
 	pins := map[providers.Dimension]int64{}
 	err := read(r, &pins)
 	if err == nil {
-		err = a.cfg.Orders.SetLimits(r.Context(), actor(r), named(r), pins)
+		err = a.cfg.Orders.SetLimits(r.Context(), actor(r), named(r), r.URL.Query().Get("model"), pins)
 	}
 	a.showProvider(w, r, err)
 }
 
 func (a *API) resetLimits(w http.ResponseWriter, r *http.Request) {
-	a.showProvider(w, r, a.cfg.Orders.ResetLimits(r.Context(), actor(r), named(r)))
+	a.showProvider(w, r, a.cfg.Orders.ResetLimits(r.Context(), actor(r), named(r), r.URL.Query().Get("model")))
 }
 
 func (a *API) listWorkers(w http.ResponseWriter, r *http.Request) {

@@ -33,10 +33,12 @@ type OrderStore interface {
 	// AddProvider stores a provider that is not stored yet, with its limits. One
 	// that is stored stays as it is.
 	AddProvider(ctx context.Context, p Configured) error
-	// SetLimits pins limits, 0 being no limit; pins of other dimensions stay.
-	SetLimits(ctx context.Context, provider string, pins map[providers.Dimension]int64, actor string) error
-	// ResetLimits forgets what was pinned and learned, a block included.
-	ResetLimits(ctx context.Context, provider, actor string) error
+	// SetLimits pins limits of one of a provider's scopes, or of its own for an empty scope, 0
+	// being no limit; pins of other dimensions stay.
+	SetLimits(ctx context.Context, provider, scope string, pins map[providers.Dimension]int64, actor string) error
+	// ResetLimits forgets what was pinned and learned, a block included: of a class of models,
+	// or of all for an empty class.
+	ResetLimits(ctx context.Context, provider, class, actor string) error
 	// SetStatus makes a provider Available or Unavailable. Available takes back a
 	// block and a lack of money too.
 	SetStatus(ctx context.Context, provider string, status Status, reason, actor string) error
@@ -70,9 +72,10 @@ const (
 	maxReason = 500
 )
 
-// SetLimits pins limits of a provider, 0 being no limit; those that are pinned
-// already and not named stay.
-func (o *Orders) SetLimits(ctx context.Context, actor, provider string, pins map[providers.Dimension]int64) error {
+// SetLimits pins limits of a provider, 0 being no limit, for all its calls together; those
+// that are pinned already and not named stay. Where a model is named, they are pinned for
+// calls of its class of models, with each key.
+func (o *Orders) SetLimits(ctx context.Context, actor, provider, model string, pins map[providers.Dimension]int64) error {
 	if len(pins) == 0 {
 		return refuse("no limit is given: name one, such as rpm 500")
 	}
@@ -84,13 +87,43 @@ func (o *Orders) SetLimits(ctx context.Context, actor, provider string, pins map
 			return refuse("%s %d: must be from 0 (no limit) to %d", d, n, int64(maxLimit))
 		}
 	}
-	return o.change(ctx, provider, func() error { return o.store.SetLimits(ctx, provider, pins, printable(actor)) })
+	class, err := o.class(provider, model)
+	if err != nil {
+		return err
+	}
+	return o.change(ctx, provider, func() error { return o.store.SetLimits(ctx, provider, class, pins, printable(actor)) })
 }
 
 // ResetLimits forgets what was pinned and learned, a block included: what is
-// configured holds until something is learned anew.
-func (o *Orders) ResetLimits(ctx context.Context, actor, provider string) error {
-	return o.change(ctx, provider, func() error { return o.store.ResetLimits(ctx, provider, printable(actor)) })
+// configured holds until something is learned anew. Where a model is named, it does so for
+// its class of models.
+func (o *Orders) ResetLimits(ctx context.Context, actor, provider, model string) error {
+	class, err := o.class(provider, model)
+	if err != nil {
+		return err
+	}
+	return o.change(ctx, provider, func() error { return o.store.ResetLimits(ctx, provider, class, printable(actor)) })
+}
+
+// maxModel is the longest name of a model, in bytes.
+const maxModel = 256
+
+// class returns the class of a model that is limited by itself; empty where none is named.
+func (o *Orders) class(provider, model string) (string, error) {
+	if model == "" {
+		return "", nil
+	}
+	if len(model) > maxModel || strings.ContainsAny(model, "@ ,{}") {
+		return "", refuse("%.60q is no name of a model", model)
+	}
+	p, ok := o.cfg.Providers[provider]
+	switch {
+	case !ok:
+		return "", refuse("%.60q: is not configured here, so nobody can tell which of its models are counted together", provider)
+	case p.Class == nil:
+		return "", refuse("%s counts the calls of all its models together: pin its limits without a model, or give models limits of their own by model_limits in the configuration", provider)
+	}
+	return p.Class(model), nil
 }
 
 // Disable takes a provider out of use: jobs go to the next of their chain, or wait.

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -19,6 +20,11 @@ type ClassLimits struct {
 type ScopeLimits struct {
 	Scope   string
 	Learned providers.Limits
+	// Pinned are those that an operator has set, 0 being no limit; for a class of models they
+	// hold with each key. PinnedBy names the operator.
+	Pinned   map[providers.Dimension]int64
+	PinnedBy string
+	PinnedAt time.Time
 	// BlockedUntil is until when the provider asked that such calls be left out; zero if it
 	// did not.
 	BlockedUntil  time.Time
@@ -26,32 +32,51 @@ type ScopeLimits struct {
 }
 
 // Scope returns the limits that hold for one of the provider's scopes beside those of
-// the provider: what the file says of its models, or its answers have said; else, where
-// neither the file nor an operator says anything of the provider, the default. What an
-// operator has pinned for the whole provider holds alone.
+// the provider: what an operator has pinned for its models; else what the file says of them,
+// or their answers have said; else, where neither the file nor an operator says anything of
+// the provider, the default. What an operator has pinned for the whole provider leaves only
+// what is pinned for the models.
 func (s Settings) Scope(name string) providers.Limits {
-	var out providers.Limits
-	class := s.classes[providers.ClassOfScope(name)]
-	for _, d := range providers.Dimensions() {
-		n, written, learned := class.Limits.Of(d), slices.Contains(class.Written, d), s.scopes[name].Learned.Of(d)
-		switch {
-		case slices.Contains(s.Pinned, d):
-			n = 0
-		case learned > 0 && (n == 0 || learned < n):
-			n = learned
-		case !written && s.Limits.Of(d) == 0:
-			n = s.defaults.Of(d)
+	layers := s.ScopeLayers(name)
+	out := layers.InForce()
+	for _, d := range s.Pinned {
+		if _, pinned := layers.Pinned[d]; !pinned {
+			out = out.With(d, 0)
 		}
-		out = out.With(d, n)
 	}
 	return out
 }
 
-// Scopes lists the names of the scopes of which something is stored.
+// ScopeLayers returns the limits of one of the provider's scopes by source; those in force
+// are Scope's.
+func (s Settings) ScopeLayers(name string) LimitLayers {
+	of := providers.ClassOfScope(name)
+	class := s.classes[of]
+	l := LimitLayers{Configured: class.Limits, Written: class.Written, Learned: s.scopes[name].Learned, Pinned: map[providers.Dimension]int64{}}
+	maps.Copy(l.Pinned, s.scopes[of].Pinned)
+	maps.Copy(l.Pinned, s.scopes[name].Pinned)
+	for _, d := range providers.Dimensions() {
+		if !slices.Contains(class.Written, d) && l.Configured.Of(d) == 0 && s.Limits.Of(d) == 0 {
+			l.Configured = l.Configured.With(d, s.defaults.Of(d))
+		}
+	}
+	return l
+}
+
+// ScopePinned lists the dimensions of one of the provider's scopes that an operator has set.
+func (s Settings) ScopePinned(name string) []providers.Dimension {
+	return slices.Sorted(maps.Keys(s.ScopeLayers(name).Pinned))
+}
+
+// Scopes lists the names of the scopes of which something is stored; of a class of models
+// only those of its keys, where calls with several were seen.
 func (s Settings) Scopes() []string {
 	var names []string
 	for name := range s.scopes {
-		names = append(names, name)
+		keyed := func(other string) bool { return other != name && providers.ClassOfScope(other) == name }
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(s.scopes)), keyed) {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return names
@@ -63,11 +88,21 @@ func (s Settings) Together(scopes []string) providers.Limits {
 	if len(scopes) == 0 {
 		return s.Whole()
 	}
+	list := make([]providers.Limits, len(scopes))
+	for i, name := range scopes {
+		list[i] = s.Scope(name)
+	}
+	return s.Sum(list)
+}
+
+// Sum returns the limits of calls of which some have those of the list: their sum, as far as
+// those of the provider allow it. 0 is no limit.
+func (s Settings) Sum(list []providers.Limits) providers.Limits {
 	out := s.Limits
 	for _, d := range providers.Dimensions() {
 		sum := int64(0)
-		for _, name := range scopes {
-			n := s.Scope(name).Of(d)
+		for _, l := range list {
+			n := l.Of(d)
 			if n == 0 {
 				sum = 0
 				break

@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"slices"
 	"testing"
 
 	"oneflow/fleet"
@@ -44,10 +45,24 @@ func TestEachClassOfModelsHasTheLimitsThatAreKnownOfIt(t *testing.T) {
 	if got := set.Whole(); got.RPM != 60 {
 		t.Errorf("before anything is known: %+v, want the default", got)
 	}
-	// What a person pins holds for all together, and alone.
+	// What a person pins for a class of models holds with each key, whatever else is said.
+	stored.Scopes = append(stored.Scopes, fleet.ScopeLimits{Scope: "big", Pinned: map[providers.Dimension]int64{providers.DimensionRPM: 900, providers.DimensionTPM: 0}})
+	set = config.Settings(map[string]fleet.Stored{"v": stored})["v"]
+	for _, name := range []string{"big", "big@key", "big@other", "big@new"} {
+		if got := set.Scope(name); got != (providers.Limits{RPM: 900}) || len(set.ScopePinned(name)) != 2 {
+			t.Errorf("%s, pinned: %+v by %v", name, got, set.ScopePinned(name))
+		}
+	}
+	if got := set.Scope("small"); got.RPM != 30_000 || len(set.ScopePinned("small")) != 0 {
+		t.Errorf("another class: %+v", got)
+	}
+	if got := set.Scopes(); !slices.Equal(got, []string{"big@key", "big@other", "small"}) {
+		t.Errorf("%v, want those of the keys in place of the class's own", got)
+	}
+	// What a person pins for the whole holds for all together, and leaves that alone.
 	stored.Pinned = map[providers.Dimension]int64{providers.DimensionRPM: 1000}
 	set = config.Settings(map[string]fleet.Stored{"v": stored})["v"]
-	if set.Limits.RPM != 1000 || set.Scope("small").RPM != 0 || set.Scope("new").RPM != 0 {
+	if set.Limits.RPM != 1000 || set.Scope("big@key").RPM != 900 || set.Scope("small").RPM != 0 || set.Scope("new").RPM != 0 {
 		t.Errorf("pinned: %+v, of a model %+v", set.Limits, set.Scope("small"))
 	}
 }

@@ -209,7 +209,7 @@ func TestACallThatCannotBeAnsweredInTimeIsRefusedAtOnce(t *testing.T) {
 	h := open(t, fakeprovider.Config{}, false)
 	token := h.token(t, access.Enqueue, "")
 	must(t, h.db.AddProvider(t.Context(), fleet.Configured{Name: "mock", Kind: "mock", Simulated: true}))
-	must(t, h.db.SetLimits(t.Context(), "mock", map[providers.Dimension]int64{providers.DimensionRPM: 1}, "ada"))
+	must(t, h.db.SetLimits(t.Context(), "mock", "", map[providers.Dimension]int64{providers.DimensionRPM: 1}, "ada"))
 	// One waits: the next would be answered in a minute.
 	first := h.send(t, http.MethodPost, "/v1/chat/completions", token, strings.Replace(helloBody, `{`, `{"stream":true,`, 1))
 	if first.StatusCode != http.StatusOK {

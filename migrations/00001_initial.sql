@@ -585,13 +585,17 @@ CREATE TABLE provider_models (
 CREATE FUNCTION queue_model(of_provider text, of_model text) RETURNS text LANGUAGE sql STABLE
 AS $$ SELECT CASE WHEN coalesce((SELECT by_model FROM providers WHERE name = of_provider), true) THEN of_model ELSE '' END $$;
 
--- What answers have said of the limits of a part of a provider's calls: a class of
--- models, and the id of a key where there are several, as in gpt-6-luna@1f2e3d4c5b6a.
+-- What answers have said of the limits of a part of a provider's calls, and what operators
+-- have set: of a class of models, with the id of a key where there are several, as in
+-- gpt-6-luna@1f2e3d4c5b6a. What is pinned for a class holds for each key.
 CREATE TABLE limit_scopes (
     provider          text NOT NULL,
     scope             text NOT NULL,
     limits_learned    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(limits_learned) = 'object'),
     limits_learned_at timestamptz,
+    limits_pinned     jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(limits_pinned) = 'object'),
+    limits_pinned_by  text NOT NULL DEFAULT '',
+    limits_pinned_at  timestamptz,
     blocked_until     timestamptz,                        -- the provider asked that such calls be left out
     blocked_reason    text NOT NULL DEFAULT '',
     PRIMARY KEY (provider, scope)

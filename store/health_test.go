@@ -166,7 +166,7 @@ func TestLimitsAreShownWithTheirSources(t *testing.T) {
 	w.configure(t, providers.Limits{RPM: 60}, providers.DimensionRPM)
 	must(t, w.AddProvider(ctx, fleet.Configured{Name: "another", Kind: "mock", Concurrency: 1}))
 	must(t, w.Learn(ctx, "mock", fleet.Learned{Limits: providers.Limits{RPM: 500}, BlockedUntil: time.Now().Add(time.Hour), Reason: "rate_limited"}))
-	must(t, w.SetLimits(ctx, "mock", map[providers.Dimension]int64{providers.DimensionTPM: 7}, "ada@alpha"))
+	must(t, w.SetLimits(ctx, "mock", "", map[providers.Dimension]int64{providers.DimensionTPM: 7}, "ada@alpha"))
 	list, err := w.ProviderLimits(ctx)
 	if err != nil || len(list) != 2 || list[0].Provider != "another" {
 		t.Fatalf("%+v, %v", list, err)

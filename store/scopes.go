@@ -14,7 +14,7 @@ import (
 // scopes returns what is stored of the scopes of all providers.
 func (s *Store) scopes(ctx context.Context) (map[string][]fleet.ScopeLimits, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT provider, scope, limits_learned, CASE WHEN blocked_until > now() THEN blocked_until END, blocked_reason
+		SELECT provider, scope, limits_learned, limits_pinned, limits_pinned_by, limits_pinned_at, CASE WHEN blocked_until > now() THEN blocked_until END, blocked_reason
 		FROM limit_scopes
 		ORDER BY provider, scope`)
 	if err != nil {
@@ -22,10 +22,13 @@ func (s *Store) scopes(ctx context.Context) (map[string][]fleet.ScopeLimits, err
 	}
 	all := map[string][]fleet.ScopeLimits{}
 	var provider string
-	var blocked *time.Time
+	var pinned, blocked *time.Time
 	var one fleet.ScopeLimits
-	_, err = pgx.ForEachRow(rows, []any{&provider, &one.Scope, &one.Learned, &blocked, &one.BlockedReason}, func() error {
-		one.BlockedUntil = timeOrZero(blocked)
+	_, err = pgx.ForEachRow(rows, []any{&provider, &one.Scope, &one.Learned, &one.Pinned, &one.PinnedBy, &pinned, &blocked, &one.BlockedReason}, func() error {
+		one.PinnedAt, one.BlockedUntil = timeOrZero(pinned), timeOrZero(blocked)
+		if len(one.Pinned) == 0 {
+			one.Pinned = nil
+		}
 		all[provider] = append(all[provider], one)
 		one = fleet.ScopeLimits{}
 		return nil
@@ -59,4 +62,28 @@ func (s *Store) learnScope(ctx context.Context, provider string, l fleet.Learned
 				blocked_until = greatest(s.blocked_until, excluded.blocked_until)
 		)
 		SELECT FROM known`, l.Scope, learned, blocked, l.Reason, maxScopes)
+}
+
+// pinScope pins limits of a scope; those that are pinned already and not named stay.
+func (s *Store) pinScope(ctx context.Context, provider, scope string, pins map[providers.Dimension]int64, by string) error {
+	return s.change(ctx, "set limits", provider, `
+		WITH known AS (
+			SELECT name
+			FROM providers
+			WHERE name = $1
+		), written AS (
+			INSERT INTO limit_scopes AS s (provider, scope, limits_pinned, limits_pinned_by, limits_pinned_at)
+			SELECT name, $2, $3::jsonb, $4, now()
+			FROM known
+			ON CONFLICT (provider, scope) DO UPDATE
+			SET limits_pinned = s.limits_pinned || excluded.limits_pinned, limits_pinned_by = excluded.limits_pinned_by, limits_pinned_at = now()
+		)
+		SELECT FROM known`, scope, pins, by)
+}
+
+// resetScope forgets what was pinned and learned of a class of models, with each key.
+func (s *Store) resetScope(ctx context.Context, provider, class string) error {
+	return s.change(ctx, "reset limits", provider, `
+		WITH scopes AS (DELETE FROM limit_scopes WHERE provider = $1 AND (scope = $2 OR starts_with(scope, $2 || '@')))
+		SELECT FROM providers WHERE name = $1`, class)
 }

@@ -113,10 +113,13 @@ func (s *Store) AddProvider(ctx context.Context, p fleet.Configured) error {
 	return nil
 }
 
-// SetLimits pins dimensions of a provider's limits, 0 being no limit; those that
-// are pinned already and not named stay. by is who did it. It fails with
-// ErrUnknownProvider.
-func (s *Store) SetLimits(ctx context.Context, provider string, pins map[providers.Dimension]int64, by string) error {
+// SetLimits pins dimensions of the limits of one of a provider's scopes, or of its own for an
+// empty scope, 0 being no limit; those that are pinned already and not named stay. by is
+// who did it. It fails with ErrUnknownProvider.
+func (s *Store) SetLimits(ctx context.Context, provider, scope string, pins map[providers.Dimension]int64, by string) error {
+	if scope != "" {
+		return s.pinScope(ctx, provider, scope, pins, by)
+	}
 	return s.change(ctx, "set limits", provider, `
 		UPDATE providers
 		SET limits_pinned = limits_pinned || $2::jsonb, limits_pinned_by = $3, limits_pinned_at = now()
@@ -124,9 +127,12 @@ func (s *Store) SetLimits(ctx context.Context, provider string, pins map[provide
 }
 
 // ResetLimits forgets what was pinned and learned, a block included: what is
-// configured holds until something is learned anew. It fails with
-// ErrUnknownProvider.
-func (s *Store) ResetLimits(ctx context.Context, provider, by string) error {
+// configured holds until something is learned anew. A class is that of the models for which
+// it does so; empty: for all. It fails with ErrUnknownProvider.
+func (s *Store) ResetLimits(ctx context.Context, provider, class, by string) error {
+	if class != "" {
+		return s.resetScope(ctx, provider, class)
+	}
 	return s.change(ctx, "reset limits", provider, `
 		WITH scopes AS (DELETE FROM limit_scopes WHERE provider = $1)
 		UPDATE providers

@@ -67,13 +67,49 @@ func TestLimitsArePinnedElseLearnedElseConfigured(t *testing.T) {
 	w.configure(t, providers.Limits{RPM: 50, TPM: 1000, RPS: 2, OTPM: 9}, providers.DimensionTPM, providers.DimensionRPS)
 	check("after a restart", learned)
 
-	must(t, w.SetLimits(ctx, "mock", map[providers.Dimension]int64{providers.DimensionRPM: 30, providers.DimensionTPM: 0}, "ada@alpha"))
-	must(t, w.SetLimits(ctx, "mock", map[providers.Dimension]int64{providers.DimensionRPS: 9}, "ada@alpha"))
+	must(t, w.SetLimits(ctx, "mock", "", map[providers.Dimension]int64{providers.DimensionRPM: 30, providers.DimensionTPM: 0}, "ada@alpha"))
+	must(t, w.SetLimits(ctx, "mock", "", map[providers.Dimension]int64{providers.DimensionRPS: 9}, "ada@alpha"))
 	must(t, w.Learn(ctx, "mock", fleet.Learned{Limits: providers.Limits{RPM: 700}}))
 	check("pinned", providers.Limits{RPM: 30, RPS: 9, ITPM: 77, OTPM: 9})
 
-	must(t, w.ResetLimits(ctx, "mock", "ada@alpha"))
+	must(t, w.ResetLimits(ctx, "mock", "", "ada@alpha"))
 	check("reset", providers.Limits{RPM: 50, TPM: 1000, RPS: 2, OTPM: 9})
+}
+
+func TestLimitsAreSetOfOneClassOfModels(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	ctx := t.Context()
+	pin := func(scope string, rpm int64) {
+		must(t, w.SetLimits(ctx, "mock", scope, map[providers.Dimension]int64{providers.DimensionRPM: rpm}, "ada"))
+	}
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Scope: "small@key", Limits: providers.Limits{RPM: 30}}))
+	pin("small", 70)
+	pin("small", 90)
+	must(t, w.SetLimits(ctx, "mock", "small", map[providers.Dimension]int64{providers.DimensionTPM: 0}, "bob"))
+	pin("large", 5)
+	must(t, w.Learn(ctx, "mock", fleet.Learned{Scope: "small", Limits: providers.Limits{RPM: 30}}))
+	scopes := func() []fleet.ScopeLimits {
+		all, _, err := w.Settings(ctx)
+		must(t, err)
+		return all["mock"].Scopes
+	}
+	got := scopes()
+	if len(got) != 3 || len(got[0].Pinned) != 1 || got[0].Pinned[providers.DimensionRPM] != 5 || got[1].Scope != "small" ||
+		!cmp.Equal(got[1].Pinned, map[providers.Dimension]int64{providers.DimensionRPM: 90, providers.DimensionTPM: 0}) ||
+		got[1].PinnedBy != "bob" || got[1].PinnedAt.IsZero() || got[1].Learned.RPM != 30 || got[2].Pinned != nil {
+		t.Errorf("%+v", got)
+	}
+	if err := w.SetLimits(ctx, "none", "small", nil, "ada"); !errors.Is(err, fleet.ErrUnknownProvider) {
+		t.Errorf("of a provider that is not there: %v", err)
+	}
+	must(t, w.ResetLimits(ctx, "mock", "small", "ada"))
+	if got := scopes(); len(got) != 1 || got[0].Scope != "large" {
+		t.Errorf("after a reset of small, with its keys: %+v", got)
+	}
+	if err := w.ResetLimits(ctx, "none", "small", "ada"); !errors.Is(err, fleet.ErrUnknownProvider) {
+		t.Errorf("of a provider that is not there: %v", err)
+	}
 }
 
 func TestABlockGetsLongerNeverShorterAndEnds(t *testing.T) {
@@ -92,7 +128,7 @@ func TestABlockGetsLongerNeverShorterAndEnds(t *testing.T) {
 		t.Errorf("a block that has ended is still told: %s", got)
 	}
 	must(t, w.Learn(ctx, "mock", fleet.Learned{BlockedUntil: late}))
-	must(t, w.ResetLimits(ctx, "mock", "ada"))
+	must(t, w.ResetLimits(ctx, "mock", "", "ada"))
 	if got := w.settings(t).BlockedUntil; !got.IsZero() {
 		t.Errorf("a block outlived the reset: %s", got)
 	}
@@ -157,8 +193,8 @@ func TestNothingCanBeSetForAProviderThatIsNotThere(t *testing.T) {
 	ctx := t.Context()
 	for what, err := range map[string]error{
 		"learn":   w.Learn(ctx, "none", fleet.Learned{OutOfMoney: true}),
-		"limits":  w.SetLimits(ctx, "none", map[providers.Dimension]int64{providers.DimensionRPM: 1}, "ada"),
-		"reset":   w.ResetLimits(ctx, "none", "ada"),
+		"limits":  w.SetLimits(ctx, "none", "", map[providers.Dimension]int64{providers.DimensionRPM: 1}, "ada"),
+		"reset":   w.ResetLimits(ctx, "none", "", "ada"),
 		"status":  w.SetStatus(ctx, "none", fleet.Unavailable, "r", "ada"),
 		"breaker": w.ForceBreaker(ctx, "none", fleet.BreakerOpen, "ada"),
 		"metrics": w.ResetMetrics(ctx, "none"),
@@ -168,7 +204,7 @@ func TestNothingCanBeSetForAProviderThatIsNotThere(t *testing.T) {
 		}
 	}
 	must(t, w.AddProvider(ctx, fleet.Configured{Name: "none", Kind: "mock", Concurrency: 2, Limits: providers.Limits{RPM: 5}}))
-	must(t, w.SetLimits(ctx, "none", map[providers.Dimension]int64{providers.DimensionRPS: 3}, "ada"))
+	must(t, w.SetLimits(ctx, "none", "", map[providers.Dimension]int64{providers.DimensionRPS: 3}, "ada"))
 	must(t, w.AddProvider(ctx, fleet.Configured{Name: "none", Kind: "openai", Concurrency: 9}))
 	all, _, err := w.Settings(ctx)
 	if want := (providers.Limits{RPM: 5, RPS: 3}); err != nil || all["none"].InForce() != want {
@@ -219,8 +255,8 @@ func TestNoOrderMakesAProviderWithoutLimits(t *testing.T) {
 			return w.Learn(ctx, p, fleet.Learned{BlockedUntil: time.Now().Add(-time.Second)})
 		},
 		"out of money":  func(p string) error { return w.Learn(ctx, p, fleet.Learned{OutOfMoney: true}) },
-		"pin":           func(p string) error { return w.SetLimits(ctx, p, map[providers.Dimension]int64{}, "ada") },
-		"reset limits":  func(p string) error { return w.ResetLimits(ctx, p, "ada") },
+		"pin":           func(p string) error { return w.SetLimits(ctx, p, "", map[providers.Dimension]int64{}, "ada") },
+		"reset limits":  func(p string) error { return w.ResetLimits(ctx, p, "", "ada") },
 		"breaker":       func(p string) error { return w.ForceBreaker(ctx, p, fleet.BreakerClosed, "ada") },
 		"reset metrics": func(p string) error { return w.ResetMetrics(ctx, p) },
 		"a chain":       func(p string) error { return w.SetChain(ctx, providers.Text, []string{p}, "ada") },
@@ -296,7 +332,7 @@ func TestWhatIsLearnedOfAScopeIsItsOwn(t *testing.T) {
 	if sent, err := w.Sent(ctx, "mock", ""); err != nil || !sent.BlockedUntil.IsZero() {
 		t.Errorf("of the whole provider: %+v, %v", sent, err)
 	}
-	must(t, w.ResetLimits(ctx, "mock", "ada"))
+	must(t, w.ResetLimits(ctx, "mock", "", "ada"))
 	if got, _, err := w.Settings(ctx); err != nil || len(got["mock"].Scopes) > 0 {
 		t.Errorf("after a reset: %+v, %v", got["mock"].Scopes, err)
 	}

@@ -14,7 +14,7 @@ import (
 
 // limitsCmd lists and sets limits.
 type limitsCmd struct {
-	Set   limitsSet   `cmd:"" help:"Pin limits of a provider: they hold from the next second on, whatever the provider says."`
+	Set   limitsSet   `cmd:"" help:"Pin limits of a provider, or of a model: they hold from the next second on, whatever the provider says."`
 	Ls    limitsLs    `cmd:"" help:"List the limits: configured, learned, pinned, and in force."`
 	Reset limitsReset `cmd:"" help:"Forget what was pinned and learned, a block included."`
 }
@@ -22,6 +22,7 @@ type limitsCmd struct {
 // limitsSet pins limits.
 type limitsSet struct {
 	Provider   string `arg:"" help:"The provider, such as openai."`
+	Model      string `help:"Pin them for calls of this model, with each key, and of those that are counted with it. Default: for all calls together." placeholder:"NAME"`
 	RPS        *int64 `help:"Requests a second; 0: no limit. So it is with all of these." placeholder:"N"`
 	RPM        *int64 `help:"Requests a minute." placeholder:"N"`
 	RPD        *int64 `help:"Requests a day." placeholder:"N"`
@@ -51,16 +52,17 @@ func (c *limitsSet) Run(s *session) error {
 	if len(pins) == 0 {
 		return cli.Fail(cli.Usage, errors.New("no limit is given: name one, such as --rpm 500; `monitor limits reset` takes pins back"))
 	}
-	return s.changeLimits(c.Provider, func(o *fleet.Orders) error { return o.SetLimits(s.Ctx, s.actor(), c.Provider, pins) })
+	return s.changeLimits(c.Provider, func(o *fleet.Orders) error { return o.SetLimits(s.Ctx, s.actor(), c.Provider, c.Model, pins) })
 }
 
 type limitsReset struct {
 	Provider string `arg:"" help:"The provider."`
+	Model    string `help:"Only those of this model, and of those that are counted with it." placeholder:"NAME"`
 }
 
 // Run resets them.
 func (c *limitsReset) Run(s *session) error {
-	return s.changeLimits(c.Provider, func(o *fleet.Orders) error { return o.ResetLimits(s.Ctx, s.actor(), c.Provider) })
+	return s.changeLimits(c.Provider, func(o *fleet.Orders) error { return o.ResetLimits(s.Ctx, s.actor(), c.Provider, c.Model) })
 }
 
 // changeLimits carries out an order to a provider and shows its limits then.
@@ -73,7 +75,15 @@ func (s *session) changeLimits(provider string, do func(*fleet.Orders) error) er
 		if err != nil {
 			return err
 		}
-		return printLimits(s, slices.DeleteFunc(f.config.Limits(known), func(l fleet.ProviderLimits) bool { return l.Provider != provider }))
+		err = printLimits(s, f.config, slices.DeleteFunc(f.config.Limits(known), func(l fleet.ProviderLimits) bool { return l.Provider != provider }))
+		if err != nil {
+			return err
+		}
+		stored, _, err := f.store.Settings(s.Ctx)
+		if err != nil {
+			return err
+		}
+		return printScopes(s, scopesOf(f.config, map[string]fleet.Stored{provider: stored[provider]}))
 	})
 }
 
@@ -98,18 +108,31 @@ type limitsRow struct {
 
 // scopeRow holds the limits of a class of a provider's models, for programs.
 type scopeRow struct {
-	Scope        string           `json:"scope"`
-	Learned      providers.Limits `json:"learned"`
-	InForce      providers.Limits `json:"in_force"`
-	BlockedUntil time.Time        `json:"blocked_until,omitzero"`
+	Scope        string                        `json:"scope"`
+	Configured   providers.Limits              `json:"configured"`
+	Learned      providers.Limits              `json:"learned"`
+	Pinned       map[providers.Dimension]int64 `json:"pinned"`
+	PinnedBy     string                        `json:"pinned_by,omitempty"`
+	InForce      providers.Limits              `json:"in_force"`
+	BlockedUntil time.Time                     `json:"blocked_until,omitzero"`
 }
 
-// scopesOf lists the scopes of each provider of which something is stored.
-func scopesOf(set map[string]fleet.Settings, stored map[string]fleet.Stored) map[string][]scopeRow {
+// scopesOf lists the scopes of each of the providers stored of which something is known.
+func scopesOf(config fleet.Config, stored map[string]fleet.Stored) map[string][]scopeRow {
+	set := config.Settings(stored)
 	all := map[string][]scopeRow{}
 	for provider, known := range stored {
 		for _, scope := range known.Scopes {
-			all[provider] = append(all[provider], scopeRow{scope.Scope, scope.Learned, set[provider].Scope(scope.Scope), scope.BlockedUntil})
+			layers := set[provider].ScopeLayers(scope.Scope)
+			all[provider] = append(all[provider], scopeRow{
+				scope.Scope, layers.Configured, layers.Learned, layers.Pinned, scope.PinnedBy, set[provider].Scope(scope.Scope), scope.BlockedUntil,
+			})
+		}
+		for _, class := range slices.Sorted(maps.Keys(config.Providers[provider].Classes)) {
+			if !slices.ContainsFunc(known.Scopes, func(s fleet.ScopeLimits) bool { return providers.ClassOfScope(s.Scope) == class }) {
+				layers := set[provider].ScopeLayers(class)
+				all[provider] = append(all[provider], scopeRow{Scope: class, Configured: layers.Configured, Pinned: layers.Pinned, InForce: set[provider].Scope(class)})
+			}
 		}
 	}
 	return all
@@ -117,13 +140,18 @@ func scopesOf(set map[string]fleet.Settings, stored map[string]fleet.Stored) map
 
 // printScopes writes a line for each dimension of each scope that something is known of.
 func printScopes(s *session, all map[string][]scopeRow) error {
-	rows := [][]string{{"PROVIDER", "MODEL@KEY", "LIMIT", "LEARNED", "IN FORCE"}}
+	rows := [][]string{{"PROVIDER", "MODEL@KEY", "LIMIT", "CONFIGURED", "LEARNED", "PINNED", "IN FORCE"}}
 	for _, provider := range slices.Sorted(maps.Keys(all)) {
 		for _, scope := range all[provider] {
 			for _, d := range providers.Dimensions() {
-				if scope.Learned.Of(d) > 0 || scope.InForce.Of(d) > 0 {
-					rows = append(rows, []string{provider, cli.Printable(scope.Scope), string(d), orDash(scope.Learned.Of(d)), orDash(scope.InForce.Of(d))})
+				pin, pinned := scope.Pinned[d]
+				if scope.Learned.Of(d) == 0 && scope.InForce.Of(d) == 0 && !pinned {
+					continue
 				}
+				rows = append(rows, []string{
+					provider, cli.Printable(scope.Scope), string(d), orDash(scope.Configured.Of(d)), orDash(scope.Learned.Of(d)), pinText(pin, pinned),
+					orNone(scope.InForce.Of(d)),
+				})
 			}
 		}
 	}
@@ -148,9 +176,9 @@ func (c *limitsLs) Run(s *session) error {
 		if err != nil {
 			return err
 		}
-		scopes := scopesOf(f.config.Settings(stored), stored)
+		scopes := scopesOf(f.config, stored)
 		if !c.ForPrograms() {
-			if err := printLimits(s, list); err != nil {
+			if err := printLimits(s, f.config, list); err != nil {
 				return err
 			}
 			return printScopes(s, scopes)
@@ -172,7 +200,7 @@ func (c *limitsLs) Run(s *session) error {
 
 // printLimits writes a line for each dimension that something is known of, and
 // below what is to be said of a provider as a whole.
-func printLimits(s *session, list []fleet.ProviderLimits) error {
+func printLimits(s *session, config fleet.Config, list []fleet.ProviderLimits) error {
 	rows := [][]string{{"PROVIDER", "LIMIT", "CONFIGURED", "LEARNED", "PINNED", "IN FORCE"}}
 	var notes []string
 	for _, l := range list {
@@ -183,20 +211,14 @@ func printLimits(s *session, list []fleet.ProviderLimits) error {
 			if n == 0 && !pinned && l.Learned.Of(d) == 0 && l.Configured.Of(d) == 0 {
 				continue
 			}
-			inForce, pinText := "no limit", "-"
-			if n > 0 {
-				inForce = cli.Count(n)
-			}
-			if from != "" {
+			inForce := orNone(n)
+			switch {
+			case from == fleet.FromConfiguration && config.Providers[l.Provider].Class != nil && !slices.Contains(l.Written, d):
+				inForce += " (each model)"
+			case from != "":
 				inForce += " (" + string(from) + ")"
 			}
-			if pinned {
-				pinText = "no limit"
-			}
-			if pin > 0 {
-				pinText = cli.Count(pin)
-			}
-			rows = append(rows, []string{name, string(d), orDash(l.Configured.Of(d)), orDash(l.Learned.Of(d)), pinText, inForce})
+			rows = append(rows, []string{name, string(d), orDash(l.Configured.Of(d)), orDash(l.Learned.Of(d)), pinText(pin, pinned), inForce})
 			name = ""
 		}
 		if len(rows) == before {
@@ -222,6 +244,21 @@ func printLimits(s *session, list []fleet.ProviderLimits) error {
 		}
 	}
 	return nil
+}
+
+// pinText is a limit that an operator may have set.
+func pinText(n int64, pinned bool) string {
+	if !pinned {
+		return "-"
+	}
+	return orNone(n)
+}
+
+func orNone(n int64) string {
+	if n == 0 {
+		return "no limit"
+	}
+	return cli.Count(n)
 }
 
 func orDash(n int64) string {

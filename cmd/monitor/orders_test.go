@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,7 +59,7 @@ func TestLimitsAreSetListedAndReset(t *testing.T) {
 	}
 	code, out, _ := monitor("limits", "ls")
 	for _, want := range []string{
-		"\nanthropic   rpm         50          -        -         50 (configured)\n",
+		"\nanthropic   rpm         50          -        -         50 (each model)\n",
 		"\nopenai      rpm         60          3,000    500       500 (pinned)\n",
 		"\n            tpm         90,000      40,000   -         40,000 (learned)\n",
 	} {
@@ -78,9 +79,43 @@ func TestLimitsAreSetListedAndReset(t *testing.T) {
 	}
 	if code, out, errs := monitor("limits", "reset", "openai"); code != cli.OK || out != table(
 		"PROVIDER  LIMIT  CONFIGURED  LEARNED  PINNED  IN FORCE",
-		"openai    rpm    60          -        -       60 (configured)",
+		"openai    rpm    60          -        -       60 (each model)",
 		"          tpm    90,000      -        -       90,000 (configured)",
 	) {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+}
+
+func TestLimitsOfAModelAreSetListedAndReset(t *testing.T) {
+	t.Parallel()
+	monitor, database := console(t, "providers: {openai: {model_limits: {gpt-6-luna: {rpm: 9000}}}, stability: {}}\n")
+	provider := []string{
+		"PROVIDER  LIMIT  CONFIGURED  LEARNED  PINNED  IN FORCE",
+		"openai    rpm    60          -        -       60 (each model)",
+	}
+	pinned := append(slices.Clone(provider), "",
+		"PROVIDER  MODEL@KEY   LIMIT  CONFIGURED  LEARNED  PINNED    IN FORCE",
+		"openai    gpt-6-sol   rpm    60          -        500       500",
+		"openai    gpt-6-sol   tpm    -           -        no limit  no limit",
+		"openai    gpt-6-luna  rpm    9,000       -        -         9,000",
+	)
+	// A dated snapshot is counted with its model.
+	code, out, errs := monitor("limits", "set", "openai", "--model", "gpt-6-sol-2026-10-01", "--rpm", "500", "--tpm", "0")
+	if code != cli.OK || out != table(pinned...) {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	db, err := store.Open(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.Learn(t.Context(), "openai", fleet.Learned{Scope: "gpt-6-luna", Limits: providers.Limits{RPM: 30_000}}); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := monitor("limits", "ls"); code != cli.OK || !strings.Contains(out, "openai    gpt-6-luna  rpm    9,000       30,000   -         9,000\n") {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	if code, out, errs := monitor("limits", "reset", "openai", "--model", "gpt-6-sol"); code != cli.OK || strings.Contains(out, "sol") || !strings.Contains(out, "30,000") {
 		t.Errorf("%d %s\n%s", code, errs, out)
 	}
 }
@@ -115,15 +150,18 @@ func TestWrongOrdersAreRefusedWithTheWayOut(t *testing.T) {
 	t.Parallel()
 	monitor, _ := console(t, "")
 	for args, says := range map[string]string{
-		"limits set telex --rpm 5":      `"telex": there is no such provider; there are ` + strings.Join(kinds.Configurable(), ", "),
-		"limits reset telex":            `"telex": there is no such provider`,
-		"limits set openai":             "no limit is given: name one, such as --rpm 500",
-		"limits set openai --rpm=-5":    "rpm -5: must be from 0 (no limit) to 1000000000000",
-		"limits set openai --otpm=fast": "--otpm",
-		"chains set poem openai":        ": must be ",
-		"chains set text openai,telex":  `"telex" is not configured`,
-		"chains set text openai,openai": "openai is there twice",
-		"chains set image anthropic":    "anthropic cannot do image",
+		"limits set telex --rpm 5":                  `"telex": there is no such provider; there are ` + strings.Join(kinds.Configurable(), ", "),
+		"limits reset telex":                        `"telex": there is no such provider`,
+		"limits set openai":                         "no limit is given: name one, such as --rpm 500",
+		"limits set stability --model core --rpm 5": "stability counts the calls of all its models together: pin its limits without a model",
+		"limits set openai --model a@b --rpm 5":     "\"a@b\" is no name of a model",
+		"limits reset telex --model m":              `"telex": is not configured here`,
+		"limits set openai --rpm=-5":                "rpm -5: must be from 0 (no limit) to 1000000000000",
+		"limits set openai --otpm=fast":             "--otpm",
+		"chains set poem openai":                    ": must be ",
+		"chains set text openai,telex":              `"telex" is not configured`,
+		"chains set text openai,openai":             "openai is there twice",
+		"chains set image anthropic":                "anthropic cannot do image",
 	} {
 		if code, _, errs := monitor(strings.Fields(args)...); code != cli.Usage || !strings.Contains(errs, says) {
 			t.Errorf("%s: %d %s, want %q", args, code, errs, says)

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +28,7 @@ func explain(s *session, served []worker.Served) error {
 	for i, p := range served {
 		names[i] = p.Name
 	}
-	seen, set, err := known(s, names)
+	seen, set, models, err := known(s, names)
 	if s.Ctx.Err() != nil {
 		return stopped(s, err)
 	}
@@ -41,7 +43,17 @@ func explain(s *session, served []worker.Served) error {
 		if inForce, ok := set[p.Name]; ok {
 			limits = inForce.Total()
 		}
-		plan := worker.NewPlan(p, limits, seen[p.Name])
+		classes := map[string]providers.Limits{}
+		for model, l := range models[p.Name] {
+			classes[s.config.Providers[p.Name].Class(model)] = l
+		}
+		if inForce, ok := set[p.Name]; ok && len(classes) > 0 {
+			limits = inForce.Sum(slices.Collect(maps.Values(classes)))
+		}
+		plan, each := worker.NewPlan(p, limits, seen[p.Name]), map[string]worker.Plan{}
+		if p.ByModel {
+			plan, each = worker.NewPlans(p, limits, classes, seen[p.Name])
+		}
 		latency := plan.Latency.Round(time.Millisecond).String()
 		if !plan.Measured {
 			latency += " (configured)"
@@ -50,6 +62,13 @@ func explain(s *session, served []worker.Served) error {
 			p.Name, limitText(plan.Limits), latency, cli.Count(int64(plan.Workers)), fmt.Sprintf("%d + %d high", plan.Share, plan.High),
 			cli.Count(int64(plan.Fleet())), cli.Count(int64(math.Round(plan.JobsPerMinute))), plan.Binds,
 		})
+		for _, class := range slices.Sorted(maps.Keys(each)) {
+			of := each[class]
+			rows = append(rows, []string{
+				"  " + cli.Printable(class), limitText(of.Limits), "", "", fmt.Sprint(of.Share), cli.Count(int64(of.Fleet())),
+				cli.Count(int64(math.Round(of.JobsPerMinute))), of.Binds,
+			})
+		}
 	}
 	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
@@ -86,21 +105,29 @@ func explainHolds(s *session, names []string, set map[string]fleet.Settings) err
 	return nil
 }
 
-// known returns what the fleet has seen, and the settings in force, as far as Postgres answers.
-func known(s *session, names []string) (map[string]worker.Capacity, map[string]fleet.Settings, error) {
+// known returns what the fleet has seen, the settings in force, and the limits of the models
+// that workers have met, as far as Postgres answers.
+func known(s *session, names []string) (seen map[string]worker.Capacity, set map[string]fleet.Settings, models map[string]map[string]providers.Limits, err error) {
 	services := s.Services
 	services.ConnectTimeout = min(services.ConnectTimeout, explainPatience)
 	db, err := services.Postgres(s.Ctx, s.Log)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer db.Close()
-	seen, err := db.Capacity(s.Ctx, names)
-	if err != nil {
-		return nil, nil, err
+	if seen, err = db.Capacity(s.Ctx, names); err != nil {
+		return nil, nil, nil, err
 	}
 	stored, _, err := db.Settings(s.Ctx)
-	return seen, cli.Fleet(s.config).Settings(stored), err
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	standings, err := db.Standings(s.Ctx)
+	models = map[string]map[string]providers.Limits{}
+	for _, h := range standings {
+		models[h.Name] = h.ModelLimits
+	}
+	return seen, cli.Fleet(s.config).Settings(stored), models, err
 }
 
 // limitText lists what a provider allows.

@@ -64,6 +64,35 @@ func TestExplainReckonsWithTheConfigurationWhereNothingElseIsKnown(t *testing.T)
 	}
 }
 
+func TestExplainTellsWhatEachModelGets(t *testing.T) {
+	t.Parallel()
+	database := storetest.Database(t)
+	db, err := store.Open(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	served := worker.Served{Name: "vendor", Kind: "mock", Concurrency: 1, ByModel: true, Models: map[string]worker.ServedModel{
+		"slow": {Limits: providers.Limits{RPM: 30}, Window: 200, Chunk: 1}, "slow-2026-10-01": {Limits: providers.Limits{RPM: 30}, Window: 200, Chunk: 1},
+		"other": {Limits: providers.Limits{RPM: 30_000}, Window: 10_000, Chunk: 100},
+	}}
+	if err := db.Register(t.Context(), worker.Presence{ID: jobs.NewID(), Host: "h", PID: 1, Providers: []worker.Served{served}}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "explain.yaml")
+	if err := os.WriteFile(file, []byte("providers: {vendor: {kind: mock, latency: 500ms, model_limits: {slow: {rpm: 30}}}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := command(t.Context(), "run", "--explain", "--config", file, "--database-url", database, "--provider", "vendor")
+	var lines []string
+	for line := range strings.Lines(r.out) {
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	if r.code != cli.OK || len(lines) != 4 || !strings.HasPrefix(lines[1], "vendor 30,030 requests/min ") || !strings.HasPrefix(lines[2], "* 30,000 requests/min ") || !strings.HasPrefix(lines[3], "slow 30 requests/min 4 4 30 ") {
+		t.Errorf("%+v\n%s", r, strings.Join(lines, "\n"))
+	}
+}
+
 func TestExplainReckonsWithWhatTheFleetHasSeen(t *testing.T) {
 	t.Parallel()
 	database := storetest.Database(t)

@@ -71,7 +71,7 @@ func holds(ctx context.Context, rdb redis.UniversalClient, slots *limiter.Limite
 	}
 	lines = append(lines, held("", state)...)
 	for _, name := range set.Scopes() {
-		state, err := slots.State(ctx, provider, limiter.Scope{Name: name, Settings: limiter.Settings{Limits: set.Scope(name)}})
+		state, err := slots.State(ctx, provider, scopeSettings(set, name))
 		if err != nil {
 			return nil, err
 		}

@@ -67,8 +67,7 @@ func pressureInForce(db *store.Store, known fleet.Config, rdb redis.UniversalCli
 			p := fleet.Pressure{Used: map[string]float64{}, Limits: map[string]float64{}}
 			// Where models have limits of their own, those of all together, and the fullest.
 			for _, name := range append([]string{""}, settings[provider].Scopes()...) {
-				scope := limiter.Scope{Name: name, Settings: limiter.Settings{Limits: settings[provider].Scope(name)}}
-				state, bad := slots.State(ctx, provider, scope)
+				state, bad := slots.State(ctx, provider, scopeSettings(settings[provider], name))
 				if bad != nil {
 					err = errors.Join(err, bad)
 					continue

@@ -60,9 +60,14 @@ func (s *scopes) of(provider, model string) (class string, list []limiter.Scope)
 	s.note(provider, model)
 	set := s.settings(provider)
 	for _, name := range names {
-		list = append(list, limiter.Scope{Name: name, Settings: limiter.Settings{Limits: set.Scope(name)}})
+		list = append(list, scopeSettings(set, name))
 	}
 	return class, list
+}
+
+// scopeSettings returns one of a provider's scopes as the limiter has it.
+func scopeSettings(set fleet.Settings, name string) limiter.Scope {
+	return limiter.Scope{Name: name, Settings: limiter.Settings{Limits: set.Scope(name), Pinned: set.ScopePinned(name)}}
 }
 
 // maxModels bounds the models of a provider of which is noted that they are used.
