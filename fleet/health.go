@@ -76,6 +76,19 @@ type Breaker struct {
 	By   string       `json:"held_by,omitempty"`
 }
 
+// BreakerMove says when a provider's circuit breaker moved, by itself or by a person's order.
+type BreakerMove struct {
+	Provider string    `json:"provider"`
+	At       time.Time `json:"at"`
+	// State is the one that it moved to.
+	State BreakerState `json:"state"`
+	// Held is the state in which a person holds it from then on; empty: it works by itself.
+	Held   BreakerState `json:"held,omitempty"`
+	Reason string       `json:"reason,omitempty"`
+	// By names the person; empty: it moved by itself.
+	By string `json:"by,omitempty"`
+}
+
 // Judge sets Status, and what belongs to it, from what a person has said of the
 // provider, which stands there, and from everything else. recent is its traffic
 // in the Recent time.
@@ -124,6 +137,9 @@ type Health struct {
 	Standing
 	// Workers is the number of live workers that serve it.
 	Workers int `json:"workers"`
+	// Keys are the last characters of its keys, four of each at most, as the worker that
+	// registered last has them; nil: it needs none, or has none.
+	Keys []string `json:"keys,omitempty"`
 	// From is the beginning of the figures: the later of the window's start and
 	// MetricsSince. It is zero without figures.
 	From time.Time `json:"figures_from,omitzero"`

@@ -147,6 +147,15 @@ CREATE TABLE job_ends (
     wait_seconds float8 NOT NULL
 );
 
+-- How long calls waited for their slot in the limits, as workers tell every few seconds.
+CREATE TABLE limiter_waits (
+    provider text NOT NULL,
+    wait     int NOT NULL,     -- the bucket: see fleet.WaitBounds
+    calls    bigint NOT NULL,
+    seconds  float8 NOT NULL,
+    PRIMARY KEY (provider, wait)
+);
+
 -- Keeps job_queue true to job_states, and job_ends. A mark of dispatch is one of its generation
 -- and ends with it; a job that is claimed was delivered, and has left its chunk. Its plans may not depend
 -- on how large the tables were when they were made.
@@ -562,7 +571,9 @@ CREATE TABLE providers (
     breaker_override  text NOT NULL DEFAULT '' CHECK (breaker_override IN ('', 'open', 'closed')), -- a person holds it so
     breaker_changed_by text NOT NULL DEFAULT '',
     metrics_since     timestamptz,                        -- figures are shown from here on
+    key_ends          text[] NOT NULL DEFAULT '{}',       -- how its keys end, of the worker that registered last
 
+    CONSTRAINT providers_keys_are_not_shown CHECK (array_to_string(key_ends, ' ') !~ '[^ ]{5}'), -- four characters at most
     CONSTRAINT providers_limits_are_objects CHECK (
         jsonb_typeof(limits_configured) = 'object' AND jsonb_typeof(limits_learned) = 'object'
         AND jsonb_typeof(limits_pinned) = 'object')
@@ -584,6 +595,34 @@ CREATE TABLE provider_models (
 -- served yet is taken to count by model.
 CREATE FUNCTION queue_model(of_provider text, of_model text) RETURNS text LANGUAGE sql STABLE
 AS $$ SELECT CASE WHEN coalesce((SELECT by_model FROM providers WHERE name = of_provider), true) THEN of_model ELSE '' END $$;
+
+-- The last 500 moves of each provider's circuit breaker, by itself or by a person's order.
+CREATE TABLE breaker_moves (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    provider text NOT NULL,
+    at       timestamptz NOT NULL DEFAULT now(),
+    state    text NOT NULL,                     -- that it moved to
+    held     text NOT NULL,                     -- the state in which a person holds it; '': it works by itself
+    reason   text NOT NULL,
+    held_by  text NOT NULL                      -- the person, where one moved it
+);
+CREATE INDEX breaker_moves_provider ON breaker_moves (provider, id);
+-- +goose StatementBegin
+CREATE FUNCTION breaker_to_moves() RETURNS trigger LANGUAGE plpgsql
+AS $$
+BEGIN
+    INSERT INTO breaker_moves (provider, state, held, reason, held_by)
+    VALUES (NEW.name, NEW.breaker, NEW.breaker_override,
+        CASE WHEN NEW.breaker_override = OLD.breaker_override THEN NEW.breaker_reason ELSE '' END,
+        CASE WHEN NEW.breaker_override = OLD.breaker_override THEN '' ELSE NEW.breaker_changed_by END);
+    DELETE FROM breaker_moves
+    WHERE provider = NEW.name AND id <= (SELECT id FROM breaker_moves WHERE provider = NEW.name ORDER BY id DESC OFFSET 500 LIMIT 1);
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER breaker_to_moves AFTER UPDATE OF breaker, breaker_override ON providers
+FOR EACH ROW WHEN ((NEW.breaker, NEW.breaker_override) IS DISTINCT FROM (OLD.breaker, OLD.breaker_override))
+EXECUTE FUNCTION breaker_to_moves();
 
 -- What answers have said of the limits of a part of a provider's calls, and what operators
 -- have set: of a class of models, with the id of a key where there are several, as in
@@ -1165,11 +1204,11 @@ END $$;
 REVOKE ALL ON FUNCTION oneflow.enqueue FROM PUBLIC;
 
 -- +goose Down
-DROP TABLE step_links, steps, webhook_events, batch_ends;
+DROP TABLE limiter_waits, breaker_moves, step_links, steps, webhook_events, batch_ends;
 DROP TABLE api_calls, api_batches, api_files, cache_entries, cache_files, cache_followers, loose_files, spending, bounds, alerts, audit_log, api_tokens, reconciler_actions, job_ends, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, limit_scopes, provider_models, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
-DROP FUNCTION queue_model, used_result_stays, add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
+DROP FUNCTION breaker_to_moves, queue_model, used_result_stays, add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
 DROP FUNCTION oneflow.enqueue;
 DROP TABLE oneflow.submissions, oneflow.roles;
 DROP SCHEMA oneflow;

@@ -36,8 +36,8 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 				return err
 			}
 			_, err = tx.Exec(ctx, `
-				INSERT INTO providers (name, kind, simulated, limits_configured, limits_from_file, concurrency, dispatch_window, chunk_size, by_model)
-				VALUES ($1, $2, $7, $3, $4, $5, $6, $8, $9)
+				INSERT INTO providers (name, kind, simulated, limits_configured, limits_from_file, concurrency, dispatch_window, chunk_size, by_model, key_ends)
+				VALUES ($1, $2, $7, $3, $4, $5, $6, $8, $9, $10)
 				ON CONFLICT (name) DO UPDATE
 				SET kind = excluded.kind,
 					simulated = excluded.simulated,
@@ -47,8 +47,10 @@ func (s *Store) Register(ctx context.Context, p worker.Presence) error {
 					dispatch_window = excluded.dispatch_window,
 					chunk_size = excluded.chunk_size,
 					by_model = excluded.by_model,
+					key_ends = excluded.key_ends,
 					updated_at = now()`,
-				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, window(served), served.Simulated, max(served.Chunk, 1), served.ByModel)
+				served.Name, served.Kind, served.Limits, texts(served.Written), served.Concurrency, window(served), served.Simulated, max(served.Chunk, 1), served.ByModel,
+				texts(served.KeyEnds))
 			if err == nil {
 				err = registerModels(ctx, tx, served)
 			}

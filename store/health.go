@@ -24,7 +24,7 @@ func (s *Store) standings(ctx context.Context) (list []standing, now time.Time, 
 		SELECT now(), name, kind, concurrency, status, reason, changed_by, changed_at,
 			breaker, breaker_reason, breaker_at, breaker_override, breaker_changed_by,
 			CASE WHEN blocked_until > now() THEN blocked_until END, blocked_reason, out_of_money_at, metrics_since,
-			limits_configured, limits_from_file, limits_learned, limits_learned_at, limits_pinned, limits_pinned_by, limits_pinned_at,
+			limits_configured, limits_from_file, limits_learned, limits_learned_at, limits_pinned, limits_pinned_by, limits_pinned_at, key_ends,
 			coalesce((SELECT jsonb_object_agg(model, limits) FROM provider_models WHERE provider = name), '{}'),
 			(SELECT count(*) FROM workers
 				WHERE stopped_at IS NULL AND heartbeat_at > now() - make_interval(secs => $1) AND name = ANY (workers.providers))
@@ -41,7 +41,7 @@ func (s *Store) standings(ctx context.Context) (list []standing, now time.Time, 
 		err := row.Scan(&now, &p.Name, &p.Kind, &p.concurrency, &p.Status, &p.Reason, &p.By, &since,
 			&b.State, &b.Reason, &breaker, &b.Held, &b.By,
 			&blocked, &p.BlockedReason, &money, &metrics,
-			&l.Configured, &l.Written, &l.Learned, &learned, &l.Pinned, &l.PinnedBy, &pinned,
+			&l.Configured, &l.Written, &l.Learned, &learned, &l.Pinned, &l.PinnedBy, &pinned, &p.Keys,
 			&p.ModelLimits, &p.Workers)
 		if p.By != "" {
 			p.Since = since
@@ -140,6 +140,21 @@ func (s *Store) TaskFigures(ctx context.Context, task providers.Task, window tim
 		out[f.Provider] = f
 	}
 	return out, nil
+}
+
+// BreakerMoves returns the last moves of circuit breakers, the newest first: of a provider,
+// or of each where it is empty.
+func (s *Store) BreakerMoves(ctx context.Context, provider string, limit int) (list []fleet.BreakerMove, err error) {
+	err = collect(ctx, s, &list, `
+		SELECT provider, at, state, held, reason, held_by AS by
+		FROM breaker_moves
+		WHERE $1 = '' OR provider = $1
+		ORDER BY id DESC
+		LIMIT $2`, provider, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read the moves of breakers: %w", err)
+	}
+	return list, nil
 }
 
 // recent is the traffic of the time that a provider is judged by, from the

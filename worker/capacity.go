@@ -47,8 +47,10 @@ type regulator struct {
 	chunks map[string]int
 	// models are those that were met, by provider, as they are registered.
 	models map[string]map[string]ServedModel
-	// planned is what they would be registered with now.
+	// planned holds what they would be registered with now.
 	planned map[string]map[string]ServedModel
+	// ends holds the ends of the keys of each provider, as they are shown.
+	ends map[string][]string
 	// foreign tells that another fleet has Redis.
 	foreign bool
 	// lower counts, by provider, the looks in a row that asked for less.
@@ -62,7 +64,7 @@ type demand struct {
 }
 
 func newRegulator(cfg Config, s *servers) *regulator {
-	return &regulator{cfg: cfg, servers: s, known: map[string]Capacity{}, shares: map[string]int{}, chunks: map[string]int{}, models: map[string]map[string]ServedModel{}, planned: map[string]map[string]ServedModel{}, lower: map[string]demand{}}
+	return &regulator{cfg: cfg, servers: s, known: map[string]Capacity{}, shares: map[string]int{}, chunks: map[string]int{}, models: map[string]map[string]ServedModel{}, planned: map[string]map[string]ServedModel{}, ends: map[string][]string{}, lower: map[string]demand{}}
 }
 
 // served are the providers that can be served now: none on a Redis of another fleet,
@@ -214,7 +216,7 @@ func (r *regulator) run(ctx context.Context) {
 			if p, due := r.due(p); due {
 				resized = r.resize(p) || resized
 			}
-			changed = changed || resized
+			changed = changed || resized || !slices.Equal(r.ends[s.Name], r.cfg.KeyEnds(s.Name))
 		}
 		// Those who look from outside see what runs now.
 		if changed {
@@ -278,7 +280,8 @@ func (r *regulator) register(ctx context.Context) error {
 		if !serving {
 			continue
 		}
-		s.Concurrency, s.Chunk, s.Models = share, r.chunks[s.Name], r.models[s.Name]
+		s.Concurrency, s.Chunk, s.Models, s.KeyEnds = share, r.chunks[s.Name], r.models[s.Name], r.cfg.KeyEnds(s.Name)
+		r.ends[s.Name] = s.KeyEnds
 		if s.ByModel {
 			s.Window, s.Chunk = cmp.Or(s.Window, jobs.Window(1)), 1 // until a model is met
 		}

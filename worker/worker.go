@@ -35,7 +35,10 @@ type Config struct {
 	// Serves reports whether a provider can be served now, as when it has an API key.
 	// It may change at any time, and must not wait. Default: each can.
 	Serves func(provider string) bool
-	// Changed wakes the worker to ask Serves and Limits again at once; it does so every
+	// KeyEnds returns the last characters, four at most, of each key of a provider. Default:
+	// none are shown.
+	KeyEnds func(provider string) []string
+	// Changed wakes the worker to ask Serves, KeyEnds and Limits again at once; it does so every
 	// few seconds by itself. Default: nothing does.
 	Changed <-chan struct{}
 	// Redis is the server that deliveries come from.
@@ -139,6 +142,8 @@ type Served struct {
 	// Latency is the time that a call is expected to take, until the ledger has seen
 	// some. Default: 1 s.
 	Latency time.Duration
+	// KeyEnds are the last characters of its keys, four of each at most, for people.
+	KeyEnds []string
 }
 
 // ServedModel is a model that is limited by itself.
@@ -214,6 +219,9 @@ func New(cfg Config) (*Worker, error) {
 	}
 	if cfg.Serves == nil {
 		cfg.Serves = func(string) bool { return true }
+	}
+	if cfg.KeyEnds == nil {
+		cfg.KeyEnds = func(string) []string { return nil }
 	}
 	return &Worker{cfg: cfg}, nil
 }

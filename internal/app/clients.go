@@ -62,6 +62,17 @@ func hasKey(cfg config.Config, name string, store *keys.Store) bool {
 	return !cfg.Providers[name].NeedsKey() || store == nil || store.Has(name)
 }
 
+// keyEnds returns how the usable keys of a provider end, four characters of each at most.
+func keyEnds(cfg config.Config, name string, store *keys.Store) (ends []string) {
+	if store == nil || !cfg.Providers[name].NeedsKey() {
+		return nil
+	}
+	for _, k := range store.Usable(name) {
+		ends = append(ends, k.End())
+	}
+	return ends
+}
+
 // clients makes the providers of those names.
 func clients(cfg config.Config, names []string, store *keys.Store) (list []providers.Provider, closeAll func() error, err error) {
 	var closers []func() error

@@ -90,6 +90,10 @@ func (k Key) ID() string {
 	return k.h.id
 }
 
+// End returns what may be seen of the secret: its last four characters, and fewer of a
+// short one.
+func (k Key) End() string { return strings.TrimPrefix(k.String(), "…") }
+
 // String returns the masked key, such as "…wxyz".
 func (k Key) String() string {
 	if k.h == nil {
