@@ -1,6 +1,11 @@
 package fleet
 
-import "oneflow/jobs"
+import (
+	"slices"
+	"time"
+
+	"oneflow/jobs"
+)
 
 // Unfinished counts jobs that have not ended.
 type Unfinished struct {
@@ -28,6 +33,35 @@ type Ended struct {
 
 // WaitBounds lists the bounds, in seconds, by which the schema counts waits.
 func WaitBounds() []float64 { return []float64{0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400} }
+
+// WaitBucket returns the bucket of a wait: i where it is less than WaitBounds()[i] and no less
+// than the bound before, their number beyond the last.
+func WaitBucket(d time.Duration) int {
+	bounds := WaitBounds()
+	i, found := slices.BinarySearch(bounds, d.Seconds())
+	if found {
+		i++
+	}
+	return i
+}
+
+// LimiterWaits counts a provider's calls by the time that they waited for their slot in the
+// limits: Calls[i] is of bucket i, see WaitBucket. Seconds is the sum.
+type LimiterWaits struct {
+	Calls   []int64
+	Seconds float64
+}
+
+// Plus is the sum of both.
+func (w LimiterWaits) Plus(o LimiterWaits) LimiterWaits {
+	sum := LimiterWaits{Calls: make([]int64, len(WaitBounds())+1), Seconds: w.Seconds + o.Seconds}
+	for _, one := range []LimiterWaits{w, o} {
+		for i, n := range one.Calls {
+			sum.Calls[i] += n
+		}
+	}
+	return sum
+}
 
 // CallTotals are sums over calls.
 type CallTotals struct {

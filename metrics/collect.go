@@ -21,7 +21,7 @@ type descriptions struct {
 
 	calls, limited, refused, reasons, duration, tokens, cost, unpriced *prometheus.Desc
 
-	status, breaker, limit, limitUsed, limiterWait, blocked *prometheus.Desc
+	status, breaker, limit, limitUsed, limiterWait, slotWait, blocked *prometheus.Desc
 
 	budgetLimit, budgetSpent, budgetLeft *prometheus.Desc
 
@@ -54,6 +54,7 @@ func describe() descriptions {
 		limit:       d("limit", "The limit in force, by dimension: of requests or tokens by the minute, or as its name says.", "provider", "dimension"),
 		limitUsed:   d("limit_used_ratio", "The share of a limit that the fleet uses in the window that ends now.", "provider", "dimension"),
 		limiterWait: d("limiter_wait_seconds", "The time that a small call would wait for its slot now.", "provider"),
+		slotWait:    d("limiter_waited_seconds", "The time that a call waited for its slot in the limits.", "provider"),
 		blocked:     d("provider_blocked_seconds", "The time for which a provider has asked to be left alone, from now on.", "provider"),
 
 		budgetLimit: d("budget_limit_usd", "What may be spent in a budget's period; of a wallet, what was paid in.", "budget", "name"),
@@ -156,13 +157,21 @@ func (t teller) ofJobs(r reading) {
 		waits[queue{e.Provider, e.Lane}] = w
 	}
 	for q, w := range waits {
-		buckets, sum := map[float64]uint64{}, int64(0)
-		for i, bound := range fleet.WaitBounds() {
-			sum += w.Waits[i]
-			buckets[bound] = uint64(max(sum, 0))
-		}
-		t.histogram(t.queueWait, w.Started, w.WaitSeconds, buckets, q.provider, string(q.lane))
+		t.waits(t.queueWait, w.Waits, w.WaitSeconds, q.provider, string(q.lane))
 	}
+	for provider, w := range r.waits {
+		t.waits(t.slotWait, w.Calls, w.Seconds, provider)
+	}
+}
+
+// waits tells of a histogram by fleet.WaitBounds.
+func (t teller) waits(d *prometheus.Desc, counts []int64, seconds float64, labels ...string) {
+	buckets, sum := map[float64]uint64{}, int64(0)
+	for i, bound := range fleet.WaitBounds() {
+		sum += counts[i]
+		buckets[bound] = uint64(max(sum, 0))
+	}
+	t.histogram(d, sum+counts[len(counts)-1], seconds, buckets, labels...)
 }
 
 // The bounds of latencies are those of the schema's buckets, 2^i - 1 ms, from 31 ms to about

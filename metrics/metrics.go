@@ -36,6 +36,8 @@ type Store interface {
 	CallTotals(ctx context.Context, from, until time.Time) (fleet.CallTotals, error)
 	// ReconcilerActions counts what the reconcilers have put right.
 	ReconcilerActions(ctx context.Context) (map[string]int64, error)
+	// LimiterWaits returns how long calls have waited for their slot, by provider.
+	LimiterWaits(ctx context.Context) (map[string]fleet.LimiterWaits, error)
 	Budgets(ctx context.Context) ([]billing.Budget, error)
 	// Alerts returns the newest alerts: those that are open, or all.
 	Alerts(ctx context.Context, all bool, limit int) ([]jobs.Alert, error)
@@ -116,6 +118,7 @@ type reading struct {
 	unfinished []fleet.Unfinished
 	ended      []fleet.Ended
 	calls      fleet.CallTotals
+	waits      map[string]fleet.LimiterWaits
 	actions    map[string]int64
 	budgets    []billing.Budget
 	alerts     []jobs.Alert
@@ -150,6 +153,7 @@ func (m *Metrics) read() reading {
 		m.cfg.Log.Warn().Err(err).Msg("metrics: Postgres is not told of")
 		r.postgres = false
 	} else {
+		r.waits = last.waits
 		r.fleet, r.unfinished, r.ended, r.calls, r.actions, r.budgets, r.alerts = last.fleet, last.unfinished, last.ended, last.calls, last.actions, last.budgets, last.alerts
 	}
 	end := time.Now()
@@ -169,6 +173,9 @@ func (m *Metrics) readPostgres(ctx context.Context, r *reading) (err error) {
 		return err
 	}
 	if r.calls, err = m.callTotals(ctx); err != nil {
+		return err
+	}
+	if r.waits, err = m.cfg.Store.LimiterWaits(ctx); err != nil {
 		return err
 	}
 	if r.actions, err = m.cfg.Store.ReconcilerActions(ctx); err != nil {

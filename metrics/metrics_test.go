@@ -164,6 +164,11 @@ func TestTheFleetIsTold(t *testing.T) {
 	must(t, h.db.StopJobs(t.Context(), d[6].ID.String()))
 	must(t, h.db.RecordActions(t.Context(), map[string]int64{"job_expired": 2}))
 	must(t, h.db.RecordActions(t.Context(), map[string]int64{"job_expired": 3, "job_taken_over": 1}))
+	waits := make([]int64, len(fleet.WaitBounds())+1)
+	waits[fleet.WaitBucket(0)], waits[fleet.WaitBucket(7*time.Second)] = 3, 1
+	for range 2 {
+		must(t, h.db.AddLimiterWaits(t.Context(), map[string]fleet.LimiterWaits{"mock": {Calls: waits, Seconds: 7.5}}))
+	}
 	_, err = billing.NewMoney(h.db, "ada").Set(t.Context(), billing.Budget{Scope: billing.Scope{Provider: "mock"}, Period: billing.Day, Limit: 10 * billing.USD, Blocks: true})
 	must(t, err)
 	_, _, err = h.db.RaiseAlerts(t.Context(), []string{jobs.AlertBudget}, []jobs.Alert{{Kind: jobs.AlertBudget, Subject: "x", Text: "y"}}, "")
@@ -198,6 +203,11 @@ func TestTheFleetIsTold(t *testing.T) {
 		`oneflow_breaker_state{provider="mock",state="open"}`:                              0,
 		`oneflow_limit_used_ratio{dimension="rpm",provider="mock"}`:                        0.5,
 		`oneflow_limiter_wait_seconds{provider="mock"}`:                                    1.5,
+		`oneflow_limiter_waited_seconds_count{provider="mock"}`:                            8,
+		`oneflow_limiter_waited_seconds_sum{provider="mock"}`:                              15,
+		`oneflow_limiter_waited_seconds_bucket{provider="mock",le="0.1"}`:                  6,
+		`oneflow_limiter_waited_seconds_bucket{provider="mock",le="5"}`:                    6,
+		`oneflow_limiter_waited_seconds_bucket{provider="mock",le="10"}`:                   8,
 		`oneflow_workers{state="alive"}`:                                                   1,
 		`oneflow_reconciler_actions_total{action="job_expired"}`:                           5,
 		`oneflow_alerts{kind="budget"}`:                                                    1,

@@ -27,6 +27,7 @@ type guard struct {
 	breaker  *breaker.Breaker
 	estimate func(providers.Request) limiter.Demand
 	learn    func(Learned)
+	waited   func(time.Duration)
 	log      zerolog.Logger
 	retry    failsafe.Executor[any]
 	// cooldown is the time for which a provider is left alone that only a person can mend,
@@ -68,6 +69,7 @@ func newGuard(p providers.Provider, cfg Config) (*guard, error) {
 		name: name, provider: p, timeout: cfg.CallTimeout, calls: cfg.Calls, limiter: cfg.Limiter,
 		estimate: func(req providers.Request) limiter.Demand { return cfg.Estimate(name, req) },
 		learn:    func(l Learned) { cfg.Learn(name, l) },
+		waited:   func(d time.Duration) { cfg.Waited(name, d) },
 		log:      cfg.Log.With().Str("provider", name).Logger(), retry: failsafe.With(policy), blockedUntil: map[string]time.Time{}, cooldown: cfg.Backoff(maxRetries + 1),
 	}
 	if cfg.Redis == nil {

@@ -68,6 +68,9 @@ type Config struct {
 	// Learn is told what was learned about a provider. It must not block. Nil:
 	// nobody is told.
 	Learn func(provider string, l Learned)
+	// Waited is told how long a call has waited for its slot. It must not block. Nil: nobody is
+	// told.
+	Waited func(provider string, d time.Duration)
 	// Log gets a line for each breaker that moves, each provider that is disabled, and
 	// each fallback. The zero Logger logs nothing.
 	Log zerolog.Logger
@@ -135,6 +138,9 @@ func New(cfg Config) (*Chains, error) {
 	}
 	if cfg.Learn == nil {
 		cfg.Learn = func(string, Learned) {}
+	}
+	if cfg.Waited == nil {
+		cfg.Waited = func(string, time.Duration) {}
 	}
 	c := &Chains{cfg: cfg, guards: make(map[string]*guard, len(cfg.Providers))}
 	for _, p := range cfg.Providers {

@@ -65,8 +65,10 @@ func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (g
 	}
 	demand := g.estimate(req)
 	demand.Model = req.Model
+	began := time.Now()
 	got, err := g.limiter.Acquire(ctx, g.name, demand, urgency)
 	if err == nil {
+		g.waited(time.Since(began))
 		return granted{context.WithoutCancel(ctx), got}, nil
 	}
 	if long, ok := errors.AsType[*limiter.WaitTooLongError](err); ok {

@@ -67,6 +67,61 @@ func (s *Store) EndedJobs(ctx context.Context) ([]fleet.Ended, error) {
 	return list, nil
 }
 
+// AddLimiterWaits adds calls to those that have waited for their slot, by provider.
+func (s *Store) AddLimiterWaits(ctx context.Context, waited map[string]fleet.LimiterWaits) error {
+	var names []string
+	var buckets []int
+	var calls []int64
+	var seconds []float64
+	for name, w := range waited {
+		first := true // has all the seconds: they are only summed up
+		for bucket, n := range w.Calls {
+			if n == 0 {
+				continue
+			}
+			names, buckets, calls, seconds = append(names, name), append(buckets, bucket), append(calls, n), append(seconds, 0)
+			if first {
+				seconds[len(seconds)-1], first = w.Seconds, false
+			}
+		}
+	}
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO limiter_waits AS w (provider, wait, calls, seconds)
+		SELECT *
+		FROM unnest($1::text[], $2::int[], $3::bigint[], $4::float8[]) AS new (provider, wait, calls, seconds)
+		ORDER BY provider, wait
+		ON CONFLICT (provider, wait) DO UPDATE SET calls = w.calls + excluded.calls, seconds = w.seconds + excluded.seconds`, names, buckets, calls, seconds)
+	if err != nil {
+		return fmt.Errorf("record how long calls waited: %w", err)
+	}
+	return nil
+}
+
+// LimiterWaits returns how long calls have waited for their slot since ever, by provider.
+func (s *Store) LimiterWaits(ctx context.Context) (map[string]fleet.LimiterWaits, error) {
+	rows, err := s.pool.Query(ctx, `SELECT provider, wait, calls, seconds FROM limiter_waits`)
+	if err != nil {
+		return nil, fmt.Errorf("read how long calls waited: %w", err)
+	}
+	all := map[string]fleet.LimiterWaits{}
+	var provider string
+	var bucket int
+	var calls int64
+	var seconds float64
+	_, err = pgx.ForEachRow(rows, []any{&provider, &bucket, &calls, &seconds}, func() error {
+		one := fleet.LimiterWaits{Calls: make([]int64, len(fleet.WaitBounds())+1), Seconds: seconds}
+		if bucket >= 0 && bucket < len(one.Calls) {
+			one.Calls[bucket] = calls
+		}
+		all[provider] = all[provider].Plus(one)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read how long calls waited: %w", err)
+	}
+	return all, nil
+}
+
 // CompactEnds implements worker.RecoveryStore: it sums up the rows of job_ends, unless
 // they are few.
 func (s *Store) CompactEnds(ctx context.Context) error {

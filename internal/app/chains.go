@@ -21,7 +21,7 @@ import (
 
 // newChains puts all configured providers behind their policies: a job may fall back to
 // any that has a key by then. calls bounds what is being paid for.
-func newChains(calls context.Context, o WorkerOptions, fleetID string, control *fleet.Control, parts *scopes, prices *billing.Prices) (chains *policy.Chains, closeAll func() error, err error) {
+func newChains(calls context.Context, o WorkerOptions, fleetID string, control *fleet.Control, parts *scopes, prices *billing.Prices, waits *waited) (chains *policy.Chains, closeAll func() error, err error) {
 	clients, closeClients, err := clients(o.Config, slices.Sorted(maps.Keys(o.Config.Providers)), o.Keys)
 	if err != nil {
 		return nil, nil, err
@@ -78,8 +78,9 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, control *
 		Translate: providers.Translation{
 			Kinds: kindOf, Capabilities: kinds.CapabilitiesOf, Model: newModels(o.Config).at,
 		}.Translate,
-		Learn: func(provider string, l policy.Learned) { control.Learn(provider, policyLearned(l)) },
-		Log:   o.Log,
+		Learn:  func(provider string, l policy.Learned) { control.Learn(provider, policyLearned(l)) },
+		Waited: waits.note,
+		Log:    o.Log,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, closeAll())

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -61,7 +62,8 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		return err
 	}
 	parts := newScopes(o.Config, o.Keys, control.Settings)
-	guarded, closePolicy, err := newChains(calls, o, fleetID.String(), control, parts, prices)
+	waits := &waited{add: o.Store.AddLimiterWaits, log: o.Log}
+	guarded, closePolicy, err := newChains(calls, o, fleetID.String(), control, parts, prices, waits)
 	if err != nil {
 		return err
 	}
@@ -90,6 +92,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		Serves: func(provider string) bool {
 			return (len(o.Providers) == 0 || slices.Contains(o.Providers, provider)) && hasKey(o.Config, provider, o.Keys)
 		},
+		KeyEnds:     func(provider string) []string { return keyEnds(o.Config, provider, o.Keys) },
 		Changed:     keysChanged(o.Keys),
 		Redis:       o.Redis,
 		Store:       storesOf(o.Store),
@@ -117,6 +120,11 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	var telling sync.WaitGroup
+	life, stop := context.WithCancel(calls)
+	telling.Go(func() { waits.run(life) })
+	defer telling.Wait()
+	defer stop()
 	return w.Run(ctx)
 }
 
