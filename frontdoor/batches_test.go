@@ -13,6 +13,7 @@ import (
 
 	"oneflow/access"
 	"oneflow/internal/fakeprovider"
+	"oneflow/jobs"
 )
 
 func line(id, path, body string) string {
@@ -266,5 +267,72 @@ func TestWrongUploadsAreRefused(t *testing.T) {
 		if answer.StatusCode != http.StatusRequestEntityTooLarge {
 			t.Errorf("300 MB: %d", answer.StatusCode)
 		}
+	}
+}
+
+// sized is a form with a file of so many bytes, in lines that repeat.
+func sized(n int64, line string) io.Reader {
+	return io.MultiReader(
+		strings.NewReader("--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n"),
+		io.LimitReader(&repeated{line: line}, n), strings.NewReader("\r\n--b--\r\n"))
+}
+
+// repeated is a line again and again, without end.
+type repeated struct {
+	line string
+	at   int
+}
+
+// Read implements io.Reader.
+func (r *repeated) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		c := copy(p[n:], r.line[r.at:])
+		n, r.at = n+c, (r.at+c)%len(r.line)
+	}
+	return n, nil
+}
+
+func TestAFileHas200MegabytesAndABatch50000RowsAtMost(t *testing.T) {
+	t.Parallel()
+	h := open(t, fakeprovider.Config{}, false)
+	upload := func(body io.Reader) (status int, id string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/v1/files", body)
+		must(t, err)
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+		answer, err := h.client.Do(r)
+		must(t, err)
+		defer func() { _ = answer.Body.Close() }()
+		var made struct{ ID string }
+		must(t, json.NewDecoder(answer.Body).Decode(&made))
+		return answer.StatusCode, made.ID
+	}
+	const most = 200 << 20
+	if status, _ := upload(sized(most, "0123456789abcdef")); status != http.StatusOK {
+		t.Errorf("200 MB: %d", status)
+	}
+	if status, _ := upload(sized(most+1, "0123456789abcdef")); status != http.StatusRequestEntityTooLarge {
+		t.Errorf("a byte more: %d", status)
+	}
+	var rows strings.Builder
+	for i := range 50_001 {
+		fmt.Fprintf(&rows, `{"custom_id":"%d","method":"POST","url":"/v1/chat/completions","body":{"model":"mock","messages":[{"role":"user","content":"x"}]}}`+"\n", i)
+	}
+	status, id := upload(sized(int64(rows.Len()), rows.String()))
+	if status != http.StatusOK {
+		t.Fatal(status)
+	}
+	client := h.openai(h.token(t, access.Enqueue, ""))
+	b, err := client.Batches.New(t.Context(), batchOf(id))
+	must(t, err)
+	eventually(t, "it fails", func() bool {
+		b, err = client.Batches.Get(t.Context(), b.ID)
+		return err == nil && b.Status == openai.BatchStatusFailed
+	})
+	if len(b.Errors.Data) != 1 || !strings.Contains(b.Errors.Data[0].Message, "50000") {
+		t.Errorf("%+v", b.Errors.Data)
+	}
+	if list, err := h.db.Jobs(t.Context(), jobs.Filter{Limit: 1}); err != nil || len(list.Jobs) != 0 {
+		t.Errorf("%d of its rows are jobs, %v", len(list.Jobs), err)
 	}
 }

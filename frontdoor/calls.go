@@ -47,6 +47,9 @@ type asking struct {
 	keep     bool
 	again    bool
 	key      string // idempotency
+	// batch is the one that the call is put into, with its tags; empty: none.
+	batch string
+	tags  map[string]string
 	// row is a call that has no body of JSON, as a row has it; plain asks for its text alone.
 	row   map[string]json.RawMessage
 	plain bool
@@ -192,7 +195,24 @@ func (a *asking) headers(r *http.Request) error {
 		}
 		a.lane = lane
 	}
-	return nil
+	return a.batchHeaders(r)
+}
+
+// batchHeaders reads which batch a call is put into, and the batch's tags.
+func (a *asking) batchHeaders(r *http.Request) (err error) {
+	a.batch = r.Header.Get("X-Oneflow-Batch")
+	if a.batch != "" && batches.CheckID(a.batch) != nil {
+		return &refusal{status: http.StatusBadRequest, reason: "X-OneFlow-Batch: must be letters, digits, '.', '_' and '-', 64 at most"}
+	}
+	var list []string
+	for _, value := range r.Header.Values("X-Oneflow-Tags") {
+		list = append(list, strings.Split(value, ",")...)
+	}
+	if len(list) > 0 && a.batch == "" {
+		return &refusal{status: http.StatusBadRequest, reason: "X-OneFlow-Tags: are those of a batch, which X-OneFlow-Batch names"}
+	}
+	a.tags, err = tagsOf("X-OneFlow-Tags", list)
+	return err
 }
 
 // admit makes a job of a call, or finds the one that the client made before.
@@ -223,7 +243,7 @@ func (f *FrontDoor) admit(ctx context.Context, p access.Principal, ask asking) (
 	if id != job.ID {
 		return id, f.accepted(ctx, id, ask, nil)
 	}
-	return id, f.enqueue(ctx, job)
+	return id, f.enqueue(ctx, ask, job)
 }
 
 // otherBody is err, as a refusal where an idempotency key was used for something else.
@@ -248,15 +268,38 @@ func (f *FrontDoor) accepted(ctx context.Context, id uuid.UUID, ask asking, err 
 		return err
 	}
 	job.ID = id
-	return f.enqueue(ctx, job)
+	return f.enqueue(ctx, ask, job)
 }
 
 // enqueue hands a job to the producer. That Redis did not take it is no failure: a worker
 // dispatches it. The client may be gone by now, and its job is there or not at all.
-func (f *FrontDoor) enqueue(ctx context.Context, job jobs.New) error {
-	_, undelivered, err := f.cfg.Producer.Enqueue(context.WithoutCancel(ctx), "", []jobs.New{job})
+func (f *FrontDoor) enqueue(ctx context.Context, ask asking, job jobs.New) error {
+	ctx = context.WithoutCancel(ctx)
+	if ask.batch != "" {
+		job.Key = "j:" + job.ID.String() // two equal calls are two
+		err := f.cfg.Stores.Jobs.OpenBatch(ctx, jobs.Batch{ID: ask.batch, Account: job.Account, Source: "calls", Tags: ask.tags, Append: true, Own: true})
+		if err != nil {
+			return notInBatch(err)
+		}
+	}
+	_, undelivered, err := f.cfg.Producer.Enqueue(ctx, ask.batch, []jobs.New{job})
 	if undelivered != nil {
 		f.cfg.Log.Warn().Err(undelivered).Stringer("job", job.ID).Msg("Redis did not take a delivery: a worker sees to it")
+	}
+	if err == nil && ask.batch != "" {
+		// It is over when its calls are; the next one opens it again.
+		err = f.cfg.Stores.Jobs.SealBatch(ctx, ask.batch)
+	}
+	return notInBatch(err)
+}
+
+// notInBatch is err, as a refusal where the batch that a call names does not take it.
+func notInBatch(err error) error {
+	switch {
+	case errors.Is(err, jobs.ErrNotFound):
+		return &refusal{status: http.StatusConflict, reason: "X-OneFlow-Batch: there is a batch of this name already, and it is not of this account; choose another"}
+	case errors.Is(err, jobs.ErrBatchCancelled), errors.Is(err, jobs.ErrBatchRemoved):
+		return &refusal{status: http.StatusConflict, reason: "X-OneFlow-Batch: the batch was cancelled or removed"}
 	}
 	return err
 }

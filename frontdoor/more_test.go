@@ -130,3 +130,44 @@ func TestAFileThatHasExpiredIsGoneWithItsBytes(t *testing.T) {
 	stop()
 	<-done
 }
+
+func TestHeadersPutACallIntoABatchOfItsAccountWithTags(t *testing.T) {
+	t.Parallel()
+	h := open(t, fakeprovider.Config{}, true)
+	mine, theirs := h.token(t, access.Enqueue, "mine"), h.token(t, access.Enqueue, "theirs")
+	for range 2 { // two equal calls are two jobs
+		if answer := h.send(t, http.MethodPost, "/v1/chat/completions", mine, helloBody, "X-OneFlow-Batch", "chats", "X-OneFlow-Tags", "team=red, feature=search"); answer.StatusCode != http.StatusOK {
+			t.Fatalf("%d", answer.StatusCode)
+		}
+	}
+	if answer := h.send(t, http.MethodPost, "/api/v1/jobs", mine, `{"provider":"mock","prompt":"hello"}`, "X-OneFlow-Batch", "chats"); answer.StatusCode != http.StatusAccepted {
+		t.Errorf("a job of our own API: %d", answer.StatusCode)
+	}
+	eventually(t, "the batch has three jobs that have ended", func() bool {
+		p, err := h.db.Progress(t.Context(), "chats")
+		return err == nil && p.Counts[jobs.Succeeded] == 3 && p.State == jobs.BatchFinished
+	})
+	list, err := h.db.Jobs(t.Context(), jobs.Filter{Tag: "team=red", Account: "mine", Limit: 10})
+	if err != nil || len(list.Jobs) != 3 {
+		t.Errorf("%d jobs have the tag, %v", len(list.Jobs), err)
+	}
+	for name, c := range map[string]struct {
+		token  string
+		header []string
+		status int
+	}{
+		"another account's batch": {theirs, []string{"X-OneFlow-Batch", "chats"}, http.StatusConflict},
+		"no batch":                {mine, []string{"X-OneFlow-Tags", "a=b"}, http.StatusBadRequest},
+		"a bad name":              {mine, []string{"X-OneFlow-Batch", "../x"}, http.StatusBadRequest},
+		"a bad tag":               {mine, []string{"X-OneFlow-Batch", "chats", "X-OneFlow-Tags", "red"}, http.StatusBadRequest},
+		"too many tags":           {mine, []string{"X-OneFlow-Batch", "chats", "X-OneFlow-Tags", strings.Repeat("a=b,", 20) + "c=d"}, http.StatusBadRequest},
+	} {
+		if answer := h.send(t, http.MethodPost, "/v1/chat/completions", c.token, helloBody, c.header...); answer.StatusCode != c.status {
+			t.Errorf("%s: %d", name, answer.StatusCode)
+		}
+	}
+	if p, err := h.db.Progress(t.Context(), "chats"); err != nil || p.Total() != 3 {
+		t.Errorf("then it has %d, %v", p.Total(), err)
+	}
+	must(t, h.db.StopJobs(t.Context(), "chats"))
+}

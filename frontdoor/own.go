@@ -103,6 +103,10 @@ func (f *FrontDoor) takeJob(r *http.Request) (uuid.UUID, error) {
 	if len(key) > maxKey || !storable(key) {
 		return uuid.Nil, &refusal{status: http.StatusBadRequest, reason: badKey}
 	}
+	var ask asking
+	if err := ask.batchHeaders(r); err != nil {
+		return uuid.Nil, err
+	}
 	c := Call{Caller: callerOf(r, account), SHA256: sha256.Sum256(append([]byte("/api/v1/jobs\n"), body...)), Idempotency: key}
 	again := uuid.Nil
 	if key != "" {
@@ -124,7 +128,7 @@ func (f *FrontDoor) takeJob(r *http.Request) (uuid.UUID, error) {
 		if _, err := f.cfg.Stores.Jobs.Progress(r.Context(), again.String()); !errors.Is(err, jobs.ErrNotFound) {
 			return again, err
 		}
-		return again, f.enqueue(r.Context(), job)
+		return again, f.enqueue(r.Context(), ask, job)
 	}
 	if err := f.affords(r.Context(), &job); err != nil {
 		return uuid.Nil, err
@@ -134,7 +138,7 @@ func (f *FrontDoor) takeJob(r *http.Request) (uuid.UUID, error) {
 	if err != nil || id != job.ID {
 		return id, otherBody(err)
 	}
-	return id, f.enqueue(r.Context(), job)
+	return id, f.enqueue(r.Context(), ask, job)
 }
 
 // callerOf is the name of a caller for idempotency keys: nobody else's key is the same.
@@ -246,21 +250,13 @@ func (f *FrontDoor) ownBatch(r *http.Request) (b bringing, err error) {
 	if source == "" {
 		source = "the API"
 	}
-	b.batch = jobs.Batch{ID: newID("api-"), Account: account, Source: fileName(source), Tags: map[string]string{}}
+	b.batch = jobs.Batch{ID: newID("api-"), Account: account, Source: fileName(source)}
 	b.key = key
 	if key != "" {
 		b.batch.ID = "api-" + hexOf(sha256.Sum256([]byte("batch\n" + access.From(r.Context()).Name + "\n" + account + "\n" + key)))[:32]
 	}
-	const mostTags, longest = 16, 500
-	if len(q["tag"]) > mostTags {
-		return b, &refusal{status: http.StatusBadRequest, reason: fmt.Sprintf("tag: may be given %d times", mostTags)}
-	}
-	for _, tag := range q["tag"] {
-		name, value, ok := strings.Cut(tag, "=")
-		if !ok || name == "" || len(tag) > longest || !storable(tag) {
-			return b, &refusal{status: http.StatusBadRequest, reason: "tag: must be NAME=VALUE"}
-		}
-		b.batch.Tags[name] = value
+	if b.batch.Tags, err = tagsOf("tag", q["tag"]); err != nil {
+		return b, err
 	}
 	b.in = f.cfg.Input
 	b.in.Account, b.in.Defaults = account, map[string]json.RawMessage{}
@@ -273,6 +269,23 @@ func (f *FrontDoor) ownBatch(r *http.Request) (b bringing, err error) {
 		}
 	}
 	return b, nil
+}
+
+// tagsOf reads tags, each NAME=VALUE; from says where they stand.
+func tagsOf(from string, list []string) (map[string]string, error) {
+	const most, longest = 16, 500
+	if len(list) > most {
+		return nil, &refusal{status: http.StatusBadRequest, reason: fmt.Sprintf("%s: may be given %d times", from, most)}
+	}
+	tags := map[string]string{}
+	for _, tag := range list {
+		name, value, ok := strings.Cut(strings.TrimSpace(tag), "=")
+		if !ok || name == "" || len(tag) > longest || !storable(tag) {
+			return nil, &refusal{status: http.StatusBadRequest, reason: from + ": must be NAME=VALUE"}
+		}
+		tags[name] = value
+	}
+	return tags, nil
 }
 
 // ownRows is a source whose rows are given a provider by their models.

@@ -76,6 +76,9 @@ type Batch struct {
 	// Append lets rows of another origin in. Exact lets none in, also where the first row is
 	// there already.
 	Append, Exact bool
+	// Own lets rows into a batch of Account alone: for all others the one that is there does
+	// not exist.
+	Own bool
 	// Tags are a producer's own names and values, for lists. Those of a batch that is
 	// there already are added to.
 	Tags map[string]string
@@ -104,7 +107,7 @@ type Accepted struct {
 // AcceptStore takes new jobs.
 type AcceptStore interface {
 	// OpenBatch makes the batch, unless there is one of that id. It fails
-	// with ErrBatchCancelled; and, unless b.Append, with ErrOtherSource where the
+	// with ErrBatchCancelled; with ErrNotFound where b.Own says so; and, unless b.Append, with ErrOtherSource where the
 	// batch has rows, the first that is brought now is none of them, and b.Origin is
 	// not the one that it was made with.
 	OpenBatch(ctx context.Context, b Batch) error

@@ -28,15 +28,18 @@ func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 			return fmt.Errorf("open batch %s: %w", b.ID, err)
 		}
 		var cancelled, removed, known bool
+		var account string
 		err = tx.QueryRow(ctx, `
 			SELECT cancelled_at IS NOT NULL, removed_at IS NOT NULL, $2 <> '' AND origin = $2
 				OR NOT $4 AND EXISTS (SELECT FROM jobs WHERE batch_id = $1 AND key = $3)
-				OR NOT EXISTS (SELECT FROM jobs WHERE batch_id = $1)
+				OR NOT EXISTS (SELECT FROM jobs WHERE batch_id = $1), account
 			FROM batches
-			WHERE id = $1`, b.ID, b.Origin, b.First, b.Exact).Scan(&cancelled, &removed, &known)
+			WHERE id = $1`, b.ID, b.Origin, b.First, b.Exact).Scan(&cancelled, &removed, &known, &account)
 		switch {
 		case err != nil:
 			return fmt.Errorf("open batch %s: %w", b.ID, err)
+		case b.Own && account != b.Account:
+			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrNotFound)
 		case removed:
 			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrBatchRemoved)
 		case cancelled:
