@@ -31,7 +31,7 @@ type CompareStore interface {
 	// the first so many rows after a row, or of all rows after it where rows is 0.
 	ComparedJobs(ctx context.Context, batches []string, after, rows int64, each func(ComparedJob) error) error
 	// Comparisons lists the newest ones, the newest first: of an account, or of all where
-	// it is empty.
+	// it is empty. Two accounts' comparisons of one name are two.
 	Comparisons(ctx context.Context, account string, limit int) ([]ComparisonSummary, error)
 }
 
@@ -169,6 +169,9 @@ func Compare(ctx context.Context, store CompareStore, name string) (Comparison, 
 	c := Comparison{Name: name, Models: []ComparedModel{}, Judges: []JudgedModels{}}
 	var states []ComparedBatch
 	for _, b := range found {
+		if len(states) > 0 && b.Account != c.Account {
+			continue // somebody else's of the same name
+		}
 		if judge := b.Tags[TagJudge]; judge != "" {
 			c.Judges = append(c.Judges, JudgedModels{Judge: judge, BatchID: b.ID, State: b.StateNow(), Jobs: b.Total(), Best: map[string]int64{}, Money: b.Money})
 			continue

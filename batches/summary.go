@@ -85,6 +85,9 @@ type Filter struct {
 type Breakdown struct {
 	At time.Time `json:"at"`
 	Summary
+	Tags map[string]string `json:"tags"`
+	// Pipeline is the one that it is a step of; empty: none.
+	Pipeline string `json:"pipeline,omitempty"`
 	// Models lists what was called for it.
 	Models []ModelUse `json:"models"`
 	// Problems are the reasons why jobs failed or wait for another attempt, the
@@ -110,6 +113,15 @@ type Problem struct {
 	Class string     `json:"class"`
 	Jobs  int64      `json:"jobs"`
 	// JobID, Message and At are those of the latest of them.
+	JobID   string    `json:"job_id"`
+	Message string    `json:"message"`
+	At      time.Time `json:"at,omitzero"`
+	// Samples are the latest of them, three at most.
+	Samples []ProblemSample `json:"samples"`
+}
+
+// ProblemSample is a job that did not succeed, and what was said.
+type ProblemSample struct {
 	JobID   string    `json:"job_id"`
 	Message string    `json:"message"`
 	At      time.Time `json:"at,omitzero"`

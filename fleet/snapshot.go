@@ -9,6 +9,8 @@ import (
 const (
 	// MaxUnfinished is up to where unfinished jobs are counted.
 	MaxUnfinished = 100_000
+	// MaxQueued is up to where the jobs of a queue are counted.
+	MaxQueued = 10_000
 	// Recent is the time that a provider's figures are about.
 	Recent = 5 * time.Minute
 	// Minutes is the number of minutes of a provider's curve.
@@ -20,7 +22,9 @@ const (
 
 // Snapshot is everything that is not about one batch.
 type Snapshot struct {
-	Totals    Totals     `json:"totals"`
+	Totals Totals `json:"totals"`
+	// Queues are those that have jobs, by provider and lane.
+	Queues    []Queue    `json:"queues"`
 	Providers []Provider `json:"providers"`
 	Workers   []Worker   `json:"workers"`
 }
@@ -32,9 +36,31 @@ type Totals struct {
 	Unfinished int64 `json:"unfinished_jobs"`
 	More       bool  `json:"more_unfinished_jobs"`
 	Running    int64 `json:"running_jobs"`
+	// PerMinute counts the jobs that ended in a minute, on average over the Recent time.
+	PerMinute float64 `json:"jobs_per_minute"`
 	// Day is the last 24 hours.
 	Day Traffic `json:"last_24h"`
+	// Today is the money of this day in UTC, and Hour that of the last 60 minutes.
+	Today jobs.Money `json:"today"`
+	Hour  jobs.Money `json:"last_hour"`
 }
+
+// Queue is a provider's lane.
+type Queue struct {
+	Provider string    `json:"provider"`
+	Lane     jobs.Lane `json:"lane"`
+	// Waiting counts the jobs that wait in Postgres and are not paused, and Delivered those that
+	// wait in Redis, each up to MaxQueued.
+	Waiting   int64 `json:"waiting_jobs"`
+	Delivered int64 `json:"delivered_jobs"`
+	Running   int64 `json:"running_jobs"`
+}
+
+// More reports whether there are more than were counted.
+func (q Queue) More() bool { return max(q.Waiting, q.Delivered) >= MaxQueued }
+
+// Unfinished is the number of its jobs that have not finished.
+func (q Queue) Unfinished() int64 { return q.Waiting + q.Delivered + q.Running }
 
 // Traffic counts calls by outcome.
 type Traffic struct {

@@ -144,7 +144,7 @@ type New struct {
 // NewID makes a job's or an attempt's id, ordered by time (UUID version 7).
 func NewID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
-// Queue is where jobs wait for their turn: a provider's lane, which is one queue of asynq's,
+// Queue is the place in which jobs wait for their turn: a provider's lane, which is one queue of asynq's,
 // or the part of it for one model, where the provider limits each model by itself.
 type Queue struct {
 	Provider string

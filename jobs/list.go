@@ -26,6 +26,8 @@ type Filter struct {
 	From, Until time.Time
 	// Before leaves out a job and those that are younger: where the page before ended.
 	Before uuid.UUID
+	// IDs are the jobs to choose from; nil: all.
+	IDs []uuid.UUID
 	// Limit bounds the list, the newest first.
 	Limit int
 }
@@ -40,11 +42,13 @@ type Line struct {
 	// Provider and Model are those that answered, or else that were asked.
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
-	Lane     Lane   `json:"lane"`
-	State    State  `json:"state"`
-	Paused   bool   `json:"paused"`
-	Attempt  int    `json:"attempt"`
-	Calls    int64  `json:"calls"`
+	// RequestedProvider is the one whose queue it is in.
+	RequestedProvider string `json:"-"`
+	Lane              Lane   `json:"lane"`
+	State             State  `json:"state"`
+	Paused            bool   `json:"paused"`
+	Attempt           int    `json:"attempt"`
+	Calls             int64  `json:"calls"`
 	// Waits names the cause of its wait, though nothing failed.
 	Waits string `json:"waits_for,omitempty"`
 	// Error is the class of its failure, and Message what was said, shortened.
@@ -71,6 +75,10 @@ type CallLine struct {
 	ID       string `json:"id"`
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
+	// Attempt is the claim of the job that sent it, and Gen the delivery that was claimed: a
+	// take-over, and a retry by a person, begin another.
+	Attempt int `json:"attempt"`
+	Gen     int `json:"generation"`
 	// Outcome is "running", or an Outcome.
 	Outcome   string    `json:"outcome"`
 	StartedAt time.Time `json:"started_at"`
@@ -89,4 +97,22 @@ type CallLine struct {
 	// where no price is known, and Cost while it runs.
 	Reserved *billing.NanoUSD `json:"reserved_usd"`
 	Cost     *billing.NanoUSD `json:"cost_usd"`
+}
+
+// Trail holds what has happened to a job, as far as it is kept, beside its Line.
+type Trail struct {
+	Calls []CallLine
+	// Delivery is the task in Redis that carries it, and DispatchedAt when it was handed over;
+	// zero: none does.
+	Delivery     string
+	DispatchedAt time.Time
+	// CancelRequestedAt and PausedAt are when somebody asked for it; zero: nobody did, or it
+	// goes on.
+	CancelRequestedAt, PausedAt time.Time
+	// NotBefore holds the time at which a job that was given back goes on; zero: it was not.
+	NotBefore time.Time
+	// Parent is the job of the step before whose answer it was made of, and Child the job that
+	// its own answer led to; empty: none. LeftOut tells that the next step's filter left it out.
+	Parent, Child string
+	LeftOut       bool
 }

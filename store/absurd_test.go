@@ -65,7 +65,7 @@ func TestAbsurdRowsTakeNoViewDown(t *testing.T) {
 		"health":           func(ctx context.Context) error { _, err := w.Health(ctx, time.Hour); return err },
 		"standings":        func(ctx context.Context) error { _, err := w.Standings(ctx); return err },
 		"figures":          func(ctx context.Context) error { _, err := w.TaskFigures(ctx, providers.Text, time.Hour); return err },
-		"a batch's detail": func(ctx context.Context) error { _, err := w.BatchDetail(ctx, batch); return err },
+		"a batch's detail": func(ctx context.Context) error { _, err := w.BatchDetail(ctx, batch, true); return err },
 		"tallies":          func(ctx context.Context) error { _, err := w.Tallies(ctx, []string{batch}); return err },
 		"totals":           func(ctx context.Context) error { _, err := w.Totals(ctx, batch); return err },
 		"expenses":         func(ctx context.Context) error { _, err := w.Expenses(ctx, batch); return err },

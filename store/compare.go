@@ -114,15 +114,15 @@ func (s *Store) ComparedJobs(ctx context.Context, ids []string, after, limit int
 // Comparisons implements batches.CompareStore.
 func (s *Store) Comparisons(ctx context.Context, account string, limit int) (list []batches.ComparisonSummary, err error) {
 	err = collect(ctx, s, &list, `
-		SELECT name, min(account) AS account, min(source) AS source, min(created_at) AS created_at, array_agg(model ORDER BY created_at, id) AS models
+		SELECT name, account, min(source) AS source, min(created_at) AS created_at, array_agg(model ORDER BY created_at, id) AS models
 		FROM (
 			SELECT id, tags ->> '`+batches.TagComparison+`' AS name, tags ->> '`+batches.TagModel+`' AS model, account, source, created_at
 			FROM batches
 			WHERE tags ->> '`+batches.TagComparison+`' IS NOT NULL AND removed_at IS NULL AND ($1 = '' OR account = $1)
 		) b
 		WHERE model IS NOT NULL
-		GROUP BY name
-		ORDER BY created_at DESC, name
+		GROUP BY name, account
+		ORDER BY created_at DESC, name, account
 		LIMIT $2`, account, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list comparisons: %w", err)

@@ -18,43 +18,116 @@ import (
 const jobsWindow = 20_000
 
 const jobLineColumns = `j.id::text, coalesce(j.batch_id, ''), coalesce(j.custom_id, ''), j.account, j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model),
-	j.lane, s.state, s.paused_at IS NOT NULL, s.attempt, (SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id),
+	j.provider, j.lane, s.state, s.paused_at IS NOT NULL, s.attempt, (SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id),
 	CASE WHEN s.finished_at IS NULL THEN s.wait_reason ELSE '' END, s.error_class, left(s.error_message, 500),
 	s.cost_nano, s.simulated_nano, s.unpriced_calls, j.created_at, j.run_at, s.deadline, s.started_at, s.finished_at`
 
 func jobLine(row pgx.CollectableRow) (l jobs.Line, err error) {
 	var started, finished *time.Time
-	err = row.Scan(&l.ID, &l.BatchID, &l.CustomID, &l.Account, &l.Task, &l.Provider, &l.Model, &l.Lane, &l.State, &l.Paused, &l.Attempt, &l.Calls,
+	err = row.Scan(&l.ID, &l.BatchID, &l.CustomID, &l.Account, &l.Task, &l.Provider, &l.Model, &l.RequestedProvider, &l.Lane, &l.State, &l.Paused, &l.Attempt, &l.Calls,
 		&l.Waits, &l.Error, &l.Message, (*int64)(&l.Cost), (*int64)(&l.Simulated), &l.Unpriced, &l.CreatedAt, &l.RunAt, &l.Deadline, &started, &finished)
 	l.StartedAt, l.FinishedAt = timeOrZero(started), timeOrZero(finished)
 	return l, err
 }
 
-// Jobs lists the jobs that a filter selects, the newest first.
+// Jobs lists the jobs that a filter selects, the newest first. It looks at few jobs at
+// first, and at many only where those did not fill the list.
 func (s *Store) Jobs(ctx context.Context, f jobs.Filter) (out jobs.Lines, err error) {
 	before := uuid.Max
 	if f.Before != uuid.Nil {
 		before = f.Before
 	}
-	window := `
-		SELECT id
-		FROM jobs
-		WHERE id < $1`
-	args := []any{before}
-	if f.BatchID != "" {
-		window += ` AND batch_id = $2`
-		args = append(args, f.BatchID)
+	for looked, window := 0, min(4*f.Limit, jobsWindow); ; window = jobsWindow - looked {
+		part, last, err := s.jobsBefore(ctx, f, before, window)
+		if err != nil {
+			return jobs.Lines{}, fmt.Errorf("list jobs: %w", err)
+		}
+		out.Jobs = append(out.Jobs, part...)
+		if len(out.Jobs) > f.Limit {
+			out.Jobs = out.Jobs[:f.Limit]
+			out.Next = out.Jobs[f.Limit-1].ID
+			return out, nil
+		}
+		if last == uuid.Nil {
+			return out, nil // there are no more
+		}
+		if looked += window; looked >= jobsWindow {
+			out.Next = last.String()
+			return out, nil
+		}
+		before = last
 	}
-	window += fmt.Sprintf(`
-		ORDER BY id DESC
-		LIMIT %d`, jobsWindow)
-	n := len(args)
+}
+
+// jobsBefore returns those that a filter selects of the window of jobs before one, and the
+// last of the window; none where there are no more after it.
+func (s *Store) jobsBefore(ctx context.Context, f jobs.Filter, before uuid.UUID, window int) (list []jobs.Line, last uuid.UUID, err error) {
+	args := []any{before, window}
 	arg := func(v any) string {
 		args = append(args, v)
 		return fmt.Sprintf("$%d", len(args))
 	}
-	var where strings.Builder
-	where.WriteString("true")
+	from := `
+		FROM jobs
+		WHERE id < $1`
+	if f.BatchID != "" {
+		few, err := s.isSmall(ctx, f.BatchID)
+		if err != nil {
+			return nil, last, err
+		}
+		from += " AND batch_id = " + arg(f.BatchID)
+		if few {
+			// By the batch: by age, all jobs that are younger would be passed on the way.
+			from = "FROM (SELECT id " + from + " OFFSET 0) batch WHERE true"
+		}
+	}
+	if f.IDs != nil {
+		from += " AND id = ANY (" + arg(f.IDs) + ")"
+	}
+	ends, err := s.pool.Query(ctx, `SELECT id `+from+` ORDER BY id DESC OFFSET $2 - 1 LIMIT 2`, args...)
+	if err != nil {
+		return nil, last, err
+	}
+	end, err := pgx.CollectRows(ends, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return nil, last, err
+	}
+	if len(end) == 2 { // the last of the window, and one beyond it
+		last = end[0]
+	}
+	where := conditions(f, arg)
+	rows, err := s.pool.Query(ctx, `
+		WITH w AS MATERIALIZED (
+			SELECT id `+from+`
+			ORDER BY id DESC
+			LIMIT $2
+		)
+		SELECT `+jobLineColumns+`
+		FROM w
+		JOIN jobs j ON j.id = w.id
+		JOIN job_states s ON s.job_id = w.id
+		LEFT JOIN results r ON r.job_id = w.id
+		WHERE true`+where+`
+		ORDER BY w.id DESC
+		LIMIT `+arg(f.Limit+1), args...)
+	if err == nil {
+		list, err = pgx.CollectRows(rows, jobLine)
+	}
+	return list, last, err
+}
+
+// isSmall reports whether all jobs of a batch can be looked at in a moment.
+func (s *Store) isSmall(ctx context.Context, batch string) (few bool, err error) {
+	err = s.pool.QueryRow(ctx, `
+		SELECT coalesce(sum(scheduled + queued + running + retrying + succeeded + failed + cancelled + expired + unknown), 0) < $2
+		FROM batch_counts
+		WHERE batch_id = $1`, batch, jobsWindow).Scan(&few)
+	return few, err
+}
+
+// conditions are those of a filter on each job of a window.
+func conditions(f jobs.Filter, arg func(any) string) string {
+	where := &strings.Builder{}
 	for _, c := range []struct{ column, value string }{
 		{"j.account", f.Account},
 		{"s.state", string(f.State)},
@@ -73,7 +146,7 @@ func (s *Store) Jobs(ctx context.Context, f jobs.Filter) (out jobs.Lines, err er
 		where.WriteString(" AND position(lower(" + arg(f.Error) + ") IN lower(s.error_class || ' ' || s.error_message)) > 0")
 	}
 	if f.Tag != "" {
-		where.WriteString(" AND EXISTS (SELECT FROM batches b JOIN jsonb_each_text(b.tags) t ON true WHERE b.id = j.batch_id AND t.key || '=' || t.value = " + arg(f.Tag) + ")")
+		where.WriteString(" AND j.batch_id IN (SELECT b.id FROM batches b JOIN jsonb_each_text(b.tags) t ON true WHERE t.key || '=' || t.value = " + arg(f.Tag) + ")")
 	}
 	if !f.From.IsZero() {
 		where.WriteString(" AND j.created_at >= " + arg(f.From))
@@ -81,43 +154,7 @@ func (s *Store) Jobs(ctx context.Context, f jobs.Filter) (out jobs.Lines, err er
 	if !f.Until.IsZero() {
 		where.WriteString(" AND j.created_at < " + arg(f.Until))
 	}
-	rows, err := s.pool.Query(ctx, `
-		WITH w AS MATERIALIZED (`+window+`)
-		SELECT `+jobLineColumns+`
-		FROM w
-		JOIN jobs j ON j.id = w.id
-		JOIN job_states s ON s.job_id = w.id
-		LEFT JOIN results r ON r.job_id = w.id
-		WHERE `+where.String()+`
-		ORDER BY w.id DESC
-		LIMIT `+arg(f.Limit+1), args...)
-	if err == nil {
-		out.Jobs, err = pgx.CollectRows(rows, jobLine)
-	}
-	if err != nil {
-		return out, fmt.Errorf("list jobs: %w", err)
-	}
-	if len(out.Jobs) > f.Limit {
-		out.Jobs = out.Jobs[:f.Limit]
-		out.Next = out.Jobs[f.Limit-1].ID
-		return out, nil
-	}
-	// The window may have ended before the jobs did.
-	err = s.pool.QueryRow(ctx, `SELECT id::text FROM (`+window+`) w ORDER BY id LIMIT 1`, args[:n]...).Scan(&out.Next)
-	if err == nil {
-		var more bool
-		err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM jobs WHERE id < $1 AND ($2 = '' OR batch_id = $2))`, out.Next, f.BatchID).Scan(&more)
-		if !more {
-			out.Next = ""
-		}
-	}
-	if errors.Is(err, pgx.ErrNoRows) {
-		out.Next, err = "", nil
-	}
-	if err != nil {
-		return out, fmt.Errorf("list jobs: %w", err)
-	}
-	return out, nil
+	return where.String()
 }
 
 // JobLine reads one job. It fails with jobs.ErrNotFound.
@@ -144,7 +181,7 @@ func (s *Store) JobLine(ctx context.Context, id uuid.UUID) (l jobs.Line, err err
 // two hundred.
 func (s *Store) JobCalls(ctx context.Context, id uuid.UUID) (list []jobs.CallLine, err error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT c.id::text, c.provider, c.model, c.state, c.started_at, c.finished_at, coalesce(c.http_status, 0), c.request_id, c.error_kind, left(c.error_message, 1000),
+		SELECT c.id::text, c.provider, c.model, cj.attempt, cj.gen, c.state, c.started_at, c.finished_at, coalesce(c.http_status, 0), c.request_id, c.error_kind, left(c.error_message, 1000),
 			(SELECT count(*) FROM call_jobs o WHERE o.call_id = c.id), c.latency_ms, c.input_tokens, c.output_tokens, c.simulated, c.reserved_nano, cj.share_nano
 		FROM call_jobs cj
 		JOIN calls c ON c.id = cj.call_id
@@ -154,7 +191,7 @@ func (s *Store) JobCalls(ctx context.Context, id uuid.UUID) (list []jobs.CallLin
 	if err == nil {
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c jobs.CallLine, err error) {
 			var ended *time.Time
-			err = row.Scan(&c.ID, &c.Provider, &c.Model, &c.Outcome, &c.StartedAt, &ended, &c.Status, &c.RequestID, &c.Error, &c.Message,
+			err = row.Scan(&c.ID, &c.Provider, &c.Model, &c.Attempt, &c.Gen, &c.Outcome, &c.StartedAt, &ended, &c.Status, &c.RequestID, &c.Error, &c.Message,
 				&c.Jobs, &c.LatencyMS, &c.InputTokens, &c.OutputTokens, &c.Simulated, &c.Reserved, &c.Cost)
 			c.EndedAt = timeOrZero(ended)
 			return c, err
@@ -164,6 +201,33 @@ func (s *Store) JobCalls(ctx context.Context, id uuid.UUID) (list []jobs.CallLin
 		return nil, fmt.Errorf("read the calls of job %s: %w", id, err)
 	}
 	return list, nil
+}
+
+// JobTrail returns what has happened to a job.
+func (s *Store) JobTrail(ctx context.Context, id uuid.UUID) (t jobs.Trail, err error) {
+	if t.Calls, err = s.JobCalls(ctx, id); err != nil {
+		return t, err
+	}
+	var dispatched, cancelled, paused, notBefore *time.Time
+	var gen int
+	var child bool
+	err = s.pool.QueryRow(ctx, `
+		SELECT s.gen, coalesce(q.delivery_id, ''), q.dispatched_at, s.cancel_requested_at, s.paused_at, CASE WHEN s.finished_at IS NULL THEN s.not_before END,
+			coalesce((SELECT parent_id::text FROM step_links WHERE child_id = s.job_id), ''),
+			l.parent_id IS NOT NULL, coalesce(l.child_id::text, '')
+		FROM job_states s
+		LEFT JOIN job_queue q ON q.job_id = s.job_id
+		LEFT JOIN step_links l ON l.parent_id = s.job_id
+		WHERE s.job_id = $1`, id).Scan(&gen, &t.Delivery, &dispatched, &cancelled, &paused, &notBefore, &t.Parent, &child, &t.Child)
+	if err != nil {
+		return t, fmt.Errorf("read what happened to job %s: %w", id, err)
+	}
+	t.DispatchedAt, t.CancelRequestedAt, t.PausedAt, t.NotBefore = timeOrZero(dispatched), timeOrZero(cancelled), timeOrZero(paused), timeOrZero(notBefore)
+	if t.Delivery == "" && dispatched != nil {
+		t.Delivery = jobs.TaskID(id, gen)
+	}
+	t.LeftOut = child && t.Child == ""
+	return t, nil
 }
 
 // JobRequest returns what a job asks for, as it is kept. It fails with jobs.ErrNotFound.

@@ -2,8 +2,8 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -92,7 +92,7 @@ func (s *Store) Fleet(ctx context.Context) (f fleet.Snapshot, err error) {
 	if f.Providers, err = s.providers(ctx, f.Workers); err != nil {
 		return f, fmt.Errorf("read providers: %w", err)
 	}
-	if f.Totals, err = s.sums(ctx); err != nil {
+	if f.Totals, f.Queues, err = s.sums(ctx); err != nil {
 		return f, fmt.Errorf("read totals: %w", err)
 	}
 	return f, nil
@@ -239,125 +239,70 @@ func sum(a, b fleet.Traffic) fleet.Traffic {
 	}
 }
 
-// sums reads the totals. Unfinished jobs are counted up to a bound.
-func (s *Store) sums(ctx context.Context) (t fleet.Totals, err error) {
+// sums reads the totals, and what waits in each queue. Unfinished jobs are counted up to a
+// bound; those that run, all.
+func (s *Store) sums(ctx context.Context) (t fleet.Totals, queues []fleet.Queue, err error) {
+	queues = []fleet.Queue{}
+	err = collect(ctx, s, &queues, `
+		WITH lanes AS (
+			SELECT name AS provider, lane
+			FROM providers
+			CROSS JOIN unnest('{high,default,bulk}'::text[]) lane
+		), running AS (
+			SELECT provider, lane, count(*) AS running
+			FROM job_queue
+			WHERE worker_id IS NOT NULL
+			GROUP BY provider, lane
+		)
+		SELECT provider, lane, waiting, delivered, coalesce(running, 0) AS running
+		FROM lanes l
+		CROSS JOIN LATERAL (SELECT count(*) AS waiting FROM (
+			SELECT FROM job_queue q WHERE q.provider = l.provider AND q.lane = l.lane AND dispatched_at IS NULL AND NOT paused AND worker_id IS NULL LIMIT $1) x) w
+		CROSS JOIN LATERAL (SELECT count(*) AS delivered FROM (
+			SELECT FROM job_queue q WHERE q.provider = l.provider AND q.lane = l.lane AND dispatched_at IS NOT NULL AND worker_id IS NULL LIMIT $1) x) d
+		LEFT JOIN running r USING (provider, lane)
+		WHERE waiting + delivered + coalesce(running, 0) > 0
+		ORDER BY provider, array_position('{high,default,bulk}'::text[], lane)`, fleet.MaxQueued)
+	if err != nil {
+		return t, nil, err
+	}
 	err = s.pool.QueryRow(ctx, `
-		SELECT
-			(SELECT count(*) FROM (SELECT FROM job_queue LIMIT $1) unfinished),
-			(SELECT count(*) FROM job_queue WHERE worker_id IS NOT NULL)`,
+		SELECT (SELECT count(*) FROM (SELECT FROM job_queue LIMIT $1) unfinished), (SELECT count(*) FROM job_queue WHERE worker_id IS NOT NULL)`,
 		fleet.MaxUnfinished+1).Scan(&t.Unfinished, &t.Running)
 	if err != nil {
-		return t, err
+		return t, nil, err
 	}
 	if t.Unfinished > fleet.MaxUnfinished {
 		t.Unfinished, t.More = fleet.MaxUnfinished, true
 	}
+	var ended int64
+	err = s.pool.QueryRow(ctx, `SELECT coalesce(sum(jobs), 0)::bigint FROM job_ends WHERE minute > now() - make_interval(secs => $1)`, fleet.Recent.Seconds()).Scan(&ended)
+	if err != nil {
+		return t, nil, err
+	}
+	t.PerMinute = float64(ended) / fleet.Recent.Minutes()
 	d := &t.Day
 	err = s.pool.QueryRow(ctx, `
 		SELECT saturated(coalesce(sum(requests), 0)), saturated(coalesce(sum(succeeded), 0)),
 			saturated(coalesce(sum(rate_limited), 0)), saturated(coalesce(sum(refused), 0)), saturated(coalesce(sum(unknown), 0)),
 			saturated(coalesce(sum(input_tokens), 0)), saturated(coalesce(sum(output_tokens), 0)),
-			saturated(coalesce(sum(cost_nano), 0)), saturated(coalesce(sum(simulated_nano), 0)), saturated(coalesce(sum(unpriced), 0))
+			saturated(coalesce(sum(cost_nano), 0)), saturated(coalesce(sum(simulated_nano), 0)), saturated(coalesce(sum(unpriced), 0)),
+			`+moneyOf(`minute >= date_trunc('day', now(), 'UTC')`)+`, `+moneyOf(`minute > now() - interval '1 hour'`)+`
 		FROM provider_metrics
 		WHERE minute > now() - interval '24 hours'`).
 		Scan(&d.Requests, &d.Succeeded, &d.RateLimited, &d.Refused, &d.Unknown, &d.InputTokens, &d.OutputTokens,
-			(*int64)(&d.Cost), (*int64)(&d.Simulated), &d.Unpriced)
-	return t, err
+			(*int64)(&d.Cost), (*int64)(&d.Simulated), &d.Unpriced, (*int64)(&t.Today.Cost), (*int64)(&t.Today.Simulated), &t.Today.Unpriced,
+			(*int64)(&t.Hour.Cost), (*int64)(&t.Hour.Simulated), &t.Hour.Unpriced)
+	return t, queues, err
 }
 
-// BatchDetail implements the OverviewStore of package monitor.
-func (s *Store) BatchDetail(ctx context.Context, id string) (batches.Breakdown, error) {
-	var d batches.Breakdown
-	opts := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err := pgx.BeginTxFunc(ctx, s.pool, opts, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `
-			SELECT `+batchColumns+`
-			FROM batches
-			WHERE id = $1`, id)
-		if err != nil {
-			return err
-		}
-		if d.Summary, err = pgx.CollectExactlyOneRow(rows, batchRow); err != nil {
-			return err
-		}
-		tallies, err := tally(ctx, tx, []string{id})
-		if err != nil {
-			return err
-		}
-		d.Tally = tallies[id]
-		if d.Models, err = modelsOf(ctx, tx, id); err != nil {
-			return err
-		}
-		d.Problems, err = problemsOf(ctx, tx, id)
-		return err
-	})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return d, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
+// moneyOf sums up the money of rows of provider_metrics.
+func moneyOf(where string) string {
+	sums := make([]string, 0, 3)
+	for _, column := range []string{"cost_nano", "simulated_nano", "unpriced"} {
+		sums = append(sums, `saturated(coalesce(sum(`+column+`) FILTER (WHERE `+where+`), 0))`)
 	}
-	if err != nil {
-		return d, fmt.Errorf("read batch %s: %w", id, err)
-	}
-	return d, nil
-}
-
-// modelsOf sums up a batch's calls, from the ledger.
-func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, error) {
-	rows, err := tx.Query(ctx, `
-		SELECT a.provider, a.model, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
-			saturated(sum(a.input_tokens)), saturated(sum(a.output_tokens)),
-			saturated(coalesce(sum(cj.share_nano) FILTER (WHERE NOT a.simulated), 0)),
-			saturated(coalesce(sum(cj.share_nano) FILTER (WHERE a.simulated), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL AND a.state <> 'running')
-		FROM jobs j
-		JOIN call_jobs cj ON cj.job_id = j.id
-		JOIN calls a ON a.id = cj.call_id
-		WHERE j.batch_id = $1
-		GROUP BY a.provider, a.model
-		ORDER BY count(*) DESC, a.provider, a.model
-		LIMIT 100`, id)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (batches.ModelUse, error) {
-		var m batches.ModelUse
-		err := row.Scan(&m.Provider, &m.Model, &m.Calls, &m.Succeeded, &m.InputTokens, &m.OutputTokens, (*int64)(&m.Cost), (*int64)(&m.Simulated), &m.Unpriced)
-		return m, err
-	})
-}
-
-// Problems returns the reasons for which jobs of a batch failed or wait for another
-// attempt, the most frequent first, with the latest of each.
-func (s *Store) Problems(ctx context.Context, id string) ([]batches.Problem, error) {
-	list, err := problemsOf(ctx, s.pool, id)
-	if err != nil {
-		return nil, fmt.Errorf("read why jobs of batch %s failed: %w", id, err)
-	}
-	return list, nil
-}
-
-// problemsOf groups what went wrong, with the latest of each kind. The message holds
-// the provider's own sentence, from which prompt and key were cut out.
-func problemsOf(ctx context.Context, tx querier, id string) ([]batches.Problem, error) {
-	rows, err := tx.Query(ctx, `
-		SELECT DISTINCT ON (n, state, error_class)
-			state, error_class, n, id::text, left(error_message, 500), finished_at
-		FROM (
-			SELECT job_id AS id, state, error_class, error_message, finished_at,
-				count(*) OVER (PARTITION BY state, error_class) AS n
-			FROM job_states
-			WHERE job_id IN (SELECT id FROM jobs WHERE batch_id = $1) AND state IN ('failed', 'unknown', 'expired', 'retrying')
-		) wrong
-		ORDER BY n DESC, state, error_class, finished_at DESC NULLS LAST, id DESC
-		LIMIT 50`, id)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (batches.Problem, error) {
-		var p batches.Problem
-		var at *time.Time
-		err := row.Scan(&p.State, &p.Class, &p.Jobs, &p.JobID, &p.Message, &at)
-		p.At = timeOrZero(at)
-		return p, err
-	})
+	return strings.Join(sums, ", ")
 }
 
 func timeOrZero(t *time.Time) time.Time {

@@ -171,7 +171,7 @@ func TestBatchDetailTellsModelsAndTheLatestProblemOfEachKind(t *testing.T) {
 	w.sent(t, j, nil) // under way: not unpriced yet
 	w.exec(t, `UPDATE job_states SET state = 'expired', finished_at = now() WHERE job_id = $1`, d[6].ID)
 
-	got, err := w.BatchDetail(t.Context(), "b")
+	got, err := w.BatchDetail(t.Context(), "b", true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestBatchDetailTellsModelsAndTheLatestProblemOfEachKind(t *testing.T) {
 	if got.Total() != 7 || got.Failures() != 4 || got.Cost != 60 {
 		t.Errorf("tally %+v", got.Tally)
 	}
-	if _, err := w.BatchDetail(t.Context(), "none"); !errors.Is(err, jobs.ErrNotFound) {
+	if _, err := w.BatchDetail(t.Context(), "none", true); !errors.Is(err, jobs.ErrNotFound) {
 		t.Errorf("a batch that is not there: %v", err)
 	}
 }

@@ -23,7 +23,7 @@ func TestSimulatedMoneyIsInNoTotalOfRealMoney(t *testing.T) {
 	}
 	want := jobs.Money{Cost: price, Simulated: price}
 
-	detail, err := w.BatchDetail(ctx, "b")
+	detail, err := w.BatchDetail(ctx, "b", true)
 	if err != nil || detail.Money != want || len(detail.Models) != 1 || detail.Models[0].Money != want {
 		t.Errorf("the batch's page: %+v, %v", detail, err)
 	}
