@@ -11,7 +11,7 @@ MONITOR_PORT ?= 8080
 FUZZTIME     ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-race test-pooler test-examples test-web fuzz lint fmt demo dev chaos bench bench-limits migrate up down setup clean bin/dev bin/worker
+.PHONY: help build test test-race test-pooler test-examples test-web fuzz lint fmt demo dev chaos bench bench-limits bench-pages migrate up down setup clean bin/dev bin/worker
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,8 @@ test-examples: setup ## Run examples/ with their runtimes, which it installs whe
 test-web: setup ## Look at the monitor in a real browser, which it installs where it is missing
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends chromium; }
+	@command -v npm >/dev/null || { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends nodejs npm; }
+	@cd internal/e2e/testdata/axe && npm ci --ignore-scripts --no-audit --no-fund
 	$(GO) test -tags web -timeout 10m ./internal/e2e -run RealBrowser
 
 # Without the limit most of the time would go into making inputs shorter.
@@ -78,6 +80,9 @@ bench: setup ## Measure throughput on this machine
 
 bench-limits: setup build ## Show that limits are used to the full and never broken, and what a long queue costs (9 minutes)
 	@$(GO) run ./internal/benchlimits
+
+bench-pages: setup ## Time the first answer of each page with a million jobs (3 minutes); ONEFLOW_JOBS is another number
+	$(GO) test -tags million -timeout 20m -v ./monitor -run MillionJobs
 
 migrate: bin/worker ## Bring the schema of DATABASE_URL up
 	@bin/worker migrate up

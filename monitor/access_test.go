@@ -106,9 +106,12 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 	must(t, err)
 	_, err = db.SetBudget(t.Context(), billing.Budget{Scope: billing.Scope{Account: "default", Tag: "of=alpha"}, Period: billing.Day, Zone: "UTC", Limit: billing.USD})
 	must(t, err)
+	aComparison(t, db, "theirs", "default", secretPrompt, secretAnswer)
+	aPipeline(t, db, "line", "default")
 	full := monitor.Config{
 		Store: db, Jobs: db, Orders: noOrders{}, Redis: redisOf(t), OpenURL: noObject,
 		Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db, Metrics: http.NotFoundHandler(),
+		Compare: db, Pipelines: db,
 	}
 	programs, err := api.New(api.Config{
 		Schedules: kept{db}, Fleet: db, Money: db, Spending: db, Alerts: db, Orders: fleet.NewOrders(db, fleet.Config{}),
@@ -130,8 +133,12 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 			id = "nightly"
 		case strings.Contains(path, "/providers/"):
 			id = "mock"
+		case strings.Contains(path, "/comparisons/"):
+			id = "theirs"
+		case strings.Contains(path, "/pipelines/"):
+			id = "line"
 		}
-		path = strings.NewReplacer("{$}", "", "{id}", id, "{name}", id, "{n}", "0", "{account}", "default").Replace(path)
+		path = strings.NewReplacer("{$}", "", "{id}", id, "{name}", id, "{n}", "0", "{account}", "default", "{queue}", "mock.default").Replace(path)
 		if route.Scope == "" {
 			open++
 			continue

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,14 +14,21 @@ import (
 	"oneflow/jobs"
 )
 
+const (
+	batchesPerPage = 50
+	// batchesPerFile bounds a table that is downloaded.
+	batchesPerFile = 5000
+)
+
 // batchesPage is the data of the page of batches.
 type batchesPage struct {
-	At         time.Time
-	Batches    []batches.Summary
-	Query      map[string]string
-	States     []string
-	CSV        string
-	OneAccount bool
+	At      time.Time
+	Batches []batches.Summary
+	Query   map[string]string
+	States  []string
+	// NextPage leads to older batches; empty: there are none.
+	NextPage, CSV string
+	OneAccount    bool
 }
 
 // batchFilter reads a filter of batches.
@@ -43,10 +51,14 @@ func batchFilter(r *http.Request) (f batches.Filter, err error) {
 	return f, nil
 }
 
-func (m *Monitor) batches(r *http.Request) ([]batches.Summary, error) {
+// batches lists those that a request asks for, so many where it does not say.
+func (m *Monitor) batches(r *http.Request, most int) ([]batches.Summary, error) {
 	f, err := batchFilter(r)
 	if err != nil {
-		return nil, err
+		return nil, &queryError{err}
+	}
+	if r.URL.Query().Get("limit") == "" {
+		f.Limit = most
 	}
 	list, err := m.cfg.Jobs.Batches(r.Context(), f)
 	if list == nil {
@@ -56,7 +68,7 @@ func (m *Monitor) batches(r *http.Request) ([]batches.Summary, error) {
 }
 
 func (m *Monitor) batchesPage(w http.ResponseWriter, r *http.Request) {
-	list, err := m.batches(r)
+	list, err := m.batches(r, batchesPerPage)
 	if err != nil {
 		m.failPage(w, r, err)
 		return
@@ -66,6 +78,11 @@ func (m *Monitor) batchesPage(w http.ResponseWriter, r *http.Request) {
 		At: time.Now(), Batches: list, OneAccount: access.From(r.Context()).Account != "", CSV: "/batches.csv?" + q.Encode(),
 		Query:  map[string]string{"state": q.Get("state"), "source": q.Get("source"), "account": q.Get("account")},
 		States: []string{jobs.BatchOpen, jobs.BatchRunning, jobs.BatchPaused, jobs.BatchFinished, jobs.BatchPartial, jobs.BatchCancelling, jobs.BatchCancelled, jobs.BatchRemoved},
+	}
+	if len(list) == batchesPerPage && q.Get("limit") == "" {
+		next := maps.Clone(q)
+		next.Set("cursor", list[len(list)-1].ID)
+		p.NextPage = "/batches?" + next.Encode()
 	}
 	m.show(w, r, http.StatusOK, frame{Title: "Batches", Here: "batches", JSON: "/api/v1/batches?" + q.Encode(), At: p.At}, "batches", p)
 }
@@ -91,7 +108,7 @@ func (m *Monitor) batchesJSON(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *Monitor) batchesCSV(w http.ResponseWriter, r *http.Request) {
-	list, err := m.batches(r)
+	list, err := m.batches(r, batchesPerFile)
 	if err != nil {
 		m.failPage(w, r, err)
 		return

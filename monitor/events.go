@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -119,16 +120,19 @@ func (e *events) tell(ctx context.Context) {
 	}
 }
 
-// serve sends an event without content whenever something has changed: what it is, the client
-// reads where it may.
-func (e *events) serve(w http.ResponseWriter, r *http.Request) {
+// stream sends texts of a stream of events: a first one, and another after each change; an
+// empty one only keeps the connection alive. It fails, with nothing sent, where the first text
+// does, and with errTooMany.
+func (e *events) stream(w http.ResponseWriter, r *http.Request, text func(first bool) (string, error)) error {
 	changed, leave, ok := e.subscribe() //nolint:contextcheck // what listens outlives the stream that began it
 	if !ok {
-		w.Header().Set("Retry-After", "10")
-		text(w, http.StatusServiceUnavailable, "there are too many streams")
-		return
+		return errTooMany
 	}
 	defer leave()
+	next, err := text(true)
+	if err != nil {
+		return err
+	}
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("X-Accel-Buffering", "no")
@@ -136,19 +140,44 @@ func (e *events) serve(w http.ResponseWriter, r *http.Request) {
 	conn := http.NewResponseController(w)
 	over := time.NewTimer(streamFor)
 	defer over.Stop()
-	for line := "retry: 2000\n\n"; ; line = "event: change\ndata: " + time.Now().UTC().Format(time.RFC3339) + "\n\n" {
-		if _, err := w.Write([]byte(line)); err != nil || conn.Flush() != nil {
-			return
+	for {
+		if next == "" {
+			next = ": \n\n"
+		}
+		if _, err := w.Write([]byte(next)); err != nil || conn.Flush() != nil {
+			return nil //nolint:nilerr // the client has gone
 		}
 		select {
 		case <-r.Context().Done():
-			return
+			return nil
 		case <-over.C:
-			return
+			return nil
 		case _, goesOn := <-changed:
 			if !goesOn {
-				return
+				return nil
 			}
 		}
+		// While nobody can say what has changed, nothing is told.
+		if next, err = text(false); err != nil {
+			next = ""
+		}
+	}
+}
+
+// errTooMany is returned where too many streams are open.
+var errTooMany = errors.New("too many read events at once")
+
+// serve sends an event without content whenever something has changed: what it is, the client
+// reads where it may.
+func (e *events) serve(w http.ResponseWriter, r *http.Request) {
+	err := e.stream(w, r, func(first bool) (string, error) {
+		if first {
+			return "retry: 2000\n\n", nil
+		}
+		return "event: change\ndata: " + time.Now().UTC().Format(time.RFC3339) + "\n\n", nil
+	})
+	if err != nil {
+		w.Header().Set("Retry-After", "10")
+		text(w, http.StatusServiceUnavailable, err.Error())
 	}
 }

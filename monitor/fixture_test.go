@@ -92,7 +92,7 @@ func (f *fake) Tallies(context.Context, []string) (map[string]batches.Tally, err
 
 func (f *fake) Fleet(context.Context) (fleet.Snapshot, error) { return fleet.Snapshot{}, f.err }
 
-func (f *fake) BatchDetail(context.Context, string) (batches.Breakdown, error) {
+func (f *fake) BatchDetail(context.Context, string, bool) (batches.Breakdown, error) {
 	return batches.Breakdown{}, errors.Join(jobs.ErrNotFound, f.err)
 }
 
@@ -188,3 +188,5 @@ func (f *fake) Waiting(context.Context, string, string) ([]fleet.WaitingJobs, er
 }
 
 func (f *fake) Standings(context.Context) ([]fleet.Health, error) { return nil, f.err }
+
+func (f *fake) Alerts(context.Context, bool, int) ([]jobs.Alert, error) { return nil, f.err }

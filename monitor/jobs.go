@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -28,12 +27,12 @@ type JobStore interface {
 	Jobs(ctx context.Context, f jobs.Filter) (jobs.Lines, error)
 	// JobLine reads one job. It and JobRequest fail with jobs.ErrNotFound.
 	JobLine(ctx context.Context, id uuid.UUID) (jobs.Line, error)
-	// JobCalls lists the calls of a job.
-	JobCalls(ctx context.Context, id uuid.UUID) ([]jobs.CallLine, error)
+	// JobTrail returns what has happened to a job.
+	JobTrail(ctx context.Context, id uuid.UUID) (jobs.Trail, error)
 	// JobRequest returns what a job asks for, as JSON.
 	JobRequest(ctx context.Context, id uuid.UUID) ([]byte, error)
-	// Export reads what came of a job, or of a batch's jobs.
-	Export(ctx context.Context, id string, each func(batches.Record) error) error
+	// ExportStore reads what came of a job, or of a batch's jobs.
+	batches.ExportStore
 	// Batches lists the batches that a filter selects, the newest first.
 	Batches(ctx context.Context, f batches.Filter) ([]batches.Summary, error)
 }
@@ -227,29 +226,6 @@ func (m *Monitor) jobsCSV(w http.ResponseWriter, r *http.Request) {
 	table.Flush()
 }
 
-// jobPage is the data of a job's page.
-type jobPage struct {
-	jobs.Line
-	At    time.Time
-	Calls []jobs.CallLine
-	// May reports whether whoever looks may give orders.
-	May bool
-	// Shown tells that what was asked and answered is there.
-	Shown bool
-	// Asked is the request, and Answer the answer's text.
-	Asked, Answer string
-	Artifacts     []batches.ArtifactRef
-}
-
-// Retryable reports whether the job can be brought back to the queue.
-func (p jobPage) Retryable() bool { return p.State == jobs.Failed || p.State == jobs.Expired }
-
-// Settleable reports whether a person may say what came of its calls: one that was sent has an
-// unknown outcome.
-func (p jobPage) Settleable() bool {
-	return p.State == jobs.Unknown || slices.ContainsFunc(p.Calls, func(c jobs.CallLine) bool { return c.Outcome == string(jobs.CallUnknown) })
-}
-
 // job reads the job that a path names, if whoever asks may see it.
 func (m *Monitor) job(r *http.Request) (uuid.UUID, jobs.Line, error) {
 	id, err := uuid.Parse(r.PathValue("id"))
@@ -261,108 +237,6 @@ func (m *Monitor) job(r *http.Request) (uuid.UUID, jobs.Line, error) {
 		err = mine(r, l.Account)
 	}
 	return id, l, err
-}
-
-func (m *Monitor) jobPage(w http.ResponseWriter, r *http.Request) { m.showJob(w, r, false) }
-
-// revealJob shows what was asked and answered. The record says who has looked.
-func (m *Monitor) revealJob(w http.ResponseWriter, r *http.Request) { m.showJob(w, r, true) }
-
-// maxShown bounds the text that is shown of a request or an answer, in bytes.
-const maxShown = 200 << 10
-
-func (m *Monitor) showJob(w http.ResponseWriter, r *http.Request, reveal bool) {
-	id, line, err := m.job(r)
-	p := jobPage{Line: line, At: time.Now(), Shown: reveal, May: access.From(r.Context()).Scope.Includes(access.Operate)}
-	if err == nil {
-		p.Calls, err = m.cfg.Jobs.JobCalls(r.Context(), id)
-	}
-	if err == nil && reveal {
-		err = m.reveal(r.Context(), id, &p)
-	}
-	if err != nil {
-		m.failPage(w, r, err)
-		return
-	}
-	m.show(w, r, http.StatusOK, frame{Title: "Job " + p.ID, Here: "jobs", JSON: "/api/v1/jobs/" + p.ID, At: p.At, Still: reveal}, "job", p)
-}
-
-func (m *Monitor) reveal(ctx context.Context, id uuid.UUID, p *jobPage) error {
-	asked, err := m.cfg.Jobs.JobRequest(ctx, id)
-	if err != nil {
-		return err
-	}
-	p.Asked = cut(string(asked))
-	return m.cfg.Jobs.Export(ctx, id.String(), func(rec batches.Record) error {
-		p.Answer, p.Artifacts = cut(rec.Text), rec.Artifacts
-		if p.Answer == "" && utf8.Valid(rec.Raw) {
-			p.Answer = cut(string(rec.Raw))
-		}
-		return nil
-	})
-}
-
-func cut(text string) string {
-	if len(text) <= maxShown {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxShown], "") + "…"
-}
-
-func (m *Monitor) jobJSON(w http.ResponseWriter, r *http.Request) {
-	id, line, err := m.job(r)
-	var calls []jobs.CallLine
-	if err == nil {
-		calls, err = m.cfg.Jobs.JobCalls(r.Context(), id)
-	}
-	if calls == nil {
-		calls = []jobs.CallLine{}
-	}
-	m.answer(w, r, struct {
-		jobs.Line
-		Ledger []jobs.CallLine `json:"ledger"`
-	}{line, calls}, err)
-}
-
-// shownTypes are the media types that a browser is let show; anything else is downloaded.
-func shownTypes() []string {
-	return []string{"image/png", "image/jpeg", "image/webp", "image/gif", "audio/mpeg", "audio/wav", "audio/ogg", "audio/flac", "audio/aac", "video/mp4"}
-}
-
-// artifact sends a picture, sound or film of a job.
-func (m *Monitor) artifact(w http.ResponseWriter, r *http.Request) {
-	id, _, err := m.job(r)
-	n, bad := strconv.Atoi(r.PathValue("n"))
-	if err == nil && (bad != nil || n < 0 || m.cfg.OpenURL == nil) {
-		err = jobs.ErrNotFound
-	}
-	var ref batches.ArtifactRef
-	if err == nil {
-		err = m.cfg.Jobs.Export(r.Context(), id.String(), func(rec batches.Record) error {
-			if n >= len(rec.Artifacts) {
-				return jobs.ErrNotFound
-			}
-			ref = rec.Artifacts[n]
-			return nil
-		})
-	}
-	if err != nil {
-		m.failPage(w, r, err)
-		return
-	}
-	from, err := m.cfg.OpenURL(r.Context(), ref.URL)
-	if err != nil {
-		m.cfg.Log.Warn().Err(err).Stringer("job", id).Msg("artefact cannot be read")
-		m.refuse(w, r, http.StatusNotFound, "the file is not there any more")
-		return
-	}
-	defer func() { _ = from.Close() }()
-	w.Header().Set("Content-Type", ref.MIME)
-	if !slices.Contains(shownTypes(), ref.MIME) {
-		w.Header().Set("Content-Type", "application/octet-stream")
-		w.Header().Set("Content-Disposition", "attachment")
-	}
-	_, _ = io.Copy(w, from)
 }
 
 // order carries out what a person orders of a job or a batch, and leads back to its page.

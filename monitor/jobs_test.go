@@ -23,7 +23,7 @@ func withJobs(t *testing.T, db *store.Store) *monitor.Monitor {
 	t.Helper()
 	return newMonitor(t, monitor.Config{
 		Store: db, Jobs: db, Orders: db, OpenURL: noObject, Redis: redisOf(t),
-		Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db,
+		Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db, Compare: db, Pipelines: db,
 	})
 }
 
@@ -141,7 +141,12 @@ func TestTextOfPromptsIsNeverInterpreted(t *testing.T) {
 		must(t, err)
 		_, err = db.AcceptJobs(t.Context(), "xss", []jobs.New{row}, false)
 		must(t, err)
+		aComparison(t, db, evil, evil, evil, evil)
+		aPipeline(t, db, "line-"+strconv.Itoa(i), evil)
 		for _, page := range []*http.Request{
+			httptest.NewRequest(http.MethodGet, "/comparisons", http.NoBody), httptest.NewRequest(http.MethodGet, "/comparisons/"+url.PathEscape(evil), http.NoBody),
+			httptest.NewRequest(http.MethodGet, "/comparisons/"+url.PathEscape(evil)+"/answers?account="+url.QueryEscape(evil), http.NoBody),
+			httptest.NewRequest(http.MethodGet, "/pipelines", http.NoBody), httptest.NewRequest(http.MethodGet, "/pipelines/line-"+strconv.Itoa(i), http.NoBody),
 			httptest.NewRequest(http.MethodGet, "/jobs", http.NoBody), httptest.NewRequest(http.MethodGet, "/jobs/"+row.ID.String(), http.NoBody),
 			httptest.NewRequest(http.MethodPost, "/jobs/"+row.ID.String()+"/reveal", http.NoBody), httptest.NewRequest(http.MethodGet, "/batches", http.NoBody),
 			httptest.NewRequest(http.MethodGet, "/batches/xss", http.NoBody), httptest.NewRequest(http.MethodGet, "/", http.NoBody),
@@ -179,7 +184,9 @@ func TestATableHoldsNoFormula(t *testing.T) {
 	addSchedule(t, db, "daily", "@SUM(2)", "=cmd")
 	for path, rows := range map[string]int{
 		"/batches.csv": 3, "/jobs.csv": 7, "/jobs.csv?dead=1": 2, "/money.csv?by=account": 2, "/budgets.csv": 1, "/alerts.csv": 1, "/providers.csv": 2, "/limits.csv": 2,
-		"/workers.csv": 2, "/schedules.csv": 2, "/schedules/daily/fires.csv": 1,
+		"/workers.csv": 2, "/schedules.csv": 2, "/schedules/daily/fires.csv": 1, "/queues.csv": 2, "/waits.csv": 3, "/breakers.csv": 1,
+		"/batches/b-1/states.csv": 10, "/batches/b-1/models.csv": 2, "/batches/b-1/problems.csv": 3, "/jobs/" + aJob(t, db) + "/calls.csv": 2,
+		"/pipelines.csv": 1, "/comparisons.csv": 1,
 	} {
 		w := get(t, m, path)
 		table, err := csv.NewReader(w.Body).ReadAll()

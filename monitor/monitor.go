@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/access"
+	"oneflow/batches"
 	"oneflow/fleet"
 	"oneflow/frontdoor"
 )
@@ -59,6 +60,9 @@ type Config struct {
 	// pages.
 	Money     MoneyStore
 	Schedules ScheduleStore
+	// Compare reads comparisons, and Pipelines pipelines. Nil: the monitor has no such pages.
+	Compare   batches.CompareStore
+	Pipelines PipelineStore
 	// Fleet reads how the providers do, Steer takes orders for them, and Known is what is
 	// configured of them. Nil, Fleet or Steer: there are no pages of providers and workers.
 	Fleet FleetStore
@@ -97,6 +101,7 @@ type Monitor struct {
 	reader  *Reader
 	gate    *access.Gate
 	redis   pinger
+	tasks   tasks
 	queues  *queues
 	pages   *pages
 	events  *events
@@ -131,7 +136,7 @@ func New(cfg Config) (*Monitor, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("monitor: %w", err), redis.Close())
 	}
-	m := &Monitor{cfg: cfg, reader: NewReader(cfg.Store), gate: access.NewGate(cfg.Access, cfg.Token), redis: redis, queues: queues, pages: pages}
+	m := &Monitor{cfg: cfg, reader: NewReader(cfg.Store), gate: access.NewGate(cfg.Access, cfg.Token), redis: redis, tasks: asynq.NewInspectorFromRedisClient(redis.UniversalClient), queues: queues, pages: pages}
 	m.reader.holds = cfg.Holds
 	m.events = newEvents(cfg.Hints)
 	m.figures = map[string]*cached[[]fleet.Health]{}

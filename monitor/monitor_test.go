@@ -171,10 +171,10 @@ func TestAsynqmonIsServedWithItsScriptsAllowed(t *testing.T) {
 	if got := strings.Count(w.Header().Get("Content-Security-Policy"), "'sha256-"); got != strings.Count(w.Body.String(), "<script>") {
 		t.Errorf("%d scripts of the page are allowed", got)
 	}
-	if body := w.Body.String(); strings.Contains(body, "://fonts") || !strings.Contains(body, `<a href="/"`) {
+	if body := w.Body.String(); strings.Contains(body, "://fonts") || !strings.Contains(body, `<a id="oneflow" href="/"`) {
 		t.Errorf("the page loads fonts from elsewhere, or has no way back:\n%s", body)
 	}
-	if w := get(t, m, "/asynqmon/queues/mock.default"); !strings.Contains(w.Body.String(), `<a href="/"`) || strings.Contains(w.Body.String(), "fonts") {
+	if w := get(t, m, "/asynqmon/queues/mock.default"); !strings.Contains(w.Body.String(), `<a id="oneflow" href="/"`) || strings.Contains(w.Body.String(), "fonts") {
 		t.Errorf("a page within: %d %s", w.Code, w.Body)
 	}
 	if w := get(t, m, "/asynqmon/api/queues"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"queues"`) {

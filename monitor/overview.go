@@ -6,6 +6,7 @@ import (
 
 	"oneflow/batches"
 	"oneflow/fleet"
+	"oneflow/jobs"
 )
 
 // maxBatches is the number of batches that are shown, the newest.
@@ -22,8 +23,11 @@ type OverviewStore interface {
 	Tallies(ctx context.Context, ids []string) (map[string]batches.Tally, error)
 	// Fleet reads providers, workers and totals.
 	Fleet(ctx context.Context) (fleet.Snapshot, error)
-	// BatchDetail reads one batch. It fails with jobs.ErrNotFound.
-	BatchDetail(ctx context.Context, id string) (batches.Breakdown, error)
+	// BatchDetail reads one batch; where whole is false, without what takes longer the more jobs it
+	// has. It fails with jobs.ErrNotFound.
+	BatchDetail(ctx context.Context, id string, whole bool) (batches.Breakdown, error)
+	// Alerts returns the newest alerts: those that are open, or all.
+	Alerts(ctx context.Context, all bool, limit int) ([]jobs.Alert, error)
 	// WaitStore reads why jobs wait.
 	fleet.WaitStore
 }
@@ -35,7 +39,9 @@ type Overview struct {
 	// Holds say what holds providers back now, by provider; see Config.
 	Holds map[string][]string `json:"holds,omitempty"`
 	// Waits say why jobs wait, the reason of most jobs first.
-	Waits   []fleet.Wait      `json:"waits"`
+	Waits []fleet.Wait `json:"waits"`
+	// Alerts are those that are open, the newest first.
+	Alerts  []jobs.Alert      `json:"alerts"`
 	Batches []batches.Summary `json:"batches"`
 }
 
@@ -44,4 +50,6 @@ type Batch struct {
 	batches.Breakdown
 	// Waits say why its jobs wait, the reason of most jobs first.
 	Waits []fleet.Wait `json:"waits"`
+	// Pending tells that the rest is being read still.
+	Pending bool `json:"-"`
 }

@@ -3,6 +3,7 @@ package monitor
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -70,6 +71,8 @@ func (m *Monitor) menu(oneAccount bool) (items []menuItem) {
 		{menuItem{"batches", "/batches", "Batches"}, hasJobs, false},
 		{menuItem{"jobs", "/jobs", "Jobs"}, hasJobs, false},
 		{menuItem{"dead-letters", "/dead-letters", "Dead letters"}, hasJobs, false},
+		{menuItem{"pipelines", "/pipelines", "Pipelines"}, m.cfg.Pipelines != nil, false},
+		{menuItem{"comparisons", "/comparisons", "Comparisons"}, m.cfg.Compare != nil, false},
 		{menuItem{"schedules", "/schedules", "Schedules"}, m.cfg.Schedules != nil, false},
 		{menuItem{"money", "/money", "Money"}, hasMoney, false},
 		{menuItem{"providers", "/providers", "Providers"}, hasFleet, true},
@@ -137,6 +140,16 @@ func (s summary) Peak() int64 {
 	return peak
 }
 
+// MostQueued is the largest number of unfinished jobs of any queue, which all bars of the page
+// are drawn against.
+func (s summary) MostQueued() int64 {
+	var most int64
+	for _, q := range s.Queues {
+		most = max(most, q.Unfinished())
+	}
+	return most
+}
+
 // notice is something that a person should act on.
 type notice struct{ Heading, Text, Command string }
 
@@ -191,12 +204,15 @@ func (d detail) add(of func(batches.ModelUse) int64) (n int64) {
 }
 
 // batch reads the batch that a path names, if whoever asks may see it.
-func (m *Monitor) batch(r *http.Request) (Batch, error) {
+func (m *Monitor) batch(r *http.Request) (Batch, error) { return m.batchBy(r, m.reader.Batch) }
+
+// batchBy is batch, by a method of the reader.
+func (m *Monitor) batchBy(r *http.Request, read func(ctx context.Context, id string) (Batch, error)) (Batch, error) {
 	id := r.PathValue("id")
 	if batches.CheckID(id) != nil {
 		return Batch{}, jobs.ErrNotFound
 	}
-	d, err := m.reader.Batch(r.Context(), id)
+	d, err := read(r.Context(), id)
 	if err == nil {
 		err = mine(r, d.Account)
 	}
@@ -207,7 +223,7 @@ func (m *Monitor) batch(r *http.Request) (Batch, error) {
 }
 
 func (m *Monitor) batchPage(w http.ResponseWriter, r *http.Request) {
-	d, err := m.batch(r)
+	d, err := m.batchBy(r, m.reader.BatchSoon)
 	if err != nil {
 		m.failPage(w, r, err)
 		return
@@ -224,6 +240,9 @@ func (m *Monitor) failPage(w http.ResponseWriter, r *http.Request, err error) {
 	m.show(w, r, status, frame{Title: t.Heading, JSON: "/api/overview", At: time.Now()}, "problem", t)
 }
 
+// queryError tells of an address that asks for what there cannot be.
+type queryError struct{ error }
+
 // explain says what an error means to whoever looks, and logs what they cannot
 // help.
 func (m *Monitor) explain(r *http.Request, err error) (int, trouble) {
@@ -231,6 +250,9 @@ func (m *Monitor) explain(r *http.Request, err error) (int, trouble) {
 		if errors.Is(err, missing) {
 			return http.StatusNotFound, trouble{"There is nothing of that name", fmt.Sprintf("Nothing is known of %q.", shorten(cmp.Or(r.PathValue("id"), r.PathValue("account"))))}
 		}
+	}
+	if bad, ok := errors.AsType[*queryError](err); ok {
+		return http.StatusBadRequest, trouble{bad.Error(), "The address asks for what there cannot be."}
 	}
 	if r.Context().Err() == nil {
 		m.cfg.Log.Warn().Err(err).Str("path", r.URL.Path).Msg("monitor cannot read Postgres")

@@ -22,7 +22,17 @@ type FleetStore interface {
 	Health(ctx context.Context, window time.Duration) ([]fleet.Health, error)
 	// ProviderLimits returns the limits of each provider by source.
 	ProviderLimits(ctx context.Context) ([]fleet.ProviderLimits, error)
+	// Settings returns what is stored of each provider, its scopes among it.
+	Settings(ctx context.Context) (map[string]fleet.Stored, map[providers.Task][]string, error)
+	// BreakerMoves returns the last moves of circuit breakers, the newest first: of a
+	// provider, or of each where it is empty.
+	BreakerMoves(ctx context.Context, provider string, limit int) ([]fleet.BreakerMove, error)
 }
+
+const (
+	// movesShown and movesPerFile bound the moves of breakers in a page and a table.
+	movesShown, movesPerFile = 30, 5000
+)
 
 // healthWindows are the times that the page of providers may be about, by name.
 func healthWindows() []string { return []string{"1h", "24h", "168h"} }
@@ -34,14 +44,18 @@ type providersPage struct {
 	Windows []string
 	Health  []fleet.Health
 	Limits  []limitLine
+	Moves   []fleet.BreakerMove
 	Holds   map[string][]string
 	// May reports whether whoever looks may give orders.
 	May bool
 }
 
-// limitLine is a limit of a provider by source.
+// limitLine is a limit of a provider, or of one of its scopes, by source.
 type limitLine struct {
-	Provider                    string
+	Provider string
+	// Model and Key are those of a scope: a class of models, and the id of a key where there
+	// are several. Both are empty for what holds for all calls together.
+	Model, Key                  string
 	Dimension                   providers.Dimension
 	Configured, Learned, Pinned string
 	InForce                     string
@@ -77,6 +91,9 @@ func (m *Monitor) providersPage(w http.ResponseWriter, r *http.Request) {
 	if p.Health, err = m.health(r.Context(), name, d); err == nil {
 		p.Limits, err = m.limits(r.Context())
 	}
+	if err == nil {
+		p.Moves, err = m.cfg.Fleet.BreakerMoves(r.Context(), "", movesShown)
+	}
 	if err != nil {
 		m.failPage(w, r, err)
 		return
@@ -85,37 +102,61 @@ func (m *Monitor) providersPage(w http.ResponseWriter, r *http.Request) {
 	m.show(w, r, http.StatusOK, frame{Title: "Providers", Here: "providers", At: p.At}, "providers", p)
 }
 
-// limits lists each limit that something is known of.
+// limits lists each limit that something is known of, those of a provider's scopes after
+// its own.
 func (m *Monitor) limits(ctx context.Context) ([]limitLine, error) {
 	known, err := m.cfg.Fleet.ProviderLimits(ctx)
 	if err != nil {
 		return nil, err
 	}
+	stored, _, err := m.cfg.Fleet.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	settings := m.cfg.Known.Settings(stored)
 	var lines []limitLine
 	for _, l := range m.cfg.Known.Limits(known) {
-		for _, d := range providers.Dimensions() {
-			pin, pinned := l.Pinned[d]
-			n, from := l.Of(d)
-			if n == 0 && !pinned && l.Learned.Of(d) == 0 && l.Configured.Of(d) == 0 {
-				continue
-			}
-			line := limitLine{
-				Provider: l.Provider, Dimension: d, Configured: orNone(l.Configured.Of(d)), Learned: orNone(l.Learned.Of(d)), Pinned: none,
-				InForce: "no limit", From: from,
-			}
-			if n > 0 {
-				line.InForce = count(n)
-			}
-			if pinned {
-				line.Pinned, line.PinnedBy = "no limit", l.PinnedBy
-				if pin > 0 {
-					line.Pinned = count(pin)
-				}
+		for _, line := range limitLines(l.LimitLayers, l.InForce()) {
+			line.Provider = l.Provider
+			if line.Pinned != none {
+				line.PinnedBy = l.PinnedBy
 			}
 			lines = append(lines, line)
 		}
+		set := settings[l.Provider]
+		for _, scope := range set.Scopes() {
+			for _, line := range limitLines(set.ScopeLayers(scope), set.Scope(scope)) {
+				line.Provider = l.Provider
+				line.Model, line.Key, _ = strings.Cut(scope, "@")
+				lines = append(lines, line)
+			}
+		}
 	}
 	return lines, nil
+}
+
+// limitLines are the dimensions of limits that something is known of.
+func limitLines(l fleet.LimitLayers, inForce providers.Limits) (lines []limitLine) {
+	for _, d := range providers.Dimensions() {
+		pin, pinned := l.Pinned[d]
+		n := inForce.Of(d)
+		if n == 0 && !pinned && l.Learned.Of(d) == 0 && l.Configured.Of(d) == 0 {
+			continue
+		}
+		line := limitLine{Dimension: d, Configured: orNone(l.Configured.Of(d)), Learned: orNone(l.Learned.Of(d)), Pinned: none, InForce: "no limit"}
+		if n > 0 {
+			line.InForce = count(n)
+			_, line.From = l.Of(d)
+		}
+		if pinned {
+			line.Pinned = "no limit"
+			if pin > 0 {
+				line.Pinned = count(pin)
+			}
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 func orNone(n int64) string {
@@ -138,7 +179,7 @@ func (m *Monitor) providersCSV(w http.ResponseWriter, r *http.Request) {
 	}
 	n := func(n int64) string { return strconv.FormatInt(n, 10) }
 	rows := [][]string{{
-		"provider", "kind", "status", "reason", "breaker", "workers", "model", "calls", "succeeded", "rate_limited", "refused", "unknown",
+		"provider", "kind", "status", "reason", "breaker", "workers", "key_ends", "model", "calls", "succeeded", "rate_limited", "refused", "unknown",
 		"latency_ms_p50", "latency_ms_p95", "latency_ms_p99", "input_tokens", "output_tokens", "cost_usd", "simulated_cost_usd", "unpriced_calls", "last_error",
 	}}
 	for _, h := range list {
@@ -148,7 +189,7 @@ func (m *Monitor) providersCSV(w http.ResponseWriter, r *http.Request) {
 		}
 		for _, f := range models {
 			rows = append(rows, []string{
-				h.Name, h.Kind, string(h.Status), h.Reason, string(h.Breaker.State), strconv.Itoa(h.Workers), f.Model, n(f.Requests), n(f.Succeeded), n(f.RateLimited),
+				h.Name, h.Kind, string(h.Status), h.Reason, string(h.Breaker.State), strconv.Itoa(h.Workers), strings.Join(h.Keys, " "), f.Model, n(f.Requests), n(f.Succeeded), n(f.RateLimited),
 				n(f.Refused), n(f.Unknown), n(f.P50), n(f.P95), n(f.P99), n(f.InputTokens), n(f.OutputTokens), f.Cost.String(), f.Simulated.String(), n(f.Unpriced), f.LastError,
 			})
 		}
@@ -162,11 +203,25 @@ func (m *Monitor) limitsCSV(w http.ResponseWriter, r *http.Request) {
 		m.failPage(w, r, err)
 		return
 	}
-	rows := [][]string{{"provider", "limit", "configured", "learned", "pinned", "in_force", "from"}}
+	rows := [][]string{{"provider", "model", "key_id", "limit", "configured", "learned", "pinned", "in_force", "from"}}
 	for _, l := range lines {
-		rows = append(rows, []string{l.Provider, string(l.Dimension), l.Configured, l.Learned, l.Pinned, l.InForce, string(l.From)})
+		rows = append(rows, []string{l.Provider, l.Model, l.Key, string(l.Dimension), l.Configured, l.Learned, l.Pinned, l.InForce, string(l.From)})
 	}
 	sendTable(w, "limits.csv", rows)
+}
+
+// movesCSV sends the last moves of circuit breakers as a table.
+func (m *Monitor) movesCSV(w http.ResponseWriter, r *http.Request) {
+	list, err := m.cfg.Fleet.BreakerMoves(r.Context(), "", movesPerFile)
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	rows := [][]string{{"provider", "at", "state", "held", "reason", "by"}}
+	for _, b := range list {
+		rows = append(rows, []string{b.Provider, stampOr(b.At), string(b.State), string(b.Held), b.Reason, b.By})
+	}
+	sendTable(w, "breakers.csv", rows)
 }
 
 // steer carries out an order to the provider that a path names, and leads back to its page.

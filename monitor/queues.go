@@ -27,8 +27,9 @@ type queues struct {
 	policy string
 }
 
-// backLink leads from asynqmon to our pages. It stands beside what asynqmon draws.
-const backLink = `<a href="%s/" style="position:fixed;right:16px;bottom:12px;z-index:2000;padding:6px 12px;border-radius:16px;` +
+// backLink leads from asynqmon to our pages: from a task to its jobs, else to the first page.
+// It stands beside what asynqmon draws.
+const backLink = `<script src="%s/static/queues.js" defer></script><a id="oneflow" href="%s/" style="position:fixed;right:16px;bottom:12px;z-index:2000;padding:6px 12px;border-radius:16px;` +
 	`background:#2456c9;color:#fff;font:13px system-ui,sans-serif;text-decoration:none">← OneFlow monitor</a>`
 
 // newQueues makes asynqmon under the monitor's base path.
@@ -42,7 +43,7 @@ func newQueues(opt asynq.RedisConnOpt, base string) (*queues, error) {
 	// is asked for without the cookie of a login.
 	foreign := regexp.MustCompile(`<link[^>]*(?:href="(?:https?:)?//|rel="manifest")[^>]*>`)
 	q.index = foreign.ReplaceAll(index.body.Bytes(), nil)
-	q.index = bytes.Replace(q.index, []byte("</body>"), fmt.Appendf(nil, backLink+"</body>", base), 1)
+	q.index = bytes.Replace(q.index, []byte("</body>"), fmt.Appendf(nil, backLink+"</body>", base, base), 1)
 	hashes := inlineScripts(q.index)
 	if len(hashes) == 0 || !bytes.Contains(q.index, []byte("OneFlow")) {
 		return nil, errors.Join(errors.New("asynqmon's page is not what was expected: it has no script or no body"), q.Close())
@@ -117,3 +118,31 @@ func (p *page) Write(b []byte) (int, error) { return p.body.Write(b) }
 
 // WriteHeader implements http.ResponseWriter.
 func (p *page) WriteHeader(int) {}
+
+// lanesCSV sends what waits and runs in each queue as a table.
+func (m *Monitor) lanesCSV(w http.ResponseWriter, r *http.Request) {
+	o, err := m.reader.Overview(r.Context())
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	rows := [][]string{{"provider", "lane", "running", "in_redis", "in_postgres"}}
+	for _, q := range o.Queues {
+		rows = append(rows, []string{q.Provider, string(q.Lane), number(q.Running), number(q.Delivered), number(q.Waiting)})
+	}
+	sendTable(w, "queues.csv", rows)
+}
+
+// waitsCSV sends what jobs wait for as a table.
+func (m *Monitor) waitsCSV(w http.ResponseWriter, r *http.Request) {
+	o, err := m.reader.Overview(r.Context())
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	rows := [][]string{{"reason", "provider", "jobs", "since", "until", "text"}}
+	for _, x := range o.Waits {
+		rows = append(rows, []string{string(x.Reason), x.Provider, number(x.Jobs), stampOr(x.Since), stampOr(x.Until), x.Text})
+	}
+	sendTable(w, "waits.csv", rows)
+}

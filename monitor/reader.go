@@ -22,10 +22,15 @@ const (
 	tallyFor = 30 * time.Second
 	// readLimit bounds one reading.
 	readLimit = 15 * time.Second
+	// soonFor is the time that a page waits for all of a batch: one of a million jobs takes
+	// seconds to add up.
+	soonFor = 40 * time.Millisecond
 	// holdsLimit bounds the question what holds providers back, which Redis answers.
 	holdsLimit = time.Second
 	// rateWindow is the time that the rate of a batch is about.
 	rateWindow = 15 * time.Second
+	// maxAlerts bounds the open alerts of an overview.
+	maxAlerts = 20
 	// maxDetails is the number of batches that are remembered in detail.
 	maxDetails = 64
 )
@@ -86,7 +91,7 @@ func (r *Reader) Batch(ctx context.Context, id string) (Batch, error) {
 	}
 	memory := r.detail(id)
 	return memory.get(ctx, r.now, func(ctx context.Context) (Batch, error) {
-		breakdown, err := r.store.BatchDetail(ctx, id)
+		breakdown, err := r.store.BatchDetail(ctx, id, true)
 		if err != nil {
 			return Batch{}, err
 		}
@@ -101,6 +106,36 @@ func (r *Reader) Batch(ctx context.Context, id string) (Batch, error) {
 		}
 		return d, nil
 	})
+}
+
+// BatchSoon returns one batch as Batch does or, where that takes longer than a person should wait,
+// how far it is; the rest is read on, for whoever looks next.
+func (r *Reader) BatchSoon(ctx context.Context, id string) (Batch, error) {
+	type reading struct {
+		b   Batch
+		err error
+	}
+	done := make(chan reading, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readLimit)
+		defer cancel()
+		b, err := r.Batch(ctx, id)
+		done <- reading{b, err}
+	}()
+	soon := time.NewTimer(soonFor)
+	defer soon.Stop()
+	select {
+	case is := <-done:
+		return is.b, is.err
+	case <-soon.C:
+	}
+	quick, err := r.store.BatchDetail(ctx, id, false)
+	if err != nil {
+		return Batch{}, err
+	}
+	b := Batch{Breakdown: quick, Pending: true}
+	b.At, b.State = r.now(), b.StateNow()
+	return b, nil
 }
 
 // detail returns what is remembered of a batch. When there are too many, all are forgotten:
@@ -126,6 +161,10 @@ func (r *Reader) read(ctx context.Context) (Overview, error) {
 		return Overview{}, err
 	}
 	waits, err := fleet.Waits(ctx, r.store, "", "")
+	if err != nil {
+		return Overview{}, err
+	}
+	alerts, err := r.store.Alerts(ctx, false, maxAlerts)
 	if err != nil {
 		return Overview{}, err
 	}
@@ -167,7 +206,7 @@ func (r *Reader) read(ctx context.Context) (Overview, error) {
 		rates[b.ID], b.PerSecond = perSecond(append(r.rates[b.ID], point{now, b.Done()}))
 	}
 	r.finished, r.rates = known, rates
-	return Overview{At: now, Snapshot: snapshot, Holds: r.heldBack(ctx), Waits: waits, Batches: newest}, nil
+	return Overview{At: now, Snapshot: snapshot, Holds: r.heldBack(ctx), Waits: waits, Alerts: alerts, Batches: newest}, nil
 }
 
 // heldBack returns what holds providers back; nothing where Redis does not say it soon,

@@ -49,7 +49,7 @@ func (f *slowStore) Tallies(_ context.Context, ids []string) (map[string]batches
 	return f.tallies, nil
 }
 
-func (f *slowStore) BatchDetail(_ context.Context, id string) (batches.Breakdown, error) {
+func (f *slowStore) BatchDetail(_ context.Context, id string, _ bool) (batches.Breakdown, error) {
 	f.reads++
 	t, ok := f.tallies[id]
 	if !ok {
@@ -57,6 +57,8 @@ func (f *slowStore) BatchDetail(_ context.Context, id string) (batches.Breakdown
 	}
 	return batches.Breakdown{Summary: batches.Summary{ID: id, SealedAt: time.Unix(1, 0), Tally: t}}, nil
 }
+
+func (f *slowStore) Alerts(context.Context, bool, int) ([]jobs.Alert, error) { return nil, nil }
 
 func counts(succeeded, queued int64) batches.Tally {
 	return batches.Tally{Counts: map[jobs.State]int64{jobs.Succeeded: succeeded, jobs.Queued: queued}}
@@ -245,3 +247,44 @@ func (f *slowStore) Waiting(context.Context, string, string) ([]fleet.WaitingJob
 }
 
 func (f *slowStore) Standings(context.Context) ([]fleet.Health, error) { return nil, f.err }
+
+// largeBatch is a store whose batch takes long to read as a whole.
+type largeBatch struct {
+	slowStore
+	read chan struct{}
+}
+
+func (l *largeBatch) BatchDetail(ctx context.Context, id string, whole bool) (batches.Breakdown, error) {
+	b := batches.Breakdown{Summary: batches.Summary{ID: id, Tally: counts(9, 1)}}
+	if !whole {
+		return b, nil
+	}
+	select {
+	case <-l.read:
+		b.Models = []batches.ModelUse{{Provider: "openai", Calls: 10}}
+		return b, nil
+	case <-ctx.Done():
+		return b, ctx.Err()
+	}
+}
+
+func TestALargeBatchIsShownAtOnceAndAsAWholeWhenItIsRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &largeBatch{read: make(chan struct{})}
+		r := monitor.NewReader(l)
+		looked, leave := context.WithCancel(t.Context())
+		began := time.Now()
+		b, err := r.BatchSoon(looked, "large")
+		if err != nil || !b.Pending || b.Done() != 9 || len(b.Models) != 0 || time.Since(began) > 100*time.Millisecond {
+			t.Errorf("after %s: %+v %v", time.Since(began), b, err)
+		}
+		leave() // it is read on for the next
+		time.Sleep(2 * time.Second)
+		close(l.read)
+		synctest.Wait()
+		if b, err = r.BatchSoon(t.Context(), "large"); err != nil || b.Pending || b.Models[0].Calls != 10 {
+			t.Errorf("%+v %v", b, err)
+		}
+	})
+}

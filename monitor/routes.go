@@ -26,6 +26,8 @@ func (m *Monitor) routes() []access.Route {
 	routes = append(routes, ofFleet(
 		reads("GET /{$}", m.overviewPage),
 		reads("GET /api/overview", m.overviewJSON),
+		reads("GET /queues.csv", m.lanesCSV),
+		reads("GET /waits.csv", m.waitsCSV),
 		reads("GET "+queuesPath, m.queues.ServeHTTP),
 		reads("GET "+strings.TrimSuffix(queuesPath, "/"), http.RedirectHandler(m.cfg.BasePath+queuesPath, http.StatusMovedPermanently).ServeHTTP),
 	)...)
@@ -35,6 +37,8 @@ func (m *Monitor) routes() []access.Route {
 	routes = append(routes, m.moneyRoutes()...)
 	routes = append(routes, m.fleetRoutes()...)
 	routes = append(routes, m.scheduleRoutes()...)
+	routes = append(routes, m.comparisonRoutes()...)
+	routes = append(routes, m.pipelineRoutes()...)
 	if m.cfg.Metrics != nil {
 		routes = append(routes, ofFleet(reads("GET /metrics", m.cfg.Metrics.ServeHTTP))...)
 	}
@@ -47,6 +51,12 @@ func (m *Monitor) routes() []access.Route {
 
 func reads(pattern string, h http.HandlerFunc) access.Route {
 	return access.Route{Pattern: pattern, Scope: access.Read, Handle: h}
+}
+
+// looks is a route of what people have asked and models have answered: the record says who
+// has looked.
+func looks(pattern string, h http.HandlerFunc) access.Route {
+	return access.Route{Pattern: pattern, Scope: access.Read, Record: true, Patient: true, Handle: h}
 }
 
 // orders is a route of what is recorded before it is carried out.
@@ -85,6 +95,7 @@ func (m *Monitor) fleetRoutes() []access.Route {
 		reads("GET /providers", m.providersPage),
 		reads("GET /providers.csv", m.providersCSV),
 		reads("GET /limits.csv", m.limitsCSV),
+		reads("GET /breakers.csv", m.movesCSV),
 		reads("GET /workers", m.workersPage),
 		reads("GET /workers.csv", m.workersCSV),
 	}
@@ -111,28 +122,75 @@ func (m *Monitor) scheduleRoutes() []access.Route {
 	return routes
 }
 
+// comparisonRoutes are those of models that are compared. Whoever looks at answers is recorded.
+func (m *Monitor) comparisonRoutes() []access.Route {
+	if m.cfg.Compare == nil {
+		return nil
+	}
+	return []access.Route{
+		reads("GET /comparisons", m.comparisonsPage),
+		reads("GET /comparisons.csv", m.comparisonsCSV),
+		reads("GET /comparisons/{id}", m.comparisonPage),
+		reads("GET /comparisons/{id}/models.csv", m.comparedModelsCSV),
+		looks("GET /comparisons/{id}/answers", m.answersPage),
+		looks("GET /comparisons/{id}/answers.csv", m.answersCSV),
+	}
+}
+
+// pipelineRoutes are those of pipelines, each as one.
+func (m *Monitor) pipelineRoutes() []access.Route {
+	if m.cfg.Pipelines == nil {
+		return nil
+	}
+	routes := []access.Route{
+		reads("GET /pipelines", m.pipelinesPage),
+		reads("GET /pipelines.csv", m.pipelinesCSV),
+		reads("GET /pipelines/{id}", m.pipelinePage),
+		reads("GET /pipelines/{id}/steps.csv", m.stepsCSV),
+	}
+	if m.cfg.Orders == nil {
+		return routes
+	}
+	for verb, do := range m.batchOrders() {
+		routes = append(routes, orders("/pipelines/{id}/"+verb, m.order("/pipelines/", m.ownPipeline, do)))
+	}
+	return routes
+}
+
+// batchOrders are the orders that jobs, batches and pipelines take, by the last part of their
+// path.
+func (m *Monitor) batchOrders() map[string]func(context.Context, string) error {
+	o := m.cfg.Orders
+	return map[string]func(context.Context, string) error{"cancel": o.StopJobs, "retry": o.RetryFailed, "pause": o.Pause, "resume": o.Resume}
+}
+
 // jobRoutes are those of single jobs, and of orders for jobs and batches.
 func (m *Monitor) jobRoutes() []access.Route {
 	noted := func(pattern string, scope access.Scope, h http.HandlerFunc) access.Route {
-		return access.Route{Pattern: pattern, Scope: scope, Record: true, Patient: scope == access.Read, Handle: h}
+		return access.Route{Pattern: pattern, Scope: scope, Record: true, Handle: h}
 	}
 	routes := []access.Route{
 		reads("GET /jobs", m.jobsPage),
 		reads("GET /jobs.csv", m.jobsCSV),
 		reads("GET /dead-letters", m.deadLettersPage),
 		reads("GET /jobs/{id}", m.jobPage),
-		noted("POST /jobs/{id}/reveal", access.Read, m.revealJob),
-		noted("GET /jobs/{id}/artifacts/{n}", access.Read, m.artifact),
+		looks("POST /jobs/{id}/reveal", m.revealJob),
+		looks("GET /jobs/{id}/artifacts/{n}", m.artifact),
+		reads("GET /jobs/{id}/calls.csv", m.callsCSV),
+		looks("GET /batches/{id}/results", m.results),
+		reads("GET /batches/{id}/states.csv", m.statesCSV),
+		reads("GET /batches/{id}/models.csv", m.modelsCSV),
+		reads("GET /batches/{id}/problems.csv", m.problemsCSV),
 		reads("GET /batches", m.batchesPage),
 		reads("GET /batches.csv", m.batchesCSV),
 		reads("GET /api/v1/jobs", m.jobsJSON),
 		reads("GET /api/v1/jobs/{id}", m.jobJSON),
 		reads("GET /api/v1/batches", m.batchesJSON),
 		reads("GET /api/v1/batches/{id}", m.batchJSON),
-		{Pattern: "GET /api/v1/events", Scope: access.Read, Patient: true, Handle: http.HandlerFunc(m.batchEvents)},
+		{Pattern: "GET /api/v1/events", Scope: access.Read, Patient: true, Handle: http.HandlerFunc(m.apiEvents)},
 	}
 	o := m.cfg.Orders
-	for verb, do := range map[string]func(context.Context, string) error{"cancel": o.StopJobs, "retry": o.RetryFailed, "pause": o.Pause, "resume": o.Resume} {
+	for verb, do := range m.batchOrders() {
 		for _, base := range []string{"", "/api/v1"} {
 			routes = append(routes,
 				noted("POST "+base+"/jobs/{id}/"+verb, access.Operate, m.order("/jobs/", m.ownJob, do)),
@@ -142,6 +200,7 @@ func (m *Monitor) jobRoutes() []access.Route {
 	settle := func(billed, retry bool) func(context.Context, string) error {
 		return func(ctx context.Context, id string) error { return o.SettleUnknown(ctx, id, billed, retry) }
 	}
+	routes = append(routes, ofFleet(reads("GET /tasks/{queue}/{id}", m.taskPage))...)
 	return append(routes,
 		orders("/batches/{id}/retry-group", m.retryGroup),
 		orders("/jobs/{id}/settle-unbilled", m.order("/jobs/", m.ownJob, settle(false, false))),

@@ -39,6 +39,8 @@ func sendTable(w http.ResponseWriter, name string, rows [][]string) {
 	t.Flush()
 }
 
+func number(n int64) string { return strconv.FormatInt(n, 10) }
+
 func stampOr(t time.Time) string {
 	if t.IsZero() {
 		return ""

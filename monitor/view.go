@@ -3,6 +3,7 @@ package monitor
 import (
 	"fmt"
 	"html/template"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +54,17 @@ func functions(base string) template.FuncMap {
 		"local":      func(t time.Time) string { return t.Format("Mon 2 Jan 15:04 MST") },
 		"in":         func(then, now time.Time) string { return coarse(then.Sub(now)) },
 		"plus":       func(a, b int64) int64 { return a + b },
+		"plusUSD":    func(a, b billing.NanoUSD) billing.NanoUSD { return a + b },
 		"sub":        func(a, b billing.NanoUSD) billing.NanoUSD { return a - b },
+		"perMinute":  perMinute,
+		"usedBar":    usedBar,
+		"lane":       lane,
+		"best":       best,
+		"word":       shellWord,
+		"formats":    resultFormats,
+		"formatName": formatName,
+		"pathWord":   url.PathEscape,
+		"plain":      func(v any) string { return strings.ReplaceAll(fmt.Sprint(v), "_", " ") },
 		"ms":         func(ms int64) string { return span(time.Duration(ms) * time.Millisecond) },
 	}
 }
@@ -261,82 +272,10 @@ func states(t batches.Tally) []share {
 	return all
 }
 
-// segment is a piece of a bar that is barWidth wide.
-type segment struct {
-	Class       string
-	From, Width int64
-}
-
-const (
-	barWidth = 1000
-	// least is the width of the smallest piece: one failure in a million shows.
-	least = 8
-)
-
-// segments draws a tally as a bar. There is one piece for each colour, also an
-// empty one, so that pieces grow in place. What waits is not drawn.
-func segments(t batches.Tally) []segment {
-	c, total := t.Counts, t.Total()
-	list := []segment{
-		{Class: "succeeded", Width: c[jobs.Succeeded]},
-		{Class: "failed", Width: t.Failures()},
-		{Class: "cancelled", Width: c[jobs.Cancelled]},
-		{Class: "running", Width: c[jobs.Running]},
-		{Class: "retrying", Width: c[jobs.Retrying]},
+// shellWord is a word as a shell takes it.
+func shellWord(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/@:=") == "" {
+		return s
 	}
-	drawn := int64(0)
-	for i := range list {
-		if n := list[i].Width; n > 0 {
-			list[i].Width = max(n*barWidth/total, least)
-		}
-		drawn += list[i].Width
-	}
-	// What the smallest got on top comes from the widest, which also gets what
-	// rounding left over of a full bar.
-	if full := total > 0 && t.Done() == total; full || drawn > barWidth {
-		widest := 0
-		for i := range list {
-			if list[i].Width > list[widest].Width {
-				widest = i
-			}
-		}
-		list[widest].Width += barWidth - drawn
-	}
-	var at int64
-	for i := range list {
-		list[i].From = at
-		at += list[i].Width
-	}
-	return list
-}
-
-// column is a minute of a curve that is curveHeight high.
-type column struct {
-	Class        string
-	X, Y, Height int64
-}
-
-const (
-	curveHeight = 32
-	columnWidth = 10
-)
-
-// curve draws a provider's requests a minute against the page's peak: a column as
-// high as the curve is the busiest minute of all providers.
-func curve(p fleet.Provider, peak int64) []column {
-	list := make([]column, len(p.Curve))
-	for i, n := range p.Curve {
-		h := int64(1)
-		class := "idle"
-		if n > 0 {
-			h, class = max(min(n, peak)*curveHeight/max(peak, 1), 2), "busy"
-		}
-		list[i] = column{Class: class, X: int64(i) * columnWidth, Y: curveHeight - h, Height: h}
-	}
-	return list
-}
-
-func curveLabel(p fleet.Provider, peak int64) string {
-	return fmt.Sprintf("Requests a minute in the last %d minutes, at most %s; the scale ends at %s",
-		len(p.Curve), count(slices.Max(append(p.Curve, 0))), count(peak))
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
