@@ -98,6 +98,7 @@ func TestTheExamplesOfVendorsClientsRunAgainstTheFrontDoor(t *testing.T) {
 		{"OpenAI's client for Node", "node", "call: true\nstream: true\nbatch: completed 20\n", []string{"node", "openai.js"}},
 		{"Anthropic's client for Node", "node", "call: true\nstream: true\nbatch: ended 20\n", []string{"node", "anthropic.js"}},
 		{"OpenAI's client for Go", "go", "call: true\nstream: true\nbatch: completed 20\n", []string{"go", "run", "."}},
+		{"Python's standard library", "python", "call: true\nstream: true\nbatch: completed 20\n", []string{"/usr/bin/python3", "calls.py"}},
 		{"curl", ".", "call: true\nbatch: completed 3\njob: succeeded\n", []string{"sh", "curl.sh"}},
 	} {
 		cmd := exec.CommandContext(t.Context(), example.command[0], example.command[1:]...)

@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,9 +22,6 @@ import (
 	"oneflow/internal/harness"
 )
 
-// maxFirstPage is the most that the first page may bring, in bytes.
-const maxFirstPage = 200 << 10
-
 // tab is a page of a real browser that looks at a monitor.
 type tab struct {
 	t    *testing.T
@@ -34,6 +30,7 @@ type tab struct {
 
 	mu       sync.Mutex
 	faults   []string // what the console said
+	axe      string   // what looks for faults that keep people out
 	requests []string // to other hosts
 }
 
@@ -124,6 +121,7 @@ func (b *tab) shoot(name, scheme string, width, height int64) {
 	if b.holds("document.documentElement.scrollWidth > innerWidth") {
 		b.t.Errorf("%s: wider than %d pixels", name, width)
 	}
+	b.open(name)
 	picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	if err != nil {
 		b.t.Fatal(err)
@@ -132,6 +130,34 @@ func (b *tab) shoot(name, scheme string, width, height int64) {
 		if err := os.WriteFile(filepath.Join(folder, name+".png"), picture, 0o600); err != nil {
 			b.t.Error(err)
 		}
+	}
+}
+
+// axeScript is axe-core, which `make test-web` installs.
+const axeScript = "testdata/axe/node_modules/axe-core/axe.min.js"
+
+// open fails where axe-core finds a serious fault of the page that is shown: one that keeps people
+// out who see little, hear little or use a keyboard.
+func (b *tab) open(name string) {
+	b.t.Helper()
+	if b.axe == "" {
+		text, err := os.ReadFile(axeScript)
+		if err != nil {
+			b.t.Fatalf("%v: `make test-web` installs it", err)
+		}
+		b.axe = string(text)
+	}
+	found, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`(() => {
+		if (!window.axe) { `+b.axe+` }
+		return axe.run(document, { resultTypes: ['violations'] }).then(r => r.violations
+			.filter(v => v.impact === 'serious' || v.impact === 'critical')
+			.map(v => v.impact + ' ' + v.id + ': ' + v.help + ' at ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200) + ' ' + (n.any[0]?.message ?? '')).join(' | ')).join('\n'));
+	})()`, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("%s: axe-core: %v", name, err)
+	}
+	if found != "" {
+		b.t.Errorf("%s: axe-core finds\n%s", name, found)
 	}
 }
 
@@ -146,91 +172,4 @@ func (b *tab) ended() {
 	for _, r := range b.requests {
 		b.t.Errorf("a request to another host: %s", r)
 	}
-}
-
-func TestTheMonitorInARealBrowser(t *testing.T) {
-	t.Parallel()
-	sut := newSystem(t, "concurrency: 20, latency: 100ms, limits: {rpm: 0}")
-	token := decode[struct{ Token string }](sut, "monitor", "token", "create", "web", "--scope", "admin", "-o", "json").Token
-	serve := sut.background("monitor", "serve", "--listen", "127.0.0.1:0")
-	base := ""
-	sut.until("the monitor to serve", func() bool {
-		if _, rest, ok := strings.Cut(serve.Text(), "monitor: http://"); ok {
-			host, _, whole := strings.Cut(rest, "/")
-			base = "http://" + host
-			return whole
-		}
-		return false
-	})
-
-	b := newTab(t, base)
-	b.visit("/money")
-	b.until("the login page", "document.querySelector('#token')")
-	b.submit("form.login", "token", "oneflow_wrong_TOKEN")
-	b.until("a refusal", "document.querySelector('#wrong')")
-	b.mu.Lock()
-	b.faults = nil // the browser tells of the 401
-	b.mu.Unlock()
-	b.submit("form.login", "token", token)
-	b.until("the page that was asked for", "location.pathname === '/money' && "+says("By day"))
-
-	// A batch of a thousand from its start to its end, on a page that is never loaded again.
-	b.visit("/")
-	b.until("the first page", says("No batches yet"))
-	size, err := chromedp.Run(b.ctx, chromedp.Evaluate[int](`performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation')).reduce((n, e) => n + e.transferSize, 0)`))
-	if err != nil || size == 0 || size > maxFirstPage {
-		t.Errorf("the first page brings %d bytes: %v", size, err)
-	}
-	b.holds("window.stayed = true")
-	var rows strings.Builder
-	for i := range 1000 {
-		fmt.Fprintf(&rows, "{\"prompt\": %q}\n", fmt.Sprintf("%s %d", canaryPrompt, i))
-	}
-	if err := os.WriteFile(filepath.Join(sut.Dir, "rows.jsonl"), []byte(rows.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	sut.run(0, "enqueue", "batch", "rows.jsonl", "--batch-id", "thousand", "--provider", "mock")
-	b.until("the batch to appear", says("0 of 1,000 done"))
-	sut.worker()
-	b.until("the batch to be under way", "/[1-9]\\d* of 1,000 done/.test(document.body.innerText) && !"+says("1,000 of 1,000 done"))
-	b.until("the batch to end", says("1,000 of 1,000 done"))
-	if !b.holds("window.stayed") {
-		t.Error("the page was loaded again")
-	}
-	b.shoot("overview", "light", 1280, 900)
-	b.shoot("overview-dark", "dark", 1280, 900)
-	b.shoot("overview-narrow", "light", 390, 844)
-
-	// A provider is disabled and enabled.
-	b.visit("/providers")
-	b.submit("form[action='/providers/mock/disable']", "reason", "too dear")
-	b.until("the provider to be disabled", says("too dear")+" && document.querySelector(\"form[action='/providers/mock/enable']\")")
-	b.submit("form[action='/providers/mock/enable']", "", "")
-	b.until("the provider to be enabled", "document.querySelector(\"form[action='/providers/mock/disable']\")")
-
-	// A picture is looked at, on demand.
-	sut.run(0, "enqueue", "image", canaryPrompt, "--provider", "mock", "--wait")
-	picture := sut.text(`SELECT id::text FROM jobs WHERE task = 'image'`)
-	b.visit("/jobs/" + picture)
-	if b.holds("document.querySelector('figure img')") {
-		t.Error("the picture is shown before anybody asks")
-	}
-	b.submit("form[action='/jobs/"+picture+"/reveal']", "", "")
-	b.until("the picture", "document.querySelector('figure img')?.naturalWidth > 0")
-	if n := sut.number(`SELECT count(*) FROM audit_log WHERE what = 'POST /jobs/{id}/reveal' AND object LIKE '%' || $1 || '%'`, picture); n != 1 {
-		t.Errorf("%d rows of the record say who has looked", n)
-	}
-
-	// Each page, in light, dark and narrow.
-	for _, page := range []string{"money", "providers", "workers", "schedules", "dead-letters", "alerts", "jobs", "batches", "batches/thousand"} {
-		b.visit("/" + page)
-		name := url.PathEscape(strings.ReplaceAll(page, "/", "-"))
-		b.shoot(name, "light", 1280, 900)
-		b.shoot(name+"-dark", "dark", 1280, 900)
-		b.shoot(name+"-narrow", "light", 390, 844)
-	}
-	b.do(chromedp.EmulateViewport(1280, 900)) // asynqmon's own curves do not fit a narrow one
-	b.visit("/asynqmon/")
-	b.until("asynqmon", says("Queues"))
-	b.ended()
 }

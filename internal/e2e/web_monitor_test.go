@@ -1,0 +1,194 @@
+//go:build web
+
+package e2e
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// maxFirstPage is the most that the first page may bring, in bytes.
+const maxFirstPage = 200 << 10
+
+func TestTheMonitorInARealBrowser(t *testing.T) {
+	t.Parallel()
+	sut := newSystem(t, "latency: 1ms")
+	sut.configure(fmt.Sprintf("artifacts: %s\nproviders:\n  mock: {concurrency: 20, latency: 100ms, limits: {rpm: 0}}\n  other: {kind: mock, latency: 20ms, limits: {rpm: 0}}\n", filepath.Join(sut.Dir, "artifacts")))
+	token := decode[struct{ Token string }](sut, "monitor", "token", "create", "web", "--scope", "admin", "-o", "json").Token
+	serve := sut.background("monitor", "serve", "--listen", "127.0.0.1:0")
+	base := ""
+	sut.until("the monitor to serve", func() bool {
+		if _, rest, ok := strings.Cut(serve.Text(), "monitor: http://"); ok {
+			host, _, whole := strings.Cut(rest, "/")
+			base = "http://" + host
+			return whole
+		}
+		return false
+	})
+
+	b := newTab(t, base)
+	b.visit("/money")
+	b.until("the login page", "document.querySelector('#token')")
+	b.shoot("login", "light", 1280, 900)
+	b.submit("form.login", "token", "oneflow_wrong_TOKEN")
+	b.until("a refusal", "document.querySelector('#wrong')")
+	b.shoot("login-refused", "dark", 390, 844)
+	b.mu.Lock()
+	b.faults = nil // the browser tells of the 401
+	b.mu.Unlock()
+	b.submit("form.login", "token", token)
+	b.until("the page that was asked for", "location.pathname === '/money' && "+says("By day"))
+	b.do(chromedp.EmulateViewport(1280, 900))
+
+	b.followsATask(sut)
+	b.seesABatch(sut)
+	b.disablesAProvider()
+	b.retriesAGroup(sut)
+	b.looksAtAPicture(sut)
+	b.comparesModels(sut)
+	b.seesAPipeline(sut)
+
+	// Each page, in light, dark and narrow.
+	job := sut.text(`SELECT job_id::text FROM job_states WHERE state = 'failed' LIMIT 1`)
+	for _, page := range []string{
+		"", "money", "providers", "workers", "schedules", "dead-letters", "alerts", "jobs", "batches", "batches/thousand", "batches/cut", "pipelines", "pipelines/line", "comparisons",
+		"comparisons/haikus", "comparisons/haikus/answers", "jobs/" + job, "no-such-page",
+	} {
+		b.visit("/" + page)
+		name := url.PathEscape(strings.ReplaceAll(strings.Replace(page, job, "job", 1), "/", "-"))
+		if page == "" {
+			name = "overview"
+		}
+		b.shoot(name, "light", 1280, 900)
+		b.shoot(name+"-dark", "dark", 1280, 900)
+		b.shoot(name+"-narrow", "light", 390, 844)
+	}
+	b.mu.Lock()
+	b.faults = nil // the browser tells of the 404
+	b.mu.Unlock()
+	b.do(chromedp.EmulateViewport(1280, 900)) // asynqmon's own curves do not fit a narrow one
+	b.visit("/asynqmon/")
+	b.until("asynqmon", says("Queues"))
+	b.ended()
+}
+
+// followsATask goes from a job to its task in Redis, as asynqmon shows it, and back.
+func (b *tab) followsATask(sut *system) {
+	b.t.Helper()
+	sut.run(0, "enqueue", "text", canaryPrompt, "--provider", "mock")
+	job := sut.text(`SELECT id::text FROM jobs`)
+	b.visit("/jobs/" + job)
+	b.holds(`(document.querySelector("a[href^='/asynqmon/queues/mock.']").click(), true)`)
+	b.until("asynqmon shows the task", "location.pathname.startsWith('/asynqmon/queues/mock.') && "+says(job))
+	b.until("the link to its job", "document.querySelector('#oneflow').getAttribute('href').startsWith('/tasks/')")
+	b.holds("(document.querySelector('#oneflow').click(), true)")
+	b.until("the job again", "location.pathname === '/jobs/"+job+"'")
+}
+
+// seesABatch sees a batch of a thousand from its start to its end, on a page that is never loaded
+// again.
+func (b *tab) seesABatch(sut *system) {
+	b.t.Helper()
+	b.visit("/")
+	b.until("the first page", says("No batches yet"))
+	size, err := chromedp.Run(b.ctx, chromedp.Evaluate[int](`performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation')).reduce((n, e) => n + e.transferSize, 0)`))
+	if err != nil || size == 0 || size > maxFirstPage {
+		b.t.Errorf("the first page brings %d bytes: %v", size, err)
+	}
+	b.holds("window.stayed = true")
+	sut.run(0, "enqueue", "batch", b.rows(sut, 1000), "--batch-id", "thousand", "--provider", "mock")
+	b.until("the batch to appear", says("0 of 1,000 done"))
+	sut.worker()
+	b.until("the batch to be under way", "/[1-9]\\d* of 1,000 done/.test(document.body.innerText) && !"+says("1,000 of 1,000 done"))
+	b.until("the batch to end", says("1,000 of 1,000 done"))
+	if !b.holds("window.stayed") {
+		b.t.Error("the page was loaded again")
+	}
+}
+
+// rows writes a file of so many prompts.
+func (b *tab) rows(sut *system, n int) string {
+	b.t.Helper()
+	var rows strings.Builder
+	for i := range n {
+		fmt.Fprintf(&rows, "{\"prompt\": %q}\n", fmt.Sprintf("%s %d", canaryPrompt, i))
+	}
+	name := fmt.Sprintf("rows-%d.jsonl", n)
+	if err := os.WriteFile(filepath.Join(sut.Dir, name), []byte(rows.String()), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return name
+}
+
+// disablesAProvider disables a provider, and enables it again.
+func (b *tab) disablesAProvider() {
+	b.t.Helper()
+	b.visit("/providers")
+	b.submit("form[action='/providers/mock/disable']", "reason", "too dear")
+	b.until("the provider to be disabled", says("too dear")+" && document.querySelector(\"form[action='/providers/mock/enable']\")")
+	b.submit("form[action='/providers/mock/enable']", "", "")
+	b.until("the provider to be enabled", "document.querySelector(\"form[action='/providers/mock/disable']\")")
+}
+
+// retriesAGroup brings the jobs back that failed for one reason: answers that were cut off.
+func (b *tab) retriesAGroup(sut *system) {
+	b.t.Helper()
+	sut.run(5, "enqueue", "batch", b.rows(sut, 3), "--batch-id", "cut", "--provider", "mock", "--set", "max_tokens=1", "--on-cut", "fail", "--watch")
+	calls := func() int64 {
+		return sut.number(`SELECT count(*) FROM call_jobs c JOIN jobs j ON j.id = c.job_id WHERE j.batch_id = 'cut'`)
+	}
+	before := calls()
+	b.visit("/batches/cut")
+	b.until("the group that failed", says("3 failed")+" && document.querySelectorAll('.sample').length === 3")
+	b.submit("form[action='/batches/cut/retry-group']", "", "")
+	sut.until("the group was asked again, and failed again", func() bool {
+		return calls() == before+3 && sut.number(`SELECT count(*) FROM job_states WHERE batch_id = 'cut' AND state = 'failed'`) == 3
+	})
+	if n := sut.number(`SELECT count(*) FROM audit_log WHERE what = 'POST /batches/{id}/retry-group' AND status = 303`); n != 1 {
+		b.t.Errorf("%d rows of the record say who has retried", n)
+	}
+}
+
+// looksAtAPicture looks at a picture, which is shown on demand.
+func (b *tab) looksAtAPicture(sut *system) {
+	b.t.Helper()
+	sut.run(0, "enqueue", "image", canaryPrompt, "--provider", "mock", "--wait")
+	picture := sut.text(`SELECT id::text FROM jobs WHERE task = 'image'`)
+	b.visit("/jobs/" + picture)
+	if b.holds("document.querySelector('figure img')") {
+		b.t.Error("the picture is shown before anybody asks")
+	}
+	b.submit("form[action='/jobs/"+picture+"/reveal']", "", "")
+	b.until("the picture", "document.querySelector('figure img')?.naturalWidth > 0")
+	b.shoot("picture", "light", 1280, 900)
+	if n := sut.number(`SELECT count(*) FROM audit_log WHERE what = 'POST /jobs/{id}/reveal' AND object LIKE '%' || $1 || '%'`, picture); n != 1 {
+		b.t.Errorf("%d rows of the record say who has looked", n)
+	}
+}
+
+// comparesModels sees two models side by side, with a judge.
+func (b *tab) comparesModels(sut *system) {
+	b.t.Helper()
+	sut.run(0, "enqueue", "compare", b.rows(sut, 4), "--with", "mock,other", "--judge", "mock", "--name", "haikus")
+	b.visit("/comparisons/haikus")
+	b.until("its figures", says("Best, says mock/"))
+	b.holds(`([...document.querySelectorAll('a')].find(a => a.textContent === 'Show the answers').click(), true)`)
+	b.until("the answers side by side", "document.querySelectorAll('.sides > section').length === 8")
+}
+
+// seesAPipeline sees a pipeline of two steps as one.
+func (b *tab) seesAPipeline(sut *system) {
+	b.t.Helper()
+	if err := os.WriteFile(filepath.Join(sut.Dir, "then.yaml"), []byte("name: translate\ntemplate: \"Translate: {{answer}}\"\nprovider: other\n"), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	sut.run(0, "enqueue", "batch", b.rows(sut, 5), "--batch-id", "line", "--provider", "mock", "--then", "then.yaml", "--watch")
+	b.visit("/pipelines/line")
+	b.until("both steps as one", says("10 of 10 done")+" && "+says("translate"))
+}
