@@ -13,20 +13,12 @@ import (
 	"strings"
 	"time"
 
-	"oneflow/internal/sleep"
 	"oneflow/providers"
 	"oneflow/providers/wire"
 )
 
-const (
-	// maxFilm is the most that is read of a film.
-	maxFilm int64 = 256 << 20
-	// pollAtMost is the longest time between two looks at a film in the making.
-	pollAtMost = 15 * time.Second
-	// looks is the number of times in a row that a look or a download, which cost nothing, may
-	// fail before a film that was ordered is given up.
-	looks = 5
-)
+// maxFilm is the most that is read of a film.
+const maxFilm int64 = 256 << 20
 
 // film is a server's description of a film that it makes.
 type film struct {
@@ -190,55 +182,37 @@ func (p *Provider) unfilmed(a wire.Answer) *providers.Error {
 
 // wait looks at a film, at growing distances, until it is made.
 func (p *Provider) wait(ctx context.Context, secret string, a wire.Answer, f film) (wire.Answer, film, *providers.Error) {
-	pause := p.config.PollEvery
-	for misses := 0; !f.made(); {
-		if err := sleep.For(ctx, pause); err != nil {
-			return a, f, wire.Failure(p.config.Name, err, true)
-		}
-		pause = min(pause+pause/2, pollAtMost)
-		seen, failure := p.get(ctx, secret, "/videos/"+url.PathEscape(string(f.ID)), "application/json", wire.MaxAnswer)
-		forgotten := failure != nil && (failure.Status == http.StatusNotFound || failure.Status == http.StatusGone)
-		again := failure != nil && (forgotten || transient(failure.Kind)) // another replica may know it
-		if failure == nil {
-			now, why := readFilm(seen)
-			switch {
-			case now.failed():
-				providers.Ordered(ctx, "")
-				return a, f, p.unfilmed(seen)
-			case why == "":
-				now.ID = f.ID // whatever it says, this is what was ordered
-				a, f, misses = seen, now, 0
-				continue
-			}
-			// A look costs nothing: another may tell more.
-			failure, again = p.caller.Malformed(seen, why, providers.Usage{}), true
-			failure.Billing = providers.BillingUnknown
-		}
-		if misses++; misses >= looks || !again || ctx.Err() != nil {
-			if forgotten && misses >= looks {
-				providers.Ordered(ctx, "")
-				failure.Kind = providers.Unknown // nothing was wrong with the order
-			}
-			return a, f, failure
-		}
-		pause = max(pause, min(failure.RetryAfter, pollAtMost))
+	if f.made() {
+		return a, f, nil
 	}
-	return a, f, nil
+	failure := p.caller.Await(ctx, p.config.PollEvery, func() (wire.State, *providers.Error) {
+		seen, failure := p.get(ctx, secret, "/videos/"+url.PathEscape(string(f.ID)), "application/json", wire.MaxAnswer)
+		if failure != nil {
+			return wire.Going, failure
+		}
+		now, why := readFilm(seen)
+		switch {
+		case now.failed():
+			return wire.GivenUp, p.unfilmed(seen)
+		case why != "":
+			failure = p.caller.Malformed(seen, why, providers.Usage{})
+			failure.Billing = providers.BillingUnknown
+			return wire.Unclear, failure
+		}
+		now.ID = f.ID // whatever it says, this is what was ordered
+		if a, f = seen, now; f.made() {
+			return wire.Made, nil
+		}
+		return wire.Going, nil
+	})
+	return a, f, failure
 }
 
 // download gets the content of a film that is made.
 func (p *Provider) download(ctx context.Context, secret, id string) (wire.Answer, *providers.Error) {
-	pause := p.config.PollEvery
-	for misses := 1; ; misses++ {
-		a, failure := p.get(ctx, secret, "/videos/"+url.PathEscape(id)+"/content", "video/*", maxFilm)
-		if failure == nil || misses >= looks || !transient(failure.Kind) || ctx.Err() != nil {
-			return a, failure
-		}
-		if err := sleep.For(ctx, max(pause, min(failure.RetryAfter, pollAtMost))); err != nil {
-			return a, wire.Failure(p.config.Name, err, true)
-		}
-		pause = min(pause+pause/2, pollAtMost)
-	}
+	return p.caller.Download(ctx, p.config.PollEvery, func() (wire.Answer, *providers.Error) {
+		return p.get(ctx, secret, "/videos/"+url.PathEscape(id)+"/content", "video/*", maxFilm)
+	})
 }
 
 // filmed judges the content of a film.
@@ -278,14 +252,4 @@ func filmUsage(f film, req providers.Request) providers.Usage {
 		usage = wire.Implausible(usage, f.Seconds)
 	}
 	return usage
-}
-
-// transient reports whether the same look may well succeed in a moment.
-func transient(kind providers.Kind) bool {
-	switch kind.Reaction() {
-	case providers.Retry, providers.Wait:
-		return true
-	case providers.Pause, providers.Final:
-	}
-	return false
 }
