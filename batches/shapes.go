@@ -120,10 +120,14 @@ func withBody(fields Fields, inner string, envelope []string, path string, can p
 	if !out.has("task") {
 		out["task"] = quote(string(e.Task))
 	}
-	if body.has("model") {
-		if out.has("model") {
-			return nil, fmt.Errorf("%s.model: stands beside %s, too: give only one of them", inner, inner)
-		}
+	switch model := e.ModelOf(path); {
+	case model != "" && out.has("model") && text(out["model"]) != model:
+		return nil, fmt.Errorf("model: the endpoint names another, %s: give only one of them", rows.Quoted(model))
+	case model != "":
+		out["model"] = quote(model)
+	case body.has("model") && out.has("model"):
+		return nil, fmt.Errorf("%s.model: stands beside %s, too: give only one of them", inner, inner)
+	case body.has("model"):
 		out["model"] = body["model"]
 	}
 	return out, nil

@@ -1,7 +1,9 @@
 package billing
 
 import (
+	"cmp"
 	"math"
+	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -70,16 +72,14 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		if out <= 0 {
 			out = limits.MaxOutputTokens
 		}
-		pictures, sound := countMedia(kind, req)
-		most := providers.Usage{
-			InputTokens: max(inputTokens(req), int64(len(body))) + pictures, OutputTokens: times(int64(max(1, req.N)), out), Tier: tierOf(req), WebSearches: searches(req),
+		most := providers.Usage{InputTokens: max(inputTokens(req), int64(len(body))), Tier: tierOf(req), WebSearches: searches(req)}
+		if bringsIn(kind, req) {
+			most.InputTokens = max(most.InputTokens, cmp.Or(limits.ContextWindow, providers.MaxMediaTokens))
 		}
 		most.InputTokens += times(most.WebSearches, searchTokens)
-		if c.has(providers.AudioInputTokens, at) {
-			most.AudioInputTokens = sound
-		} else {
-			most.InputTokens += sound
-		}
+		pictures, sound := countMedia(kind, req)
+		c.input(&most, pictures, sound, at)
+		c.output(&most, times(int64(max(1, req.N)), out), at)
 		switch { // the dearest of its rates
 		case hourCache(req) && c.has(providers.CacheWrite1hTokens, at):
 			most.InputTokens, most.CacheWrite1hTokens = 0, most.InputTokens
@@ -88,7 +88,10 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		}
 		return most
 	case providers.Embedding:
-		return providers.Usage{InputTokens: max(inputTokens(req), int64(len(body)))}
+		pictures, sound := countMedia(kind, req)
+		most := providers.Usage{InputTokens: max(inputTokens(req), int64(len(body)))}
+		c.input(&most, pictures, sound, at)
+		return most
 	case providers.Transcription:
 		return mostHeard(c, req, limits, at)
 	case providers.Moderation: // nothing that is counted
@@ -97,11 +100,7 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		if c.has(providers.ImageOutputTokens, at) {
 			pictures, _ := countMedia(kind, req)
 			most := providers.Usage{InputTokens: inputTokens(req), ImageOutputTokens: times(n, limits.imageTokens(req))}
-			if c.has(providers.ImageInputTokens, at) {
-				most.ImageInputTokens = pictures
-			} else {
-				most.InputTokens += pictures
-			}
+			c.input(&most, pictures, 0, at)
 			return most
 		}
 		return providers.Usage{Images: n, Variant: c.dearest(providers.Images, req, limits, at)}
@@ -132,12 +131,65 @@ func mostHeard(c *card, req providers.Request, limits modelLimits, at time.Time)
 		return providers.Usage{MilliSeconds: seconds * 1000}
 	}
 	most := providers.Usage{InputTokens: inputTokens(req), OutputTokens: limits.MaxOutputTokens}
-	if c.has(providers.AudioInputTokens, at) {
-		most.AudioInputTokens = seconds * soundTokens
-	} else {
-		most.InputTokens += seconds * soundTokens
-	}
+	c.input(&most, 0, seconds*soundTokens, at)
 	return most
+}
+
+// input adds the tokens of pictures and of sound to what is read, where they are charged
+// the most: a cache may make text of a dearer kind of them.
+func (c *card) input(most *providers.Usage, pictures, sound int64, at time.Time) {
+	switch {
+	case pictures > 0 && c.dearer(providers.ImageInputTokens, providers.InputTokens, at):
+		most.ImageInputTokens += pictures
+	default:
+		most.InputTokens += pictures
+	}
+	switch {
+	case sound > 0 && c.dearer(providers.AudioInputTokens, providers.InputTokens, at):
+		most.AudioInputTokens += sound
+	default:
+		most.InputTokens += sound
+	}
+}
+
+// bringsIn reports whether a request names content that the vendor has.
+func bringsIn(kind string, req providers.Request) bool {
+	if len(req.Extra) == 0 && len(req.Tools) == 0 {
+		return false
+	}
+	can, _ := kinds.CapabilitiesOf(kind)
+	return can.BringsIn(req)
+}
+
+// output sets the tokens of an answer, which may be a text, pictures or a sound, where
+// they are charged the most.
+func (c *card) output(most *providers.Usage, n int64, at time.Time) {
+	into, unit := &most.OutputTokens, providers.OutputTokens
+	if c.dearer(providers.ImageOutputTokens, unit, at) {
+		into, unit = &most.ImageOutputTokens, providers.ImageOutputTokens
+	}
+	if c.dearer(providers.AudioOutputTokens, unit, at) {
+		into = &most.AudioOutputTokens
+	}
+	*into = n
+}
+
+// dearer reports whether the card has a price for a unit that is higher than that of
+// another, or the only one.
+func (c *card) dearer(unit, than providers.Unit, at time.Time) bool {
+	if !c.has(unit, at) {
+		return false
+	}
+	highest := func(unit providers.Unit) *big.Rat {
+		most := new(big.Rat)
+		for _, r := range c.rows {
+			if r.Unit == unit && r.inForce(at) && r.perUnit.Cmp(most) > 0 {
+				most = r.perUnit
+			}
+		}
+		return most
+	}
+	return highest(unit).Cmp(highest(than)) > 0 || !c.has(than, at)
 }
 
 // soundTokens is more than any vendor counts for a second of sound: Google counts 32,

@@ -50,11 +50,10 @@ func searches(req providers.Request) int64 {
 	var n int64
 	for _, t := range req.Tools {
 		var tool struct {
-			Type    string `json:"type"`
-			MaxUses int64  `json:"max_uses"`
+			MaxUses int64 `json:"max_uses"`
 		}
 		_ = json.Unmarshal(t.Own, &tool) // of another form: none of these
-		if strings.HasPrefix(tool.Type, "web_search") {
+		if kind := t.Kind(); strings.HasPrefix(kind, "web_search") || kind == "googleSearch" || kind == "google_search" {
 			if tool.MaxUses <= 0 || tool.MaxUses > maxBound {
 				tool.MaxUses = mostSearches
 			}

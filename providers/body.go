@@ -14,7 +14,8 @@ import (
 
 // Endpoint is a vendor's endpoint that takes bodies in the vendor's own words.
 type Endpoint struct {
-	// Path is its path, such as "/v1/chat/completions".
+	// Path is its path, such as "/v1/chat/completions". Where the vendor has the model there
+	// it holds ModelInPath.
 	Path string
 	// Task is the sort of its answers.
 	Task Task
@@ -136,13 +137,35 @@ func appendTurns(fields map[string]json.RawMessage, name string, more []map[stri
 	return err
 }
 
+// ModelInPath stands in the path of an endpoint in the place of the model.
+const ModelInPath = "{model}"
+
+// ModelOf returns the model that an address of the endpoint names; empty: it names none.
+func (e Endpoint) ModelOf(address string) string {
+	address, _, _ = strings.Cut(address, "?")
+	before, after, has := strings.Cut(e.Path, ModelInPath)
+	rest, ok := strings.CutSuffix(address, after)
+	if !has || !ok || after == "" {
+		return ""
+	}
+	_, folder, _ := strings.Cut(before[1:], "/") // without the version
+	if i := strings.LastIndex(rest, folder); i >= 0 && (i == 0 || rest[i-1] == '/') {
+		rest = rest[i+len(folder):]
+	}
+	if rest == ModelInPath || strings.ContainsAny(rest, "/:") {
+		return ""
+	}
+	return rest
+}
+
 // Endpoint returns the endpoint that a path or an address names; ok is false where
 // this kind of provider has none of that name.
 func (c Capabilities) Endpoint(address string) (e Endpoint, ok bool) {
 	address, _, _ = strings.Cut(address, "?")
 	for _, e := range c.Endpoints {
 		_, short, _ := strings.Cut(e.Path[1:], "/") // without the version
-		if address == e.Path || strings.HasSuffix(address, "/"+short) || address == short {
+		_, method, _ := strings.Cut(e.Path, ModelInPath)
+		if address == e.Path || strings.HasSuffix(address, "/"+short) || address == short || method != "" && address == method[1:] || e.ModelOf(address) != "" {
 			return e, true
 		}
 	}

@@ -21,6 +21,10 @@ type Capabilities struct {
 	// Hints are the fields in Extra that change nothing of the answer, such as whose
 	// request it is: they are left out where another provider takes over.
 	Hints []string
+	// Kept are the fields in Extra, and the types of the vendor's own tools, that bring in
+	// content which the vendor has, such as an earlier answer or a file: nobody can tell here
+	// how long it is.
+	Kept []string
 	// AnyModel tells that any model name may be asked for. Where it is false
 	// only the names in TaskCapabilities.Models are on offer.
 	AnyModel bool
@@ -67,6 +71,20 @@ func (c Capabilities) CountMedia(req Request) (pictures, sound int64) {
 		}
 	}
 	return pictures, sound
+}
+
+// BringsIn reports whether a request names content that the vendor has: then all that the
+// model can read may be counted.
+func (c Capabilities) BringsIn(req Request) bool {
+	for _, name := range c.Kept {
+		if len(req.Extra[name]) > 0 && string(req.Extra[name]) != "null" {
+			return true
+		}
+	}
+	return slices.ContainsFunc(req.Tools, func(t Tool) bool {
+		kind := t.Kind()
+		return kind != "" && slices.ContainsFunc(c.Kept, func(name string) bool { return strings.HasPrefix(kind, name) })
+	})
 }
 
 // anyMediaTokens is more than any model is known to count for a medium.

@@ -87,6 +87,23 @@ type Tool struct {
 	Own json.RawMessage `json:"own,omitempty"`
 }
 
+// Kind is the type of a tool of the vendor's own, such as "web_search_20250305", or where it
+// has none the one field that it is, such as "googleSearch". Empty for functions.
+func (t Tool) Kind() string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(t.Own, &fields) != nil {
+		return ""
+	}
+	kind := ""
+	if json.Unmarshal(fields["type"], &kind) == nil || len(fields) != 1 {
+		return kind
+	}
+	for name := range fields {
+		kind = name
+	}
+	return kind
+}
+
 // ToolChoice says whether the model must call a tool.
 type ToolChoice struct {
 	// Mode is "auto", "none", "required", or "tool" for the one called Name.

@@ -26,6 +26,7 @@ func capabilities() providers.Capabilities {
 		Endpoints:   []providers.Endpoint{{Path: messagesPath, Task: providers.Text, Read: readBody, Revise: providers.ReviseTurns("messages", "max_tokens")}},
 		Extra:       true,
 		Hints:       []string{"metadata"},
+		Kept:        []string{"container", "mcp_servers", "web_fetch", "code_execution", "mcp", "tool_search"},
 		AnyModel:    true,
 		MediaTokens: mediaTokens,
 		Refuse:      check,

@@ -50,6 +50,7 @@ func capabilities() providers.Capabilities {
 		Endpoints:   endpoints(false),
 		Extra:       true,
 		Hints:       []string{"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"},
+		Kept:        []string{"previous_response_id", "conversation", "prompt", "file_search", "code_interpreter", "mcp", "computer"},
 		AnyModel:    true,
 		MediaTokens: mediaTokens,
 		Refuse:      check,
