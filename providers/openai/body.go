@@ -64,9 +64,9 @@ func (p *Provider) own(ctx context.Context, secret string, req providers.Request
 	}
 	switch e.Path {
 	case chatPath:
-		return p.readText(a, req.Model, wire.TextBounds(named))
+		return p.readText(ctx, a, req.Model, named)
 	case responsesPath:
-		return p.readResponse(a, req.Model, wire.TextBounds(named))
+		return p.readResponse(ctx, a, req.Model, wire.TextBounds(named))
 	case embeddingsPath:
 		return p.readVectors(a, req.Model)
 	case moderationsPath:

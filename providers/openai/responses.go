@@ -1,7 +1,9 @@
 package openai
 
 import (
+	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"oneflow/providers"
@@ -23,7 +25,9 @@ type modelResponse struct {
 
 // item is a piece of such an answer.
 type item struct {
-	Type    wire.Text `json:"type"`
+	Type    wire.Text       `json:"type"`
+	Result  wire.Text       `json:"result"` // a picture in base64
+	Action  json.RawMessage `json:"action"`
 	Content []struct {
 		Type    wire.Text `json:"type"`
 		Text    wire.Text `json:"text"`
@@ -31,8 +35,25 @@ type item struct {
 	} `json:"content"`
 }
 
+// called reports whether an item asks the caller for something: OpenAI's own tools have had
+// their answers.
+func (i item) called() bool {
+	own := []wire.Text{"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "mcp_call"}
+	return strings.HasSuffix(string(i.Type), "_call") && !slices.Contains(own, i.Type)
+}
+
+// searched reports whether an item is a search of the web, which is charged: to open what
+// was found is not.
+func (i item) searched() bool {
+	var action struct {
+		Type wire.Text `json:"type"`
+	}
+	_ = json.Unmarshal(i.Action, &action) // of another form: a search
+	return i.Type == "web_search_call" && (action.Type == "" || action.Type == "search")
+}
+
 // readResponse judges an answer of /responses.
-func (p *Provider) readResponse(a wire.Answer, model string, bounds wire.Bounds) (providers.Response, *providers.Error) {
+func (p *Provider) readResponse(ctx context.Context, a wire.Answer, model string, bounds wire.Bounds) (providers.Response, *providers.Error) {
 	var said modelResponse
 	if wire.Decode(a.Body, &said) != nil {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
@@ -47,8 +68,15 @@ func (p *Provider) readResponse(a wire.Answer, model string, bounds wire.Bounds)
 		return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, usage)
 	}
 	text, refused, called := "", false, false
+	var drawn []picture
 	for _, one := range items {
-		called = called || strings.HasSuffix(string(one.Type), "_call")
+		called = called || one.called()
+		if one.searched() {
+			usage.WebSearches++
+		}
+		if one.Type == "image_generation_call" && one.Result != "" {
+			drawn = append(drawn, picture{B64JSON: one.Result})
+		}
 		for _, content := range one.Content {
 			if one.Type == "message" {
 				text += string(content.Text)
@@ -66,7 +94,7 @@ func (p *Provider) readResponse(a wire.Answer, model string, bounds wire.Bounds)
 		return providers.Response{}, p.caller.Refused(a, "content_filter", usage)
 	case finish == "failed", finish == "cancelled":
 		return providers.Response{}, p.broken(a, usage)
-	case blank && !called:
+	case blank && !called && len(drawn) == 0:
 		return providers.Response{}, p.empty(a, choice{FinishReason: finish}, usage)
 	}
 	if called && finish == "completed" {
@@ -76,6 +104,9 @@ func (p *Provider) readResponse(a wire.Answer, model string, bounds wire.Bounds)
 	res.Text, res.FinishReason = text, string(finish)
 	if res.RequestID == "" {
 		res.RequestID = wire.SanitiseCode(string(said.ID))
+	}
+	if err := p.pictures(ctx, &res, drawn); err != nil {
+		return providers.Response{}, p.caller.Unreadable(a, err, usage)
 	}
 	return res, nil
 }

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"strings"
@@ -14,7 +15,7 @@ func (p *Provider) text(ctx context.Context, secret, model string, req providers
 	if failure != nil {
 		return providers.Response{}, failure
 	}
-	return p.readText(a, model, wire.TextBounds(req))
+	return p.readText(ctx, a, model, req)
 }
 
 // completion has the fields that are read of the answer to a call for text.
@@ -43,13 +44,17 @@ type message struct {
 	Images       json.RawMessage `json:"images"`
 }
 
-// readText judges the answer to a call for text.
-func (p *Provider) readText(a wire.Answer, model string, bounds wire.Bounds) (providers.Response, *providers.Error) {
+// readText judges the answer to a call for text. Pictures and speech in it are kept beside
+// the text; that of speech is what was said.
+func (p *Provider) readText(ctx context.Context, a wire.Answer, model string, req providers.Request) (providers.Response, *providers.Error) {
 	var said completion
 	if wire.Decode(a.Body, &said) != nil {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
-	usage := textUsage(wire.ReadReport(said.Usage), bounds)
+	usage := textUsage(wire.ReadReport(said.Usage), wire.TextBounds(req))
+	if len(req.Extra["web_search_options"]) > 0 {
+		usage.WebSearches = 1 // chat completions search once
+	}
 	usage.Tier = providers.Tier(string(said.ServiceTier))
 	if p.config.Preset.ReportsCost {
 		usage.Cost = costOf(said.Usage)
@@ -62,7 +67,8 @@ func (p *Provider) readText(a wire.Answer, model string, bounds wire.Bounds) (pr
 		return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, usage)
 	}
 	first := choices[0]
-	text := first.Message.text()
+	spoken := first.Message.speech()
+	text := cmp.Or(first.Message.text(), string(spoken.Transcript))
 	blank := strings.TrimSpace(text) == ""
 	switch {
 	case first.FinishReason == "content_filter":
@@ -71,7 +77,7 @@ func (p *Provider) readText(a wire.Answer, model string, bounds wire.Bounds) (pr
 		return providers.Response{}, p.caller.Refused(a, "refusal", usage)
 	case first.FinishReason == "error": // OpenRouter: the model failed on the way
 		return providers.Response{}, p.broken(a, usage)
-	case blank && !first.Message.calls():
+	case blank && !first.Message.calls() && !first.Message.media():
 		return providers.Response{}, p.empty(a, first, usage)
 	}
 	res := p.response(a, model, string(said.Model), usage)
@@ -79,6 +85,19 @@ func (p *Provider) readText(a wire.Answer, model string, bounds wire.Bounds) (pr
 	res.FinishReason = string(first.FinishReason)
 	if res.RequestID == "" {
 		res.RequestID = string(said.ID)
+	}
+	if spoken.Data != "" {
+		blob, err := spoken.blob()
+		if err != nil {
+			return providers.Response{}, p.caller.Unreadable(a, err, usage)
+		}
+		res.Blobs = append(res.Blobs, blob)
+	}
+	if err := p.pictures(ctx, &res, first.Message.drawn()); err != nil {
+		return providers.Response{}, p.caller.Unreadable(a, err, usage)
+	}
+	if blank && len(res.Blobs) == 0 && !first.Message.calls() {
+		return providers.Response{}, p.empty(a, first, usage)
 	}
 	return res, nil
 }
@@ -97,11 +116,7 @@ func (p *Provider) broken(a wire.Answer, usage providers.Usage) *providers.Error
 
 // empty is the failure of a call that was answered without a text.
 func (p *Provider) empty(a wire.Answer, c choice, usage providers.Usage) *providers.Error {
-	why := wire.ErrEmpty
-	if c.Message.media() {
-		why = wire.ErrOtherMedia
-	}
-	failure := p.caller.Unreadable(a, why, usage)
+	failure := p.caller.Unreadable(a, wire.ErrEmpty, usage)
 	if failure.Kind != providers.Unreadable {
 		return failure
 	}
@@ -137,12 +152,6 @@ func (m message) text() string {
 
 // calls reports whether a message calls a tool.
 func (m message) calls() bool { return holds(m.ToolCalls) || holds(m.FunctionCall) }
-
-// media reports whether a message holds speech or pictures.
-func (m message) media() bool {
-	var parts []json.RawMessage
-	return holds(m.Audio) || holds(m.Images) || json.Unmarshal(m.Content, &parts) == nil && len(parts) > 0
-}
 
 // holds reports whether a field of an answer has something in it.
 func holds(field json.RawMessage) bool {

@@ -1,13 +1,16 @@
 package openai_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"oneflow/internal/media"
 	"oneflow/providers"
 )
 
@@ -212,30 +215,28 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 		code    string
 		usage   providers.Usage
 	}{
-		"nothing at all":     {`{}`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
-		"an empty body":      {``, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
-		"a page":             {`<html>` + prompt + `</html>`, providers.NotFound, providers.Unbilled, "", providers.Usage{}},
-		"half an answer":     {completion[:200], providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
-		"a list":             {`[` + completion + `]`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
-		"no choices":         {`{"choices":[],` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
-		"no message":         {`{"choices":[{}]}`, providers.Unreadable, providers.Billed, "", providers.Usage{}},
-		"empty text":         {`{"choices":[{"message":{"content":""},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
-		"blank text":         {`{"choices":[{"message":{"content":" \n"},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
-		"reasoning ate it":   {`{"choices":[{"message":{"content":null},"finish_reason":"length"}],` + used + `}`, providers.InvalidRequest, providers.Billed, "length", spent},
-		"speech":             {`{"choices":[{"message":{"content":null,"audio":{"id":"a","data":"` + png64 + `","transcript":"hi"}},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
-		"pictures":           {`{"choices":[{"message":{"content":"","images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,` + png64 + `"}}]},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
-		"a picture in parts": {`{"choices":[{"message":{"content":[{"type":"image_url","image_url":{"url":"https://h/a.png"}}]},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
-		"content of a kind":  {`{"choices":[{"message":{"content":{"x":1}},"finish_reason":7}],` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
-		"choices of a kind":  {`{"choices":{"0":{}},` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
-		"a stream":           {"data: " + completion + "\n\ndata: [DONE]\n\n", providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
-		"a sentence":         {`the model is loading`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
-		"a number":           {`7`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
-		"a refusal":          {`{"choices":[{"message":{"content":null,"refusal":"` + prompt + `"},"finish_reason":"stop"}],` + used + `}`, providers.Moderated, providers.Billed, "refusal", spent},
-		"a filter":           {`{"choices":[{"message":{"content":"half"},"finish_reason":"content_filter"}],` + used + `}`, providers.Moderated, providers.Billed, "content_filter", spent},
-		"a wrapped 429":      {`{"error":{"code":429,"message":"` + prompt + `"}}`, providers.RateLimited, providers.Unbilled, "", providers.Usage{}},
-		"a wrapped 502":      {`{"error":{"code":502,"message":"x"},"id":"gen-1"}`, providers.Overloaded, providers.BillingUnknown, "", providers.Usage{}},
-		"a wrapped no money": {`{"error":{"code":"insufficient_quota"}}`, providers.OutOfMoney, providers.Unbilled, "insufficient_quota", providers.Usage{}},
-		"a broken upstream":  {`{"choices":[{"message":{"content":"half"},"finish_reason":"error"}]}`, providers.Unknown, providers.BillingUnknown, "error", providers.Usage{}},
+		"nothing at all":      {`{}`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"an empty body":       {``, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"a page":              {`<html>` + prompt + `</html>`, providers.NotFound, providers.Unbilled, "", providers.Usage{}},
+		"half an answer":      {completion[:200], providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"a list":              {`[` + completion + `]`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"no choices":          {`{"choices":[],` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
+		"no message":          {`{"choices":[{}]}`, providers.Unreadable, providers.Billed, "", providers.Usage{}},
+		"empty text":          {`{"choices":[{"message":{"content":""},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
+		"blank text":          {`{"choices":[{"message":{"content":" \n"},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "stop", spent},
+		"reasoning ate it":    {`{"choices":[{"message":{"content":null},"finish_reason":"length"}],` + used + `}`, providers.InvalidRequest, providers.Billed, "length", spent},
+		"speech is no speech": {`{"choices":[{"message":{"content":null,"audio":{"id":"a","data":"` + png64 + `","transcript":"hi"}},"finish_reason":"stop"}],` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
+		"content of a kind":   {`{"choices":[{"message":{"content":{"x":1}},"finish_reason":7}],` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
+		"choices of a kind":   {`{"choices":{"0":{}},` + used + `}`, providers.Unreadable, providers.Billed, "", spent},
+		"a stream":            {"data: " + completion + "\n\ndata: [DONE]\n\n", providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"a sentence":          {`the model is loading`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"a number":            {`7`, providers.MalformedResponse, providers.Billed, "", providers.Usage{}},
+		"a refusal":           {`{"choices":[{"message":{"content":null,"refusal":"` + prompt + `"},"finish_reason":"stop"}],` + used + `}`, providers.Moderated, providers.Billed, "refusal", spent},
+		"a filter":            {`{"choices":[{"message":{"content":"half"},"finish_reason":"content_filter"}],` + used + `}`, providers.Moderated, providers.Billed, "content_filter", spent},
+		"a wrapped 429":       {`{"error":{"code":429,"message":"` + prompt + `"}}`, providers.RateLimited, providers.Unbilled, "", providers.Usage{}},
+		"a wrapped 502":       {`{"error":{"code":502,"message":"x"},"id":"gen-1"}`, providers.Overloaded, providers.BillingUnknown, "", providers.Usage{}},
+		"a wrapped no money":  {`{"error":{"code":"insufficient_quota"}}`, providers.OutOfMoney, providers.Unbilled, "insufficient_quota", providers.Usage{}},
+		"a broken upstream":   {`{"choices":[{"message":{"content":"half"},"finish_reason":"error"}]}`, providers.Unknown, providers.BillingUnknown, "error", providers.Usage{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -254,6 +255,61 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 				t.Errorf("%d calls were made", n)
 			}
 		})
+	}
+}
+
+func TestSpeechAndPicturesInAnAnswerAreKeptBesideItsText(t *testing.T) {
+	t.Parallel()
+	wav := base64.StdEncoding.EncodeToString(media.WAV(1, 8000, time.Second))
+	pcm := base64.StdEncoding.EncodeToString(media.PCM(2, 8000, time.Second))
+	png := `{"type":"image_url","image_url":{"url":"data:image/png;base64,` + png64 + `"}}`
+	for name, tt := range map[string]struct {
+		message string
+		text    string
+		kinds   []string
+	}{
+		"speech":                 {`{"content":null,"audio":{"id":"a","data":"` + wav + `","transcript":"hi"}}`, "hi", []string{"audio/wav"}},
+		"speech as bare samples": {`{"content":"written","audio":{"id":"a","data":"` + pcm + `","transcript":"said"}}`, "written", []string{"audio/pcm"}},
+		"pictures":               {`{"content":"","images":[` + png + `,` + png + `]}`, "", []string{"image/png", "image/png"}},
+		"a picture and a text":   {`{"content":"a fox","images":[` + png + `]}`, "a fox", []string{"image/png"}},
+		"a picture in parts":     {`{"content":[{"type":"text","text":"here"},` + png + `]}`, "here", []string{"image/png"}},
+		"an address alone":       {`{"content":[{"type":"image_url","image_url":"data:image/png;base64,` + png64 + `"}]}`, "", []string{"image/png"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, saysJSON(`{"choices":[{"message":`+tt.message+`,"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}`))
+			req := text()
+			req.Model = "m"
+			got := generate(t, provider(t, s, compatible), req)
+			var kinds []string
+			for _, b := range got.Blobs {
+				kinds = append(kinds, b.MIME)
+			}
+			if got.Text != tt.text || !slices.Equal(kinds, tt.kinds) || got.FinishReason != "stop" {
+				t.Errorf("text %q, media %v, finish %q", got.Text, kinds, got.FinishReason)
+			}
+		})
+	}
+	t.Run("a picture that cannot be had is paid for, and kept as it came", func(t *testing.T) {
+		t.Parallel()
+		body := `{"choices":[{"message":{"content":"","images":[{"type":"image_url","image_url":{"url":"http://10.0.0.1/a.png"}}]},"finish_reason":"stop"}]}`
+		e := failure(t, provider(t, serve(t, saysJSON(body))), text())
+		if e.Kind != providers.Unreadable || e.Billing != providers.Billed || string(e.Body) != body {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
+func TestSearchesOfTheWebAreCounted(t *testing.T) {
+	t.Parallel()
+	const used = `"usage":{"input_tokens":3,"output_tokens":4}`
+	body := `{"id":"r","status":"completed","output":[{"type":"web_search_call","action":{"type":"search"}},{"type":"web_search_call","action":{"type":"open_page"}},
+		{"type":"web_search_call","action":7},{"type":"image_generation_call","result":"` + png64 + `"},{"type":"message","content":[{"type":"output_text","text":"found"}]}],` + used + `}`
+	got := generate(t, provider(t, serve(t, saysJSON(body))), providers.Request{
+		Task: providers.Text, Model: "gpt-6-luna", Endpoint: "/v1/responses", Body: json.RawMessage(`{"model":"gpt-6-luna","input":"a","tools":[{"type":"web_search"}]}`),
+	})
+	if got.Usage.WebSearches != 2 || got.Text != "found" || got.FinishReason != "completed" || len(got.Blobs) != 1 {
+		t.Errorf("%d searches, %q, %q, %d pictures", got.Usage.WebSearches, got.Text, got.FinishReason, len(got.Blobs))
 	}
 }
 
