@@ -26,6 +26,21 @@ type candidate struct {
 		Parts json.RawMessage `json:"parts"`
 	} `json:"content"`
 	FinishReason wire.Text `json:"finishReason"`
+	Grounding    grounding `json:"groundingMetadata"`
+}
+
+// grounding names what an answer rests on. Anything of another form reads as nothing.
+type grounding struct{ Queries []wire.Text }
+
+// UnmarshalJSON implements json.Unmarshaler. It never fails.
+func (g *grounding) UnmarshalJSON(data []byte) error {
+	var said struct {
+		Queries []wire.Text `json:"webSearchQueries"`
+	}
+	if json.Unmarshal(data, &said) == nil {
+		g.Queries = said.Queries
+	}
+	return nil
 }
 
 // piece is a piece of an answer.
@@ -33,7 +48,8 @@ type piece struct {
 	Text       wire.Text `json:"text"`
 	Thought    bool      `json:"thought"`
 	InlineData struct {
-		Data wire.Text `json:"data"`
+		MIMEType wire.Text `json:"mimeType"`
+		Data     wire.Text `json:"data"`
 	} `json:"inlineData"`
 	FunctionCall json.RawMessage `json:"functionCall"`
 }
@@ -51,54 +67,95 @@ func (p *Provider) read(a wire.Answer, req providers.Request) (providers.Respons
 	if wire.Decode(a.Body, &said) != nil {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
-	usage := usageOf(said.Usage, req)
-	if said.PromptFeedback.BlockReason != "" {
-		return providers.Response{}, p.caller.Refused(a, string(said.PromptFeedback.BlockReason), usage)
-	}
-	if len(said.Candidates) == 0 {
-		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
-	}
 	var candidates []candidate
-	if json.Unmarshal(said.Candidates, &candidates) != nil || len(candidates) == 0 {
+	broken := json.Unmarshal(said.Candidates, &candidates) != nil || len(candidates) == 0
+	var first candidate
+	var found found
+	if !broken {
+		first = candidates[0]
+		found = readParts(first.Content.Parts)
+	}
+	usage := usageOf(said.Usage, req, found.pictures())
+	switch {
+	case said.PromptFeedback.BlockReason != "":
+		return providers.Response{}, p.caller.Refused(a, string(said.PromptFeedback.BlockReason), usage)
+	case len(said.Candidates) == 0:
+		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
+	case broken:
 		return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, usage)
+	case slices.Contains(declined(), first.FinishReason):
+		return providers.Response{}, p.caller.Refused(a, string(first.FinishReason), usage)
 	}
-	first := candidates[0]
-	found := readParts(first.Content.Parts)
-	res := providers.Response{
-		Provider:     p.config.Name,
-		Model:        string(said.ModelVersion),
-		FinishReason: string(first.FinishReason),
-		RequestID:    wire.RequestID(a.Header),
-		Status:       a.Status,
-		Raw:          a.Body,
-		Usage:        usage,
-		Latency:      a.Latency,
-		Limits:       wire.RateLimits(a.Header, a.At),
+	usage.WebSearches = searches(candidates)
+	model := string(said.ModelVersion)
+	if model == "" {
+		model = req.Model
 	}
-	if res.Model == "" {
-		res.Model = req.Model
-	}
+	res := p.response(a, model, usage)
+	res.FinishReason = string(first.FinishReason)
 	if res.RequestID == "" {
 		res.RequestID = wire.SanitiseCode(string(said.ResponseID))
-	}
-	if slices.Contains(declined(), first.FinishReason) {
-		return providers.Response{}, p.caller.Refused(a, string(first.FinishReason), usage)
 	}
 	if req.Task == providers.Image {
 		return p.picture(a, res, found)
 	}
-	if strings.TrimSpace(found.text) == "" && !found.called {
-		return providers.Response{}, p.empty(a, first, len(found.media) > 0, usage)
+	quiet := req.Task == providers.Transcription && first.FinishReason == "STOP" // silence is an answer
+	if strings.TrimSpace(found.text) == "" && !found.called && len(found.media) == 0 && !quiet {
+		return providers.Response{}, p.empty(a, first, usage)
 	}
 	res.Text = found.text
+	for _, one := range found.media {
+		blob, ok := one.blob()
+		if !ok { // made, though we cannot have it
+			return providers.Response{}, p.caller.Unreadable(a, wire.ErrMediaType, usage)
+		}
+		res.Blobs = append(res.Blobs, blob)
+	}
 	return res, nil
+}
+
+// response has the fields of every successful answer.
+func (p *Provider) response(a wire.Answer, model string, usage providers.Usage) providers.Response {
+	return providers.Response{
+		Provider:  p.config.Name,
+		Model:     model,
+		RequestID: wire.RequestID(a.Header),
+		Status:    a.Status,
+		Raw:       a.Body,
+		Usage:     usage,
+		Latency:   a.Latency,
+		Limits:    wire.RateLimits(a.Header, a.At),
+	}
 }
 
 // found holds what stands in the parts of an answer.
 type found struct {
 	text   string
-	media  []wire.Text // in base64
-	called bool        // a tool
+	media  []medium
+	called bool // a tool
+}
+
+// medium is a picture or a sound in an answer.
+type medium struct{ mime, data string }
+
+// blob returns the medium; ok is false where it is no picture, sound or film. Bare
+// samples carry no mark: there the answer's own word counts.
+func (m medium) blob() (b providers.Blob, ok bool) {
+	data, err := wire.Base64(m.data)
+	if err != nil {
+		return b, false
+	}
+	kind := providers.MediaType(data)
+	if said, _, _ := strings.Cut(strings.ToLower(m.mime), ";"); kind == "" && (said == "audio/l16" || said == "audio/pcm") {
+		kind = "audio/pcm"
+	}
+	media, _, _ := strings.Cut(kind, "/")
+	return providers.Blob{MIME: kind, Data: data}, slices.Contains([]string{"image", "audio", "video"}, media)
+}
+
+// pictures reports whether there are pictures among the media.
+func (f found) pictures() bool {
+	return slices.ContainsFunc(f.media, func(m medium) bool { return strings.HasPrefix(m.mime, "image/") })
 }
 
 func readParts(raw json.RawMessage) found {
@@ -115,7 +172,7 @@ func readParts(raw json.RawMessage) found {
 		}
 		text.WriteString(string(p.Text))
 		if p.InlineData.Data != "" {
-			out.media = append(out.media, p.InlineData.Data)
+			out.media = append(out.media, medium{string(p.InlineData.MIMEType), string(p.InlineData.Data)})
 		}
 		out.called = out.called || len(p.FunctionCall) > 0 && string(p.FunctionCall) != "null"
 	}
@@ -133,24 +190,19 @@ func (p *Provider) picture(a wire.Answer, res providers.Response, found found) (
 		return providers.Response{}, failure
 	}
 	for _, one := range found.media {
-		data, err := wire.Base64(string(one))
-		mime := providers.MediaType(data)
-		if err != nil || !strings.HasPrefix(mime, "image/") {
+		blob, ok := one.blob()
+		if !ok || !strings.HasPrefix(blob.MIME, "image/") {
 			return providers.Response{}, p.caller.Unreadable(a, wire.ErrMediaType, res.Usage)
 		}
-		res.Blobs = append(res.Blobs, providers.Blob{MIME: mime, Data: data})
+		res.Blobs = append(res.Blobs, blob)
 	}
 	res.Usage.Images = int64(len(res.Blobs))
 	return res, nil
 }
 
 // empty is the failure of a call that was answered without a text.
-func (p *Provider) empty(a wire.Answer, c candidate, media bool, usage providers.Usage) *providers.Error {
-	why := wire.ErrEmpty
-	if media {
-		why = wire.ErrOtherMedia
-	}
-	failure := p.caller.Unreadable(a, why, usage)
+func (p *Provider) empty(a wire.Answer, c candidate, usage providers.Usage) *providers.Error {
+	failure := p.caller.Unreadable(a, wire.ErrEmpty, usage)
 	if failure.Kind != providers.Unreadable {
 		return failure
 	}

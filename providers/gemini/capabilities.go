@@ -21,16 +21,35 @@ func capabilities() providers.Capabilities {
 				DefaultModel: "gemini-3.5-flash-lite",
 				Options: []string{
 					"prompt", "system", "messages", "max_tokens", "temperature", "top_p", "stop", "seed", "response_format",
+					"tools", "tool_choice", "effort", "service_tier",
 				},
+				Aliases: map[string]string{"serviceTier": "service_tier"},
+				Parts:   []providers.PartType{providers.ImagePart, providers.DocumentPart, providers.AudioPart},
 			},
 			providers.Image: {
 				DefaultModel: "gemini-3.1-flash-image",
 				Options:      []string{"prompt", "aspect_ratio", "quality", "seed"},
 			},
+			providers.Video: {
+				DefaultModel: "veo-3.1-lite-generate-preview",
+				Options:      []string{"prompt", "size", "aspect_ratio", "seconds", "negative_prompt"},
+			},
+			providers.Embedding: {
+				DefaultModel: "gemini-embedding-2",
+				Options:      []string{"prompt", "dimensions"},
+			},
+			providers.Transcription: {
+				DefaultModel: "gemini-3.5-flash-lite",
+				Options:      []string{"prompt", "messages", "language", "temperature"},
+				Parts:        []providers.PartType{providers.AudioPart},
+			},
 		},
-		Extra:    true,
-		AnyModel: true,
-		Refuse:   check,
+		Endpoints:   endpoints(),
+		Extra:       true,
+		Kept:        []string{"cachedContent", "urlContext", "codeExecution", "fileSearch", "googleMaps", "mcpServers"},
+		AnyModel:    true,
+		MediaTokens: mediaTokens,
+		Refuse:      check,
 	}
 }
 
@@ -41,7 +60,7 @@ func ratios() []string {
 
 // check refuses what Google's API documents that it refuses.
 func check(req providers.Request) error {
-	if model := strings.TrimPrefix(req.Model, "models/"); strings.ContainsAny(model, "/:?#") {
+	if model := strings.TrimPrefix(req.Model, prefix); strings.ContainsAny(model, "/:?#") {
 		return fmt.Errorf("model: must be a name such as %s, got %.60q", capabilities().Tasks[providers.Text].DefaultModel, req.Model)
 	}
 	if req.Seed != nil && (*req.Seed < math.MinInt32 || *req.Seed > math.MaxInt32) {
@@ -56,16 +75,32 @@ func check(req providers.Request) error {
 	if err := req.ResponseFormat.Check("text", "json_object", "json_schema"); err != nil {
 		return err
 	}
-	if err := checkMessages(req); err != nil {
-		return err
-	}
-	if req.Task == providers.Image {
+	switch req.Task {
+	case providers.Text:
+		if err := checkText(req); err != nil {
+			return err
+		}
+	case providers.Image:
 		if err := providers.OneOf("aspect_ratio", req.AspectRatio, ratios()...); err != nil {
 			return err
 		}
 		if err := providers.OneOf("quality", req.Quality, "512", "1K", "2K", "4K"); err != nil {
 			return err
 		}
+	case providers.Video:
+		return checkFilm(req)
+	case providers.Embedding:
+		return req.RefuseExtra("content", "model", "embedContentConfig", "outputDimensionality")
+	case providers.Transcription:
+		for sound := range req.Media() {
+			if sound.URL != "" {
+				return errors.New("file: its length is not known: give its bytes as file or data")
+			}
+			if err := providers.OneOf("file", mediaType(sound.MIME), sounds()...); err != nil {
+				return err
+			}
+		}
+	case providers.Audio, providers.Moderation: // not done here
 	}
 	if err := checkConfig(req.Extra["generationConfig"]); err != nil {
 		return err
@@ -73,17 +108,19 @@ func check(req providers.Request) error {
 	return req.RefuseExtra("contents", "systemInstruction", "system_instruction", "generation_config", "model")
 }
 
-func checkMessages(req providers.Request) error {
-	for i, m := range req.Messages {
-		if m.Role == "system" && i > 0 {
-			return fmt.Errorf("messages[%d].role: a system message must come first", i)
-		}
-		if m.Content == "" {
-			return fmt.Errorf("messages[%d].content: must not be empty", i)
-		}
+// checkText refuses what the models for text do not take.
+func checkText(req providers.Request) error {
+	if err := checkTurns(req); err != nil {
+		return err
 	}
-	if n := len(req.Messages); n > 0 && req.Messages[n-1].Role == "system" {
-		return errors.New("messages: at least one user message is needed")
+	if err := providers.OneOf("service_tier", req.ServiceTier, "auto", "default", "standard", "flex", "priority"); err != nil {
+		return err
+	}
+	if err := providers.OneOf("effort", req.Effort, "minimal", "low", "medium", "high"); err != nil {
+		return err
+	}
+	if model := strings.TrimPrefix(req.Model, prefix); req.Effort != "" && (strings.HasPrefix(model, "gemini-2") || strings.HasPrefix(model, "gemini-1")) {
+		return fmt.Errorf("effort: %s does not take it: leave it out, or name another model", model)
 	}
 	return nil
 }

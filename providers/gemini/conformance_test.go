@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"testing"
+	"time"
 
 	"oneflow/internal/fakeprovider"
 	"oneflow/providers"
@@ -27,26 +28,38 @@ func TestGeminiHoldsToTheContract(t *testing.T) {
 		New: providertest.Service(fake, func(_ *testing.T, url string, client *http.Client) (providers.Provider, error) {
 			return connect(url+"/gemini", client)
 		}),
-		Requests: []providers.Request{{Task: providers.Text}, {Task: providers.Image}},
+		Requests: []providers.Request{{Task: providers.Text}, {Task: providers.Image}, {Task: providers.Embedding}, {Task: providers.Transcription}, {Task: providers.Video}},
 		Expect: map[providertest.Fault]providertest.Failure{
 			// Google answers 200 with a block reason and what the prompt took.
 			providertest.Moderated: {Kind: providers.Moderated, Billing: providers.Billed, Sent: true},
 		},
+		// What is no text is refused before it costs anything.
+		ExpectOf: map[providers.Task]map[providertest.Fault]providertest.Failure{
+			providers.Video:     {providertest.Moderated: {Kind: providers.Moderated, Billing: providers.Unbilled, Sent: true}},
+			providers.Embedding: {providertest.Moderated: {Kind: providers.Moderated, Billing: providers.Unbilled, Sent: true}},
+		},
+		Nameless: []providers.Task{providers.Embedding},
 	})
 }
 
 func connect(url string, client *http.Client) (providers.Provider, error) {
 	return gemini.New(gemini.Config{
-		Name: "mine", BaseURL: url, Client: client,
+		Name: "mine", BaseURL: url, Client: client, PollEvery: time.Millisecond,
 		Key: func(context.Context) (string, error) { return providertest.Key, nil },
 	})
 }
 
 func FuzzAnswers(f *testing.F) {
-	providertest.FuzzAnswers(f, []providers.Request{{Task: providers.Text}, {Task: providers.Image}, {Task: providers.Text, MaxTokens: 5}},
+	providertest.FuzzAnswers(f, []providers.Request{
+		{Task: providers.Text},
+		{Task: providers.Image},
+		{Task: providers.Text, MaxTokens: 5},
+		{Task: providers.Video},
+		providertest.Least(providers.Request{Task: providers.Transcription}),
+	},
 		func(client *http.Client, key string) (providers.Provider, error) {
 			return gemini.New(gemini.Config{
-				Name: "mine", BaseURL: "http://127.0.0.1:1", Client: client,
+				Name: "mine", BaseURL: "http://127.0.0.1:1", Client: client, Guarded: client, PollEvery: time.Millisecond,
 				Key: func(context.Context) (string, error) { return key, nil },
 			})
 		},
@@ -54,6 +67,9 @@ func FuzzAnswers(f *testing.F) {
 		`{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":-5}}`,
 		`{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokensDetails":[{"modality":"AUDIO","tokenCount":1e300}]}}`,
 		`{"candidates":[{"finishReason":"MAX_TOKENS"}],"usageMetadata":{"thoughtsTokenCount":9}}`,
+		`{"name":"models/veo/operations/1","done":true,"response":{"generateVideoResponse":{"generatedSamples":[{"video":{"uri":"http://127.0.0.1:1/v1beta/files/1:download"}}]}}}`,
+		`{"name":"models/veo/operations/1","done":true,"error":{"code":13,"message":"canary of the prompt"}}`,
+		`{"name":"models/veo/operations/1","done":true,"response":{"generateVideoResponse":{"raiMediaFilteredCount":1}}}`, `{"name":"../../x"}`,
 		`{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT"}}`, `{}`, `[]`, `null`,
 	)
 }

@@ -21,13 +21,13 @@ func Descriptor() providers.Descriptor {
 			Prefixes: []string{"AIza", "AQ."}, MinLength: 30, Characters: providers.Letters + providers.Digits + "-_.",
 		},
 		Limits:   providers.Limits{RPM: 60},
-		Class:    func(model string) string { return strings.TrimPrefix(model, "models/") },
+		Class:    func(model string) string { return strings.TrimPrefix(model, prefix) },
 		Latency:  5 * time.Second,
 		Cache:    providers.PromptCache{MinTokens: 4096}, // https://ai.google.dev/gemini-api/docs/caching
-		Chains:   []providers.Task{providers.Text, providers.Image},
+		Chains:   []providers.Task{providers.Text, providers.Image, providers.Video, providers.Transcription},
 		StandIns: standIns(),
 		New: func(c providers.ClientConfig) (providers.Provider, error) {
-			return New(Config{Name: c.Name, BaseURL: c.BaseURL, Client: c.Client, Key: c.Key, Models: c.Models})
+			return New(Config{Name: c.Name, BaseURL: c.BaseURL, Client: c.Client, Key: c.Key, Models: c.Models, MaxTokens: c.MaxTokens})
 		},
 	}
 }

@@ -2,16 +2,20 @@ package gemini_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"oneflow/internal/media"
 	"oneflow/providers"
 	"oneflow/providers/gemini"
 	"oneflow/providers/providertest"
@@ -33,7 +37,7 @@ func ask(t *testing.T, req providers.Request, body string) (res providers.Respon
 	if err != nil {
 		t.Fatal(err)
 	}
-	if req.Prompt == "" && req.Messages == nil {
+	if req.Prompt == "" && req.Messages == nil && req.Body == nil {
 		req.Prompt = prompt
 	}
 	res, err = p.Generate(t.Context(), req)
@@ -155,7 +159,7 @@ func TestAnAnswerWithoutAResultSaysWhy(t *testing.T) {
 		`{"promptFeedback":{"blockReason":"BLOCKLIST"}` + used:                                                     {providers.Moderated, "BLOCKLIST"},
 		`{"candidates":[{"content":{"parts":[{"text":"  "}]},"finishReason":"STOP"}]` + used:                       {providers.Unreadable, "STOP"},
 		`{"candidates":[{"content":{"parts":[{"text":"x","thought":true}]},"finishReason":"OTHER"}]` + used:        {providers.Unreadable, "OTHER"},
-		`{"candidates":[{"content":{"parts":[{"inlineData":{"data":"AAAA"}}]},"finishReason":"STOP"}]` + used:      {providers.Unreadable, "STOP"},
+		`{"candidates":[{"content":{"parts":[{"inlineData":{"data":"AAAA"}}]},"finishReason":"STOP"}]` + used:      {providers.Unreadable, ""},
 		`{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL","finishMessage":"canary of the prompt"}]` + used: {providers.Unreadable, "MALFORMED_FUNCTION_CALL"},
 	} {
 		t.Run(body, func(t *testing.T) {
@@ -193,6 +197,14 @@ func TestWhatGoogleWouldRefuseIsNotSent(t *testing.T) {
 		"extra.contents":                        {Task: providers.Text, Extra: map[string]json.RawMessage{"contents": raw(`[]`)}},
 		"extra.generationConfig.topP":           {Task: providers.Text, Extra: map[string]json.RawMessage{"generationConfig": raw(`{"topP":1}`)}},
 		"extra.generationConfig.candidateCount": {Task: providers.Text, Extra: map[string]json.RawMessage{"generationConfig": raw(`{"candidateCount":2}`)}},
+		"messages[0].content[0] (image)":        {Task: providers.Text, Messages: []providers.Message{{Role: "user", Parts: []providers.Part{{Type: providers.ImagePart, Data: []byte{1}, MIME: "image/gif"}}}}},
+		"messages[1].tool_call_id":              {Task: providers.Text, Messages: []providers.Message{{Role: "user", Content: "a"}, {Role: "tool", ToolCallID: "x", Content: "b"}}},
+		"messages[0].name":                      {Task: providers.Text, Messages: []providers.Message{{Role: "user", Content: "a", Name: "b"}}},
+		"effort":                                {Task: providers.Text, Effort: "max"},
+		"service_tier":                          {Task: providers.Text, ServiceTier: "gold"},
+		"size":                                  {Task: providers.Video, Size: "100x100"},
+		"seconds":                               {Task: providers.Video, Model: "veo-3.1-generate-preview", Seconds: 5},
+		"extra.parameters.resolution":           {Task: providers.Video, Extra: map[string]json.RawMessage{"parameters": raw(`{"resolution":"4k"}`)}},
 		"extra.generationConfig":                {Task: providers.Text, Extra: map[string]json.RawMessage{"generationConfig": raw(`[]`)}},
 	} {
 		if req.Messages == nil {
@@ -202,6 +214,97 @@ func TestWhatGoogleWouldRefuseIsNotSent(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), name+":") {
 			t.Errorf("Check() = %v, want one about %s", err, name)
 		}
+	}
+}
+
+func TestAConversationIsSentInGooglesWords(t *testing.T) {
+	t.Parallel()
+	_, _, fields, err := ask(t, providers.Request{
+		Task: providers.Text, Model: "gemini-3.8-flash", Tools: []providers.Tool{weather(), {Own: raw(`{"googleSearch":{}}`)}}, Effort: "low", ServiceTier: "default",
+		Messages: []providers.Message{
+			{Role: "developer", Content: "be kind"},
+			{Role: "user", Parts: []providers.Part{
+				{Type: providers.TextPart, Text: "a", Cache: providers.Cache1h},
+				{Type: providers.ImagePart, Data: []byte{1}, MIME: "image/png", Detail: "high"},
+				{Type: providers.AudioPart, Data: []byte{2}, MIME: "audio/mpeg"},
+				{Type: providers.DocumentPart, URL: "https://example.com/a.pdf", MIME: "application/pdf"},
+			}},
+			{Role: "assistant", Content: "b", ToolCalls: []providers.ToolCall{{ID: "1", Name: "weather", Arguments: `{"city":"Ulm"}`}, {ID: "2", Name: "weather", Arguments: `{}`}}},
+			{Role: "tool", ToolCallID: "1", Content: `{"sky":"blue"}`},
+			{Role: "tool", ToolCallID: "2", Content: "none", IsError: true},
+			{Role: "user", Content: "c"},
+		},
+	}, answered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type object = map[string]any
+	want := object{
+		"systemInstruction": object{"parts": []any{object{"text": "be kind"}}},
+		"contents": []any{
+			object{"role": "user", "parts": []any{
+				object{"text": "a"},
+				object{"inlineData": object{"mimeType": "image/png", "data": "AQ=="}, "mediaResolution": object{"level": "MEDIA_RESOLUTION_HIGH"}},
+				object{"inlineData": object{"mimeType": "audio/mp3", "data": "Ag=="}},
+				object{"fileData": object{"mimeType": "application/pdf", "fileUri": "https://example.com/a.pdf"}},
+			}},
+			object{"role": "model", "parts": []any{
+				object{"text": "b"},
+				object{"functionCall": object{"id": "1", "name": "weather", "args": object{"city": "Ulm"}}, "thoughtSignature": "skip_thought_signature_validator"},
+				object{"functionCall": object{"id": "2", "name": "weather", "args": object{}}},
+			}},
+			object{"role": "user", "parts": []any{
+				object{"functionResponse": object{"id": "1", "name": "weather", "response": object{"sky": "blue"}}},
+				object{"functionResponse": object{"id": "2", "name": "weather", "response": object{"error": "none"}}},
+			}},
+			object{"role": "user", "parts": []any{object{"text": "c"}}},
+		},
+		"tools": []any{
+			object{"functionDeclarations": []any{object{
+				"name": "weather", "description": "of a city",
+				"parametersJsonSchema": object{"type": "object", "properties": object{"city": object{"type": "string"}}, "required": []any{"city"}},
+			}}},
+			object{"googleSearch": object{}},
+		},
+		"toolConfig":       object{"functionCallingConfig": object{"mode": "VALIDATED"}},
+		"generationConfig": object{"thinkingConfig": object{"thinkingLevel": "LOW"}},
+		"serviceTier":      "standard",
+	}
+	if diff := cmp.Diff(want, fields); diff != "" {
+		t.Errorf("body differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestVectorsAndSilenceAreAnswers(t *testing.T) {
+	t.Parallel()
+	res, sent, fields, err := ask(t, providers.Request{Task: providers.Embedding, Dimensions: 2}, `{"embedding":{"values":[0.5,-1]},"usageMetadata":{"promptTokenCount":7}}`)
+	if err != nil || sent.URL.Path != "/v1beta/models/gemini-embedding-2:embedContent" || !slices.Equal(res.Vector, []float32{0.5, -1}) || res.Usage != (providers.Usage{InputTokens: 7}) {
+		t.Errorf("%v: %v of %s, used %+v", err, res.Vector, sent.URL, res.Usage)
+	}
+	if diff := cmp.Diff(map[string]any{"content": map[string]any{"parts": []any{map[string]any{"text": prompt}}}, "outputDimensionality": 2.0}, fields); diff != "" {
+		t.Errorf("body differs (-want +got):\n%s", diff)
+	}
+	res, _, _, err = ask(t, own("batchEmbedContents", `{"requests":[]}`), `{"embeddings":[{"values":[1]},{"values":[2]}]}`)
+	if err != nil || res.Text != "[[1],[2]]" {
+		t.Errorf("%q, %v", res.Text, err)
+	}
+	quiet := providertest.Least(providers.Request{Task: providers.Transcription})
+	res, _, _, err = ask(t, quiet, `{"candidates":[{"content":{"parts":[{"text":""}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":40,"promptTokensDetails":[{"modality":"AUDIO","tokenCount":32}]}}`)
+	if err != nil || res.Text != "" || res.Usage != (providers.Usage{InputTokens: 8, AudioInputTokens: 32}) {
+		t.Errorf("%q, %+v, %v", res.Text, res.Usage, err)
+	}
+}
+
+func TestPicturesAndSoundInATextAreKeptBesideIt(t *testing.T) {
+	t.Parallel()
+	pcm := base64.StdEncoding.EncodeToString(media.PCM(1, 8000, time.Second))
+	said := strings.Replace(strings.Replace(drawn, `{"text":"Here it is:"}`, `{"text":"Here it is:"},{"inlineData":{"mimeType":"audio/L16;codec=pcm;rate=8000","data":"`+pcm+`"}}`, 1), `"finishReason"`, `"groundingMetadata":{"webSearchQueries":["a","b"]},"finishReason"`, 1)
+	res, _, _, err := ask(t, providers.Request{Task: providers.Text, Model: "gemini-3.1-flash-image"}, said)
+	if err != nil || res.Text != "Here it is:" || len(res.Blobs) != 2 || res.Blobs[0].MIME != "audio/pcm" || res.Blobs[1].MIME != "image/png" {
+		t.Fatalf("%q, %d media, %v", res.Text, len(res.Blobs), err)
+	}
+	if want := (providers.Usage{InputTokens: 8, ImageOutputTokens: 1290, OutputTokens: 12, ReasoningTokens: 7, WebSearches: 2}); res.Usage != want {
+		t.Errorf("used %+v, want %+v", res.Usage, want)
 	}
 }
 

@@ -2,64 +2,46 @@ package gemini
 
 import (
 	"encoding/json"
+	"strings"
 
 	"oneflow/providers"
+	"oneflow/providers/wire"
 )
 
-// part is a piece of a turn.
-type part struct {
-	Text string `json:"text"`
-}
-
-// content is one turn of a conversation, or the system prompt.
-type content struct {
-	Role  string `json:"role,omitempty"`
-	Parts []part `json:"parts"`
-}
-
 // fields is req in Google's words.
-func fields(req providers.Request) map[string]any {
+func fields(req providers.Request) (map[string]any, error) {
 	fields := map[string]any{}
-	for name, value := range req.Extra {
-		fields[name] = value
-	}
-	var system []part
-	if req.System != "" {
-		system = append(system, part{req.System})
-	}
-	var contents []content
-	for _, m := range req.Messages {
-		switch m.Role {
-		case "system":
-			system = append(system, part{m.Content})
-		case "assistant":
-			contents = append(contents, content{"model", []part{{m.Content}}})
-		default:
-			contents = append(contents, content{"user", []part{{m.Content}}})
+	if req.Task == providers.Transcription {
+		fields["contents"] = heard(req)
+	} else {
+		system, contents := conversation(req)
+		fields["contents"] = contents
+		if len(system) > 0 {
+			fields["systemInstruction"] = content{Parts: system}
 		}
 	}
-	if req.Prompt != "" {
-		contents = append(contents, content{"user", []part{{req.Prompt}}})
-	}
-	fields["contents"] = contents
-	if len(system) > 0 {
-		fields["systemInstruction"] = content{Parts: system}
+	if len(req.Tools) > 0 {
+		fields["tools"] = tools(req.Tools)
+		if config := functionCalling(req); config != nil {
+			fields["toolConfig"] = config
+		}
 	}
 	if config := generationConfig(req); len(config) > 0 {
 		fields["generationConfig"] = config
 	}
-	return fields
+	switch req.ServiceTier {
+	case "", "auto":
+	case "default": // OpenAI's word
+		fields["serviceTier"] = "standard"
+	default:
+		fields["serviceTier"] = req.ServiceTier
+	}
+	return fields, wire.Merge(fields, req.Extra)
 }
 
-// generationConfig holds the options of generation, with what the request adds to it in Google's
-// words.
+// generationConfig holds the options of generation.
 func generationConfig(req providers.Request) map[string]any {
 	config := map[string]any{}
-	var extra map[string]json.RawMessage
-	_ = json.Unmarshal(req.Extra["generationConfig"], &extra) // it was checked
-	for name, value := range extra {
-		config[name] = value
-	}
 	if req.MaxTokens > 0 {
 		config["maxOutputTokens"] = req.MaxTokens
 	}
@@ -74,6 +56,9 @@ func generationConfig(req providers.Request) map[string]any {
 	}
 	if req.Seed != nil {
 		config["seed"] = *req.Seed
+	}
+	if req.Effort != "" {
+		config["thinkingConfig"] = map[string]string{"thinkingLevel": strings.ToUpper(req.Effort)}
 	}
 	if f := req.ResponseFormat; f != nil && f.Type != "text" {
 		config["responseMimeType"] = "application/json"
@@ -95,4 +80,46 @@ func generationConfig(req providers.Request) map[string]any {
 		}
 	}
 	return config
+}
+
+// heard is the turn that asks for what is said in a sound: Google has no endpoint for it.
+func heard(req providers.Request) []content {
+	ask := "Transcribe what is said, word for word. Answer with the transcript alone, and with nothing where nobody speaks."
+	if req.Language != "" {
+		ask += " The language is " + req.Language + "."
+	}
+	if req.Prompt != "" {
+		ask += " A hint at what is said: " + req.Prompt
+	}
+	all := []part{{Text: ask}}
+	for _, m := range req.Messages {
+		all = append(all, parts(m)...)
+	}
+	return []content{{"user", all}}
+}
+
+// vector is the request for the embedding of a text.
+type vector struct {
+	Model   string  `json:"model,omitempty"`
+	Content content `json:"content"`
+	// Dimensions is the length of the vector; 0: the model's own.
+	Dimensions int `json:"outputDimensionality,omitempty"`
+}
+
+// vectorFields is req in Google's words.
+func vectorFields(req providers.Request, text string) vector {
+	return vector{Content: content{Parts: []part{{Text: text}}}, Dimensions: req.Dimensions}
+}
+
+// bodyFor is a vendor's body as it is sent: as it was given, but where it names the model,
+// which is in the path too, that is the one that is asked.
+func bodyFor(req providers.Request) (json.RawMessage, error) {
+	var has struct {
+		Model string `json:"model"`
+	}
+	if json.Unmarshal(req.Body, &has) != nil || has.Model == "" || strings.TrimPrefix(has.Model, prefix) == req.Model {
+		return req.Body, nil
+	}
+	req.Model = prefix + req.Model
+	return req.BodyFor()
 }

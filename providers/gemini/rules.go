@@ -19,6 +19,7 @@ func rules() []wire.Rule {
 		{Words: "SERVICE_DISABLED BILLING_DISABLED CONSUMER_SUSPENDED API_KEY_SERVICE_BLOCKED", Kind: providers.AccessDenied},
 		{Words: "API_KEY_INVALID API_KEY_EXPIRED API_KEY_HTTP_REFERRER_BLOCKED API_KEY_IP_ADDRESS_BLOCKED", Kind: providers.Unauthorised},
 		{Status: http.StatusBadRequest, Says: "api key expired|api key not found", Kind: providers.Unauthorised},
+		{Says: "responsible ai practices|usage guidelines", Kind: providers.Moderated},
 		{Says: "exceeds the maximum number of tokens|payload size exceeds", Kind: providers.TooLarge},
 		{Words: "UNAVAILABLE", Status: http.StatusServiceUnavailable, Kind: providers.Overloaded},
 	}

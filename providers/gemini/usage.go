@@ -13,7 +13,7 @@ import (
 // modality, and what is left of a sum is text. Of an answer that is a picture and
 // tells no modality, all that is no thinking is taken for the picture, which is the
 // dearer. Parts never exceed the whole, whatever is reported.
-func usageOf(raw json.RawMessage, req providers.Request) providers.Usage {
+func usageOf(raw json.RawMessage, req providers.Request, pictured bool) providers.Usage {
 	r, most := wire.ReadReport(raw), bounds(req)
 	input := min(r.Int(most.Input, "promptTokenCount")+r.Int(most.Input, "toolUsePromptTokenCount"), most.Input)
 	written, thoughts := r.Int(most.Output, "candidatesTokenCount"), r.Int(most.Output, "thoughtsTokenCount")
@@ -29,7 +29,7 @@ func usageOf(raw json.RawMessage, req providers.Request) providers.Usage {
 	u.ImageInputTokens = take(&input, details.Prompt.of("IMAGE")-details.Cached.of("IMAGE"))
 	u.InputTokens = input
 	image := details.Candidates.of("IMAGE")
-	if req.Task == providers.Image && len(details.Candidates) == 0 {
+	if (req.Task == providers.Image || pictured) && len(details.Candidates) == 0 {
 		image = written
 	}
 	u.ImageOutputTokens = take(&written, image)
@@ -42,10 +42,24 @@ func usageOf(raw json.RawMessage, req providers.Request) providers.Usage {
 
 // bounds are the most tokens that a call can use.
 func bounds(req providers.Request) wire.Bounds {
-	if req.Task == providers.Image {
+	if req.Task != providers.Text {
 		return wire.Bounds{Input: wire.Window, Output: wire.Window}
 	}
 	return wire.TextBounds(req)
+}
+
+// searches counts the searches of the web that an answer rests on: Google charges for each
+// of its queries.
+func searches(candidates []candidate) int64 {
+	var n int
+	for _, c := range candidates {
+		for _, query := range c.Grounding.Queries {
+			if query != "" {
+				n++
+			}
+		}
+	}
+	return int64(n)
 }
 
 // modalities are counts by modality. Anything of another form reads as none.

@@ -105,10 +105,17 @@ type Config struct {
 	Faults []Fault
 	// Expect replaces what a fault means, where the vendor has other words for it.
 	Expect map[Fault]Failure
+	// ExpectOf replaces it for one task.
+	ExpectOf map[providers.Task]map[Fault]Failure
+	// Nameless are the tasks whose answers name no id of the call.
+	Nameless []providers.Task
 }
 
-// expected returns the failure that a fault comes to.
-func (c Config) expected(fault Fault) Failure {
+// expected returns the failure that a fault comes to in a task.
+func (c Config) expected(fault Fault, task providers.Task) Failure {
+	if want, ok := c.ExpectOf[task][fault]; ok {
+		return want
+	}
 	if want, ok := c.Expect[fault]; ok {
 		return want
 	}
