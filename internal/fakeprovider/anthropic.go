@@ -109,11 +109,14 @@ type messagesRequest struct {
 		Role    string          `json:"role"`
 		Content json.RawMessage `json:"content"`
 	} `json:"messages"`
-	System       json.RawMessage `json:"system"`
-	Temperature  *float64        `json:"temperature"`
-	TopP         *float64        `json:"top_p"`
-	Stops        []string        `json:"stop_sequences"`
-	Stream       bool            `json:"stream"`
+	System      json.RawMessage `json:"system"`
+	Temperature *float64        `json:"temperature"`
+	TopP        *float64        `json:"top_p"`
+	Stops       []string        `json:"stop_sequences"`
+	Stream      bool            `json:"stream"`
+	Tools       []struct {
+		Type string `json:"type"`
+	} `json:"tools"`
 	OutputConfig *struct {
 		Format *struct {
 			Type   string          `json:"type"`
@@ -157,7 +160,10 @@ func (r *messagesRequest) check() string {
 		if !ok {
 			return fmt.Sprintf("messages.%d.content: Input should be a valid list", i)
 		}
-		if text == "" {
+		if reason := checkBlocks(i, m.Content); reason != "" {
+			return reason
+		}
+		if text == "" && !otherBlocks(m.Content) {
 			return "messages: text content blocks must be non-empty"
 		}
 	}
@@ -168,6 +174,37 @@ func (r *messagesRequest) check() string {
 	}
 	if f := r.OutputConfig; f != nil && f.Format != nil && (f.Format.Type != "json_schema" || f.Format.Schema == nil) {
 		return "output_config.format: Input should be a json_schema with a schema"
+	}
+	return ""
+}
+
+// blocksOf are the types of the blocks of a content that is a list.
+func blocksOf(content json.RawMessage) []string {
+	var blocks []struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal(content, &blocks) != nil {
+		return nil
+	}
+	types := make([]string, len(blocks))
+	for i, b := range blocks {
+		types[i] = b.Type
+	}
+	return types
+}
+
+// otherBlocks reports whether a content holds blocks that are no texts.
+func otherBlocks(content json.RawMessage) bool {
+	return slices.ContainsFunc(blocksOf(content), func(kind string) bool { return kind != "text" })
+}
+
+// checkBlocks returns why Anthropic would refuse the blocks of turn i, or "".
+func checkBlocks(i int, content json.RawMessage) string {
+	known := strings.Fields("text image document search_result thinking redacted_thinking tool_use tool_result server_tool_use web_search_tool_result")
+	for j, kind := range blocksOf(content) {
+		if !slices.Contains(known, kind) {
+			return fmt.Sprintf("messages.%d.content.%d: Input tag '%s' found using 'type' does not match any of the expected tags", i, j, kind)
+		}
 	}
 	return ""
 }
@@ -252,16 +289,26 @@ func (r *messagesRequest) answer(v *anthropic, c *call, system string) answer {
 	case out.stop != "":
 		reason, stop = "stop_sequence", &out.stop
 	}
+	var hour, searches int64
+	if cacheWrite > 0 && strings.Contains(string(c.body), `"ttl":"1h"`) {
+		hour = cacheWrite
+	}
+	for _, t := range r.Tools {
+		if strings.HasPrefix(t.Type, "web_search") {
+			searches++
+		}
+	}
 	a := jsonAnswer(http.StatusOK, map[string]any{
 		"id": "msg_" + c.id, "type": "message", "role": "assistant", "model": r.Model, "content": content,
 		"stop_reason": reason, "stop_sequence": stop, "stop_details": nil, "container": nil,
 		"usage": map[string]any{
 			"input_tokens": input, "cache_creation_input_tokens": cacheWrite, "cache_read_input_tokens": cacheRead, "output_tokens": out.tokens,
-			"cache_creation": map[string]int64{"ephemeral_5m_input_tokens": cacheWrite, "ephemeral_1h_input_tokens": 0},
-			"inference_geo":  nil, "server_tool_use": nil, "service_tier": "standard",
+			"cache_creation": map[string]int64{"ephemeral_5m_input_tokens": cacheWrite - hour, "ephemeral_1h_input_tokens": hour},
+			"inference_geo":  nil, "server_tool_use": map[string]int64{"web_search_requests": searches}, "service_tier": "standard",
 		},
 	})
 	a.usage = Usage{InputTokens: input + cacheWrite + cacheRead, OutputTokens: out.tokens}
+	a.billed = Billed{Input: input, CachedInput: cacheRead, CacheWrite: cacheWrite - hour, CacheWrite1h: hour, Output: out.tokens, Searches: searches}
 	if cacheKey != "" {
 		body := a.body
 		a.render = func() []byte {

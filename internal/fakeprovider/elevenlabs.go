@@ -188,7 +188,7 @@ func (e *elevenlabs) speech(c *call) answer {
 	}
 	n := utf8.RuneCountInString(*r.Text)
 	cost := elevenLabsCost(r.Model, n)
-	out := answer{status: http.StatusOK, usage: Usage{Characters: int64(n), MilliCredits: int64(cost) * 1000}}
+	out := answer{status: http.StatusOK, usage: Usage{Characters: int64(n), MilliCredits: int64(cost) * 1000}, billed: Billed{MilliCredits: int64(cost) * 1000}}
 	out.header().Set("Character-Cost", strconv.Itoa(cost))
 	out.header().Set("History-Item-Id", c.id)
 	length := spoken(*r.Text)

@@ -1,29 +1,36 @@
 package fakeprovider
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
 // Gemini is the vendor of that name: Google.
 const Gemini Vendor = "gemini"
 
-// gemini is Google's half: generateContent, for texts and pictures.
-type gemini struct{ config Config }
+// gemini is Google's half: generateContent, embeddings, and films by predictLongRunning.
+type gemini struct {
+	config Config
 
-func newGemini(config Config) vendor { return &gemini{config: config} }
+	mu    sync.Mutex
+	films map[string]*googleFilm // by the name of their operation
+}
+
+func newGemini(config Config) vendor { return &gemini{config: config, films: map[string]*googleFilm{}} }
 
 func (*gemini) name() Vendor { return Gemini }
 
 func (g *gemini) routes() []route {
 	return []route{
-		{method: http.MethodPost, path: "/v1beta/models/*", handle: g.method, generates: true, faults: []Fault{Refused}},
+		{method: http.MethodPost, path: "/v1beta/models/*", handle: g.method, generates: true, faults: []Fault{Refused, VideoFailed}},
+		{method: http.MethodGet, path: "/v1beta/models/*/operations/*", handle: g.operation},
+		{method: http.MethodGet, path: "/v1beta/files/*", handle: g.download},
 		{method: http.MethodGet, path: "/v1beta/models", handle: g.models},
 	}
 }
@@ -59,7 +66,10 @@ func (*gemini) refuse(c *call, why refusal) answer {
 	case outOfMoney:
 		return googleError(http.StatusTooManyRequests, "RESOURCE_EXHAUSTED",
 			"Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to manage your project and billing.")
-	case moderated: // no error: an answer without candidates
+	case moderated: // of texts no error: an answer without candidates
+		if !strings.HasSuffix(c.path, ":generateContent") {
+			return googleInvalid("The prompt could not be submitted. This prompt contains sensitive words that violate Google's Responsible AI practices.")
+		}
 		prompt := countTokens(string(c.body))
 		return jsonAnswer(http.StatusOK, map[string]any{
 			"promptFeedback": map[string]any{"blockReason": "PROHIBITED_CONTENT"},
@@ -111,97 +121,6 @@ func googleLimited(c *call, r *brokenLimit) answer {
 	)
 }
 
-type googlePart struct {
-	Text       *string `json:"text"`
-	InlineData *struct {
-		MimeType string `json:"mimeType"`
-		Data     string `json:"data"`
-	} `json:"inlineData"`
-}
-
-type googleContent struct {
-	Role  string       `json:"role"`
-	Parts []googlePart `json:"parts"`
-}
-
-// text is the text of all parts.
-func (c googleContent) text() string {
-	var all strings.Builder
-	for _, p := range c.Parts {
-		if p.Text != nil {
-			all.WriteString(*p.Text)
-		}
-	}
-	return all.String()
-}
-
-type googleRequest struct {
-	Contents          []googleContent `json:"contents"`
-	SystemInstruction *googleContent  `json:"systemInstruction"`
-	ServiceTier       string          `json:"serviceTier"`
-	Config            struct {
-		MaxOutputTokens    *int64          `json:"maxOutputTokens"`
-		Temperature        *float64        `json:"temperature"`
-		TopP               *float64        `json:"topP"`
-		StopSequences      []string        `json:"stopSequences"`
-		Seed               *int32          `json:"seed"`
-		CandidateCount     *int            `json:"candidateCount"`
-		ResponseMimeType   string          `json:"responseMimeType"`
-		ResponseJSONSchema json.RawMessage `json:"responseJsonSchema"`
-		ResponseModalities []string        `json:"responseModalities"`
-		ImageConfig        struct {
-			AspectRatio string `json:"aspectRatio"`
-			ImageSize   string `json:"imageSize"`
-		} `json:"imageConfig"`
-		ThinkingConfig struct {
-			ThinkingBudget *int64 `json:"thinkingBudget"`
-		} `json:"thinkingConfig"`
-	} `json:"generationConfig"`
-}
-
-// check returns why Google would refuse r, or "".
-func (r *googleRequest) check() string {
-	c := r.Config
-	switch {
-	case len(r.Contents) == 0:
-		return "* GenerateContentRequest.contents: contents is not specified\n"
-	case c.MaxOutputTokens != nil && *c.MaxOutputTokens < 1:
-		return fmt.Sprintf("max_output_tokens must be positive, got %d", *c.MaxOutputTokens)
-	case c.Temperature != nil && (*c.Temperature < 0 || *c.Temperature > 2):
-		return fmt.Sprintf("* GenerateContentRequest.generation_config.temperature: temperature must be in the range [0.0, 2.0], got %g.", *c.Temperature)
-	case c.TopP != nil && (*c.TopP < 0 || *c.TopP > 1):
-		return "* GenerateContentRequest.generation_config.top_p: top_p must be in the range [0.0, 1.0]."
-	case len(c.StopSequences) > 5:
-		return "* GenerateContentRequest.generation_config.stop_sequences: at most 5 stop sequences are allowed."
-	case c.CandidateCount != nil && *c.CandidateCount != 1:
-		return "Multiple candidates is not enabled for this model"
-	case c.ResponseJSONSchema != nil && c.ResponseMimeType != "application/json":
-		return "* GenerateContentRequest.generation_config.response_json_schema: requires response_mime_type application/json."
-	case !slices.Contains([]string{"", "text/plain", "application/json"}, c.ResponseMimeType):
-		return "* GenerateContentRequest.generation_config.response_mime_type: allowed mimetypes are `text/plain`, `application/json`."
-	case !slices.Contains([]string{"", "unspecified", "standard", "flex", "priority"}, r.ServiceTier):
-		return "Invalid value at 'service_tier'"
-	}
-	all := r.Contents
-	if r.SystemInstruction != nil {
-		all = append(slices.Clone(all), googleContent{Role: "user", Parts: r.SystemInstruction.Parts})
-	}
-	for i, turn := range all {
-		if !slices.Contains([]string{"", "user", "model", "function"}, turn.Role) {
-			return "Please use a valid role: user, model."
-		}
-		if len(turn.Parts) == 0 {
-			return fmt.Sprintf("* GenerateContentRequest.contents[%d].parts: contents.parts must not be empty.\n", i)
-		}
-		for j, p := range turn.Parts {
-			if p.Text == nil && p.InlineData == nil {
-				return fmt.Sprintf("* GenerateContentRequest.contents[%d].parts[%d].data: required oneof field 'data' must have one initialized field\n", i, j)
-			}
-		}
-	}
-	return ""
-}
-
 // method answers models/NAME:METHOD.
 func (g *gemini) method(c *call) answer {
 	model, method, _ := strings.Cut(c.segment(2), ":")
@@ -211,108 +130,41 @@ func (g *gemini) method(c *call) answer {
 			"models/%s is not found for API version v1beta, or is not supported for %s. Call ListModels to see the list of available models and their supported methods.", model, method,
 		))
 	}
-	if method != "generateContent" {
-		return page(http.StatusNotFound, "Error 404 (Not Found)!!1")
+	switch method {
+	case "generateContent":
+		return g.generate(c)
+	case "embedContent", "batchEmbedContents":
+		return g.embed(c, method == "batchEmbedContents")
+	case "predictLongRunning":
+		return g.order(c)
 	}
-	unknown, ok := unknownField(c.body, strings.Fields(`contents systemInstruction system_instruction tools toolConfig safetySettings
-		generationConfig cachedContent store serviceTier model`)...)
-	if !ok {
+	return page(http.StatusNotFound, "Error 404 (Not Found)!!1")
+}
+
+// googleDecode decodes a body whose fields are among those of the vendor's description.
+func googleDecode(c *call, into any, names string) answer {
+	unknown, ok := unknownField(c.body, strings.Fields(names)...)
+	switch {
+	case !ok:
 		return googleInvalid("Invalid JSON payload received. Expected an object.")
-	}
-	if unknown != "" {
+	case unknown != "":
 		return googleInvalid(fmt.Sprintf("Invalid JSON payload received. Unknown name %q: Cannot find field.", unknown))
-	}
-	var r googleRequest
-	if err := json.Unmarshal(c.body, &r); err != nil {
+	case json.Unmarshal(c.body, into) != nil:
 		return googleInvalid("Invalid JSON payload received. Invalid value.")
 	}
-	if reason := r.check(); reason != "" {
+	return answer{}
+}
+
+func (g *gemini) generate(c *call) answer {
+	var r googleRequest
+	if a := googleDecode(c, &r, `contents systemInstruction system_instruction tools toolConfig safetySettings
+		generationConfig cachedContent store serviceTier model`); a.status != 0 {
+		return a
+	}
+	if reason := r.check(c.model); reason != "" {
 		return googleInvalid(reason)
 	}
 	return r.answer(c)
-}
-
-// thinks returns the number of tokens that the model thinks before it answers: they are beside
-// those of the candidates, and count for the cap.
-func (r *googleRequest) thinks(c *call) int64 {
-	if budget := r.Config.ThinkingConfig.ThinkingBudget; budget != nil {
-		return *budget
-	}
-	return int64(c.seed()%7) + 1
-}
-
-// answer writes or draws. Tokens are counted by countTokens over all texts; an
-// inline part counts for 258, as a small picture does.
-func (r *googleRequest) answer(c *call) answer {
-	var prompt, images int64
-	turns := r.Contents
-	if r.SystemInstruction != nil {
-		turns = append(slices.Clone(turns), *r.SystemInstruction)
-	}
-	for _, turn := range turns {
-		prompt += countTokens(turn.text())
-		for _, p := range turn.Parts {
-			if p.InlineData != nil {
-				images += 258
-			}
-		}
-	}
-	thoughts := r.thinks(c)
-	made, reason := map[string]any{}, "STOP"
-	var candidates, pictures int64
-	switch {
-	case c.fault == Refused:
-		made, reason = nil, "SAFETY"
-	case slices.Contains(r.Config.ResponseModalities, "IMAGE"):
-		w, h := shapeOf(r.Config.ImageConfig.AspectRatio)
-		made = map[string]any{"inlineData": map[string]any{
-			"mimeType": "image/png", "data": base64.StdEncoding.EncodeToString(picture(c.seed(), "png", w, h)),
-		}}
-		candidates, pictures = 1290, 1290
-	default:
-		var limit int64
-		if r.Config.MaxOutputTokens != nil {
-			limit = *r.Config.MaxOutputTokens
-			thoughts = min(thoughts, limit)
-		}
-		if limit > 0 && limit == thoughts {
-			made, reason = nil, "MAX_TOKENS"
-			break
-		}
-		out, err := write(c, 0, r.Config.ResponseMimeType == "application/json", r.Config.ResponseJSONSchema, r.Config.StopSequences, max(limit-thoughts, 0))
-		if err != nil {
-			return googleInvalid("* GenerateContentRequest.generation_config.response_json_schema: " + err.Error())
-		}
-		made["text"], candidates = out.text, out.tokens
-		if out.length {
-			reason = "MAX_TOKENS"
-		}
-	}
-	content := map[string]any{"role": "model"}
-	if made != nil {
-		content["parts"] = []map[string]any{{"text": "I think.", "thought": true}, made}
-	}
-	tier := r.ServiceTier
-	if tier == "" || tier == "unspecified" {
-		tier = "standard"
-	}
-	usage := map[string]any{
-		"promptTokenCount": prompt + images, "candidatesTokenCount": candidates, "thoughtsTokenCount": thoughts,
-		"totalTokenCount": prompt + images + candidates + thoughts, "serviceTier": tier,
-		"promptTokensDetails": []map[string]any{{"modality": "TEXT", "tokenCount": prompt}, {"modality": "IMAGE", "tokenCount": images}},
-	}
-	if pictures > 0 {
-		usage["candidatesTokensDetails"] = []map[string]any{{"modality": "IMAGE", "tokenCount": pictures}}
-	}
-	a := jsonAnswer(http.StatusOK, map[string]any{
-		"candidates":    []map[string]any{{"content": content, "finishReason": reason, "index": 0}},
-		"usageMetadata": usage, "modelVersion": c.model, "responseId": c.id,
-	})
-	a.usage = Usage{InputTokens: prompt + images, OutputTokens: candidates + thoughts}
-	if pictures > 0 {
-		a.usage.Images = 1
-	}
-	return a
 }
 
 // shapeOf is the size of a picture with that aspect ratio, a square by default.

@@ -29,6 +29,9 @@ type chatRequest struct {
 	Stop                json.RawMessage `json:"stop"`
 	Stream              bool            `json:"stream"`
 	ReasoningEffort     string          `json:"reasoning_effort"`
+	ServiceTier         string          `json:"service_tier"`
+	Modalities          []string        `json:"modalities"`
+	WebSearch           json.RawMessage `json:"web_search_options"`
 	ResponseFormat      *struct {
 		Type       string `json:"type"`
 		JSONSchema *struct {
@@ -110,6 +113,9 @@ func (r *chatRequest) check() answer {
 	}
 	if _, ok := r.stops(); !ok {
 		return openaiInvalid("array_above_max_length", "stop", "Invalid 'stop': expected a string or an array with maximum length 4.")
+	}
+	if !openaiTiers(r.ServiceTier) {
+		return openaiInvalid("invalid_value", "service_tier", "Invalid value: '"+r.ServiceTier+"'. Supported values are: 'auto', 'default', 'flex' and 'priority'.")
 	}
 	if r.Stream {
 		return openaiInvalid("unsupported_value", "stream", "The fake provider does not stream: leave 'stream' out.")
@@ -207,10 +213,11 @@ func (o *openai) chat(c *call) answer {
 	if a := o.known(r.Model); a.status != 0 {
 		return a
 	}
-	var prompt, completion, reasoning, limit int64
+	var prompt, heard, completion, reasoning, limit int64
 	for _, m := range r.Messages {
 		text, _ := plainText(m.Content)
-		prompt += countTokens(text)
+		pictures, sound := openaiMedia(m.Content)
+		prompt, heard = prompt+countTokens(text)+pictures, heard+sound
 	}
 	for _, value := range []*int64{r.MaxTokens, r.MaxCompletionTokens} {
 		if value != nil {
@@ -236,19 +243,74 @@ func (o *openai) chat(c *call) answer {
 		choices[i] = choice
 		completion += used + reasoning
 	}
+	var spoken int64
+	if r.speaks(c) {
+		spoken = spokenTokens
+	}
+	cached := prompt / 1024 * 1024
+	tier := openaiTier(r.ServiceTier)
 	a := jsonAnswer(http.StatusOK, map[string]any{
 		"id": "chatcmpl-" + c.id, "object": "chat.completion", "created": c.arrived.Unix(), "model": r.Model, "choices": choices,
-		"service_tier": "default", "system_fingerprint": "fp_fake",
+		"service_tier": tier, "system_fingerprint": "fp_fake",
 		"usage": map[string]any{
-			"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
-			"prompt_tokens_details": map[string]int64{"cached_tokens": prompt / 1024 * 1024, "audio_tokens": 0},
+			"prompt_tokens": prompt + heard, "completion_tokens": completion + spoken, "total_tokens": prompt + heard + completion + spoken,
+			"prompt_tokens_details": map[string]int64{"cached_tokens": cached, "audio_tokens": heard},
 			"completion_tokens_details": map[string]int64{
-				"reasoning_tokens": reasoning * int64(n), "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+				"reasoning_tokens": reasoning * int64(n), "audio_tokens": spoken, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
 			},
 		},
 	})
-	a.usage = Usage{InputTokens: prompt, OutputTokens: completion}
+	a.usage = Usage{InputTokens: prompt + heard, OutputTokens: completion + spoken}
+	a.billed = Billed{Input: prompt - cached, CachedInput: cached, AudioInput: heard, Output: completion, AudioOutput: spoken, Tier: tier}
+	if r.WebSearch != nil {
+		a.billed.Searches = 1
+	}
 	return a
+}
+
+// spokenTokens are the tokens of an answer that is spoken, of a second.
+const spokenTokens = 20
+
+// speaks reports whether the answer is spoken.
+func (r *chatRequest) speaks(c *call) bool {
+	return c.fault == AudioInChat || slices.Contains(r.Modalities, "audio")
+}
+
+// openaiTier is the tier that a call is served at: the one that was asked for, where it is
+// one of those that are sold.
+func openaiTier(asked string) string {
+	if asked == "flex" || asked == "priority" {
+		return asked
+	}
+	return "default"
+}
+
+// openaiTiers reports whether a tier is one that can be asked for.
+func openaiTiers(tier string) bool {
+	return slices.Contains([]string{"", "auto", "default", "flex", "scale", "priority"}, tier)
+}
+
+// openaiMedia counts the tokens of the media in a message: 85 for a picture or a page, 10 for
+// a second of sound.
+func openaiMedia(content json.RawMessage) (pictures, sound int64) {
+	var parts []struct {
+		Type  string `json:"type"`
+		Audio struct {
+			Data []byte `json:"data"`
+		} `json:"input_audio"`
+	}
+	if json.Unmarshal(content, &parts) != nil {
+		return 0, 0
+	}
+	for _, p := range parts {
+		switch p.Type {
+		case "image_url", "file":
+			pictures += 85
+		case "input_audio":
+			sound += 10 * soundSeconds(p.Audio.Data)
+		}
+	}
+	return pictures, sound
 }
 
 // choice makes one of the answers, and says how many tokens its text has.
@@ -281,13 +343,13 @@ func (r *chatRequest) choice(c *call, i int, limit, reasoning int64) (map[string
 		message["content"], message["refusal"] = nil, "I'm sorry, but I can't help with that."
 		out.tokens, finish = countTokens("I'm sorry, but I can't help with that."), "content_filter"
 	}
-	switch c.fault { //nolint:exhaustive // the others are no business of a chat
-	case AudioInChat:
+	switch { // the other faults are no business of a chat
+	case r.speaks(c):
 		message["content"], message["audio"] = nil, map[string]any{
 			"id": "audio_" + c.id, "expires_at": c.arrived.Add(time.Hour).Unix(), "transcript": out.text,
 			"data": base64.StdEncoding.EncodeToString(media.WAV(c.seed(), 24000, time.Second)),
 		}
-	case ImageInChat: // as routers of many models have it
+	case c.fault == ImageInChat: // as routers of many models have it
 		url := "data:image/png;base64," + base64.StdEncoding.EncodeToString(picture(c.seed(), "png", 64, 64))
 		message["content"], message["images"] = "", []any{
 			map[string]any{"type": "image_url", "index": 0, "image_url": map[string]string{"url": url}},

@@ -119,11 +119,11 @@ func imageTokens(quality string, w, h int) int64 {
 // others as response_format says: an address on this server by default.
 func (o *openai) images(c *call) answer {
 	return o.draw(c, strings.Fields("prompt model n quality response_format output_format output_compression stream partial_images "+
-		"size moderation background style user"))
+		"size moderation background style user"), 0)
 }
 
-// draw draws for a body that may have these fields.
-func (o *openai) draw(c *call, fields []string) answer {
+// draw draws for a body that may have these fields, beside pictures to draw over.
+func (o *openai) draw(c *call, fields []string, given int) answer {
 	var r imageRequest
 	if a := openaiDecode(c, &r, fields); a.status != 0 {
 		return a
@@ -147,11 +147,13 @@ func (o *openai) draw(c *call, fields []string) answer {
 		if quality == "" || quality == "auto" {
 			quality = "medium"
 		}
-		out.usage.InputTokens, out.usage.OutputTokens = countTokens(r.Prompt), int64(n)*imageTokens(quality, w, h)
+		text, pictures := countTokens(r.Prompt), int64(given)*editTokens
+		out.usage.InputTokens, out.usage.OutputTokens = text+pictures, int64(n)*imageTokens(quality, w, h)
+		out.billed = Billed{Input: text, ImageInput: pictures, ImageOutput: out.usage.OutputTokens}
 		body["quality"], body["size"], body["output_format"], body["background"] = quality, r.Size, r.OutputFormat, "opaque"
 		body["usage"] = map[string]any{
 			"input_tokens": out.usage.InputTokens, "output_tokens": out.usage.OutputTokens, "total_tokens": out.usage.InputTokens + out.usage.OutputTokens,
-			"input_tokens_details":  map[string]int64{"text_tokens": out.usage.InputTokens, "image_tokens": 0},
+			"input_tokens_details":  map[string]int64{"text_tokens": text, "image_tokens": pictures},
 			"output_tokens_details": map[string]int64{"text_tokens": 0, "image_tokens": out.usage.OutputTokens},
 		}
 	}
@@ -232,7 +234,7 @@ func (o *openai) speech(c *call) answer {
 	if a := o.known(r.Model); a.status != 0 {
 		return a
 	}
-	out := answer{status: http.StatusOK, usage: Usage{Characters: int64(n)}}
+	out := answer{status: http.StatusOK, usage: Usage{Characters: int64(n)}, billed: Billed{Characters: int64(n)}}
 	switch r.ResponseFormat {
 	case "", "mp3":
 		out.contentType, out.render = "audio/mpeg", func() []byte { return media.MP3(spoken(r.Input)) }

@@ -69,7 +69,7 @@ func (o *openai) embeddings(c *call) answer {
 			fmt.Sprintf("Requested %d tokens, max %d tokens per request", used, maxArrayTokens))
 	}
 	return answer{
-		status: http.StatusOK, contentType: "application/json", usage: Usage{InputTokens: used},
+		status: http.StatusOK, contentType: "application/json", usage: Usage{InputTokens: used}, billed: Billed{Input: used},
 		render: func() []byte {
 			data := make([]map[string]any, len(inputs))
 			for i, input := range inputs {
@@ -242,11 +242,7 @@ func (o *openai) edit(c *call) answer {
 			}
 		}
 	}
-	a := o.draw(c, fields)
-	if a.status == http.StatusOK {
-		a.usage.InputTokens += int64(images) * editTokens
-	}
-	return a
+	return o.draw(c, fields, images)
 }
 
 // editTokens are the tokens of each picture that is given to be edited.
@@ -306,6 +302,10 @@ func (o *openai) transcribe(c *call) answer {
 		a = answer{status: http.StatusOK, contentType: "text/plain; charset=utf-8", body: []byte(text)}
 	}
 	a.usage = used
+	a.billed = Billed{MilliSeconds: used.MilliSeconds, Output: used.OutputTokens, AudioInput: 10 * seconds, Input: used.InputTokens - 10*seconds}
+	if used.MilliSeconds > 0 {
+		a.billed.AudioInput, a.billed.Input = 0, 0
+	}
 	return a
 }
 

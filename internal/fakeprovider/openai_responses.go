@@ -17,7 +17,11 @@ type responsesRequest struct {
 	MaxOutputTokens *int64          `json:"max_output_tokens"`
 	Temperature     *float64        `json:"temperature"`
 	Stream          bool            `json:"stream"`
-	Reasoning       struct {
+	ServiceTier     string          `json:"service_tier"`
+	Tools           []struct {
+		Type string `json:"type"`
+	} `json:"tools"`
+	Reasoning struct {
 		Effort string `json:"effort"`
 	} `json:"reasoning"`
 	Text struct {
@@ -53,6 +57,8 @@ func (o *openai) response(c *call) answer {
 		))
 	case r.Temperature != nil && (*r.Temperature < 0 || *r.Temperature > 2):
 		return openaiInvalid("decimal_above_max_value", "temperature", "Invalid 'temperature': expected a value from 0 to 2.")
+	case !openaiTiers(r.ServiceTier):
+		return openaiInvalid("invalid_value", "service_tier", "Invalid value: '"+r.ServiceTier+"'.")
 	case r.Stream:
 		return openaiInvalid("unsupported_value", "stream", "The fake provider does not stream: leave 'stream' out.")
 	case !slices.Contains([]string{"", "text", "json_object", "json_schema"}, r.Text.Format.Type):
@@ -97,6 +103,16 @@ func (o *openai) response(c *call) answer {
 		status, incomplete = "incomplete", map[string]string{"reason": "max_output_tokens"}
 	}
 	output := []any{map[string]any{"type": "reasoning", "id": "rs_" + c.id, "summary": []any{}}}
+	var searches int64
+	for _, t := range r.Tools {
+		if strings.HasPrefix(t.Type, "web_search") { // it searches once, and opens what it found, which is free
+			searches++
+			for _, action := range []string{"search", "open_page"} {
+				output = append(output, map[string]any{"type": "web_search_call", "id": "ws_" + c.id, "status": "completed", "action": map[string]string{"type": action}})
+			}
+		}
+	}
+	cached, tier := prompt/1024*1024, openaiTier(r.ServiceTier)
 	if out.text != "" || c.fault == Refused {
 		output = append(output, map[string]any{"type": "message", "id": "msg_" + c.id, "role": "assistant", "status": status, "content": []any{content}})
 	}
@@ -104,14 +120,15 @@ func (o *openai) response(c *call) answer {
 	a = jsonAnswer(http.StatusOK, map[string]any{
 		"id": "resp_" + c.id, "object": "response", "created_at": c.arrived.Unix(), "status": status, "error": nil, "incomplete_details": incomplete,
 		"instructions": r.Instructions, "max_output_tokens": r.MaxOutputTokens, "model": r.Model, "output": output, "parallel_tool_calls": true,
-		"service_tier": "default", "metadata": map[string]string{}, "tools": []any{}, "tool_choice": "auto", "temperature": 1, "top_p": 1,
+		"service_tier": tier, "metadata": map[string]string{}, "tools": []any{}, "tool_choice": "auto", "temperature": 1, "top_p": 1,
 		"usage": map[string]any{
 			"input_tokens": prompt, "output_tokens": written, "total_tokens": prompt + written,
-			"input_tokens_details":  map[string]int64{"cached_tokens": prompt / 1024 * 1024},
+			"input_tokens_details":  map[string]int64{"cached_tokens": cached},
 			"output_tokens_details": map[string]int64{"reasoning_tokens": reasoning},
 		},
 	})
 	a.usage = Usage{InputTokens: prompt, OutputTokens: written}
+	a.billed = Billed{Input: prompt - cached, CachedInput: cached, Output: written, Searches: searches, Tier: tier}
 	return a
 }
 

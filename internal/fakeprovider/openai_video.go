@@ -61,8 +61,12 @@ func (o *openai) video(c *call) answer {
 		id: fmt.Sprintf("video_%032x", c.number), model: r.Model, size: r.Size, seconds: seconds, created: c.arrived.Unix(),
 		seed: c.seed(), polls: o.config.VideoPolls, failed: c.fault == VideoFailed,
 	}
+	billed := Billed{MilliSeconds: int64(seconds) * 1000}
+	if v.failed {
+		billed = Billed{}
+	}
 	return answer{
-		status: http.StatusOK, contentType: "application/json", usage: Usage{MilliSeconds: int64(seconds) * 1000},
+		status: http.StatusOK, contentType: "application/json", usage: Usage{MilliSeconds: int64(seconds) * 1000}, billed: billed, billID: v.id,
 		render: func() []byte {
 			o.mu.Lock()
 			defer o.mu.Unlock()

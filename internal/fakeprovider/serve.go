@@ -30,6 +30,7 @@ type call struct {
 	vendor    vendor
 	route     route
 	path      string // without the vendor in front
+	prefix    string // the vendor in front, such as "/gemini", where it stands there
 	key       string
 	behaviour Behaviour
 	levels    map[dimension]level // of its limits; nil where it does not count
@@ -51,6 +52,9 @@ type answer struct {
 	headers     http.Header
 	body        []byte
 	usage       Usage
+	// billed is what is charged, under billID, the vendor's id of the call by default.
+	billed Billed
+	billID string
 	// render makes the body where that is dear, or changes something, and is
 	// called only for calls that the limits let through.
 	render func() []byte
@@ -61,6 +65,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r, named := s.withoutVendor(r)
 	c := &call{server: s, r: r, ctx: r.Context(), path: r.URL.Path, arrived: s.config.Now()}
 	c.job = r.Header.Get(s.config.JobHeader)
+	if named != nil {
+		c.prefix = "/" + string(named.name())
+	}
 	s.route(c, named)
 	c.key = c.vendor.key(r)
 	c.behaviour = s.behaviour(c)
@@ -122,6 +129,7 @@ func (s *Server) answer(w http.ResponseWriter, c *call) {
 	}
 	if good.status < 300 && c.route.generates {
 		s.charge(c, good.usage)
+		s.bill(c, good, outcome)
 	}
 	delay := s.latency(c)
 	if outcome == "limited" || outcome == "invalid" {

@@ -175,6 +175,7 @@ type Server struct {
 	accounts map[account]*ledger
 	// changed are the limits of models that were changed while it runs.
 	changed map[string]Limits
+	bills   []Bill
 }
 
 // account is the unit that limits count for.

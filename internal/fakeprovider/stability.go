@@ -181,6 +181,7 @@ func (*stability) generate(c *call) answer {
 		draw = func() []byte { return picture(0, format, w, h) }
 	}
 	out := answer{status: http.StatusOK, usage: Usage{Images: 1, MilliCredits: stabilityPrice(service, c.form["model"])}}
+	out.billed = Billed{MilliCredits: out.usage.MilliCredits}
 	if asJSON {
 		out.contentType = "application/json; type=image/" + format
 		out.render = func() []byte {
