@@ -63,7 +63,7 @@ func TestNothingWrittenGivesTheDefaults(t *testing.T) {
 		CallTimeout: config.Duration(2 * time.Minute), Drain: config.Duration(30 * time.Second),
 		Chains: map[string][]string{
 			"text": {"openai", "anthropic", "gemini"}, "image": {"stability", "openai", "gemini"}, "audio": {"elevenlabs"},
-			"embedding": {"openai"}, "transcription": {"openai"},
+			"embedding": {"openai"}, "transcription": {"openai", "gemini"}, "video": {"gemini"},
 		},
 	}
 	for _, text := range []string{"", "\n", "# only a comment\n", "---\n", "providers: {}\n", "providers:\n  mock:\n", "providers:\n  openai: {}\n", "drain:\nartifacts: \"\"\n"} {
@@ -107,7 +107,7 @@ providers:
 		CallTimeout: config.Duration(90 * time.Second), Drain: config.Duration(90 * time.Second), Providers: builtIn(),
 		Chains: map[string][]string{
 			"text": {"anthropic", "vllm"}, "image": {"stability", "openai", "gemini"}, "audio": {"elevenlabs"}, "video": {"vllm"},
-			"embedding": {"openai"}, "transcription": {"openai"},
+			"embedding": {"openai"}, "transcription": {"openai", "gemini"},
 		},
 	}
 	want.Providers["slow"] = config.Provider{

@@ -130,7 +130,7 @@ func TestChainsAreSetListedAndReset(t *testing.T) {
 		"audio          elevenlabs                   the configuration",
 		"video          mock                         the configuration",
 		"embedding      openai                       the configuration",
-		"transcription  openai                       the configuration",
+		"transcription  openai → gemini              the configuration",
 	)
 	if code, out, errs := monitor("chains", "ls"); code != cli.OK || out != configured {
 		t.Errorf("%d %s\n%s", code, errs, out)
