@@ -167,7 +167,13 @@ func (sut *system) calls() (begun, ended []mock.LogLine) {
 // until polls until done, for what only another process can tell.
 func (sut *system) until(what string, done func() bool) {
 	sut.t.Helper()
-	ctx, cancel := context.WithTimeout(sut.t.Context(), 90*time.Second)
+	sut.untilWithin(90*time.Second, what, done)
+}
+
+// untilWithin polls until done, for a time.
+func (sut *system) untilWithin(patience time.Duration, what string, done func() bool) {
+	sut.t.Helper()
+	ctx, cancel := context.WithTimeout(sut.t.Context(), patience)
 	defer cancel()
 	if err := harness.Until(ctx, 20*time.Millisecond, what, func() (bool, error) { return done(), nil }); err != nil {
 		sut.t.Fatal(err)
