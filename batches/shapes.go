@@ -2,6 +2,7 @@ package batches
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -89,12 +90,50 @@ func fromOpenAI(fields Fields) (Fields, error) {
 	if fields.has("method") && !strings.EqualFold(method, "POST") {
 		return nil, fmt.Errorf("method %s: must be POST", rows.Quoted(method))
 	}
+	if strings.HasSuffix(u.Path, "/audio/transcriptions") {
+		return fromTranscription(fields)
+	}
 	_, can, ok := kinds.TakerOf(u.Path)
 	if !ok {
 		return nil, fmt.Errorf("%s %s: is not taken; bodies are taken for %s, others as rows such as {\"prompt\": \"…\"}",
 			name, rows.Quoted(address), kinds.Endpoints())
 	}
 	return withBody(fields, "body", []string{"method", "url"}, u.Path, can)
+}
+
+// fromTranscription takes a body for OpenAI's transcriptions, which are sent as a form with
+// the sound in it: its file lies beside the input, and its other fields arrive as they are.
+func fromTranscription(fields Fields) (Fields, error) {
+	var body Fields
+	if json.Unmarshal(fields["body"], &body) != nil || body == nil {
+		return nil, wrongType("body", "an object", fields["body"])
+	}
+	if !body.has("file") {
+		return nil, errors.New("body.file: is missing; it names a file beside the input")
+	}
+	out, extra := maps.Clone(fields), Fields{}
+	for _, name := range []string{"method", "url", "endpoint", "body"} {
+		delete(out, name)
+	}
+	own := map[string]string{
+		"file": "file", "model": "model", "prompt": "prompt", "language": "language", "temperature": "temperature", "response_format": "output_format",
+	}
+	for name, value := range body {
+		field, named := own[name]
+		switch {
+		case named && out.has(field):
+			return nil, fmt.Errorf("body.%s: stands beside body, too: give only one of them", name)
+		case named:
+			out[field] = value
+		default:
+			extra[name] = value
+		}
+	}
+	if len(extra) > 0 {
+		out["extra"] = encoded(extra)
+	}
+	out["task"] = quote(string(providers.Transcription))
+	return out, nil
 }
 
 // fromAnthropic takes a line of Anthropic's batch input, {custom_id, params}.

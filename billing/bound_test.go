@@ -55,6 +55,38 @@ func TestUpperBoundsOfRequests(t *testing.T) {
 			providers.Usage{InputTokens: 64 + 25 + 27 + 1024 + 5 + 13, OutputTokens: 40000},
 		},
 		{
+			"text: an answer that may be spoken", "openai",
+			providers.Request{Task: "text", Model: "gpt-audio", Prompt: "hi", MaxTokens: 7},
+			providers.Usage{InputTokens: 66, AudioOutputTokens: 7},
+		},
+		{
+			"text: an answer that may be drawn", "gemini",
+			providers.Request{Task: "text", Model: "gemini-3.1-flash-image", Prompt: "hi", MaxTokens: 7},
+			providers.Usage{InputTokens: 66, ImageOutputTokens: 7},
+		},
+		{
+			"text: an earlier answer, which the vendor has", "openai",
+			providers.Request{
+				Task: "text", Model: "gpt-4.1", Endpoint: "/v1/responses", Body: json.RawMessage(`{"model":"gpt-4.1","input":"hi","previous_response_id":"r","max_output_tokens":7}`),
+			},
+			providers.Usage{InputTokens: 1048576, OutputTokens: 7},
+		},
+		{
+			"text: the vendor's own tools", "gemini",
+			providers.Request{Task: "text", Model: "gemini-3.5-flash-lite", Prompt: "hi", MaxTokens: 7, Tools: []providers.Tool{{Own: json.RawMessage(`{"urlContext":{}}`)}, {Own: json.RawMessage(`{"googleSearch":{}}`)}}},
+			providers.Usage{InputTokens: 2097152 + 20*20_000, OutputTokens: 7, WebSearches: 20},
+		},
+		{
+			"film: its usual length and size", "gemini",
+			providers.Request{Task: "video", Model: "veo-3.1-generate-preview", Prompt: "waves"},
+			providers.Usage{MilliSeconds: 8000, Variant: "1280x720"},
+		},
+		{
+			"film: as large as it is asked for", "gemini",
+			providers.Request{Task: "video", Model: "veo-3.1-generate-preview", Prompt: "waves", Size: "3840x2160", Seconds: 8},
+			providers.Usage{MilliSeconds: 8000, Variant: "3840x2160"},
+		},
+		{
 			"picture: in tokens, size and quality known", "openai",
 			providers.Request{Task: "image", Model: "gpt-image-1", Prompt: "cat", N: 2, Size: "1024x1024", Quality: "low"},
 			providers.Usage{InputTokens: 67, ImageOutputTokens: 544},

@@ -23,7 +23,8 @@ func FinishOf(word string) Finish {
 		return FinishStop
 	case "length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_context_window_exceeded", "model_length":
 		return FinishLength
-	case "content_filter", "refusal", "SAFETY", "CONTENT_FILTERED", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY":
+	case "content_filter", "refusal", "SAFETY", "CONTENT_FILTERED", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
+		"IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION":
 		return FinishFilter
 	case "tool_calls", "tool_use", "function_call":
 		return FinishToolCalls

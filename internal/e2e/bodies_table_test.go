@@ -182,6 +182,13 @@ func namedRows() []bodyRow {
 			form:   map[string]string{"model": "gpt-transcribe", "prompt": "$M", "language": "en", "response_format": "json"},
 		},
 		{
+			name: "a body of a transcription", provider: "openai", path: "/v1/audio/transcriptions", file: "openai-more-trim.json",
+			fields: map[string]any{"endpoint": "/v1/audio/transcriptions", "body": map[string]any{
+				"model": "whisper-1", "file": "sound.wav", "prompt": "$M", "response_format": "verbose_json", "timestamp_granularities": []string{"word"},
+			}},
+			form: map[string]string{"model": "whisper-1", "prompt": "$M", "response_format": "verbose_json", "timestamp_granularities[]": "word"},
+		},
+		{
 			name: "a picture by Stability", provider: "stability", path: "/v2beta/stable-image/generate/core", media: 1,
 			fields: map[string]any{"task": "image", "prompt": "$M", "aspect_ratio": "16:9", "seed": 7, "output_format": "png"},
 			form:   map[string]string{"prompt": "$M", "aspect_ratio": "16:9", "seed": "7", "output_format": "png"},

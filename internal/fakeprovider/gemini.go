@@ -71,11 +71,13 @@ func (*gemini) refuse(c *call, why refusal) answer {
 			return googleInvalid("The prompt could not be submitted. This prompt contains sensitive words that violate Google's Responsible AI practices.")
 		}
 		prompt := countTokens(string(c.body))
-		return jsonAnswer(http.StatusOK, map[string]any{
+		a := jsonAnswer(http.StatusOK, map[string]any{
 			"promptFeedback": map[string]any{"blockReason": "PROHIBITED_CONTENT"},
 			"usageMetadata":  map[string]any{"promptTokenCount": prompt, "totalTokenCount": prompt},
 			"modelVersion":   c.model, "responseId": c.id,
 		})
+		a.billed = Billed{Input: prompt}
+		return a
 	case flagged:
 		return googleError(http.StatusForbidden, "PERMISSION_DENIED", "The request was flagged as violating our usage policy.")
 	case region:

@@ -93,6 +93,9 @@ func (p *Provider) read(a wire.Answer, req providers.Request) (providers.Respons
 	}
 	res := p.response(a, model, usage)
 	res.FinishReason = string(first.FinishReason)
+	if found.called && first.FinishReason == "STOP" { // Google has no word of its own for it
+		res.FinishReason = string(providers.FinishToolCalls)
+	}
 	if res.RequestID == "" {
 		res.RequestID = wire.SanitiseCode(string(said.ResponseID))
 	}

@@ -141,7 +141,7 @@ func TestAnAnswerIsWhatGoogleSays(t *testing.T) {
 		t.Errorf("%+v", res)
 	}
 	res, _, _, err = ask(t, providers.Request{Task: providers.Text}, `{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{}}}]},"finishReason":"STOP"}]}`)
-	if err != nil || res.Text != "" || !strings.Contains(string(res.Raw), "functionCall") {
+	if err != nil || res.Text != "" || res.FinishReason != "tool_calls" || !strings.Contains(string(res.Raw), "functionCall") {
 		t.Errorf("a call of a tool: %v, %+v", err, res)
 	}
 }
