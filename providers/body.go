@@ -227,7 +227,7 @@ func (c Capabilities) checkBody(req Request) error {
 		return errors.New("body: must be a JSON object")
 	case body.Stream != nil && !meansNo(body.Stream):
 		return errors.New("body.stream: answers are read whole: leave it out")
-	case body.Background != nil && !meansNo(body.Background):
+	case string(body.Background) == "true": // a picture has one, in words
 		return errors.New("body.background: answers are waited for: leave it out")
 	}
 	_, _, err := e.Read(req.Body)

@@ -287,7 +287,7 @@ func TestWhatAVendorMustRefuseIsRefusedWithItsReason(t *testing.T) {
 		rows[i] = b.row(t)
 	}
 	sut.run(5, "enqueue", "batch", sut.file("rows.jsonl", rows), "--batch-id", "broken", "--no-fallback", "--watch")
-	if n := sut.number(`SELECT count(*) FROM job_states WHERE state = 'failed' AND error_class = 'invalid_request' AND error_message LIKE '%HTTP 4%' AND attempts = 1`); int(n) != len(rows) {
+	if n := sut.number(`SELECT count(*) FROM job_states WHERE state = 'failed' AND error_class = 'invalid_request' AND error_message LIKE '%HTTP 4%' AND attempt = 1`); int(n) != len(rows) {
 		t.Errorf("%d of %d jobs were refused, at the first try: %s", n, len(rows), sut.text(`SELECT string_agg(state || ' ' || coalesce(error_class, '') || ' ' || coalesce(error_message, ''), E'\n') FROM job_states`))
 	}
 	calls := server.Calls()
@@ -314,7 +314,7 @@ func TestAnUnfaithfulFallbackIsRefusedByTheNameOfItsField(t *testing.T) {
 	chatBody := func(rest string) string { return `{"model":"gpt-6-luna",` + user61 + `,` + rest + `}` }
 	claude := func(rest string) string { return `{"model":"claude-haiku-5-5","max_tokens":9,` + rest + `}` }
 	generate := "/v1beta/models/gemini-3.5-flash-lite:generateContent"
-	for i, c := range []struct{ provider, endpoint, body, field string }{
+	table := []struct{ provider, endpoint, body, field string }{
 		{"anthropic", chat, chatBody(`"logit_bias":{"1":2}`), "body.logit_bias"},
 		{"anthropic", chat, chatBody(`"presence_penalty":1`), "body.presence_penalty"},
 		{"anthropic", chat, chatBody(`"n":2`), `option "n"`},
@@ -333,12 +333,25 @@ func TestAnUnfaithfulFallbackIsRefusedByTheNameOfItsField(t *testing.T) {
 		{"openai", generate, `{"contents":[{"parts":[{"text":"$M"}]}],"generationConfig":{"topK":4}}`, "body.generationConfig.topK"},
 		{"anthropic", generate, `{"contents":[{"parts":[{"text":"$M"}]}],"cachedContent":"cachedContents/1"}`, "body.cachedContent"},
 		{"anthropic", generate, `{"contents":[{"parts":[{"text":"$M","videoMetadata":{"fps":1}}]}]}`, "body.contents[0].parts[0].videoMetadata"},
-	} {
-		name := fmt.Sprintf("refused%d", i)
-		row := bodyRow{name: name, provider: c.provider, endpoint: c.endpoint, body: c.body}.row(t)
-		r, err := sut.Run(t.Context(), harness.Command{Name: "enqueue", Args: []string{"batch", sut.file(name+".jsonl", []map[string]any{row}), "--batch-id", name}})
-		if r.State.ExitCode() != 2 || !strings.Contains(r.Stdout+r.Stderr, c.field) {
-			t.Errorf("%s to %s: exit code %d, %v, want %s in\n%s%s", marked(t, c.body, name), c.provider, r.State.ExitCode(), err, c.field, r.Stdout, r.Stderr)
+	}
+	rows := make([]map[string]any, len(table))
+	for i, c := range table {
+		rows[i] = bodyRow{name: fmt.Sprintf("refused %d", i), provider: c.provider, endpoint: c.endpoint, body: c.body}.row(t)
+	}
+	r, err := sut.Run(t.Context(), harness.Command{Name: "enqueue", Args: []string{"batch", sut.file("rows.jsonl", rows), "--batch-id", "refused"}})
+	if code := r.State.ExitCode(); code != 1 {
+		t.Errorf("exit code %d, %v", code, err)
+	}
+	said := map[int]string{}
+	for line := range strings.Lines(r.Stderr) {
+		var n int
+		if _, err := fmt.Sscanf(line, "rows.jsonl:%d:", &n); err == nil {
+			said[n] = line
+		}
+	}
+	for i, c := range table {
+		if !strings.Contains(said[i+1], ": "+c.field) {
+			t.Errorf("%s to %s: said %q, want %s", c.body, c.provider, said[i+1], c.field)
 		}
 	}
 	if n := sut.number(`SELECT count(*) FROM jobs`); n != 0 {

@@ -18,7 +18,7 @@ type Billed struct {
 	Variant string
 }
 
-// Bill is what a vendor charges a call.
+// Bill names a call and what its vendor charges for it.
 type Bill struct {
 	// ID is the vendor's id of the call, as the answer names it.
 	ID     string
@@ -68,7 +68,7 @@ func priceOf(vendor Vendor, model string) (price, bool) {
 	return p, ok
 }
 
-// factors are what tokens cost at other terms than the standard ones, times four.
+// factors returns what the prices of tokens are multiplied by at a tier, times four.
 func factors(tier string) int64 {
 	switch strings.ToLower(tier) {
 	case "flex", "batch":

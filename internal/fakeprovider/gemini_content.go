@@ -180,7 +180,7 @@ func (r *googleRequest) thinks(c *call) int64 {
 	return int64(c.seed()%7) + 1
 }
 
-// googleMade is what the model makes.
+// googleMade holds the parts that the model made, and their tokens.
 type googleMade struct {
 	parts           []map[string]any
 	reason          string

@@ -52,7 +52,7 @@ type answer struct {
 	headers     http.Header
 	body        []byte
 	usage       Usage
-	// billed is what is charged, under billID, the vendor's id of the call by default.
+	// billed counts what is charged, under billID, the vendor's id of the call by default.
 	billed Billed
 	billID string
 	// render makes the body where that is dear, or changes something, and is

@@ -143,7 +143,7 @@ func called(before []providers.Message, id string) string {
 	return name
 }
 
-// response is what a tool said: an object as it is, anything else as the output, or the
+// response returns what a tool said: an object as it is, anything else as the output, or the
 // error, that Google's documentation names so.
 func response(m providers.Message, name string) *functionResponse {
 	text := m.Text()

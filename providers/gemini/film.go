@@ -272,7 +272,7 @@ func (p *Provider) filmed(a, content wire.Answer, handle string, req providers.R
 	return res, nil
 }
 
-// filmUsage is what a film is charged for: Google tells nothing, and makes what was asked
+// filmUsage counts what a film is charged for: Google tells nothing, and makes what was asked
 // for, or films of its usual length and size.
 func filmUsage(req providers.Request) providers.Usage {
 	s, _ := shapeOf(req)

@@ -9,7 +9,7 @@ import (
 	"oneflow/providers/wire"
 )
 
-// speech is what a model says in an answer.
+// speech holds the sound of an answer, and its words.
 type speech struct {
 	Data       wire.Text `json:"data"`
 	Transcript wire.Text `json:"transcript"`

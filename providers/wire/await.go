@@ -17,7 +17,7 @@ const (
 	looks = 5
 )
 
-// State is how far an order is.
+// State tells how far an order is.
 type State int
 
 // The states of an order.
