@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"encoding/json"
+	"maps"
+	"strings"
 )
 
 const (
@@ -29,7 +31,7 @@ func openAIRows() []bodyRow {
 		own("a picture read", chat, parts(`{"type":"image_url","image_url":{"url":"data:image/png;base64,$PNG","detail":"low"}}`), 0),
 		own("a picture's address", chat, parts(`{"type":"image_url","image_url":{"url":"https://example.com/a.png"}}`), 0),
 		own("a document", chat, parts(`{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,$PDF"}}`), 0),
-		own("a sound heard", chat, parts(`{"type":"input_audio","input_audio":{"data":"$WAV","format":"wav"}}`), 0),
+		own("a sound heard", chat, strings.Replace(parts(`{"type":"input_audio","input_audio":{"data":"$WAV","format":"wav"}}`), "gpt-6-luna", "gpt-audio", 1), 0),
 		own("tools", chat, luna(user61+`,"tools":[{"type":"function","function":{"name":"weather","parameters":{"type":"object"},"strict":false}}],"tool_choice":"auto","parallel_tool_calls":false`), 0),
 		own("tools answered", chat, luna(`"messages":[{"role":"user","content":"$M"},{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"weather","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c1","content":"rain"}]`), 0),
 		own("a developer", chat, luna(`"messages":[{"role":"developer","content":"be brief"},{"role":"user","name":"ada","content":"$M"}]`), 0),
@@ -40,7 +42,7 @@ func openAIRows() []bodyRow {
 		own("whose it is", chat, luna(user61+`,"user":"u1","metadata":{"a":"b"},"store":false,"prompt_cache_key":"k"`), 0),
 		own("speech in a chat", chat, `{"model":"gpt-audio",`+user61+`,"modalities":["text","audio"],"audio":{"voice":"alloy","format":"wav"}}`, 1),
 		own("a response", "/v1/responses", luna(`"input":"$M","instructions":"be brief","max_output_tokens":300`), 0),
-		own("a response to items", "/v1/responses", luna(`"input":[{"role":"user","content":[{"type":"input_text","text":"$M"},{"type":"input_image","detail":"auto","image_url":"data:image/png;base64,$PNG"}]}]`), 0),
+		own("a response to items", "/v1/responses", luna(`"input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"$M"},{"type":"input_image","detail":"auto","image_url":"data:image/png;base64,$PNG"}]}]`), 0),
 		own("a response's tools", "/v1/responses", luna(`"input":"$M","tools":[{"type":"function","name":"weather","parameters":{"type":"object"},"strict":false}],"reasoning":{"effort":"low"}`), 0),
 		own("a response's schema", "/v1/responses", luna(`"input":"$M","text":{"format":{"type":"json_schema","name":"answer","schema":`+schema61+`}}`), 0),
 		own("a search", "/v1/responses", luna(`"input":"$M","tools":[{"type":"web_search"}],"service_tier":"priority"`), 0),
@@ -129,9 +131,7 @@ func namedRows() []bodyRow {
 	tools := []map[string]any{{"name": "weather", "description": "of a city", "parameters": map[string]any{"type": "object"}}}
 	fields := func(provider string, more map[string]any) map[string]any {
 		row := map[string]any{"provider": provider, "messages": conversation, "tools": tools, "tool_choice": "required", "max_tokens": 300}
-		for name, value := range more {
-			row[name] = value
-		}
+		maps.Copy(row, more)
 		return row
 	}
 	return []bodyRow{

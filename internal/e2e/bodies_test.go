@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -62,9 +63,7 @@ func (b bodyRow) row(t *testing.T) map[string]any {
 	if b.endpoint != "" {
 		row["endpoint"], row["body"] = b.endpoint, json.RawMessage(b.body)
 	}
-	for name, value := range b.fields {
-		row[name] = value
-	}
+	maps.Copy(row, b.fields)
 	row["custom_id"], row["provider"] = b.name, b.provider
 	data, err := json.Marshal(row)
 	if err != nil {
@@ -174,6 +173,7 @@ func TestEveryBodyArrivesAsItWasGiven(t *testing.T) {
 		t.Errorf("%d calls cost more than was reserved for them: %s", n, sut.text(`SELECT string_agg(model || ' ' || cost_nano || ' > ' || coalesce(reserved_nano, 0), ', ') FROM calls WHERE cost_nano > reserved_nano OR reserved_nano IS NULL`))
 	}
 	t.Run("the vendors' descriptions allow them", func(t *testing.T) {
+		t.Parallel()
 		describe := descriptions(t)
 		for _, b := range table {
 			if b.file == "" {
@@ -268,7 +268,7 @@ func brokenRows() []bodyRow {
 		openai("/v1/audio/speech", `{"model":"gpt-4o-mini-tts","input":"$M","voice":"alloy","response_format":"vinyl"}`),
 		{
 			name: "broken messages", provider: "anthropic", endpoint: messages, path: messages, file: "anthropic-trim.json",
-			body: `{"model":"claude-haiku-5-5","max_tokens":9,"messages":[{"role":"user","content":"$M"}],"output_config":{"format":{"type":"xml"}}}`,
+			body: `{"model":"claude-haiku-5-5","max_tokens":9,"messages":[{"role":"user","content":"$M"}],"service_tier":"gold"}`,
 		},
 		google("generateContent", "gemini-3.5-flash-lite", `{"contents":[{"parts":[{"text":"$M"}]}],"serviceTier":"gold"}`),
 		google("embedContent", "gemini-embedding-2", `{"content":{"parts":[{"text":"$M"}]},"taskType":"GUESSING"}`),
@@ -297,6 +297,7 @@ func TestWhatAVendorMustRefuseIsRefusedWithItsReason(t *testing.T) {
 		}
 	}
 	t.Run("the vendors' descriptions refuse them", func(t *testing.T) {
+		t.Parallel()
 		describe := descriptions(t)
 		for _, b := range table {
 			if c, found := b.arrived(t, calls); found && describe(b.file).Check(recorded(c)) == nil {

@@ -138,6 +138,8 @@ func (r *messagesRequest) check() string {
 		return "max_tokens: Input should be greater than or equal to 1"
 	case len(r.Messages) == 0:
 		return "messages: at least one message is required"
+	case r.ServiceTier != "" && r.ServiceTier != "auto" && r.ServiceTier != "standard_only":
+		return "service_tier: Input should be 'auto' or 'standard_only'"
 	case r.Stream:
 		return "stream: the fake provider does not stream: leave it out"
 	}

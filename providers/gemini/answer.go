@@ -67,6 +67,15 @@ func (p *Provider) read(a wire.Answer, req providers.Request) (providers.Respons
 	if wire.Decode(a.Body, &said) != nil {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
+	res, failure := p.judge(a, said, req)
+	if failure != nil && failure.RequestID == "" { // Google names it in the body alone
+		failure.RequestID = wire.SanitiseCode(string(said.ResponseID))
+	}
+	return res, failure
+}
+
+// judge tells an answer that can be used from one that cannot.
+func (p *Provider) judge(a wire.Answer, said answer, req providers.Request) (providers.Response, *providers.Error) {
 	var candidates []candidate
 	broken := json.Unmarshal(said.Candidates, &candidates) != nil || len(candidates) == 0
 	var first candidate

@@ -120,7 +120,8 @@ func readTools(b *providers.BodyReader, req *providers.Request) {
 				continue
 			}
 			var functions []struct {
-				Name, Description    string
+				Name                 string          `json:"name"`
+				Description          string          `json:"description"`
 				ParametersJSONSchema json.RawMessage `json:"parametersJsonSchema"`
 				Parameters           json.RawMessage `json:"parameters"`
 			}
@@ -271,7 +272,7 @@ func revise(body json.RawMessage, r providers.Revision) (json.RawMessage, error)
 		return nil, err
 	}
 	if r.Paused != nil {
-		return nil, errors.New("Google pauses no answers")
+		return nil, errors.New("no answer is paused by Google")
 	}
 	if r.MaxTokens > 0 {
 		config := map[string]json.RawMessage{}

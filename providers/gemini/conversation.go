@@ -154,7 +154,7 @@ func response(m providers.Message, name string) *functionResponse {
 		if m.IsError {
 			key = "error"
 		}
-		said, _ = json.Marshal(map[string]string{key: text}) // strings can always be encoded
+		said = mustJSON(map[string]string{key: text})
 	}
 	return &functionResponse{ID: m.ToolCallID, Name: name, Response: said}
 }

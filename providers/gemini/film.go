@@ -32,9 +32,12 @@ type shape struct{ size, ratio, resolution string }
 // shapes are those of https://ai.google.dev/gemini-api/docs/video, the default first.
 func shapes() []shape {
 	return []shape{
-		{"1280x720", "16:9", "720p"}, {"720x1280", "9:16", "720p"},
-		{"1920x1080", "16:9", "1080p"}, {"1080x1920", "9:16", "1080p"},
-		{"3840x2160", "16:9", "4k"}, {"2160x3840", "9:16", "4k"},
+		{"1280x720", "16:9", "720p"},
+		{"720x1280", "9:16", "720p"},
+		{"1920x1080", "16:9", "1080p"},
+		{"1080x1920", "9:16", "1080p"},
+		{"3840x2160", "16:9", "4k"},
+		{"2160x3840", "9:16", "4k"},
 	}
 }
 

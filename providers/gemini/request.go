@@ -98,26 +98,14 @@ func heard(req providers.Request) []content {
 	return []content{{"user", all}}
 }
 
-// vector is the request for the embedding of a text.
-type vector struct {
-	Model   string  `json:"model,omitempty"`
-	Content content `json:"content"`
-	// Dimensions is the length of the vector; 0: the model's own.
-	Dimensions int `json:"outputDimensionality,omitempty"`
-}
-
-// vectorFields is req in Google's words.
-func vectorFields(req providers.Request, text string) vector {
-	return vector{Content: content{Parts: []part{{Text: text}}}, Dimensions: req.Dimensions}
-}
-
 // bodyFor is a vendor's body as it is sent: as it was given, but where it names the model,
 // which is in the path too, that is the one that is asked.
 func bodyFor(req providers.Request) (json.RawMessage, error) {
 	var has struct {
 		Model string `json:"model"`
 	}
-	if json.Unmarshal(req.Body, &has) != nil || has.Model == "" || strings.TrimPrefix(has.Model, prefix) == req.Model {
+	_ = json.Unmarshal(req.Body, &has) // of another form: it names none
+	if has.Model == "" || strings.TrimPrefix(has.Model, prefix) == req.Model {
 		return req.Body, nil
 	}
 	req.Model = prefix + req.Model
