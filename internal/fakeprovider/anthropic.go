@@ -103,9 +103,10 @@ func anthropicLimited(c *call, r *brokenLimit) answer {
 }
 
 type messagesRequest struct {
-	Model     string `json:"model"`
-	MaxTokens *int64 `json:"max_tokens"`
-	Messages  []struct {
+	ServiceTier string `json:"service_tier"`
+	Model       string `json:"model"`
+	MaxTokens   *int64 `json:"max_tokens"`
+	Messages    []struct {
 		Role    string          `json:"role"`
 		Content json.RawMessage `json:"content"`
 	} `json:"messages"`
