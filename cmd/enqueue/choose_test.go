@@ -52,8 +52,8 @@ func TestTheFirstProviderOfTheChainThatHasAKeyOrALiveWorkerIsAsked(t *testing.T)
 	if r := s.withEnvironment(nil, "text", "a", "--provider", "mock"); asked(s, r) != "mock" || r.err != "" {
 		t.Errorf("the mock is named: %+v", r)
 	}
-	if r := s.withEnvironment(nil, "video", "a"); asked(s, r) != "mock" || !strings.Contains(r.err, "no provider has a chain for video") {
-		t.Errorf("no chain: %+v", r)
+	if r := s.withEnvironment(nil, "video", "a"); asked(s, r) != "mock" || !strings.Contains(r.err, "no provider of the chain for video (gemini) has an API key here") {
+		t.Errorf("nobody for film: %+v", r)
 	}
 	key := map[string]string{"ANTHROPIC_API_KEY": "sk-ant-canary"}
 	if r := s.withEnvironment(key, "text", "a", "--set", "max_tokens=100"); asked(s, r) != "anthropic" ||
