@@ -75,7 +75,7 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 	}
 	prompted := len(of) == 0 || text(of) == string(providers.Text)
 	for name, value := range in.Defaults {
-		if !prompted && (name == "reask" || name == "on_cut") {
+		if !prompted && (name == "reask" || name == "on_cut" || name == "combine") {
 			continue // they are about texts
 		}
 		if !fields.has(name) && (!routed || name != "provider" && name != "chain") {
@@ -103,6 +103,9 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 		return jobs.New{}, err
 	}
 	simplify(&r.Request)
+	if combine, own := from.Fields["combine"]; (!own || len(combine) == 0) && r.CheckCombine() != nil {
+		r.Combine = 0 // asked for all rows, and it needs a request of its own
+	}
 	if err := in.complete(&r); err != nil {
 		return jobs.New{}, err
 	}

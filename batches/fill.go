@@ -32,7 +32,7 @@ func namesOf[T any]() []string { return slices.Collect(maps.Keys(index(reflect.T
 func index(t reflect.Type) map[string][]int {
 	at := map[string][]int{}
 	for _, f := range reflect.VisibleFields(t) {
-		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
 			at[name] = f.Index
 		}
 	}

@@ -22,7 +22,7 @@ type CacheScope struct {
 // files, its model and the terms that it is served at among them. The order of names in
 // objects does not matter.
 func CacheKey(s CacheScope, req providers.Request) ([sha256.Size]byte, error) {
-	req.Reask, req.OnCut, req.CacheSeconds, req.CacheVaried = nil, "", 0, false
+	req.Reask, req.OnCut, req.CacheSeconds, req.CacheVaried, req.Combine = nil, "", 0, false, 0
 	data, err := json.Marshal(struct {
 		CacheScope
 		Request providers.Request `json:"request"`

@@ -147,7 +147,9 @@ func Units(task providers.Task, res providers.Response) int64 {
 		return int64(len(strings.Fields(res.Text)))
 	case providers.Image:
 		return int64(max(len(res.Blobs), 1))
-	case providers.Audio, providers.Video, providers.Embedding, providers.Moderation:
+	case providers.Embedding:
+		return int64(1 + len(res.With))
+	case providers.Audio, providers.Video, providers.Moderation:
 	}
 	return 1
 }
@@ -163,9 +165,9 @@ func MostUnits(task providers.Task, upper providers.Usage, n int) int64 {
 			return upper.OutputTokens
 		}
 		return times(upper.MilliSeconds/1000+1, mostWordsASecond)
-	case providers.Image:
+	case providers.Image, providers.Embedding:
 		return int64(max(n, 1))
-	case providers.Audio, providers.Video, providers.Embedding, providers.Moderation:
+	case providers.Audio, providers.Video, providers.Moderation:
 	}
 	return 1
 }

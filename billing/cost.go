@@ -257,7 +257,11 @@ func (p *Prices) Reserve(provider string, req providers.Request, at time.Time) (
 // Units returns the most that a rate card can count of the answer to a request.
 func (p *Prices) Units(provider string, req providers.Request, at time.Time) int64 {
 	kind := p.Kinds[provider]
-	return MostUnits(req.Task, p.List.UpperBound(kind, req, at), kinds.Named(kind, req).N)
+	n := kinds.Named(kind, req).N
+	if req.Task == providers.Embedding {
+		n = 1 + len(req.With)
+	}
+	return MostUnits(req.Task, p.List.UpperBound(kind, req, at), n)
 }
 
 // LongestAnswer is the largest cap that a model's answer may have, in tokens: that of the

@@ -45,7 +45,11 @@ func EstimateTokens(kind string, req providers.Request) (input, output int64) {
 	}
 	switch req.Task {
 	case providers.Embedding:
-		return requestTokens + count(req.Prompt), 0
+		in := requestTokens + count(req.Prompt)
+		for _, prompt := range req.With {
+			in += count(prompt)
+		}
+		return in, 0
 	case providers.Text:
 	case providers.Image, providers.Audio, providers.Video, providers.Moderation, providers.Transcription:
 		return 0, 0

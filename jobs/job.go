@@ -9,6 +9,7 @@
 package jobs
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -177,6 +178,8 @@ type Delivery struct {
 	StartTag int64
 	// At is the time from which it may run; the zero time, or one that has passed, means now.
 	At time.Time
+	// Pack is the number of jobs like this one that a call may serve; 0: 1.
+	Pack int
 	// DeliveryID is the task of a chunk that carries it with others; empty: it has one
 	// of its own.
 	DeliveryID string
@@ -254,6 +257,29 @@ type Call struct {
 	Timeout time.Duration
 	// Simulated reports whether the call spends simulated money, not real.
 	Simulated bool
+	// Weight is the job's part in the cost, beside those of With; 0: 1.
+	Weight int
+	// With are further jobs that a packed call serves. They are of the same account and batch,
+	// so that the budgets of the first hold for all.
+	With []Served
+}
+
+// Served is a job that a packed call serves beside others, with its claim.
+type Served struct {
+	JobID      uuid.UUID
+	LeaseToken uuid.UUID
+	Weight     int
+}
+
+// PackError tells that a call for several jobs may not be sent because of some of them.
+type PackError struct {
+	// Refused are those jobs, each with the error that it alone would have got.
+	Refused map[uuid.UUID]error
+}
+
+// Error says how many there are.
+func (e *PackError) Error() string {
+	return fmt.Sprintf("%d jobs of a packed call may not be sent", len(e.Refused))
 }
 
 // Outcome is the end of a provider call.
@@ -286,6 +312,8 @@ type Settlement struct {
 	Limits providers.RateLimits
 	// Units is the amount that a rate card counts of the answer: see billing.Units.
 	Units int64
+	// Packed reports whether the call serves several jobs.
+	Packed bool `json:",omitempty"`
 }
 
 // Miss is an answer that was paid for and is no success: it breaks its schema, was cut
@@ -336,6 +364,17 @@ type Success struct {
 	Child *Child `json:",omitempty"`
 	// Cache has the answer kept for the same request of others; nil: it is not.
 	Cache *Keep `json:",omitempty"`
+	// Parts are what a packed call has brought its jobs, in place of the above but the
+	// Settlement. A job that it has brought nothing goes on.
+	Parts []Part `json:",omitempty"`
+}
+
+// Part is the result that a job has from a packed call.
+type Part struct {
+	JobID      uuid.UUID
+	LeaseToken uuid.UUID
+	Response   providers.Response
+	Child      *Child `json:",omitempty"`
 }
 
 // Completion ends a claim without a result.

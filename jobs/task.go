@@ -24,7 +24,9 @@ type payload struct {
 	Batch string         `json:"batch,omitempty"`
 	// Jobs and Chunk are the number and the deliveries of a chunk, in place of Job and
 	// Gen.
-	Jobs  int      `json:"jobs,omitempty"`
+	Jobs int `json:"jobs,omitempty"`
+	// Pack is the number of the chunk's jobs that a call may serve; 0: 1.
+	Pack  int      `json:"pack,omitempty"`
 	Chunk []string `json:"chunk,omitempty"`
 }
 
@@ -64,6 +66,9 @@ func EncodeTask(list ...Delivery) (*asynq.Task, error) {
 	p := payload{Job: d.ID, Gen: d.Gen, Task: d.Task, Model: d.Model, Batch: d.BatchID}
 	if d.DeliveryID != "" {
 		p.Job, p.Gen, p.Jobs, p.Chunk = uuid.Nil, 0, len(list), make([]string, len(list))
+		if d.Pack > 1 {
+			p.Pack = d.Pack
+		}
 		for i, one := range list {
 			p.Chunk[i] = TaskID(one.ID, one.Gen)
 			if one.BatchID != p.Batch {
@@ -87,9 +92,10 @@ func EncodeTask(list ...Delivery) (*asynq.Task, error) {
 	return asynq.NewTask("generate:"+string(d.Task), body, opts...), nil
 }
 
-// DecodeTask reads which jobs, and which generations of them, a task delivers; chunk
-// reports whether it may be several. It fails for what is not ours.
-func DecodeTask(t *asynq.Task) (claims []Claim, chunk bool, err error) {
+// DecodeTask reads which jobs, and which generations of them, a task delivers. chunk is 0 for
+// a task of one job, else the number of its jobs that a call may serve. It fails for what is
+// not ours.
+func DecodeTask(t *asynq.Task) (claims []Claim, chunk int, err error) {
 	var p payload
 	err = json.Unmarshal(t.Payload(), &p)
 	switch {
@@ -97,14 +103,14 @@ func DecodeTask(t *asynq.Task) (claims []Claim, chunk bool, err error) {
 		claims = make([]Claim, len(p.Chunk))
 		for i, text := range p.Chunk {
 			if claims[i], err = parseTaskID(text); err != nil {
-				return nil, false, fmt.Errorf("task %q: %w: something else writes to this queue", t.Type(), err)
+				return nil, 0, fmt.Errorf("task %q: %w: something else writes to this queue", t.Type(), err)
 			}
 		}
-		return claims, true, nil
+		return claims, min(max(p.Pack, 1), MaxChunk), nil
 	case err == nil && p.Job != uuid.Nil && p.Gen > 0:
-		return []Claim{{ID: p.Job, Gen: p.Gen}}, false, nil
+		return []Claim{{ID: p.Job, Gen: p.Gen}}, 0, nil
 	}
-	return nil, false, fmt.Errorf("task %q: its payload names no job: something else writes to this queue", t.Type())
+	return nil, 0, fmt.Errorf("task %q: its payload names no job: something else writes to this queue", t.Type())
 }
 
 // TaskModel reads which model the jobs of a task ask for, or the first of them where their

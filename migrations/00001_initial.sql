@@ -5,6 +5,16 @@ CREATE FUNCTION saturated(amount numeric) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS 'SELECT least(greatest(amount, -9223372036854775808), 9223372036854775807)::bigint';
 
+-- The share of a job in an amount that is split among the jobs of a call by their weights:
+-- upto is the sum of the weights up to and with its own, in the order of the jobs, and total
+-- the sum of all. Shares are rounded so that each is within one of the exact part and that they
+-- sum up to the amount.
+CREATE FUNCTION share_of(amount bigint, weight bigint, upto bigint, total bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+SELECT CASE WHEN weight = total THEN amount ELSE
+    (div(amount::numeric * upto + total - 1, total) - div(amount::numeric * (upto - weight) + total - 1, total))::bigint END
+$$;
+
 -- A batch holds the jobs that one producer brings in one go. It is open until it is sealed.
 CREATE TABLE batches (
     id           text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'), -- see jobs.ValidBatchID
@@ -47,6 +57,7 @@ CREATE TABLE jobs (
     created_at          timestamptz NOT NULL DEFAULT now(),
     run_at              timestamptz NOT NULL DEFAULT now(),
     least_nano          bigint NOT NULL DEFAULT 0 CHECK (least_nano >= 0), -- the least it can cost, where its account had a wallet
+    pack                smallint NOT NULL DEFAULT 1 CHECK (pack > 0),      -- jobs like it that one call may serve
 
     CONSTRAINT jobs_custom_id_is_key CHECK (custom_id IS NULL OR (batch_id IS NOT NULL AND key = 'c:' || custom_id))
 );
@@ -111,6 +122,7 @@ CREATE TABLE job_queue (
     account       text NOT NULL,
     batch_id      text NOT NULL,    -- '' for none
     seq           bigint NOT NULL,  -- its turn in the batch: its place there, or beside rows that begin as it does
+    pack          smallint NOT NULL DEFAULT 1,
     run_at        timestamptz NOT NULL,
     gen           int NOT NULL,
     not_before    timestamptz,
@@ -195,8 +207,8 @@ BEGIN
         IS DISTINCT FROM (q.gen, q.not_before, q.deadline, q.paused, q.worker_id);
 
     IF EXISTS (SELECT FROM old_states WHERE finished_at IS NOT NULL) THEN
-        INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, run_at, gen, not_before, deadline, paused, worker_id)
-        SELECT j.id, j.provider, j.lane, queue_model(j.provider, j.model), j.account, coalesce(j.batch_id, ''), j.seq, j.run_at,
+        INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, pack, run_at, gen, not_before, deadline, paused, worker_id)
+        SELECT j.id, j.provider, j.lane, queue_model(j.provider, j.model), j.account, coalesce(j.batch_id, ''), j.seq, j.pack, j.run_at,
             n.gen, n.not_before, n.deadline, n.paused_at IS NOT NULL, n.worker_id
         FROM new_states n
         JOIN jobs j ON j.id = n.job_id
@@ -335,14 +347,15 @@ CREATE TABLE calls (
 CREATE INDEX calls_running ON calls (worker_id) WHERE state = 'running';
 CREATE INDEX calls_finished ON calls USING brin (finished_at) WITH (autosummarize = on, pages_per_range = 16);
 
--- The jobs that a call serves, inserted with it. Their shares sum up to its cost,
--- exactly.
+-- The jobs that a call serves, inserted with it: one, or several that were packed. Their
+-- shares sum up to its cost, exactly.
 CREATE TABLE call_jobs (
     call_id     uuid NOT NULL,
     job_id      uuid NOT NULL,
     gen         int NOT NULL,     -- of the job, when the call was sent
     attempt     int NOT NULL,     -- of the job, when the call was sent
     lease_token uuid NOT NULL,    -- of the claim that sent it
+    weight      int NOT NULL DEFAULT 1 CHECK (weight > 0), -- its part of the whole: see share_of
     share_nano  bigint CHECK (share_nano >= 0),  -- null while the call has no cost
     PRIMARY KEY (job_id, call_id)
 ) WITH (fillfactor = 45);
@@ -952,14 +965,14 @@ BEGIN
                 WHEN b.error_kind IS NOT NULL THEN 'retry'
                 ELSE 'first'
                 END AS kind,
-            c.n * (s.place = 1)::int AS n, (c.state <> 'succeeded')::int AS failed, (c.cost_nano IS NULL)::int AS unpriced,
-            c.n * coalesce(c.cost_nano / s.jobs + (s.place <= c.cost_nano % s.jobs)::int, 0)::numeric AS cost,
-            c.n * coalesce(c.charge_nano / s.jobs + (s.place <= c.charge_nano % s.jobs)::int, 0)::numeric AS charge,
+            c.n * (s.upto = s.weight)::int AS n, (c.state <> 'succeeded')::int AS failed, (c.cost_nano IS NULL)::int AS unpriced,
+            c.n * coalesce(share_of(c.cost_nano, s.weight, s.upto, s.total), 0)::numeric AS cost,
+            c.n * coalesce(share_of(c.charge_nano, s.weight, s.upto, s.total), 0)::numeric AS charge,
             coalesce(c.cost_nano > c.reserved_nano, false)::int AS overrun,
-            c.n * (s.place = 1)::int * greatest(coalesce(c.cost_nano - c.reserved_nano, 0), 0)::numeric AS over
+            c.n * (s.upto = s.weight)::int * greatest(coalesce(c.cost_nano - c.reserved_nano, 0), 0)::numeric AS over
         FROM (SELECT 1::bigint AS n, * FROM new_calls UNION ALL SELECT -1, * FROM old_calls) c
         CROSS JOIN LATERAL (
-            SELECT job_id, count(*) OVER () AS jobs, row_number() OVER (ORDER BY job_id) AS place
+            SELECT job_id, weight, sum(weight) OVER (ORDER BY job_id) AS upto, sum(weight) OVER () AS total
             FROM call_jobs
             WHERE call_id = c.id
             OFFSET 0
@@ -1208,7 +1221,7 @@ DROP TABLE limiter_waits, breaker_moves, step_links, steps, webhook_events, batc
 DROP TABLE api_calls, api_batches, api_files, cache_entries, cache_files, cache_followers, loose_files, spending, bounds, alerts, audit_log, api_tokens, reconciler_actions, job_ends, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, limit_scopes, provider_models, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;
 DROP TABLE schedule_fires, schedules;
-DROP FUNCTION breaker_to_moves, queue_model, used_result_stays, add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, saturated;
+DROP FUNCTION breaker_to_moves, queue_model, used_result_stays, add_webhook, job_states_to_ends, calls_to_spending, calls_to_metrics, latency_bucket, job_states_to_counts, counter_slot, ledger_is_only_added_to, job_states_to_queue, share_of, saturated;
 DROP FUNCTION oneflow.enqueue;
 DROP TABLE oneflow.submissions, oneflow.roles;
 DROP SCHEMA oneflow;

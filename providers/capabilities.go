@@ -50,6 +50,9 @@ type TaskCapabilities struct {
 	Aliases map[string]string
 	// Parts are the types of parts that a message may hold, beside text.
 	Parts []PartType
+	// Pack is the number of prompts that one call takes, and PackTokens the number of their
+	// input tokens together. 0: one prompt.
+	Pack, PackTokens int
 }
 
 // MaxMediaTokens is the most input tokens that a medium can count: the whole of what
@@ -122,6 +125,9 @@ func (c Capabilities) Check(req Request) error {
 	if req.Model != "" && !c.AnyModel && !slices.Contains(task.Models, req.Model) {
 		return fmt.Errorf("model %q: this provider offers %s for %s", req.Model, join(task.Models), req.Task)
 	}
+	if n := len(req.With) + 1; n > max(task.Pack, 1) {
+		return fmt.Errorf("prompt: %d prompts in one call: this provider takes %d", n, max(task.Pack, 1))
+	}
 	for _, name := range req.set() {
 		if !slices.Contains(task.Options, name) {
 			return fmt.Errorf("option %q: not understood for %s by this provider, which takes %s", name, req.Task, join(task.Options))
@@ -164,6 +170,9 @@ func (r Request) checkAnswer() error {
 		return fmt.Errorf("reask: must be from 0 to %d, got %d", MaxReask, r.Reasks())
 	case r.CacheSeconds < 0 || r.CacheSeconds > MaxCacheSeconds:
 		return fmt.Errorf("cache_seconds: must be from 0 to %d, got %d", MaxCacheSeconds, r.CacheSeconds)
+	}
+	if err := r.CheckCombine(); err != nil {
+		return err
 	}
 	return OneOf("on_cut", string(r.OnCut), string(KeepCut), string(FailCut), string(RetryCut))
 }
@@ -218,7 +227,7 @@ func (r Request) mostAnswers() int {
 
 // set lists the JSON names of the options that r sets and that are sent, sorted.
 func (r Request) set() []string {
-	r.Task, r.Model, r.Extra, r.Reask, r.OnCut, r.CacheSeconds, r.CacheVaried = "", "", nil, nil, "", 0, false
+	r.Task, r.Model, r.Extra, r.Reask, r.OnCut, r.CacheSeconds, r.CacheVaried, r.Combine = "", "", nil, nil, "", 0, false, 0
 	var names []string
 	for name, value := range fields(r) {
 		if !value.IsZero() && (value.Kind() != reflect.Slice || value.Len() > 0) {
@@ -245,6 +254,9 @@ func fields(r Request) iter.Seq2[string, reflect.Value] {
 		all := reflect.ValueOf(r)
 		for i := range all.NumField() {
 			name, _, _ := strings.Cut(all.Type().Field(i).Tag.Get("json"), ",")
+			if name == "-" {
+				continue
+			}
 			if !yield(name, all.Field(i)) {
 				return
 			}

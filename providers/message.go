@@ -175,7 +175,7 @@ func (r Request) Texts() iter.Seq[string] {
 		return stringsIn(r.Body)
 	}
 	return func(yield func(string) bool) {
-		texts := []string{r.Prompt, r.System, r.NegativePrompt}
+		texts := append([]string{r.Prompt, r.System, r.NegativePrompt}, r.With...)
 		for _, m := range r.Messages {
 			texts = append(texts, m.Content, m.Name)
 			for _, p := range m.Parts {

@@ -78,6 +78,8 @@ type Response struct {
 	Blobs []Blob
 	// Vector is the embedding of the prompt. Nil for other tasks.
 	Vector []float32
+	// With holds the embeddings of Request.With, in their order.
+	With [][]float32 `json:",omitempty"`
 	// FinishReason is the provider's own word, such as "stop" or "end_turn".
 	FinishReason string
 	// RequestID is the provider's id of this call, for its support.

@@ -102,6 +102,14 @@ type Request struct {
 	CacheSeconds int64 `json:"cache_seconds,omitempty"`
 	CacheVaried  bool  `json:"cache_varied,omitempty"`
 
+	// Combine is the number of rows that one numbered request may ask for; 0: each has a
+	// request of its own. It is not sent (text).
+	Combine int `json:"combine,omitempty"`
+
+	// With holds the prompts of further jobs that the same call embeds: see Pack. No job
+	// keeps them.
+	With []string `json:"-"`
+
 	// Endpoint and Body are a request in a vendor's own words, in place of all options
 	// above but the model: the body is sent as it is to the vendor's endpoint of that
 	// path, such as "/v1/chat/completions".

@@ -144,6 +144,7 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 				acc.Deliveries = append(acc.Deliveries, jobs.Delivery{
 					ID: r.ID, Gen: 1, Provider: r.Provider, Lane: orDefault(r.Lane, jobs.Default), Account: orDefault(r.Account, jobs.DefaultAccount),
 					Task: r.Request.Task, Model: r.Request.Model, BatchID: batchID, QueueModel: in.model, StartTag: in.startTag, At: in.at, DeliveryID: in.deliveryID,
+					Pack: r.Request.PackSize(),
 				})
 			}
 		}
@@ -222,11 +223,11 @@ func collectInserted(rows pgx.Rows, queued map[uuid.UUID]inserted) error {
 func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool, queued map[uuid.UUID]inserted) error {
 	rows, err := tx.Query(ctx, `
 		WITH new AS MATERIALIZED (
-			SELECT s.id, s.turn, s.provider, s.lane, s.account, s.run_at, s.deadline, CASE WHEN coalesce(p.by_model, true) THEN s.model ELSE '' END AS model
+			SELECT s.id, s.turn, s.provider, s.lane, s.account, s.pack, s.run_at, s.deadline, CASE WHEN coalesce(p.by_model, true) THEN s.model ELSE '' END AS model
 			FROM staged s
 			LEFT JOIN providers p ON p.name = s.provider
 		), queue AS MATERIALIZED (
-			SELECT q.provider, q.lane, q.model, row_number() OVER () AS n, CASE WHEN q.lane = 'bulk' AND q.jobs > 1 THEN coalesce(m.chunk_size, p.chunk_size, 1) ELSE 1 END AS chunk,
+			SELECT q.provider, q.lane, q.model, row_number() OVER () AS n, CASE WHEN q.lane = 'bulk' AND q.jobs > 1 THEN coalesce(m.chunk_size, p.chunk_size, 1) ELSE 0 END AS chunk,
 				`+virtualTime(queueSQL{"q.provider", "q.lane", "q.model"})+` AS now, CASE
 				WHEN NOT $3 OR (
 					SELECT true
@@ -252,15 +253,15 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 			FROM (SELECT DISTINCT provider, lane, model, account FROM new) a
 			JOIN queue q USING (provider, lane, model)
 		), row AS MATERIALIZED (
-			SELECT s.id, s.turn AS seq, s.provider, s.lane, s.model, s.account, greatest(s.run_at, now()) AS run_at,
+			SELECT s.id, s.turn AS seq, s.provider, s.lane, s.model, s.account, s.pack, greatest(s.run_at, now()) AS run_at,
 				CASE WHEN s.run_at > now() THEN 'scheduled' ELSE 'queued' END AS state,
 				CASE WHEN s.run_at > now() THEN s.run_at END AS due_at,
 				coalesce(s.deadline, greatest(s.run_at, now()) + make_interval(secs => $2)) AS deadline,
 				coalesce(s.run_at, now()) <= now()
 					AND row_number() OVER (PARTITION BY s.provider, s.lane, s.model ORDER BY s.turn) <= a.room AS dispatch,
-				CASE WHEN a.chunk > 1 THEN
-					$5 || '-' || a.n || '-'
-						|| (row_number() OVER (PARTITION BY s.provider, s.lane, s.model ORDER BY s.turn) - 1) / a.chunk END AS delivery_id,
+				CASE WHEN a.chunk * s.pack > 1 THEN
+					$5 || '-' || a.n || '-' || s.pack || '-'
+						|| (row_number() OVER (PARTITION BY s.provider, s.lane, s.model, s.pack ORDER BY s.turn) - 1) / least($6, a.chunk * s.pack) END AS delivery_id,
 				a.start_tag + row_number() OVER (PARTITION BY s.provider, s.lane, s.model, s.account ORDER BY s.turn) - 1 AS start_tag
 			FROM new s
 			JOIN account a USING (provider, lane, model, account)
@@ -277,13 +278,13 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 			ON CONFLICT (batch_id, slot) DO UPDATE
 			SET scheduled = c.scheduled + excluded.scheduled, queued = c.queued + excluded.queued
 		)
-		INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, run_at, gen, deadline, paused, due_at, dispatched_at, start_tag,
+		INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, pack, run_at, gen, deadline, paused, due_at, dispatched_at, start_tag,
 			delivery_id)
-		SELECT id, provider, lane, model, account, coalesce($1, ''), seq, run_at, 1, deadline, false, due_at,
+		SELECT id, provider, lane, model, account, coalesce($1, ''), seq, pack, run_at, 1, deadline, false, due_at,
 			CASE WHEN dispatch THEN now() END, CASE WHEN dispatch THEN start_tag ELSE 0 END, CASE WHEN dispatch THEN delivery_id END
 		FROM row
 		RETURNING job_id, run_at, dispatched_at IS NOT NULL, start_tag, coalesce(delivery_id, ''), model`,
-		orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1), newChunks())
+		orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1), newChunks(), jobs.MaxChunk)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 func (s *Store) Dispatched(ctx context.Context, after jobs.Delivery, age time.Duration, limit int) ([]jobs.Delivery, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT q.job_id AS id, q.gen, q.provider, q.lane, q.model AS queue_model, q.account, j.task, j.model, q.batch_id, q.start_tag,
-			greatest(q.run_at, q.not_before) AS at, coalesce(q.delivery_id, '') AS delivery_id
+			greatest(q.run_at, q.not_before) AS at, coalesce(q.delivery_id, '') AS delivery_id, q.pack
 		FROM (
 			SELECT *
 			FROM job_queue

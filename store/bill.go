@@ -43,7 +43,10 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH call AS (
 			SELECT c.provider, c.simulated, cj.share_nano AS cost_nano, c.state,
-				n.charge / n.jobs + (n.place <= n.charge % n.jobs)::int AS charge_nano, CASE
+				CASE WHEN c.markup IS NULL THEN cj.share_nano ELSE (
+					SELECT share_of(c.charge_nano, cj.weight, sum(o.weight) FILTER (WHERE o.job_id <= j.id), sum(o.weight))
+					FROM call_jobs o
+					WHERE o.call_id = c.id) END AS charge_nano, CASE
 				WHEN c.state = 'running' THEN 'under way'
 				WHEN c.state = 'unknown' THEN 'unknown'
 				WHEN r.call_id = c.id THEN 'answer'
@@ -54,12 +57,6 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 			FROM (SELECT id FROM jobs WHERE `+of.jobs+`) j
 			JOIN call_jobs cj ON cj.job_id = j.id
 			JOIN calls c ON c.id = cj.call_id
-			CROSS JOIN LATERAL (
-				SELECT count(*) AS jobs, count(*) FILTER (WHERE o.job_id <= j.id) AS place,
-					coalesce(c.charge_nano, CASE WHEN c.markup IS NULL THEN c.cost_nano END) AS charge
-				FROM call_jobs o
-				WHERE o.call_id = c.id
-			) n
 			LEFT JOIN results r ON r.job_id = j.id
 			WINDOW calls AS (PARTITION BY j.id ORDER BY c.started_at, c.id)
 		)

@@ -58,7 +58,8 @@ func (s *Store) beginWithin(ctx context.Context, in []beginIn) ([]outcome[struct
 	}
 	// One that is left in a transaction is closed, which rolls it back.
 	defer conn.Release()
-	q, err := readBudgets(ctx, conn.Conn(), beginColumns(in))
+	columns := beginColumns(in)
+	q, err := readBudgets(ctx, conn.Conn(), columns, columns[1])
 	if err != nil {
 		return nil, fmt.Errorf("begin calls: read budgets: %w", err)
 	}
@@ -129,9 +130,9 @@ type reservation struct {
 	amount billing.NanoUSD
 }
 
-// readBudgets begins the transaction, locks the jobs and the budgets that the calls
+// readBudgets begins the transaction, locks these jobs and the budgets that the calls
 // match, and returns them as of now: where a period is over, of the next one.
-func readBudgets(ctx context.Context, conn *pgx.Conn, columns []any) (*quotas, error) {
+func readBudgets(ctx context.Context, conn *pgx.Conn, columns []any, lock any) (*quotas, error) {
 	q := &quotas{of: map[int][]*quota{}, bounds: map[[2]string]billing.Bound{}}
 	calls, jobIDs, names, models, simulated := columns[0], columns[1], columns[4], columns[5], columns[8]
 	byID := map[int64]*quota{}
@@ -140,7 +141,7 @@ func readBudgets(ctx context.Context, conn *pgx.Conn, columns []any) (*quotas, e
 	// Whoever sets a budget waits for this transaction, or this one for them.
 	p.Queue(`LOCK TABLE calls IN ROW EXCLUSIVE MODE`)
 	p.QueuedQueries = append(p.QueuedQueries, pipeline().QueuedQueries...)
-	p.Queue(`SELECT FROM job_states WHERE job_id = ANY ($1) ORDER BY job_id FOR NO KEY UPDATE`, jobIDs)
+	p.Queue(`SELECT FROM job_states WHERE job_id = ANY ($1) ORDER BY job_id FOR NO KEY UPDATE`, lock)
 	p.Queue(`
 		SELECT `+budgetColumns+`
 		FROM budgets b

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,6 +22,9 @@ type beginIn struct {
 
 // BeginCall implements worker.WorkStore.
 func (s *Store) BeginCall(ctx context.Context, worker uuid.UUID, c jobs.Call) error {
+	if len(c.With) > 0 {
+		return again(ctx, func() error { return s.beginPack(ctx, worker, c) })
+	}
 	_, err := s.begins.do(ctx, beginIn{worker, c})
 	return err
 }
@@ -175,7 +179,21 @@ func beginColumns(in []beginIn) []any {
 // account or the key is a wait, and counts a tenth of a call: it, too, has an end. A
 // call that money refuses comes with that verdict, in $10; $11 tells that budgets were
 // looked at, else none is begun where there are any.
-const beginSQL = `
+const beginSQL = heldSQL + `, sent AS (
+		INSERT INTO calls (id, worker_id, provider, model, simulated, reserved_nano, deadline)
+		SELECT id, worker, provider, model, simulated, reserved, now() + make_interval(secs => timeout)
+		FROM held
+		WHERE verdict = 'send'
+	), served AS (
+		INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token)
+		SELECT id, job_id, gen, attempt, token
+		FROM held
+		WHERE verdict = 'send'
+	)
+	SELECT id, verdict FROM held`
+
+// heldSQL says of calls whether they may be sent.
+const heldSQL = `
 	WITH held AS (
 		SELECT w.*, s.gen, s.attempt, CASE
 			WHEN mine.begun THEN 'sent'
@@ -206,18 +224,7 @@ const beginSQL = `
 		) mine
 		WHERE s.lease_token = w.token
 		FOR NO KEY UPDATE OF s
-	), sent AS (
-		INSERT INTO calls (id, worker_id, provider, model, simulated, reserved_nano, deadline)
-		SELECT id, worker, provider, model, simulated, reserved, now() + make_interval(secs => timeout)
-		FROM held
-		WHERE verdict = 'send'
-	), served AS (
-		INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token)
-		SELECT id, job_id, gen, attempt, token
-		FROM held
-		WHERE verdict = 'send'
-	)
-	SELECT id, verdict FROM held`
+	)`
 
 // takeSQL claims jobs for the first time, and writes the row of the first call of each,
 // in the same transaction: one statement in place of claimSQL and beginSQL. It leaves
@@ -296,17 +303,23 @@ func (s *Store) settleMany(ctx context.Context, in []jobs.Settlement) ([]outcome
 		return nil, err
 	}
 	p := pipeline()
-	p.Queue(`
-		WITH given AS (
-			SELECT *, NULL::uuid AS job, NULL::uuid AS token
-			FROM unnest(`+settlementArrays+`) AS g (`+settlementNames+`)
-		), `+settleSQL+`
-		`+chargeSQL, cols...)
+	if slices.ContainsFunc(in, func(c jobs.Settlement) bool { return c.Packed }) {
+		p.Queue(lockServedSQL, cols[0])
+	}
+	p.Queue(settleOnlySQL, cols...)
 	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
 		return nil, fmt.Errorf("settle calls: %w", err)
 	}
 	return make([]outcome[struct{}], len(in)), nil
 }
+
+// settleOnlySQL settles calls and charges their jobs.
+const settleOnlySQL = `
+	WITH given AS (
+		SELECT *, NULL::uuid AS job, NULL::uuid AS token
+		FROM unnest(` + settlementArrays + `) AS g (` + settlementNames + `)
+	), ` + settleSQL + `
+	` + chargeSQL
 
 // SetHandle implements worker.OrderStore.
 func (s *Store) SetHandle(ctx context.Context, call uuid.UUID, handle string) error {
@@ -388,9 +401,8 @@ func (s *Store) Misses(ctx context.Context, job uuid.UUID) ([]jobs.Miss, error) 
 //
 // bill holds the consequence for each of their jobs: the number of its calls that
 // were settled, the amount that they add to its cost, and the one that is due for it from
-// its account. A call's cost is split evenly, and what is left
-// over goes to the first; shares come from the call's cost alone, before and after,
-// so that they hold under its lock and sum up to it.
+// its account. A call's cost is split by the weights of its jobs; shares come from the
+// call's cost alone, before and after, so that they hold under its lock and sum up to it.
 //
 // What is due for a call follows from the terms that it began with: a price for each unit
 // of an answer, and nothing without one, or a multiple of the cost; or it is the cost.
@@ -429,16 +441,16 @@ const settleSQL = `
 		RETURNING b.*, c.cost_nano AS cost_after, c.charge_nano AS due_after, c.simulated
 	), ` + chargedSQL + `, share AS (
 		SELECT s.id AS call_id, j.job_id, s.simulated,
-			s.cost_after / j.jobs + (j.place <= s.cost_after % j.jobs)::int AS share,
-			coalesce(s.cost_after / j.jobs + (j.place <= s.cost_after % j.jobs)::int, 0)
-				- coalesce(s.cost_before / j.jobs + (j.place <= s.cost_before % j.jobs)::int, 0) AS charge,
-			coalesce(s.due_after / j.jobs + (j.place <= s.due_after % j.jobs)::int, 0)
-				- coalesce(s.due_before / j.jobs + (j.place <= s.due_before % j.jobs)::int, 0) AS due,
+			share_of(s.cost_after, j.weight, j.upto, j.total) AS share,
+			coalesce(share_of(s.cost_after, j.weight, j.upto, j.total), 0)
+				- coalesce(share_of(s.cost_before, j.weight, j.upto, j.total), 0) AS charge,
+			coalesce(share_of(s.due_after, j.weight, j.upto, j.total), 0)
+				- coalesce(share_of(s.due_before, j.weight, j.upto, j.total), 0) AS due,
 			(s.cost_after IS NULL)::int - (s.state_before <> 'running' AND s.cost_before IS NULL)::int AS unpriced,
 			CASE WHEN j.job_id = s.job THEN s.token END AS token
 		FROM settled s
 		CROSS JOIN LATERAL (
-			SELECT job_id, count(*) OVER () AS jobs, row_number() OVER (ORDER BY job_id) AS place
+			SELECT job_id, weight, sum(weight) OVER (ORDER BY job_id) AS upto, sum(weight) OVER () AS total
 			FROM call_jobs
 			WHERE call_id = s.id
 		) j

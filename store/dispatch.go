@@ -51,7 +51,7 @@ func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
 // TopUp implements worker.DeliveryStore.
 func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jobs.Delivery, full bool, err error) {
 	var window, inside, due int
-	err = s.pool.QueryRow(ctx, roomSQL, q.Provider, q.Lane, q.Model, jobs.Window(1), maxInside).Scan(&window, &inside, &due)
+	err = s.pool.QueryRow(ctx, roomSQL, q.Provider, q.Lane, q.Model, jobs.Window(1), maxInside, maxPackedWindow).Scan(&window, &inside, &due)
 	if err != nil {
 		return nil, false, fmt.Errorf("top up the queue %s: %w", q, err)
 	}
@@ -62,7 +62,7 @@ func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jo
 	// sort, all that wait would have to be read.
 	var p pgx.Batch
 	p.Queue(`SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`)
-	p.Queue(topUpSQL(), q.Provider, q.Lane, q.Model, min(window-due, limit), newChunks()).Query(func(rows pgx.Rows) error {
+	p.Queue(topUpSQL(), q.Provider, q.Lane, q.Model, min(window-due, limit), newChunks(), jobs.MaxChunk).Query(func(rows pgx.Rows) error {
 		marked, err = pgx.CollectRows(rows, pgx.RowToStructByName[jobs.Delivery])
 		return err
 	})
@@ -101,14 +101,28 @@ func (s *Store) Due(ctx context.Context, since time.Time) (due bool, now time.Ti
 // included that wait for a later retry.
 const maxInside = 5
 
+// maxPackedWindow is the most that a window becomes of jobs that share calls: it counts
+// calls then, as what is asked for next does.
+const maxPackedWindow = 10_000
+
 // roomSQL reads the window of a queue, and how many jobs are inside: in all, up to
 // maxInside windows, and those of them that are due within a minute. What waits for
 // a later retry does not keep others from being dispatched. It reads no further than
 // that, in the order of the index, which keeps it from reading the table.
 const roomSQL = `
 	SELECT p.size, count(d.job_id), count(d.job_id) FILTER (WHERE d.not_before IS NULL OR d.not_before < now() + interval '1 minute')
-	FROM (SELECT coalesce(
-		(SELECT dispatch_window FROM provider_models WHERE provider = $1 AND model = $3), (SELECT dispatch_window FROM providers WHERE name = $1), $4) AS size) p
+	FROM (
+		SELECT greatest(w.size, least(w.size * coalesce(n.pack, 1), $6)) AS size
+		FROM (SELECT coalesce(
+			(SELECT dispatch_window FROM provider_models WHERE provider = $1 AND model = $3), (SELECT dispatch_window FROM providers WHERE name = $1), $4) AS size) w
+		LEFT JOIN (
+			SELECT pack
+			FROM job_queue
+			WHERE provider = $1 AND lane = $2 AND model = $3 AND ` + isUndispatched + `
+			ORDER BY provider, lane, model, account, batch_id, run_at, seq
+			LIMIT 1
+		) n ON true
+	) p
 	LEFT JOIN LATERAL (
 		SELECT job_id, not_before
 		FROM job_queue
@@ -128,7 +142,9 @@ const roomSQL = `
 // long as it stays used up, one at a time, which may need less. What is to run later
 // stays here until then: see Due. What is tried again within half a minute goes to
 // Redis with its time. Those of the bulk lane that are due go in chunks, in this order,
-// of as many as the provider's workers say; $5 begins the ids of these.
+// of as many as the provider's workers say; $5 begins the ids of these. Those that may
+// share calls go in chunks of their own, of so many calls, but at most $6 jobs; since one
+// that comes back alone shares none, they wait here until they are due again.
 func topUpSQL() string {
 	queue := queueSQL{"$1", "$2", "$3"}
 	return `
@@ -178,7 +194,7 @@ func topUpSQL() string {
 				FROM job_queue
 				WHERE ` + queue.is() + ` AND account = o.account AND batch_id = o.batch_id AND ` + isUndispatched + `
 				AND run_at <= now() + ` + ahead + `
-				AND (not_before IS NULL OR not_before <= now() + interval '30 seconds')
+				AND (not_before IS NULL OR not_before <= now() + CASE WHEN pack > 1 THEN interval '0' ELSE interval '30 seconds' END)
 				ORDER BY run_at, seq
 				LIMIT CASE WHEN o.stopped THEN 1 ELSE (SELECT greatest(1, least($4::bigint, 20000 / greatest(1, count(*)))) FROM open) END
 			) x
@@ -195,14 +211,14 @@ func topUpSQL() string {
 		ORDER BY start_tag, account
 		LIMIT $4
 	), free AS (
-		SELECT q.job_id, p.start_tag, CASE WHEN q.due AND $2 = 'bulk' AND c.size > 1 THEN
-			$5 || '-' || (row_number() OVER (PARTITION BY q.due ORDER BY p.start_tag, p.account) - 1) / c.size
+		SELECT q.job_id, p.start_tag, CASE WHEN q.due AND $2 = 'bulk' AND c.size * q.pack > 1 THEN
+			$5 || '-' || q.pack || '-' || (row_number() OVER (PARTITION BY q.due, q.pack ORDER BY p.start_tag, p.account) - 1) / least($6, c.size * q.pack)
 			END AS delivery_id
 		FROM picked p
 		CROSS JOIN (SELECT coalesce(
 			(SELECT chunk_size FROM provider_models WHERE provider = $1 AND model = $3), (SELECT chunk_size FROM providers WHERE name = $1), 1) AS size) c
 		CROSS JOIN LATERAL (
-			SELECT job_id, coalesce(not_before <= now(), true) AS due
+			SELECT job_id, pack, coalesce(not_before <= now(), true) AS due
 			FROM job_queue
 			WHERE job_id = p.job_id AND ` + isUndispatched + `
 			FOR NO KEY UPDATE SKIP LOCKED
@@ -212,7 +228,7 @@ func topUpSQL() string {
 		SET dispatched_at = now(), start_tag = free.start_tag, delivery_id = free.delivery_id
 		FROM free
 		WHERE q.job_id = free.job_id
-		RETURNING q.job_id, q.gen, q.provider, q.lane, q.model, q.account, q.batch_id, q.start_tag, greatest(q.run_at, q.not_before) AS at,
+		RETURNING q.job_id, q.gen, q.provider, q.lane, q.model, q.account, q.batch_id, q.pack, q.start_tag, greatest(q.run_at, q.not_before) AS at,
 			coalesce(q.delivery_id, '') AS delivery_id
 	), remembered AS (
 		INSERT INTO last_start_tags (provider, lane, model, account, start_tag)
@@ -227,7 +243,7 @@ func topUpSQL() string {
 		AND NOT EXISTS (SELECT FROM inside i WHERE i.account = t.account)
 		AND NOT EXISTS (SELECT FROM picked JOIN ranked USING (job_id) WHERE ranked.account = t.account)
 	)
-	SELECT m.job_id AS id, m.gen, m.provider, m.lane, m.model AS queue_model, m.account, j.task, j.model, m.batch_id, m.start_tag, m.at, m.delivery_id
+	SELECT m.job_id AS id, m.gen, m.provider, m.lane, m.model AS queue_model, m.account, j.task, j.model, m.batch_id, m.start_tag, m.at, m.delivery_id, m.pack
 	FROM marked m
 	CROSS JOIN LATERAL (SELECT task, model FROM jobs WHERE id = m.job_id OFFSET 0) j`
 }

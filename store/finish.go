@@ -19,6 +19,9 @@ import (
 
 // Succeed implements worker.WorkStore.
 func (s *Store) Succeed(ctx context.Context, done jobs.Success) error {
+	if done.Settlement.Packed {
+		return again(ctx, func() error { return s.succeedPack(ctx, done) })
+	}
 	_, err := s.succeed.do(ctx, done)
 	return err
 }

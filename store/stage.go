@@ -63,14 +63,14 @@ func copyRows(ctx context.Context, tx pgx.Tx, table string, columns []string, ro
 // run, and jobValues what they get.
 func jobColumns() []string {
 	return []string{
-		"id", "seq", "account", "provider", "lane", "model", "key", "content_sha256", "custom_id", "task", "request", "own",
+		"id", "seq", "account", "provider", "lane", "model", "pack", "key", "content_sha256", "custom_id", "task", "request", "own",
 		"max_attempts", "on_unknown", "chain", "fallback", "least_nano",
 	}
 }
 
 func jobValues(r jobs.New) []any {
 	return []any{
-		r.ID, r.Seq, orDefault(r.Account, jobs.DefaultAccount), r.Provider, string(orDefault(r.Lane, jobs.Default)), r.Request.Model,
+		r.ID, r.Seq, orDefault(r.Account, jobs.DefaultAccount), r.Provider, string(orDefault(r.Lane, jobs.Default)), r.Request.Model, r.Request.PackSize(),
 		r.Key, r.ContentSHA256[:], orNull(r.CustomID), string(r.Request.Task), r.Encoded, r.Own,
 		orDefault(r.MaxAttempts, jobs.DefaultMaxAttempts), string(orDefault(r.OnUnknown, jobs.RetryUnknown)),
 		r.Chain, string(orDefault(r.Fallback, providers.FallbackAuto)), max(int64(r.Least), 0),
@@ -82,14 +82,14 @@ func jobValues(r jobs.New) []any {
 func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New, whole bool) error {
 	_, err := tx.Exec(ctx, `
 		CREATE TEMP TABLE staged (
-			id uuid, seq bigint, account text, provider text, lane text, key text, content_sha256 bytea, custom_id text, task text, model text,
+			id uuid, seq bigint, account text, provider text, lane text, pack smallint, key text, content_sha256 bytea, custom_id text, task text, model text,
 			request json, own json, max_attempts int, on_unknown text, chain text[], fallback text, least_nano bigint,
 			run_at timestamptz, deadline timestamptz, turn bigint
 		) ON COMMIT DROP`)
 	if err != nil {
 		return err
 	}
-	const narrow = 6 // the columns of jobs that a queue needs come first
+	const narrow = 7 // the columns of jobs that a queue needs come first
 	columns := jobColumns()
 	if !whole {
 		columns = columns[:narrow]
@@ -106,9 +106,9 @@ func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New, whole bool) error {
 // insertStaged inserts what is new and returns its ids.
 func insertStaged(ctx context.Context, tx pgx.Tx, batchID string) ([]uuid.UUID, error) {
 	rows, err := tx.Query(ctx, `
-		INSERT INTO jobs (id, batch_id, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
+		INSERT INTO jobs (id, batch_id, seq, key, content_sha256, custom_id, account, task, provider, model, lane, pack,
 			request, own, max_attempts, on_unknown, chain, fallback, run_at, least_nano)
-		SELECT id, $1, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
+		SELECT id, $1, seq, key, content_sha256, custom_id, account, task, provider, model, lane, pack,
 			request, own, max_attempts, on_unknown, chain, fallback, greatest(run_at, now()), least_nano
 		FROM staged
 		ORDER BY seq

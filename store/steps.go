@@ -157,9 +157,9 @@ const childrenSQL = `
 		SELECT *
 		FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::bytea[], $10::text[],
 				$11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::json[], $17::json[], $18::int[], $19::text[], $20::json[],
-				$21::text[], $22::timestamptz[], $23::bigint[])
+				$21::text[], $22::timestamptz[], $23::bigint[], $25::smallint[])
 			AS g (parent, call, batch, id, class, message, seq, key, sha, custom_id, account, task, provider, model, lane, request, own,
-				max_attempts, on_unknown, chain, fallback, deadline, least)
+				max_attempts, on_unknown, chain, fallback, deadline, least, pack)
 	), open AS MATERIALIZED (
 		SELECT b.*
 		FROM (SELECT DISTINCT batch FROM given ORDER BY batch) g
@@ -188,10 +188,10 @@ const childrenSQL = `
 		ORDER BY g.seq
 	), job AS (
 		INSERT INTO jobs (id, batch_id, seq, key, content_sha256, custom_id, account, task, provider, model, lane,
-			request, own, max_attempts, on_unknown, chain, fallback, least_nano)
+			request, own, max_attempts, on_unknown, chain, fallback, least_nano, pack)
 		SELECT id, batch, seq, key, sha, custom_id, account, task, provider, model, lane,
 			request, own, max_attempts, on_unknown,
-			CASE WHEN chain IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(chain)) END, fallback, least
+			CASE WHEN chain IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(chain)) END, fallback, least, pack
 		FROM row
 	), state AS (
 		INSERT INTO job_states (job_id, batch_id, state, deadline, finished_at, error_class, error_message)
@@ -199,8 +199,8 @@ const childrenSQL = `
 			CASE WHEN state = 'failed' THEN class ELSE '' END, CASE WHEN state = 'failed' THEN message ELSE '' END
 		FROM row
 	), waits AS (
-		INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, run_at, gen, deadline, paused)
-		SELECT id, provider, lane, queue_model(provider, model), account, batch, seq, now(), 1, until, false
+		INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, pack, run_at, gen, deadline, paused)
+		SELECT id, provider, lane, queue_model(provider, model), account, batch, seq, pack, now(), 1, until, false
 		FROM row
 		WHERE state = 'queued'
 	), counted AS (
@@ -240,6 +240,7 @@ func childrenColumns(in []jobs.Success) ([]any, error) {
 	var sums [][]byte
 	var requests, own, chains []*string
 	var attempts []int
+	var packs []int16
 	var deadlines []*time.Time
 	for _, d := range in {
 		if d.Child == nil {
@@ -273,6 +274,7 @@ func childrenColumns(in []jobs.Success) ([]any, error) {
 		fallbacks = append(fallbacks, string(orDefault(row.Fallback, providers.FallbackAuto)))
 		customIDs, seqs, least = append(customIDs, orNull(row.CustomID)), append(seqs, row.Seq), append(least, max(int64(row.Least), 0))
 		sums, requests, own, chains = append(sums, row.ContentSHA256[:]), append(requests, &request), append(own, columns), append(chains, chain)
+		packs = append(packs, int16(row.Request.PackSize())) //nolint:gosec // it is at most providers.MaxPack
 		attempts, deadlines = append(attempts, orDefault(row.MaxAttempts, jobs.DefaultMaxAttempts)), append(deadlines, timeOrNull(row.Deadline))
 	}
 	if len(parents) == 0 {
@@ -280,6 +282,6 @@ func childrenColumns(in []jobs.Success) ([]any, error) {
 	}
 	return []any{
 		parents, calls, batch, ids, classes, messages, seqs, keys, sums, customIDs, accounts, tasks, names, models, lanes, requests, own,
-		attempts, unknowns, chains, fallbacks, deadlines, least, jobs.DefaultDeadline.Seconds(),
+		attempts, unknowns, chains, fallbacks, deadlines, least, jobs.DefaultDeadline.Seconds(), packs,
 	}, nil
 }

@@ -123,7 +123,9 @@ func (h *handler) process(t *asynq.Task, in *room) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
-	case chunk:
+	case chunk > 1:
+		return h.runPacked(claims, chunk, in)
+	case chunk == 1:
 		return h.runChunk(claims, in)
 	}
 	if err := in.enterTask(h.waiting); err != nil {

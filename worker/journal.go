@@ -42,6 +42,10 @@ type journal struct {
 	kept  bool
 	// recorded reports whether the job has its result.
 	recorded bool
+	// with are the further jobs that its call serves, while it is a packed one. answered
+	// reports whether such a call has brought this job its result.
+	with     []*journal
+	answered bool
 }
 
 // unstoredError is returned by End for an answer that is paid for and could not be
@@ -98,6 +102,9 @@ func (j *journal) Begin(_ context.Context, provider string, req providers.Reques
 	if amount, priced := j.handler.cfg.Prices.Reserve(provider, req, now); priced {
 		c.Reserved = &amount
 	}
+	if len(j.with) > 0 {
+		c.Weight, c.With = j.job.Request.Weight(), j.served()
+	}
 	h := j.handler
 	if j.unclaimed != nil {
 		if !j.unclaimed() {
@@ -126,6 +133,7 @@ func (c *openCall) End(_ context.Context, res providers.Response, err error) err
 	s := jobs.Settlement{
 		CallID: c.id, Latency: time.Since(c.started), Status: failure.Status, RequestID: failure.RequestID,
 		Kind: failure.Kind, Message: failure.Explain(), Body: failure.Body, Limits: failure.Limits,
+		Packed: len(j.with) > 0,
 	}
 	switch failure.Billing {
 	case providers.Unbilled:
@@ -155,9 +163,12 @@ func (c *openCall) succeed(res providers.Response) error {
 	s := jobs.Settlement{
 		CallID: c.id, Outcome: jobs.CallSucceeded, Status: res.Status, RequestID: res.RequestID,
 		Usage: res.Usage, Latency: res.Latency, Limits: res.Limits,
-		Units: billing.Units(c.req.Task, res),
+		Units: billing.Units(c.req.Task, res), Packed: len(j.with) > 0,
 	}
 	j.charge(&s, c, res.Model)
+	if s.Packed {
+		return c.succeedPack(s, res)
+	}
 	if miss := j.handler.judge(c.req, res, j.misses); miss != nil {
 		return c.missed(s, *miss, res.Model)
 	}

@@ -42,7 +42,8 @@ type WorkStore interface {
 	Untouched(ctx context.Context, claims []jobs.Claim) ([]jobs.Job, error)
 	// BeginCall commits the ledger's row of a call, and the claim of its job where the call
 	// has a generation. It fails with ErrLeaseLost, also where there is nothing to claim,
-	// ErrCancelled, ErrPaused, ErrExpired or ErrTooManyCalls, and then the call must not be sent.
+	// ErrCancelled, ErrPaused, ErrExpired or ErrTooManyCalls, or of a packed call with a PackError, and then
+	// the call must not be sent.
 	BeginCall(ctx context.Context, worker uuid.UUID, c jobs.Call) error
 	// Known returns those of the calls that stand in the ledger.
 	Known(ctx context.Context, calls []uuid.UUID) ([]uuid.UUID, error)

@@ -34,6 +34,7 @@ type batchCmd struct {
 	Append  bool              `help:"Add the rows to a batch that was made of another file, or with other options. Without it, --batch-id takes the same file again only."`
 	Strict  bool              `help:"Accept nothing if any line is bad."`
 	Watch   bool              `help:"Follow the batch until it has finished."`
+	Combine int               `help:"Ask for N short prompts in one numbered request, 2 to 50, and split its answer; a row whose answer cannot be told from others is asked alone. For prompts without messages, tools and JSON." placeholder:"N"`
 	Warm    bool              `help:"Where rows begin alike, have the first answered before the others are sent, so that the vendor's own cache has the beginning; of vendors that want it marked, the system prompt is marked. What that costs is on the first row's bill."`
 	Then    []string          `help:"A step that follows: a YAML file with name, template and what else it needs; may be repeated. See docs/pipelines.md." placeholder:"FILE" sep:"none"`
 	spending
@@ -84,6 +85,11 @@ func (c *batchCmd) Run(s *session) error {
 	}
 	defer closeFiles()
 	in.Files, in.Mark = files, c.Warm
+	if c.Combine != 0 {
+		in.Defaults["combine"] = json.RawMessage(strconv.Itoa(c.Combine))
+		delete(in.Defaults, "cache_seconds") // of the configuration: an answer is kept for one request
+		delete(in.Defaults, "cache_varied")
+	}
 	if err := c.shape(&in); err != nil {
 		return cli.Fail(cli.Usage, err)
 	}

@@ -32,6 +32,7 @@ func program() cli.Program {
 				`enqueue batch prompts.jsonl --watch`,
 				`enqueue batch prompts.jsonl --dry-run`,
 				`enqueue batch structured.jsonl --reask 2 --on-cut retry`,
+				`enqueue batch reviews.csv --template 'Is this a complaint? {{review}}' --combine 10`,
 				`enqueue batch prompts.jsonl --max-cost 25 --complete-by "tomorrow 08:00"`,
 				`enqueue batch prompts.jsonl --budget 5 --watch`,
 				`enqueue batch prompts.jsonl --warm`,

@@ -201,7 +201,7 @@ func (c common) check(cfg config.Config) error {
 	if c.Lane != "" && !slices.Contains(jobs.Lanes(), c.Lane) {
 		return fmt.Errorf("--lane %s: must be high, default or bulk", c.Lane)
 	}
-	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "complete_by": "--complete-by", "task": "the command or --task", "reask": "--reask", "on_cut": "--on-cut", "cache_seconds": "--cache", "cache_varied": "--cache-varied"}
+	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "complete_by": "--complete-by", "task": "the command or --task", "reask": "--reask", "on_cut": "--on-cut", "cache_seconds": "--cache", "combine": "--combine", "cache_varied": "--cache-varied"}
 	known := slices.DeleteFunc(batches.FieldNames(), func(name string) bool { return name == "custom_id" || own[name] != "" })
 	slices.Sort(known)
 	for _, name := range slices.Sorted(maps.Keys(c.Set)) {

@@ -57,8 +57,8 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 			IS DISTINCT FROM (s.gen, s.not_before, s.deadline, s.paused_at IS NOT NULL, s.worker_id)`,
 	"jobs in the queue that it says something else of than their rows": `
 		SELECT count(*) FROM job_queue q JOIN jobs j ON j.id = q.job_id
-		WHERE (q.provider, q.lane, q.account, q.batch_id, q.run_at)
-			IS DISTINCT FROM (j.provider, j.lane, j.account, coalesce(j.batch_id, ''), j.run_at)`,
+		WHERE (q.provider, q.lane, q.account, q.batch_id, q.pack, q.run_at)
+			IS DISTINCT FROM (j.provider, j.lane, j.account, coalesce(j.batch_id, ''), j.pack, j.run_at)`,
 	"jobs that a worker holds and nobody has delivered": `SELECT count(*) FROM job_queue WHERE worker_id IS NOT NULL AND dispatched_at IS NULL`,
 	"calls that serve no job, or shares of no call": `
 		SELECT count(*) FROM calls c FULL JOIN call_jobs cj ON cj.call_id = c.id WHERE c.id IS NULL OR cj.call_id IS NULL`,

@@ -23,7 +23,7 @@ func capabilities() providers.Capabilities {
 			providers.Image:     {DefaultModel: "mock-image", Models: []string{"mock-image"}, Options: []string{"prompt", "size", "n", "seed"}},
 			providers.Audio:     {DefaultModel: "mock-audio", Models: []string{"mock-audio"}, Options: []string{"prompt", "voice", "speed", "seed"}},
 			providers.Video:     {DefaultModel: "mock-video", Models: []string{"mock-video"}, Options: []string{"prompt", "size", "seconds", "seed"}},
-			providers.Embedding: {DefaultModel: "mock-embedding", Models: []string{"mock-embedding"}, Options: []string{"prompt", "dimensions"}},
+			providers.Embedding: {DefaultModel: "mock-embedding", Models: []string{"mock-embedding"}, Options: []string{"prompt", "dimensions"}, Pack: 2048, PackTokens: 300_000},
 			providers.Transcription: {
 				DefaultModel: "mock-transcription", Models: []string{"mock-transcription"}, Options: []string{"prompt", "messages", "language"},
 				Parts: []providers.PartType{providers.AudioPart},

@@ -74,11 +74,19 @@ func sound(c *call) providers.Response {
 // vector makes a vector of length 1, of 64 dimensions where nobody says, out of the
 // prompt alone: the same text has the same vector whoever asks for it.
 func vector(c *call) providers.Response {
-	n := c.req.Dimensions
+	res := providers.Response{FinishReason: "stop", Vector: vectorOf(c.req.Prompt, c.req.Dimensions), Usage: providers.Usage{InputTokens: tokens(c.req.Prompt)}}
+	for _, prompt := range c.req.With {
+		res.With = append(res.With, vectorOf(prompt, c.req.Dimensions))
+		res.Usage.InputTokens += tokens(prompt)
+	}
+	return res
+}
+
+func vectorOf(prompt string, n int) []float32 {
 	if n == 0 {
 		n = 64
 	}
-	seed := sha256.Sum256([]byte(c.req.Prompt))
+	seed := sha256.Sum256([]byte(prompt))
 	draw := rand.New(rand.NewChaCha8(seed))
 	vector, square := make([]float32, n), 0.0
 	for i := range vector {
@@ -88,7 +96,7 @@ func vector(c *call) providers.Response {
 	for i := range vector {
 		vector[i] /= float32(math.Sqrt(square))
 	}
-	return providers.Response{FinishReason: "stop", Vector: vector, Usage: providers.Usage{InputTokens: tokens(c.req.Prompt)}}
+	return vector
 }
 
 // heard makes up what is said in a sound.

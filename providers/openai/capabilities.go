@@ -40,6 +40,8 @@ func capabilities() providers.Capabilities {
 			providers.Embedding: {
 				DefaultModel: "text-embedding-3-small",
 				Options:      []string{"prompt", "dimensions"},
+				Pack:         2048,
+				PackTokens:   300_000,
 			},
 			providers.Transcription: {
 				DefaultModel: "gpt-transcribe",
@@ -57,6 +59,13 @@ func capabilities() providers.Capabilities {
 	}
 }
 
+// compatiblePack and compatibleTokens bound the texts of one call for embeddings of other
+// servers. Text Embeddings Inference takes 32 by default, Mistral 16,384 tokens.
+const (
+	compatiblePack   = 32
+	compatibleTokens = 16_000
+)
+
 // compatibleCapabilities returns the abilities of other servers that speak OpenAI's protocol:
 // film too, and with models of their own.
 func compatibleCapabilities() providers.Capabilities {
@@ -67,6 +76,7 @@ func compatibleCapabilities() providers.Capabilities {
 	}
 	for task, can := range c.Tasks {
 		can.DefaultModel = ""
+		can.Pack, can.PackTokens = min(can.Pack, compatiblePack), min(can.PackTokens, compatibleTokens)
 		c.Tasks[task] = can
 	}
 	return c

@@ -7,17 +7,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"oneflow/providers"
 	"oneflow/providers/wire"
 )
 
-// embed asks for the vector of one text. Its numbers are asked for in base64, which is
-// a quarter as long as in decimals, of OpenAI itself; not every compatible server
-// knows it.
+// embed asks for the vector of a text, or of several in a list. Their numbers are asked for
+// in base64, which is a quarter as long as in decimals, of OpenAI itself; not every
+// compatible server knows it.
 func (p *Provider) embed(ctx context.Context, secret, model string, req providers.Request) (providers.Response, *providers.Error) {
 	fields := map[string]any{"model": model, "input": req.Prompt}
+	if len(req.With) > 0 {
+		fields["input"] = append([]string{req.Prompt}, req.With...)
+	}
 	if req.Dimensions > 0 {
 		fields["dimensions"] = req.Dimensions
 	}
@@ -32,11 +36,14 @@ func (p *Provider) embed(ctx context.Context, secret, model string, req provider
 	switch {
 	case failure != nil:
 		return providers.Response{}, failure
-	case len(vectors) != 1, req.Dimensions > 0 && len(vectors[0]) != req.Dimensions:
+	case len(vectors) != len(req.With)+1, req.Dimensions > 0 && slices.ContainsFunc(vectors, func(v []float32) bool { return len(v) != req.Dimensions }):
 		return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, said.usage)
 	}
 	res := p.response(a, model, said.model, said.usage)
 	res.Vector, res.Raw, res.FinishReason = vectors[0], nil, "stop" // the body holds no more
+	if len(vectors) > 1 {
+		res.With = vectors[1:]
+	}
 	return res, nil
 }
 
