@@ -364,8 +364,8 @@ type Success struct {
 	Child *Child `json:",omitempty"`
 	// Cache has the answer kept for the same request of others; nil: it is not.
 	Cache *Keep `json:",omitempty"`
-	// Parts are what a packed call has brought its jobs, in place of the above but the
-	// Settlement. A job that it has brought nothing goes on.
+	// Parts holds the results of the jobs of a packed call, in place of the above but the
+	// Settlement. A job without one goes on.
 	Parts []Part `json:",omitempty"`
 }
 

@@ -68,7 +68,7 @@ func times(limit int64, n int) int64 {
 }
 
 // number is the line that an answer begins with.
-var number = regexp.MustCompile(`(?m)^[ \t]*\[\[(\d{1,3})\]\][ \t]*$`) //nolint:gochecknoglobals // compiled once
+var number = regexp.MustCompile(`(?m)^[ \t]*\[\[(\d{1,3})\]\][ \t]*$`)
 
 // uncombined are the answers to n prompts, by their places; nil for one that cannot be told
 // from the others: where a number is missing, its answer may stand in the one before, and a
@@ -91,7 +91,7 @@ func uncombined(text string, n int, cut bool) []*string {
 			end = marks[i+1][0]
 		}
 		answer := strings.TrimSpace(text[m[1]:end])
-		if answer != "" && !(last && (cut || place < n)) {
+		if whole := !last || !cut && place == n; answer != "" && whole {
 			answers[place-1] = &answer
 		}
 		before = place

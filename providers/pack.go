@@ -112,8 +112,8 @@ func Shares(amount int64, weights []int64) []int64 {
 	shares := make([]int64, len(weights))
 	upto, before := uint64(0), int64(0)
 	for i, w := range weights {
-		upto += uint64(w)                                     //nolint:gosec // they are positive
-		high, low := bits.Mul64(uint64(max(amount, 0)), upto) //nolint:gosec // it is not negative
+		upto += uint64(w) //nolint:gosec // they are positive
+		high, low := bits.Mul64(uint64(max(amount, 0)), upto)
 		part, _ := bits.Div64(high, low, total)
 		shares[i] = int64(part) - before //nolint:gosec // it is no more than the amount
 		before = int64(part)             //nolint:gosec // as above

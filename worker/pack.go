@@ -335,7 +335,7 @@ func (c *openCall) succeedPack(s jobs.Settlement, res providers.Response) error 
 	}
 	parts, err := providers.Split(requests, res)
 	if err != nil {
-		return j.unstored(s, &unstoredError{string(providers.Unreadable), "the answer does not fit what was asked for: " + err.Error(), err})
+		return c.unstored(s, &unstoredError{string(providers.Unreadable), "the answer does not fit what was asked for: " + err.Error(), err})
 	}
 	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: s, Response: res}
 	done.Response.Text, done.Response.Raw, done.Response.Vector, done.Response.With = "", nil, nil, nil
@@ -352,13 +352,16 @@ func (c *openCall) succeedPack(s jobs.Settlement, res providers.Response) error 
 	}
 	switch err := j.handler.record(spooled{Answer: &done}); {
 	case errors.Is(err, jobs.ErrLeaseLost), errors.Is(err, errSpooled):
+		c.trace(s, res.Model)
 		return err
 	case err != nil:
-		return j.unstored(s, &unstoredError{"result_store", "the answer came but could not be recorded", err})
+		return c.unstored(s, &unstoredError{"result_store", "the answer came but could not be recorded", err})
 	}
+	c.trace(s, res.Model)
 	j.recorded = true
 	for _, one := range answered {
 		one.answered = true
+		one.trace(jobs.Succeeded, "")
 	}
 	failpoint.Hit("recorded", j.job.Request.Model)
 	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("jobs", len(all)).Int("calls", j.calls).Msg("succeeded")
