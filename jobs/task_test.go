@@ -163,7 +163,7 @@ func TestATaskHoldsIdsAndNothingOfTheRequest(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	claims, chunk, err := jobs.DecodeTask(task)
-	if len(claims) != 1 || claims[0] != (jobs.Claim{ID: d.ID, Gen: 3}) || chunk || err != nil {
+	if len(claims) != 1 || claims[0] != (jobs.Claim{ID: d.ID, Gen: 3}) || chunk != 0 || err != nil {
 		t.Errorf("decoded as %v, chunk: %v, %v", claims, chunk, err)
 	}
 	// Each generation has an id that asynq has not seen, and that asynqmon can show.
@@ -208,8 +208,8 @@ func FuzzAPayloadNamesAJobOrIsRefused(f *testing.F) {
 				t.Errorf("%q: job %s, generation %d", body, c.ID, c.Gen)
 			}
 			d := jobs.Delivery{ID: c.ID, Gen: c.Gen, Provider: "p", Lane: jobs.High}
-			if chunk {
-				d.DeliveryID = "c1"
+			if chunk > 0 {
+				d.DeliveryID, d.Pack = "c1", chunk
 			}
 			list = append(list, d)
 		}
@@ -228,7 +228,7 @@ func FuzzAPayloadNamesAJobOrIsRefused(f *testing.F) {
 
 func TestAChunkShowsItsCountAndItsBatch(t *testing.T) {
 	t.Parallel()
-	a := jobs.Delivery{ID: jobs.NewID(), Gen: 1, Provider: "p", Lane: jobs.Bulk, Task: providers.Text, Model: "m", BatchID: "b", DeliveryID: "c1-0"}
+	a := jobs.Delivery{ID: jobs.NewID(), Gen: 1, Provider: "p", Lane: jobs.Bulk, Task: providers.Text, Model: "m", BatchID: "b", DeliveryID: "c1-0", Pack: 1}
 	b := a
 	b.ID, b.Gen = jobs.NewID(), 7
 	for batch, want := range map[string]string{
@@ -244,8 +244,16 @@ func TestAChunkShowsItsCountAndItsBatch(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 		claims, chunk, err := jobs.DecodeTask(task)
-		if want := []jobs.Claim{{ID: a.ID, Gen: 1}, {ID: b.ID, Gen: 7}}; !slices.Equal(claims, want) || !chunk || err != nil {
+		if want := []jobs.Claim{{ID: a.ID, Gen: 1}, {ID: b.ID, Gen: 7}}; !slices.Equal(claims, want) || chunk != 1 || err != nil {
 			t.Errorf("decoded as %v, %v, %v", claims, chunk, err)
+		}
+		shared := []jobs.Delivery{a, b}
+		shared[0].Pack, shared[1].Pack = 5, 5
+		if task, err = jobs.EncodeTask(shared...); err != nil {
+			t.Fatal(err)
+		}
+		if claims, chunk, err := jobs.DecodeTask(task); len(claims) != 2 || chunk != 5 || err != nil {
+			t.Errorf("jobs that share calls are decoded as %v, %d, %v", claims, chunk, err)
 		}
 	}
 }

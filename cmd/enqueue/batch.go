@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -235,6 +236,12 @@ func (c *batchCmd) check() error {
 	}
 	if c.Template != "" && c.Map["prompt"] != "" {
 		return errors.New("--template: makes the prompt, which --map prompt=… takes from a column: leave one of them out")
+	}
+	switch {
+	case c.Combine != 0 && (c.Combine < 2 || c.Combine > providers.MaxCombine):
+		return fmt.Errorf("--combine %d: must be from 2 to %d prompts in one request", c.Combine, providers.MaxCombine)
+	case c.Combine != 0 && c.Cache != nil && *c.Cache > 0:
+		return errors.New("--combine: answers are kept for single requests: leave --cache out")
 	}
 	known := append(batches.FieldNames(), "input", "file")
 	for field := range c.Map {
