@@ -114,14 +114,16 @@ func DecodeTask(t *asynq.Task) (claims []Claim, chunk int, err error) {
 }
 
 // TaskModel reads which model the jobs of a task ask for, or the first of them where their
-// queue has those of all models, and how many they are. It is empty for the default model.
-func TaskModel(t *asynq.Task) (model string, jobs int) {
+// queue has those of all models, and how many calls they need at least. It is empty for the
+// default model.
+func TaskModel(t *asynq.Task) (model string, calls int) {
 	var p struct {
-		Model string
-		Jobs  int
+		Model      string
+		Jobs, Pack int
 	}
 	_ = json.Unmarshal(t.Payload(), &p) // what is not ours has no model
-	return p.Model, max(p.Jobs, 1)
+	each := max(p.Pack, 1)
+	return p.Model, max((p.Jobs+each-1)/each, 1)
 }
 
 // parseTaskID reads what TaskID makes.

@@ -23,12 +23,12 @@ import (
 // each of which makes the calls that a single job would. What goes back to the queue does so
 // in Postgres, to be in a chunk again.
 func (h *handler) runPacked(claims []jobs.Claim, most int, in *room) error {
-	in.took(len(claims))
-	patience, done := context.WithTimeout(h.waiting, shortWait)
+	in.took(1)
+	patience, done := context.WithTimeout(h.waiting, in.patience())
 	defer done()
 	c := chunk{handler: h, size: len(claims)}
 	err := in.enter(patience)
-	in.began(len(claims))
+	in.began(1)
 	if err == nil {
 		defer in.leave()
 		if err = h.slots.Acquire(patience, 1); err == nil {
@@ -290,7 +290,7 @@ func (h *handler) runHalves(c *chunk, pack []*journal) {
 
 // runAlone runs one of the chunk's jobs with calls of its own.
 func (h *handler) runAlone(c *chunk, j *journal) {
-	c.note(j.claim(), h.run(delivery{Claim: j.claim()}, j.job, j.job.Deadline, h.logOf(j.claim())))
+	c.note(j.claim(), h.run(delivery{Claim: j.claim()}, j.job, nil, j.job.Deadline, h.logOf(j.claim())))
 }
 
 // endPack ends the claims of jobs, which come back at the same time where they do.
