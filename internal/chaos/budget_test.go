@@ -52,7 +52,7 @@ func exhaustBudget(x *experiment) {
 	died := time.Now()
 	x.recovered(x.takenOver(victim, died))
 	used := func(b billing.Budget) bool { return b.Stopped && b.Reserved == 0 }
-	x.spent(ctx, db, false, used)
+	x.spent(ctx, db, 1, false, used)
 	x.phase("the budget is used up")
 	if n := x.count(`SELECT count(*) FROM job_states WHERE finished_at IS NULL`); n == 0 {
 		x.t.Error("all jobs ended within a budget that should not last for them: this shows nothing")
@@ -65,7 +65,7 @@ func exhaustBudget(x *experiment) {
 	if _, err := money.Set(ctx, billing.Budget{Scope: scope, Period: billing.Total, Limit: billing.USD, Blocks: true}); err != nil {
 		x.t.Fatal(err)
 	}
-	x.spent(ctx, db, true, used)
+	x.spent(ctx, db, 1, true, used)
 	x.phase("the wallet is empty")
 	if _, err := money.Deposit(ctx, "default", billing.USD, ""); err != nil {
 		x.t.Fatal(err)
@@ -86,19 +86,99 @@ func (x *experiment) noOverdraft(ctx context.Context, db *store.Store) {
 	}
 }
 
-// spent waits until the budget, or the wallet, is as wanted, and stays so for 3 s.
-func (x *experiment) spent(ctx context.Context, db *store.Store, wallet bool, as func(billing.Budget) bool) {
+// spent waits until n budgets, or wallets, are as wanted, and stay so for 3 s.
+func (x *experiment) spent(ctx context.Context, db *store.Store, n int, wallet bool, as func(billing.Budget) bool) {
 	x.t.Helper()
 	since := time.Time{}
 	x.until(2*time.Minute, "a budget to be used up", func() bool {
 		list, err := db.Budgets(ctx)
+		there := 0
 		for _, b := range list {
-			if err == nil && b.Wallet == wallet && !as(b) {
-				since = time.Time{}
-			} else if b.Wallet == wallet && since.IsZero() {
-				since = time.Now()
+			if b.Wallet == wallet && as(b) {
+				there++
 			}
+		}
+		switch {
+		case err != nil || there < n:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
 		}
 		return !since.IsZero() && time.Since(since) > 3*time.Second
 	})
+}
+
+// exhaustCaps has four workers, of which one is killed, spend a tag's budget, a batch's
+// --max-cost and a batch's --budget, none of which lasts for all of its jobs, at a provider that
+// fails a fifth of the calls. None is exceeded at any moment, and what fits is sent.
+func exhaustCaps(x *experiment) {
+	ctx := context.WithoutCancel(x.t.Context())
+	db, err := store.Open(ctx, x.DatabaseURL)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	defer db.Close()
+	money := billing.NewMoney(db, "chaos")
+	const limit = billing.USD / 500
+	scopes := []billing.Scope{{Tag: "kind=tagged"}, {Batch: "most"}, {Batch: "paused"}}
+	if _, err := money.Set(ctx, billing.Budget{Scope: scopes[0], Period: billing.Total, Limit: limit, Blocks: true}); err != nil {
+		x.t.Fatal(err)
+	}
+	watch, stop := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for watch.Err() == nil {
+			x.noOverdraft(ctx, db)
+			x.pass(50 * time.Millisecond)
+		}
+	})
+	defer watching.Wait()
+	defer stop()
+
+	for range 4 {
+		x.worker()
+	}
+	const rows = 500
+	x.enqueue("tagged", rows, "retry", "--tag", "kind=tagged")
+	// It is refused if it is expected to cost more, so that rows are added afterwards.
+	x.enqueue("most", 50, "retry", "--max-cost", limit.String())
+	if rep, err := x.tryEnqueue(release, "most", rows, "retry"); err != nil || rep.Accepted != rows-50 {
+		x.t.Fatalf("%d of %d further rows were accepted: %v", rep.Accepted, rows-50, err)
+	}
+	x.enqueue("paused", rows, "fail", "--budget", limit.String())
+	x.progressed(time.Minute, 60)
+	victim := x.alive()[x.intn(4)]
+	x.hurt(x.plan.slots)
+	victim.Kill()
+	died := time.Now()
+	x.recovered(x.takenOver(victim, died))
+	x.spent(ctx, db, len(scopes), false, func(b billing.Budget) bool { return !b.Simulated && b.Stopped && b.Reserved == 0 })
+	x.phase("all three are used up")
+	needs := x.count(`SELECT min(reserved_nano) FROM calls`)
+	list, err := db.Budgets(ctx)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	checked := 0
+	for _, b := range list {
+		if b.Simulated {
+			continue
+		}
+		checked++
+		if left := int64(b.Left()); left < 0 || left >= needs || b.Spent == 0 {
+			x.t.Errorf("the %s has %d nano-dollars left, and a call needs %d: not all that fits was sent, or more", b, left, needs)
+		}
+	}
+	if checked != len(scopes) {
+		x.t.Errorf("%d budgets, want %d", checked, len(scopes))
+	}
+	for _, scope := range scopes {
+		for _, simulated := range []bool{false, true} {
+			scope.Simulated = simulated
+			if _, err := money.Set(ctx, billing.Budget{Scope: scope, Period: billing.Total, Limit: billing.USD, Blocks: true}); err != nil {
+				x.t.Fatal(err)
+			}
+		}
+	}
+	x.drained(2 * time.Minute)
 }

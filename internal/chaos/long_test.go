@@ -100,6 +100,10 @@ func scenarios() []scenario {
 			latency: 100 * time.Millisecond, slots: 50,
 			faults: map[fakeprovider.Fault]float64{fakeprovider.ServerError: 0.2},
 		}, exhaustBudget},
+		scenario{"40 a tag's budget, --max-cost and --budget used up, one of 4 workers killed", plan{
+			latency: 100 * time.Millisecond, slots: 50,
+			faults: map[fakeprovider.Fault]float64{fakeprovider.ServerError: 0.2},
+		}, exhaustCaps},
 		scenario{
 			"37 a pipeline of 3 steps and 2,000 rows, one of 3 workers killed 10 times",
 			plan{latency: 300 * time.Millisecond, slots: 16},
