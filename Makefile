@@ -11,10 +11,10 @@ MONITOR_PORT ?= 8080
 FUZZTIME     ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-race test-pooler test-examples test-web fuzz lint fmt demo dev chaos bench bench-limits bench-pages migrate up down setup clean bin/dev bin/worker
+.PHONY: help build test test-race test-pooler test-examples test-web fuzz lint fmt demo dev chaos bench bench-limits bench-pages bench-forecast migrate up down setup clean bin/dev bin/worker
 
 help: ## Print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## Run a thousand sample prompts on services of their own, and show what came of it
 	@bin/dev demo
@@ -83,6 +83,9 @@ bench-limits: setup build ## Show that limits are used to the full and never bro
 
 bench-pages: setup ## Time the first answer of each page with a million jobs (3 minutes); ONEFLOW_JOBS is another number
 	$(GO) test -tags million -timeout 20m -v ./monitor -run MillionJobs
+
+bench-forecast: setup ## Compare forecasts of 20 mixed batches with what became of them (5 minutes)
+	$(GO) test -tags forecast -timeout 15m -v ./internal/e2e -run Forecasts
 
 migrate: bin/worker ## Bring the schema of DATABASE_URL up
 	@bin/worker migrate up

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"time"
+	"unicode/utf16"
 
 	"oneflow/billing"
 	"oneflow/jobs"
@@ -216,7 +217,9 @@ func (f *Forecast) usage(job jobs.New) (low, expected, high providers.Usage) {
 		}
 		low.Images, low.ImageOutputTokens = high.Images, share(high.ImageOutputTokens, lowShare)
 		low.Characters = share(high.Characters, 0.5) // voices count differently
-		return low, high, high
+		expected = high
+		expected.Characters = min(high.Characters, int64(len(utf16.Encode([]rune(job.Request.Prompt)))))
+		return low, expected, high
 	}
 	in, most := billing.EstimateTokens(kind, job.Request)
 	if d, _ := kinds.Of(kind); d.Tokenizer == "" {

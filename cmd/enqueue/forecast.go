@@ -98,11 +98,13 @@ type forecast struct {
 	Simulated bool                   `json:"simulated"`
 	Models    []batches.ForecastLine `json:"models"`    // never null; of a pipeline, those of each step
 	Providers []finish               `json:"providers"` // never null
-	// DoneAt is the time at which the last provider is done; zero where nobody knows.
+	// At is the time at which the last of the rows may begin, which the others count from, and
+	// DoneAt that at which the last provider is done; zero where nobody knows.
+	At     time.Time `json:"at"`
 	DoneAt time.Time `json:"done_at,omitzero"`
 	// least is the least that the rows cost which are not there yet, of real money.
 	least billing.NanoUSD
-	start time.Time // when the last of them may begin
+	start time.Time // see At
 }
 
 // charged bounds what an account is charged.
@@ -229,6 +231,7 @@ func (f *forecast) sum(s *session, cfg config.Config) error {
 		f.Charge.Low, f.Charge.Expected = add(f.Charge.Low, line.LowCharge), add(f.Charge.Expected, line.ExpectedCharge)
 		f.Charge.High = add(f.Charge.High, line.HighCharge)
 	}
+	f.At = f.start
 	return f.when(s, cfg, f.start)
 }
 
@@ -326,7 +329,7 @@ func finishOf(plan worker.Plan, part batches.ForecastLine, before int64, start t
 		}
 	}
 	if minutes > 0 && minutes < 10*365*24*60 {
-		out.DoneAt = start.Add(time.Duration(minutes*float64(time.Minute)) + plan.Latency).Round(time.Second)
+		out.DoneAt = start.Add(time.Duration(minutes*float64(time.Minute)) + plan.Latency).Round(time.Millisecond)
 	}
 	return out
 }
