@@ -29,7 +29,9 @@ func begun(t *testing.T, provider, model string, n int, starts ...string) []jobs
 
 func TestRowsThatBeginAlikeAreDispatchedTogether(t *testing.T) {
 	t.Parallel()
-	long := func(name string) string { return name + strings.Repeat(" of the instructions that all of these rows begin with", 100) }
+	long := func(name string) string {
+		return name + strings.Repeat(" of the instructions that all of these rows begin with", 100)
+	}
 	list := begun(t, "openai", "gpt-6-luna", 6, long("a"), long("b"))
 	together(list)
 	var turns []int64

@@ -284,3 +284,27 @@ func TestRefusalsOfTheVendorReachTheClient(t *testing.T) {
 		t.Errorf("a stream that fails: %d %s", answer.StatusCode, text)
 	}
 }
+
+// The age that the configuration allows for answers from the cache holds for programs' calls.
+func TestTheConfiguredCacheHoldsForProgramsCalls(t *testing.T) {
+	t.Parallel()
+	h := openAt(t, fakeprovider.Config{}, 60_000, true, "cache: {ttl: 1h}\n")
+	client := h.openai(h.token(t, access.Enqueue, "research"))
+	ask := func(temperature float64) int64 {
+		before := h.vendor.Count()
+		params := chat("gpt-5.4-mini", "hello")
+		params.Temperature = openai.Float(temperature)
+		if _, err := client.Chat.Completions.New(t.Context(), params); err != nil {
+			t.Fatal(err)
+		}
+		return int64(h.vendor.Count() - before)
+	}
+	for i, c := range []struct {
+		temperature float64
+		calls       int64
+	}{{0, 1}, {0, 0}, {0.5, 1}, {0.5, 1}} {
+		if n := ask(c.temperature); n != c.calls {
+			t.Errorf("request %d at temperature %g: %d calls, want %d", i, c.temperature, n, c.calls)
+		}
+	}
+}

@@ -50,11 +50,12 @@ type house struct {
 // open starts a house.
 func open(t *testing.T, fakes fakeprovider.Config, withWorker bool) *house {
 	t.Helper()
-	return openAt(t, fakes, 60_000, withWorker)
+	return openAt(t, fakes, 60_000, withWorker, "")
 }
 
-// openAt starts a house whose providers take so many requests a minute.
-func openAt(t *testing.T, fakes fakeprovider.Config, rpm int, withWorker bool) *house {
+// openAt starts a house whose providers take so many requests a minute; more is added to its
+// configuration.
+func openAt(t *testing.T, fakes fakeprovider.Config, rpm int, withWorker bool, more string) *house {
 	t.Helper()
 	vendor, err := fakeprovider.New(fakes)
 	must(t, err)
@@ -66,7 +67,7 @@ func openAt(t *testing.T, fakes fakeprovider.Config, rpm int, withWorker bool) *
 	cfg, err := config.Parse([]byte("providers:\n"+
 		"  openai: {base_url: "+service.URL+"/openai/v1, limits: {rpm: "+strconv.Itoa(rpm)+"}}\n"+
 		"  anthropic: {base_url: "+service.URL+"/anthropic, limits: {rpm: "+strconv.Itoa(rpm)+"}}\n"+
-		"artifacts: "+filepath.Join(dir, "artifacts")+"\nkeys: "+filepath.Join(dir, "keys.json")+"\nstate: ''\n"), "oneflow.yaml")
+		"artifacts: "+filepath.Join(dir, "artifacts")+"\nkeys: "+filepath.Join(dir, "keys.json")+"\nstate: ''\n"+more), "oneflow.yaml")
 	must(t, err)
 	dsn := storetest.Database(t)
 	db, err := store.Open(t.Context(), dsn)

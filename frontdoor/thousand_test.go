@@ -14,7 +14,7 @@ import (
 // The clients, the worker and the fake provider are in this process, too: the monitor alone
 // takes less. What is garbage by then depends on the machine, and is not counted.
 func TestAThousandCallsWaitForALimitInLittleMemoryInsteadOfFailing(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
-	h := openAt(t, fakeprovider.Config{}, 6000, true)
+	h := openAt(t, fakeprovider.Config{}, 6000, true, "")
 	client := h.openai(h.token(t, access.Enqueue, ""))
 	used := func() uint64 {
 		runtime.GC()

@@ -193,15 +193,15 @@ func (p *player) move(ctx context.Context) error {
 			return nil
 		}
 		var keep *jobs.Keep
-		if p.rand.IntN(3) == 0 && p.child(j) == nil { // the worker leaves the cache out where a step follows
-			key := jobs.CacheKey{byte(p.rand.IntN(4))}
+		if p.rand.IntN(3) > 0 && p.child(j) == nil { // the worker leaves the cache out where a step follows
+			key := jobs.CacheKey{byte(p.rand.IntN(answered + 2))}
 			release := b.hold(j.LeaseToken)
 			found, err := p.store.LookUp(ctx, jobs.Look{Key: key, JobID: j.ID, LeaseToken: j.LeaseToken, Account: "default", Provider: "mock", Model: "m", For: 24 * time.Hour})
 			release()
 			if err != nil || found == jobs.CacheHit || found == jobs.CacheFollow {
 				return err
 			}
-			if keep = (&jobs.Keep{Key: key, For: 200 * time.Millisecond}); p.rand.IntN(3) == 0 {
+			if keep = (&jobs.Keep{Key: key, For: []time.Duration{50 * time.Millisecond, time.Hour}[p.rand.IntN(2)]}); p.rand.IntN(3) == 0 {
 				return p.store.Release(ctx, key, j.LeaseToken)
 			}
 		}
@@ -379,6 +379,10 @@ func (p *player) spend(ctx context.Context) error {
 	}
 }
 
+// answered is the number of requests that the cache has an answer to from the beginning; of two
+// more it has none.
+const answered = 4
+
 func TestNoOrderOfOperationsBreaksTheStateMachineOrTheBill(t *testing.T) {
 	t.Parallel()
 	t.Run("jobs", func(t *testing.T) {
@@ -427,6 +431,24 @@ func playing(t *testing.T, money bool) {
 		UPDATE job_states SET state = 'scheduled' WHERE job_id IN (SELECT id FROM jobs WHERE seq % 7 = 0);
 		UPDATE job_queue SET run_at = now() + interval '500 milliseconds' WHERE seq % 7 = 0;
 		UPDATE jobs j SET run_at = q.run_at FROM job_queue q WHERE q.job_id = j.id AND j.seq % 7 = 0`)
+	for key := range answered {
+		j := w.running(t, nil)
+		c := callOf(j, nano(50))
+		_, err := w.LookUp(ctx, jobs.Look{
+			Key: jobs.CacheKey{byte(key)}, JobID: j.ID, LeaseToken: j.LeaseToken, Account: "default", Provider: "mock", Model: "m", For: time.Hour,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.BeginCall(ctx, w.worker, c); err != nil {
+			t.Fatal(err)
+		}
+		done := success(j, c, nano(20))
+		done.Cache = &jobs.Keep{Key: jobs.CacheKey{byte(key)}, For: time.Hour}
+		if err := w.Succeed(ctx, done); err != nil {
+			t.Fatal(err)
+		}
+	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	together(players, func(i int) {
@@ -457,7 +479,11 @@ func playing(t *testing.T, money bool) {
 		t.Error(foul)
 	}
 	states := list[string](t, w, `SELECT to_jsonb(state || ' ' || count(*)) FROM job_states GROUP BY state ORDER BY state`)
-	t.Logf("%v after %d calls, %d answers from the cache", states, w.count(t, `SELECT count(*) FROM calls`), w.count(t, `SELECT count(*) FROM results WHERE cached`))
+	hits := w.count(t, `SELECT count(*) FROM results WHERE cached`)
+	t.Logf("%v after %d calls, %d answers from the cache", states, w.count(t, `SELECT count(*) FROM calls`), hits)
+	if hits == 0 {
+		t.Errorf("%d answers from the cache: this shows little", hits)
+	}
 	if len(states) < 6 {
 		t.Errorf("only the states %v were reached: this shows little", states)
 	}

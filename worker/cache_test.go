@@ -165,7 +165,7 @@ func TestNoAnswerIsCachedThatIsCutOrFailed(t *testing.T) {
 	}
 }
 
-func TestCachedAnswersOutliveTheirJobsAndEnd(t *testing.T) {
+func TestClearingTheCacheForgetsTheAnswersOfItsScope(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	s := serve(answers)

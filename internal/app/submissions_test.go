@@ -18,6 +18,7 @@ import (
 
 	"oneflow/batches"
 	"oneflow/config"
+	"oneflow/internal/cli"
 	"oneflow/internal/storetest"
 	"oneflow/jobs"
 	"oneflow/store"
@@ -305,4 +306,28 @@ func TestExactlyWhatIsCommittedBecomesAJobWithinASecond(t *testing.T) {
 	}
 	late := one[float64](s, `SELECT extract(epoch FROM max(ended_at - submitted_at)) FROM oneflow.submissions`)
 	t.Logf("the latest was a job %.0f ms after it was submitted", late*1000)
+}
+
+// The age that the configuration allows for answers from the cache holds for jobs from SQL.
+func TestTheConfiguredCacheHoldsForSubmissions(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.grant()
+	s.take.Input = cli.Input(config.Config{Providers: map[string]config.Provider{"mock": {Kind: "mock"}}, Cache: config.Cache{TTL: config.Duration(time.Hour)}})
+	for request, want := range map[string]string{
+		`{"prompt":"hello","provider":"mock"}`:                    "3600",
+		`{"prompt":"hello","provider":"mock","cache_seconds":60}`: "60",
+		`{"prompt":"hello","provider":"mock","cache_seconds":0}`:  "0",
+	} {
+		id, err := s.submit("text", request)
+		if err == nil {
+			err = s.take.Round(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := one[string](s, `SELECT coalesce(request->>'cache_seconds', '0') FROM jobs WHERE id = $1`, id); got != want {
+			t.Errorf("%s: %s seconds, want %s", request, got, want)
+		}
+	}
 }
