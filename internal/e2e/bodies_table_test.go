@@ -42,7 +42,10 @@ func openAIRows() []bodyRow {
 		own("whose it is", chat, luna(user61+`,"user":"u1","metadata":{"a":"b"},"store":false,"prompt_cache_key":"k"`), 0),
 		own("speech in a chat", chat, `{"model":"gpt-audio",`+user61+`,"modalities":["text","audio"],"audio":{"voice":"alloy","format":"wav"}}`, 1),
 		own("a response", "/v1/responses", luna(`"input":"$M","instructions":"be brief","max_output_tokens":300`), 0),
-		own("a response to items", "/v1/responses", luna(`"input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"$M"},{"type":"input_image","detail":"auto","image_url":"data:image/png;base64,$PNG"}]}]`), 0),
+		{ // an item of this form is two of the description's forms at once: it is not held against it
+			name: "a response to items", provider: "openai", endpoint: "/v1/responses", path: "/v1/responses",
+			body: luna(`"input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"$M"},{"type":"input_image","detail":"auto","image_url":"data:image/png;base64,$PNG"}]}]`),
+		},
 		own("a response's tools", "/v1/responses", luna(`"input":"$M","tools":[{"type":"function","name":"weather","parameters":{"type":"object"},"strict":false}],"reasoning":{"effort":"low"}`), 0),
 		own("a response's schema", "/v1/responses", luna(`"input":"$M","text":{"format":{"type":"json_schema","name":"answer","schema":`+schema61+`}}`), 0),
 		own("a search", "/v1/responses", luna(`"input":"$M","tools":[{"type":"web_search"}],"service_tier":"priority"`), 0),
