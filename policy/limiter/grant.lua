@@ -63,11 +63,11 @@ local function fit(list)
   end
 
   -- The count: wait until enough has left the window. Requests are kept to their limit by the pace alone, unless others
-  -- use it, too, or calls are sent later than the pace has them.
+  -- use it, too, or calls are sent later than the pace has them, or the limit was lowered.
   for n, d in ipairs(f.dims) do
     use(d.scope)
     local seen = others(d, f.slot)
-    if d.counted and d.cost > 0 and (d.tokens or not d.paced or seen > 0 or f.own and d.scope == 1) then
+    if d.counted and d.cost > 0 and (d.tokens or not d.paced or seen > 0 or d.lowered > f.slot or f.own and d.scope == 1) then
       -- What others do next is not known: leave them some.
       local room = d.limit
       if seen > 0 then room = math.max(room - math.ceil(room / 30), d.cost) end

@@ -13,7 +13,8 @@
 --   ahead           the slots that are still to come, see coming
 --   lowered         the concurrency that refusals have shown; in force until lowered_until
 -- and for each dimension, under its name:
---   <d>.free        when the pace allows the next call, under the limit that is in <d>.limit
+--   <d>.free        when the pace allows the next call, under the limit that is in <d>.limit; until <d>.lowered the window still
+--                   has calls of a higher one
 --   <d>.sum         what the buckets from <d>.head to <d>.tail hold, each in <d>.<number>: what was given out in one
 --                   1200th of a window
 --   <d>.others      what others had used of the same account as of <d>.others_slot, the slot of the latest call whose answer
@@ -100,14 +101,18 @@ end
 local function load(d, now, last)
   local n = d.name
   local f = get(n .. '.free', n .. '.limit', n .. '.sum', n .. '.head', n .. '.tail', n .. '.share', n .. '.claim', n .. '.claim_until', n .. '.open',
-    n .. '.others', n .. '.others_slot', n .. '.others_from', n .. '.others_until')
+    n .. '.others', n .. '.others_slot', n .. '.others_from', n .. '.others_until', n .. '.lowered')
   local limit
-  d.free, limit, d.sum, d.head, d.tail, d.share, d.claim, d.claim_until, d.open, d.others, d.others_slot, d.others_from, d.others_until = unpack(f)
+  d.free, limit, d.sum, d.head, d.tail, d.share, d.claim, d.claim_until, d.open, d.others, d.others_slot, d.others_from, d.others_until, d.lowered = unpack(f)
   if d.share == 0 then d.share = MILLION end
   if d.claim_until <= now then d.claim = 0 end
   if d.paced and limit ~= d.limit then
     -- What the last call owes is counted by the new limit, so that a raised limit does not wait for the old one.
     if limit > 0 and d.free > last then d.free = last + math.ceil((d.free - last) * limit / d.limit) end
+    if limit > d.limit then
+      d.lowered = math.max(last, now) + d.window
+      put(n .. '.lowered', d.lowered)
+    end
     put(n .. '.free', d.free)
     put(n .. '.limit', d.limit)
   end
