@@ -67,6 +67,9 @@ type Job struct {
 type Call struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
+	// Scope names the limits that let it through: the class of models, and the id of the key
+	// where there are several, as in gpt-6-luna@1f2e3d4c5b6a; empty: the provider's own.
+	Scope string `json:"scope,omitempty"`
 	// Outcome is "running", or a jobs.Outcome.
 	Outcome string `json:"outcome"`
 	// Error is the kind of its failure, and Message what the provider said; both

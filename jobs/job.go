@@ -248,6 +248,8 @@ type Call struct {
 	Gen      int
 	Provider string
 	Model    string
+	// Scope names the scope of limits in which the call was let through; empty: the provider.
+	Scope string
 	// Reserved is the most the call can cost; nil where no price is known.
 	Reserved *billing.NanoUSD
 	// Task is the job's, and Units the most that a rate card can count of its answer.

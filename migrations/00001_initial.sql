@@ -313,6 +313,7 @@ CREATE TABLE calls (
     worker_id       uuid NOT NULL,
     provider        text NOT NULL,
     model           text NOT NULL,
+    scope           text NOT NULL DEFAULT '',  -- of limits, in which it was let through: with the key or deployment, where there are several
     simulated       bool NOT NULL DEFAULT false,  -- of a mock or a fake provider: its money is none
     state           text NOT NULL DEFAULT 'running'
                         CHECK (state IN ('running', 'succeeded', 'failed_unbilled', 'failed_billed', 'unknown')),

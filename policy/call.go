@@ -71,7 +71,7 @@ func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j
 		got.unused()
 		return granted{}, nil, g.notAsked(err)
 	}
-	entry, err := g.begin(ctx, req, j)
+	entry, err := g.begin(ctx, got, req, j)
 	if err != nil {
 		got.unused()
 		return granted{}, nil, err
@@ -80,17 +80,21 @@ func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j
 		return got, entry, nil
 	}
 	got.unused()
+	scope, unsent := got.scope(), g.waits(firstDelay, providers.WaitError{For: providers.WaitForLedger})
 	soon, cancel := context.WithTimeout(ctx, lateWait)
 	defer cancel()
 	if got, err = g.slot(soon, urgency, req); err == nil {
-		if err = permit.Check(); err == nil {
+		if err = permit.Check(); err == nil && got.scope() == scope {
 			return got, entry, nil
 		}
-		err = g.notAsked(err)
+		if err == nil {
+			err = unsent // with another key than the row says
+		} else {
+			err = g.notAsked(err)
+		}
 		got.unused()
 	}
 	// Nothing was sent, whatever the reason.
-	unsent := g.waits(firstDelay, providers.WaitError{For: providers.WaitForLedger})
 	if soon.Err() != nil && ctx.Err() == nil {
 		err = unsent
 	}
@@ -100,11 +104,11 @@ func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j
 	return granted{}, nil, err
 }
 
-func (g *guard) begin(ctx context.Context, req providers.Request, j providers.Journal) (providers.Call, error) {
+func (g *guard) begin(ctx context.Context, slot granted, req providers.Request, j providers.Journal) (providers.Call, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return j.Begin(ctx, g.name, req)
+	return j.Begin(providers.WithScope(ctx, slot.scope()), g.name, req)
 }
 
 // call sends req. It does not end with ctx.

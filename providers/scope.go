@@ -13,11 +13,17 @@ func WithScope(ctx context.Context, scope string) context.Context {
 	return context.WithValue(ctx, scopeKey{}, scope)
 }
 
+// ScopeOf returns the scope of limits that has let a call under ctx through; empty: that of
+// the provider as a whole.
+func ScopeOf(ctx context.Context) string {
+	scope, _ := ctx.Value(scopeKey{}).(string)
+	return scope
+}
+
 // KeyOfScope returns the id of the key with which a call under ctx is to be made; empty
 // where any will do.
 func KeyOfScope(ctx context.Context) string {
-	scope, _ := ctx.Value(scopeKey{}).(string)
-	_, key, _ := strings.Cut(scope, "@")
+	_, key, _ := strings.Cut(ScopeOf(ctx), "@")
 	return key
 }
 

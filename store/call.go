@@ -83,18 +83,20 @@ func queueBegins(p *pgx.Batch, in []beginIn, refused []string, verdicts map[uuid
 	var held, fresh []beginIn
 	var heldRefused, freshRefused []string
 	var gens []int
+	var heldScopes, freshScopes []string
 	for i, b := range in {
 		if b.call.Gen == 0 {
-			held, heldRefused = append(held, b), append(heldRefused, refused[i])
+			held, heldRefused, heldScopes = append(held, b), append(heldRefused, refused[i]), append(heldScopes, b.call.Scope)
 			continue
 		}
-		fresh, freshRefused, gens = append(fresh, b), append(freshRefused, refused[i]), append(gens, b.call.Gen)
+		fresh, freshRefused, freshScopes = append(fresh, b), append(freshRefused, refused[i]), append(freshScopes, b.call.Scope)
+		gens = append(gens, b.call.Gen)
 	}
 	if len(held) > 0 {
-		p.Queue(beginSQL, append(beginColumns(held), heldRefused, looked)...).Query(readVerdicts(verdicts))
+		p.Queue(beginSQL, append(beginColumns(held), heldRefused, looked, heldScopes)...).Query(readVerdicts(verdicts))
 	}
 	if len(fresh) > 0 {
-		p.Queue(takeSQL, append(beginColumns(fresh), freshRefused, looked, gens)...).Query(readVerdicts(verdicts))
+		p.Queue(takeSQL, append(beginColumns(fresh), freshRefused, looked, gens, freshScopes)...).Query(readVerdicts(verdicts))
 	}
 }
 
@@ -180,8 +182,8 @@ func beginColumns(in []beginIn) []any {
 // call that money refuses comes with that verdict, in $10; $11 tells that budgets were
 // looked at, else none is begun where there are any.
 const beginSQL = heldSQL + `, sent AS (
-		INSERT INTO calls (id, worker_id, provider, model, simulated, reserved_nano, deadline)
-		SELECT id, worker, provider, model, simulated, reserved, now() + make_interval(secs => timeout)
+		INSERT INTO calls (id, worker_id, provider, model, scope, simulated, reserved_nano, deadline)
+		SELECT id, worker, provider, model, scope, simulated, reserved, now() + make_interval(secs => timeout)
 		FROM held
 		WHERE verdict = 'send'
 	), served AS (
@@ -208,8 +210,8 @@ const heldSQL = `
 			ELSE 'send'
 			END AS verdict
 		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::float8[], $9::bool[],
-				$10::text[])
-			AS w (id, job_id, token, worker, provider, model, reserved, timeout, simulated, refused)
+				$10::text[], $12::text[])
+			AS w (id, job_id, token, worker, provider, model, reserved, timeout, simulated, refused, scope)
 		JOIN job_states s ON s.job_id = w.job_id
 		JOIN jobs j ON j.id = w.job_id
 		CROSS JOIN LATERAL (
@@ -242,8 +244,8 @@ const takeSQL = `
 			wait_reason = '',
 			started_at = now()
 		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::float8[], $9::bool[],
-				$10::text[], $12::int[])
-			AS w (id, job_id, token, worker, provider, model, reserved, timeout, simulated, refused, gen)
+				$10::text[], $12::int[], $13::text[])
+			AS w (id, job_id, token, worker, provider, model, reserved, timeout, simulated, refused, gen, scope)
 		JOIN jobs j ON j.id = w.job_id
 		WHERE s.job_id = w.job_id
 		AND s.gen = w.gen
@@ -252,8 +254,8 @@ const takeSQL = `
 		AND ` + untouched + `
 		RETURNING w.*, s.attempt
 	), sent AS (
-		INSERT INTO calls (id, worker_id, provider, model, simulated, reserved_nano, deadline)
-		SELECT id, worker, provider, model, simulated, reserved, now() + make_interval(secs => timeout)
+		INSERT INTO calls (id, worker_id, provider, model, scope, simulated, reserved_nano, deadline)
+		SELECT id, worker, provider, model, scope, simulated, reserved, now() + make_interval(secs => timeout)
 		FROM taken
 	), served AS (
 		INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token)

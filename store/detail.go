@@ -54,7 +54,7 @@ func (s *Store) Detail(ctx context.Context, p jobs.Progress) (d batches.Detail, 
 	}
 	if err == nil && p.JobID != "" {
 		err = collect(ctx, s, &d.Calls, `
-			SELECT provider, model, state AS outcome, error_kind AS error, error_message AS message,
+			SELECT provider, model, scope, state AS outcome, error_kind AS error, error_message AS message,
 				coalesce(http_status, 0) AS status, latency_ms, cj.share_nano AS cost
 			FROM call_jobs cj
 			JOIN calls c ON c.id = cj.call_id

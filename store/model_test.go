@@ -152,3 +152,30 @@ func TestAJobThatIsBroughtBackWaitsInItsModelsQueue(t *testing.T) {
 		t.Errorf("%+v, want the job", marked)
 	}
 }
+
+func TestTheRowOfACallNamesItsScope(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	held, fresh := w.running(t, nil), w.accept(t, 1, nil)[0]
+	first := callOf(held, nil)
+	first.Scope = "m@1f2e"
+	second := jobs.Call{
+		CallID: jobs.NewID(), JobID: fresh.ID, LeaseToken: jobs.NewID(), Gen: fresh.Gen, Provider: "mock", Model: "m", Scope: "m@3c4d", Timeout: first.Timeout,
+	}
+	for _, c := range []jobs.Call{first, second} { // of a job that is claimed, and together with its claim
+		if err := w.BeginCall(t.Context(), w.worker, c); err != nil {
+			t.Fatal(err)
+		}
+		var scope string
+		if w.one(t, &scope, `SELECT to_jsonb(scope) FROM calls WHERE id = $1`, c.CallID); scope != c.Scope {
+			t.Errorf("the row names %q, want %q", scope, c.Scope)
+		}
+	}
+	progress, err := w.Progress(t.Context(), held.ID.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := w.Detail(t.Context(), progress); err != nil || len(d.Calls) != 1 || d.Calls[0].Scope != first.Scope {
+		t.Errorf("%+v, %v", d.Calls, err)
+	}
+}

@@ -51,7 +51,7 @@ func (s *Store) beginPack(ctx context.Context, worker uuid.UUID, c jobs.Call) er
 	verdicts := make(map[uuid.UUID]string, len(all))
 	var p pgx.Batch
 	p.Queue(renewSQL, q.ids())
-	p.Queue(beginPackSQL, append(columns, refused, true, weights)...).Query(readVerdicts(verdicts))
+	p.Queue(beginPackSQL, append(columns, refused, true, slices.Repeat([]string{c.Scope}, len(all)), weights)...).Query(readVerdicts(verdicts))
 	calls, budgets, amounts := q.reservations(in)
 	p.Queue(reserveSQL, calls, budgets, amounts)
 	if len(q.terms) > 0 {
@@ -78,20 +78,20 @@ func (s *Store) beginPack(ctx context.Context, worker uuid.UUID, c jobs.Call) er
 	return nil
 }
 
-// beginPackSQL is beginSQL for one packed call, with the weights of its jobs in $12. It says
+// beginPackSQL is beginSQL for one packed call, with the weights of its jobs in $13. It says
 // of each job what keeps the call from being sent.
 const beginPackSQL = heldSQL + `, whole AS (
 		SELECT count(*) = cardinality($2) AND bool_and(verdict = 'send') AS goes FROM held
 	), sent AS (
-		INSERT INTO calls (id, worker_id, provider, model, simulated, reserved_nano, deadline)
-		SELECT id, worker, provider, model, simulated, reserved, now() + make_interval(secs => timeout)
+		INSERT INTO calls (id, worker_id, provider, model, scope, simulated, reserved_nano, deadline)
+		SELECT id, worker, provider, model, scope, simulated, reserved, now() + make_interval(secs => timeout)
 		FROM held
 		CROSS JOIN whole
 		WHERE goes
 		LIMIT 1
 	), served AS (
 		INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token, weight)
-		SELECT id, job_id, gen, attempt, token, ($12::int[])[array_position($2::uuid[], job_id)]
+		SELECT id, job_id, gen, attempt, token, ($13::int[])[array_position($2::uuid[], job_id)]
 		FROM held
 		CROSS JOIN whole
 		WHERE goes

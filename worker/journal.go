@@ -93,11 +93,11 @@ func (j *journal) pending(failure *providers.Error) bool {
 }
 
 // Begin commits the call's row. Its errors are the store's.
-func (j *journal) Begin(_ context.Context, provider string, req providers.Request) (providers.Call, error) {
+func (j *journal) Begin(ctx context.Context, provider string, req providers.Request) (providers.Call, error) {
 	now := time.Now()
 	c := jobs.Call{
 		CallID: jobs.NewID(), JobID: j.job.ID, LeaseToken: j.job.LeaseToken,
-		Provider: provider, Model: req.Model, Task: req.Task, Units: j.handler.cfg.Prices.Units(provider, req, now), Timeout: j.handler.cfg.CallTimeout, Simulated: j.handler.cfg.simulated(provider),
+		Provider: provider, Model: req.Model, Scope: providers.ScopeOf(ctx), Task: req.Task, Units: j.handler.cfg.Prices.Units(provider, req, now), Timeout: j.handler.cfg.CallTimeout, Simulated: j.handler.cfg.simulated(provider),
 	}
 	if amount, priced := j.handler.cfg.Prices.Reserve(provider, req, now); priced {
 		c.Reserved = &amount

@@ -32,6 +32,7 @@ func main() { os.Exit(cli.Main("benchlimits", run)) }
 type grammar struct {
 	Scenario []string `help:"Run this one of requests, tokens, killed, single, models, keys, million, urgent and turns; may be repeated. Default: all." placeholder:"NAME"`
 	Rows     int      `help:"How many jobs million queues." default:"1000000" placeholder:"N"`
+	Slower   int      `help:"Divide the limits of models and keys by this, where the machine has other work." default:"1" placeholder:"N"`
 	Bin      string   `help:"The folder with the built commands." default:"bin" type:"path"`
 }
 
@@ -79,6 +80,9 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	if err != nil || done {
 		return err
 	}
+	if g.Slower < 1 || g.Slower > 50 {
+		return cli.Fail(cli.Usage, fmt.Errorf("--slower: must be from 1 to 50, got %d", g.Slower))
+	}
 	chosen, models, parts, err := choose(g.Scenario)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
@@ -115,6 +119,9 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	}
 	// These need the machine to themselves.
 	for _, m := range models {
+		for name := range m.limits {
+			m.limits[name] /= g.Slower
+		}
 		if err := m.measure(ctx, v, filepath.Join(dir, m.name), g, env); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
