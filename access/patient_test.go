@@ -81,7 +81,7 @@ func TestABodyMayTakeItsTimeAndMayNotStandStill(t *testing.T) {
 					t.Fatal(err)
 				}
 				for range 10 {
-					time.Sleep(c.pause)
+					<-time.After(c.pause)
 					if _, err := conn.Write([]byte("x")); err != nil {
 						break // the server has hung up
 					}

@@ -145,7 +145,7 @@ func (e *events) stream(w http.ResponseWriter, r *http.Request, text func(first 
 			next = ": \n\n"
 		}
 		if _, err := w.Write([]byte(next)); err != nil || conn.Flush() != nil {
-			return nil //nolint:nilerr // the client has gone
+			return nil // the client has gone
 		}
 		select {
 		case <-r.Context().Done():

@@ -37,8 +37,9 @@ const (
 	// spendingShown bounds the rows of the page, and statementShown those of a ledger.
 	spendingShown  = 100
 	statementShown = 200
-	// alertsShown bounds a list of alerts.
-	alertsShown = 200
+	// alertsShown bounds a list of alerts, and anomaliesShown those about money on its page.
+	alertsShown    = 200
+	anomaliesShown = 10
 )
 
 // moneyPage is the data of the page of money.
@@ -60,7 +61,9 @@ type moneyPage struct {
 	Kinds   []billing.Spending
 	Budgets []budgetBar
 	Wallets []billing.Budget
-	CSV     string
+	// Anomalies are alerts about money, the newest first: open ones and those that are over.
+	Anomalies []jobs.Alert
+	CSV       string
 	// OneAccount tells that whoever looks sees one account only.
 	OneAccount bool
 }
@@ -139,7 +142,24 @@ func (m *Monitor) moneyPage(w http.ResponseWriter, r *http.Request) {
 		}
 		p.Budgets = append(p.Budgets, newBudgetBar(b))
 	}
+	if p.Anomalies, err = m.anomalies(r); err != nil {
+		m.failPage(w, r, err)
+		return
+	}
 	m.show(w, r, http.StatusOK, frame{Title: "Money", Here: "money", At: now}, "money-page", p)
+}
+
+// anomalies reads what was unusual about money; alerts are of all accounts, so that an account's
+// token gets none.
+func (m *Monitor) anomalies(r *http.Request) ([]jobs.Alert, error) {
+	if access.From(r.Context()).Account != "" {
+		return nil, nil
+	}
+	list, err := m.cfg.Money.Alerts(r.Context(), true, alertsShown)
+	list = slices.DeleteFunc(list, func(a jobs.Alert) bool {
+		return !slices.Contains([]string{jobs.AlertSpending, jobs.AlertOverrun, jobs.AlertLedger, jobs.AlertBudget}, a.Kind)
+	})
+	return list[:min(len(list), anomaliesShown)], err
 }
 
 // spent reads the sums of a page.

@@ -204,7 +204,7 @@ func TestEveryPageNamesItsCommandAndEveryTableIsATable(t *testing.T) {
 		w := get(t, m, path)
 		has(t, w, "In a terminal")
 		body := w.Body.String()
-		commands := body[strings.Index(body, "In a terminal"):]
+		_, commands, _ := strings.Cut(body, "In a terminal")
 		if !strings.Contains(commands, "enqueue ") && !strings.Contains(commands, "monitor ") {
 			t.Errorf("%s names no command: %s", path, commands)
 		}

@@ -108,9 +108,17 @@ func TestMoneyShowsWhatWasSpentAndWhatMayBe(t *testing.T) {
 	must(t, err)
 	_, err = db.Deposit(t.Context(), "default", 5*billing.USD, "for tests", "ada")
 	must(t, err)
+	_, _, err = db.RaiseAlerts(t.Context(), []string{jobs.AlertSpending, jobs.AlertQueue}, []jobs.Alert{
+		{Kind: jobs.AlertSpending, Subject: "all", Text: "an hour cost thrice the usual"}, {Kind: jobs.AlertQueue, Subject: "mock", Text: "nothing moves"},
+	}, "")
+	must(t, err)
+	has(t, get(t, m, "/money"), "an hour cost thrice the usual")
+	if w := get(t, m, "/money"); strings.Contains(w.Body.String(), "nothing moves") {
+		t.Error("an alert that is not about money is on its page")
+	}
 	has(t, get(t, m, "/money?by=account&days=7"), "provider mock", "of $1.00", `href="/money/wallets/default"`, "$5.00")
 	has(t, get(t, m, "/money/wallets/default"), "for tests", "$5.00", "monitor wallet statement default")
-	has(t, get(t, m, "/alerts"), "Nothing needs a person now", "monitor alerts")
+	has(t, get(t, m, "/alerts"), "nothing moves", "monitor alerts")
 	for path, status := range map[string]int{
 		"/money?by=nothing": 400, "/money?days=0": 400, "/money?days=400": 400, "/money?by=day,day,day,day,day,day,day,day,day": 400, "/money.csv?by=x": 400,
 		"/money/wallets/nobody": 404, "/money/wallets/nobody/statement.csv": 404,

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"oneflow/batches"
 	"oneflow/fleet"
 	"oneflow/jobs"
@@ -156,20 +158,26 @@ func (r *Reader) detail(id string) *batchMemory {
 
 // read reads everything in a few steps, whatever there is.
 func (r *Reader) read(ctx context.Context) (Overview, error) {
-	snapshot, err := r.store.Fleet(ctx)
-	if err != nil {
-		return Overview{}, err
-	}
-	waits, err := fleet.Waits(ctx, r.store, "", "")
-	if err != nil {
-		return Overview{}, err
-	}
-	alerts, err := r.store.Alerts(ctx, false, maxAlerts)
-	if err != nil {
-		return Overview{}, err
-	}
-	newest, err := r.store.NewestBatches(ctx, maxBatches)
-	if err != nil {
+	var snapshot fleet.Snapshot
+	var waits []fleet.Wait
+	var alerts []jobs.Alert
+	var newest []batches.Summary
+	all, readCtx := errgroup.WithContext(ctx)
+	all.Go(func() (err error) {
+		snapshot, err = r.store.Fleet(readCtx)
+		return err
+	})
+	all.Go(func() (err error) {
+		waits, err = fleet.Waits(readCtx, r.store, "", "")
+		return err
+	})
+	all.Go(func() (err error) {
+		if alerts, err = r.store.Alerts(readCtx, false, maxAlerts); err == nil {
+			newest, err = r.store.NewestBatches(readCtx, maxBatches)
+		}
+		return err
+	})
+	if err := all.Wait(); err != nil {
 		return Overview{}, err
 	}
 	now := r.now()
@@ -184,6 +192,7 @@ func (r *Reader) read(ctx context.Context) (Overview, error) {
 	}
 	tallies := map[string]batches.Tally{}
 	if len(wanted) > 0 {
+		var err error
 		if tallies, err = r.store.Tallies(ctx, wanted); err != nil {
 			return Overview{}, err
 		}

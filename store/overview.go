@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"oneflow/batches"
 	"oneflow/fleet"
@@ -86,16 +87,33 @@ func tally(ctx context.Context, q querier, ids []string) (map[string]batches.Tal
 
 // Fleet implements the OverviewStore of package monitor.
 func (s *Store) Fleet(ctx context.Context) (f fleet.Snapshot, err error) {
-	if f.Workers, err = s.workers(ctx); err != nil {
-		return f, fmt.Errorf("read workers: %w", err)
-	}
-	if f.Providers, err = s.providers(ctx, f.Workers); err != nil {
-		return f, fmt.Errorf("read providers: %w", err)
-	}
-	if f.Totals, f.Queues, err = s.sums(ctx); err != nil {
-		return f, fmt.Errorf("read totals: %w", err)
-	}
-	return f, nil
+	var day fleet.Totals
+	// Beside each other: with a million jobs each takes a while.
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() (err error) {
+		if f.Workers, err = s.workers(ctx); err != nil {
+			return fmt.Errorf("read workers: %w", err)
+		}
+		if f.Providers, err = s.providers(ctx, f.Workers); err != nil {
+			return fmt.Errorf("read providers: %w", err)
+		}
+		return nil
+	})
+	all.Go(func() (err error) {
+		if f.Totals, f.Queues, err = s.sums(ctx); err != nil {
+			return fmt.Errorf("read totals: %w", err)
+		}
+		return nil
+	})
+	all.Go(func() (err error) {
+		if day, err = s.day(ctx); err != nil {
+			return fmt.Errorf("read the figures of a day: %w", err)
+		}
+		return nil
+	})
+	err = all.Wait()
+	f.Totals.Day, f.Totals.Today, f.Totals.Hour = day.Day, day.Today, day.Hour
+	return f, err
 }
 
 // maxWorkers bounds what is read of a fleet.
@@ -239,14 +257,14 @@ func sum(a, b fleet.Traffic) fleet.Traffic {
 	}
 }
 
-// sums reads the totals, and what waits in each queue. Unfinished jobs are counted up to a
+// sums reads what waits and runs, and what waits in each queue. Unfinished jobs are counted up to a
 // bound; those that run, all.
 func (s *Store) sums(ctx context.Context) (t fleet.Totals, queues []fleet.Queue, err error) {
 	queues = []fleet.Queue{}
 	err = collect(ctx, s, &queues, `
 		WITH lanes AS (
-			SELECT name AS provider, lane
-			FROM providers
+			SELECT provider, lane
+			FROM (SELECT name AS provider FROM providers UNION SELECT provider FROM last_start_tags) known
 			CROSS JOIN unnest('{high,default,bulk}'::text[]) lane
 		), running AS (
 			SELECT provider, lane, count(*) AS running
@@ -281,6 +299,11 @@ func (s *Store) sums(ctx context.Context) (t fleet.Totals, queues []fleet.Queue,
 		return t, nil, err
 	}
 	t.PerMinute = float64(ended) / fleet.Recent.Minutes()
+	return t, queues, nil
+}
+
+// day reads what calls came to in the last 24 hours, today and in the last hour.
+func (s *Store) day(ctx context.Context) (t fleet.Totals, err error) {
 	d := &t.Day
 	err = s.pool.QueryRow(ctx, `
 		SELECT saturated(coalesce(sum(requests), 0)), saturated(coalesce(sum(succeeded), 0)),
@@ -293,7 +316,7 @@ func (s *Store) sums(ctx context.Context) (t fleet.Totals, queues []fleet.Queue,
 		Scan(&d.Requests, &d.Succeeded, &d.RateLimited, &d.Refused, &d.Unknown, &d.InputTokens, &d.OutputTokens,
 			(*int64)(&d.Cost), (*int64)(&d.Simulated), &d.Unpriced, (*int64)(&t.Today.Cost), (*int64)(&t.Today.Simulated), &t.Today.Unpriced,
 			(*int64)(&t.Hour.Cost), (*int64)(&t.Hour.Simulated), &t.Hour.Unpriced)
-	return t, queues, err
+	return t, err
 }
 
 // moneyOf sums up the money of rows of provider_metrics.

@@ -30,10 +30,10 @@ func TestWaitsForSlotsAreToldOnceAlsoAfterAnOutageAndAtTheEnd(t *testing.T) {
 		go func() { defer close(done); w.run(ctx) }()
 		w.note("openai", 0)
 		w.note("openai", 7*time.Second)
-		time.Sleep(waitedEvery + time.Second)
+		<-time.After(waitedEvery + time.Second)
 		away = false
 		w.note("openai", 7*time.Second)
-		time.Sleep(waitedEvery)
+		<-time.After(waitedEvery)
 		if c := told["openai"]; c.Calls[0] != 1 || c.Calls[fleet.WaitBucket(7*time.Second)] != 2 || c.Seconds != 14 {
 			t.Errorf("after the outage: %+v", told)
 		}

@@ -53,6 +53,7 @@ func TestTheMonitorInARealBrowser(t *testing.T) {
 	b.looksAtAPicture(sut)
 	b.comparesModels(sut)
 	b.seesAPipeline(sut)
+	b.paints()
 
 	// Each page, in light, dark and narrow.
 	job := sut.text(`SELECT job_id::text FROM job_states WHERE state = 'failed' LIMIT 1`)
@@ -109,6 +110,26 @@ func (b *tab) seesABatch(sut *system) {
 	b.until("the batch to end", says("1,000 of 1,000 done"))
 	if !b.holds("window.stayed") {
 		b.t.Error("the page was loaded again")
+	}
+}
+
+// paints fails where the first page is not drawn within a second, in the best of three tries: the
+// machine may be busy.
+func (b *tab) paints() {
+	b.t.Helper()
+	best := 1e9
+	for range 3 {
+		b.visit("/")
+		b.until("the page to be drawn", "performance.getEntriesByName('first-contentful-paint').length > 0")
+		at, err := chromedp.Run(b.ctx, chromedp.Evaluate[float64]("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		best = min(best, at)
+	}
+	b.t.Logf("the first page is drawn after %.0f ms", best)
+	if best > 1000 {
+		b.t.Errorf("the first page is drawn after %.0f ms", best)
 	}
 }
 

@@ -36,7 +36,7 @@ type tab struct {
 
 func newTab(t *testing.T, base string) *tab {
 	t.Helper()
-	limit, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	limit, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	t.Cleanup(cancel)
 	ctx, done := chromedp.NewContext(limit, chromedp.WithAllocatorOptions(chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 900)))
 	t.Cleanup(done)
