@@ -24,9 +24,10 @@ const (
 	tallyFor = 30 * time.Second
 	// readLimit bounds one reading.
 	readLimit = 15 * time.Second
-	// soonFor is the time that a page waits for all of a batch: one of a million jobs takes
-	// seconds to add up.
-	soonFor = 40 * time.Millisecond
+	// soonJobs is the number of jobs up to which a page has all of a batch, and soonFor the time
+	// that it waits for all of a larger one: a million jobs take seconds to add up.
+	soonJobs = 5000
+	soonFor  = 40 * time.Millisecond
 	// holdsLimit bounds the question what holds providers back, which Redis answers.
 	holdsLimit = time.Second
 	// rateWindow is the time that the rate of a batch is about.
@@ -113,6 +114,13 @@ func (r *Reader) Batch(ctx context.Context, id string) (Batch, error) {
 // BatchSoon returns one batch as Batch does or, where that takes longer than a person should wait,
 // how far it is; the rest is read on, for whoever looks next.
 func (r *Reader) BatchSoon(ctx context.Context, id string) (Batch, error) {
+	quick, err := r.store.BatchDetail(ctx, id, false)
+	if err != nil {
+		return Batch{}, err
+	}
+	if quick.Total() <= soonJobs {
+		return r.Batch(ctx, id)
+	}
 	type reading struct {
 		b   Batch
 		err error
@@ -130,10 +138,6 @@ func (r *Reader) BatchSoon(ctx context.Context, id string) (Batch, error) {
 	case is := <-done:
 		return is.b, is.err
 	case <-soon.C:
-	}
-	quick, err := r.store.BatchDetail(ctx, id, false)
-	if err != nil {
-		return Batch{}, err
 	}
 	b := Batch{Breakdown: quick, Pending: true}
 	b.At, b.State = r.now(), b.StateNow()

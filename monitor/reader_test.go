@@ -255,7 +255,7 @@ type largeBatch struct {
 }
 
 func (l *largeBatch) BatchDetail(ctx context.Context, id string, whole bool) (batches.Breakdown, error) {
-	b := batches.Breakdown{Summary: batches.Summary{ID: id, Tally: counts(9, 1)}}
+	b := batches.Breakdown{Summary: batches.Summary{ID: id, Tally: counts(9_000, 1_000)}}
 	if !whole {
 		return b, nil
 	}
@@ -276,7 +276,7 @@ func TestALargeBatchIsShownAtOnceAndAsAWholeWhenItIsRead(t *testing.T) {
 		looked, leave := context.WithCancel(t.Context())
 		began := time.Now()
 		b, err := r.BatchSoon(looked, "large")
-		if err != nil || !b.Pending || b.Done() != 9 || len(b.Models) != 0 || time.Since(began) > 100*time.Millisecond {
+		if err != nil || !b.Pending || b.Done() != 9_000 || len(b.Models) != 0 || time.Since(began) > 100*time.Millisecond {
 			t.Errorf("after %s: %+v %v", time.Since(began), b, err)
 		}
 		leave() // it is read on for the next

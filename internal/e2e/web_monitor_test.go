@@ -105,7 +105,7 @@ func (b *tab) seesABatch(sut *system) {
 	b.holds("window.stayed = true")
 	sut.run(0, "enqueue", "batch", b.rows(sut, 1000), "--batch-id", "thousand", "--provider", "mock")
 	b.until("the batch to appear", says("0 of 1,000 done"))
-	sut.worker()
+	sut.workerOf("mock", "other")
 	b.until("the batch to be under way", "/[1-9]\\d* of 1,000 done/.test(document.body.innerText) && !"+says("1,000 of 1,000 done"))
 	b.until("the batch to end", says("1,000 of 1,000 done"))
 	if !b.holds("window.stayed") {
