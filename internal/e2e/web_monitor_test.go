@@ -103,7 +103,7 @@ func (b *tab) seesABatch(sut *system) {
 		b.t.Errorf("the first page brings %d bytes: %v", size, err)
 	}
 	b.holds("window.stayed = true")
-	sut.run(0, "enqueue", "batch", b.rows(sut, 1000), "--batch-id", "thousand", "--provider", "mock")
+	sut.run(0, "enqueue", "batch", b.rows(sut, canaryPrompt, 1000), "--batch-id", "thousand", "--provider", "mock")
 	b.until("the batch to appear", says("0 of 1,000 done"))
 	sut.workerOf("mock", "other")
 	b.until("the batch to be under way", "/[1-9]\\d* of 1,000 done/.test(document.body.innerText) && !"+says("1,000 of 1,000 done"))
@@ -133,12 +133,12 @@ func (b *tab) paints() {
 	}
 }
 
-// rows writes a file of so many prompts.
-func (b *tab) rows(sut *system, n int) string {
+// rows writes a file of so many prompts that begin alike.
+func (b *tab) rows(sut *system, prompt string, n int) string {
 	b.t.Helper()
 	var rows strings.Builder
 	for i := range n {
-		fmt.Fprintf(&rows, "{\"prompt\": %q}\n", fmt.Sprintf("%s %d", canaryPrompt, i))
+		fmt.Fprintf(&rows, "{\"prompt\": %q}\n", fmt.Sprintf("%s %d", prompt, i))
 	}
 	name := fmt.Sprintf("rows-%d.jsonl", n)
 	if err := os.WriteFile(filepath.Join(sut.Dir, name), []byte(rows.String()), 0o600); err != nil {
@@ -160,7 +160,7 @@ func (b *tab) disablesAProvider() {
 // retriesAGroup brings the jobs back that failed for one reason: answers that were cut off.
 func (b *tab) retriesAGroup(sut *system) {
 	b.t.Helper()
-	sut.run(5, "enqueue", "batch", b.rows(sut, 3), "--batch-id", "cut", "--provider", "mock", "--set", "max_tokens=1", "--on-cut", "fail", "--watch")
+	sut.run(5, "enqueue", "batch", b.rows(sut, canaryPrompt, 3), "--batch-id", "cut", "--provider", "mock", "--set", "max_tokens=1", "--on-cut", "fail", "--watch")
 	calls := func() int64 {
 		return sut.number(`SELECT count(*) FROM call_jobs c JOIN jobs j ON j.id = c.job_id WHERE j.batch_id = 'cut'`)
 	}
@@ -193,10 +193,11 @@ func (b *tab) looksAtAPicture(sut *system) {
 	}
 }
 
-// comparesModels sees two models side by side, with a judge.
+// comparesModels sees two models side by side, with a judge. The command prints its prompts, which
+// are no canaries therefore.
 func (b *tab) comparesModels(sut *system) {
 	b.t.Helper()
-	sut.run(0, "enqueue", "compare", b.rows(sut, 4), "--with", "mock,other", "--judge", "mock", "--name", "haikus")
+	sut.run(0, "enqueue", "compare", b.rows(sut, "a haiku about queues", 4), "--with", "mock,other", "--judge", "mock", "--name", "haikus")
 	b.visit("/comparisons/haikus")
 	b.until("its figures", says("Best, says mock/"))
 	b.holds(`([...document.querySelectorAll('a')].find(a => a.textContent === 'Show the answers').click(), true)`)
@@ -209,7 +210,7 @@ func (b *tab) seesAPipeline(sut *system) {
 	if err := os.WriteFile(filepath.Join(sut.Dir, "then.yaml"), []byte("name: translate\ntemplate: \"Translate: {{answer}}\"\nprovider: other\n"), 0o600); err != nil {
 		b.t.Fatal(err)
 	}
-	sut.run(0, "enqueue", "batch", b.rows(sut, 5), "--batch-id", "line", "--provider", "mock", "--then", "then.yaml", "--watch")
+	sut.run(0, "enqueue", "batch", b.rows(sut, canaryPrompt, 5), "--batch-id", "line", "--provider", "mock", "--then", "then.yaml", "--watch")
 	b.visit("/pipelines/line")
 	b.until("both steps as one", says("10 of 10 done")+" && "+says("translate"))
 }
