@@ -27,7 +27,7 @@ func prices(t *testing.T) *billing.List {
 }
 
 // day is one on which the models of these tests have a price.
-var day = time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
+var day = time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)
 
 func TestOnlyModelsThatTakeAllOptionsAreNamedAsCheaper(t *testing.T) {
 	t.Parallel()

@@ -1,8 +1,6 @@
 package batches
 
 import (
-	"encoding/json"
-
 	"oneflow/jobs"
 	"oneflow/providers/kinds"
 )
@@ -65,5 +63,5 @@ func (in Input) mark(fields Fields) {
 	if d, _ := kinds.Of(kind); !ok || !d.Cache.Marked {
 		return
 	}
-	fields["system"] = encoded([]map[string]any{{"type": "text", "text": json.RawMessage(system), "cache": true}})
+	fields["system"] = encoded([]map[string]any{{"type": "text", "text": system, "cache": true}})
 }

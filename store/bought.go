@@ -59,6 +59,6 @@ func (s *Store) Bought(ctx context.Context, id string, since time.Time, limit in
 
 // firstUUID is the lowest id (UUID version 7) that is made at a time.
 func firstUUID(at time.Time) (id uuid.UUID) {
-	binary.BigEndian.PutUint64(id[:8], uint64(max(at.UnixMilli(), 0))<<16) //nolint:gosec // not negative
+	binary.BigEndian.PutUint64(id[:8], uint64(max(at.UnixMilli(), 0))<<16)
 	return id
 }
