@@ -255,7 +255,7 @@ func TestModelsThatCannotBeCalledAreHidden(t *testing.T) {
 	shown, all := k.run("", "models").out, k.run("", "models", "--all").out
 	for model, hidden := range map[string]bool{
 		"gpt-6-luna": false, "gemini-3.8-flash*": false, "gpt-image-2": false, "eleven_v3": false,
-		"gpt-3.5-turbo": true, "gpt-image-1": true, "text-embedding-3-small": false, "gemini-embedding-001": false, "gemini-1.5-pro*": true, "llama-3.3-70b-versatile": true, "sora-2": true,
+		"gpt-3.5-turbo": true, "gpt-image-1": true, "text-embedding-3-small": false, "gemini-embedding-001": false, "gemini-2.0-flash-lite*": true, "llama-3.3-70b-versatile": true, "sora-2": true,
 	} {
 		line := regexp.MustCompile(`(?m)^\S+ +` + regexp.QuoteMeta(model) + ` `)
 		if line.MatchString(shown) == hidden || !line.MatchString(all) && model != "sora-2" {
