@@ -17,7 +17,7 @@ import (
 	"oneflow/internal/media"
 )
 
-// foretold is what a dry run says of a batch.
+// foretold holds what a dry run says of a batch.
 type foretold struct {
 	Low      string    `json:"low_usd"`
 	Expected string    `json:"expected_usd"`
