@@ -348,8 +348,8 @@ CREATE TABLE calls (
 CREATE INDEX calls_running ON calls (worker_id) WHERE state = 'running';
 CREATE INDEX calls_finished ON calls USING brin (finished_at) WITH (autosummarize = on, pages_per_range = 16);
 
--- The jobs that a call serves, inserted with it: one, or several that were packed. Their
--- shares sum up to its cost, exactly.
+-- The jobs that a call serves, inserted with it: one, which has all of its cost, or
+-- several that were packed, whose shares sum up to it, exactly.
 CREATE TABLE call_jobs (
     call_id     uuid NOT NULL,
     job_id      uuid NOT NULL,
@@ -357,7 +357,7 @@ CREATE TABLE call_jobs (
     attempt     int NOT NULL,     -- of the job, when the call was sent
     lease_token uuid NOT NULL,    -- of the claim that sent it
     weight      int NOT NULL DEFAULT 1 CHECK (weight > 0), -- its part of the whole: see share_of
-    share_nano  bigint CHECK (share_nano >= 0),  -- null while the call has no cost
+    share_nano  bigint CHECK (share_nano >= 0),  -- null: all that the call costs
     PRIMARY KEY (job_id, call_id)
 ) WITH (fillfactor = 45);
 CREATE INDEX call_jobs_call ON call_jobs (call_id);

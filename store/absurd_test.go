@@ -47,7 +47,6 @@ func TestAbsurdRowsTakeNoViewDown(t *testing.T) {
 	const most = `9223372036854775807`
 	w.exec(t, `UPDATE calls SET latency_ms = `+most+`, input_tokens = `+most+`, output_tokens = `+most+`, cost_nano = `+most+` WHERE state <> 'running'`)
 	w.exec(t, `UPDATE calls SET simulated = true WHERE id IN (SELECT id FROM calls WHERE state <> 'running' LIMIT 2)`)
-	w.exec(t, `UPDATE call_jobs SET share_nano = `+most)
 	w.exec(t, `UPDATE job_states SET cost_nano = `+most+`, simulated_nano = `+most)
 	w.exec(t, `
 		INSERT INTO provider_metrics (provider, model, minute, slot, requests, succeeded, failed_unbilled, failed_billed, unknown, rate_limited, refused,

@@ -56,8 +56,8 @@ func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, er
 	rows, err := tx.Query(ctx, `
 		SELECT a.provider, a.model, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
 			saturated(sum(a.input_tokens)), saturated(sum(a.output_tokens)),
-			saturated(coalesce(sum(cj.share_nano) FILTER (WHERE NOT a.simulated), 0)),
-			saturated(coalesce(sum(cj.share_nano) FILTER (WHERE a.simulated), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL AND a.state <> 'running')
+			saturated(coalesce(sum(coalesce(cj.share_nano, a.cost_nano)) FILTER (WHERE NOT a.simulated), 0)),
+			saturated(coalesce(sum(coalesce(cj.share_nano, a.cost_nano)) FILTER (WHERE a.simulated), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL AND a.state <> 'running')
 		FROM jobs j
 		JOIN call_jobs cj ON cj.job_id = j.id
 		JOIN calls a ON a.id = cj.call_id

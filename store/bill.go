@@ -42,8 +42,8 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 	}
 	rows, err := s.pool.Query(ctx, `
 		WITH call AS (
-			SELECT c.provider, c.simulated, cj.share_nano AS cost_nano, c.state,
-				CASE WHEN c.markup IS NULL THEN cj.share_nano ELSE (
+			SELECT c.provider, c.simulated, coalesce(cj.share_nano, c.cost_nano) AS cost_nano, c.state,
+				CASE WHEN c.markup IS NULL THEN coalesce(cj.share_nano, c.cost_nano) ELSE (
 					SELECT share_of(c.charge_nano, cj.weight, sum(o.weight) FILTER (WHERE o.job_id <= j.id), sum(o.weight))
 					FROM call_jobs o
 					WHERE o.call_id = c.id) END AS charge_nano, CASE

@@ -442,7 +442,7 @@ const settleSQL = `
 		WHERE c.id = b.id
 		RETURNING b.*, c.cost_nano AS cost_after, c.charge_nano AS due_after, c.simulated
 	), ` + chargedSQL + `, share AS (
-		SELECT s.id AS call_id, j.job_id, s.simulated,
+		SELECT s.id AS call_id, j.job_id, j.total > j.weight AS several, s.simulated,
 			share_of(s.cost_after, j.weight, j.upto, j.total) AS share,
 			coalesce(share_of(s.cost_after, j.weight, j.upto, j.total), 0)
 				- coalesce(share_of(s.cost_before, j.weight, j.upto, j.total), 0) AS charge,
@@ -460,7 +460,7 @@ const settleSQL = `
 		UPDATE call_jobs j
 		SET share_nano = s.share
 		FROM share s
-		WHERE j.job_id = s.job_id AND j.call_id = s.call_id
+		WHERE s.several AND j.job_id = s.job_id AND j.call_id = s.call_id
 	), bill AS (
 		SELECT job_id, count(*) AS calls,
 			coalesce(sum(charge) FILTER (WHERE NOT simulated), 0) AS charge,

@@ -55,7 +55,7 @@ func (s *Store) Detail(ctx context.Context, p jobs.Progress) (d batches.Detail, 
 	if err == nil && p.JobID != "" {
 		err = collect(ctx, s, &d.Calls, `
 			SELECT provider, model, scope, state AS outcome, error_kind AS error, error_message AS message,
-				coalesce(http_status, 0) AS status, latency_ms, cj.share_nano AS cost
+				coalesce(http_status, 0) AS status, latency_ms, coalesce(cj.share_nano, c.cost_nano) AS cost
 			FROM call_jobs cj
 			JOIN calls c ON c.id = cj.call_id
 			WHERE cj.job_id = $1

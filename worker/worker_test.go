@@ -371,7 +371,7 @@ func TestEveryJobOfAFlakyServiceEndsOnce(t *testing.T) {
 		"succeeded jobs without a result":       `SELECT count(*) FROM job_states s WHERE state = 'succeeded' AND NOT EXISTS (SELECT FROM results r WHERE r.job_id = s.job_id)`,
 		"results without a succeeded job":       `SELECT count(*) FROM results r JOIN job_states USING (job_id) WHERE state <> 'succeeded'`,
 		"calls that nobody settled":             `SELECT count(*) FROM calls WHERE state = 'running'`,
-		"jobs with a wrong bill":                `SELECT count(*) FROM job_states s WHERE cost_nano <> (SELECT coalesce(sum(share_nano), 0) FROM call_jobs cj WHERE cj.job_id = s.job_id)`,
+		"jobs with a wrong bill":                `SELECT count(*) FROM job_states s WHERE cost_nano <> (SELECT coalesce(sum(coalesce(cj.share_nano, c.cost_nano)), 0) FROM call_jobs cj JOIN calls c ON c.id = cj.call_id WHERE cj.job_id = s.job_id)`,
 		"jobs with more than two unknown calls": `SELECT count(*) FROM jobs j WHERE (SELECT count(*) FROM call_jobs cj JOIN calls c ON c.id = cj.call_id WHERE cj.job_id = j.id AND c.state = 'unknown') > 2`,
 	} {
 		if n := f.count(t, sql); n != 0 {

@@ -66,13 +66,13 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 		SELECT count(*) FROM (
 			SELECT FROM calls c JOIN call_jobs cj ON cj.call_id = c.id
 			GROUP BY c.id
-			HAVING coalesce(c.cost_nano, 0) <> coalesce(sum(cj.share_nano), 0) OR bool_or((c.cost_nano IS NULL) <> (cj.share_nano IS NULL))
+			HAVING coalesce(c.cost_nano, 0) <> coalesce(sum(coalesce(cj.share_nano, c.cost_nano)), 0) OR bool_or(c.cost_nano IS NULL AND cj.share_nano IS NOT NULL)
 		) wrong`,
 	"jobs whose cost is not the sum of their shares": `
 		SELECT count(*) FROM job_states s
 		WHERE (cost_nano, simulated_nano) <> (
-			SELECT coalesce(sum(cj.share_nano) FILTER (WHERE NOT c.simulated), 0)::bigint,
-				coalesce(sum(cj.share_nano) FILTER (WHERE c.simulated), 0)::bigint
+			SELECT coalesce(sum(coalesce(cj.share_nano, c.cost_nano)) FILTER (WHERE NOT c.simulated), 0)::bigint,
+				coalesce(sum(coalesce(cj.share_nano, c.cost_nano)) FILTER (WHERE c.simulated), 0)::bigint
 			FROM call_jobs cj JOIN calls c ON c.id = cj.call_id
 			WHERE cj.job_id = s.job_id)`,
 	"jobs whose unpriced calls do not add up": `
