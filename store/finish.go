@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -37,27 +39,43 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	if err != nil {
 		return nil, err
 	}
-	won := make(map[uuid.UUID]bool, len(in))
-	p := pipeline()
-	p.Queue(succeedSQL, append(settle, resultColumns(in)...)...).Query(func(rows pgx.Rows) error {
-		winners, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-		for _, id := range winners {
-			won[id] = true
-		}
-		return err
-	})
-	if artifacts := artifactColumns(in); artifacts != nil {
-		p.Queue(artifactSQL, artifacts...)
-	}
 	children, err := childrenColumns(in)
 	if err != nil {
 		return nil, err
 	}
-	if children != nil {
-		p.Queue(childrenSQL, children...)
+	columns := append(settle, resultColumns(in)...)
+	won := make(map[uuid.UUID]bool, len(in))
+	write := func(sql string) error {
+		p := pipeline()
+		p.Queue(sql, columns...).Query(func(rows pgx.Rows) error {
+			winners, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+			for _, id := range winners {
+				won[id] = true
+			}
+			return err
+		})
+		if artifacts := artifactColumns(in); artifacts != nil {
+			p.Queue(artifactSQL, artifacts...)
+		}
+		if children != nil {
+			p.Queue(childrenSQL, children...)
+		}
+		queueKept(p, in)
+		return s.pool.SendBatch(ctx, p).Close()
 	}
-	queueKept(p, in)
-	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
+	// Where there are budgets, or a group was off just now, the next is, too.
+	now, plain := time.Now(), false
+	if n := now.UnixNano(); n >= s.budgeted.Load() && n >= s.exact.Load() {
+		err = write(answersSQL)
+		if plain = !isOff(err); !plain {
+			s.exact.Store(now.Add(stayExact).UnixNano())
+			clear(won)
+		}
+	}
+	if !plain {
+		err = write(succeedSQL)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("record results: %w", err)
 	}
 	if len(won) > 0 {
@@ -119,6 +137,77 @@ const succeedSQL = `
 	FROM unnest($1::uuid[], $23::uuid[]) AS w (call_id, job_id)
 	JOIN results r USING (job_id, call_id)
 	WHERE (SELECT count(*) FROM stored) < cardinality($1)`
+
+// stayExact is the time for which answers are not tried to be written by answersSQL after it
+// has left a group to succeedSQL.
+const stayExact = 100 * time.Millisecond
+
+// isOff reports whether answersSQL has found something that it leaves to succeedSQL.
+func isOff(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == pgDivisionByZero || e.ConstraintName == resultsKey)
+}
+
+// answersSQL does what succeedSQL does where each call is under way, serves one job, which
+// is held by its claim, and takes from no budget or rate card, as of nearly all groups: then
+// nothing has to be locked to be read, shared out or compared. Where one of them is off, it fails, in
+// a division by zero, and nothing has happened. It takes succeedSQL's parameters.
+const answersSQL = `
+	WITH given AS (
+		SELECT *
+		FROM unnest(` + settlementArrays + `,
+				$16::uuid[], $17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[], $22::text[], $23::uuid[], $24::bytea[])
+			AS g (` + settlementNames + `,
+				token, provider, model, text, raw, raw_sha256, finish_reason, job, vector)
+	), settled AS (
+		UPDATE calls c
+		SET state = g.outcome,
+			cost_nano = g.cost,
+			charge_nano = g.cost,
+			price_ids = ARRAY(SELECT json_array_elements_text(g.prices)),
+			finished_at = now(),
+			latency_ms = g.latency,
+			http_status = g.status,
+			request_id = g.request_id,
+			error_kind = g.kind,
+			error_message = g.message,
+			error_body = g.body,
+			usage = g.usage,
+			input_tokens = g.input,
+			output_tokens = g.output,
+			rate_limits = g.limits
+		FROM given g
+		WHERE c.id = g.id AND g.outcome = 'succeeded'
+		AND c.state = 'running' AND c.unit_nano IS NULL AND c.markup IS NULL
+		AND NOT EXISTS (SELECT FROM charges WHERE call_id = g.id)
+		AND (SELECT count(*) = 1 FROM (SELECT FROM call_jobs WHERE call_id = g.id LIMIT 2) j)
+		RETURNING g.id, g.job, g.token, CASE WHEN c.simulated THEN 0 ELSE coalesce(g.cost, 0) END AS charge,
+			CASE WHEN c.simulated THEN coalesce(g.cost, 0) ELSE 0 END AS simulated, (g.cost IS NULL)::int AS unpriced
+	), ended AS (
+		UPDATE job_states s
+		SET cost_nano = saturated(s.cost_nano + b.charge),
+			simulated_nano = saturated(s.simulated_nano + b.simulated),
+			charge_nano = saturated(s.charge_nano + b.charge),
+			unpriced_calls = s.unpriced_calls + b.unpriced,
+			state = 'succeeded',
+			finished_at = now(),
+			error_class = '',
+			error_message = '',
+			ended_lease = b.token,
+			not_before = NULL,
+			wait_reason = '',
+			worker_id = NULL,
+			lease_token = NULL
+		FROM settled b
+		WHERE s.job_id = b.job AND s.state = 'running' AND s.lease_token = b.token
+		RETURNING b.id
+	), stored AS (
+		INSERT INTO results (job_id, call_id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id,
+			http_status, latency_ms, usage)
+		SELECT job, id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id, coalesce(status, 200), latency, usage
+		FROM given
+	)
+	SELECT id FROM given WHERE 1 / ((SELECT count(*) FROM ended) = cardinality($1))::int = 1`
 
 // wantsResult holds for a job of the bill that is answered, has no result and may
 // still get one: all that have not ended, and those of which it is not known how

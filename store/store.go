@@ -38,6 +38,8 @@ type Store struct {
 	background sync.WaitGroup
 	// budgeted is until when budgets are known to be there, in Unix nanoseconds.
 	budgeted atomic.Int64
+	// exact is until when answers are written by succeedSQL, in Unix nanoseconds.
+	exact atomic.Int64
 	// outage follows whether Postgres answers.
 	outage *outage
 
@@ -165,8 +167,11 @@ func transient(err error) bool {
 }
 
 const (
-	pgSerialization = "40001"
-	pgDeadlock      = "40P01"
+	pgSerialization  = "40001"
+	pgDeadlock       = "40P01"
+	pgDivisionByZero = "22012"
+	// resultsKey is violated by a second answer of a job.
+	resultsKey = "results_pkey"
 	// callsKey and sharesKey are violated by a repetition that began before the first
 	// try of the same write was committed.
 	callsKey  = "calls_pkey"
