@@ -265,7 +265,9 @@ func takeHeld(ctx context.Context, tx pgx.Tx, held []uuid.UUID, why loss) (n int
 	return n, err
 }
 
-// takeOverSQL takes jobs, whose rows are locked, from their holder. A holder that
+// takeOverSQL takes jobs, whose rows are locked, from their holder. One that has died is
+// held against the job, but where its last call is known not to have been sent: then the job only
+// waited. A holder that
 // lives has lost sight of its job: that is no crash, but cannot go on for ever
 // either, and ends with the job's attempts.
 //
@@ -294,14 +296,23 @@ const takeOverSQL = `
 			WHEN EXISTS (
 				SELECT FROM call_jobs cj JOIN calls c ON c.id = cj.call_id
 				WHERE cj.job_id = t.id AND c.handle <> '' AND c.state IN ('running', 'unknown')
-			) AND NOT ($3 AND s.crashes + 1 >= $2) THEN CASE WHEN NOT $3 AND s.attempt >= j.max_attempts THEN 'unknown' ELSE 'queued' END
+			) AND NOT (d.died AND s.crashes + 1 >= $2) THEN CASE WHEN NOT $3 AND s.attempt >= j.max_attempts THEN 'unknown' ELSE 'queued' END
 			WHEN (b.calls > 0 OR last.useless IS NOT NULL)
 				AND (j.on_unknown = 'fail' OR ` + unknownCalls + ` + coalesce(b.calls, 0) > 1) THEN 'unknown'
-			WHEN $3 AND s.crashes + 1 >= $2 OR NOT $3 AND s.attempt >= j.max_attempts THEN 'failed'
+			WHEN d.died AND s.crashes + 1 >= $2 OR NOT $3 AND s.attempt >= j.max_attempts THEN 'failed'
 			ELSE 'queued'
-			END AS state
+			END AS state, d.died
 		FROM taken t
 		JOIN job_states s ON s.job_id = t.id
+		CROSS JOIN LATERAL (
+			SELECT $3 AND coalesce((
+				SELECT c.state <> 'failed_unbilled' OR c.error_kind <> 'not_asked'
+				FROM call_jobs cj
+				JOIN calls c ON c.id = cj.call_id
+				WHERE cj.job_id = t.id AND cj.lease_token = s.lease_token
+				ORDER BY c.started_at DESC, c.id DESC
+				LIMIT 1), true) AS died
+		) d
 		JOIN jobs j ON j.id = t.id
 		LEFT JOIN bill b ON b.job_id = t.id
 		LEFT JOIN LATERAL (
@@ -318,7 +329,7 @@ const takeOverSQL = `
 		SET ` + charged + `,
 			state = CASE b.state WHEN 'useless' THEN 'failed' ELSE b.state END,
 			gen = s.gen + 1,
-			crashes = s.crashes + $3::int,
+			crashes = s.crashes + b.died::int,
 			finished_at = CASE WHEN b.state <> 'queued' THEN now() END,
 			error_class = CASE
 				WHEN b.state IN ('unknown', 'useless') THEN b.class

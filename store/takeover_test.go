@@ -323,3 +323,29 @@ func TestATakeOverSeesACallBegunWhileItWasUnderWay(t *testing.T) {
 	w.takeOver(t)
 	w.holds(t)
 }
+
+// A worker that dies with a call that was provably not sent is no reason to suspect its job.
+func TestAJobWhoseCallWasNotSentHasNoPartInTheCrash(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	list := w.accept(t, 3, nil)
+	unsent, sent, before := w.mustClaim(t, list[0]), w.mustClaim(t, list[1]), w.mustClaim(t, list[2])
+	notSent := func(c jobs.Call) {
+		must(t, w.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallFailedUnbilled, Cost: nano(0), Kind: providers.NotAsked}))
+	}
+	notSent(w.sent(t, unsent, nano(5)))
+	w.sent(t, sent, nano(5))
+	notSent(w.sent(t, before, nano(5)))
+	w.sent(t, before, nano(5)) // and then one that was
+	if _, err := w.TakeOver(t.Context(), w.worker); err != nil {
+		t.Fatal(err)
+	}
+	for j, want := range map[*jobs.Job]string{unsent: "queued 0 0", sent: "queued 1 5", before: "queued 1 5"} {
+		var got string
+		w.one(t, &got, `SELECT to_jsonb(state || ' ' || crashes || ' ' || cost_nano) FROM job_states WHERE job_id = $1`, j.ID)
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	w.holds(t)
+}

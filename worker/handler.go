@@ -91,6 +91,8 @@ type handler struct {
 	dispatcher *jobs.Dispatcher
 	// spool takes what is paid for and could not be written by then.
 	spool *spool
+	// marks say which calls were sent, should the worker be killed.
+	marks *sendMarks
 	// slots is shared by the jobs of this worker; a suspect takes all of it.
 	slots *semaphore.Weighted
 	// suspect is held by the one suspect that waits or runs.
@@ -107,7 +109,7 @@ const exclusive = 1 << 30
 func newHandler(waiting, writing context.Context, cfg Config) *handler {
 	return &handler{
 		cfg: cfg, id: cfg.ID, waiting: waiting, writing: writing, held: &sync.Map{},
-		spool: newSpool(cfg.State, cfg.ID, cfg.Log), slots: semaphore.NewWeighted(exclusive),
+		spool: newSpool(cfg.State, cfg.ID, cfg.Log), marks: newSendMarks(cfg.State, cfg.ID, cfg.Log), slots: semaphore.NewWeighted(exclusive),
 	}
 }
 

@@ -67,6 +67,8 @@ type openCall struct {
 	req      providers.Request
 	reserved *billing.NanoUSD
 	started  time.Time
+	// place is that of its mark: see sendMarks.
+	place int64
 	// handle names what it has ordered at the provider.
 	handle string
 }
@@ -112,18 +114,22 @@ func (j *journal) Begin(ctx context.Context, provider string, req providers.Requ
 		}
 		c.Gen = j.job.Gen
 	}
+	place := h.marks.open(c.CallID)
 	if err := h.cfg.Store.Work.BeginCall(h.writing, h.id, c); err != nil {
+		h.marks.over(place)
 		return nil, err
 	}
 	j.unclaimed = nil
 	j.calls++
 	failpoint.Hit("begun", req.Model)
-	return &openCall{journal: j, id: c.CallID, provider: provider, model: req.Model, req: req, reserved: c.Reserved, started: now}, nil
+	h.marks.sent(place)
+	return &openCall{journal: j, id: c.CallID, place: place, provider: provider, model: req.Model, req: req, reserved: c.Reserved, started: now}, nil
 }
 
 // End records what came of the call: a failure settles it, a success ends the job in
 // the same commit. The bytes of res.Blobs are let go once they are stored.
 func (c *openCall) End(_ context.Context, res providers.Response, err error) error {
+	defer c.journal.handler.marks.over(c.place)
 	failpoint.Hit("answered", c.model)
 	if err == nil {
 		return c.succeed(res)

@@ -220,7 +220,7 @@ func TestAWorkerThatMustLeaveWithPostgresAwaySpoolsItsAnswersForTheNext(t *testi
 	if got := f.count(t, `SELECT count(*) FROM job_states WHERE cost_nano <> 10`); got != 1 {
 		t.Errorf("%d jobs cost more than their one call, want the one whose call failed", got)
 	}
-	if files, err := os.ReadDir(filepath.Join(state, "spool")); err != nil || len(files) != 0 {
+	if files, err := filepath.Glob(filepath.Join(state, "spool", "*.spool*")); err != nil || len(files) != 0 {
 		t.Errorf("%v, %v are left of the spool", files, err)
 	}
 }

@@ -141,7 +141,7 @@ func (h *handler) findOrder(j *journal) (*jobs.Completion, error) {
 		req.Model = order.Model
 	}
 	j.order = &openCall{
-		journal: j, id: order.CallID, provider: order.Provider, model: order.Model, req: req,
+		journal: j, id: order.CallID, place: noPlace, provider: order.Provider, model: order.Model, req: req,
 		reserved: order.Reserved, started: order.Started, handle: order.Handle,
 	}
 	j.log.Info().Stringer("call", order.CallID).Str("call_provider", order.Provider).Msg("goes on with what was ordered before")

@@ -266,6 +266,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	h.dispatcher = jobs.NewDispatcher(reconciler.redis, w.cfg.Store.Deliveries)
 	// Before anything is taken over or called again: it may be paid for already.
 	h.spool.recover(ctx, w.cfg.Store.Work)
+	h.marks.recover(ctx, w.cfg.Store.Work)
 	h.spool.remind()
 	defer func() { _ = h.spool.close() }() // each line is on the disk
 	s := newServers(w.cfg, h.process)
@@ -276,6 +277,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { w.beat(alive, h.held) })
 	background.Go(func() { h.spool.watch(alive, w.cfg.Store.Work) })
+	background.Go(func() { h.marks.watch(alive, w.cfg.Store.Work) })
 	background.Go(func() { reconciler.run(ctx) })
 	background.Go(func() { regulator.run(ctx) })
 	background.Go(func() { newWaker(s, reconciler.redis).run(ctx) })
@@ -291,7 +293,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer cutOff.Stop()
 	draining, cancel := context.WithTimeout(alive, w.cfg.Drain+writeGrace+joinGrace)
 	defer cancel()
-	err = s.shutdown(draining)
+	if err = s.shutdown(draining); err == nil {
+		h.marks.close()
+	}
 
 	// No heartbeat after the retirement: it would take it back.
 	died()
