@@ -88,17 +88,9 @@ func own(path string, raw []byte) bool {
 
 // writeBody answers with the vendor's own body where it has the endpoint's form, else with
 // one that says the same.
-func writeBody(f *FrontDoor, w http.ResponseWriter, r *http.Request, res result) {
+func writeBody(_ *FrontDoor, w http.ResponseWriter, r *http.Request, res result) {
 	w.Header().Set("X-Oneflow-Provider", headerValue(res.Provider))
 	if raw := res.raw(); own(r.URL.Path, raw) {
-		if providers.LacksMedia(raw) && len(res.Artifacts) > 0 {
-			media, err := f.media(r, res)
-			if err != nil {
-				f.broken(w, r, err)
-				return
-			}
-			raw = providers.WithMedia(raw, media)
-		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(raw) //nolint:gosec // JSON is no page, and nosniff says so
 		return
@@ -251,34 +243,21 @@ const (
 	maxSound   = 512 << 20
 )
 
-// media reads the pictures and sounds of an answer.
-func (f *FrontDoor) media(r *http.Request, res result) ([]providers.Blob, error) {
-	var all []providers.Blob
-	for _, a := range res.Artifacts {
-		from, err := f.cfg.Objects.OpenURL(r.Context(), a.URL)
-		if err != nil {
-			return nil, err
-		}
-		data, err := io.ReadAll(io.LimitReader(from, maxPicture))
-		_ = from.Close()
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, providers.Blob{MIME: a.MIME, Data: data})
-	}
-	return all, nil
-}
-
 // writeImages answers with the pictures in base64.
 func writeImages(f *FrontDoor, w http.ResponseWriter, r *http.Request, res result) {
-	pictures, err := f.media(r, res)
-	if err != nil {
-		f.broken(w, r, err)
-		return
-	}
 	var data []object
-	for _, p := range pictures {
-		data = append(data, object{"b64_json": base64.StdEncoding.EncodeToString(p.Data)})
+	for _, a := range res.Artifacts {
+		from, err := f.cfg.Objects.OpenURL(r.Context(), a.URL)
+		var picture []byte
+		if err == nil {
+			picture, err = io.ReadAll(io.LimitReader(from, maxPicture))
+			_ = from.Close()
+		}
+		if err != nil {
+			f.broken(w, r, err)
+			return
+		}
+		data = append(data, object{"b64_json": base64.StdEncoding.EncodeToString(picture)})
 	}
 	answer(w, http.StatusOK, object{"created": res.FinishedAt.Unix(), "data": data})
 }

@@ -2,7 +2,6 @@ package frontdoor_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -102,28 +101,5 @@ func TestATranscriptionIsTakenOnceAndWrongOnesAreRefused(t *testing.T) {
 	}
 	if r := h.send(t, http.MethodPost, "/v1/audio/transcriptions", token, "{}"); r.StatusCode != http.StatusBadRequest {
 		t.Errorf("no form: %d", r.StatusCode)
-	}
-}
-
-func TestSpeechInAChatComesBackWithItsAnswer(t *testing.T) {
-	t.Parallel()
-	h := open(t, fakeprovider.Config{}, true)
-	got := h.send(t, http.MethodPost, "/v1/chat/completions", h.token(t, access.Enqueue, ""),
-		`{"model":"openai/gpt-audio","messages":[{"role":"user","content":"hi"}],"modalities":["text","audio"],"audio":{"voice":"alloy","format":"wav"}}`)
-	var said struct {
-		Choices []struct {
-			Message struct {
-				Audio struct {
-					Data       []byte `json:"data"`
-					Transcript string `json:"transcript"`
-				} `json:"audio"`
-			} `json:"message"`
-		} `json:"choices"`
-	}
-	body, err := io.ReadAll(got.Body)
-	must(t, err)
-	must(t, json.Unmarshal(body, &said))
-	if len(said.Choices) != 1 || !bytes.HasPrefix(said.Choices[0].Message.Audio.Data, []byte("RIFF")) || said.Choices[0].Message.Audio.Transcript == "" {
-		t.Errorf("%d: %.300s", got.StatusCode, body)
 	}
 }

@@ -50,7 +50,7 @@ func inChunks(x *experiment) {
 	x.worker()
 	x.enqueue("before", 60, "retry")
 	x.until(time.Minute, "tasks that carry many jobs", func() bool {
-		size, err := ask[int](x, `SELECT coalesce(max(chunk_size), 0) FROM providers`)
+		size, err := ask[int](x, `SELECT greatest(0, (SELECT max(chunk_size) FROM providers), (SELECT max(chunk_size) FROM provider_models))`)
 		return err == nil && size >= 10
 	})
 	x.phase("jobs go in chunks")

@@ -37,9 +37,6 @@ func capabilities() providers.Capabilities {
 			providers.Embedding: {
 				DefaultModel: "gemini-embedding-2",
 				Options:      []string{"prompt", "dimensions"},
-				// https://ai.google.dev/gemini-api/docs/embeddings; Google names no number of tokens for
-				// all of a batch: this is Vertex's.
-				Pack: 100, PackTokens: 20_000,
 			},
 			providers.Transcription: {
 				DefaultModel: "gemini-3.5-flash-lite",

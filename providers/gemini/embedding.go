@@ -3,33 +3,21 @@ package gemini
 import (
 	"context"
 	"encoding/json"
-	"slices"
 
 	"oneflow/providers"
 	"oneflow/providers/wire"
 )
 
-// embed asks for the vector of a text, or of several, each in a request of its own.
+// embed asks for the vector of a text.
 func (p *Provider) embed(ctx context.Context, secret string, req providers.Request) (providers.Response, *providers.Error) {
-	texts := append([]string{req.Prompt}, req.With...)
-	requests := make([]map[string]any, len(texts))
-	for i, text := range texts {
-		requests[i] = map[string]any{"content": content{Parts: []part{{Text: text}}}}
-		if req.Dimensions > 0 {
-			requests[i]["outputDimensionality"] = req.Dimensions
-		}
-		if len(texts) > 1 { // where there is one, the path names its model
-			requests[i]["model"] = prefix + req.Model
-		}
-		if wire.Merge(requests[i], req.Extra) != nil {
-			return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
-		}
+	made := map[string]any{"content": content{Parts: []part{{Text: req.Prompt}}}}
+	if req.Dimensions > 0 {
+		made["outputDimensionality"] = req.Dimensions
 	}
-	method, made := embedOne, requests[0]
-	if len(texts) > 1 {
-		method, made = embedMany, map[string]any{"requests": requests}
+	if wire.Merge(made, req.Extra) != nil {
+		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
 	}
-	a, failure := p.post(ctx, secret, method, made, req)
+	a, failure := p.post(ctx, secret, embedOne, made, req)
 	if failure != nil {
 		return providers.Response{}, failure
 	}
@@ -37,14 +25,11 @@ func (p *Provider) embed(ctx context.Context, secret string, req providers.Reque
 	switch {
 	case failure != nil:
 		return providers.Response{}, failure
-	case len(vectors) != len(texts), req.Dimensions > 0 && slices.ContainsFunc(vectors, func(v []float32) bool { return len(v) != req.Dimensions }):
+	case len(vectors) != 1, req.Dimensions > 0 && len(vectors[0]) != req.Dimensions:
 		return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, said)
 	}
 	res := p.response(a, req.Model, said)
 	res.Vector, res.Raw, res.FinishReason = vectors[0], nil, "stop" // the body holds no more
-	if len(vectors) > 1 {
-		res.With = vectors[1:]
-	}
 	return res, nil
 }
 

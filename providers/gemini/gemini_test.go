@@ -284,20 +284,6 @@ func TestVectorsAndSilenceAreAnswers(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"content": map[string]any{"parts": []any{map[string]any{"text": prompt}}}, "outputDimensionality": 2.0}, fields); diff != "" {
 		t.Errorf("body differs (-want +got):\n%s", diff)
 	}
-	several := providers.Request{Task: providers.Embedding, Prompt: prompt, With: []string{"b"}, Dimensions: 1}
-	res, sent, fields, err = ask(t, several, `{"embeddings":[{"values":[1]},{"values":[2]}],"usageMetadata":{"promptTokenCount":7}}`)
-	if err != nil || !strings.HasSuffix(sent.URL.Path, ":batchEmbedContents") || res.Vector[0] != 1 || len(res.With) != 1 || res.With[0][0] != 2 {
-		t.Errorf("%v: %v and %v of %s", err, res.Vector, res.With, sent.URL)
-	}
-	each := func(text string) any {
-		return map[string]any{"model": "models/gemini-embedding-2", "content": map[string]any{"parts": []any{map[string]any{"text": text}}}, "outputDimensionality": 1.0}
-	}
-	if diff := cmp.Diff(map[string]any{"requests": []any{each(prompt), each("b")}}, fields); diff != "" {
-		t.Errorf("body differs (-want +got):\n%s", diff)
-	}
-	if _, _, _, err = ask(t, several, `{"embeddings":[{"values":[1]}]}`); err == nil {
-		t.Error("one vector is taken for two")
-	}
 	res, _, _, err = ask(t, own("batchEmbedContents", `{"requests":[]}`), `{"embeddings":[{"values":[1]},{"values":[2]}]}`)
 	if err != nil || res.Text != "[[1],[2]]" {
 		t.Errorf("%q, %v", res.Text, err)
