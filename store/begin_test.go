@@ -80,6 +80,7 @@ func TestWhatMayNotRunIsNotClaimedWithACall(t *testing.T) {
 		"ended":                 `UPDATE job_states SET state = 'cancelled', finished_at = now() WHERE job_id = $1`,
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			d := w.accept(t, 1, nil)[0]
 			_, c := w.firstCall(t, d)
 			w.exec(t, change, d.ID)
@@ -92,10 +93,10 @@ func TestWhatMayNotRunIsNotClaimedWithACall(t *testing.T) {
 			if n := w.count(t, `SELECT count(*) FROM job_states WHERE job_id = $1 AND (attempt > 0 OR lease_token IS NOT NULL)`, d.ID); n != 0 {
 				t.Error("it is claimed")
 			}
+			if n := w.count(t, `SELECT count(*) FROM call_jobs WHERE job_id = $1`, d.ID); n != 0 {
+				t.Errorf("%d calls were begun", n)
+			}
 		})
-	}
-	if n := w.count(t, `SELECT count(*) FROM calls`); n != 0 {
-		t.Errorf("%d calls were begun", n)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -43,7 +44,7 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	if err != nil {
 		return nil, err
 	}
-	columns := append(settle, resultColumns(in)...)
+	columns := slices.Concat(settle, resultColumns(in))
 	won := make(map[uuid.UUID]bool, len(in))
 	write := func(sql string) error {
 		p := pipeline()
