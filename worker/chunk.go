@@ -136,7 +136,7 @@ func (h *handler) start(patience context.Context, d delivery, job jobs.Job, log 
 	job.LeaseToken = jobs.NewID()
 	h.held.Store(job.LeaseToken, true)
 	defer h.held.Delete(job.LeaseToken)
-	return h.run(patience, d, job, job.Deadline, log)
+	return h.run(d, job, patience, job.Deadline, log)
 }
 
 // chunk holds what became of the jobs of a chunk.

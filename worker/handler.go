@@ -193,7 +193,7 @@ func (h *handler) deliver(d delivery, alone bool, log zerolog.Logger) error {
 	if job.Crashes >= jobs.SuspectCrashes {
 		until = earlier(until, time.Now().Add(h.cfg.CallTimeout))
 	}
-	return h.run(nil, d, *job, until, log)
+	return h.run(d, *job, nil, until, log)
 }
 
 // take claims the job of a delivery, whose lease is in h.held from then on. A nil job is

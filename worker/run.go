@@ -16,7 +16,7 @@ import (
 // run takes a job to the end of its claim. It waits for slots and back-off until then.
 // Where there is a patience, the job is claimed with its first call, which has to begin
 // before that ends: else run fails with errTouched.
-func (h *handler) run(patience context.Context, d delivery, job jobs.Job, until time.Time, log zerolog.Logger) (result error) {
+func (h *handler) run(d delivery, job jobs.Job, patience context.Context, until time.Time, log zerolog.Logger) (result error) { //nolint:revive // it may be nil
 	log = log.With().Int("attempt", job.Attempt).Str("provider", job.Provider).Logger()
 	j := &journal{handler: h, job: job, log: log, inChunk: d.inChunk}
 	defer func() {
