@@ -52,7 +52,7 @@ type Standing struct {
 
 // PerMinute returns the requests a minute that all its calls may come to, as far as is known
 // which models it is asked for; 0: as many as one wants.
-func (s Standing) PerMinute() int64 {
+func (s *Standing) PerMinute() int64 {
 	sum := int64(0)
 	for _, l := range s.ModelLimits {
 		if l.RPM == 0 {

@@ -88,15 +88,18 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 		},
 		"its turn": {queued, []fleet.Health{served(nil)}, fleet.WaitForTurn, "waits for its turn at openai, which takes 60 requests/min"},
 		"the limit of a model": {
-			with(func(w *fleet.WaitingJobs) { w.Model, w.Reason, w.NotBefore = "slow", "limit", soon }), []fleet.Health{served(byModel)},
+			with(func(w *fleet.WaitingJobs) { w.Model, w.Reason, w.NotBefore = "slow", "limit", soon }),
+			[]fleet.Health{served(byModel)},
 			fleet.WaitForLimit, "waits for the limit of openai for slow (30 requests/min), until 12:01:05 UTC",
 		},
 		"its turn for a model": {
-			with(func(w *fleet.WaitingJobs) { w.Model = "slow" }), []fleet.Health{served(byModel)},
+			with(func(w *fleet.WaitingJobs) { w.Model = "slow" }),
+			[]fleet.Health{served(byModel)},
 			fleet.WaitForTurn, "waits for its turn at openai, which takes 30 requests/min for slow",
 		},
 		"its turn for a model without limits": {
-			with(func(w *fleet.WaitingJobs) { w.Model = "fast" }), []fleet.Health{served(byModel)},
+			with(func(w *fleet.WaitingJobs) { w.Model = "fast" }),
+			[]fleet.Health{served(byModel)},
 			fleet.WaitForTurn, "waits for its turn at openai, which takes 60 requests/min",
 		},
 		"a past stop": {with(func(w *fleet.WaitingJobs) { w.Reason = "breaker" }), []fleet.Health{served(nil)}, fleet.WaitForBreaker, "the breaker of openai was open"},

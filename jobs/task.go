@@ -118,8 +118,9 @@ func DecodeTask(t *asynq.Task) (claims []Claim, chunk int, err error) {
 // default model.
 func TaskModel(t *asynq.Task) (model string, calls int) {
 	var p struct {
-		Model      string
-		Jobs, Pack int
+		Model string `json:"model"`
+		Jobs  int    `json:"jobs"`
+		Pack  int    `json:"pack"`
 	}
 	_ = json.Unmarshal(t.Payload(), &p) // what is not ours has no model
 	each := max(p.Pack, 1)

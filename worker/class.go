@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -68,11 +69,7 @@ func (c *classes) seen() map[string]string {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seen := make(map[string]string, len(c.models))
-	for model, class := range c.models {
-		seen[model] = class
-	}
-	return seen
+	return maps.Clone(c.models)
 }
 
 func (c *classes) set(plans map[string]Plan) {
