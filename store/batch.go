@@ -54,14 +54,19 @@ func (s *Store) BatchDetail(ctx context.Context, id string, whole bool) (batches
 // modelsOf sums up a batch's calls, from the ledger.
 func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, error) {
 	rows, err := tx.Query(ctx, `
+		WITH call AS (
+			SELECT cj.call_id, sum(cj.share_nano) AS share
+			FROM jobs j
+			JOIN call_jobs cj ON cj.job_id = j.id
+			WHERE j.batch_id = $1
+			GROUP BY cj.call_id
+		)
 		SELECT a.provider, a.model, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
 			saturated(sum(a.input_tokens)), saturated(sum(a.output_tokens)),
-			saturated(coalesce(sum(coalesce(cj.share_nano, a.cost_nano)) FILTER (WHERE NOT a.simulated), 0)),
-			saturated(coalesce(sum(coalesce(cj.share_nano, a.cost_nano)) FILTER (WHERE a.simulated), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL AND a.state <> 'running')
-		FROM jobs j
-		JOIN call_jobs cj ON cj.job_id = j.id
-		JOIN calls a ON a.id = cj.call_id
-		WHERE j.batch_id = $1
+			saturated(coalesce(sum(coalesce(call.share, a.cost_nano)) FILTER (WHERE NOT a.simulated), 0)),
+			saturated(coalesce(sum(coalesce(call.share, a.cost_nano)) FILTER (WHERE a.simulated), 0)), count(*) FILTER (WHERE a.cost_nano IS NULL AND a.state <> 'running')
+		FROM call
+		JOIN calls a ON a.id = call.call_id
 		GROUP BY a.provider, a.model
 		ORDER BY count(*) DESC, a.provider, a.model
 		LIMIT 100`, id)

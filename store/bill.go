@@ -21,6 +21,8 @@ type Expense struct {
 	// Provider was called.
 	Provider string
 	Calls    int64
+	// Jobs counts the jobs that they served: more than one each, where calls were shared.
+	Jobs int64
 	// Cost leaves out the Unpriced calls, and those under way.
 	Cost billing.NanoUSD
 	// Simulated holds what those of mocks and fakes would have cost: no part of Cost.
@@ -42,7 +44,7 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 	}
 	rows, err := s.pool.Query(ctx, `
 		WITH call AS (
-			SELECT c.provider, c.simulated, coalesce(cj.share_nano, c.cost_nano) AS cost_nano, c.state,
+			SELECT c.id, c.provider, c.simulated, coalesce(cj.share_nano, c.cost_nano) AS cost_nano, c.state,
 				CASE WHEN c.markup IS NULL THEN coalesce(cj.share_nano, c.cost_nano) ELSE (
 					SELECT share_of(c.charge_nano, cj.weight, sum(o.weight) FILTER (WHERE o.job_id <= j.id), sum(o.weight))
 					FROM call_jobs o
@@ -61,14 +63,14 @@ func (s *Store) Expenses(ctx context.Context, id string) ([]Expense, error) {
 			WINDOW calls AS (PARTITION BY j.id ORDER BY c.started_at, c.id)
 		)
 		SELECT * FROM (
-		SELECT sort, provider, count(*) AS calls, saturated(coalesce(sum(cost_nano) FILTER (WHERE NOT simulated), 0)) AS cost,
+		SELECT sort, provider, count(DISTINCT id) AS calls, count(*) AS jobs, saturated(coalesce(sum(cost_nano) FILTER (WHERE NOT simulated), 0)) AS cost,
 			saturated(coalesce(sum(cost_nano) FILTER (WHERE simulated), 0)) AS simulated,
 			saturated(coalesce(sum(charge_nano) FILTER (WHERE NOT simulated), 0)) AS charge,
-			count(*) FILTER (WHERE cost_nano IS NULL AND state <> 'running') AS unpriced, 0::bigint AS saved
+			count(DISTINCT id) FILTER (WHERE cost_nano IS NULL AND state <> 'running') AS unpriced, 0::bigint AS saved
 		FROM call
 		GROUP BY sort, provider
 		UNION ALL
-		SELECT 'cache', provider, count(*), 0, 0, 0, 0, saturated(coalesce(sum(saved_nano), 0))
+		SELECT 'cache', provider, count(*), count(*), 0, 0, 0, 0, saturated(coalesce(sum(saved_nano), 0))
 		FROM results
 		WHERE cached AND job_id IN (SELECT id FROM jobs WHERE `+of.jobs+`)
 		GROUP BY provider

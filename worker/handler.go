@@ -95,6 +95,8 @@ type handler struct {
 	marks *sendMarks
 	// slots is shared by the jobs of this worker; a suspect takes all of it.
 	slots *semaphore.Weighted
+	// packing bounds the chunks of jobs that share calls which are in work at once.
+	packing *semaphore.Weighted
 	// suspect is held by the one suspect that waits or runs.
 	suspect sync.Mutex
 	schemas schema.Checker
@@ -110,6 +112,7 @@ func newHandler(waiting, writing context.Context, cfg Config) *handler {
 	return &handler{
 		cfg: cfg, id: cfg.ID, waiting: waiting, writing: writing, held: &sync.Map{},
 		spool: newSpool(cfg.State, cfg.ID, cfg.Log), marks: newSendMarks(cfg.State, cfg.ID, cfg.Log), slots: semaphore.NewWeighted(exclusive),
+		packing: semaphore.NewWeighted(maxPacking),
 	}
 }
 

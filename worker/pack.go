@@ -17,6 +17,10 @@ import (
 	"oneflow/providers/kinds"
 )
 
+// maxPacking is the number of chunks of jobs that share calls which a worker has claimed at
+// once: some thousand jobs and their answers, a few seconds of work.
+const maxPacking = 8
+
 // runPacked runs a chunk of jobs that may share calls, up to so many each. It takes the room
 // of one job: its calls wait for the same limit one after the other, and what it keeps in
 // memory is bounded by the chunk. All are claimed at once, and are then the jobs of packs,
@@ -28,9 +32,13 @@ func (h *handler) runPacked(claims []jobs.Claim, most int, in *room) error {
 	defer done()
 	c := chunk{handler: h, size: len(claims)}
 	err := in.enter(patience)
-	in.began(1)
 	if err == nil {
 		defer in.leave()
+		err = h.packing.Acquire(patience, 1)
+	}
+	in.began(1) // until then the Server takes nothing more
+	if err == nil {
+		defer h.packing.Release(1)
 		if err = h.slots.Acquire(patience, 1); err == nil {
 			defer h.slots.Release(1)
 		}

@@ -213,3 +213,47 @@ func TestJobsThatAreCancelledBeforeThePackedCallAreLeftOut(t *testing.T) {
 		t.Errorf("%d calls, want 1", n)
 	}
 }
+
+func TestCombinedPromptsAreAnsweredTogetherAndTheRestAlone(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.chunked(t, 20)
+	s := serve(func(_ context.Context, _ int, req providers.Request) (providers.Response, error) {
+		res := providers.Response{Provider: "svc", Model: "m", Status: 200, FinishReason: "stop", Usage: providers.Usage{InputTokens: 50, OutputTokens: 50}}
+		number := 0
+		for line := range strings.Lines(req.Prompt) {
+			line = strings.TrimSpace(line)
+			switch {
+			case strings.HasPrefix(line, "[["):
+				number++
+			case strings.HasSuffix(line, " 7") && number > 0: // forgotten, and so the one before is not certain
+			case strings.HasPrefix(line, "secret") && number > 0:
+				res.Text += fmt.Sprintf("[[%d]]\nanswer to %s\n", number, line)
+			}
+		}
+		if number == 0 {
+			res.Text = "alone: answer to " + req.Prompt
+		}
+		return res, nil
+	})
+	ids := f.enqueue(t, 20, func(r *jobs.New) { inBulk(r); r.Request.Combine = 5 })
+	f.worker(t, s, nil)
+	alone := 0
+	for i, id := range ids {
+		got := f.await(t, id, jobs.Succeeded)
+		text := strings.TrimPrefix(got.Text, "alone: ")
+		if text != got.Text {
+			alone++
+			if fmt.Sprint(got.Outcomes) != "[succeeded succeeded]" || got.Cost <= 10 {
+				t.Errorf("row %d went alone: %+v", i, got)
+			}
+		}
+		if text != fmt.Sprint("answer to secret prompt ", i) {
+			t.Errorf("row %d: %q", i, got.Text)
+		}
+	}
+	if n := len(s.made()); alone < 1 || alone > 2 || n != 4+alone {
+		t.Errorf("%d calls, %d rows went alone", n, alone)
+	}
+	f.bulkDrained(t)
+}

@@ -33,6 +33,7 @@ func (c *costCmd) Run(s *session) error {
 		For      string          `json:"for"`
 		Provider string          `json:"provider"`
 		Calls    int64           `json:"calls"`
+		Jobs     int64           `json:"jobs"` // more than calls, where some were shared
 		CostUSD  billing.NanoUSD `json:"cost_usd"`
 		// Charge is the money that the account is charged: the cost, unless a rate card differs.
 		Charge billing.NanoUSD `json:"charge_usd"`
@@ -45,12 +46,13 @@ func (c *costCmd) Run(s *session) error {
 	lines, sum := make([]line, len(list)), line{For: "all"}
 	rows := [][]string{{"FOR", "PROVIDER", "CALLS", "COST", "CHARGED", "SIMULATED"}}
 	for i, e := range list {
-		lines[i] = line{e.Sort, e.Provider, e.Calls, e.Cost, e.Charge, e.Simulated, e.Unpriced, e.Saved}
+		lines[i] = line{e.Sort, e.Provider, e.Calls, e.Jobs, e.Cost, e.Charge, e.Simulated, e.Unpriced, e.Saved}
 		rows = append(rows, []string{e.Sort, e.Provider, cli.Count(e.Calls), cli.Money(lines[i].CostUSD, e.Unpriced), e.Charge.Human(), simulated(lines[i].Simulated)})
 		sum.Saved += e.Saved
 		if e.Sort == "cache" {
 			continue // these are no calls
 		}
+		sum.Jobs += e.Jobs
 		sum.Calls, sum.CostUSD, sum.Unpriced = sum.Calls+e.Calls, sum.CostUSD+lines[i].CostUSD, sum.Unpriced+e.Unpriced
 		sum.Simulated, sum.Charge = sum.Simulated+e.Simulated, sum.Charge+e.Charge
 	}
@@ -88,6 +90,9 @@ func (c *costCmd) Run(s *session) error {
 	}
 	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
+	}
+	if fewer := sum.Jobs - sum.Calls; fewer > 0 {
+		fmt.Fprintf(s.Env.Out, "\nrows that shared calls saved %s\n", cli.Things(fewer, "call"))
 	}
 	if sum.Saved > 0 {
 		fmt.Fprintf(s.Env.Out, "\nanswers from the cache saved %s\n", sum.Saved.Human())

@@ -59,7 +59,7 @@ func TestDeadLettersAreSettledCountedAndBroughtBack(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{
 		"id": ids[0], "calls": 1.0, "cost_usd": "0.0015", "charge_usd": "0.0015", "simulated_cost_usd": "0", "unpriced_calls": 0.0,
 		"cheaper": []any{}, "cheaper_answers": 1.0,
-		"by": []any{map[string]any{"for": "answer", "provider": "mock", "calls": 1.0, "cost_usd": "0.0015", "charge_usd": "0.0015", "simulated_cost_usd": "0", "unpriced_calls": 0.0}},
+		"by": []any{map[string]any{"for": "answer", "provider": "mock", "calls": 1.0, "jobs": 1.0, "cost_usd": "0.0015", "charge_usd": "0.0015", "simulated_cost_usd": "0", "unpriced_calls": 0.0}},
 	}, got); diff != "" {
 		t.Error(diff)
 	}

@@ -27,21 +27,31 @@ const (
 	timeLimit = 6 * time.Minute
 )
 
-// runFleet runs a scenario with worker processes. It returns how many jobs succeeded.
-func runFleet(ctx context.Context, s scenario, server *fakeprovider.Server, dir, bin string, env cli.Env) (succeeded int, err error) {
+// runFleet runs a scenario with worker processes. It returns how many jobs succeeded, and of
+// embeddings how many are wrong, and the memory of a worker.
+func runFleet(ctx context.Context, s scenario, server *fakeprovider.Server, dir, bin string, env cli.Env) (seen figures, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeLimit, fmt.Errorf("not done after %s", timeLimit))
 	defer cancel()
 	// 0 is no limit. The server tells its own in each answer, too.
 	f, err := open(ctx, server, fmt.Sprintf("limits: {rpm: %d, tpm: %d}", s.limits.Requests, s.limits.Tokens), dir, bin, env)
 	if err != nil {
-		return 0, err
+		return seen, err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	if _, err := f.enqueue(ctx, strings.NewReader(rows(s)), "batch", "-", "--batch-id", batchID); err != nil {
-		return 0, err
+	in, pen := io.Pipe()
+	go func() {
+		if s.embeds {
+			_ = pen.CloseWithError(embeddingRows(pen, s.jobs))
+			return
+		}
+		_, err := io.WriteString(pen, rows(s))
+		_ = pen.CloseWithError(err)
+	}()
+	if _, err := f.enqueue(ctx, in, "batch", "-", "--batch-id", batchID); err != nil {
+		return seen, err
 	}
 	if err := f.work(ctx, s.workers); err != nil {
-		return 0, err
+		return seen, err
 	}
 	err = f.until(ctx, time.Second, "the batch to finish", func() (bool, error) {
 		if s.kill && server.Count() >= int64(s.jobs/2) {
@@ -50,10 +60,14 @@ func runFleet(ctx context.Context, s scenario, server *fakeprovider.Server, dir,
 			f.workers[0].Kill()
 		}
 		p, err := f.services.Store.Progress(ctx, batchID)
-		succeeded = int(p.Counts[jobs.Succeeded])
+		seen.succeeded = int(p.Counts[jobs.Succeeded])
 		return p.Finished(), err
 	})
-	return succeeded, err
+	if err == nil && s.embeds {
+		seen.memory = f.peakMemory()
+		seen.wrong, err = f.wrongVectors(ctx, s.jobs)
+	}
+	return seen, err
 }
 
 // fleet is one on services of its own, with the process's own view of them.

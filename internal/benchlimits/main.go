@@ -30,7 +30,7 @@ import (
 func main() { os.Exit(cli.Main("benchlimits", run)) }
 
 type grammar struct {
-	Scenario []string `help:"Run this one of requests, tokens, killed, single, models, keys, million, urgent and turns; may be repeated. Default: all." placeholder:"NAME"`
+	Scenario []string `help:"Run this one of requests, tokens, killed, single, embeddings, models, keys, million, urgent and turns; may be repeated. Default: all." placeholder:"NAME"`
 	Rows     int      `help:"How many jobs million queues." default:"1000000" placeholder:"N"`
 	Slower   int      `help:"Divide the limits of models and keys by this, where the machine has other work." default:"1" placeholder:"N"`
 	Bin      string   `help:"The folder with the built commands." default:"bin" type:"path"`
@@ -49,6 +49,8 @@ type scenario struct {
 	kill bool
 	// least is the share of the limit that must be used; 0: nothing must be.
 	least float64
+	// embeds says that the jobs are texts to embed, which share calls.
+	embeds bool
 }
 
 const (
@@ -57,15 +59,19 @@ const (
 	// Three minutes of work each.
 	requestJobs = 1800
 	tokenJobs   = 1050
+	// embeddingTPM and embeddings are two and a half minutes of work.
+	embeddingTPM = 1_200_000
+	embeddings   = 100_000
 )
 
 func scenarios() []scenario {
 	requests, tokens := fakeprovider.Limits{Requests: rpm}, fakeprovider.Limits{Tokens: tpm}
 	return []scenario{
-		{"requests", "4 workers, 600 requests/min", requests, requestJobs, 4, false, 0.99},
-		{"tokens", "4 workers, 60,000 tokens/min", tokens, tokenJobs, 4, false, 0.98},
-		{"killed", "4 workers, 600 requests/min, one killed", requests, requestJobs, 4, true, 0.97},
-		{"single", "x/time/rate in 1 process, 600 requests/min", requests, requestJobs, 0, false, 0},
+		{"requests", "4 workers, 600 requests/min", requests, requestJobs, 4, false, 0.99, false},
+		{"tokens", "4 workers, 60,000 tokens/min", tokens, tokenJobs, 4, false, 0.98, false},
+		{"killed", "4 workers, 600 requests/min, one killed", requests, requestJobs, 4, true, 0.97, false},
+		{"single", "x/time/rate in 1 process, 600 requests/min", requests, requestJobs, 0, false, 0, false},
+		{"embeddings", "2 workers, embeddings, 1,200,000 tokens/min", fakeprovider.Limits{Tokens: embeddingTPM}, embeddings, 2, false, 0.95, true},
 	}
 }
 
@@ -154,7 +160,7 @@ func choose(names []string) (chosen []scenario, models []modelRun, some []part, 
 		case j >= 0:
 			some = append(some, parts()[j])
 		default:
-			return nil, nil, nil, fmt.Errorf("--scenario %q: there are requests, tokens, killed, single, models, keys, million, urgent and turns", name)
+			return nil, nil, nil, fmt.Errorf("--scenario %q: there are requests, tokens, killed, single, embeddings, models, keys, million, urgent and turns", name)
 		}
 	}
 	return chosen, models, some, nil
@@ -177,11 +183,11 @@ func measure(ctx context.Context, s scenario, dir, bin string, env cli.Env, prog
 	if err != nil {
 		return f, err
 	}
-	var succeeded int
+	var seen figures
 	if s.workers == 0 {
-		succeeded, err = single(ctx, s, server)
+		seen.succeeded, err = single(ctx, s, server)
 	} else {
-		succeeded, err = runFleet(ctx, s, server, dir, bin, env)
+		seen, err = runFleet(ctx, s, server, dir, bin, env)
 	}
 	// Its log is whole only after it.
 	if err := errors.Join(err, server.Close()); err != nil {
@@ -190,7 +196,7 @@ func measure(ctx context.Context, s scenario, dir, bin string, env cli.Env, prog
 	if f, err = witness(log, s.limits); err != nil {
 		return f, err
 	}
-	f.succeeded = succeeded
+	f.succeeded, f.wrong, f.memory = seen.succeeded, seen.wrong, seen.memory
 	_, err = fmt.Fprintf(progress, "%s: %d jobs in %.0f s\n", s.name, s.jobs, f.took.Seconds())
 	return f, err
 }
@@ -220,6 +226,11 @@ func report(v *verdicts, chosen []scenario, results []figures) error {
 		v.check(f.refused == 0, "%s/429s = %d (none)", s.name, f.refused)
 		v.check(f.used >= s.least, "%s/used = %.2f %% (at least %.0f %%)", s.name, 100*f.used, 100*s.least)
 		v.check(f.succeeded == s.jobs, "%s/succeeded = %d (all %d)", s.name, f.succeeded, s.jobs)
+		if s.embeds {
+			v.check(f.wrong == 0, "%s/wrong_vectors = %d (none)", s.name, f.wrong)
+			v.check(f.memory < mostProcessMemory, "%s/worker_peak_rss = %d MB (less than %d MB)", s.name, f.memory/1_000_000, mostProcessMemory/1_000_000)
+			v.say("%s/jobs_a_call = %.0f", s.name, float64(f.succeeded)/float64(f.accepted))
+		}
 	}
 	return nil
 }

@@ -32,6 +32,8 @@ type figures struct {
 	smallest, largest int // tokens of a call
 	took              time.Duration
 	succeeded         int // jobs
+	wrong             int // embeddings that are not those of their texts
+	memory            int64
 }
 
 // spent is one call that was accepted.

@@ -3,6 +3,7 @@ package mock
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -16,7 +17,7 @@ func text(c *call) (providers.Response, error) {
 	format := c.req.ResponseFormat
 	switch {
 	case format == nil || format.Type == "" || format.Type == "text":
-		content = media.Prose(c.seed())
+		content = prose(c)
 	case format.Type == "json_schema" && format.JSONSchema != nil:
 		var err error
 		if content, err = media.JSON(c.seed(), format.JSONSchema.Schema); err != nil {
@@ -48,6 +49,22 @@ func text(c *call) (providers.Response, error) {
 	}
 	return providers.Response{Text: content, FinishReason: finish, Raw: raw, Usage: usage}, nil
 }
+
+// prose answers with sentences, and a request for several numbered answers with as many.
+func prose(c *call) string {
+	numbers := numbered.FindAllString(c.req.Prompt, -1)
+	if len(numbers) < 2 {
+		return media.Prose(c.seed())
+	}
+	var b strings.Builder
+	for i, number := range numbers {
+		fmt.Fprintf(&b, "%s\n%s\n", number, media.Prose(c.seed()+uint64(i))) //nolint:gosec // it is a place
+	}
+	return b.String()
+}
+
+// numbered are the lines by which combined prompts are told apart.
+var numbered = regexp.MustCompile(`(?m)^\[\[\d+\]\]$`)
 
 // cut returns the first n bytes of s at most, ending with a whole character.
 func cut(s string, n int) string {
