@@ -43,7 +43,7 @@ func embeddingRows(w io.Writer, n int) error {
 // not that of their text.
 func (f *fleet) wrongVectors(ctx context.Context, n int) (wrong int, err error) {
 	path := filepath.Join(f.Dir, "vectors.jsonl")
-	if _, err := f.enqueue(ctx, nil, "export", batchID, "--out", path); err != nil {
+	if _, err := f.enqueue(ctx, nil, "export", batchID, "--format", "jsonl", "--out", path); err != nil {
 		return 0, err
 	}
 	file, err := os.Open(path)
