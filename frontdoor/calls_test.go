@@ -297,7 +297,7 @@ func TestTheConfiguredCacheHoldsForProgramsCalls(t *testing.T) {
 		if _, err := client.Chat.Completions.New(t.Context(), params); err != nil {
 			t.Fatal(err)
 		}
-		return int64(h.vendor.Count() - before)
+		return h.vendor.Count() - before
 	}
 	for i, c := range []struct {
 		temperature float64

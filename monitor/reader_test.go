@@ -81,11 +81,11 @@ func TestManyViewersCostOneReadingAndSlowOnesAreSpaced(t *testing.T) {
 		if f.reads != 1 {
 			t.Errorf("100 viewers made %d readings", f.reads)
 		}
-		time.Sleep(11 * time.Second) //nolint:forbidigo // virtual time
+		time.Sleep(11 * time.Second)
 		if _, err := r.Overview(t.Context()); err != nil || f.reads != 1 {
 			t.Errorf("11 s after a reading of 3 s: %d readings, %v", f.reads, err)
 		}
-		<-time.After(2 * time.Second) //nolint:forbidigo // virtual time
+		<-time.After(2 * time.Second)
 		if _, err := r.Overview(t.Context()); err != nil || f.reads != 2 {
 			t.Errorf("13 s after a reading of 3 s: %d readings, %v", f.reads, err)
 		}
@@ -132,7 +132,7 @@ func TestFinishedBatchesAreNotCountedAgainAtOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			<-time.After(2 * time.Second) //nolint:forbidigo // virtual time
+			<-time.After(2 * time.Second)
 			return o.Batches
 		}
 		look()
@@ -152,7 +152,7 @@ func TestFinishedBatchesAreNotCountedAgainAtOnce(t *testing.T) {
 		}
 		f.batches[1].SealedAt, f.tallies["finished"] = sealed, counts(7, 0)
 		look()
-		time.Sleep(time.Minute) //nolint:forbidigo // virtual time
+		time.Sleep(time.Minute)
 		look()
 		if !slices.Contains(f.counted, "finished") {
 			t.Error("a finished batch is never counted again, though its cost may change")
@@ -180,7 +180,7 @@ func TestRateComesFromWhatWasSeen(t *testing.T) {
 			if i == 0 && last.PerSecond != 0 {
 				t.Errorf("a rate of %g at the first look", last.PerSecond)
 			}
-			<-time.After(2 * time.Second) //nolint:forbidigo // virtual time
+			<-time.After(2 * time.Second)
 		}
 		if last.PerSecond != 50 || page.PerSecond != 50 {
 			t.Errorf("rates %g and %g, want 50", last.PerSecond, page.PerSecond)
@@ -188,7 +188,7 @@ func TestRateComesFromWhatWasSeen(t *testing.T) {
 		if left := last.Left(); left != 162*time.Second {
 			t.Errorf("left %s", left)
 		}
-		time.Sleep(time.Hour) //nolint:forbidigo // virtual time
+		time.Sleep(time.Hour)
 		o, err := r.Overview(t.Context())
 		if err != nil || o.Batches[0].PerSecond != 0 {
 			t.Errorf("a rate of %g after nobody has looked for an hour, %v", o.Batches[0].PerSecond, err)

@@ -124,7 +124,7 @@ func (m *sendMarks) change(place int64, mark byte) {
 	}
 }
 
-// at is where a place begins in the file.
+// at returns the offset at which a place begins in the file.
 func at(place int64) int64 { return bootSize + (place-1)*markSize }
 
 // write writes a place, and reports whether it did. The caller holds mu.

@@ -25,7 +25,9 @@ func TestTheSameRequestsAgainCostNothingUntilTheCacheIsCleared(t *testing.T) {
 	sut.Env = append(sut.Env, "OPENAI_BASE_URL="+server.URL+"/openai/v1")
 	sut.workerOf("openai")
 	rows := []map[string]any{
-		{"custom_id": "a", "prompt": canaryPrompt}, {"custom_id": "b", "prompt": "another"}, {"custom_id": "b again", "prompt": "another"},
+		{"custom_id": "a", "prompt": canaryPrompt},
+		{"custom_id": "b", "prompt": "another"},
+		{"custom_id": "b again", "prompt": "another"},
 		{"custom_id": "seen", "messages": []any{map[string]any{"role": "user", "content": []any{
 			map[string]any{"type": "text", "text": "what is this?"}, map[string]any{"type": "image", "file": "a.png"},
 		}}}},
@@ -51,7 +53,7 @@ func TestTheSameRequestsAgainCostNothingUntilTheCacheIsCleared(t *testing.T) {
 		t.Helper()
 		before := server.Count()
 		sut.run(0, "enqueue", append([]string{"batch", "--batch-id", id, "--watch"}, flags...)...)
-		return int64(server.Count() - before)
+		return server.Count() - before
 	}
 	if n := foretold(); n != 1 {
 		t.Errorf("%d hits are foretold of an empty cache, want the row that is there twice", n)

@@ -58,7 +58,7 @@ func prose(c *call) string {
 	}
 	var b strings.Builder
 	for i, number := range numbers {
-		fmt.Fprintf(&b, "%s\n%s\n", number, media.Prose(c.seed()+uint64(i))) //nolint:gosec // it is a place
+		fmt.Fprintf(&b, "%s\n%s\n", number, media.Prose(c.seed()+uint64(i)))
 	}
 	return b.String()
 }
