@@ -141,7 +141,9 @@ const roomSQL = `
 // of 20,000 rows. Of those whose budget has just refused a call none is taken, and as
 // long as it stays used up, one at a time, which may need less. What is to run later
 // stays here until then: see Due. What is tried again within half a minute goes to
-// Redis with its time. Those of the bulk lane that are due go in chunks, in this order,
+// Redis with its time. Rows are locked by their ids alone, and looked at then: a condition
+// beside the id would let a plan that takes the table for empty read one of the partial
+// indexes from end to end, for each. Those of the bulk lane that are due go in chunks, in this order,
 // of as many as the provider's workers say; $5 begins the ids of these. Those that may
 // share calls go in chunks of their own, of so many calls, but at most $6 jobs; since one
 // that comes back alone shares none, they wait here until they are due again.
@@ -218,11 +220,13 @@ func topUpSQL() string {
 		CROSS JOIN (SELECT coalesce(
 			(SELECT chunk_size FROM provider_models WHERE provider = $1 AND model = $3), (SELECT chunk_size FROM providers WHERE name = $1), 1) AS size) c
 		CROSS JOIN LATERAL (
-			SELECT job_id, pack, coalesce(not_before <= now(), true) AS due
+			SELECT job_id, pack, coalesce(not_before <= now(), true) AS due, dispatched_at, paused, worker_id
 			FROM job_queue
-			WHERE job_id = p.job_id AND ` + isUndispatched + `
+			WHERE job_id = p.job_id
+			OFFSET 0
 			FOR NO KEY UPDATE SKIP LOCKED
 		) q
+		WHERE ` + isUndispatched + `
 	), marked AS (
 		UPDATE job_queue q
 		SET dispatched_at = now(), start_tag = free.start_tag, delivery_id = free.delivery_id
@@ -257,12 +261,13 @@ func (s *Store) Undispatch(ctx context.Context, failed []jobs.Delivery) error {
 			SET dispatched_at = NULL, delivery_id = NULL
 			FROM unnest($1::uuid[], $2::int[]) AS w (id, gen)
 			CROSS JOIN LATERAL (
-				SELECT job_id
+				SELECT job_id, gen, dispatched_at, worker_id
 				FROM job_queue
-				WHERE job_id = w.id AND gen = w.gen AND `+isDispatched+`
+				WHERE job_id = w.id
+				OFFSET 0
 				FOR NO KEY UPDATE SKIP LOCKED
 			) free
-			WHERE q.job_id = free.job_id`,
+			WHERE q.job_id = free.job_id AND free.gen = w.gen AND free.dispatched_at IS NOT NULL AND free.worker_id IS NULL`,
 			ids(failed, func(d jobs.Delivery) uuid.UUID { return d.ID }), gens(failed))
 		return err
 	})

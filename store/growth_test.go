@@ -100,6 +100,27 @@ func TestToppingUpReadsNoMoreWhenMoreWait(t *testing.T) {
 	}
 }
 
+// A plan that takes the table for empty must not look for each job among all.
+func TestToppingUpReadsNoMoreWhereTheTableWasEmptyBefore(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	w.exec(t, `UPDATE providers SET dispatch_window = 400`)
+	w.exec(t, `ALTER TABLE job_queue SET (autovacuum_enabled = false)`)
+	w.filled(t, 0, 20_000)
+	read := w.readBy(t, func(s *store.Store) {
+		marked, _, err := s.TopUp(t.Context(), jobs.Queue{Provider: "mock", Lane: jobs.Default}, 400)
+		if err != nil || len(marked) < 390 {
+			t.Errorf("%d were marked, %v", len(marked), err)
+		}
+		if err := s.Undispatch(t.Context(), marked); err != nil {
+			t.Error(err)
+		}
+	})
+	if read > 20*400 {
+		t.Errorf("%d rows were read to dispatch 400 jobs and to take them back", read)
+	}
+}
+
 func TestAQueueIsToppedUpOnceItIsFourFifthsFull(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)

@@ -18,7 +18,7 @@ func TestTheExamplesOfThePageAboutBatchesRun(t *testing.T) {
 	const questions = "custom_id,question,topic\n1,Why?,a\n2,What?,b\n3,Who?,\n"
 	for name, text := range map[string]string{
 		"prompts.jsonl": "{\"prompt\":\"hello\"}\n", "questions.csv": questions, "questions.csv.gz": packed(t, questions), "prompt.txt": "{{topic}}: {{question}}\n",
-		"folder/a.txt": "one\n", "folder/b.csv": "prompt\ntwo\n",
+		"reviews.csv": "review\nIt broke.\nIt works.\n", "folder/a.txt": "one\n", "folder/b.csv": "prompt\ntwo\n",
 	} {
 		path := filepath.Join(dir, name)
 		os.MkdirAll(filepath.Dir(path), 0o700)

@@ -76,7 +76,7 @@ func TestStatusIsATableForPeopleAndFixedJSONForPrograms(t *testing.T) {
 	t.Parallel()
 	for name, p := range map[string]jobs.Progress{
 		"batch": {
-			BatchID: "b-1", State: jobs.BatchRunning, Cost: 1_234_567_891, Unpriced: 2,
+			BatchID: "b-1", State: jobs.BatchRunning, Cost: 1_234_567_891, Charge: 5_000_000_000, Unpriced: 2,
 			Counts: counts(map[jobs.State]int64{jobs.Queued: 120_000, jobs.Running: 50, jobs.Succeeded: 9_999, jobs.Failed: 1}),
 		},
 		"job": {
