@@ -11,7 +11,7 @@ MONITOR_PORT ?= 8080
 FUZZTIME     ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-race test-pooler test-examples test-web fuzz lint fmt demo dev chaos bench bench-limits bench-pages bench-forecast migrate up down setup clean bin/dev bin/worker
+.PHONY: help build test test-race test-bill test-pooler test-examples test-web fuzz lint fmt demo dev chaos bench bench-limits bench-pages bench-forecast migrate up down setup clean bin/dev bin/worker
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test-pooler: setup ## Run everything through PgBouncer in transaction mode
 	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || \
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends pgbouncer; }
 	$(GO) test -tags pooler -timeout 10m ./internal/e2e -run Pooler
+
+# Two thousand jobs, priced by two who do not know of each other.
+test-bill: setup ## Hold our bill of mixed jobs against that of the fake vendors, to the nano-dollar
+	$(GO) test -tags bill -timeout 10m ./internal/e2e -run TheBillOf
 
 # Postgres brings psql; the others are Debian's packages, and npm's and Go's at the versions of the locks.
 test-examples: setup ## Run examples/ with their runtimes, which it installs where they are missing

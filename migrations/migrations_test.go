@@ -175,7 +175,7 @@ func TestTheSchemaRefusesIllegalRows(t *testing.T) {
 	}
 	state := map[string]string{"job_id": "gen_random_uuid()", "state": "'queued'", "deadline": "now()"}
 	queued := map[string]string{
-		"job_id": "gen_random_uuid()", "provider": "'p'", "lane": "'bulk'", "account": "'a'", "batch_id": "''", "seq": "1", "run_at": "now()",
+		"job_id": "gen_random_uuid()", "provider": "'p'", "lane": "'bulk'", "model": "''", "account": "'a'", "batch_id": "''", "seq": "1", "run_at": "now()",
 		"gen": "1", "deadline": "now()", "paused": "false",
 	}
 	share := map[string]string{"call_id": uuid, "job_id": uuid, "gen": "1", "attempt": "1", "lease_token": uuid}

@@ -45,7 +45,7 @@ func TestAcceptedRowsAreNewOnceAndThenDuplicates(t *testing.T) {
 	want := make([]jobs.Delivery, 2)
 	for i := range want {
 		want[i] = jobs.Delivery{
-			ID: first[i].ID, Gen: 1, Provider: "mock", Lane: jobs.Default, Account: "acme", Task: "text", Model: "m", BatchID: "b", StartTag: int64(i),
+			ID: first[i].ID, Gen: 1, Provider: "mock", Lane: jobs.Default, Account: "acme", Task: "text", Model: "m", BatchID: "b", StartTag: int64(i), Pack: 1,
 		}
 	}
 	if diff := cmp.Diff(want, acc.Deliveries, cmpopts.IgnoreFields(jobs.Delivery{}, "At")); diff != "" {

@@ -152,7 +152,9 @@ func isOff(err error) bool {
 // answersSQL does what succeedSQL does where each call is under way, serves one job, which
 // is held by its claim, and takes from no budget or rate card, as of nearly all groups: then
 // nothing has to be locked to be read, shared out or compared. Where one of them is off, it fails, in
-// a division by zero, and nothing has happened. It takes succeedSQL's parameters.
+// a division by zero, and nothing has happened. It takes succeedSQL's parameters. A call is
+// under way that has not finished: to ask for its state would let a plan read the partial
+// index of all that are, for each.
 const answersSQL = `
 	WITH given AS (
 		SELECT *
@@ -179,7 +181,7 @@ const answersSQL = `
 			rate_limits = g.limits
 		FROM given g
 		WHERE c.id = g.id AND g.outcome = 'succeeded'
-		AND c.state = 'running' AND c.unit_nano IS NULL AND c.markup IS NULL
+		AND c.finished_at IS NULL AND c.unit_nano IS NULL AND c.markup IS NULL
 		AND NOT EXISTS (SELECT FROM charges WHERE call_id = g.id)
 		AND (SELECT count(*) = 1 FROM (SELECT FROM call_jobs WHERE call_id = g.id LIMIT 2) j)
 		RETURNING g.id, g.job, g.token, CASE WHEN c.simulated THEN 0 ELSE coalesce(g.cost, 0) END AS charge,

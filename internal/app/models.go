@@ -1,6 +1,8 @@
 package app
 
 import (
+	"slices"
+
 	"oneflow/config"
 	"oneflow/providers"
 	"oneflow/providers/kinds"
@@ -30,7 +32,7 @@ func (m *models) at(to string, task providers.Task, from, model string) (name st
 	case to == from:
 		return model, true
 	}
-	if stand, ok := m.cfg.StandIn(model, to); ok {
+	if stand, ok := m.cfg.StandIn(model, to); ok && (slices.Contains(of.Models, stand) || !ofAnotherTask(stand, task)) {
 		return stand, true
 	}
 	if origin, ok := m.cfg.Providers[from]; ok && model != "" && origin.Capabilities() == p.Capabilities() && !p.Compatible {
@@ -41,4 +43,22 @@ func (m *models) at(to string, task providers.Task, from, model string) (name st
 	}
 	name = p.DefaultModel(string(task), of.DefaultModel)
 	return name, name != ""
+}
+
+// ofAnotherTask reports whether a model is known to stand in for others at other tasks than
+// this one: a model that hears may be asked for a text, and its stand-in may not hear.
+func ofAnotherTask(model string, task providers.Task) bool {
+	another := false
+	for _, d := range kinds.All() {
+		for _, class := range d.StandIns {
+			if class.Model != model && !slices.Contains(class.Models, model) {
+				continue
+			}
+			if class.Task == task {
+				return false
+			}
+			another = true
+		}
+	}
+	return another
 }

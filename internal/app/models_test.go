@@ -46,6 +46,10 @@ providers:
 		{"openai", providers.Image, "stability", "core", "gpt-image-2"},
 		{"elevenlabs", providers.Audio, "openai", "tts-1-hd", "eleven_multilingual_v2"},
 		{"stability", providers.Text, "openai", "gpt-4o", ""},
+		{"openai", providers.Text, "gemini", "gemini-3.8-flash", "gpt-6.1-sol"},
+		{"openai", providers.Transcription, "gemini", "gemini-3.8-flash", "gpt-transcribe"}, // it hears, and the model that stands in for its texts does not
+		{"gemini", providers.Transcription, "openai", "gpt-4o-mini-transcribe", "gemini-3.5-flash-lite"},
+		{"openai", providers.Image, "gemini", "gemini-3.1-flash-image", "gpt-image-2"},
 		{"none", providers.Text, "openai", "gpt-4o", ""},
 	} {
 		got, ok := at(c.to, c.task, c.from, c.model)

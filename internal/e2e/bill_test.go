@@ -1,3 +1,5 @@
+//go:build bill
+
 package e2e
 
 import (

@@ -45,7 +45,7 @@ func TestEveryOptionOfARequestIsTried(t *testing.T) {
 	for _, name := range providers.RequestFields() {
 		switch name {
 		case "task", "model", "prompt", "messages", "extra", "endpoint", "body":
-		case "reask", "on_cut", "cache_seconds", "cache_varied": // never sent
+		case "reask", "on_cut", "cache_seconds", "cache_varied", "combine": // never sent
 		default:
 			if options()[name] == "" {
 				t.Errorf("%s is not", name)
