@@ -123,11 +123,22 @@ func (r *rooms) room(t *asynq.Task) (*room, time.Duration) {
 	c, ok := r.of[class]
 	if !ok {
 		c = &classRoom{plan: func() Plan { return r.classes.plan(class) }}
-		c.room = room{slots: r.whole.slots, gate: &gate{size: func() int { return min(c.plan().Share, max(r.size-1, 1)) }}}
+		c.room = room{slots: r.whole.slots, gate: &gate{size: func() int { return min(c.plan().Share, r.most()) }}}
 		r.of[class] = c
 	}
 	r.mu.Unlock()
 	return c.admit(n, time.Now())
+}
+
+// most returns the number of jobs of one class that may run at once: all but one where there
+// are others, which find a place as soon as a job ends.
+func (r *rooms) most() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.of) > 1 {
+		return max(r.size-1, 1)
+	}
+	return r.size
 }
 
 // admit returns the room, or how long a task of n jobs has to stay away: until its turn, as

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"golang.org/x/sync/semaphore"
 
 	"oneflow/providers"
@@ -132,5 +133,21 @@ func TestTheClassesOfAProviderShareWhatAWorkerRuns(t *testing.T) {
 	whole, each = NewPlans(Served{Name: "p", ByModel: true, Concurrency: 4}, limits(35_500), classes, seen)
 	if whole.Share != 4 || each["slow"].Share != 1 || each["middle"].Share != 1 || each["fast"].Share > 4 {
 		t.Errorf("of 4: slow %d, middle %d, fast %d", each["slow"].Share, each["middle"].Share, each["fast"].Share)
+	}
+}
+
+func TestOneClassHasAllSlotsUntilThereIsAnother(t *testing.T) {
+	t.Parallel()
+	c := newClasses(make(chan struct{}, 1))
+	c.set(map[string]Plan{"a": {Share: 10, Workers: 1, JobsPerMinute: 600}, "b": {Share: 10, Workers: 1, JobsPerMinute: 600}})
+	r := &rooms{whole: &room{slots: semaphore.NewWeighted(100)}, classes: c, class: func(model string) string { return model }, size: 3, of: map[string]*classRoom{}}
+	task := func(model string) *asynq.Task { return asynq.NewTask("t", []byte(`{"model":"`+model+`"}`)) }
+	in, _ := r.room(task("a"))
+	if got := in.gate.size(); got != 3 {
+		t.Errorf("the only class may run %d at once, want all 3", got)
+	}
+	r.room(task("b"))
+	if got := in.gate.size(); got != 2 {
+		t.Errorf("beside another it may run %d at once, want 2", got)
 	}
 }
