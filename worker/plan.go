@@ -155,7 +155,8 @@ func NewPlan(s Served, l providers.Limits, c Capacity) Plan {
 
 // NewPlans reckons for a provider whose models have limits of their own, by class, beside
 // those of all its calls together: for the whole, and for each class. What the classes ask
-// for beyond what may run at once is taken from each in proportion.
+// for beyond what may run at once is taken from each in proportion; a configured concurrency is
+// shared out to the last, whatever the limits.
 func NewPlans(s Served, total providers.Limits, classes map[string]providers.Limits, c Capacity) (whole Plan, each map[string]Plan) {
 	whole, each = NewPlan(s, total, c), make(map[string]Plan, len(classes))
 	alone, sum := s, 0
@@ -169,7 +170,7 @@ func NewPlans(s Served, total providers.Limits, classes map[string]providers.Lim
 		whole.High = max(2, whole.Share/4)
 	}
 	for class, p := range each {
-		if sum > whole.Share {
+		if sum > whole.Share || s.Concurrency > 0 {
 			p.Share = max(1, p.Share*whole.Share/sum)
 		}
 		whole.Tasks += 2 * (p.Share + p.reserve())

@@ -78,3 +78,16 @@ func FuzzAPlanIsAlwaysOneThatCanBeRun(f *testing.F) {
 		}
 	})
 }
+
+func TestAConfiguredConcurrencyIsSharedOutToTheLast(t *testing.T) {
+	t.Parallel()
+	s := worker.Served{Name: "p", Concurrency: 200, Latency: 4 * time.Second}
+	whole, each := worker.NewPlans(s, providers.Limits{}, map[string]providers.Limits{"m": {}}, worker.Capacity{Workers: 1})
+	if whole.Share != 200 || each["m"].Share != 200 {
+		t.Errorf("the only class runs %d of %d at once, want all 200", each["m"].Share, whole.Share)
+	}
+	_, each = worker.NewPlans(s, providers.Limits{}, map[string]providers.Limits{"slow": {RPM: 60}, "fast": {RPM: 6000}}, worker.Capacity{Workers: 1})
+	if slow, fast := each["slow"].Share, each["fast"].Share; slow+fast > 200 || slow+fast < 198 || slow < 1 || fast < 10*slow {
+		t.Errorf("the slow class runs %d and the fast one %d at once, want 200 by their rates", slow, fast)
+	}
+}
