@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,10 +20,13 @@ func TestAGateLetsInAsManyAsThereIsRoomForInTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		size := 2
 		g := &gate{size: func() int { return size }}
+		var mu sync.Mutex // several are let in at once
 		var in []int
 		enter := func(i int) {
 			go func() {
 				if g.enter(t.Context()) == nil {
+					mu.Lock()
+					defer mu.Unlock()
 					in = append(in, i)
 				}
 			}()
