@@ -81,7 +81,7 @@ func TestManyViewersCostOneReadingAndSlowOnesAreSpaced(t *testing.T) {
 		if f.reads != 1 {
 			t.Errorf("100 viewers made %d readings", f.reads)
 		}
-		time.Sleep(11 * time.Second)
+		time.Sleep(11 * time.Second) //nolint:forbidigo // virtual time
 		if _, err := r.Overview(t.Context()); err != nil || f.reads != 1 {
 			t.Errorf("11 s after a reading of 3 s: %d readings, %v", f.reads, err)
 		}
@@ -152,7 +152,7 @@ func TestFinishedBatchesAreNotCountedAgainAtOnce(t *testing.T) {
 		}
 		f.batches[1].SealedAt, f.tallies["finished"] = sealed, counts(7, 0)
 		look()
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // virtual time
 		look()
 		if !slices.Contains(f.counted, "finished") {
 			t.Error("a finished batch is never counted again, though its cost may change")
@@ -188,7 +188,7 @@ func TestRateComesFromWhatWasSeen(t *testing.T) {
 		if left := last.Left(); left != 162*time.Second {
 			t.Errorf("left %s", left)
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) //nolint:forbidigo // virtual time
 		o, err := r.Overview(t.Context())
 		if err != nil || o.Batches[0].PerSecond != 0 {
 			t.Errorf("a rate of %g after nobody has looked for an hour, %v", o.Batches[0].PerSecond, err)
