@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -82,7 +83,7 @@ func (e *exporter) send(ctx context.Context, body []byte) (after time.Duration, 
 	req.Header.Set("Content-Type", "application/json")
 	res, err := e.client.Do(req)
 	if err != nil {
-		if u, ok := err.(*url.Error); ok { //nolint:errorlint // it is what Do returns, and names the whole address
+		if u, ok := errors.AsType[*url.Error](err); ok { // it names the whole address
 			err = u.Err
 		}
 		return between, err
