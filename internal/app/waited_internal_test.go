@@ -31,9 +31,11 @@ func TestWaitsForSlotsAreToldOnceAlsoAfterAnOutageAndAtTheEnd(t *testing.T) {
 		w.note("openai", 0)
 		w.note("openai", 7*time.Second)
 		<-time.After(waitedEvery + time.Second)
+		synctest.Wait()
 		away = false
 		w.note("openai", 7*time.Second)
 		<-time.After(waitedEvery)
+		synctest.Wait()
 		if c := told["openai"]; c.Calls[0] != 1 || c.Calls[fleet.WaitBucket(7*time.Second)] != 2 || c.Seconds != 14 {
 			t.Errorf("after the outage: %+v", told)
 		}
