@@ -13,6 +13,7 @@ import (
 	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/store"
 )
 
 // packedCall claims n jobs and returns a call for all of them, with the success that gives
@@ -240,6 +241,37 @@ func TestAJobWithoutAPartOfThePackedAnswerGoesOn(t *testing.T) {
 	bill, err := w.Expenses(t.Context(), all[0].ID.String())
 	if got := fmt.Sprint(bill); err != nil || len(bill) != 2 {
 		t.Errorf("%s, %v", got, err)
+	}
+	w.holds(t)
+}
+
+// A call is counted once, whatever it was to each of its jobs.
+func TestTheExpensesOfABatchCountSharedCallsOnce(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	var all []*jobs.Job
+	for _, d := range w.batch(t, "b", 4) {
+		all = append(all, w.mustClaim(t, d))
+	}
+	each := func(int) int { return 1 }
+	failed, _ := packOf(all, nano(60), nil, each)
+	must(t, w.BeginCall(t.Context(), w.worker, failed))
+	must(t, w.SettleCall(t.Context(), jobs.Settlement{CallID: failed.CallID, Outcome: jobs.CallFailedBilled, Cost: nano(7), Kind: providers.Unreadable, Packed: true}))
+	c, done := packOf(all, nano(60), nano(61), each)
+	done.Parts = done.Parts[1:]
+	must(t, w.BeginCall(t.Context(), w.worker, c))
+	must(t, w.Succeed(t.Context(), done))
+	must(t, w.Succeed(t.Context(), success(all[0], w.sent(t, all[0], nano(5)), nano(5))))
+	want := []store.Expense{
+		{Sort: "answer", Provider: "mock", Calls: 2, Jobs: 4, Cost: 66, Charge: 66},
+		{Sort: "first", Provider: "mock", Calls: 1, Cost: 7, Charge: 7},
+	}
+	if bill, err := w.Expenses(t.Context(), "b"); err != nil || !cmp.Equal(bill, want) {
+		t.Errorf("%v %s", err, cmp.Diff(want, bill))
+	}
+	spent, err := w.Spending(t.Context(), billing.SpendingQuery{Batch: "b"})
+	if err != nil || len(spent) != 1 || spent[0].Calls != 3 || spent[0].Cost != 73 {
+		t.Errorf("%+v, %v", spent, err)
 	}
 	w.holds(t)
 }

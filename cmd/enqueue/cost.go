@@ -33,7 +33,7 @@ func (c *costCmd) Run(s *session) error {
 		For      string          `json:"for"`
 		Provider string          `json:"provider"`
 		Calls    int64           `json:"calls"`
-		Jobs     int64           `json:"jobs"` // more than calls, where some were shared
+		Jobs     int64           `json:"jobs"` // those that they answered: more than calls, where some were shared
 		CostUSD  billing.NanoUSD `json:"cost_usd"`
 		// Charge is the money that the account is charged: the cost, unless a rate card differs.
 		Charge billing.NanoUSD `json:"charge_usd"`
@@ -44,6 +44,7 @@ func (c *costCmd) Run(s *session) error {
 		Saved billing.NanoUSD `json:"saved_usd,omitzero"`
 	}
 	lines, sum := make([]line, len(list)), line{For: "all"}
+	shared := int64(0)
 	rows := [][]string{{"FOR", "PROVIDER", "CALLS", "COST", "CHARGED", "SIMULATED"}}
 	for i, e := range list {
 		lines[i] = line{e.Sort, e.Provider, e.Calls, e.Jobs, e.Cost, e.Charge, e.Simulated, e.Unpriced, e.Saved}
@@ -52,7 +53,9 @@ func (c *costCmd) Run(s *session) error {
 		if e.Sort == "cache" {
 			continue // these are no calls
 		}
-		sum.Jobs += e.Jobs
+		if e.Sort == "answer" {
+			shared += e.Jobs - e.Calls
+		}
 		sum.Calls, sum.CostUSD, sum.Unpriced = sum.Calls+e.Calls, sum.CostUSD+lines[i].CostUSD, sum.Unpriced+e.Unpriced
 		sum.Simulated, sum.Charge = sum.Simulated+e.Simulated, sum.Charge+e.Charge
 	}
@@ -91,8 +94,8 @@ func (c *costCmd) Run(s *session) error {
 	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
 	}
-	if fewer := sum.Jobs - sum.Calls; fewer > 0 {
-		fmt.Fprintf(s.Env.Out, "\nrows that shared calls saved %s\n", cli.Things(fewer, "call"))
+	if shared > 0 {
+		fmt.Fprintf(s.Env.Out, "\nrows that shared calls saved %s\n", cli.Things(shared, "call"))
 	}
 	if sum.Saved > 0 {
 		fmt.Fprintf(s.Env.Out, "\nanswers from the cache saved %s\n", sum.Saved.Human())
