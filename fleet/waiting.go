@@ -44,9 +44,11 @@ type WaitingJobs struct {
 	// where none did.
 	Reason string
 	// Raise is the command that raises the budget or wallet which they wait for; empty
-	// where they wait for none, or it is gone. Total tells that it never begins anew, and
-	// that no call is under way that might give something back.
+	// where they wait for none, or it is gone. Anew is the time at which the budget's next
+	// period begins; zero: never. Total tells that it never does, and that no call is under
+	// way that might give something back.
 	Raise string
+	Anew  time.Time
 	Total bool
 	// ErrorClass is the class of the failure that is retried.
 	ErrorClass string
@@ -72,6 +74,9 @@ type Wait struct {
 	Text string `json:"text"`
 	// Stopped tells that they wait for money, and that only an order ends it.
 	Stopped bool `json:"-"`
+
+	// budget names the one that they wait for: those of several are told apart.
+	budget string
 }
 
 // MaxWaiting bounds the number of jobs that are looked at to say why they wait.
@@ -114,7 +119,8 @@ func WaitsOf(waiting []WaitingJobs, standings []Health, now time.Time) []Wait {
 		next := w.wait(known[w.Provider], alive, now)
 		next.Provider, next.Jobs = w.Provider, w.Jobs
 		i := slices.IndexFunc(list, func(l Wait) bool {
-			return l.Reason == next.Reason && l.Provider == next.Provider && l.Model == next.Model && (l.Text == next.Text || l.Reason != WaitForRetry)
+			return l.Reason == next.Reason && l.Provider == next.Provider && l.Model == next.Model && l.budget == next.budget &&
+				(l.Text == next.Text || l.Reason != WaitForRetry)
 		})
 		if i < 0 {
 			list = append(list, next)
@@ -153,13 +159,15 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 		if strings.HasPrefix(name, "wallet ") {
 			what = fmt.Sprintf("out of funds: what is free in the %s does not reach", name)
 		}
-		way := ""
 		if w.Raise != "" {
-			way = fmt.Sprintf(": `%s` raises it", w.Raise)
+			what += fmt.Sprintf(": `%s` raises it", w.Raise)
 		}
-		return Wait{Reason: WaitForBudget, Until: w.NotBefore, Text: what + way + until(w.NotBefore, "; looked at again at"), Stopped: w.Total}
+		if w.Anew.After(now) {
+			return Wait{Reason: WaitForBudget, Until: w.Anew, Text: what + until(w.Anew, "; else they go on when it begins anew, at"), budget: name}
+		}
+		return Wait{Reason: WaitForBudget, Until: w.NotBefore, Text: what + until(w.NotBefore, "; looked at again at"), Stopped: w.Total, budget: name}
 	case strings.HasPrefix(w.Reason, "bound: "):
-		return Wait{Reason: WaitForBudget, Text: fmt.Sprintf(
+		return Wait{Reason: WaitForBudget, budget: w.Reason, Text: fmt.Sprintf(
 			"a bill of %s was above the most that was reserved for it, and a budget lets no other through: `monitor alerts` names the command that raises the bound",
 			strings.TrimPrefix(w.Reason, "bound: "))}
 	case w.Reason == string(WaitForCache):

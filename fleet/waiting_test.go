@@ -53,6 +53,14 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 			}), nil,
 			fleet.WaitForBudget, "the daily budget of $5.00 for all calls is used up: `monitor budget set --daily AMOUNT` raises it; looked at again at 12:01:05 UTC",
 		},
+		"a budget of a period": {
+			with(func(w *fleet.WaitingJobs) {
+				w.Reason, w.NotBefore, w.Anew = "budget: daily budget of $5.00 for all calls", soon, tomorrow
+				w.Raise = "monitor budget set --daily AMOUNT"
+			}), nil,
+			fleet.WaitForBudget, "the daily budget of $5.00 for all calls is used up: `monitor budget set --daily AMOUNT` raises it; " +
+				"else they go on when it begins anew, at 2026-11-24 18:00 UTC",
+		},
 		"a wallet": {
 			with(func(w *fleet.WaitingJobs) {
 				w.Reason, w.Raise = "budget: wallet of account alpha", "monitor wallet deposit alpha AMOUNT"
@@ -136,6 +144,14 @@ func TestWaitsOfABatchAreGroupedByReasonTheCommonestFirst(t *testing.T) {
 	if len(got) != 2 || got[0].Jobs != 7 || got[0].Reason != fleet.WaitForLimit || !got[0].Until.Equal(now.Add(10*time.Second)) ||
 		!strings.HasSuffix(got[0].Text, "until 12:00:10 UTC") || got[1].Provider != "stability" {
 		t.Errorf("%+v", got)
+	}
+	budgets := fleet.WaitsOf([]fleet.WaitingJobs{
+		group("openai", "budget: daily budget of $5.00 for all calls", 2, 20*time.Second), group("openai", "budget: wallet of account alpha", 3, 10*time.Second),
+		group("openai", "budget: wallet of account alpha", 1, 5*time.Second),
+	}, health, now)
+	if len(budgets) != 2 || budgets[0].Jobs != 4 || !strings.Contains(budgets[0].Text, "wallet of account alpha") || !strings.HasSuffix(budgets[0].Text, "12:00:05 UTC") ||
+		budgets[1].Jobs != 2 || !strings.Contains(budgets[1].Text, "daily budget") {
+		t.Errorf("%+v, want the jobs of each budget by themselves", budgets)
 	}
 	if got := fleet.WaitsOf(nil, health, now); got != nil {
 		t.Errorf("nothing waits, and %+v", got)
