@@ -25,10 +25,12 @@ type account struct {
 	Reserved billing.NanoUSD `json:"reserved_usd"`
 	Free     billing.NanoUSD `json:"free_usd"`
 	Spent    billing.NanoUSD `json:"spent_usd"`
+	// Card is its rate card, or null: it is charged what providers charge.
+	Card *billing.Card `json:"card"`
 }
 
 func accountOf(b billing.Budget) account {
-	return account{b.Account, b.Limit - b.Spent, b.Reserved, b.Left(), b.Spent}
+	return account{b.Account, b.Limit - b.Spent, b.Reserved, b.Left(), b.Spent, b.Card}
 }
 
 // budget is a budget as programs see it.
@@ -192,14 +194,20 @@ func (a *API) removeBudget(w http.ResponseWriter, r *http.Request) {
 // spent is a line of what calls have cost.
 type spent struct {
 	// By holds the values by which it is summed up, by dimension.
-	By        map[string]string `json:"by"`
-	Calls     int64             `json:"calls"`
-	Failed    int64             `json:"failed_calls"`
-	Cost      billing.NanoUSD   `json:"cost_usd"`
-	Simulated billing.NanoUSD   `json:"simulated_cost_usd"`
-	Unpriced  int64             `json:"unpriced_calls"`
-	Overruns  int64             `json:"overrun_calls"`
-	Overrun   billing.NanoUSD   `json:"overrun_usd"`
+	By     map[string]string `json:"by"`
+	Calls  int64             `json:"calls"`
+	Failed int64             `json:"failed_calls"`
+	Cost   billing.NanoUSD   `json:"cost_usd"`
+	// Charge is the money that accounts are charged: the cost, unless rate cards differ.
+	Charge    billing.NanoUSD `json:"charge_usd"`
+	Simulated billing.NanoUSD `json:"simulated_cost_usd"`
+	Unpriced  int64           `json:"unpriced_calls"`
+	Overruns  int64           `json:"overrun_calls"`
+	Overrun   billing.NanoUSD `json:"overrun_usd"`
+	// Cached answers are no calls; Saved and SavedSimulated are what these would have cost.
+	Cached         int64           `json:"cached_answers"`
+	Saved          billing.NanoUSD `json:"saved_usd"`
+	SavedSimulated billing.NanoUSD `json:"simulated_saved_usd"`
 }
 
 // cost sums up what calls have cost.
@@ -211,7 +219,7 @@ func (a *API) cost(w http.ResponseWriter, r *http.Request) {
 	}
 	p := part[spent]{Data: []spent{}}
 	for _, s := range list {
-		line := spent{map[string]string{}, s.Calls, s.Failed, s.Cost, s.Simulated, s.Unpriced, s.Overruns, s.Overrun}
+		line := spent{map[string]string{}, s.Calls, s.Failed, s.Cost, s.Charge, s.Simulated, s.Unpriced, s.Overruns, s.Overrun, s.Hits, s.Saved, s.SavedSimulated}
 		for i, d := range q.By {
 			line.By[string(d)] = s.Of[i]
 		}

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -95,7 +99,14 @@ type Budget struct {
 }
 
 // Left returns the amount that may still be reserved: negative where a bill was above its reserve.
-func (b Budget) Left() NanoUSD { return b.Limit - b.Spent - b.Reserved }
+func (b Budget) Left() NanoUSD {
+	const least = math.MinInt64 // absurd sums must not turn round to positive ones
+	left := b.Limit - b.Spent
+	if left < 0 && b.Reserved > left-least {
+		return least
+	}
+	return left - b.Reserved
+}
 
 // String names the budget, such as "daily budget of $50.00 for provider openai".
 func (b Budget) String() string {
@@ -117,7 +128,7 @@ func (b Budget) Command() string {
 	words := []string{"monitor budget set", "--" + b.Period.adjective(), "AMOUNT"}
 	for _, p := range b.parts() {
 		if p.value != "" {
-			words = append(words, "--"+p.name, p.value)
+			words = append(words, "--"+p.name, shellWord(p.value))
 		}
 	}
 	if b.Simulated {
@@ -130,6 +141,16 @@ func (b Budget) Command() string {
 		words = append(words, "--warn")
 	}
 	return strings.Join(words, " ")
+}
+
+// shellWord is a value as a shell takes it for one word.
+func shellWord(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool {
+		return r < utf8.RuneSelf && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-@=:/+,", r)
+	}) {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
 }
 
 // Entry is a row of an account's ledger.
@@ -175,7 +196,7 @@ type BudgetStore interface {
 	// Budgets returns all, wallets included.
 	Budgets(ctx context.Context) ([]Budget, error)
 	// Deposit pays into a wallet, which is made at the first time, or takes out of it,
-	// where amount is negative. It fails with ErrOverdrawn.
+	// where amount is negative. It fails with ErrOverdrawn, and with ErrBadOrder above MaxPaidIn.
 	Deposit(ctx context.Context, account string, amount NanoUSD, note, by string) (Budget, error)
 	// DepositOnce is Deposit, once for a key: a repetition changes nothing. With another
 	// account or amount it fails with ErrOtherDeposit.
@@ -190,8 +211,15 @@ type BudgetStore interface {
 	StatementBefore(ctx context.Context, account string, before int64, limit int) ([]Entry, error)
 }
 
-// maxAmount bounds what people type: a hundred million dollars.
-const maxAmount = 100_000_000 * USD
+// maxAmount bounds what people type: a hundred million dollars. maxScope bounds each part of
+// a scope, in bytes: an index has to hold them all.
+const (
+	maxAmount = 100_000_000 * USD
+	maxScope  = 400
+)
+
+// MaxPaidIn bounds what is paid into a wallet in all: sums with it stay far from overflow.
+const MaxPaidIn = 9_000_000_000 * USD
 
 // names matches the names of accounts.
 var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
@@ -214,7 +242,14 @@ func (m Money) Set(ctx context.Context, b Budget) (Budget, error) {
 	if _, err := time.LoadLocation(b.Zone); err != nil || b.Zone == "Local" {
 		return Budget{}, badOrder("time zone %q: not known: use a name such as Europe/Paris or UTC", b.Zone)
 	}
+	for _, p := range b.parts() {
+		if len(p.value) > maxScope || !utf8.ValidString(p.value) || strings.ContainsFunc(p.value, unicode.IsControl) {
+			return Budget{}, badOrder("%s %s: must be at most %d bytes of text, in one line", p.name, quote(p.value), maxScope)
+		}
+	}
 	switch {
+	case !slices.Contains(Periods(), b.Period):
+		return Budget{}, badOrder("period %s: must be one of %v", quote(string(b.Period)), Periods())
 	case b.Limit < 0 || b.Limit > maxAmount:
 		return Budget{}, badOrder("a limit of %s: must be from $0 to %s", b.Limit.Human(), maxAmount.Human())
 	case b.Account != "" && !names.MatchString(b.Account):

@@ -35,14 +35,14 @@ type FundsError struct {
 func (e *FundsError) Error() string {
 	taken := ""
 	if e.Reserved > 0 {
-		taken += fmt.Sprintf(", of which calls under way hold %s", e.Reserved.Human())
+		taken += fmt.Sprintf(", of which calls under way hold %s", e.Reserved.Exact())
 	}
 	if e.Waiting > 0 {
-		taken += fmt.Sprintf(", and jobs that wait need at least %s", e.Waiting.Human())
+		taken += fmt.Sprintf(", and jobs that wait need at least %s", e.Waiting.Exact())
 	}
 	return fmt.Sprintf("insufficient funds: this costs at least %s, and the wallet of account %s holds %s%s: nothing was accepted; "+
 		"pay in at least %s with `monitor wallet deposit %s AMOUNT`",
-		e.Needs.Human(), e.Account, e.Balance.Human(), taken, upToCent(e.Needs-e.Free()).Human(), e.Account)
+		e.Needs.Exact(), e.Account, e.Balance.Exact(), taken, upToCent(e.Needs-e.Free()).Human(), e.Account)
 }
 
 // upToCent rounds up to whole cents.

@@ -1,6 +1,8 @@
 package billing_test
 
 import (
+	"math"
+	"strings"
 	"testing"
 
 	"oneflow/billing"
@@ -12,10 +14,36 @@ func TestABudgetNamesTheCommandThatRaisesIt(t *testing.T) {
 		"monitor budget set --daily AMOUNT --provider openai":                                      {Scope: billing.Scope{Provider: "openai"}, Period: billing.Day, Zone: "UTC", Blocks: true},
 		"monitor budget set --total AMOUNT --batch b --tag team=search --simulated":                {Scope: billing.Scope{Batch: "b", Tag: "team=search", Simulated: true}, Period: billing.Total, Blocks: true},
 		"monitor budget set --monthly AMOUNT --account a --model m --timezone Europe/Paris --warn": {Scope: billing.Scope{Account: "a", Model: "m"}, Period: billing.Month, Zone: "Europe/Paris"},
+		`monitor budget set --total AMOUNT --tag 'team=it'\''s; "us" 50 %'`:                        {Scope: billing.Scope{Tag: `team=it's; "us" 50 %`}, Period: billing.Total, Blocks: true},
 		"monitor wallet deposit alpha AMOUNT":                                                      {Scope: billing.Scope{Account: "alpha"}, Wallet: true, Period: billing.Total},
 	} {
 		if got := b.Command(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+func TestAbsurdSumsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	const all = math.MaxInt64
+	for _, c := range []struct{ limit, spent, reserved, want billing.NanoUSD }{
+		{100, 60, 30, 10}, {100, 60, 50, -10}, {0, all, 0, -all}, {0, all, 1, math.MinInt64}, {0, all, all, math.MinInt64}, {100, all, all, math.MinInt64}, {all, 0, all, 0},
+	} {
+		if got := (billing.Budget{Limit: c.limit, Spent: c.spent, Reserved: c.reserved}).Left(); got != c.want {
+			t.Errorf("%d less %d less %d: %d left, want %d", c.limit, c.spent, c.reserved, got, c.want)
+		}
+	}
+}
+
+func TestARefusalForFundsAddsUpToTheNanoDollar(t *testing.T) {
+	t.Parallel()
+	err := billing.Funds{Account: "alpha", Balance: 20_000, Reserved: 4_000, Waiting: 6_000}.Check(10_001)
+	for _, part := range []string{"at least $0.000010001", "holds $0.00002", "hold $0.000004", "need at least $0.000006", "at least $0.01 with"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%v: does not say %q", err, part)
+		}
+	}
+	if err := (billing.Funds{Balance: 20_000, Reserved: 4_000, Waiting: 6_000}).Check(10_000); err != nil {
+		t.Error(err)
 	}
 }

@@ -62,6 +62,18 @@ func (n NanoUSD) Human() string {
 	return fmt.Sprintf("%s$%s.%02d", sign, grouped(whole), cents%100)
 }
 
+// Exact returns the amount for people to the last nano-dollar, such as "$0.0000241" or
+// "-$2.50": for ledgers and refusals, which must add up.
+func (n NanoUSD) Exact() string {
+	whole, fraction := n.split()
+	sign := ""
+	if n < 0 {
+		sign = "-"
+	}
+	digits := strings.TrimRight(fmt.Sprintf("%0*d", decimals, fraction), "0")
+	return sign + "$" + grouped(whole) + "." + digits + strings.Repeat("0", max(0, 2-len(digits)))
+}
+
 // MarshalText returns String, so that JSON carries a decimal string: a number
 // would pass through a double somewhere.
 func (n NanoUSD) MarshalText() ([]byte, error) { return []byte(n.String()), nil }

@@ -64,6 +64,18 @@ func TestAmountsAreShortForPeople(t *testing.T) {
 	}
 }
 
+func TestAmountsOfLedgersAreExact(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[billing.NanoUSD]string{
+		0: "$0.00", 1: "$0.000000001", 24_100: "$0.0000241", 500_000_000: "$0.50", 30_000_000: "$0.03", 1_235_000_000: "$1.235", -2_500_000_000: "-$2.50", -1: "-$0.000000001",
+		1_234_560_000_000: "$1,234.56", math.MaxInt64: "$9,223,372,036.854775807", math.MinInt64: "-$9,223,372,036.854775808",
+	} {
+		if got := n.Exact(); got != want {
+			t.Errorf("%d nano-dollars: got %q, want %q", int64(n), got, want)
+		}
+	}
+}
+
 func TestJSONCarriesAmountsAsStrings(t *testing.T) {
 	t.Parallel()
 	type bill struct {

@@ -35,6 +35,12 @@ func TestMoneyIsPaidInOnceAndEachSeesItsOwn(t *testing.T) {
 	for _, wrong := range []string{``, `{"amount_usd":"0"}`, `{"amount_usd":"a lot"}`, `{"amount_usd":5}`, `{"amount_usd":"1e9"}`} {
 		h.expect(t, 400, "POST", "/api/v1/accounts/mine/deposits", admin, wrong)
 	}
+	// More than any sum may hold is refused, and not an error of the database.
+	for range 90 {
+		h.expect(t, 200, "POST", "/api/v1/accounts/rich/deposits", admin, `{"amount_usd":"100000000"}`)
+	}
+	h.expect(t, 400, "POST", "/api/v1/accounts/rich/deposits", admin, `{"amount_usd":"0.000000001"}`)
+	h.expect(t, 400, "POST", "/api/v1/accounts/rich/deposits", admin, `{"amount_usd":"-100000000.000000001"}`)
 	h.expect(t, 403, "POST", "/api/v1/accounts/mine/deposits", mine, `{"amount_usd":"50"}`)
 	first := h.expect(t, 200, "GET", "/api/v1/accounts/mine/statement?limit=1", mine, "")
 	rest := h.expect(t, 200, "GET", "/api/v1/accounts/mine/statement?limit=1&cursor="+fmt.Sprint(first.field(t, "next")), mine, "")
@@ -55,7 +61,9 @@ func TestMoneyIsPaidInOnceAndEachSeesItsOwn(t *testing.T) {
 	if list := h.expect(t, 200, "GET", "/api/v1/budgets", mine, ""); list.field(t, "data", 0, "account") != "mine" || list.field(t, "data", 1) != nil {
 		t.Errorf("%s", list.body)
 	}
-	for _, wrong := range []string{`{}`, `{"period":"day"}`, `{"period":"year","limit":"1"}`, `{"period":"day","limit":"-1"}`, `{"period":"day","limit":"1","timezone":"Mars"}`} {
+	for _, wrong := range []string{`{}`, `{"period":"day"}`, `{"period":"year","limit":"1"}`, `{"period":"day","limit":"-1"}`, `{"period":"day","limit":"1","timezone":"Mars"}`,
+		`{"period":"day","limit":"1","model":"a\u0000b"}`, `{"period":"day","limit":"1","tag":"a=\u0000"}`, `{"period":"day","limit":"1","batch":"\n"}`,
+		`{"period":"day","limit":"1","provider":"` + strings.Repeat("p", 500) + `"}`} {
 		h.expect(t, 400, "POST", "/api/v1/budgets", admin, wrong)
 	}
 	h.expect(t, 204, "DELETE", fmt.Sprintf("/api/v1/budgets/%v", theirs.field(t, "id")), admin, "")
@@ -91,7 +99,7 @@ func TestCostsAreSummedUpForWhoMaySeeThem(t *testing.T) {
 		h.ended(t, account)
 	}
 	all, mine := h.token(t, access.Read, ""), h.token(t, access.Read, "mine")
-	if r := h.expect(t, 200, "GET", "/api/v1/cost", all, ""); r.field(t, "data", 0, "cost_usd") != "3" {
+	if r := h.expect(t, 200, "GET", "/api/v1/cost", all, ""); r.field(t, "data", 0, "cost_usd") != "3" || r.field(t, "data", 0, "charge_usd") != "3" || r.field(t, "data", 0, "saved_usd") != "0" {
 		t.Errorf("%s", r.body)
 	}
 	if r := h.expect(t, 200, "GET", "/api/v1/cost?by=account,model&since=1h", all, ""); r.field(t, "data", 0, "by", "account") != "theirs" || r.field(t, "data", 1, "cost_usd") != "1" {

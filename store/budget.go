@@ -198,12 +198,20 @@ const tagged = `(b.tag = '' OR EXISTS (
 	FROM batches x
 	WHERE x.id = j.batch_id AND x.tags ->> split_part(b.tag, '=', 1) = substr(b.tag, strpos(b.tag, '=') + 1)))`
 
-// budgetBegan and budgetEnds bound the period of the budget b that it is now.
+// budgetBegan and budgetEnds bound the period of the budget b that it is now. In some zones
+// the clock goes back over midnight: then a day begins at the first of its two midnights.
 const (
-	budgetBegan = `CASE b.period WHEN 'total' THEN '-infinity' ELSE date_trunc(b.period, now(), b.timezone) END`
-	budgetEnds  = `CASE b.period WHEN 'total' THEN NULL
+	budgetBegan = `CASE b.period WHEN 'total' THEN '-infinity'
+		WHEN 'hour' THEN date_trunc('hour', now(), b.timezone)
+		ELSE ` + periodBegan + ` - CASE WHEN (` + periodBegan + ` - interval '1 hour') AT TIME ZONE b.timezone = ` + periodBegan + ` AT TIME ZONE b.timezone
+			THEN interval '1 hour' ELSE interval '0' END END`
+	budgetEnds = `CASE b.period WHEN 'total' THEN NULL
 		WHEN 'hour' THEN date_trunc('hour', now(), b.timezone) + interval '1 hour' -- by the clock, one of two equal hours would be two long
-		ELSE (date_trunc(b.period, now() AT TIME ZONE b.timezone) + ('1 ' || b.period)::interval) AT TIME ZONE b.timezone END`
+		ELSE ` + periodEnds + ` - CASE WHEN (` + periodEnds + ` - interval '1 hour') AT TIME ZONE b.timezone = ` + periodEnds + ` AT TIME ZONE b.timezone
+			THEN interval '1 hour' ELSE interval '0' END END`
+
+	periodBegan = `date_trunc(b.period, now(), b.timezone)`
+	periodEnds  = `((date_trunc(b.period, now() AT TIME ZONE b.timezone) + ('1 ' || b.period)::interval) AT TIME ZONE b.timezone)`
 )
 
 // budgetColumns are those of a budget b as it is now, for scanBudget.

@@ -310,6 +310,12 @@ func TestPeriodsFollowTheTimeZoneOverNightsThatChangeTheClock(t *testing.T) {
 		{"Asia/Kolkata", "2026-11-20 12:10+05:30", billing.Hour, "2026-11-20 06:30", "2026-11-20 07:30", 1, "half an hour beside UTC"},
 		{"Europe/Paris", "2026-10-25 02:30+02", billing.Hour, "2026-10-25 00:00", "2026-10-25 01:00", 1, "the first of two equal hours"},
 		{"Europe/Paris", "2026-10-25 02:30+01", billing.Hour, "2026-10-25 01:00", "2026-10-25 02:00", 1, "the second of two equal hours"},
+		{"America/Havana", "2026-10-31 23:30-04", billing.Day, "2026-10-31 04:00", "2026-11-01 04:00", 24, "the day before one that has two midnights"},
+		{"America/Havana", "2026-11-01 00:30-04", billing.Day, "2026-11-01 04:00", "2026-11-02 05:00", 25, "after the first of two midnights"},
+		{"America/Havana", "2026-11-01 00:30-05", billing.Day, "2026-11-01 04:00", "2026-11-02 05:00", 25, "after the second of two midnights"},
+		{"America/Havana", "2026-11-20 12:00-05", billing.Month, "2026-11-01 04:00", "2026-12-01 05:00", 721, "a month that begins with two midnights"},
+		{"America/Havana", "2026-03-08 01:30-04", billing.Day, "2026-03-08 05:00", "2026-03-09 04:00", 23, "a day without a midnight"},
+		{"Atlantic/Azores", "2026-10-25 00:30+00", billing.Day, "2026-10-25 00:00", "2026-10-26 01:00", 25, "the first midnight of the Azores"},
 		{"UTC", "2026-03-29 12:00+00", billing.Day, "2026-03-29 00:00", "2026-03-30 00:00", 24, "no summer time"},
 	} {
 		var began, ends time.Time

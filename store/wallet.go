@@ -201,7 +201,10 @@ func (s *Store) DepositOnce(ctx context.Context, key uuid.UUID, account string, 
 			return err
 		}
 		if amount < 0 && wallet.Left()+amount < 0 {
-			return fmt.Errorf("%w: %s is free of %s", billing.ErrOverdrawn, max(wallet.Left(), 0).Human(), (wallet.Limit - wallet.Spent).Human())
+			return fmt.Errorf("%w: %s is free of %s", billing.ErrOverdrawn, max(wallet.Left(), 0).Exact(), (wallet.Limit - wallet.Spent).Exact())
+		}
+		if amount > billing.MaxPaidIn-wallet.Limit {
+			return fmt.Errorf("%w: %s were paid in, and at most %s may be in all", billing.ErrBadOrder, wallet.Limit.Human(), billing.MaxPaidIn.Human())
 		}
 		_, err = tx.Exec(ctx, `
 			INSERT INTO ledger_entries (key, account, amount_nano, note, entered_by)
