@@ -306,7 +306,7 @@ func printWallets(s *session, list []billing.Budget) error {
 		if b.Card != nil {
 			card = cli.Printable(b.Card.Name)
 		}
-		rows = append(rows, []string{b.Account, (b.Limit - b.Spent).Human(), b.Reserved.Human(), b.Left().Human(), b.Spent.Human(), card})
+		rows = append(rows, []string{b.Account, (b.Limit - b.Spent).Exact(), b.Reserved.Exact(), b.Left().Exact(), b.Spent.Exact(), card})
 	}
 	return cli.Table(s.Env.Out, rows)
 }
@@ -338,9 +338,9 @@ func (c *walletStatement) Run(s *session) error {
 			}
 			cost := "-"
 			if e.Cost != nil {
-				cost = e.Cost.Human()
+				cost = e.Cost.Exact()
 			}
-			rows = append(rows, []string{e.At.Format(time.RFC3339), e.Amount.Human(), e.Balance.Human(), cost, cli.Printable(what), cli.Printable(e.By)})
+			rows = append(rows, []string{e.At.Format(time.RFC3339), e.Amount.Exact(), e.Balance.Exact(), cost, cli.Printable(what), cli.Printable(e.By)})
 		}
 		return cli.Table(s.Env.Out, rows)
 	})
