@@ -10,7 +10,7 @@ const (
 	// MaxUnfinished is up to where unfinished jobs are counted.
 	MaxUnfinished = 100_000
 	// MaxQueued is up to where the jobs of a queue are counted.
-	MaxQueued = 10_000
+	MaxQueued = 5_000
 	// Recent is the time that a provider's figures are about.
 	Recent = 5 * time.Minute
 	// Minutes is the number of minutes of a provider's curve.
@@ -27,6 +27,27 @@ type Snapshot struct {
 	Queues    []Queue    `json:"queues"`
 	Providers []Provider `json:"providers"`
 	Workers   []Worker   `json:"workers"`
+	// Activity is that of the last hour, minute by minute, the oldest first; the last minute is
+	// not over yet.
+	Activity []Minute `json:"activity"`
+}
+
+// Minute holds what has ended in a minute.
+type Minute struct {
+	At time.Time `json:"at"`
+	// Succeeded and Failed count jobs, those that expired or whose outcome is unknown among the failed.
+	Succeeded int64 `json:"succeeded"`
+	Failed    int64 `json:"failed"`
+	// Money is that of calls.
+	jobs.Money
+}
+
+// LatencyPoint holds the latencies of answers that came in a step of time, in milliseconds.
+type LatencyPoint struct {
+	At    time.Time
+	Calls int64
+	P50   int64
+	P95   int64
 }
 
 // Totals are sums over everything.
@@ -36,7 +57,8 @@ type Totals struct {
 	Unfinished int64 `json:"unfinished_jobs"`
 	More       bool  `json:"more_unfinished_jobs"`
 	Running    int64 `json:"running_jobs"`
-	// PerMinute counts the jobs that ended in a minute, on average over the Recent time.
+	// PerMinute counts the jobs that ended in a minute, on average over the Recent time; those
+	// that were cancelled are left out.
 	PerMinute float64 `json:"jobs_per_minute"`
 	// Day is the last 24 hours.
 	Day Traffic `json:"last_24h"`
@@ -100,8 +122,7 @@ type Provider struct {
 	Workers int `json:"workers"`
 	// Traffic is that of the Recent time.
 	Traffic Traffic `json:"last_5m"`
-	// P50 and P95 are latencies in the Recent time, in milliseconds: the means of
-	// the minutes' percentiles, by number of calls.
+	// P50 and P95 are latencies in the Recent time, in milliseconds, within 9 %.
 	P50 int64 `json:"latency_ms_p50"`
 	P95 int64 `json:"latency_ms_p95"`
 	// Curve is the number of requests in each of the last minutes, the oldest

@@ -203,7 +203,7 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 	}
 	switch reason := WaitReason(w.Reason); reason { //nolint:exhaustive // the others are not stored
 	case "":
-		text := "waits for its turn at " + p
+		text := "waiting for a turn at " + p
 		if limits != "" {
 			text += ", which takes " + limits + of
 		}
@@ -211,7 +211,7 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 	case WaitForLimit, WaitForBlock, WaitForBreaker, WaitForOperator:
 		// A cause that has ended meanwhile: the jobs go on at their time.
 		text := map[WaitReason]string{
-			WaitForLimit: "waits for the limit of " + p, WaitForBlock: p + " asked to be left alone",
+			WaitForLimit: "waiting for the limit of " + p, WaitForBlock: p + " asked to be left alone",
 			WaitForBreaker: "the breaker of " + p + " was open", WaitForOperator: p + " was unavailable",
 		}[reason]
 		if reason != WaitForLimit {

@@ -92,23 +92,23 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 		"the limit": {
 			with(func(w *fleet.WaitingJobs) { w.Reason, w.NotBefore = "limit", soon }),
 			[]fleet.Health{served(nil)},
-			fleet.WaitForLimit, "waits for the limit of openai (60 requests/min), until 12:01:05 UTC",
+			fleet.WaitForLimit, "waiting for the limit of openai (60 requests/min), until 12:01:05 UTC",
 		},
-		"its turn": {queued, []fleet.Health{served(nil)}, fleet.WaitForTurn, "waits for its turn at openai, which takes 60 requests/min"},
+		"its turn": {queued, []fleet.Health{served(nil)}, fleet.WaitForTurn, "waiting for a turn at openai, which takes 60 requests/min"},
 		"the limit of a model": {
 			with(func(w *fleet.WaitingJobs) { w.Model, w.Reason, w.NotBefore = "slow", "limit", soon }),
 			[]fleet.Health{served(byModel)},
-			fleet.WaitForLimit, "waits for the limit of openai for slow (30 requests/min), until 12:01:05 UTC",
+			fleet.WaitForLimit, "waiting for the limit of openai for slow (30 requests/min), until 12:01:05 UTC",
 		},
 		"its turn for a model": {
 			with(func(w *fleet.WaitingJobs) { w.Model = "slow" }),
 			[]fleet.Health{served(byModel)},
-			fleet.WaitForTurn, "waits for its turn at openai, which takes 30 requests/min for slow",
+			fleet.WaitForTurn, "waiting for a turn at openai, which takes 30 requests/min for slow",
 		},
 		"its turn for a model without limits": {
 			with(func(w *fleet.WaitingJobs) { w.Model = "fast" }),
 			[]fleet.Health{served(byModel)},
-			fleet.WaitForTurn, "waits for its turn at openai, which takes 60 requests/min",
+			fleet.WaitForTurn, "waiting for a turn at openai, which takes 60 requests/min",
 		},
 		"a past stop": {with(func(w *fleet.WaitingJobs) { w.Reason = "breaker" }), []fleet.Health{served(nil)}, fleet.WaitForBreaker, "the breaker of openai was open"},
 		"no Redis":    {with(func(w *fleet.WaitingJobs) { w.Reason = "redis" }), []fleet.Health{served(nil)}, fleet.WaitForService, "redis did not answer a worker"},

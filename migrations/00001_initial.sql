@@ -244,6 +244,8 @@ CREATE TABLE batch_counts (
     simulated_nano   numeric NOT NULL DEFAULT 0,
     unpriced_calls   bigint NOT NULL DEFAULT 0,
     last_finished_at timestamptz,  -- when a job of it ended last
+    first_job        uuid,         -- the lowest id of those that were added, and the highest
+    last_job         uuid,
     PRIMARY KEY (batch_id, slot)
 ) WITH (fillfactor = 25);
 
@@ -346,6 +348,7 @@ CREATE TABLE calls (
     CONSTRAINT calls_unbilled_is_free CHECK (state <> 'failed_unbilled' OR cost_nano IS NOT DISTINCT FROM 0)
 ) WITH (fillfactor = 35);  -- its settled version, twice as long, stays on its page
 CREATE INDEX calls_running ON calls (worker_id) WHERE state = 'running';
+CREATE INDEX calls_failed ON calls (provider, model, finished_at) WHERE error_kind <> '';  -- how a provider failed last
 CREATE INDEX calls_finished ON calls USING brin (finished_at) WITH (autosummarize = on, pages_per_range = 16);
 
 -- The jobs that a call serves, inserted with it: one, which has all of its cost, or
@@ -700,6 +703,7 @@ CREATE TABLE provider_latencies (
     slot     int NOT NULL,
     bucket   int NOT NULL,     -- see latency_bucket
     calls    bigint NOT NULL,
+    succeeded bigint NOT NULL, -- those of them that brought an answer
     PRIMARY KEY (minute, provider, model, slot, bucket)
 ) WITH (fillfactor = 50);
 
@@ -746,14 +750,14 @@ BEGIN
         latency_ms_max = greatest(m.latency_ms_max, excluded.latency_ms_max),
         last_started_at = greatest(m.last_started_at, excluded.last_started_at);
 
-    INSERT INTO provider_latencies AS l (provider, model, minute, slot, bucket, calls)
-    SELECT provider, model, date_trunc('minute', finished_at), counter_slot(), latency_bucket(latency_ms), sum(n)
+    INSERT INTO provider_latencies AS l (provider, model, minute, slot, bucket, calls, succeeded)
+    SELECT provider, model, date_trunc('minute', finished_at), counter_slot(), latency_bucket(latency_ms), sum(n), sum(n * (state = 'succeeded')::int)
     FROM (SELECT 1::bigint AS n, * FROM new_calls UNION ALL SELECT -1, * FROM old_calls) change
     WHERE finished_at IS NOT NULL AND latency_ms IS NOT NULL
     GROUP BY provider, model, date_trunc('minute', finished_at), latency_bucket(latency_ms)
-    HAVING sum(n) <> 0
+    HAVING sum(n) <> 0 OR sum(n * (state = 'succeeded')::int) <> 0
     ORDER BY provider, model, date_trunc('minute', finished_at), latency_bucket(latency_ms)
-    ON CONFLICT (minute, provider, model, slot, bucket) DO UPDATE SET calls = l.calls + excluded.calls;
+    ON CONFLICT (minute, provider, model, slot, bucket) DO UPDATE SET calls = l.calls + excluded.calls, succeeded = l.succeeded + excluded.succeeded;
     RETURN NULL;
 END $$;
 -- +goose StatementEnd

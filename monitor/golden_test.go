@@ -42,6 +42,11 @@ func sample() Overview {
 				},
 				{Name: "local", Kind: "mock", Standing: fleet.Standing{Status: fleet.Unavailable, Reason: hostile, By: hostile, Since: now.Add(-2 * time.Hour)}, Concurrency: 4, Curve: make([]int64, fleet.Minutes)},
 			},
+			Activity: []fleet.Minute{
+				{At: now.Add(-2 * time.Minute).Truncate(time.Minute)},
+				{At: now.Add(-time.Minute).Truncate(time.Minute), Succeeded: 1200, Failed: 3, Money: jobs.Money{Cost: 1_500_000, Simulated: 2_000_000}},
+				{At: now.Truncate(time.Minute), Succeeded: 40},
+			},
 			Workers: []fleet.Worker{
 				{ID: "w1", Host: "alpha", PID: 41, Providers: []string{"openai", "local"}, Alive: true, Running: 7, StartedAt: now.Add(-3 * time.Hour)},
 				{ID: "w2", Host: hostile, PID: 42, Providers: []string{"openai"}, SilentFor: 75 * time.Second, StartedAt: now.Add(-4 * time.Hour)},
@@ -81,7 +86,7 @@ func sampleDetail() Batch {
 
 func sampleWaits() []fleet.Wait {
 	return []fleet.Wait{
-		{Reason: fleet.WaitForLimit, Provider: "openai", Jobs: 987, Text: "waits for the limit of openai (60 requests/min), until 12:00:05 UTC"},
+		{Reason: fleet.WaitForLimit, Provider: "openai", Jobs: 987, Text: "waiting for the limit of openai (60 requests/min), until 12:00:05 UTC"},
 		{Reason: fleet.WaitForOperator, Provider: "local", Jobs: 1, Text: "local is unavailable: " + hostile},
 	}
 }
@@ -104,8 +109,12 @@ func TestPages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			charts, scripts := c.body == "overview", 1
+			if charts {
+				scripts = 3
+			}
 			w := httptest.NewRecorder()
-			if err := p.write(w, 200, frame{Title: hostile, Here: name, JSON: "/api/overview", At: o.At, Menu: []menuItem{{"overview", "/", "Overview"}, {"money", "/money", hostile}}}, c.body, c.data); err != nil {
+			if err := p.write(w, 200, frame{Title: hostile, Here: name, JSON: "/api/overview", At: o.At, Charts: charts, Menu: []menuItem{{"overview", "/", "Overview"}, {"money", "/money", hostile}}}, c.body, c.data); err != nil {
 				t.Fatal(err)
 			}
 			got := w.Body.Bytes()
@@ -114,7 +123,7 @@ func TestPages(t *testing.T) {
 					t.Errorf("the page has %q as it came", evil)
 				}
 			}
-			if n := strings.Count(w.Body.String(), "<script"); n != 1 {
+			if n := strings.Count(w.Body.String(), "<script"); n != scripts {
 				t.Errorf("%d scripts, want our own only", n)
 			}
 			if strings.Contains(w.Body.String(), "style=") || strings.Contains(w.Body.String(), "://") {

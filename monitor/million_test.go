@@ -19,17 +19,17 @@ import (
 	"oneflow/store"
 )
 
-// fill makes n jobs in n/10,000 batches, as they are after a day: of a hundred, 78 have
+// fill makes n jobs, as they are after a day, in an old batch of 300,000 and others of 10,000: of a hundred, 78 have
 // succeeded, 2 failed, 15 wait and 5 wait in Redis; the ledger and the roll-ups are to match.
 const fill = `
 	INSERT INTO batches (id, account, source, tags, created_at, sealed_at)
 	SELECT 'b' || lpad(b::text, 4, '0'), CASE WHEN b % 10 = 0 THEN 'research' ELSE 'default' END, 'prompts-' || b || '.jsonl', jsonb_build_object('team', 't' || b % 5),
 		now() - interval '1 day' + b * interval '1 day' / ($1::int / 10000), now()
-	FROM generate_series(0, $1::int / 10000 - 1) b;
+	FROM generate_series(29, greatest($1::int / 10000 - 1, 29)) b;
 
 	INSERT INTO jobs (id, batch_id, seq, key, content_sha256, account, task, provider, model, lane, request, created_at, run_at)
 	SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || lpad(to_hex(n % 4096), 3, '0') || '8' || lpad(to_hex(n), 15, '0'))::uuid,
-		'b' || lpad((n / 10000)::text, 4, '0'), n % 10000 + 1, 'r:' || n, decode(repeat('ab', 32), 'hex'), CASE WHEN n / 10000 % 10 = 0 THEN 'research' ELSE 'default' END,
+		'b' || lpad(greatest(n / 10000, 29)::text, 4, '0'), CASE WHEN n < 300000 THEN n ELSE n % 10000 END + 1, 'r:' || n, decode(repeat('ab', 32), 'hex'), CASE WHEN greatest(n / 10000, 29) % 10 = 0 THEN 'research' ELSE 'default' END,
 		'text', 'p' || n % 4, 'model-' || n % 4 || '-' || n % 3, (ARRAY['default', 'bulk', 'high'])[1 + n % 3], '{"task":"text","prompt":"a prompt of some length, as people bring them"}', at, at
 	FROM generate_series(0, $1::int - 1) n
 	CROSS JOIN LATERAL (SELECT now() - interval '1 day' + n * interval '1 day' / $1::int AS at) t;
@@ -60,8 +60,8 @@ const fill = `
 	INSERT INTO results (job_id, call_id, provider, model, text, raw, latency_ms, usage)
 	SELECT id, id, provider, model, 'an answer of some length, as models write them', '{"an":"answer"}', 500, '{"input_tokens":100,"output_tokens":200}' FROM jobs WHERE seq % 100 < 78;
 
-	INSERT INTO batch_counts (batch_id, slot, queued, succeeded, failed, cost_nano, last_finished_at)
-	SELECT batch_id, 0, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'succeeded'), count(*) FILTER (WHERE state = 'failed'), sum(cost_nano), max(finished_at)
+	INSERT INTO batch_counts (batch_id, slot, queued, succeeded, failed, cost_nano, last_finished_at, first_job, last_job)
+	SELECT batch_id, 0, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'succeeded'), count(*) FILTER (WHERE state = 'failed'), sum(cost_nano), max(finished_at), min(job_id::text)::uuid, max(job_id::text)::uuid
 	FROM job_states
 	GROUP BY batch_id;
 
@@ -75,8 +75,8 @@ const fill = `
 	CROSS JOIN LATERAL (SELECT latency_ms % 8 AS slot) s
 	GROUP BY 1, 2, 3, 4;
 
-	INSERT INTO provider_latencies (provider, model, minute, slot, bucket, calls)
-	SELECT provider, model, date_trunc('minute', finished_at), latency_ms % 8, latency_bucket(latency_ms), count(*) FROM calls GROUP BY 1, 2, 3, 4, 5;
+	INSERT INTO provider_latencies (provider, model, minute, slot, bucket, calls, succeeded)
+	SELECT provider, model, date_trunc('minute', finished_at), latency_ms % 8, latency_bucket(latency_ms), count(*), count(*) FILTER (WHERE state = 'succeeded') FROM calls GROUP BY 1, 2, 3, 4, 5;
 
 	INSERT INTO spending (hour, account, batch_id, provider, model, simulated, kind, slot, calls, failed, unpriced, cost_nano, charge_nano, overruns, overrun_nano)
 	SELECT date_trunc('hour', c.finished_at), j.account, j.batch_id, c.provider, c.model, false, 'first', j.seq % 8, count(*), 0, 0, sum(c.cost_nano), sum(c.cost_nano), 0, 0
@@ -110,6 +110,13 @@ func TestEachPageAnswersWithinATenthOfASecondWithAMillionJobs(t *testing.T) {
 	db, err := store.Open(t.Context(), address)
 	must(t, err)
 	t.Cleanup(db.Close)
+	// A leader does so minute by minute, so that the tables never were this large.
+	for more := true; more; {
+		more, err = db.FoldMetrics(t.Context())
+		must(t, err)
+	}
+	_, err = pool.Exec(t.Context(), `VACUUM (FULL, ANALYZE) provider_metrics, provider_latencies`)
+	must(t, err)
 	job, failed := aJob(t, db), ""
 	must(t, pool.QueryRow(t.Context(), `SELECT job_id::text FROM job_states WHERE state = 'failed' LIMIT 1`).Scan(&failed))
 	redis := redisOf(t)
@@ -119,9 +126,9 @@ func TestEachPageAnswersWithinATenthOfASecondWithAMillionJobs(t *testing.T) {
 		})
 	}
 	for _, path := range []string{
-		"/providers", "/dead-letters", "/", "/jobs", "/jobs?state=failed", "/jobs?state=running", "/jobs?batch=b0003", "/jobs?account=research&provider=p1", "/jobs?error=timeout", "/jobs?tag=team%3Dt3",
-		"/jobs/" + job, "/jobs/" + failed, "/batches", "/batches?state=finished", "/batches/b0003", "/providers?window=24h", "/money", "/money?by=day,account", "/money?by=tag", "/alerts", "/workers",
-		"/schedules", "/pipelines", "/comparisons", "/api/overview", "/api/v1/jobs?limit=1000", "/queues.csv",
+		"/providers", "/dead-letters", "/", "/jobs", "/jobs?state=failed", "/jobs?state=running", "/jobs?state=unknown", "/jobs?state=retrying", "/jobs?error=no+such+text", "/jobs?batch=b0050", "/jobs?batch=b0029", "/jobs?batch=b0029&state=failed", "/jobs?batch=b0029&state=queued", "/jobs?account=research&provider=p1", "/jobs?error=timeout", "/jobs?tag=team%3Dt3",
+		"/jobs/" + job, "/jobs/" + failed, "/batches", "/batches?state=finished", "/batches/b0050", "/batches/b0029", "/providers?window=24h", "/money", "/money?by=day,account", "/money?by=tag", "/alerts", "/workers",
+		"/latencies.csv?window=168h", "/activity.csv", "/schedules", "/pipelines", "/comparisons", "/api/overview", "/api/v1/jobs?limit=1000", "/queues.csv",
 	} {
 		var took []time.Duration
 		size, code := 0, 0
@@ -134,6 +141,10 @@ func TestEachPageAnswersWithinATenthOfASecondWithAMillionJobs(t *testing.T) {
 			m.Handler().ServeHTTP(w, r)
 			took = append(took, time.Since(at))
 			size, code = w.Body.Len(), w.Code
+			for pending := w; strings.Contains(pending.Body.String(), "It is being added up"); { // not beside the next one
+				pending = httptest.NewRecorder()
+				m.Handler().ServeHTTP(pending, r)
+			}
 		}
 		slices.Sort(took)
 		note := ""

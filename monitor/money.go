@@ -50,9 +50,8 @@ type moneyPage struct {
 	Dimensions []billing.Dimension
 	// Sum is of all calls, and Today of those of this day in UTC.
 	Sum, Today billing.Spending
-	// Chart has a bar for each day; Peak is the highest.
-	Chart []dayBar
-	Peak  billing.NanoUSD
+	// Chart has a bar for each day.
+	Chart chart
 	// Simulated tells that the bars are of simulated money, as there is no real.
 	Simulated bool
 	Lines     []spendingLine
@@ -67,18 +66,6 @@ type moneyPage struct {
 	// OneAccount tells that whoever looks sees one account only.
 	OneAccount bool
 }
-
-// dayBar is a day of a chart that is chartHeight high.
-type dayBar struct {
-	Day          string
-	Amount       billing.NanoUSD
-	X, Y, Height int64
-}
-
-const (
-	chartHeight = 80
-	dayWidth    = 10
-)
 
 // spendingLine is a sum with a bar that is barWidth wide at most.
 type spendingLine struct {
@@ -146,7 +133,7 @@ func (m *Monitor) moneyPage(w http.ResponseWriter, r *http.Request) {
 		m.failPage(w, r, err)
 		return
 	}
-	m.show(w, r, http.StatusOK, frame{Title: "Money", Here: "money", At: now}, "money-page", p)
+	m.show(w, r, http.StatusOK, frame{Title: "Money", Here: "money", At: now, Charts: true}, "money-page", p)
 }
 
 // anomalies reads what was unusual about money; alerts are of all accounts, so that an account's
@@ -187,7 +174,7 @@ func (m *Monitor) spent(ctx context.Context, q billing.SpendingQuery, p *moneyPa
 		}
 	}
 	p.Simulated = p.Sum.Cost == 0
-	p.Chart, p.Peak = dayChart(days, q.Since, p.Days, p.Simulated)
+	p.Chart = dayChart(days, q.Since, p.Days, p.Simulated)
 	p.Lines, p.More = spendingLines(lines, p.Simulated)
 	return nil
 }
@@ -208,18 +195,22 @@ func part(n, most billing.NanoUSD, whole int64) int64 {
 	return max(int64(float64(min(n, most))/float64(most)*float64(whole)), 1)
 }
 
-func dayChart(days []billing.Spending, since time.Time, n int, simulated bool) (bars []dayBar, peak billing.NanoUSD) {
+// dayChart has a bar for each of the last n days.
+func dayChart(days []billing.Spending, since time.Time, n int, simulated bool) chart {
 	amounts := map[string]billing.NanoUSD{}
 	for _, d := range days {
 		amounts[d.Of[0]] = weight(d, simulated)
-		peak = max(peak, amounts[d.Of[0]])
+	}
+	l := line{"real money", "running", make([]float64, n)}
+	if simulated {
+		l.Name = "simulated"
 	}
 	for i := range n {
-		day := since.AddDate(0, 0, i).Format(time.DateOnly)
-		h := part(amounts[day], peak, chartHeight)
-		bars = append(bars, dayBar{Day: day, Amount: amounts[day], X: int64(i) * dayWidth, Y: chartHeight - h, Height: h})
+		l.Values[i] = float64(amounts[since.AddDate(0, 0, i).Format(time.DateOnly)]) / float64(billing.USD)
 	}
-	return bars, peak
+	c := chart{Unit: unitUSD, From: since, Step: 24 * time.Hour, Bars: true, Lines: []line{l}}
+	c.Label = fmt.Sprintf("What each of the last %d days cost, at most %s", n, c.Said(c.Peak()))
+	return c
 }
 
 func spendingLines(list []billing.Spending, simulated bool) (lines []spendingLine, more int) {

@@ -107,7 +107,7 @@ type Monitor struct {
 	events  *events
 	handler http.Handler
 	// figures are those of providers, by the name of their window.
-	figures map[string]*cached[[]fleet.Health]
+	figures map[string]*cached[figures]
 }
 
 // New checks the configuration and makes a Monitor. It connects to nothing yet.
@@ -139,9 +139,9 @@ func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{cfg: cfg, reader: NewReader(cfg.Store), gate: access.NewGate(cfg.Access, cfg.Token), redis: redis, tasks: asynq.NewInspectorFromRedisClient(redis.UniversalClient), queues: queues, pages: pages}
 	m.reader.holds = cfg.Holds
 	m.events = newEvents(cfg.Hints)
-	m.figures = map[string]*cached[[]fleet.Health]{}
+	m.figures = map[string]*cached[figures]{}
 	for _, name := range healthWindows() {
-		m.figures[name] = newCached[[]fleet.Health]()
+		m.figures[name] = newCached[figures]()
 	}
 	m.handler = m.serveAll()
 	return m, nil

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"oneflow/access"
@@ -50,6 +51,8 @@ type frame struct {
 	At   time.Time
 	// Still tells that the page does not keep itself up to date.
 	Still bool
+	// Charts tells that the page has charts.
+	Charts bool
 	// Menu leads to the pages that there are for whoever looks.
 	Menu []menuItem
 	// LoggedIn tells that there is a login to end.
@@ -109,9 +112,9 @@ func (p *pages) write(w http.ResponseWriter, status int, f frame, body string, d
 // is still good.
 func (p *pages) static() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := path.Base(r.URL.Path)
+		name := strings.TrimPrefix(r.URL.Path, "/static/")
 		data, err := assets.ReadFile("assets/" + name)
-		if err != nil || r.URL.Path != "/static/"+name || path.Ext(name) == ".html" {
+		if err != nil || !slices.Contains([]string{".css", ".js", ".svg"}, path.Ext(name)) {
 			http.NotFound(w, r)
 			return
 		}
@@ -139,6 +142,9 @@ func (s summary) Peak() int64 {
 	}
 	return peak
 }
+
+// Charts are those of the last hour.
+func (s summary) Charts() []chart { return activityCharts(s.Activity) }
 
 // MostQueued is the largest number of unfinished jobs of any queue, which all bars of the page
 // are drawn against.
@@ -173,7 +179,7 @@ func (m *Monitor) overviewPage(w http.ResponseWriter, r *http.Request) {
 			Command: "worker run",
 		})
 	}
-	m.show(w, r, http.StatusOK, frame{Title: "Overview", Here: "overview", JSON: "/api/overview", At: o.At}, "overview", s)
+	m.show(w, r, http.StatusOK, frame{Title: "Overview", Here: "overview", JSON: "/api/overview", At: o.At, Charts: true}, "overview", s)
 }
 
 // detail is the data of a batch's page.

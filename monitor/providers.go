@@ -3,12 +3,15 @@ package monitor
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"oneflow/access"
 	"oneflow/fleet"
@@ -20,6 +23,9 @@ type FleetStore interface {
 	// Health returns each provider with its state, and the figures of its models over a
 	// window.
 	Health(ctx context.Context, window time.Duration) ([]fleet.Health, error)
+	// Latencies returns how long the answers of each provider took, over a window in steps of
+	// whole minutes or hours, the oldest first.
+	Latencies(ctx context.Context, window, step time.Duration) (map[string][]fleet.LatencyPoint, error)
 	// ProviderLimits returns the limits of each provider by source.
 	ProviderLimits(ctx context.Context) ([]fleet.ProviderLimits, error)
 	// Settings returns what is stored of each provider, its scopes among it.
@@ -43,9 +49,11 @@ type providersPage struct {
 	Window  string
 	Windows []string
 	Health  []fleet.Health
-	Limits  []limitLine
-	Moves   []fleet.BreakerMove
-	Holds   map[string][]string
+	// Latencies are charts, by provider.
+	Latencies map[string]chart
+	Limits    []limitLine
+	Moves     []fleet.BreakerMove
+	Holds     map[string][]string
 	// May reports whether whoever looks may give orders.
 	May bool
 }
@@ -76,9 +84,31 @@ func window(r *http.Request) (name string, d time.Duration, err error) {
 	return name, d, err
 }
 
+// figures are those of providers over a window.
+type figures struct {
+	health    []fleet.Health
+	latencies map[string][]fleet.LatencyPoint
+	step      time.Duration
+}
+
 // health reads how the providers do, for any number of people at the cost of one.
-func (m *Monitor) health(ctx context.Context, name string, d time.Duration) ([]fleet.Health, error) {
-	return m.figures[name].get(ctx, time.Now, func(ctx context.Context) ([]fleet.Health, error) { return m.cfg.Fleet.Health(ctx, d) })
+func (m *Monitor) health(ctx context.Context, name string, d time.Duration) (figures, error) {
+	return m.figures[name].get(ctx, time.Now, func(ctx context.Context) (f figures, err error) {
+		f.step = time.Minute
+		if d > time.Hour {
+			f.step = time.Hour
+		}
+		all, ctx := errgroup.WithContext(ctx)
+		all.Go(func() (err error) {
+			f.health, err = m.cfg.Fleet.Health(ctx, d)
+			return err
+		})
+		all.Go(func() (err error) {
+			f.latencies, err = m.cfg.Fleet.Latencies(ctx, d, f.step)
+			return err
+		})
+		return f, all.Wait()
+	})
 }
 
 func (m *Monitor) providersPage(w http.ResponseWriter, r *http.Request) {
@@ -88,7 +118,12 @@ func (m *Monitor) providersPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := providersPage{At: time.Now(), Window: name, Windows: healthWindows(), May: access.From(r.Context()).Scope.Includes(access.Operate)}
-	if p.Health, err = m.health(r.Context(), name, d); err == nil {
+	f, err := m.health(r.Context(), name, d)
+	if err == nil {
+		p.Health, p.Latencies = f.health, map[string]chart{}
+		for name, list := range f.latencies {
+			p.Latencies[name] = latencyChart(name, list, f.step)
+		}
 		p.Limits, err = m.limits(r.Context())
 	}
 	if err == nil {
@@ -99,7 +134,7 @@ func (m *Monitor) providersPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.Holds = m.reader.heldBack(r.Context())
-	m.show(w, r, http.StatusOK, frame{Title: "Providers", Here: "providers", At: p.At}, "providers", p)
+	m.show(w, r, http.StatusOK, frame{Title: "Providers", Here: "providers", At: p.At, Charts: true}, "providers", p)
 }
 
 // limits lists each limit that something is known of, those of a provider's scopes after
@@ -172,7 +207,7 @@ func (m *Monitor) providersCSV(w http.ResponseWriter, r *http.Request) {
 		m.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	list, err := m.health(r.Context(), name, d)
+	f, err := m.health(r.Context(), name, d)
 	if err != nil {
 		m.failPage(w, r, err)
 		return
@@ -182,7 +217,7 @@ func (m *Monitor) providersCSV(w http.ResponseWriter, r *http.Request) {
 		"provider", "kind", "status", "reason", "breaker", "workers", "key_ends", "model", "calls", "succeeded", "rate_limited", "refused", "unknown",
 		"latency_ms_p50", "latency_ms_p95", "latency_ms_p99", "input_tokens", "output_tokens", "cost_usd", "simulated_cost_usd", "unpriced_calls", "last_error",
 	}}
-	for _, h := range list {
+	for _, h := range f.health {
 		models := h.Models
 		if len(models) == 0 {
 			models = []fleet.Figures{{}}
@@ -195,6 +230,27 @@ func (m *Monitor) providersCSV(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	sendTable(w, "providers.csv", rows)
+}
+
+// latenciesCSV sends how long answers took, over time, as a table.
+func (m *Monitor) latenciesCSV(w http.ResponseWriter, r *http.Request) {
+	name, d, err := window(r)
+	if err != nil {
+		m.refuse(w, r, http.StatusBadRequest, err.Error())
+		return
+	}
+	f, err := m.health(r.Context(), name, d)
+	if err != nil {
+		m.failPage(w, r, err)
+		return
+	}
+	rows := [][]string{{"provider", "from", "answers", "latency_ms_p50", "latency_ms_p95"}}
+	for _, provider := range slices.Sorted(maps.Keys(f.latencies)) {
+		for _, p := range f.latencies[provider] {
+			rows = append(rows, []string{provider, stampOr(p.At), number(p.Calls), number(p.P50), number(p.P95)})
+		}
+	}
+	sendTable(w, "latencies.csv", rows)
 }
 
 func (m *Monitor) limitsCSV(w http.ResponseWriter, r *http.Request) {

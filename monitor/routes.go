@@ -28,6 +28,7 @@ func (m *Monitor) routes() []access.Route {
 		reads("GET /api/overview", m.overviewJSON),
 		reads("GET /queues.csv", m.lanesCSV),
 		reads("GET /waits.csv", m.waitsCSV),
+		reads("GET /activity.csv", m.activityCSV),
 		reads("GET "+queuesPath, m.queues.ServeHTTP),
 		reads("GET "+strings.TrimSuffix(queuesPath, "/"), http.RedirectHandler(m.cfg.BasePath+queuesPath, http.StatusMovedPermanently).ServeHTTP),
 	)...)
@@ -94,6 +95,7 @@ func (m *Monitor) fleetRoutes() []access.Route {
 	routes := []access.Route{
 		reads("GET /providers", m.providersPage),
 		reads("GET /providers.csv", m.providersCSV),
+		reads("GET /latencies.csv", m.latenciesCSV),
 		reads("GET /limits.csv", m.limitsCSV),
 		reads("GET /breakers.csv", m.movesCSV),
 		reads("GET /workers", m.workersPage),

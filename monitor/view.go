@@ -47,7 +47,6 @@ func functions(base string) template.FuncMap {
 		"standingOf": func(s fleet.Standing, now time.Time) string { return standing(fleet.Provider{Standing: s}, now) },
 		"stopped":    func(s fleet.Standing) bool { return s.Status == fleet.Unavailable },
 		"breaker":    func(s fleet.BreakerState) string { return strings.ReplaceAll(string(s), "_", " ") },
-		"chartWidth": func(bars []dayBar) int { return len(bars) * dayWidth },
 		"valueName":  valueName,
 		"names":      names,
 		"coming":     func(s schedules.Schedule) []time.Time { return s.Coming(comingFires) },

@@ -270,13 +270,15 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 			INSERT INTO job_states (job_id, batch_id, state, deadline)
 			SELECT id, $1, state, deadline FROM row
 		), counted AS (
-			INSERT INTO batch_counts AS c (batch_id, slot, scheduled, queued)
-			SELECT $1, counter_slot(), count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE state = 'queued')
+			INSERT INTO batch_counts AS c (batch_id, slot, scheduled, queued, first_job, last_job)
+			SELECT $1, counter_slot(), count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE state = 'queued'),
+				min(id::text)::uuid, max(id::text)::uuid
 			FROM row
 			WHERE $1 IS NOT NULL
 			HAVING count(*) > 0
 			ON CONFLICT (batch_id, slot) DO UPDATE
-			SET scheduled = c.scheduled + excluded.scheduled, queued = c.queued + excluded.queued
+			SET scheduled = c.scheduled + excluded.scheduled, queued = c.queued + excluded.queued,
+				first_job = least(c.first_job, excluded.first_job), last_job = greatest(c.last_job, excluded.last_job)
 		)
 		INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, pack, run_at, gen, deadline, paused, due_at, dispatched_at, start_tag,
 			delivery_id)

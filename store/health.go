@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -101,13 +102,13 @@ func (s *Store) judged(ctx context.Context) (list []fleet.Health, now time.Time,
 }
 
 // Health returns each provider that is known with its state, and the figures of
-// its models over a window, from the ledger.
+// its models over a window.
 func (s *Store) Health(ctx context.Context, window time.Duration) ([]fleet.Health, error) {
 	list, now, err := s.judged(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read health: %w", err)
 	}
-	figures, err := s.figures(ctx, window, "")
+	figures, err := s.modelFigures(ctx, window)
 	if err != nil {
 		return nil, fmt.Errorf("read health: %w", err)
 	}
@@ -126,20 +127,6 @@ func (s *Store) Health(ctx context.Context, window time.Duration) ([]fleet.Healt
 		}
 	}
 	return list, nil
-}
-
-// TaskFigures returns the figures of each provider's calls for a task over a
-// window, its models together.
-func (s *Store) TaskFigures(ctx context.Context, task providers.Task, window time.Duration) (map[string]fleet.Figures, error) {
-	list, err := s.figures(ctx, window, task)
-	if err != nil {
-		return nil, fmt.Errorf("read figures of %s: %w", task, err)
-	}
-	out := make(map[string]fleet.Figures, len(list))
-	for _, f := range list {
-		out[f.Provider] = f
-	}
-	return out, nil
 }
 
 // BreakerMoves returns the last moves of circuit breakers, the newest first: of a provider,
@@ -180,19 +167,132 @@ func (s *Store) recent(ctx context.Context) (map[string]fleet.Traffic, error) {
 	return out, err
 }
 
-// figures sums the ledger up, by provider and model; with a task, by provider and
-// for that task. Calls from before a person let the figures begin anew are left
-// out.
-func (s *Store) figures(ctx context.Context, window time.Duration, task providers.Task) ([]fleet.Figures, error) {
+// modelFigures sums up the calls of each model from the roll-ups, so that it takes as long for a day of a
+// million calls as for one of a few. What is older than an hour is there by the hour; calls from
+// before a person let the figures begin anew are left out.
+func (s *Store) modelFigures(ctx context.Context, window time.Duration) ([]fleet.Figures, error) {
 	const from = `
-		FROM calls a
-		JOIN providers p ON p.name = a.provider
-		WHERE a.finished_at >= now() - make_interval(secs => $1)
-		AND a.finished_at >= coalesce(p.metrics_since, '-infinity')
-		AND ($2 = '' OR EXISTS (SELECT FROM call_jobs cj JOIN jobs j ON j.id = cj.job_id WHERE cj.call_id = a.id AND j.task = $2))`
-	const model = `CASE WHEN $2 = '' THEN a.model ELSE '' END AS model`
+		JOIN providers p ON p.name = provider
+		WHERE minute > date_trunc('minute', now()) - make_interval(secs => $1)
+		AND minute >= coalesce(p.metrics_since, '-infinity')`
 	rows, err := s.pool.Query(ctx, `
-		SELECT a.provider, `+model+`, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
+		SELECT f.*, coalesce(e.error_kind, ''), e.finished_at
+		FROM (
+			SELECT provider, model, sum(requests)::bigint AS requests, sum(succeeded)::bigint, sum(rate_limited)::bigint, sum(refused)::bigint, sum(unknown)::bigint,
+				saturated(sum(input_tokens)), saturated(sum(output_tokens)), saturated(sum(cost_nano)), saturated(sum(simulated_nano)), sum(unpriced)::bigint,
+				max(latency_ms_max), max(p.metrics_since) AS since
+			FROM provider_metrics `+from+`
+			GROUP BY provider, model
+			HAVING sum(requests) > 0
+			ORDER BY provider, sum(requests) DESC, model
+			LIMIT 1000
+		) f
+		LEFT JOIN LATERAL (
+			SELECT c.error_kind, c.finished_at
+			FROM calls c
+			WHERE c.provider = f.provider AND c.model = f.model AND c.error_kind <> ''
+			AND c.finished_at >= greatest(now() - make_interval(secs => $1), f.since)
+			ORDER BY c.finished_at DESC
+			LIMIT 1
+		) e ON true
+		ORDER BY f.provider, f.requests DESC, f.model`, window.Seconds())
+	if err != nil {
+		return nil, err
+	}
+	type key struct{ provider, model string }
+	place, highest := map[key]int{}, []int64{}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.Figures, error) {
+		var f fleet.Figures
+		var high int64
+		var since, failed *time.Time
+		err := row.Scan(&f.Provider, &f.Model, &f.Requests, &f.Succeeded, &f.RateLimited, &f.Refused, &f.Unknown, &f.InputTokens, &f.OutputTokens,
+			(*int64)(&f.Cost), (*int64)(&f.Simulated), &f.Unpriced, &high, &since, &f.LastError, &failed)
+		f.LastErrorAt = timeOrZero(failed)
+		place[key{f.Provider, f.Model}] = len(highest)
+		highest = append(highest, high)
+		return f, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	rows, err = s.pool.Query(ctx, `
+		SELECT provider, model, bucket, sum(succeeded)::bigint
+		FROM provider_latencies `+from+`
+		GROUP BY provider, model, bucket
+		HAVING sum(succeeded) > 0`, window.Seconds())
+	if err != nil {
+		return nil, err
+	}
+	latencies := make([]histogram, len(list))
+	var of key
+	var bucket int
+	var calls int64
+	_, err = pgx.ForEachRow(rows, []any{&of.provider, &of.model, &bucket, &calls}, func() error {
+		if i, ok := place[of]; ok {
+			latencies[i] = latencies[i].with(bucket, calls)
+		}
+		return nil
+	})
+	for i, h := range latencies {
+		f := &list[i]
+		f.Mean, f.P50, f.P95, f.P99 = h.mean(), h.percentile(0.50, highest[i]), h.percentile(0.95, highest[i]), h.percentile(0.99, highest[i])
+	}
+	return list, err
+}
+
+// Latencies implements the FleetStore of package monitor.
+func (s *Store) Latencies(ctx context.Context, window, step time.Duration) (map[string][]fleet.LatencyPoint, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT provider, floor(extract(epoch FROM s.last - date_bin(s.step, minute, s.last)) / extract(epoch FROM s.step))::int AS ago, s.last, bucket, sum(succeeded)::bigint
+		FROM provider_latencies
+		JOIN providers p ON p.name = provider
+		CROSS JOIN (
+			SELECT x.step, date_bin(x.step, now(), 'epoch') AS last
+			FROM (SELECT make_interval(secs => $2) AS step) x
+		) s
+		WHERE minute >= s.last - make_interval(secs => $1) + s.step
+		AND minute >= coalesce(p.metrics_since, '-infinity')
+		GROUP BY 1, 2, 3, 4
+		HAVING sum(succeeded) > 0`, window.Seconds(), step.Seconds())
+	if err != nil {
+		return nil, fmt.Errorf("read latencies: %w", err)
+	}
+	n := int(window / step)
+	counts := map[string][]histogram{}
+	var provider string
+	var ago, bucket int
+	var last time.Time
+	var calls int64
+	_, err = pgx.ForEachRow(rows, []any{&provider, &ago, &last, &bucket, &calls}, func() error {
+		if counts[provider] == nil {
+			counts[provider] = make([]histogram, n)
+		}
+		if i := n - 1 - ago; i >= 0 && i < n {
+			counts[provider][i] = counts[provider][i].with(bucket, calls)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read latencies: %w", err)
+	}
+	out := map[string][]fleet.LatencyPoint{}
+	for provider, list := range counts {
+		for i, h := range list {
+			p := fleet.LatencyPoint{At: last.Add(-time.Duration(n-1-i) * step), P50: h.percentile(0.50, math.MaxInt64), P95: h.percentile(0.95, math.MaxInt64)}
+			for _, calls := range h {
+				p.Calls += calls
+			}
+			out[provider] = append(out[provider], p)
+		}
+	}
+	return out, nil
+}
+
+// TaskFigures returns the figures of each provider's calls for a task over a window, its models
+// together, from the ledger.
+func (s *Store) TaskFigures(ctx context.Context, task providers.Task, window time.Duration) (map[string]fleet.Figures, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT a.provider, count(*), count(*) FILTER (WHERE a.state = 'succeeded'),
 			count(*) FILTER (WHERE `+isRateLimited+`), count(*) FILTER (WHERE `+isRefused+`), count(*) FILTER (WHERE a.state = 'unknown'),
 			saturated(sum(a.input_tokens)), saturated(sum(a.output_tokens)),
 			saturated(coalesce(sum(a.cost_nano) FILTER (WHERE NOT a.simulated), 0)),
@@ -201,44 +301,26 @@ func (s *Store) figures(ctx context.Context, window time.Duration, task provider
 			coalesce(percentile_disc(0.50) WITHIN GROUP (ORDER BY a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0),
 			coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0),
 			coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY a.latency_ms) FILTER (WHERE a.state = 'succeeded'), 0)
-		`+from+`
-		GROUP BY 1, 2
-		ORDER BY 1, count(*) DESC, 2
-		LIMIT 1000`, window.Seconds(), string(task))
+		FROM calls a
+		JOIN providers p ON p.name = a.provider
+		WHERE a.finished_at >= now() - make_interval(secs => $1)
+		AND a.finished_at >= coalesce(p.metrics_since, '-infinity')
+		AND EXISTS (SELECT FROM call_jobs cj JOIN jobs j ON j.id = cj.job_id WHERE cj.call_id = a.id AND j.task = $2)
+		GROUP BY a.provider`, window.Seconds(), string(task))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read figures of %s: %w", task, err)
 	}
-	type key struct{ provider, model string }
-	place := map[key]int{}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.Figures, error) {
-		var f fleet.Figures
-		err := row.Scan(&f.Provider, &f.Model, &f.Requests, &f.Succeeded, &f.RateLimited, &f.Refused, &f.Unknown,
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f fleet.Figures, err error) {
+		err = row.Scan(&f.Provider, &f.Requests, &f.Succeeded, &f.RateLimited, &f.Refused, &f.Unknown,
 			&f.InputTokens, &f.OutputTokens, (*int64)(&f.Cost), (*int64)(&f.Simulated), &f.Unpriced, &f.Mean, &f.P50, &f.P95, &f.P99)
-		place[key{f.Provider, f.Model}] = len(place)
 		return f, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read figures of %s: %w", task, err)
 	}
-	rows, err = s.pool.Query(ctx, `
-		SELECT DISTINCT ON (provider, model) provider, model, error_kind, at
-		FROM (
-			SELECT a.provider, `+model+`, a.error_kind, max(a.finished_at) AS at
-			`+from+` AND a.error_kind <> ''
-			GROUP BY 1, 2, 3
-		) latest
-		ORDER BY provider, model, at DESC`, window.Seconds(), string(task))
-	if err != nil {
-		return nil, err
+	out := make(map[string]fleet.Figures, len(list))
+	for _, f := range list {
+		out[f.Provider] = f
 	}
-	var of key
-	var kind string
-	var at time.Time
-	_, err = pgx.ForEachRow(rows, []any{&of.provider, &of.model, &kind, &at}, func() error {
-		if i, ok := place[of]; ok {
-			list[i].LastError, list[i].LastErrorAt = kind, at
-		}
-		return nil
-	})
-	return list, err
+	return out, nil
 }

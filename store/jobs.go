@@ -15,7 +15,10 @@ import (
 
 // jobsWindow bounds the jobs that are looked at for one part of a list: a filter that finds
 // few does not read them all at once.
-const jobsWindow = 20_000
+const jobsWindow = 10_000
+
+// smallBatch is the number of jobs below which all of a batch are looked at for one part of a list.
+const smallBatch = 20_000
 
 const jobLineColumns = `j.id::text, coalesce(j.batch_id, ''), coalesce(j.custom_id, ''), j.account, j.task, coalesce(r.provider, j.provider), coalesce(r.model, j.model),
 	j.provider, j.lane, s.state, s.paused_at IS NOT NULL, s.attempt, (SELECT count(*) FROM call_jobs cj WHERE cj.job_id = j.id),
@@ -70,15 +73,27 @@ func (s *Store) jobsBefore(ctx context.Context, f jobs.Filter, before uuid.UUID,
 	from := `
 		FROM jobs
 		WHERE id < $1`
+	switch f.State { //nolint:exhaustive // of those that have ended the table is all jobs
+	case jobs.Running:
+		from = `
+		FROM (SELECT job_id AS id, batch_id FROM job_queue WHERE worker_id IS NOT NULL OFFSET 0) held
+		WHERE id < $1`
+	case jobs.Queued, jobs.Retrying, jobs.Scheduled:
+		from = `
+		FROM (SELECT job_id AS id, batch_id FROM job_queue WHERE worker_id IS NULL) waiting
+		WHERE id < $1`
+	}
 	if f.BatchID != "" {
-		few, err := s.isSmall(ctx, f.BatchID)
-		if err != nil {
-			return nil, last, err
-		}
 		from += " AND batch_id = " + arg(f.BatchID)
-		if few {
+		size, first, newest, err := s.extent(ctx, f.BatchID)
+		switch {
+		case err != nil:
+			return nil, last, err
+		case size < smallBatch:
 			// By the batch: by age, all jobs that are younger would be passed on the way.
 			from = "FROM (SELECT id " + from + " OFFSET 0) batch WHERE true"
+		case first != nil && newest != nil:
+			from += " AND id BETWEEN " + arg(*first) + " AND " + arg(*newest)
 		}
 	}
 	if f.IDs != nil {
@@ -104,9 +119,9 @@ func (s *Store) jobsBefore(ctx context.Context, f jobs.Filter, before uuid.UUID,
 		)
 		SELECT `+jobLineColumns+`
 		FROM w
-		JOIN jobs j ON j.id = w.id
-		JOIN job_states s ON s.job_id = w.id
-		LEFT JOIN results r ON r.job_id = w.id
+		CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = w.id OFFSET 0) j
+		CROSS JOIN LATERAL (SELECT * FROM job_states WHERE job_id = w.id OFFSET 0) s
+		LEFT JOIN LATERAL (SELECT * FROM results WHERE job_id = w.id OFFSET 0) r ON true -- one by one: no condition is worth reading all
 		WHERE true`+where+`
 		ORDER BY w.id DESC
 		LIMIT `+arg(f.Limit+1), args...)
@@ -116,13 +131,14 @@ func (s *Store) jobsBefore(ctx context.Context, f jobs.Filter, before uuid.UUID,
 	return list, last, err
 }
 
-// isSmall reports whether all jobs of a batch can be looked at in a moment.
-func (s *Store) isSmall(ctx context.Context, batch string) (few bool, err error) {
+// extent returns how many jobs a batch has, and the lowest and the highest of their ids.
+func (s *Store) extent(ctx context.Context, batch string) (size int64, first, last *uuid.UUID, err error) {
 	err = s.pool.QueryRow(ctx, `
-		SELECT coalesce(sum(scheduled + queued + running + retrying + succeeded + failed + cancelled + expired + unknown), 0) < $2
+		SELECT coalesce(sum(scheduled + queued + running + retrying + succeeded + failed + cancelled + expired + unknown), 0)::bigint,
+			min(first_job::text)::uuid, max(last_job::text)::uuid
 		FROM batch_counts
-		WHERE batch_id = $1`, batch, jobsWindow).Scan(&few)
-	return few, err
+		WHERE batch_id = $1`, batch).Scan(&size, &first, &last)
+	return size, first, last, err
 }
 
 // conditions are those of a filter on each job of a window.

@@ -37,3 +37,24 @@ func (h histogram) percentile(p float64, most int64) int64 {
 	}
 	return 0
 }
+
+// with returns the histogram with so many more in a bucket.
+func (h histogram) with(bucket int, n int64) histogram {
+	if h == nil {
+		h = histogram{}
+	}
+	h[bucket] += n
+	return h
+}
+
+// mean returns the mean latency in ms, as if all of a bucket were in its middle; 0 where there
+// is none.
+func (h histogram) mean() int64 {
+	var sum float64
+	var total int64
+	for b, n := range h {
+		sum += float64(n) * (math.Exp2(float64(b)/8) + math.Exp2(float64(b+1)/8) - 2) / 2
+		total += n
+	}
+	return int64(math.Round(sum / float64(max(total, 1))))
+}

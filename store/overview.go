@@ -106,6 +106,12 @@ func (s *Store) Fleet(ctx context.Context) (f fleet.Snapshot, err error) {
 		return nil
 	})
 	all.Go(func() (err error) {
+		if f.Activity, err = s.activity(ctx); err != nil {
+			return fmt.Errorf("read the last hour: %w", err)
+		}
+		return nil
+	})
+	all.Go(func() (err error) {
 		if day, err = s.day(ctx); err != nil {
 			return fmt.Errorf("read the figures of a day: %w", err)
 		}
@@ -113,6 +119,7 @@ func (s *Store) Fleet(ctx context.Context) (f fleet.Snapshot, err error) {
 	})
 	err = all.Wait()
 	f.Totals.Day, f.Totals.Today, f.Totals.Hour = day.Day, day.Today, day.Hour
+	f.Totals.PerMinute = perMinute(f.Activity)
 	return f, err
 }
 
@@ -257,6 +264,16 @@ func sum(a, b fleet.Traffic) fleet.Traffic {
 	}
 }
 
+// perMinute returns the number of jobs that ended in a minute, on average over the recent time.
+func perMinute(minutes []fleet.Minute) float64 {
+	recent := int(fleet.Recent / time.Minute)
+	var ended int64
+	for _, m := range minutes[max(len(minutes)-recent, 0):] {
+		ended += m.Succeeded + m.Failed
+	}
+	return float64(ended) / float64(recent)
+}
+
 // sums reads what waits and runs, and what waits in each queue. Unfinished jobs are counted up to a
 // bound; those that run, all.
 func (s *Store) sums(ctx context.Context) (t fleet.Totals, queues []fleet.Queue, err error) {
@@ -293,13 +310,35 @@ func (s *Store) sums(ctx context.Context) (t fleet.Totals, queues []fleet.Queue,
 	if t.Unfinished > fleet.MaxUnfinished {
 		t.Unfinished, t.More = fleet.MaxUnfinished, true
 	}
-	var ended int64
-	err = s.pool.QueryRow(ctx, `SELECT coalesce(sum(jobs), 0)::bigint FROM job_ends WHERE minute > now() - make_interval(secs => $1)`, fleet.Recent.Seconds()).Scan(&ended)
-	if err != nil {
-		return t, nil, err
-	}
-	t.PerMinute = float64(ended) / fleet.Recent.Minutes()
 	return t, queues, nil
+}
+
+// activity reads what has ended in each minute of the last hour, without those of cancelled jobs.
+func (s *Store) activity(ctx context.Context) ([]fleet.Minute, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT m.minute, coalesce(e.succeeded, 0), coalesce(e.failed, 0), coalesce(c.cost, 0), coalesce(c.simulated, 0), coalesce(c.unpriced, 0)
+		FROM generate_series(date_trunc('minute', now()) - interval '59 minutes', date_trunc('minute', now()), interval '1 minute') m (minute)
+		LEFT JOIN (
+			SELECT minute, coalesce(sum(jobs) FILTER (WHERE state = 'succeeded'), 0)::bigint AS succeeded,
+				coalesce(sum(jobs) FILTER (WHERE state IN ('failed', 'expired', 'unknown')), 0)::bigint AS failed
+			FROM job_ends
+			WHERE minute > now() - interval '1 hour'
+			GROUP BY minute
+		) e USING (minute)
+		LEFT JOIN (
+			SELECT minute, saturated(sum(cost_nano)) AS cost, saturated(sum(simulated_nano)) AS simulated, sum(unpriced)::bigint AS unpriced
+			FROM provider_metrics
+			WHERE minute > now() - interval '1 hour'
+			GROUP BY minute
+		) c USING (minute)
+		ORDER BY m.minute`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (m fleet.Minute, err error) {
+		err = row.Scan(&m.At, &m.Succeeded, &m.Failed, (*int64)(&m.Cost), (*int64)(&m.Simulated), &m.Unpriced)
+		return m, err
+	})
 }
 
 // day reads what calls came to in the last 24 hours, today and in the last hour.

@@ -92,8 +92,8 @@ func TestFleetShowsProvidersWorkersAndTotals(t *testing.T) {
 			VALUES ('mock', $1, date_trunc('minute', now()) - make_interval(mins => $2), 0, $3::bigint, $3::bigint - 2, 1, 0, 1, 1, 5, 7, 11, 1, 0, $4, now())`,
 			m.model, m.ago, m.requests, m.p95)
 		w.exec(t, `
-			INSERT INTO provider_latencies (provider, model, minute, slot, bucket, calls)
-			VALUES ('mock', $1, date_trunc('minute', now()) - make_interval(mins => $2), 0, $3, $4)`,
+			INSERT INTO provider_latencies (provider, model, minute, slot, bucket, calls, succeeded)
+			VALUES ('mock', $1, date_trunc('minute', now()) - make_interval(mins => $2), 0, $3, $4, $4)`,
 			m.model, m.ago, bucket[m.p95], m.requests)
 	}
 	f, err := w.Fleet(t.Context())

@@ -204,15 +204,16 @@ const childrenSQL = `
 		FROM row
 		WHERE state = 'queued'
 	), counted AS (
-		INSERT INTO batch_counts AS c (batch_id, slot, queued, failed, cancelled, last_finished_at)
+		INSERT INTO batch_counts AS c (batch_id, slot, queued, failed, cancelled, last_finished_at, first_job, last_job)
 		SELECT batch, counter_slot() + 8, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'failed'),
-			count(*) FILTER (WHERE state = 'cancelled'), max(now()) FILTER (WHERE state <> 'queued')
+			count(*) FILTER (WHERE state = 'cancelled'), max(now()) FILTER (WHERE state <> 'queued'), min(id::text)::uuid, max(id::text)::uuid
 		FROM row
 		GROUP BY batch
 		ORDER BY batch
 		ON CONFLICT (batch_id, slot) DO UPDATE
 		SET queued = c.queued + excluded.queued, failed = c.failed + excluded.failed, cancelled = c.cancelled + excluded.cancelled,
-			last_finished_at = greatest(c.last_finished_at, excluded.last_finished_at)
+			last_finished_at = greatest(c.last_finished_at, excluded.last_finished_at),
+			first_job = least(c.first_job, excluded.first_job), last_job = greatest(c.last_job, excluded.last_job)
 	), reopened AS (
 		UPDATE batches
 		SET sealed_at = NULL

@@ -12,6 +12,10 @@ const (
 	auditCountsPause = 10 * time.Second
 	// compactEvery is the time between two looks whether the counts of ended jobs are many.
 	compactEvery = 10 * time.Second
+	// foldEvery is the time between two rounds of summing up the figures of calls, and
+	// foldPause that where one round did not get through.
+	foldEvery = time.Minute
+	foldPause = time.Second
 )
 
 // auditCounts compares the counts of the next batch with its jobs.
@@ -30,4 +34,9 @@ func (t *term) auditCounts(ctx context.Context) (more bool, err error) {
 // compactEnds keeps the counts of ended jobs few.
 func (t *term) compactEnds(ctx context.Context) (more bool, err error) {
 	return false, t.cfg.Store.Recovery.CompactEnds(ctx)
+}
+
+// foldMetrics keeps the figures of past calls few.
+func (t *term) foldMetrics(ctx context.Context) (more bool, err error) {
+	return t.cfg.Store.Recovery.FoldMetrics(ctx)
 }

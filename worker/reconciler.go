@@ -55,6 +55,7 @@ func (t *term) duties() []*duty {
 		{name: "dispatch due jobs", redis: true, again: dueEvery, run: t.dispatchDue},
 		{name: "top up queues", redis: true, again: topUpEvery, run: t.topUp},
 		{name: "sum up ended jobs", every: compactEvery, run: t.compactEnds},
+		{name: "sum up the figures of calls", every: foldEvery, again: foldPause, run: t.foldMetrics},
 		{name: "audit the counts of batches", every: auditCountsEvery, again: auditCountsPause, run: t.auditCounts},
 	}
 }

@@ -186,6 +186,9 @@ type RecoveryStore interface {
 	AuditCounts(ctx context.Context, after string) (batch string, wrong bool, err error)
 	// CompactEnds keeps the counts of ended jobs few.
 	CompactEnds(ctx context.Context) error
+	// FoldMetrics sums up the figures of calls of past minutes and hours, so that those of a
+	// day are read in a moment, and reports whether there may be more.
+	FoldMetrics(ctx context.Context) (more bool, err error)
 }
 
 // DeliveryStore says which jobs are to be pushed to Redis, and which were.

@@ -25,13 +25,14 @@
     for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
     for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     const news = [...fresh.childNodes];
+    const olds = [...old.childNodes].filter(node => !node.classList?.contains('plot')); // drawn by charts.js
     news.forEach((node, i) => {
-      const there = old.childNodes[i];
+      const there = olds[i];
       if (!there) old.append(document.importNode(node, true));
       else if (alike(there, node)) carry(there, node);
       else there.replaceWith(document.importNode(node, true));
     });
-    while (old.childNodes.length > news.length) old.lastChild.remove();
+    olds.slice(news.length).forEach(node => node.remove());
   };
 
   // busy: somebody marks text on the page, to copy it, or fills in a form.
@@ -54,6 +55,7 @@
         say('lost', answer.status === 503 ? 'the database does not answer' : 'no answer (' + answer.status + ')');
       } else if (!busy()) {
         carry(document.getElementById('main'), main);
+        document.dispatchEvent(new Event('carried'));
         document.title = page.title;
         say('live', page.querySelector('#live .word').textContent);
       }
