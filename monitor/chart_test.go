@@ -47,7 +47,7 @@ func TestAChartIsDrawnWithItsGapsAndItsScale(t *testing.T) {
 func TestSimulatedMoneyHasALineOfItsOwnWhereThereIsSome(t *testing.T) {
 	t.Parallel()
 	lines := func(m jobs.Money) int { return len(activityCharts([]fleet.Minute{{Money: m}})[1].Lines) }
-	if real, simulated := lines(jobs.Money{Cost: 5}), lines(jobs.Money{Simulated: 5}); real != 1 || simulated != 2 {
-		t.Errorf("%d lines with real money, %d with simulated", real, simulated)
+	if paid, simulated := lines(jobs.Money{Cost: 5}), lines(jobs.Money{Simulated: 5}); paid != 1 || simulated != 2 {
+		t.Errorf("%d lines with real money, %d with simulated", paid, simulated)
 	}
 }
