@@ -31,12 +31,16 @@ type Alternative struct {
 	Cost billing.NanoUSD `json:"cost_usd"`
 }
 
-// Bought is a request that was answered, with what that used and cost.
+// Bought is a request that was answered, with what that used and cost; of a call that several
+// shared, its part.
 type Bought struct {
 	ModelKey
 	Request providers.Request
 	Usage   providers.Usage
 	Cost    billing.NanoUSD
+	// Shared is the number of jobs that the call served. Its usage is empty for one that it
+	// brought no result for.
+	Shared int
 }
 
 // Cheaper finds the models that the same requests would cost least with: those of the same
@@ -66,8 +70,13 @@ type alike struct {
 	cost   billing.NanoUSD
 }
 
-// Add adds a request that was answered.
-func (c *Cheaper) Add(b Bought) { c.add(lineKey{"", b.ModelKey}, b.Request, b.Usage, b.Cost) }
+// Add adds a request that was answered. One that has no part in the answer counts nowhere.
+func (c *Cheaper) Add(b Bought) {
+	if b.Shared > 1 && b.Usage == (providers.Usage{}) {
+		return
+	}
+	c.add(lineKey{"", b.ModelKey}, b.Request, b.Usage, b.Cost)
+}
 
 func (c *Cheaper) add(of lineKey, req providers.Request, used providers.Usage, cost billing.NanoUSD) {
 	if c.groups == nil {

@@ -56,6 +56,7 @@ type Forecast struct {
 	// steps are the names of those of a pipeline, in their order.
 	steps []string
 	begin prefixes
+	last  lastCombined
 }
 
 // lineKey names a line: a model, in a step of a pipeline.
@@ -71,6 +72,10 @@ type ForecastLine struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
 	Jobs     int64  `json:"jobs"`
+	// Calls is what they are expected to take: fewer than jobs, where calls are shared.
+	Calls int64 `json:"calls"`
+	// CombiningSaves is what combining prompts is expected to save; negative: it costs more.
+	CombiningSaves billing.NanoUSD `json:"combining_saves_usd,omitzero"`
 	// InputTokens and OutputTokens are what is expected; 0 for anything but text.
 	InputTokens  int64 `json:"input_tokens"`
 	OutputTokens int64 `json:"output_tokens"`
@@ -92,6 +97,8 @@ type ForecastLine struct {
 	Prefix *Prefix `json:"prefix,omitempty"`
 	// Cheaper are models that would cost less, the cheapest first.
 	Cheaper []Alternative `json:"cheaper,omitempty"`
+
+	calls float64 // see Calls
 }
 
 // Add adds a job, the first call of which succeeds.
@@ -113,6 +120,7 @@ func (f *Forecast) add(step string, job jobs.New, low, expected, high providers.
 		f.lines[key] = line
 	}
 	line.Jobs++
+	line.calls += f.callsOf(job, expected)
 	line.InputTokens += expected.InputTokens
 	line.OutputTokens += expected.OutputTokens
 	kind, at := f.Kind(job.Provider), f.when(job)
@@ -125,6 +133,10 @@ func (f *Forecast) add(step string, job jobs.New, low, expected, high providers.
 		}
 		line.Low, line.Expected, line.High = add(line.Low, least), add(line.Expected, likely), add(line.High, most.Amount)
 		costs = [3]*billing.NanoUSD{&least, &likely, &most.Amount}
+		if combined(job.Request) {
+			_, alone, _ := f.usageAlone(job)
+			line.CombiningSaves = add(line.CombiningSaves, f.cost(kind, job.Request.Model, alone, at, math.MaxInt64)-likely)
+		}
 		if f.Cheaper != nil {
 			f.Cheaper.add(key, job.Request, expected, likely)
 		}
@@ -169,6 +181,7 @@ func (f *Forecast) Lines() []ForecastLine {
 		if f.Cheaper != nil {
 			line.Cheaper = f.Cheaper.than(key)
 		}
+		line.Calls = int64(math.Ceil(line.calls - 1e-6)) // of what 1/n each sums up to
 		list = append(list, *line)
 	}
 	slices.SortFunc(list, func(a, b ForecastLine) int {
@@ -200,8 +213,17 @@ func (f *Forecast) when(job jobs.New) time.Time {
 	return f.At
 }
 
-// usage is the least, the expected and the most that a call uses.
+// usage is the least, the expected and the most that a job uses.
 func (f *Forecast) usage(job jobs.New) (low, expected, high providers.Usage) {
+	low, expected, high = f.usageAlone(job)
+	if combined(job.Request) {
+		return f.together(job, low, expected, high)
+	}
+	return low, expected, high
+}
+
+// usageAlone is the usage of a job that has a call of its own.
+func (f *Forecast) usageAlone(job jobs.New) (low, expected, high providers.Usage) {
 	kind := f.Kind(job.Provider)
 	high = f.Prices.UpperBound(kind, job.Request, f.At)
 	if job.Request.Task == providers.Embedding {

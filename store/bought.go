@@ -19,7 +19,7 @@ import (
 // It fails with jobs.ErrNotFound.
 func (s *Store) Bought(ctx context.Context, id string, since time.Time, limit int) ([]batches.Bought, error) {
 	of, sql, from := any(firstUUID(since)), `
-		SELECT c.provider, c.model, j.request, c.usage, c.cost_nano
+		SELECT c.provider, c.model, j.request, c.usage, c.cost_nano, 1
 		FROM (
 			SELECT *
 			FROM calls
@@ -38,10 +38,12 @@ func (s *Store) Bought(ctx context.Context, id string, since time.Time, limit in
 			return nil, fmt.Errorf("read what was bought for %s: %w", id, err)
 		}
 		of, sql, from = selected.id, `
-			SELECT c.provider, c.model, j.request, c.usage, c.cost_nano
+			SELECT c.provider, c.model, j.request, CASE WHEN f.share_nano IS NULL THEN c.usage ELSE coalesce(r.usage, '{}') END,
+				coalesce(f.share_nano, c.cost_nano), (SELECT count(*) FROM call_jobs WHERE call_id = c.id)
 			FROM (SELECT id, request FROM jobs WHERE `+selected.jobs+` LIMIT $2) j
 			JOIN call_jobs f ON f.job_id = j.id
 			JOIN calls c ON c.id = f.call_id
+			LEFT JOIN results r ON r.job_id = j.id AND r.call_id = c.id
 			WHERE c.state = 'succeeded' AND c.cost_nano > 0`, id
 	}
 	rows, err := s.pool.Query(ctx, sql, of, limit)
@@ -49,7 +51,7 @@ func (s *Store) Bought(ctx context.Context, id string, since time.Time, limit in
 		return nil, fmt.Errorf("read what was bought for %s: %w", from, err)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (b batches.Bought, err error) {
-		return b, row.Scan(&b.Provider, &b.Model, &b.Request, &b.Usage, (*int64)(&b.Cost))
+		return b, row.Scan(&b.Provider, &b.Model, &b.Request, &b.Usage, (*int64)(&b.Cost), &b.Shared)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read what was bought for %s: %w", from, err)

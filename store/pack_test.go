@@ -70,6 +70,11 @@ func TestEachJobOfAPackedCallGetsItsVectorAndItsShare(t *testing.T) {
 		t.Errorf("%d calls, want 1", n)
 	}
 	w.holds(t)
+	bought, err := w.Bought(t.Context(), all[1].ID.String(), time.Time{}, 10)
+	must(t, err)
+	if len(bought) != 1 || bought[0].Cost != 33 || bought[0].Shared != 3 || bought[0].Usage.InputTokens != done.Parts[1].Response.Usage.InputTokens {
+		t.Errorf("bought is its part of the call: %+v", bought)
+	}
 }
 
 func TestSharesAreExactForAnyWeights(t *testing.T) {

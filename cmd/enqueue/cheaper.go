@@ -89,37 +89,52 @@ func alternatives(lines []batches.ForecastLine) (list []alternative) {
 // lookedAt bounds the answers that enqueue cost looks at for models that cost less.
 const lookedAt = 2000
 
-// cheaperThanBought are those of what was bought for a batch or a job; of the empty id, since a
-// time. It returns the number of answers that were looked at, too.
-func (s *session) cheaperThanBought(id string, since time.Time) (list []alternative, n int, err error) {
+// looked holds what a look at answers tells.
+type looked struct {
+	// cheaper are models that they would have cost less with, and answers is their number.
+	cheaper []alternative
+	answers int
+	// combined counts those that were combined with others, and saved is what that saved.
+	combined int64
+	saved    billing.NanoUSD
+}
+
+// cheaperThanBought looks at what was bought for a batch or a job; of the empty id, since a
+// time.
+func (s *session) cheaperThanBought(id string, since time.Time) (out looked, err error) {
 	cfg, err := s.LoadConfig()
 	if err != nil {
-		return nil, 0, err
+		return out, err
 	}
 	prices, err := priceList(cfg)
 	if err != nil {
-		return nil, 0, cli.Fail(cli.Usage, err)
+		return out, cli.Fail(cli.Usage, err)
 	}
 	bought, err := s.store.Bought(s.Ctx, id, since, lookedAt)
 	if err != nil || len(bought) == 0 {
-		return nil, 0, err
+		return out, err
 	}
 	all, err := s.cheaper(cfg, prices)
 	if err != nil {
-		return nil, 0, err
+		return out, err
 	}
+	out.answers = len(bought)
 	for _, b := range bought {
 		all.Add(b)
+		if b.Combined() {
+			out.combined++
+			out.saved += b.SavedByCombining(prices, pricedAs(cfg, b.Provider), all.At)
+		}
 	}
 	for of, than := range all.Each {
 		for _, a := range than {
-			list = append(list, alternative{a, askedModel{of.Provider + "/" + of.Model, of.Cost}})
+			out.cheaper = append(out.cheaper, alternative{a, askedModel{of.Provider + "/" + of.Model, of.Cost}})
 		}
 	}
-	slices.SortStableFunc(list, func(a, b alternative) int {
+	slices.SortStableFunc(out.cheaper, func(a, b alternative) int {
 		return cmp.Or(cmp.Compare(b.Of.Cost, a.Of.Cost), strings.Compare(a.Of.Model, b.Of.Model))
 	})
-	return list, len(bought), nil
+	return out, nil
 }
 
 // printCheaper names them, under a heading.
@@ -131,6 +146,9 @@ func printCheaper(s *session, heading string, list []alternative) error {
 	for _, a := range list {
 		rows = append(rows, []string{cli.Printable(a.Provider + "/" + a.Model), a.Cost.Human(), cli.Printable(a.Of.Model), a.Of.Cost.Human()})
 	}
-	fmt.Fprintf(s.Env.Out, "\n%s\n", heading)
+	fmt.Fprintln(s.Env.Out)
+	if err := cli.Sentence(s.Env.Out, heading); err != nil {
+		return err
+	}
 	return cli.Table(s.Env.Out, rows)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"oneflow/billing"
@@ -54,7 +55,7 @@ func (c *costCmd) Run(s *session) error {
 			continue // these are no calls
 		}
 		if e.Sort == "answer" {
-			shared += e.Jobs - e.Calls
+			shared, sum.Jobs = shared+e.Jobs-e.Calls, sum.Jobs+e.Jobs
 		}
 		sum.Calls, sum.CostUSD, sum.Unpriced = sum.Calls+e.Calls, sum.CostUSD+lines[i].CostUSD, sum.Unpriced+e.Unpriced
 		sum.Simulated, sum.Charge = sum.Simulated+e.Simulated, sum.Charge+e.Charge
@@ -66,9 +67,12 @@ func (c *costCmd) Run(s *session) error {
 		}
 		return cli.WriteCSV(s.Env.Out, rows)
 	}
-	cheaper, n, err := s.cheaperThanBought(c.ID, time.Time{})
+	seen, err := s.cheaperThanBought(c.ID, time.Time{})
 	if err != nil {
 		return err
+	}
+	if all := sum.Jobs; seen.answers == lookedAt && all > lookedAt { // those that were looked at stand for all
+		seen.saved = billing.NanoUSD(float64(seen.saved) * float64(all) / lookedAt)
 	}
 	if c.ForPrograms() {
 		return c.Write(s.Env.Out, struct {
@@ -82,7 +86,9 @@ func (c *costCmd) Run(s *session) error {
 			// Cheaper are models that Answers of them would have cost less with.
 			Cheaper []alternative `json:"cheaper"`
 			Answers int           `json:"cheaper_answers"`
-		}{c.ID, sum.Calls, sum.CostUSD, sum.Charge, sum.Simulated, sum.Unpriced, lines, orNone(cheaper), n})
+			// CombiningSaved is about what combining prompts saved; below 0: it cost more.
+			CombiningSaved billing.NanoUSD `json:"combining_saved_usd,omitzero"`
+		}{c.ID, sum.Calls, sum.CostUSD, sum.Charge, sum.Simulated, sum.Unpriced, lines, orNone(seen.cheaper), seen.answers, seen.saved})
 	}
 	rows = append(rows, []string{sum.For, "", cli.Count(sum.Calls), cli.Money(sum.CostUSD, sum.Unpriced), sum.Charge.Human(), simulated(sum.Simulated)})
 	if sum.Simulated == 0 {
@@ -94,13 +100,29 @@ func (c *costCmd) Run(s *session) error {
 	if err := cli.Table(s.Env.Out, rows); err != nil {
 		return err
 	}
-	if shared > 0 {
-		fmt.Fprintf(s.Env.Out, "\nrows that shared calls saved %s\n", cli.Things(shared, "call"))
+	if shared > 0 || seen.combined > 0 {
+		text := "rows that shared calls saved " + cli.Things(shared, "call")
+		if seen.combined > 0 {
+			text += ", and cost " + combining(seen.saved)
+		}
+		fmt.Fprintln(s.Env.Out)
+		if err := cli.Sentence(s.Env.Out, text); err != nil {
+			return err
+		}
 	}
 	if sum.Saved > 0 {
 		fmt.Fprintf(s.Env.Out, "\nanswers from the cache saved %s\n", sum.Saved.Human())
 	}
-	return printCheaper(s, wouldHave(n), cheaper)
+	return printCheaper(s, wouldHave(seen.answers), seen.cheaper)
+}
+
+// combining says what combining prompts saves.
+func combining(saves billing.NanoUSD) string {
+	amount, than := "about "+saves.Human(), "less"
+	if saves < 0 {
+		amount, than = "about "+(-saves).Human(), "more"
+	}
+	return strings.Replace(amount, "about <", "<", 1) + " " + than + " than asked alone"
 }
 
 // wouldHave heads the models that answers would have cost less with.

@@ -120,6 +120,8 @@ type charged struct {
 type finish struct {
 	Provider string `json:"provider"`
 	Jobs     int64  `json:"jobs"`
+	// Calls is what they are expected to take: fewer, where calls are shared.
+	Calls int64 `json:"calls"`
 	// Before is the number of other jobs that wait for it already.
 	Before int64 `json:"jobs_before"`
 	// PerMinute is the number of jobs that the fleet is expected to do; 0: nobody knows.
@@ -273,7 +275,7 @@ func (f *forecast) when(s *session, cfg config.Config, start time.Time) error {
 			parts[line.Provider] = part
 			names = append(names, line.Provider)
 		}
-		part.Jobs += line.Jobs
+		part.Jobs, part.Calls = part.Jobs+line.Jobs, part.Calls+line.Calls
 		part.InputTokens += line.InputTokens
 		part.OutputTokens += line.OutputTokens
 	}
@@ -315,16 +317,18 @@ func asked(c worker.Capacity, served worker.Served, part batches.ForecastLine) w
 		c.Latency, c.MeanLatency = time.Second, time.Second
 	}
 	c.Calls = math.MaxInt32 // believe it
-	c.InputTokens, c.OutputTokens = float64(part.InputTokens)/float64(part.Jobs), float64(part.OutputTokens)/float64(part.Jobs)
+	c.InputTokens, c.OutputTokens = float64(part.InputTokens)/float64(part.Calls), float64(part.OutputTokens)/float64(part.Calls)
 	return c
 }
 
 // finishOf reckons when a provider is done.
 func finishOf(plan worker.Plan, part batches.ForecastLine, before int64, start time.Time) finish {
-	out := finish{Provider: part.Provider, Jobs: part.Jobs, Before: before, PerMinute: math.Round(plan.JobsPerMinute*10) / 10, Binds: plan.Binds}
-	minutes := float64(part.Jobs+before) / plan.JobsPerMinute
-	if perDay := plan.Limits.Of(providers.DimensionRPD); perDay > 0 && part.Jobs+before > perDay {
-		if days := math.Floor(float64(part.Jobs+before-1) / float64(perDay)); days*24*60 > minutes {
+	// The plan counts a job a call.
+	each := float64(part.Jobs) / float64(part.Calls)
+	out := finish{Provider: part.Provider, Jobs: part.Jobs, Calls: part.Calls, Before: before, PerMinute: math.Round(plan.JobsPerMinute*each*10) / 10, Binds: plan.Binds}
+	minutes := float64(part.Calls+before) / plan.JobsPerMinute
+	if perDay := plan.Limits.Of(providers.DimensionRPD); perDay > 0 && part.Calls+before > perDay {
+		if days := math.Floor(float64(part.Calls+before-1) / float64(perDay)); days*24*60 > minutes {
 			minutes, out.Binds = days*24*60, providers.DimensionRPD.Unit()
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"oneflow/batches"
+	"oneflow/billing"
 	"oneflow/internal/cli"
 	"oneflow/worker"
 )
@@ -27,6 +28,13 @@ func (f *forecast) print(s *session) error {
 	if f.Charge.Card != "" {
 		rows = append(rows, []string{"charged", fmt.Sprintf("about %s, from %s to %s, by the rate card %s",
 			f.Charge.Expected.Human(), f.Charge.Low.Human(), f.Charge.High.Human(), cli.Printable(f.Charge.Card))})
+	}
+	if calls, jobs := f.shared(); calls < jobs {
+		text := fmt.Sprintf("%s in place of %s", cli.Things(calls, "call"), cli.Count(jobs))
+		if c := f.combiningSaves(); c != 0 {
+			text += ", " + combining(c)
+		}
+		rows = append(rows, []string{"shared", text})
 	}
 	for _, p := range f.Providers {
 		text := "nobody knows when"
@@ -69,14 +77,35 @@ func (f *forecast) print(s *session) error {
 		return err
 	}
 	if steps {
-		fmt.Fprintln(s.Env.Out, "\nEach row is taken to pass the filters, and each answer to be as long as usual; what a step attaches is not counted.")
+		fmt.Fprintln(s.Env.Out)
+		if err := cli.Sentence(s.Env.Out, "Each row is taken to pass the filters, and each answer to be as long as usual; what a step attaches is not counted."); err != nil {
+			return err
+		}
 	}
 	for _, m := range f.Models {
 		if m.Prefix != nil {
-			fmt.Fprintln(s.Env.Out, "\n"+beginAlike(m))
+			fmt.Fprintln(s.Env.Out)
+			if err := cli.Sentence(s.Env.Out, beginAlike(m)); err != nil {
+				return err
+			}
 		}
 	}
 	return printCheaper(s, "These take the same options, and would cost less for as many tokens:", alternatives(f.Models))
+}
+
+// shared returns how many calls the jobs take.
+func (f *forecast) shared() (calls, jobs int64) {
+	for _, m := range f.Models {
+		calls, jobs = calls+m.Calls, jobs+m.Jobs
+	}
+	return calls, jobs
+}
+
+func (f *forecast) combiningSaves() (sum billing.NanoUSD) {
+	for _, m := range f.Models {
+		sum += m.CombiningSaves
+	}
+	return sum
 }
 
 // beginAlike says what a vendor's own cache would save.

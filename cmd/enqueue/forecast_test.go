@@ -73,7 +73,7 @@ func TestABatchThatIsExpectedToCostTooMuchIsRefused(t *testing.T) {
 func TestTheFinishIsThatOfTheTightestLimit(t *testing.T) {
 	t.Parallel()
 	start := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
-	part := batches.ForecastLine{Provider: "p", Jobs: 600, InputTokens: 60_000, OutputTokens: 60_000}
+	part := batches.ForecastLine{Provider: "p", Jobs: 600, Calls: 600, InputTokens: 60_000, OutputTokens: 60_000}
 	served := worker.Served{Name: "p", Latency: time.Second}
 	for name, c := range map[string]struct {
 		limits  providers.Limits
@@ -93,6 +93,17 @@ func TestTheFinishIsThatOfTheTightestLimit(t *testing.T) {
 		if minutes := got.DoneAt.Sub(start).Minutes(); minutes < c.minutes || minutes > c.minutes+0.1 || got.Binds != c.binds {
 			t.Errorf("%s: %g minutes, %s; want %g, %s", name, minutes, got.Binds, c.minutes, c.binds)
 		}
+	}
+}
+
+func TestJobsThatShareCallsAreDoneSooner(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
+	part := batches.ForecastLine{Provider: "p", Jobs: 600, Calls: 60, InputTokens: 60_000, OutputTokens: 60_000}
+	served := worker.Served{Name: "p", Latency: time.Second}
+	got := finishOf(worker.NewPlan(served, providers.Limits{RPM: 60, RPD: 100}, asked(worker.Capacity{Workers: 1}, served, part)), part, 0, start)
+	if minutes := got.DoneAt.Sub(start).Minutes(); minutes < 1 || minutes > 1.1 || got.PerMinute != 600 || got.Calls != 60 {
+		t.Errorf("%g minutes: %+v", minutes, got)
 	}
 }
 

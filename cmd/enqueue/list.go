@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -74,7 +73,7 @@ func printBatches(s *session, list []listed) error {
 	for _, b := range list {
 		more := moreWait(b.Counts, b.Waits)
 		for _, w := range b.Waits {
-			if _, err := fmt.Fprintf(s.Env.Out, "%s waits: %s%s\n", b.ID, more, waitText(w)); err != nil {
+			if err := cli.Sentence(s.Env.Out, b.ID+" waits: "+more+waitText(w)); err != nil {
 				return err
 			}
 		}

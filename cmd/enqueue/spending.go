@@ -89,11 +89,11 @@ func (c *costCmd) spent(s *session) error {
 	if err != nil {
 		return err
 	}
-	cheaper, n, err := s.cheaperThanBought(c.ID, q.Since)
+	seen, err := s.cheaperThanBought(c.ID, q.Since)
 	if err != nil {
 		return err
 	}
-	return c.print(s, by, list, kinds, cheaper, n)
+	return c.print(s, by, list, kinds, seen.cheaper, seen.answers)
 }
 
 func (c *costCmd) print(s *session, by []billing.Dimension, list, kinds []billing.Spending, cheaper []alternative, answers int) error {

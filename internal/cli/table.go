@@ -22,6 +22,21 @@ func Table(w io.Writer, rows [][]string) error { return table(w, rows, widthOf(w
 // Fields writes names with their values, which are wrapped on a terminal.
 func Fields(w io.Writer, rows [][]string) error { return fields(w, rows, widthOf(w)) }
 
+// Sentence writes a line of text, which is wrapped on a terminal.
+func Sentence(w io.Writer, text string) error {
+	width := widthOf(w)
+	lines := []string{text}
+	if width > 0 {
+		lines = wrap(text, width)
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // widthOf is the width of a terminal, and 0 of everything else.
 func widthOf(w io.Writer) int {
 	f, ok := w.(*os.File)

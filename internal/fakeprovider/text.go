@@ -1,7 +1,9 @@
 package fakeprovider
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -27,6 +29,9 @@ type written struct {
 func write(c *call, n int, asJSON bool, schema json.RawMessage, stops []string, limit int64) (written, error) {
 	seed := c.seed() + uint64(n) //nolint:gosec // n is small and positive
 	out := written{text: media.Prose(seed)}
+	if n := countNumbered(c.body); n > 0 {
+		out.text = numbered(seed, n)
+	}
 	if asJSON {
 		var err error
 		if out.text, err = media.JSON(seed, schema); err != nil {
@@ -54,6 +59,29 @@ func write(c *call, n int, asJSON bool, schema json.RawMessage, stops []string, 
 	}
 	out.tokens = countTokens(out.text)
 	return out, nil
+}
+
+// countNumbered returns how many requests a prompt numbers, each under a line with its number
+// in double brackets, from 1 on; body is JSON.
+func countNumbered(body []byte) (n int) {
+	for bytes.Contains(body, fmt.Appendf(nil, `\n[[%d]]\n`, n+1)) {
+		n++
+	}
+	return n
+}
+
+// numbered answers n numbered requests in their form. One such answer in ten leaves the second
+// number out, as models do.
+func numbered(seed uint64, n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i == 1 && seed%10 == 0 {
+			continue
+		}
+		first, _, _ := strings.Cut(media.Prose(seed+uint64(i)), ". ") //nolint:gosec // i is small and positive
+		fmt.Fprintf(&b, "[[%d]]\n%s\n", i+1, first)
+	}
+	return b.String()
 }
 
 // plainText reads what both OpenAI and Anthropic take as content: a string, or a
