@@ -170,6 +170,10 @@ func open(name, plain string, b *bufio.Reader, r io.Reader, direct bool, o Optio
 		return refuse("looks like HTML or XML: extract the prompts first; if each line is a prompt, say --format lines")
 	case f != FormatJSONLines && bytes.IndexByte(first, 0) >= 0:
 		return refuse("is no text")
+	case o.Format == "" && (f == FormatJSON || f == FormatJSONLines):
+		if why := noRows(head); why != "" {
+			return refuse(why)
+		}
 	}
 	told(o, name, f)
 	switch f {

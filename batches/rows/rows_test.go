@@ -108,10 +108,20 @@ func TestWhatIsNotReadIsRefusedWithTheWayOut(t *testing.T) {
 		"\x00\x01\x02\x03\n":            "is no text",
 		"PAR1":                          "is no whole Parquet file",
 		"\x1f\x8b\x00\x00":              "is no whole gzip file",
+		// What pandas writes with orient columns (its default), split and table, and answers of APIs.
+		"{\"prompt\":{\"0\":\"a\",\"1\":\"b\"}}":                      `orient="records", lines=True`,
+		"{\"columns\":[\"prompt\"],\"index\":[0],\"data\":[[\"a\"]]}": `orient="records", lines=True`,
+		"{\"schema\":{\"fields\":[{\"name\":\"a\"}]},\"data\":[{}]}":  `orient="records", lines=True`,
+		"{\n \"data\": [\n  {\"prompt\":\"a\"}]}":                     "jq -c '.data[]' FILE",
 	} {
 		_, list, err := told(t, "stdin", text, rows.Options{})
 		if _, ok := errors.AsType[*rows.FormatError](err); !ok || !strings.HasPrefix(err.Error(), "stdin: ") || !strings.Contains(err.Error(), want) || list != nil {
 			t.Errorf("%q: %v, %q", text, err, list)
+		}
+	}
+	for _, row := range []string{`{"prompt":"a","data":[{"b":1}]}`, `{"data":[1,2],"prompt":"a"}`, `{"columns":["a"],"prompt":"b"}`, `{"schema":{"type":"object"},"prompt":"b"}`} {
+		if _, list, err := told(t, "x.jsonl", row+"\n", rows.Options{}); err != nil || len(list) != 1 {
+			t.Errorf("%s is a row: %v, %q", row, err, list)
 		}
 	}
 	if _, _, err := told(t, "x", "{}", rows.Options{Format: rows.FormatParquet}); err == nil || err.Error() != "x: is no Parquet file" {
