@@ -224,6 +224,9 @@ func (c *Config) check() error {
 		if err := p.check(name); err != nil {
 			return fmt.Errorf("providers.%s.%w", name, err)
 		}
+		if err := c.checkDeployments(name, p); err != nil {
+			return fmt.Errorf("providers.%s.%w", name, err)
+		}
 	}
 	if err := c.checkChains(); err != nil {
 		return err
@@ -268,11 +271,13 @@ func (p Provider) check(name string) error {
 		}
 		return fmt.Errorf("kind: %q is not one of %s", p.Kind, all)
 	}
-	if err := p.checkPreset(); err != nil {
-		return err
-	}
-	if err := p.checkRemote(); err != nil {
-		return err
+	if len(p.Deployments) == 0 { // else each is checked
+		if err := p.checkPreset(); err != nil {
+			return err
+		}
+		if err := p.checkRemote(); err != nil {
+			return err
+		}
 	}
 	if err := p.checkUse(); err != nil {
 		return err

@@ -57,6 +57,9 @@ type Provider struct {
 	// where the model names the deployment.
 	Deployment string `yaml:"deployment"`
 	APIVersion string `yaml:"api_version"`
+	// Deployments are several places that serve its models, by names of their own, used
+	// side by side.
+	Deployments map[string]Deployment `yaml:"deployments"`
 	// Headers are sent with each request, beside those of the client.
 	Headers map[string]string `yaml:"headers"`
 	// Organization and Project choose whom OpenAI charges. Default: the key's own.

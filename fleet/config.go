@@ -42,6 +42,9 @@ type Configured struct {
 	Class func(model string) string
 	// Classes are the limits that the file gives to classes of models.
 	Classes map[string]ClassLimits
+	// Deployments are the places that serve its models side by side, with the limits that the
+	// file gives to each; none where it is one place.
+	Deployments map[string]ClassLimits
 	// Concurrency is the number of calls that one worker makes at once, and Window that of
 	// tasks each of the provider's queues may hold; 0: what follows from the limits.
 	Concurrency, Window int

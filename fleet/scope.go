@@ -8,7 +8,8 @@ import (
 	"oneflow/providers"
 )
 
-// ClassLimits are the limits that the configuration file gives to a class of models.
+// ClassLimits are the limits that the configuration file gives to a class of models, or to
+// a deployment.
 type ClassLimits struct {
 	Limits providers.Limits
 	// Written are the dimensions that stand in the file; 0 there is no limit.
@@ -16,7 +17,7 @@ type ClassLimits struct {
 }
 
 // ScopeLimits holds what the store knows of one of a provider's scopes: a class of
-// models, and a key where there are several (see providers.ScopeName).
+// models, and a deployment and a key where there are several (see providers.ScopeName).
 type ScopeLimits struct {
 	Scope   string
 	Learned providers.Limits
@@ -51,7 +52,7 @@ func (s Settings) Scope(name string) providers.Limits {
 // are Scope's.
 func (s Settings) ScopeLayers(name string) LimitLayers {
 	of := providers.ClassOfScope(name)
-	class := s.classes[of]
+	class := s.classes[of].under(s.deployments[providers.DeploymentOfScope(name)])
 	l := LimitLayers{Configured: class.Limits, Written: class.Written, Learned: s.scopes[name].Learned, Pinned: map[providers.Dimension]int64{}}
 	maps.Copy(l.Pinned, s.scopes[of].Pinned)
 	maps.Copy(l.Pinned, s.scopes[name].Pinned)
@@ -61,6 +62,23 @@ func (s Settings) ScopeLayers(name string) LimitLayers {
 		}
 	}
 	return l
+}
+
+// Deployments lists the places that serve the provider's models side by side, as the
+// configuration names them; none where it is one place.
+func (s Settings) Deployments() []string { return slices.Sorted(maps.Keys(s.deployments)) }
+
+// under returns the limits of a class of models at a deployment: what is written of that, else
+// what is written of the class.
+func (c ClassLimits) under(deployment ClassLimits) ClassLimits {
+	out := ClassLimits{Limits: c.Limits, Written: slices.Clone(c.Written)}
+	for _, d := range deployment.Written {
+		out.Limits = out.Limits.With(d, deployment.Limits.Of(d))
+		if !slices.Contains(out.Written, d) {
+			out.Written = append(out.Written, d)
+		}
+	}
+	return out
 }
 
 // ScopePinned lists the dimensions of one of the provider's scopes that an operator has set.

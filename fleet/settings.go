@@ -66,7 +66,9 @@ type Settings struct {
 	// defaults are limits of each class of models, of which nothing else is known.
 	defaults providers.Limits
 	classes  map[string]ClassLimits
-	scopes   map[string]ScopeLimits // by name
+	// deployments holds the limits that the file gives to each.
+	deployments map[string]ClassLimits
+	scopes      map[string]ScopeLimits // by name
 }
 
 // Settings composes what holds for each provider, those that are only configured
@@ -94,13 +96,13 @@ func (c Config) Settings(stored map[string]Stored) map[string]Settings {
 	return all
 }
 
-// classed moves defaults from the limits of a provider to those of its classes of models,
-// where it has any: a default that nobody wrote does not hold for all of them together.
+// classed moves defaults from the limits of a provider to those of its classes of models and
+// deployments, where it has any: a default that nobody wrote does not hold for all of them together.
 func (s Settings) classed(own Configured, layers LimitLayers) Settings {
-	if own.Class == nil {
+	if own.Class == nil && len(own.Deployments) == 0 {
 		return s
 	}
-	s.classes = own.Classes
+	s.classes, s.deployments = own.Classes, own.Deployments
 	all := s.Limits
 	s.Limits = layers.Common()
 	for _, d := range providers.Dimensions() {

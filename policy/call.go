@@ -16,16 +16,19 @@ import (
 // the job is somebody else's: the row is what keeps a zombie from sending.
 const lateWait = 5 * time.Second
 
-// once makes one call under a permit and in a slot. The time says until when the
-// provider asked everybody to wait; it is zero if it did not.
-//
-// The permit comes first: while a provider is on trial few get one, and a slot that
-// is taken and not used is lost to all. With nothing on trial a permit is cheap and
-// is checked again after the wait for the slot.
-func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j providers.Journal) (providers.Response, time.Time, error) {
-	permit, err := g.breaker.Acquire(ctx)
+// sent holds what came of a call, and the deployment that it was made at.
+type sent struct {
+	res   providers.Response
+	place string
+}
+
+// once makes one call under a permit and in a slot, at another deployment than the one that
+// has failed, where there is one. The time says until when the provider asked everybody to
+// wait; it is zero if it did not.
+func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j providers.Journal, failed string) (sent, time.Time, error) {
+	slot, permit, err := g.admit(ctx, urgency, req, failed)
 	if err != nil {
-		return providers.Response{}, time.Time{}, g.notAsked(err)
+		return sent{}, time.Time{}, err
 	}
 	recorded := false
 	defer func() {
@@ -33,11 +36,12 @@ func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j 
 			permit.Record(breaker.Nothing, "")
 		}
 	}()
-	slot, entry, err := g.place(ctx, urgency, req, j, permit)
+	slot, entry, err := g.place(ctx, urgency, req, j, slot, permit)
 	if err != nil {
-		return providers.Response{}, time.Time{}, err
+		return sent{}, time.Time{}, err
 	}
-	res, err := g.call(ctx, entry, slot, req)
+	out := sent{place: g.placeOf(slot)}
+	out.res, err = g.call(ctx, entry, slot, req)
 	var until time.Time
 	failure, _ := errors.AsType[*providers.Error](err)
 	if failure != nil && (failure.Kind == providers.RateLimited || failure.Kind == providers.ConcurrencyLimit) {
@@ -49,28 +53,20 @@ func (g *guard) once(ctx context.Context, urgency int, req providers.Request, j 
 	recorded = true
 	permit.Record(g.outcome(failure))
 	if until.IsZero() {
-		slot.done(res, failure) // before the ledger, which may take its time
+		slot.done(out.res, failure) // before the ledger, which may take its time
 	}
-	if endErr := entry.End(ctx, res, err); endErr != nil {
+	if endErr := entry.End(ctx, out.res, err); endErr != nil {
 		// Not recorded: nothing more may be sent for this job from here.
 		err = fmt.Errorf("%s: record the call: %w", g.name, endErr)
 	}
-	return res, until, err
+	return out, until, err
 }
 
-// place waits for a slot and writes the call into the ledger. Where that took so
-// long that the slot has passed, as with a Postgres that stood still, all that wait
+// place writes a call into the ledger. Where that took so
+// long that its slot has passed, as with a Postgres that stood still, all that wait
 // for it would go out at once: the call waits for another slot, and goes out from
 // there without another row, so that a ledger that is always slow holds nobody up.
-func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j providers.Journal, permit breaker.Permit) (granted, providers.Call, error) {
-	got, err := g.slot(ctx, urgency, req)
-	if err != nil {
-		return granted{}, nil, err
-	}
-	if err := permit.Check(); err != nil {
-		got.unused()
-		return granted{}, nil, g.notAsked(err)
-	}
+func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j providers.Journal, got granted, permit breaker.Permit) (granted, providers.Call, error) {
 	entry, err := g.begin(ctx, got, req, j)
 	if err != nil {
 		got.unused()
@@ -83,7 +79,8 @@ func (g *guard) place(ctx context.Context, urgency int, req providers.Request, j
 	scope, unsent := got.scope(), g.waits(firstDelay, providers.WaitError{For: providers.WaitForLedger})
 	soon, cancel := context.WithTimeout(ctx, lateWait)
 	defer cancel()
-	if got, err = g.slot(soon, urgency, req); err == nil {
+	elsewhere := func(other string) bool { return other != scope }
+	if got, err = g.slot(soon, urgency, req, elsewhere); err == nil {
 		if err = permit.Check(); err == nil && got.scope() == scope {
 			return got, entry, nil
 		}

@@ -200,7 +200,7 @@ func (r *chainRun) sooner(than time.Duration, names []string) bool {
 			return false
 		}
 		settings := r.chains.cfg.Settings(name)
-		if settings.NoKey || settings.Unavailable || g.breaker.Refusing() {
+		if settings.NoKey || settings.Unavailable || g.refusing() {
 			return false
 		}
 		req, err := r.as(name)

@@ -7,10 +7,16 @@ import (
 	"oneflow/providers"
 )
 
-// startCooldown leaves the provider alone for a while: its account is empty, its key
+// cooling is for how long a place is left alone, and why.
+type cooling struct {
+	until time.Time
+	cause providers.Error
+}
+
+// startCooldown leaves a place of the provider's alone for a while: its account is empty, its key
 // was refused or it shuts us out, and the next call would only be refused again. What
 // it refuses to one job is no failure of these kinds.
-func (g *guard) startCooldown(failure *providers.Error) {
+func (g *guard) startCooldown(failure *providers.Error, place string) {
 	var learned Learned
 	switch failure.Kind { //nolint:exhaustive // those whose reaction is to pause
 	case providers.OutOfMoney:
@@ -24,29 +30,45 @@ func (g *guard) startCooldown(failure *providers.Error) {
 		learned.Reason += ": " + failure.Reason
 	}
 	g.mu.Lock()
-	known := time.Now().Before(g.cooldownUntil)
-	g.cooldownUntil = time.Now().Add(g.cooldown)
-	g.cooldownCause = providers.Error{
+	known := time.Now().Before(g.coolings[place].until)
+	g.coolings[place] = cooling{time.Now().Add(g.cooldown), providers.Error{
 		Provider: g.name, Kind: failure.Kind, Billing: providers.Unbilled, Status: failure.Status, Code: failure.Code,
 		URL: failure.URL, Reason: failure.Reason,
-	}
+	}}
 	g.mu.Unlock()
 	if known {
 		return
 	}
-	g.log.Error().Str("kind", string(failure.Kind)).Msg("provider disabled: credentials, credit or access")
-	g.learn(learned)
+	if place == "" || g.cooldownError() != nil {
+		g.log.Error().Str("kind", string(failure.Kind)).Msg("provider disabled: credentials, credit or access")
+		g.learn(learned)
+		return
+	}
+	// The others go on: an account without credit is no reason to leave the provider alone.
+	g.log.Error().Str("kind", string(failure.Kind)).Str("deployment", place).Msg("deployment left alone for a while: credentials, credit or access")
+	g.learn(Learned{Reason: "deployment " + place + ": " + learned.Reason})
 }
 
 // cooldownError returns why the provider is left alone now; nil if it is not.
 func (g *guard) cooldownError() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if time.Now().Before(g.cooldownUntil) {
-		cause := g.cooldownCause
-		return &cause
+	var last cooling
+	for _, place := range g.places {
+		c := g.coolings[place]
+		if !time.Now().Before(c.until) {
+			return nil
+		}
+		last = c
 	}
-	return nil
+	return &last.cause
+}
+
+// cools reports whether a place is left alone now.
+func (g *guard) cools(place string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Now().Before(g.coolings[place].until)
 }
 
 // block notes until when the provider wants to be left alone, for calls of a scope.
@@ -61,7 +83,7 @@ func (g *guard) reset() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	clear(g.blockedUntil)
-	g.cooldownUntil = time.Time{}
+	clear(g.coolings)
 }
 
 // blocked returns for how long the provider wants to be left alone by calls of a model, as

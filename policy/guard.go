@@ -24,7 +24,10 @@ type guard struct {
 	timeout  time.Duration
 	calls    context.Context //nolint:containedctx // see Config.Calls
 	limiter  *limiter.Limiter
-	breaker  *breaker.Breaker
+	// places are the deployments that make up the provider, in order, and breakers and coolings
+	// are theirs; one of an empty name where the provider is one place.
+	places   []string
+	breakers map[string]*breaker.Breaker
 	estimate func(providers.Request) limiter.Demand
 	learn    func(Learned)
 	waited   func(time.Duration)
@@ -34,10 +37,9 @@ type guard struct {
 	// unless its settings say so first.
 	cooldown time.Duration
 
-	mu            sync.Mutex
-	cooldownUntil time.Time
-	cooldownCause providers.Error
-	blockedUntil  map[string]time.Time // when the provider wants to be called again, by scope
+	mu           sync.Mutex
+	coolings     map[string]cooling
+	blockedUntil map[string]time.Time // when the provider wants to be called again, by scope
 }
 
 // nonRetryable marks a failure that must not be repeated here.
@@ -71,20 +73,26 @@ func newGuard(p providers.Provider, cfg Config) (*guard, error) {
 		learn:    func(l Learned) { cfg.Learn(name, l) },
 		waited:   func(d time.Duration) { cfg.Waited(name, d) },
 		log:      cfg.Log.With().Str("provider", name).Logger(), retry: failsafe.With(policy), blockedUntil: map[string]time.Time{}, cooldown: cfg.Backoff(maxRetries + 1),
+		places: cfg.Deployments[name], breakers: map[string]*breaker.Breaker{}, coolings: map[string]cooling{},
+	}
+	if len(g.places) == 0 {
+		g.places = []string{""}
 	}
 	if cfg.Redis == nil {
 		return g, nil
 	}
-	var err error
-	g.breaker, err = breaker.New(breaker.Config{
-		Provider: name, Redis: cfg.Redis, CallTimeout: cfg.CallTimeout, Calls: cfg.Calls,
-		Forced: func() breaker.State { return cfg.Settings(name).Breaker },
-		OnChange: func(state breaker.State, reason string) {
-			g.log.Warn().Str("breaker", string(state)).Str("reason", reason).Msg("circuit breaker moved")
-			g.learn(Learned{Breaker: state, Reason: reason})
-		},
-	})
-	return g, err
+	for _, place := range g.places {
+		var err error
+		g.breakers[place], err = breaker.New(breaker.Config{
+			Provider: BreakerName(name, place), Redis: cfg.Redis, CallTimeout: cfg.CallTimeout, Calls: cfg.Calls,
+			Forced:   func() breaker.State { return cfg.Settings(name).Breaker },
+			OnChange: func(state breaker.State, reason string) { g.breakerMoved(place, state, reason) },
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
 }
 
 // backoff doubles from a second, plus up to a quarter.
@@ -104,9 +112,9 @@ func (g *guard) generate(ctx context.Context, urgency int, req providers.Request
 		return providers.Response{}, err
 	}
 	var res providers.Response
-	outcome := errNotAttempted
+	outcome, failed := errNotAttempted, ""
 	err := g.retry.WithContext(ctx).Run(func() error {
-		res, outcome = g.attempt(ctx, urgency, req, j)
+		res, outcome = g.attempt(ctx, urgency, req, j, &failed)
 		return outcome
 	})
 	if outcome == nil {
@@ -120,10 +128,12 @@ func (g *guard) generate(ctx context.Context, urgency int, req providers.Request
 }
 
 // attempt makes one call, and again after each refusal for the rate limit that
-// asks for a short wait: that is no failure and uses up no retry.
-func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request, j providers.Journal) (providers.Response, error) {
+// asks for a short wait: that is no failure and uses up no retry. failed is the deployment
+// whose failure is the reason for a retry, which another is tried before.
+func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request, j providers.Journal, failed *string) (res providers.Response, err error) {
 	for waited := time.Duration(0); ; {
-		res, until, err := g.once(ctx, urgency, req, j)
+		sent, until, err := g.once(ctx, urgency, req, j, *failed)
+		res = sent.res
 		if err == nil {
 			return res, nil
 		}
@@ -139,7 +149,7 @@ func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request,
 			}
 			// A refusal counts for a second even where it asks for less, so that there
 			// is an end to them.
-			pause := max(time.Until(until), 0)
+			pause := g.pause(until, req.Model)
 			if waited += max(pause, firstDelay); waited > maxWait {
 				handedBack := *failure
 				handedBack.RetryAfter = max(failure.RetryAfter, pause)
@@ -156,10 +166,11 @@ func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request,
 		case providers.Retry:
 			// A wait beyond what retry bears goes back to the queue.
 			if j.MayRepeat(failure) && failure.RetryAfter <= maxDelay && g.calls.Err() == nil {
+				*failed = sent.place
 				return res, err
 			}
 		case providers.Pause:
-			g.startCooldown(failure)
+			g.startCooldown(failure, sent.place)
 		case providers.Final:
 		}
 		return res, &nonRetryable{err}

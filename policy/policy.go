@@ -61,6 +61,10 @@ type Config struct {
 	// Chain returns the providers to ask for a task, in order, now: those of the chain,
 	// for a request whose own provider is in it. Nil: only the request's own.
 	Chain func(task providers.Task) []string
+	// Deployments lists the places that make up a provider, by its name, each with a breaker of
+	// its own: one that is down is left out, and the others go on. A call is made at that of its
+	// slot's scope, see providers.DeploymentOfScope. Nil, or none: it is one place.
+	Deployments map[string][]string
 	// Translate makes of a request for one provider the same request for another,
 	// or says why it cannot be done; see providers.Translation. Its error may be shown
 	// and logged. Nil: requests are sent as they are.

@@ -57,14 +57,14 @@ type granted struct {
 	slot *limiter.Slot
 }
 
-// slot waits for one. A wait that is too long comes back as a failure that asks
-// for it.
-func (g *guard) slot(ctx context.Context, urgency int, req providers.Request) (granted, error) {
+// slot waits for one, in a scope that is not excepted. A wait that is too long comes back as
+// a failure that asks for it.
+func (g *guard) slot(ctx context.Context, urgency int, req providers.Request, except func(scope string) bool) (granted, error) {
 	if g.limiter == nil {
 		return granted{}, nil
 	}
 	demand := g.estimate(req)
-	demand.Model = req.Model
+	demand.Model, demand.Except = req.Model, except
 	began := time.Now()
 	got, err := g.limiter.Acquire(ctx, g.name, demand, urgency)
 	if err == nil {

@@ -8,7 +8,7 @@ import (
 type scopeKey struct{}
 
 // WithScope returns a context for a call that the limits of this scope have let through:
-// it is made with the scope's key.
+// it is made at the scope's deployment, with the scope's key.
 func WithScope(ctx context.Context, scope string) context.Context {
 	return context.WithValue(ctx, scopeKey{}, scope)
 }
@@ -21,22 +21,37 @@ func ScopeOf(ctx context.Context) string {
 }
 
 // KeyOfScope returns the id of the key with which a call under ctx is to be made; empty
-// where any will do.
+// where any will do. Of a scope that names a deployment only, it returns that name, which
+// is no key's.
 func KeyOfScope(ctx context.Context) string {
-	_, key, _ := strings.Cut(ScopeOf(ctx), "@")
-	return key
+	_, place, _ := strings.Cut(ScopeOf(ctx), "@")
+	return place[strings.Index(place, "/")+1:]
 }
 
-// ScopeName names the scope of the limits of a class of models with one key; without a
-// key, that of the provider's only one.
-func ScopeName(class, key string) string {
-	if key == "" {
+// DeploymentOfScope returns the deployment in which calls of a scope are made, of a provider
+// that has several; of any other provider's scope nobody asks.
+func DeploymentOfScope(scope string) string {
+	_, place, _ := strings.Cut(scope, "@")
+	deployment, _, _ := strings.Cut(place, "/")
+	return deployment
+}
+
+// ScopeName names the scope of the limits of a class of models at one deployment with one
+// key: CLASS@KEY, CLASS@DEPLOYMENT or CLASS@DEPLOYMENT/KEY. Without a key it is that of the
+// only one, without a deployment that of a provider which is not made of several.
+func ScopeName(class, deployment, key string) string {
+	switch {
+	case deployment == "" && key == "":
 		return class
+	case deployment == "":
+		return class + "@" + key
+	case key == "":
+		return class + "@" + deployment
 	}
-	return class + "@" + key
+	return class + "@" + deployment + "/" + key
 }
 
-// ClassOfScope is the inverse of ScopeName.
+// ClassOfScope returns the class of models that a scope holds for.
 func ClassOfScope(scope string) string {
 	class, _, _ := strings.Cut(scope, "@")
 	return class

@@ -31,10 +31,7 @@ func (s *session) cheaper(cfg config.Config, prices *billing.List) (*batches.Che
 		return nil, cli.Fail(cli.Unsafe, err)
 	}
 	defer secrets.Close()
-	usable, err := cli.Usable(s.Ctx, db, cfg, func(provider string) bool {
-		_, err := secrets.Pick(provider)
-		return err == nil
-	})
+	usable, err := cli.Usable(s.Ctx, db, cfg, withKey(cfg, secrets))
 	if err != nil {
 		return nil, err
 	}

@@ -81,10 +81,7 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 		return "", cli.Fail(cli.Unsafe, err)
 	}
 	defer secrets.Close()
-	name, chain, err := cli.First(s.Ctx, db, cfg, task, func(provider string) bool {
-		_, err := secrets.Pick(provider)
-		return err == nil
-	})
+	name, chain, err := cli.First(s.Ctx, db, cfg, task, withKey(cfg, secrets))
 	if err != nil || name != "" {
 		return name, err
 	}
@@ -95,6 +92,21 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 	fmt.Fprintf(s.Env.Err, "enqueue: the mock answers, which makes everything up and costs nothing: %s. Set a key with `worker keys set %s`, or name a provider with --provider\n",
 		why, firstOr(chain, "NAME"))
 	return mockProvider, nil
+}
+
+// withKey returns what reports whether a provider, or one of its deployments, has a key that
+// can be used.
+func withKey(cfg config.Config, secrets *keys.Store) func(provider string) bool {
+	return func(provider string) bool {
+		names := []string{provider}
+		for _, deployment := range cfg.Providers[provider].DeploymentNames() {
+			names = append(names, config.KeysOf(provider, deployment)[0])
+		}
+		return slices.ContainsFunc(names, func(name string) bool {
+			_, err := secrets.Pick(name)
+			return err == nil
+		})
+	}
 }
 
 func firstOr(list []string, other string) string {

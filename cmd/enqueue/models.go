@@ -39,7 +39,7 @@ func (s *session) checkModels(cfg config.Config) func(provider string, task prov
 		if retires.Replacement != "" {
 			instead = "its vendor names " + retires.Replacement + " in its place"
 		}
-		if ends && p.BaseURL == "" && !time.Now().Before(retires.Day) {
+		if ends && p.AtVendor() && !time.Now().Before(retires.Day) {
 			return fmt.Errorf("model %.60q: was shut down on %s; %s", model, retires.Day.Format(time.DateOnly), instead)
 		}
 		if seen[asked{provider, model}] {

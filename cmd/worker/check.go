@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"oneflow/config"
 	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/providers"
@@ -25,8 +26,10 @@ type checkCmd struct {
 // checked is the result of asking a provider, for programs.
 type checked struct {
 	Provider string `json:"provider"`
-	Kind     string `json:"kind"`
-	OK       bool   `json:"ok"`
+	// Deployment is the one that was asked; empty where the provider is one place.
+	Deployment string `json:"deployment,omitempty"`
+	Kind       string `json:"kind"`
+	OK         bool   `json:"ok"`
 	// Took is the time that the answer took; empty where nobody was asked.
 	Took   string `json:"took,omitempty"`
 	Result string `json:"result"`
@@ -51,14 +54,24 @@ func (c *checkCmd) Run(s *session) error {
 	bad, rows := 0, [][]string{{"PROVIDER", "KIND", "TOOK", "RESULT"}}
 	list := []checked{}
 	for _, name := range names {
-		took, result, err := s.checkProvider(store, name)
-		if err != nil {
-			bad++
-			result = providers.Explain(err)
+		p := s.config.Providers[name]
+		deployments := p.DeploymentNames()
+		if len(deployments) == 0 {
+			deployments = []string{""}
 		}
-		kind := s.config.Providers[name].Kind
-		rows = append(rows, []string{name, kind, took, result})
-		list = append(list, checked{name, kind, err == nil, strings.TrimPrefix(took, "-"), result})
+		for _, deployment := range deployments {
+			took, result, err := s.checkProvider(store, name, deployment)
+			if err != nil {
+				bad++
+				result = providers.Explain(err)
+			}
+			shown := name
+			if deployment != "" {
+				shown += "/" + deployment
+			}
+			rows = append(rows, []string{shown, p.Kind, took, result})
+			list = append(list, checked{name, deployment, p.Kind, err == nil, strings.TrimPrefix(took, "-"), result})
+		}
 	}
 	if c.ForPrograms() {
 		err = c.Write(s.Env.Out, list)
@@ -74,15 +87,19 @@ func (c *checkCmd) Run(s *session) error {
 	return nil
 }
 
-// checkProvider asks one provider.
-func (s *session) checkProvider(store *keys.Store, name string) (took, result string, err error) {
+// checkProvider asks one provider, at one of its deployments.
+func (s *session) checkProvider(store *keys.Store, name, deployment string) (took, result string, err error) {
 	p := s.config.Providers[name]
 	d, _ := kinds.Of(p.Capabilities())
 	if d.Local {
 		return "-", "ok: nobody to ask", nil
 	}
 	secret := ""
-	key, err := store.Pick(name)
+	under := config.KeysOf(name, deployment)[0]
+	if !store.Has(under) {
+		under = name
+	}
+	key, err := store.Pick(under)
 	switch {
 	case err == nil:
 		secret = key.Reveal()
@@ -91,7 +108,7 @@ func (s *session) checkProvider(store *keys.Store, name string) (took, result st
 	case p.NeedsKey():
 		return "-", "", fmt.Errorf("no API key: set %s, or run `worker keys set %s`", keys.Variable(name), name)
 	}
-	client, err := app.Client(s.config, name, store)
+	client, err := app.ClientAt(s.config, name, deployment, store)
 	if err != nil {
 		return "-", "", err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -30,17 +29,18 @@ type keysCmd struct {
 }
 
 type keysSet struct {
-	Provider string `arg:"" help:"The provider, such as openai."`
+	Provider string `arg:"" help:"The provider, such as openai; for the keys of one of its deployments PROVIDER-DEPLOYMENT."`
 	Add      bool   `help:"Keep the keys that are there: calls take turns."`
 	Force    bool   `help:"Store it although it does not look like a key of this provider."`
 }
 
 // Run asks for the key and stores it.
 func (c *keysSet) Run(s *session) error {
-	p, ok := s.config.Providers[c.Provider]
+	name, _, ok := s.config.ForKeys(c.Provider)
 	if !ok {
 		return cli.Fail(cli.Usage, fmt.Errorf("provider %q: is not configured", c.Provider))
 	}
+	p := s.config.Providers[name]
 	secret, err := c.ask(s)
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (c *keysLs) Run(s *session) error {
 
 func (s *session) listKeys() ([]keys.Entry, error) {
 	all, err := keys.List(keys.Config{
-		Path: s.config.Keys, Getenv: s.Env.Getenv, Providers: slices.Sorted(maps.Keys(s.config.Providers)),
+		Path: s.config.Keys, Getenv: s.Env.Getenv, Providers: s.config.KeyNames(),
 	})
 	if err != nil {
 		return nil, cli.Fail(cli.Unsafe, err)
@@ -178,17 +178,22 @@ func (c *keysCheck) Run(s *session) error {
 }
 
 func (c *keysCheck) check(s *session, store *keys.Store, e keys.Entry) error {
-	p, ok := s.config.Providers[e.Provider]
+	name, deployment, ok := s.config.ForKeys(e.Provider)
 	if !ok {
 		return errors.New("no provider of that name is configured")
 	}
+	p := s.config.Providers[name]
 	if err := keys.CheckForm(p.Kind, keyForm(p), e.Key.Reveal()); err != nil {
 		return err
 	}
 	if c.Offline {
 		return nil
 	}
-	client, err := app.Client(s.config, e.Provider, store)
+	if names := p.DeploymentNames(); deployment == "" && len(names) > 0 {
+		// The key of all deployments that have none of their own is asked for at the first of them.
+		deployment = names[max(0, slices.IndexFunc(names, func(d string) bool { return !store.Has(config.KeysOf(name, d)[0]) }))]
+	}
+	client, err := app.ClientAt(s.config, name, deployment, store)
 	if err != nil {
 		return err
 	}

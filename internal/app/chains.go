@@ -55,19 +55,20 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, control *
 		return errors.Join(shared.Close(), closeClients())
 	}
 	kindOf := make(map[string]string, len(o.Config.Providers))
-	needsKey := make(map[string]bool, len(o.Config.Providers))
+	deployments := map[string][]string{}
 	for name, p := range o.Config.Providers {
-		kindOf[name], needsKey[name] = p.Capabilities(), p.NeedsKey()
+		kindOf[name], deployments[name] = p.Capabilities(), p.DeploymentNames()
 	}
 	chains, err = policy.New(policy.Config{
 		Providers:   clients,
+		Deployments: deployments,
 		CallTimeout: time.Duration(o.Config.CallTimeout),
 		Calls:       calls,
 		Limiter:     slots,
 		Redis:       shared,
 		Settings: func(provider string) policy.Settings {
 			s := policySettings(control.Settings(provider))
-			s.NoKey = needsKey[provider] && o.Keys != nil && !o.Keys.Has(provider)
+			s.NoKey = !hasKey(o.Config, provider, o.Keys)
 			return s
 		},
 		Estimate: func(provider string, req providers.Request) limiter.Demand {

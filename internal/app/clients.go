@@ -33,7 +33,7 @@ func OpenKeys(getenv func(string) string, cfg config.Config, log zerolog.Logger)
 	return keys.Open(keys.Config{
 		Path:      cfg.Keys,
 		Getenv:    getenv,
-		Providers: slices.Sorted(maps.Keys(cfg.Providers)),
+		Providers: cfg.KeyNames(),
 		OnReload: func(all []keys.Entry) {
 			log.Info().Int("keys", len(all)).Msg("the key file has changed: calls from now on use its keys")
 		},
@@ -59,7 +59,11 @@ func Usable(cfg config.Config, store *keys.Store) (usable, keyless []string) {
 // hasKey reports whether a provider has a key now, or needs none. Without a store,
 // nobody looks.
 func hasKey(cfg config.Config, name string, store *keys.Store) bool {
-	return !cfg.Providers[name].NeedsKey() || store == nil || store.Has(name)
+	p := cfg.Providers[name]
+	if !p.NeedsKey() || store == nil {
+		return true
+	}
+	return slices.ContainsFunc(places(p), func(deployment string) bool { return store.Has(keyName(store, name, deployment)) })
 }
 
 // keyEnds returns how the usable keys of a provider end, four characters of each at most.
@@ -67,8 +71,12 @@ func keyEnds(cfg config.Config, name string, store *keys.Store) (ends []string) 
 	if store == nil || !cfg.Providers[name].NeedsKey() {
 		return nil
 	}
-	for _, k := range store.Usable(name) {
-		ends = append(ends, k.End())
+	for _, deployment := range places(cfg.Providers[name]) {
+		for _, k := range usableKeys(store, name, deployment) {
+			if !slices.Contains(ends, k.End()) {
+				ends = append(ends, k.End())
+			}
+		}
 	}
 	return ends
 }
@@ -96,20 +104,29 @@ func clients(cfg config.Config, names []string, store *keys.Store) (list []provi
 	return list, closeAll, nil
 }
 
-// Client makes the client of one configured provider.
+// Client makes the client of one configured provider, with all of its deployments.
 func Client(cfg config.Config, name string, store *keys.Store) (providers.Provider, error) {
+	if len(cfg.Providers[name].Deployments) > 0 {
+		return newDeployed(cfg, name, store)
+	}
+	return ClientAt(cfg, name, "", store)
+}
+
+// ClientAt makes the client of one deployment of a configured provider; of a provider that
+// is one place where deployment is empty.
+func ClientAt(cfg config.Config, name, deployment string, store *keys.Store) (providers.Provider, error) {
 	p, ok := cfg.Providers[name]
 	if !ok {
 		return nil, fmt.Errorf("provider %q: is not configured; there are %s", name, strings.Join(slices.Sorted(maps.Keys(cfg.Providers)), ", "))
 	}
-	c, err := client(cfg, p, name, store)
+	c, err := client(cfg, p.At(deployment), name, deployment, store)
 	if err != nil {
 		return nil, fmt.Errorf("providers.%s: %w", name, err)
 	}
 	return c, nil
 }
 
-func client(cfg config.Config, p config.Provider, name string, store *keys.Store) (providers.Provider, error) {
+func client(cfg config.Config, p config.Provider, name, deployment string, store *keys.Store) (providers.Provider, error) {
 	kind := p.Capabilities()
 	d, ok := kinds.Of(kind)
 	if !ok {
@@ -148,7 +165,7 @@ func client(cfg config.Config, p config.Provider, name string, store *keys.Store
 	}
 	c.Client = wire.NewClient(wire.Config{Concurrency: max(p.Concurrency, 256), Proxy: proxy, RootCAs: roots})
 	c.Client.Transport = &onlyHost{base: base, headers: p.Headers, next: c.Client.Transport}
-	c.Key = store.Source(name, base.String())
+	c.Key = keySource(store, name, deployment, base.String())
 	if !p.NeedsKey() {
 		c.Key = optional(c.Key)
 	}
@@ -185,7 +202,7 @@ func (k *keyed) Generate(ctx context.Context, req providers.Request) (providers.
 // that key, as long as there is such a key.
 func (k *keyed) Resume(ctx context.Context, req providers.Request, handle string) (providers.Response, error) {
 	if key, rest, ok := strings.Cut(handle, orderKeyEnd); ok {
-		ctx, handle = providers.WithScope(ctx, providers.ScopeName("", key)), rest
+		ctx, handle = providers.WithScope(ctx, providers.ScopeName("", "", key)), rest
 	}
 	return k.tracked(ctx, func(ctx context.Context) (providers.Response, error) {
 		return providers.Resume(ctx, k.Provider, req, handle)

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"oneflow/fleet"
+	"oneflow/policy"
 	"oneflow/policy/breaker"
 	"oneflow/policy/limiter"
 	"oneflow/store"
@@ -61,13 +62,24 @@ func holds(ctx context.Context, rdb redis.UniversalClient, slots *limiter.Limite
 	if err != nil {
 		return nil, err
 	}
-	stands, err := breaker.Read(ctx, rdb, provider)
-	if err != nil {
-		return nil, err
-	}
 	var lines []string
-	if stands.State != breaker.Closed {
-		lines = append(lines, fmt.Sprintf("circuit breaker %s since %s, next probe at %s", strings.ReplaceAll(string(stands.State), "_", "-"), clock(stands.Since), clock(stands.NextProbe)))
+	deployments := set.Deployments()
+	if len(deployments) == 0 {
+		deployments = []string{""}
+	}
+	for _, deployment := range deployments {
+		stands, err := breaker.Read(ctx, rdb, policy.BreakerName(provider, deployment))
+		if err != nil {
+			return nil, err
+		}
+		if stands.State == breaker.Closed {
+			continue
+		}
+		of := ""
+		if deployment != "" {
+			of = " of " + deployment
+		}
+		lines = append(lines, fmt.Sprintf("circuit breaker%s %s since %s, next probe at %s", of, strings.ReplaceAll(string(stands.State), "_", "-"), clock(stands.Since), clock(stands.NextProbe)))
 	}
 	lines = append(lines, held("", state)...)
 	for _, name := range set.Scopes() {

@@ -13,7 +13,7 @@ import (
 )
 
 // scopes says in which scopes of limits the calls of a model count: its class of models,
-// with each of the provider's keys.
+// at each of the provider's deployments, with each of the keys there.
 type scopes struct {
 	providers map[string]config.Provider
 	keys      *keys.Store // nil: nobody looks
@@ -33,16 +33,28 @@ func newScopes(cfg config.Config, store *keys.Store, settings func(provider stri
 func (s *scopes) names(provider, model string) (class string, names []string) {
 	p := s.providers[provider]
 	class = p.Class(cmp.Or(model, noModel))
-	var usable []keys.Key
-	if s.keys != nil && p.NeedsKey() {
-		usable = s.keys.Usable(provider)
-	}
-	switch {
-	case len(usable) > 1:
-		for _, key := range usable {
-			names = append(names, providers.ScopeName(class, key.ID()))
+	for _, deployment := range places(p) {
+		var usable []keys.Key
+		if s.keys != nil && p.NeedsKey() {
+			usable = usableKeys(s.keys, provider, deployment)
 		}
-	case class != "":
+		switch {
+		case len(usable) > 1:
+			for _, key := range usable {
+				names = append(names, providers.ScopeName(class, deployment, key.ID()))
+			}
+		case deployment != "" && (len(usable) == 1 || s.keys == nil || !p.NeedsKey()):
+			names = append(names, providers.ScopeName(class, deployment, ""))
+		}
+	}
+	if len(names) > 0 {
+		return class, names
+	}
+	// Of deployments, none has a key: the call says so.
+	for _, deployment := range p.DeploymentNames() {
+		names = append(names, providers.ScopeName(class, deployment, ""))
+	}
+	if len(names) == 0 && class != "" {
 		names = []string{class}
 	}
 	return class, names

@@ -121,7 +121,7 @@ func TestAFilmIsLookedForWithTheKeyThatOrderedIt(t *testing.T) {
 		handle = h
 		return nil
 	})
-	if _, err := p.Generate(providers.WithScope(ctx, providers.ScopeName("sora", second.ID())), providers.Request{}); err != nil {
+	if _, err := p.Generate(providers.WithScope(ctx, providers.ScopeName("sora", "", second.ID())), providers.Request{}); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {

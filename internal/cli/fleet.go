@@ -53,6 +53,12 @@ func Fleet(cfg config.Config) fleet.Config {
 		for _, name := range written {
 			c.Written = append(c.Written, providers.Dimension(name))
 		}
+		for deployment, d := range p.Deployments {
+			if c.Deployments == nil {
+				c.Deployments = map[string]fleet.ClassLimits{}
+			}
+			c.Deployments[deployment] = fleet.ClassLimits{Limits: d.Limits.Known(), Written: d.Limits.Written()}
+		}
 		if p.Classed() {
 			c.Class, c.Classes = p.Class, map[string]fleet.ClassLimits{}
 			for class, l := range p.ModelLimits {

@@ -180,6 +180,31 @@ func (b *Breaker) Acquire(ctx context.Context) (Permit, error) {
 	}
 }
 
+// Try is Acquire for a caller who can go elsewhere: where enough others are on trial, it
+// fails with ErrOnTrial at once.
+func (b *Breaker) Try(ctx context.Context) (Permit, error) {
+	if b == nil {
+		return Permit{}, nil
+	}
+	permit := Permit{b: b}
+	if known, err := b.known(); known {
+		return permit, err
+	}
+	select {
+	case b.asking <- struct{}{}:
+	case <-ctx.Done():
+		return Permit{}, ctx.Err()
+	}
+	defer func() { <-b.asking }()
+	over := make(chan time.Time)
+	close(over)
+	got, err := b.ask(ctx, &permit, over)
+	if !got && err == nil {
+		err = ErrOnTrial
+	}
+	return permit, err
+}
+
 // ask asks Redis, and reports whether that decided. Where too many are on trial it
 // waits a moment, so that those behind it do.
 func (b *Breaker) ask(ctx context.Context, permit *Permit, limit <-chan time.Time) (bool, error) {
@@ -257,6 +282,19 @@ func (b *Breaker) Refusing() bool {
 	}
 	_, err := b.known()
 	return err != nil
+}
+
+// Last returns the state in which the breaker was last seen here: Closed where nobody has asked.
+func (b *Breaker) Last() State {
+	if b == nil {
+		return Closed
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seen.state == "" {
+		return Closed
+	}
+	return b.seen.state
 }
 
 // Check returns why no call may be made any longer under p, which was given before the

@@ -30,14 +30,17 @@ type blockLook struct {
 // free gives a slot of a provider without limits: there is nothing to reserve, and
 // only a block to wait for. Redis is asked for that some times a second, not for
 // each call, so that a refusal that another worker met is heeded within lookFor.
-func (l *Limiter) free(ctx context.Context, a *account, model string, deadline time.Time) (*Slot, error) {
+func (l *Limiter) free(ctx context.Context, a *account, demand Demand, deadline time.Time) (*Slot, error) {
 	for {
-		g, err := l.look(ctx, a, model)
+		g, err := l.look(ctx, a, demand.Model)
+		if err == nil && demand.Except != nil && len(g.parts) > 0 && demand.Except(g.own().Name) {
+			g, err = l.ask(ctx, a, demand, maxRetryAfter, false) // what was seen is another scope's
+		}
 		switch {
 		case err != nil:
 			return nil, err
 		case g.wait <= 0:
-			return &Slot{limiter: l, account: a, model: model, grant: g, due: time.Now()}, nil
+			return &Slot{limiter: l, account: a, model: demand.Model, grant: g, due: time.Now()}, nil
 		case time.Now().Add(g.wait).After(deadline):
 			return nil, &WaitTooLongError{Provider: a.provider, After: g.wait, Blocked: g.wait}
 		}

@@ -131,6 +131,9 @@ type Demand struct {
 	Model        string
 	InputTokens  int64
 	OutputTokens int64
+	// Except reports whether a scope must not be the call's, such as that of a deployment which
+	// does not answer. Where it leaves none, all may be. Default nil: any may be.
+	Except func(scope string) bool
 }
 
 // WaitTooLongError says that a slot would come too late to wait for it. Nothing is
@@ -273,12 +276,12 @@ func (l *Limiter) Acquire(ctx context.Context, provider string, demand Demand, u
 	w := &waiter{urgency: urgency, index: -1}
 	var deadline time.Time
 	for {
-		a, places := l.places(provider, demand.Model)
+		a, places := l.placesFor(provider, demand)
 		if deadline.IsZero() {
 			deadline = time.Now().Add(l.longestWait(places, urgency))
 		}
 		if unlimited(places) {
-			return l.free(ctx, a, demand.Model, deadline)
+			return l.free(ctx, a, demand, deadline)
 		}
 		slot, err := l.reserve(ctx, a, w, demand, deadline)
 		if err != nil {
@@ -318,7 +321,7 @@ func (l *Limiter) longestWait(places []place, urgency int) time.Duration {
 // reserve waits for its turn at the queue and asks Redis. Neither slot nor error
 // means: no permit was free, wait for the next turn.
 func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Demand, deadline time.Time) (*Slot, error) {
-	_, places := l.places(a.provider, demand.Model)
+	_, places := l.placesFor(a.provider, demand)
 	if wait, ok := a.queue.join(w, spacing(places), max(time.Until(deadline), 0)); !ok {
 		return nil, &WaitTooLongError{Provider: a.provider, After: wait, Dimension: a.binds(places)}
 	}
@@ -367,7 +370,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Dem
 // urgency: 0 if not at all. It reserves nothing.
 func (l *Limiter) Wait(ctx context.Context, provider, model string) (time.Duration, error) {
 	a, _ := l.places(provider, model)
-	g, err := l.ask(ctx, a, Demand{model, 1, 1}, lookOnly, false)
+	g, err := l.ask(ctx, a, Demand{Model: model, InputTokens: 1, OutputTokens: 1}, lookOnly, false)
 	if err != nil {
 		return 0, err
 	}

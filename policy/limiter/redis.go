@@ -117,7 +117,7 @@ func (g grant) holdsPermit() bool {
 // ask asks for a slot, before others whose slots are still to come where that is
 // urgent; bearable may be lookOnly. It fails with *rediscall.UnavailableError.
 func (l *Limiter) ask(ctx context.Context, a *account, demand Demand, bearable time.Duration, urgent bool) (grant, error) {
-	_, places := l.places(a.provider, demand.Model)
+	_, places := l.placesFor(a.provider, demand)
 	return l.askIn(ctx, a, places, demand, bearable, urgent)
 }
 

@@ -32,6 +32,19 @@ func (l *Limiter) places(provider, model string) (*account, []place) {
 	return a, list
 }
 
+// placesFor returns where a call may count now.
+func (l *Limiter) placesFor(provider string, demand Demand) (*account, []place) {
+	a, all := l.places(provider, demand.Model)
+	if demand.Except == nil {
+		return a, all
+	}
+	some := slices.DeleteFunc(slices.Clone(all), func(p place) bool { return p.Name != "" && demand.Except(p.Name) })
+	if len(some) == 1 {
+		return a, all
+	}
+	return a, some
+}
+
 // Scopes returns the names of the scopes in one of which calls of a model count now.
 func (l *Limiter) Scopes(provider, model string) (names []string) {
 	_, places := l.places(provider, model)

@@ -25,7 +25,7 @@ func (w *simulation) models(limits map[string]providers.Limits) {
 	w.model = func(id int) string { return []string{"slow", "mid", "fast"}[id%3] }
 	w.scopes = func(model string) (list []Scope) {
 		for _, key := range []string{"a", "b"} {
-			list = append(list, Scope{Name: providers.ScopeName(model, key), Settings: Settings{Limits: limits[model]}})
+			list = append(list, Scope{Name: providers.ScopeName(model, "", key), Settings: Settings{Limits: limits[model]}})
 		}
 		return list
 	}
@@ -45,7 +45,7 @@ func TestEachModelAndKeyHasItsLimitUsedToTheFullAndNeverExceeded(t *testing.T) {
 	w.run(4 * time.Minute)
 	for model, l := range limits {
 		for _, key := range []string{"a", "b"} {
-			scope := providers.ScopeName(model, key)
+			scope := providers.ScopeName(model, "", key)
 			if top := w.most(time.Minute, half+time.Minute, in(scope)); top > l.RPM {
 				t.Errorf("%s: %d calls in a minute, the limit is %d", scope, top, l.RPM)
 			}

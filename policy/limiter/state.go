@@ -55,7 +55,7 @@ func (l *Limiter) State(ctx context.Context, provider string, scope Scope) (Stat
 		p.Settings = l.cfg.Settings(provider)
 		set = p.Settings
 	}
-	dims := l.dimensions(set, Demand{"", 1, 1})
+	dims := l.dimensions(set, Demand{InputTokens: 1, OutputTokens: 1})
 	args := []any{len(dims)}
 	for _, d := range dims {
 		args = append(args, d.args()...)
@@ -66,7 +66,7 @@ func (l *Limiter) State(ctx context.Context, provider string, scope Scope) (Stat
 	if err != nil || len(out) < 6+3*len(dims) {
 		return State{}, err
 	}
-	g, err := l.askIn(ctx, l.account(provider, ""), []place{p}, Demand{"", 1, 1}, lookOnly, false)
+	g, err := l.askIn(ctx, l.account(provider, ""), []place{p}, Demand{InputTokens: 1, OutputTokens: 1}, lookOnly, false)
 	if err != nil {
 		return State{}, err
 	}
