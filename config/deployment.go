@@ -57,7 +57,7 @@ func KeysOf(provider, deployment string) []string {
 }
 
 // KeyNames lists the names under which keys may stand, sorted.
-func (c Config) KeyNames() []string {
+func (c *Config) KeyNames() []string {
 	names := slices.Collect(maps.Keys(c.Providers))
 	for name, p := range c.Providers {
 		for deployment := range p.Deployments {
@@ -70,7 +70,7 @@ func (c Config) KeyNames() []string {
 
 // ForKeys returns the provider, and the deployment, whose keys stand under a name; ok is
 // false where there is none.
-func (c Config) ForKeys(name string) (provider, deployment string, ok bool) {
+func (c *Config) ForKeys(name string) (provider, deployment string, ok bool) {
 	if _, ok := c.Providers[name]; ok {
 		return name, "", true
 	}
