@@ -37,9 +37,9 @@ func (w *simulation) models(limits map[string]providers.Limits) {
 func TestEachModelAndKeyHasItsLimitUsedToTheFullAndNeverExceeded(t *testing.T) {
 	t.Parallel()
 	w := newSimulation(t, 1, providers.Limits{})
-	limits := map[string]providers.Limits{"slow": {RPM: 12}, "mid": {RPM: 120, TPM: 10_000_000}, "fast": {RPM: 400, Concurrent: 200}}
+	limits := map[string]providers.Limits{"slow": {RPM: 12}, "mid": {RPM: 120, TPM: 10_000_000}, "fast": {RPM: 240, Concurrent: 120}}
 	w.models(limits)
-	w.run(3 * time.Minute)
+	w.run(2 * time.Minute)
 	half := w.now
 	limits["mid"] = providers.Limits{RPM: 60}
 	w.run(4 * time.Minute)
@@ -65,7 +65,7 @@ func TestTheProvidersLimitHoldsAboveThoseOfItsModels(t *testing.T) {
 	t.Parallel()
 	w := newSimulation(t, 1, providers.Limits{RPM: 600, TPM: 100_000})
 	w.models(map[string]providers.Limits{"slow": {RPM: 12}, "mid": {RPM: 400}, "fast": {TPM: 500_000}})
-	w.run(4 * time.Minute)
+	w.run(3 * time.Minute)
 	if top := w.most(time.Minute, 0, one); top > 600 {
 		t.Errorf("%d calls in a minute, the provider's limit is 600", top)
 	}
