@@ -178,8 +178,8 @@ func (s *Store) modelFigures(ctx context.Context, window time.Duration) ([]fleet
 	rows, err := s.pool.Query(ctx, `
 		SELECT f.*, coalesce(e.error_kind, ''), e.finished_at
 		FROM (
-			SELECT provider, model, sum(requests)::bigint AS requests, sum(succeeded)::bigint, sum(rate_limited)::bigint, sum(refused)::bigint, sum(unknown)::bigint,
-				saturated(sum(input_tokens)), saturated(sum(output_tokens)), saturated(sum(cost_nano)), saturated(sum(simulated_nano)), sum(unpriced)::bigint,
+			SELECT provider, model, saturated(sum(requests)) AS requests, saturated(sum(succeeded)), saturated(sum(rate_limited)), saturated(sum(refused)), saturated(sum(unknown)),
+				saturated(sum(input_tokens)), saturated(sum(output_tokens)), saturated(sum(cost_nano)), saturated(sum(simulated_nano)), saturated(sum(unpriced)),
 				max(latency_ms_max), max(p.metrics_since) AS since
 			FROM provider_metrics `+from+`
 			GROUP BY provider, model
@@ -216,7 +216,7 @@ func (s *Store) modelFigures(ctx context.Context, window time.Duration) ([]fleet
 		return nil, err
 	}
 	rows, err = s.pool.Query(ctx, `
-		SELECT provider, model, bucket, sum(succeeded)::bigint
+		SELECT provider, model, bucket, saturated(sum(succeeded))
 		FROM provider_latencies `+from+`
 		GROUP BY provider, model, bucket
 		HAVING sum(succeeded) > 0`, window.Seconds())
@@ -243,7 +243,7 @@ func (s *Store) modelFigures(ctx context.Context, window time.Duration) ([]fleet
 // Latencies implements the FleetStore of package monitor.
 func (s *Store) Latencies(ctx context.Context, window, step time.Duration) (map[string][]fleet.LatencyPoint, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT provider, floor(extract(epoch FROM s.last - date_bin(s.step, minute, s.last)) / extract(epoch FROM s.step))::int AS ago, s.last, bucket, sum(succeeded)::bigint
+		SELECT provider, floor(extract(epoch FROM s.last - date_bin(s.step, minute, s.last)) / extract(epoch FROM s.step))::int AS ago, s.last, bucket, saturated(sum(succeeded))
 		FROM provider_latencies
 		JOIN providers p ON p.name = provider
 		CROSS JOIN (

@@ -269,7 +269,7 @@ func perMinute(minutes []fleet.Minute) float64 {
 	recent := int(fleet.Recent / time.Minute)
 	var ended int64
 	for _, m := range minutes[max(len(minutes)-recent, 0):] {
-		ended += m.Succeeded + m.Failed
+		ended = jobs.Sum(ended, jobs.Sum(m.Succeeded, m.Failed))
 	}
 	return float64(ended) / float64(recent)
 }
@@ -319,14 +319,14 @@ func (s *Store) activity(ctx context.Context) ([]fleet.Minute, error) {
 		SELECT m.minute, coalesce(e.succeeded, 0), coalesce(e.failed, 0), coalesce(c.cost, 0), coalesce(c.simulated, 0), coalesce(c.unpriced, 0)
 		FROM generate_series(date_trunc('minute', now()) - interval '59 minutes', date_trunc('minute', now()), interval '1 minute') m (minute)
 		LEFT JOIN (
-			SELECT minute, coalesce(sum(jobs) FILTER (WHERE state = 'succeeded'), 0)::bigint AS succeeded,
-				coalesce(sum(jobs) FILTER (WHERE state IN ('failed', 'expired', 'unknown')), 0)::bigint AS failed
+			SELECT minute, saturated(coalesce(sum(jobs) FILTER (WHERE state = 'succeeded'), 0)) AS succeeded,
+				saturated(coalesce(sum(jobs) FILTER (WHERE state IN ('failed', 'expired', 'unknown')), 0)) AS failed
 			FROM job_ends
 			WHERE minute > now() - interval '1 hour'
 			GROUP BY minute
 		) e USING (minute)
 		LEFT JOIN (
-			SELECT minute, saturated(sum(cost_nano)) AS cost, saturated(sum(simulated_nano)) AS simulated, sum(unpriced)::bigint AS unpriced
+			SELECT minute, saturated(sum(cost_nano)) AS cost, saturated(sum(simulated_nano)) AS simulated, saturated(sum(unpriced)) AS unpriced
 			FROM provider_metrics
 			WHERE minute > now() - interval '1 hour'
 			GROUP BY minute
