@@ -72,9 +72,9 @@ type ForecastLine struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
 	Jobs     int64  `json:"jobs"`
-	// Calls is what they are expected to take: fewer than jobs, where calls are shared.
+	// Calls is the expected number of calls: fewer than jobs, where calls are shared.
 	Calls int64 `json:"calls"`
-	// CombiningSaves is what combining prompts is expected to save; negative: it costs more.
+	// CombiningSaves is the money that combining prompts is expected to save; negative: it costs more.
 	CombiningSaves billing.NanoUSD `json:"combining_saves_usd,omitzero"`
 	// InputTokens and OutputTokens are what is expected; 0 for anything but text.
 	InputTokens  int64 `json:"input_tokens"`

@@ -131,7 +131,7 @@ func (p *parquetFile) next() (parquet.Row, error) {
 			continue
 		}
 		if p.last != nil && !errors.Is(p.last, io.EOF) {
-			return nil, errors.New(p.At(p.place+1, "cannot be read: "+Printable(p.last)).Error())
+			return nil, errors.New(p.At(p.place+1, "cannot be read: "+Printable(p.last)+": if other programs read the file, write it with compression zstd").Error())
 		}
 		if p.rows != nil {
 			_ = p.rows.Close()

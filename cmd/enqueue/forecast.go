@@ -120,7 +120,7 @@ type charged struct {
 type finish struct {
 	Provider string `json:"provider"`
 	Jobs     int64  `json:"jobs"`
-	// Calls is what they are expected to take: fewer, where calls are shared.
+	// Calls is the expected number of calls: fewer than jobs, where calls are shared.
 	Calls int64 `json:"calls"`
 	// Before is the number of other jobs that wait for it already.
 	Before int64 `json:"jobs_before"`
