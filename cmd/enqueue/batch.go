@@ -137,7 +137,7 @@ func (c *batchCmd) Run(s *session) error {
 		}
 		if bad > 0 {
 			return c.refused(s, batches.Report{BatchID: batch.ID, Rejected: bad},
-				cli.Fail(cli.Failure, fmt.Errorf("%s bad lines: nothing was accepted, because of --strict", cli.Count(int64(bad)))))
+				cli.Fail(cli.Failure, fmt.Errorf("%s: nothing was accepted, because of --strict", cli.Things(int64(bad), "bad line"))))
 		}
 	}
 	source, err := src.rows()
@@ -278,8 +278,11 @@ func (c *batchCmd) origin(in batches.Input) string {
 
 // folder opens the folder of the files that rows name: that of the input, or the input
 // where it is a folder; for standard input and single jobs the working directory.
-// Nothing outside of it can be read.
+// Nothing outside of it can be read. Beside an object in a bucket, none is.
 func folder(input string) (fs.FS, func(), error) {
+	if artifacts.IsURL(input) {
+		return nil, func() {}, nil
+	}
 	at := "."
 	if input != "-" && input != "" {
 		at = input

@@ -110,7 +110,7 @@ func TestStrictAcceptsNothingIfALineIsBad(t *testing.T) {
 		"stdin":  s.run(t.Context(), strings.NewReader(text), "batch", "-", "--strict", "-o", "json"),
 	} {
 		rep := s.report(r)
-		if r.code != cli.Failure || rep != (report{rep.BatchID, 0, 0, 1}) || rep.BatchID == "" || !strings.Contains(r.err, ":2501:1: not valid JSON") || !strings.HasSuffix(r.err, "enqueue: 1 bad lines: nothing was accepted, because of --strict\n") {
+		if r.code != cli.Failure || rep != (report{rep.BatchID, 0, 0, 1}) || rep.BatchID == "" || !strings.Contains(r.err, ":2501:1: not valid JSON") || !strings.HasSuffix(r.err, "enqueue: 1 bad line: nothing was accepted, because of --strict\n") {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
