@@ -179,7 +179,7 @@ type Report struct {
 }
 
 // Take reads the source to its end and seals the batch, which is made when the first
-// row comes: without a row there is none. After an error the report says what was
+// rows are accepted: without a row there is none. After an error the report says what was
 // accepted before it; taking the same rows in again adds the rest. Then the source may
 // still be waited for, and is not asked again once it has answered.
 func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
@@ -193,6 +193,13 @@ func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 	}
 	taken, held := make([]jobs.New, 0, chunk), 0
 	flush := func() error {
+		if !opened {
+			t.Batch.First = taken[0].Key
+			if err := t.Store.OpenBatch(ctx, t.Batch); err != nil {
+				return err
+			}
+			opened = true
+		}
 		if t.Accepting != nil {
 			t.Accepting(taken)
 		}
@@ -225,13 +232,6 @@ func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 	add := func(row jobs.New) error {
 		if t.Only != nil && !t.Only[row.Key] {
 			return ctx.Err()
-		}
-		if !opened {
-			t.Batch.First = row.Key
-			if err := t.Store.OpenBatch(ctx, t.Batch); err != nil {
-				return err
-			}
-			opened = true
 		}
 		taken, held = append(taken, row), held+len(row.Encoded)+len(row.Own)
 		if len(taken) < chunk && held < chunkBytes {

@@ -58,6 +58,21 @@ func (f *files) At(place int64, reason string) *LineError {
 	return p.At(place-p.base, reason)
 }
 
+// Check looks at the beginning of each file, and returns the first error of one that is none of
+// rows: what Files would find only after the rows of those before it. It returns nothing for
+// what one row alone is wrong about.
+func Check(list []File, o Options) error {
+	for _, file := range list {
+		f := files{left: []File{file}, options: o}
+		_, err := f.Next()
+		err = errors.Join(err, f.Close())
+		if _, bad := errors.AsType[*LineError](err); err != nil && !bad && !errors.Is(err, io.EOF) {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *files) where() places { return places{} }
 
 // Columns implements Source.

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -168,7 +170,10 @@ func open(name, plain string, b *bufio.Reader, r io.Reader, direct bool, o Optio
 	switch {
 	case f == "":
 		return refuse("looks like HTML or XML: extract the prompts first; if each line is a prompt, say --format lines")
-	case f != FormatJSONLines && bytes.IndexByte(first, 0) >= 0:
+	case f != FormatJSONLines && isBinary(head):
+		if kind := http.DetectContentType(head); kind != "application/octet-stream" {
+			return refuse("is " + kind + " and no text: rows that ask about it name it in their messages, and it lies beside their file")
+		}
 		return refuse("is no text")
 	case o.Format == "" && (f == FormatJSON || f == FormatJSONLines):
 		if why := noRows(head); why != "" {
@@ -263,6 +268,14 @@ func Spool(r io.Reader) (*os.File, error) {
 	return f, nil
 }
 
+// isBinary reports whether a file begins with a control character that text does not have, by
+// https://mimesniff.spec.whatwg.org/#binary-data-byte.
+func isBinary(head []byte) bool {
+	return bytes.ContainsFunc(head[:min(len(head), 512)], func(c rune) bool {
+		return c <= 0x08 || c == 0x0b || c >= 0x0e && c <= 0x1a || c >= 0x1c && c <= 0x1f
+	})
+}
+
 // firstLine is the first line of head that is not blank, or what there is of it.
 func firstLine(head []byte) []byte {
 	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte(byteOrderMark)), " \t\r\n")
@@ -302,12 +315,37 @@ func recognise(name string, head []byte, columns []string, all bool) (f Format, 
 		return FormatJSONLines, true
 	case isHeader(string(line), columns):
 		return FormatCSV, true
+	case tabbed(line, start) > 1:
+		return FormatCSV, true
+	case tabbed(line, start) == 1 && !all:
+		return FormatLines, false
 	case bytes.Contains(start, []byte("\n{")) && ext != ".txt": // lines of JSON, of which the first is broken
 		return FormatJSONLines, true
 	case start[0] == '<':
 		return "", true
 	}
 	return FormatLines, true
+}
+
+// tabbed counts the first rows of a table whose cells are parted by tabs, such as Excel's "Unicode
+// text"; 0 for a text that is none: where a row has not as many cells as the line it begins with.
+func tabbed(line, text []byte) (n int) {
+	if bytes.IndexByte(line, '\t') < 0 {
+		return 0
+	}
+	r := csv.NewReader(bytes.NewReader(text))
+	r.Comma, r.ReuseRecord = '\t', true
+	for n < 20 {
+		switch _, err := r.Read(); {
+		case err == nil:
+			n++
+		case r.InputOffset() >= int64(len(text)): // there are no more, or the last is cut off
+			return n
+		default:
+			return 0
+		}
+	}
+	return n
 }
 
 // isHeader reports whether a line names at least one of the columns, between

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
@@ -41,6 +42,11 @@ func listed(t *testing.T, s rows.Source) (list []string, end error) {
 		}
 		list = append(list, line)
 	}
+}
+
+// memory is a file that is not on a disk.
+func memory(name, text string) rows.File {
+	return rows.File{Name: name, Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
 }
 
 // told reads text and returns its format, its rows and how it ends.
@@ -106,6 +112,15 @@ func TestWhatIsNotReadIsRefusedWithTheWayOut(t *testing.T) {
 		"SQLite format 3\x00":           "save it as Parquet, CSV or JSON lines",
 		"<html>\n":                      "looks like HTML or XML",
 		"\x00\x01\x02\x03\n":            "is no text",
+		"\x89PNG\r\n\x1a\n\x00\x00":     "is image/png and no text",
+		"GIF89a\x01\x00\n":              "is image/gif and no text",
+		"\xff\xd8\xff\xe0\n\x00\x10JF":  "is image/jpeg and no text",
+		"RIFF\n\x01\x00\x00WEBPVP8 ":    "is image/webp and no text",
+		"RIFF\n\x01\x00\x00WAVEfmt ":    "is audio/wave and no text",
+		"ID3\x03\n\x00":                 "is audio/mpeg and no text",
+		"\xff\xfb\x90\n\x00":            "is no text",
+		"\x00\x00\x00\x0cftypmp42\n":    "is video/mp4 and no text",
+		"%PDF-1.7\n":                    "save it as Parquet, CSV or JSON lines",
 		"PAR1":                          "is no whole Parquet file",
 		"\x1f\x8b\x00\x00":              "is no whole gzip file",
 		// What pandas writes with orient columns (its default), split and table, and answers of APIs.
@@ -122,6 +137,11 @@ func TestWhatIsNotReadIsRefusedWithTheWayOut(t *testing.T) {
 	for _, row := range []string{`{"prompt":"a","data":[{"b":1}]}`, `{"data":[1,2],"prompt":"a"}`, `{"columns":["a"],"prompt":"b"}`, `{"schema":{"type":"object"},"prompt":"b"}`} {
 		if _, list, err := told(t, "x.jsonl", row+"\n", rows.Options{}); err != nil || len(list) != 1 {
 			t.Errorf("%s is a row: %v, %q", row, err, list)
+		}
+	}
+	for _, text := range []string{"BMW or OTTO?\nID3 tags\n", "GIF89a\n", "a\x1b[1mb\n", "caf\xe9\n"} {
+		if f, _, err := told(t, "x", text, rows.Options{}); err != nil || f != rows.FormatLines {
+			t.Errorf("%q is text: %v, %v", text, f, err)
 		}
 	}
 	if _, _, err := told(t, "x", "{}", rows.Options{Format: rows.FormatParquet}); err == nil || err.Error() != "x: is no Parquet file" {
@@ -193,10 +213,7 @@ func TestEachErrorNamesItsPlace(t *testing.T) {
 
 func TestThePlacesOfSeveralFilesGoOnFromOneToTheNext(t *testing.T) {
 	t.Parallel()
-	file := func(name, text string) rows.File {
-		return rows.File{Name: name, Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
-	}
-	s := rows.Files([]rows.File{file("a.jsonl", "{\"n\":1}\n\n{\"n\":2}\nbad\n"), file("b.csv", "prompt\nx\ny\n"), file("c.json", "[{\"n\":3}, {\"n\":4}]"), file("empty.txt", "")}, rows.Options{})
+	s := rows.Files([]rows.File{memory("a.jsonl", "{\"n\":1}\n\n{\"n\":2}\nbad\n"), memory("b.csv", "prompt\nx\ny\n"), memory("c.json", "[{\"n\":3}, {\"n\":4}]"), memory("empty.txt", "")}, rows.Options{})
 	list, err := listed(t, s)
 	want := []string{"1 n=1", "3 n=2", "a.jsonl:4:1: not valid JSON", `6 prompt="x"`, `7 prompt="y"`, "8 n=3", "9 n=4"}
 	if diff := cmp.Diff(want, list); diff != "" || err != nil {
@@ -207,7 +224,7 @@ func TestThePlacesOfSeveralFilesGoOnFromOneToTheNext(t *testing.T) {
 			t.Errorf("%d: %s, want %s", place, got, want)
 		}
 	}
-	gone := rows.Files([]rows.File{file("a", "x\n"), {Name: "b", Open: func() (io.ReadCloser, error) { return nil, os.ErrNotExist }}}, rows.Options{})
+	gone := rows.Files([]rows.File{memory("a", "x\n"), {Name: "b", Open: func() (io.ReadCloser, error) { return nil, os.ErrNotExist }}}, rows.Options{})
 	if list, err := listed(t, gone); !errors.Is(err, os.ErrNotExist) || len(list) != 1 {
 		t.Errorf("%q, %v", list, err)
 	}
@@ -375,4 +392,46 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Excel's "Unicode text" is a table with any names of columns, whatever its file is called.
+func TestATextWithTabsIsATableWhereItsRowsAreAlike(t *testing.T) {
+	t.Parallel()
+	utf16le := func(s string) string {
+		var b strings.Builder
+		b.WriteString("\xff\xfe")
+		for _, c := range utf16.Encode([]rune(s)) {
+			b.WriteByte(byte(c))
+			b.WriteByte(byte(c >> 8))
+		}
+		return b.String()
+	}
+	for text, want := range map[string]rows.Format{
+		utf16le("Nr\tFrage\r\n1\tWas ist süß?\r\n"): rows.FormatCSV,
+		"Nr\tFrage\n1\t\"in zwei\nZeilen\"\n2\tb":   rows.FormatCSV,
+		"Nr\tFrage\n1\t2":           rows.FormatCSV,
+		"a\tb":                      rows.FormatLines,
+		"Tell me\tmore\nand more\n": rows.FormatLines,
+		"one\ntwo\tthree\n":         rows.FormatLines,
+		"a\tb\n" + strings.Repeat("c\td\n", 20) + "e\n":      rows.FormatCSV,
+		"say\t\"hello\" to\nme\tand\tyou\n" + "\"x\" y\tz\n": rows.FormatLines,
+	} {
+		if f, _, err := told(t, "u.txt", text, rows.Options{Columns: []string{"prompt"}}); err != nil || f != want {
+			t.Errorf("%q is read as %s, want %s: %v", text, f, want, err)
+		}
+	}
+}
+
+// What is wrong with one file of many is known before the rows of another are taken.
+func TestTheBeginningOfEachFileIsLookedAtFirst(t *testing.T) {
+	t.Parallel()
+	for text, bad := range map[string]bool{
+		"a\nb\n": false, "": false, "{\"prompt\"\n": false, "\xe9\n": false, // a bad row alone
+		"%PDF-1.7\n": true, "\x89PNG\r\n\x1a\n": true, "prompt\tprompt\n1\t2\n": true, "\x1f\x8b\x08\x00": true,
+	} {
+		err := rows.Check([]rows.File{memory("a.txt", "a\n"), memory("b", text)}, rows.Options{Columns: []string{"prompt"}})
+		if bad != (err != nil) || err != nil && !strings.HasPrefix(err.Error(), "b:") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
 }

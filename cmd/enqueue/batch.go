@@ -196,10 +196,12 @@ func (c *batchCmd) refused(s *session, rep batches.Report, why error) error {
 // was under way may be accepted too.
 func broken(rep batches.Report, err error) error {
 	there := cli.Count(int64(rep.Accepted + rep.Duplicates))
-	if other, ok := errors.AsType[*rows.FormatError](err); ok {
-		return cli.Fail(cli.Usage, other) // no file of rows at all
-	}
+	other, format := errors.AsType[*rows.FormatError](err)
 	switch {
+	case format && rep.Accepted+rep.Duplicates == 0:
+		return cli.Fail(cli.Usage, other) // no file of rows at all
+	case format:
+		err = cli.Fail(cli.Usage, other)
 	case errors.Is(err, jobs.ErrOtherSource):
 		return cli.Fail(cli.Usage, fmt.Errorf("batch %s has rows of another file, or was made with other options: nothing was accepted; "+
 			"say --append to add these rows all the same, or use another --batch-id", rep.BatchID))

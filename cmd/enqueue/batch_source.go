@@ -110,7 +110,13 @@ func (c *batchCmd) path(src *source) error {
 	if err == nil && len(src.files) == 0 {
 		return cli.Fail(cli.Usage, fmt.Errorf("%s: there is no file in this folder", c.File))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if err := rows.Check(src.files, src.options); err != nil {
+		return cli.Fail(cli.Usage, fmt.Errorf("%w (nothing was accepted; in a folder, files and folders whose names begin with _ are passed over)", err))
+	}
+	return nil
 }
 
 // stdin makes standard input the source.

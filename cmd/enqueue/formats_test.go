@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -302,5 +303,53 @@ func TestAnIntakeThatIsKilledIsResumedInEveryFormat(t *testing.T) {
 		if got := one[int64](s, `SELECT count(*) FROM jobs a JOIN jobs b USING (custom_id, content_sha256) WHERE a.batch_id = 'whole' AND b.batch_id = $1`, id); got != n {
 			t.Errorf("%s: %d of the rows are the same", id, got)
 		}
+	}
+}
+
+// Of a folder with a file of another kind nothing is accepted, wherever the file stands among
+// the others, and nothing is left that a rerun would come on top of.
+func TestAFolderWithAFileThatHasNoRowsIsRefusedWhole(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	var text strings.Builder
+	for i := range 9000 {
+		fmt.Fprintf(&text, "{\"prompt\":\"%d %x\"}\n", i, sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+	}
+	whole := packed(t, text.String())
+	for name, c := range map[string]struct{ text, want string }{
+		"b.pdf":      {"%PDF-1.7\n", "b.pdf: is in a format that is not read"},
+		"b.png":      {"\x89PNG\r\n\x1a\n\x00", "b.png: is image/png and no text"},
+		"sub/b.csv":  {"prompt,prompt\na,b\n", "b.csv:1: column \"prompt\" stands twice"},
+		"b.jsonl.gz": {"\x1f\x8b\x08\x00", "b.jsonl.gz: "},
+	} {
+		first := write(t, "all/a.jsonl", lines(1, 3000))
+		path := filepath.Join(filepath.Dir(first), name)
+		os.MkdirAll(filepath.Dir(path), 0o700)
+		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := s.enqueue("batch", filepath.Dir(first))
+		if r.code != cli.Usage && name != "b.jsonl.gz" || r.code == cli.OK || !strings.Contains(r.err, c.want) || !strings.Contains(r.err, "nothing was accepted") {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	if n := one[int64](s, `SELECT count(*) FROM batches`); n != 0 {
+		t.Errorf("%d batches are left", n)
+	}
+	// What only its end shows is told with what is there by then, and the way to go on.
+	first := write(t, "cut/a.jsonl", lines(1, 2000))
+	if err := os.WriteFile(filepath.Join(filepath.Dir(first), "b.jsonl.gz"), []byte(whole[:len(whole)/2]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := s.enqueue("batch", filepath.Dir(first), "--batch-id", "half")
+	if r.code != cli.Failure || !strings.Contains(r.err, "rows of batch half are accepted; run the same command with --batch-id half to add the rest") {
+		t.Errorf("%+v", r)
+	}
+	// One that breaks before any row was accepted leaves no batch.
+	if r := s.run(t.Context(), strings.NewReader(whole[:400]), "batch", "-", "--batch-id", "none"); r.code == cli.OK || !strings.Contains(r.err, "no row was accepted") {
+		t.Errorf("%+v", r)
+	}
+	if n := one[int64](s, `SELECT count(*) FROM batches WHERE id = 'none'`); n != 0 {
+		t.Error("an empty batch is left")
 	}
 }
