@@ -2,7 +2,6 @@ package providers
 
 import (
 	"fmt"
-	"iter"
 	"maps"
 	"reflect"
 	"slices"
@@ -229,8 +228,13 @@ func (r Request) mostAnswers() int {
 func (r Request) set() []string {
 	r.Task, r.Model, r.Extra, r.Reask, r.OnCut, r.CacheSeconds, r.CacheVaried, r.Combine = "", "", nil, nil, "", 0, false, 0
 	var names []string
-	for name, value := range fields(r) {
-		if !value.IsZero() && (value.Kind() != reflect.Slice || value.Len() > 0) {
+	all := reflect.ValueOf(&r).Elem()
+	for i := range all.NumField() {
+		value := all.Field(i)
+		if value.IsZero() || value.Kind() == reflect.Slice && value.Len() == 0 {
+			continue
+		}
+		if name := jsonName(all.Type().Field(i)); name != "-" { // looked up last: most are not set
 			names = append(names, name)
 		}
 	}
@@ -241,27 +245,19 @@ func (r Request) set() []string {
 // RequestFields lists the JSON names of all fields of a Request, sorted.
 func RequestFields() []string {
 	var names []string
-	for name := range fields(Request{}) {
-		names = append(names, name)
+	for field := range reflect.TypeFor[Request]().Fields() {
+		if name := jsonName(field); name != "-" {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return names
 }
 
-// fields yields the fields of a request by their names in JSON.
-func fields(r Request) iter.Seq2[string, reflect.Value] {
-	return func(yield func(string, reflect.Value) bool) {
-		all := reflect.ValueOf(r)
-		for i := range all.NumField() {
-			name, _, _ := strings.Cut(all.Type().Field(i).Tag.Get("json"), ",")
-			if name == "-" {
-				continue
-			}
-			if !yield(name, all.Field(i)) {
-				return
-			}
-		}
-	}
+// jsonName is the name of a field of a request in JSON.
+func jsonName(field reflect.StructField) string {
+	name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+	return name
 }
 
 func join[S ~string](names []S) string {

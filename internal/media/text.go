@@ -8,13 +8,17 @@ import (
 	"strings"
 )
 
-// words are put together to sentences.
-const words = `the a every this our another one some their each
-queue worker answer question river garden engine window letter morning city harbour library signal pattern
-machine teacher market forest bridge lantern ocean village painter mountain kitchen station music paper season
-carries follows opens keeps finds brings measures gathers builds remembers crosses holds repeats
-quiet early bright careful simple open distant steady gentle narrow patient useful warm
-slowly again together often nearby today without before beyond`
+// words returns those that are put together to sentences.
+func words() []string {
+	return []string{
+		"the", "a", "every", "this", "our", "another", "one", "some", "their", "each",
+		"queue", "worker", "answer", "question", "river", "garden", "engine", "window", "letter", "morning", "city", "harbour", "library", "signal", "pattern",
+		"machine", "teacher", "market", "forest", "bridge", "lantern", "ocean", "village", "painter", "mountain", "kitchen", "station", "music", "paper", "season",
+		"carries", "follows", "opens", "keeps", "finds", "brings", "measures", "gathers", "builds", "remembers", "crosses", "holds", "repeats",
+		"quiet", "early", "bright", "careful", "simple", "open", "distant", "steady", "gentle", "narrow", "patient", "useful", "warm",
+		"slowly", "again", "together", "often", "nearby", "today", "without", "before", "beyond",
+	}
+}
 
 // Prose returns one to eight English sentences without sense, in ASCII.
 func Prose(seed uint64) string { return (&picker{state: seed}).prose() }
@@ -50,12 +54,12 @@ func (p *picker) below(n int) int {
 }
 
 func (p *picker) word() string {
-	all := strings.Fields(words)
+	all := words()
 	return all[p.below(len(all))]
 }
 
 func (p *picker) sentence() string {
-	all := strings.Fields(words)
+	all := words()
 	picked := make([]string, 5+p.below(12))
 	for i := range picked {
 		picked[i] = all[p.below(len(all))]
