@@ -116,7 +116,7 @@ func (j *journal) Begin(ctx context.Context, provider string, req providers.Requ
 	}
 	place := h.marks.open(c.CallID)
 	if err := h.cfg.Store.Work.BeginCall(h.writing, h.id, c); err != nil {
-		h.marks.over(place)
+		h.marks.refused(place)
 		return nil, err
 	}
 	j.unclaimed = nil

@@ -99,9 +99,16 @@ func (m *sendMarks) open(call uuid.UUID) (place int64) {
 // sent marks the call at a place as one that may be sent from now on.
 func (m *sendMarks) sent(place int64) { m.change(place, markSent) }
 
-// over gives a place back. Its call is settled, or as unknown as if it had no mark.
-func (m *sendMarks) over(place int64) {
+// refused takes the mark of a call away that the ledger does not take, and gives its place
+// back.
+func (m *sendMarks) refused(place int64) {
 	m.change(place, markOver)
+	m.over(place)
+}
+
+// over gives the place of a call that was sent back. The mark stays until the place is
+// used again: nobody asks for a call that may have been sent.
+func (m *sendMarks) over(place int64) {
 	if place == noPlace {
 		return
 	}

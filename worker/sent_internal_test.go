@@ -31,7 +31,7 @@ func killed(t *testing.T, dir string) (path string, unsent uuid.UUID) {
 	if again := m.open(unsent); again != first {
 		t.Errorf("place %d, want that of the call that is over, %d", again, first)
 	}
-	m.over(m.open(jobs.NewID())) // refused by the ledger
+	m.refused(m.open(jobs.NewID()))
 	if err := m.file.Close(); err != nil {
 		t.Fatal(err)
 	}
