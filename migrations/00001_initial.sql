@@ -74,32 +74,34 @@ CREATE UNIQUE INDEX jobs_batch_key ON jobs (batch_id, key) WHERE batch_id IS NOT
 -- with a new generation.
 --
 -- No index has a column that changes, and more than half of each page is left free, so
--- that an update writes one small row and no index (HOT).
+-- that an update writes one small row and no index (HOT). Of a row, the log gets what is
+-- between the first and the last byte that an update changes: what a claim and an end
+-- change stands together.
 CREATE TABLE job_states (
     job_id              uuid PRIMARY KEY,
+    deadline            timestamptz NOT NULL,
+    gen                 int NOT NULL DEFAULT 1 CHECK (gen > 0),           -- the delivery that counts
+    crashes             int NOT NULL DEFAULT 0,                           -- workers that died with it
+    retry_gen           int NOT NULL DEFAULT 1,  -- calls of this gen and later count: a person's retry begins anew
+    unpriced_calls      int NOT NULL DEFAULT 0,  -- calls that no price is known for
     batch_id            text,                                    -- the job's, for the counts of a batch
     state               text NOT NULL CHECK (state IN ('scheduled', 'queued', 'running', 'retrying',
                             'succeeded', 'failed', 'cancelled', 'expired', 'unknown')),
-    gen                 int NOT NULL DEFAULT 1 CHECK (gen > 0),           -- the delivery that counts
     attempt             int NOT NULL DEFAULT 0 CHECK (attempt >= 0),      -- claims used up
-    crashes             int NOT NULL DEFAULT 0,                           -- workers that died with it
-    retry_gen           int NOT NULL DEFAULT 1,  -- calls of this gen and later count: a person's retry begins anew
-    not_before          timestamptz,             -- a claim has to wait until then
-    wait_reason         text NOT NULL DEFAULT '',  -- what it waits for until not_before, where that is no failure
-    deadline            timestamptz NOT NULL,
     started_at          timestamptz,
     finished_at         timestamptz,
-    cancel_requested_at timestamptz,
-    paused_at           timestamptz,
     lease_token         uuid,
     worker_id           uuid,
     ended_lease         uuid,  -- the claim that ended last: a repeated write is known by it
-    error_class         text NOT NULL DEFAULT '',
-    error_message       text NOT NULL DEFAULT '',
     cost_nano           bigint NOT NULL DEFAULT 0,  -- nano-USD: its shares of all its calls
     simulated_nano      bigint NOT NULL DEFAULT 0,  -- the same of simulated calls, which cost nobody anything
-    unpriced_calls      int NOT NULL DEFAULT 0,     -- calls that no price is known for
     charge_nano         bigint NOT NULL DEFAULT 0,  -- what its account is charged for them: see calls
+    not_before          timestamptz,             -- a claim has to wait until then
+    wait_reason         text NOT NULL DEFAULT '',  -- what it waits for until not_before, where that is no failure
+    cancel_requested_at timestamptz,
+    paused_at           timestamptz,
+    error_class         text NOT NULL DEFAULT '',
+    error_message       text NOT NULL DEFAULT '',
 
     CONSTRAINT job_states_finished_iff_terminal CHECK (
         (finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled', 'expired', 'unknown'))),
@@ -313,27 +315,32 @@ CREATE TABLE last_start_tags (
 CREATE TABLE calls (
     id              uuid PRIMARY KEY,
     worker_id       uuid NOT NULL,
+    started_at      timestamptz NOT NULL DEFAULT now(),
+    deadline        timestamptz NOT NULL,
+    jobs            int NOT NULL DEFAULT 1 CHECK (jobs > 0),  -- that it serves: rows of call_jobs
+    simulated       bool NOT NULL DEFAULT false,  -- of a mock or a fake provider: its money is none
     provider        text NOT NULL,
     model           text NOT NULL,
     scope           text NOT NULL DEFAULT '',  -- of limits, in which it was let through: with the key or deployment, where there are several
-    simulated       bool NOT NULL DEFAULT false,  -- of a mock or a fake provider: its money is none
-    state           text NOT NULL DEFAULT 'running'
-                        CHECK (state IN ('running', 'succeeded', 'failed_unbilled', 'failed_billed', 'unknown')),
     reserved_nano   bigint CHECK (reserved_nano >= 0),  -- the most it can cost; null where unpriced
-    cost_nano       bigint CHECK (cost_nano >= 0),      -- what it did cost; null while running or unpriced
-    price_ids       text[] NOT NULL DEFAULT '{}',
     -- What the account is charged for it. Where its wallet has a rate card, that was fixed when
     -- the call began: a price for each unit of what is delivered, or a multiple of the cost.
     unit_nano       numeric CHECK (unit_nano >= 0),
     markup          numeric CHECK (markup >= 0),
     charge_reserved_nano bigint CHECK (charge_reserved_nano >= 0),  -- null: reserved_nano
+
+    -- What came of it. What an update changes stands together, as in job_states.
+    state           text NOT NULL DEFAULT 'running'
+                        CHECK (state IN ('running', 'succeeded', 'failed_unbilled', 'failed_billed', 'unknown')),
+    cost_nano       bigint CHECK (cost_nano >= 0),      -- what it did cost; null while running or unpriced
     charge_nano     bigint CHECK (charge_nano >= 0),  -- null while running, or where it depends on a price that is not known
-    started_at      timestamptz NOT NULL DEFAULT now(),
-    deadline        timestamptz NOT NULL,
     finished_at     timestamptz,
     corrected_at    timestamptz,            -- when an unknown outcome became known after all
     latency_ms      bigint,
+    input_tokens    bigint NOT NULL DEFAULT 0,
+    output_tokens   bigint NOT NULL DEFAULT 0,
     http_status     int,
+    price_ids       text[] NOT NULL DEFAULT '{}',
     request_id      text NOT NULL DEFAULT '',
     handle          text NOT NULL DEFAULT '',  -- of an order that the provider still works on: another worker goes on with it
     error_kind      text NOT NULL DEFAULT '',
@@ -341,8 +348,6 @@ CREATE TABLE calls (
     error_body      bytea,
     usage           jsonb NOT NULL DEFAULT '{}',
     rate_limits     jsonb NOT NULL DEFAULT '{}',  -- what the answer's headers said
-    input_tokens    bigint NOT NULL DEFAULT 0,
-    output_tokens   bigint NOT NULL DEFAULT 0,
 
     CONSTRAINT calls_finished_iff_settled CHECK ((finished_at IS NULL) = (state = 'running')),
     CONSTRAINT calls_unbilled_is_free CHECK (state <> 'failed_unbilled' OR cost_nano IS NOT DISTINCT FROM 0)
@@ -361,9 +366,9 @@ CREATE TABLE call_jobs (
     lease_token uuid NOT NULL,    -- of the claim that sent it
     weight      int NOT NULL DEFAULT 1 CHECK (weight > 0), -- its part of the whole: see share_of
     share_nano  bigint CHECK (share_nano >= 0),  -- null: all that the call costs
-    PRIMARY KEY (job_id, call_id)
+    PRIMARY KEY (call_id, job_id)
 ) WITH (fillfactor = 45);
-CREATE INDEX call_jobs_call ON call_jobs (call_id);
+CREATE INDEX call_jobs_job ON call_jobs (job_id);
 
 -- What may be spent: by the calls that match all of account, provider, model, batch
 -- and tag, '' being any, in each period of time. A call reserves the most it can cost in
@@ -977,15 +982,19 @@ BEGIN
             c.n * (s.upto = s.weight)::int * greatest(coalesce(c.cost_nano - c.reserved_nano, 0), 0)::numeric AS over
         FROM (SELECT 1::bigint AS n, * FROM new_calls UNION ALL SELECT -1, * FROM old_calls) c
         CROSS JOIN LATERAL (
-            SELECT job_id, weight, sum(weight) OVER (ORDER BY job_id) AS upto, sum(weight) OVER () AS total
+            SELECT job_id, weight, weight::bigint AS upto, weight::bigint AS total
             FROM call_jobs
-            WHERE call_id = c.id
+            WHERE call_id = c.id AND c.jobs = 1
+            UNION ALL
+            SELECT job_id, weight, sum(weight) OVER (ORDER BY job_id), sum(weight) OVER ()
+            FROM call_jobs
+            WHERE call_id = c.id AND c.jobs > 1
             OFFSET 0
         ) s
         LEFT JOIN LATERAL (SELECT account, batch_id, provider FROM jobs WHERE id = s.job_id OFFSET 0) j ON true
         LEFT JOIN LATERAL (
             SELECT x.error_kind
-            FROM (SELECT call_id FROM call_jobs WHERE job_id = s.job_id OFFSET 0) p
+            FROM (SELECT call_id FROM call_jobs WHERE job_id = s.job_id AND call_id <> c.id OFFSET 0) p
             CROSS JOIN LATERAL (SELECT error_kind, started_at FROM calls WHERE id = p.call_id AND started_at < c.started_at OFFSET 0) x
             ORDER BY x.started_at DESC
             LIMIT 1

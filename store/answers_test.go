@@ -50,6 +50,7 @@ func TestAnAnswerThatIsOffChangesNothingForItsGroup(t *testing.T) {
 			t.Helper()
 			other := r.w.running(t, nil)
 			r.w.exec(t, `INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token) VALUES ($1, $2, 1, 1, $3)`, r.call.CallID, other.ID, other.LeaseToken)
+			r.w.exec(t, `UPDATE calls SET jobs = 2 WHERE id = $1`, r.call.CallID)
 		}, "succeeded 4", nil},
 		"of a wallet": {func(t *testing.T, r *round) {
 			t.Helper()

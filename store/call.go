@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -425,7 +426,7 @@ const settleSQL = `
 				WHEN c.unit_nano IS NULL THEN saturated(round(b.cost * c.markup))
 				WHEN b.outcome = 'succeeded' THEN least(saturated(round(b.units * c.unit_nano)), c.charge_reserved_nano)
 				ELSE 0 END,
-			price_ids = ARRAY(SELECT json_array_elements_text(b.prices)),
+			price_ids = b.prices::text[],
 			finished_at = coalesce(c.finished_at, now()),
 			corrected_at = CASE WHEN b.state_before <> 'running' THEN now() END,
 			latency_ms = b.latency,
@@ -489,7 +490,7 @@ const chargeSQL = `
 // lostCalls selects, as given takes them, the calls c under way of the jobs of
 // call_jobs cj, whose outcome is not known; loss says why.
 const lostCalls = `
-		SELECT c.id, 'unknown' AS outcome, NULL::bigint AS cost, '[]'::json AS prices, NULL::bigint AS latency, NULL::int AS status,
+		SELECT c.id, 'unknown' AS outcome, NULL::bigint AS cost, '{}'::text AS prices, NULL::bigint AS latency, NULL::int AS status,
 			'' AS request_id, loss.kind, loss.message, NULL::bytea AS body, '{}'::jsonb AS usage,
 			0::bigint AS input, 0::bigint AS output, '{}'::jsonb AS limits, 0::bigint AS units, cj.job_id AS job, cj.lease_token AS token`
 
@@ -497,7 +498,7 @@ const lostCalls = `
 // arrays as parameters: see settlementColumns.
 const (
 	settlementNames  = `id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output, limits, units`
-	settlementArrays = `$1::uuid[], $2::text[], $3::bigint[], $4::json[], $5::bigint[], $6::int[], $7::text[], $8::text[],
+	settlementArrays = `$1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::text[], $8::text[],
 		$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[], $15::bigint[]`
 )
 
@@ -531,11 +532,7 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 		if limits[i], err = encoded(c.Limits); err != nil {
 			return nil, fmt.Errorf("settle calls: rate limits: %w", err)
 		}
-		rows, err := json.Marshal(append([]string{}, c.PriceIDs...))
-		if err != nil {
-			return nil, fmt.Errorf("settle calls: prices: %w", err)
-		}
-		ids[i], outcomes[i], costs[i], prices[i] = c.CallID, string(c.Outcome), bounded(c.Cost), string(rows)
+		ids[i], outcomes[i], costs[i], prices[i] = c.CallID, string(c.Outcome), bounded(c.Cost), arrayOf(c.PriceIDs)
 		latencies[i], requests[i], kinds[i], messages[i], bodies[i] = c.Latency.Milliseconds(), Sanitise(c.RequestID), string(c.Kind), Sanitise(c.Message), c.Body
 		usages[i], inputs[i], outputs[i] = usage, min(max(c.Usage.TotalInput(), 0), maxTokens), min(max(c.Usage.TotalOutput(), 0), maxTokens)
 		units[i] = min(max(c.Units, 0), maxTokens)
@@ -544,6 +541,28 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 		}
 	}
 	return []any{ids, outcomes, costs, prices, latencies, statuses, requests, kinds, messages, bodies, usages, inputs, outputs, limits, units}, nil
+}
+
+// arrayOf writes a list as Postgres writes an array of text: arrays of lists of several
+// lengths cannot be parameters.
+func arrayOf(list []string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, text := range list {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('"')
+		for _, part := range Sanitise(text) {
+			if part == '"' || part == '\\' {
+				b.WriteByte('\\')
+			}
+			b.WriteRune(part)
+		}
+		b.WriteByte('"')
+	}
+	b.WriteByte('}')
+	return b.String()
 }
 
 // usageJSON encodes usage so that jsonb takes it.

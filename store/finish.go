@@ -167,7 +167,7 @@ const answersSQL = `
 		SET state = g.outcome,
 			cost_nano = g.cost,
 			charge_nano = g.cost,
-			price_ids = ARRAY(SELECT json_array_elements_text(g.prices)),
+			price_ids = g.prices::text[],
 			finished_at = now(),
 			latency_ms = g.latency,
 			http_status = g.status,
@@ -182,8 +182,8 @@ const answersSQL = `
 		FROM given g
 		WHERE c.id = g.id AND g.outcome = 'succeeded'
 		AND c.finished_at IS NULL AND c.unit_nano IS NULL AND c.markup IS NULL
+		AND c.jobs = 1
 		AND NOT EXISTS (SELECT FROM charges WHERE call_id = g.id)
-		AND (SELECT count(*) = 1 FROM (SELECT FROM call_jobs WHERE call_id = g.id LIMIT 2) j)
 		RETURNING g.id, g.job, g.token, CASE WHEN c.simulated THEN 0 ELSE coalesce(g.cost, 0) END AS charge,
 			CASE WHEN c.simulated THEN coalesce(g.cost, 0) ELSE 0 END AS simulated, (g.cost IS NULL)::int AS unpriced
 	), ended AS (

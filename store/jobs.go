@@ -198,7 +198,7 @@ func (s *Store) JobLine(ctx context.Context, id uuid.UUID) (l jobs.Line, err err
 func (s *Store) JobCalls(ctx context.Context, id uuid.UUID) (list []jobs.CallLine, err error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT c.id::text, c.provider, c.model, cj.attempt, cj.gen, c.state, c.started_at, c.finished_at, coalesce(c.http_status, 0), c.request_id, c.error_kind, left(c.error_message, 1000),
-			(SELECT count(*) FROM call_jobs o WHERE o.call_id = c.id), c.latency_ms, c.input_tokens, c.output_tokens, c.simulated, c.reserved_nano, coalesce(cj.share_nano, c.cost_nano)
+			c.jobs, c.latency_ms, c.input_tokens, c.output_tokens, c.simulated, c.reserved_nano, coalesce(cj.share_nano, c.cost_nano)
 		FROM call_jobs cj
 		JOIN calls c ON c.id = cj.call_id
 		WHERE cj.job_id = $1

@@ -83,8 +83,8 @@ func (s *Store) beginPack(ctx context.Context, worker uuid.UUID, c jobs.Call) er
 const beginPackSQL = heldSQL + `, whole AS (
 		SELECT count(*) = cardinality($2) AND bool_and(verdict = 'send') AS goes FROM held
 	), sent AS (
-		INSERT INTO calls (id, worker_id, provider, model, scope, simulated, reserved_nano, deadline)
-		SELECT id, worker, provider, model, scope, simulated, reserved, now() + make_interval(secs => timeout)
+		INSERT INTO calls (id, worker_id, provider, model, scope, simulated, reserved_nano, deadline, jobs)
+		SELECT id, worker, provider, model, scope, simulated, reserved, now() + make_interval(secs => timeout), cardinality($2)
 		FROM held
 		CROSS JOIN whole
 		WHERE goes

@@ -90,7 +90,7 @@ const resolveSQL = `
 	WITH given AS (
 		SELECT DISTINCT ON (c.id) c.id, $2::text AS outcome,
 			CASE WHEN $2 = 'failed_billed' THEN coalesce($3::bigint, c.reserved_nano) ELSE 0 END AS cost,
-			to_json(c.price_ids) AS prices, c.latency_ms AS latency, c.http_status AS status, c.request_id, c.error_kind AS kind,
+			c.price_ids::text AS prices, c.latency_ms AS latency, c.http_status AS status, c.request_id, c.error_kind AS kind,
 			c.error_message || '; settled by hand' AS message, c.error_body AS body, c.usage,
 			c.input_tokens AS input, c.output_tokens AS output, c.rate_limits AS limits, 0::bigint AS units, NULL::uuid AS job, NULL::uuid AS token
 		FROM call_jobs cj

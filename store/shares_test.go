@@ -27,6 +27,7 @@ func (w *database) sharedCall(t *testing.T, n int, reserved int64, simulated boo
 		w.exec(t, `INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token) VALUES ($1, $2, $3, $4, $5)`,
 			c.CallID, j.ID, j.Gen, j.Attempt, j.LeaseToken)
 	}
+	w.exec(t, `UPDATE calls SET jobs = $2 WHERE id = $1`, c.CallID, n)
 	return served, c
 }
 

@@ -88,6 +88,10 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 		WHERE NOT cached AND NOT EXISTS (
 			SELECT FROM calls c JOIN call_jobs cj ON cj.call_id = c.id
 			WHERE c.id = r.call_id AND cj.job_id = r.job_id AND c.state = 'succeeded')`,
+	"calls of other jobs than they say": `
+		SELECT count(*) FROM calls c
+		WHERE jobs <> (SELECT count(*) FROM call_jobs cj WHERE cj.call_id = c.id)
+		AND EXISTS (SELECT FROM call_jobs cj JOIN job_states s USING (job_id) WHERE cj.call_id = c.id)`,
 	"unknown calls not charged at the reserved price": `SELECT count(*) FROM calls WHERE state = 'unknown' AND cost_nano IS DISTINCT FROM reserved_nano`,
 	// A holder makes one call at a time: none is under way when another succeeds.
 	"calls under way of jobs that nobody runs": `
