@@ -2,9 +2,17 @@
 // from their acceptance to their results in Postgres. It is a module of its own, so that
 // the project does not depend on River; internal/bench builds and runs it.
 //
-// Each job writes what OneFlow writes for one: a row before its call, that row's end and
-// the answer after it, each committed before the job goes on. As OneFlow does, it commits
-// the rows of many jobs together; River's own completer does so for the ends of jobs.
+// Each job records what OneFlow records of one: the row of a call before it, that row's end and
+// the answer after it, each committed before the job goes on, with OneFlow's columns, the same
+// values in them, and its constraints of values. The answer is as long as that of OneFlow's mock, its text and
+// the vendor's body around it, with the body's hash. Indexes serve the same questions: a call
+// by its id, the calls of a job, those under way of a worker, those that ended at a time; and a result by its
+// job. As OneFlow does, it commits the rows of many jobs together, at most 500, which wait 2 ms for
+// each other; River's own completer does so for the ends of jobs.
+//
+// What OneFlow keeps beside is not recorded: nothing of queues and states, which are River's
+// own here; no link of calls to several jobs (the call has its job's id); no sums by batch, provider,
+// hour and latency; no reservation, price list or check whether the lease still holds.
 package main
 
 import (
@@ -18,6 +26,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
@@ -54,29 +63,61 @@ type recorder struct {
 
 // Work implements river.Worker.
 func (r *recorder) Work(ctx context.Context, job *river.Job[promptArgs]) error {
-	if err := r.calls.write(ctx, row{job: job.ID}); err != nil {
+	call, err := uuid.NewV7()
+	if err != nil {
 		return err
 	}
-	return r.ended.write(ctx, row{job: job.ID, text: r.answer})
+	if err := r.calls.write(ctx, row{call: call, job: job.ID}); err != nil {
+		return err
+	}
+	body := fmt.Sprintf(`{"id":"mock-%012x-1","object":"chat.completion","created":0,"model":"mock-text","choices":[{"index":0,`+
+		`"message":{"role":"assistant","content":%q},"finish_reason":"length"}],"usage":{"completion_tokens":32,"prompt_tokens":11,"total_tokens":43}}`, job.ID, r.answer)
+	return r.ended.write(ctx, row{call: call, job: job.ID, text: r.answer, raw: []byte(body)})
 }
 
+// schema holds the columns of OneFlow's calls and results. Where a call stands for several jobs
+// there, it has one here.
 const schema = `
 	CREATE TABLE recorded_calls (
-		job_id bigint PRIMARY KEY, provider text NOT NULL, model text NOT NULL, state text NOT NULL DEFAULT 'running',
-		started_at timestamptz NOT NULL DEFAULT now(), finished_at timestamptz, cost_nano bigint, input_tokens bigint, output_tokens bigint);
+		id uuid PRIMARY KEY, worker_id uuid NOT NULL, started_at timestamptz NOT NULL DEFAULT now(), deadline timestamptz NOT NULL,
+		job_id bigint NOT NULL, gen int NOT NULL, attempt int NOT NULL, lease_token uuid NOT NULL,
+		simulated bool NOT NULL DEFAULT false, provider text NOT NULL, model text NOT NULL, scope text NOT NULL DEFAULT '',
+		reserved_nano bigint CHECK (reserved_nano >= 0), unit_nano numeric, markup numeric, charge_reserved_nano bigint,
+		state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'succeeded', 'failed_unbilled', 'failed_billed', 'unknown')),
+		cost_nano bigint CHECK (cost_nano >= 0), charge_nano bigint CHECK (charge_nano >= 0), finished_at timestamptz, corrected_at timestamptz,
+		latency_ms bigint, input_tokens bigint NOT NULL DEFAULT 0, output_tokens bigint NOT NULL DEFAULT 0, http_status int,
+		price_ids text[] NOT NULL DEFAULT '{}', request_id text NOT NULL DEFAULT '', handle text NOT NULL DEFAULT '',
+		error_kind text NOT NULL DEFAULT '', error_message text NOT NULL DEFAULT '', error_body bytea,
+		usage jsonb NOT NULL DEFAULT '{}', rate_limits jsonb NOT NULL DEFAULT '{}',
+		CHECK ((finished_at IS NULL) = (state = 'running'))) WITH (fillfactor = 35);
+	CREATE INDEX ON recorded_calls (job_id);
+	CREATE INDEX ON recorded_calls (worker_id) WHERE state = 'running';
+	CREATE INDEX ON recorded_calls USING brin (finished_at) WITH (autosummarize = on, pages_per_range = 16);
 	CREATE TABLE recorded_results (
-		job_id bigint PRIMARY KEY, text text NOT NULL, created_at timestamptz NOT NULL DEFAULT now())`
+		job_id bigint PRIMARY KEY, call_id uuid NOT NULL, provider text NOT NULL, model text NOT NULL, text text NOT NULL DEFAULT '', vector bytea,
+		raw bytea, raw_sha256 bytea CHECK (raw_sha256 IS NULL OR length(raw_sha256) = 32), finish_reason text NOT NULL DEFAULT '',
+		request_id text NOT NULL DEFAULT '', http_status int NOT NULL DEFAULT 200, latency_ms bigint NOT NULL DEFAULT 0,
+		usage jsonb NOT NULL DEFAULT '{}', cached bool NOT NULL DEFAULT false, saved_nano bigint, created_at timestamptz NOT NULL DEFAULT now())`
 
+// Both take the call's id, the job's, the text, the body and its hash.
 const (
-	beginSQL = `INSERT INTO recorded_calls (job_id, provider, model) SELECT job, 'mock', 'mock' FROM unnest($1::bigint[], $2::text[]) AS w (job, text)`
-	endSQL   = `
+	given    = `unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[], $5::bytea[]) AS w (call, job, text, raw, sum)`
+	beginSQL = `
+		INSERT INTO recorded_calls (id, worker_id, deadline, job_id, gen, attempt, lease_token, simulated, provider, model, reserved_nano)
+		SELECT call, '01a22670-0aa5-7b3f-bb9a-117c6751a577', now() + interval '2 minutes', job, 1, 1, call, true, 'mock', 'mock-text', 23300
+		FROM ` + given
+	endSQL = `
 		WITH ended AS (
 			UPDATE recorded_calls c
-			SET state = 'succeeded', finished_at = now(), cost_nano = 0, input_tokens = 8, output_tokens = 250
-			FROM unnest($1::bigint[]) AS w (job)
-			WHERE c.job_id = w.job
+			SET state = 'succeeded', finished_at = now(), cost_nano = 13900, charge_nano = 13900, latency_ms = 0, http_status = 200,
+				price_ids = '{mock/mock-text/input_tokens@2020-01-01,mock/mock-text/output_tokens@2020-01-01}',
+				request_id = 'mock-' || right(w.call::text, 12) || '-1', usage = '{"input_tokens": 11, "output_tokens": 32}', input_tokens = 11, output_tokens = 32
+			FROM ` + given + `
+			WHERE c.id = w.call
 		)
-		INSERT INTO recorded_results (job_id, text) SELECT job, text FROM unnest($1::bigint[], $2::text[]) AS w (job, text)`
+		INSERT INTO recorded_results (job_id, call_id, provider, model, text, raw, raw_sha256, finish_reason, request_id, usage)
+		SELECT job, call, 'mock', 'mock-text', text, raw, sum, 'length', 'mock-' || right(call::text, 12) || '-1', '{"input_tokens": 11, "output_tokens": 32}'
+		FROM ` + given
 )
 
 func run(ctx context.Context, args []string, out io.Writer) (err error) {
@@ -84,7 +125,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	database := flags.String("database", "", "URL of an empty database")
 	jobs := flags.Int("jobs", 10_000, "jobs")
 	workers := flags.Int("workers", 400, "jobs that run at once")
-	size := flags.Int("answer", 1024, "bytes of an answer")
+	size := flags.Int("answer", 128, "bytes of an answer's text")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -178,7 +219,7 @@ func wait(ctx context.Context, pool *pgxpool.Pool, jobs int, began time.Time) (t
 		}
 		if completed == jobs {
 			var results int
-			err := pool.QueryRow(ctx, `SELECT count(*) FROM recorded_results JOIN recorded_calls USING (job_id) WHERE state = 'succeeded'`).Scan(&results)
+			err := pool.QueryRow(ctx, `SELECT count(*) FROM recorded_results r JOIN recorded_calls c ON c.id = r.call_id WHERE c.state = 'succeeded'`).Scan(&results)
 			if err == nil && results != jobs {
 				err = fmt.Errorf("%d jobs have %d results", jobs, results)
 			}

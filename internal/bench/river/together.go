@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// row holds what is written for a job.
+// row holds what is written for a job: of its answer, the text and the body.
 type row struct {
+	call uuid.UUID
 	job  int64
 	text string
+	raw  []byte
 }
 
 // together commits rows of many jobs in one transaction: those that came while the last
@@ -39,11 +43,13 @@ func newTogether(ctx context.Context, pool *pgxpool.Pool, sql string) *together 
 			if !ok {
 				return
 			}
-			jobs, texts := make([]int64, len(list)), make([]string, len(list))
+			n := len(list)
+			calls, jobs, texts, raws, sums := make([]uuid.UUID, n), make([]int64, n), make([]string, n), make([][]byte, n), make([][]byte, n)
 			for i, w := range list {
-				jobs[i], texts[i] = w.job, w.text
+				sum := sha256.Sum256(w.raw)
+				calls[i], jobs[i], texts[i], raws[i], sums[i] = w.call, w.job, w.text, w.raw, sum[:]
 			}
-			_, err := pool.Exec(ctx, sql, jobs, texts)
+			_, err := pool.Exec(ctx, sql, calls, jobs, texts, raws, sums)
 			for _, w := range list {
 				w.done <- err
 			}
