@@ -103,12 +103,13 @@ type ComparedModel struct {
 	Failed  int64 `json:"failed"`
 	// The money of all its calls.
 	jobs.Money
-	// PerAnswer is that money, simulated money included, for each answer; 0 without one.
-	PerAnswer    billing.NanoUSD `json:"usd_per_answer"`
-	InputTokens  int64           `json:"input_tokens"`
-	OutputTokens int64           `json:"output_tokens"`
-	P50MS        int64           `json:"p50_ms"`
-	P95MS        int64           `json:"p95_ms"`
+	// PerAnswer is that money, simulated money included, for each answer; nil without one, or
+	// where calls have no known price.
+	PerAnswer    *billing.NanoUSD `json:"usd_per_answer"`
+	InputTokens  int64            `json:"input_tokens"`
+	OutputTokens int64            `json:"output_tokens"`
+	P50MS        int64            `json:"p50_ms"`
+	P95MS        int64            `json:"p95_ms"`
 }
 
 // JudgedModels sums up what a judge has said.
@@ -123,12 +124,19 @@ type JudgedModels struct {
 	Ties     int64 `json:"ties"`
 	// Unclear is the number of answers that name no model.
 	Unclear int64 `json:"unclear"`
-	// Best is the number of rows in which each model was the best; each model is there.
+	// Best is the number of rows in which each model was the best that it was shown.
 	Best map[string]int64 `json:"best"`
 	// Winner was the best most often; empty where nobody knows, or two are alike.
 	Winner string `json:"winner"`
 	// What the judge's own calls cost: no part of any model's.
 	jobs.Money
+}
+
+// Judged reports whether the judge was shown an answer of a model: one that joined later is
+// compared, but not judged.
+func (g JudgedModels) Judged(model string) bool {
+	_, judged := g.Best[model]
+	return judged
 }
 
 // ComparedRow is one row of a comparison.
@@ -190,7 +198,12 @@ func Compare(ctx context.Context, store CompareStore, name string) (Comparison, 
 		return Comparison{}, jobs.ErrNotFound
 	}
 	c.State = stateOf(states)
-	c.Cheapest = leader(c.Models, func(m ComparedModel) (int64, bool) { return int64(m.PerAnswer), m.Answers > 0 && m.Unpriced == 0 })
+	c.Cheapest = leader(c.Models, func(m ComparedModel) (int64, bool) {
+		if m.PerAnswer == nil {
+			return 0, false
+		}
+		return int64(*m.PerAnswer), true
+	})
 	c.Fastest = leader(c.Models, func(m ComparedModel) (int64, bool) { return m.P50MS, m.Answers > 0 })
 	for i := range c.Judges {
 		if err := c.Judges[i].count(ctx, store, c.Models); err != nil {
@@ -205,8 +218,8 @@ func modelOf(b ComparedBatch) ComparedModel {
 		Model: b.Tags[TagModel], BatchID: b.ID, State: b.StateNow(), Jobs: b.Total(), Answers: b.Counts[jobs.Succeeded], Failed: b.Failures() + b.Counts[jobs.Cancelled],
 		Money: b.Money, InputTokens: b.InputTokens, OutputTokens: b.OutputTokens, P50MS: b.P50.Milliseconds(), P95MS: b.P95.Milliseconds(),
 	}
-	if m.Answers > 0 {
-		m.PerAnswer = billing.NanoUSD(jobs.Sum(int64(b.Cost), int64(b.Simulated))) / billing.NanoUSD(m.Answers)
+	if m.Answers > 0 && m.Unpriced == 0 {
+		m.PerAnswer = new(billing.NanoUSD(jobs.Sum(int64(b.Cost), int64(b.Simulated))) / billing.NanoUSD(m.Answers))
 	}
 	return m
 }

@@ -201,14 +201,14 @@ func (c Comparison) judged(open []ComparedRow, judge string, j ComparedJob) {
 
 // count adds up a judge's verdicts.
 func (g *JudgedModels) count(ctx context.Context, store CompareStore, models []ComparedModel) error {
-	for _, m := range models {
-		g.Best[m.Model] = 0
-	}
 	err := store.ComparedJobs(ctx, []string{g.BatchID}, 0, 0, func(j ComparedJob) error {
 		if j.State != jobs.Succeeded {
 			return nil
 		}
 		g.Verdicts++
+		for _, one := range shownTo(j) {
+			g.Best[one.Model] += 0
+		}
 		switch v, ok := verdict(g.Judge, j); {
 		case !ok:
 			g.Unclear++
@@ -220,7 +220,9 @@ func (g *JudgedModels) count(ctx context.Context, store CompareStore, models []C
 		return nil
 	})
 	if g.Verdicts > 0 {
-		g.Winner = leader(models, func(m ComparedModel) (int64, bool) { return -g.Best[m.Model], true })
+		g.Winner = leader(models, func(m ComparedModel) (int64, bool) {
+			return -g.Best[m.Model], g.Judged(m.Model)
+		})
 	}
 	return err
 }

@@ -232,7 +232,7 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 
 // clock is a time of today, or of another day.
 func clock(t, now time.Time) string {
-	if t.Sub(now).Abs() < 18*time.Hour {
+	if t, now := t.UTC(), now.UTC(); t.YearDay() == now.YearDay() && t.Year() == now.Year() {
 		return t.UTC().Format("15:04:05 UTC")
 	}
 	return t.UTC().Format("2006-01-02 15:04 UTC")

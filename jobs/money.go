@@ -36,10 +36,10 @@ func Sum(a, b int64) int64 {
 	}
 }
 
-// Each returns what one of n calls had on average, real or simulated; ok is false
-// where there is none, or where calls have no known price.
+// Each returns what one of n calls had on average, real or simulated. Those without a known
+// price are left out of it; ok is false where no other is left.
 func (m Money) Each(n int64) (cost billing.NanoUSD, ok bool) {
-	if n <= 0 || m.Unpriced > 0 {
+	if n -= m.Unpriced; n <= 0 {
 		return 0, false
 	}
 	return m.Plus(Money{Cost: m.Simulated}).Cost / billing.NanoUSD(n), true

@@ -169,8 +169,12 @@ func (m *Monitor) comparedModelsCSV(w http.ResponseWriter, r *http.Request) {
 		"latency_ms_p50", "latency_ms_p95",
 	}}
 	for _, c := range p.Comparison.Models {
+		perAnswer := ""
+		if c.PerAnswer != nil {
+			perAnswer = c.PerAnswer.String()
+		}
 		rows = append(rows, []string{
-			c.Model, c.BatchID, c.State, number(c.Jobs), number(c.Answers), number(c.Failed), c.Cost.String(), c.Simulated.String(), number(c.Unpriced), c.PerAnswer.String(),
+			c.Model, c.BatchID, c.State, number(c.Jobs), number(c.Answers), number(c.Failed), c.Cost.String(), c.Simulated.String(), number(c.Unpriced), perAnswer,
 			number(c.InputTokens), number(c.OutputTokens), number(c.P50MS), number(c.P95MS),
 		})
 	}

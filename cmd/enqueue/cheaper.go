@@ -16,8 +16,9 @@ import (
 	"oneflow/providers/kinds"
 )
 
-// soon is the time within which a model that is shut down is not named any more.
-const soon = 30 * 24 * time.Hour
+// soon is the time within which a model that is shut down is not named any more: what is built
+// on it should outlast a season.
+const soon = 90 * 24 * time.Hour
 
 // cheaper prepares finding models that cost less, of all providers that can be asked: that
 // have a key here or a live worker.

@@ -147,11 +147,22 @@ func comparedModels(found batches.Comparison) [][]string {
 	rows := [][]string{{"MODEL", "ANSWERS", "FAILED", "COST", "PER ANSWER", "P50", "P95", "TOKENS IN", "TOKENS OUT"}}
 	for _, m := range found.Models {
 		rows = append(rows, []string{
-			cli.Printable(m.Model), cli.Count(m.Answers), cli.Count(m.Failed), cli.Amount(m.Money), m.PerAnswer.Human(),
+			cli.Printable(m.Model), cli.Count(m.Answers), cli.Count(m.Failed), cli.Amount(m.Money), perAnswer(m),
 			span(m.P50MS), span(m.P95MS), cli.Count(m.InputTokens), cli.Count(m.OutputTokens),
 		})
 	}
 	return rows
+}
+
+// perAnswer is what an answer of a model cost.
+func perAnswer(m batches.ComparedModel) string {
+	switch {
+	case m.PerAnswer != nil:
+		return m.PerAnswer.Human()
+	case m.Unpriced > 0:
+		return "unpriced"
+	}
+	return "-"
 }
 
 func span(ms int64) string { return cli.Span(time.Duration(ms) * time.Millisecond) }
@@ -168,7 +179,11 @@ func winners(found batches.Comparison) [][]string {
 	for _, j := range found.Judges {
 		var parts []string
 		for _, m := range found.Models {
-			parts = append(parts, fmt.Sprintf("%s %s", cli.Printable(m.Model), cli.Count(j.Best[m.Model])))
+			said := "not judged"
+			if j.Judged(m.Model) {
+				said = cli.Count(j.Best[m.Model])
+			}
+			parts = append(parts, cli.Printable(m.Model)+" "+said)
 		}
 		parts = append(parts, "ties "+cli.Count(j.Ties))
 		if j.Unclear > 0 {

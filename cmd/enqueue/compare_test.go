@@ -99,7 +99,7 @@ func TestModelsAreComparedRowByRow(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	c := got.Comparison
-	if c.Models[0].Model != "east/mock-text" || c.Models[0].Answers != 3 || c.Models[0].Cost != 3000 || c.Models[0].PerAnswer != 1000 || c.Models[0].P50MS != 2000 || c.Models[0].P95MS != 3000 ||
+	if c.Models[0].Model != "east/mock-text" || c.Models[0].Answers != 3 || c.Models[0].Cost != 3000 || *c.Models[0].PerAnswer != 1000 || c.Models[0].P50MS != 2000 || c.Models[0].P95MS != 3000 ||
 		c.Models[0].InputTokens != 30 || c.Models[0].OutputTokens != 27 || c.Models[1].Model != "west/mock-text" || c.Models[1].Cost != 9000 || c.Models[1].P50MS != 2 {
 		t.Errorf("%+v", c.Models)
 	}
@@ -128,6 +128,15 @@ func TestModelsAreComparedRowByRow(t *testing.T) {
 	}
 	if n := one[int64](s, `SELECT count(*) FROM jobs WHERE fallback <> 'never' OR chain IS NOT NULL OR provider = 'mock' AND batch_id <> $1`, judge); n != 0 {
 		t.Errorf("%d jobs may be answered by another model", n)
+	}
+	// A model that joins later is compared, and was judged by nobody.
+	ctx, leave := context.WithCancel(t.Context())
+	joining := s.background(ctx, "--config", cfg, "compare", path, "--with", "east,west,mock", "--name", "c1")
+	s.until("the third is asked", func() bool { return one[int64](s, `SELECT count(*) FROM jobs WHERE batch_id = 'c1.mock.mock-text'`) == 3 })
+	leave()
+	<-joining
+	if r := s.enqueue("--config", cfg, "compare", "--show", "c1", "--rows", "0"); !strings.Contains(r.out, "3 of 3 rows judged: east/mock-text 1, west/mock-text 1, mock/mock-text not judged, ties 1\n") {
+		t.Errorf("%+v", r)
 	}
 }
 

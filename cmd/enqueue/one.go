@@ -216,6 +216,8 @@ func outcome(p jobs.Progress) error {
 		err := fmt.Errorf("%s of %s jobs failed", cli.Count(n), cli.Count(p.Total()))
 		if p.ErrorClass != "" {
 			err = fmt.Errorf("the job %s: %s: %s", p.State, p.ErrorClass, p.ErrorMessage)
+		} else if p.JobID != "" && p.Counts[jobs.Expired] > 0 {
+			err = errors.New("the job expired: the time until which it was to be answered (--complete-by, else 24 hours) has passed")
 		}
 		return cli.Fail(cli.JobsFailed, err)
 	}

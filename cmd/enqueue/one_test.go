@@ -123,7 +123,7 @@ func TestAJobExpiresAtTheTimeByWhichItMustBeDone(t *testing.T) {
 	}
 	for by, want := range map[string]string{
 		"30m": "--complete-by 30m: is no later than the time at which it may begin, ", "-5m": "--complete-by -5m: lies in the past",
-		"soon": `--complete-by "soon": must be a time such as`, "2020-01-01": `--complete-by "2020-01-01": lies in the past`,
+		"soon": `--complete-by "soon": must be a time such as 18:00, tomorrow 08:00, 2026-01-31 18:00, or 18:00 Europe/Paris, or a duration such as 6h`, "2020-01-01": `--complete-by "2020-01-01": lies in the past`,
 	} {
 		if r := s.enqueue("text", "later", "--in", "1h", "--complete-by", by); r.code != cli.Usage || !strings.Contains(r.err, want) {
 			t.Errorf("%s: %+v, want %s", by, r, want)

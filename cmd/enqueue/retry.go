@@ -59,6 +59,27 @@ func (c *retryCmd) Run(s *session) error {
 	if len(left) > 0 {
 		line += "; left alone: " + strings.Join(left, ", ")
 	}
-	_, err = fmt.Fprintln(s.Env.Out, line)
-	return err
+	if _, err := fmt.Fprintln(s.Env.Out, line); err != nil || done.Jobs > 0 || c.Class == "" {
+		return err
+	}
+	return c.tellClasses(s)
+}
+
+// tellClasses says for which reasons jobs of the batch have failed, where none has for the one
+// that was given.
+func (c *retryCmd) tellClasses(s *session) error {
+	problems, err := s.store.Problems(s.Ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	var classes []string
+	for _, p := range problems {
+		if p.State == jobs.Failed {
+			classes = append(classes, fmt.Sprintf("%s (%s)", p.Class, cli.Things(p.Jobs, "job")))
+		}
+	}
+	if len(classes) > 0 {
+		fmt.Fprintf(s.Env.Err, "enqueue: no job of %s has failed with class %.40q; they have with %s\n", c.ID, c.Class, strings.Join(classes, ", "))
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oneflow/internal/cli"
+	"oneflow/jobs"
 )
 
 func TestDeadLettersAreSettledCountedAndBroughtBack(t *testing.T) {
@@ -87,5 +88,28 @@ func TestWrongUseOfRetryAndResolveIsRefused(t *testing.T) {
 		if r := s.enqueue(args...); r.code != cli.Usage || r.out != "" || !strings.Contains(r.err, want) {
 			t.Errorf("%q: %+v, want %s", args, r, want)
 		}
+	}
+}
+
+func TestAClassThatNoJobHasFailedWithIsAnsweredWithThoseThatThereAre(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if r := s.run(t.Context(), strings.NewReader(lines(1, 1)), "batch", "-", "--batch-id", "b1"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	s.finish(one[string](s, `SELECT id::text FROM jobs`), "", "the key was refused")
+	if r := s.enqueue("retry", "b1", "--class", "rate-limited"); r.code != cli.OK || r.out != "queued 0 jobs again\n" || r.err != "enqueue: no job of b1 has failed with class \"rate-limited\"; they have with auth (1 job)\n" {
+		t.Errorf("%+v", r)
+	}
+	if r := s.enqueue("retry", "b1", "--class", "auth"); r.code != cli.OK || r.out != "queued 1 jobs again\n" || r.err != "" {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestAJobThatExpiredSaysSo(t *testing.T) {
+	t.Parallel()
+	err := outcome(jobs.Progress{JobID: "a", State: "expired", Counts: map[jobs.State]int64{jobs.Expired: 1}})
+	if err == nil || !strings.Contains(err.Error(), "the job expired: the time until which it was to be answered") {
+		t.Error(err)
 	}
 }

@@ -38,6 +38,9 @@ func (w when) times(now time.Time) (runAt, deadline time.Time, err error) {
 			return runAt, deadline, fmt.Errorf("--complete-by %s: lies in the past", w.CompleteBy)
 		}
 	} else if deadline, err = parseTime(w.CompleteBy, now); err != nil {
+		if errors.Is(err, errNoTime) {
+			err = fmt.Errorf("%w, or a duration such as 6h", err)
+		}
 		return runAt, deadline, fmt.Errorf("--complete-by %.40q: %w", w.CompleteBy, err)
 	}
 	if !deadline.After(runAt) {
@@ -57,6 +60,9 @@ func (w when) say(s *session, runAt, deadline time.Time) {
 }
 
 // stamp is a time with its zone.
+// errNoTime tells that a text is no time in any form that is read.
+var errNoTime = errors.New("must be a time such as 18:00, tomorrow 08:00, 2026-01-31 18:00, or 18:00 Europe/Paris")
+
 func stamp(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST (-07:00)") }
 
 // parseTime reads a time of day or of a date, with the name of a zone after it or
@@ -99,7 +105,7 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 			return t, notPast(t, now)
 		}
 	}
-	return time.Time{}, errors.New("must be a time such as 18:00, tomorrow 08:00, 2026-01-31 18:00, or 18:00 Europe/Paris")
+	return time.Time{}, errNoTime
 }
 
 // notPast fails for what was more than a minute ago: whoever types a minute means all of

@@ -17,7 +17,7 @@ type chainsCmd struct {
 }
 
 type chainsSet struct {
-	Task  providers.Task `arg:"" help:"text, image, audio or video." enum:"text,image,audio,video"`
+	Task  providers.Task `arg:"" help:"text, image, audio, video, embedding or transcription." enum:"text,image,audio,video,embedding,transcription"`
 	Chain string         `arg:"" help:"The providers in order, such as anthropic,openai."`
 }
 
@@ -31,7 +31,7 @@ func (c *chainsSet) Run(s *session) error {
 }
 
 type chainsReset struct {
-	Task providers.Task `arg:"" help:"text, image, audio or video." enum:"text,image,audio,video"`
+	Task providers.Task `arg:"" help:"text, image, audio, video, embedding or transcription." enum:"text,image,audio,video,embedding,transcription"`
 }
 
 // Run takes the chain back.

@@ -193,7 +193,7 @@ func sentence(h fleet.Health) string {
 
 // bestCmd ranks providers.
 type bestCmd struct {
-	Task providers.Task `arg:"" help:"text, image, audio or video." enum:"text,image,audio,video"`
+	Task providers.Task `arg:"" help:"text, image, audio, video, embedding or transcription." enum:"text,image,audio,video,embedding,transcription"`
 	cli.OutputFlag
 }
 

@@ -165,6 +165,9 @@ func TestModelsAreListedWithPricesAndLimits(t *testing.T) {
 			t.Errorf("%+v", row)
 		}
 	}
+	if r := k.run("", "models", "opnai"); r.code != cli.Usage || !strings.Contains(r.err, `no model of "opnai" has a price here; there are models of anthropic, `) {
+		t.Errorf("%+v", r)
+	}
 	if r := k.run("", "models", "mock"); r.code != cli.OK || !strings.Contains(r.out, "input_tokens 0.1") {
 		t.Errorf("%+v", r)
 	}

@@ -59,6 +59,9 @@ func (c *modelsCmd) Run(s *session) error {
 		}
 		rows = append(rows, r)
 	}
+	if len(rows) == 0 && c.Provider != "" {
+		return cli.Fail(cli.Usage, fmt.Errorf("no model of %.40q has a price here; there are models of %s", c.Provider, strings.Join(vendors(list, now), ", ")))
+	}
 	if c.ForPrograms() {
 		return c.Write(s.Env.Out, rows)
 	}
@@ -79,6 +82,14 @@ func (c *modelsCmd) Run(s *session) error {
 		table = append(table, []string{r.Provider, r.Model, limit, cmp.Or(r.Retires, "-"), strings.Join(rates, ", ")})
 	}
 	return cli.Table(s.Env.Out, table)
+}
+
+// vendors lists whose models have prices.
+func vendors(list *billing.List, now time.Time) (names []string) {
+	for _, m := range list.Models(now) {
+		names = append(names, m.Provider)
+	}
+	return slices.Compact(names)
 }
 
 // callable reports whether a model can be asked for something: its vendor is named or
