@@ -9,6 +9,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // TestTermsChangeThePrice compares prices of calls at other terms than the standard
@@ -145,6 +146,10 @@ func TestRetirementsAreKnown(t *testing.T) {
 		{"gemini", "gemini-2.5-flash", "2026-10-20"},
 		{"gemini", "gemini-2.5-flash-image", ""},
 		{"anthropic", "claude-haiku-5-5", ""},
+		{"gemini", "gemini-1.5-pro", "2025-09-24"},
+		{"gemini", "gemini-1.5-flash-8b-001", "2025-09-24"},
+		{"gemini", "gemini-1.5-flash-001-tuning", "2025-05-27"},
+		{"gemini", "gemini-2.5-flash-preview-04-17", "2025-07-15"},
 	} {
 		r, ok := l.Retires(c.provider, c.model)
 		if ok != (c.want != "") || ok && r.Day.Format(time.DateOnly) != c.want {
@@ -162,5 +167,32 @@ func TestRetirementsAreKnown(t *testing.T) {
 		if _, err := billing.Load(strings.NewReader(text), "x"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
+	}
+}
+
+// A model that nobody named must not be one that is about to be shut down.
+func TestNoDefaultOrStandInHasADayOnWhichItIsShutDown(t *testing.T) {
+	t.Parallel()
+	l, tried := embedded(t), 0
+	for _, d := range kinds.All() {
+		var used []string
+		for _, can := range d.Capabilities().Tasks {
+			used = append(used, can.DefaultModel)
+		}
+		for _, class := range d.StandIns {
+			used = append(used, class.Model)
+		}
+		for _, model := range used {
+			if model == "" || d.Local {
+				continue
+			}
+			tried++
+			if r, ends := l.Retires(strings.TrimSuffix(d.Kind, "-compatible"), model); ends {
+				t.Errorf("%s: %s, which is used where nobody names a model, is shut down on %s", d.Kind, model, r.Day.Format(time.DateOnly))
+			}
+		}
+	}
+	if tried < 15 {
+		t.Errorf("%d models were looked at", tried)
 	}
 }

@@ -83,6 +83,9 @@ func checkFilm(req providers.Request) error {
 	if strings.HasPrefix(req.Model, "veo-3") && req.Seconds != 0 && !slices.Contains([]int{4, 6, 8}, req.Seconds) {
 		return fmt.Errorf("seconds: %s makes 4, 6 or 8, got %d", req.Model, req.Seconds)
 	}
+	if shape, _ := shapeOf(req); strings.HasPrefix(req.Model, "veo-3") && shape.resolution != "720p" && req.Seconds != 0 && req.Seconds != usualSeconds {
+		return fmt.Errorf("seconds: %s makes films of %s in %d seconds only, got %d: leave it out, or ask for 1280x720", req.Model, shape.size, usualSeconds, req.Seconds)
+	}
 	var extra map[string]json.RawMessage
 	if raw := req.Extra["parameters"]; raw != nil && (json.Unmarshal(raw, &extra) != nil || extra == nil) {
 		return fmt.Errorf("extra.parameters: must be an object")

@@ -204,8 +204,9 @@ func TestWhatGoogleWouldRefuseIsNotSent(t *testing.T) {
 		"service_tier":                          {Task: providers.Text, ServiceTier: "gold"},
 		"size":                                  {Task: providers.Video, Size: "100x100"},
 		"seconds":                               {Task: providers.Video, Model: "veo-3.1-generate-preview", Seconds: 5},
-		"extra.parameters.resolution":           {Task: providers.Video, Extra: map[string]json.RawMessage{"parameters": raw(`{"resolution":"4k"}`)}},
-		"extra.generationConfig":                {Task: providers.Text, Extra: map[string]json.RawMessage{"generationConfig": raw(`[]`)}},
+		"seconds: veo-3.1-generate-preview makes films of 1920x1080 in 8 seconds only, got 4": {Task: providers.Video, Model: "veo-3.1-generate-preview", Size: "1920x1080", Seconds: 4},
+		"extra.parameters.resolution": {Task: providers.Video, Extra: map[string]json.RawMessage{"parameters": raw(`{"resolution":"4k"}`)}},
+		"extra.generationConfig":      {Task: providers.Text, Extra: map[string]json.RawMessage{"generationConfig": raw(`[]`)}},
 	} {
 		if req.Messages == nil {
 			req.Prompt = prompt
