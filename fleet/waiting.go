@@ -119,14 +119,20 @@ func WaitsOf(waiting []WaitingJobs, standings []Health, now time.Time) []Wait {
 		next := w.wait(known[w.Provider], alive, now)
 		next.Provider, next.Jobs = w.Provider, w.Jobs
 		i := slices.IndexFunc(list, func(l Wait) bool {
-			return l.Reason == next.Reason && l.Provider == next.Provider && l.Model == next.Model && l.budget == next.budget &&
-				(l.Text == next.Text || l.Reason != WaitForRetry)
+			if l.Reason == WaitForRetry && (l.Provider != next.Provider || l.Model != next.Model || l.Text != next.Text) {
+				return false
+			}
+			// One text for several providers is about none of them.
+			return l.Reason == next.Reason && l.budget == next.budget && (l.Text == next.Text || l.Provider == next.Provider && l.Model == next.Model)
 		})
 		if i < 0 {
 			list = append(list, next)
 			continue
 		}
 		l := &list[i]
+		if l.Provider != next.Provider {
+			l.Provider = ""
+		}
 		l.Jobs += next.Jobs
 		if !next.Until.IsZero() && (l.Until.IsZero() || next.Until.Before(l.Until)) {
 			l.Until, l.Text = next.Until, next.Text

@@ -153,6 +153,10 @@ func TestWaitsOfABatchAreGroupedByReasonTheCommonestFirst(t *testing.T) {
 		budgets[1].Jobs != 2 || !strings.Contains(budgets[1].Text, "daily budget") {
 		t.Errorf("%+v, want the jobs of each budget by themselves", budgets)
 	}
+	idle := fleet.WaitsOf([]fleet.WaitingJobs{group("openai", "", 2, 0), group("stability", "", 3, 0)}, nil, now)
+	if len(idle) != 1 || idle[0].Jobs != 5 || idle[0].Provider != "" || idle[0].Reason != fleet.WaitForWorker {
+		t.Errorf("%+v, want that no worker runs to be said once", idle)
+	}
 	if got := fleet.WaitsOf(nil, health, now); got != nil {
 		t.Errorf("nothing waits, and %+v", got)
 	}

@@ -232,7 +232,9 @@ func (f *FrontDoor) admit(ctx context.Context, p access.Principal, ask asking) (
 	if err := f.affords(ctx, &job); err != nil {
 		return uuid.Nil, err
 	}
-	if err := f.inTime(ctx, job, ask.patience); err != nil {
+	before, leave := f.arriving.enter(job.Provider)
+	defer leave()
+	if err := f.inTime(ctx, job, before, ask.patience); err != nil {
 		return uuid.Nil, err
 	}
 	c.JobID = job.ID
@@ -344,8 +346,9 @@ func (f *FrontDoor) affords(ctx context.Context, job *jobs.New) error {
 	return nil
 }
 
-// inTime refuses a call that cannot be answered before its client stops waiting.
-func (f *FrontDoor) inTime(ctx context.Context, job jobs.New, patience time.Duration) error {
+// inTime refuses a call that cannot be answered before its client stops waiting. So many others
+// came before it, and are let in now.
+func (f *FrontDoor) inTime(ctx context.Context, job jobs.New, before int, patience time.Duration) error {
 	if f.cfg.Rate == nil {
 		return nil
 	}
@@ -359,7 +362,7 @@ func (f *FrontDoor) inTime(ctx context.Context, job jobs.New, patience time.Dura
 		if err != nil {
 			return err
 		}
-		wait += time.Duration(float64(waiting) / float64(perMinute) * float64(time.Minute))
+		wait += time.Duration(float64(waiting+before) / float64(perMinute) * float64(time.Minute))
 	}
 	if wait < patience {
 		return nil

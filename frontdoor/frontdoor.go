@@ -74,6 +74,8 @@ type FrontDoor struct {
 	ended *waiters
 	poke  chan struct{} // a batch was made
 	room  room
+	// arriving are the calls that are being let in.
+	arriving arrivals
 }
 
 // New makes a FrontDoor. Run keeps it going.

@@ -44,3 +44,14 @@ func (m Money) Each(n int64) (cost billing.NanoUSD, ok bool) {
 	}
 	return m.Plus(Money{Cost: m.Simulated}).Cost / billing.NanoUSD(n), true
 }
+
+// Projected returns the cost of all jobs, real or simulated, if the rest cost what the done of them
+// did; ok is false where none has ended, all have, or calls have no known price.
+func (m Money) Projected(done, all int64) (cost billing.NanoUSD, ok bool) {
+	spent := m.Plus(Money{Cost: m.Simulated}).Cost
+	if done <= 0 || done >= all || spent <= 0 || m.Unpriced > 0 {
+		return 0, false
+	}
+	estimate := float64(spent) / float64(done) * float64(all)
+	return billing.NanoUSD(estimate), estimate < math.MaxInt64
+}

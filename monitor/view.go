@@ -59,6 +59,7 @@ func functions(base string) template.FuncMap {
 		"usedBar":    usedBar,
 		"lane":       lane,
 		"best":       best,
+		"projected":  projected,
 		"word":       shellWord,
 		"formats":    resultFormats,
 		"formatName": formatName,
@@ -277,4 +278,13 @@ func shellWord(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// projected says what all jobs of a batch will cost at this rate; empty where nobody can tell.
+func projected(b batches.Summary) string {
+	all, ok := b.Projected(b.Done(), b.Total())
+	if !ok {
+		return ""
+	}
+	return "of about " + all.Human() + " for all jobs"
 }

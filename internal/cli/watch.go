@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
-	"oneflow/billing"
 	"oneflow/jobs"
 )
 
@@ -165,7 +163,7 @@ func figures(p jobs.Progress, l Look) string {
 	if p.Finished() {
 		return s
 	}
-	if all, ok := projected(p); ok {
+	if all, ok := spent.Projected(p.Done(), p.Total()); ok {
 		s += " of about " + all.Human()
 	}
 	if l.TokensPerMinute > 0 {
@@ -180,18 +178,6 @@ func waiting(p jobs.Progress, l Look) string {
 		return ""
 	}
 	return Printable(l.Waits)
-}
-
-// projected returns the cost of all jobs if the rest cost what those cost that have ended.
-// ok is false while that cannot be said.
-func projected(p jobs.Progress) (all billing.NanoUSD, ok bool) {
-	done, total := p.Done(), p.Total()
-	spent := jobs.Money{Cost: p.Cost}.Plus(jobs.Money{Cost: p.Simulated}).Cost
-	if done == 0 || done >= total || spent <= 0 || p.Unpriced > 0 {
-		return 0, false
-	}
-	estimate := float64(spent) / float64(done) * float64(total)
-	return billing.NanoUSD(estimate), estimate < math.MaxInt64
 }
 
 // plain prints a line now and then.

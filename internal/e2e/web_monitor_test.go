@@ -54,6 +54,7 @@ func TestTheMonitorInARealBrowser(t *testing.T) {
 	b.comparesModels(sut)
 	b.seesAPipeline(sut)
 	b.paints()
+	b.readsACurve()
 
 	// Each page, in light, dark and narrow.
 	job := sut.text(`SELECT job_id::text FROM job_states WHERE state = 'failed' LIMIT 1`)
@@ -130,6 +131,25 @@ func (b *tab) paints() {
 	b.t.Logf("the first page is drawn after %.0f ms", best)
 	if best > 1000 {
 		b.t.Errorf("the first page is drawn after %.0f ms", best)
+	}
+}
+
+// readsACurve moves over the first page's charts by keyboard; they outlast the page's refreshing.
+func (b *tab) readsACurve() {
+	b.t.Helper()
+	b.until("the charts", "document.querySelectorAll('figure .uplot canvas').length === 2")
+	key := func(name string) string {
+		return fmt.Sprintf("(document.querySelector('figure.chart').dispatchEvent(new KeyboardEvent('keydown', { key: %q, bubbles: true })), true)", name)
+	}
+	b.holds(key("ArrowLeft"))
+	b.until("what the last minute was", "/\\d\\d:\\d\\d/.test(document.querySelector('.u-legend').innerText)")
+	last := "document.querySelector('.u-legend .u-value').innerText"
+	b.holds("(window.last = " + last + ", true)")
+	b.holds(key("ArrowLeft"))
+	b.until("another minute", last+" !== window.last")
+	b.holds("(document.dispatchEvent(new Event('carried')), true)")
+	if !b.holds("document.querySelectorAll('figure .uplot canvas').length === 2") {
+		b.t.Error("the charts are gone after a refresh")
 	}
 }
 

@@ -40,7 +40,7 @@
       series: [
         { label: 'UTC', value: (_, at) => at == null ? '' : when.format(new Date(at * 1e3)) },
         ...plot.lines.map(line => ({
-          label: line.name, stroke: colour(line.class), width: 1.5, value: (_, v) => say(v), points: { show: !plot.bars && undefined },
+          label: line.name, stroke: colour(line.class), width: 1.5, value: (_, v) => say(v), points: plot.unit === 'ms' ? { show: true, size: 4 } : { show: plot.bars ? false : undefined },
           fill: plot.bars ? colour(line.class) : undefined, paths: plot.bars ? uPlot.paths.bars({ size: [0.8, 40] }) : undefined,
         })),
       ],
