@@ -132,7 +132,9 @@ func TestModelsAreComparedRowByRow(t *testing.T) {
 	// A model that joins later is compared, and was judged by nobody.
 	ctx, leave := context.WithCancel(t.Context())
 	joining := s.background(ctx, "--config", cfg, "compare", path, "--with", "east,west,mock", "--name", "c1")
-	s.until("the third is asked", func() bool { return one[int64](s, `SELECT count(*) FROM jobs WHERE batch_id = 'c1.mock.mock-text'`) == 3 })
+	s.until("the third is asked", func() bool {
+		return one[int64](s, `SELECT count(*) FROM jobs WHERE batch_id = 'c1.mock.mock-text'`) == 3
+	})
 	leave()
 	<-joining
 	if r := s.enqueue("--config", cfg, "compare", "--show", "c1", "--rows", "0"); !strings.Contains(r.out, "3 of 3 rows judged: east/mock-text 1, west/mock-text 1, mock/mock-text not judged, ties 1\n") {
