@@ -23,36 +23,6 @@ func (s *Store) Claim(ctx context.Context, worker uuid.UUID, c jobs.Claim) (jobs
 	return s.claims.do(ctx, claimIn{worker, c})
 }
 
-// Untouched implements worker.WorkStore. It takes no lock, and waits for nobody: BeginCall
-// looks again.
-func (s *Store) Untouched(ctx context.Context, claims []jobs.Claim) ([]jobs.Job, error) {
-	jobIDs, gens := make([]uuid.UUID, len(claims)), make([]int, len(claims))
-	for i, c := range claims {
-		jobIDs[i], gens[i] = c.ID, c.Gen
-	}
-	var list []jobs.Job
-	p := pipeline()
-	p.Queue(untouchedSQL, jobIDs, gens).Query(func(rows pgx.Rows) error {
-		return readJobs(rows, func(job jobs.Job, readable bool) {
-			if readable { // else its claim ends it
-				list = append(list, job)
-			}
-		})
-	})
-	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
-		return nil, fmt.Errorf("look at the jobs of a chunk: %w", err)
-	}
-	return list, nil
-}
-
-const untouchedSQL = `
-	SELECT j.id, coalesce(j.batch_id, ''), j.account, s.gen, s.attempt + 1, j.max_attempts, j.max_provider_calls, j.provider,
-		j.lane, j.request, j.on_unknown, j.chain, j.fallback, extract(epoch FROM s.deadline - now())::float8, NULL::uuid, s.crashes, 0::bigint
-	FROM unnest($1::uuid[], $2::int[]) AS w (id, gen)
-	JOIN jobs j ON j.id = w.id
-	JOIN job_states s ON s.job_id = w.id AND s.gen = w.gen
-	WHERE ` + untouched
-
 // readJobs reads claimed jobs, and whether the request of each could be read.
 func readJobs(rows pgx.Rows, each func(job jobs.Job, readable bool)) error {
 	received := time.Now()

@@ -3,14 +3,10 @@ package store
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -239,31 +235,6 @@ func resultColumns(in []jobs.Success) []any {
 	return []any{tokens, names, models, texts, raws, sums, reasons, jobIDs, vectors}
 }
 
-// packed is a vector as it is stored: 32 bits a number, the lowest byte first. Nil: there
-// is none.
-func packed(vector []float32) []byte {
-	if vector == nil {
-		return nil
-	}
-	data := make([]byte, 0, 4*len(vector))
-	for _, v := range vector {
-		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
-	}
-	return data
-}
-
-// unpacked is the vector that packed has stored.
-func unpacked(data []byte) []float32 {
-	if data == nil {
-		return nil
-	}
-	vector := make([]float32, len(data)/4)
-	for i := range vector {
-		vector[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-	}
-	return vector
-}
-
 // artifactSQL stores the artifacts of results that stand.
 const artifactSQL = `
 	INSERT INTO artifacts (job_id, idx, call_id, mime, size, sha256, url)
@@ -410,12 +381,3 @@ const endSQL = `
 	SELECT token, state FROM ended
 	UNION ALL
 	SELECT w.token, s.state FROM w JOIN job_states s ON s.job_id = w.id AND s.ended_lease = w.token`
-
-// Sanitise makes a text that Postgres takes: NUL becomes U+2400, the symbol for
-// it, and what is not UTF-8 becomes U+FFFD. The raw body is kept beside it.
-func Sanitise(text string) string {
-	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
-		return text
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\u2400")
-}
