@@ -3,9 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -382,70 +380,6 @@ func TestAWalletIsWhatWasPaidInLessWhatWasCharged(t *testing.T) {
 	}
 	if _, err := w.sql.Exec(t.Context(), `UPDATE ledger_entries SET amount_nano = 5`); err == nil {
 		t.Error("the ledger was changed")
-	}
-	w.holds(t)
-}
-
-// What is sent at the same time from many places never exceeds a budget, and each call
-// that fits is made.
-func TestManyAtOnceUseABudgetUpAndNeverExceedIt(t *testing.T) {
-	t.Parallel()
-	w := newDatabase(t)
-	const fit, price = 40, 7
-	b := w.budget(t, billing.Budget{Period: billing.Total, Limit: fit * price, Blocks: true})
-	var held []*jobs.Job
-	for range 3 * fit {
-		held = append(held, w.running(t, nil))
-	}
-	stores := []*store.Store{w.Store}
-	for range 3 {
-		s, err := store.Open(t.Context(), w.url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Close)
-		stores = append(stores, s)
-	}
-	var mu sync.Mutex
-	billed := 0
-	var all sync.WaitGroup
-	for i, j := range held {
-		s := stores[i%len(stores)]
-		fails := rand.N(5) == 0
-		all.Go(func() {
-			for {
-				c := callOf(j, nano(price))
-				err := s.BeginCall(t.Context(), w.worker, c)
-				if refused, ok := errors.AsType[*jobs.BudgetError](err); ok {
-					if refused.Budget.Reserved == 0 {
-						return // nothing under way gives anything back
-					}
-					continue
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				outcome, cost := jobs.CallFailedBilled, billing.NanoUSD(price)
-				if fails {
-					outcome, cost, fails = jobs.CallFailedUnbilled, 0, false
-				}
-				if err := s.SettleCall(t.Context(), jobs.Settlement{CallID: c.CallID, Outcome: outcome, Cost: &cost, Latency: 1}); err != nil {
-					t.Error(err)
-					return
-				}
-				if outcome == jobs.CallFailedBilled {
-					mu.Lock()
-					billed++
-					mu.Unlock()
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-	if got := w.money(t, b.ID); billed != fit || got.Spent != fit*price || got.Reserved != 0 {
-		t.Errorf("%d calls were billed, spent %d, reserved %d: want %d, %d and 0", billed, got.Spent, got.Reserved, fit, fit*price)
 	}
 	w.holds(t)
 }
