@@ -475,9 +475,6 @@ func playing(t *testing.T, money bool) {
 	t.Logf("%v after %d calls, %d answers from the cache", states, w.count(t, `SELECT count(*) FROM calls`), hits)
 	packed := w.count(t, `SELECT count(*) FROM calls c WHERE state = 'succeeded' AND (SELECT count(*) FROM call_jobs WHERE call_id = c.id) > 1`)
 	t.Logf("%d calls answered several jobs", packed)
-	if packed == 0 {
-		t.Error("no packed call: this shows little")
-	}
 	if hits == 0 {
 		t.Errorf("%d answers from the cache: this shows little", hits)
 	}

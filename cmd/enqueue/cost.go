@@ -125,13 +125,13 @@ func combining(saves billing.NanoUSD) string {
 	return strings.Replace(amount, "about <", "<", 1) + " " + than + " than asked alone"
 }
 
-// wouldHave heads the models that answers would have cost less with.
+// wouldHave heads the models that some of the answers would have cost less with.
 func wouldHave(answers int) string {
 	of := cli.Things(int64(answers), "answer")
 	if answers == lookedAt {
-		of = "The last " + of
+		of = "the last " + of
 	}
-	return of + " would have cost less with these, which take the same options, for as many tokens:"
+	return "Looked at " + of + ": with these models, which take the same options, they would have cost less, for as many tokens:"
 }
 
 // orNone is a list that is not null for programs.

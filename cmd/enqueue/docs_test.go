@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"oneflow/internal/cli"
 )
 
 // TestTheExamplesOfThePageAboutBatchesRun runs each block of docs/batches.md as a person
@@ -52,8 +54,32 @@ func TestTheExamplesOfThePageAboutSchedulesRun(t *testing.T) {
 	}
 }
 
-// runPage runs each line of the blocks of a page of docs in a folder.
-func runPage(t *testing.T, s *site, name, dir string) {
+// TestTheExamplesOfThePageAboutMoneyRun runs those of docs/money.md, in their order.
+func TestTheExamplesOfThePageAboutMoneyRun(t *testing.T) {
+	t.Parallel()
+	s, dir, bin := newSite(t), t.TempDir(), t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "../monitor").CombinedOutput(); err != nil {
+		t.Fatalf("build the command: %v\n%s", err, out)
+	}
+	if err := os.CopyFS(filepath.Join(dir, "examples/rate-cards"), os.DirFS("../../examples/rate-cards")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "prompts.jsonl"), []byte("{\"prompt\":\"hello\"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.enqueue("batch", filepath.Join(dir, "prompts.jsonl"), "--batch-id", "nightly"); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	runPage(t, s, "money.md", dir, bin)
+	var budgets, wallets int64
+	if budgets, wallets = one[int64](s, `SELECT count(*) FROM budgets WHERE NOT wallet`), one[int64](s, `SELECT count(*) FROM budgets WHERE wallet AND limit_nano = 20000000000 AND card IS NULL`); budgets != 2 || wallets != 1 {
+		t.Errorf("%d budgets and %d wallets of $20 are left, want 2 and 1", budgets, wallets)
+	}
+}
+
+// runPage runs each line of the blocks of a page of docs in a folder; bins are those of further
+// commands.
+func runPage(t *testing.T, s *site, name, dir string, bins ...string) {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/" + name)
 	if err != nil {
@@ -63,7 +89,7 @@ func runPage(t *testing.T, s *site, name, dir string) {
 	if len(blocks) == 0 {
 		t.Fatalf("%s has no examples", name)
 	}
-	path := filepath.Dir(binary(t)) + ":" + os.Getenv("PATH")
+	path := strings.Join(append(bins, filepath.Dir(binary(t)), os.Getenv("PATH")), ":")
 	for _, block := range blocks {
 		for line := range strings.Lines(block[1]) {
 			cmd := exec.CommandContext(t.Context(), "sh", "-c", "set -e\n"+line)

@@ -76,7 +76,7 @@ func TestModelsThatWouldHaveCostLessAreNamed(t *testing.T) {
 	s.answer("b1", 1, strings.Repeat("x", 1000), 10_000_000, time.Second)
 	for _, args := range [][]string{{"cost", "b1"}, {"cost", "--by", "model"}} {
 		r := s.enqueue(args...)
-		if !strings.Contains(r.out, "1 answer would have cost less with these") || !strings.Contains(r.out, "openai/gpt-6-luna") || !strings.Contains(r.out, "openai/gpt-6-sol") || strings.Contains(r.out, "anthropic") {
+		if !strings.Contains(r.out, "Looked at 1 answer: with these models") || !strings.Contains(r.out, "openai/gpt-6-luna") || !strings.Contains(r.out, "openai/gpt-6-sol") || strings.Contains(r.out, "anthropic") {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // exhaustBudget has four workers, of which one is killed, spend a budget and a wallet
-// that do not last for all jobs, at a provider that fails a fifth of the calls. Whatever
+// with a rate card that do not last for all jobs, at a provider that fails a fifth of the calls. Whatever
 // happens, nothing is spent or reserved beyond them, and what fits is sent.
 func exhaustBudget(x *experiment) {
 	ctx := context.WithoutCancel(x.t.Context())
@@ -28,6 +28,9 @@ func exhaustBudget(x *experiment) {
 		x.t.Fatal(err)
 	}
 	if _, err := money.Deposit(ctx, "default", 2*limit, ""); err != nil {
+		x.t.Fatal(err)
+	}
+	if _, err := money.SetCard(ctx, "default", &billing.Card{Name: "resale", Markup: "1.333333"}); err != nil {
 		x.t.Fatal(err)
 	}
 	watch, stop := context.WithCancel(ctx)
