@@ -66,13 +66,13 @@ func isoMediaType(data []byte) string {
 	return "video/mp4"
 }
 
-// isADTS tells that data starts with the header of an AAC frame: 12 bits of sync,
+// isADTS reports whether data starts with the header of an AAC frame: 12 bits of sync,
 // layer 0, and a sampling rate that exists.
 func isADTS(data []byte) bool {
 	return len(data) >= 7 && data[0] == 0xff && data[1]&0xf6 == 0xf0 && data[2]>>2&0x0f < 13
 }
 
-// isMPEGAudio tells that data starts with the header of an MP3 frame: 11 bits of
+// isMPEGAudio reports whether data starts with the header of an MP3 frame: 11 bits of
 // sync, and a version, layer, bit rate and sampling rate that exist.
 func isMPEGAudio(data []byte) bool {
 	if len(data) < 4 || data[0] != 0xff || data[1]&0xe0 != 0xe0 {

@@ -205,6 +205,6 @@ func split(s, by string) (a, b float64, ok bool) {
 	return a, b, found && errA == nil && errB == nil && a > 0 && b > 0 && a < 1e6 && b < 1e6
 }
 
-// near tells that two proportions look the same: within a twentieth, as 1792x1024
+// near reports whether two proportions look the same: within a twentieth, as 1792x1024
 // does to 16:9.
 func near(a, b float64) bool { return math.Abs(a/b-1) < 0.05 }

@@ -97,7 +97,7 @@ type brokenLimit struct {
 	retryAfter time.Duration
 }
 
-// tooLarge tells that no waiting helps.
+// tooLarge reports whether no waiting helps.
 func (r *brokenLimit) tooLarge() bool { return r.dimension != concurrent && r.asked > r.limit }
 
 // admit counts one call or returns the limit that it would break, and how full

@@ -56,7 +56,7 @@ func check(req providers.Request) error {
 	return nil
 }
 
-// knownFormat tells that s names a codec, alone where the client knows good
+// knownFormat reports whether s names a codec, alone where the client knows good
 // rates for it, or with its rates.
 func knownFormat(s string) bool {
 	codec, rates, ok := strings.Cut(s, "_")

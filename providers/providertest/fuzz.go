@@ -110,7 +110,7 @@ func checkFuzzed(t *testing.T, p providers.Provider, s *fuzzedService, res provi
 	}
 }
 
-// callsTool tells that the answer asks for a tool: its body is the result.
+// callsTool reports whether the answer asks for a tool: its body is the result.
 func callsTool(body []byte) bool {
 	var v any
 	if json.Unmarshal(body, &v) != nil {

@@ -32,6 +32,10 @@ func TestAViolationNamesItsPlace(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", text, got, want)
 		}
 	}
+	odd := json.RawMessage(`{"properties":{"a/b~c":{"type":"integer"}}}`)
+	if got, want := c.Violation(odd, `{"a/b~c":"x"}`), "/a~1b~0c: got string, want integer"; got != want {
+		t.Errorf("a name with / and ~: got %q, want %q", got, want)
+	}
 }
 
 func TestASchemaThatCannotBeCheckedAgainstIsRefused(t *testing.T) {

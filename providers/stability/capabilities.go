@@ -62,7 +62,7 @@ func check(req providers.Request) error {
 	return nil
 }
 
-// simple tells that a JSON value is a string, a number or a boolean.
+// simple reports whether a JSON value is a string, a number or a boolean.
 func simple(value json.RawMessage) bool {
 	var v any
 	if json.Unmarshal(value, &v) != nil {

@@ -69,7 +69,7 @@ func failureKind(err error) providers.Kind {
 	}
 }
 
-// neverSent tells that err arose before a request could be written.
+// neverSent reports whether err arose before a request could be written.
 func neverSent(err error) bool {
 	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "dial" || op.Op == "proxyconnect") {
 		return true
@@ -148,7 +148,7 @@ func presentable(err error) error {
 	return nil
 }
 
-// networkOnly tells that the cause inside a net.OpError is the system's or the
+// networkOnly reports whether the cause inside a net.OpError is the system's or the
 // resolver's, so that its text is theirs too.
 func networkOnly(err error) bool {
 	if _, ok := errors.AsType[syscall.Errno](err); ok {

@@ -151,7 +151,7 @@ func refuse(req *http.Request, reason string) error {
 	return &RefusedError{Reason: reason}
 }
 
-// refusedAddress tells that a is not on the public internet.
+// refusedAddress reports whether a is not on the public internet.
 func refusedAddress(a netip.Addr) bool {
 	a = a.Unmap()
 	if !a.IsGlobalUnicast() || a.IsPrivate() || a.Zone() != "" {
