@@ -45,10 +45,11 @@ func TestDeadLettersOfTheLastHourAreCountedByProvider(t *testing.T) {
 		_, err := w.Complete(t.Context(), jobs.Completion{JobID: j.ID, LeaseToken: j.LeaseToken, State: state, Class: "x", Message: "y"})
 		must(t, err)
 	}
-	w.exec(t, `INSERT INTO job_ends VALUES (now() - interval '2 hours', 'mock', 'bulk', 'failed', 1, 50, 0), ('-infinity', 'mock', 'bulk', 'failed', 1, 50, 0)`)
+	w.exec(t, `INSERT INTO job_ends VALUES (now() - interval '2 hours', 'mock', 'bulk', 'failed', 1, 50, 0), ('-infinity', 'mock', 'bulk', 'failed', 1, 50, 0),
+		(now(), 'other', 'bulk', 'expired', 1, 3, 0), (now(), 'other', 'bulk', 'unknown', 1, 4, 0), (now(), 'other', 'bulk', 'succeeded', 1, 50, 0)`)
 	dead, err := w.DeadLetters(t.Context())
 	must(t, err)
-	if len(dead) != 1 || dead["mock"] != 2 {
+	if len(dead) != 2 || dead["mock"] != 2 || dead["other"] != 7 {
 		t.Errorf("%v", dead)
 	}
 }

@@ -60,7 +60,7 @@ func TestDrainingRepeatsNoCallAndLosesNone(t *testing.T) {
 	next.stop()
 	next.wait(t)
 	if left := f.count(t, `SELECT count(*) FROM workers WHERE stopped_at IS NULL`); left != 0 {
-		t.Errorf("%d workers have left without saying so", left)
+		t.Errorf("%d workers are gone and not deregistered", left)
 	}
 }
 

@@ -86,6 +86,7 @@ func TestTheFinishIsThatOfTheTightestLimit(t *testing.T) {
 		"tokens":          {providers.Limits{RPM: 60, TPM: 2_000}, 0, 60, providers.DimensionTPM.Unit()},
 		"output tokens":   {providers.Limits{RPM: 60, OTPM: 3_000}, 0, 20, providers.DimensionOTPM.Unit()},
 		"requests a day":  {providers.Limits{RPM: 60, RPD: 250}, 0, 2 * 24 * 60, providers.DimensionRPD.Unit()},
+		"whole days":      {providers.Limits{RPM: 60, RPD: 300}, 0, 24 * 60, providers.DimensionRPD.Unit()},
 		"enough of a day": {providers.Limits{RPM: 60, RPD: 600}, 0, 10, providers.DimensionRPM.Unit()},
 	} {
 		plan := worker.NewPlan(served, c.limits, asked(worker.Capacity{Workers: 1}, served, part))

@@ -15,7 +15,7 @@ import (
 )
 
 // Failure says what a call means that brought no usable answer: err is what the
-// transport or readBody returned, sent tells whether some of the request may have
+// transport or readBody returned, sent reports whether some of the request may have
 // reached the server (see do and watchSent).
 //
 // What was certainly not sent is not billed: a refused connection, a name that
