@@ -88,7 +88,7 @@ type Spending struct {
 	Overruns int64
 	Overrun  NanoUSD
 	// Hits counts answers from the cache, which are no calls and cost nothing; Saved and
-	// SavedSimulated are what the calls did cost that they stand for.
+	// SavedSimulated are the costs of the calls that they stand for.
 	Hits                  int64
 	Saved, SavedSimulated NanoUSD
 }

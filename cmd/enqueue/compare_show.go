@@ -154,7 +154,7 @@ func comparedModels(found batches.Comparison) [][]string {
 	return rows
 }
 
-// perAnswer is what an answer of a model cost.
+// perAnswer is the cost of an answer of a model.
 func perAnswer(m batches.ComparedModel) string {
 	switch {
 	case m.PerAnswer != nil:
