@@ -146,6 +146,7 @@ func TestRetirementsAreKnown(t *testing.T) {
 		{"gemini", "gemini-2.5-flash", "2026-10-20"},
 		{"gemini", "gemini-2.5-flash-image", ""},
 		{"anthropic", "claude-haiku-5-5", ""},
+		{"anthropic", "claude-3-haiku-20240307", "2026-04-20"},
 		{"gemini", "gemini-1.5-pro", "2025-09-24"},
 		{"gemini", "gemini-1.5-flash-8b-001", "2025-09-24"},
 		{"gemini", "gemini-1.5-flash-001-tuning", "2025-05-27"},
