@@ -10,19 +10,16 @@ import (
 	"oneflow/providers"
 )
 
-// Limits bound the use of a provider. Nil: not said; 0: no limit.
+// Limits bound the use of a provider. Nil: not said; 0: no limit. They are flags of `monitor
+// limits set`, too.
 type Limits struct {
-	// RPS, RPM and RPD are requests a second, a minute and a day.
-	RPS *int64 `yaml:"rps"`
-	RPM *int64 `yaml:"rpm"`
-	RPD *int64 `yaml:"rpd"`
-	// TPM is tokens a minute, input and output together.
-	TPM *int64 `yaml:"tpm"`
-	// ITPM and OTPM are input and output tokens a minute.
-	ITPM *int64 `yaml:"itpm"`
-	OTPM *int64 `yaml:"otpm"`
-	// Concurrent is the number of calls that may be under way at once, in all workers.
-	Concurrent *int64 `yaml:"concurrent"`
+	RPS        *int64 `yaml:"rps" help:"Requests a second; 0: no limit. So it is with all of these." placeholder:"N"`
+	RPM        *int64 `yaml:"rpm" help:"Requests a minute." placeholder:"N"`
+	RPD        *int64 `yaml:"rpd" help:"Requests a day." placeholder:"N"`
+	TPM        *int64 `yaml:"tpm" help:"Tokens a minute, input and output together." placeholder:"N"`
+	ITPM       *int64 `yaml:"itpm" help:"Input tokens a minute." placeholder:"N"`
+	OTPM       *int64 `yaml:"otpm" help:"Output tokens a minute." placeholder:"N"`
+	Concurrent *int64 `yaml:"concurrent" help:"Calls under way at once, in all workers." placeholder:"N"`
 }
 
 // fields holds the dimensions by their names in the file.

@@ -254,20 +254,13 @@ func since(t, now time.Time) string {
 // limitText lists limits, such as "60 requests/min, 3 at once".
 func limitText(l providers.Limits) string {
 	var parts []string
-	for _, d := range []struct {
-		n    int64
-		unit string
-	}{
-		{l.RPS, "requests/s"},
-		{l.RPM, "requests/min"},
-		{l.RPD, "requests/day"},
-		{l.TPM, "tokens/min"},
-		{l.ITPM, "input tokens/min"},
-		{l.OTPM, "output tokens/min"},
-		{l.Concurrent, "at once"},
-	} {
-		if d.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", d.n, d.unit))
+	for _, d := range providers.Dimensions() {
+		unit := d.Unit()
+		if d == providers.DimensionConcurrent {
+			unit = "at once"
+		}
+		if n := l.Of(d); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, unit))
 		}
 	}
 	return strings.Join(parts, ", ")

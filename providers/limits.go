@@ -6,8 +6,8 @@ import "time"
 //
 // A new dimension is a field here and a row in table; the limiter, the plan of a
 // worker and what is shown of limits go by the table. config.Limits names it in the
-// configuration file. One that counts something new needs a Measure, too, and the
-// limiter's Demand.
+// configuration file and for operators. One that counts something new needs a Measure, too,
+// and the limiter's Demand.
 type Limits struct {
 	// RPS, RPM and RPD are requests a second, a minute and a day.
 	RPS int64 `json:"rps,omitempty"`

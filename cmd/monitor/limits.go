@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"oneflow/config"
 	"oneflow/fleet"
 	"oneflow/internal/cli"
 	"oneflow/providers"
@@ -21,27 +22,16 @@ type limitsCmd struct {
 
 // limitsSet pins limits.
 type limitsSet struct {
-	Provider   string `arg:"" help:"The provider, such as openai."`
-	Model      string `help:"Pin them for calls of this model, with each key, and of those that are counted with it. Default: for all calls together." placeholder:"NAME"`
-	RPS        *int64 `help:"Requests a second; 0: no limit. So it is with all of these." placeholder:"N"`
-	RPM        *int64 `help:"Requests a minute." placeholder:"N"`
-	RPD        *int64 `help:"Requests a day." placeholder:"N"`
-	TPM        *int64 `help:"Tokens a minute, input and output together." placeholder:"N"`
-	ITPM       *int64 `help:"Input tokens a minute." placeholder:"N"`
-	OTPM       *int64 `help:"Output tokens a minute." placeholder:"N"`
-	Concurrent *int64 `help:"Calls under way at once, in all workers." placeholder:"N"`
+	Provider string `arg:"" help:"The provider, such as openai."`
+	Model    string `help:"Pin them for calls of this model, with each key, and of those that are counted with it. Default: for all calls together." placeholder:"NAME"`
+	config.Limits
 }
 
 // pins returns the limits that are given.
 func (c *limitsSet) pins() map[providers.Dimension]int64 {
 	pins := map[providers.Dimension]int64{}
-	for d, n := range map[providers.Dimension]*int64{
-		providers.DimensionRPS: c.RPS, providers.DimensionRPM: c.RPM, providers.DimensionRPD: c.RPD, providers.DimensionTPM: c.TPM,
-		providers.DimensionITPM: c.ITPM, providers.DimensionOTPM: c.OTPM, providers.DimensionConcurrent: c.Concurrent,
-	} {
-		if n != nil {
-			pins[d] = *n
-		}
+	for _, d := range c.Written() {
+		pins[d] = c.Known().Of(d)
 	}
 	return pins
 }
