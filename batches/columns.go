@@ -19,13 +19,14 @@ type decoder struct {
 	Input
 	// options are the names of a row's fields that decide something.
 	options map[string][]int
-	// own are the columns of the rows' own that OnColumn was told of.
-	own     map[string]bool
+	// told are the columns that OnColumn was told of, and whether each is an option.
+	told    map[string]bool
+	table   bool // all rows have the same columns
 	schemas schema.Checker
 }
 
 func newDecoder(in Input) *decoder {
-	return &decoder{Input: in, options: index(reflect.TypeFor[row]()), own: map[string]bool{}}
+	return &decoder{Input: in, options: index(reflect.TypeFor[row]()), told: map[string]bool{}}
 }
 
 // maxTold is the number of columns that OnColumn is told of at most.
@@ -44,7 +45,7 @@ func (in *decoder) columns(row rows.Row) ([]byte, error) {
 	}
 	isOption := func(name string) bool {
 		_, ok := in.options[name]
-		return (ok || isAlias(name) || name == in.taskField(Fields(row.Fields))) && (in.Template == nil || name != "prompt")
+		return !in.keeps(name) && (ok || isAlias(name) || name == in.taskField(Fields(row.Fields))) && (in.Template == nil || name != "prompt")
 	}
 	envelope := in.envelope(Fields(row.Fields))
 	own := []byte{'{'}
@@ -57,12 +58,15 @@ func (in *decoder) columns(row rows.Row) ([]byte, error) {
 			row.Fields[name] = []byte("null")
 		}
 		if isOption(name) || slices.Contains(envelope, name) {
+			if in.table && in.options[name] != nil && in.Map[name] == "" && name != "prompt" && name != "messages" && name != "custom_id" && Fields(row.Fields).has(name) {
+				in.tell(name, true)
+			}
 			continue
 		}
 		if len(name) > 256 || strings.ContainsRune(name, 0) {
 			return nil, errors.New("the name of a column must be at most 256 bytes, without NUL")
 		}
-		if len(in.Map) == 0 && !in.own[name] && name != "prompt" { // which is the row's own beside a template
+		if _, told := in.told[name]; !told && !in.renames() && !in.keeps(name) && name != "prompt" { // which is the row's own beside a template
 			if err := in.looksLikeOption(Fields(row.Fields), name); err != nil {
 				return nil, err
 			}
@@ -71,13 +75,8 @@ func (in *decoder) columns(row rows.Row) ([]byte, error) {
 			own = append(own, ',')
 		}
 		own = append(append(append(own, quote(name)...), ':'), value...)
-		if !in.own[name] && len(in.own) < maxTold {
-			in.own[name] = true
-			if in.OnColumn != nil {
-				in.OnColumn(name)
-			}
-		}
-		if len(in.Map) == 0 { // which takes what it names alone
+		in.tell(name, false)
+		if !in.renames() { // which takes what it names alone
 			delete(row.Fields, name)
 		}
 	}
@@ -88,6 +87,52 @@ func (in *decoder) columns(row rows.Row) ([]byte, error) {
 		return nil, nil
 	}
 	return append(own, '}'), nil
+}
+
+// tell tells of a column when it first comes.
+func (in *decoder) tell(name string, option bool) {
+	if _, told := in.told[name]; told || len(in.told) >= maxTold {
+		return
+	}
+	in.told[name] = option
+	if in.OnColumn != nil {
+		in.OnColumn(name, option)
+	}
+}
+
+// reason says why a row is refused, and how to keep its column where that was taken as an option.
+func (in *decoder) reason(err error) string {
+	reason := rows.Printable(err)
+	name := strings.TrimPrefix(reason, `option "`)
+	if end := strings.IndexAny(name, "\": .["); end >= 0 && in.told[name[:end]] {
+		reason += "; to keep the column as your own, say " + keeping(name[:end])
+	}
+	return reason
+}
+
+// keeping is the flag by which a column stays the row's own.
+func keeping(name string) string {
+	if strings.ContainsAny(name, " \t\"'`$\\") {
+		name = rows.Quoted(name)
+	}
+	return "--map " + name + "="
+}
+
+// keeps reports whether Map says that a column is the row's own, whatever its name: the field
+// of this name comes from another column, or from none.
+func (in Input) keeps(name string) bool {
+	column, ok := in.Map[name]
+	return ok && column != name
+}
+
+// renames reports whether Map takes a field from a column; else it only keeps some.
+func (in Input) renames() bool {
+	for _, column := range in.Map {
+		if column != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // isNothing reports whether a cell stands for no value: an empty one, and what pandas,
@@ -103,7 +148,7 @@ func isNothing(cell string) bool {
 // envelope lists the fields of a vendor's batch line around the request itself.
 func (in *decoder) envelope(fields Fields) []string {
 	switch {
-	case len(in.Map) > 0:
+	case in.renames():
 	case in.Shape == ShapeOpenAI || isOpenAI(fields):
 		return []string{"method", "url", "body", "endpoint"}
 	case in.Shape == ShapeAnthropic || isAnthropic(fields):
@@ -118,7 +163,11 @@ func (in *decoder) looksLikeOption(fields Fields, name string) error {
 	unknown := "unknown field " + rows.Quoted(name) + ": "
 	if !slices.Contains(vendorOptions(), name) {
 		if option := nearest(name); option != "" {
-			return fmt.Errorf(unknown+"did you mean %q? To keep it as a column of your own, name the prompt's column with --map prompt=…", option)
+			way := "name the prompt's column with --map prompt=…"
+			if in.Template != nil {
+				way = "say " + keeping(name)
+			}
+			return fmt.Errorf(unknown+"did you mean %q? To keep it as a column of your own, %s", option, way)
 		}
 		return nil
 	}
@@ -128,10 +177,10 @@ func (in *decoder) looksLikeOption(fields Fields, name string) error {
 	}
 	if kind, ok := in.Kind(provider); ok {
 		if can, ok := kinds.CapabilitiesOf(kind); ok && !can.Extra {
-			return fmt.Errorf(unknown+"it is an option of other providers, and %s takes no fields of its own", rows.Shorten(provider))
+			return fmt.Errorf(unknown+"it is an option of other providers, and %s takes no fields of its own; to keep it as a column of your own, say %s", rows.Shorten(provider), keeping(name))
 		}
 	}
-	return errors.New(unknown + `a provider's own options go into "extra"`)
+	return fmt.Errorf(unknown+`a provider's own options go into "extra"; to keep it as a column of your own, say %s`, keeping(name))
 }
 
 // vendorOptions are options of vendors' requests that rows have no name for, and that
@@ -195,7 +244,10 @@ func (in Input) checkColumns(source rows.Source) error {
 		return &rows.FormatError{LineError: rows.LineError{File: source.At(1, "").File, Reason: rows.Shorten(reason)}}
 	}
 	for _, field := range slices.Sorted(maps.Keys(in.Map)) {
-		if !there(in.Map[field]) {
+		switch column := in.Map[field]; {
+		case column == "" && !there(field):
+			return refuse(fmt.Sprintf("--map %s=: there is no column of this name to keep; there are %s", field, names(columns)))
+		case column != "" && !there(column):
 			return refuse((&mapError{field, in.Map[field], names(columns)}).Error())
 		}
 	}

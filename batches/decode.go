@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +50,12 @@ func FieldNames() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// TableColumns are names of which a table of prompts has at least one: FieldNames, and the columns
+// that a Map takes fields from.
+func TableColumns(mapped map[string]string) []string {
+	return slices.DeleteFunc(slices.AppendSeq(FieldNames(), maps.Values(mapped)), func(name string) bool { return name == "" })
 }
 
 // Fields are the fields of one row by name, each still as JSON.
@@ -152,7 +159,7 @@ func (f Fields) has(name string) bool { return len(f[name]) > 0 && string(f[name
 func (in Input) named(fields Fields) (Fields, error) {
 	var err error
 	switch {
-	case len(in.Map) > 0:
+	case in.renames():
 		fields, err = in.rename(fields)
 	case in.Shape == ShapeOpenAI && !fields.has("body"):
 		return nil, errors.New("body: is missing; a line of an OpenAI batch has custom_id, method, url and body")

@@ -253,6 +253,8 @@ func (f *Forecast) usageAlone(job jobs.New) (low, expected, high providers.Usage
 		out = int64(math.Round(known.OutputTokens))
 		least = share(out, lowShare)
 	}
+	n := int64(max(1, kinds.Named(kind, job.Request).N)) // answers
+	out, least = out*n, least*n
 	expected, low = high, high
 	expected.CacheWrite1hTokens, low.CacheWrite1hTokens = 0, 0
 	expected.InputTokens, expected.OutputTokens = in, min(out, most)

@@ -73,3 +73,13 @@ func TestAForecastExpectsAnswersAsLongAsTheyWere(t *testing.T) {
 		}
 	}
 }
+
+func TestAForecastExpectsEachOfTheAnswersThatARowAsksFor(t *testing.T) {
+	t.Parallel()
+	one, five := text("openai", "gpt-5.4-mini", 1000), text("openai", "gpt-5.4-mini", 1000)
+	five.Request.N = 5
+	a, b := forecastOf(t, nil, one)[0], forecastOf(t, nil, five)[0]
+	if b.OutputTokens != 5*a.OutputTokens || b.Low < a.Low || b.Expected < 4*a.Expected || b.Expected > b.High {
+		t.Errorf("one: %+v\nfive: %+v", a, b)
+	}
+}

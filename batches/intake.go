@@ -41,8 +41,9 @@ const (
 // Input says how to make jobs of rows.
 type Input struct {
 	// Map renames columns: from the name of a row's field, such as "prompt", to
-	// the column that holds it. Other columns are the row's own; without a Map, one
-	// that looks like an option is an error.
+	// the column that holds it; to none, where a column of this name is the row's own.
+	// Other columns are the row's own; where no column is renamed, one that looks like
+	// an option is an error.
 	Map map[string]string
 	// Defaults are fields for rows that do not set them, as JSON.
 	Defaults map[string]json.RawMessage
@@ -81,9 +82,9 @@ type Input struct {
 	// Mark has long system prompts marked for the cache of a vendor that keeps only what is
 	// marked.
 	Mark bool
-	// OnColumn is told of each column of the rows' own when it first comes; nil: nobody
-	// is.
-	OnColumn func(name string)
+	// OnColumn is told of each column of the rows' own when it first comes, and of each of a
+	// table that is taken as an option; nil: nobody is.
+	OnColumn func(name string, option bool)
 }
 
 // Read hands each good row of a source to accept and each bad one to reject. It
@@ -109,6 +110,7 @@ func (in Input) Read(source rows.Source, accept func(jobs.New) error, reject fun
 			if err := in.checkColumns(source); err != nil {
 				return err
 			}
+			d.table = source.Columns() != nil
 		}
 		job, err := d.decode(row)
 		if err == nil {
@@ -120,7 +122,7 @@ func (in Input) Read(source rows.Source, accept func(jobs.New) error, reject fun
 		if used, ok := errors.AsType[*jobs.UsedIDError](err); ok {
 			reject(usedBefore(source, row.Place, used))
 		} else if err != nil {
-			reject(source.At(row.Place, rows.Printable(err)))
+			reject(source.At(row.Place, d.reason(err)))
 		} else if err := accept(job); err != nil {
 			return err
 		}

@@ -109,10 +109,7 @@ func (k Kept) Input(base Input, now time.Time) (Input, error) {
 
 // Source reads the rows from what open opens.
 func (k Kept) Source(open func() (io.ReadCloser, error)) rows.Source {
-	options := rows.Options{Format: k.Format, Columns: FieldNames()}
-	for _, column := range k.Map {
-		options.Columns = append(options.Columns, column)
-	}
+	options := rows.Options{Format: k.Format, Columns: TableColumns(k.Map)}
 	source := rows.Files([]rows.File{{Name: k.Name, Open: open}}, options)
 	if k.Limit > 0 {
 		source = rows.Limit(source, k.Limit)

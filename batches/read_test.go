@@ -265,8 +265,8 @@ func badLines() []struct{ line, reason string } {
 		{`{"messages":[{"role":"tool","content":"a"}]}`, "messages[0].tool_call_id: is needed for role tool"},
 		// What is not on offer.
 		{`{}`, "prompt: must not be empty"},
-		{`{"prompt":"a","top_k":5}`, `unknown field "top_k": it is an option of other providers, and mock takes no fields of its own`},
-		{`{"prompt":"a","top_k":5,"provider":"openai"}`, `unknown field "top_k": a provider's own options go into "extra"`},
+		{`{"prompt":"a","top_k":5}`, `unknown field "top_k": it is an option of other providers, and mock takes no fields of its own; to keep it as a column of your own, say --map top_k=`},
+		{`{"prompt":"a","top_k":5,"provider":"openai"}`, `unknown field "top_k": a provider's own options go into "extra"; to keep it as a column of your own, say --map top_k=`},
 		{`{"prompt":"a","size":"1x1"}`, `option "size": not understood for text by mock, which takes prompt, system, messages, max_tokens, temperature, top_p, stop, seed, response_format, tools, tool_choice, parallel_tool_calls, effort, service_tier, n, logprobs, top_logprobs`},
 		{`{"prompt":"a","provider":"none"}`, `provider "none": is not configured`},
 		{`{"prompt":"a","provider":"weird"}`, `provider "weird": no such kind of provider as "weird"`},

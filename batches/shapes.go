@@ -37,6 +37,10 @@ func (in Input) rename(fields Fields) (Fields, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(in.Map)) {
 		column := in.Map[name]
+		if column == "" {
+			delete(out, name)
+			continue
+		}
 		value, ok := fields[column]
 		if !ok {
 			return nil, &mapError{name, column, list(fields)}

@@ -52,7 +52,7 @@ type batchCmd struct {
 type reading struct {
 	Format   string            `help:"How the rows are written; default: what the file looks like. openai and anthropic are their vendors' batch files." enum:"auto,jsonl,json,openai,anthropic,csv,lines,parquet" default:"auto" placeholder:"FORMAT"`
 	Task     string            `help:"text, image, audio, video, embedding or transcription, for rows that name none." default:"text" enum:"text,image,audio,video,embedding,transcription"`
-	Map      map[string]string `help:"Take a field from a column of another name, such as --map prompt=question." placeholder:"FIELD=COLUMN"`
+	Map      map[string]string `help:"Take a field from a column of another name, such as --map prompt=question; --map n= takes n from none, and keeps a column of this name as the row's own." placeholder:"FIELD=COLUMN"`
 	Template string            `help:"Make the prompt of the row's columns: a file, or text such as 'Translate: {{text}}'." placeholder:"FILE|TEXT"`
 	Limit    int64             `help:"Take the first N rows only." placeholder:"N"`
 	Sample   int64             `help:"Take N rows by chance: the same ones for the same --seed." placeholder:"N"`
@@ -123,8 +123,10 @@ func (c *batchCmd) Run(s *session) error {
 		c.Tag[batches.PipelineTag] = id
 		c.first, c.compiled = steps[0].Name, compiled
 	}
+	var columns columnNotes
+	in.OnColumn = columns.add
 	batch := jobs.Batch{ID: id, Steps: steps, Account: c.Account, Source: src.name, Origin: c.origin(in), Append: c.Append, Tags: c.Tag, Webhook: c.Webhook, PerJob: c.perJob()}
-	if nothing, err := c.approve(s, cfg, in, src, batch.ID); nothing || err != nil {
+	if nothing, err := c.approve(s, cfg, in, src, batch.ID, &columns); nothing || err != nil {
 		return err
 	}
 	if c.Strict {
@@ -155,13 +157,11 @@ func (c *batchCmd) Run(s *session) error {
 	progress := newTicker(s.Env.Err)
 	q.clear = progress.clear
 	bad := newBadLines(s.Env.Err, progress.clear)
-	var own columnNotes
-	in.OnColumn = own.add
 	t := batches.Intake{
 		Input: in, Batch: batch, Store: s.store, Producer: producer, Progress: progress.show, Reject: bad.add,
 		Accepting: func(taken []jobs.New) {
 			progress.clear()
-			own.print(s.Env.Err)
+			columns.print(s.Env.Err)
 			q.add(taken)
 		},
 	}
@@ -246,8 +246,12 @@ func (c *batchCmd) check() error {
 		return errors.New("--combine: answers are kept for single requests: leave --cache out")
 	}
 	known := append(batches.FieldNames(), "input", "file")
-	for field := range c.Map {
-		if !slices.Contains(known, field) {
+	for field, column := range c.Map {
+		switch there := slices.Contains(known, field); {
+		case there, column == "":
+		case slices.Contains(known, column):
+			return fmt.Errorf("--map %s=%s: is the wrong way round: --map %s=%s takes %s from the column %s", field, column, column, field, column, field)
+		default:
 			slices.Sort(known)
 			return fmt.Errorf("--map %s=…: there is no such field; fields are %s", field, strings.Join(known, ", "))
 		}

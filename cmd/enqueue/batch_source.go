@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -44,10 +45,7 @@ func (c *batchCmd) source(s *session, twice bool) (*source, error) {
 	default:
 		src.options.Format = rows.Format(c.Format)
 	}
-	src.options.Columns = batches.FieldNames()
-	for _, column := range c.Map {
-		src.options.Columns = append(src.options.Columns, column)
-	}
+	src.options.Columns = batches.TableColumns(c.Map)
 	var once sync.Map // a file is told of once, also when it is read twice
 	src.options.Recognised = func(name string, f rows.Format) {
 		what := map[rows.Format]string{rows.FormatCSV: "CSV with a header", rows.FormatLines: "plain lines, each of them a prompt"}[f]
@@ -244,31 +242,44 @@ func unread(err error) error {
 	return err
 }
 
-// columnNotes are columns of the rows' own of which nobody has been told. They come
-// from the goroutine that reads.
+// columnNotes are columns of which nobody has been told: the rows' own, and those of a table
+// that are taken as options. They come from the goroutine that reads.
 type columnNotes struct {
-	mu    sync.Mutex
-	names []string
-	told  bool
+	mu           sync.Mutex
+	own, options []string
+	told         bool
 }
 
-func (n *columnNotes) add(name string) {
+func (n *columnNotes) add(name string, option bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.names = append(n.names, name)
+	list := &n.own
+	if option {
+		list = &n.options
+	}
+	if !slices.Contains(*list, name) { // the rows may be read twice
+		*list = append(*list, name)
+	}
 }
 
 // print tells of those that have come.
 func (n *columnNotes) print(to io.Writer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.names) == 0 || n.told {
+	if n.told || len(n.own)+len(n.options) == 0 {
 		return
 	}
 	n.told = true
-	list := n.names
-	if len(list) > 8 {
-		list = append(list[:8:8], fmt.Sprintf("and %d more", len(n.names)-8))
+	list := func(names []string) string {
+		if more := len(names) - 8; more > 0 {
+			names = append(names[:8:8], fmt.Sprintf("and %d more", more))
+		}
+		return rows.Printable(errors.New(strings.Join(names, ", ")))
 	}
-	fmt.Fprintf(to, "enqueue: kept with the rows and not sent to a provider: %s\n", rows.Printable(errors.New(strings.Join(list, ", "))))
+	if len(n.own) > 0 {
+		fmt.Fprintf(to, "enqueue: kept with the rows and not sent to a provider: %s\n", list(n.own))
+	}
+	if len(n.options) > 0 {
+		fmt.Fprintf(to, "enqueue: columns that are taken as options: %s; to keep one as your own, say --map %s=\n", list(n.options), n.options[0])
+	}
 }

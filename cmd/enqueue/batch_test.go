@@ -396,8 +396,8 @@ func TestAnExportIsWholeInInputOrderAndReplacesNothingWhenItFails(t *testing.T) 
 
 	dir := t.TempDir()
 	path := filepath.Join(dir, "out.jsonl")
-	for range 2 {
-		if r := s.enqueue("export", "b1", "--out", path); r.code != cli.OK || r.out != "" || r.err != "wrote 4 lines to "+path+"\n"+unfinished {
+	for _, instead := range []string{"", ", in place of the file that was there"} {
+		if r := s.enqueue("export", "b1", "--out", path); r.code != cli.OK || r.out != "" || r.err != "wrote 4 lines to "+path+instead+"\n"+unfinished {
 			t.Errorf("%+v", r)
 		}
 	}

@@ -135,7 +135,9 @@ func (c *compareCmd) make(s *session, cfg config.Config) (string, error) {
 			Tags: map[string]string{batches.TagComparison: name, batches.TagModel: e.String()},
 		}
 	}
-	if nothing, err := c.approve(s, cfg, name, all, src); nothing || err != nil {
+	var columns columnNotes
+	all[0].in.OnColumn = columns.add
+	if nothing, err := c.approve(s, cfg, name, all, src, &columns); nothing || err != nil {
 		return "", err
 	}
 	fmt.Fprintf(s.Env.Err, "enqueue: comparison %s; come back to it with: enqueue compare --show %s\n", name, name)
@@ -144,7 +146,7 @@ func (c *compareCmd) make(s *session, cfg config.Config) (string, error) {
 		if err != nil {
 			return "", unread(err)
 		}
-		if _, err := take(s, cfg, c.asking, e.String(), batches.Intake{Input: e.in, Batch: e.batch}, source); err != nil {
+		if _, err := take(s, cfg, c.asking, e.String(), batches.Intake{Input: e.in, Batch: e.batch, Accepting: func([]jobs.New) { columns.print(s.Env.Err) }}, source); err != nil {
 			return "", err
 		}
 	}
@@ -253,7 +255,7 @@ func shortened(text string, length int) string {
 
 // approve refuses what costs too much, asks, and sets the budget that holds for all models
 // together, and for judges.
-func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []entrant, src *source) (nothing bool, err error) {
+func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []entrant, src *source, columns *columnNotes) (nothing bool, err error) {
 	money, err := c.amounts()
 	if err != nil {
 		return true, cli.Fail(cli.Usage, err)
@@ -267,6 +269,7 @@ func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []e
 		var whole forecast
 		for i, e := range all {
 			f, err := e.cmd.foresee(s, cfg, e.in, src, e.batch.ID)
+			columns.print(s.Env.Err)
 			if err != nil {
 				return true, err
 			}
@@ -312,8 +315,12 @@ func take(s *session, cfg config.Config, of asking, what string, t batches.Intak
 	q.clear = progress.clear
 	bad := newBadLines(s.Env.Err, progress.clear)
 	t.Store, t.Producer, t.Progress, t.Reject = s.store, producer, progress.show, bad.add
+	say := t.Accepting
 	t.Accepting = func(taken []jobs.New) {
 		progress.clear()
+		if say != nil {
+			say(taken)
+		}
 		q.add(taken)
 	}
 	rep, err := t.Take(s.Ctx, source)

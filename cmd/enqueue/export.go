@@ -20,7 +20,7 @@ import (
 // exportCmd writes results.
 type exportCmd struct {
 	ID        string         `arg:"" help:"A batch or a job."`
-	Format    batches.Format `help:"openai (OpenAI's batch output, whoever answered), anthropic (its batch results), raw (the vendor's own body), or the input's columns with the results beside: jsonl, csv, parquet." enum:"openai,anthropic,raw,jsonl,csv,parquet" default:"openai" placeholder:"FORMAT"`
+	Format    batches.Format `help:"openai (OpenAI's batch output, whoever answered), anthropic (its batch results), raw (the vendor's own body), or the input's columns with the results beside: jsonl, csv, parquet. Default: csv or parquet where --out is called so, else openai." enum:"openai,anthropic,raw,jsonl,csv,parquet," default:"" placeholder:"FORMAT"`
 	With      []string       `help:"The results' columns in jsonl, csv and parquet, such as text,cost_usd; default: prompt, text, state, error, provider, model, tokens, cost, latency and files." placeholder:"COLUMN,…"`
 	Failed    bool           `help:"Only jobs that failed." xor:"which"`
 	Succeeded bool           `help:"Only jobs that succeeded." xor:"which"`
@@ -32,6 +32,13 @@ type exportCmd struct {
 
 // Run writes them. A file is complete or not there at all.
 func (c *exportCmd) Run(s *session) error {
+	if c.Format == "" {
+		c.Format = "openai"
+		switch ext := strings.ToLower(strings.TrimPrefix(path.Ext(c.Out), ".")); ext {
+		case "csv", "parquet":
+			c.Format = batches.Format(ext)
+		}
+	}
 	export, err := c.export(s.Ctx)
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
@@ -45,6 +52,7 @@ func (c *exportCmd) Run(s *session) error {
 			return err
 		}
 	}
+	_, there := os.Stat(c.Out)
 	var n batches.Exported
 	err = into(s, c.Out, func(w io.Writer) (err error) {
 		if c.Errors == "" {
@@ -70,7 +78,11 @@ func (c *exportCmd) Run(s *session) error {
 		}
 	}
 	if c.Out != "-" {
-		fmt.Fprintf(s.Env.Err, "wrote %s lines to %s\n", cli.Count(n.Lines-n.Errors), c.Out)
+		instead := ""
+		if there == nil {
+			instead = ", in place of the file that was there"
+		}
+		fmt.Fprintf(s.Env.Err, "wrote %s lines to %s%s\n", cli.Count(n.Lines-n.Errors), c.Out, instead)
 	}
 	if c.Errors != "" {
 		fmt.Fprintf(s.Env.Err, "wrote %s jobs without a result to %s\n", cli.Count(n.Errors), c.Errors)

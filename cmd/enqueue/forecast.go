@@ -340,7 +340,7 @@ func finishOf(plan worker.Plan, part batches.ForecastLine, before int64, start t
 
 // approve refuses a batch that costs too much, asks, and sets the budget that holds while
 // it runs. nothing reports whether there is nothing more to do.
-func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src *source, batchID string) (nothing bool, err error) {
+func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src *source, batchID string, columns *columnNotes) (nothing bool, err error) {
 	money, err := c.amounts()
 	if err != nil {
 		return true, cli.Fail(cli.Usage, err)
@@ -353,6 +353,7 @@ func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src 
 		return false, c.limit(s, c.scope(batchID), money.limit)
 	}
 	f, err := c.foresee(s, cfg, in, src, batchID)
+	columns.print(s.Env.Err)
 	if err != nil {
 		return true, err
 	}

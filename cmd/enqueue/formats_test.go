@@ -353,3 +353,98 @@ func TestAFolderWithAFileThatHasNoRowsIsRefusedWhole(t *testing.T) {
 		t.Error("an empty batch is left")
 	}
 }
+
+// A column whose name happens to be that of an option is never taken for one in silence, and can
+// be kept.
+func TestAColumnThatIsTakenAsAnOptionIsNamedAndCanBeKept(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	table := write(t, "q.csv", "question,n,team\nwhy?,5,a\nhow?,2,b\n")
+	const requests = `SELECT string_agg(coalesce((request ->> 'n'), '-') || ' ' || coalesce(own::text, ''), E'\n' ORDER BY seq) FROM jobs WHERE batch_id = $1`
+	taken, kept := "enqueue: columns that are taken as options: n; to keep one as your own, say --map n=\n", "enqueue: kept with the rows and not sent to a provider: question, n, team\n"
+	for id, c := range map[string]struct {
+		args       []string
+		said, want string
+	}{
+		"taken":    {[]string{"--template", "{{question}}"}, taken, "5 {\"question\":\"why?\",\"team\":\"a\"}\n2 {\"question\":\"how?\",\"team\":\"b\"}"},
+		"mapped":   {[]string{"--map", "prompt=question"}, taken, "5 {\"question\":\"why?\",\"team\":\"a\"}\n2 {\"question\":\"how?\",\"team\":\"b\"}"},
+		"kept":     {[]string{"--template", "{{question}}", "--map", "n="}, kept, "- {\"question\":\"why?\",\"n\":\"5\",\"team\":\"a\"}\n- {\"question\":\"how?\",\"n\":\"2\",\"team\":\"b\"}"},
+		"both":     {[]string{"--map", "prompt=question", "--map", "n="}, kept, "- {\"question\":\"why?\",\"n\":\"5\",\"team\":\"a\"}\n- {\"question\":\"how?\",\"n\":\"2\",\"team\":\"b\"}"},
+		"swapped":  {[]string{"--map", "prompt=question", "--map", "n=", "--map", "max_tokens=n"}, kept, "- {\"question\":\"why?\",\"n\":\"5\",\"team\":\"a\"}\n- {\"question\":\"how?\",\"n\":\"2\",\"team\":\"b\"}"},
+		"approved": {[]string{"--map", "prompt=question", "--max-cost", "5"}, taken, "5 {\"question\":\"why?\",\"team\":\"a\"}\n2 {\"question\":\"how?\",\"team\":\"b\"}"},
+	} {
+		r := s.enqueue(append([]string{"batch", table, "--batch-id", id}, c.args...)...)
+		if r.code != cli.OK || strings.Count(r.err, c.said) != 1 || strings.Contains(r.err, "taken as options") != (c.said == taken) {
+			t.Errorf("%s: %+v", id, r)
+			continue
+		}
+		if diff := cmp.Diff(c.want, one[string](s, requests, id)); diff != "" {
+			t.Errorf("%s:\n%s", id, diff)
+		}
+	}
+	for _, args := range [][]string{
+		{"batch", table, "--map", "prompt=question", "--dry-run"},
+		{"--config", twoMocks(t), "compare", table, "--map", "prompt=question", "--with", "east,west", "--dry-run"},
+		{"schedule", "add", "x", "--every", "6h", "--", "batch", table, "--map", "prompt=question"},
+	} {
+		if r := s.enqueue(args...); !strings.Contains(r.err, taken) {
+			t.Errorf("%q: %+v", args, r)
+		}
+	}
+	// Rows of JSON say what they mean: nothing of theirs is named.
+	if r := s.enqueue("batch", file(t, `{"prompt":"a","n":2}`)); r.code != cli.OK || strings.Contains(r.err, "taken as") {
+		t.Errorf("%+v", r)
+	}
+	// Where the value does not do as an option, and where the vendor has none of this name, the way out is told.
+	for text, want := range map[string]string{
+		"prompt,n\na,many\n":             "n: must be a whole number, got a JSON string; to keep the column as your own, say --map n=\n",
+		"prompt,lane\na,left\n":          "lane \"left\": must be high, default or bulk; to keep the column as your own, say --map lane=\n",
+		"prompt,verbosity\na,high\n":     "say --map verbosity=\n",
+		"prompt,provider\na,somebody\n":  "to keep the column as your own, say --map provider=\n",
+		"prompt,size\na,256x256\n":       "to keep the column as your own, say --map size=\n",
+		"prompt,chain\na,supermarket\n":  "to keep the column as your own, say --map chain=\n",
+		"prompt,temperature\na,tepid\n":  "to keep the column as your own, say --map temperature=\n",
+		"prompt,run_at\na,the weekend\n": "to keep the column as your own, say --map run_at=\n",
+	} {
+		name, _, _ := strings.Cut(strings.TrimPrefix(text, "prompt,"), "\n")
+		path := write(t, "t.csv", text)
+		if r := s.enqueue("batch", path, "--provider", "mock"); r.code != cli.Failure || !strings.Contains(r.err, want) {
+			t.Errorf("%q: %+v", text, r)
+		}
+		if r := s.enqueue("batch", path, "--provider", "mock", "--map", name+"=", "-o", "json"); s.report(r).Accepted != 1 {
+			t.Errorf("%q, kept: %+v", text, r)
+		}
+	}
+	for _, c := range [][3]string{
+		{"question=prompt", "--map question=prompt: is the wrong way round: --map prompt=question takes prompt from the column question"},
+		{"x=", "--map x=: there is no column of this name to keep; there are question, n, team"},
+		{"x=question", "--map x=…: there is no such field; fields are "},
+	} {
+		if r := s.enqueue("batch", table, "--map", c[0]); r.code != cli.Usage || !strings.Contains(r.err, c[1]) {
+			t.Errorf("%s: %+v", c[0], r)
+		}
+	}
+}
+
+func TestAnExportIsInTheFormatThatItsFileIsCalledAndSaysWhatItReplaces(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.enqueue("batch", write(t, "a.csv", "prompt,team\nx,red\n"), "--batch-id", "b")
+	for name, c := range map[string]struct {
+		args  []string
+		start string
+	}{
+		"a.csv": {nil, "custom_id,team,"}, "A.CSV": {nil, "custom_id,team,"}, "a.parquet": {nil, "PAR1"}, "a.jsonl": {nil, `{"id"`}, "b.csv": {[]string{"--format", "openai"}, `{"id"`},
+	} {
+		out := filepath.Join(t.TempDir(), name)
+		for n := range 2 {
+			r := s.enqueue(append([]string{"export", "b", "--out", out}, c.args...)...)
+			if r.code != cli.OK || strings.Contains(r.err, "in place of the file that was there") != (n == 1) {
+				t.Errorf("%s: %+v", name, r)
+			}
+		}
+		if data, err := os.ReadFile(out); err != nil || !strings.HasPrefix(string(data), c.start) {
+			t.Errorf("%s: %.60s, %v", name, data, err)
+		}
+	}
+}

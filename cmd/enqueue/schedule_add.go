@@ -124,7 +124,8 @@ func (c *scheduleAddCmd) check(s *session, cfg config.Config, of asking, kept ba
 		return "", err
 	}
 	base, n := cli.Input(cfg), int64(0)
-	base.OnModel = s.checkModels(cfg)
+	var columns columnNotes
+	base.OnModel, base.OnColumn = s.checkModels(cfg), columns.add
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(add.Content)), nil }
 	steps, err := kept.Following()
 	if err != nil {
@@ -139,6 +140,7 @@ func (c *scheduleAddCmd) check(s *session, cfg config.Config, of asking, kept ba
 		q.add([]jobs.New{job})
 		return s.Ctx.Err()
 	})
+	columns.print(s.Env.Err)
 	switch {
 	case err != nil:
 		return "", cli.Fail(cli.Usage, fmt.Errorf("nothing was added, since no fire could run this: %w", err))
