@@ -76,6 +76,7 @@ func New(cfg Config) (*API, error) {
 	if cfg.Schedules == nil || cfg.Fleet == nil || cfg.Money == nil || cfg.Spending == nil || cfg.Alerts == nil || cfg.Orders == nil || cfg.Input.Kind == nil {
 		return nil, errors.New("api: all of Config is needed")
 	}
+	cfg.Input.ForPrograms = true
 	return &API{cfg}, nil
 }
 

@@ -163,6 +163,9 @@ func (in *decoder) looksLikeOption(fields Fields, name string) error {
 	unknown := "unknown field " + rows.Quoted(name) + ": "
 	if !slices.Contains(vendorOptions(), name) {
 		if option := nearest(name); option != "" {
+			if in.ForPrograms {
+				return fmt.Errorf(unknown+"did you mean %q?", option)
+			}
 			way := "name the prompt's column with --map prompt=…"
 			if in.Template != nil {
 				way = "say " + keeping(name)

@@ -194,6 +194,9 @@ func (in Input) complete(r *row) error {
 	if err := in.route(r); err != nil {
 		return err
 	}
+	if r.Provider == "" && in.ForPrograms {
+		return errors.New("provider: is missing")
+	}
 	if r.Provider == "" {
 		return errors.New("provider: is missing; name one in the row or with --provider")
 	}

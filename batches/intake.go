@@ -85,6 +85,8 @@ type Input struct {
 	// OnColumn is told of each column of the rows' own when it first comes, and of each of a
 	// table that is taken as an option; nil: nobody is.
 	OnColumn func(name string, option bool)
+	// ForPrograms has errors name no flags of a command line.
+	ForPrograms bool
 }
 
 // Read hands each good row of a source to accept and each bad one to reject. It
@@ -139,16 +141,27 @@ func usedBefore(source rows.Source, place int64, used *jobs.UsedIDError) *rows.L
 	return bad
 }
 
-// One makes a single job of fields, as a line of a file would.
+// One makes a single job of fields, as a line of a file would. What only rows of a batch
+// have is refused: a custom_id, and columns of their own beside those of a template.
 func (in Input) One(fields map[string]json.RawMessage) (jobs.New, error) {
 	line, err := json.Marshal(fields)
 	if err != nil {
 		return jobs.New{}, err
 	}
 	var job jobs.New
+	var own []string
 	var bad error
+	in.OnColumn, in.ForPrograms = func(name string) { own = append(own, name) }, true
 	err = in.Read(rows.JSONLines("", bytes.NewReader(line)), func(j jobs.New) error { job = j; return nil }, func(e *rows.LineError) { bad = errors.New(e.Reason) })
-	return job, errors.Join(err, bad)
+	switch {
+	case err != nil || bad != nil:
+		return job, errors.Join(err, bad)
+	case job.CustomID != "":
+		return job, errors.New("custom_id: is for rows of a batch; a single job has its id")
+	case len(own) > 0 && in.Template == nil:
+		return job, fmt.Errorf("unknown field %s: a single job keeps no columns of its own; a row of a batch does", rows.Quoted(own[0]))
+	}
+	return job, nil
 }
 
 // Intake takes the rows of one batch in, chunk by chunk.

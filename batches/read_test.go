@@ -382,6 +382,16 @@ func TestASingleJobIsCheckedLikeALine(t *testing.T) {
 	if err != nil || job.Request.Prompt != "hello" || job.Key == "" || job.Request.Model != "mock-text" {
 		t.Errorf("%+v, %v", job, err)
 	}
+	for name, want := range map[string]string{
+		"custom_id": "custom_id: is for rows of a batch; a single job has its id", "account": `unknown field "account": a single job keeps no columns of its own`,
+		"tag": `unknown field "tag": `, "promt": `unknown field "promt": did you mean "prompt"?`,
+	} {
+		with := fields(`"hello"`)
+		with[name] = json.RawMessage(`"x"`)
+		if _, err := input().One(with); err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "--") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for prompt, want := range map[string]string{`""`: "prompt: must not be empty", `[7]`: "prompt: must be a string, got a JSON list", `"\udc00"`: "half of a surrogate pair"} {
 		if _, err := input().One(fields(prompt)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", prompt, err)

@@ -135,9 +135,6 @@ func (s *Submissions) decode(sub Submission, first string) (jobs.New, error) {
 	if err := json.Unmarshal(sub.Request, &fields); err != nil {
 		return jobs.New{}, errors.New("request: is no object")
 	}
-	if Fields(fields).has("custom_id") {
-		return jobs.New{}, errors.New("custom_id: is for rows of a batch; a job that is submitted has its idempotency_key")
-	}
 	in := s.Input
 	in.Account = sub.Account
 	in.Defaults = map[string]json.RawMessage{"lane": quote(string(jobs.Default))}

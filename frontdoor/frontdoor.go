@@ -88,6 +88,7 @@ func New(cfg Config) (*FrontDoor, error) {
 	case cfg.Input.Kind == nil || cfg.Providers == nil || cfg.Models == nil:
 		return nil, errors.New("frontdoor: Input.Kind, Providers or Models is missing")
 	}
+	cfg.Input.ForPrograms = true
 	return &FrontDoor{cfg: cfg, ended: newWaiters(cfg.Stores.Calls), poke: make(chan struct{}, 1), room: newRoom()}, nil
 }
 

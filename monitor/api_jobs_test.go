@@ -41,6 +41,13 @@ func TestProgramsBringJobsOnceAndSeeWhatBecomesOfThem(t *testing.T) {
 	for _, wrong := range []string{"", "[]", `{"prompt":"x"}`, `{"model":"nobody's","prompt":"x"}`, `{"provider":"mock"}`, `{"provider":"mock","prompt":"x","prompt":"y"}`} {
 		h.expect(t, 400, "POST", "/api/v1/jobs", mine, wrong)
 	}
+	// What only rows of a batch have is refused by name, and no flag of a command line is named.
+	for field, want := range map[string]string{"custom_id": "custom_id: is for rows of a batch", "account": "account", "tag": "tag", "colour": "colour", "promt": "prompt"} {
+		r := h.expect(t, 400, "POST", "/api/v1/jobs", mine, `{"provider":"mock","prompt":"x","`+field+`":"c1"}`)
+		if detail, _ := r.field(t, "detail").(string); !strings.Contains(detail, want) || strings.Contains(detail, "--") {
+			t.Errorf("%s: %s", field, detail)
+		}
+	}
 	h.expect(t, 403, "POST", "/api/v1/jobs", mine, aRow, "X-OneFlow-Account", "theirs")
 	h.expect(t, 413, "POST", "/api/v1/jobs", mine, `{"prompt":"`+strings.Repeat("x", 17<<20)+`"}`)
 }

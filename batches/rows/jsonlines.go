@@ -54,9 +54,9 @@ func notLines(line []byte) string {
 	has := func(mark string) bool { return bytes.HasPrefix(line, []byte(mark)) }
 	switch {
 	case has(gzipMark), has(zstdMark), has("PK\x03\x04"), has(parquetMark), has("\xff\xfe"), has("\xfe\xff"), has("{\x00"), has("\x00{"):
-		return "is no text, and so no JSON lines: leave --format out to have it recognised"
+		return "is no text, and so no JSON lines"
 	case has("{") && len(line) == 1, has("["):
-		return "is JSON over several lines: use --format json"
+		return "is JSON over several lines, and JSON lines have one object a line"
 	}
 	return ""
 }

@@ -147,7 +147,7 @@ func TestWhatIsNotReadIsRefusedWithTheWayOut(t *testing.T) {
 	if _, _, err := told(t, "x", "{}", rows.Options{Format: rows.FormatParquet}); err == nil || err.Error() != "x: is no Parquet file" {
 		t.Error(err)
 	}
-	if _, _, err := told(t, "x", "[{}]", rows.Options{Format: rows.FormatJSONLines}); err == nil || err.Error() != "x:1: is JSON over several lines: use --format json" {
+	if _, _, err := told(t, "x", "[{}]", rows.Options{Format: rows.FormatJSONLines}); err == nil || err.Error() != "x:1: is JSON over several lines, and JSON lines have one object a line" {
 		t.Error(err)
 	}
 }

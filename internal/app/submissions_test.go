@@ -113,7 +113,7 @@ func TestWhatAnApplicationSubmitsIsAJobOfTheAccountOfItsRole(t *testing.T) {
 		t.Errorf("a role without the right: %v", err)
 	}
 	s.grant()
-	id, err := s.submit("text", `{"prompt":"hello","provider":"openai","max_tokens":20,"account":"rich","lane":"high"}`)
+	id, err := s.submit("text", `{"prompt":"hello","provider":"openai","max_tokens":20,"lane":"high"}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,9 +175,10 @@ func TestWhatIsNoJobIsRefusedAtOnceOrAsAFailedJobWithItsReason(t *testing.T) {
 	for request, want := range map[string]string{
 		`{}`:                               "prompt",
 		`{"prompt":"x","temperature":"q"}`: "temperature",
-		`{"prompt":"x","provider":"nobody","custom_id":"c"}`: "custom_id",
 		`{"prompt":"x","provider":"nobody"}`:                 "nobody",
 		`{"prompt":"x","task":"image"}`:                      "task",
+		`{"prompt":"x","provider":"mock","account":"rich"}`:  `unknown field "account"`,
+		`{"prompt":"x","provider":"mock","custom_id":"c"}`:   "custom_id: is for rows of a batch",
 	} {
 		id, err := s.submit("text", request)
 		if err != nil {
