@@ -12,13 +12,13 @@ RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -ldflags="-s -w" -o /out/bin/ ./cmd/enqueue ./cmd/worker ./cmd/monitor
-# A new volume takes its owner from this folder.
+# New volumes take their owner from these folders.
 RUN mkdir -p -m 0700 /out/data/.oneflow/artifacts
 
 # No shell, no package manager; user 65532.
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/bin/ /usr/local/bin/
 COPY --from=build --chown=65532:65532 /out/data/ /data/
-# oneflow.yaml is read from here, and pictures and audio go to .oneflow/artifacts.
+# oneflow.yaml and .api_keys.json are read from here. What has to be kept is in .oneflow.
 WORKDIR /data
 CMD ["worker", "run"]
