@@ -58,7 +58,19 @@ func (c *webhooksLsCmd) Run(s *session) error {
 		return c.Write(s.Env.Out, found)
 	}
 	if len(found) == 0 {
-		_, err := fmt.Fprintln(s.Env.Out, "there are no webhooks: enqueue batch --webhook URL makes one")
+		none := "there are no webhooks: enqueue batch --webhook URL makes one"
+		switch {
+		case c.Failed && c.Waiting:
+			none = "no webhook was given up, and none waits"
+		case c.Failed:
+			none = "no webhook was given up"
+		case c.Waiting:
+			none = "no webhook waits for a try"
+		}
+		if c.ID != "" {
+			none = "there are no such webhooks about " + cli.Printable(c.ID)
+		}
+		_, err := fmt.Fprintln(s.Env.Out, none)
 		return err
 	}
 	rows := [][]string{{"EVENT", "ABOUT", "STATE", "TRIES", "AGE", "WHY", "URL", "ID"}}
