@@ -1230,7 +1230,39 @@ END $$;
 -- +goose StatementEnd
 REVOKE ALL ON FUNCTION oneflow.enqueue FROM PUBLIC;
 
+-- What came of a job of the account of the role that has logged in: one row, and none for any
+-- other job. It runs with its owner's rights; the body is bound to the tables when it is made,
+-- so that no search_path leads it elsewhere.
+-- +goose StatementBegin
+CREATE FUNCTION oneflow.result(job uuid)
+RETURNS TABLE (state text, text text, vector real[], artifacts jsonb, error text, message text, cost_usd numeric, finished_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT s.state, a.text,
+        -- 32 bits a number, the lowest byte first: sign, exponent, fraction.
+        (SELECT array_agg((CASE WHEN b.bits >= 2147483648 THEN -1 ELSE 1 END
+                * CASE WHEN b.bits / 8388608 % 256 = 0 THEN b.bits % 8388608 * 2::float8 ^ -149
+                    ELSE (8388608 + b.bits % 8388608) * 2::float8 ^ (b.bits / 8388608 % 256 - 150) END)::real ORDER BY i)
+            FROM generate_series(0, length(a.vector) - 4, 4) i
+            CROSS JOIN LATERAL (SELECT get_byte(a.vector, i) + get_byte(a.vector, i + 1) * 256 + get_byte(a.vector, i + 2) * 65536 + get_byte(a.vector, i + 3) * 16777216::bigint AS bits) b),
+        (SELECT jsonb_agg(jsonb_build_object('url', f.url, 'mime', f.mime, 'size', f.size, 'sha256', encode(f.sha256, 'hex')) ORDER BY f.idx) FROM artifacts f WHERE f.job_id = j.id),
+        nullif(s.error_class, ''), nullif(s.error_message, ''), s.cost_nano / 1e9, s.finished_at
+    FROM oneflow.roles r
+    JOIN jobs j ON j.account = r.account
+    JOIN job_states s ON s.job_id = j.id
+    LEFT JOIN results a ON a.job_id = j.id
+    WHERE r.role = session_user AND j.id = result.job
+    UNION ALL
+    SELECT 'submitted', NULL, NULL, NULL, NULL, NULL, 0, NULL
+    FROM oneflow.roles r
+    JOIN oneflow.submissions u ON u.account = r.account
+    WHERE r.role = session_user AND u.id = result.job AND u.ended_at IS NULL;
+END;
+-- +goose StatementEnd
+REVOKE ALL ON FUNCTION oneflow.result FROM PUBLIC;
+
 -- +goose Down
+DROP FUNCTION oneflow.result;
 DROP TABLE limiter_waits, breaker_moves, step_links, steps, webhook_events, batch_ends;
 DROP TABLE api_calls, api_batches, api_files, cache_entries, cache_files, cache_followers, loose_files, spending, bounds, alerts, audit_log, api_tokens, reconciler_actions, job_ends, leaders, fleet, workers, provider_latencies, provider_metrics, batch_counts, chains, limit_scopes, provider_models, providers, artifacts, results,
     ledger_entries, charges, budgets, call_jobs, calls, last_start_tags, job_queue, job_states, jobs, batches;

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -92,16 +93,32 @@ type Role struct {
 	GrantedAt time.Time `json:"granted_at"`
 }
 
-// GrantRole lets a database role submit jobs for an account, by oneflow.enqueue alone.
+// ErrNoRole is returned where a role is to be let in that the database does not have.
+var ErrNoRole = errors.New("the database has no such role")
+
+func hasRole(ctx context.Context, tx pgx.Tx, role string) (there bool, err error) {
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`, role).Scan(&there)
+	return there, err
+}
+
+// GrantRole lets a database role submit jobs for an account, by oneflow.enqueue, and read what
+// came of the account's jobs, by oneflow.result. It gets no other right. It fails with ErrNoRole.
 func (s *Store) GrantRole(ctx context.Context, role, account string) error {
 	return s.begin(ctx, func(tx pgx.Tx) error {
 		name := pgx.Identifier{role}.Sanitize()
-		for _, sql := range []string{`GRANT USAGE ON SCHEMA oneflow TO ` + name, `GRANT EXECUTE ON FUNCTION oneflow.enqueue TO ` + name} {
+		there, err := hasRole(ctx, tx, role)
+		switch {
+		case err != nil:
+			return err
+		case !there:
+			return fmt.Errorf("role %s: %w; it is made in the database, as by CREATE ROLE %s LOGIN PASSWORD '…'", role, ErrNoRole, name)
+		}
+		for _, sql := range []string{`GRANT USAGE ON SCHEMA oneflow TO ` + name, `GRANT EXECUTE ON FUNCTION oneflow.enqueue, oneflow.result TO ` + name} {
 			if _, err := tx.Exec(ctx, sql); err != nil {
 				return fmt.Errorf("grant role %s: %w", role, err)
 			}
 		}
-		_, err := tx.Exec(ctx, `
+		_, err = tx.Exec(ctx, `
 			INSERT INTO oneflow.roles (role, account) VALUES ($1, $2)
 			ON CONFLICT (role) DO UPDATE SET account = excluded.account, granted_at = now()`, role, account)
 		return err
@@ -119,12 +136,11 @@ func (s *Store) RevokeRole(ctx context.Context, role string) error {
 		case tag.RowsAffected() == 0:
 			return fmt.Errorf("role %s: %w", role, jobs.ErrNotFound)
 		}
-		var there bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`, role).Scan(&there); err != nil || !there {
+		if there, err := hasRole(ctx, tx, role); err != nil || !there {
 			return err
 		}
 		name := pgx.Identifier{role}.Sanitize()
-		if _, err := tx.Exec(ctx, `REVOKE ALL ON FUNCTION oneflow.enqueue FROM `+name); err != nil {
+		if _, err := tx.Exec(ctx, `REVOKE ALL ON FUNCTION oneflow.enqueue, oneflow.result FROM `+name); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, `REVOKE ALL ON SCHEMA oneflow FROM `+name)

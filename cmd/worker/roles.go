@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 
 // rolesCmd is about who may submit jobs by SQL.
 type rolesCmd struct {
-	Grant  rolesGrantCmd  `cmd:"" help:"Let a database role submit jobs with oneflow.enqueue, for one account. It gets no other right."`
+	Grant  rolesGrantCmd  `cmd:"" help:"Let a database role submit jobs with oneflow.enqueue, for one account, and read what came of its jobs with oneflow.result. It gets no other right."`
 	Revoke rolesRevokeCmd `cmd:"" help:"Take that right back. What was submitted stays."`
 	Ls     rolesLsCmd     `cmd:"" help:"List the roles that may submit jobs."`
 }
@@ -23,10 +24,14 @@ type rolesGrantCmd struct {
 // Run grants it.
 func (c *rolesGrantCmd) Run(s *session) error {
 	return s.withStore(func(db *store.Store) error {
-		if err := db.GrantRole(s.Ctx, c.Role, c.Account); err != nil {
+		err := db.GrantRole(s.Ctx, c.Role, c.Account)
+		if errors.Is(err, store.ErrNoRole) {
+			return cli.Fail(cli.Usage, err)
+		}
+		if err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(s.Env.Out, "%s submits jobs for the account %s, with SELECT oneflow.enqueue(…)\n", c.Role, c.Account)
+		_, err = fmt.Fprintf(s.Env.Out, "%s submits jobs for the account %s, with SELECT oneflow.enqueue(…), and reads what came of its jobs, with SELECT * FROM oneflow.result(…)\n", c.Role, c.Account)
 		return err
 	})
 }

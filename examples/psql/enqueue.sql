@@ -1,4 +1,4 @@
--- psql "$DATABASE_URL" -f enqueue.sql
+-- psql "$DATABASE_URL" -f enqueue.sql, as a role that has a schema of its own in OneFlow's database: see docs/sql.md.
 \set ON_ERROR_STOP on
 \set QUIET on
 \pset tuples_only on

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -158,6 +160,72 @@ func TestWhatAnApplicationSubmitsIsAJobOfTheAccountOfItsRole(t *testing.T) {
 	}
 }
 
+func TestAnApplicationReadsWhatCameOfItsAccountsJobsAlone(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	if err := s.db.GrantRole(t.Context(), "nobody_of_that_name", "acme"); !errors.Is(err, store.ErrNoRole) || !strings.Contains(err.Error(), "CREATE ROLE") {
+		t.Errorf("a role that is not there: %v", err)
+	}
+	result := func(id string) (state, text string, vector []float32, message string, rows int) {
+		t.Helper()
+		got, err := s.pool.Query(t.Context(), `SELECT state, coalesce(text, ''), vector, coalesce(message, '') FROM oneflow.result($1)`, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = pgx.ForEachRow(got, []any{&state, &text, &vector, &message}, func() error { rows++; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state, text, vector, message, rows
+	}
+	if _, err := s.pool.Exec(t.Context(), `SELECT oneflow.result($1)`, uuid.New()); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("a role without the right: %v", err)
+	}
+	s.grant()
+	id, err := s.submit("text", `{"prompt":"hello","provider":"openai"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := s.submit("text", `{}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, _, _, _, n := result(id); state != "submitted" || n != 1 {
+		t.Errorf("before it is a job: %q, %d rows", state, n)
+	}
+	if err := s.take.Round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if state, _, _, _, n := result(id); state != "queued" || n != 1 {
+		t.Errorf("the job: %q, %d rows", state, n)
+	}
+	if state, _, _, message, _ := result(wrong); state != "failed" || !strings.Contains(message, "prompt") {
+		t.Errorf("the refused one: %q %q", state, message)
+	}
+	// 1, -2.5, 0.1 and the least number that there is.
+	const insert = `INSERT INTO results (job_id, call_id, provider, model, text, vector) VALUES ($1, $1, 'openai', 'm', 'Good day', '\x0000803f000020c0cdcccc3d01000000')`
+	if _, err := s.own.Exec(t.Context(), insert, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, text, vector, _, _ := result(id); text != "Good day" || !slices.Equal(vector, []float32{1, -2.5, 0.1, math.SmallestNonzeroFloat32}) {
+		t.Errorf("the answer: %q %v", text, vector)
+	}
+	if _, err := s.own.Exec(t.Context(), `UPDATE jobs SET account = 'rich' WHERE id = $1`, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, _, n := result(id); n != 0 {
+		t.Error("another account's job is shown")
+	}
+	// A table of the caller's own takes the place of none that ours reads.
+	_, err = s.pool.Exec(t.Context(), `CREATE TABLE shop.jobs (id uuid, account text); CREATE TEMP TABLE job_states (job_id uuid, state text); SET search_path = shop, pg_catalog`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, _, _, _, n := result(wrong); state != "failed" || n != 1 {
+		t.Errorf("beside tables of the same name: %q, %d rows", state, n)
+	}
+}
+
 func TestWhatIsNoJobIsRefusedAtOnceOrAsAFailedJobWithItsReason(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -173,12 +241,12 @@ func TestWhatIsNoJobIsRefusedAtOnceOrAsAFailedJobWithItsReason(t *testing.T) {
 		}
 	}
 	for request, want := range map[string]string{
-		`{}`:                               "prompt",
-		`{"prompt":"x","temperature":"q"}`: "temperature",
-		`{"prompt":"x","provider":"nobody"}`:                 "nobody",
-		`{"prompt":"x","task":"image"}`:                      "task",
-		`{"prompt":"x","provider":"mock","account":"rich"}`:  `unknown field "account"`,
-		`{"prompt":"x","provider":"mock","custom_id":"c"}`:   "custom_id: is for rows of a batch",
+		`{}`:                                 "prompt",
+		`{"prompt":"x","temperature":"q"}`:   "temperature",
+		`{"prompt":"x","provider":"nobody"}`: "nobody",
+		`{"prompt":"x","task":"image"}`:      "task",
+		`{"prompt":"x","provider":"mock","account":"rich"}`: `unknown field "account"`,
+		`{"prompt":"x","provider":"mock","custom_id":"c"}`:  "custom_id: is for rows of a batch",
 	} {
 		id, err := s.submit("text", request)
 		if err != nil {

@@ -67,6 +67,11 @@ func TestTheExamplesSubmitJobsInTransactionsOfTheirOwn(t *testing.T) {
 			return query[string](sut, `SELECT coalesce(string_agg(s.state, ''), '') FROM job_states s JOIN jobs j ON j.id = s.job_id WHERE j.id = $1::uuid AND j.account = 'shop'`, job) == "succeeded"
 		})
 	}
+	read := exec.CommandContext(t.Context(), "psql", login.String(), "-v", "job="+query[string](sut, `SELECT max(id::text) FROM jobs`), "-f", "result.sql")
+	read.Dir = filepath.Join(root, "psql")
+	if out, err := read.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "succeeded|") {
+		t.Errorf("the answer: %v\n%s", err, out)
+	}
 	if n := sut.text(`SELECT count(*)::text FROM jobs`); n != "3" {
 		t.Errorf("%s jobs, want 3: what was rolled back is none", n)
 	}
