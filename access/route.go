@@ -3,8 +3,10 @@ package access
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,6 +28,8 @@ type Route struct {
 	// Fleet tells that the route shows or changes what concerns all accounts: the token of
 	// one account is refused.
 	Fleet bool
+	// Query are the names that the address may have after its ?; nil: any.
+	Query []string
 	// Body is the most bytes that a request may bring; 0: MaxBody.
 	Body int64
 	// Patient tells that the whole may take longer than the server's limits: each read and
@@ -88,6 +92,10 @@ func (g *Gate) guard(route Route) http.Handler {
 			}
 			r = r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
 		}
+		if why := unknownQuery(r, route.Query); why != "" {
+			route.Refuse(w, r, http.StatusBadRequest, why)
+			return
+		}
 		if route.Patient {
 			w, r = patient(w, r)
 		}
@@ -97,6 +105,24 @@ func (g *Gate) guard(route Route) http.Handler {
 		}
 		g.recorded(w, r, route)
 	})
+}
+
+// unknownQuery says which name of an address there is not, where a filter that is passed over
+// would select everything; empty: there is none.
+func unknownQuery(r *http.Request, names []string) string {
+	if names == nil || r.URL.RawQuery == "" {
+		return ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.URL.Query())) {
+		switch {
+		case slices.Contains(names, name):
+		case len(names) == 0:
+			return strconv.QuoteToASCII(name[:min(len(name), 40)]) + ": this address has no parameters"
+		default:
+			return strconv.QuoteToASCII(name[:min(len(name), 40)]) + ": there is no such parameter; there are " + strings.Join(names, ", ")
+		}
+	}
+	return ""
 }
 
 // admit returns whom a request is from; status is not 0 where it may not pass.

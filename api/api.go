@@ -1,7 +1,7 @@
 // Package api is /api/v1 beyond single jobs and batches: schedules, providers, accounts and
 // their wallets, budgets, costs, alerts and workers, for programs, over the services that the commands
 // use. Its description, openapi.yaml, is served with it. It may import access, batches,
-// batches/rows, billing, fleet, jobs, providers and schedules, and declares what it needs of a store; package
+// batches/rows, billing, config, fleet, jobs, providers and schedules, and declares what it needs of a store; package
 // monitor mounts its routes.
 package api
 
@@ -96,11 +96,12 @@ func (a *API) Routes() []access.Route {
 	refuse := func(w http.ResponseWriter, _ *http.Request, status int, message string) {
 		access.Problem(w, status, message, nil)
 	}
-	route := func(pattern string, scope access.Scope, h http.HandlerFunc) access.Route {
-		return access.Route{Pattern: pattern, Scope: scope, Record: scope != access.Read, Refuse: refuse, Handle: h}
+	// query are the names that the address may have.
+	route := func(pattern string, scope access.Scope, h http.HandlerFunc, query ...string) access.Route {
+		return access.Route{Pattern: pattern, Scope: scope, Query: append([]string{}, query...), Record: scope != access.Read, Refuse: refuse, Handle: h}
 	}
-	ofFleet := func(pattern string, scope access.Scope, h http.HandlerFunc) access.Route {
-		r := route(pattern, scope, h)
+	ofFleet := func(pattern string, scope access.Scope, h http.HandlerFunc, query ...string) access.Route {
+		r := route(pattern, scope, h, query...)
 		r.Fleet = true
 		return r
 	}
@@ -109,35 +110,35 @@ func (a *API) Routes() []access.Route {
 	return []access.Route{
 		route("GET /api/v1/openapi.yaml", access.Read, describe),
 
-		route("GET /api/v1/schedules", access.Read, a.listSchedules),
+		route("GET /api/v1/schedules", access.Read, a.listSchedules, "limit", "cursor"),
 		add,
 		route("GET /api/v1/schedules/{name}", access.Read, a.getSchedule),
 		route("DELETE /api/v1/schedules/{name}", access.Operate, a.onSchedule(a.cfg.Schedules.RemoveSchedule)),
-		route("GET /api/v1/schedules/{name}/fires", access.Read, a.listFires),
+		route("GET /api/v1/schedules/{name}/fires", access.Read, a.listFires, "limit"),
 		route("POST /api/v1/schedules/{name}/pause", access.Operate, a.onSchedule(a.cfg.Schedules.PauseSchedule)),
 		route("POST /api/v1/schedules/{name}/resume", access.Operate, a.onSchedule(func(ctx context.Context, name string) error {
 			return schedules.Resume(ctx, a.cfg.Schedules, name)
 		})),
 		route("POST /api/v1/schedules/{name}/run", access.Operate, a.runSchedule),
 
-		ofFleet("GET /api/v1/providers", access.Read, a.listProviders),
-		ofFleet("GET /api/v1/providers/{name}", access.Read, a.getProvider),
+		ofFleet("GET /api/v1/providers", access.Read, a.listProviders, "limit", "cursor", "since"),
+		ofFleet("GET /api/v1/providers/{name}", access.Read, a.getProvider, "since"),
 		ofFleet("POST /api/v1/providers/{name}/disable", access.Operate, a.disable),
 		ofFleet("POST /api/v1/providers/{name}/enable", access.Operate, a.enable),
 		ofFleet("PUT /api/v1/providers/{name}/breaker", access.Operate, a.holdBreaker),
-		ofFleet("PUT /api/v1/providers/{name}/limits", access.Operate, a.pinLimits),
-		ofFleet("DELETE /api/v1/providers/{name}/limits", access.Operate, a.resetLimits),
+		ofFleet("PUT /api/v1/providers/{name}/limits", access.Operate, a.pinLimits, "model"),
+		ofFleet("DELETE /api/v1/providers/{name}/limits", access.Operate, a.resetLimits, "model"),
 		ofFleet("GET /api/v1/workers", access.Read, a.listWorkers),
-		ofFleet("GET /api/v1/alerts", access.Read, a.listAlerts),
+		ofFleet("GET /api/v1/alerts", access.Read, a.listAlerts, "limit", "cursor", "all"),
 
-		route("GET /api/v1/accounts", access.Read, a.listAccounts),
+		route("GET /api/v1/accounts", access.Read, a.listAccounts, "limit", "cursor"),
 		route("GET /api/v1/accounts/{name}", access.Read, a.getAccount),
-		route("GET /api/v1/accounts/{name}/statement", access.Read, a.statement),
+		route("GET /api/v1/accounts/{name}/statement", access.Read, a.statement, "limit", "cursor"),
 		ofFleet("POST /api/v1/accounts/{name}/deposits", access.Admin, a.deposit),
-		route("GET /api/v1/budgets", access.Read, a.listBudgets),
+		route("GET /api/v1/budgets", access.Read, a.listBudgets, "limit", "cursor"),
 		ofFleet("POST /api/v1/budgets", access.Admin, a.setBudget),
 		ofFleet("DELETE /api/v1/budgets/{id}", access.Admin, a.removeBudget),
-		route("GET /api/v1/cost", access.Read, a.cost),
+		route("GET /api/v1/cost", access.Read, a.cost, "by", "since", "until", "timezone", "batch", "account"),
 	}
 }
 

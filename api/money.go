@@ -14,6 +14,7 @@ import (
 
 	"oneflow/access"
 	"oneflow/billing"
+	"oneflow/config"
 )
 
 // account is an account's wallet as programs see it.
@@ -254,12 +255,12 @@ func costQuery(r *http.Request) (q billing.SpendingQuery, err error) {
 		if s == "" {
 			continue
 		}
-		if d, bad := time.ParseDuration(s); bad == nil && d > 0 {
+		if d, bad := config.ParseDuration(s); bad == nil && d > 0 {
 			*into = time.Now().Add(-d)
 			continue
 		}
 		if *into, err = time.Parse(time.RFC3339, s); err != nil {
-			return q, bad("%s: must be a time ago such as 24h, or a time such as 2026-01-31T18:00:00Z", name)
+			return q, bad("%s: must be a time ago such as 24h or 7d, or a time such as 2026-01-31T18:00:00Z", name)
 		}
 	}
 	return q, q.Check()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"oneflow/access"
+	"oneflow/config"
 	"oneflow/fleet"
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -22,8 +23,8 @@ func (a *API) health(r *http.Request) ([]fleet.Health, error) {
 	since := defaultSince
 	if s := r.URL.Query().Get("since"); s != "" {
 		var err error
-		if since, err = time.ParseDuration(s); err != nil || since <= 0 || since > maxSince {
-			return nil, bad("since: must be a time such as 24h, of at most 720h")
+		if since, err = config.ParseDuration(s); err != nil || since <= 0 || since > maxSince {
+			return nil, bad("since: must be a time such as 24h or 7d, of at most 30d")
 		}
 	}
 	return a.cfg.Fleet.Health(r.Context(), since)

@@ -11,6 +11,7 @@ import (
 	"oneflow/access"
 	"oneflow/batches"
 	"oneflow/batches/rows"
+	"oneflow/config"
 	"oneflow/jobs"
 	"oneflow/schedules"
 )
@@ -131,8 +132,8 @@ func (n newSchedule) schedule(now time.Time) (s schedules.Schedule, err error) {
 		return s, bad("cron, every: name one of them")
 	}
 	if n.Every != "" {
-		if s.Spec.Every, err = time.ParseDuration(n.Every); err != nil {
-			return s, bad("every: must be a time such as 6h")
+		if s.Spec.Every, err = config.ParseDuration(n.Every); err != nil {
+			return s, bad("every: must be a time such as 6h or 2d")
 		}
 		s.Spec.Every = s.Spec.Every.Truncate(time.Second)
 	}

@@ -19,6 +19,15 @@ func refuse(w http.ResponseWriter, _ *http.Request, status int, message string) 
 	fail(w, status, "", "", message)
 }
 
+// Refuse answers a request that no route is for, in the form of the vendor whose path it is.
+func Refuse(w http.ResponseWriter, r *http.Request, status int, message string) {
+	if strings.HasPrefix(r.URL.Path, messagesPath) {
+		refuseAnthropic(w, r, status, message)
+		return
+	}
+	refuse(w, r, status, message)
+}
+
 // fail answers with an error in OpenAI's form. code and param may be empty.
 func fail(w http.ResponseWriter, status int, code, param, message string) {
 	answer(w, status, map[string]vendorError{"error": errorOf(status, code, param, message)})

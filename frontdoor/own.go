@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -26,8 +25,11 @@ func (f *FrontDoor) ownRoutes() []access.Route {
 		access.Problem(w, status, message, nil)
 	}
 	return []access.Route{
-		{Pattern: "POST /api/v1/jobs", Scope: access.Enqueue, Record: true, Body: maxCall, Refuse: own, Handle: http.HandlerFunc(f.bringJob)},
-		{Pattern: "POST /api/v1/batches", Scope: access.Enqueue, Record: true, Patient: true, Body: maxUpload, Refuse: own, Handle: http.HandlerFunc(f.bringBatch)},
+		{Pattern: "POST /api/v1/jobs", Scope: access.Enqueue, Query: []string{}, Record: true, Body: maxCall, Refuse: own, Handle: http.HandlerFunc(f.bringJob)},
+		{
+			Pattern: "POST /api/v1/batches", Scope: access.Enqueue, Query: []string{"source", "tag", "task", "provider", "model", "lane"},
+			Record: true, Patient: true, Body: maxUpload, Refuse: own, Handle: http.HandlerFunc(f.bringBatch),
+		},
 	}
 }
 
@@ -170,6 +172,8 @@ type bringing struct {
 	batch jobs.Batch
 	in    batches.Input
 	rows  io.ReadSeeker
+	// own are the columns of the rows' own, which come back with the results.
+	own []string
 	// key is its idempotency key, and sum the hash of what it asks for.
 	key string
 	sum [sha256.Size]byte
@@ -196,7 +200,10 @@ func (f *FrontDoor) bringBatch(w http.ResponseWriter, r *http.Request) {
 	}
 	var faults []fault
 	if err == nil {
+		b.own = []string{}
+		b.in.OnColumn = func(name string) { b.own = append(b.own, name) }
 		faults, err = f.check(r, b)
+		b.in.OnColumn = nil
 	}
 	if len(faults) > 0 && err == nil {
 		access.Problem(w, http.StatusUnprocessableEntity, "lines of the batch have faults: nothing of it was taken", map[string]any{"faults": faults})
@@ -216,7 +223,7 @@ func (f *FrontDoor) bringBatch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Location", "/api/v1/batches/"+b.batch.ID)
-	answer(w, http.StatusAccepted, object{"id": b.batch.ID, "accepted": rep.Accepted, "duplicates": rep.Duplicates})
+	answer(w, http.StatusAccepted, object{"id": b.batch.ID, "accepted": rep.Accepted, "duplicates": rep.Duplicates, "own_columns": b.own})
 }
 
 func (f *FrontDoor) batchRefused(w http.ResponseWriter, r *http.Request, err error) {
@@ -261,11 +268,8 @@ func (f *FrontDoor) ownBatch(r *http.Request) (b bringing, err error) {
 	b.in = f.cfg.Input
 	b.in.Account, b.in.Defaults = account, map[string]json.RawMessage{}
 	for name, values := range q {
-		switch {
-		case slices.Contains([]string{"task", "provider", "model", "lane"}, name):
+		if name != "source" && name != "tag" {
 			b.in.Defaults[name] = encoded(values[0])
-		case name != "source" && name != "tag":
-			return b, &refusal{status: http.StatusBadRequest, reason: fmt.Sprintf("%.40q: there is no such parameter; there are source, tag, task, provider, model and lane", name)}
 		}
 	}
 	return b, nil

@@ -20,7 +20,7 @@ func (m *Monitor) ownName(next http.Handler) http.Handler {
 		// Where the database does not answer, the route says so.
 		closed, err := m.gate.Closed(r.Context())
 		if !m.isOwnName(r.Host, closed && err == nil) {
-			http.Error(w, "this monitor does not answer to that name; name it with --host to call it so", http.StatusMisdirectedRequest)
+			m.problem(w, r, http.StatusMisdirectedRequest, "this monitor does not answer to that name; name it with --host to call it so")
 			return
 		}
 		next.ServeHTTP(w, r)

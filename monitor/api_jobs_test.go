@@ -1,10 +1,13 @@
 package monitor_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"oneflow/access"
+	"oneflow/jobs"
 )
 
 const aRow = `{"model":"mock/mock-text","prompt":"hello"}`
@@ -87,11 +90,96 @@ func TestProgramsBringBatchesWholeOrNotAtAll(t *testing.T) {
 			t.Errorf("%s: %d %s", wrong, r.status, r.body)
 		}
 	}
+	if kept := send(202, "", `{"provider":"mock","prompt":"x","account":"theirs"}`+"\n"); kept.field(t, "own_columns", 0) != "account" {
+		t.Errorf("what is kept is not told: %s", kept.body)
+	}
 	send(400, "", "\n")
 	list := h.expect(t, 200, "GET", "/api/v1/batches?limit=1", mine, "")
 	next, _ := list.field(t, "next").(string)
 	rest := h.expect(t, 200, "GET", "/api/v1/batches?limit=1&cursor="+next, mine, "")
-	if a, b := list.field(t, "batches", 0, "id"), rest.field(t, "batches", 0, "id"); next == "" || a == b || b != id {
+	if a, b := list.field(t, "batches", 0, "id"), rest.field(t, "batches", 0, "id"); next == "" || a == b || b == nil {
 		t.Errorf("parts: %s then %s", list.body, rest.body)
+	}
+}
+
+func TestProgramsGetAnswersOfTheirOwnAndAreRecorded(t *testing.T) {
+	t.Parallel()
+	db := filled(t)
+	m := withJobs(t, db)
+	id := aJob(t, db)
+	w := get(t, m, "/api/v1/jobs/"+id+"/result")
+	var got struct {
+		State, Text string
+		Artifacts   []any
+	}
+	decode(t, w, &got)
+	if got.State != "succeeded" || got.Text != secretAnswer || got.Artifacts == nil {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	w = get(t, m, "/api/v1/batches/b-1/results?only=succeeded")
+	if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/x-ndjson" || strings.Count(w.Body.String(), "\n") != 2 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	var waiting jobs.Lines
+	decode(t, get(t, m, "/api/v1/jobs?state=queued"), &waiting)
+	problems := map[string]int{
+		"/api/v1/jobs/" + jobs.NewID().String() + "/result": http.StatusNotFound, "/api/v1/jobs/" + id + "/artifacts/0": http.StatusNotFound, "/api/v1/batches/none/results": http.StatusNotFound,
+		"/api/v1/batches/b-1/results?formt=csv": http.StatusBadRequest, "/api/v1/batches/b-1/results?format=exe": http.StatusBadRequest,
+	}
+	for _, j := range waiting.Jobs {
+		problems["/api/v1/jobs/"+j.ID+"/result"] = http.StatusConflict
+	}
+	for path, status := range problems {
+		if w := get(t, m, path); w.Code != status || w.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	actions, err := db.Actions(t.Context(), 0, 100)
+	if err != nil || len(waiting.Jobs) == 0 {
+		t.Fatal(err, waiting)
+	}
+	seen := map[string]bool{}
+	for _, a := range actions {
+		seen[a.What+" "+a.Object] = true
+	}
+	if !seen["GET /api/v1/jobs/{id}/result /api/v1/jobs/"+id+"/result"] || !seen["GET /api/v1/batches/{id}/results /api/v1/batches/b-1/results"] {
+		t.Errorf("recorded: %+v", actions)
+	}
+}
+
+func TestAddressesThatThereAreNotAnswerProgramsInTheirWords(t *testing.T) {
+	t.Parallel()
+	h := openProgram(t)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		kind, want   string
+	}{
+		{"GET", "/api/v1/nothing", 404, "application/problem+json", "openapi.yaml"},
+		{"POST", "/api/nothing", 404, "application/problem+json", "openapi.yaml"},
+		{"DELETE", "/api/v1/jobs", 405, "application/problem+json", "GET, POST"},
+		{"PUT", "/api/v1/batches/b", 405, "application/problem+json", "this address takes GET"},
+		{"POST", "/v1/completions", 404, "application/json", `{"error":{`},
+		{"GET", "/v1/assistants", 404, "application/json", `{"error":{`},
+		{"DELETE", "/v1/batches", 405, "application/json", `"type":"invalid_request_error"`},
+		{"POST", "/v1/messages/count_tokens", 404, "application/json", `"type":"not_found_error"`},
+		{"POST", "/nothing", 404, "application/problem+json", "no such address"},
+		{"DELETE", "/jobs", 405, "application/problem+json", "this address takes GET"},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), c.method, c.path, http.NoBody)
+		r.Host = "localhost"
+		w := httptest.NewRecorder()
+		h.monitor.Handler().ServeHTTP(w, r)
+		if w.Code != c.status || w.Header().Get("Content-Type") != c.kind || !strings.Contains(w.Body.String(), c.want) || (w.Header().Get("Allow") != "") != (c.status == 405) {
+			t.Errorf("%s %s: %d %v %s", c.method, c.path, w.Code, w.Header(), w.Body)
+		}
+	}
+	// A browser is shown a page.
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/nothing", http.NoBody)
+	r.Host = "localhost"
+	w := httptest.NewRecorder()
+	h.monitor.Handler().ServeHTTP(w, r)
+	if w.Code != http.StatusNotFound || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+		t.Errorf("%d %v", w.Code, w.Header())
 	}
 }

@@ -168,14 +168,16 @@ func TestTheDescriptionIsOfTheRoutesThatThereAre(t *testing.T) {
 	text, err := os.ReadFile("../api/openapi.yaml")
 	must(t, err)
 	var described struct {
-		Paths map[string]map[string]any
+		Paths      map[string]map[string]any
+		Components struct{ Parameters map[string]any }
 	}
 	must(t, yaml.Unmarshal(text, &described))
-	want := map[string]string{}
+	want, names := map[string]string{}, map[string][]string{}
 	for path, methods := range described.Paths {
 		for method, op := range methods {
 			if o, ok := op.(map[string]any); ok {
 				want[strings.ToUpper(method)+" "+path] = fmt.Sprint(o["description"])
+				names[strings.ToUpper(method)+" "+path] = queryNames(described.Components.Parameters, o["parameters"], methods["parameters"])
 			}
 		}
 	}
@@ -190,6 +192,9 @@ func TestTheDescriptionIsOfTheRoutesThatThereAre(t *testing.T) {
 		if !strings.HasPrefix(says, "Scope "+string(route.Scope)) || strings.Contains(says, "all accounts") != route.Fleet {
 			t.Errorf("%s needs %s, of the fleet: %v; the description says %q", route.Pattern, route.Scope, route.Fleet, says)
 		}
+		if route.Query == nil || !slices.Equal(slices.Sorted(slices.Values(route.Query)), names[route.Pattern]) {
+			t.Errorf("%s takes the parameters %q, and the description names %q", route.Pattern, route.Query, names[route.Pattern])
+		}
 		delete(want, route.Pattern)
 	}
 	if len(want) > 0 {
@@ -200,6 +205,24 @@ func TestTheDescriptionIsOfTheRoutesThatThereAre(t *testing.T) {
 	if served.body != string(text) {
 		t.Error("another description is served")
 	}
+}
+
+// queryNames are the names that a description lists of an address, sorted.
+func queryNames(components map[string]any, lists ...any) (names []string) {
+	for _, list := range lists {
+		parameters, _ := list.([]any)
+		for _, p := range parameters {
+			one, _ := p.(map[string]any)
+			if ref, ok := one["$ref"].(string); ok {
+				one, _ = components[strings.TrimPrefix(ref, "#/components/parameters/")].(map[string]any)
+			}
+			if one["in"] == "query" {
+				names = append(names, fmt.Sprint(one["name"]))
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func TestAWrongAnswerIsNotAsTheDescriptionSays(t *testing.T) {

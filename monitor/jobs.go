@@ -17,6 +17,7 @@ import (
 
 	"oneflow/access"
 	"oneflow/batches"
+	"oneflow/config"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
@@ -124,7 +125,7 @@ func filter(r *http.Request) (f jobs.Filter, err error) {
 
 // since reads a time: a span before now, such as 2h, or a date or time.
 func since(s string, now time.Time) (time.Time, error) {
-	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+	if d, err := config.ParseDuration(s); err == nil && d > 0 {
 		return now.Add(-d), nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
@@ -132,7 +133,7 @@ func since(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, errors.New("since: must be a span such as 2h, a date or a time such as 2026-01-31T18:00:00Z")
+	return time.Time{}, errors.New("since: must be a span such as 2h or 7d, a date or a time such as 2026-01-31T18:00:00Z")
 }
 
 func (m *Monitor) jobsPage(w http.ResponseWriter, r *http.Request) {

@@ -37,7 +37,7 @@ func TestSingleJobsAreListedFilteredAndPaged(t *testing.T) {
 	}
 	for query, want := range map[string]int{
 		"state=succeeded": 2, "state=failed": 1, "batch=b-1": 6, "batch=none": 0, "account=default": 6, "account=x": 0, "error=UNSUPPORTED": 2,
-		"provider=mock": 6, "model=mock-text": 6, "tag=a%3Db": 0, "since=1h": 6, "since=2099-01-01": 0, "task=image": 0,
+		"provider=mock": 6, "model=mock-text": 6, "tag=a%3Db": 0, "since=1h": 6, "since=7d": 6, "since=2099-01-01": 0, "task=image": 0,
 	} {
 		var l jobs.Lines
 		w := get(t, m, "/api/v1/jobs?"+query)
@@ -49,7 +49,7 @@ func TestSingleJobsAreListedFilteredAndPaged(t *testing.T) {
 	seen, next := map[string]bool{}, ""
 	for range 10 {
 		var l jobs.Lines
-		decode(t, get(t, m, "/api/v1/jobs?limit=2&before="+next), &l)
+		decode(t, get(t, m, "/api/v1/jobs?limit=2&cursor="+next), &l)
 		for _, j := range l.Jobs {
 			seen[j.ID] = true
 		}
@@ -60,7 +60,7 @@ func TestSingleJobsAreListedFilteredAndPaged(t *testing.T) {
 	if len(seen) != 6 || next != "" {
 		t.Errorf("%d jobs in pages of two, then %q", len(seen), next)
 	}
-	for _, bad := range []string{"state=nothing", "before=x", "since=soon", "limit=0", "limit=1001", "provider=%00", "error=" + strings.Repeat("x", 300)} {
+	for _, bad := range []string{"state=nothing", "cursor=x", "batchid=b-1", "since=soon", "limit=0", "limit=1001", "provider=%00", "error=" + strings.Repeat("x", 300)} {
 		if w := get(t, m, "/api/v1/jobs?"+bad); w.Code != http.StatusBadRequest || w.Header().Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %d %s", bad, w.Code, w.Body)
 		}

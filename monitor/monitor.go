@@ -1,5 +1,5 @@
 // Package monitor shows what OneFlow does, in a browser and as JSON, and mounts
-// asynqmon, read-only. It may import access, frontdoor, fleet, batches, schedules, jobs, billing
+// asynqmon, read-only. It may import access, config, frontdoor, fleet, batches, schedules, jobs, billing
 // and providers, and declares what it reads of a store, which it never imports.
 //
 // routes says who may do what. As long as no token was ever made, anybody on the machine

@@ -243,6 +243,10 @@ type trouble struct{ Heading, Text string }
 
 func (m *Monitor) failPage(w http.ResponseWriter, r *http.Request, err error) {
 	status, t := m.explain(r, err)
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		m.problem(w, r, status, t.Heading)
+		return
+	}
 	m.show(w, r, status, frame{Title: t.Heading, JSON: "/api/overview", At: time.Now()}, "problem", t)
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"oneflow/access"
+	"oneflow/frontdoor"
 )
 
 // routes are all that the monitor serves, and the scope that each needs: the one place
@@ -21,7 +22,7 @@ func (m *Monitor) routes() []access.Route {
 		reads("GET /batches/{id}", m.batchPage),
 		reads("GET /api/batches/{id}", m.batchJSON),
 		{Pattern: "GET /events", Scope: access.Read, Patient: true, Handle: http.HandlerFunc(m.events.serve)},
-		reads("GET /", m.nothingHere),
+		reads(nothing, m.nothingHere),
 	}
 	routes = append(routes, ofFleet(
 		reads("GET /{$}", m.overviewPage),
@@ -169,7 +170,7 @@ func (m *Monitor) batchOrders() map[string]func(context.Context, string) error {
 // jobRoutes are those of single jobs, and of orders for jobs and batches.
 func (m *Monitor) jobRoutes() []access.Route {
 	noted := func(pattern string, scope access.Scope, h http.HandlerFunc) access.Route {
-		return access.Route{Pattern: pattern, Scope: scope, Record: true, Handle: h}
+		return access.Route{Pattern: pattern, Scope: scope, Query: []string{}, Record: true, Handle: h}
 	}
 	routes := []access.Route{
 		reads("GET /jobs", m.jobsPage),
@@ -185,12 +186,8 @@ func (m *Monitor) jobRoutes() []access.Route {
 		reads("GET /batches/{id}/problems.csv", m.problemsCSV),
 		reads("GET /batches", m.batchesPage),
 		reads("GET /batches.csv", m.batchesCSV),
-		reads("GET /api/v1/jobs", m.jobsJSON),
-		reads("GET /api/v1/jobs/{id}", m.jobJSON),
-		reads("GET /api/v1/batches", m.batchesJSON),
-		reads("GET /api/v1/batches/{id}", m.batchJSON),
-		{Pattern: "GET /api/v1/events", Scope: access.Read, Patient: true, Handle: http.HandlerFunc(m.apiEvents)},
 	}
+	routes = append(routes, m.programRoutes()...)
 	o := m.cfg.Orders
 	for verb, do := range m.batchOrders() {
 		for _, base := range []string{"", "/api/v1"} {
@@ -211,12 +208,82 @@ func (m *Monitor) jobRoutes() []access.Route {
 	)
 }
 
+// programRoutes are those of /api/v1 that tell of jobs and batches. An address has the names that
+// are listed, and no other.
+func (m *Monitor) programRoutes() []access.Route {
+	with := func(route access.Route, query ...string) access.Route {
+		route.Query = append([]string{}, query...)
+		return route
+	}
+	jobs := []string{"state", "provider", "model", "batch", "account", "task", "tag", "error", "dead", "limit"}
+	return []access.Route{
+		with(reads("GET /api/v1/jobs", m.jobsJSON), append([]string{"since", "cursor"}, jobs...)...),
+		with(reads("GET /api/v1/jobs/{id}", m.jobJSON)),
+		with(looks("GET /api/v1/jobs/{id}/result", m.jobResult)),
+		with(looks("GET /api/v1/jobs/{id}/artifacts/{n}", m.artifact)),
+		with(reads("GET /api/v1/batches", m.batchesJSON), "state", "source", "account", "limit", "cursor"),
+		with(reads("GET /api/v1/batches/{id}", m.batchJSON)),
+		with(looks("GET /api/v1/batches/{id}/results", m.results), "format", "only"),
+		with(access.Route{Pattern: "GET /api/v1/events", Scope: access.Read, Patient: true, Handle: http.HandlerFunc(m.apiEvents)}, append([]string{"types", "source"}, jobs...)...),
+	}
+}
+
 // serveAll is everything, with its protection: from the outside in the headers of every
 // answer, the base path, the name that was called, what other sites send, and the route.
 func (m *Monitor) serveAll() http.Handler {
 	all := http.NewServeMux()
-	all.HandleFunc("GET /healthz", healthy)
-	all.HandleFunc("GET /readyz", m.ready)
-	all.Handle("/", m.ownName(http.NewCrossOriginProtection().Handler(m.gate.Mux(m.routes(), m.refuse))))
+	for path, probe := range map[string]http.HandlerFunc{"/healthz": healthy, "/readyz": m.ready} {
+		all.HandleFunc("GET "+path, probe)
+		all.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", http.MethodGet)
+			m.problem(w, r, http.StatusMethodNotAllowed, "this address takes GET")
+		})
+	}
+	all.Handle("/", m.ownName(m.sameOrigin(m.known(m.gate.Mux(m.routes(), m.refuse)))))
 	return m.secured(underBasePath(m.cfg.BasePath, all))
+}
+
+// sameOrigin refuses what a page of another site has a browser send.
+func (m *Monitor) sameOrigin(next http.Handler) http.Handler {
+	p := http.NewCrossOriginProtection()
+	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.problem(w, r, http.StatusForbidden, "a page of another site has sent this")
+	}))
+	return p.Handler(next)
+}
+
+// nothing is the pattern of the page that says that there is no such page.
+const nothing = "GET /"
+
+// known answers programs that ask for what no route is for: in their words, and with the methods
+// that the path has.
+func (m *Monitor) known(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		vendors, own := strings.HasPrefix(r.URL.Path, "/v1/"), strings.HasPrefix(r.URL.Path, "/api/")
+		_, pattern := mux.Handler(r)
+		if pattern != "" && (pattern != nothing || !vendors && !own) {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		var has []string
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+			asked := r.Clone(r.Context())
+			asked.Method = method
+			if _, pattern := mux.Handler(asked); pattern != "" && pattern != nothing {
+				has = append(has, method)
+			}
+		}
+		refuse, status, why := m.refuse, http.StatusNotFound, "there is no such address"
+		if vendors {
+			refuse = frontdoor.Refuse
+		}
+		if len(has) > 0 {
+			status, why = http.StatusMethodNotAllowed, "this address takes "+strings.Join(has, ", ")
+			w.Header().Set("Allow", strings.Join(has, ", "))
+		}
+		if own {
+			why += "; GET /api/v1/openapi.yaml describes all that there are"
+		}
+		refuse(w, r, status, why)
+	})
 }
