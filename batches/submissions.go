@@ -41,9 +41,9 @@ type Submissions struct {
 	Producer *jobs.Producer
 	// Input knows the providers.
 	Input Input
-	// Provider returns the provider to ask first where nobody names one, or why there is
-	// none.
-	Provider func(ctx context.Context, task providers.Task) (string, error)
+	// Provider returns the provider to ask first where nobody names one, or the best for the
+	// task where that is asked for; empty: there is none, and why says so.
+	Provider func(ctx context.Context, task providers.Task, best bool) (name, why string, err error)
 	// Funds returns what an account has for new jobs, and what reckons the least that one
 	// costs; nil: no wallet limits it.
 	Funds func(ctx context.Context, account string) (billing.Funds, func(jobs.New) billing.NanoUSD, error)
@@ -64,7 +64,7 @@ func (s *Submissions) Round(ctx context.Context) error {
 
 // take accepts some, and refuses those that are no jobs.
 func (s *Submissions) take(ctx context.Context, list []Submission) error {
-	purses, firsts := map[string]*purse{}, map[providers.Task]string{}
+	purses, firsts := map[string]*purse{}, map[wanted]chosen{}
 	var good []jobs.New
 	for _, sub := range list {
 		p := purses[sub.Account]
@@ -76,14 +76,19 @@ func (s *Submissions) take(ctx context.Context, list []Submission) error {
 			p = &purse{has: has, least: least}
 			purses[sub.Account] = p
 		}
-		if _, asked := firsts[sub.Task]; !asked {
-			first, err := s.Provider(ctx, sub.Task)
+		var fields Fields
+		if json.Unmarshal(sub.Request, &fields) != nil {
+			fields = nil // which has no prompt
+		}
+		want := wanted{sub.Task, WantsBest(fields)}
+		if _, asked := firsts[want]; !asked {
+			name, why, err := s.Provider(ctx, sub.Task, want.best)
 			if err != nil {
 				return err
 			}
-			firsts[sub.Task] = first
+			firsts[want] = chosen{name, why}
 		}
-		job, err := s.decode(sub, firsts[sub.Task])
+		job, err := s.decode(sub, fields, firsts[want])
 		if err == nil {
 			err = p.take(&job)
 		}
@@ -128,23 +133,43 @@ func (s *Submissions) accept(ctx context.Context, good []jobs.New) error {
 	return s.Store.EndSubmissions(ctx, ids)
 }
 
-// decode makes a job of what was submitted. first is the provider to ask where it names
-// none; empty: there is none.
-func (s *Submissions) decode(sub Submission, first string) (jobs.New, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(sub.Request, &fields); err != nil {
-		return jobs.New{}, errors.New("request: is no object")
-	}
+// wanted says which provider is asked for: the first for a task, or the best.
+type wanted struct {
+	task providers.Task
+	best bool
+}
+
+// chosen is a provider, or why there is none.
+type chosen struct{ name, why string }
+
+// Best is named in place of a provider by whoever wants the one that does best now. A provider
+// of that name goes before it.
+const Best = "best"
+
+// WantsBest reports whether a request asks for the provider that does best now.
+func WantsBest(fields Fields) bool { return text(fields["provider"]) == Best }
+
+// decode makes a job of the fields that were submitted. first is the provider to ask where they
+// name none.
+func (s *Submissions) decode(sub Submission, fields Fields, first chosen) (jobs.New, error) {
 	in := s.Input
 	in.Account = sub.Account
 	in.Defaults = map[string]json.RawMessage{"lane": quote(string(jobs.Default))}
-	if first != "" {
-		in.Defaults["provider"] = quote(first)
-	} else if !Fields(fields).has("provider") && !Fields(fields).has("chain") {
-		return jobs.New{}, fmt.Errorf("provider: is missing, and no provider of the chain for %s has an API key or a live worker", sub.Task)
+	best := WantsBest(fields)
+	if first.name == "" && (best || !fields.has("provider") && !fields.has("chain")) {
+		return jobs.New{}, errors.New("provider: " + first.why)
+	}
+	if first.name != "" {
+		in.Defaults["provider"] = quote(first.name)
 	}
 	fields = maps.Clone(fields)
-	if Fields(fields).has("task") && text(fields["task"]) != string(sub.Task) {
+	if fields == nil {
+		fields = Fields{}
+	}
+	if best {
+		delete(fields, "provider")
+	}
+	if fields.has("task") && text(fields["task"]) != string(sub.Task) {
 		return jobs.New{}, fmt.Errorf("task: was submitted as %s, and the request says otherwise: leave it out there", sub.Task)
 	}
 	fields["task"] = quote(string(sub.Task))

@@ -36,7 +36,7 @@ type Objects interface {
 	Remove(ctx context.Context, url string) error
 }
 
-// Config configures a FrontDoor. All but Hints, Rate, Funds and Least are needed.
+// Config configures a FrontDoor. All but First, Hints, Rate, Funds and Least are needed.
 type Config struct {
 	Stores   Stores
 	Objects  Objects
@@ -47,6 +47,10 @@ type Config struct {
 	// Providers names the provider to ask for a model, and the model's own name there. It
 	// fails for a model that nobody has. No model is the default for the endpoint. endpoint is the vendor's path.
 	Providers func(endpoint, model string) (provider, name string, err error)
+	// First returns the provider to ask first for a task where a single job names neither one nor
+	// a model, or the best where it asks for that; empty: there is none, and why says so. Nil:
+	// one has to be named.
+	First func(ctx context.Context, task providers.Task, best bool) (name, why string, err error)
 	// Models lists the names that Providers takes.
 	Models func() []Model
 	// Rate returns how many requests a provider takes in a minute, 0 being no limit, and

@@ -1,6 +1,7 @@
 package frontdoor
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -120,7 +121,7 @@ func (f *FrontDoor) takeJob(r *http.Request) (uuid.UUID, error) {
 			again = id
 		}
 	}
-	job, err := f.ownJob(fields, account)
+	job, err := f.ownJob(r.Context(), fields, account)
 	if err != nil {
 		return uuid.Nil, err
 	}
@@ -148,7 +149,10 @@ func callerOf(r *http.Request, account string) string {
 	return hexOf(sha256.Sum256([]byte(access.From(r.Context()).Name + "\n" + account)))
 }
 
-func (f *FrontDoor) ownJob(fields map[string]json.RawMessage, account string) (jobs.New, error) {
+func (f *FrontDoor) ownJob(ctx context.Context, fields map[string]json.RawMessage, account string) (jobs.New, error) {
+	if err := f.first(ctx, fields); err != nil {
+		return jobs.New{}, err
+	}
 	if err := f.addressed(fields, nil); err != nil {
 		return jobs.New{}, &refusal{status: http.StatusBadRequest, reason: rows.Printable(err)}
 	}
@@ -159,6 +163,31 @@ func (f *FrontDoor) ownJob(fields map[string]json.RawMessage, account string) (j
 		return job, &refusal{status: http.StatusBadRequest, reason: err.Error()}
 	}
 	return job, nil
+}
+
+// first names the provider of a single job that names neither one nor a model, or wants the best.
+// Rows of a batch say themselves whom they ask: a repetition has to make the same jobs.
+func (f *FrontDoor) first(ctx context.Context, fields batches.Fields) error {
+	best := batches.WantsBest(fields)
+	if f.cfg.First == nil || !best && (fields["provider"] != nil || fields["model"] != nil || fields["chain"] != nil || fields["body"] != nil) {
+		return nil
+	}
+	if best && fields["model"] != nil {
+		return &refusal{status: http.StatusBadRequest, reason: "model: the best provider is chosen among those that have different models: leave one of them out"}
+	}
+	task := providers.Text
+	if raw := fields["task"]; raw != nil && json.Unmarshal(raw, &task) != nil {
+		return &refusal{status: http.StatusBadRequest, reason: "task: must be a text"}
+	}
+	name, why, err := f.cfg.First(ctx, task, best)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		return &refusal{status: http.StatusBadRequest, reason: "provider: " + why}
+	}
+	fields["provider"] = encoded(name)
+	return nil
 }
 
 // fault is something wrong with a line of a batch that a program brings.

@@ -8,6 +8,7 @@ import (
 
 	"oneflow/access"
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 const aRow = `{"model":"mock/mock-text","prompt":"hello"}`
@@ -41,8 +42,23 @@ func TestProgramsBringJobsOnceAndSeeWhatBecomesOfThem(t *testing.T) {
 	if a, b := list.field(t, "jobs", 0, "id"), rest.field(t, "jobs", 0, "id"); next == "" || a == b || b == nil {
 		t.Errorf("parts: %s then %s", list.body, rest.body)
 	}
-	for _, wrong := range []string{"", "[]", `{"prompt":"x"}`, `{"model":"nobody's","prompt":"x"}`, `{"provider":"mock"}`, `{"provider":"mock","prompt":"x","prompt":"y"}`} {
+	for _, wrong := range []string{"", "[]", `{"model":"nobody's","prompt":"x"}`, `{"provider":"mock"}`, `{"provider":"mock","prompt":"x","prompt":"y"}`} {
 		h.expect(t, 400, "POST", "/api/v1/jobs", mine, wrong)
+	}
+	// The chain for text has no provider with a live worker; the best of those that have one is the mock.
+	if r := h.expect(t, 400, "POST", "/api/v1/jobs", mine, `{"prompt":"x"}`); !strings.Contains(r.body, "no provider of the chain for text") {
+		t.Errorf("%s", r.body)
+	}
+	for _, asks := range []string{`{"prompt":"x","provider":"best"}`, `{"prompt":"x"}`} {
+		if strings.Contains(asks, "best") {
+			h.expect(t, 400, "POST", "/api/v1/jobs", mine, `{"prompt":"x","provider":"best","model":"mock-text"}`)
+		} else {
+			must(t, h.db.SetChain(t.Context(), providers.Text, []string{"mock"}, "ada"))
+		}
+		id, _ := h.expect(t, 202, "POST", "/api/v1/jobs", mine, asks).field(t, "id").(string)
+		if provider := h.expect(t, 200, "GET", "/api/v1/jobs/"+id, mine, "").field(t, "provider"); provider != "mock" {
+			t.Errorf("%s asks %v", asks, provider)
+		}
 	}
 	// What only rows of a batch have is refused by name, and no flag of a command line is named.
 	for field, want := range map[string]string{"custom_id": "custom_id: is for rows of a batch", "account": "account", "tag": "tag", "colour": "colour", "promt": "prompt"} {

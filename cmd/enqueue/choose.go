@@ -20,7 +20,7 @@ import (
 
 // best asks for the provider that does best now. A provider of that name goes
 // before it.
-const best = "best"
+const best = batches.Best
 
 // mockProvider is the provider that is asked where nothing else exists.
 const mockProvider = "mock"

@@ -45,6 +45,9 @@ func NewFrontDoor(ctx context.Context, cfg config.Config, db *store.Store, rdb r
 		Input:     input,
 		Providers: models.find,
 		Models:    models.list,
+		First: func(ctx context.Context, task providers.Task, best bool) (name, why string, err error) {
+			return first(ctx, db, cfg, task, best, func(string) bool { return false }) // workers have the keys
+		},
 		Rate: func(ctx context.Context, provider string) (int64, time.Time, error) {
 			stored, _, err := db.Settings(ctx)
 			if err != nil {

@@ -22,9 +22,8 @@ const (
 func newSubmissions(o WorkerOptions, producer *jobs.Producer) *batches.Submissions {
 	return &batches.Submissions{
 		Store: o.Store, Producer: producer, Input: cli.Input(o.Config),
-		Provider: func(ctx context.Context, task providers.Task) (string, error) {
-			name, _, err := cli.First(ctx, o.Store, o.Config, task, func(provider string) bool { return hasKey(o.Config, provider, o.Keys) })
-			return name, err
+		Provider: func(ctx context.Context, task providers.Task, best bool) (name, why string, err error) {
+			return first(ctx, o.Store, o.Config, task, best, func(provider string) bool { return hasKey(o.Config, provider, o.Keys) })
 		},
 		Funds: func(ctx context.Context, account string) (billing.Funds, func(jobs.New) billing.NanoUSD, error) {
 			return funds(ctx, o, account)

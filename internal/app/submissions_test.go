@@ -160,6 +160,23 @@ func TestWhatAnApplicationSubmitsIsAJobOfTheAccountOfItsRole(t *testing.T) {
 	}
 }
 
+func TestASubmissionMayAskForTheBestProvider(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.grant()
+	id, err := s.submit("text", `{"prompt":"hello","provider":"best"}`)
+	if err == nil {
+		err = s.take.Round(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := one[string](s, `SELECT j.provider || ' ' || s.state || ' ' || s.error_message FROM jobs j JOIN job_states s ON s.job_id = j.id WHERE j.id = $1`, id)
+	if provider, state, _ := strings.Cut(got, " "); provider == "best" || provider == "" || state != "queued " {
+		t.Errorf("the job: %s", got)
+	}
+}
+
 func TestAnApplicationReadsWhatCameOfItsAccountsJobsAlone(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
