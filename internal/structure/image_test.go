@@ -11,7 +11,6 @@ import (
 // is missing, and nothing else notices.
 func TestTheImageIsBuiltFromAllPackages(t *testing.T) {
 	t.Parallel()
-	root := filepath.Join("..", "..")
 	text, err := os.ReadFile(filepath.Join(root, ".dockerignore"))
 	if err != nil {
 		t.Fatal(err)
