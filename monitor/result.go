@@ -11,7 +11,7 @@ import (
 	"oneflow/providers"
 )
 
-// jobAnswer is what came of a single job, for programs.
+// jobAnswer holds the outcome of a single job, for programs.
 type jobAnswer struct {
 	ID       string         `json:"id"`
 	CustomID string         `json:"custom_id,omitempty"`
