@@ -104,7 +104,7 @@ func (in *decoder) tell(name string, option bool) {
 func (in *decoder) reason(err error) string {
 	reason := rows.Printable(err)
 	name := strings.TrimPrefix(reason, `option "`)
-	if end := strings.IndexAny(name, "\": .["); end >= 0 && in.told[name[:end]] {
+	if end := strings.IndexAny(name, "\": .["); end >= 0 && in.told[name[:end]] && !in.ForPrograms {
 		reason += "; to keep the column as your own, say " + keeping(name[:end])
 	}
 	return reason
@@ -174,16 +174,20 @@ func (in *decoder) looksLikeOption(fields Fields, name string) error {
 		}
 		return nil
 	}
+	keep := "; to keep it as a column of your own, say " + keeping(name)
+	if in.ForPrograms {
+		keep = ""
+	}
 	provider := text(fields["provider"])
 	if !fields.has("provider") {
 		provider = text(in.Defaults["provider"])
 	}
 	if kind, ok := in.Kind(provider); ok {
 		if can, ok := kinds.CapabilitiesOf(kind); ok && !can.Extra {
-			return fmt.Errorf(unknown+"it is an option of other providers, and %s takes no fields of its own; to keep it as a column of your own, say %s", rows.Shorten(provider), keeping(name))
+			return fmt.Errorf(unknown+"it is an option of other providers, and %s takes no fields of its own%s", rows.Shorten(provider), keep)
 		}
 	}
-	return fmt.Errorf(unknown+`a provider's own options go into "extra"; to keep it as a column of your own, say %s`, keeping(name))
+	return fmt.Errorf(unknown+`a provider's own options go into "extra"%s`, keep)
 }
 
 // vendorOptions are options of vendors' requests that rows have no name for, and that

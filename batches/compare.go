@@ -206,7 +206,7 @@ func Compare(ctx context.Context, store CompareStore, name string) (Comparison, 
 	})
 	c.Fastest = leader(c.Models, func(m ComparedModel) (int64, bool) { return m.P50MS, m.Answers > 0 })
 	for i := range c.Judges {
-		if err := c.Judges[i].count(ctx, store, c.Models); err != nil {
+		if err := countVerdicts(ctx, store, c.Models, &c.Judges[i]); err != nil {
 			return Comparison{}, err
 		}
 	}

@@ -151,7 +151,11 @@ func (in Input) One(fields map[string]json.RawMessage) (jobs.New, error) {
 	var job jobs.New
 	var own []string
 	var bad error
-	in.OnColumn, in.ForPrograms = func(name string) { own = append(own, name) }, true
+	in.OnColumn, in.ForPrograms = func(name string, option bool) {
+		if !option {
+			own = append(own, name)
+		}
+	}, true
 	err = in.Read(rows.JSONLines("", bytes.NewReader(line)), func(j jobs.New) error { job = j; return nil }, func(e *rows.LineError) { bad = errors.New(e.Reason) })
 	switch {
 	case err != nil || bad != nil:

@@ -199,8 +199,8 @@ func (c Comparison) judged(open []ComparedRow, judge string, j ComparedJob) {
 	}
 }
 
-// count adds up a judge's verdicts.
-func (g *JudgedModels) count(ctx context.Context, store CompareStore, models []ComparedModel) error {
+// countVerdicts adds up those of a judge.
+func countVerdicts(ctx context.Context, store CompareStore, models []ComparedModel, g *JudgedModels) error {
 	err := store.ComparedJobs(ctx, []string{g.BatchID}, 0, 0, func(j ComparedJob) error {
 		if j.State != jobs.Succeeded {
 			return nil

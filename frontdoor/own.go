@@ -230,7 +230,11 @@ func (f *FrontDoor) bringBatch(w http.ResponseWriter, r *http.Request) {
 	var faults []fault
 	if err == nil {
 		b.own = []string{}
-		b.in.OnColumn = func(name string) { b.own = append(b.own, name) }
+		b.in.OnColumn = func(name string, option bool) {
+			if !option {
+				b.own = append(b.own, name)
+			}
+		}
 		faults, err = f.check(r, b)
 		b.in.OnColumn = nil
 	}

@@ -61,9 +61,11 @@ func TestMoneyIsPaidInOnceAndEachSeesItsOwn(t *testing.T) {
 	if list := h.expect(t, 200, "GET", "/api/v1/budgets", mine, ""); list.field(t, "data", 0, "account") != "mine" || list.field(t, "data", 1) != nil {
 		t.Errorf("%s", list.body)
 	}
-	for _, wrong := range []string{`{}`, `{"period":"day"}`, `{"period":"year","limit":"1"}`, `{"period":"day","limit":"-1"}`, `{"period":"day","limit":"1","timezone":"Mars"}`,
+	for _, wrong := range []string{
+		`{}`, `{"period":"day"}`, `{"period":"year","limit":"1"}`, `{"period":"day","limit":"-1"}`, `{"period":"day","limit":"1","timezone":"Mars"}`,
 		`{"period":"day","limit":"1","model":"a\u0000b"}`, `{"period":"day","limit":"1","tag":"a=\u0000"}`, `{"period":"day","limit":"1","batch":"\n"}`,
-		`{"period":"day","limit":"1","provider":"` + strings.Repeat("p", 500) + `"}`} {
+		`{"period":"day","limit":"1","provider":"` + strings.Repeat("p", 500) + `"}`,
+	} {
 		h.expect(t, 400, "POST", "/api/v1/budgets", admin, wrong)
 	}
 	h.expect(t, 204, "DELETE", fmt.Sprintf("/api/v1/budgets/%v", theirs.field(t, "id")), admin, "")

@@ -78,7 +78,7 @@ func numbered(seed uint64, n int) string {
 		if i == 1 && seed%10 == 0 {
 			continue
 		}
-		first, _, _ := strings.Cut(media.Prose(seed+uint64(i)), ". ") //nolint:gosec // i is small and positive
+		first, _, _ := strings.Cut(media.Prose(seed+uint64(i)), ". ")
 		fmt.Fprintf(&b, "[[%d]]\n%s\n", i+1, first)
 	}
 	return b.String()

@@ -91,7 +91,7 @@ func hostiles(elsewhere string) map[string]hostile {
 			for i := range 2000 {
 				w.Header().Set(fmt.Sprintf("X-Header-%d", i), strings.Repeat("x", 1000))
 			}
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 		}, false},
 		"headers that promise anything": {func(w http.ResponseWriter, _ *http.Request) {
 			for _, name := range []string{
