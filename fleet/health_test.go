@@ -69,7 +69,7 @@ func TestTheBestIsTheMostReliableThenTheFastestThenTheCheapest(t *testing.T) {
 		candidate("hardly used", 9, 9, 1, 0, 0),
 		candidate("less reliable", 1000, 980, 10, 0, 0),
 		candidate("slow", 1000, 1000, 900, 0, 0),
-		candidate("unpriced", 1000, 1000, 500, 0, 3),
+		candidate("unpriced", 1000, 1000, 500, 0, 1000),
 		candidate("dear", 1000, 997, 510, 2_000_000, 0),
 		candidate("cheap", 1000, 998, 500, 1_000_000, 0),
 	}

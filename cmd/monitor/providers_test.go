@@ -47,11 +47,13 @@ func control(t *testing.T) func(args ...string) (code int, out, errs string) {
 		), served AS (
 			INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token) SELECT id, id, 1, 1, id FROM job
 		)
-		INSERT INTO calls (id, worker_id, provider, model, state, error_kind, cost_nano,
-			latency_ms, input_tokens, output_tokens, deadline, finished_at)
-		SELECT id, id, 'openai', 'gpt-5.4-mini', CASE WHEN n = 20 THEN 'failed_unbilled' ELSE 'succeeded' END,
-			CASE WHEN n = 20 THEN 'overloaded' ELSE '' END, CASE WHEN n = 20 THEN 0 ELSE 2000000 END, n * 100, 100, 50, now(), now()
-		FROM job`)
+		INSERT INTO calls (id, worker_id, provider, model, error_kind, latency_ms, input_tokens, output_tokens, deadline)
+		SELECT id, id, 'openai', 'gpt-5.4-mini', CASE WHEN n = 20 THEN 'overloaded' ELSE '' END, n * 100, 100, 50, now()
+		FROM job;
+		UPDATE calls
+		SET state = CASE WHEN error_kind = '' THEN 'succeeded' ELSE 'failed_unbilled' END,
+			cost_nano = CASE WHEN error_kind = '' THEN 2000000 ELSE 0 END,
+			finished_at = now()`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +63,9 @@ func control(t *testing.T) func(args ...string) (code int, out, errs string) {
 func TestProvidersAreListedDisabledAndEnabled(t *testing.T) {
 	t.Parallel()
 	monitor := control(t)
-	const header = "PROVIDER  STATUS     WORKERS  MODEL         CALLS  SUCCEEDED  MEAN  P50   P95   P99   429S  TOKENS  COST    LAST ERROR\n"
-	const openai = "openai    available  1        gpt-5.4-mini  20     95.0%      1.0s  1.0s  1.9s  1.9s  0     3,000   $0.038  overloaded TIME\n"
-	const mock = "mock      available  1        -             0      -          -     -     -     -     0     0       -       -\n"
+	const header = "PROVIDER  STATUS     WORKERS  MODEL         CALLS  SUCCEEDED  MEAN   P50   P95   P99   429S  TOKENS  COST    LAST ERROR\n"
+	const openai = "openai    available  1        gpt-5.4-mini  20     95.0%      997ms  1.0s  2.0s  2.0s  0     3,000   $0.038  overloaded TIME\n"
+	const mock = "mock      available  1        -             0      -          -      -     -     -     0     0       -       -\n"
 	if code, out, errs := monitor("providers", "ls"); code != cli.OK || out != header+mock+openai {
 		t.Errorf("%d %s\n%s", code, errs, out)
 	}
