@@ -4,7 +4,7 @@ import "time"
 
 // Limits bound one account's use of a provider. 0 means: no limit.
 //
-// A new dimension is a field here and a row in table; the limiter, the plan of a
+// A new dimension is a field here, with its case in fieldOf and a row in table; the limiter, the plan of a
 // worker and what is shown of limits go by the table. config.Limits names it in the
 // configuration file and for operators. One that counts something new needs a Measure, too,
 // and the limiter's Demand.
@@ -55,21 +55,20 @@ type row struct {
 	unit   string
 	counts Measure
 	window time.Duration // 0 where it counts what is in flight
-	field  func(*Limits) *int64
 	// header returns what an answer's headers say of it; nil: headers never do.
 	header func(RateLimits) *RateLimit
 }
 
 // table holds the dimensions, in the order in which they are shown.
-func table() []row {
-	return []row{
-		{DimensionRPS, "requests/s", CountsRequests, time.Second, func(l *Limits) *int64 { return &l.RPS }, nil},
-		{DimensionRPM, "requests/min", CountsRequests, time.Minute, func(l *Limits) *int64 { return &l.RPM }, func(r RateLimits) *RateLimit { return r.Requests }},
-		{DimensionRPD, "requests/day", CountsRequests, 24 * time.Hour, func(l *Limits) *int64 { return &l.RPD }, nil},
-		{DimensionTPM, "tokens/min", CountsTokens, time.Minute, func(l *Limits) *int64 { return &l.TPM }, func(r RateLimits) *RateLimit { return r.Tokens }},
-		{DimensionITPM, "input tokens/min", CountsInput, time.Minute, func(l *Limits) *int64 { return &l.ITPM }, func(r RateLimits) *RateLimit { return r.InputTokens }},
-		{DimensionOTPM, "output tokens/min", CountsOutput, time.Minute, func(l *Limits) *int64 { return &l.OTPM }, func(r RateLimits) *RateLimit { return r.OutputTokens }},
-		{DimensionConcurrent, "concurrent calls", CountsInFlight, 0, func(l *Limits) *int64 { return &l.Concurrent }, func(r RateLimits) *RateLimit { return r.Concurrent }},
+func table() [7]row {
+	return [...]row{
+		{DimensionRPS, "requests/s", CountsRequests, time.Second, nil},
+		{DimensionRPM, "requests/min", CountsRequests, time.Minute, func(r RateLimits) *RateLimit { return r.Requests }},
+		{DimensionRPD, "requests/day", CountsRequests, 24 * time.Hour, nil},
+		{DimensionTPM, "tokens/min", CountsTokens, time.Minute, func(r RateLimits) *RateLimit { return r.Tokens }},
+		{DimensionITPM, "input tokens/min", CountsInput, time.Minute, func(r RateLimits) *RateLimit { return r.InputTokens }},
+		{DimensionOTPM, "output tokens/min", CountsOutput, time.Minute, func(r RateLimits) *RateLimit { return r.OutputTokens }},
+		{DimensionConcurrent, "concurrent calls", CountsInFlight, 0, func(r RateLimits) *RateLimit { return r.Concurrent }},
 	}
 }
 
@@ -90,7 +89,7 @@ func (d Dimension) row() row {
 			return r
 		}
 	}
-	return row{field: func(*Limits) *int64 { return new(int64) }}
+	return row{}
 }
 
 // Unit returns what the dimension counts in words, such as "requests/min".
@@ -110,11 +109,32 @@ func (r RateLimits) Of(d Dimension) *RateLimit {
 	return nil
 }
 
+// fieldOf is the limit in a dimension.
+func fieldOf(l *Limits, d Dimension) *int64 {
+	switch d {
+	case DimensionRPS:
+		return &l.RPS
+	case DimensionRPM:
+		return &l.RPM
+	case DimensionRPD:
+		return &l.RPD
+	case DimensionTPM:
+		return &l.TPM
+	case DimensionITPM:
+		return &l.ITPM
+	case DimensionOTPM:
+		return &l.OTPM
+	case DimensionConcurrent:
+		return &l.Concurrent
+	}
+	return new(int64)
+}
+
 // Of returns the limit in a dimension; 0: none.
-func (l Limits) Of(d Dimension) int64 { return *d.row().field(&l) }
+func (l Limits) Of(d Dimension) int64 { return *fieldOf(&l, d) }
 
 // With returns l with another limit in a dimension; 0: none.
 func (l Limits) With(d Dimension, n int64) Limits {
-	*d.row().field(&l) = n
+	*fieldOf(&l, d) = n
 	return l
 }

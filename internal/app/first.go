@@ -30,9 +30,9 @@ func first(ctx context.Context, db *store.Store, cfg config.Config, task provide
 	if err != nil {
 		return "", "", err
 	}
-	choice, _, none := cli.Choice(ranked)
-	if none != nil {
-		return "", none.Error(), nil
+	choice, _, err := cli.Choice(ranked)
+	if err != nil { // of which the program is told
+		why = err.Error()
 	}
-	return choice.Provider, "", nil
+	return choice.Provider, why, nil
 }
