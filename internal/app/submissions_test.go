@@ -257,14 +257,15 @@ func TestWhatIsNoJobIsRefusedAtOnceOrAsAFailedJobWithItsReason(t *testing.T) {
 			t.Errorf("%s %s: %v, want an error with %q", c.task, c.request, err, c.want)
 		}
 	}
-	for request, want := range map[string]string{
-		`{}`:                                 "prompt",
-		`{"prompt":"x","temperature":"q"}`:   "temperature",
-		`{"prompt":"x","provider":"nobody"}`: "nobody",
-		`{"prompt":"x","task":"image"}`:      "task",
-		`{"prompt":"x","provider":"mock","account":"rich"}`: `unknown field "account"`,
-		`{"prompt":"x","provider":"mock","custom_id":"c"}`:  "custom_id: is for rows of a batch",
+	for _, c := range [][2]string{
+		{`{}`, "prompt"},
+		{`{"prompt":"x","temperature":"q"}`, "temperature"},
+		{`{"prompt":"x","provider":"nobody"}`, "nobody"},
+		{`{"prompt":"x","task":"image"}`, "task"},
+		{`{"prompt":"x","provider":"mock","account":"rich"}`, `unknown field "account"`},
+		{`{"prompt":"x","provider":"mock","custom_id":"c"}`, "custom_id: is for rows of a batch"},
 	} {
+		request, want := c[0], c[1]
 		id, err := s.submit("text", request)
 		if err != nil {
 			t.Fatal(err)
