@@ -36,6 +36,15 @@ var (
 	ErrNotFound = errors.New("no such job or batch")
 )
 
+// OtherBatchError tells that a batch that is there has another account, or another value of a tag,
+// than the one that is brought now: the money of its calls stands there already.
+type OtherBatchError struct {
+	// Is is what the batch has, and Given what was brought, such as "tag team=search".
+	Is, Given string
+}
+
+func (e *OtherBatchError) Error() string { return "the batch has " + e.Is + ", not " + e.Given }
+
 // BudgetError tells that a call was not begun because of money.
 type BudgetError struct {
 	// Budget is the one that it does not fit in.
@@ -106,10 +115,11 @@ type Accepted struct {
 
 // AcceptStore takes new jobs.
 type AcceptStore interface {
-	// OpenBatch makes the batch, unless there is one of that id. It fails
-	// with ErrBatchCancelled; with ErrNotFound where b.Own says so; and, unless b.Append, with ErrOtherSource where the
-	// batch has rows, the first that is brought now is none of them, and b.Origin is
-	// not the one that it was made with.
+	// OpenBatch makes the batch, unless there is one of that id, which gets the tags that it
+	// has not. It fails with ErrBatchCancelled; with ErrNotFound where b.Own says so; with an OtherBatchError where it
+	// is another account's, or, unless b.Append, a tag has another value; and, unless b.Append, with ErrOtherSource
+	// where the batch has rows, the first that is brought now is none of them, and b.Origin is not the one that it was
+	// made with.
 	OpenBatch(ctx context.Context, b Batch) error
 	// AcceptJobs inserts what is new of rows, all or none, in one commit.
 	// batchID is empty for single jobs. dispatch tells that the caller pushes

@@ -29,12 +29,13 @@ func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 		}
 		var cancelled, removed, known bool
 		var account string
+		has := map[string]string{}
 		err = tx.QueryRow(ctx, `
 			SELECT cancelled_at IS NOT NULL, removed_at IS NOT NULL, $2 <> '' AND origin = $2
 				OR NOT $4 AND EXISTS (SELECT FROM jobs WHERE batch_id = $1 AND key = $3)
-				OR NOT EXISTS (SELECT FROM jobs WHERE batch_id = $1), account
+				OR NOT EXISTS (SELECT FROM jobs WHERE batch_id = $1), account, tags
 			FROM batches
-			WHERE id = $1`, b.ID, b.Origin, b.First, b.Exact).Scan(&cancelled, &removed, &known, &account)
+			WHERE id = $1`, b.ID, b.Origin, b.First, b.Exact).Scan(&cancelled, &removed, &known, &account, &has)
 		switch {
 		case err != nil:
 			return fmt.Errorf("open batch %s: %w", b.ID, err)
@@ -44,8 +45,15 @@ func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrBatchRemoved)
 		case cancelled:
 			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrBatchCancelled)
+		case b.Account != "" && account != b.Account:
+			return fmt.Errorf("batch %s: %w", b.ID, &jobs.OtherBatchError{Is: "account " + account, Given: b.Account})
 		case !known && !b.Append && b.First != "":
 			return fmt.Errorf("batch %s: %w", b.ID, jobs.ErrOtherSource)
+		}
+		for name, value := range tags {
+			if is, there := has[name]; there && is != value && !b.Append {
+				return fmt.Errorf("batch %s: %w", b.ID, &jobs.OtherBatchError{Is: "tag " + name + "=" + is, Given: name + "=" + value})
+			}
 		}
 		if len(b.Steps) > 0 {
 			if err := addSteps(ctx, tx, b); err != nil {
@@ -62,7 +70,7 @@ func (s *Store) OpenBatch(ctx context.Context, b jobs.Batch) error {
 			}
 		}
 		if len(tags) > 0 {
-			_, err = tx.Exec(ctx, `UPDATE batches SET tags = tags || $2 WHERE id = $1 AND NOT tags @> $2`, b.ID, tags)
+			_, err = tx.Exec(ctx, `UPDATE batches SET tags = $2 || tags WHERE id = $1 AND NOT tags ?& ARRAY(SELECT jsonb_object_keys($2))`, b.ID, tags)
 		}
 		return err
 	})

@@ -197,6 +197,7 @@ func (c *batchCmd) refused(s *session, rep batches.Report, why error) error {
 func broken(rep batches.Report, err error) error {
 	there := cli.Count(int64(rep.Accepted + rep.Duplicates))
 	other, format := errors.AsType[*rows.FormatError](err)
+	kept, isOther := errors.AsType[*jobs.OtherBatchError](err)
 	switch {
 	case format && rep.Accepted+rep.Duplicates == 0:
 		return cli.Fail(cli.Usage, other) // no file of rows at all
@@ -205,6 +206,9 @@ func broken(rep batches.Report, err error) error {
 	case errors.Is(err, jobs.ErrOtherSource):
 		return cli.Fail(cli.Usage, fmt.Errorf("batch %s has rows of another file, or was made with other options: nothing was accepted; "+
 			"say --append to add these rows all the same, or use another --batch-id", rep.BatchID))
+	case isOther && rep.Accepted+rep.Duplicates == 0:
+		return cli.Fail(cli.Usage, fmt.Errorf("batch %s has %s already, and this says %s: nothing was accepted; say the same, or use another --batch-id",
+			rep.BatchID, cli.Printable(kept.Is), cli.Printable(kept.Given)))
 	case errors.Is(err, jobs.ErrBatchRemoved):
 		return cli.Fail(cli.Usage, fmt.Errorf("batch %s was removed, and its id is not used again, so that a rerun does not buy everything anew: nothing was accepted; "+
 			"to run it all the same, use another --batch-id", rep.BatchID))

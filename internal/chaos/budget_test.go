@@ -4,6 +4,8 @@ package chaos
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -109,6 +111,63 @@ func (x *experiment) spent(ctx context.Context, db *store.Store, n int, wallet b
 		}
 		return !since.IsZero() && time.Since(since) > 3*time.Second
 	})
+}
+
+// exhaustExactly has four workers, of which one is killed, spend a budget of exactly 1,000 calls that all cost the
+// same, at a provider that fails a fifth of them: 1,000 are paid for, and not a nano-dollar is left.
+func exhaustExactly(x *experiment) {
+	ctx := context.WithoutCancel(x.t.Context())
+	prices := filepath.Join(x.Dir, "prices.json")
+	const calls, each = 1000, billing.NanoUSD(5000)
+	const list = `{"prices": [{"id": "openai/flat/calls", "provider": "openai", "match": ["flat"], "unit": "calls", "rate": "5", "from": "2026-01-01", "checked": "2026-01-01", "source": "made up"}]}`
+	if err := os.WriteFile(prices, []byte(list), 0o600); err != nil {
+		x.t.Fatal(err)
+	}
+	x.configure("flat", "prices: "+prices+"\n")
+	db, err := store.Open(ctx, x.DatabaseURL)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	defer db.Close()
+	money := billing.NewMoney(db, "chaos")
+	budget := billing.Budget{Scope: billing.Scope{Provider: "openai"}, Period: billing.Total, Limit: calls * each, Blocks: true}
+	if _, err := money.Set(ctx, budget); err != nil {
+		x.t.Fatal(err)
+	}
+	watch, stop := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for watch.Err() == nil {
+			x.noOverdraft(ctx, db)
+			x.pass(50 * time.Millisecond)
+		}
+	})
+	defer watching.Wait()
+	defer stop()
+
+	for range 4 {
+		x.worker()
+	}
+	x.halves(calls * 3 / 2)
+	x.progressed(time.Minute, 60)
+	victim := x.alive()[x.intn(4)]
+	x.hurt(x.plan.slots)
+	victim.Kill()
+	died := time.Now()
+	x.recovered(x.takenOver(victim, died))
+	x.spent(ctx, db, 1, false, func(b billing.Budget) bool { return b.Stopped && b.Reserved == 0 })
+	x.phase("the budget is used up")
+	if n := x.count(`SELECT count(*) FROM calls WHERE cost_nano = 5000`); n != calls {
+		x.t.Errorf("%d calls were paid for, want %d", n, calls)
+	}
+	if left := x.count(`SELECT limit_nano - spent_nano FROM budgets`); left != 0 {
+		x.t.Errorf("%d nano-dollars are left, want none", left)
+	}
+	budget.Limit = billing.USD
+	if _, err := money.Set(ctx, budget); err != nil {
+		x.t.Fatal(err)
+	}
+	x.drained(2 * time.Minute)
 }
 
 // exhaustCaps has four workers, of which one is killed, spend a tag's budget, a batch's

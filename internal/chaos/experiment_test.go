@@ -108,12 +108,18 @@ func newExperiment(t *testing.T, p plan) *experiment {
 	}
 	x.DatabaseURL, x.RedisURL = x.pg.URL, x.redis.URL
 	x.Env = []string{"OPENAI_API_KEY=" + canaryKey, "OPENAI_BASE_URL=" + x.provider.URL + "/openai/v1"}
-	err = x.Configure(fmt.Sprintf("artifacts: %s\nstate: %s\ncall_timeout: %s\ndrain: %s\nproviders:\n  openai: {limits: {rpm: 0}, concurrency: %d, models: {text: %s}}\n",
-		filepath.Join(dir, "artifacts"), filepath.Join(dir, "state"), p.timeout, p.drain, p.slots, model))
-	if err != nil {
-		t.Fatal(err)
-	}
+	x.configure(model, "")
 	return x
+}
+
+// configure writes the configuration with a model for texts, and further lines.
+func (x *experiment) configure(model, further string) {
+	x.t.Helper()
+	err := x.Configure(fmt.Sprintf("artifacts: %s\nstate: %s\ncall_timeout: %s\ndrain: %s\nproviders:\n  openai: {limits: {rpm: 0}, concurrency: %d, models: {text: %s}}\n%s",
+		filepath.Join(x.Dir, "artifacts"), filepath.Join(x.Dir, "state"), x.plan.timeout, x.plan.drain, x.plan.slots, model, further))
+	if err != nil {
+		x.t.Fatal(err)
+	}
 }
 
 func (x *experiment) callLog() string { return filepath.Join(x.Dir, "calls.jsonl") }

@@ -104,6 +104,10 @@ func scenarios() []scenario {
 			latency: 100 * time.Millisecond, slots: 50,
 			faults: map[fakeprovider.Fault]float64{fakeprovider.ServerError: 0.2},
 		}, exhaustCaps},
+		scenario{"41 a budget of exactly 1,000 calls used up, one of 4 workers killed", plan{
+			latency: 100 * time.Millisecond, slots: 50,
+			faults: map[fakeprovider.Fault]float64{fakeprovider.ServerError: 0.2},
+		}, exhaustExactly},
 		scenario{
 			"37 a pipeline of 3 steps and 2,000 rows, one of 3 workers killed 10 times",
 			plan{latency: 300 * time.Millisecond, slots: 16},
