@@ -110,7 +110,7 @@ func TestAllRoutesAskForTheirScopeAndHideOtherAccounts(t *testing.T) {
 	aPipeline(t, db, "line", "default")
 	full := monitor.Config{
 		Store: db, Jobs: db, Orders: noOrders{}, Redis: redisOf(t), OpenURL: noObject,
-		Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db, Metrics: http.NotFoundHandler(),
+		Money: db, Fleet: db, FleetOrders: fleet.NewOrders(db, fleet.Config{}), Schedules: db, Metrics: http.NotFoundHandler(),
 		Compare: db, Pipelines: db,
 	}
 	programs, err := api.New(api.Config{

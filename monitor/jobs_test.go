@@ -23,7 +23,7 @@ func withJobs(t *testing.T, db *store.Store) *monitor.Monitor {
 	t.Helper()
 	return newMonitor(t, monitor.Config{
 		Store: db, Jobs: db, Orders: db, OpenURL: noObject, Redis: redisOf(t),
-		Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db, Compare: db, Pipelines: db,
+		Money: db, Fleet: db, FleetOrders: fleet.NewOrders(db, fleet.Config{}), Schedules: db, Compare: db, Pipelines: db,
 	})
 }
 

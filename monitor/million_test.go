@@ -122,7 +122,7 @@ func TestEachPageAnswersWithinATenthOfASecondWithAMillionJobs(t *testing.T) {
 	redis := redisOf(t)
 	fresh := func() *monitor.Monitor {
 		return newMonitor(t, monitor.Config{
-			Store: db, Jobs: db, Orders: db, OpenURL: noObject, Redis: redis, Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), Schedules: db, Compare: db, Pipelines: db,
+			Store: db, Jobs: db, Orders: db, OpenURL: noObject, Redis: redis, Money: db, Fleet: db, FleetOrders: fleet.NewOrders(db, fleet.Config{}), Schedules: db, Compare: db, Pipelines: db,
 		})
 	}
 	for _, path := range []string{

@@ -63,11 +63,11 @@ type Config struct {
 	// Compare reads comparisons, and Pipelines pipelines. Nil: the monitor has no such pages.
 	Compare   batches.CompareStore
 	Pipelines PipelineStore
-	// Fleet reads how the providers do, Steer takes orders for them, and Known is what is
-	// configured of them. Nil, Fleet or Steer: there are no pages of providers and workers.
-	Fleet FleetStore
-	Steer *fleet.Orders
-	Known fleet.Config
+	// Fleet reads how the providers do, FleetOrders takes orders for them, and Known is what is
+	// configured of them. Nil, Fleet or FleetOrders: there are no pages of providers and workers.
+	Fleet       FleetStore
+	FleetOrders *fleet.Orders
+	Known       fleet.Config
 	// Hints returns a channel that gets a value soon after jobs have ended, until its context
 	// ends. Nil: pages look for themselves every few seconds.
 	Hints func(context.Context) <-chan struct{}

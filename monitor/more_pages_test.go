@@ -126,7 +126,7 @@ func TestATaskOfRedisLeadsToItsJobsAndAJobToItsTask(t *testing.T) {
 	redis, err := asynq.ParseRedisURI(storetest.Redis(t))
 	must(t, err)
 	m := newMonitor(t, monitor.Config{
-		Store: db, Jobs: db, Orders: db, OpenURL: noObject, Redis: redis, Money: db, Fleet: db, Steer: fleet.NewOrders(db, fleet.Config{}), BasePath: "/oneflow",
+		Store: db, Jobs: db, Orders: db, OpenURL: noObject, Redis: redis, Money: db, Fleet: db, FleetOrders: fleet.NewOrders(db, fleet.Config{}), BasePath: "/oneflow",
 	})
 	rows, keys := make([]jobs.New, 3), jobs.NewKeys()
 	for i := range rows {

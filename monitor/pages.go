@@ -65,7 +65,7 @@ type menuItem struct{ Here, Path, Word string }
 
 // menu lists the pages that there are, or those of one account.
 func (m *Monitor) menu(oneAccount bool) (items []menuItem) {
-	hasJobs, hasFleet, hasMoney := m.cfg.Jobs != nil && m.cfg.Orders != nil, m.cfg.Fleet != nil && m.cfg.Steer != nil, m.cfg.Money != nil
+	hasJobs, hasFleet, hasMoney := m.cfg.Jobs != nil && m.cfg.Orders != nil, m.cfg.Fleet != nil && m.cfg.FleetOrders != nil, m.cfg.Money != nil
 	for _, i := range []struct {
 		menuItem
 		there, ofFleet bool

@@ -280,8 +280,8 @@ func (m *Monitor) movesCSV(w http.ResponseWriter, r *http.Request) {
 	sendTable(w, "breakers.csv", rows)
 }
 
-// steer carries out an order to the provider that a path names, and leads back to its page.
-func (m *Monitor) steer(do func(ctx context.Context, actor, provider string, r *http.Request) error) http.HandlerFunc {
+// fleetOrder carries out an order to the provider that a path names, and leads back to its page.
+func (m *Monitor) fleetOrder(do func(ctx context.Context, actor, provider string, r *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		err := r.ParseForm()
 		if err == nil {
@@ -307,17 +307,17 @@ func (m *Monitor) steer(do func(ctx context.Context, actor, provider string, r *
 
 // steering are the orders to providers, by the last part of their path.
 func (m *Monitor) steering() map[string]http.HandlerFunc {
-	o := m.cfg.Steer
+	o := m.cfg.FleetOrders
 	hold := func(state fleet.BreakerState) http.HandlerFunc {
-		return m.steer(func(ctx context.Context, actor, provider string, _ *http.Request) error {
+		return m.fleetOrder(func(ctx context.Context, actor, provider string, _ *http.Request) error {
 			return o.ForceBreaker(ctx, actor, provider, state)
 		})
 	}
 	return map[string]http.HandlerFunc{
-		"disable": m.steer(func(ctx context.Context, actor, provider string, r *http.Request) error {
+		"disable": m.fleetOrder(func(ctx context.Context, actor, provider string, r *http.Request) error {
 			return o.Disable(ctx, actor, provider, r.PostForm.Get("reason"))
 		}),
-		"enable": m.steer(func(ctx context.Context, actor, provider string, _ *http.Request) error {
+		"enable": m.fleetOrder(func(ctx context.Context, actor, provider string, _ *http.Request) error {
 			return o.Enable(ctx, actor, provider)
 		}),
 		"breaker-open": hold(fleet.BreakerOpen), "breaker-close": hold(fleet.BreakerClosed), "breaker-auto": hold(""),

@@ -90,7 +90,7 @@ func (m *Monitor) moneyRoutes() []access.Route {
 
 // fleetRoutes are those of providers and workers.
 func (m *Monitor) fleetRoutes() []access.Route {
-	if m.cfg.Fleet == nil || m.cfg.Steer == nil {
+	if m.cfg.Fleet == nil || m.cfg.FleetOrders == nil {
 		return nil
 	}
 	routes := []access.Route{
