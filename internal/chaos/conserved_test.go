@@ -92,8 +92,9 @@ func (x *experiment) nothingLost() {
 	x.t.Logf("jobs: %s %v", states, err)
 }
 
-// entry is one row of the ledger.
+// entry is one row of the ledger, for one of the jobs that the call served.
 type entry struct {
+	Call      string
 	Job       string
 	OnUnknown string
 	State     string
@@ -112,8 +113,8 @@ func (x *experiment) ledger() []entry {
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	rows, err := conn.Query(ctx, `
-		SELECT j.batch_id || '/' || j.custom_id AS job, j.on_unknown, a.state, a.request_id, coalesce(a.cost_nano, -1) AS cost,
-			EXISTS (SELECT FROM results r WHERE r.call_id = a.id) AS won
+		SELECT a.id::text AS call, j.batch_id || '/' || j.custom_id AS job, j.on_unknown, a.state, a.request_id, coalesce(a.cost_nano, -1) AS cost,
+			EXISTS (SELECT FROM results r WHERE r.call_id = a.id AND r.job_id = cj.job_id) AS won
 		FROM calls a
 		JOIN call_jobs cj ON cj.call_id = a.id
 		JOIN jobs j ON j.id = cj.job_id`)
@@ -135,7 +136,8 @@ type account struct {
 	unclear   int   // that the ledger calls unknown, or billed without an answer
 	bound     int64 // what the ledger charges for those
 	unmatched int   // charged calls that no success in the ledger stands for
-	cost      int64 // of those
+	cost      int64 // of those, where they serve several jobs with all of it
+	asked     int   // calls that were answered, and not with its result
 }
 
 // nothingPaidTwice compares the ledger with the provider, call by call.
@@ -150,54 +152,68 @@ func (x *experiment) nothingPaidTwice() {
 		}
 		return jobs[job]
 	}
-	matched := map[string]bool{}
+	matched := map[string]string{} // calls by the provider's id
+	read := map[string]bool{}
 	var known, apart, entries int64
 	for _, e := range ledger {
 		a := of(e.Job)
 		a.onUnknown = e.OnUnknown
-		entries++
+		again := read[e.Call]
+		if read[e.Call] = true; !again {
+			entries++
+		}
 		switch e.State {
 		case "succeeded":
 			c, there := calls[e.RequestID]
 			switch {
-			case !there || c.job != e.Job || !c.delivered():
+			case !there || !slices.Contains(c.jobs, e.Job) || !c.delivered():
 				x.t.Errorf("%s: the ledger has an answer %s that the provider has not given to it (%+v)", e.Job, e.RequestID, c)
-			case matched[e.RequestID]:
+			case matched[e.RequestID] != "" && matched[e.RequestID] != e.Call:
 				x.t.Errorf("%s: the answer %s is in the ledger twice", e.Job, e.RequestID)
 			case c.cost != e.Cost:
 				x.t.Errorf("%s: the ledger says %d nano-USD for %s, the provider charges %d", e.Job, e.Cost, e.RequestID, c.cost)
 			}
-			matched[e.RequestID] = true
-			known += e.Cost
+			matched[e.RequestID] = e.Call
+			if !again {
+				known += e.Cost
+			}
+			if !e.Won {
+				a.asked++
+			}
 		case "unknown", "failed_billed":
 			a.unclear++
 			a.bound += e.Cost
-			apart += e.Cost
-		}
-	}
-	var charged, failed int64
-	for id, c := range calls {
-		charged += c.cost
-		if !c.delivered() && c.outcome != "gone" {
-			failed++ // by the provider's own fault
-		}
-		if c.job == "" {
-			continue // it was reset before it had arrived
-		}
-		a := of(c.job)
-		a.calls++
-		if c.paid {
-			a.paid++
-			if !matched[id] {
-				a.unmatched++
-				a.cost += c.cost
+			if !again {
+				apart += e.Cost
 			}
 		}
 	}
-	var hidden int64
+	var charged, failed, hidden int64
+	for id, c := range calls {
+		charged += c.cost
+		if c.paid && matched[id] == "" {
+			hidden += c.cost
+		}
+		if !c.delivered() && c.outcome != "gone" {
+			failed++ // by the provider's own fault
+		}
+		for _, job := range c.jobs { // none where it was reset before it had arrived
+			a := of(job)
+			a.calls++
+			if c.paid {
+				a.paid++
+				if matched[id] == "" {
+					a.unmatched++
+					a.cost += c.cost
+				}
+			}
+		}
+	}
 	for _, job := range sorted(jobs) {
 		a := jobs[job]
-		hidden += a.cost
+		if x.plan.combined {
+			a.paid -= a.asked // asked alone after an answer to several that had none for it
+		}
 		x.result.repeated += max(0, a.calls-1)
 		x.result.silent += max(0, a.unmatched-a.unclear)
 		switch {

@@ -33,6 +33,8 @@ type plan struct {
 	drain   time.Duration // default 30 s
 	slots   int           // calls at once of one worker; default concurrency
 	faults  map[fakeprovider.Fault]float64
+	// combined says that prompts are asked together, and some alone after that.
+	combined bool
 }
 
 // experiment is the run of one scenario: a fleet on servers of its own, and what was done to it. The fleet's addresses are
@@ -51,6 +53,7 @@ type experiment struct {
 	brought map[string]batch // by id
 	workers []*worker
 	arms    string // failpoints of producers
+	embeds  bool   // what is brought in now are texts to embed
 }
 
 // newExperiment starts servers.

@@ -91,6 +91,7 @@ func scenarios() []scenario {
 		}[i], plan{}, func(x *experiment) { crashAt(x, place) }})
 	}
 	list = append(list, chunkScenarios()...)
+	list = append(list, packScenarios()...)
 	return append(list,
 		scenario{"27 migration down and up under 200 jobs a second", plan{latency: 100 * time.Millisecond}, migrateUnderLoad},
 		scenario{"28 Postgres' disk full 30 s", plan{}, fillDisk},

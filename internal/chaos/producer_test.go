@@ -46,6 +46,10 @@ func (x *experiment) tryEnqueue(folder, id string, n int, onUnknown string, flag
 	var rows bytes.Buffer
 	for i := range n {
 		row := map[string]any{"custom_id": fmt.Sprintf("r%d", i), "prompt": fmt.Sprintf("%s: %s/r%d.", canaryPrompt, id, i), "max_tokens": 20}
+		if x.embeds {
+			delete(row, "max_tokens")
+			row["task"] = "embedding"
+		}
 		if err := json.NewEncoder(&rows).Encode(row); err != nil {
 			return report{}, err
 		}

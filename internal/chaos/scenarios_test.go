@@ -144,8 +144,8 @@ func cancelRaces(x *experiment) {
 	// A cancelled job is not sent: at most a call that was on its way.
 	for i, at := range ended {
 		for id, c := range x.calls() {
-			if strings.HasPrefix(c.job, "race"+strconv.Itoa(i)+"/") && c.began.After(at.Add(time.Second)) {
-				x.t.Errorf("the call %s for %s began %s after the cancellation", id, c.job, c.began.Sub(at))
+			if len(c.jobs) > 0 && strings.HasPrefix(c.jobs[0], "race"+strconv.Itoa(i)+"/") && c.began.After(at.Add(time.Second)) {
+				x.t.Errorf("the call %s for %s began %s after the cancellation", id, c.jobs[0], c.began.Sub(at))
 			}
 		}
 	}
@@ -198,10 +198,11 @@ func pauseRaces(x *experiment) {
 	x.drained(2 * time.Minute)
 	x.recovered(time.Since(last))
 	for id, c := range x.calls() {
-		batch, _, _ := strings.Cut(c.job, "/")
+		job := strings.Join(c.jobs, " ")
+		batch, _, _ := strings.Cut(job, "/")
 		for _, p := range pauses[batch] {
 			if c.began.After(p.from.Add(time.Second)) && c.began.Before(p.to) {
-				x.t.Errorf("the call %s for %s began %s after the pause", id, c.job, c.began.Sub(p.from))
+				x.t.Errorf("the call %s for %s began %s after the pause", id, job, c.began.Sub(p.from))
 			}
 		}
 	}

@@ -14,13 +14,14 @@ import (
 const (
 	inputNano  = 150
 	outputNano = 600
+	embedNano  = 20 // of an input token of the model for vectors, at $0.02 a million
 )
 
 // seen is one generating call as the provider saw it.
 type seen struct {
-	job     string // batch/custom id; empty if the request did not arrive whole
-	outcome string // empty if it is still under way
-	paid    bool   // the vendor would charge for it, whether or not the answer arrived
+	jobs    []string // batch/custom ids; none if the request did not arrive whole
+	outcome string   // empty if it is still under way
+	paid    bool     // the vendor would charge for it, whether or not the answer arrived
 	cost    int64
 	began   time.Time
 }
@@ -35,10 +36,10 @@ var jobInPrompt = regexp.MustCompile(regexp.QuoteMeta(canaryPrompt) + `: ([\w.-]
 // calls reads what the provider wrote down, by its own id of each call.
 func (x *experiment) calls() map[string]seen {
 	x.t.Helper()
-	jobs := map[int64]string{}
+	jobs := map[int64][]string{}
 	for _, c := range x.provider.Calls() {
-		if m := jobInPrompt.FindSubmatch(c.Body); m != nil {
-			jobs[c.Number] = string(m[1])
+		for _, m := range jobInPrompt.FindAllSubmatch(c.Body, -1) {
+			jobs[c.Number] = append(jobs[c.Number], string(m[1]))
 		}
 	}
 	lines, err := harness.ReadLog[fakeprovider.LogLine](x.callLog())
@@ -47,15 +48,19 @@ func (x *experiment) calls() map[string]seen {
 	}
 	out := map[string]seen{}
 	for _, l := range lines {
-		if !strings.HasSuffix(l.Path, "/chat/completions") {
+		embeds := strings.HasSuffix(l.Path, "/embeddings")
+		if !embeds && !strings.HasSuffix(l.Path, "/chat/completions") {
 			continue
 		}
 		call := out[l.ID]
 		if l.Event == "begin" {
 			call.began = l.Time
 		}
-		call.job, call.outcome = jobs[l.Call], l.Outcome
-		if l.Usage != nil {
+		call.jobs, call.outcome = jobs[l.Call], l.Outcome
+		switch {
+		case l.Usage != nil && embeds:
+			call.paid, call.cost = true, embedNano*l.Usage.InputTokens
+		case l.Usage != nil:
 			call.paid, call.cost = true, inputNano*l.Usage.InputTokens+outputNano*l.Usage.OutputTokens
 		}
 		out[l.ID] = call
