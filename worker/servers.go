@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -38,6 +39,8 @@ type servers struct {
 	handlers sync.WaitGroup
 	// met is sent to when a worker meets a class of models.
 	met chan struct{}
+	// ahead is the time by which this machine's clock is ahead of Redis', where that matters.
+	ahead atomic.Int64
 }
 
 // providerServers are the two Servers of one provider.
@@ -161,7 +164,7 @@ func (s *servers) replace(d *providerServers, at *serverSlot, p Plan, size int, 
 	server := asynq.NewServer(skipEmpty{s.cfg.Redis, in.hasWork}, asynq.Config{
 		Concurrency:    max(size, p.Tasks),
 		Queues:         queues,
-		RetryDelayFunc: retryDelay,
+		RetryDelayFunc: s.retryDelay,
 		IsFailure:      isFailure,
 		Logger:         asynqLog{s.cfg.Log.With().Str("provider", p.Provider).Logger()},
 		LogLevel:       asynq.WarnLevel,
@@ -237,11 +240,14 @@ func (s *servers) shutdown(ctx context.Context) error {
 	}
 }
 
-func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+// retryDelay is the time after which a task comes again. asynq reckons from this machine's
+// clock: were that wrong, the other workers would see the task when they have come that far.
+func (s *servers) retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	after := shortWait
 	if r, ok := errors.AsType[*requeue](err); ok {
-		return r.after
+		after = r.after
 	}
-	return shortWait
+	return after - time.Duration(s.ahead.Load())
 }
 
 func isFailure(err error) bool {

@@ -20,6 +20,10 @@ const (
 	wakeDelayedEvery = time.Second
 	// idleAfter is the time without work of a provider after which its Servers leave.
 	idleAfter = 10 * time.Second
+	// clocksEvery is the interval at which a worker compares its clock with Redis', and
+	// clocksApart the difference from which on it counts.
+	clocksEvery = time.Minute
+	clocksApart = time.Second
 )
 
 // waker starts the Servers of providers that have work, and lets those leave that
@@ -39,12 +43,16 @@ func newWaker(s *servers, client redis.UniversalClient) *waker {
 // run looks until ctx ends. While Redis is away there is nothing to start for, and
 // the audit says so.
 func (w *waker) run(ctx context.Context) {
-	tick := time.NewTicker(wakeEvery)
+	tick, clocks := time.NewTicker(wakeEvery), time.NewTicker(clocksEvery)
 	defer tick.Stop()
+	defer clocks.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-clocks.C:
+			w.compareClocks(ctx)
+			continue
 		case <-tick.C:
 		}
 		if err := w.look(ctx, time.Now()); err != nil && ctx.Err() == nil {
@@ -52,6 +60,21 @@ func (w *waker) run(ctx context.Context) {
 			_ = sleep.For(ctx, wakeDelayedEvery)
 		}
 	}
+}
+
+// compareClocks notes how far this machine's clock is ahead of Redis'. While Redis does not
+// answer, what was found last holds.
+func (w *waker) compareClocks(ctx context.Context) {
+	asked := time.Now()
+	theirs, err := w.redis.Time(ctx).Result()
+	if err != nil {
+		return
+	}
+	ahead := asked.Add(time.Since(asked) / 2).Sub(theirs)
+	if ahead.Abs() < clocksApart {
+		ahead = 0
+	}
+	w.servers.ahead.Store(int64(ahead))
 }
 
 // look starts what has work.

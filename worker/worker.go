@@ -270,6 +270,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	h.spool.remind()
 	defer func() { _ = h.spool.close() }() // each line is on the disk
 	s := newServers(w.cfg, h.process)
+	waker := newWaker(s, reconciler.redis)
+	waker.compareClocks(ctx)
 	regulator := newRegulator(w.cfg, s)
 	if err := regulator.start(ctx); err != nil {
 		return errors.Join(err, s.shutdown(alive), w.cfg.Store.Presence.Retire(alive, w.cfg.ID))
@@ -280,7 +282,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { h.marks.watch(alive, w.cfg.Store.Work) })
 	background.Go(func() { reconciler.run(ctx) })
 	background.Go(func() { regulator.run(ctx) })
-	background.Go(func() { newWaker(s, reconciler.redis).run(ctx) })
+	background.Go(func() { waker.run(ctx) })
 	w.cfg.Log.Info().Stringer("worker", w.cfg.ID).Msg("worker started")
 
 	<-ctx.Done()

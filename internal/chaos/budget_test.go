@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -119,10 +120,15 @@ func exhaustExactly(x *experiment) {
 	ctx := context.WithoutCancel(x.t.Context())
 	prices := filepath.Join(x.Dir, "prices.json")
 	const calls, each = 1000, billing.NanoUSD(5000)
-	const list = `{"prices": [{"id": "openai/flat/calls", "provider": "openai", "match": ["flat"], "unit": "calls", "rate": "5", "from": "2026-01-01", "checked": "2026-01-01", "source": "made up"}]}`
+	// What is counted of an answer costs nothing, so that each call costs the same.
+	row := func(unit, rate string) string {
+		return fmt.Sprintf(`{"id": "openai/flat/%s", "provider": "openai", "match": ["flat"], "unit": %q, "rate": %q, "from": "2026-01-01", "checked": "2026-01-01", "source": "made up"}`, unit, unit, rate)
+	}
+	list := fmt.Sprintf(`{"prices": [%s, %s, %s, %s]}`, row("calls", "5"), row("input_tokens", "0"), row("cached_input_tokens", "0"), row("output_tokens", "0"))
 	if err := os.WriteFile(prices, []byte(list), 0o600); err != nil {
 		x.t.Fatal(err)
 	}
+	x.flat = int64(each)
 	x.configure("flat", "prices: "+prices+"\n")
 	db, err := store.Open(ctx, x.DatabaseURL)
 	if err != nil {

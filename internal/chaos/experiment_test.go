@@ -53,6 +53,7 @@ type experiment struct {
 	brought map[string]batch // by id
 	workers []*worker
 	arms    string // failpoints of producers
+	flat    int64  // what each call costs, whatever was used; 0: by its tokens
 	embeds  bool   // what is brought in now are texts to embed
 }
 

@@ -63,6 +63,9 @@ func (x *experiment) calls() map[string]seen {
 		case l.Usage != nil:
 			call.paid, call.cost = true, inputNano*l.Usage.InputTokens+outputNano*l.Usage.OutputTokens
 		}
+		if call.paid && x.flat > 0 {
+			call.cost = x.flat
+		}
 		out[l.ID] = call
 	}
 	return out
