@@ -128,7 +128,7 @@ func TestTextOfPromptsIsNeverInterpreted(t *testing.T) {
 			ID: jobs.NewID(), Seq: int64(i + 1), Provider: "mock", Account: evil, CustomID: strconv.Itoa(i) + evil,
 			Request: providers.Request{Task: providers.Text, Model: evil, Prompt: evil},
 		}
-		must(t, db.OpenBatch(t.Context(), jobs.Batch{ID: "xss", Account: evil, Source: evil, Append: true, Tags: map[string]string{evil: evil}}))
+		must(t, db.OpenBatch(t.Context(), jobs.Batch{ID: "xss", Account: xss[0], Source: evil, Append: true, Tags: map[string]string{evil: evil}}))
 		must(t, jobs.NewKeys().Assign(&row))
 		must(t, db.Register(t.Context(), worker.Presence{ID: jobs.NewID(), Host: evil, PID: i, Version: evil, Providers: []worker.Served{{Name: evil, Kind: evil, Concurrency: 1, Limits: providers.Limits{RPM: 60}}}}))
 		must(t, fleet.NewOrders(db, fleet.Config{}).Disable(t.Context(), evil, evil, evil))
