@@ -39,7 +39,7 @@ var (
 // OtherBatchError tells that a batch that is there has another account, or another value of a tag,
 // than the one that is brought now: the money of its calls stands there already.
 type OtherBatchError struct {
-	// Is is what the batch has, and Given what was brought, such as "tag team=search".
+	// What the batch has, such as "tag team=search", and what was brought in its place.
 	Is, Given string
 }
 

@@ -19,3 +19,13 @@ func TestATaskComesAgainByRedisClockWhateverThisMachineShows(t *testing.T) {
 		}
 	}
 }
+
+func TestAClockThatIsBehindPutsNothingOff(t *testing.T) {
+	t.Parallel()
+	theirs := time.Now()
+	for ours, want := range map[time.Duration]time.Duration{-10 * time.Minute: 0, 0: 0, 900 * time.Millisecond: 0, 10 * time.Minute: 10 * time.Minute} {
+		if got := aheadOf(theirs, theirs.Add(ours)); got != want {
+			t.Errorf("%s: %s, want %s", ours, got, want)
+		}
+	}
+}

@@ -70,11 +70,16 @@ func (w *waker) compareClocks(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	ahead := asked.Add(time.Since(asked) / 2).Sub(theirs)
-	if ahead.Abs() < clocksApart {
-		ahead = 0
+	w.servers.ahead.Store(int64(aheadOf(theirs, asked.Add(time.Since(asked)/2))))
+}
+
+// aheadOf returns how far our clock is ahead of theirs; 0 where it is behind: asynq here would see
+// what comes by their clock when ours has come that far, and the others see what comes by ours at once.
+func aheadOf(theirs, ours time.Time) time.Duration {
+	if ahead := ours.Sub(theirs); ahead >= clocksApart {
+		return ahead
 	}
-	w.servers.ahead.Store(int64(ahead))
+	return 0
 }
 
 // look starts what has work.
