@@ -265,7 +265,7 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 				CASE WHEN s.run_at > now() THEN 'scheduled' ELSE 'queued' END AS state,
 				CASE WHEN s.run_at > now() THEN s.run_at END AS due_at,
 				coalesce(s.deadline, greatest(s.run_at, now()) + make_interval(secs => $2)) AS deadline,
-				coalesce(s.run_at, now()) <= now()
+				coalesce(s.run_at, now()) <= now() + `+nearlyDue+`
 					AND row_number() OVER (PARTITION BY s.provider, s.lane, s.model ORDER BY s.turn) <= a.room AS dispatch,
 				CASE WHEN a.chunk * s.pack > 1 THEN
 					$5 || '-' || a.n || '-' || s.pack || '-'

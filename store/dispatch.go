@@ -82,19 +82,30 @@ func newChunks() string {
 // by then: the claim waits for the rest.
 const ahead = `interval '150 milliseconds'`
 
+// nearlyDue is the time before its own by which a new job is dispatched with its acceptance,
+// as the leader, which looks each 250 ms, might see it too late. A handler waits for the rest.
+const nearlyDue = `interval '400 milliseconds'`
+
+// noneDue is the time that Due returns where no job is to run later.
+const noneDue = time.Hour
+
 // Due implements worker.DeliveryStore.
-func (s *Store) Due(ctx context.Context, since time.Time) (due bool, now time.Time, err error) {
+func (s *Store) Due(ctx context.Context, since time.Time) (wait time.Duration, now time.Time, err error) {
+	var seconds *float64
 	err = s.pool.QueryRow(ctx, `
-		SELECT EXISTS (
-			SELECT
+		SELECT (
+			SELECT extract(epoch FROM due_at - now() - `+ahead+`)::float8
 			FROM job_queue
-			WHERE due_at > $1::timestamptz - interval '1 second' AND due_at <= now() + `+ahead+` AND `+isUndispatched+`
+			WHERE due_at > $1::timestamptz - interval '1 second' AND `+isUndispatched+`
 			ORDER BY due_at
-			LIMIT 1), now()`, since).Scan(&due, &now)
-	if err != nil {
-		return false, since, fmt.Errorf("look for jobs that have become due: %w", err)
+			LIMIT 1), now()`, since).Scan(&seconds, &now)
+	switch {
+	case err != nil:
+		return 0, since, fmt.Errorf("look for jobs that have become due: %w", err)
+	case seconds == nil:
+		return noneDue, now, nil
 	}
-	return due, now, nil
+	return time.Duration(min(max(*seconds, 0), noneDue.Seconds()) * float64(time.Second)), now, nil
 }
 
 // maxInside is the number of windows of jobs that a queue may hold in Redis in all, those

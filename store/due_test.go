@@ -13,9 +13,9 @@ func TestAJobThatIsToRunLaterStaysInPostgresUntilItIsDueAndIsNoticedThen(t *test
 	w := newDatabase(t)
 	due := func(since time.Time, want bool) time.Time {
 		t.Helper()
-		got, now, err := w.Due(t.Context(), since)
-		if err != nil || got != want {
-			t.Errorf("due %t, %v, want %t", got, err, want)
+		wait, now, err := w.Due(t.Context(), since)
+		if err != nil || (wait == 0) != want {
+			t.Errorf("due in %s, %v, want %t", wait, err, want)
 		}
 		return now
 	}
@@ -47,8 +47,8 @@ func TestAJobIsInAWorkersHandALittleBeforeItsTime(t *testing.T) {
 	w.exec(t, `UPDATE jobs SET run_at = now() + interval '1 minute'`)
 	w.exec(t, `UPDATE job_queue SET run_at = now() + interval '1 minute', due_at = now() + interval '1 minute'`)
 	w.exec(t, `UPDATE job_queue SET run_at = now() + interval '140 milliseconds', due_at = now() + interval '140 milliseconds' WHERE job_id = $1`, later[0].ID)
-	if due, _, err := w.Due(t.Context(), time.Now()); !due || err != nil {
-		t.Errorf("due %t, %v, want the one that is due at once", due, err)
+	if wait, _, err := w.Due(t.Context(), time.Now()); wait != 0 || err != nil {
+		t.Errorf("due in %s, %v, want the one that is due at once", wait, err)
 	}
 	if marked := w.topUp(t, 10); len(marked) != 1 || marked[0].ID != later[0].ID {
 		t.Errorf("%+v was dispatched, want the one that is due at once", marked)
@@ -58,12 +58,29 @@ func TestAJobIsInAWorkersHandALittleBeforeItsTime(t *testing.T) {
 	}
 }
 
+func TestTheNextJobThatBecomesDueTellsWhenToLookAgain(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	for _, in := range []time.Duration{30 * time.Second, 20 * time.Second, time.Minute} {
+		w.accept(t, 1, func(r *jobs.New) { r.RunAt = time.Now().Add(in) })
+	}
+	// What becomes due before the next look is dispatched at once.
+	soon := w.accept(t, 1, func(r *jobs.New) { r.RunAt = time.Now().Add(300 * time.Millisecond) })
+	if w.count(t, `SELECT count(*) FROM job_queue WHERE job_id = $1 AND dispatched_at IS NOT NULL`, soon[0].ID) != 1 {
+		t.Error("a job that is nearly due was left to the next look")
+	}
+	wait, _, err := w.Due(t.Context(), time.Now())
+	if err != nil || wait < 15*time.Second || wait > 20*time.Second {
+		t.Errorf("due in %s, %v, want 20 s, but for the time by which it is dispatched early", wait, err)
+	}
+}
+
 func TestLookingForDueJobsReadsNoneOfThoseThatAreNot(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)
 	look := func(s *store.Store) {
-		if due, _, err := s.Due(t.Context(), time.Now()); due || err != nil {
-			t.Error(due, err)
+		if wait, _, err := s.Due(t.Context(), time.Now()); wait < time.Minute || err != nil {
+			t.Error(wait, err)
 		}
 	}
 	w.filled(t, 500, 5000)

@@ -41,6 +41,11 @@ type duty struct {
 // duties lists what a leader does, in the order of a round: first what living
 // workers need, then deliveries, then what only people look at.
 func (t *term) duties() []*duty {
+	due := &duty{name: "dispatch due jobs", redis: true}
+	due.run = func(ctx context.Context) (more bool, err error) {
+		due.again, err = t.dispatchDue(ctx)
+		return true, err
+	}
 	return []*duty{
 		{name: "take over dead workers", run: t.takeOverDead},
 		{name: "give up overdue calls", run: t.giveUpOverdue},
@@ -52,7 +57,7 @@ func (t *term) duties() []*duty {
 		{name: "watch the fleet", every: watchFleetEvery, run: t.watchFleet},
 		{name: "own Redis", redis: true, run: t.ownRedis},
 		{name: "audit deliveries", redis: true, run: t.audit.round},
-		{name: "dispatch due jobs", redis: true, again: dueEvery, run: t.dispatchDue},
+		due,
 		{name: "top up queues", redis: true, again: topUpEvery, run: t.topUp},
 		{name: "sum up ended jobs", every: compactEvery, run: t.compactEnds},
 		{name: "sum up the figures of calls", every: foldEvery, again: foldPause, run: t.foldMetrics},

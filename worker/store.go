@@ -197,9 +197,10 @@ type DeliveryStore interface {
 	// Backlogs returns the queues that have jobs which nobody has dispatched, the
 	// most urgent lanes first.
 	Backlogs(ctx context.Context) ([]jobs.Queue, error)
-	// Due reports whether jobs that were to run later have become due after since, and
-	// what time it is there.
-	Due(ctx context.Context, since time.Time) (due bool, now time.Time, err error)
+	// Due returns the time until the next of the jobs that were to run later after since
+	// has to be dispatched, 0: at once, and what time it is there. A job that is due so soon
+	// that the next look may come too late is dispatched with its acceptance.
+	Due(ctx context.Context, since time.Time) (wait time.Duration, now time.Time, err error)
 	// TopUp marks up to limit jobs of a queue as dispatched, as far as its window
 	// has room for: in turn by account, and within an account by batch. full reports
 	// that the window had no room.

@@ -10,8 +10,10 @@ import (
 const (
 	// topUpEvery is the time that a window may run down while there is more to do.
 	topUpEvery = 200 * time.Millisecond
-	// dueEvery is the interval at which it is looked for jobs that have become due.
-	dueEvery = 50 * time.Millisecond
+	// dueAgain is the least time between two looks for jobs that have become due, and
+	// dueWithin the most: a job that is to run later is seen within it.
+	dueAgain  = 50 * time.Millisecond
+	dueWithin = 250 * time.Millisecond
 	// dispatchChunk is the number of deliveries that are marked and pushed at once.
 	dispatchChunk = 2000
 	// dispatchBudget is the time that one round may push: the leader has to renew its
@@ -42,16 +44,16 @@ func (t *term) topUp(ctx context.Context) (more bool, err error) {
 	return more, err
 }
 
-// dispatchDue dispatches what has become due since it looked last. It asks for it to be
-// called again and again, as it is a look at one row of an index.
-func (t *term) dispatchDue(ctx context.Context) (more bool, err error) {
-	due, now, err := t.cfg.Store.Deliveries.Due(ctx, t.lookedForDue)
+// dispatchDue dispatches what has become due since it looked last, and returns when to look
+// again: when the next job becomes due, as it is a look at one row of an index.
+func (t *term) dispatchDue(ctx context.Context) (again time.Duration, err error) {
+	wait, now, err := t.cfg.Store.Deliveries.Due(ctx, t.lookedForDue)
 	if err != nil {
-		return true, err
+		return dueWithin, err
 	}
 	t.lookedForDue = now
-	if due {
+	if wait <= 0 {
 		_, err = t.topUp(ctx)
 	}
-	return true, err
+	return min(max(wait, dueAgain), dueWithin), err
 }

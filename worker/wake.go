@@ -13,8 +13,9 @@ import (
 
 const (
 	// wakeEvery is the interval at which a worker looks for work of the providers whose Servers
-	// have left: one command for all their queues, whatever brought a task there.
-	wakeEvery = 50 * time.Millisecond
+	// have left: one command for all their queues, whatever brought a task there. It is most of what
+	// an idle worker does, and most of what a job waits for that comes to one.
+	wakeEvery = 80 * time.Millisecond
 	// wakeDelayedEvery is the interval at which it looks for tasks that have become due, which
 	// asynq moves to a queue only while a Server of it runs.
 	wakeDelayedEvery = time.Second
