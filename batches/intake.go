@@ -174,6 +174,9 @@ type Intake struct {
 	Batch    jobs.Batch
 	Store    jobs.AcceptStore
 	Producer *jobs.Producer
+	// Opened is called when the batch is there, before its first rows are accepted, which an
+	// error of it prevents. Nil: nobody is.
+	Opened func() error
 	// Reject is told of each bad line. Nil: nobody is.
 	Reject func(*rows.LineError)
 	// Accepting is told of the rows of each chunk before it is accepted. Nil: nobody
@@ -216,6 +219,11 @@ func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 			t.Batch.First = taken[0].Key
 			if err := t.Store.OpenBatch(ctx, t.Batch); err != nil {
 				return err
+			}
+			if t.Opened != nil {
+				if err := t.Opened(); err != nil {
+					return err
+				}
 			}
 			opened = true
 		}

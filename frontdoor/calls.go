@@ -297,6 +297,9 @@ func (f *FrontDoor) enqueue(ctx context.Context, ask asking, job jobs.New) error
 
 // notInBatch is err, as a refusal where the batch that a call names does not take it.
 func notInBatch(err error) error {
+	if other, ok := errors.AsType[*jobs.OtherBatchError](err); ok {
+		return &refusal{status: http.StatusConflict, reason: fmt.Sprintf("X-OneFlow-Tags: the batch has %s already, and this says %s; choose another batch", other.Is, other.Given)}
+	}
 	switch {
 	case errors.Is(err, jobs.ErrNotFound):
 		return &refusal{status: http.StatusConflict, reason: "X-OneFlow-Batch: there is a batch of this name already, and it is not of this account; choose another"}

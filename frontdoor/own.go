@@ -264,6 +264,9 @@ func (f *FrontDoor) batchRefused(w http.ResponseWriter, r *http.Request, err err
 		access.Problem(w, bad.status, strings.TrimPrefix(bad.reason, "file: "), nil)
 		return
 	}
+	if other, ok := errors.AsType[*jobs.OtherBatchError](err); ok {
+		err = &refusal{status: http.StatusUnprocessableEntity, reason: fmt.Sprintf("the batch of this idempotency key has %s already, and this says %s", other.Is, other.Given)}
+	}
 	switch {
 	case errors.Is(err, jobs.ErrOtherSource):
 		err = &refusal{status: http.StatusUnprocessableEntity, reason: ErrOtherBody.Error()}

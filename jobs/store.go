@@ -30,7 +30,7 @@ var (
 	ErrBatchUnfinished = errors.New("the batch has not finished")
 	// ErrMediaRunning: a worker is making pictures, sound or film just now.
 	ErrMediaRunning = errors.New("pictures, sound or film are being made")
-	// ErrOtherSource: the batch has rows of another file, or of other options.
+	// ErrOtherSource: the batch has rows of another file, or other steps.
 	ErrOtherSource = errors.New("the batch has rows of another source")
 	// ErrNotFound: there is no such job or batch.
 	ErrNotFound = errors.New("no such job or batch")
@@ -44,6 +44,23 @@ type OtherBatchError struct {
 }
 
 func (e *OtherBatchError) Error() string { return "the batch has " + e.Is + ", not " + e.Given }
+
+// OtherOptionsError tells that a batch that is there was made with another value of an option than
+// the one that is brought now: its rows would be bought anew, or be taken for others.
+type OtherOptionsError struct {
+	// Name is the option's, with its value in the batch and the one that is brought; empty: none.
+	Name, Is, Given string
+}
+
+func (e *OtherOptionsError) Error() string {
+	or := func(value string) string {
+		if value == "" {
+			return "none"
+		}
+		return value
+	}
+	return fmt.Sprintf("the batch was made with %s %s, not %s", e.Name, or(e.Is), or(e.Given))
+}
 
 // BudgetError tells that a call was not begun because of money.
 type BudgetError struct {
@@ -76,20 +93,23 @@ type Batch struct {
 	Account string
 	// Source says where the rows come from, such as a file's base name.
 	Source string
-	// Origin stands for the file and the options that its rows are made of; empty
-	// where that is not known, as of standard input.
+	// Origin stands for the file that its rows come from; empty where that is not known, as
+	// of standard input.
 	Origin string
+	// Options decide, by their names, what is made of the rows, such as the model; none where
+	// that is not known. Texts that may be long or private are given as their hash.
+	Options map[string]string
 	// First is the key of the first row that is brought now. Empty: nothing is
 	// compared.
 	First string
-	// Append lets rows of another origin in. Exact lets none in, also where the first row is
+	// Append lets rows of another origin, and made with other options, in. Exact lets none in, also where the first row is
 	// there already.
 	Append, Exact bool
 	// Own lets rows into a batch of Account alone: for all others the one that is there does
 	// not exist.
 	Own bool
-	// Tags are a producer's own names and values, for lists. Those of a batch that is
-	// there already are added to.
+	// Tags are a producer's own names and values, for lists and for sums of money. None: those
+	// that the batch has.
 	Tags map[string]string
 	// Webhook is the URL that is called when the batch has ended, and, if PerJob, when
 	// each of its jobs has; empty: none is, or that of before.
@@ -115,11 +135,11 @@ type Accepted struct {
 
 // AcceptStore takes new jobs.
 type AcceptStore interface {
-	// OpenBatch makes the batch, unless there is one of that id, which gets the tags that it
-	// has not. It fails with ErrBatchCancelled; with ErrNotFound where b.Own says so; with an OtherBatchError where it
-	// is another account's, or, unless b.Append, a tag has another value; and, unless b.Append, with ErrOtherSource
-	// where the batch has rows, the first that is brought now is none of them, and b.Origin is not the one that it was
-	// made with.
+	// OpenBatch makes the batch, unless there is one of that id: one that has no rows yet becomes b. It fails with
+	// ErrBatchCancelled and ErrBatchRemoved; with ErrNotFound where b.Own says so; with an OtherBatchError where the
+	// batch is another account's, or has not the tags that are brought; and, unless b.Append, with an OtherOptionsError,
+	// and with ErrOtherSource where the first row that is brought now is none of its rows, and b.Origin is not the one
+	// that it was made with.
 	OpenBatch(ctx context.Context, b Batch) error
 	// AcceptJobs inserts what is new of rows, all or none, in one commit.
 	// batchID is empty for single jobs. dispatch tells that the caller pushes

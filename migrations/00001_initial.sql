@@ -21,6 +21,7 @@ CREATE TABLE batches (
     account      text NOT NULL DEFAULT 'default',
     source       text NOT NULL DEFAULT '',
     origin       text NOT NULL DEFAULT '',  -- what its rows were made of: see jobs.Batch
+    options      jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(options) = 'object'), -- that its rows were made with
     tags         jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(tags) = 'object'),
     created_at   timestamptz NOT NULL DEFAULT now(),
     sealed_at    timestamptz,

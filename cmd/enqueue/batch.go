@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,8 +123,9 @@ func (c *batchCmd) Run(s *session) error {
 	}
 	var columns columnNotes
 	in.OnColumn = columns.add
-	batch := jobs.Batch{ID: id, Steps: steps, Account: c.Account, Source: src.name, Origin: c.origin(in), Append: c.Append, Tags: c.Tag, Webhook: c.Webhook, PerJob: c.perJob()}
-	if nothing, err := c.approve(s, cfg, in, src, batch.ID, &columns); nothing || err != nil {
+	batch := jobs.Batch{ID: id, Steps: steps, Account: c.Account, Source: src.name, Origin: c.origin(), Options: c.kept(in), Append: c.Append, Tags: c.Tag, Webhook: c.Webhook, PerJob: c.perJob()}
+	limit, nothing, err := c.approve(s, cfg, in, src, batch.ID, &columns)
+	if nothing || err != nil {
 		return err
 	}
 	if c.Strict {
@@ -158,7 +157,7 @@ func (c *batchCmd) Run(s *session) error {
 	q.clear = progress.clear
 	bad := newBadLines(s.Env.Err, progress.clear)
 	t := batches.Intake{
-		Input: in, Batch: batch, Store: s.store, Producer: producer, Progress: progress.show, Reject: bad.add,
+		Input: in, Batch: batch, Store: s.store, Producer: producer, Progress: progress.show, Reject: bad.add, Opened: limit,
 		Accepting: func(taken []jobs.New) {
 			progress.clear()
 			columns.print(s.Env.Err)
@@ -198,14 +197,18 @@ func broken(rep batches.Report, err error) error {
 	there := cli.Count(int64(rep.Accepted + rep.Duplicates))
 	other, format := errors.AsType[*rows.FormatError](err)
 	kept, isOther := errors.AsType[*jobs.OtherBatchError](err)
+	option, isOption := errors.AsType[*jobs.OtherOptionsError](err)
 	switch {
 	case format && rep.Accepted+rep.Duplicates == 0:
 		return cli.Fail(cli.Usage, other) // no file of rows at all
 	case format:
 		err = cli.Fail(cli.Usage, other)
 	case errors.Is(err, jobs.ErrOtherSource):
-		return cli.Fail(cli.Usage, fmt.Errorf("batch %s has rows of another file, or was made with other options: nothing was accepted; "+
+		return cli.Fail(cli.Usage, fmt.Errorf("batch %s has rows of another file, or other steps: nothing was accepted; "+
 			"say --append to add these rows all the same, or use another --batch-id", rep.BatchID))
+	case isOption:
+		return cli.Fail(cli.Usage, fmt.Errorf("batch %s %s: nothing was accepted; say the same, use another --batch-id, "+
+			"or say --append to add these rows all the same", rep.BatchID, made(option)))
 	case isOther && rep.Accepted+rep.Duplicates == 0:
 		return cli.Fail(cli.Usage, fmt.Errorf("batch %s has %s already, and this says %s: nothing was accepted; say the same, or use another --batch-id",
 			rep.BatchID, cli.Printable(kept.Is), cli.Printable(kept.Given)))
@@ -261,29 +264,6 @@ func (c *batchCmd) check() error {
 		}
 	}
 	return nil
-}
-
-// origin stands for the file and the options that decide what its rows become.
-// Standard input has none.
-func (c *batchCmd) origin(in batches.Input) string {
-	path, err := filepath.Abs(c.File)
-	if artifacts.IsURL(c.File) {
-		path, err = c.File, nil
-	}
-	if c.File == "-" || err != nil {
-		return ""
-	}
-	options := maps.Clone(in.Defaults)
-	delete(options, "lane") // it decides when, not what
-	if c.Warm {
-		options["mark"] = json.RawMessage("true")
-	}
-	made, err := json.Marshal([]any{path, options, in.Map, in.OnUnknown, c.Format, c.Template, c.Sample, c.Seed})
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(made)
-	return hex.EncodeToString(sum[:])
 }
 
 // folder opens the folder of the files that rows name: that of the input, or the input

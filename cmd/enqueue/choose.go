@@ -51,19 +51,11 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 	if err != nil {
 		return "", err
 	}
-	if c.Provider == best {
-		ranked, err := fleet.FindBest(s.Ctx, db, cli.Fleet(cfg), task)
-		if err != nil {
-			return "", err
-		}
-		choice, why, err := cli.Choice(ranked)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(s.Env.Err, "--provider best: %s\n", why)
-		return choice.Provider, nil
-	}
 	if batchID != "" {
+		options, err := db.BatchOptions(s.Ctx, batchID)
+		if name := options["--provider"]; err != nil || name != "" {
+			return name, err
+		}
 		if p, err := db.Progress(s.Ctx, batchID); err == nil {
 			d, err := db.Detail(s.Ctx, p)
 			if err != nil {
@@ -75,6 +67,18 @@ func (c common) choose(s *session, cfg config.Config, task providers.Task, batch
 		} else if !errors.Is(err, jobs.ErrNotFound) {
 			return "", err
 		}
+	}
+	if c.Provider == best {
+		ranked, err := fleet.FindBest(s.Ctx, db, cli.Fleet(cfg), task)
+		if err != nil {
+			return "", err
+		}
+		choice, why, err := cli.Choice(ranked)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(s.Env.Err, "--provider best: %s\n", why)
+		return choice.Provider, nil
 	}
 	secrets, err := keys.Open(keys.Config{Path: cfg.Keys, Getenv: s.Env.Getenv})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"oneflow/batches"
@@ -131,13 +132,14 @@ func (c *compareCmd) make(s *session, cfg config.Config) (string, error) {
 	for i, e := range all {
 		all[i].batch = jobs.Batch{
 			ID: batchOf(name, e.ModelKey), Account: c.Account, Source: src.name,
-			Origin: "comparison of " + content + " " + e.cmd.origin(e.in), Exact: true,
+			Origin: "comparison of " + content, Options: c.kept(e), Exact: true,
 			Tags: map[string]string{batches.TagComparison: name, batches.TagModel: e.String()},
 		}
 	}
 	var columns columnNotes
 	all[0].in.OnColumn = columns.add
-	if nothing, err := c.approve(s, cfg, name, all, src, &columns); nothing || err != nil {
+	limit, nothing, err := c.approve(s, cfg, name, all, src, &columns)
+	if nothing || err != nil {
 		return "", err
 	}
 	fmt.Fprintf(s.Env.Err, "enqueue: comparison %s; come back to it with: enqueue compare --show %s\n", name, name)
@@ -146,7 +148,7 @@ func (c *compareCmd) make(s *session, cfg config.Config) (string, error) {
 		if err != nil {
 			return "", unread(err)
 		}
-		if _, err := take(s, cfg, c.asking, e.String(), batches.Intake{Input: e.in, Batch: e.batch, Accepting: func([]jobs.New) { columns.print(s.Env.Err) }}, source); err != nil {
+		if _, err := take(s, cfg, c.asking, e.String(), batches.Intake{Input: e.in, Batch: e.batch, Opened: limit, Accepting: func([]jobs.New) { columns.print(s.Env.Err) }}, source); err != nil {
 			return "", err
 		}
 	}
@@ -221,11 +223,20 @@ func (c *compareCmd) name(all []entrant, src *source, content string) string {
 	}
 	sum := sha256.New()
 	for _, e := range all {
-		fmt.Fprintf(sum, "%s %s %d\n", e, e.cmd.origin(e.in), c.Limit)
+		fmt.Fprintf(sum, "%s %s %v\n", e, e.cmd.origin(), c.kept(e)) // maps are written in order
 	}
 	fmt.Fprintln(sum, content)
 	base, _, _ := strings.Cut(src.name, ".")
 	return shortened(base, 23) + "-" + hex.EncodeToString(sum.Sum(nil))[:8]
+}
+
+// kept are the options that decide what a model is asked.
+func (c *compareCmd) kept(e entrant) map[string]string {
+	kept := e.cmd.kept(e.in)
+	if c.Limit > 0 {
+		kept["--limit"] = strconv.FormatInt(c.Limit, 10)
+	}
+	return kept
 }
 
 // batchOf is the id of the batch that asks a model: another one for each.
@@ -253,17 +264,17 @@ func shortened(text string, length int) string {
 	return clean[:min(len(clean), length)]
 }
 
-// approve refuses what costs too much, asks, and sets the budget that holds for all models
-// together, and for judges.
-func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []entrant, src *source, columns *columnNotes) (nothing bool, err error) {
+// approve refuses what costs too much, and asks. limit sets the budget that holds for all models
+// together, and for judges, once a batch takes the rows.
+func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []entrant, src *source, columns *columnNotes) (limit func() error, nothing bool, err error) {
 	money, err := c.amounts()
 	if err != nil {
-		return true, cli.Fail(cli.Usage, err)
+		return nil, true, cli.Fail(cli.Usage, err)
 	}
 	first := all[0].cmd
 	twice, err := first.readsTwice(s)
 	if err != nil {
-		return true, err
+		return nil, true, err
 	}
 	if twice {
 		var whole forecast
@@ -271,7 +282,7 @@ func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []e
 			f, err := e.cmd.foresee(s, cfg, e.in, src, e.batch.ID)
 			columns.print(s.Env.Err)
 			if err != nil {
-				return true, err
+				return nil, true, err
 			}
 			if i == 0 {
 				whole = f
@@ -287,13 +298,13 @@ func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []e
 			whole.Models = append(whole.Models, f.Models...)
 		}
 		if err := whole.sum(s, cfg); err != nil {
-			return true, err
+			return nil, true, err
 		}
 		if nothing, err := first.decide(s, whole, money, "comparison"); nothing || err != nil {
-			return true, err
+			return nil, true, err
 		}
 	}
-	return false, first.limit(s, billing.Scope{Tag: batches.TagComparison + "=" + name}, money.limit)
+	return first.limit(s, billing.Scope{Tag: batches.TagComparison + "=" + name}, money.limit), false, nil
 }
 
 // take accepts rows into a batch, says what is left out, and returns how many are in. what
@@ -342,9 +353,15 @@ func brokenComparison(rep batches.Report, err error) error {
 	if other, ok := errors.AsType[*rows.FormatError](err); ok {
 		return cli.Fail(cli.Usage, other)
 	}
+	kept, isOther := errors.AsType[*jobs.OtherBatchError](err)
+	option, isOption := errors.AsType[*jobs.OtherOptionsError](err)
 	switch {
+	case isOption:
+		return cli.Fail(cli.Usage, fmt.Errorf("batch %s of this comparison %s: use another --name", rep.BatchID, made(option)))
+	case isOther:
+		return cli.Fail(cli.Usage, fmt.Errorf("batch %s of this comparison has %s already, and this says %s: use another --name", rep.BatchID, cli.Printable(kept.Is), cli.Printable(kept.Given)))
 	case errors.Is(err, jobs.ErrOtherSource):
-		return cli.Fail(cli.Usage, fmt.Errorf("batch %s of this comparison has rows of another file, or was made with other options: use another --name", rep.BatchID))
+		return cli.Fail(cli.Usage, fmt.Errorf("batch %s of this comparison has rows of another file: use another --name", rep.BatchID))
 	case errors.Is(err, jobs.ErrBatchRemoved), errors.Is(err, jobs.ErrBatchCancelled):
 		return cli.Fail(cli.Usage, fmt.Errorf("%w, and takes no rows: use another --name", err))
 	case errors.Is(err, context.Canceled):

@@ -183,7 +183,7 @@ func TestAComparisonThatWasLeftGoesOnAndBuysNothingTwice(t *testing.T) {
 	}
 	// Other rows are another comparison.
 	other := file(t, `{"prompt":"three"}`, `{"prompt":"one"}`)
-	if r := s.enqueue("--config", cfg, "compare", other, "--with", "east,west", "--name", name); r.code != cli.Usage || !strings.Contains(r.err, "has rows of another file, or was made with other options: use another --name") {
+	if r := s.enqueue("--config", cfg, "compare", other, "--with", "east,west", "--name", name); r.code != cli.Usage || !strings.Contains(r.err, "has rows of another file: use another --name") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sync"
 	"time"
 
 	"oneflow/batches"
@@ -338,29 +339,25 @@ func finishOf(plan worker.Plan, part batches.ForecastLine, before int64, start t
 	return out
 }
 
-// approve refuses a batch that costs too much, asks, and sets the budget that holds while
-// it runs. nothing reports whether there is nothing more to do.
-func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src *source, batchID string, columns *columnNotes) (nothing bool, err error) {
+// approve refuses a batch that costs too much, and asks. limit sets the budget that holds while
+// it runs, once the batch takes the rows. nothing reports whether there is nothing more to do.
+func (c *batchCmd) approve(s *session, cfg config.Config, in batches.Input, src *source, batchID string, columns *columnNotes) (limit func() error, nothing bool, err error) {
 	money, err := c.amounts()
 	if err != nil {
-		return true, cli.Fail(cli.Usage, err)
+		return nil, true, cli.Fail(cli.Usage, err)
 	}
+	limit = c.limit(s, c.scope(batchID), money.limit)
 	twice, err := c.readsTwice(s)
-	if err != nil {
-		return true, err
-	}
-	if !twice {
-		return false, c.limit(s, c.scope(batchID), money.limit)
+	if err != nil || !twice {
+		return limit, err != nil, err
 	}
 	f, err := c.foresee(s, cfg, in, src, batchID)
 	columns.print(s.Env.Err)
 	if err != nil {
-		return true, err
+		return nil, true, err
 	}
-	if nothing, err := c.decide(s, f, money, "batch"); nothing || err != nil {
-		return true, err
-	}
-	return false, c.limit(s, c.scope(batchID), money.limit)
+	nothing, err = c.decide(s, f, money, "batch")
+	return limit, nothing, err
 }
 
 // decide prints a forecast that was asked for, refuses what costs too much, and asks. what
@@ -404,25 +401,27 @@ func (c *batchCmd) scope(batchID string) billing.Scope {
 	return billing.Scope{Batch: batchID}
 }
 
-// limit sets the budget that the scope runs under; nil: none. A rehearsal with simulated
-// money is held to the same.
-func (c *batchCmd) limit(s *session, scope billing.Scope, limit *billing.NanoUSD) error {
-	if limit == nil {
-		return nil
-	}
-	db, err := s.db()
-	if err != nil {
-		return err
-	}
-	money := billing.NewMoney(db, cli.Actor(s.Env.Getenv))
-	for _, simulated := range []bool{false, true} {
-		scope.Simulated = simulated
-		_, err := money.Set(s.Ctx, billing.Budget{Scope: scope, Period: billing.Total, Limit: *limit, Blocks: true})
+// limit returns what sets the budget that the scope runs under, once; nil: there is none. A
+// rehearsal with simulated money is held to the same.
+func (c *batchCmd) limit(s *session, scope billing.Scope, limit *billing.NanoUSD) func() error {
+	return sync.OnceValue(func() error {
+		if limit == nil {
+			return nil
+		}
+		db, err := s.db()
 		if err != nil {
 			return err
 		}
-	}
-	return nil
+		money := billing.NewMoney(db, cli.Actor(s.Env.Getenv))
+		for _, simulated := range []bool{false, true} {
+			scope.Simulated = simulated
+			_, err := money.Set(s.Ctx, billing.Budget{Scope: scope, Period: billing.Total, Limit: *limit, Blocks: true})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func add(a, b billing.NanoUSD) billing.NanoUSD {

@@ -118,7 +118,7 @@ steps:
 	}
 	for text, why := range map[string]string{
 		strings.Replace(pipeline, "Check {{answer}}", "Check {{anwser}}", 1): "there is no column \"anwser\"",
-		strings.Replace(pipeline, "Check {{answer}}", "{{answer}}!", 1):      "other options",
+		strings.Replace(pipeline, "Check {{answer}}", "{{answer}}!", 1):      "other steps",
 		strings.Replace(pipeline, "max_tokens: 50", "max_tokens: many", 1):   "max_tokens",
 		strings.Replace(pipeline, "name: check", "name: subject", 1):         "a column of the input",
 	} {
