@@ -91,8 +91,10 @@ type Budget struct {
 	// way can cost.
 	Spent    NanoUSD `json:"spent"`
 	Reserved NanoUSD `json:"reserved"`
-	// Stopped tells that a call did not fit and waits.
-	Stopped bool `json:"stopped,omitempty"`
+	// Stopped tells that a call did not fit and waits; Needs is the least that such a call
+	// can cost at most.
+	Stopped bool    `json:"stopped,omitempty"`
+	Needs   NanoUSD `json:"needs,omitempty"`
 	// By names the person who set it last, At the time.
 	By string    `json:"by"`
 	At time.Time `json:"at"`
@@ -118,6 +120,16 @@ func (b Budget) String() string {
 
 func (p Period) adjective() string {
 	return map[Period]string{Hour: "hourly", Day: "daily", Week: "weekly", Month: "monthly", Total: "total"}[p]
+}
+
+// Short tells how much is left, and that the next call needs more, such as "$0.05 is left,
+// and the next call may cost $0.064". It is empty where nothing is left, or nothing waits.
+func (b Budget) Short() string {
+	left := b.Left()
+	if !b.Stopped || left <= 0 || b.Needs <= left {
+		return ""
+	}
+	return fmt.Sprintf("%s is left, and the next call may cost %s", left.Exact(), b.Needs.Exact())
 }
 
 // Command raises it, such as "monitor budget set --daily AMOUNT --provider openai".

@@ -23,6 +23,25 @@ func TestABudgetNamesTheCommandThatRaisesIt(t *testing.T) {
 	}
 }
 
+func TestABudgetTellsWhatIsLeftAndNeededOnlyWhereACallDidNotFit(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		budget billing.Budget
+		want   string
+	}{
+		{billing.Budget{Limit: 50_000_000, Stopped: true, Needs: 64_000_000}, "$0.05 is left, and the next call may cost $0.064"},
+		{billing.Budget{Limit: 100, Spent: 5, Reserved: 5, Stopped: true, Needs: 91}, "$0.00000009 is left, and the next call may cost $0.000000091"},
+		{billing.Budget{Limit: 100, Needs: 101}, ""},                            // none waits
+		{billing.Budget{Limit: 100, Spent: 100, Stopped: true, Needs: 1}, ""},   // nothing is left
+		{billing.Budget{Limit: 100, Spent: 120, Stopped: true, Needs: 1}, ""},   // less than nothing is left
+		{billing.Budget{Limit: 1_000, Spent: 100, Stopped: true, Needs: 1}, ""}, // it was given back since
+	} {
+		if got := c.budget.Short(); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.budget, got, c.want)
+		}
+	}
+}
+
 func TestAbsurdSumsLeaveNothing(t *testing.T) {
 	t.Parallel()
 	const all = math.MaxInt64

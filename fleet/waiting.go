@@ -50,6 +50,8 @@ type WaitingJobs struct {
 	Raise string
 	Anew  time.Time
 	Total bool
+	// Short says what is left of it, and what the next call needs; empty: nothing is left.
+	Short string
 	// ErrorClass is the class of the failure that is retried.
 	ErrorClass string
 	// Jobs is their number. RunAt is the earliest time that one was asked for,
@@ -162,8 +164,13 @@ func (w WaitingJobs) wait(h Health, alive bool, now time.Time) Wait {
 	case strings.HasPrefix(w.Reason, "budget: "):
 		name := strings.TrimPrefix(w.Reason, "budget: ")
 		what := fmt.Sprintf("the %s is used up", name)
-		if strings.HasPrefix(name, "wallet ") {
+		switch wallet := strings.HasPrefix(name, "wallet "); {
+		case wallet && w.Short != "":
+			what = fmt.Sprintf("out of funds: in the %s %s", name, w.Short)
+		case wallet:
 			what = fmt.Sprintf("out of funds: what is free in the %s does not reach", name)
+		case w.Short != "":
+			what = fmt.Sprintf("the %s does not reach: %s", name, w.Short)
 		}
 		if w.Raise != "" {
 			what += fmt.Sprintf(": `%s` raises it", w.Raise)

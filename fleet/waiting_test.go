@@ -53,6 +53,20 @@ func TestEveryWaitSaysWhatForAndUntilWhen(t *testing.T) {
 			}), nil,
 			fleet.WaitForBudget, "the daily budget of $5.00 for all calls is used up: `monitor budget set --daily AMOUNT` raises it; looked at again at 12:01:05 UTC",
 		},
+		"a budget in which the next call does not fit": {
+			with(func(w *fleet.WaitingJobs) {
+				w.Reason, w.NotBefore, w.Raise = "budget: total budget of $0.05 for batch b1", soon, "monitor budget set --total AMOUNT --batch b1"
+				w.Short = "$0.05 is left, and the next call may cost $0.064"
+			}), nil,
+			fleet.WaitForBudget, "the total budget of $0.05 for batch b1 does not reach: $0.05 is left, and the next call may cost $0.064: " +
+				"`monitor budget set --total AMOUNT --batch b1` raises it; looked at again at 12:01:05 UTC",
+		},
+		"a wallet in which the next call does not fit": {
+			with(func(w *fleet.WaitingJobs) {
+				w.Reason, w.Raise, w.Short = "budget: wallet of account alpha", "monitor wallet deposit alpha AMOUNT", "$0.01 is left, and the next call may cost $0.02"
+			}), nil,
+			fleet.WaitForBudget, "out of funds: in the wallet of account alpha $0.01 is left, and the next call may cost $0.02: `monitor wallet deposit alpha AMOUNT` raises it",
+		},
 		"a budget of a period": {
 			with(func(w *fleet.WaitingJobs) {
 				w.Reason, w.NotBefore, w.Anew = "budget: daily budget of $5.00 for all calls", soon, tomorrow

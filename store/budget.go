@@ -219,14 +219,14 @@ const budgetColumns = `b.id, b.account, b.provider, b.model, b.batch_id, b.tag, 
 	nullif(` + budgetBegan + `, '-infinity'), ` + budgetEnds + `,
 	CASE WHEN b.began_at >= ` + budgetBegan + ` THEN b.spent_nano ELSE 0 END,
 	CASE WHEN b.began_at >= ` + budgetBegan + ` THEN b.reserved_nano ELSE 0 END,
-	coalesce(b.stopped_until > now(), false), b.changed_by, b.changed_at`
+	coalesce(b.stopped_until > now(), false), CASE WHEN b.stopped_until > now() THEN b.stopped_needs ELSE 0 END, b.changed_by, b.changed_at`
 
 func scanBudget(row pgx.CollectableRow) (billing.Budget, error) {
 	var b billing.Budget
 	var began, ends *time.Time
 	err := row.Scan(
 		&b.ID, &b.Account, &b.Provider, &b.Model, &b.Batch, &b.Tag, &b.Simulated, &b.Wallet, &b.Period, &b.Zone, &b.Limit, &b.Card, &b.Blocks,
-		&began, &ends, &b.Spent, &b.Reserved, &b.Stopped, &b.By, &b.At,
+		&began, &ends, &b.Spent, &b.Reserved, &b.Stopped, &b.Needs, &b.By, &b.At,
 	)
 	b.Began, b.Ends = timeOrZero(began), timeOrZero(ends)
 	return b, err

@@ -100,7 +100,7 @@ func (s stopped) explain(w *fleet.WaitingJobs, by *int64) {
 	if name, ok := strings.CutPrefix(w.Reason, waitsForBudget); ok {
 		b := s.byName[name]
 		if b.ID != 0 {
-			w.Raise, w.Anew, w.Total = b.Command(), b.Ends, b.Ends.IsZero() && b.Reserved == 0
+			w.Raise, w.Anew, w.Total, w.Short = b.Command(), b.Ends, b.Ends.IsZero() && b.Reserved == 0, b.Short()
 		}
 	}
 }
@@ -131,7 +131,7 @@ func (s *Store) WaitingOf(ctx context.Context, ids []string) (map[string]fleet.W
 	var runAt, notBefore *time.Time
 	var by *int64
 	_, err = pgx.ForEachRow(rows, []any{&id, &w.Provider, &w.Model, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &runAt, &notBefore}, func() error {
-		w.Raise, w.Anew, w.Total = "", time.Time{}, false
+		w.Raise, w.Anew, w.Total, w.Short = "", time.Time{}, false, ""
 		budgets.explain(&w, by)
 		w.Jobs, w.RunAt, w.NotBefore = 1, timeOrZero(runAt), timeOrZero(notBefore)
 		list[id] = w

@@ -40,6 +40,8 @@ func (t *term) watchBudgets(ctx context.Context) (more bool, err error) {
 		switch {
 		case level > 100:
 			text = fmt.Sprintf("the %s is exceeded: %s are spent, since a bill was above the most that was reserved for it", b, b.Spent.Human())
+		case level == 100 && b.Short() != "":
+			text = fmt.Sprintf("the %s does not reach: %s: `%s` raises it", b, b.Short(), b.Command())
 		case level == 100:
 			text = fmt.Sprintf("the %s is used up: `%s` raises it", b, b.Command())
 		}

@@ -35,9 +35,9 @@ func TestJobsThatDoNotFitInABudgetWaitAndGoOnOnceItIsRaised(t *testing.T) {
 	if n := len(s.made()); n != 26 {
 		t.Errorf("%d calls were made, want the 26 that fit", n)
 	}
-	eventually(t, "an alert says that it is used up, and how to raise it", func() bool {
+	eventually(t, "an alert says what is left, what the next call needs, and how to raise it", func() bool {
 		return f.count(t, `SELECT count(*) FROM alerts WHERE kind = 'budget' AND closed_at IS NULL AND level = 100
-			AND text LIKE '%is used up: `+"`monitor budget set --total AMOUNT --provider svc`"+`%'`) == 1
+			AND text LIKE '%does not reach: $0.00000009 is left, and the next call may cost $0.0000001: `+"`monitor budget set --total AMOUNT --provider svc`"+`%'`) == 1
 	})
 	if b, err = money.Set(t.Context(), billing.Budget{Scope: b.Scope, Period: billing.Total, Limit: 1000, Blocks: true}); err != nil {
 		t.Fatal(err)
@@ -95,6 +95,39 @@ func TestAJobOfAModelWithoutAPriceFailsUnderABudgetAndSaysTheWayOut(t *testing.T
 	if got.Class != "unpriced" || !strings.Contains(got.Message, "`worker prices import`") || len(s.made()) != 0 {
 		t.Errorf("%+v after %d calls", got, len(s.made()))
 	}
+}
+
+// An answer may have used what has no price, such as sound: then the call costs what was
+// reserved for it, and gives nothing back to its budget.
+func TestACallWhoseUsageHasNoPriceCostsWhatItReserved(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	money := billing.NewMoney(f.store, "test")
+	b, err := money.Set(t.Context(), billing.Budget{Period: billing.Total, Limit: 350, Blocks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(answers)
+	f.worker(t, s, func(c *worker.Config) { c.Prices = onlyBounds{} })
+	f.enqueue(t, 5, nil)
+	eventually(t, "three calls use the budget up", func() bool {
+		return f.count(t, `SELECT count(*) FROM job_states WHERE state = 'succeeded'`) == 3 && f.count(t, `SELECT count(*) FROM job_states WHERE wait_reason <> ''`) == 2
+	})
+	list, err := f.store.Budgets(t.Context())
+	if err != nil || len(list) != 1 || list[0].ID != b.ID || list[0].Spent != 300 || list[0].Reserved != 0 || len(s.made()) != 3 {
+		t.Errorf("%+v after %d calls: %v", list, len(s.made()), err)
+	}
+	if n := f.count(t, `SELECT count(*) FROM calls WHERE cost_nano = 100`); n != 3 {
+		t.Errorf("%d calls cost what they reserved", n)
+	}
+	storetest.Invariants(t, f.sql)
+}
+
+// onlyBounds knows what a call can cost, and not what one did.
+type onlyBounds struct{ prices }
+
+func (onlyBounds) Cost(string, string, providers.Usage, time.Time) (billing.NanoUSD, []string, bool) {
+	return 0, nil, false
 }
 
 // noPrices knows what nothing costs.

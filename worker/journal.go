@@ -243,7 +243,9 @@ func (j *journal) settle(s jobs.Settlement) error {
 }
 
 // charge prices a call: by the model that answered, else by the one that was
-// asked for (the answer may name a dated version that no price is known for).
+// asked for (the answer may name a dated version that no price is known for). Where it
+// used what has no price, it is charged the most that was reserved for it: what it
+// reserved must not become nothing.
 func (j *journal) charge(s *jobs.Settlement, c *openCall, answered string) {
 	for _, model := range []string{answered, c.model} {
 		if amount, rows, priced := j.handler.cfg.Prices.Cost(c.provider, model, s.Usage, c.started); priced {
@@ -251,6 +253,7 @@ func (j *journal) charge(s *jobs.Settlement, c *openCall, answered string) {
 			return
 		}
 	}
+	s.Cost = c.reserved
 }
 
 // MayRepeat reports whether the job lets a failed call be sent again: what was

@@ -219,6 +219,9 @@ func (o *openai) chat(c *call) answer {
 		pictures, sound := openaiMedia(m.Content)
 		prompt, heard = prompt+countTokens(text)+pictures, heard+sound
 	}
+	if heard > 0 && !strings.Contains(r.Model, "audio") {
+		return openaiInvalid("invalid_value", "messages", "Invalid value: 'input_audio': this model does not support audio.")
+	}
 	for _, value := range []*int64{r.MaxTokens, r.MaxCompletionTokens} {
 		if value != nil {
 			limit = *value

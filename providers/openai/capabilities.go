@@ -143,7 +143,37 @@ func checkText(req providers.Request, model string) error {
 	if err := checkTurns(req); err != nil {
 		return err
 	}
+	if err := checkSenses(req, model); err != nil {
+		return err
+	}
 	return req.RefuseExtra("stream")
+}
+
+// checkSenses refuses sound for those of OpenAI's models that do not hear, and pictures and
+// documents for those that do, as these do not see.
+func checkSenses(req providers.Request, model string) error {
+	hears := strings.Contains(model, "audio") || strings.Contains(model, "realtime")
+	if !hears && !own(model) {
+		return nil
+	}
+	for i, m := range req.Messages {
+		for j, p := range m.Parts {
+			place := fmt.Sprintf("messages[%d].content[%d] (%s): %s", i, j, p.Type, model)
+			switch {
+			case p.Type == providers.AudioPart && !hears:
+				return fmt.Errorf("%s does not hear: name a model that does, such as gpt-audio", place)
+			case (p.Type == providers.ImagePart || p.Type == providers.DocumentPart) && hears && own(model):
+				return fmt.Errorf("%s does not see: name another model", place)
+			}
+		}
+	}
+	return nil
+}
+
+// own reports whether model is named as OpenAI names its own for chats.
+func own(model string) bool {
+	name, _, _ := strings.Cut(model, "-")
+	return !strings.HasPrefix(model, "gpt-oss") && slices.Contains([]string{"gpt", "chatgpt", "o1", "o3", "o4"}, name)
 }
 
 // reasons reports whether model is one of OpenAI's that take no sampling options

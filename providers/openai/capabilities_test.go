@@ -47,6 +47,12 @@ func TestItsTasksAreOnOffer(t *testing.T) {
 	}
 }
 
+// given is a request for a model with one part of a type.
+func given(model string, part providers.PartType) providers.Request {
+	mime := map[providers.PartType]string{providers.AudioPart: "audio/wav", providers.ImagePart: "image/png", providers.DocumentPart: "application/pdf"}[part]
+	return providers.Request{Model: model, Messages: []providers.Message{{Role: "user", Parts: []providers.Part{{Type: part, MIME: mime, Data: []byte("d")}}}}}
+}
+
 func TestChecks(t *testing.T) {
 	t.Parallel()
 	one, half, two, zero := 1.0, 0.5, 2.0, 0.0
@@ -65,6 +71,18 @@ func TestChecks(t *testing.T) {
 			ResponseFormat: llmSchema("a_Z-9", ` {"type":"object"}`), Extra: llmExtra("logit_bias"), N: 128, LogProbs: true, TopLogProbs: 20, Effort: "max", ServiceTier: "flex",
 			Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "none"},
 		}, ""},
+		"sound for a model that does not hear":        {openai.Descriptor, providers.Text, given("gpt-6-luna", providers.AudioPart), "messages[0].content[0] (audio)"},
+		"sound for the default model":                 {openai.Descriptor, providers.Text, given("", providers.AudioPart), "messages[0].content[0] (audio)"},
+		"sound for a model that thinks":               {openai.Descriptor, providers.Text, given("o3", providers.AudioPart), "messages[0].content[0] (audio)"},
+		"sound for a deployment of it":                {openai.Compatible, providers.Text, given("gpt-4o", providers.AudioPart), "messages[0].content[0] (audio)"},
+		"sound for a model that hears":                {openai.Descriptor, providers.Text, given("gpt-audio", providers.AudioPart), ""},
+		"sound for another one":                       {openai.Descriptor, providers.Text, given("gpt-4o-mini-audio-preview", providers.AudioPart), ""},
+		"sound for a model that nobody knows":         {openai.Compatible, providers.Text, given("qwen-omni", providers.AudioPart), ""},
+		"sound for an open model of OpenAI's":         {openai.Compatible, providers.Text, given("gpt-oss-120b", providers.AudioPart), ""},
+		"a picture for a model that hears":            {openai.Descriptor, providers.Text, given("gpt-audio", providers.ImagePart), "messages[0].content[0] (image)"},
+		"a document for a model that hears":           {openai.Descriptor, providers.Text, given("gpt-audio-mini", providers.DocumentPart), "messages[0].content[0] (document)"},
+		"a picture for a model that sees":             {openai.Descriptor, providers.Text, given("gpt-6-luna", providers.ImagePart), ""},
+		"a picture for a model of another that hears": {openai.Compatible, providers.Text, given("voxtral-audio", providers.ImagePart), ""},
 		"plain text":                 {openai.Descriptor, providers.Text, request{ResponseFormat: &providers.ResponseFormat{Type: "text"}}, ""},
 		"five stops":                 {openai.Descriptor, providers.Text, request{Stop: []string{"a", "b", "c", "d", "e"}}, "stop"},
 		"an empty stop":              {openai.Descriptor, providers.Text, request{Stop: []string{""}}, "stop"},

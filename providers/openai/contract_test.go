@@ -77,6 +77,11 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 				},
 			},
 			"text as text": {Task: providers.Text, Prompt: prompt, ResponseFormat: &providers.ResponseFormat{Type: "text"}},
+			"text with sound": {Task: providers.Text, Model: "gpt-audio", Messages: []providers.Message{{Role: "user", Parts: []providers.Part{
+				{Type: providers.TextPart, Text: prompt},
+				{Type: providers.AudioPart, Data: []byte("ID3"), MIME: "audio/mpeg"},
+				{Type: providers.AudioPart, Data: []byte("RIFF"), MIME: "audio/wav"},
+			}}}},
 			"text with parts and tools": {
 				Task: providers.Text, Model: "gpt-6-luna", ToolChoice: &providers.ToolChoice{Mode: "tool", Name: "f"}, ParallelToolCalls: new(false), ServiceTier: "standard_only",
 				Messages: []providers.Message{
@@ -87,8 +92,6 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 						{Type: providers.ImagePart, URL: "https://example.com/a.png", Detail: "low"},
 						{Type: providers.ImagePart, Data: []byte("\x89PNG"), MIME: "image/png"},
 						{Type: providers.DocumentPart, Data: []byte("%PDF-1.7"), MIME: "application/pdf", Name: "a.pdf", Cache: providers.CacheDefault},
-						{Type: providers.AudioPart, Data: []byte("ID3"), MIME: "audio/mpeg"},
-						{Type: providers.AudioPart, Data: []byte("RIFF"), MIME: "audio/wav"},
 					}},
 					{Role: "assistant", Content: "let me look", ToolCalls: []providers.ToolCall{{ID: "call_1", Name: "f", Arguments: `{"a":1}`}, {ID: "call_2", Name: "g", Arguments: `{}`}}},
 					{Role: "tool", ToolCallID: "call_1", Content: "7"},
