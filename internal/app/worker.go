@@ -1,6 +1,3 @@
-// Package app wires a worker together out of the parts, for the commands that run
-// one. It may import everything but the commands, and links every provider's
-// client.
 package app
 
 import (
@@ -183,29 +180,4 @@ func keysChanged(store *keys.Store) <-chan struct{} {
 		return nil
 	}
 	return store.Changed()
-}
-
-// newPrices returns the prices of the configured providers.
-func newPrices(cfg config.Config) (*billing.Prices, error) {
-	list, err := PriceList(cfg)
-	if err != nil {
-		return nil, err
-	}
-	p := &billing.Prices{List: list, Kinds: map[string]string{}}
-	for name := range cfg.Providers {
-		p.Kinds[name] = PricesAs(cfg, name)
-	}
-	return p, nil
-}
-
-// PricesAs returns whose rows of the price list hold for a configured provider: its
-// kind's, or those that a compatible server names.
-func PricesAs(cfg config.Config, name string) string { return cfg.Providers[name].PriceRows(name) }
-
-// PriceList is the built-in list, with the configured file laid over it.
-func PriceList(cfg config.Config) (*billing.List, error) {
-	if cfg.Prices == "" {
-		return billing.Embedded()
-	}
-	return billing.Open(cfg.Prices)
 }
