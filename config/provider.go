@@ -1,5 +1,18 @@
 package config
 
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"oneflow/providers"
+	"oneflow/providers/kinds"
+)
+
 // Provider is one provider.
 type Provider struct {
 	// Kind names the client that speaks to it. Default: the provider's name.
@@ -90,4 +103,123 @@ type Mock struct {
 	MaxConcurrent int `yaml:"max_concurrent"`
 	// CallLog is a file that gets a line for each call received.
 	CallLog string `yaml:"call_log"`
+}
+
+func (p Provider) check(name string) error {
+	if _, _, known := kinds.Preset(p.Preset); p.Preset != "" && !known {
+		return fmt.Errorf("preset: %q is not one of %s", p.Preset, strings.Join(kinds.Presets(), ", "))
+	}
+	if names := kinds.Configurable(); !slices.Contains(names, p.Kind) {
+		all := strings.Join(names, ", ")
+		if p.Kind == name {
+			return fmt.Errorf("kind: is missing: write one of %s (for another server that speaks OpenAI's protocol: preset: one of %s; or kind: openai, compatible: true and its base_url)",
+				all, strings.Join(kinds.Presets(), ", "))
+		}
+		return fmt.Errorf("kind: %q is not one of %s", p.Kind, all)
+	}
+	if len(p.Deployments) == 0 { // else each is checked
+		if err := p.checkPreset(); err != nil {
+			return err
+		}
+		if err := p.checkRemote(); err != nil {
+			return err
+		}
+	}
+	if err := p.checkUse(); err != nil {
+		return err
+	}
+	switch {
+	case p.Latency < 0:
+		return fmt.Errorf("latency: must be positive, got %s", time.Duration(p.Latency))
+	case p.Mock == nil:
+		return nil
+	case !p.descriptor().Local:
+		return fmt.Errorf("mock: is not for %s, only for kind %s", p.Kind, kindsWith(func(d providers.Descriptor) bool { return d.Local }))
+	case !(p.Mock.ErrorRate >= 0 && p.Mock.ErrorRate <= 1): // NaN is neither
+		return fmt.Errorf("mock.error_rate: must be from 0 to 1, got %g", p.Mock.ErrorRate)
+	case p.Mock.Latency < 0:
+		return fmt.Errorf("mock.latency: must not be negative, got %s", time.Duration(p.Mock.Latency))
+	case p.Mock.RPM < 0:
+		return fmt.Errorf("mock.rpm: must not be negative, got %d", p.Mock.RPM)
+	case p.Mock.MaxConcurrent < 0:
+		return fmt.Errorf("mock.max_concurrent: must not be negative, got %d", p.Mock.MaxConcurrent)
+	}
+	return nil
+}
+
+// Capabilities is the kind to ask what the provider can do.
+func (p Provider) Capabilities() string {
+	if p.Compatible {
+		return p.Kind + "-compatible"
+	}
+	return p.Kind
+}
+
+// PriceRows returns whose rows of the price list hold for the provider of that name.
+func (p Provider) PriceRows(name string) string {
+	switch {
+	case p.PricesAs != "":
+		return p.PricesAs
+	case p.Compatible:
+		return name
+	}
+	return p.Kind
+}
+
+// descriptor describes its kind; the zero one where there is no such kind.
+func (p Provider) descriptor() providers.Descriptor {
+	d, _ := kinds.Of(p.Capabilities())
+	return d
+}
+
+// kindsWith names the kinds that a field is for.
+func kindsWith(has func(providers.Descriptor) bool) string {
+	var names []string
+	for _, d := range kinds.All() {
+		if has(d) {
+			names = append(names, d.Kind)
+		}
+	}
+	return strings.Join(names, " or ")
+}
+
+// DefaultModel is the model for requests of a task that name none; vendor is the
+// kind's own.
+func (p Provider) DefaultModel(task, vendor string) string {
+	if m := p.Models[task]; m != "" {
+		return m
+	}
+	return vendor
+}
+
+// checkRemote checks the fields of kinds that are reached over a network.
+func (p Provider) checkRemote() error {
+	if p.BaseURL != "" {
+		u, err := url.Parse(p.BaseURL)
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil {
+			return errors.New("base_url: must be an address such as https://host/v1, without a user or a password")
+		}
+	}
+	d := p.descriptor()
+	switch {
+	case p.Compatible && d.Kind == "":
+		return fmt.Errorf("compatible: is only for kind %s", kindsWith(func(d providers.Descriptor) bool {
+			_, ok := kinds.CompatibleWith(d.Kind)
+			return ok
+		}))
+	case d.Local && p.BaseURL != "":
+		return fmt.Errorf("base_url: is not for kind %s, which calls nobody", p.Kind)
+	case d.Local && p.Models != nil:
+		return fmt.Errorf("models: is not for kind %s, which has one model for each task", p.Kind)
+	case !d.KeyHeader && p.KeyHeader != "":
+		return fmt.Errorf("key_header: is only for kind %s", kindsWith(func(d providers.Descriptor) bool { return d.KeyHeader && !d.Compatible }))
+	case p.Compatible && p.BaseURL == "":
+		return errors.New("compatible: needs the base_url of the server")
+	}
+	for _, task := range slices.Sorted(maps.Keys(p.Models)) {
+		if !slices.Contains(tasks(), task) {
+			return fmt.Errorf("models.%s: must be %s", task, strings.Join(tasks(), ", "))
+		}
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package frontdoor
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 )
@@ -110,4 +111,27 @@ func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(b.String()))
+}
+
+// answerOr answers with v, or with the error.
+func answerOr(f *FrontDoor, w http.ResponseWriter, r *http.Request, err error, v any) {
+	if err != nil {
+		f.broken(w, r, err)
+		return
+	}
+	answer(w, http.StatusOK, v)
+}
+
+// broken answers with an error, and logs what the client cannot help.
+func (f *FrontDoor) broken(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, ErrNoFile):
+		fail(w, http.StatusNotFound, "", "id", "No such File object")
+	case errors.Is(err, ErrNoBatch):
+		fail(w, http.StatusNotFound, "", "id", "No batch found with this id")
+	case r.Context().Err() != nil: // nobody reads it
+	default:
+		f.cfg.Log.Warn().Err(err).Str("path", r.URL.Path).Msg("request of a program failed")
+		fail(w, http.StatusServiceUnavailable, "", "", "the database or the storage does not answer")
+	}
 }

@@ -338,45 +338,6 @@ func (f *FrontDoor) remove(ctx context.Context, file File) error {
 	return f.cfg.Stores.Files.RemoveFile(ctx, file.ID)
 }
 
-// list is a list as OpenAI has it.
-type list[T any] struct {
-	Object  string  `json:"object"`
-	Data    []T     `json:"data"`
-	FirstID *string `json:"first_id"`
-	LastID  *string `json:"last_id"`
-	HasMore bool    `json:"has_more"`
-}
-
-// page makes a list of up to limit of all, of which there may be one more.
-func page[T any](all []T, limit int, id func(T) string) list[T] {
-	l := list[T]{Object: "list", Data: all, HasMore: len(all) > limit}
-	if l.HasMore {
-		l.Data = all[:limit]
-	}
-	if l.Data == nil {
-		l.Data = []T{}
-	}
-	if len(l.Data) > 0 {
-		first, last := id(l.Data[0]), id(l.Data[len(l.Data)-1])
-		l.FirstID, l.LastID = &first, &last
-	}
-	return l
-}
-
-// asked reads which part of a list is asked for.
-func asked(r *http.Request) (p Page, ok bool) {
-	q := r.URL.Query()
-	p = Page{Account: access.From(r.Context()).Account, After: q.Get("after"), Limit: defaultPage}
-	if s := q.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > 10_000 {
-			return p, false
-		}
-		p.Limit = min(n, maxPage)
-	}
-	return p, len(p.After) <= 100 && utf8.ValidString(p.After) && !strings.ContainsRune(p.After, 0)
-}
-
 func (f *FrontDoor) listFiles(w http.ResponseWriter, r *http.Request) {
 	p, ok := asked(r)
 	purpose := r.URL.Query().Get("purpose")
@@ -392,27 +353,4 @@ func (f *FrontDoor) listFiles(w http.ResponseWriter, r *http.Request) {
 		objects = append(objects, file.object())
 	}
 	answerOr(f, w, r, err, page(objects, limit, func(o fileObject) string { return o.ID }))
-}
-
-// answerOr answers with v, or with the error.
-func answerOr(f *FrontDoor, w http.ResponseWriter, r *http.Request, err error, v any) {
-	if err != nil {
-		f.broken(w, r, err)
-		return
-	}
-	answer(w, http.StatusOK, v)
-}
-
-// broken answers with an error, and logs what the client cannot help.
-func (f *FrontDoor) broken(w http.ResponseWriter, r *http.Request, err error) {
-	switch {
-	case errors.Is(err, ErrNoFile):
-		fail(w, http.StatusNotFound, "", "id", "No such File object")
-	case errors.Is(err, ErrNoBatch):
-		fail(w, http.StatusNotFound, "", "id", "No batch found with this id")
-	case r.Context().Err() != nil: // nobody reads it
-	default:
-		f.cfg.Log.Warn().Err(err).Str("path", r.URL.Path).Msg("request of a program failed")
-		fail(w, http.StatusServiceUnavailable, "", "", "the database or the storage does not answer")
-	}
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"mime"
@@ -171,80 +170,6 @@ func (s *Server) finish(c *call, outcome string, status int, usage Usage) {
 	if err := s.witness.end(c, outcome, status, usage); err != nil {
 		breakOff()
 	}
-}
-
-// admit applies the limits of c's key.
-func (s *Server) admit(c *call, used Usage) (map[dimension]level, *brokenLimit) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	limits, of := s.limits(c)
-	return s.ledgerOf(of).admit(limits, s.config.Now(), used)
-}
-
-func (s *Server) release(c *call) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, of := s.limits(c)
-	s.ledgerOf(of).running--
-}
-
-// charge takes credits.
-func (s *Server) charge(c *call, used Usage) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ledger(c).credits -= used.MilliCredits
-}
-
-// credits returns the money that c's account has left, in thousandths.
-func (c *call) credits() int64 {
-	c.server.mu.Lock()
-	defer c.server.mu.Unlock()
-	return c.server.ledger(c).credits
-}
-
-// ledger returns the ledger of c's account. The caller holds s.mu.
-func (s *Server) ledger(c *call) *ledger {
-	return s.ledgerOf(account{c.vendor.name(), c.key, ""})
-}
-
-// limits returns those of the call, and with which others it is counted. The caller holds
-// s.mu.
-func (s *Server) limits(c *call) (Limits, account) {
-	own, ok := s.changed[c.model]
-	if !ok {
-		own, ok = c.behaviour.Models[c.model]
-	}
-	if !ok {
-		return c.behaviour.Limits, account{c.vendor.name(), c.key, ""}
-	}
-	return own, account{c.vendor.name(), c.key, c.model}
-}
-
-// SetModelLimits changes the limits of calls of a model. From now on only calls from now on
-// count.
-func (s *Server) SetModelLimits(model string, l Limits) error {
-	if err := l.check(); err != nil {
-		return fmt.Errorf("fakeprovider: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changed[model] = l
-	for of, g := range s.accounts {
-		if of.model == model {
-			clear(g.spent)
-		}
-	}
-	return nil
-}
-
-// ledgerOf returns the ledger of an account. The caller holds s.mu.
-func (s *Server) ledgerOf(id account) *ledger {
-	g := s.accounts[id]
-	if g == nil {
-		g = &ledger{spent: map[dimension][]spending{}, credits: startCredits}
-		s.accounts[id] = g
-	}
-	return g
 }
 
 func (s *Server) latency(c *call) time.Duration {
