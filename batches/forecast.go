@@ -123,22 +123,16 @@ func (f *Forecast) add(step string, job jobs.New, low, expected, high providers.
 	line.calls += f.callsOf(job, expected)
 	line.InputTokens += expected.InputTokens
 	line.OutputTokens += expected.OutputTokens
-	kind, at := f.Kind(job.Provider), f.when(job)
-	most, err := f.Prices.Reserve(kind, job.Request.Model, high, at)
 	var costs [3]*billing.NanoUSD
-	if priced := err == nil && most.Priced; priced {
-		least, likely := f.cost(kind, job.Request.Model, low, at, most.Amount), f.cost(kind, job.Request.Model, expected, at, most.Amount)
-		if low == (providers.Usage{}) {
-			least = 0
-		}
-		line.Low, line.Expected, line.High = add(line.Low, least), add(line.Expected, likely), add(line.High, most.Amount)
-		costs = [3]*billing.NanoUSD{&least, &likely, &most.Amount}
+	if of := f.bounds(job, low, expected, high); of.Jobs > 0 {
+		line.Low, line.Expected, line.High = add(line.Low, of.Low), add(line.Expected, of.Expected), add(line.High, of.High)
+		costs = [3]*billing.NanoUSD{&of.Low, &of.Expected, &of.High}
 		if combined(job.Request) {
 			_, alone, _ := f.usageAlone(job)
-			line.CombiningSaves = add(line.CombiningSaves, f.cost(kind, job.Request.Model, alone, at, math.MaxInt64)-likely)
+			line.CombiningSaves = add(line.CombiningSaves, f.cost(f.Kind(job.Provider), job.Request.Model, alone, f.when(job), math.MaxInt64)-of.Expected)
 		}
 		if f.Cheaper != nil {
-			f.Cheaper.add(key, job.Request, expected, likely)
+			f.Cheaper.add(key, job.Request, expected, of.Expected)
 		}
 	} else {
 		line.Unpriced++
@@ -152,6 +146,20 @@ func (f *Forecast) add(step string, job jobs.New, low, expected, high providers.
 			*charges[i] = add(*charges[i], amount)
 		}
 	}
+}
+
+// bounds returns what a call costs that uses so much; of no job where no price is known.
+func (f *Forecast) bounds(job jobs.New, low, expected, high providers.Usage) jobs.Estimate {
+	kind, at := f.Kind(job.Provider), f.when(job)
+	most, err := f.Prices.Reserve(kind, job.Request.Model, high, at)
+	if err != nil || !most.Priced {
+		return jobs.Estimate{}
+	}
+	of := jobs.Estimate{Jobs: 1, Expected: f.cost(kind, job.Request.Model, expected, at, most.Amount), High: most.Amount}
+	if low != (providers.Usage{}) {
+		of.Low = f.cost(kind, job.Request.Model, low, at, most.Amount)
+	}
+	return of
 }
 
 // wordTokens is the number of tokens of a word, in English prose.

@@ -32,6 +32,8 @@ type Steps struct {
 	Input Input
 	// Funds returns what an account has for new jobs: see Submissions.
 	Funds func(ctx context.Context, account string) (billing.Funds, func(jobs.New) billing.NanoUSD, error)
+	// Estimates fills in what jobs are expected to cost; nil: nothing does.
+	Estimates *Estimates
 	// Open opens a picture, sound or film.
 	Open func(ctx context.Context, url string) (io.ReadCloser, error)
 
@@ -77,8 +79,22 @@ func (s *Steps) After(ctx context.Context, job jobs.Job) (func(ctx context.Conte
 		if f.step.Attach && len(stored) > 0 {
 			a.Files = oneFile{func() (io.ReadCloser, error) { return s.Open(ctx, stored[0].URL) }, stored[0].Size}
 		}
-		return f.step.Child(s.Input, f.batch, a, time.Now(), func(job *jobs.New) error { return s.afford(ctx, a.Account, job) })
+		child := f.step.Child(s.Input, f.batch, a, time.Now(), func(job *jobs.New) error { return s.afford(ctx, a.Account, job) })
+		s.estimate(ctx, child)
+		return child
 	}, nil
+}
+
+// estimate fills in what a child is expected to cost. One that is not known by a failure to read is not
+// known to the batch either: an answer is not given up for it.
+func (s *Steps) estimate(ctx context.Context, child *jobs.Child) {
+	if s.Estimates == nil || child.New == nil || child.Class != "" {
+		return
+	}
+	row := []jobs.New{*child.New}
+	if s.Estimates.Fill(ctx, row) == nil {
+		child.New.Estimate = row[0].Estimate
+	}
 }
 
 func (s *Steps) after(ctx context.Context, batch string) (*following, error) {

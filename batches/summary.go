@@ -10,6 +10,8 @@ import (
 type Tally struct {
 	Counts map[jobs.State]int64 `json:"counts"`
 	jobs.Money
+	// Estimate holds the expected cost as they were accepted.
+	Estimate jobs.Estimate `json:"estimate"`
 	// LastFinished is the time at which the last job finished so far; zero if none has.
 	LastFinished time.Time `json:"last_finished_at,omitzero"`
 }

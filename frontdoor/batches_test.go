@@ -12,6 +12,7 @@ import (
 	"github.com/openai/openai-go/v3"
 
 	"oneflow/access"
+	"oneflow/batches"
 	"oneflow/internal/fakeprovider"
 	"oneflow/jobs"
 )
@@ -62,6 +63,11 @@ func TestOpenAIsClientUploadsABatchPollsAndDownloadsUnchanged(t *testing.T) {
 	})
 	if b.RequestCounts.Total != n || b.RequestCounts.Completed != n || b.RequestCounts.Failed != 0 || b.OutputFileID == "" || b.ErrorFileID != "" || b.CompletedAt == 0 {
 		t.Fatalf("batch: %+v", b)
+	}
+	kept, err := h.db.Batches(t.Context(), batches.Filter{Limit: 1})
+	must(t, err)
+	if e := kept[0].Estimate; e.Jobs != n || e.Low <= 0 || e.Expected <= e.Low || e.High <= e.Expected {
+		t.Errorf("estimate: %+v", e)
 	}
 	out, err := client.Files.Content(t.Context(), b.OutputFileID)
 	must(t, err)

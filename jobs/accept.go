@@ -17,6 +17,7 @@ import (
 type Producer struct {
 	store    AcceptStore
 	dispatch *Dispatcher
+	estimate func(ctx context.Context, rows []New) error
 }
 
 // NewProducer makes a Producer.
@@ -24,11 +25,26 @@ func NewProducer(store AcceptStore, dispatch *Dispatcher) *Producer {
 	return &Producer{store: store, dispatch: dispatch}
 }
 
+// Estimating has the estimates of a batch's rows filled in by this, before they are accepted.
+func (p *Producer) Estimating(by func(ctx context.Context, rows []New) error) *Producer {
+	return &Producer{store: p.store, dispatch: p.dispatch, estimate: by}
+}
+
+// accept accepts rows, with their estimates.
+func (p *Producer) accept(ctx context.Context, batchID string, rows []New, dispatch bool) (Accepted, error) {
+	if batchID != "" && p.estimate != nil {
+		if err := p.estimate(ctx, rows); err != nil {
+			return Accepted{}, err
+		}
+	}
+	return p.store.AcceptJobs(ctx, batchID, rows, dispatch)
+}
+
 // Enqueue accepts rows and pushes what is new, as far as the windows of their
 // queues have room. dispatchErr tells that Redis did not take some of these: a
 // worker will see to them, as to the others. err tells that nothing was accepted.
 func (p *Producer) Enqueue(ctx context.Context, batchID string, rows []New) (acc Accepted, dispatchErr, err error) {
-	acc, err = p.store.AcceptJobs(ctx, batchID, rows, true)
+	acc, err = p.accept(ctx, batchID, rows, true)
 	if err != nil || len(acc.Deliveries) == 0 {
 		return acc, nil, err
 	}
@@ -39,7 +55,7 @@ func (p *Producer) Enqueue(ctx context.Context, batchID string, rows []New) (acc
 
 // Accept accepts rows as Enqueue does and leaves it to a worker to push them.
 func (p *Producer) Accept(ctx context.Context, batchID string, rows []New) (acc Accepted, dispatchErr, err error) {
-	acc, err = p.store.AcceptJobs(ctx, batchID, rows, false)
+	acc, err = p.accept(ctx, batchID, rows, false)
 	return acc, nil, err
 }
 

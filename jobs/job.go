@@ -132,6 +132,8 @@ type New struct {
 	// Least is the least that it is expected to cost, of real money. It is counted against
 	// the wallet of its account until it runs; 0: it is not counted.
 	Least billing.NanoUSD
+	// Estimate holds its expected cost, which is added to its batch's.
+	Estimate Estimate
 	// RunAt is the time to run it; the zero time means now.
 	RunAt time.Time
 	// Deadline is the time at which it expires if it has not ended; the zero time means

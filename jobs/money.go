@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"fmt"
 	"math"
 
 	"oneflow/billing"
@@ -22,6 +23,41 @@ func (m Money) Plus(o Money) Money {
 		Simulated: billing.NanoUSD(Sum(int64(m.Simulated), int64(o.Simulated))),
 		Unpriced:  Sum(m.Unpriced, o.Unpriced),
 	}
+}
+
+// Estimate holds the expected cost of jobs as they were accepted, real or simulated.
+type Estimate struct {
+	// Jobs is the number of jobs that it is of; the others have no known price.
+	Jobs int64 `json:"jobs"`
+	// Low, Expected and High bound what these cost; High is what their calls reserve.
+	Low      billing.NanoUSD `json:"low_usd"`
+	Expected billing.NanoUSD `json:"expected_usd"`
+	High     billing.NanoUSD `json:"high_usd"`
+}
+
+// Plus is the sum, as far as it fits.
+func (e Estimate) Plus(o Estimate) Estimate {
+	return Estimate{
+		Jobs:     Sum(e.Jobs, o.Jobs),
+		Low:      billing.NanoUSD(Sum(int64(e.Low), int64(o.Low))),
+		Expected: billing.NanoUSD(Sum(int64(e.Expected), int64(o.Expected))),
+		High:     billing.NanoUSD(Sum(int64(e.High), int64(o.High))),
+	}
+}
+
+// Human writes it for people, such as "$0.50 expected, $0.40 to $0.80"; of is the number of
+// all jobs. It is empty where there is no estimate.
+func (e Estimate) Human(of int64) string {
+	if e.Jobs == 0 {
+		return ""
+	}
+	text := e.Expected.Human() + " expected, " + e.Low.Human() + " to " + e.High.Human()
+	if rest := of - e.Jobs; rest == 1 {
+		text += ", and 1 job without an estimate"
+	} else if rest > 1 {
+		text += fmt.Sprintf(", and %d jobs without an estimate", rest)
+	}
+	return text
 }
 
 // Sum is a + b, as far as it fits: what counts use must not become negative by it.

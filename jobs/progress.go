@@ -30,6 +30,8 @@ type Progress struct {
 	Charge billing.NanoUSD
 	// Unpriced is the number of calls that no price is known for.
 	Unpriced int64
+	// Estimate holds the expected cost of a batch as its jobs were accepted.
+	Estimate Estimate
 	// ErrorClass and ErrorMessage say why a single job failed.
 	ErrorClass, ErrorMessage string
 	CreatedAt                time.Time

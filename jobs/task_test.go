@@ -58,7 +58,7 @@ func TestAFieldOfAJobDecidesTheContentUnlessItIsListedHere(t *testing.T) {
 	unimportant := map[string]string{
 		"ID": "its id", "Seq": "its place", "CustomID": "the producer's id", "Account": "for whom", "Lane": "how urgently", "RunAt": "when",
 		"Key": "made of the content", "ContentSHA256": "the content", "Encoded": "the request", "Own": "columns that decide nothing", "Deadline": "until when",
-		"Least": "what it costs at least", "Turn": "its place in the queue", "Request.With": "prompts of other jobs",
+		"Least": "what it costs at least", "Estimate": "what it is expected to cost", "Turn": "its place in the queue", "Request.With": "prompts of other jobs",
 		"Request.CacheSeconds": "how old an answer may be", "Request.CacheVaried": "the same",
 	}
 	hash := func(row jobs.New) [32]byte {

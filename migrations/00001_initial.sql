@@ -249,6 +249,10 @@ CREATE TABLE batch_counts (
     last_finished_at timestamptz,  -- when a job of it ended last
     first_job        uuid,         -- the lowest id of those that were added, and the highest
     last_job         uuid,
+    estimated_jobs   bigint NOT NULL DEFAULT 0,  -- how many had an estimate when they were accepted, and what these sum up to
+    low_nano         numeric NOT NULL DEFAULT 0,
+    expected_nano    numeric NOT NULL DEFAULT 0,
+    high_nano        numeric NOT NULL DEFAULT 0,
     PRIMARY KEY (batch_id, slot)
 ) WITH (fillfactor = 25);
 

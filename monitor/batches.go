@@ -114,10 +114,12 @@ func (m *Monitor) batchesCSV(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t := newTable(w, "batches.csv")
-	t.write("id", "source", "account", "state", "jobs", "done", "failed", "cost_usd", "simulated_cost_usd", "unpriced_calls", "created_at")
+	t.write("id", "source", "account", "state", "jobs", "done", "failed", "cost_usd", "simulated_cost_usd", "unpriced_calls",
+		"estimated_jobs", "estimate_low_usd", "estimate_expected_usd", "estimate_high_usd", "created_at")
 	for _, b := range list {
 		t.write(b.ID, b.Source, b.Account, b.State, strconv.FormatInt(b.Total(), 10), strconv.FormatInt(b.Done(), 10), strconv.FormatInt(b.Failures(), 10),
-			b.Cost.String(), b.Simulated.String(), strconv.FormatInt(b.Unpriced, 10), stampOr(b.CreatedAt))
+			b.Cost.String(), b.Simulated.String(), strconv.FormatInt(b.Unpriced, 10),
+			strconv.FormatInt(b.Estimate.Jobs, 10), b.Estimate.Low.String(), b.Estimate.Expected.String(), b.Estimate.High.String(), stampOr(b.CreatedAt))
 	}
 	t.Flush()
 }

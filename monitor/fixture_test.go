@@ -119,6 +119,9 @@ func filled(t *testing.T) *store.Store {
 			ID: jobs.NewID(), Seq: int64(i + 1), Provider: "mock",
 			Request: providers.Request{Task: providers.Text, Model: "mock-text", Prompt: secretPrompt},
 		}
+		if i > 0 {
+			rows[i].Estimate = jobs.Estimate{Jobs: 1, Low: 1_000_000, Expected: 1_500_000, High: 20_000_000}
+		}
 		must(t, keys.Assign(&rows[i]))
 	}
 	acc, err := db.AcceptJobs(ctx, "b-1", rows, true)

@@ -57,8 +57,9 @@ func sample() Overview {
 			{
 				ID: "running-one", Source: hostile, Account: hostile, State: jobs.BatchRunning, CreatedAt: now.Add(-90 * time.Second), PerSecond: 12.4,
 				Tally: batches.Tally{
-					Counts: map[jobs.State]int64{jobs.Succeeded: 9_000, jobs.Failed: 2, jobs.Unknown: 1, jobs.Running: 7, jobs.Retrying: 3, jobs.Queued: 987},
-					Money:  jobs.Money{Cost: 1_500_000_000, Simulated: 2 * billing.USD, Unpriced: 3},
+					Counts:   map[jobs.State]int64{jobs.Succeeded: 9_000, jobs.Failed: 2, jobs.Unknown: 1, jobs.Running: 7, jobs.Retrying: 3, jobs.Queued: 987},
+					Money:    jobs.Money{Cost: 1_500_000_000, Simulated: 2 * billing.USD, Unpriced: 3},
+					Estimate: jobs.Estimate{Jobs: 9_999, Low: 3 * billing.USD, Expected: 4 * billing.USD, High: 12 * billing.USD},
 				},
 			},
 			{

@@ -60,6 +60,7 @@ func functions(base string) template.FuncMap {
 		"lane":       lane,
 		"best":       best,
 		"projected":  projected,
+		"estimated":  func(t batches.Tally) string { return t.Estimate.Human(t.Total()) },
 		"word":       shellWord,
 		"formats":    resultFormats,
 		"formatName": formatName,
@@ -286,5 +287,5 @@ func projected(b batches.Summary) string {
 	if !ok {
 		return ""
 	}
-	return "of about " + all.Human() + " for all jobs"
+	return "about " + all.Human() + " for all jobs at this rate"
 }

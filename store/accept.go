@@ -80,7 +80,7 @@ func (s *Store) acceptJobs(ctx context.Context, batchID string, rows []jobs.New,
 				return err
 			}
 		}
-		if err := enqueueStaged(ctx, tx, batchID, dispatch && !batch.paused, queued); err != nil {
+		if err := enqueueStaged(ctx, tx, batchID, dispatch && !batch.paused, estimateOf(rows, ours), queued); err != nil {
 			return err
 		}
 		for _, r := range rows {
@@ -164,7 +164,7 @@ func collectInserted(rows pgx.Rows, queued map[uuid.UUID]inserted) error {
 // TopUp, whose fair order this keeps to. Whether others wait is asked as the first
 // of them: an EXISTS may be planned as a hash of all. Several of a bulk lane go in chunks,
 // as TopUp has them.
-func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool, queued map[uuid.UUID]inserted) error {
+func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool, estimate jobs.Estimate, queued map[uuid.UUID]inserted) error {
 	rows, err := tx.Query(ctx, `
 		WITH new AS MATERIALIZED (
 			SELECT s.id, s.turn, s.provider, s.lane, s.account, s.pack, s.run_at, s.deadline, CASE WHEN coalesce(p.by_model, true) THEN s.model ELSE '' END AS model
@@ -214,15 +214,17 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 			INSERT INTO job_states (job_id, batch_id, state, deadline)
 			SELECT id, $1, state, deadline FROM row
 		), counted AS (
-			INSERT INTO batch_counts AS c (batch_id, slot, scheduled, queued, first_job, last_job)
+			INSERT INTO batch_counts AS c (batch_id, slot, scheduled, queued, first_job, last_job, estimated_jobs, low_nano, expected_nano, high_nano)
 			SELECT $1, counter_slot(), count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE state = 'queued'),
-				min(id::text)::uuid, max(id::text)::uuid
+				min(id::text)::uuid, max(id::text)::uuid, $7, $8, $9, $10
 			FROM row
 			WHERE $1 IS NOT NULL
 			HAVING count(*) > 0
 			ON CONFLICT (batch_id, slot) DO UPDATE
 			SET scheduled = c.scheduled + excluded.scheduled, queued = c.queued + excluded.queued,
-				first_job = least(c.first_job, excluded.first_job), last_job = greatest(c.last_job, excluded.last_job)
+				first_job = least(c.first_job, excluded.first_job), last_job = greatest(c.last_job, excluded.last_job),
+				estimated_jobs = c.estimated_jobs + excluded.estimated_jobs, low_nano = c.low_nano + excluded.low_nano,
+				expected_nano = c.expected_nano + excluded.expected_nano, high_nano = c.high_nano + excluded.high_nano
 		)
 		INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, pack, run_at, gen, deadline, paused, due_at, dispatched_at, start_tag,
 			delivery_id)
@@ -230,11 +232,32 @@ func enqueueStaged(ctx context.Context, tx pgx.Tx, batchID string, dispatch bool
 			CASE WHEN dispatch THEN now() END, CASE WHEN dispatch THEN start_tag ELSE 0 END, CASE WHEN dispatch THEN delivery_id END
 		FROM row
 		RETURNING job_id, run_at, dispatched_at IS NOT NULL, start_tag, coalesce(delivery_id, ''), model`,
-		orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1), newChunks(), jobs.MaxChunk)
+		orNull(batchID), jobs.DefaultDeadline.Seconds(), dispatch, jobs.Window(1), newChunks(), jobs.MaxChunk,
+		estimate.Jobs, int64(estimate.Low), int64(estimate.Expected), int64(estimate.High))
 	if err != nil {
 		return err
 	}
 	return collectInserted(rows, queued)
+}
+
+// estimateOf sums up what those of the rows that are ours are expected to cost.
+func estimateOf(rows []jobs.New, ours []uuid.UUID) (sum jobs.Estimate) {
+	if len(ours) == len(rows) {
+		for _, r := range rows {
+			sum = sum.Plus(r.Estimate)
+		}
+		return sum
+	}
+	are := make(map[uuid.UUID]bool, len(ours))
+	for _, id := range ours {
+		are[id] = true
+	}
+	for _, r := range rows {
+		if are[r.ID] {
+			sum = sum.Plus(r.Estimate)
+		}
+	}
+	return sum
 }
 
 // committedBefore returns how many rows an earlier try of the same call committed

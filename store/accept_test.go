@@ -62,6 +62,43 @@ func TestAcceptedRowsAreNewOnceAndThenDuplicates(t *testing.T) {
 	})
 }
 
+func TestABatchKeepsWhatEachOfItsRowsWasExpectedToCostOnce(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	ctx := t.Context()
+	must(t, w.OpenBatch(ctx, jobs.Batch{ID: "b"}))
+	estimated := func(n int) []jobs.New {
+		return rows(t, n, func(r *jobs.New) {
+			if r.Seq != 2 { // no price is known for it
+				r.Estimate = jobs.Estimate{Jobs: 1, Low: 1, Expected: 20, High: 300}
+			}
+		})
+	}
+	for _, step := range []struct {
+		name string
+		rows []jobs.New
+		want jobs.Estimate
+	}{
+		{"new rows", estimated(3), jobs.Estimate{Jobs: 2, Low: 2, Expected: 40, High: 600}},
+		{"the same again", estimated(3), jobs.Estimate{Jobs: 2, Low: 2, Expected: 40, High: 600}},
+		{"the same and more", estimated(5), jobs.Estimate{Jobs: 4, Low: 4, Expected: 80, High: 1200}},
+	} {
+		for range 2 { // the second time as if nobody had heard of the commit
+			if _, err := w.AcceptJobs(ctx, "b", step.rows, true); err != nil {
+				t.Fatal(err)
+			}
+			p, err := w.Progress(ctx, "b")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tallies, err := w.Tallies(ctx, []string{"b"})
+			if err != nil || p.Estimate != step.want || tallies["b"].Estimate != step.want {
+				t.Errorf("%s: %+v, %+v, %v", step.name, p.Estimate, tallies["b"].Estimate, err)
+			}
+		}
+	}
+}
+
 func TestARowWithTheSameCustomIDAndOtherContentIsAConflict(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)

@@ -13,6 +13,8 @@ type counts struct {
 	jobs  [9]int64 // in the order of jobs.States
 	money jobs.Money
 	last  *time.Time
+	// estimate was made when the jobs were accepted.
+	estimate jobs.Estimate
 }
 
 // sumsOfCounts selects them, in the order of columns.
@@ -21,15 +23,17 @@ const sumsOfCounts = `
 	coalesce(sum(retrying), 0)::bigint, coalesce(sum(succeeded), 0)::bigint, coalesce(sum(failed), 0)::bigint,
 	coalesce(sum(cancelled), 0)::bigint, coalesce(sum(expired), 0)::bigint, coalesce(sum(unknown), 0)::bigint,
 	saturated(coalesce(sum(cost_nano), 0)), saturated(coalesce(sum(simulated_nano), 0)), coalesce(sum(unpriced_calls), 0)::bigint,
-	max(last_finished_at)`
+	max(last_finished_at), coalesce(sum(estimated_jobs), 0)::bigint, saturated(coalesce(sum(low_nano), 0)),
+	saturated(coalesce(sum(expected_nano), 0)), saturated(coalesce(sum(high_nano), 0))`
 
 // columns are the places that a row of sumsOfCounts is scanned into.
 func (c *counts) columns() []any {
-	out := make([]any, 0, len(c.jobs)+4)
+	out := make([]any, 0, len(c.jobs)+8)
 	for i := range c.jobs {
 		out = append(out, &c.jobs[i])
 	}
-	return append(out, (*int64)(&c.money.Cost), (*int64)(&c.money.Simulated), &c.money.Unpriced, &c.last)
+	return append(out, (*int64)(&c.money.Cost), (*int64)(&c.money.Simulated), &c.money.Unpriced, &c.last,
+		&c.estimate.Jobs, (*int64)(&c.estimate.Low), (*int64)(&c.estimate.Expected), (*int64)(&c.estimate.High))
 }
 
 // byState has every state.

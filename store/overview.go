@@ -79,7 +79,7 @@ func tally(ctx context.Context, q querier, ids []string) (map[string]batches.Tal
 	var id string
 	var c counts
 	_, err = pgx.ForEachRow(rows, append([]any{&id}, c.columns()...), func() error {
-		tallies[id] = batches.Tally{Counts: c.byState(), Money: c.money, LastFinished: timeOrZero(c.last)}
+		tallies[id] = batches.Tally{Counts: c.byState(), Money: c.money, Estimate: c.estimate, LastFinished: timeOrZero(c.last)}
 		return nil
 	})
 	return tallies, err

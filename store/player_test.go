@@ -291,6 +291,7 @@ func (p *player) child(j *jobs.Job) *jobs.Child {
 	c := &jobs.Child{Batch: "b1.2.next"}
 	row := jobs.New{
 		ID: jobs.NewID(), Provider: "mock", Lane: jobs.Default, Request: providers.Request{Task: providers.Text, Model: "m", Prompt: "next"},
+		Estimate: jobs.Estimate{Jobs: 1, Low: 1, Expected: 2, High: 3},
 	}
 	if err := jobs.NewKeys().Assign(&row); err != nil {
 		return nil

@@ -75,7 +75,7 @@ func batchProgress(ctx context.Context, db rowQuerier, id string, whole bool) (j
 		return p, fmt.Errorf("read batch %s: %w", id, err)
 	}
 	p.Counts = c.byState()
-	p.Cost, p.Simulated, p.Unpriced = c.money.Cost, c.money.Simulated, c.money.Unpriced
+	p.Cost, p.Simulated, p.Unpriced, p.Estimate = c.money.Cost, c.money.Simulated, c.money.Unpriced, c.estimate
 	p.State = jobs.BatchState(sealed, p.Paused, cancelled, p.Counts)
 	if removed {
 		p.State = jobs.BatchRemoved

@@ -157,9 +157,9 @@ const childrenSQL = `
 		SELECT *
 		FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::bytea[], $10::text[],
 				$11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::json[], $17::json[], $18::int[], $19::text[], $20::json[],
-				$21::text[], $22::timestamptz[], $23::bigint[], $25::smallint[])
+				$21::text[], $22::timestamptz[], $23::bigint[], $25::smallint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[])
 			AS g (parent, call, batch, id, class, message, seq, key, sha, custom_id, account, task, provider, model, lane, request, own,
-				max_attempts, on_unknown, chain, fallback, deadline, least, pack)
+				max_attempts, on_unknown, chain, fallback, deadline, least, pack, estimated, low, expected, high)
 	), open AS MATERIALIZED (
 		SELECT b.*
 		FROM (SELECT DISTINCT batch FROM given ORDER BY batch) g
@@ -204,16 +204,20 @@ const childrenSQL = `
 		FROM row
 		WHERE state = 'queued'
 	), counted AS (
-		INSERT INTO batch_counts AS c (batch_id, slot, queued, failed, cancelled, last_finished_at, first_job, last_job)
+		INSERT INTO batch_counts AS c (batch_id, slot, queued, failed, cancelled, last_finished_at, first_job, last_job,
+			estimated_jobs, low_nano, expected_nano, high_nano)
 		SELECT batch, counter_slot() + 8, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'failed'),
-			count(*) FILTER (WHERE state = 'cancelled'), max(now()) FILTER (WHERE state <> 'queued'), min(id::text)::uuid, max(id::text)::uuid
+			count(*) FILTER (WHERE state = 'cancelled'), max(now()) FILTER (WHERE state <> 'queued'), min(id::text)::uuid, max(id::text)::uuid,
+			sum(estimated), sum(low), sum(expected), sum(high)
 		FROM row
 		GROUP BY batch
 		ORDER BY batch
 		ON CONFLICT (batch_id, slot) DO UPDATE
 		SET queued = c.queued + excluded.queued, failed = c.failed + excluded.failed, cancelled = c.cancelled + excluded.cancelled,
 			last_finished_at = greatest(c.last_finished_at, excluded.last_finished_at),
-			first_job = least(c.first_job, excluded.first_job), last_job = greatest(c.last_job, excluded.last_job)
+			first_job = least(c.first_job, excluded.first_job), last_job = greatest(c.last_job, excluded.last_job),
+			estimated_jobs = c.estimated_jobs + excluded.estimated_jobs, low_nano = c.low_nano + excluded.low_nano,
+			expected_nano = c.expected_nano + excluded.expected_nano, high_nano = c.high_nano + excluded.high_nano
 	), reopened AS (
 		UPDATE batches
 		SET sealed_at = NULL
@@ -237,7 +241,7 @@ func childrenColumns(in []jobs.Success) ([]any, error) {
 	var ids []*uuid.UUID
 	var batch, classes, messages, keys, accounts, tasks, names, models, lanes, unknowns, fallbacks []string
 	var customIDs []*string
-	var seqs, least []int64
+	var seqs, least, estimated, low, expected, high []int64
 	var sums [][]byte
 	var requests, own, chains []*string
 	var attempts []int
@@ -274,6 +278,8 @@ func childrenColumns(in []jobs.Success) ([]any, error) {
 		unknowns = append(unknowns, string(orDefault(row.OnUnknown, jobs.RetryUnknown)))
 		fallbacks = append(fallbacks, string(orDefault(row.Fallback, providers.FallbackAuto)))
 		customIDs, seqs, least = append(customIDs, orNull(row.CustomID)), append(seqs, row.Seq), append(least, max(int64(row.Least), 0))
+		estimated, low = append(estimated, row.Estimate.Jobs), append(low, int64(row.Estimate.Low))
+		expected, high = append(expected, int64(row.Estimate.Expected)), append(high, int64(row.Estimate.High))
 		sums, requests, own, chains = append(sums, row.ContentSHA256[:]), append(requests, &request), append(own, columns), append(chains, chain)
 		packs = append(packs, int16(row.Request.PackSize())) //nolint:gosec // it is at most providers.MaxPack
 		attempts, deadlines = append(attempts, orDefault(row.MaxAttempts, jobs.DefaultMaxAttempts)), append(deadlines, timeOrNull(row.Deadline))
@@ -284,5 +290,6 @@ func childrenColumns(in []jobs.Success) ([]any, error) {
 	return []any{
 		parents, calls, batch, ids, classes, messages, seqs, keys, sums, customIDs, accounts, tasks, names, models, lanes, requests, own,
 		attempts, unknowns, chains, fallbacks, deadlines, least, jobs.DefaultDeadline.Seconds(), packs,
+		estimated, low, expected, high,
 	}, nil
 }

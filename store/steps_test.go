@@ -21,6 +21,11 @@ func TestEachSuccessMakesTheNextStepsRowOfItsAnswer(t *testing.T) {
 	l := w.pipeline(t,
 		batches.Step{Name: "rate", Template: "Rate: {{answer}} of {{question}}"},
 		batches.Step{Name: "tell", Template: "{{rate.score}} for {{first}}, {{row.answer}}", Filter: []string{"answer.score >= 7"}})
+	prices, err := billing.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.steps.Estimates = &batches.Estimates{Prices: prices, Kind: func(name string) string { return name }, Lengths: w.AnswerLengths}
 	in := rows(t, 3, func(n *jobs.New) {
 		n.Own = fmt.Appendf(nil, `{"question":"q%d","answer":"a%d"}`, n.Seq, n.Seq)
 		if n.Seq == 2 {
@@ -39,6 +44,9 @@ func TestEachSuccessMakesTheNextStepsRowOfItsAnswer(t *testing.T) {
 	p, err := w.Progress(ctx, "p")
 	if err != nil || p.Total() != 5 || p.Done() != 2 || p.State != jobs.BatchOpen {
 		t.Errorf("%+v, %v", p, err)
+	}
+	if p.Estimate.Jobs != 2 || p.Estimate.Expected == 0 {
+		t.Errorf("the steps' jobs are expected to cost %+v", p.Estimate)
 	}
 	w.fails(t, w.mustClaim(t, first[2]))
 	want := []stepRow{

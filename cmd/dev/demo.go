@@ -15,6 +15,7 @@ import (
 
 	"oneflow/batches"
 	"oneflow/batches/rows"
+	"oneflow/internal/app"
 	"oneflow/internal/cli"
 	"oneflow/internal/devstack"
 	"oneflow/jobs"
@@ -112,6 +113,10 @@ func (c *demoCmd) through(ctx context.Context, s *session, p *parts, stack *devs
 		return err
 	}
 	id := batches.NewID(time.Now())
+	producer, err := app.NewProducer(s.config, p.db, jobs.NewDispatcher(client, p.db))
+	if err != nil {
+		return err
+	}
 	intake := batches.Intake{
 		Input: batches.Input{
 			Defaults: map[string]json.RawMessage{
@@ -124,7 +129,7 @@ func (c *demoCmd) through(ctx context.Context, s *session, p *parts, stack *devs
 		},
 		Batch:    jobs.Batch{ID: id, Account: jobs.DefaultAccount, Source: "demo"},
 		Store:    p.db,
-		Producer: jobs.NewProducer(p.db, jobs.NewDispatcher(client, p.db)),
+		Producer: producer,
 	}
 	begun := time.Now()
 	rep, err := intake.Take(ctx, rows.JSONLines("samples", prompts))

@@ -146,7 +146,7 @@ func (c *batchCmd) Run(s *session) error {
 		return c.refused(s, batches.Report{BatchID: batch.ID}, unread(err))
 	}
 	defer func() { _ = source.Close() }()
-	producer, err := s.producer()
+	producer, err := s.producer(cfg)
 	if err != nil {
 		return err
 	}

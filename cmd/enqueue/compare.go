@@ -311,7 +311,7 @@ func (c *compareCmd) approve(s *session, cfg config.Config, name string, all []e
 // names the model.
 func take(s *session, cfg config.Config, of asking, what string, t batches.Intake, source rows.Source) (int, error) {
 	defer func() { _ = source.Close() }()
-	producer, err := s.producer()
+	producer, err := s.producer(cfg)
 	if err != nil {
 		return 0, err
 	}

@@ -116,7 +116,7 @@ func (c *single) enqueue(s *session, cfg config.Config, in batches.Input, fields
 	if err := s.afford(c.Account, job.Least); err != nil {
 		return err
 	}
-	p, err := s.producer()
+	p, err := s.producer(cfg)
 	if err != nil {
 		return err
 	}

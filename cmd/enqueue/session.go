@@ -57,7 +57,7 @@ func (s *session) db() (*store.Store, error) {
 
 // producer connects to both. Redis may be down: what was accepted is dispatched
 // later. One that refuses us for good is told before anything is accepted.
-func (s *session) producer() (*jobs.Producer, error) {
+func (s *session) producer(cfg config.Config) (*jobs.Producer, error) {
 	db, err := s.db()
 	if err != nil {
 		return nil, err
@@ -76,7 +76,12 @@ func (s *session) producer() (*jobs.Producer, error) {
 	if err := s.Services.RedisRefusal(s.Ctx, client); err != nil {
 		return nil, err
 	}
-	s.made = jobs.NewProducer(db, jobs.NewDispatcher(client, db))
+	prices, err := priceList(cfg)
+	if err != nil {
+		return nil, cli.Fail(cli.Usage, err)
+	}
+	estimates := &batches.Estimates{Prices: prices, Kind: func(provider string) string { return pricedAs(cfg, provider) }, Lengths: db.AnswerLengths}
+	s.made = jobs.NewProducer(db, jobs.NewDispatcher(client, db)).Estimating(estimates.Fill)
 	return s.made, nil
 }
 

@@ -66,6 +66,7 @@ state        running
   queued     2
   succeeded  1
 cost         $0.0015
+estimate     $0.0005 expected, <$0.0001 to $0.0295
 asked        openai gpt-4o-mini, chain openai → anthropic, fallback always: 1
 asked        openai gpt-4o-mini: 1
 asked        openai gpt-4o-mini, fallback never: 1
@@ -76,6 +77,12 @@ waits        2 jobs: no worker is running: start one with ` + "`worker run`" + `
 		t.Errorf("%+v\n%s", r, diff)
 	}
 	batch := decoded[batchStatus](t, s.enqueue("status", "b1", "-o", "json").out)
+	if e := batch.Estimate; e == nil || e.Jobs != 3 || e.Low <= 0 || e.Expected <= e.Low || e.High <= e.Expected {
+		t.Errorf("the estimate is %+v", e)
+	}
+	if job.Estimate != nil {
+		t.Errorf("a job has none of its own: %+v", job.Estimate)
+	}
 	if len(batch.Asked) != 3 || !cmp.Equal(batch.Answered, []batches.Answered{{Provider: "anthropic", Model: "claude-haiku-4-5", Jobs: 1}}) {
 		t.Errorf("%+v", batch)
 	}

@@ -34,6 +34,10 @@ func NewFrontDoor(ctx context.Context, cfg config.Config, db *store.Store, rdb r
 	if err != nil {
 		return nil, err
 	}
+	producer, err := NewProducer(cfg, db, jobs.NewDispatcher(rdb, db))
+	if err != nil {
+		return nil, err
+	}
 	known := cli.Fleet(cfg)
 	models := &offered{cfg: cfg, prices: prices}
 	input := cli.Input(cfg)
@@ -41,7 +45,7 @@ func NewFrontDoor(ctx context.Context, cfg config.Config, db *store.Store, rdb r
 	return frontdoor.New(frontdoor.Config{
 		Stores:    frontdoor.Stores{Files: db, Batches: db, Calls: db, Jobs: db},
 		Objects:   objects{blobs},
-		Producer:  jobs.NewProducer(db, jobs.NewDispatcher(rdb, db)),
+		Producer:  producer,
 		Input:     input,
 		Providers: models.find,
 		Models:    models.list,

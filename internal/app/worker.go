@@ -84,7 +84,14 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		return fmt.Errorf("worker: %T makes no Redis client that is known here", o.Redis)
 	}
 	defer func() { _ = client.Close() }()
-	producer := jobs.NewProducer(o.Store, jobs.NewDispatcher(client, o.Store))
+	producer, err := NewProducer(o.Config, o.Store, jobs.NewDispatcher(client, o.Store))
+	if err != nil {
+		return err
+	}
+	steps, err := newSteps(o)
+	if err != nil {
+		return err
+	}
 
 	id := jobs.NewID()
 	tracer, closeTracer, err := newTracer(o, id) //nolint:contextcheck // it is closed when ctx has ended
@@ -113,7 +120,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 		State:       o.Config.State,
 		Version:     cli.Release(),
 		CutOff:      cutOff,
-		Follow:      newSteps(o).After,
+		Follow:      steps.After,
 		AlertsURL:   o.Config.Webhooks.Alerts,
 		Tracer:      tracer,
 		Background: append(append(retention(o.Config.Retention, o.Store, blobs), newWebhooks(o)...),
@@ -166,13 +173,17 @@ func storesOf(s *store.Store) worker.Stores {
 }
 
 // newSteps makes what hands answers on to the next steps of pipelines.
-func newSteps(o WorkerOptions) *batches.Steps {
+func newSteps(o WorkerOptions) (*batches.Steps, error) {
+	estimates, err := Estimates(o.Config, o.Store)
+	if err != nil {
+		return nil, err
+	}
 	return &batches.Steps{
-		Store: o.Store, Input: cli.Input(o.Config), Open: artifacts.OpenObject,
+		Store: o.Store, Input: cli.Input(o.Config), Open: artifacts.OpenObject, Estimates: estimates,
 		Funds: func(ctx context.Context, account string) (billing.Funds, func(jobs.New) billing.NanoUSD, error) {
 			return funds(ctx, o, account)
 		},
-	}
+	}, nil
 }
 
 func keysChanged(store *keys.Store) <-chan struct{} {

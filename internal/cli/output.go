@@ -39,13 +39,18 @@ type Status struct {
 	// ChargeUSD is the money that the account is charged: the cost, unless a rate card differs.
 	ChargeUSD billing.NanoUSD `json:"charge_usd"`
 	Unpriced  int64           `json:"unpriced_calls"`
-	Error     string          `json:"error,omitempty"`
+	// Estimate holds the expected cost of a batch as its jobs were accepted; nil for a job.
+	Estimate *jobs.Estimate `json:"estimate,omitempty"`
+	Error    string         `json:"error,omitempty"`
 }
 
 // StatusOf prepares p for programs.
 func StatusOf(p jobs.Progress) Status {
 	s := Status{
 		BatchID: p.BatchID, JobID: p.JobID, State: p.State, Paused: p.Paused, Counts: p.Counts, CostUSD: p.Cost, SimulatedUSD: p.Simulated, ChargeUSD: p.Charge, Unpriced: p.Unpriced,
+	}
+	if p.JobID == "" {
+		s.Estimate = &p.Estimate
 	}
 	if p.ErrorClass != "" {
 		s.Error = p.ErrorClass + ": " + p.ErrorMessage
@@ -72,6 +77,9 @@ func PrintStatus(w io.Writer, p jobs.Progress, more ...[]string) error {
 		}
 	}
 	rows = append(rows, []string{"cost", Money(p.Cost, p.Unpriced)})
+	if estimate := p.Estimate.Human(p.Total()); estimate != "" {
+		rows = append(rows, []string{"estimate", estimate})
+	}
 	if p.Charge != p.Cost {
 		rows = append(rows, []string{"charged", p.Charge.Human()})
 	}

@@ -142,6 +142,13 @@ var invariants = map[string]string{ //nolint:gochecknoglobals // a table
 				coalesce(sum(cancelled), 0)::bigint, coalesce(sum(expired), 0)::bigint, coalesce(sum(unknown), 0)::bigint,
 				coalesce(sum(cost_nano), 0), coalesce(sum(simulated_nano), 0), coalesce(sum(unpriced_calls), 0)::bigint)
 			FROM batch_counts c WHERE c.batch_id = b.id)`,
+	"batches whose estimate is of more jobs than they have, or turned round": `
+		SELECT count(*) FROM (
+			SELECT sum(estimated_jobs) AS estimated, sum(low_nano) AS low, sum(expected_nano) AS expected, sum(high_nano) AS high,
+				sum(scheduled + queued + running + retrying + succeeded + failed + cancelled + expired + unknown) AS jobs
+			FROM batch_counts c JOIN batches b ON b.id = c.batch_id AND b.removed_at IS NULL GROUP BY batch_id
+		) c
+		WHERE NOT (estimated BETWEEN 0 AND jobs AND 0 <= low AND low <= expected AND expected <= high)`,
 	"providers whose figures are not what the ledger adds up to": `
 		SELECT count(*) FROM (
 			SELECT provider, count(*) AS n, count(*) FILTER (WHERE state = 'succeeded') AS succeeded, sum(coalesce(cost_nano, 0)) AS cost,
