@@ -49,6 +49,9 @@ type Forecast struct {
 	At time.Time
 	// Card says what their account is charged; nil: what providers charge.
 	Card *billing.Card
+	// Warm tells that the first of those that begin alike is answered before the others
+	// are sent.
+	Warm bool
 	// Cheaper looks for models that would cost less; nil: none are looked for.
 	Cheaper *Cheaper
 
@@ -105,7 +108,7 @@ type ForecastLine struct {
 func (f *Forecast) Add(job jobs.New) {
 	low, expected, high := f.usage(job)
 	f.add("", job, low, expected, high)
-	f.begin.add(f.Kind(job.Provider), job)
+	f.begin.add(f.Kind(job.Provider), job, high)
 }
 
 // add adds a job of a step that uses so much. Where low uses nothing, it may not be made.
@@ -185,6 +188,7 @@ func (f *Forecast) Lines() []ForecastLine {
 	for key, line := range f.lines {
 		if key.step == f.steps[0] { // what the others begin with, answers decide
 			line.Prefix = f.begin.of(f, key.ModelKey)
+			f.count(line)
 		}
 		if f.Cheaper != nil {
 			line.Cheaper = f.Cheaper.than(key)
@@ -251,10 +255,7 @@ func (f *Forecast) usageAlone(job jobs.New) (low, expected, high providers.Usage
 		expected.Characters = min(high.Characters, int64(len(utf16.Encode([]rune(job.Request.Prompt)))))
 		return low, expected, high
 	}
-	in, most := billing.EstimateTokens(kind, job.Request)
-	if d, _ := kinds.Of(kind); d.Tokenizer == "" {
-		in = share(in, roughShare)
-	}
+	in, most := tokensOf(kind, job.Request)
 	out, known := int64(guessedAnswer), f.Known[ModelKey{job.Provider, job.Request.Model}]
 	least := int64(1)
 	if known.Calls >= enoughAnswers {
@@ -264,10 +265,55 @@ func (f *Forecast) usageAlone(job jobs.New) (low, expected, high providers.Usage
 	n := int64(max(1, kinds.Named(kind, job.Request).N)) // answers
 	out, least = out*n, least*n
 	expected, low = high, high
-	expected.CacheWrite1hTokens, low.CacheWrite1hTokens = 0, 0
 	expected.InputTokens, expected.OutputTokens = in, min(out, most)
 	low.InputTokens, low.OutputTokens, low.WebSearches = share(in, lowShare), min(least, most), 0
+	expected.CacheWriteTokens, expected.CacheWrite1hTokens, low.CacheWriteTokens, low.CacheWrite1hTokens = 0, 0, 0, 0
+	if high.CacheWriteTokens+high.CacheWrite1hTokens == 0 {
+		return low, expected, high
+	}
+	// What is marked for the vendor's cache is written there, or, at best, read.
+	if kept := min(in, marked(kind, job.Request)); kept > 0 {
+		written := writing(high, kept)
+		expected.InputTokens, expected.CacheWriteTokens, expected.CacheWrite1hTokens = in-kept, written.CacheWriteTokens, written.CacheWrite1hTokens
+		low.InputTokens, low.CachedInputTokens = share(in-kept, lowShare), share(kept, lowShare)
+	}
 	return low, expected, high
+}
+
+// tokensOf is the number of tokens that a request for a text is expected to have, and the
+// most that its answer may have.
+func tokensOf(kind string, req providers.Request) (in, most int64) {
+	in, most = billing.EstimateTokens(kind, req)
+	if d, _ := kinds.Of(kind); d.Tokenizer == "" {
+		in = share(in, roughShare)
+	}
+	return in, most
+}
+
+// marked is the number of tokens of a request up to the last that it marks for the vendor's
+// cache, and 0 where these are too few for it.
+func marked(kind string, req providers.Request) int64 {
+	req = kinds.Named(kind, req)
+	last, part := -1, 0
+	for i, m := range req.Messages {
+		for j, p := range m.Parts {
+			if p.Cache != providers.NoCache {
+				last, part = i, j
+			}
+		}
+	}
+	switch {
+	case last >= 0:
+		req.Messages = slices.Clone(req.Messages[:last+1])
+		req.Messages[last].Parts = req.Messages[last].Parts[:part+1]
+	default: // a tool's, or one in the vendor's own words
+		req.Messages, req.Prompt = nil, ""
+	}
+	d, _ := kinds.Of(kind)
+	if in, _ := tokensOf(kind, req); in >= d.Cache.MinTokens {
+		return in
+	}
+	return 0
 }
 
 // cost returns the price of a usage, but no more than most.

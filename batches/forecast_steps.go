@@ -53,7 +53,7 @@ func (p *PipelineForecast) Add(job jobs.New) {
 	var used [3]providers.Usage
 	used[0], used[1], used[2] = f.usage(job)
 	f.add(p.first, job, used[0], used[1], used[2])
-	f.begin.add(f.Kind(job.Provider), job)
+	f.begin.add(f.Kind(job.Provider), job, used[2])
 	row := Answer{Parent: jobs.Parent{Seq: job.Seq, CustomID: job.CustomID, Own: job.Own}}
 	answers, name, maybe := map[string]span{}, p.first, false
 	for _, step := range p.steps {

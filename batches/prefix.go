@@ -18,9 +18,12 @@ type Prefix struct {
 	Rows   int64 `json:"rows"`
 	Groups int64 `json:"groups"`
 	Tokens int64 `json:"tokens"`
-	// Saves is the most that the cache saves of what they are expected to cost: where the
-	// first of each group is answered before the others are sent, as with --warm.
-	Saves billing.NanoUSD `json:"saves_usd"`
+	// Saves is the most that the cache saves: where the first of each group is answered
+	// before the others are sent, as with --warm. Counted is the part of it which the
+	// expected costs are less by: that of the groups whose first goes ahead, or which mark
+	// what they begin with.
+	Saves   billing.NanoUSD `json:"saves_usd"`
+	Counted billing.NanoUSD `json:"counted_usd"`
 	// Marked: the vendor keeps only what the request marks, and these mark nothing.
 	Marked bool `json:"needs_marks"`
 }
@@ -52,6 +55,8 @@ type prefixGroup struct {
 	common string
 	rows   int64
 	marked bool
+	// written is what the cache takes of each, as it is charged where all are marked.
+	written func(tokens int64) providers.Usage
 }
 
 // beginning returns the group of a request, and what it begins with; ok is false where it is
@@ -87,8 +92,8 @@ func startOf(req providers.Request) string {
 	return b.String()
 }
 
-// add adds a job to its group.
-func (p *prefixes) add(kind string, job jobs.New) {
+// add adds a job, which uses at most so much, to its group.
+func (p *prefixes) add(kind string, job jobs.New, high providers.Usage) {
 	key, text, ok := beginning(job)
 	if !ok {
 		return
@@ -103,7 +108,7 @@ func (p *prefixes) add(kind string, job jobs.New) {
 		g.common = g.common[:shared(g.common, text)]
 		g.marked = g.marked && job.Request.Caches()
 	case len(p.groups) < maxGroups:
-		g = &prefixGroup{kind: kind, common: strings.Clone(text), marked: job.Request.Caches()}
+		g = &prefixGroup{kind: kind, common: strings.Clone(text), marked: job.Request.Caches(), written: func(tokens int64) providers.Usage { return writing(high, tokens) }}
 		p.groups[key] = g
 	default:
 		return
@@ -120,6 +125,18 @@ func shared(a, b string) int {
 	return n
 }
 
+// writing is the use of tokens that the vendor's cache takes, by the rate that the most of a
+// request is reckoned with.
+func writing(high providers.Usage, tokens int64) providers.Usage {
+	switch {
+	case high.CacheWrite1hTokens > 0:
+		return providers.Usage{CacheWrite1hTokens: tokens}
+	case high.CacheWriteTokens > 0:
+		return providers.Usage{CacheWriteTokens: tokens}
+	}
+	return providers.Usage{InputTokens: tokens}
+}
+
 // of says what the cache would save of a model's calls; nil: nothing.
 func (p *prefixes) of(f *Forecast, model ModelKey) *Prefix {
 	var out Prefix
@@ -128,10 +145,7 @@ func (p *prefixes) of(f *Forecast, model ModelKey) *Prefix {
 			continue
 		}
 		d, _ := kinds.Of(g.kind)
-		in, _ := billing.EstimateTokens(g.kind, providers.Request{Task: providers.Text, Prompt: g.common})
-		if d.Tokenizer == "" {
-			in = share(in, roughShare)
-		}
+		in, _ := tokensOf(g.kind, providers.Request{Task: providers.Text, Prompt: g.common})
 		if d.Cache.MinTokens == 0 || in < d.Cache.MinTokens {
 			continue
 		}
@@ -145,18 +159,45 @@ func (p *prefixes) of(f *Forecast, model ModelKey) *Prefix {
 		if !writes {
 			written = plain
 		}
+		if marked, ok := each(g.written(in)); g.marked && ok { // all of them are reckoned as written
+			plain, written = marked, marked
+		}
 		saves := (plain-read)*billing.NanoUSD(g.rows-1) - (written - plain)
 		if !ok || !kept || saves <= 0 {
 			continue
 		}
 		out.Rows, out.Groups, out.Tokens = out.Rows+g.rows, out.Groups+1, out.Tokens+in*g.rows
 		out.Saves = add(out.Saves, saves)
+		if g.marked || f.Warm && !d.Cache.Marked {
+			out.Counted = add(out.Counted, saves)
+		}
 		out.Marked = out.Marked || d.Cache.Marked && !g.marked
 	}
 	if out.Groups == 0 {
 		return nil
 	}
 	return &out
+}
+
+// count takes what the vendor's cache saves out of what the jobs of a line are expected to
+// cost, and, where it keeps without being told, out of the least that they may.
+func (f *Forecast) count(line *ForecastLine) {
+	p := line.Prefix
+	if p == nil {
+		return
+	}
+	line.Expected = max(0, line.Expected-p.Counted)
+	if charged, ok := f.Card.Terms(providers.Text).Charge(0, &p.Counted); ok {
+		line.ExpectedCharge = max(0, line.ExpectedCharge-charged)
+	}
+	if p.Marked {
+		return
+	}
+	saves := billing.NanoUSD(share(int64(p.Saves), lowShare))
+	line.Low = min(max(0, line.Low-saves), line.Expected)
+	if charged, ok := f.Card.Terms(providers.Text).Charge(0, &saves); ok {
+		line.LowCharge = min(max(0, line.LowCharge-charged), line.ExpectedCharge)
+	}
 }
 
 // together has those of some jobs that begin alike dispatched one after the other: each gets

@@ -84,6 +84,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	if err != nil {
 		return forecast{}, err
 	}
+	sums.Warm = c.Warm
 	in.Least = leastOf(cfg, sums)
 	count := sums.Add
 	if len(c.compiled) > 0 {

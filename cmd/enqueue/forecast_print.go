@@ -111,6 +111,10 @@ func (f *forecast) combiningSaves() (sum billing.NanoUSD) {
 // beginAlike says what a vendor's own cache would save.
 func beginAlike(m batches.ForecastLine) string {
 	p := m.Prefix
+	if p.Counted == p.Saves {
+		return fmt.Sprintf("%s for %s begin alike, in %s: its own cache saves about %s, which is counted.",
+			cli.Things(p.Rows, "row"), cli.Printable(m.Provider+"/"+m.Model), cli.Things(p.Groups, "group"), p.Saves.Human())
+	}
 	how := "with --warm the first of them is answered before the others are sent"
 	if p.Marked {
 		how += ", and marked for the cache, which wants that"
