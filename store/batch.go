@@ -81,9 +81,18 @@ func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, er
 }
 
 // Problems returns the reasons for which jobs of a batch failed or wait for another
-// attempt, the most frequent first, with the latest of each.
+// attempt, the most frequent first, with the latest of each. Of a batch of more than 10,000 jobs it
+// looks at so many failures at most, and tells of jobs that expired before they failed no sample.
 func (s *Store) Problems(ctx context.Context, id string) ([]batches.Problem, error) {
-	list, err := problemsOf(ctx, s.pool, id)
+	p, err := batchProgress(ctx, s.pool, id, false)
+	var list []batches.Problem
+	switch {
+	case err != nil:
+	case p.Total() <= detailJobs:
+		list, err = problemsOf(ctx, s.pool, id)
+	default:
+		list, err = someProblems(ctx, s.pool, p)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read why jobs of batch %s failed: %w", id, err)
 	}
@@ -93,14 +102,34 @@ func (s *Store) Problems(ctx context.Context, id string) ([]batches.Problem, err
 // problemsOf groups what went wrong, with the latest of each kind. The message holds
 // the provider's own sentence, from which prompt and key were cut out.
 func problemsOf(ctx context.Context, tx querier, id string) ([]batches.Problem, error) {
+	return groupProblems(ctx, tx, id, `SELECT * FROM job_states WHERE job_id IN (SELECT id FROM jobs WHERE batch_id = $1)`)
+}
+
+// someProblems is problemsOf for a large batch: it reads what has failed alone, by its index.
+func someProblems(ctx context.Context, tx querier, p jobs.Progress) ([]batches.Problem, error) {
+	list, err := groupProblems(ctx, tx, p.BatchID, fmt.Sprintf(`SELECT * FROM job_states WHERE batch_id = $1 AND error_class <> '' LIMIT %d`, detailJobs))
+	expired := p.Counts[jobs.Expired]
+	for _, one := range list {
+		if one.State == jobs.Expired {
+			expired -= one.Jobs
+		}
+	}
+	if expired > 0 {
+		list = append(list, batches.Problem{State: jobs.Expired, Jobs: expired})
+	}
+	return list, err
+}
+
+// groupProblems is problemsOf among the rows of job_states that states selects.
+func groupProblems(ctx context.Context, tx querier, id, states string) ([]batches.Problem, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT state, error_class, n, id::text, left(error_message, 500), finished_at
 		FROM (
 			SELECT job_id AS id, state, error_class, error_message, finished_at,
 				count(*) OVER (PARTITION BY state, error_class) AS n,
 				row_number() OVER (PARTITION BY state, error_class ORDER BY finished_at DESC NULLS LAST, job_id DESC) AS place
-			FROM job_states
-			WHERE job_id IN (SELECT id FROM jobs WHERE batch_id = $1) AND state IN ('failed', 'unknown', 'expired', 'retrying')
+			FROM (`+states+`) s
+			WHERE state IN ('failed', 'unknown', 'expired', 'retrying')
 		) wrong
 		WHERE place <= $2
 		ORDER BY n DESC, state, error_class, place

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"oneflow/fleet"
 	"oneflow/jobs"
 	"oneflow/store"
 )
@@ -292,4 +293,68 @@ func TestAnAuditMendsCountsThatAreWrong(t *testing.T) {
 	audit("", "b", true)
 	audit("c", "", false)
 	w.holds(t)
+}
+
+// status reads what `enqueue status` shows of a batch.
+func status(t *testing.T, s *store.Store, id string) (problems int64) {
+	t.Helper()
+	ctx := t.Context()
+	p, err := s.Progress(ctx, id)
+	must(t, err)
+	_, err = s.Detail(ctx, p)
+	must(t, err)
+	_, err = fleet.Waits(ctx, s, id, "")
+	must(t, err)
+	_, err = s.WebhooksOf(ctx, id)
+	must(t, err)
+	_, err = s.Steps(ctx, id)
+	must(t, err)
+	list, err := s.Problems(ctx, id)
+	must(t, err)
+	for _, one := range list {
+		problems += one.Jobs
+	}
+	return problems
+}
+
+// It is asked for while a batch runs, again and again.
+func TestStatusOfALargeBatchReadsNoMoreWhenTheBatchIsLarger(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	large := func(id string, n int) int64 {
+		must(t, w.OpenBatch(t.Context(), jobs.Batch{ID: id, Account: "default"}))
+		w.exec(t, `
+			WITH new AS (
+				INSERT INTO jobs (id, batch_id, seq, key, content_sha256, task, provider, model, request)
+				SELECT gen_random_uuid(), $1, n, n::text, decode(repeat('ab', 32), 'hex'), 'text', 'mock', 'm', '{"task":"text","prompt":"x"}'
+				FROM generate_series(1, $2::int) n
+				RETURNING id, seq, run_at
+			), state AS (
+				INSERT INTO job_states (job_id, batch_id, state, deadline, error_class, finished_at)
+				SELECT id, $1, CASE WHEN seq % 1000 = 0 THEN 'failed' ELSE 'queued' END, now() + interval '1 day',
+					CASE WHEN seq % 1000 = 0 THEN 'server' ELSE '' END, CASE WHEN seq % 1000 = 0 THEN now() END
+				FROM new
+			), counted AS (
+				INSERT INTO batch_counts (batch_id, slot, queued, failed)
+				SELECT $1, 1, count(*) FILTER (WHERE seq % 1000 <> 0), count(*) FILTER (WHERE seq % 1000 = 0) FROM new
+			)
+			INSERT INTO job_queue (job_id, provider, lane, model, account, batch_id, seq, run_at, gen, deadline, paused)
+			SELECT id, 'mock', 'bulk', '', 'default', $1, seq, run_at, 1, now() + interval '1 day', false
+			FROM new
+			WHERE seq % 1000 <> 0`, id, n)
+		most := int64(0)
+		for range 2 { // as the tables looked when they were empty, and as they are
+			var problems int64
+			most = max(most, w.readBy(t, func(s *store.Store) { problems = status(t, s, id) }))
+			if problems != int64(n/1000) {
+				t.Errorf("%s: %d jobs have failed, and status tells of %d", id, n/1000, problems)
+			}
+			w.exec(t, `ANALYZE`)
+		}
+		return most
+	}
+	few, many := large("few", 11_000), large("many", 60_000)
+	if few < fleet.MaxWaiting || max(few, many) > 10*fleet.MaxWaiting { // of tables and indexes, whatever the plan
+		t.Errorf("%d rows were read of 11,000 jobs, and %d of 60,000", few, many)
+	}
 }

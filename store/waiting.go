@@ -27,35 +27,42 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.pool.Query(ctx, `
+	which := `($1 = '' OR batch_id = $1) AND ($2::uuid IS NULL OR job_id = $2)`
+	if batch != "" {
+		which = `batch_id = $1 AND ($2::uuid IS NULL OR job_id = $2)`
+	}
+	// By the index, as far as it is needed: the bitmap of a large batch has all of it.
+	var list []fleet.WaitingJobs
+	var p pgx.Batch
+	p.Queue(`SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`)
+	p.Queue(`
 		SELECT q.provider, q.model, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL AS paused, s.wait_reason, x.id,
 			CASE WHEN s.state = 'retrying' THEN s.error_class ELSE '' END AS error_class,
 			count(*), min(q.run_at) FILTER (WHERE q.run_at > now()), min(s.not_before) FILTER (WHERE s.not_before > now())
 		FROM (
 			SELECT job_id, provider, model, account, batch_id, run_at, dispatched_at
 			FROM job_queue
-			WHERE worker_id IS NULL AND ($1 = '' OR batch_id = $1) AND ($2::uuid IS NULL OR job_id = $2)
+			WHERE worker_id IS NULL AND `+which+`
 			LIMIT $3
 		) q
-		JOIN job_states s ON s.job_id = q.job_id
+		CROSS JOIN LATERAL (SELECT state, paused_at, wait_reason, error_class, not_before FROM job_states WHERE job_id = q.job_id OFFSET 0) s
 		LEFT JOIN batches b ON b.id = q.batch_id
-		`+stoppedBy+`
+		`+budgets.by()+`
 		GROUP BY q.provider, q.model, s.state, paused, s.wait_reason, x.id, 7, q.run_at > now()
 		ORDER BY count(*) DESC, q.provider, q.model
-		LIMIT 100`, batch, id, fleet.MaxWaiting)
-	if err != nil {
-		return nil, fmt.Errorf("read what jobs wait for: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.WaitingJobs, error) {
-		var w fleet.WaitingJobs
-		var runAt, notBefore *time.Time
-		var by *int64
-		err := row.Scan(&w.Provider, &w.Model, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &w.Jobs, &runAt, &notBefore)
-		budgets.explain(&w, by)
-		w.RunAt, w.NotBefore = timeOrZero(runAt), timeOrZero(notBefore)
-		return w, err
+		LIMIT 100`, batch, id, fleet.MaxWaiting).Query(func(rows pgx.Rows) (err error) {
+		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.WaitingJobs, error) {
+			var w fleet.WaitingJobs
+			var runAt, notBefore *time.Time
+			var by *int64
+			err := row.Scan(&w.Provider, &w.Model, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &w.Jobs, &runAt, &notBefore)
+			budgets.explain(&w, by)
+			w.RunAt, w.NotBefore = timeOrZero(runAt), timeOrZero(notBefore)
+			return w, err
+		})
+		return err
 	})
-	if err != nil {
+	if err := s.pool.SendBatch(ctx, &p).Close(); err != nil {
 		return nil, fmt.Errorf("read what jobs wait for: %w", err)
 	}
 	return list, nil
@@ -76,17 +83,27 @@ const stoppedBy = `LEFT JOIN LATERAL (
 
 // stopped are the budgets, by their ids and by their names.
 type stopped struct {
+	any    bool // one keeps calls from being begun
 	byID   map[int64]billing.Budget
 	byName map[string]billing.Budget
 }
 
 func (s *Store) stopped(ctx context.Context) (stopped, error) {
 	list, err := s.Budgets(ctx)
-	out := stopped{map[int64]billing.Budget{}, map[string]billing.Budget{}}
+	out := stopped{byID: map[int64]billing.Budget{}, byName: map[string]billing.Budget{}}
 	for _, b := range list {
 		out.byID[b.ID], out.byName[b.String()] = b, b
+		out.any = out.any || b.Stopped
 	}
 	return out, err
+}
+
+// by is stoppedBy, which has nothing to look for where no budget stops anything.
+func (s stopped) by() string {
+	if !s.any {
+		return `LEFT JOIN LATERAL (SELECT NULL::bigint AS id) x ON true`
+	}
+	return stoppedBy
 }
 
 // explain says for which budget jobs wait, and what raises it: the one that a worker
