@@ -69,7 +69,7 @@ func pipeline() *pgx.Batch {
 	var p pgx.Batch
 	p.Queue(`
 		SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
-			set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+			set_config('enable_bitmapscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
 			set_config('cpu_tuple_cost', '1', true), set_config('random_page_cost', '0', true),
 			set_config('jit', 'off', true)`)
 	return &p
