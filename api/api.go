@@ -138,7 +138,7 @@ func (a *API) Routes() []access.Route {
 		route("GET /api/v1/budgets", access.Read, a.listBudgets, "limit", "cursor"),
 		ofFleet("POST /api/v1/budgets", access.Admin, a.setBudget),
 		ofFleet("DELETE /api/v1/budgets/{id}", access.Admin, a.removeBudget),
-		route("GET /api/v1/cost", access.Read, a.cost, "by", "since", "until", "timezone", "batch", "account"),
+		route("GET /api/v1/cost", access.Read, a.cost, "by", "since", "until", "timezone", "batch", "account", "tag"),
 	}
 }
 

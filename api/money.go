@@ -232,12 +232,12 @@ func (a *API) cost(w http.ResponseWriter, r *http.Request) {
 // costQuery reads what is asked for; an account's token asks for its own.
 func costQuery(r *http.Request) (q billing.SpendingQuery, err error) {
 	v := r.URL.Query()
-	for _, name := range []string{"by", "since", "until", "timezone", "batch", "account"} {
+	for _, name := range []string{"by", "since", "until", "timezone", "batch", "account", "tag"} {
 		if s := v.Get(name); len(s) > 200 || !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 			return q, bad("%s: must be text of at most 200 bytes", name)
 		}
 	}
-	q = billing.SpendingQuery{Zone: v.Get("timezone"), Batch: v.Get("batch"), Account: v.Get("account")}
+	q = billing.SpendingQuery{Zone: v.Get("timezone"), Batch: v.Get("batch"), Account: v.Get("account"), Tag: v.Get("tag")}
 	if own := access.From(r.Context()).Account; own != "" {
 		q.Account = own
 	}

@@ -77,6 +77,8 @@ type Filter struct {
 	// Source is a part of the source's name.
 	Source  string
 	Account string
+	// Tag is one that it has, as NAME=VALUE, or as NAME with any value.
+	Tag string
 	// Before names a batch: the list begins with the one made before it. Empty: with the newest.
 	Before string
 	// Limit bounds the list, the newest first.

@@ -52,6 +52,10 @@ type SpendingQuery struct {
 	Zone string
 	// Batch is the one batch, and Account the one account whose calls count; empty: all.
 	Batch, Account string
+	// Tag is a tag that the calls' batch has, as NAME=VALUE, or as NAME with any value: then
+	// ByTag sums up by this tag alone. Empty: calls of all batches count, and the tags which
+	// OneFlow itself gives to the batches of comparisons are none.
+	Tag string
 }
 
 // Check fails with what is wrong with the query.

@@ -20,7 +20,7 @@ type Filter struct {
 	Task            providers.Task
 	// Error is a part of the class or the message of a failure.
 	Error string
-	// Tag is name=value, of a batch.
+	// Tag is one of the batch, as NAME=VALUE, or as NAME with any value.
 	Tag string
 	// From and Until bound when a job was accepted.
 	From, Until time.Time

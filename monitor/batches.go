@@ -34,12 +34,12 @@ type batchesPage struct {
 // batchFilter reads a filter of batches.
 func batchFilter(r *http.Request) (f batches.Filter, err error) {
 	q := r.URL.Query()
-	for _, name := range []string{"state", "source", "account", "cursor"} {
+	for _, name := range []string{"state", "source", "tag", "account", "cursor"} {
 		if v := q.Get(name); len(v) > 200 || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
 			return f, errors.New(name + ": must be text of at most 200 bytes")
 		}
 	}
-	f = batches.Filter{State: q.Get("state"), Source: q.Get("source"), Account: q.Get("account"), Before: q.Get("cursor"), Limit: batchesList}
+	f = batches.Filter{State: q.Get("state"), Source: q.Get("source"), Tag: q.Get("tag"), Account: q.Get("account"), Before: q.Get("cursor"), Limit: batchesList}
 	if s := q.Get("limit"); s != "" {
 		if f.Limit, err = strconv.Atoi(s); err != nil || f.Limit < 1 || f.Limit > 1000 {
 			return f, errors.New("limit: must be from 1 to 1000")

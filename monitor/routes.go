@@ -221,7 +221,7 @@ func (m *Monitor) programRoutes() []access.Route {
 		with(reads("GET /api/v1/jobs/{id}", m.jobJSON)),
 		with(looks("GET /api/v1/jobs/{id}/result", m.jobResult)),
 		with(looks("GET /api/v1/jobs/{id}/artifacts/{n}", m.artifact)),
-		with(reads("GET /api/v1/batches", m.batchesJSON), "state", "source", "account", "limit", "cursor"),
+		with(reads("GET /api/v1/batches", m.batchesJSON), "state", "source", "tag", "account", "limit", "cursor"),
 		with(reads("GET /api/v1/batches/{id}", m.batchJSON)),
 		with(looks("GET /api/v1/batches/{id}/results", m.results), "format", "only"),
 		with(access.Route{Pattern: "GET /api/v1/events", Scope: access.Read, Patient: true, Handle: http.HandlerFunc(m.apiEvents)}, append([]string{"types", "source"}, jobs...)...),

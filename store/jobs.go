@@ -162,7 +162,7 @@ func conditions(f jobs.Filter, arg func(any) string) string {
 		where.WriteString(" AND position(lower(" + arg(f.Error) + ") IN lower(s.error_class || ' ' || s.error_message)) > 0")
 	}
 	if f.Tag != "" {
-		where.WriteString(" AND j.batch_id IN (SELECT b.id FROM batches b JOIN jsonb_each_text(b.tags) t ON true WHERE t.key || '=' || t.value = " + arg(f.Tag) + ")")
+		where.WriteString(" AND j.batch_id IN (SELECT b.id FROM batches b JOIN jsonb_each_text(b.tags) t ON true WHERE " + hasTag("t.key", "t.value", arg(f.Tag)) + ")")
 	}
 	if !f.From.IsZero() {
 		where.WriteString(" AND j.created_at >= " + arg(f.From))

@@ -41,9 +41,10 @@ func (s *Store) Batches(ctx context.Context, f batches.Filter) ([]batches.Summar
 			FROM batches
 			WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2)) AND created_at >= $3
 			AND ($4 = '' OR position(lower($4) IN lower(source)) > 0) AND ($5 = '' OR account = $5)
+			AND ($8 = '' OR EXISTS (SELECT FROM jsonb_each_text(tags) WHERE `+hasTag("key", "value", "$8")+`))
 			AND (removed_at IS NOT NULL) = ($6 = 'removed')
 			ORDER BY created_at DESC, id DESC
-			LIMIT $7`, before, last, f.Since, f.Source, f.Account, f.State, listPage)
+			LIMIT $7`, before, last, f.Since, f.Source, f.Account, f.State, listPage, f.Tag)
 		if err != nil {
 			return nil, fmt.Errorf("list batches: %w", err)
 		}

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
+	"oneflow/batches"
 	"oneflow/billing"
 	"oneflow/fleet"
 )
@@ -33,6 +35,9 @@ func (s *Store) Spending(ctx context.Context, q billing.SpendingQuery) ([]billin
 	if err := q.Check(); err != nil {
 		return nil, err
 	}
+	if !utf8.ValidString(q.Tag) || strings.ContainsRune(q.Tag, 0) {
+		return nil, fmt.Errorf("%w: tag: must be a text", billing.ErrBadOrder)
+	}
 	var columns, times []string
 	tags := ""
 	for _, d := range q.By {
@@ -44,7 +49,7 @@ func (s *Store) Spending(ctx context.Context, q billing.SpendingQuery) ([]billin
 			tags = `LEFT JOIN LATERAL (
 				SELECT key || '=' || value AS tag
 				FROM batches b, jsonb_each_text(b.tags)
-				WHERE b.id = s.batch_id
+				WHERE b.id = s.batch_id AND CASE $6::text WHEN '' THEN NOT (b.tags ? '` + batches.TagComparison + `' AND key = ANY ($7::text[])) ELSE ` + hasTag("key", "value", "$6") + ` END
 			) t ON true`
 		}
 	}
@@ -68,9 +73,11 @@ func (s *Store) Spending(ctx context.Context, q billing.SpendingQuery) ([]billin
 		WHERE ($1::timestamptz IS NULL OR s.hour >= date_trunc('hour', $1))
 		AND ($2::timestamptz IS NULL OR s.hour < $2)
 		AND $3 <> '' AND ($4 = '' OR s.batch_id = $4) AND ($5 = '' OR s.account = $5)
+		AND ($6 = '' OR s.batch_id IN (SELECT id FROM batches, jsonb_each_text(tags) WHERE `+hasTag("key", "value", "$6")+`)) AND $7::text[] IS NOT NULL
 		`+group+`
 		HAVING sum(calls) <> 0 OR sum(cost_nano) <> 0 OR sum(charge_nano) <> 0
-		ORDER BY `+strings.Join(order, ", ")+`, 1`, timeOrNull(q.Since), timeOrNull(q.Until), q.Zone, q.Batch, q.Account)
+		ORDER BY `+strings.Join(order, ", ")+`, 1`, timeOrNull(q.Since), timeOrNull(q.Until), q.Zone, q.Batch, q.Account, q.Tag,
+		[]string{batches.TagComparison, batches.TagModel, batches.TagJudge})
 	if err != nil {
 		return nil, fmt.Errorf("sum up what was spent: %w", err)
 	}
@@ -79,6 +86,12 @@ func (s *Store) Spending(ctx context.Context, q billing.SpendingQuery) ([]billin
 		return nil, fmt.Errorf("sum up what was spent: %w", err)
 	}
 	return list, nil
+}
+
+// hasTag holds where the tag of this name and value is the one that $n is: NAME=VALUE, or
+// NAME with any value.
+func hasTag(name, value, n string) string {
+	return n + ` IN (` + name + `, ` + name + ` || '=' || ` + value + `)`
 }
 
 // MetricsByHour returns the figures of each model's calls, hour by hour.

@@ -1,10 +1,12 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	"oneflow/batches"
 	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -63,6 +65,41 @@ func TestSpendingIsSummedUpByWhatIsAskedFor(t *testing.T) {
 		if got != want {
 			t.Errorf("by %s:\n%s\nwant\n%s", by, got, want)
 		}
+	}
+	for tag, want := range map[string]string{
+		"team": "[team=a] 4", "team=a": "[team=a] 4", "team=b": "", "tea": "", "stage": "[stage=test] 4", "team=a=b": "", `t'; --`: "",
+	} {
+		list, err := w.Spending(t.Context(), billing.SpendingQuery{By: []billing.Dimension{billing.ByTag}, Tag: tag})
+		must(t, err)
+		got := ""
+		for _, s := range list {
+			got += fmt.Sprintf("%v %d", s.Of, s.Calls)
+		}
+		if got != want {
+			t.Errorf("tag %s: %q, want %q", tag, got, want)
+		}
+		if list, err := w.Batches(t.Context(), batches.Filter{Tag: tag, Limit: 5}); err != nil || (len(list) == 1) != (want != "") {
+			t.Errorf("tag %s: %d batches, %v", tag, len(list), err)
+		}
+		if list, err := w.Jobs(t.Context(), jobs.Filter{Tag: tag, Limit: 5}); err != nil || (len(list.Jobs) == 1) != (want != "") {
+			t.Errorf("tag %s: %d jobs, %v", tag, len(list.Jobs), err)
+		}
+	}
+	// The tags that hold a comparison together are not the user's.
+	w.exec(t, `UPDATE batches SET tags = '{"comparison": "c", "model": "alpha/m", "team": "a"}'`)
+	for tag, want := range map[string]string{"": "[[team=a] []]", "model": "[[model=alpha/m]]"} {
+		list, err := w.Spending(t.Context(), billing.SpendingQuery{By: []billing.Dimension{billing.ByTag}, Tag: tag})
+		must(t, err)
+		var got [][]string
+		for _, s := range list {
+			got = append(got, s.Of)
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("tag %q: %v, want %s", tag, got, want)
+		}
+	}
+	if _, err := w.Spending(t.Context(), billing.SpendingQuery{Tag: "a\x00"}); !errors.Is(err, billing.ErrBadOrder) {
+		t.Errorf("%v", err)
 	}
 	// It outlives the batch, and a correction moves what was spent.
 	w.exec(t, `UPDATE spending SET hour = hour - interval '30 days'`)

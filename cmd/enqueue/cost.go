@@ -19,7 +19,7 @@ type costCmd struct {
 
 // Run prints it, with the sum last.
 func (c *costCmd) Run(s *session) error {
-	if c.ID == "" || len(c.By) > 0 || c.Since != 0 {
+	if c.ID == "" || len(c.By) > 0 || c.Since != 0 || c.Tag != "" {
 		return c.spent(s)
 	}
 	db, err := s.db()

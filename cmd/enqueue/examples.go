@@ -59,6 +59,7 @@ func program() cli.Program {
 			"cost": {
 				`enqueue cost nightly`,
 				`enqueue cost --by day --since 7d`,
+				`enqueue cost --by tag --tag team`,
 				`enqueue cost --by account,provider,model --since 30d -o csv`,
 			},
 			"export": {

@@ -16,6 +16,7 @@ type lsCmd struct {
 	State   string        `help:"Only batches in this state: open, running, paused, finished, partial, cancelling, cancelled, or removed, which are left out otherwise." enum:"open,running,paused,finished,partial,cancelling,cancelled,removed," default:"" placeholder:"STATE"`
 	Since   time.Duration `help:"Only batches of so long ago at most, such as 7d." placeholder:"DURATION"`
 	Source  string        `help:"Only batches whose source's name has this in it." placeholder:"TEXT"`
+	Tag     string        `help:"Only batches with this tag: NAME=VALUE, or NAME with any value." placeholder:"TAG"`
 	Account string        `help:"Only batches for this account." placeholder:"NAME"`
 	Limit   int           `help:"How many, the newest first." default:"20" placeholder:"N"`
 	cli.OutputFlag
@@ -34,7 +35,7 @@ func (c *lsCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	filter := batches.Filter{State: c.State, Source: c.Source, Account: c.Account, Limit: max(c.Limit, 1)}
+	filter := batches.Filter{State: c.State, Source: c.Source, Tag: c.Tag, Account: c.Account, Limit: max(c.Limit, 1)}
 	if c.Since > 0 {
 		filter.Since = time.Now().Add(-c.Since)
 	}

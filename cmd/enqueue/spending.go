@@ -17,6 +17,7 @@ import (
 type spendingFlags struct {
 	By       []billing.Dimension `help:"Sum up by these: provider, model, day, hour, account, tag, batch, kind (why calls were made)." placeholder:"NAME,…"`
 	Since    time.Duration       `help:"Only what ended so long ago at most, such as 7d. Default: 30d, or all of a batch." placeholder:"DURATION"`
+	Tag      string              `help:"Only batches with this tag: NAME=VALUE, or NAME with any value; with --by tag, by this tag alone." placeholder:"TAG"`
 	Timezone string              `help:"The time zone of days and hours." default:"UTC" placeholder:"ZONE"`
 }
 
@@ -54,7 +55,7 @@ func (c *costCmd) spent(s *session) error {
 	if len(by) == 0 {
 		by = []billing.Dimension{billing.ByProvider, billing.ByModel}
 	}
-	q := billing.SpendingQuery{By: by, Zone: c.Timezone, Batch: c.ID}
+	q := billing.SpendingQuery{By: by, Zone: c.Timezone, Batch: c.ID, Tag: c.Tag}
 	switch {
 	case c.Since < 0:
 		return cli.Fail(cli.Usage, fmt.Errorf("--since %s: must be positive", c.Since))
@@ -89,9 +90,11 @@ func (c *costCmd) spent(s *session) error {
 	if err != nil {
 		return err
 	}
-	seen, err := s.cheaperThanBought(c.ID, q.Since)
-	if err != nil {
-		return err
+	var seen looked
+	if c.Tag == "" { // what is bought under a tag alone is not looked at
+		if seen, err = s.cheaperThanBought(c.ID, q.Since); err != nil {
+			return err
+		}
 	}
 	return c.print(s, by, list, kinds, seen.cheaper, seen.answers)
 }
