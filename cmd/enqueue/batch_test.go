@@ -178,6 +178,35 @@ func TestTheSameRowsAgainUnderTheSameBatchIDAddNothing(t *testing.T) {
 	}
 }
 
+func TestARowWithAnotherChainOrFallbackIsNoDuplicate(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	take := func(row string) (report, result) {
+		r := s.run(t.Context(), strings.NewReader(row), "batch", "-", "--batch-id", "b1", "--append", "-o", "json")
+		return s.report(r), r
+	}
+	for i, route := range []string{`"chain":["mock"]`, `"chain":["mock","openai"]`, `"chain":["mock","anthropic"]`, `"fallback":"never"`, `"fallback":"always"`} {
+		row := `{"prompt":"1","provider":"mock",` + route + `}`
+		if rep, r := take(row); rep != (report{"b1", 1, 0, 0}) {
+			t.Errorf("%s: %+v", row, r)
+		}
+		if rep, r := take(row); rep != (report{"b1", 0, 1, 0}) {
+			t.Errorf("%s, again: %+v", row, r)
+		}
+		named, want := `{"custom_id":"a","prompt":"1","provider":"mock",`+route+`}`, report{"b1", 0, 0, 1}
+		if i == 0 {
+			want = report{"b1", 1, 0, 0}
+		}
+		rep, r := take(named)
+		if rep != want || i > 0 && !strings.Contains(r.err, "the batch has this custom_id already, with other content") {
+			t.Errorf("%s: %+v", named, r)
+		}
+	}
+	if n := one[int64](s, `SELECT count(DISTINCT (chain, fallback)) FROM jobs`); n != 5 || s.jobs() != 6 {
+		t.Errorf("%d routes of %d jobs, want 5 of 6", n, s.jobs())
+	}
+}
+
 func TestAnEmptyFileIsNoBatch(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
