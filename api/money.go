@@ -192,25 +192,6 @@ func (a *API) removeBudget(w http.ResponseWriter, r *http.Request) {
 	a.answer(w, r, http.StatusNoContent, nil, err)
 }
 
-// spent is a line of what calls have cost.
-type spent struct {
-	// By holds the values by which it is summed up, by dimension.
-	By     map[string]string `json:"by"`
-	Calls  int64             `json:"calls"`
-	Failed int64             `json:"failed_calls"`
-	Cost   billing.NanoUSD   `json:"cost_usd"`
-	// Charge is the money that accounts are charged: the cost, unless rate cards differ.
-	Charge    billing.NanoUSD `json:"charge_usd"`
-	Simulated billing.NanoUSD `json:"simulated_cost_usd"`
-	Unpriced  int64           `json:"unpriced_calls"`
-	Overruns  int64           `json:"overrun_calls"`
-	Overrun   billing.NanoUSD `json:"overrun_usd"`
-	// Cached answers are no calls; Saved and SavedSimulated are what these would have cost.
-	Cached         int64           `json:"cached_answers"`
-	Saved          billing.NanoUSD `json:"saved_usd"`
-	SavedSimulated billing.NanoUSD `json:"simulated_saved_usd"`
-}
-
 // cost sums up what calls have cost.
 func (a *API) cost(w http.ResponseWriter, r *http.Request) {
 	q, err := costQuery(r)
@@ -218,13 +199,9 @@ func (a *API) cost(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		list, err = a.cfg.Spending.Spending(r.Context(), q)
 	}
-	p := part[spent]{Data: []spent{}}
+	p := part[billing.SpendingLine]{Data: []billing.SpendingLine{}}
 	for _, s := range list {
-		line := spent{map[string]string{}, s.Calls, s.Failed, s.Cost, s.Charge, s.Simulated, s.Unpriced, s.Overruns, s.Overrun, s.Hits, s.Saved, s.SavedSimulated}
-		for i, d := range q.By {
-			line.By[string(d)] = s.Of[i]
-		}
-		p.Data = append(p.Data, line)
+		p.Data = append(p.Data, s.Line(q.By))
 	}
 	a.answer(w, r, http.StatusOK, p, err)
 }

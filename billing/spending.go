@@ -119,3 +119,33 @@ func (s Spending) Row() []string {
 	return append(slices.Clone(s.Of), fmt.Sprint(s.Calls), fmt.Sprint(s.Failed), s.Cost.String(), s.Charge.String(), s.Simulated.String(), fmt.Sprint(s.Unpriced),
 		fmt.Sprint(s.Overruns), s.Overrun.String(), fmt.Sprint(s.Hits), s.Saved.String(), s.SavedSimulated.String())
 }
+
+// SpendingLine is Spending as programs get it.
+type SpendingLine struct {
+	// By holds the values by their dimensions; never nil.
+	By     map[Dimension]string `json:"by"`
+	Calls  int64                `json:"calls"`
+	Failed int64                `json:"failed_calls"`
+	Cost   NanoUSD              `json:"cost_usd"`
+	// Charge is the money that accounts are charged: the cost, unless rate cards differ.
+	Charge NanoUSD `json:"charge_usd"`
+	// Simulated money is that of mocks and fakes; Cost leaves it out.
+	Simulated NanoUSD `json:"simulated_cost_usd"`
+	Unpriced  int64   `json:"unpriced_calls"`
+	Overruns  int64   `json:"overrun_calls"`
+	Overrun   NanoUSD `json:"overrun_usd"`
+	// Hits are answers from the cache, which are no calls; Saved and SavedSimulated are what
+	// these would have cost.
+	Hits           int64   `json:"cached_answers"`
+	Saved          NanoUSD `json:"saved_usd"`
+	SavedSimulated NanoUSD `json:"simulated_saved_usd"`
+}
+
+// Line is the sum for programs. by are the dimensions that it was summed up by.
+func (s Spending) Line(by []Dimension) SpendingLine {
+	l := SpendingLine{map[Dimension]string{}, s.Calls, s.Failed, s.Cost, s.Charge, s.Simulated, s.Unpriced, s.Overruns, s.Overrun, s.Hits, s.Saved, s.SavedSimulated}
+	for i, d := range by {
+		l.By[d] = s.Of[i]
+	}
+	return l
+}

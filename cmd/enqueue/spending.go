@@ -21,34 +21,6 @@ type spendingFlags struct {
 	Timezone string              `help:"The time zone of days and hours." default:"UTC" placeholder:"ZONE"`
 }
 
-// spendingLine is a sum for programs.
-type spendingLine struct {
-	// Of are the values by the names of the dimensions.
-	Of          map[billing.Dimension]string `json:"of,omitempty"`
-	Calls       int64                        `json:"calls"`
-	FailedCalls int64                        `json:"failed_calls"`
-	CostUSD     billing.NanoUSD              `json:"cost_usd"`
-	// ChargeUSD is the money that accounts are charged: the cost, unless rate cards differ.
-	ChargeUSD billing.NanoUSD `json:"charge_usd"`
-	// Simulated money is that of mocks and fakes; cost_usd leaves it out.
-	Simulated    billing.NanoUSD `json:"simulated_cost_usd"`
-	Unpriced     int64           `json:"unpriced_calls"`
-	OverrunCalls int64           `json:"overrun_calls"`
-	OverrunUSD   billing.NanoUSD `json:"overrun_usd"`
-	// CachedAnswers are no calls; SavedUSD and SimulatedSaved are what they would have cost.
-	CachedAnswers  int64           `json:"cached_answers"`
-	SavedUSD       billing.NanoUSD `json:"saved_usd"`
-	SimulatedSaved billing.NanoUSD `json:"simulated_saved_usd"`
-}
-
-func lineOf(by []billing.Dimension, s billing.Spending) spendingLine {
-	l := spendingLine{map[billing.Dimension]string{}, s.Calls, s.Failed, s.Cost, s.Charge, s.Simulated, s.Unpriced, s.Overruns, s.Overrun, s.Hits, s.Saved, s.SavedSimulated}
-	for i, d := range by {
-		l.Of[d] = s.Of[i]
-	}
-	return l
-}
-
 // spent sums up and prints: all, or of a batch.
 func (c *costCmd) spent(s *session) error {
 	by := c.By
@@ -116,26 +88,26 @@ func (c *costCmd) print(s *session, by []billing.Dimension, list, kinds []billin
 		}
 		return cli.WriteCSV(s.Env.Out, rows)
 	case c.Output == "ndjson":
-		lines := make([]spendingLine, len(list))
+		lines := make([]billing.SpendingLine, len(list))
 		for i, l := range list {
-			lines[i] = lineOf(by, l)
+			lines[i] = l.Line(by)
 		}
 		return c.Write(s.Env.Out, lines)
 	case c.ForPrograms():
 		out := struct {
-			By    []billing.Dimension `json:"by"`
-			Lines []spendingLine      `json:"lines"`
-			Kinds []spendingLine      `json:"kinds"`
-			All   spendingLine        `json:"all"`
+			By    []billing.Dimension    `json:"by"`
+			Lines []billing.SpendingLine `json:"lines"`
+			Kinds []billing.SpendingLine `json:"kinds"`
+			All   billing.SpendingLine   `json:"all"`
 			// Cheaper are models that Answers of them would have cost less with.
 			Cheaper []alternative `json:"cheaper"`
 			Answers int           `json:"cheaper_answers"`
-		}{by, make([]spendingLine, len(list)), make([]spendingLine, len(kinds)), lineOf(nil, sum), orNone(cheaper), answers}
+		}{by, make([]billing.SpendingLine, len(list)), make([]billing.SpendingLine, len(kinds)), sum.Line(nil), orNone(cheaper), answers}
 		for i, l := range list {
-			out.Lines[i] = lineOf(by, l)
+			out.Lines[i] = l.Line(by)
 		}
 		for i, k := range kinds {
-			out.Kinds[i] = lineOf([]billing.Dimension{billing.ByKind}, k)
+			out.Kinds[i] = k.Line([]billing.Dimension{billing.ByKind})
 		}
 		return c.Write(s.Env.Out, out)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"oneflow/billing"
 	"oneflow/internal/cli"
 )
 
@@ -40,12 +41,12 @@ func TestCostsAreSummedUpAndDrawn(t *testing.T) {
 	one[int](s, `WITH x AS (UPDATE spending SET simulated = false RETURNING 1) SELECT count(*) FROM x`)
 	got := decoded[struct {
 		By           []string
-		Lines, Kinds []spendingLine
-		All          spendingLine
+		Lines, Kinds []billing.SpendingLine
+		All          billing.SpendingLine
 		Cheaper      []alternative
 		Answers      int `json:"cheaper_answers"`
 	}](t, s.enqueue("cost", "--by", "batch", "-o", "json").out)
-	if len(got.Lines) != 1 || got.Lines[0].Of["batch"] != "" || got.All.Calls != 4 || len(got.Kinds) != 1 || got.Kinds[0].Of["kind"] != "first" {
+	if len(got.Lines) != 1 || got.Lines[0].By["batch"] != "" || got.All.Calls != 4 || len(got.Kinds) != 1 || got.Kinds[0].By["kind"] != "first" {
 		t.Errorf("%+v", got)
 	}
 	for _, c := range []struct {
