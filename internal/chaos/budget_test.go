@@ -36,27 +36,13 @@ func exhaustBudget(x *experiment) {
 	if _, err := money.SetCard(ctx, "default", &billing.Card{Name: "resale", Markup: "1.333333"}); err != nil {
 		x.t.Fatal(err)
 	}
-	watch, stop := context.WithCancel(ctx)
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		for watch.Err() == nil {
-			x.noOverdraft(ctx, db)
-			x.pass(50 * time.Millisecond)
-		}
-	})
-	defer watching.Wait()
-	defer stop()
+	defer x.watchBudgets(ctx, db)()
 
 	for range 4 {
 		x.worker()
 	}
 	x.halves(1500)
-	x.progressed(time.Minute, 60)
-	victim := x.alive()[x.intn(4)]
-	x.hurt(x.plan.slots)
-	victim.Kill()
-	died := time.Now()
-	x.recovered(x.takenOver(victim, died))
+	x.loseOneOf(4)
 	used := func(b billing.Budget) bool { return b.Stopped && b.Reserved == 0 }
 	x.spent(ctx, db, 1, false, used)
 	x.phase("the budget is used up")
@@ -77,6 +63,33 @@ func exhaustBudget(x *experiment) {
 		x.t.Fatal(err)
 	}
 	x.drained(2 * time.Minute)
+}
+
+// loseOneOf kills one of n workers once they are at it, and waits until its jobs are taken over.
+func (x *experiment) loseOneOf(n int) {
+	x.t.Helper()
+	x.progressed(time.Minute, 60)
+	victim := x.alive()[x.intn(n)]
+	x.hurt(x.plan.slots)
+	victim.Kill()
+	died := time.Now()
+	x.recovered(x.takenOver(victim, died))
+}
+
+// watchBudgets looks all the time, until stop, whether more is spent and reserved than there is.
+func (x *experiment) watchBudgets(ctx context.Context, db *store.Store) (stop func()) {
+	watch, end := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for watch.Err() == nil {
+			x.noOverdraft(ctx, db)
+			x.pass(50 * time.Millisecond)
+		}
+	})
+	return func() {
+		end()
+		watching.Wait()
+	}
 }
 
 // noOverdraft looks whether more is spent and reserved than there is.
@@ -140,27 +153,13 @@ func exhaustExactly(x *experiment) {
 	if _, err := money.Set(ctx, budget); err != nil {
 		x.t.Fatal(err)
 	}
-	watch, stop := context.WithCancel(ctx)
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		for watch.Err() == nil {
-			x.noOverdraft(ctx, db)
-			x.pass(50 * time.Millisecond)
-		}
-	})
-	defer watching.Wait()
-	defer stop()
+	defer x.watchBudgets(ctx, db)()
 
 	for range 4 {
 		x.worker()
 	}
 	x.halves(calls * 3 / 2)
-	x.progressed(time.Minute, 60)
-	victim := x.alive()[x.intn(4)]
-	x.hurt(x.plan.slots)
-	victim.Kill()
-	died := time.Now()
-	x.recovered(x.takenOver(victim, died))
+	x.loseOneOf(4)
 	x.spent(ctx, db, 1, false, func(b billing.Budget) bool { return b.Stopped && b.Reserved == 0 })
 	x.phase("the budget is used up")
 	if n := x.count(`SELECT count(*) FROM calls WHERE cost_nano = 5000`); n != calls {
@@ -192,16 +191,7 @@ func exhaustCaps(x *experiment) {
 	if _, err := money.Set(ctx, billing.Budget{Scope: scopes[0], Period: billing.Total, Limit: limit, Blocks: true}); err != nil {
 		x.t.Fatal(err)
 	}
-	watch, stop := context.WithCancel(ctx)
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		for watch.Err() == nil {
-			x.noOverdraft(ctx, db)
-			x.pass(50 * time.Millisecond)
-		}
-	})
-	defer watching.Wait()
-	defer stop()
+	defer x.watchBudgets(ctx, db)()
 
 	for range 4 {
 		x.worker()
@@ -214,12 +204,7 @@ func exhaustCaps(x *experiment) {
 		x.t.Fatalf("%d of %d further rows were accepted: %v", rep.Accepted, rows-50, err)
 	}
 	x.enqueue("paused", rows, "fail", "--budget", limit.String())
-	x.progressed(time.Minute, 60)
-	victim := x.alive()[x.intn(4)]
-	x.hurt(x.plan.slots)
-	victim.Kill()
-	died := time.Now()
-	x.recovered(x.takenOver(victim, died))
+	x.loseOneOf(4)
 	x.spent(ctx, db, len(scopes), false, func(b billing.Budget) bool { return !b.Simulated && b.Stopped && b.Reserved == 0 })
 	x.phase("all three are used up")
 	needs := x.count(`SELECT min(reserved_nano) FROM calls`)
