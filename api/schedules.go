@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -190,8 +191,14 @@ func (a *API) keep(s *schedules.Schedule, n newSchedule) error {
 	kept := batches.Kept{Name: "rows", Format: rows.FormatJSONLines, Defaults: n.Defaults, Template: n.Template, OnUnknown: n.OnUnknown}
 	in := a.cfg.Input
 	in.Account = s.Account
-	err := kept.Check(in, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(s.Content)), nil }, func(jobs.New) error { return nil })
-	if err != nil {
+	var first error // of the bad rows
+	err := kept.Check(in, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(s.Content)), nil }, func(jobs.New) error { return nil },
+		func(e *rows.LineError) {
+			if first == nil {
+				first = e
+			}
+		})
+	if err = errors.Join(err, first); err != nil {
 		return bad("%s", rows.Printable(err))
 	}
 	s.Input, err = json.Marshal(kept)

@@ -41,6 +41,23 @@ func WriteObject(ctx context.Context, address string, r io.Reader, size int64, m
 	return nil
 }
 
+// CheckObject fails where an address can be that of no object, whatever there is. It opens nothing.
+func CheckObject(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || strings.Trim(u.Path, "/") == "" || strings.HasSuffix(u.Path, "/") {
+		return noObject(address)
+	}
+	_, isFolder, err := folderOf(address)
+	if err == nil && !isFolder && u.Host == "" {
+		err = fmt.Errorf("%s: the bucket is missing; write %s://bucket/folder/name", redact(address), u.Scheme)
+	}
+	return err
+}
+
+func noObject(address string) error {
+	return fmt.Errorf("%s: names no object: it looks like s3://bucket/folder/name or gs://bucket/folder/name", redact(address))
+}
+
 // object returns the place that an object is in, and its key there.
 func object(ctx context.Context, address string) (*Store, string, error) {
 	u, err := url.Parse(address)
@@ -49,7 +66,7 @@ func object(ctx context.Context, address string) (*Store, string, error) {
 		key = path.Base(u.Path)
 	}
 	if err != nil || strings.Trim(u.Path, "/") == "" || strings.HasSuffix(u.Path, "/") {
-		return nil, "", fmt.Errorf("%s: names no object: it looks like s3://bucket/folder/name or gs://bucket/folder/name", redact(address))
+		return nil, "", noObject(address)
 	}
 	u.Path, u.RawPath = strings.TrimSuffix(u.Path, key), ""
 	if folder, ok, err := folderOf(u.String()); err != nil {

@@ -117,18 +117,13 @@ func (k Kept) Source(open func() (io.ReadCloser, error)) rows.Source {
 	return source
 }
 
-// Check reads all rows, and hands each to accept. It fails with the first bad one.
-func (k Kept) Check(base Input, open func() (io.ReadCloser, error), accept func(jobs.New) error) error {
+// Check reads all rows, and hands each to accept, and the bad ones to reject.
+func (k Kept) Check(base Input, open func() (io.ReadCloser, error), accept func(jobs.New) error, reject func(*rows.LineError)) error {
 	in, err := k.Input(base, time.Now())
 	if err != nil {
 		return err
 	}
 	source := k.Source(open)
-	var bad error
-	err = in.Read(source, accept, func(e *rows.LineError) {
-		if bad == nil {
-			bad = e
-		}
-	})
-	return errors.Join(err, bad, source.Close())
+	err = in.Read(source, accept, reject)
+	return errors.Join(err, source.Close())
 }

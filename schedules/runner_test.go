@@ -284,6 +284,7 @@ func TestRowsThatCannotBeReadAreTriedAgainAndThenTheFireHasFailed(t *testing.T) 
 	s.add("passing", spec(t, "0 1 * * *", "UTC"), schedules.Skip)
 	s.add("lasting", spec(t, "0 1 * * *", "UTC"), schedules.Skip)
 	s.add("final", spec(t, "0 1 * * *", "UTC"), schedules.Skip)
+	s.add("bad", spec(t, "0 1 * * *", "UTC"), schedules.Skip)
 	tries := map[string]int{}
 	r := schedules.Runner{Store: s, Log: zerolog.Nop(), Take: func(ctx context.Context, f schedules.OpenFire) (schedules.Taken, error) {
 		tries[f.Schedule]++
@@ -292,6 +293,8 @@ func TestRowsThatCannotBeReadAreTriedAgainAndThenTheFireHasFailed(t *testing.T) 
 			return schedules.Taken{}, errors.New("the bucket is away")
 		case f.Schedule == "final":
 			return schedules.Taken{}, &schedules.FinalError{Err: errors.New("no rows at all")}
+		case f.Schedule == "bad":
+			return schedules.Taken{Rejected: 2, Why: "rows.csv:2: prompt: must not be empty"}, nil
 		case tries[f.Schedule] == 1:
 			return schedules.Taken{}, errors.New("the bucket is away")
 		}
@@ -315,6 +318,7 @@ func TestRowsThatCannotBeReadAreTriedAgainAndThenTheFireHasFailed(t *testing.T) 
 		"passing": `1 fires, 2 tries: accepted ""`,
 		"lasting": `1 fires, 8 tries: failed "the bucket is away"`,
 		"final":   `1 fires, 1 tries: failed "no rows at all"`,
+		"bad":     `1 fires, 1 tries: failed "none of its 2 rows can be a job: rows.csv:2: prompt: must not be empty"`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

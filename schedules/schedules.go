@@ -53,7 +53,7 @@ const (
 	Accepting State = "accepting" // its rows are being made jobs
 	Accepted  State = "accepted"  // its batch is complete
 	Skipped   State = "skipped"   // its last batch had not finished
-	Failed    State = "failed"    // its rows could not be read
+	Failed    State = "failed"    // its rows could not be read, or none can be a job
 )
 
 // Fire is one fire of a schedule.
@@ -209,9 +209,12 @@ func (r *Runner) take(ctx context.Context, f OpenFire, now time.Time) error {
 		return ctx.Err() // another goes on
 	}
 	f.Accepted, f.Rejected = taken.Accepted, taken.Rejected
-	if err == nil {
+	if err == nil && (taken.Accepted > 0 || taken.Rejected == 0) {
 		f.State, f.Error = Accepted, taken.Why
 		return r.Store.EndFire(ctx, f.Fire)
+	}
+	if err == nil {
+		err = &FinalError{Err: fmt.Errorf("none of its %d rows can be a job: %s", taken.Rejected, taken.Why)}
 	}
 	f.Tries++
 	f.Error = err.Error()

@@ -77,6 +77,7 @@ func program() cli.Program {
 				`enqueue schedule add news --cron '0 6 * * *' --tz Europe/Paris -- text "Three headlines, please"`,
 				`enqueue schedule add nightly --cron '30 2 * * 1-5' --tz America/New_York -- batch prompts.jsonl --provider openai`,
 				`enqueue schedule add reviews --every 6h --overlap queue -- batch s3://bucket/reviews.csv --template 'Is this a complaint? {{review}}' --tag team=care`,
+				`enqueue schedule add line --cron @daily -- pipeline pipeline.yaml`,
 			},
 			"schedule ls":      {`enqueue schedule ls`, `enqueue schedule ls nightly -o json`},
 			"schedule pause":   {`enqueue schedule pause nightly`},

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +34,7 @@ type scheduleAddCmd struct {
 	Every   time.Duration     `help:"Fire again and again after this time, such as 6h, beginning now." xor:"spec" required:"" placeholder:"DURATION"`
 	Zone    string            `name:"tz" help:"The time zone of --cron." default:"UTC" placeholder:"ZONE"`
 	Overlap schedules.Overlap `help:"When it is due and its last batch has not finished: skip this fire, or queue it until that has." enum:"skip,queue" default:"skip" placeholder:"WHAT"`
-	Command []string          `arg:"" help:"After --: text, image, audio, video or batch with what it takes. A file is kept as it is now; one of s3://…, gs://… or file://… is read at each fire."`
+	Command []string          `arg:"" help:"After --: text, image, audio, video, embedding, transcription, batch or pipeline with what it takes. A file is kept as it is now; one of s3://…, gs://… or file://… is read at each fire."`
 	cli.OutputFlag
 }
 
@@ -43,6 +45,10 @@ type scheduled struct {
 	Audio oneCmd   `cmd:""`
 	Video oneCmd   `cmd:""`
 	Batch batchCmd `cmd:""`
+
+	Embedding     oneCmd      `cmd:""`
+	Transcription soundCmd    `cmd:""`
+	Pipeline      pipelineCmd `cmd:""`
 }
 
 // Run checks all of it, and adds it.
@@ -59,6 +65,9 @@ func (c *scheduleAddCmd) Run(s *session) error {
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
+	if first := c.Command[0]; slices.Contains(commandNames(), first) && !slices.Contains(schedulable(), first) {
+		return cli.Fail(cli.Usage, fmt.Errorf("%s: is not for a schedule, which runs %s; nothing was added", first, strings.Join(schedulable(), ", ")))
+	}
 	var g scheduled
 	parsed, done, err := cli.Program{Name: "enqueue", Description: "What a schedule runs."}.Parse(&g, c.Command, s.Env)
 	if err != nil || done {
@@ -69,22 +78,34 @@ func (c *scheduleAddCmd) Run(s *session) error {
 		return cli.Fail(cli.Usage, err)
 	}
 	add := schedules.Schedule{Name: c.Name, Spec: spec, Overlap: c.Overlap, CreatedAt: now, Next: spec.Next(now)}
-	one, batch := map[string]*oneCmd{"text": &g.Text, "image": &g.Image, "audio": &g.Audio, "video": &g.Video}, &g.Batch
+	one, batch := map[string]*oneCmd{"text": &g.Text, "image": &g.Image, "audio": &g.Audio, "video": &g.Video, "embedding": &g.Embedding}, &g.Batch
 	s.task = parsed.Selected().Name
+	if s.task == "pipeline" {
+		if batch, err = g.Pipeline.batch(); err != nil {
+			return err
+		}
+	}
 	var kept batches.Kept
 	of := batch.asking
-	if o := one[s.task]; o != nil {
+	switch o := one[s.task]; {
+	case o != nil:
 		of = o.asking
 		kept, err = o.schedule(s, cfg, &add)
-	} else {
+	case s.task == "transcription":
+		of = g.Transcription.asking
+		kept, err = g.Transcription.schedule(s, cfg, &add)
+	default:
 		kept, err = batch.schedule(s, cfg, &add)
 	}
 	if err != nil {
 		return err
 	}
-	n, err := c.check(s, cfg, of, kept, add)
+	n, bad, err := c.check(s, cfg, of, kept, add)
 	if err != nil {
 		return err
+	}
+	if bad > 0 && batch.Strict {
+		return cli.Fail(cli.Failure, fmt.Errorf("%s: nothing was added, because of --strict", cli.Things(bad, "bad line")))
 	}
 	if add.Input, err = json.Marshal(kept); err != nil {
 		return err
@@ -100,8 +121,18 @@ func (c *scheduleAddCmd) Run(s *session) error {
 	}
 	l := add.Listed()
 	if c.ForPrograms() {
-		return c.Write(s.Env.Out, l)
+		err = c.Write(s.Env.Out, l)
+	} else {
+		err = c.printAdded(s, l, n, add)
 	}
+	if err == nil && bad > 0 && kept.URL == "" {
+		err = cli.Fail(cli.Failure, fmt.Errorf("the schedule is added, and each fire leaves out %s: mend what is wrong, remove the schedule (enqueue schedule rm %s) and add it again", cli.Things(bad, "bad line"), c.Name))
+	}
+	return err
+}
+
+// printAdded tells people of what was added.
+func (c *scheduleAddCmd) printAdded(s *session, l schedules.Listed, n string, add schedules.Schedule) error {
 	return cli.Fields(s.Env.Out, [][]string{
 		{"schedule", c.Name},
 		{"when", specOf(l)},
@@ -113,43 +144,102 @@ func (c *scheduleAddCmd) Run(s *session) error {
 }
 
 // check reads its rows as a fire will, so that what is wrong is said now, and says how
-// many there are. Those behind a URL may be others by then, and are not read now.
-func (c *scheduleAddCmd) check(s *session, cfg config.Config, of asking, kept batches.Kept, add schedules.Schedule) (string, error) {
-	if kept.URL != "" {
-		_, err := kept.Input(cli.Input(cfg), time.Now())
-		return "as many rows as " + cli.Printable(kept.URL) + " has at each fire", err
-	}
+// many there are, and how many are bad. Those behind a URL may be others by then, and may not
+// be there yet: where they cannot be read it says so, and goes on.
+func (c *scheduleAddCmd) check(s *session, cfg config.Config, of asking, kept batches.Kept, add schedules.Schedule) (jobs string, bad int64, _ error) {
 	q, err := newQuotes(s, cfg, of)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	base, n := cli.Input(cfg), int64(0)
-	var columns columnNotes
+	lines, columns := newBadLines(s.Env.Err, func() {}), columnNotes{}
 	base.OnModel, base.OnColumn = s.checkModels(cfg), columns.add
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(add.Content)), nil }
+	var away error
+	if kept.URL != "" {
+		if err := artifacts.CheckObject(kept.URL); err != nil {
+			return "", 0, cli.Fail(cli.Usage, fmt.Errorf("nothing was added, since no fire could read this: %w", err))
+		}
+		open = func() (from io.ReadCloser, err error) {
+			from, away = artifacts.OpenObject(s.Ctx, kept.URL)
+			return from, away
+		}
+	}
 	steps, err := kept.Following()
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	err = kept.Check(base, open, func(job jobs.New) error {
-		if n++; n == 1 && len(steps) > 0 {
+	err = kept.Check(base, open, c.counting(s, q, base, kept, steps, &n), func(e *rows.LineError) { bad++; lines.add(e) })
+	columns.print(s.Env.Err)
+	lines.total()
+	switch {
+	case s.Ctx.Err() != nil:
+		return "", bad, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was added"))
+	case away != nil:
+		fmt.Fprintf(s.Env.Err, "enqueue: cannot be read now: %s. Each fire reads it anew, on a worker, and fails where that is so then\n", cli.Printable(away.Error()))
+		return "as many rows as " + cli.Printable(kept.URL) + " has at each fire", 0, nil
+	case err != nil:
+		return "", bad, cli.Fail(cli.Usage, fmt.Errorf("nothing was added, since no fire could run this: %w", err))
+	case n == 0 && bad > 0:
+		return "", bad, cli.Fail(cli.Usage, fmt.Errorf("none of the rows of %s can be a job: nothing was added", add.Source))
+	case kept.URL != "":
+		return fmt.Sprintf("as many rows as %s has at each fire, now %s", cli.Printable(kept.URL), cli.Count(n)), bad, nil
+	case n == 0:
+		return "", bad, cli.Fail(cli.Usage, fmt.Errorf("%s holds no rows: nothing was added", add.Source))
+	}
+	q.total()
+	q.anew()
+	return cli.Count(n), bad, nil
+}
+
+// counting counts the rows, and checks the steps by the first.
+func (c *scheduleAddCmd) counting(s *session, q *quotes, base batches.Input, kept batches.Kept, steps []*batches.CompiledStep, n *int64) func(jobs.New) error {
+	return func(job jobs.New) error {
+		if *n++; *n == 1 && len(steps) > 0 {
 			if err := checkRow(base, job, kept.Steps[0].Name, steps); err != nil {
 				return err
 			}
 		}
 		q.add([]jobs.New{job})
 		return s.Ctx.Err()
-	})
-	columns.print(s.Env.Err)
-	switch {
-	case err != nil:
-		return "", cli.Fail(cli.Usage, fmt.Errorf("nothing was added, since no fire could run this: %w", err))
-	case n == 0:
-		return "", cli.Fail(cli.Usage, fmt.Errorf("%s holds no rows: nothing was added", add.Source))
 	}
-	q.total()
-	q.anew()
-	return cli.Count(n), nil
+}
+
+// schedulable are the commands that a schedule may run, and commandNames are all that bring jobs in.
+func schedulable() []string {
+	return []string{"text", "image", "audio", "video", "embedding", "transcription", "batch", "pipeline"}
+}
+
+func commandNames() []string { return append(schedulable(), "compare", "schedule") }
+
+// schedule keeps the sound.
+func (c *soundCmd) schedule(s *session, cfg config.Config, add *schedules.Schedule) (batches.Kept, error) {
+	if c.Wait {
+		return batches.Kept{}, cli.Fail(cli.Usage, errors.New("--wait: nobody waits for a schedule: leave it out"))
+	}
+	kept, err := c.keep(s, cfg, s.task, jobs.Default, add)
+	if err != nil {
+		return kept, err
+	}
+	in, err := c.input(s, cfg, s.task, jobs.Default)
+	if err != nil {
+		return kept, err
+	}
+	files, closeFiles, err := folder(c.File)
+	if err != nil {
+		return kept, cli.Fail(cli.Usage, err)
+	}
+	defer closeFiles()
+	in.Files = files
+	fields := maps.Clone(kept.Defaults)
+	fields["file"] = quote(filepath.Base(c.File))
+	job, err := in.One(fields)
+	if err != nil {
+		return kept, cli.Fail(cli.Usage, err)
+	}
+	kept.Name, kept.Format, add.Source = filepath.Base(c.File), rows.FormatJSONLines, filepath.Base(c.File)
+	add.Content, err = json.Marshal(map[string]any{"messages": job.Request.Messages})
+	return kept, err
 }
 
 // schedule makes a schedule's only row of a prompt.

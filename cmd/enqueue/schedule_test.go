@@ -1,11 +1,14 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"oneflow/internal/cli"
+	"oneflow/internal/media"
 	"oneflow/schedules"
 )
 
@@ -64,9 +67,15 @@ func TestAScheduleIsAddedShownPausedFiredAndRemoved(t *testing.T) {
 func TestWhatNoFireCouldRunIsRefusedWhenItIsAdded(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	bad := file(t, `{"prompt":"a"}`, `{"prompt":"b","temperature":"hot"}`)
+	bad := file(t, `{"prompt":"b","temperature":"hot"}`)
 	for _, c := range []struct{ want, args string }{
-		{"prompts.jsonl:2: temperature", "batch " + bad},
+		{"prompts.jsonl:1: temperature", "batch " + bad},
+		{"none of the rows of prompts.jsonl can be a job: nothing was added", "batch " + bad},
+		{"none of the rows of prompts.jsonl can be a job: nothing was added", "batch file://" + bad},
+		{"a file URL has three slashes", "batch file:/" + bad[:1] + strings.TrimPrefix(bad, "/")},
+		{"compare: is not for a schedule, which runs text, image, audio, video, embedding, transcription, batch, pipeline; nothing was added", "compare " + bad},
+		{"no such file", "pipeline nofile.yaml"},
+		{"no such file", "transcription nofile.mp3"},
 		{"leave it out", "batch " + bad + " --watch"},
 		{"leave it out", "batch " + bad + " --batch-id x"},
 		{"leave it out", "text hello --wait"},
@@ -84,5 +93,57 @@ func TestWhatNoFireCouldRunIsRefusedWhenItIsAdded(t *testing.T) {
 	}
 	if n := one[int64](s, `SELECT count(*) FROM schedules`); n != 0 {
 		t.Errorf("%d schedules were added", n)
+	}
+}
+
+func TestABadRowIsLeftOutOfAScheduleAsOfABatch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	bad := file(t, `{"prompt":"a"}`, `{"prompt":"b","temperature":"hot"}`)
+	r := s.enqueue("schedule", "add", "x", "--cron", "@daily", "--", "batch", bad)
+	if r.code != cli.Failure || !strings.Contains(r.err, "prompts.jsonl:2: temperature") || !strings.Contains(r.err, "the schedule is added, and each fire leaves out 1 bad line: mend what is wrong, remove the schedule (enqueue schedule rm x) and add it again") || !strings.Contains(r.out, "jobs      1\n") {
+		t.Errorf("%+v", r)
+	}
+	if r := s.enqueue("schedule", "add", "strict", "--cron", "@daily", "--", "batch", bad, "--strict"); r.code != cli.Failure || !strings.Contains(r.err, "1 bad line: nothing was added, because of --strict") {
+		t.Errorf("%+v", r)
+	}
+	if r := s.enqueue("schedule", "add", "later", "--cron", "@daily", "--", "batch", "file:///nope/rows.csv"); r.code != cli.OK || !strings.Contains(r.err, "enqueue: cannot be read now: ") || !strings.Contains(r.err, "Each fire reads it anew") {
+		t.Errorf("%+v", r)
+	}
+	if r := s.enqueue("schedule", "add", "url", "--cron", "@daily", "--", "batch", "file://"+bad); r.code != cli.OK || !strings.Contains(r.out, "at each fire, now 1") || !strings.Contains(r.err, "prompts.jsonl:2: temperature") {
+		t.Errorf("%+v", r)
+	}
+	if got := one[string](s, `SELECT string_agg(name, ' ' ORDER BY name) FROM schedules`); got != "later url x" {
+		t.Error(got)
+	}
+}
+
+func TestAScheduleRunsVectorsSoundsAndPipelines(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	sound := filepath.Join(t.TempDir(), "call.wav")
+	if err := os.WriteFile(sound, media.WAV(1, 16000, time.Second), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	for name, text := range map[string]string{
+		"rows.txt":      "one\ntwo\n",
+		"pipeline.yaml": "input: rows.txt\nsteps:\n  - name: draft\n  - name: check\n    template: 'Check {{answer}}'\n",
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, args := range map[string][]string{
+		"vectors": {"embedding", "hello", "--provider", "openai"},
+		"sounds":  {"transcription", sound, "--provider", "openai"},
+		"line":    {"pipeline", filepath.Join(folder, "pipeline.yaml")},
+	} {
+		if r := s.enqueue(append([]string{"schedule", "add", name, "--cron", "@daily", "--"}, args...)...); r.code != cli.OK {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	if got := one[string](s, `SELECT string_agg(name || ' ' || (input::jsonb -> 'defaults' ->> 'task'), ', ' ORDER BY name) || ', ' || (SELECT jsonb_array_length(input::jsonb -> 'steps') FROM schedules WHERE name = 'line') FROM schedules`); got != "line text, sounds transcription, vectors embedding, 2" {
+		t.Error(got)
 	}
 }

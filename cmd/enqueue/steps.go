@@ -234,16 +234,25 @@ type pipelineCmd struct {
 
 // Run accepts the rows of the first step, as `enqueue batch --then` does.
 func (c *pipelineCmd) Run(s *session) error {
+	b, err := c.batch()
+	if err != nil {
+		return err
+	}
+	return b.Run(s)
+}
+
+// batch is the batch of the first step, which the others follow.
+func (c *pipelineCmd) batch() (*batchCmd, error) {
 	var file pipelineFile
 	if err := readYAML(c.Pipeline, &file); err != nil {
-		return err
+		return nil, err
 	}
 	input := c.Input
 	switch {
 	case len(file.Steps) < 2:
-		return cli.Fail(cli.Usage, fmt.Errorf("%s: steps: a pipeline has two at least; for one, use enqueue batch", c.Pipeline))
+		return nil, cli.Fail(cli.Usage, fmt.Errorf("%s: steps: a pipeline has two at least; for one, use enqueue batch", c.Pipeline))
 	case input == "" && file.Input == "":
-		return cli.Fail(cli.Usage, fmt.Errorf("%s: input: is missing: name the file of rows there, or after the pipeline's", c.Pipeline))
+		return nil, cli.Fail(cli.Usage, fmt.Errorf("%s: input: is missing: name the file of rows there, or after the pipeline's", c.Pipeline))
 	case input == "" && (filepath.IsAbs(file.Input) || strings.Contains(file.Input, "://")):
 		input = file.Input
 	case input == "":
@@ -251,11 +260,11 @@ func (c *pipelineCmd) Run(s *session) error {
 	}
 	first := file.Steps[0]
 	if len(first.Filter) > 0 || first.Attach {
-		return cli.Fail(cli.Usage, fmt.Errorf("step %s: filter and attach are about the answers of a step before, and it is the first", first.Name))
+		return nil, cli.Fail(cli.Usage, fmt.Errorf("step %s: filter and attach are about the answers of a step before, and it is the first", first.Name))
 	}
 	for i := range file.Steps {
 		if file.Steps[i].Name == "" {
-			return cli.Fail(cli.Usage, fmt.Errorf("%s: steps[%d].name: is missing", c.Pipeline, i))
+			return nil, cli.Fail(cli.Usage, fmt.Errorf("%s: steps[%d].name: is missing", c.Pipeline, i))
 		}
 	}
 	b := batchCmd{
@@ -273,9 +282,9 @@ func (c *pipelineCmd) Run(s *session) error {
 	for _, name := range slices.Sorted(maps.Keys(first.Set)) {
 		encoded, err := json.Marshal(first.Set[name])
 		if err != nil {
-			return cli.Fail(cli.Usage, fmt.Errorf("step %s: set.%s: %w", first.Name, name, err))
+			return nil, cli.Fail(cli.Usage, fmt.Errorf("step %s: set.%s: %w", first.Name, name, err))
 		}
 		b.Set[name] = string(encoded)
 	}
-	return b.Run(s)
+	return &b, nil
 }

@@ -100,5 +100,8 @@ func final(err error) bool {
 	if _, ok := errors.AsType[*billing.FundsError](err); ok {
 		return true
 	}
-	return errors.Is(err, jobs.ErrBatchCancelled) || errors.Is(err, jobs.ErrBatchRemoved)
+	if _, ok := errors.AsType[*jobs.OtherBatchError](err); ok {
+		return true
+	}
+	return errors.Is(err, jobs.ErrOtherSource) || errors.Is(err, jobs.ErrBatchCancelled) || errors.Is(err, jobs.ErrBatchRemoved)
 }
