@@ -13,11 +13,31 @@ import (
 // pack makes a call for several jobs of one batch, and has it end in any way, or not at all.
 func (p *player) pack(ctx context.Context) error {
 	b := p.shared
-	first, ok := some(p, &b.leases)
-	if !ok {
-		return nil
+	worker, _ := some(p, &b.workers)
+	var all []*jobs.Job
+	b.mu.Lock()
+	batch := p.rand.IntN(len(b.ids)/40) * 40
+	ids := slices.Clone(b.ids[batch : batch+40])
+	b.mu.Unlock()
+	for range 8 { // claimed by the way
+		c := jobs.Claim{ID: ids[p.rand.IntN(len(ids))], Gen: []int{1, 1, 1, 2, 2, 3, 4}[p.rand.IntN(7)], LeaseToken: jobs.NewID()}
+		got, err := p.store.Claim(ctx, worker, c)
+		if err != nil {
+			return err
+		}
+		if got.Job != nil {
+			all = append(all, got.Job)
+			b.add(func() { b.leases = append(b.leases, got.Job) })
+		}
 	}
-	all := []*jobs.Job{first}
+	if len(all) == 0 {
+		first, ok := some(p, &b.leases)
+		if !ok {
+			return nil
+		}
+		all = append(all, first)
+	}
+	first := all[0]
 	for range 8 {
 		j, _ := some(p, &b.leases)
 		if j.BatchID == first.BatchID && j.Account == first.Account && !slices.ContainsFunc(all, func(o *jobs.Job) bool { return o.ID == j.ID }) {
@@ -27,7 +47,6 @@ func (p *player) pack(ctx context.Context) error {
 	if len(all) == 1 {
 		return nil
 	}
-	worker, _ := some(p, &b.workers)
 	c, done := packOf(all, nano(p.rand.Int64N(100)), nano(p.rand.Int64N(120)), func(int) int { return 1 + p.rand.IntN(5) })
 	done.Parts = done.Parts[p.rand.IntN(2):]
 	for i := range done.Parts {

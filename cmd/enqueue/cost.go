@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/internal/cli"
+	"oneflow/jobs"
 )
 
 // costCmd tells what calls have cost, and for what.
@@ -27,6 +29,9 @@ func (c *costCmd) Run(s *session) error {
 		return err
 	}
 	list, err := db.Expenses(s.Ctx, c.ID)
+	if errors.Is(err, jobs.ErrBatchRemoved) {
+		return cli.Fail(cli.Usage, fmt.Errorf("%w: `enqueue cost --by batch` still has what it cost", err))
+	}
 	if err != nil {
 		return err
 	}

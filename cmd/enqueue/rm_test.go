@@ -86,6 +86,9 @@ func TestARemovedBatchLeavesATombstoneAndItsCost(t *testing.T) {
 			t.Errorf("%q: %+v", args, r)
 		}
 	}
+	if r := s.enqueue("cost", "b1"); r.code != cli.Usage || !strings.Contains(r.err, "the batch was removed: `enqueue cost --by batch` still has what it cost") {
+		t.Errorf("%+v", r)
+	}
 	if st := decoded[batchStatus](t, s.enqueue("status", "b1", "-o", "json").out); st.State != jobs.BatchRemoved {
 		t.Errorf("%+v", st)
 	}
