@@ -1,4 +1,5 @@
-// A call, a stream, and a batch from its upload to its answers, by OpenAI's own client.
+// Command sdk shows that programs written for OpenAI use OneFlow unchanged, by OpenAI's own client for Go: it makes a
+// call, reads a stream, and takes a batch from its upload to its answers.
 // OPENAI_BASE_URL and OPENAI_API_KEY say where the monitor is, and whom it knows you by.
 package main
 
