@@ -8,9 +8,9 @@ import (
 
 const (
 	// MaxUnfinished is up to where unfinished jobs are counted.
-	MaxUnfinished = 100_000
+	MaxUnfinished = 20_000
 	// MaxQueued is up to where the jobs of a queue are counted.
-	MaxQueued = 5_000
+	MaxQueued = 2_000
 	// Recent is the time that a provider's figures are about.
 	Recent = 5 * time.Minute
 	// Minutes is the number of minutes of a provider's curve.

@@ -15,7 +15,7 @@ import (
 
 // jobsWindow bounds the jobs that are looked at for one part of a list: a filter that finds
 // few does not read them all at once.
-const jobsWindow = 10_000
+const jobsWindow = 5_000
 
 // smallBatch is the number of jobs below which all of a batch are looked at for one part of a list.
 const smallBatch = 20_000
@@ -34,13 +34,13 @@ func jobLine(row pgx.CollectableRow) (l jobs.Line, err error) {
 }
 
 // Jobs lists the jobs that a filter selects, the newest first. It looks at few jobs at
-// first, and at many only where those did not fill the list.
+// first, and at more and more only where those did not fill the list.
 func (s *Store) Jobs(ctx context.Context, f jobs.Filter) (out jobs.Lines, err error) {
 	before := uuid.Max
 	if f.Before != uuid.Nil {
 		before = f.Before
 	}
-	for looked, window := 0, min(4*f.Limit, jobsWindow); ; window = jobsWindow - looked {
+	for looked, window := 0, min(4*f.Limit, jobsWindow); ; window = min(4*window, jobsWindow-looked) {
 		part, last, err := s.jobsBefore(ctx, f, before, window)
 		if err != nil {
 			return jobs.Lines{}, fmt.Errorf("list jobs: %w", err)
