@@ -29,8 +29,8 @@ type queues struct {
 
 // backLink leads from asynqmon to our pages: from a task to its jobs, else to the first page.
 // It stands beside what asynqmon draws.
-const backLink = `<script src="%s/static/queues.js" defer></script><a id="oneflow" href="%s/" style="position:fixed;right:16px;bottom:12px;z-index:2000;padding:6px 12px;border-radius:16px;` +
-	`background:#2456c9;color:#fff;font:13px system-ui,sans-serif;text-decoration:none">← OneFlow monitor</a>`
+const backLink = `<script src="%s/static/queues.js" defer></script><nav aria-label="OneFlow"><a id="oneflow" href="%s/" style="position:fixed;right:16px;bottom:12px;z-index:2000;padding:6px 12px;border-radius:16px;` +
+	`background:#2456c9;color:#fff;font:13px system-ui,sans-serif;text-decoration:none">← OneFlow monitor</a></nav>`
 
 // newQueues makes asynqmon under the monitor's base path.
 func newQueues(opt asynq.RedisConnOpt, base string) (*queues, error) {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -56,28 +57,85 @@ func TestTheMonitorInARealBrowser(t *testing.T) {
 	b.paints()
 	b.readsACurve()
 
-	// Each page, in light, dark and narrow.
+	b.walksAllPages(sut)
+	b.do(chromedp.EmulateViewport(1280, 900)) // asynqmon's own curves do not fit a narrow one
+	b.visit("/asynqmon/")
+	b.until("asynqmon", says("Queues"))
+	b.accessible("what we add to asynqmon", "#oneflow")
+	b.t.Logf("axe-core finds in asynqmon, which is not ours: %s", b.axeFinds("document"))
+	b.ended()
+}
+
+// walksAllPages looks at each page in light, dark and narrow. That none is left out is held by the
+// monitor's list of routes.
+func (b *tab) walksAllPages(sut *system) {
+	b.t.Helper()
+	sut.run(0, "monitor", "wallet", "deposit", "research", "5")
+	sut.run(0, "enqueue", "schedule", "add", "nightly", "--cron", "30 2 * * *", "--", "text", "two words", "--provider", "mock")
 	job := sut.text(`SELECT job_id::text FROM job_states WHERE state = 'failed' LIMIT 1`)
-	for _, page := range []string{
-		"", "money", "providers", "workers", "schedules", "dead-letters", "alerts", "jobs", "batches", "batches/thousand", "batches/cut", "pipelines", "pipelines/line", "comparisons",
-		"comparisons/haikus", "comparisons/haikus/answers", "jobs/" + job, "no-such-page",
-	} {
-		b.visit("/" + page)
-		name := url.PathEscape(strings.ReplaceAll(strings.Replace(page, job, "job", 1), "/", "-"))
-		if page == "" {
-			name = "overview"
+	source, err := os.ReadFile("../../monitor/routes.go")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	examples := map[string][]string{
+		"/{$}": {"/"}, "/batches/{id}": {"/batches/thousand", "/batches/cut"}, "/jobs/{id}": {"/jobs/" + job}, "/money/wallets/{account}": {"/money/wallets/research"},
+		"/schedules/{id}": {"/schedules/nightly"}, "/comparisons/{id}": {"/comparisons/haikus"}, "/comparisons/{id}/answers": {"/comparisons/haikus/answers"},
+		"/pipelines/{id}": {"/pipelines/line"}, "/tasks/{queue}/{id}": {"/no-such-page"}, "/login": nil, // looked at before; a task leads to its job
+	}
+	pages := 0
+	for _, route := range regexp.MustCompile(`"GET (/[^"]*)", (?:http\.HandlerFunc\()?m\.\w+Page\)`).FindAllStringSubmatch(string(source), -1) {
+		paths, listed := examples[route[1]]
+		if !listed {
+			paths = []string{route[1]}
 		}
-		b.shoot(name, "light", 1280, 900)
-		b.shoot(name+"-dark", "dark", 1280, 900)
-		b.shoot(name+"-narrow", "light", 390, 844)
+		for _, path := range paths {
+			pages++
+			b.visit(path)
+			name := url.PathEscape(strings.ReplaceAll(strings.TrimPrefix(strings.Replace(path, job, "job", 1), "/"), "/", "-"))
+			if path == "/" {
+				name = "overview"
+			}
+			b.shoot(name, "light", 1280, 900)
+			b.keyboard(path)
+			b.shoot(name+"-dark", "dark", 1280, 900)
+			b.shoot(name+"-narrow", "light", 390, 844)
+			b.shoot(name+"-narrow-dark", "dark", 390, 844)
+		}
+	}
+	if pages < 20 {
+		b.t.Errorf("%d pages were found", pages)
 	}
 	b.mu.Lock()
 	b.faults = nil // the browser tells of the 404
 	b.mu.Unlock()
-	b.do(chromedp.EmulateViewport(1280, 900)) // asynqmon's own curves do not fit a narrow one
-	b.visit("/asynqmon/")
-	b.until("asynqmon", says("Queues"))
-	b.ended()
+}
+
+// keyboard fails where something that is clicked on cannot be reached with the Tab key, or does not
+// show that it has been; and where the first thing reached does not lead past the menu.
+func (b *tab) keyboard(path string) {
+	b.t.Helper()
+	b.do(chromedp.KeyEvent("\t")) // a focus is shown to whoever uses the keyboard
+	bad, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`(() => {
+		const shown = e => e.checkVisibility() && e.getClientRects().length > 0;
+		const all = [...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea, summary, [tabindex]:not([tabindex="-1"])')].filter(shown);
+		const bad = [];
+		if (document.activeElement !== all[0]) bad.push('Tab does not lead to the first: ' + document.activeElement.outerHTML.slice(0, 100));
+		if (all[0].className !== 'skip') bad.push('the first is ' + all[0].outerHTML.slice(0, 100));
+		for (const e of all) {
+			if (e.tabIndex < 0 || e.tabIndex > 0 && !e.matches('figure')) bad.push('is not reached in its turn: ' + e.outerHTML.slice(0, 100));
+			e.focus({ preventScroll: true });
+			const style = getComputedStyle(e);
+			if (document.activeElement !== e || style.outlineStyle === 'none' && style.boxShadow === 'none') bad.push('does not show its focus: ' + e.outerHTML.slice(0, 100));
+		}
+		document.activeElement.blur();
+		return bad.slice(0, 5).join('\n');
+	})()`))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if bad != "" {
+		b.t.Errorf("%s: by keyboard: %s", path, bad)
+	}
 }
 
 // followsATask goes from a job to its task in Redis, as asynqmon shows it, and back.

@@ -140,6 +140,23 @@ const axeScript = "testdata/axe/node_modules/axe-core/axe.min.js"
 // out who see little, hear little or use a keyboard.
 func (b *tab) open(name string) {
 	b.t.Helper()
+	b.accessible(name, "document")
+}
+
+// accessible does so for a part of the page: an element's selector, or "document".
+func (b *tab) accessible(name, part string) {
+	b.t.Helper()
+	if found := b.axeFinds(part); found != "" {
+		b.t.Errorf("%s: axe-core finds\n%s", name, found)
+	}
+}
+
+// axeFinds returns the serious faults that axe-core finds in a part of the page.
+func (b *tab) axeFinds(part string) string {
+	b.t.Helper()
+	if part != "document" {
+		part = fmt.Sprintf("%q", part)
+	}
 	if b.axe == "" {
 		text, err := os.ReadFile(axeScript)
 		if err != nil {
@@ -149,16 +166,14 @@ func (b *tab) open(name string) {
 	}
 	found, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`(() => {
 		if (!window.axe) { `+b.axe+` }
-		return axe.run(document, { resultTypes: ['violations'] }).then(r => r.violations
+		return axe.run(`+part+`, { resultTypes: ['violations'] }).then(r => r.violations
 			.filter(v => v.impact === 'serious' || v.impact === 'critical')
 			.map(v => v.impact + ' ' + v.id + ': ' + v.help + ' at ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200) + ' ' + (n.any[0]?.message ?? '')).join(' | ')).join('\n'));
 	})()`, chromedp.EvalAwaitPromise))
 	if err != nil {
-		b.t.Fatalf("%s: axe-core: %v", name, err)
+		b.t.Fatalf("axe-core: %v", err)
 	}
-	if found != "" {
-		b.t.Errorf("%s: axe-core finds\n%s", name, found)
-	}
+	return found
 }
 
 // ended fails where the console spoke of errors, or a request left the host.
