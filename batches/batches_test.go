@@ -191,7 +191,7 @@ func TestAnIntakeThatEndsEarlyLeavesNobodyBehind(t *testing.T) {
 				}
 			}()
 			rep, err := intake(&intakeStore{}).Take(ctx, source(in))
-			if !errors.Is(err, context.Canceled) || rep.Duplicates+rep.Rejected < 2000 {
+			if !errors.Is(err, context.Canceled) || rep.Duplicates+rep.Rejected < 900 { // up to 2,000 lines are read ahead
 				t.Errorf("%s: %+v, %v", name, rep, err)
 			}
 			synctest.Wait()

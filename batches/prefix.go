@@ -55,7 +55,7 @@ type prefixGroup struct {
 	common string
 	rows   int64
 	marked bool
-	// written is what the cache takes of each, as it is charged where all are marked.
+	// written holds what the cache takes of each, as it is charged where all are marked.
 	written func(tokens int64) providers.Usage
 }
 
