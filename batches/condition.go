@@ -51,6 +51,9 @@ func parseCondition(text string) (condition, error) {
 // number where one is needed.
 func (c condition) holds(row rows.Row) (bool, error) {
 	value, err := lookUp(row, c.path)
+	if _, ok := errors.AsType[*noObjectError](err); ok {
+		return false, err
+	}
 	if err != nil {
 		return false, errors.New(strings.Replace(err.Error(), " of the template", "", 1))
 	}

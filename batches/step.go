@@ -242,6 +242,12 @@ func (c *CompiledStep) refused(batch string, a Answer, why error) *jobs.Child {
 	if len(c.Defaults["provider"]) == 0 {
 		job.Provider = ""
 	}
+	if own, err := a.handedOn(); err == nil { // it comes back with the others
+		job.Own = own
+	}
+	if no, ok := errors.AsType[*noObjectError](why); ok && !strings.Contains(no.in, ".") {
+		why = fmt.Errorf("%w: response_format, among what the step before sets, asks for JSON", why)
+	}
 	if err := jobs.NewKeys().Assign(&job); err != nil {
 		why = errors.Join(why, err)
 	}

@@ -84,7 +84,7 @@ func TestWhatIsWrongWithAChildIsSaidByIt(t *testing.T) {
 	}{
 		"a column":    {batches.Step{Template: "{{nothing}}"}, nil, "refused", "nothing"},
 		"a field":     {batches.Step{Template: "{{answer.score}}"}, nil, "refused", "answer.score"},
-		"a filter":    {batches.Step{Template: "{{answer}}", Filter: []string{"answer.score > 1"}}, nil, "refused", "filter"},
+		"a filter":    {batches.Step{Template: "{{answer}}", Filter: []string{"answer.score > 1"}}, nil, "refused", `filter: "answer.score" is not there, since "answer" is no JSON object: response_format, among what the step before sets, asks for JSON`},
 		"a provider":  {batches.Step{Template: "{{answer}}", Defaults: map[string]json.RawMessage{"provider": []byte(`"gone"`)}}, nil, "refused", "gone"},
 		"an option":   {batches.Step{Template: "{{answer}}", Defaults: map[string]json.RawMessage{"provider": []byte(`"openai"`), "temperature": []byte(`9`)}}, nil, "refused", "temperature"},
 		"no money":    {batches.Step{Template: "{{answer}}"}, poor, "out_of_funds", "next"},
@@ -141,5 +141,32 @@ func TestATemplateMayTakeAColumnThatIsCalledPrompt(t *testing.T) {
 	job, err := in.One(map[string]json.RawMessage{"prompt": []byte(`"a haiku"`)})
 	if err != nil || job.Request.Prompt != "Improve: a haiku" || string(job.Own) != `{"prompt":"a haiku"}` {
 		t.Errorf("%+v, own %s, %v", job.Request, job.Own, err)
+	}
+}
+
+// Models put JSON into a block of Markdown, unless they are asked for JSON alone.
+func TestAFieldOfAnAnswerInABlockOfMarkdownIsFound(t *testing.T) {
+	t.Parallel()
+	step := compiled(t, batches.Step{Template: "{{answer.score}}", Filter: []string{"answer.score >= 7"}})
+	for text, want := range map[string]string{
+		"```json\n{\"score\": 8}\n```":     "8",
+		"```\n{\"score\": 9}\n```\n":       "9",
+		" {\"score\": 7} ":                 "7",
+		"```json\n{\"score\": 6}\n```":     "",
+		"Sure: ```json\n{\"score\": 8}```": "refused",
+		"```json\n{\"score\": 8}":          "refused",
+		"```\n":                            "refused",
+	} {
+		child := step.Child(stepInput(), "b", batches.Answer{ID: jobs.NewID(), Step: "rate", Parent: jobs.Parent{Seq: 1, Own: []byte(`{"q":"x"}`)}, Text: text}, time.Now(), nil)
+		got := child.Class
+		if child.New != nil && got == "" {
+			got = child.New.Request.Prompt
+		}
+		if got != want {
+			t.Errorf("%q: %q (%s)", text, got, child.Message)
+		}
+		if child.Class != "" && !strings.HasPrefix(string(child.New.Own), `{"q":"x","rate":`) {
+			t.Errorf("a child that failed has not the answer before: %s", child.New.Own)
+		}
 	}
 }

@@ -85,10 +85,13 @@ func lookUp(row rows.Row, path []string) (string, error) {
 	value, ok := row.Fields[name]
 	if !ok {
 		value, ok = row.Fields[path[0]]
-		for _, field := range path[1:] {
+		for i, field := range path[1:] {
 			var fields Fields
 			inner, isObject := unpackedOr(value)
-			ok = ok && isObject && json.Unmarshal(inner, &fields) == nil
+			if ok && !isObject {
+				return "", &noObjectError{column: name, in: strings.Join(path[:i+1], ".")}
+			}
+			ok = ok && json.Unmarshal(inner, &fields) == nil
 			if !ok {
 				break
 			}
@@ -104,12 +107,30 @@ func lookUp(row rows.Row, path []string) (string, error) {
 	return text(value), nil
 }
 
-// unpackedOr is unpacked for an object, where there is a value at all.
+// noObjectError tells that a field was looked for in what is no JSON object.
+type noObjectError struct{ column, in string }
+
+func (e *noObjectError) Error() string {
+	return fmt.Sprintf("%s is not there, since %s is no JSON object", rows.Quoted(e.column), rows.Quoted(e.in))
+}
+
+// unpackedOr is unpacked for an object, where there is a value at all; also for one that a
+// model has put into a block of Markdown.
 func unpackedOr(value json.RawMessage) (json.RawMessage, bool) {
 	if len(value) == 0 {
 		return nil, false
 	}
-	return unpacked(value, '{')
+	inner, ok := unpacked(value, '{')
+	if ok || value[0] != '"' {
+		return inner, ok
+	}
+	block := strings.TrimSpace(text(value))
+	if opening, rest, more := strings.Cut(block, "\n"); more && (opening == "```" || opening == "```json" || opening == "```JSON") {
+		if content, closed := strings.CutSuffix(rest, "```"); closed {
+			return unpacked(quote(content), '{')
+		}
+	}
+	return inner, ok
 }
 
 // String is the template's text.
