@@ -248,7 +248,7 @@ func (in Input) checkColumns(source rows.Source) error {
 	}
 	there := func(name string) bool { return slices.Contains(columns, name) }
 	refuse := func(reason string) error {
-		return &rows.FormatError{LineError: rows.LineError{File: source.At(1, "").File, Reason: rows.Shorten(reason)}}
+		return &rows.FormatError{LineError: rows.LineError{File: source.At(1, "").File, Reason: rows.Printable(errors.New(reason))}}
 	}
 	for _, field := range slices.Sorted(maps.Keys(in.Map)) {
 		switch column := in.Map[field]; {
@@ -270,7 +270,7 @@ func (in Input) checkColumns(source rows.Source) error {
 	if _, ok := in.Map["prompt"]; ok || slices.ContainsFunc(prompts, there) || in.Map["messages"] != "" || in.Defaults["prompt"] != nil || in.Defaults["messages"] != nil {
 		return nil
 	}
-	first := columns[0]
+	first := rows.Shorten(columns[0])
 	return refuse(fmt.Sprintf("has no column prompt; there are %s: say which holds it, such as --map prompt=%s, or make it with --template", names(columns), first))
 }
 
@@ -279,7 +279,7 @@ func names(columns []string) string {
 	if len(columns) > 8 {
 		columns = append(slices.Clone(columns[:8]), "…")
 	}
-	return strings.Join(columns, ", ")
+	return rows.Shorten(strings.Join(columns, ", "))
 }
 
 // simplify makes one prompt, with a system prompt at most, of a conversation that is no

@@ -117,6 +117,9 @@ func (in Input) readFile(part *providers.Part, left *int64) error {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
 			reason = e.Err
 		}
+		if at, ok := in.Files.(fmt.Stringer); ok && errors.Is(err, fs.ErrNotExist) {
+			reason = fmt.Errorf("%w in the folder %s, where the input's files are looked for", reason, rows.Shorten(at.String()))
+		}
 		return fmt.Errorf("%s: %w", rows.Quoted(part.File), reason)
 	}
 	defer func() { _ = f.Close() }()

@@ -284,8 +284,17 @@ func folder(input string) (fs.FS, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return root.FS(), func() { _ = root.Close() }, nil
+	return namedFolder{root.FS(), at}, func() { _ = root.Close() }, nil
 }
+
+// namedFolder is a folder that errors can name.
+type namedFolder struct {
+	fs.FS
+	at string
+}
+
+// String is its path.
+func (f namedFolder) String() string { return f.at }
 
 // interruptible is r until ctx ends, also while r has nothing to give. A file is
 // never waited for and stays as it is.

@@ -162,7 +162,7 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 		{[]string{"image", "a", "--set", "n=99"}, "n: must be from 1 to 10, got 99"},
 		{[]string{"text", "a", "--model", "gpt-9"}, `model "gpt-9": mock offers mock-text for text`},
 		{[]string{"text", "a", "--provider", "opnai"}, "--provider opnai: is not configured; there are "},
-		{[]string{"text", "a", "--lane", "fast"}, "--lane fast: must be high, default or bulk"},
+		{[]string{"text", "a", "--lane", "fast"}, "--lane (or --priority) fast: must be high, default or bulk"},
 		{[]string{"text", "a", "--account", "\xff"}, "is not valid UTF-8"},
 		{[]string{"text", "a", "--in", "soon"}, "--in: must be a duration such as 30s, 5m, 12h, 90d or 2w, got \"soon\""},
 		{[]string{"text", "a", "--in=-5m"}, "--in -5m0s: lies in the past"},

@@ -103,7 +103,7 @@ type routing struct {
 // asking are the flags of how, when and for whom.
 type asking struct {
 	Set  map[string]string `help:"Any other option of the request, such as --set max_tokens=200; a value that is JSON is taken as such." placeholder:"NAME=VALUE" mapsep:"none"`
-	Lane jobs.Lane         `aliases:"priority" help:"high, default or bulk. Default: default for single jobs, bulk for batches." placeholder:"LANE"`
+	Lane jobs.Lane         `aliases:"priority" help:"high, default or bulk. Default: default for single jobs, bulk for batches. --priority is the same." placeholder:"LANE"`
 	when
 	Account   string          `help:"Whom it is for." default:"default"`
 	OnUnknown jobs.OnUnknown  `help:"What to do after a call whose outcome is not known: retry (once more) or fail." enum:"retry,fail" default:"retry"`
@@ -204,7 +204,7 @@ func (c common) check(cfg config.Config) error {
 		return err
 	}
 	if c.Lane != "" && !slices.Contains(jobs.Lanes(), c.Lane) {
-		return fmt.Errorf("--lane %s: must be high, default or bulk", c.Lane)
+		return fmt.Errorf("--lane (or --priority) %s: must be high, default or bulk", c.Lane)
 	}
 	own := map[string]string{"provider": "--provider", "chain": "--chain", "fallback": "--fallback", "model": "--model", "lane": "--lane", "run_at": "--at", "complete_by": "--complete-by", "task": "the command or --task", "reask": "--reask", "on_cut": "--on-cut", "cache_seconds": "--cache", "combine": "--combine", "cache_varied": "--cache-varied"}
 	known := slices.DeleteFunc(batches.FieldNames(), func(name string) bool { return name == "custom_id" || own[name] != "" })
