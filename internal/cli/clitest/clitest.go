@@ -4,6 +4,7 @@ package clitest
 import (
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +48,26 @@ func Examples(t *testing.T, p cli.Program, grammar func() any) {
 			if err != nil || ctx.Selected() == nil || nameOf(ctx.Selected()) != name {
 				t.Errorf("%s %s: %q: %v", p.Name, name, line, err)
 			}
+		}
+	}
+}
+
+// Outputs fails unless each command takes -o json and -o ndjson, but those without, such as one
+// whose output has formats of its own.
+func Outputs(t *testing.T, p cli.Program, grammar any, without ...string) {
+	t.Helper()
+	parser, err := p.New(grammar, cli.Env{Out: io.Discard, Err: io.Discard, Getenv: func(string) string { return "" }}, func(int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range parser.Model.Leaves(true) {
+		takes := false
+		for _, flag := range leaf.Flags {
+			forms := strings.Split(flag.Enum, ",")
+			takes = takes || flag.Name == "output" && flag.Short == 'o' && slices.Contains(forms, "json") && slices.Contains(forms, "ndjson")
+		}
+		if name := nameOf(leaf); takes == slices.Contains(without, name) {
+			t.Errorf("%s %s: takes -o json and -o ndjson: %v", p.Name, name, takes)
 		}
 	}
 }
