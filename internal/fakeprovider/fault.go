@@ -2,7 +2,10 @@ package fakeprovider
 
 import (
 	"bytes"
+	"hash/fnv"
+	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
@@ -101,8 +104,9 @@ func (s *Server) Clear() {
 	s.pending = nil
 }
 
-// fault decides whether and how c fails. The caller holds s.mu.
-func (s *Server) fault(c *call) Fault {
+// inject applies the first injection that c matches, and reports whether there is one. The
+// caller holds s.mu.
+func (s *Server) inject(c *call) bool {
 	for i, injection := range s.pending {
 		if injection.Times == 0 || !injection.matches(c) {
 			continue
@@ -110,18 +114,54 @@ func (s *Server) fault(c *call) Fault {
 		if s.pending[i].Times--; s.pending[i].Times == 0 {
 			s.pending = slices.Delete(s.pending, i, i+1)
 		}
-		c.variation = c.variation.with(injection.Variation)
-		return injection.Fault
+		c.variation, c.fault = c.variation.with(injection.Variation), injection.Fault
+		return true
 	}
-	if rates := c.behaviour.Faults; c.route.generates && len(rates) > 0 {
-		x := s.rng.Float64()
-		for _, fault := range slices.Sorted(maps.Keys(rates)) {
-			if x -= rates[fault]; x < 0 {
-				return fault
-			}
+	return false
+}
+
+// chance draws the fault of a call that was read. It depends on the seed, on what is asked and on
+// how often that was asked before, and not on the order in which calls come: what a seed has
+// shown can be seen again.
+func (s *Server) chance(c *call) Fault {
+	rates := c.behaviour.Faults
+	if !c.route.generates || len(rates) == 0 {
+		return ""
+	}
+	asked := c.asked()
+	s.mu.Lock()
+	before := s.asked[asked]
+	s.asked[asked]++
+	s.mu.Unlock()
+	x := rand.New(rand.NewPCG(s.config.Seed^asked, before)).Float64() //nolint:gosec // no secret
+	for _, fault := range slices.Sorted(maps.Keys(rates)) {
+		if x -= rates[fault]; x < 0 {
+			return fault
 		}
 	}
 	return ""
+}
+
+// asked is a sum of what a call asks, and of whom; the bounds between the parts of a form, which
+// are random, are not in it.
+func (c *call) asked() uint64 {
+	h := fnv.New64a()
+	write := func(parts ...string) {
+		for _, p := range parts {
+			_, _ = io.WriteString(h, p+"\x00") // a hash takes all
+		}
+	}
+	write(string(c.vendor.name()), c.path)
+	if c.form == nil {
+		write(string(c.body))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.form)) {
+		write(name, c.form[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.files)) {
+		write(name, string(c.file(name)))
+	}
+	return h.Sum64()
 }
 
 // failing is the answer to c with its fault; false if that is one of the transport or

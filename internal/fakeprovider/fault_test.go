@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -190,6 +191,26 @@ func TestConfiguredFaultsComeAtTheirRateAndRepeatWithTheSeed(t *testing.T) {
 	}
 	if run(1) != first || run(2) == first {
 		t.Error("faults do not go by the seed")
+	}
+}
+
+// TestFaultsDoNotGoByTheOrderOfTheCalls asks one vendor by a form, whose bounds are random, with
+// and without calls of another between.
+func TestFaultsDoNotGoByTheOrderOfTheCalls(t *testing.T) {
+	t.Parallel()
+	run := func(others int) (statuses []int) {
+		s := start(t, fakeprovider.Config{Seed: 7, Default: fakeprovider.Behaviour{Faults: map[fakeprovider.Fault]float64{fakeprovider.ServerError: 0.5}}})
+		for range 40 {
+			for range others {
+				send(t, good(t, s, fakeprovider.OpenAI))
+			}
+			statuses = append(statuses, send(t, good(t, s, fakeprovider.Stability)).status)
+		}
+		return statuses
+	}
+	alone := run(0)
+	if !slices.Equal(run(2), alone) || !slices.Contains(alone, 200) || !slices.Contains(alone, 500) {
+		t.Errorf("the same calls fail otherwise: alone %v", alone)
 	}
 }
 

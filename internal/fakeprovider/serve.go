@@ -74,17 +74,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.numbers++
 	c.number = s.numbers
 	c.variation = c.behaviour.Variation
-	c.fault = s.fault(c)
+	injected := s.inject(c)
 	s.mu.Unlock()
 	c.id = c.vendor.requestID(c.number)
 
 	if c.fault == ResetBefore {
-		s.record(c)
-		s.finish(c, string(ResetBefore), 0, Usage{})
-		reset(w)
+		s.resetBefore(w, c)
 		return
 	}
 	oversized, err := c.read(w)
+	if err == nil && !injected {
+		if c.fault = s.chance(c); c.fault == ResetBefore {
+			c.body, c.sum, c.model = nil, [32]byte{}, "" // nobody has seen them
+			s.resetBefore(w, c)
+			return
+		}
+	}
 	if err != nil {
 		s.record(c)
 		s.finish(c, "gone", 0, Usage{})
@@ -100,6 +105,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.answer(w, c)
+}
+
+func (s *Server) resetBefore(w http.ResponseWriter, c *call) {
+	s.record(c)
+	s.finish(c, string(ResetBefore), 0, Usage{})
+	reset(w)
 }
 
 // answer makes the answer, applies limits and faults, waits and sends.

@@ -54,7 +54,8 @@ type Config struct {
 	Models []string
 	// Voices are the names of voices that exist, for ElevenLabs. Empty means any.
 	Voices []string
-	// Seed makes latencies and faults repeat. Default 0.
+	// Seed makes faults repeat, whatever the order of the calls, and latencies in their order.
+	// Default 0.
 	Seed uint64
 	// CallLog is the path of a file to which each call is appended: see LogLine.
 	// Empty means none.
@@ -171,6 +172,7 @@ type Server struct {
 	mu       sync.Mutex
 	rng      *rand.Rand
 	numbers  int64
+	asked    map[uint64]uint64 // how often the same was asked, where faults come by chance
 	pending  []Injection
 	accounts map[account]*ledger
 	// changed are the limits of models that were changed while it runs.
@@ -214,7 +216,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		config: config, witness: w, closing: closing, close: cancel,
 		rng:      rand.New(rand.NewPCG(config.Seed, 1)),
-		accounts: map[account]*ledger{}, changed: map[string]Limits{},
+		accounts: map[account]*ledger{}, changed: map[string]Limits{}, asked: map[uint64]uint64{},
 		vendors: vendors(config),
 	}
 	return s, nil
