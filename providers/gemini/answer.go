@@ -85,6 +85,7 @@ func (p *Provider) judge(a wire.Answer, said answer, req providers.Request) (pro
 		found = readParts(first.Content.Parts)
 	}
 	usage := usageOf(said.Usage, req, found.pictures())
+	usage.WebSearches = searches(candidates) // also of what is declined then
 	switch {
 	case said.PromptFeedback.BlockReason != "":
 		return providers.Response{}, p.caller.Refused(a, string(said.PromptFeedback.BlockReason), usage)
@@ -95,7 +96,6 @@ func (p *Provider) judge(a wire.Answer, said answer, req providers.Request) (pro
 	case slices.Contains(declined(), first.FinishReason):
 		return providers.Response{}, p.caller.Refused(a, string(first.FinishReason), usage)
 	}
-	usage.WebSearches = searches(candidates)
 	model := string(said.ModelVersion)
 	if model == "" {
 		model = req.Model

@@ -166,8 +166,15 @@ func TestAnAnswerWithoutAResultSaysWhy(t *testing.T) {
 			t.Parallel()
 			_, _, _, err := ask(t, providers.Request{Task: providers.Text}, body)
 			e, ok := errors.AsType[*providers.Error](err)
-			if !ok || e.Kind != want.kind || e.Code != want.code || e.Billing != providers.Billed || e.Usage.OutputTokens != 7 || e.Usage.InputTokens != 5 {
+			if !ok || e.Kind != want.kind || e.Code != want.code || e.Billing != providers.Billed || e.Usage.OutputTokens != 7 || e.Usage.InputTokens != 5 || e.Usage.WebSearches != 0 {
 				t.Fatalf("%+v, want %+v, billed for what was used", e, want)
+			}
+			if strings.HasPrefix(body, `{"candidates":[{`) { // what it searched for is charged too
+				searched := strings.Replace(body, `{"candidates":[{`, `{"candidates":[{"groundingMetadata":{"webSearchQueries":["a","b"]},`, 1)
+				_, _, _, err := ask(t, providers.Request{Task: providers.Text}, searched)
+				if e, ok := errors.AsType[*providers.Error](err); !ok || e.Kind != want.kind || e.Usage.WebSearches != 2 {
+					t.Errorf("after two searches: %+v", e)
+				}
 			}
 			if strings.Contains(e.Explain(), prompt) {
 				t.Errorf("repeats the prompt: %s", e.Explain())
