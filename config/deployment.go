@@ -36,14 +36,15 @@ func (p Provider) At(deployment string) Provider {
 	return p
 }
 
-// AtVendor reports whether all calls go to the vendor's own address.
+// AtVendor reports whether all calls go to the vendor's own address, or to a server that
+// simulates the vendor: what is shut down is not to be had there either.
 func (p Provider) AtVendor() bool {
 	for _, d := range p.Deployments {
 		if d.BaseURL != "" {
 			return false
 		}
 	}
-	return p.BaseURL == ""
+	return p.BaseURL == "" || p.Simulated
 }
 
 // KeysOf returns the names under which keys of a provider's deployment stand, the first that

@@ -25,7 +25,7 @@ func (s *session) checkModels(cfg config.Config) func(provider string, task prov
 	return func(provider string, task providers.Task, model string) error {
 		p := cfg.Providers[provider]
 		d, ok := kinds.Of(p.Capabilities())
-		if !ok || d.Local || d.Compatible || model == "" {
+		if !ok || d.Local || d.Compatible && p.PricesAs == "" || model == "" {
 			return nil
 		}
 		if prices == nil {
@@ -33,6 +33,13 @@ func (s *session) checkModels(cfg config.Config) func(provider string, task prov
 			if prices, err = priceList(cfg); err != nil {
 				return nil //nolint:nilerr // the worker tells
 			}
+		}
+		if d.Compatible {
+			if one := (asked{provider, model}); !seen[one] && !prices.Lists(p.PricesAs, model, time.Now()) {
+				seen[one] = true
+				fmt.Fprintf(s.Env.Err, "warning: %s is priced as %s, and that has no price for model %.60q: its calls are counted as unpriced, and no budget that refuses lets them through\n", provider, p.PricesAs, model)
+			}
+			return nil
 		}
 		retires, ends := prices.Retires(d.Kind, model)
 		instead := "name another"

@@ -56,6 +56,11 @@ func TestAModelThatIsShutDownIsRefusedAndOneThatWillBeIsWarnedOf(t *testing.T) {
 		!strings.Contains(r.err, `warning: openai shuts model "gpt-3.5-turbo" down on 2026-10-23`) {
 		t.Errorf("behind a gateway: %+v", r)
 	}
+	// A server that simulates the vendor refuses what the vendor does.
+	if r := s.withEnvironment(map[string]string{"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "ONEFLOW_SIMULATED": "openai"}, "text", "hello", "--provider", "openai", "--model", "gpt-3.5-turbo"); r.code != cli.Usage ||
+		!strings.Contains(r.err, "was shut down on 2026-10-23") {
+		t.Errorf("rehearsed: %+v", r)
+	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"oneflow.yaml": "prices: " + filepath.Join(dir, "p.json") + "\n",
@@ -68,5 +73,25 @@ func TestAModelThatIsShutDownIsRefusedAndOneThatWillBeIsWarnedOf(t *testing.T) {
 	if r := s.enqueue("--config", filepath.Join(dir, "oneflow.yaml"), "text", "hello", "--provider", "openai"); r.code != cli.OK ||
 		!strings.Contains(r.err, `warning: openai shuts model "gpt-6-luna" down on 2199-01-01: its vendor names gpt-99 in its place`) {
 		t.Errorf("one that goes: %+v", r)
+	}
+}
+
+func TestAServerWhosePricesDoNotHoldForAModelIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	path := filepath.Join(t.TempDir(), "oneflow.yaml")
+	if err := os.WriteFile(path, []byte("providers:\n  films: {kind: openai, compatible: true, base_url: http://127.0.0.1:1/v1, prices_as: openai}\n  own: {kind: openai, compatible: true, base_url: http://127.0.0.1:1/v1}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for args, warns := range map[string]bool{
+		"video hello --provider films --model sora-2":    false, // what OpenAI sold it for
+		"video hello --provider films --model sora-99":   true,
+		"text hello --provider films --model gpt-6-luna": false,
+		"text hello --provider own --model sora-99":      false, // nothing was promised
+	} {
+		r := s.enqueue(append([]string{"--config", path}, strings.Fields(args)...)...)
+		if warned := strings.Contains(r.err, `films is priced as openai, and that has no price for model "sora-99"`); r.code != cli.OK || warned != warns {
+			t.Errorf("%s: %+v", args, r)
+		}
 	}
 }
