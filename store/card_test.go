@@ -143,6 +143,50 @@ func budgetOf(err error) *jobs.BudgetError {
 	return refused
 }
 
+// TestAPackedCallIsChargedByTheCardOfItsAccount has a mark-up, and a card with credits for vectors.
+func TestAPackedCallIsChargedByTheCardOfItsAccount(t *testing.T) {
+	t.Parallel()
+	for name, of := range map[string]struct {
+		card                    *billing.Card
+		reserved, charged, lost billing.NanoUSD
+	}{
+		"a mark-up": {words(), 2 * 60, 2 * 31, 2 * 60},
+		"credits":   {&billing.Card{Name: "vectors", CreditUSD: "0.000000005", Credits: map[providers.Task]string{providers.Embedding: "2"}}, 30, 30, 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newDatabase(t)
+			w.credited(t, "alpha", 1000, of.card)
+			pack := func() (jobs.Call, jobs.Success) {
+				_, c, done := w.packedCall(t, 3, func(r *jobs.New) { r.Account = "alpha" }, nano(60), nano(31))
+				c.Task, c.Units, done.Settlement.Units = providers.Embedding, 3, 3
+				must(t, w.BeginCall(t.Context(), w.worker, c))
+				if got := w.wallet(t, "alpha"); got.Reserved != of.reserved {
+					t.Errorf("reserved %d, want %d", got.Reserved, of.reserved)
+				}
+				return c, done
+			}
+			_, done := pack()
+			must(t, w.Succeed(t.Context(), done))
+			if got := w.wallet(t, "alpha"); got.Spent != of.charged || got.Reserved != 0 {
+				t.Errorf("spent %d and reserved %d, want %d", got.Spent, got.Reserved, of.charged)
+			}
+			if n := w.count(t, `SELECT sum(charge_nano)::bigint FROM job_states`); n != int(of.charged) {
+				t.Errorf("its jobs are charged %d, want %d", n, of.charged)
+			}
+			if n := w.count(t, `SELECT sum(cost_nano)::bigint FROM job_states`); n != 31 {
+				t.Errorf("its jobs cost %d, want 31", n)
+			}
+			c, _ := pack()
+			w.settle(t, c, jobs.CallUnknown, nil)
+			if got := w.wallet(t, "alpha"); got.Spent != of.charged+of.lost {
+				t.Errorf("with a call that nobody knows of it has spent %d, want %d", got.Spent, of.charged+of.lost)
+			}
+			w.holds(t)
+		})
+	}
+}
+
 func TestCreditsNeedNoPrice(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)
