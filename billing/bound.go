@@ -80,6 +80,9 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		pictures, sound := countMedia(kind, req)
 		c.input(&most, pictures, sound, at)
 		c.output(&most, times(int64(max(1, req.N)), out), at)
+		if req.CachesFor12h() {
+			most.Variant = providers.Cache12h // all that is read may be written, see Reserve
+		}
 		switch { // the dearest of its rates
 		case hourCache(req) && c.has(providers.CacheWrite1hTokens, at):
 			most.InputTokens, most.CacheWrite1hTokens = 0, most.InputTokens

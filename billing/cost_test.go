@@ -100,6 +100,10 @@ func TestBillsWorkedByHand(t *testing.T) {
 		// 44 characters × $30/M.
 		{"OpenAI HD speech", "openai", "tts-1-hd", providers.Usage{Characters: 44}, now(), 1_320_000},
 		// 8 s × $0.10.
+		{"OpenAI's cache for half an hour", "openai", "gpt-6.1-terra", providers.Usage{CacheWriteTokens: 1000, OutputTokens: 10}, day("2026-11-01"), 1_300_000},
+		{"OpenAI's cache for 12 hours", "openai", "gpt-6.1-terra", providers.Usage{CacheWriteTokens: 1000, OutputTokens: 10, Variant: "12h"}, day("2026-11-01"), 2_550_000},
+		{"OpenAI's cache for 12 hours, long", "openai", "gpt-6.2-sol", providers.Usage{CacheWriteTokens: 300_000, OutputTokens: 10, Variant: "12h"}, day("2026-11-20"), 3_000_150_000},
+		{"OpenAI film after OpenAI", "openai", "sora-2", providers.Usage{MilliSeconds: 4000, Variant: "720x1280"}, day("2026-11-29"), 400_000_000},
 		{"OpenAI film", "openai", "sora-2", providers.Usage{MilliSeconds: 8000, Variant: "720x1280"}, day("2026-01-01"), 800_000_000},
 		// 4 s × $0.50.
 		{"OpenAI film, large", "openai", "sora-2-pro", providers.Usage{MilliSeconds: 4000, Variant: "1792x1024"}, day("2026-01-01"), 2_000_000_000},

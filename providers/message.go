@@ -217,6 +217,19 @@ func (r Request) Caches() bool {
 	return r.Marks(CacheDefault) || r.Marks(Cache5m) || r.Marks(Cache1h)
 }
 
+// Cache12h is the variant of the price of what is written to OpenAI's cache for 12 hours in
+// place of half an hour.
+const Cache12h = "12h"
+
+// CachesFor12h reports whether what the request writes to OpenAI's cache is kept for 12 hours, as
+// prompt_cache_options say.
+func (r Request) CachesFor12h() bool {
+	var options struct {
+		TTL string `json:"ttl"`
+	}
+	return json.Unmarshal(r.Extra["prompt_cache_options"], &options) == nil && options.TTL == "12h"
+}
+
 // Marks reports whether any part or tool has this mark for the provider's cache.
 func (r Request) Marks(mark Cache) bool {
 	for _, m := range r.Messages {

@@ -5,13 +5,14 @@ import "strings"
 // Billed counts what a vendor charges a call for, each unit once: what was read from a
 // cache or written to one is not among the input.
 type Billed struct {
-	Input, CachedInput, CacheWrite, CacheWrite1h int64 // tokens
-	AudioInput, ImageInput                       int64 // tokens
-	Output, ImageOutput, AudioOutput             int64 // tokens, reasoning included
-	Searches                                     int64
-	Characters                                   int64
-	MilliSeconds                                 int64
-	MilliCredits                                 int64
+	Input, CachedInput                      int64 // tokens
+	CacheWrite, CacheWrite1h, CacheWrite12h int64 // tokens
+	AudioInput, ImageInput                  int64 // tokens
+	Output, ImageOutput, AudioOutput        int64 // tokens, reasoning included
+	Searches                                int64
+	Characters                              int64
+	MilliSeconds                            int64
+	MilliCredits                            int64
 	// Tier multiplies the tokens' prices, as "flex" and "priority" do.
 	Tier string
 	// Variant is the resolution of a film.
@@ -35,9 +36,10 @@ type Bill struct {
 // price is a model's price list, in pico-dollars (1e-12 USD) a unit: 1,000,000 is a dollar
 // for a million.
 type price struct {
-	input, cached, write, write1h, audioInput, imageInput int64
-	output, imageOutput, audioOutput                      int64
-	search, character, millisecond, millicredit           int64
+	input, cached, write, write1h, write12h     int64
+	audioInput, imageInput                      int64
+	output, imageOutput, audioOutput            int64
+	search, character, millisecond, millicredit int64
 	// hd and uhd are for films of 1080p and 4k.
 	hd, uhd int64
 }
@@ -49,6 +51,7 @@ func priceOf(vendor Vendor, model string) (price, bool) {
 	table := map[string]price{
 		"openai/gpt-6-luna":             {input: 100_000, cached: 10_000, write: 125_000, output: 500_000, search: search},
 		"openai/gpt-5.6-luna":           {input: 200_000, cached: 20_000, write: 250_000, output: 1_200_000, search: search},
+		"openai/gpt-6.1-terra":          {input: 1_000_000, cached: 50_000, write: 1_250_000, write12h: 2_500_000, output: 5_000_000, search: search},
 		"openai/gpt-audio":              {input: 2_500_000, audioInput: 32_000_000, output: 10_000_000, audioOutput: 64_000_000},
 		"openai/gpt-image-2":            {input: 5_000_000, imageInput: 8_000_000, imageOutput: 30_000_000},
 		"openai/gpt-4o-mini-tts":        {character: 20_000_000},
@@ -81,8 +84,8 @@ func factors(tier string) int64 {
 
 // charge is the price of what was used, rounded once, half to even.
 func (p price) charge(b Billed) int64 {
-	tokens := b.Input*p.input + b.CachedInput*p.cached + b.CacheWrite*p.write + b.CacheWrite1h*p.write1h + b.AudioInput*p.audioInput +
-		b.ImageInput*p.imageInput + b.Output*p.output + b.ImageOutput*p.imageOutput + b.AudioOutput*p.audioOutput
+	tokens := b.Input*p.input + b.CachedInput*p.cached + b.CacheWrite*p.write + b.CacheWrite1h*p.write1h + b.CacheWrite12h*p.write12h +
+		b.AudioInput*p.audioInput + b.ImageInput*p.imageInput + b.Output*p.output + b.ImageOutput*p.imageOutput + b.AudioOutput*p.audioOutput
 	second := p.millisecond
 	switch {
 	case strings.HasPrefix(b.Variant, "1080"):

@@ -24,6 +24,9 @@ type responsesRequest struct {
 	Reasoning struct {
 		Effort string `json:"effort"`
 	} `json:"reasoning"`
+	Cache struct {
+		TTL string `json:"ttl"`
+	} `json:"prompt_cache_options"`
 	Text struct {
 		Format struct {
 			Type   string          `json:"type"`
@@ -117,18 +120,22 @@ func (o *openai) response(c *call) answer {
 		output = append(output, map[string]any{"type": "message", "id": "msg_" + c.id, "role": "assistant", "status": status, "content": []any{content}})
 	}
 	written := out.tokens + reasoning
+	var kept int64 // for 12 hours: all that is new
+	if r.Cache.TTL == "12h" {
+		kept = prompt - cached
+	}
 	a = jsonAnswer(http.StatusOK, map[string]any{
 		"id": "resp_" + c.id, "object": "response", "created_at": c.arrived.Unix(), "status": status, "error": nil, "incomplete_details": incomplete,
 		"instructions": r.Instructions, "max_output_tokens": r.MaxOutputTokens, "model": r.Model, "output": output, "parallel_tool_calls": true,
 		"service_tier": tier, "metadata": map[string]string{}, "tools": []any{}, "tool_choice": "auto", "temperature": 1, "top_p": 1,
 		"usage": map[string]any{
 			"input_tokens": prompt, "output_tokens": written, "total_tokens": prompt + written,
-			"input_tokens_details":  map[string]int64{"cached_tokens": cached},
+			"input_tokens_details":  map[string]int64{"cached_tokens": cached, "cache_write_tokens": kept},
 			"output_tokens_details": map[string]int64{"reasoning_tokens": reasoning},
 		},
 	})
 	a.usage = Usage{InputTokens: prompt, OutputTokens: written}
-	a.billed = Billed{Input: prompt - cached, CachedInput: cached, Output: written, Searches: searches, Tier: tier}
+	a.billed = Billed{Input: prompt - cached - kept, CachedInput: cached, CacheWrite12h: kept, Output: written, Searches: searches, Tier: tier}
 	return a
 }
 

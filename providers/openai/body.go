@@ -66,7 +66,7 @@ func (p *Provider) own(ctx context.Context, secret string, req providers.Request
 	case chatPath:
 		return p.readText(ctx, a, req.Model, named)
 	case responsesPath:
-		return p.readResponse(ctx, a, req.Model, wire.TextBounds(named))
+		return p.readResponse(ctx, a, req.Model, named)
 	case embeddingsPath:
 		return p.readVectors(a, req.Model)
 	case moderationsPath:

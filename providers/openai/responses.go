@@ -53,13 +53,13 @@ func (i item) searched() bool {
 }
 
 // readResponse judges an answer of /responses.
-func (p *Provider) readResponse(ctx context.Context, a wire.Answer, model string, bounds wire.Bounds) (providers.Response, *providers.Error) {
+func (p *Provider) readResponse(ctx context.Context, a wire.Answer, model string, req providers.Request) (providers.Response, *providers.Error) {
 	var said modelResponse
 	if wire.Decode(a.Body, &said) != nil {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
-	usage := responseUsage(wire.ReadReport(said.Usage), bounds)
-	usage.Tier = providers.Tier(string(said.ServiceTier))
+	usage := responseUsage(wire.ReadReport(said.Usage), wire.TextBounds(req))
+	usage.Tier, usage.Variant = providers.Tier(string(said.ServiceTier)), cacheVariant(req)
 	var items []item
 	switch {
 	case len(said.Output) == 0:

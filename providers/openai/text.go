@@ -55,7 +55,7 @@ func (p *Provider) readText(ctx context.Context, a wire.Answer, model string, re
 	if len(req.Extra["web_search_options"]) > 0 {
 		usage.WebSearches = 1 // chat completions search once
 	}
-	usage.Tier = providers.Tier(string(said.ServiceTier))
+	usage.Tier, usage.Variant = providers.Tier(string(said.ServiceTier)), cacheVariant(req)
 	if p.config.Preset.ReportsCost {
 		usage.Cost = costOf(said.Usage)
 	}
@@ -180,6 +180,14 @@ func textUsage(r *wire.Report, most wire.Bounds) providers.Usage {
 	usage.AudioOutputTokens = take(&output, r.Int(most.Output, "completion_tokens_details", "audio_tokens"))
 	usage.InputTokens, usage.OutputTokens = input, output
 	return r.Mark(usage)
+}
+
+// cacheVariant is the variant of the price of what a call writes to the cache.
+func cacheVariant(req providers.Request) string {
+	if req.CachesFor12h() {
+		return providers.Cache12h
+	}
+	return ""
 }
 
 // costOf reads the price of a call as the server tells it: OpenRouter as a number, Perplexity as
