@@ -32,7 +32,7 @@ func openAIRows() []bodyRow {
 		own("a picture's address", chat, parts(`{"type":"image_url","image_url":{"url":"https://example.com/a.png"}}`), 0),
 		own("a document", chat, parts(`{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,$PDF"}}`), 0),
 		own("a sound heard", chat, strings.Replace(parts(`{"type":"input_audio","input_audio":{"data":"$WAV","format":"wav"}}`), "gpt-6-luna", "gpt-audio", 1), 0),
-		own("tools", chat, luna(user61+`,"tools":[{"type":"function","function":{"name":"weather","parameters":{"type":"object"},"strict":false}}],"tool_choice":"auto","parallel_tool_calls":false`), 0),
+		own("tools", chat, luna(user61+`,"tools":[{"type":"function","function":{"name":"weather","parameters":{"type":"object"},"strict":false}}],"tool_choice":"auto","parallel_tool_calls":false,"reasoning_effort":"none"`), 0),
 		own("tools answered", chat, luna(`"messages":[{"role":"user","content":"$M"},{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"weather","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c1","content":"rain"}]`), 0),
 		own("a developer", chat, luna(`"messages":[{"role":"developer","content":"be brief"},{"role":"user","name":"ada","content":"$M"}]`), 0),
 		own("a schema", chat, luna(user61+`,"response_format":{"type":"json_schema","json_schema":{"name":"answer","strict":true,"schema":`+schema61+`}}`), 0),
@@ -58,6 +58,10 @@ func openAIRows() []bodyRow {
 		own("an edit", "/v1/images/edits", `{"model":"gpt-image-2","prompt":"$M","images":[{"image_url":"data:image/png;base64,$PNG"}],"quality":"low"}`, 1),
 		own("speech", "/v1/audio/speech", `{"model":"gpt-4o-mini-tts","input":"$M","voice":"alloy","instructions":"softly"}`, 1),
 		own("fast speech", "/v1/audio/speech", `{"model":"gpt-4o-mini-tts","input":"$M","voice":"coral","response_format":"wav","speed":1.5}`, 1),
+		{ // at a server of its protocol: its own have ended
+			name: "a film", provider: "films", endpoint: "/v1/videos", path: "/v1/videos", media: 1,
+			body: `{"model":"sora-2","prompt":"$M","seconds":"4","size":"720x1280"}`, form: map[string]string{"model": "sora-2", "prompt": "$M", "seconds": "4", "size": "720x1280"},
+		},
 		{
 			name: "a line of a batch file", provider: "openai", path: chat, file: "openai-trim.json", want: luna(user61),
 			fields: map[string]any{"method": "POST", "url": chat, "body": json.RawMessage(luna(user61))},
@@ -145,10 +149,10 @@ func namedRows() []bodyRow {
 				"temperature":0.5,"service_tier":"flex","n":2,"store":true}`,
 		},
 		{
-			name: "parts to OpenAI", provider: "openai", path: chat, file: "openai-trim.json", fields: fields("openai", nil),
+			name: "parts to OpenAI", provider: "openai", path: chat, file: "openai-trim.json", fields: fields("openai", map[string]any{"effort": "none"}),
 			want: `{"model":"gpt-6-luna","messages":[{"role":"system","content":"be brief"},{"role":"user","content":[{"type":"text","text":"$M","prompt_cache_breakpoint":{"mode":"explicit"}},
 				{"type":"image_url","image_url":{"url":"data:image/png;base64,$PNG"}},{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,$PDF"}}]}],
-				"tools":[{"type":"function","function":{"name":"weather","description":"of a city","parameters":{"type":"object"}}}],"tool_choice":"required","max_completion_tokens":300}`,
+				"tools":[{"type":"function","function":{"name":"weather","description":"of a city","parameters":{"type":"object"}}}],"tool_choice":"required","max_completion_tokens":300,"reasoning_effort":"none"}`,
 		},
 		{
 			name: "parts to Anthropic", provider: "anthropic", path: messages, file: "anthropic-trim.json", fields: fields("anthropic", nil),

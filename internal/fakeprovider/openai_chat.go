@@ -32,7 +32,10 @@ type chatRequest struct {
 	ServiceTier         string          `json:"service_tier"`
 	Modalities          []string        `json:"modalities"`
 	WebSearch           json.RawMessage `json:"web_search_options"`
-	ResponseFormat      *struct {
+	Tools               []struct {
+		Type string `json:"type"`
+	} `json:"tools"`
+	ResponseFormat *struct {
 		Type       string `json:"type"`
 		JSONSchema *struct {
 			Name   string          `json:"name"`
@@ -74,6 +77,11 @@ func thinks(model string) bool {
 	return len(model) > 1 && model[0] == 'o' && model[1] >= '1' && model[1] <= '9' || strings.HasPrefix(model, "gpt-5")
 }
 
+// hears reports whether a model takes sound: of OpenAI's own those whose names say so.
+func hears(model string) bool {
+	return strings.Contains(model, "audio") || !strings.HasPrefix(model, "gpt-") && !thinks(model)
+}
+
 func (r *chatRequest) stops() ([]string, bool) {
 	if r.Stop == nil || string(r.Stop) == "null" {
 		return nil, true
@@ -110,9 +118,15 @@ func (r *chatRequest) check() answer {
 			param := fmt.Sprintf("messages[%d].content", i)
 			return openaiInvalid("invalid_type", param, fmt.Sprintf("Invalid value for '%s': expected a string, got null.", param))
 		}
+		if _, sound := openaiMedia(m.Content); sound > 0 && !hears(r.Model) {
+			return openaiInvalid("unsupported_value", fmt.Sprintf("messages[%d].content", i), "This model does not support audio input.")
+		}
 	}
 	if _, ok := r.stops(); !ok {
 		return openaiInvalid("array_above_max_length", "stop", "Invalid 'stop': expected a string or an array with maximum length 4.")
+	}
+	if a := r.checkTools(); a.status != 0 {
+		return a
 	}
 	if !openaiTiers(r.ServiceTier) {
 		return openaiInvalid("invalid_value", "service_tier", "Invalid value: '"+r.ServiceTier+"'. Supported values are: 'auto', 'default', 'flex' and 'priority'.")
@@ -124,6 +138,20 @@ func (r *chatRequest) check() answer {
 		return a
 	}
 	return r.checkFormat()
+}
+
+// checkTools refuses functions of the models that always think, unless they are told not to.
+func (r *chatRequest) checkTools() answer {
+	for i, t := range r.Tools {
+		if t.Type != "function" && t.Type != "custom" {
+			return openaiInvalid("invalid_value", fmt.Sprintf("tools[%d].type", i), "Invalid value: '"+t.Type+"'. Supported values are: 'function' and 'custom'.")
+		}
+		if newest := strings.HasPrefix(r.Model, "gpt-5.6") || strings.HasPrefix(r.Model, "gpt-6-"); newest && r.ReasoningEffort != "none" {
+			return openaiInvalid("", "reasoning_effort", fmt.Sprintf("Function tools with reasoning_effort are not supported for %s in /v1/chat/completions. "+
+				"To use function tools, use /v1/responses or set reasoning_effort to 'none'.", r.Model))
+		}
+	}
+	return answer{}
 }
 
 func (r *chatRequest) checkNumbers() answer {

@@ -35,7 +35,7 @@ func check(req providers.Request) error {
 		return fmt.Errorf("seed: must be from 0 to %d, got %d", greatest, *req.Seed)
 	case req.Speed != nil && (*req.Speed < 0.7 || *req.Speed > 1.2):
 		return fmt.Errorf("speed: must be from 0.7 to 1.2, got %g", *req.Speed)
-	case strings.Trim(strings.ToLower(req.Voice), "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" || len(req.Voice) > 64:
+	case req.Voice != "" && !voiceID(req.Voice):
 		return errors.New("voice: must be the id of a voice, such as 21m00Tcm4TlvDq8ikWAM, not its name")
 	}
 	if v := req.VoiceSettings; v != nil {
@@ -54,6 +54,12 @@ func check(req providers.Request) error {
 		}
 	}
 	return nil
+}
+
+// voiceID reports whether a voice may be an id: they have 20 letters and digits, and names of
+// voices, such as Rachel or alloy, are shorter.
+func voiceID(voice string) bool {
+	return len(voice) >= 20 && len(voice) <= 64 && strings.Trim(strings.ToLower(voice), "abcdefghijklmnopqrstuvwxyz0123456789_-") == ""
 }
 
 // knownFormat reports whether s names a codec, alone where the client knows good

@@ -134,13 +134,19 @@ func checkText(req providers.Request, model string) error {
 			return fmt.Errorf("top_p: %s takes another than 1 with effort none only, got %g: set that, or leave it out", model, *req.TopP)
 		}
 	}
+	if alwaysThinks(model) && (req.Effort == "none" || req.Effort == "minimal") {
+		return fmt.Errorf("effort: %s always thinks, and does not take %q: leave it out, or name low to max", model, req.Effort)
+	}
 	if err := req.ResponseFormat.Check("text", "json_object", "json_schema"); err != nil {
 		return err
 	}
 	if f := req.ResponseFormat; f != nil && f.Type == "json_schema" && !schemaName(f.JSONSchema.Name) {
 		return fmt.Errorf("response_format.json_schema.name: must be 1 to 64 letters, digits, _ or -, got %q", f.JSONSchema.Name)
 	}
-	if err := checkTurns(req); err != nil {
+	if err := checkTurns(req, model); err != nil {
+		return err
+	}
+	if err := checkTools(req, model); err != nil {
 		return err
 	}
 	if err := checkSenses(req, model); err != nil {
@@ -189,6 +195,31 @@ func reasons(model string) bool {
 // where their effort is none.
 func efforts(model string) bool {
 	return strings.HasPrefix(model, "gpt-5.6") || strings.HasPrefix(model, "gpt-6")
+}
+
+// checkTools refuses what OpenAI's own models refuse of tools in a chat:
+// https://github.com/openai/openai-openapi/issues/541 and
+// https://github.com/BerriAI/litellm/pull/34569 have the vendor's words.
+func checkTools(req providers.Request, model string) error {
+	functions := false
+	for i, t := range req.Tools {
+		functions = functions || t.Own == nil
+		if kind := t.Kind(); t.Own != nil && kind != "function" && kind != "custom" && (efforts(model) || reasons(model)) {
+			return fmt.Errorf("tools[%d]: %s takes functions in a chat, and not %q: bring a body for /v1/responses", i, model, kind)
+		}
+	}
+	explicit := strings.HasPrefix(model, "gpt-5.4") || strings.HasPrefix(model, "gpt-5.5")
+	if functions && req.Effort != "none" && (efforts(model) && !alwaysThinks(model) || explicit && req.Effort != "") {
+		return fmt.Errorf("tools: %s takes functions in a chat with effort none only, got %q: set that, or bring a body for /v1/responses", model, req.Effort)
+	}
+	return nil
+}
+
+// alwaysThinks reports whether model is one of OpenAI's that cannot be told not to:
+// https://developers.openai.com/api/docs/models/gpt-6.2-sol and
+// https://github.com/BerriAI/litellm/discussions/52347.
+func alwaysThinks(model string) bool {
+	return strings.HasPrefix(model, "gpt-6.2-") || strings.HasPrefix(model, "gpt-6.1-sol")
 }
 
 func checkImage(req providers.Request, model string) error {

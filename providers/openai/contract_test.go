@@ -83,7 +83,7 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 				{Type: providers.AudioPart, Data: []byte("RIFF"), MIME: "audio/wav"},
 			}}}},
 			"text with parts and tools": {
-				Task: providers.Text, Model: "gpt-6-luna", ToolChoice: &providers.ToolChoice{Mode: "tool", Name: "f"}, ParallelToolCalls: new(false), ServiceTier: "standard_only",
+				Task: providers.Text, Model: "gpt-audio", ToolChoice: &providers.ToolChoice{Mode: "tool", Name: "f"}, ParallelToolCalls: new(false), ServiceTier: "standard_only",
 				Messages: []providers.Message{
 					{Role: "system", Parts: []providers.Part{{Type: providers.TextPart, Text: "be brief", Cache: providers.Cache1h}}},
 					{Role: "developer", Content: "and kind"},
@@ -103,7 +103,7 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 					{Name: "g", Cache: providers.Cache5m},
 				},
 			},
-			"text with tools by choice":      {Task: providers.Text, Prompt: prompt, Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "required"}},
+			"text with tools by choice":      {Task: providers.Text, Prompt: prompt, Effort: "none", Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "required"}},
 			"a picture, as little as can be": image(),
 			"a picture with all options of gpt-image": {
 				Task: providers.Image, Model: "gpt-image-2", Prompt: prompt, N: 10, Size: "1536x1024", Quality: "high", Background: "opaque", OutputFormat: "webp",
