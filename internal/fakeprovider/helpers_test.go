@@ -83,13 +83,16 @@ func (r reply) into(t *testing.T, v any) {
 // request is one call of a vendor, which is refused nowhere.
 func request(t *testing.T, s *fakeprovider.Server, vendor fakeprovider.Vendor, body string) *http.Request {
 	t.Helper()
-	path := map[fakeprovider.Vendor]string{
+	path, ok := map[fakeprovider.Vendor]string{
 		fakeprovider.OpenAI:     "/v1/chat/completions",
 		fakeprovider.Anthropic:  "/v1/messages",
 		fakeprovider.Stability:  "/v2beta/stable-image/generate/core",
 		fakeprovider.ElevenLabs: "/v1/text-to-speech/anna",
 		fakeprovider.Gemini:     "/v1beta/models/gemini-3.5-flash-lite:generateContent",
 	}[vendor]
+	if !ok {
+		path = fakeprovider.SampleOf(vendor, key).Path
+	}
 	return post(t, s, vendor, path, body)
 }
 
@@ -115,6 +118,10 @@ func authorise(r *http.Request, vendor fakeprovider.Vendor, key string) {
 		r.Header.Set("Xi-Api-Key", key)
 	case fakeprovider.Gemini:
 		r.Header.Set("X-Goog-Api-Key", key)
+	default:
+		for name, value := range fakeprovider.SampleOf(vendor, key).Header {
+			r.Header.Set(name, value)
+		}
 	}
 }
 
@@ -183,6 +190,7 @@ func good(t *testing.T, s *fakeprovider.Server, vendor fakeprovider.Vendor) *htt
 	case fakeprovider.Gemini:
 		return request(t, s, vendor, `{"contents":[{"role":"user","parts":[{"text":"secret prompt"}]}]}`)
 	case fakeprovider.ElevenLabs:
+		return request(t, s, vendor, `{"text":"secret prompt"}`)
 	}
-	return request(t, s, vendor, `{"text":"secret prompt"}`)
+	return request(t, s, vendor, fakeprovider.SampleOf(vendor, key).Body)
 }
