@@ -181,8 +181,8 @@ func TestTheBillOfJobsThatFailOftenIsTheVendors(t *testing.T) {
 	})
 }
 
-// billSeed is what decides which calls fail: ONEFLOW_BILL_SEED, to see a failure again, or by
-// chance.
+// billSeed returns the number that decides which calls fail: ONEFLOW_BILL_SEED, to see a failure
+// again, or one by chance.
 func billSeed(t *testing.T) uint64 {
 	t.Helper()
 	seed := rand.Uint64N(1 << 32)
