@@ -106,16 +106,12 @@ func (p *Provider) readVectors(a wire.Answer, model string) (providers.Response,
 	if failure != nil {
 		return providers.Response{}, failure
 	}
-	var made any = vectors
-	if len(vectors) == 1 {
-		made = vectors[0]
-	}
-	text, err := json.Marshal(made)
+	text, err := wire.VectorText(vectors)
 	if err != nil {
 		return providers.Response{}, p.caller.Unreadable(a, wire.ErrNoResult, said.usage)
 	}
 	res := p.response(a, model, said.model, said.usage)
-	res.Text, res.FinishReason = string(text), "stop"
+	res.Text, res.FinishReason = text, "stop"
 	return res, nil
 }
 

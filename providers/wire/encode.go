@@ -139,3 +139,14 @@ func dataURL(s string) ([]byte, bool) {
 	data, err := plainBase64(body)
 	return data, err == nil
 }
+
+// VectorText writes the vectors of an answer as JSON: one vector, or a list of them where there
+// are several.
+func VectorText(vectors [][]float32) (string, error) {
+	var made any = vectors
+	if len(vectors) == 1 {
+		made = vectors[0]
+	}
+	text, err := json.Marshal(made)
+	return string(text), err
+}
