@@ -77,11 +77,6 @@ func thinks(model string) bool {
 	return len(model) > 1 && model[0] == 'o' && model[1] >= '1' && model[1] <= '9' || strings.HasPrefix(model, "gpt-5")
 }
 
-// hears reports whether a model takes sound: of OpenAI's own those whose names say so.
-func hears(model string) bool {
-	return strings.Contains(model, "audio") || !strings.HasPrefix(model, "gpt-") && !thinks(model)
-}
-
 func (r *chatRequest) stops() ([]string, bool) {
 	if r.Stop == nil || string(r.Stop) == "null" {
 		return nil, true
@@ -117,9 +112,6 @@ func (r *chatRequest) check() answer {
 		if _, ok := plainText(m.Content); !ok && m.Role != "assistant" {
 			param := fmt.Sprintf("messages[%d].content", i)
 			return openaiInvalid("invalid_type", param, fmt.Sprintf("Invalid value for '%s': expected a string, got null.", param))
-		}
-		if _, sound := openaiMedia(m.Content); sound > 0 && !hears(r.Model) {
-			return openaiInvalid("unsupported_value", fmt.Sprintf("messages[%d].content", i), "This model does not support audio input.")
 		}
 	}
 	if _, ok := r.stops(); !ok {

@@ -143,7 +143,7 @@ func checkText(req providers.Request, model string) error {
 	if f := req.ResponseFormat; f != nil && f.Type == "json_schema" && !schemaName(f.JSONSchema.Name) {
 		return fmt.Errorf("response_format.json_schema.name: must be 1 to 64 letters, digits, _ or -, got %q", f.JSONSchema.Name)
 	}
-	if err := checkTurns(req, model); err != nil {
+	if err := checkTurns(req); err != nil {
 		return err
 	}
 	if err := checkTools(req, model); err != nil {

@@ -214,13 +214,13 @@ func chatChoice(c providers.ToolChoice) any {
 }
 
 // checkTurns refuses what OpenAI's chat has no form for.
-func checkTurns(req providers.Request, model string) error {
+func checkTurns(req providers.Request) error {
 	for i, m := range req.Messages {
 		if m.IsError {
 			return fmt.Errorf("messages[%d].is_error: OpenAI's chat has no such mark: say it in the content", i)
 		}
 		for j, p := range m.Parts {
-			if err := checkPart(model, m.Role, p); err != nil {
+			if err := checkPart(m.Role, p); err != nil {
 				return fmt.Errorf("messages[%d].content[%d] (%s): %w", i, j, p.Type, err)
 			}
 		}
@@ -231,20 +231,10 @@ func checkTurns(req providers.Request, model string) error {
 	return nil
 }
 
-// deaf reports whether model is one of OpenAI's that take no sound in a chat: all but those
-// with audio in their names, https://platform.openai.com/docs/guides/audio.
-func deaf(model string) bool {
-	families := []string{"gpt-3.5", "gpt-4", "gpt-5", "gpt-6", "chatgpt-", "o1", "o3", "o4-"}
-	return !strings.Contains(model, "audio") &&
-		slices.ContainsFunc(families, func(family string) bool { return strings.HasPrefix(model, family) })
-}
-
-func checkPart(model, role string, p providers.Part) error {
+func checkPart(role string, p providers.Part) error {
 	switch {
 	case p.Type != providers.TextPart && role == "tool":
 		return errors.New("OpenAI's chat takes only texts from tools: give it in a turn of role user")
-	case p.Type == providers.AudioPart && deaf(model):
-		return fmt.Errorf("%s takes no sound: name a model that does, such as gpt-audio", model)
 	case p.Type == providers.AudioPart && len(p.Data) == 0:
 		return errors.New("OpenAI's chat fetches no audio: give its bytes as data or file")
 	case p.Type == providers.AudioPart && audioFormat(p.MIME) == "":

@@ -83,7 +83,7 @@ func TestOpenAIsDescriptionAllowsWhatIsSent(t *testing.T) {
 				{Type: providers.AudioPart, Data: []byte("RIFF"), MIME: "audio/wav"},
 			}}}},
 			"text with parts and tools": {
-				Task: providers.Text, Model: "gpt-audio", ToolChoice: &providers.ToolChoice{Mode: "tool", Name: "f"}, ParallelToolCalls: new(false), ServiceTier: "standard_only",
+				Task: providers.Text, Model: "gpt-6-luna", Effort: "none", ToolChoice: &providers.ToolChoice{Mode: "tool", Name: "f"}, ParallelToolCalls: new(false), ServiceTier: "standard_only",
 				Messages: []providers.Message{
 					{Role: "system", Parts: []providers.Part{{Type: providers.TextPart, Text: "be brief", Cache: providers.Cache1h}}},
 					{Role: "developer", Content: "and kind"},
