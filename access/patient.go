@@ -7,16 +7,21 @@ import (
 	"time"
 )
 
-// standstill is the time that one read or one write of a patient route may take.
-const standstill = 30 * time.Second
+const (
+	// standstill is the time that one read or one write of a patient route may take.
+	standstill = 30 * time.Second
+	// slowest is the number of bytes a second that a body has to bring on average, but for standstill: few bodies
+	// are received at once, and one that came byte by byte would keep others out for as long as it liked.
+	slowest = 4 << 10
+)
 
 // patient takes the server's limits on the whole of a request away: a client may take its
-// time, but for no longer than standstill without a byte.
+// time, but for no longer than standstill without a byte, and a body comes at slowest at least.
 func patient(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
 	conn := http.NewResponseController(w)
 	// A writer that knows no deadlines is a test's.
 	_ = conn.SetWriteDeadline(time.Time{})
-	r.Body = &patientBody{ReadCloser: r.Body, conn: conn}
+	r.Body = &patientBody{ReadCloser: r.Body, conn: conn, began: time.Now()}
 	if r.ContentLength == 0 {
 		// The server listens for the end of the connection meanwhile: a deadline that passes
 		// would look like one.
@@ -27,13 +32,20 @@ func patient(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http
 
 type patientBody struct {
 	io.ReadCloser
-	conn *http.ResponseController
+	conn  *http.ResponseController
+	began time.Time
+	read  int64
 }
 
 // Read implements io.Reader.
 func (b *patientBody) Read(p []byte) (int, error) {
-	_ = b.conn.SetReadDeadline(time.Now().Add(standstill))
+	until := time.Now().Add(standstill)
+	if whole := b.began.Add(standstill + time.Duration(b.read/slowest)*time.Second); whole.Before(until) {
+		until = whole
+	}
+	_ = b.conn.SetReadDeadline(until)
 	n, err := b.ReadCloser.Read(p)
+	b.read += int64(n)
 	if errors.Is(err, io.EOF) {
 		_ = b.conn.SetReadDeadline(time.Time{})
 	}

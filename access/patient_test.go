@@ -2,6 +2,7 @@ package access
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -62,32 +63,40 @@ func TestABodyMayTakeItsTimeAndMayNotStandStill(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		pause time.Duration
+		piece int
 		whole bool
-	}{"a byte each few seconds": {standstill / 2, true}, "none any more": {2 * standstill, false}} {
+	}{
+		"slowly": {standstill / 2, slowest * 15, true}, "none any more": {2 * standstill, slowest * 15, false},
+		"a byte each few seconds": {standstill / 6, 1, false},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				read := make(chan error, 1)
 				conn := talk(t, func(w http.ResponseWriter, r *http.Request) {
 					b, err := io.ReadAll(r.Body)
-					if err == nil && len(b) != 10 {
+					if err == nil && len(b) != 10*c.piece {
 						err = fmt.Errorf("%d bytes", len(b))
 					}
 					read <- err
 				})
 				go func() { _, _ = io.Copy(io.Discard, conn) }()
 				began := time.Now()
-				if _, err := io.WriteString(conn, "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"); err != nil {
+				if _, err := fmt.Fprintf(conn, "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", 10*c.piece); err != nil {
 					t.Fatal(err)
 				}
 				for range 10 {
 					<-time.After(c.pause)
-					if _, err := conn.Write([]byte("x")); err != nil {
+					if _, err := conn.Write(bytes.Repeat([]byte("x"), c.piece)); err != nil {
 						break // the server has hung up
 					}
 				}
-				if err := <-read; (err == nil) != c.whole {
+				err := <-read
+				if (err == nil) != c.whole {
 					t.Errorf("after %s: %v", time.Since(began), err)
+				}
+				if took := time.Since(began); !c.whole && took > 4*standstill {
+					t.Errorf("cut off after %s", took)
 				}
 			})
 		})
