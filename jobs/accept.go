@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -88,7 +88,7 @@ func (k *Keys) Assign(row *New) error {
 	}
 	short := [16]byte(row.ContentSHA256[:16])
 	k.equals[short]++
-	row.Key = "h:" + hex.EncodeToString(short[:]) + ":" + strconv.Itoa(k.equals[short])
+	row.Key = "h:" + base64.RawURLEncoding.EncodeToString(short[:]) + ":" + strconv.Itoa(k.equals[short])
 	return nil
 }
 

@@ -353,13 +353,13 @@ CREATE TABLE calls (
     error_kind      text NOT NULL DEFAULT '',
     error_message   text NOT NULL DEFAULT '',
     error_body      bytea,
-    usage           jsonb NOT NULL DEFAULT '{}',
+    usage           jsonb NOT NULL DEFAULT '{}',  -- empty where input_tokens and output_tokens say it all
     rate_limits     jsonb NOT NULL DEFAULT '{}',  -- what the answer's headers said
 
     CONSTRAINT calls_finished_iff_settled CHECK ((finished_at IS NULL) = (state = 'running')),
     CONSTRAINT calls_unbilled_is_free CHECK (state <> 'failed_unbilled' OR cost_nano IS NOT DISTINCT FROM 0)
 ) WITH (fillfactor = 35);  -- its settled version, twice as long, stays on its page
-CREATE INDEX calls_running ON calls (worker_id) WHERE state = 'running';
+CREATE INDEX calls_running ON calls (deadline) WHERE state = 'running';
 CREATE INDEX calls_failed ON calls (provider, model, finished_at) WHERE error_kind <> '';  -- how a provider failed last
 CREATE INDEX calls_finished ON calls USING brin (finished_at) WITH (autosummarize = on, pages_per_range = 16);
 

@@ -19,7 +19,7 @@ import (
 // It fails with jobs.ErrNotFound.
 func (s *Store) Bought(ctx context.Context, id string, since time.Time, limit int) ([]batches.Bought, error) {
 	of, sql, from := any(firstUUID(since)), `
-		SELECT c.provider, c.model, j.request, c.usage, c.cost_nano, 1
+		SELECT c.provider, c.model, j.request, `+usageOf+`, c.cost_nano, 1
 		FROM (
 			SELECT *
 			FROM calls
@@ -38,7 +38,7 @@ func (s *Store) Bought(ctx context.Context, id string, since time.Time, limit in
 			return nil, fmt.Errorf("read what was bought for %s: %w", id, err)
 		}
 		of, sql, from = selected.id, `
-			SELECT c.provider, c.model, j.request, CASE WHEN f.share_nano IS NULL THEN c.usage ELSE coalesce(r.usage, '{}') END,
+			SELECT c.provider, c.model, j.request, CASE WHEN f.share_nano IS NULL THEN `+usageOf+` ELSE coalesce(r.usage, '{}') END,
 				coalesce(f.share_nano, c.cost_nano), (SELECT count(*) FROM call_jobs WHERE call_id = c.id)
 			FROM (SELECT id, request FROM jobs WHERE `+selected.jobs+` LIMIT $2) j
 			JOIN call_jobs f ON f.job_id = j.id

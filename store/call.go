@@ -169,7 +169,7 @@ const settleSQL = `
 			error_kind = b.kind,
 			error_message = b.message,
 			error_body = b.body,
-			usage = b.usage,
+			usage = ` + usageKept + `,
 			input_tokens = b.input,
 			output_tokens = b.output,
 			rate_limits = b.limits
@@ -206,6 +206,13 @@ const settleSQL = `
 		FROM share
 		GROUP BY job_id
 	)`
+
+// usageKept is the usage of b as its call keeps it: nothing that its tokens say, which most
+// answers have alone. usageOf is what it was, of the call c.
+const (
+	usageKept = `CASE WHEN b.usage - '{input_tokens,output_tokens}'::text[] = '{}' THEN '{}' ELSE b.usage END`
+	usageOf   = `CASE WHEN c.usage = '{}' THEN jsonb_build_object('input_tokens', c.input_tokens, 'output_tokens', c.output_tokens) ELSE c.usage END`
+)
 
 // charged adds the bill b to the state s of its job.
 const charged = `

@@ -160,28 +160,28 @@ const answersSQL = `
 				token, provider, model, text, raw, raw_sha256, finish_reason, job, vector)
 	), settled AS (
 		UPDATE calls c
-		SET state = g.outcome,
-			cost_nano = g.cost,
-			charge_nano = g.cost,
-			price_ids = g.prices::text[],
+		SET state = b.outcome,
+			cost_nano = b.cost,
+			charge_nano = b.cost,
+			price_ids = b.prices::text[],
 			finished_at = now(),
-			latency_ms = g.latency,
-			http_status = g.status,
-			request_id = g.request_id,
-			error_kind = g.kind,
-			error_message = g.message,
-			error_body = g.body,
-			usage = g.usage,
-			input_tokens = g.input,
-			output_tokens = g.output,
-			rate_limits = g.limits
-		FROM given g
-		WHERE c.id = g.id AND g.outcome = 'succeeded'
+			latency_ms = b.latency,
+			http_status = b.status,
+			request_id = b.request_id,
+			error_kind = b.kind,
+			error_message = b.message,
+			error_body = b.body,
+			usage = ` + usageKept + `,
+			input_tokens = b.input,
+			output_tokens = b.output,
+			rate_limits = b.limits
+		FROM given b
+		WHERE c.id = b.id AND b.outcome = 'succeeded'
 		AND c.finished_at IS NULL AND c.unit_nano IS NULL AND c.markup IS NULL
 		AND c.jobs = 1
-		AND NOT EXISTS (SELECT FROM charges WHERE call_id = g.id)
-		RETURNING g.id, g.job, g.token, CASE WHEN c.simulated THEN 0 ELSE coalesce(g.cost, 0) END AS charge,
-			CASE WHEN c.simulated THEN coalesce(g.cost, 0) ELSE 0 END AS simulated, (g.cost IS NULL)::int AS unpriced
+		AND NOT EXISTS (SELECT FROM charges WHERE call_id = b.id)
+		RETURNING b.id, b.job, b.token, CASE WHEN c.simulated THEN 0 ELSE coalesce(b.cost, 0) END AS charge,
+			CASE WHEN c.simulated THEN coalesce(b.cost, 0) ELSE 0 END AS simulated, (b.cost IS NULL)::int AS unpriced
 	), ended AS (
 		UPDATE job_states s
 		SET cost_nano = saturated(s.cost_nano + b.charge),

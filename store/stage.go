@@ -78,15 +78,19 @@ func jobValues(r jobs.New) []any {
 }
 
 // stage copies rows into the temporary table staged: all of them, or what enqueueStaged
-// needs.
+// needs. The connection keeps the table, as to make it writes a hundred rows of the catalog; should
+// its columns change, it needs another name, since a pooler keeps connections for longer than
+// programs live. Statements are planned each time: it may hold one row or thousands.
 func stage(ctx context.Context, tx pgx.Tx, rows []jobs.New, whole bool) error {
-	_, err := tx.Exec(ctx, `
-		CREATE TEMP TABLE staged (
+	var p pgx.Batch
+	p.Queue(`SELECT set_config('plan_cache_mode', 'force_custom_plan', true)`)
+	p.Queue(`
+		CREATE TEMP TABLE IF NOT EXISTS staged (
 			id uuid, seq bigint, account text, provider text, lane text, pack smallint, key text, content_sha256 bytea, custom_id text, task text, model text,
 			request json, own json, max_attempts int, on_unknown text, chain text[], fallback text, least_nano bigint,
 			run_at timestamptz, deadline timestamptz, turn bigint
-		) ON COMMIT DROP`)
-	if err != nil {
+		) ON COMMIT DELETE ROWS`)
+	if err := tx.SendBatch(ctx, &p).Close(); err != nil {
 		return err
 	}
 	const narrow = 7 // the columns of jobs that a queue needs come first
