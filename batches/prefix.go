@@ -26,6 +26,8 @@ type Prefix struct {
 	Counted billing.NanoUSD `json:"counted_usd"`
 	// Marked: the vendor keeps only what the request marks, and these mark nothing.
 	Marked bool `json:"needs_marks"`
+
+	untold billing.NanoUSD // the part of Saves whose groups need no marks, and have none
 }
 
 const (
@@ -171,6 +173,9 @@ func (p *prefixes) of(f *Forecast, model ModelKey) *Prefix {
 		if g.marked || f.Warm && !d.Cache.Marked {
 			out.Counted = add(out.Counted, saves)
 		}
+		if !g.marked && !d.Cache.Marked {
+			out.untold = add(out.untold, saves)
+		}
 		out.Marked = out.Marked || d.Cache.Marked && !g.marked
 	}
 	if out.Groups == 0 {
@@ -190,10 +195,7 @@ func (f *Forecast) count(line *ForecastLine) {
 	if charged, ok := f.Card.Terms(providers.Text).Charge(0, &p.Counted); ok {
 		line.ExpectedCharge = max(0, line.ExpectedCharge-charged)
 	}
-	if p.Marked {
-		return
-	}
-	saves := billing.NanoUSD(share(int64(p.Saves), lowShare))
+	saves := billing.NanoUSD(share(int64(p.untold), lowShare))
 	line.Low = min(max(0, line.Low-saves), line.Expected)
 	if charged, ok := f.Card.Terms(providers.Text).Charge(0, &saves); ok {
 		line.LowCharge = min(max(0, line.LowCharge-charged), line.ExpectedCharge)

@@ -155,6 +155,9 @@ func TestAForecastCountsWhatTheVendorsCacheSaves(t *testing.T) {
 		if line.Low > line.Expected || line.Expected > line.High || line.Prefix.Marked == (c.mark != providers.NoCache || c.provider == "openai") {
 			t.Errorf("%s: %s to %s to %s, %+v", name, line.Low, line.Expected, line.High, line.Prefix)
 		}
+		if line.Low < read/3 {
+			t.Errorf("%s: at least %s, where %s is what reading costs", name, line.Low, read)
+		}
 		if !line.Prefix.Marked && line.Low > read {
 			t.Errorf("%s: at least %s, and it may cost %s", name, line.Low, read)
 		}
