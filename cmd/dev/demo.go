@@ -59,7 +59,7 @@ func (c *demoCmd) Run(s *session) error {
 		return err
 	}
 	defer func() { _ = listener.Close() }()
-	fake, _, err := s.fakeProviders(demoRPM, rehearsalLatency)
+	fake, _, err := s.fakeProviders(demoRPM, rehearsalLatency, nil)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"oneflow/config"
+	"oneflow/internal/cli"
 	"oneflow/internal/fakeprovider"
 	"oneflow/providers/keys"
 	"oneflow/providers/kinds"
@@ -58,18 +59,21 @@ func fakeVariables(url string, fakes map[string]fake) map[string]string {
 // their providers at it, with keys that are good for nothing else. Calls go over
 // HTTP on this machine as they would go to the vendors; nobody is charged. rpm is
 // the limit that the workers are told, and the server's own; 0: the usual. variables
-// are what commands find the server by.
-func (s *session) fakeProviders(rpm int, latency time.Duration) (server *fakeprovider.Server, variables map[string]string, err error) {
+// are what commands find the server by. faults are the shares of calls that fail in some way; none: the usual.
+func (s *session) fakeProviders(rpm int, latency time.Duration, faults map[fakeprovider.Fault]float64) (server *fakeprovider.Server, variables map[string]string, err error) {
 	fakes, err := fakes()
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(faults) == 0 {
+		faults = map[fakeprovider.Fault]float64{fakeprovider.Overloaded: 0.01}
+	}
 	server, err = fakeprovider.New(fakeprovider.Config{Default: fakeprovider.Behaviour{
 		Latency: fakeprovider.Latency{Distribution: fakeprovider.LogNormal, Mean: latency, Spread: 0.5},
-		Faults:  map[fakeprovider.Fault]float64{fakeprovider.Overloaded: 0.01},
+		Faults:  faults,
 	}})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, cli.Fail(cli.Usage, fmt.Errorf("--faults: %w", err))
 	}
 	if err := server.Start(""); err != nil {
 		return nil, nil, err

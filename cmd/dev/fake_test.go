@@ -1,12 +1,24 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"oneflow/internal/fakeprovider"
 	"oneflow/providers/keys"
 	"oneflow/providers/kinds"
 )
+
+func TestAWrongFaultIsRefusedWithTheNamesOfAll(t *testing.T) {
+	t.Parallel()
+	for share, says := range map[fakeprovider.Fault]string{"no_such": "server_error", fakeprovider.Hang: "from 0 to 1"} {
+		s := &session{}
+		_, _, err := s.fakeProviders(0, 0, map[fakeprovider.Fault]float64{share: 2})
+		if err == nil || !strings.HasPrefix(err.Error(), "--faults: ") || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", share, err)
+		}
+	}
+}
 
 func TestEachKindThatIsCalledHasAFake(t *testing.T) {
 	t.Parallel()

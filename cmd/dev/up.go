@@ -25,10 +25,15 @@ import (
 type upCmd struct {
 	Listen        string `help:"Where the monitor listens." default:"127.0.0.1:8080" env:"ONEFLOW_MONITOR_LISTEN"`
 	FakeProviders bool   `help:"Call a server on this machine that speaks the vendors' protocols, to rehearse without a key and for nothing."`
+	// Faults are the shares of calls that fail in some way.
+	Faults map[fakeprovider.Fault]float64 `help:"How the fakes fail, and how often: server_error, overloaded, rate_limited, out_of_money, unauthorised, moderated, hang, truncated, reset_after and others. Default: overloaded=0.01." placeholder:"FAULT=SHARE,…" mapsep:","`
 }
 
 // Run brings everything up, prints how to use it, and waits.
 func (c *upCmd) Run(s *session) error {
+	if len(c.Faults) > 0 && !c.FakeProviders {
+		return cli.Fail(cli.Usage, errors.New("--faults: is for --fake-providers"))
+	}
 	// A port that is taken is noticed before anything is started.
 	listener, err := s.listen(c.Listen)
 	if err != nil {
@@ -46,7 +51,7 @@ func (c *upCmd) Run(s *session) error {
 	defer func() { _ = closeLog() }()
 	fakes, shared := "", map[string]string{}
 	if c.FakeProviders {
-		fake, variables, err := s.fakeProviders(0, rehearsalLatency)
+		fake, variables, err := s.fakeProviders(0, rehearsalLatency, c.Faults)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 
 	"oneflow/internal/cli"
@@ -44,6 +45,12 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 	parsed, done, err := program().Parse(&g, args, env)
 	if err != nil || done {
 		return err
+	}
+	// Most commands read none, and would do as if the one that was named held.
+	if g.Config != "" {
+		if _, err := os.Stat(g.Config); err != nil {
+			return cli.Fail(cli.Usage, fmt.Errorf("--config: %w", err))
+		}
 	}
 	log, closeLog, err := g.Logger(env.Err)
 	if err != nil {

@@ -72,6 +72,7 @@ func TestUnsafeAndWrongUse(t *testing.T) {
 		{"serve --base-path one/flow --listen 127.0.0.1:0", nil, cli.Usage, "--base-path: \"one/flow\""},
 		{"serve --redis-url= --listen 127.0.0.1:0", nil, cli.Usage, "REDIS_URL"},
 		{"serve --redis-url=redis://127.0.0.1:1 --database-url= --listen 127.0.0.1:0", nil, cli.Usage, "DATABASE_URL"},
+		{"status --config no-such-file.yaml " + empty, nil, cli.Usage, "--config: stat no-such-file.yaml: no such file or directory"},
 		{"status -o yaml", nil, cli.Usage, "--help"},
 		{"nothing", nil, cli.Usage, "--help"},
 	} {
