@@ -82,7 +82,7 @@ type Wait struct {
 }
 
 // MaxWaiting bounds the number of jobs that are looked at to say why they wait.
-const MaxWaiting = 5000
+const MaxWaiting = 2000
 
 // WaitStore reads why jobs wait.
 type WaitStore interface {
