@@ -82,7 +82,7 @@ func TestSimulatedMoneyStandsApart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if r := s.enqueue("status", "b1"); !strings.Contains(r.out, "\ncost         $0.0015\nsimulated    $0.0015\n") {
+	if r := s.enqueue("status", "b1"); !strings.Contains(r.out, "\ncost         $0.0015\n") || !strings.Contains(r.out, "\nsimulated    $0.0015\n") {
 		t.Errorf("%+v", r)
 	}
 	if st := decoded[batchStatus](t, s.enqueue("status", "b1", "-o", "json").out); st.CostUSD != 1_500_000 || st.SimulatedUSD != 1_500_000 {
