@@ -41,7 +41,7 @@ func NewPipeline(steps []PipelineStep) Pipeline {
 		for state, n := range s.Counts {
 			p.Counts[state] += n
 		}
-		p.Money, p.Estimate = p.Money.Plus(s.Money), p.Estimate.Plus(s.Estimate)
+		p.Money, p.Estimate = p.Plus(s.Money), p.Estimate.Plus(s.Estimate)
 		if s.LastFinished.After(p.LastFinished) {
 			p.LastFinished = s.LastFinished
 		}
