@@ -132,7 +132,7 @@ func mixed(jobs int, weighted bool) []map[string]any {
 			turn = append(turn, sort)
 		}
 	}
-	order := rand.New(rand.NewPCG(1, 0)) //nolint:gosec // no secret; the same rows each time
+	order := rand.New(rand.NewPCG(1, 0)) // the same rows each time
 	order.Shuffle(len(turn), func(i, k int) { turn[i], turn[k] = turn[k], turn[i] })
 	rows := make([]map[string]any, jobs)
 	for i := range rows {

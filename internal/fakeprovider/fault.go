@@ -133,7 +133,7 @@ func (s *Server) chance(c *call) Fault {
 	before := s.asked[asked]
 	s.asked[asked]++
 	s.mu.Unlock()
-	x := rand.New(rand.NewPCG(s.config.Seed^asked, before)).Float64() //nolint:gosec // no secret
+	x := rand.New(rand.NewPCG(s.config.Seed^asked, before)).Float64()
 	for _, fault := range slices.Sorted(maps.Keys(rates)) {
 		if x -= rates[fault]; x < 0 {
 			return fault
