@@ -95,6 +95,34 @@ func TestARouteTakesWhatItSaysAndNoMore(t *testing.T) {
 	}
 }
 
+func TestAParameterThatARouteDoesNotHaveIsRefused(t *testing.T) {
+	t.Parallel()
+	k := newKept()
+	secret := k.add(nil)
+	g := NewGate(k, "")
+	for query, want := range map[string]map[string]int{ // the status by the parameters that there are
+		"":                {"any": 200, "none": 200, "state,limit": 200},
+		"state=a":         {"any": 200, "none": 400, "state,limit": 200},
+		"state=a&stat=b":  {"any": 200, "none": 400, "state,limit": 400},
+		"limit=1&state=a": {"any": 200, "none": 400, "state,limit": 200},
+	} {
+		for names, status := range want {
+			route := Route{Pattern: "POST /x", Scope: Read, Handle: http.HandlerFunc(ok)}
+			switch names {
+			case "any":
+			case "none":
+				route.Query = []string{}
+			default:
+				route.Query = strings.Split(names, ",")
+			}
+			w := serve(t, g, route, func(r *http.Request) { r.Header.Set("X-Api-Key", secret); r.URL.RawQuery = query })
+			if w.Code != status {
+				t.Errorf("%q where there are %s: %d %s", query, names, w.Code, w.Body)
+			}
+		}
+	}
+}
+
 // Times of comparisons cannot be measured soundly in a test; that no secret is compared in another way can be read.
 func TestSecretsAreComparedInConstantTime(t *testing.T) {
 	t.Parallel()

@@ -155,7 +155,6 @@ func TestARetryOfAClientJoinsItsJobAndBuysNothing(t *testing.T) {
 func TestAClientThatGoesAwayStopsItsJobUnlessItIsToBeKept(t *testing.T) {
 	t.Parallel()
 	h := open(t, fakeprovider.Config{}, false) // nobody works: nothing is sent
-	token := h.token(t, access.Enqueue, "")
 	for name, c := range map[string]struct {
 		header []string
 		body   string
@@ -166,43 +165,77 @@ func TestAClientThatGoesAwayStopsItsJobUnlessItIsToBeKept(t *testing.T) {
 		"a kept one":     {[]string{"X-OneFlow-Keep", "1"}, helloBody, jobs.Queued},
 		"one with a key": {[]string{"Idempotency-Key", "k"}, helloBody, jobs.Queued},
 	} {
-		ctx, leave := context.WithCancel(t.Context())
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url+"/v1/chat/completions", strings.NewReader(c.body))
-		must(t, err)
-		r.Header.Set("Authorization", "Bearer "+token)
-		r.Header.Set("X-OneFlow-Account", strings.ReplaceAll(name, " ", "-"))
-		for i := 0; i+1 < len(c.header); i += 2 {
-			r.Header.Set(c.header[i], c.header[i+1])
-		}
-		gone := make(chan struct{})
-		go func() {
-			defer close(gone)
-			if answer, err := h.client.Do(r); err == nil {
-				_, _ = io.Copy(io.Discard, answer.Body)
-				_ = answer.Body.Close()
-			}
-		}()
-		var id string
-		eventually(t, name+" is accepted", func() bool {
-			list, err := h.db.Jobs(t.Context(), jobs.Filter{Account: strings.ReplaceAll(name, " ", "-"), Limit: 2})
-			if err == nil && len(list.Jobs) == 1 {
-				id = list.Jobs[0].ID
-			}
-			return id != ""
-		})
+		token := h.token(t, access.Enqueue, strings.ReplaceAll(name, " ", "-"))
+		leave := h.waits(t, token, c.body, c.header...)
 		leave()
-		<-gone
-		state := func() string {
-			p, err := h.db.Progress(t.Context(), id)
-			must(t, err)
-			return p.State
-		}
-		if c.want == jobs.Cancelled {
-			eventually(t, name+" is cancelled", func() bool { return state() == string(jobs.Cancelled) })
-		} else if s := state(); s != string(c.want) {
-			t.Errorf("%s: %s", name, s)
+		h.waitFor(t, 0)
+		if state := h.onlyJob(t, strings.ReplaceAll(name, " ", "-")); state != c.want {
+			t.Errorf("%s: %s", name, state)
 		}
 	}
+}
+
+func TestAClientThatGoesAwayStopsNoJobThatItsRetryWaitsFor(t *testing.T) {
+	t.Parallel()
+	h := open(t, fakeprovider.Config{}, false)
+	token := h.token(t, access.Enqueue, "mine")
+	leave := h.waits(t, token, helloBody, "X-Stainless-Retry-Count", "0")
+	h.waitFor(t, 1)
+	leaveRetry := h.waits(t, token, helloBody, "X-Stainless-Retry-Count", "1")
+	h.waitFor(t, 2)
+	leave()
+	h.waitFor(t, 1)
+	if state := h.onlyJob(t, "mine"); state != jobs.Queued {
+		t.Errorf("the job of the retry is %s", state)
+	}
+	leaveRetry()
+	h.waitFor(t, 0)
+	if state := h.onlyJob(t, "mine"); state != jobs.Queued {
+		t.Errorf("the job that somebody may come for is %s", state)
+	}
+}
+
+// waits makes a call whose answer is waited for until leave is called.
+func (h *house) waits(t *testing.T, token, body string, header ...string) (leave func()) {
+	t.Helper()
+	before := h.waiting()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url+"/v1/chat/completions", strings.NewReader(body))
+	must(t, err)
+	r.Header.Set("Authorization", "Bearer "+token)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		if answer, err := h.client.Do(r); err == nil {
+			_, _ = io.Copy(io.Discard, answer.Body)
+			_ = answer.Body.Close()
+		}
+	}()
+	h.waitFor(t, before+1)
+	return func() {
+		cancel()
+		<-gone
+	}
+}
+
+// waitFor waits until so many calls wait.
+func (h *house) waitFor(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d calls wait", n), func() bool { return h.waiting() == n })
+}
+
+// onlyJob returns the state of the one job of an account.
+func (h *house) onlyJob(t *testing.T, account string) jobs.State {
+	t.Helper()
+	list, err := h.db.Jobs(t.Context(), jobs.Filter{Account: account, Limit: 2})
+	must(t, err)
+	if len(list.Jobs) != 1 {
+		t.Fatalf("%s has %d jobs, want one", account, len(list.Jobs))
+	}
+	return list.Jobs[0].State
 }
 
 func TestACallThatCannotBeAnsweredInTimeIsRefusedAtOnce(t *testing.T) {

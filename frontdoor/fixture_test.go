@@ -43,8 +43,10 @@ type house struct {
 	routes []access.Route
 	db     *store.Store
 	front  func() *frontdoor.FrontDoor // makes one more
-	vendor *fakeprovider.Server
-	client *http.Client
+	// waiting counts the calls that wait for their jobs' ends.
+	waiting func() int
+	vendor  *fakeprovider.Server
+	client  *http.Client
 }
 
 // open starts a house.
@@ -113,7 +115,7 @@ func openAt(t *testing.T, fakes fakeprovider.Config, rpm int, withWorker bool, m
 			}
 		}
 	})
-	return &house{url: "http://" + l.Addr().String(), dir: filepath.Join(dir, "artifacts"), dsn: dsn, routes: front.Routes(), front: newFront, db: db, vendor: vendor, client: &http.Client{Transport: transport}}
+	return &house{url: "http://" + l.Addr().String(), dir: filepath.Join(dir, "artifacts"), dsn: dsn, routes: front.Routes(), front: newFront, waiting: front.Waiting, db: db, vendor: vendor, client: &http.Client{Transport: transport}}
 }
 
 // alsoOpenAI is the fake, and answers for the endpoints that it does not have as OpenAI's

@@ -286,10 +286,12 @@ func TestRowsThatCannotBeReadAreTriedAgainAndThenTheFireHasFailed(t *testing.T) 
 	s.add("final", spec(t, "0 1 * * *", "UTC"), schedules.Skip)
 	s.add("bad", spec(t, "0 1 * * *", "UTC"), schedules.Skip)
 	tries := map[string]int{}
+	var lasting []string
 	r := schedules.Runner{Store: s, Log: zerolog.Nop(), Take: func(ctx context.Context, f schedules.OpenFire) (schedules.Taken, error) {
 		tries[f.Schedule]++
 		switch {
 		case f.Schedule == "lasting":
+			lasting = append(lasting, s.now.Format("04:05"))
 			return schedules.Taken{}, errors.New("the bucket is away")
 		case f.Schedule == "final":
 			return schedules.Taken{}, &schedules.FinalError{Err: errors.New("no rows at all")}
@@ -298,7 +300,9 @@ func TestRowsThatCannotBeReadAreTriedAgainAndThenTheFireHasFailed(t *testing.T) 
 		case tries[f.Schedule] == 1:
 			return schedules.Taken{}, errors.New("the bucket is away")
 		}
-		return s.take(ctx, f)
+		taken, err := s.take(ctx, f)
+		taken.Rejected, taken.Why = 2, "line 7: no prompt"
+		return taken, err
 	}}
 	for now := moment(t, "2026-01-01T01:00:00Z"); now.Before(moment(t, "2026-01-01T01:30:00Z")); now = now.Add(time.Second) {
 		s.set(now)
@@ -312,15 +316,19 @@ func TestRowsThatCannotBeReadAreTriedAgainAndThenTheFireHasFailed(t *testing.T) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		got[name] = fmt.Sprintf("%d fires, %d tries: %s %q", len(fires), tries[name], fires[0].State, fires[0].Error)
+		got[name] = fmt.Sprintf("%d fires, %d tries: %s %d+%d %q", len(fires), tries[name], fires[0].State, fires[0].Accepted, fires[0].Rejected, fires[0].Error)
 	}
 	want := map[string]string{
-		"passing": `1 fires, 2 tries: accepted ""`,
-		"lasting": `1 fires, 8 tries: failed "the bucket is away"`,
-		"final":   `1 fires, 1 tries: failed "no rows at all"`,
-		"bad":     `1 fires, 1 tries: failed "none of its 2 rows can be a job: rows.csv:2: prompt: must not be empty"`,
+		"passing": `1 fires, 2 tries: accepted 3+2 "line 7: no prompt"`,
+		"lasting": `1 fires, 8 tries: failed 0+0 "the bucket is away"`,
+		"final":   `1 fires, 1 tries: failed 0+0 "no rows at all"`,
+		"bad":     `1 fires, 1 tries: failed 0+2 "none of its 2 rows can be a job: rows.csv:2: prompt: must not be empty"`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// After 5 s, and then twice as long each time.
+	if diff := cmp.Diff([]string{"00:00", "00:05", "00:15", "00:35", "01:15", "02:35", "05:15", "10:35"}, lasting); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

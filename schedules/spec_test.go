@@ -86,6 +86,10 @@ func TestCronTimesThatDoNotExistFireAsTheClockJumpsAndThoseThatComeTwiceFireOnce
 			[]string{"06 01:00:00 -03", "07 00:00:00 -03"},
 		},
 		{
+			"half an hour, each hour", "0 * * * *", "Australia/Lord_Howe", "2026-10-03T14:00:00Z", "2026-10-03T17:00:00Z",
+			[]string{"04 01:00:00 +10", "04 03:00:00 +11", "04 04:00:00 +11"},
+		},
+		{
 			"half an hour", "0 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", "2026-10-05T00:00:00Z",
 			[]string{"04 02:30:00 +11", "05 02:00:00 +11"},
 		},
@@ -175,6 +179,9 @@ func TestEveryCountsFromItsAnchorWhateverClocksDo(t *testing.T) {
 			t.Errorf("fire %d: %s after %s", i, next, at)
 		}
 		at = next
+	}
+	if next := s.Next(anchor.Add(-24 * time.Hour)); !next.Equal(anchor.Add(6 * time.Hour)) {
+		t.Errorf("asked for before it was made, it fires at %s", next)
 	}
 }
 

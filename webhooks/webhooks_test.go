@@ -211,7 +211,7 @@ func TestAnEventIsTriedLaterAndLaterAndThenGivenUp(t *testing.T) {
 		switch {
 		case n == 10 && (got.Again != 0 || !strings.Contains(got.Error, "given up after 10 tries: the receiver answered 500")):
 			t.Errorf("try %d: %+v", n, got)
-		case n < 10 && (got.Again < last || got.Again < time.Hour || got.Status != 500):
+		case n < 10 && (got.Again < last || got.Again < time.Hour || got.Again > 15*time.Hour || got.Status != 500):
 			t.Errorf("try %d: %+v, after %s", n, got, last)
 		}
 		if n > 5 { // before, it is what the receiver asks for
@@ -225,6 +225,58 @@ func TestAnEventIsTriedLaterAndLaterAndThenGivenUp(t *testing.T) {
 	}
 	if tries := m.of(gone); len(tries) != 1 || tries[0].Again != 0 {
 		t.Errorf("%+v", tries)
+	}
+}
+
+func TestAURLThatFailedIsLeftAloneForAWhile(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	called := map[string]int{}
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if called[r.URL.Path]++; r.URL.Path == "/fails" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	defer receiver.Close()
+	m := &memory{}
+	s := sender(m, secret, host(receiver))
+	for range 2 {
+		m.add(receiver.URL+"/fails", "{}")
+		m.add(receiver.URL+"/takes", "{}")
+		if err := s.Round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if called["/fails"] != 1 || called["/takes"] != 2 {
+		t.Errorf("called: %v, want once where it failed and twice where it did not", called)
+	}
+}
+
+func TestAURLThatCannotBeAReceiversIsRefused(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"https://example.com/hooks":                             "",
+		"https://example.com/hooks?token=x":                     "",
+		"http://inside:8080/hooks":                              "",
+		"http://example.com/hooks":                              "must begin with https://, or example.com must stand in webhooks.allow",
+		"https://ada:secret@example.com/":                       "must hold no user or password",
+		"https://example.com/#part":                             "must have no fragment",
+		"ftp://example.com/":                                    "must begin with https://",
+		"/hooks":                                                "must be a URL",
+		"https://":                                              "must be a URL",
+		"https://example.com/" + strings.Repeat("x", 2048):      "must be a URL",
+		"https://example.com/%zz":                               "must be a URL",
+		"https://example.com/" + strings.Repeat("x", 2048-20):   "",
+		"https://example.com/" + strings.Repeat("x", 2048-20+1): "must be a URL",
+	} {
+		err := webhooks.CheckURL(address, []string{"inside:8080"})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret")) {
+			t.Errorf("%.60s: %v, want %q", address, err, want)
+		}
 	}
 }
 
