@@ -22,7 +22,7 @@ type Scope string
 const (
 	Read    Scope = "read"    // look at jobs, answers and costs
 	Enqueue Scope = "enqueue" // and bring jobs, which spends money
-	Operate Scope = "operate" // and cancel, pause, retry, and steer providers
+	Operate Scope = "operate" // and cancel, pause, retry, and give orders about providers
 	Admin   Scope = "admin"   // and see who did what
 )
 

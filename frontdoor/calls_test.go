@@ -334,6 +334,10 @@ func TestRefusalsOfTheVendorReachTheClient(t *testing.T) {
 		if json.Unmarshal(text, &e) != nil || answer.StatusCode != c.code || e.Error.Message == "" || e.Error.Type == "" {
 			t.Errorf("%s: %d %s", name, answer.StatusCode, text)
 		}
+		// The job has had all its tries, so that the client's own would buy nothing.
+		if again, sent := answer.Header.Get("X-Should-Retry"), answer.Header.Get("X-Oneflow-Job") != ""; (again == "false") != sent {
+			t.Errorf("%s: the client is told to retry: %q; a job was made: %v", name, again, sent)
+		}
 	}
 	answer := h.send(t, http.MethodPost, "/v1/chat/completions", token, `{"stream":true,"model":"openai/gpt-9","messages":[{"role":"user","content":"x"}]}`)
 	text, err := io.ReadAll(answer.Body)

@@ -55,11 +55,11 @@ type Config struct {
 }
 
 const (
-	// freshFor is the shortest time for which a reading is told again, and rest the factor by
+	// freshFor is the shortest time for which a reading is told again, and idle the factor by
 	// which it is told longer than it took: Postgres is busy with it for a fifth of the
 	// time at most.
 	freshFor = 5 * time.Second
-	rest     = 4
+	idle     = 4
 	// readLimit bounds one reading, redisLimit the part of it that Redis answers.
 	readLimit  = 15 * time.Second
 	redisLimit = 2 * time.Second
@@ -158,7 +158,7 @@ func (m *Metrics) read() reading {
 	}
 	end := time.Now()
 	r.took = end.Sub(began)
-	m.now, m.until = r, end.Add(max(freshFor, rest*r.took))
+	m.now, m.until = r, end.Add(max(freshFor, idle*r.took))
 	return r
 }
 

@@ -58,6 +58,9 @@ func TestMoneyIsPaidInOnceAndEachSeesItsOwn(t *testing.T) {
 		t.Errorf("%s, then %s", set.body, same.body)
 	}
 	theirs := h.expect(t, 200, "POST", "/api/v1/budgets", admin, `{"period":"total","limit":"777","blocks":false}`)
+	if set.field(t, "blocks") != true || theirs.field(t, "blocks") != false {
+		t.Errorf("one that blocks unless it says otherwise, and one that does not: %s, %s", set.body, theirs.body)
+	}
 	if list := h.expect(t, 200, "GET", "/api/v1/budgets", mine, ""); list.field(t, "data", 0, "account") != "mine" || list.field(t, "data", 1) != nil {
 		t.Errorf("%s", list.body)
 	}

@@ -13,8 +13,8 @@ import (
 	"oneflow/fleet"
 )
 
-// chart is a series of figures over time. The server draws it, for whoever has no scripts or
-// reads with their ears; in a browser uPlot draws it from the same figures, with a cursor.
+// chart is a series of figures over time. The server draws it, for browsers without scripts
+// and for screen readers; in a browser uPlot draws it from the same figures, with a cursor.
 type chart struct {
 	// Title stands above it; empty: the page says what it is.
 	Title string

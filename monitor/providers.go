@@ -305,8 +305,8 @@ func (m *Monitor) fleetOrder(do func(ctx context.Context, actor, provider string
 	}
 }
 
-// steering are the orders to providers, by the last part of their path.
-func (m *Monitor) steering() map[string]http.HandlerFunc {
+// orders are the handlers of orders about providers, by the last part of their path.
+func (m *Monitor) orders() map[string]http.HandlerFunc {
 	o := m.cfg.FleetOrders
 	hold := func(state fleet.BreakerState) http.HandlerFunc {
 		return m.fleetOrder(func(ctx context.Context, actor, provider string, _ *http.Request) error {

@@ -102,7 +102,7 @@ func (m *Monitor) fleetRoutes() []access.Route {
 		reads("GET /workers", m.workersPage),
 		reads("GET /workers.csv", m.workersCSV),
 	}
-	for verb, do := range m.steering() {
+	for verb, do := range m.orders() {
 		routes = append(routes, orders("/providers/{id}/"+verb, do))
 	}
 	return ofFleet(routes...)

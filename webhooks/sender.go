@@ -32,10 +32,10 @@ const (
 	lease = 2 * time.Minute
 	// maxAnswer bounds what is read of an answer, for the connection to be used again.
 	maxAnswer = 64 << 10
-	// rest is the time for which a URL that failed is left alone at first; it doubles with
-	// each failure, up to maxRest.
-	rest    = 5 * time.Second
-	maxRest = 5 * time.Minute
+	// firstCooldown is the time for which a URL that failed is left alone at first; it doubles
+	// with each failure, up to maxCooldown.
+	firstCooldown = 5 * time.Second
+	maxCooldown   = 5 * time.Minute
 	// maxRetryAfter bounds the wait that a receiver may ask for.
 	maxRetryAfter = time.Hour
 )
@@ -56,12 +56,12 @@ type Sender struct {
 	client  *http.Client
 	allow   []string
 	agent   string
-	// resting says until when URLs that failed are left alone, and for how long the last
+	// cooling says until when URLs that failed are left alone, and for how long the last
 	// time.
-	resting map[string]resting
+	cooling map[string]cooldown
 }
 
-type resting struct {
+type cooldown struct {
 	until time.Time
 	last  time.Duration
 }
@@ -83,7 +83,7 @@ func NewSender(cfg Config) *Sender {
 	return &Sender{
 		store: cfg.Store, secrets: cfg.Secrets, allow: cfg.Allow, agent: cfg.Agent,
 		client:  wire.PublicClient(wire.PublicConfig{Config: wire.Config{ResponseHeader: tryTimeout}, Allow: cfg.Allow}),
-		resting: map[string]resting{},
+		cooling: map[string]cooldown{},
 	}
 }
 
@@ -142,7 +142,7 @@ func (s *Sender) Round(ctx context.Context) error {
 	}
 }
 
-// due claims events by URL: none of those that are busy or rest.
+// due claims events by URL: none of those that are busy or cool down.
 func (s *Sender) due(ctx context.Context, busy map[string]bool) (map[string][]Event, error) {
 	if len(busy) >= maxURLs {
 		return nil, nil
@@ -151,12 +151,12 @@ func (s *Sender) due(ctx context.Context, busy map[string]bool) (map[string][]Ev
 	for address := range busy {
 		without = append(without, address)
 	}
-	for address, r := range s.resting {
+	for address, r := range s.cooling {
 		switch {
 		case time.Now().Before(r.until):
 			without = append(without, address)
-		case time.Since(r.until) > maxRest: // nothing more came for it
-			delete(s.resting, address)
+		case time.Since(r.until) > maxCooldown: // nothing more came for it
+			delete(s.cooling, address)
 		}
 	}
 	list, err := s.store.DueWebhooks(ctx, without, perURL, maxURLs-len(busy), lease)
@@ -173,11 +173,11 @@ func (s *Sender) due(ctx context.Context, busy map[string]bool) (map[string][]Ev
 // note remembers whether a URL answers.
 func (s *Sender) note(r result) {
 	if !r.failed {
-		delete(s.resting, r.url)
+		delete(s.cooling, r.url)
 		return
 	}
-	pause := min(max(2*s.resting[r.url].last, rest), maxRest)
-	s.resting[r.url] = resting{time.Now().Add(pause), pause}
+	pause := min(max(2*s.cooling[r.url].last, firstCooldown), maxCooldown)
+	s.cooling[r.url] = cooldown{time.Now().Add(pause), pause}
 }
 
 // deliver sends the events of one URL until one fails: the others are due again when the

@@ -83,7 +83,7 @@ func (s *session) keepIn(dir string) error {
 }
 
 // logTo sends the log to a file, and errors to stderr too, unless the user has said where the log goes: a line for each
-// job would bury what people want to see. closeLog is called at the end.
+// job would hide what people want to see. closeLog is called at the end.
 func (s *session) logTo(path string) (closeLog func() error, err error) {
 	if s.logged {
 		return func() error { return nil }, nil

@@ -126,8 +126,8 @@ local function overtake(f)
   end
 end
 
--- seat finds whether a permit is free in each of these scopes.
-local function seat(f)
+-- find_permit finds whether a permit is free in each of these scopes.
+local function find_permit(f)
   for _, s in ipairs(f.scopes) do
     if s.permits > 0 and not f.full then
       use(s.n)
@@ -148,7 +148,7 @@ for n = math.min(#scopes, 2), #scopes do
   if not f.full then
     overtake(f)
     f.late = f.slot - now > math.max(bearable, 0)
-    if not f.late then seat(f) end
+    if not f.late then find_permit(f) end
   end
   f.rank = f.late and 2 or f.full and 1 or 0
   if not best or f.rank < best.rank or f.rank == best.rank and f.slot < best.slot then best = f end

@@ -20,8 +20,8 @@ type Config struct {
 	// TLSHandshake bounds the time of the TLS handshake. Default 10 s.
 	TLSHandshake time.Duration
 	// ResponseHeader bounds the time from the request to the answer's headers.
-	// Models that think send nothing until they are done, so this is only the
-	// net under a call's own deadline. Default 15 minutes.
+	// Models that think send nothing until they are done, so this only bounds what
+	// a call's own deadline does not. Default 15 minutes.
 	ResponseHeader time.Duration
 	// Concurrency is the number of calls that run at once to one host: so many idle
 	// connections are kept. Default 64. It is no limit: limiting is not done here.
