@@ -123,12 +123,16 @@ func TestTextOfPromptsIsNeverInterpreted(t *testing.T) {
 	t.Parallel()
 	db := filled(t)
 	m := withJobs(t, db)
+	tags := map[string]string{} // a batch keeps those that it was made with
+	for _, evil := range xss {
+		tags[evil] = evil
+	}
 	for i, evil := range xss {
 		row := jobs.New{
 			ID: jobs.NewID(), Seq: int64(i + 1), Provider: "mock", Account: evil, CustomID: strconv.Itoa(i) + evil,
 			Request: providers.Request{Task: providers.Text, Model: evil, Prompt: evil},
 		}
-		must(t, db.OpenBatch(t.Context(), jobs.Batch{ID: "xss", Account: xss[0], Source: evil, Append: true, Tags: map[string]string{evil: evil}}))
+		must(t, db.OpenBatch(t.Context(), jobs.Batch{ID: "xss", Account: xss[0], Source: evil, Append: true, Tags: tags}))
 		must(t, jobs.NewKeys().Assign(&row))
 		must(t, db.Register(t.Context(), worker.Presence{ID: jobs.NewID(), Host: evil, PID: i, Version: evil, Providers: []worker.Served{{Name: evil, Kind: evil, Concurrency: 1, Limits: providers.Limits{RPM: 60}}}}))
 		must(t, fleet.NewOrders(db, fleet.Config{}).Disable(t.Context(), evil, evil, evil))
