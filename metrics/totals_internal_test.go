@@ -43,7 +43,7 @@ func TestTheSumOfAllCallsIsWholeAndThePastIsReadOnce(t *testing.T) {
 			if n := got.Models[fleet.ModelKey{Provider: "p", Model: "m"}].Succeeded; n != want {
 				t.Fatalf("%d calls, want %d", n, want)
 			}
-			time.Sleep(10 * time.Minute)
+			<-time.After(10 * time.Minute)
 		}
 		// Ten hours once, and each time two hours at most.
 		if h.asked > 10*time.Hour+9*time.Hour+50*2*time.Hour {

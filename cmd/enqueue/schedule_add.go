@@ -177,7 +177,7 @@ func (c *scheduleAddCmd) check(s *session, cfg config.Config, of asking, kept ba
 		return "", bad, cli.Fail(cli.Interrupted, errors.New("interrupted: nothing was added"))
 	case away != nil:
 		fmt.Fprintf(s.Env.Err, "enqueue: cannot be read now: %s. Each fire reads it anew, on a worker, and fails where that is so then\n", cli.Printable(away.Error()))
-		return "as many rows as " + cli.Printable(kept.URL) + " has at each fire", 0, nil
+		return "as many rows as " + cli.Printable(kept.URL) + " has at each fire", 0, nil //nolint:nilerr // it is told of, and each fire reads it anew
 	case err != nil:
 		return "", bad, cli.Fail(cli.Usage, fmt.Errorf("nothing was added, since no fire could run this: %w", err))
 	case n == 0 && bad > 0:
