@@ -99,8 +99,10 @@ func vendorsOf(t *testing.T, config fakeprovider.Config, more ...string) (*syste
 	t.Cleanup(func() { _ = server.Close() })
 	sut := newSystem(t, "latency: 1ms")
 	yaml := fmt.Sprintf("artifacts: %s/artifacts\nproviders:\n", sut.Dir)
-	for name, path := range map[string]string{"openai": "/openai/v1", "anthropic": "/anthropic", "stability": "/stability", "elevenlabs": "/elevenlabs", "gemini": "/gemini",
-		"films": "/openai/v1, kind: openai, compatible: true, prices_as: openai"} {
+	for name, path := range map[string]string{
+		"openai": "/openai/v1", "anthropic": "/anthropic", "stability": "/stability", "elevenlabs": "/elevenlabs", "gemini": "/gemini",
+		"films": "/openai/v1, kind: openai, compatible: true, prices_as: openai",
+	} {
 		yaml += fmt.Sprintf("  %s: {base_url: %s%s, limits: {rpm: 60000, concurrent: 16}, concurrency: 8, latency: 10ms}\n", name, server.URL, path)
 		if name != "openai" && name != "anthropic" {
 			sut.Env = append(sut.Env, strings.ToUpper(name)+"_API_KEY="+canaryKey+"-"+name)
