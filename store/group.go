@@ -14,8 +14,9 @@ import (
 	"oneflow/internal/sleep"
 )
 
-// maxGroup bounds the operations that share a transaction.
-const maxGroup = 500
+// maxGroup bounds the operations that share a transaction: half the handlers of a busy
+// worker, whose claims and ends else wait for one another in step.
+const maxGroup = 200
 
 // maxBytes is about how much a transaction sends at most, beyond its last
 // operation.
