@@ -49,7 +49,7 @@ func mixed(jobs int, weighted bool) []map[string]any {
 			return map[string]any{"provider": "openai", "endpoint": "/v1/responses", "body": map[string]any{"model": "gpt-6-luna", "input": text, "tools": []map[string]any{{"type": "web_search"}}}}
 		}},
 		{3, func(_ int, text string) map[string]any {
-			return map[string]any{"provider": "openai", "endpoint": "/v1/responses", "body": map[string]any{"model": "gpt-6.1-terra", "input": long + text, "prompt_cache_options": map[string]any{"ttl": "12h"}}}
+			return map[string]any{"chain": []string{"openai", "anthropic"}, "endpoint": "/v1/responses", "body": map[string]any{"model": "gpt-6.1-terra", "input": long + text, "prompt_cache_options": map[string]any{"ttl": "12h"}}}
 		}},
 		{5, func(_ int, text string) map[string]any {
 			return map[string]any{"provider": "openai", "endpoint": "/v1/chat/completions", "body": map[string]any{

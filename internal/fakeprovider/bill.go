@@ -59,13 +59,16 @@ func priceOf(vendor Vendor, model string) (price, bool) {
 		"openai/gpt-transcribe":         {millisecond: 75_000}, // $0.27 an hour
 		"openai/omni-moderation-latest": {},
 		"anthropic/claude-haiku-5-5":    {input: 100_000, cached: 10_000, write: 125_000, write1h: 200_000, output: 500_000, search: search},
+		"anthropic/claude-sonnet-5-5":   {input: 2_000_000, cached: 100_000, write: 2_500_000, write1h: 4_000_000, output: 10_000_000, search: search},
 		"gemini/gemini-3.5-flash-lite":  {input: 300_000, cached: 30_000, audioInput: 300_000, imageInput: 300_000, output: 2_500_000, search: 14_000_000_000},
 		"gemini/gemini-3.1-flash-image": {input: 500_000, imageInput: 500_000, output: 3_000_000, imageOutput: 60_000_000},
+		"gemini/gemini-3-pro-image":     {input: 2_000_000, imageInput: 2_000_000, output: 12_000_000, imageOutput: 120_000_000},
 		"gemini/gemini-embedding-2":     {input: 200_000},
 		// $0.05 a second, $0.08 in 1080p.
 		"gemini/veo-3.1-lite-generate-preview": {millisecond: 50_000_000, hd: 80_000_000},
 		"stability/core":                       {millicredit: 10_000_000}, // a cent a credit
-		"elevenlabs/eleven_flash_v2_5":         {millicredit: 100_000},    // $0.10 for a thousand credits
+		"stability/ultra":                      {millicredit: 10_000_000},
+		"elevenlabs/eleven_flash_v2_5":         {millicredit: 100_000}, // $0.10 for a thousand credits
 	}
 	p, ok := table[string(vendor)+"/"+model]
 	return p, ok
