@@ -76,14 +76,15 @@ func TestALoneOperationHardlyWaitsAndACrowdSharesItsCommit(t *testing.T) {
 		life, stop := context.WithCancel(t.Context())
 		d := &doubler{hold: make(chan struct{})}
 		g := newGroup(life, light, d.run)
-		results := make(chan result, 1200)
+		const crowd = 2*maxGroup + 100
+		results := make(chan result, crowd+1)
 		began := time.Now()
 		start(t.Context(), g, 1, results)
 		lingered()
 		if got := d.sizes(); !slices.Equal(got, []int{1}) {
 			t.Errorf("groups of %v, want the lone one under way", got)
 		}
-		for n := range 1100 {
+		for n := range crowd {
 			start(t.Context(), g, n, results)
 		}
 		synctest.Wait()
@@ -101,7 +102,7 @@ func TestALoneOperationHardlyWaitsAndACrowdSharesItsCommit(t *testing.T) {
 		if got := d.sizes(); !slices.Equal(got, []int{1, maxGroup, maxGroup, 100}) {
 			t.Errorf("groups of %v", got)
 		}
-		for range 1101 {
+		for range crowd + 1 {
 			if r := <-results; r.err != nil || r.out != 2*r.n {
 				t.Errorf("%+v", r)
 			}
