@@ -163,16 +163,7 @@ const settleSQL = `
 			price_ids = b.prices::text[],
 			finished_at = coalesce(c.finished_at, now()),
 			corrected_at = CASE WHEN b.state_before <> 'running' THEN now() END,
-			latency_ms = b.latency,
-			http_status = b.status,
-			request_id = b.request_id,
-			error_kind = b.kind,
-			error_message = b.message,
-			error_body = b.body,
-			usage = ` + usageKept + `,
-			input_tokens = b.input,
-			output_tokens = b.output,
-			rate_limits = b.limits
+			` + toldOfCall + `
 		FROM before b
 		WHERE c.id = b.id
 		RETURNING b.*, c.cost_nano AS cost_after, c.charge_nano AS due_after, c.simulated
@@ -206,6 +197,11 @@ const settleSQL = `
 		FROM share
 		GROUP BY job_id
 	)`
+
+// toldOfCall sets what the provider has told of the call b.
+const toldOfCall = `latency_ms = b.latency, http_status = b.status, request_id = b.request_id,
+			error_kind = b.kind, error_message = b.message, error_body = b.body, usage = ` + usageKept + `,
+			input_tokens = b.input, output_tokens = b.output, rate_limits = b.limits`
 
 // usageKept is the usage of b as its call keeps it: nothing that its tokens say, which most
 // answers have alone. usageOf is what it was, of the call c.

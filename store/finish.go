@@ -165,16 +165,7 @@ const answersSQL = `
 			charge_nano = b.cost,
 			price_ids = b.prices::text[],
 			finished_at = now(),
-			latency_ms = b.latency,
-			http_status = b.status,
-			request_id = b.request_id,
-			error_kind = b.kind,
-			error_message = b.message,
-			error_body = b.body,
-			usage = ` + usageKept + `,
-			input_tokens = b.input,
-			output_tokens = b.output,
-			rate_limits = b.limits
+			` + toldOfCall + `
 		FROM given b
 		WHERE c.id = b.id AND b.outcome = 'succeeded'
 		AND c.finished_at IS NULL AND c.unit_nano IS NULL AND c.markup IS NULL
