@@ -200,6 +200,10 @@ for _, s in ipairs(best.scopes) do
       put(d.name .. '.free', math.max(d.free, paced) + span(d, expected, burst))
     end
     if d.counted then
+      if d.sum == 0 then -- who looks for room later does not walk over what is empty
+        d.head = math.max(d.head, math.floor(now / d.width))
+        put(d.name .. '.head', d.head)
+      end
       add(d, slot, d.cost)
       costs = costs .. ',' .. math.min(s.n, 2) .. d.name .. text(d.cost)
       if d.tokens and d.cost > expected then put(d.name .. '.open', d.open + d.cost - expected) end

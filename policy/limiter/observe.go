@@ -28,6 +28,8 @@ const (
 	constantAnswers = 20
 	// shortReset is the longest reset that a window much shorter than a minute has.
 	shortReset = 15 * time.Second
+	// longestMinute is the longest reset that a limit a minute has.
+	longestMinute = 90 * time.Second
 	// enoughFits is the number of answers that must fit a bucket of a minute where nothing else
 	// shows that the limit is a minute's.
 	enoughFits = 3
@@ -100,8 +102,10 @@ func headers(limits providers.RateLimits) []header {
 	for _, d := range providers.Dimensions() {
 		switch h := limits.Of(d); {
 		case h == nil || h.Limit <= 0:
-		case d == providers.DimensionRPM && daily(*h):
+		case d == providers.DimensionRPM && h.Reset > longestMinute:
 			out = append(out, header{providers.DimensionRPD, *h})
+		case d == providers.DimensionRPM && perhapsDaily(*h):
+			// The next answers tell: what a day's bucket lacks is soon more than a minute's reset.
 		default:
 			out = append(out, header{d, *h})
 		}
@@ -109,19 +113,17 @@ func headers(limits providers.RateLimits) []header {
 	return out
 }
 
-// daily reports whether a limit of requests is one a day: OpenAI tells that of small
-// accounts under the name of its limit a minute. Its bucket fills evenly, which
-// shows how long a whole one takes; and none that is a minute's takes longer.
-func daily(limit providers.RateLimit) bool {
-	if limit.Reset > 90*time.Second {
-		return true
-	}
+// perhapsDaily reports whether a limit of requests may be one a day: OpenAI and Groq tell that
+// under the name of a limit a minute. A day's bucket fills evenly, which shows how long a
+// whole one takes; but a window of a minute passes through the same numbers when a few
+// calls of a large limit were made.
+func perhapsDaily(limit providers.RateLimit) bool {
 	used := limit.Limit - limit.Remaining
 	if limit.Remaining < 0 || used <= 0 {
 		return false
 	}
 	whole := limit.Reset.Seconds() * float64(limit.Limit) / float64(used)
-	return whole > 0.95*86_400 && whole < 1.05*86_400
+	return whole > 0.95*day.Seconds() && whole < 1.05*day.Seconds()
 }
 
 // fillsEvenly reports whether what was used of a limit and its reset are those of a

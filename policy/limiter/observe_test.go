@@ -102,21 +102,51 @@ func TestLimitsAreLearnedFromHeadersOnce(t *testing.T) {
 
 func TestALimitOfRequestsADayIsNotTakenForOneAMinute(t *testing.T) {
 	t.Parallel()
+	// What an answer says when so many calls of a limit were made within the last seconds.
+	day := func(limit int64) func(int64) providers.RateLimit {
+		return func(used int64) providers.RateLimit {
+			return providers.RateLimit{Limit: limit, Remaining: limit - used, Reset: time.Duration(used) * 24 * time.Hour / time.Duration(limit)}
+		}
+	}
+	bucket := func(used int64) providers.RateLimit {
+		return providers.RateLimit{Limit: 10_000, Remaining: 10_000 - used, Reset: time.Duration(used) * time.Minute / 10_000}
+	}
+	sliding := func(limit int64) func(int64) providers.RateLimit {
+		return func(used int64) providers.RateLimit {
+			return providers.RateLimit{Limit: limit, Remaining: limit - used, Reset: time.Minute}
+		}
+	}
+	fixed := func(used int64) providers.RateLimit {
+		return providers.RateLimit{Limit: 15_000, Remaining: 15_000 - used, Reset: time.Minute - time.Duration(used)*100*time.Millisecond}
+	}
+	unknown := func(int64) providers.RateLimit { return providers.RateLimit{Limit: 600, Remaining: -1} }
 	for name, tt := range map[string]struct {
-		limit providers.RateLimit
+		says  func(used int64) providers.RateLimit
+		calls int64
 		want  providers.Limits
 	}{
-		"a day's, one used":         {providers.RateLimit{Limit: 10_000, Remaining: 9999, Reset: 8640 * time.Millisecond}, providers.Limits{RPD: 10_000}},
-		"a day's, many used":        {providers.RateLimit{Limit: 10_000, Remaining: 9000, Reset: 8640 * time.Second}, providers.Limits{RPD: 10_000}},
-		"a minute's bucket":         {providers.RateLimit{Limit: 10_000, Remaining: 9999, Reset: 6 * time.Millisecond}, providers.Limits{RPM: 10_000}},
-		"a minute's window":         {providers.RateLimit{Limit: 600, Remaining: 10, Reset: time.Minute}, providers.Limits{RPM: 600}},
-		"without what is remaining": {providers.RateLimit{Limit: 600, Remaining: -1}, providers.Limits{RPM: 600}},
+		"a day's bucket, a few used":   {day(10_000), 5, providers.Limits{}},
+		"a day's bucket":               {day(10_000), 30, providers.Limits{RPD: 10_000}},
+		"a small account's day":        {day(200), 1, providers.Limits{RPD: 200}},
+		"a minute's bucket":            {bucket, 30, providers.Limits{RPM: 10_000}},
+		"a minute's window":            {sliding(600), 30, providers.Limits{RPM: 600}},
+		"a minute's window, of 15,000": {sliding(15_000), 30, providers.Limits{RPM: 15_000}},
+		"a minute's window, of 30,000": {sliding(30_000), 50, providers.Limits{RPM: 30_000}},
+		"the clock's minute":           {fixed, 50, providers.Limits{RPM: 15_000}},
+		"without what is remaining":    {unknown, 5, providers.Limits{RPM: 600}},
 	} {
 		w := newSimulation(t, 1, providers.Limits{RPM: 60})
-		for range enoughFits {
-			w.slot(Demand{}).Done(t.Context(), providers.Usage{}, providers.RateLimits{Requests: &tt.limit})
+		for used := range tt.calls {
+			said := tt.says(used + 1)
+			w.slot(Demand{}).Done(t.Context(), providers.Usage{}, providers.RateLimits{Requests: &said})
 		}
-		if len(w.learned) != 1 || w.learned[0].Limits != tt.want {
+		var got providers.Limits
+		for _, what := range w.learned {
+			for _, d := range providers.Dimensions() {
+				got = got.With(d, max(got.Of(d), what.Limits.Of(d)))
+			}
+		}
+		if got != tt.want {
 			t.Errorf("%s: learned %+v, want %+v", name, w.learned, tt.want)
 		}
 	}
