@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -97,14 +98,24 @@ func places(name, stderr string) (lines []int) {
 // maxRSS is the most memory that reading anything may take.
 const maxRSS = 200 << 20
 
-// binary builds the command as a user has it.
+// commands is the folder of the commands as a user has them, once build has built them.
+var commands string
+
+var build = sync.OnceValue(func() error {
+	out, err := exec.Command("go", "build", "-ldflags=-s", "-o", commands+"/", ".", "../monitor").CombinedOutput() //nolint:noctx // of no test alone
+	if err != nil {
+		return fmt.Errorf("build the commands: %w\n%s", err, out)
+	}
+	return nil
+})
+
+// binary is the command as a user has it.
 func binary(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "enqueue")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build the command: %v\n%s", err, out)
+	if err := build(); err != nil {
+		t.Fatal(err)
 	}
-	return path
+	return filepath.Join(commands, "enqueue")
 }
 
 // child runs the built command on the site, and holds how much memory it took.
@@ -227,7 +238,7 @@ func TestALineWithoutEndIsToldBeforeItEnds(t *testing.T) {
 	s := newSite(t)
 	told := make(chan struct{})
 	in, pen := io.Pipe()
-	errs := &tell{when: "stdin:2: the line is longer than 16 MiB\n", done: told}
+	errs := &screen{when: "stdin:2: the line is longer than 16 MiB\n", then: func() { close(told) }}
 	go func() {
 		piece := bytes.Repeat([]byte("x"), 1<<20)
 		_, _ = io.WriteString(pen, "{\"prompt\":\"before\"}\n")
@@ -251,25 +262,9 @@ func TestALineWithoutEndIsToldBeforeItEnds(t *testing.T) {
 		_ = pen.Close()
 	}()
 	code, out := s.child(binary(t), in, errs, "--batch-id", "b1")
-	if got := s.report(result{out: out}); code != cli.Failure || got != (report{"b1", 1, 0, 1}) || strings.Count(errs.text.String(), "stdin:2: ") != 1 {
-		t.Errorf("exit code %d, %+v: %s", code, got, &errs.text)
+	if got := s.report(result{out: out}); code != cli.Failure || got != (report{"b1", 1, 0, 1}) || strings.Count(errs.String(), "stdin:2: ") != 1 {
+		t.Errorf("exit code %d, %+v: %s", code, got, errs)
 	}
-}
-
-// tell keeps what is written and closes done as soon as when is in it.
-type tell struct {
-	text bytes.Buffer
-	when string
-	done chan struct{}
-}
-
-func (w *tell) Write(p []byte) (int, error) {
-	n, err := w.text.Write(p)
-	if w.when != "" && strings.Contains(w.text.String(), w.when) {
-		w.when = ""
-		close(w.done)
-	}
-	return n, err
 }
 
 func TestManyLinesOfWhichOneInAHundredIsBadAreTakenInAndMended(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -78,13 +79,14 @@ func TestCtrlCEndsAnIntakeThatWaitsForItsInput(t *testing.T) {
 		if _, err := io.WriteString(pen, lines(1, 2100)); err != nil {
 			t.Fatal(err)
 		}
-		want, accepted := "enqueue: interrupted: nothing was accepted\n", int64(0)
+		want, accepted := "^enqueue: interrupted: nothing was accepted\n$", int64(0)
 		if strict != "--strict" {
 			s.until("the rows are accepted", func() bool { return s.jobs() == 2100 })
-			want, accepted = "enqueue: interrupted: at least 2,100 rows of batch b1 are accepted; run the same command with --batch-id b1 to add the rest\n", 2100
+			// Whether it has heard of its last commit nobody knows.
+			want, accepted = "^enqueue: interrupted: at least [0-9,]+ rows of batch b1 are accepted; run the same command with --batch-id b1 to add the rest\n$", 2100
 		}
 		cancel()
-		if r := <-done; r.code != cli.Interrupted || r.out != "" || strings.Replace(r.err, "2,000", "2,100", 1) != want || s.jobs() != accepted {
+		if r := <-done; r.code != cli.Interrupted || r.out != "" || !regexp.MustCompile(want).MatchString(r.err) || s.jobs() != accepted {
 			t.Errorf("%s: %+v", strict, r)
 		}
 		r := s.run(t.Context(), strings.NewReader(lines(1, 2200)), "batch", "-", "--batch-id", "b1", "-o", "json")

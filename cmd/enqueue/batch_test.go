@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -249,8 +250,9 @@ func TestARerunThatDiesLeavesAFinishedBatchFinished(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
+	since := one[time.Time](s, `SELECT clock_timestamp()`)
 	rerun(lines(1, 2), func() bool {
-		return one[int64](s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'commit%' AND pid <> pg_backend_pid()`) > 0
+		return one[int64](s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'commit%' AND backend_start > $1`, since) > 0
 	})
 	if got := state(); got != jobs.BatchRunning {
 		t.Errorf("nothing new came: %s", got)

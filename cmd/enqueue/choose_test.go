@@ -33,7 +33,9 @@ func (s *site) worker(provider string) {
 	if err := db.AddProvider(s.t.Context(), fleet.Configured{Name: provider, Kind: provider, Concurrency: 1}); err != nil {
 		s.t.Fatal(err)
 	}
-	if _, err := s.pool.Exec(s.t.Context(), `INSERT INTO workers (id, host, pid, providers) VALUES (gen_random_uuid(), 'here', 1, ARRAY[$1])`, provider); err != nil {
+	if _, err := s.pool.Exec(s.t.Context(), `
+		INSERT INTO workers (id, host, pid, providers, heartbeat_at) -- it lives for as long as the test does
+		VALUES (gen_random_uuid(), 'here', 1, ARRAY[$1], now() + interval '1 hour')`, provider); err != nil {
 		s.t.Fatal(err)
 	}
 }

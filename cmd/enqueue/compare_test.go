@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -27,9 +26,9 @@ type compared struct {
 }
 
 // background runs a command beside the test.
-func (s *site) background(ctx context.Context, args ...string) <-chan result {
+func (s *site) background(args ...string) <-chan result {
 	done := make(chan result, 1)
-	go func() { done <- s.run(ctx, strings.NewReader(""), args...) }()
+	go func() { done <- s.enqueue(args...) }()
 	return done
 }
 
@@ -80,7 +79,7 @@ func TestModelsAreComparedRowByRow(t *testing.T) {
 	t.Parallel()
 	s, cfg := newSite(t), twoMocks(t)
 	path := file(t, `{"custom_id":"a","prompt":"one `+canary+`"}`, `{"custom_id":"b","prompt":"two","model":"gpt-4o","provider":"openai","chain":["openai"]}`, `{"prompt":"three"}`)
-	done := s.background(t.Context(), "--config", cfg, "compare", path, "--with", "east,west", "--judge", "mock/mock-text", "--name", "c1", "-o", "json")
+	done := s.background("--config", cfg, "compare", path, "--with", "east,west", "--judge", "mock/mock-text", "--name", "c1", "-o", "json")
 	east, west, judge := "c1.east.mock-text", "c1.west.mock-text", "c1.judge.mock.mock-text"
 	for row := 1; row <= 3; row++ {
 		s.answer(east, row, "east says", 1000, time.Duration(row)*time.Second)
@@ -130,13 +129,12 @@ func TestModelsAreComparedRowByRow(t *testing.T) {
 		t.Errorf("%d jobs may be answered by another model", n)
 	}
 	// A model that joins later is compared, and was judged by nobody.
-	ctx, leave := context.WithCancel(t.Context())
-	joining := s.background(ctx, "--config", cfg, "compare", path, "--with", "east,west,mock", "--name", "c1")
-	s.until("the third is asked", func() bool {
-		return one[int64](s, `SELECT count(*) FROM jobs WHERE batch_id = 'c1.mock.mock-text'`) == 3
-	})
-	leave()
-	<-joining
+	if r := s.left("--config", cfg, "compare", path, "--with", "east,west,mock", "--name", "c1"); r.code != cli.Interrupted {
+		t.Errorf("%+v", r)
+	}
+	if n := one[int64](s, `SELECT count(*) FROM jobs WHERE batch_id = 'c1.mock.mock-text'`); n != 3 {
+		t.Errorf("the third is asked about %d rows", n)
+	}
 	if r := s.enqueue("--config", cfg, "compare", "--show", "c1", "--rows", "0"); !strings.Contains(r.out, "3 of 3 rows judged: east/mock-text 1, west/mock-text 1, mock/mock-text not judged, ties 1\n") {
 		t.Errorf("%+v", r)
 	}
@@ -147,11 +145,7 @@ func TestAComparisonThatWasLeftGoesOnAndBuysNothingTwice(t *testing.T) {
 	s, cfg := newSite(t), twoMocks(t)
 	path := file(t, `{"prompt":"one"}`, `{"prompt":"two"}`)
 	args := []string{"--config", cfg, "compare", path, "--with", "east,west"}
-	ctx, leave := context.WithCancel(t.Context())
-	done := s.background(ctx, args...)
-	s.until("all are accepted", func() bool { return one[int64](s, `SELECT count(*) FROM batches WHERE sealed_at IS NOT NULL`) == 2 })
-	leave()
-	r := <-done
+	r := s.left(args...)
 	name := one[string](s, `SELECT min(tags ->> 'comparison') FROM batches`)
 	if back := "Come back with: enqueue compare --show " + name + "\n"; r.code != cli.Interrupted || !strings.HasSuffix(r.err, back) {
 		t.Fatalf("%+v, want %q", r, back)
@@ -161,7 +155,7 @@ func TestAComparisonThatWasLeftGoesOnAndBuysNothingTwice(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	s.answer(name+".east.mock-text", 1, "one", 1000, time.Second)
-	again := s.background(t.Context(), args...)
+	again := s.background(args...)
 	s.answer(name+".east.mock-text", 2, "two", 1000, time.Second)
 	s.answer(name+".west.mock-text", 1, "uno", 1000, 2*time.Second)
 	s.finish(one[string](s, `SELECT id::text FROM jobs WHERE batch_id = $1 AND seq = 2`, name+".west.mock-text"), "", "refused")
@@ -192,11 +186,9 @@ func TestAVendorsBodyIsAskedOfEachModel(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	path := file(t, `{"custom_id":"x","method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}}`)
-	ctx, leave := context.WithCancel(t.Context())
-	done := s.background(ctx, "compare", path, "--with", "openai/gpt-6-luna,anthropic/claude-haiku-5-5", "--name", "c1")
-	s.until("all are accepted", func() bool { return one[int64](s, `SELECT count(*) FROM batches WHERE sealed_at IS NOT NULL`) == 2 })
-	leave()
-	<-done
+	if r := s.left("compare", path, "--with", "openai/gpt-6-luna,anthropic/claude-haiku-5-5", "--name", "c1"); r.code != cli.Interrupted {
+		t.Errorf("%+v", r)
+	}
 	for batch, want := range map[string]string{
 		"c1.openai.gpt-6-luna": "openai gpt-6-luna gpt-6-luna", "c1.anthropic.claude-haiku-5-5": "anthropic claude-haiku-5-5",
 	} {
@@ -217,13 +209,12 @@ func TestAComparisonIsHeldToOneBudget(t *testing.T) {
 	if f := decoded[forecast](t, r.out); r.code != cli.OK || f.Rows != 2 || len(f.Models) != 2 || f.Expected != f.Models[0].Expected+f.Models[1].Expected || s.jobs() != 0 {
 		t.Errorf("%+v", r)
 	}
-	ctx, leave := context.WithCancel(t.Context())
-	done := s.background(ctx, "--config", cfg, "compare", path, "--with", "east,west", "--budget", "3", "--name", "c1", "--account", "alpha")
-	s.until("all are accepted", func() bool {
-		return one[int64](s, `SELECT count(*) FROM batches WHERE sealed_at IS NOT NULL AND account = 'alpha'`) == 2
-	})
-	leave()
-	<-done
+	if r := s.left("--config", cfg, "compare", path, "--with", "east,west", "--budget", "3", "--name", "c1", "--account", "alpha"); r.code != cli.Interrupted {
+		t.Errorf("%+v", r)
+	}
+	if n := one[int64](s, `SELECT count(*) FROM batches WHERE sealed_at IS NOT NULL AND account = 'alpha'`); n != 2 {
+		t.Errorf("%d batches are whole", n)
+	}
 	if got := one[string](s, `SELECT string_agg(concat_ws(' ', tag, period, limit_nano, blocks, simulated), ', ' ORDER BY simulated) FROM budgets`); got != "comparison=c1 total 3000000000 t f, comparison=c1 total 3000000000 t t" {
 		t.Errorf("%s", got)
 	}
@@ -259,7 +250,7 @@ func TestAJudgeThatNamesNoAnswerIsUnclear(t *testing.T) {
 	t.Parallel()
 	s, cfg := newSite(t), twoMocks(t)
 	path := file(t, `{"prompt":"one"}`, `{"prompt":"two"}`, `{"prompt":"three"}`)
-	done := s.background(t.Context(), "--config", cfg, "compare", path, "--with", "east,west", "--name", "c1")
+	done := s.background("--config", cfg, "compare", path, "--with", "east,west", "--name", "c1")
 	for row := 1; row <= 3; row++ {
 		s.answer("c1.east.mock-text", row, fmt.Sprint("east", row), 1000, time.Second)
 		s.answer("c1.west.mock-text", row, fmt.Sprint("west", row), 1000, time.Second)
@@ -267,7 +258,7 @@ func TestAJudgeThatNamesNoAnswerIsUnclear(t *testing.T) {
 	if r := <-done; r.code != cli.OK || strings.Contains(r.out, "best") {
 		t.Errorf("nobody was asked to judge: %+v", r)
 	}
-	done = s.background(t.Context(), "--config", cfg, "compare", "--show", "c1", "--judge", "mock", "-o", "ndjson")
+	done = s.background("--config", cfg, "compare", "--show", "c1", "--judge", "mock", "-o", "ndjson")
 	for row, verdict := range []string{`{"best":3,"reason":"?"}`, `the second`, `{"best":2,"reason":"right"}`} {
 		s.answer("c1.judge.mock.mock-text", row+1, verdict, 500, time.Second)
 	}
@@ -289,12 +280,10 @@ func TestAJudgeThatNamesNoAnswerIsUnclear(t *testing.T) {
 func TestAnotherFileIsNoPartOfAComparison(t *testing.T) {
 	t.Parallel()
 	s, cfg := newSite(t), twoMocks(t)
-	ctx, leave := context.WithCancel(t.Context())
 	path := file(t, `{"prompt":"one"}`, `{"prompt":"two"}`)
-	done := s.background(ctx, "--config", cfg, "compare", path, "--with", "east,west", "--name", "c1")
-	s.until("the rows are there", func() bool { return s.jobs() == 4 })
-	leave()
-	<-done
+	if r := s.left("--config", cfg, "compare", path, "--with", "east,west", "--name", "c1"); r.code != cli.Interrupted || s.jobs() != 4 {
+		t.Fatalf("%+v, and %d jobs", r, s.jobs())
+	}
 	// Its first row is the same, and so is its name.
 	if err := os.WriteFile(path, []byte("{\"prompt\":\"one\"}\n{\"prompt\":\"three\"}\n"), 0o600); err != nil {
 		t.Fatal(err)

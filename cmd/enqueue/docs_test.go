@@ -57,10 +57,7 @@ func TestTheExamplesOfThePageAboutSchedulesRun(t *testing.T) {
 // TestTheExamplesOfThePageAboutMoneyRun runs those of docs/money.md, in their order.
 func TestTheExamplesOfThePageAboutMoneyRun(t *testing.T) {
 	t.Parallel()
-	s, dir, bin := newSite(t), t.TempDir(), t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "../monitor").CombinedOutput(); err != nil {
-		t.Fatalf("build the command: %v\n%s", err, out)
-	}
+	s, dir := newSite(t), t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "examples/rate-cards"), os.DirFS("../../examples/rate-cards")); err != nil {
 		t.Fatal(err)
 	}
@@ -70,16 +67,15 @@ func TestTheExamplesOfThePageAboutMoneyRun(t *testing.T) {
 	if r := s.enqueue("batch", filepath.Join(dir, "prompts.jsonl"), "--batch-id", "nightly"); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
-	runPage(t, s, "money.md", dir, bin)
+	runPage(t, s, "money.md", dir)
 	var budgets, wallets int64
 	if budgets, wallets = one[int64](s, `SELECT count(*) FROM budgets WHERE NOT wallet`), one[int64](s, `SELECT count(*) FROM budgets WHERE wallet AND limit_nano = 20000000000 AND card IS NULL`); budgets != 2 || wallets != 1 {
 		t.Errorf("%d budgets and %d wallets of $20 are left, want 2 and 1", budgets, wallets)
 	}
 }
 
-// runPage runs each line of the blocks of a page of docs in a folder; bins are those of further
-// commands.
-func runPage(t *testing.T, s *site, name, dir string, bins ...string) {
+// runPage runs each line of the blocks of a page of docs in a folder.
+func runPage(t *testing.T, s *site, name, dir string) {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/" + name)
 	if err != nil {
@@ -89,7 +85,7 @@ func runPage(t *testing.T, s *site, name, dir string, bins ...string) {
 	if len(blocks) == 0 {
 		t.Fatalf("%s has no examples", name)
 	}
-	path := strings.Join(append(bins, filepath.Dir(binary(t)), os.Getenv("PATH")), ":")
+	path := filepath.Dir(binary(t)) + ":" + os.Getenv("PATH")
 	for _, block := range blocks {
 		for line := range strings.Lines(block[1]) {
 			cmd := exec.CommandContext(t.Context(), "sh", "-c", "set -e\n"+line)

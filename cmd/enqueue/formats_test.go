@@ -220,8 +220,30 @@ func TestAnIntakeThatIsKilledIsResumedInEveryFormat(t *testing.T) {
 	if r := s.enqueue("export", "whole", "--format", "parquet", "--with", "prompt", "--out", parquet); r.code != cli.OK {
 		t.Fatalf("%+v", r)
 	}
+	// While hold is locked, an intake that has rows takes no more of them.
+	const hold = 1
+	_, err := s.pool.Exec(t.Context(), fmt.Sprintf(`
+		CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF EXISTS (SELECT FROM batches b JOIN jobs j ON j.batch_id = b.id WHERE b.sealed_at IS NULL) THEN
+				PERFORM pg_advisory_xact_lock_shared(%d);
+			END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER held BEFORE INSERT ON jobs EXECUTE FUNCTION held()`, hold))
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder, err := s.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Release()
 	for id, path := range map[string]string{"csv": path, "gz": write(t, "rows.csv.gz", packed(t, table.String())), "parquet": parquet} {
 		args := []string{"batch", path, "--batch-id", id, "-o", "json", "--provider", "mock"}
+		if _, err := holder.Exec(t.Context(), `SELECT pg_advisory_lock($1)`, hold); err != nil {
+			t.Fatal(err)
+		}
 		cmd := exec.CommandContext(t.Context(), enqueue, args...)
 		cmd.Env = append(os.Environ(), "DATABASE_URL="+s.database, "REDIS_URL="+s.redis)
 		if err := cmd.Start(); err != nil {
@@ -231,6 +253,9 @@ func TestAnIntakeThatIsKilledIsResumedInEveryFormat(t *testing.T) {
 		s.until("some rows are accepted", func() bool { return count() > 0 })
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		if _, err := holder.Exec(t.Context(), `SELECT pg_advisory_unlock($1)`, hold); err != nil {
+			t.Fatal(err)
+		}
 		s.until("its last commit is over", func() bool {
 			return one[int64](s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'`) == 0
 		})

@@ -29,7 +29,14 @@ import (
 	"oneflow/store"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) {
+	var err error
+	if commands, err = os.MkdirTemp("", "oneflow-enqueue-"); err != nil {
+		panic(err)
+	}
+	storetest.Main(m)
+	_ = os.RemoveAll(commands)
+}
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
@@ -68,7 +75,20 @@ func (s *site) enqueue(args ...string) result {
 
 func (s *site) run(ctx context.Context, in io.Reader, args ...string) result {
 	s.t.Helper()
-	r := command(ctx, in, append([]string{"--database-url", s.database, "--redis-url", s.redis, "--connect-timeout", "30s"}, args...)...)
+	return s.runOn(ctx, &screen{}, in, args...)
+}
+
+// left runs a command that watches, and interrupts it as soon as it says how far its jobs are.
+func (s *site) left(args ...string) result {
+	s.t.Helper()
+	ctx, leave := context.WithCancel(s.t.Context())
+	defer leave()
+	return s.runOn(ctx, &screen{when: " done, ", then: leave}, strings.NewReader(""), args...)
+}
+
+func (s *site) runOn(ctx context.Context, errs *screen, in io.Reader, args ...string) result {
+	s.t.Helper()
+	r := commandOn(ctx, errs, in, append([]string{"--database-url", s.database, "--redis-url", s.redis, "--connect-timeout", "30s"}, args...)...)
 	if strings.Contains(r.err, canary) {
 		s.t.Errorf("%q tells the prompt: %s", args, r.err)
 	}
@@ -77,6 +97,10 @@ func (s *site) run(ctx context.Context, in io.Reader, args ...string) result {
 
 // screen is a buffer that several goroutines may write to, as they may to a file.
 type screen struct {
+	// when is a text, and then what is done as soon as it was written.
+	when string
+	then func()
+
 	mu   sync.Mutex
 	text bytes.Buffer
 }
@@ -84,7 +108,12 @@ type screen struct {
 func (s *screen) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.text.Write(p)
+	n, err := s.text.Write(p)
+	if s.then != nil && bytes.Contains(s.text.Bytes(), []byte(s.when)) {
+		s.then()
+		s.then = nil
+	}
+	return n, err
 }
 
 func (s *screen) String() string {
@@ -94,12 +123,15 @@ func (s *screen) String() string {
 }
 
 func command(ctx context.Context, in io.Reader, args ...string) result {
+	return commandOn(ctx, &screen{}, in, args...)
+}
+
+func commandOn(ctx context.Context, errs *screen, in io.Reader, args ...string) result {
 	var out bytes.Buffer
-	var errs screen
 	if !slices.Contains(args, "--config") {
 		args = append([]string{"--config", "testdata/mock.yaml"}, args...)
 	}
-	code := cli.Code("enqueue", &errs, run(ctx, args, cli.Env{In: in, Out: &out, Err: &errs, Getenv: func(string) string { return "" }}))
+	code := cli.Code("enqueue", errs, run(ctx, args, cli.Env{In: in, Out: &out, Err: errs, Getenv: func(string) string { return "" }}))
 	return result{code, out.String(), errs.String()}
 }
 
@@ -119,12 +151,14 @@ func one[T any](s *site, sql string, args ...any) T {
 
 func (s *site) jobs() int64 { return one[int64](s, `SELECT count(*) FROM jobs`) }
 
-// until asks again and again, for at most 30 s.
+// until asks again and again, for at most a minute.
 func (s *site) until(what string, ok func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); !ok(); <-tick.C {
 		if time.Now().After(end) {
-			s.t.Fatalf("waited 30 s until %s", what)
+			s.t.Fatalf("waited a minute until %s", what)
 		}
 	}
 }

@@ -282,6 +282,37 @@ func TestAPromptMayComeFromStdin(t *testing.T) {
 	}
 }
 
+// Its commit may have been under way: nobody is to enqueue it anew without a look.
+func TestAJobIsNamedWhoseAcceptanceIsInterrupted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	hold, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hold.Exec(t.Context(), `LOCK TABLE jobs IN SHARE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan result, 1)
+	go func() { done <- s.run(ctx, strings.NewReader(""), "text", "a") }()
+	s.until("its acceptance waits", func() bool {
+		return one[int64](s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0
+	})
+	cancel()
+	r := <-done
+	if err := hold.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	id, named := strings.CutPrefix(strings.TrimSpace(r.err), "enqueue: interrupted: the job may have been accepted; see: enqueue status ")
+	if r.code != cli.Interrupted || r.out != "" || !named {
+		t.Errorf("%+v", r)
+	}
+	if r := s.enqueue("status", id); s.jobs() != 0 || r.code != cli.Usage || r.err != "enqueue: "+id+": no such job or batch\n" {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestHelpNamesEveryCommandAndIsNoError(t *testing.T) {
 	t.Parallel()
 	r := command(t.Context(), strings.NewReader(""), "--help")
