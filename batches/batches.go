@@ -203,7 +203,8 @@ type Report struct {
 // Take reads the source to its end and seals the batch, which is made when the first
 // rows are accepted: without a row there is none. After an error the report says what was
 // accepted before it; taking the same rows in again adds the rest. Then the source may
-// still be waited for, and is not asked again once it has answered.
+// still be waited for, and is not asked again once it has answered. Where ctx ends when
+// all rows are accepted, the batch is sealed all the same.
 func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 	rep := Report{BatchID: t.Batch.ID}
 	opened := false
@@ -277,7 +278,19 @@ func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 	if t.Only != nil {
 		return rep, nil
 	}
-	return rep, t.Store.SealBatch(ctx, t.Batch.ID)
+	return rep, t.seal(ctx)
+}
+
+// sealGrace is how long the sealing of a batch goes on after its caller's context has ended.
+const sealGrace = 5 * time.Second
+
+// seal seals a batch whose rows are all accepted. Left open, it would never finish, and
+// whoever left would be told to add rows that are there.
+func (t Intake) seal(ctx context.Context) error {
+	sealing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(sealGrace, stop) })()
+	return t.Store.SealBatch(sealing, t.Batch.ID)
 }
 
 // read is a line that was read: a row, or what is wrong with it.

@@ -24,6 +24,8 @@ type intakeStore struct {
 	accept    func(rows []jobs.New)
 	fail      error // of the second chunk
 	conflicts []int64
+	// unsealable is a store that answers no sealing.
+	unsealable bool
 
 	opened jobs.Batch
 	opens  int
@@ -57,7 +59,16 @@ func (s *intakeStore) AcceptJobs(_ context.Context, batchID string, rows []jobs.
 	return acc, nil
 }
 
-func (s *intakeStore) SealBatch(_ context.Context, _ string) error { s.sealed = true; return nil }
+func (s *intakeStore) SealBatch(ctx context.Context, _ string) error {
+	if s.unsealable {
+		<-ctx.Done()
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.sealed = true
+	return nil
+}
 
 func intake(s *intakeStore) batches.Intake {
 	return batches.Intake{Input: input(), Batch: jobs.Batch{ID: "b1", Account: "ana", Source: "rows.jsonl"}, Store: s, Producer: jobs.NewProducer(s, nil)}
@@ -125,6 +136,24 @@ func TestAnIntakeThatFailsTellsWhatWasAcceptedAndDoesNotSeal(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || rep.Duplicates != 2000 || s.sealed {
 		t.Errorf("cancelled: %+v, %v, sealed %v", rep, err, s.sealed)
 	}
+}
+
+func TestABatchIsSealedAlsoWhereItsLastRowsAreAcceptedWhileSomebodyLeaves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &intakeStore{accept: func([]jobs.New) { cancel() }}
+		if rep, err := intake(s).Take(ctx, source(lines(10))); err != nil || rep.Duplicates != 10 || !s.sealed {
+			t.Errorf("%+v, %v, sealed %v", rep, err, s.sealed)
+		}
+		// It is not waited for long.
+		ctx, cancel = context.WithCancel(t.Context())
+		s = &intakeStore{accept: func([]jobs.New) { cancel() }, unsealable: true}
+		start := time.Now()
+		if rep, err := intake(s).Take(ctx, source(lines(10))); !errors.Is(err, context.Canceled) || rep.Duplicates != 10 || time.Since(start) != 5*time.Second {
+			t.Errorf("%+v, %v after %v", rep, err, time.Since(start))
+		}
+	})
 }
 
 func TestRowsThatComeSlowlyAreAcceptedBeforeTheNextOnes(t *testing.T) {

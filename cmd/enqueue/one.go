@@ -121,6 +121,9 @@ func (c *single) enqueue(s *session, cfg config.Config, in batches.Input, fields
 		return err
 	}
 	_, dispatchErr, err := p.Enqueue(s.Ctx, "", []jobs.New{job})
+	if errors.Is(err, context.Canceled) { // its commit may have been under way
+		return cli.Fail(cli.Interrupted, fmt.Errorf("interrupted: the job may have been accepted; see: enqueue status %s", job.ID))
+	}
 	if err != nil {
 		return err
 	}
