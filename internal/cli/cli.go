@@ -12,7 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"oneflow/jobs"
 )
@@ -62,8 +62,8 @@ type Env struct {
 func Main(name string, run func(ctx context.Context, args []string, env Env) error) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	// Its errors are returned as well; here they would stand between our lines.
-	redis.SetLogger(quiet{})
+	// The errors of Redis' client are returned as well; here they would stand between our lines.
+	logging.Disable()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	done := make(chan int, 1)
@@ -83,12 +83,6 @@ func Main(name string, run func(ctx context.Context, args []string, env Env) err
 		}
 	}
 }
-
-// quiet is the log of the Redis client.
-type quiet struct{}
-
-// Printf implements its interface.
-func (quiet) Printf(context.Context, string, ...any) {}
 
 // Code prints err and returns its exit code.
 func Code(name string, stderr io.Writer, err error) int {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"oneflow/internal/devstack"
@@ -51,6 +52,7 @@ func (w wrapped) Run() int {
 	process.mu.Lock()
 	process.wrapped = true
 	process.mu.Unlock()
+	logging.Disable() // what Redis' client logs where a test's Redis is away it returns as well
 	code := w.tests.Run()
 	if err := process.close(); err != nil {
 		_, _ = os.Stderr.WriteString("storetest: " + err.Error() + "\n")
