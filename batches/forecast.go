@@ -28,7 +28,7 @@ const (
 
 // Answers holds what the ledger knows of a model's answers.
 type Answers struct {
-	Calls        int64
+	Count        int64
 	OutputTokens float64 // of one, on average
 }
 
@@ -119,7 +119,7 @@ func (f *Forecast) add(step string, job jobs.New, low, expected, high providers.
 	}
 	line := f.lines[key]
 	if line == nil {
-		line = &ForecastLine{Step: step, Provider: key.Provider, Model: key.Model, Measured: f.Known[key.ModelKey].Calls >= enoughAnswers}
+		line = &ForecastLine{Step: step, Provider: key.Provider, Model: key.Model, Measured: f.Known[key.ModelKey].Count >= enoughAnswers}
 		f.lines[key] = line
 	}
 	line.Jobs++
@@ -258,7 +258,7 @@ func (f *Forecast) usageAlone(job jobs.New) (low, expected, high providers.Usage
 	in, most := tokensOf(kind, job.Request)
 	out, known := int64(guessedAnswer), f.Known[ModelKey{job.Provider, job.Request.Model}]
 	least := int64(1)
-	if known.Calls >= enoughAnswers {
+	if known.Count >= enoughAnswers {
 		out = int64(math.Round(known.OutputTokens))
 		least = share(out, lowShare)
 	}

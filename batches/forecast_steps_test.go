@@ -26,7 +26,7 @@ func TestAForecastOfAPipelineHasTheAnswersThatItsStepsAreMadeOf(t *testing.T) {
 	}
 	f := &batches.Forecast{
 		Prices: prices(t), At: day, Kind: func(provider string) string { return provider },
-		Known: map[batches.ModelKey]batches.Answers{{Provider: "anthropic", Model: "claude-haiku-5-5"}: {Calls: 100, OutputTokens: 700}},
+		Known: map[batches.ModelKey]batches.Answers{{Provider: "anthropic", Model: "claude-haiku-5-5"}: {Count: 100, OutputTokens: 700}},
 	}
 	p := f.Pipeline(in, "first", []*batches.CompiledStep{
 		step("second", "Shorten: {{answer}}"), step("third", "Of {{topic}}, {{first}} and {{answer}}: {{answer.score}}", "answer.score >= 7"),

@@ -63,9 +63,9 @@ func TestAForecastExpectsAnswersAsLongAsTheyWere(t *testing.T) {
 		want     int64
 		measured bool
 	}{
-		{batches.Answers{Calls: 100, OutputTokens: 120.4}, 120, true},
-		{batches.Answers{Calls: 100, OutputTokens: 5000}, 1000, true}, // no longer than it may be
-		{batches.Answers{Calls: 3, OutputTokens: 120}, 300, false},    // too few to tell
+		{batches.Answers{Count: 100, OutputTokens: 120.4}, 120, true},
+		{batches.Answers{Count: 100, OutputTokens: 5000}, 1000, true}, // no longer than it may be
+		{batches.Answers{Count: 3, OutputTokens: 120}, 300, false},    // too few to tell
 	} {
 		l := forecastOf(t, map[batches.ModelKey]batches.Answers{key: c.known}, row)[0]
 		if l.OutputTokens != c.want || l.Measured != c.measured {

@@ -118,7 +118,7 @@ func TestAForecastCountsWhatTheVendorsCacheSaves(t *testing.T) {
 		"marked for an hour":                       {"anthropic", "claude-haiku-5-5", providers.Cache1h, true, true, func(n int64) providers.Usage { return providers.Usage{CacheWrite1hTokens: n} }},
 		"not marked, as the vendor wants":          {"anthropic", "claude-haiku-5-5", providers.NoCache, true, false, nil},
 	} {
-		known := map[ModelKey]Answers{{c.provider, c.model}: {Calls: 100, OutputTokens: 10}}
+		known := map[ModelKey]Answers{{c.provider, c.model}: {Count: 100, OutputTokens: 10}}
 		f := &Forecast{Prices: list, At: day, Known: known, Warm: c.warm, Kind: func(provider string) string { return provider }}
 		charged := &Forecast{Prices: list, At: day, Known: known, Warm: c.warm, Card: card, Kind: f.Kind}
 		for _, job := range begun(t, c.provider, c.model, 100, start) {

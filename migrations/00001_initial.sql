@@ -695,6 +695,7 @@ CREATE TABLE provider_metrics (
     refused         bigint NOT NULL DEFAULT 0,  -- for what was asked: no failure of the provider's
     input_tokens    numeric NOT NULL,
     output_tokens   numeric NOT NULL,
+    answered        bigint NOT NULL DEFAULT 0,  -- jobs that those which succeeded were for: several, of a shared call
     cost_nano       numeric NOT NULL,
     simulated_nano  numeric NOT NULL DEFAULT 0,
     unpriced        bigint NOT NULL,
@@ -730,13 +731,13 @@ SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 BEGIN
     INSERT INTO provider_metrics AS m (provider, model, minute, slot, requests, succeeded, failed_unbilled, failed_billed, unknown,
-        rate_limited, refused, input_tokens, output_tokens, cost_nano, simulated_nano, unpriced, latency_ms_sum, latency_ms_max, last_started_at)
+        rate_limited, refused, input_tokens, output_tokens, answered, cost_nano, simulated_nano, unpriced, latency_ms_sum, latency_ms_max, last_started_at)
     SELECT provider, model, date_trunc('minute', finished_at), counter_slot(), sum(n),
         sum(n * (state = 'succeeded')::int), sum(n * (state = 'failed_unbilled')::int),
         sum(n * (state = 'failed_billed')::int), sum(n * (state = 'unknown')::int),
         sum(n * (error_kind IN ('rate_limited', 'concurrency_limit'))::int),
         sum(n * (error_kind IN ('invalid_request', 'moderated', 'not_found', 'too_large', 'cancelled', 'not_asked'))::int),
-        sum(n * input_tokens::numeric), sum(n * output_tokens::numeric),
+        sum(n * input_tokens::numeric), sum(n * output_tokens::numeric), sum(n * (state = 'succeeded')::int * jobs),
         sum(n * CASE WHEN simulated THEN 0 ELSE coalesce(cost_nano, 0)::numeric END),
         sum(n * CASE WHEN simulated THEN coalesce(cost_nano, 0)::numeric ELSE 0 END),
         sum(n * (cost_nano IS NULL)::int),
@@ -755,6 +756,7 @@ BEGIN
         refused = m.refused + excluded.refused,
         input_tokens = m.input_tokens + excluded.input_tokens,
         output_tokens = m.output_tokens + excluded.output_tokens,
+        answered = m.answered + excluded.answered,
         cost_nano = m.cost_nano + excluded.cost_nano,
         simulated_nano = m.simulated_nano + excluded.simulated_nano,
         unpriced = m.unpriced + excluded.unpriced,

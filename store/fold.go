@@ -50,9 +50,9 @@ func (s *Store) FoldMetrics(ctx context.Context) (more bool, err error) {
 	}
 	p.Queue(fold("provider_metrics")+`, added AS (
 			INSERT INTO provider_metrics AS m (provider, model, minute, slot, requests, succeeded, failed_unbilled, failed_billed, unknown,
-				rate_limited, refused, input_tokens, output_tokens, cost_nano, simulated_nano, unpriced, latency_ms_sum, latency_ms_max, last_started_at)
+				rate_limited, refused, input_tokens, output_tokens, answered, cost_nano, simulated_nano, unpriced, latency_ms_sum, latency_ms_max, last_started_at)
 			SELECT provider, model, until, 0, sum(requests), sum(succeeded), sum(failed_unbilled), sum(failed_billed), sum(unknown),
-				sum(rate_limited), sum(refused), sum(input_tokens), sum(output_tokens), sum(cost_nano), sum(simulated_nano), sum(unpriced),
+				sum(rate_limited), sum(refused), sum(input_tokens), sum(output_tokens), sum(answered), sum(cost_nano), sum(simulated_nano), sum(unpriced),
 				sum(latency_ms_sum), max(latency_ms_max), max(last_started_at)
 			FROM taken
 			GROUP BY provider, model, until
@@ -67,6 +67,7 @@ func (s *Store) FoldMetrics(ctx context.Context) (more bool, err error) {
 				refused = m.refused + excluded.refused,
 				input_tokens = m.input_tokens + excluded.input_tokens,
 				output_tokens = m.output_tokens + excluded.output_tokens,
+				answered = m.answered + excluded.answered,
 				cost_nano = m.cost_nano + excluded.cost_nano,
 				simulated_nano = m.simulated_nano + excluded.simulated_nano,
 				unpriced = m.unpriced + excluded.unpriced,

@@ -11,21 +11,22 @@ import (
 	"oneflow/batches"
 )
 
-// AnswerLengths returns how long the answers of the last 30 days are, by model.
+// AnswerLengths returns how long the answers of the last 30 days are, by model: each of those that
+// one call brought for several jobs counts.
 func (s *Store) AnswerLengths(ctx context.Context) (map[batches.ModelKey]batches.Answers, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT provider, model, sum(succeeded)::bigint, (sum(output_tokens) / sum(succeeded))::float8
+		SELECT provider, model, sum(answered)::bigint, (sum(output_tokens) / sum(answered))::float8
 		FROM provider_metrics
 		WHERE minute > now() - interval '30 days'
 		GROUP BY provider, model
-		HAVING sum(succeeded) > 0`)
+		HAVING sum(answered) > 0`)
 	if err != nil {
 		return nil, fmt.Errorf("read how long answers are: %w", err)
 	}
 	known := map[batches.ModelKey]batches.Answers{}
 	var key batches.ModelKey
 	var a batches.Answers
-	_, err = pgx.ForEachRow(rows, []any{&key.Provider, &key.Model, &a.Calls, &a.OutputTokens}, func() error { known[key] = a; return nil })
+	_, err = pgx.ForEachRow(rows, []any{&key.Provider, &key.Model, &a.Count, &a.OutputTokens}, func() error { known[key] = a; return nil })
 	if err != nil {
 		return nil, fmt.Errorf("read how long answers are: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"oneflow/batches"
 	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -74,6 +75,28 @@ func TestEachJobOfAPackedCallGetsItsVectorAndItsShare(t *testing.T) {
 	must(t, err)
 	if len(bought) != 1 || bought[0].Cost != 33 || bought[0].Shared != 3 || bought[0].Usage.InputTokens != done.Parts[1].Response.Usage.InputTokens {
 		t.Errorf("bought is its part of the call: %+v", bought)
+	}
+}
+
+// A call that brings three answers tells of three, each a third as long.
+func TestEachAnswerOfASharedCallCountsForTheirLength(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	all, c, done := w.packedCall(t, 3, nil, nano(600), nano(100))
+	done.Settlement.Usage = providers.Usage{InputTokens: 60, OutputTokens: 90}
+	must(t, w.BeginCall(t.Context(), w.worker, c))
+	must(t, w.Succeed(t.Context(), done))
+	alone := w.mustClaim(t, w.accept(t, 1, nil)[0])
+	one := success(alone, w.sent(t, alone, nano(600)), nano(100))
+	one.Settlement.Usage = providers.Usage{InputTokens: 20, OutputTokens: 50}
+	must(t, w.Succeed(t.Context(), one))
+	want := map[batches.ModelKey]batches.Answers{{Provider: c.Provider, Model: c.Model}: {Count: int64(len(all)) + 1, OutputTokens: 35}}
+	for _, ago := range []string{"0", "3 hours"} { // and summed up
+		w.exec(t, `UPDATE provider_metrics SET minute = minute - interval '`+ago+`'`)
+		w.foldAll(t)
+		if got, err := w.AnswerLengths(t.Context()); err != nil || cmp.Diff(want, got) != "" {
+			t.Errorf("%s ago: %v %s", ago, err, cmp.Diff(want, got))
+		}
 	}
 }
 
