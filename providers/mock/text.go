@@ -11,54 +11,75 @@ import (
 	"oneflow/providers"
 )
 
-// text answers with sentences, or with JSON if that was asked for.
+// choice is one answer, as OpenAI's chat completions have it.
+type choice struct {
+	Index        int     `json:"index"`
+	Message      message `json:"message"`
+	FinishReason string  `json:"finish_reason"`
+}
+
+type message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+// text answers with sentences, or with JSON if that was asked for, as often as it was.
 func text(c *call) (providers.Response, error) {
-	var content string
+	usage := providers.Usage{InputTokens: tokens(c.req.System) + tokens(c.req.Prompt)}
+	for _, m := range c.req.Messages {
+		usage.InputTokens += tokens(m.Text())
+	}
+	choices := make([]choice, max(c.req.N, 1))
+	for i := range choices {
+		content, err := one(c, c.seed()+uint64(i))
+		if err != nil {
+			return providers.Response{}, err
+		}
+		choices[i] = choice{Index: i, Message: message{Role: "assistant", Content: content}, FinishReason: "stop"}
+		if limit := c.req.MaxTokens; limit > 0 && tokens(content) > limit {
+			choices[i].Message.Content, choices[i].FinishReason = cut(content, int(4*limit)), "length"
+		}
+		usage.OutputTokens += tokens(choices[i].Message.Content)
+	}
+	raw, err := rawText(c, choices, usage)
+	if err != nil {
+		return providers.Response{}, err
+	}
+	return providers.Response{Text: choices[0].Message.Content, FinishReason: choices[0].FinishReason, Raw: raw, Usage: usage}, nil
+}
+
+// one is an answer.
+func one(c *call, seed uint64) (content string, err error) {
 	format := c.req.ResponseFormat
 	switch {
 	case format == nil || format.Type == "" || format.Type == "text":
-		content = prose(c)
+		content = prose(c, seed)
 	case format.Type == "json_schema" && format.JSONSchema != nil:
-		var err error
-		if content, err = media.JSON(c.seed(), format.JSONSchema.Schema); err != nil {
-			return providers.Response{}, fmt.Errorf("response_format.json_schema.schema: %w", err)
+		if content, err = media.JSON(seed, format.JSONSchema.Schema); err != nil {
+			return "", fmt.Errorf("response_format.json_schema.schema: %w", err)
 		}
 	default:
-		var err error
-		if content, err = media.JSON(c.seed(), nil); err != nil {
-			return providers.Response{}, err
+		if content, err = media.JSON(seed, nil); err != nil {
+			return "", err
 		}
 	}
-
-	finish := "stop"
 	for _, stop := range c.req.Stop {
 		if stop != "" {
 			content, _, _ = strings.Cut(content, stop)
 		}
 	}
-	if limit := c.req.MaxTokens; limit > 0 && tokens(content) > limit {
-		content, finish = cut(content, int(4*limit)), "length"
-	}
-	usage := providers.Usage{InputTokens: tokens(c.req.System) + tokens(c.req.Prompt), OutputTokens: tokens(content)}
-	for _, m := range c.req.Messages {
-		usage.InputTokens += tokens(m.Text())
-	}
-	raw, err := rawText(c, content, finish, usage)
-	if err != nil {
-		return providers.Response{}, err
-	}
-	return providers.Response{Text: content, FinishReason: finish, Raw: raw, Usage: usage}, nil
+	return content, nil
 }
 
 // prose answers with sentences, and a request for several numbered answers with as many.
-func prose(c *call) string {
+func prose(c *call, seed uint64) string {
 	numbers := numbered.FindAllString(c.req.Prompt, -1)
 	if len(numbers) < 2 {
-		return media.Prose(c.seed())
+		return media.Prose(seed)
 	}
 	var b strings.Builder
 	for i, number := range numbers {
-		fmt.Fprintf(&b, "%s\n%s\n", number, media.Prose(c.seed()+uint64(i)))
+		fmt.Fprintf(&b, "%s\n%s\n", number, media.Prose(seed+uint64(i)))
 	}
 	return b.String()
 }
@@ -78,16 +99,7 @@ func cut(s string, n int) string {
 }
 
 // rawText is the answer as OpenAI's chat completions have it.
-func rawText(c *call, content, finish string, usage providers.Usage) ([]byte, error) {
-	type message struct {
-		Role    string `json:"role"`
-		Content string `json:"content"`
-	}
-	type choice struct {
-		Index        int     `json:"index"`
-		Message      message `json:"message"`
-		FinishReason string  `json:"finish_reason"`
-	}
+func rawText(c *call, choices []choice, usage providers.Usage) ([]byte, error) {
 	return json.Marshal(struct {
 		ID      string           `json:"id"`
 		Object  string           `json:"object"`
@@ -97,7 +109,7 @@ func rawText(c *call, content, finish string, usage providers.Usage) ([]byte, er
 		Usage   map[string]int64 `json:"usage"`
 	}{
 		ID: c.id, Object: "chat.completion", Model: c.req.Model,
-		Choices: []choice{{Message: message{Role: "assistant", Content: content}, FinishReason: finish}},
+		Choices: choices,
 		Usage: map[string]int64{
 			"prompt_tokens": usage.InputTokens, "completion_tokens": usage.OutputTokens,
 			"total_tokens": usage.InputTokens + usage.OutputTokens,
