@@ -23,14 +23,14 @@ const (
 	detailCalls = 200
 )
 
-// Detail tells what a job or a batch asked for, and who answered: the most frequent
-// twenty of each, and a job's first two hundred calls. Of a batch of more than
+// Detail tells what a job, a batch or all steps of a pipeline asked for, and who answered: the most
+// frequent twenty of each, and a job's first two hundred calls. Of a batch of more than
 // 10,000 jobs it tells nothing, as that takes too long to look at.
 func (s *Store) Detail(ctx context.Context, p jobs.Progress) (d batches.Detail, err error) {
 	if p.Total() > detailJobs {
 		return d, nil
 	}
-	id, where, of := p.BatchID, "batch_id = $1", any(p.BatchID)
+	id, where, of := p.BatchID, "batch_id = ANY ("+allSteps+")", any(p.BatchID)
 	if p.JobID != "" {
 		id, where, of = p.JobID, "id = $1", p.JobID
 	}

@@ -48,6 +48,9 @@ func TestEachSuccessMakesTheNextStepsRowOfItsAnswer(t *testing.T) {
 	if p.Estimate.Jobs != 2 || p.Estimate.Expected == 0 {
 		t.Errorf("the steps' jobs are expected to cost %+v", p.Estimate)
 	}
+	if d, err := w.Detail(ctx, p); err != nil || len(d.Asked) != 2 || d.Asked[0].Jobs+d.Asked[1].Jobs != 5 || len(d.Answered) != 1 || d.Answered[0].Jobs != 2 {
+		t.Errorf("what all steps have asked for: %+v, %v", d, err)
+	}
 	w.fails(t, w.mustClaim(t, first[2]))
 	want := []stepRow{
 		{1, "p:" + in[0].ID.String(), jobs.Queued, "Rate: one of q1", "", ""},

@@ -184,7 +184,7 @@ type WebhookSummary struct {
 	Error string
 }
 
-// WebhooksOf returns what is told of a batch; nil: nothing is.
+// WebhooksOf returns what is told of a batch, or of all steps of a pipeline; nil: nothing is.
 func (s *Store) WebhooksOf(ctx context.Context, batch string) (*WebhookSummary, error) {
 	var w WebhookSummary
 	err := s.pool.QueryRow(ctx, `
@@ -194,7 +194,7 @@ func (s *Store) WebhooksOf(ctx context.Context, batch string) (*WebhookSummary, 
 			SELECT count(*) FILTER (WHERE delivered), count(*) FILTER (WHERE ended_at IS NULL), count(*) FILTER (WHERE ended_at IS NOT NULL AND NOT delivered),
 				coalesce((array_agg(error ORDER BY created_at DESC) FILTER (WHERE NOT delivered AND error <> ''))[1], '')
 			FROM webhook_events e
-			WHERE e.batch_id = b.batch_id OR e.subject = b.batch_id
+			WHERE e.batch_id = ANY (`+allSteps+`) OR e.subject = ANY (`+allSteps+`)
 		) w
 		WHERE b.batch_id = $1 AND b.webhook <> ''`, batch).Scan(&w.URL, &w.PerJob, &w.Delivered, &w.Waiting, &w.Failed, &w.Error)
 	if errors.Is(err, pgx.ErrNoRows) {

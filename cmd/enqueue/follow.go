@@ -67,6 +67,13 @@ func watchAll(s *session, ids []string, back string) (jobs.Progress, error) {
 	if errors.Is(err, jobs.ErrNotFound) {
 		return jobs.Progress{}, err
 	}
+	parts := ids
+	if len(ids) == 1 && err == nil {
+		steps, err := stepsOf(s, db, start)
+		if err == nil { // else only those of the first step are told
+			parts = partsOf(start, steps)
+		}
+	}
 	watching, stop := context.WithCancel(s.Ctx)
 	defer stop()
 	money := ""
@@ -76,16 +83,13 @@ func watchAll(s *session, ids []string, back string) (jobs.Progress, error) {
 			if start.BatchID == "" && start.JobID == "" {
 				return l // Postgres was away: there is nothing to look for
 			}
-			var waits []fleet.Wait
-			for _, id := range ids {
-				of := jobs.Progress{BatchID: id, JobID: start.JobID}
+			for _, id := range parts {
 				if start.JobID == "" {
 					tokens, _ := db.TokensPerMinute(ctx, id)
 					l.TokensPerMinute += tokens
 				}
-				found, _ := waitsOf(s, db, of)
-				waits = append(waits, found...)
 			}
+			waits, _ := waitsOf(ctx, db, start, parts)
 			if len(waits) > 0 && !slices.ContainsFunc(waits, func(w fleet.Wait) bool { return !w.Stopped }) {
 				if now, err := read(ctx); err == nil && now.Counts[jobs.Running]+now.Counts[jobs.Retrying] == 0 {
 					money = waits[0].Text

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -21,7 +22,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"oneflow/batches"
 	"oneflow/billing"
+	"oneflow/config"
 	"oneflow/internal/cli"
 	"oneflow/internal/storetest"
 	"oneflow/jobs"
@@ -183,11 +186,22 @@ func (s *site) finish(id, answer, failure string) {
 	}
 	settled := jobs.Settlement{CallID: attempt, Outcome: jobs.CallSucceeded, Cost: &price, Latency: 42 * time.Millisecond, Status: 200, RequestID: "req_1", Usage: providers.Usage{InputTokens: 3, OutputTokens: 5}}
 	if failure == "" {
-		err = db.Succeed(ctx, jobs.Success{
+		done := jobs.Success{
 			JobID: claimed.Job.ID, LeaseToken: token, Settlement: settled,
 			Response: providers.Response{Provider: "mock", Model: "mock-text", Text: answer, RequestID: "req_1", Status: 200, Latency: 42 * time.Millisecond, Raw: fmt.Appendf(nil, `{"text":%q}`, answer)},
-		})
+		}
+		cfg, err := config.Parse(nil, "defaults")
 		if err != nil {
+			s.t.Fatal(err)
+		}
+		steps := batches.Steps{Store: db, Input: cli.Input(cfg), Funds: func(context.Context, string) (f billing.Funds, least func(jobs.New) billing.NanoUSD, err error) {
+			return f, func(jobs.New) billing.NanoUSD { return 0 }, nil
+		}}
+		next, err := steps.After(ctx, *claimed.Job)
+		if err == nil && next != nil {
+			done.Child = next(ctx, done.Response, nil)
+		}
+		if err := errors.Join(err, db.Succeed(ctx, done)); err != nil {
 			s.t.Fatal(err)
 		}
 		return

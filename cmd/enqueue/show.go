@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,19 +74,23 @@ func stepsOf(s *session, db *store.Store, p jobs.Progress) ([]stepStatus, error)
 	return out, err
 }
 
+// partsOf are the batches of which p tells: those of the steps of a pipeline, or the one.
+func partsOf(p jobs.Progress, steps []stepStatus) (ids []string) {
+	for _, one := range steps {
+		ids = append(ids, one.BatchID)
+	}
+	if len(ids) == 0 {
+		ids = []string{p.BatchID}
+	}
+	return ids
+}
+
 // problemsOf returns the failures of a batch, or of all steps of a pipeline.
 func problemsOf(s *session, db *store.Store, p jobs.Progress, steps []stepStatus) (all []batches.Problem, err error) {
 	if p.JobID != "" || p.Failures()+p.Counts[jobs.Retrying] == 0 {
 		return nil, nil
 	}
-	ids := []string{p.BatchID}
-	if len(steps) > 0 {
-		ids = nil
-	}
-	for _, one := range steps {
-		ids = append(ids, one.BatchID)
-	}
-	for _, id := range ids {
+	for _, id := range partsOf(p, steps) {
 		some, err := db.Problems(s.Ctx, id)
 		if err != nil {
 			return nil, err
@@ -159,19 +164,19 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 	if err != nil {
 		return err
 	}
+	steps, err := stepsOf(s, db, p)
+	if err != nil {
+		return err
+	}
 	waits := []fleet.Wait{}
 	if !p.Finished() {
-		found, err := waitsOf(s, db, p)
+		found, err := waitsOf(s.Ctx, db, p, partsOf(p, steps))
 		if err != nil {
 			return err
 		}
 		waits = append(waits, found...)
 	}
 	webhook, err := told(s, db, p)
-	if err != nil {
-		return err
-	}
-	steps, err := stepsOf(s, db, p)
 	if err != nil {
 		return err
 	}
@@ -220,12 +225,30 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 	return output.Write(s.Env.Out, out)
 }
 
-// waitsOf says why the job, or the jobs of the batch, wait.
-func waitsOf(s *session, db *store.Store, p jobs.Progress) ([]fleet.Wait, error) {
+// waitsOf says why the job, or the jobs of the batches, wait.
+func waitsOf(ctx context.Context, db *store.Store, p jobs.Progress, ids []string) ([]fleet.Wait, error) {
 	if p.JobID != "" {
-		return fleet.Waits(s.Ctx, db, "", p.JobID)
+		return fleet.Waits(ctx, db, "", p.JobID)
 	}
-	return fleet.Waits(s.Ctx, db, p.BatchID, "")
+	if len(ids) == 1 {
+		return fleet.Waits(ctx, db, ids[0], "")
+	}
+	var waiting []fleet.WaitingJobs
+	for _, id := range ids {
+		some, err := db.Waiting(ctx, id, "")
+		if err != nil {
+			return nil, err
+		}
+		waiting = append(waiting, some...)
+	}
+	if len(waiting) == 0 {
+		return nil, nil
+	}
+	standings, err := db.Standings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return fleet.WaitsOf(waiting, standings, time.Now()), nil
 }
 
 // waitRows say for people why jobs wait.

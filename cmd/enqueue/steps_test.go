@@ -34,6 +34,33 @@ func TestABatchWithStepsIsOnePipeline(t *testing.T) {
 	}
 }
 
+// What a pipeline asks for, who answers and why it waits are told of all of its steps.
+func TestTheStatusOfAPipelineIsOfAllItsSteps(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	rows := file(t, `{"prompt":"a"}`, `{"prompt":"b"}`)
+	next := write(t, "next.yaml", "template: 'Go on: {{answer}}'\nprovider: openai\nmodel: gpt-6-luna\n")
+	if r := s.enqueue("batch", rows, "--batch-id", "p", "--provider", "mock", "--then", next); r.code != cli.OK {
+		t.Fatalf("%+v", r)
+	}
+	for _, id := range one[[]string](s, `SELECT array_agg(id::text ORDER BY seq) FROM jobs`) {
+		s.finish(id, "said", "")
+	}
+	r := s.enqueue("status", "p")
+	for _, want := range []string{"asked        mock mock-text: 2\n", "asked        openai gpt-6-luna: 2\n", "answered     mock mock-text: 2\n", "waits        2 jobs: no worker is running"} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("%q is missing: %+v", want, r)
+		}
+	}
+	all := decoded[batchStatus](t, s.enqueue("status", "p", "-o", "json").out)
+	if len(all.Asked) != 2 || len(all.Waits) != 1 || all.Waits[0].Jobs != 2 || len(all.Steps) != 2 {
+		t.Errorf("%+v", all)
+	}
+	if step := decoded[batchStatus](t, s.enqueue("status", "p.2.next", "-o", "json").out); len(step.Asked) != 1 || step.Asked[0].Jobs != 2 || len(step.Answered) != 0 {
+		t.Errorf("of one step alone: %+v", step)
+	}
+}
+
 func TestStepsAndWebhooksThatCannotWorkAreRefusedBefore(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
