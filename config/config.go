@@ -135,6 +135,9 @@ func loadFile(path string) (Config, error) {
 	if optional && errors.Is(err, fs.ErrNotExist) {
 		return Parse(nil, path)
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, fmt.Errorf("config: %w: name a file that is there with --config or ONEFLOW_CONFIG, or none: then %s is read, where it exists", err, defaultFile)
+	}
 	if err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
 	}

@@ -26,7 +26,7 @@ func main() {
 type grammar struct {
 	cli.Services `group:"Global flags:"`
 	cli.Logging  `group:"Global flags:"`
-	Config       string `help:"The configuration file." group:"Global flags:" placeholder:"FILE" env:"ONEFLOW_CONFIG" default:""`
+	Config       string `help:"The configuration file; default: oneflow.yaml where it exists." group:"Global flags:" placeholder:"FILE" env:"ONEFLOW_CONFIG"`
 
 	Text  oneCmd `cmd:"" help:"Enqueue one text."`
 	Image oneCmd `cmd:"" help:"Enqueue one picture."`
@@ -62,6 +62,9 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 	var g grammar
 	parsed, done, err := program().Parse(&g, args, env)
 	if err != nil || done {
+		return err
+	}
+	if err := cli.CheckConfig(g.Config); err != nil {
 		return err
 	}
 	log, closeLog, err := g.Logger(env.Err)

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 
 	"oneflow/internal/cli"
@@ -46,11 +45,8 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 	if err != nil || done {
 		return err
 	}
-	// Most commands read none, and would do as if the one that was named held.
-	if g.Config != "" {
-		if _, err := os.Stat(g.Config); err != nil {
-			return cli.Fail(cli.Usage, fmt.Errorf("--config: %w", err))
-		}
+	if err := cli.CheckConfig(g.Config); err != nil {
+		return err
 	}
 	log, closeLog, err := g.Logger(env.Err)
 	if err != nil {

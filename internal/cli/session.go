@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"os"
 
 	"github.com/rs/zerolog"
 
@@ -25,4 +27,20 @@ func (s *Session) LoadConfig() (config.Config, error) {
 		return config.Config{}, Fail(Usage, err)
 	}
 	return cfg, nil
+}
+
+// CheckConfig fails where a configuration file was named that is not there: also for commands
+// that read nothing of it, since whoever names one expects it to hold.
+func CheckConfig(path string) error {
+	if path == "" {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a folder", path)
+	}
+	if err != nil {
+		return Fail(Usage, fmt.Errorf("--config: %w: name a file that is there, also in ONEFLOW_CONFIG, or none: then oneflow.yaml is read, where it exists", err))
+	}
+	return nil
 }
