@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 )
 
 // parquetFile reads the rows of a Parquet file.
@@ -51,8 +52,12 @@ func openParquet(name string, r io.ReaderAt, size int64, closing func() error) (
 	for i, group := range file.Metadata().RowGroups {
 		p.groups = append(p.groups, group.NumRows)
 		for _, chunk := range group.Columns {
+			column := Quoted(strings.Join(chunk.MetaData.PathInSchema, "."))
+			if codec := chunk.MetaData.Codec; !unpacks(codec) {
+				return nil, &FormatError{LineError{File: name, Reason: fmt.Sprintf("column %s is compressed with %s, which is not read: write it with zstd or snappy, such as df.to_parquet(FILE, compression=\"zstd\")", column, codec)}}
+			}
 			if chunk.MetaData.TotalUncompressedSize > maxChunk {
-				return nil, &FormatError{LineError{File: name, Reason: fmt.Sprintf("column %s of row group %d is larger than 4 GiB unpacked: write smaller row groups", Quoted(strings.Join(chunk.MetaData.PathInSchema, ".")), i+1)}}
+				return nil, &FormatError{LineError{File: name, Reason: fmt.Sprintf("column %s of row group %d is larger than 4 GiB unpacked: write smaller row groups", column, i+1)}}
 			}
 		}
 	}
@@ -70,6 +75,18 @@ func openParquet(name string, r io.ReaderAt, size int64, closing func() error) (
 		p.columns = append(p.columns, c)
 	}
 	return p, nil
+}
+
+// unpacks reports whether a compression is read. LZ4 is not: the library that reads the pages drops
+// what it has unpacked of those that are not packed to a third, and asks for ever more memory where
+// they are damaged.
+func unpacks(codec format.CompressionCodec) bool {
+	switch codec {
+	case format.Uncompressed, format.Snappy, format.Gzip, format.Brotli, format.Zstd:
+		return true
+	case format.LZO, format.Lz4, format.Lz4Raw:
+	}
+	return false
 }
 
 func leaves(node parquet.Node) (n int) {
@@ -131,7 +148,7 @@ func (p *parquetFile) next() (parquet.Row, error) {
 			continue
 		}
 		if p.last != nil && !errors.Is(p.last, io.EOF) {
-			return nil, errors.New(p.At(p.place+1, "cannot be read: "+Printable(p.last)+": if other programs read the file, write it with compression zstd").Error())
+			return nil, errors.New(p.At(p.place+1, "cannot be read: "+Printable(p.last)).Error())
 		}
 		if p.rows != nil {
 			_ = p.rows.Close()
