@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ type lsCmd struct {
 	Source  string        `help:"Only batches whose source's name has this in it." placeholder:"TEXT"`
 	Tag     string        `help:"Only batches with this tag: NAME=VALUE, or NAME with any value." placeholder:"TAG"`
 	Account string        `help:"Only batches for this account." placeholder:"NAME"`
-	Limit   int           `help:"How many, the newest first." default:"20" placeholder:"N"`
+	Limit   positive      `help:"How many, the newest first." default:"20" placeholder:"N"`
 	cli.OutputFlag
 }
 
@@ -31,11 +32,14 @@ type listed struct {
 
 // Run prints them, and below why those that have not finished wait.
 func (c *lsCmd) Run(s *session) error {
+	if c.Since < 0 {
+		return cli.Fail(cli.Usage, fmt.Errorf("--since %s: must be positive", c.Since))
+	}
 	db, err := s.db()
 	if err != nil {
 		return err
 	}
-	filter := batches.Filter{State: c.State, Source: c.Source, Tag: c.Tag, Account: c.Account, Limit: max(c.Limit, 1)}
+	filter := batches.Filter{State: c.State, Source: c.Source, Tag: c.Tag, Account: c.Account, Limit: int(c.Limit)}
 	if c.Since > 0 {
 		filter.Since = time.Now().Add(-c.Since)
 	}
@@ -84,9 +88,9 @@ func printBatches(s *session, list []listed) error {
 
 // jobsCmd lists the jobs of a batch.
 type jobsCmd struct {
-	ID     string `arg:"" help:"A batch."`
-	Failed bool   `help:"Only jobs that failed."`
-	Limit  int    `help:"How many, in the order of the input." default:"100" placeholder:"N"`
+	ID     string   `arg:"" help:"A batch."`
+	Failed bool     `help:"Only jobs that failed."`
+	Limit  positive `help:"How many, in the order of the input." default:"100" placeholder:"N"`
 	cli.OutputFlag
 }
 
@@ -103,7 +107,7 @@ func (c *jobsCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := db.BatchJobs(s.Ctx, c.ID, c.Failed, max(c.Limit, 1))
+	list, err := db.BatchJobs(s.Ctx, c.ID, c.Failed, int(c.Limit))
 	if err != nil {
 		return err
 	}

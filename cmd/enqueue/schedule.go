@@ -195,7 +195,7 @@ func (c *scheduleRunNowCmd) Run(s *session) error {
 
 type scheduleHistoryCmd struct {
 	named
-	Limit int `help:"How many, the newest first." default:"20" placeholder:"N"`
+	Limit positive `help:"How many, the newest first." default:"20" placeholder:"N"`
 }
 
 // Run prints them.
@@ -204,7 +204,7 @@ func (c *scheduleHistoryCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	fires, err := db.Fires(s.Ctx, c.Name, max(c.Limit, 1))
+	fires, err := db.Fires(s.Ctx, c.Name, int(c.Limit))
 	if err != nil {
 		return unknownSchedule(err)
 	}
