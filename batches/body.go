@@ -139,14 +139,19 @@ func (r Record) chat() chatCompletion {
 	var u providers.Usage
 	_ = json.Unmarshal(r.usage(), &u) // what cannot be read is not known
 	in := u.InputTokens + u.CachedInputTokens + u.CacheWriteTokens
-	message := chatMessage{Role: "assistant", Content: &r.Text, ToolCalls: chatCalls(r.ToolCalls())}
-	if r.Text == "" && message.ToolCalls != nil {
-		message.Content = nil
+	all := r.answers()
+	all[0].text, all[0].finish = r.Text, r.FinishReason
+	choices := make([]chatChoice, len(all))
+	for i, one := range all {
+		message := chatMessage{Role: "assistant", Content: &one.text, ToolCalls: chatCalls(one.calls)}
+		if one.text == "" && message.ToolCalls != nil {
+			message.Content = nil
+		}
+		choices[i] = chatChoice{Index: i, Message: message, FinishReason: finishReason(one.finish)}
 	}
 	return chatCompletion{
-		ID: r.RequestID, Object: "chat.completion", Model: r.Model,
-		Choices: []chatChoice{{Message: message, FinishReason: finishReason(r.FinishReason)}},
-		Usage:   chatUsage{in, u.OutputTokens, in + u.OutputTokens},
+		ID: r.RequestID, Object: "chat.completion", Model: r.Model, Choices: choices,
+		Usage: chatUsage{in, u.OutputTokens, in + u.OutputTokens},
 	}
 }
 

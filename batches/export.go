@@ -63,8 +63,14 @@ type ExportStore interface {
 	// OwnColumns returns the columns that rows of a batch have of their own, in the
 	// order of the input; none for a single job or where nothing is found.
 	OwnColumns(ctx context.Context, id string) ([]Column, error)
-	// Embeds reports whether a batch or a single job asks for embeddings.
-	Embeds(ctx context.Context, id string) (bool, error)
+	// Holds says what else than texts a batch or a single job asks for.
+	Holds(ctx context.Context, id string) (Holds, error)
+}
+
+// Holds says what results hold beside a text.
+type Holds struct {
+	Vectors bool // some are embeddings
+	Answers bool // some may be several answers (n)
 }
 
 // Column is a column of the rows' own.
@@ -105,6 +111,7 @@ type oneflow struct {
 	Row          int64            `json:"row"`
 	State        jobs.State       `json:"state"`
 	Text         string           `json:"text"`
+	Answers      []string         `json:"answers,omitempty"` // where several were asked for (n)
 	Embedding    []float32        `json:"embedding,omitempty"`
 	FinishReason string           `json:"finish_reason"`
 	Usage        json.RawMessage  `json:"usage"`
@@ -138,6 +145,7 @@ type Result struct {
 	Model    string     `json:"model"`
 	requested
 	Text      string           `json:"text"`
+	Answers   []string         `json:"answers,omitempty"` // where several were asked for (n)
 	Embedding []float32        `json:"embedding,omitempty"`
 	Artifacts []ArtifactRef    `json:"artifacts"` // never null
 	Usage     json.RawMessage  `json:"usage"`     // never null
@@ -154,7 +162,7 @@ type Result struct {
 // Result returns the record in that shape.
 func (r Record) Result() Result {
 	return Result{
-		JobID: r.ID, State: r.State, Provider: r.Provider, Model: r.Model, requested: r.requested(), Text: r.Text, Embedding: r.Vector, Artifacts: r.artifacts(), Usage: r.usage(),
+		JobID: r.ID, State: r.State, Provider: r.Provider, Model: r.Model, requested: r.requested(), Text: r.Text, Answers: r.Answers(), Embedding: r.Vector, Artifacts: r.artifacts(), Usage: r.usage(),
 		CostUSD: r.cost(), ChargeUSD: r.Charge, Simulated: r.Simulated, LatencyMS: r.LatencyMS, Attempts: r.Calls, Error: r.failure(),
 	}
 }
@@ -211,7 +219,7 @@ func (r Record) failure() *Failure {
 
 func (r Record) line(f Format) line {
 	l := line{ID: r.ID, Error: r.failure(), OneFlow: oneflow{
-		Provider: r.Provider, Model: r.Model, requested: r.requested(), Row: r.Row, State: r.State, Text: r.Text, Embedding: r.Vector,
+		Provider: r.Provider, Model: r.Model, requested: r.requested(), Row: r.Row, State: r.State, Text: r.Text, Answers: r.Answers(), Embedding: r.Vector,
 		Usage: r.usage(), Artifacts: r.artifacts(),
 		CostUSD: r.cost(), ChargeUSD: r.Charge, SimulatedUSD: r.Simulated, Attempts: r.Calls, LatencyMS: r.LatencyMS, Columns: r.own(),
 	}}

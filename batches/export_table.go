@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -30,12 +29,15 @@ func defaultColumns() []string {
 	return []string{"prompt", "text", "state", "error", "provider", "model", "input_tokens", "output_tokens", "cost_usd", "latency_ms", "files"}
 }
 
-// columnsOf are the default columns, and the vectors where the jobs have such.
+// columnsOf are the default columns, and the vectors or all answers where the jobs have such.
 func columnsOf(ctx context.Context, s ExportStore, id string) ([]string, error) {
 	with := defaultColumns()
-	embeds, err := s.Embeds(ctx, id)
-	if embeds {
+	holds, err := s.Holds(ctx, id)
+	if holds.Vectors {
 		with = slices.Insert(with, 2, "embedding")
+	}
+	if holds.Answers {
+		with = slices.Insert(with, 2, "answers")
 	}
 	return with, err
 }
@@ -60,6 +62,13 @@ func resultColumns() []tableColumn {
 		of("row", "whole", func(r *Record) any { return r.Row }),
 		of("prompt", "string", func(r *Record) any { return orNothing(r.Prompt) }),
 		of("text", "string", func(r *Record) any { return orNothing(r.Text) }),
+		of("answers", "mixed", func(r *Record) any {
+			all := r.Answers()
+			if all == nil {
+				return nil
+			}
+			return plain(all)
+		}),
 		of("embedding", "vector", func(r *Record) any {
 			if r.Vector == nil {
 				return nil
@@ -104,6 +113,17 @@ func resultColumns() []tableColumn {
 			return orNothing(strings.Join(list, " "))
 		}),
 	}
+}
+
+// plain is a list of texts as JSON, with < and > as they are.
+func plain(texts []string) any {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if e.Encode(texts) != nil {
+		return nil
+	}
+	return json.RawMessage(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
 func orNothing(s string) any {
@@ -181,10 +201,10 @@ func cell(value any) string {
 }
 
 // newTable returns a sink of a table.
-func newTable(w io.Writer, f Format, columns []tableColumn) sink {
+func newTable(w io.Writer, f Format, excel Decimal, columns []tableColumn) sink {
 	switch f {
 	case FormatCSV:
-		return &csvTable{columns: columns, w: csv.NewWriter(w)}
+		return newCSVTable(w, columns, excel)
 	case FormatParquet:
 		return newParquetTable(w, columns)
 	case FormatJSONL, FormatOpenAI, FormatRaw, FormatAnthropic:
@@ -229,46 +249,3 @@ func (t *jsonTable) write(r Record) error {
 }
 
 func (t *jsonTable) close() error { return t.w.Flush() }
-
-// csvTable writes a header, and a line for each record.
-type csvTable struct {
-	columns []tableColumn
-	w       *csv.Writer
-	begun   bool
-}
-
-func (t *csvTable) header() error {
-	if t.begun {
-		return nil
-	}
-	t.begun = true
-	names := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		names[i] = c.Name
-	}
-	return t.w.Write(names)
-}
-
-func (t *csvTable) write(r Record) error {
-	if err := t.header(); err != nil {
-		return err
-	}
-	values, err := rowValues(t.columns, &r)
-	if err != nil {
-		return err
-	}
-	cells := make([]string, len(values))
-	for i, value := range values {
-		cells[i] = cell(value)
-	}
-	return t.w.Write(cells)
-}
-
-func (t *csvTable) close() error {
-	err := t.header()
-	t.w.Flush()
-	if err == nil {
-		err = t.w.Error()
-	}
-	return err
-}

@@ -32,13 +32,12 @@ func (r records) Export(_ context.Context, _ string, each func(batches.Record) e
 	return nil
 }
 
-func (r records) Embeds(context.Context, string) (bool, error) {
+func (r records) Holds(context.Context, string) (h batches.Holds, err error) {
 	for _, one := range r {
-		if one.Task == providers.Embedding {
-			return true, nil
-		}
+		h.Vectors = h.Vectors || one.Task == providers.Embedding
+		h.Answers = h.Answers || one.Answers() != nil
 	}
-	return false, nil
+	return h, nil
 }
 
 func (r records) OwnColumns(context.Context, string) ([]batches.Column, error) {
@@ -325,7 +324,7 @@ func TestAnExportThatCannotBeReadOrWrittenFailsNamingWhat(t *testing.T) {
 
 type nowhere struct{}
 
-func (nowhere) Embeds(context.Context, string) (bool, error) { return false, nil }
+func (nowhere) Holds(context.Context, string) (batches.Holds, error) { return batches.Holds{}, nil }
 
 func (nowhere) OwnColumns(context.Context, string) ([]batches.Column, error) { return nil, nil }
 

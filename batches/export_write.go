@@ -32,6 +32,8 @@ type Export struct {
 	// With are the result's columns in FormatJSONL, FormatCSV and FormatParquet, of
 	// ResultColumns; empty: the usual ones. The row's own columns are always there.
 	With []string
+	// Excel has FormatCSV written as Excel opens it by itself; empty: as programs read it.
+	Excel Decimal
 	// Failed and Succeeded leave out all other jobs: Failed those that have finished
 	// without a result and that nobody cancelled.
 	Failed, Succeeded bool
@@ -121,7 +123,7 @@ func (e Export) sinks(ctx context.Context, s ExportStore, id string, w io.Writer
 			}
 		}
 		columns := tableColumns(own, with)
-		open = func(w io.Writer) sink { return newTable(w, e.Format, columns) }
+		open = func(w io.Writer) sink { return newTable(w, e.Format, e.Excel, columns) }
 	case "", FormatOpenAI, FormatRaw, FormatAnthropic:
 	}
 	if e.Errors != nil {

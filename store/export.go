@@ -78,14 +78,18 @@ func (s *Store) Export(ctx context.Context, id string, each func(batches.Record)
 	return err
 }
 
-// Embeds implements batches.ExportStore.
-func (s *Store) Embeds(ctx context.Context, id string) (bool, error) {
+// Holds implements batches.ExportStore. A field inside of a request that is called n, too, makes it
+// say that there may be several answers.
+func (s *Store) Holds(ctx context.Context, id string) (batches.Holds, error) {
 	one, _ := uuid.Parse(id) // else of no job
-	rows, err := s.pool.Query(ctx, `SELECT EXISTS (SELECT FROM jobs WHERE batch_id = $1 AND task = 'embedding') OR EXISTS (SELECT FROM jobs WHERE id = $2 AND task = 'embedding')`, id, one)
+	const several = `task = 'text' AND request::text ~ '"(n|candidateCount)"[[:space:]]*:[[:space:]]*[1-9]'`
+	rows, err := s.pool.Query(ctx, `
+		SELECT EXISTS (SELECT FROM jobs WHERE batch_id = $1 AND task = 'embedding') OR EXISTS (SELECT FROM jobs WHERE id = $2 AND task = 'embedding') AS vectors,
+			EXISTS (SELECT FROM jobs WHERE batch_id = $1 AND `+several+`) OR EXISTS (SELECT FROM jobs WHERE id = $2 AND `+several+`) AS answers`, id, one)
 	if err != nil {
-		return false, err
+		return batches.Holds{}, err
 	}
-	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[batches.Holds])
 }
 
 // OwnColumns implements batches.ExportStore.

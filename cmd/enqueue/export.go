@@ -19,19 +19,23 @@ import (
 
 // exportCmd writes results.
 type exportCmd struct {
-	ID        string         `arg:"" help:"A batch or a job."`
-	Format    batches.Format `help:"openai (OpenAI's batch output, whoever answered), anthropic (its batch results), raw (the vendor's own body), or the input's columns with the results beside: jsonl, csv, parquet. Default: csv or parquet where --out is called so, else openai." enum:"openai,anthropic,raw,jsonl,csv,parquet," default:"" placeholder:"FORMAT"`
-	With      []string       `help:"The results' columns in jsonl, csv and parquet, such as text,cost_usd; default: prompt, text, state, error, provider, model, tokens, cost, latency and files." placeholder:"COLUMN,…"`
-	Failed    bool           `help:"Only jobs that failed." xor:"which"`
-	Succeeded bool           `help:"Only jobs that succeeded." xor:"which"`
-	SinceLast bool           `help:"Only jobs that have ended since the last export with this flag; give each a file of its own. After an export that failed, the same jobs come again." xor:"which"`
-	Out       string         `help:"The file to write, also s3://… or gs://…; - for stdout." default:"-" placeholder:"FILE"`
-	Errors    string         `help:"Write jobs without a result into this file instead." placeholder:"FILE"`
-	Files     string         `help:"Copy pictures and sound into this folder, named by custom_id." placeholder:"FOLDER"`
+	ID        string          `arg:"" help:"A batch or a job."`
+	Format    batches.Format  `help:"openai (OpenAI's batch output, whoever answered), anthropic (its batch results), raw (the vendor's own body), or the input's columns with the results beside: jsonl, csv, parquet. Default: csv or parquet where --out is called so, else openai." enum:"openai,anthropic,raw,jsonl,csv,parquet," default:"" placeholder:"FORMAT"`
+	With      []string        `help:"The results' columns in jsonl, csv and parquet, such as text,cost_usd; default: prompt, text, state, error, provider, model, tokens, cost, latency and files." placeholder:"COLUMN,…"`
+	Excel     batches.Decimal `help:"Write CSV that Excel opens by itself, where decimals follow a point or a comma: with a byte order mark, and for comma with ; between cells." enum:"point,comma," default:"" placeholder:"point|comma"`
+	Failed    bool            `help:"Only jobs that failed." xor:"which"`
+	Succeeded bool            `help:"Only jobs that succeeded." xor:"which"`
+	SinceLast bool            `help:"Only jobs that have ended since the last export with this flag; give each a file of its own. After an export that failed, the same jobs come again." xor:"which"`
+	Out       string          `help:"The file to write, also s3://… or gs://…; - for stdout." default:"-" placeholder:"FILE"`
+	Errors    string          `help:"Write jobs without a result into this file instead." placeholder:"FILE"`
+	Files     string          `help:"Copy pictures and sound into this folder, named by custom_id." placeholder:"FOLDER"`
 }
 
 // Run writes them. A file is complete or not there at all.
 func (c *exportCmd) Run(s *session) error {
+	if c.Format == "" && c.Excel != "" {
+		c.Format = batches.FormatCSV
+	}
 	if c.Format == "" {
 		c.Format = "openai"
 		switch ext := strings.ToLower(strings.TrimPrefix(path.Ext(c.Out), ".")); ext {
@@ -95,7 +99,7 @@ func (c *exportCmd) Run(s *session) error {
 
 // export checks the flags.
 func (c *exportCmd) export(ctx context.Context) (batches.Export, error) {
-	e := batches.Export{Format: c.Format, With: c.With, Failed: c.Failed, Succeeded: c.Succeeded}
+	e := batches.Export{Format: c.Format, Excel: c.Excel, With: c.With, Failed: c.Failed, Succeeded: c.Succeeded}
 	table := c.Format == batches.FormatJSONL || c.Format == batches.FormatCSV || c.Format == batches.FormatParquet
 	known := batches.ResultColumns()
 	for _, name := range c.With {
@@ -105,6 +109,9 @@ func (c *exportCmd) export(ctx context.Context) (batches.Export, error) {
 		if !slices.Contains(known, name) {
 			return e, fmt.Errorf("--with %s: there is no such column; there are %s, and the input's own, which are always written", name, strings.Join(known, ", "))
 		}
+	}
+	if c.Excel != "" && c.Format != batches.FormatCSV {
+		return e, fmt.Errorf("--excel: is about --format csv, and this is %s", c.Format)
 	}
 	if c.Errors == c.Out && c.Errors != "" {
 		return e, errors.New("--errors: must be another file than --out")

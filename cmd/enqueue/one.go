@@ -195,8 +195,15 @@ func (c *single) wait(s *session, id string) error {
 				return err
 			}
 		}
-		if r.Text != "" {
-			if _, err := fmt.Fprintln(s.Env.Out, r.Text); err != nil {
+		texts := r.Answers()
+		if texts == nil && r.Text != "" {
+			texts = []string{r.Text}
+		}
+		for i, text := range texts {
+			if i > 0 {
+				text = "\n" + text
+			}
+			if _, err := fmt.Fprintln(s.Env.Out, text); err != nil {
 				return err
 			}
 		}
