@@ -62,6 +62,9 @@ type Input struct {
 	// Files is the folder of the input, from which the files are read that parts of a
 	// conversation name; nil: none are.
 	Files fs.FS
+	// OfFiles tells that each row is a file of that folder, which its prompt is about: its column
+	// file has the name.
+	OfFiles bool
 	// OnModel is told what each row asks for, and refuses it by an error; nil: nobody
 	// is.
 	OnModel func(provider string, task providers.Task, model string) error

@@ -95,6 +95,11 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 			fields["cache_varied"] = encoded(true)
 		}
 	}
+	if in.OfFiles {
+		if err := in.askAbout(fields); err != nil {
+			return jobs.New{}, err
+		}
+	}
 	if err := taskFields(fields); err != nil {
 		return jobs.New{}, err
 	}
@@ -106,7 +111,9 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 	if err := fill(&r, fields); err != nil {
 		return jobs.New{}, err
 	}
-	if err := in.readFiles(r.Messages); err != nil {
+	if err := in.readFiles(r.Messages); in.OfFiles && err != nil {
+		return jobs.New{}, errors.Unwrap(err) // its place is the file
+	} else if err != nil {
 		return jobs.New{}, err
 	}
 	simplify(&r.Request)

@@ -79,6 +79,9 @@ func isAnthropic(fields Fields) bool {
 	return fields.has("params") && fields["params"][0] == '{'
 }
 
+// transcriptionsPath is the endpoint whose body becomes a row of our own: it is sent as a form.
+const transcriptionsPath = "/v1/audio/transcriptions"
+
 // fromOpenAI takes a line of OpenAI's batch input, {custom_id, method, url, body}, or a
 // row with an endpoint and a body.
 func fromOpenAI(fields Fields) (Fields, error) {
@@ -94,13 +97,12 @@ func fromOpenAI(fields Fields) (Fields, error) {
 	if fields.has("method") && !strings.EqualFold(method, "POST") {
 		return nil, fmt.Errorf("method %s: must be POST", rows.Quoted(method))
 	}
-	if strings.HasSuffix(u.Path, "/audio/transcriptions") {
+	if strings.HasSuffix(u.Path, strings.TrimPrefix(transcriptionsPath, "/v1")) {
 		return fromTranscription(fields)
 	}
 	_, can, ok := kinds.TakerOf(u.Path)
 	if !ok {
-		return nil, fmt.Errorf("%s %s: is not taken; bodies are taken for %s, others as rows such as {\"prompt\": \"…\"}",
-			name, rows.Quoted(address), kinds.Endpoints())
+		return nil, fmt.Errorf("%s %s: is not taken; bodies are taken for %s, %s", name, rows.Quoted(address), kinds.Endpoints(), transcriptionsPath)
 	}
 	return withBody(fields, "body", []string{"method", "url"}, u.Path, can)
 }

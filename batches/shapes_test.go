@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"oneflow/batches"
 	"oneflow/batches/rows"
@@ -103,6 +107,35 @@ func TestLinesOfVendorsBatchesAreTakenForRows(t *testing.T) {
 	} {
 		if _, bad := read(t, input(), line); len(bad) != 1 || !strings.HasPrefix(bad[0], "rows.jsonl:1: "+want) {
 			t.Errorf("%s: got %q, want %s", line, bad, want)
+		}
+	}
+}
+
+// The error and the page name all endpoints that bodies are taken for, and no others.
+func TestTheListOfEndpointsIsComplete(t *testing.T) {
+	t.Parallel()
+	_, bad := read(t, input(), `{"url":"/v1/files","body":{"input":"a"}}`)
+	_, list, _ := strings.Cut(bad[0], "bodies are taken for ")
+	told := strings.Split(list, ", ")
+	slices.Sort(told)
+	page, err := os.ReadFile("../docs/batches.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, sentence, _ := strings.Cut(string(page), "Bodies are taken\nfor ")
+	sentence, _, _ = strings.Cut(sentence, ";")
+	var named []string
+	for _, m := range regexp.MustCompile("`(/v1[^`]*)`").FindAllStringSubmatch(sentence, -1) {
+		named = append(named, strings.ReplaceAll(m[1], "MODEL", providers.ModelInPath))
+	}
+	slices.Sort(named)
+	if diff := cmp.Diff(told, named); diff != "" || len(told) < 13 {
+		t.Errorf("-error +docs/batches.md: %s", diff)
+	}
+	for _, path := range told {
+		_, bad := read(t, input(), `{"url":"`+strings.ReplaceAll(path, providers.ModelInPath, "m")+`","body":{}}`)
+		if len(bad) > 0 && strings.Contains(bad[0], "is not taken") {
+			t.Errorf("%s is listed, and %q", path, bad)
 		}
 	}
 }

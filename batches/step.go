@@ -126,6 +126,7 @@ func (c *CompiledStep) CheckColumns(own []byte, before []string) error {
 // input returns the Input of the step's jobs, where in knows the providers.
 func (c *CompiledStep) input(in Input) Input {
 	in.Defaults, in.OnUnknown, in.Files, in.Map, in.Template, in.Shape, in.Ask, in.Mark = c.Defaults, c.OnUnknown, nil, nil, nil, "", nil, false
+	in.OfFiles = false
 	return in
 }
 

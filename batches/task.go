@@ -23,7 +23,11 @@ func (in Input) taskField(fields Fields) string {
 		return "input"
 	case providers.Transcription:
 		return "file"
-	case providers.Text, providers.Image, providers.Audio, providers.Video, providers.Moderation:
+	case providers.Text:
+		if in.OfFiles {
+			return "file"
+		}
+	case providers.Image, providers.Audio, providers.Video, providers.Moderation:
 	}
 	return ""
 }

@@ -148,6 +148,10 @@ func (f *files) open() error {
 	}
 	file := f.left[0]
 	f.left = f.left[1:]
+	if f.options.Format == FormatFiles {
+		f.begin(newWholeFile(file.Name), io.NopCloser(nil))
+		return nil
+	}
 	r, err := file.Open()
 	if err != nil {
 		return err
@@ -159,9 +163,14 @@ func (f *files) open() error {
 		}
 		return errors.Join(err, r.Close())
 	}
+	f.begin(source, r)
+	return nil
+}
+
+// begin goes on with the rows of a source.
+func (f *files) begin(source Source, r io.Closer) {
 	f.current, f.closer = source, r
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.done = append(f.done, part{f.last, source.where()})
-	return nil
 }

@@ -30,6 +30,7 @@ const (
 	FormatCSV       Format = "csv"     // with a header
 	FormatLines     Format = "lines"   // each line is a prompt
 	FormatParquet   Format = "parquet" //
+	FormatFiles     Format = "files"   // each file is a row, whose columns file and custom_id have its name
 )
 
 // Options say how to read files.
@@ -190,7 +191,7 @@ func open(name, plain string, b *bufio.Reader, r io.Reader, direct bool, o Optio
 	case FormatJSON:
 		skipMark(b, head)
 		return openJSON(name, b, bytes.TrimPrefix(head, []byte(byteOrderMark))), nil
-	case FormatJSONLines, FormatParquet:
+	case FormatJSONLines, FormatParquet, FormatFiles:
 	}
 	return JSONLines(name, b), nil
 }

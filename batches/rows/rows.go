@@ -54,7 +54,7 @@ const MaxRow = 16 << 20
 type LineError struct {
 	File string
 	// Line is the line where the row begins, from 1; the number of the row where Row
-	// is set.
+	// is set; 0 where the row is the whole file.
 	Line int64
 	// Column is the byte of the line where it stops being what it should be, from 1;
 	// 0 where the whole line is meant.
@@ -74,6 +74,8 @@ func (e *LineError) Where() string {
 		return fmt.Sprintf("row group %d, row %d", e.Group, e.Line)
 	case e.Row:
 		return fmt.Sprintf("row %d", e.Line)
+	case e.Line == 0:
+		return "the file"
 	}
 	return fmt.Sprintf("line %d", e.Line)
 }
@@ -83,6 +85,8 @@ func (e *LineError) Error() string {
 	switch {
 	case e.Row:
 		return fmt.Sprintf("%s: %s: %s", e.File, e.Where(), e.Reason)
+	case e.Line == 0:
+		return e.File + ": " + e.Reason
 	case e.Column > 0:
 		return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Reason)
 	}
@@ -94,18 +98,15 @@ func (e *LineError) Error() string {
 type FormatError struct{ LineError }
 
 // Error is that of the line, or file: reason where Line is 0.
-func (e *FormatError) Error() string {
-	if e.Line == 0 {
-		return e.File + ": " + e.Reason
-	}
-	return e.LineError.Error()
-}
+func (e *FormatError) Error() string { return e.LineError.Error() }
 
 // places says where the rows of a source are.
 type places struct {
 	name string
 	// counted tells that there are no lines, and rows are counted.
 	counted bool
+	// whole tells that the file is its only row.
+	whole bool
 	// groups are the numbers of rows of each row group, in a Parquet file.
 	groups []int64
 }
@@ -115,6 +116,9 @@ func (p places) where() places { return p }
 // At is an error about the row at a place.
 func (p places) At(place int64, reason string) *LineError {
 	e := &LineError{File: p.name, Line: place, Row: p.counted, Reason: reason}
+	if p.whole {
+		e.Line = 0
+	}
 	for i, n := range p.groups {
 		if e.Group = i + 1; e.Line <= n || e.Group == len(p.groups) {
 			break

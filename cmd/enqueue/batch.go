@@ -25,7 +25,7 @@ import (
 
 // batchCmd enqueues a file.
 type batchCmd struct {
-	File string `arg:"" help:"A file of prompts: JSON lines, OpenAI's or Anthropic's batch, CSV, plain lines or Parquet, also .gz and .zst; a folder of them; s3://… or gs://…; - for stdin."`
+	File string `arg:"" help:"A file of prompts: JSON lines, OpenAI's or Anthropic's batch, CSV, plain lines or Parquet, also .gz and .zst; a folder of them, or of pictures, sounds or PDFs; s3://… or gs://…; - for stdin."`
 	reading
 	common
 	BatchID string            `help:"The batch's id; default: a new one. With the id of an earlier run, only what is missing is added." placeholder:"ID"`
@@ -48,17 +48,20 @@ type batchCmd struct {
 
 // reading are the flags of which rows are read, and how.
 type reading struct {
-	Format   string            `help:"How the rows are written; default: what the file looks like. openai and anthropic are their vendors' batch files." enum:"auto,jsonl,json,openai,anthropic,csv,lines,parquet" default:"auto" placeholder:"FORMAT"`
+	Format   string            `help:"How the rows are written; default: what the file looks like. openai and anthropic are their vendors' batch files; files makes a row of each file of a folder, as is done by itself where all are pictures, sounds, films or PDFs." enum:"auto,jsonl,json,openai,anthropic,csv,lines,parquet,files" default:"auto" placeholder:"FORMAT"`
 	Task     string            `help:"text, image, audio, video, embedding or transcription, for rows that name none." default:"text" enum:"text,image,audio,video,embedding,transcription"`
 	Map      map[string]string `help:"Take a field from a column of another name, such as --map prompt=question; --map n= takes n from none, and keeps a column of this name as the row's own." placeholder:"FIELD=COLUMN"`
-	Template string            `help:"Make the prompt of the row's columns: a file, or text such as 'Translate: {{text}}'." placeholder:"FILE|TEXT"`
-	Limit    int64             `help:"Take the first N rows only." placeholder:"N"`
-	Sample   int64             `help:"Take N rows by chance: the same ones for the same --seed." placeholder:"N"`
+	Template string            `help:"Make the prompt of the row's columns: a file, or text such as 'Translate: {{text}}'; or what is asked of each file of a folder, such as 'Describe this picture'." placeholder:"FILE|TEXT"`
+	Limit    positive          `help:"Take the first N rows only." placeholder:"N"`
+	Sample   positive          `help:"Take N rows by chance: the same ones for the same --seed." placeholder:"N"`
 	Seed     uint64            `help:"What decides about --sample." default:"1"`
 }
 
 // Run accepts the rows.
 func (c *batchCmd) Run(s *session) error {
+	if err := c.recognise(c.File); err != nil {
+		return err
+	}
 	if err := c.check(); err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
@@ -240,9 +243,6 @@ func (c *batchCmd) check() error {
 	if c.Warm && (c.At != "" || c.In != 0) {
 		return errors.New("--warm: has the first rows answered now, and --at and --in have them wait: leave one of them out")
 	}
-	if c.Limit < 0 || c.Sample < 0 {
-		return errors.New("--limit, --sample: must be positive")
-	}
 	if c.Template != "" && c.Map["prompt"] != "" {
 		return errors.New("--template: makes the prompt, which --map prompt=… takes from a column: leave one of them out")
 	}
@@ -251,6 +251,9 @@ func (c *batchCmd) check() error {
 		return fmt.Errorf("--combine %d: must be from 2 to %d prompts in one request", c.Combine, providers.MaxCombine)
 	case c.Combine != 0 && c.Cache != nil && *c.Cache > 0:
 		return errors.New("--combine: answers are kept for single requests: leave --cache out")
+	}
+	if err := c.checkFiles(); err != nil {
+		return err
 	}
 	known := append(batches.FieldNames(), "input", "file")
 	for field, column := range c.Map {

@@ -36,7 +36,7 @@ type source struct {
 // source finds the files that the argument names. Standard input is kept in a
 // temporary file if it is to be read twice: for certain, or because of the flags.
 func (c *batchCmd) source(s *session, twice bool) (*source, error) {
-	src := &source{limit: c.Limit, sample: c.Sample, seed: c.Seed, close: func() {}}
+	src := &source{limit: int64(c.Limit), sample: int64(c.Sample), seed: c.Seed, close: func() {}}
 	switch c.Format {
 	case "auto":
 	case "openai":
@@ -82,37 +82,19 @@ func (s *source) sum() (string, error) {
 
 // path makes a file, or the files of a folder, the source.
 func (c *batchCmd) path(src *source) error {
-	info, err := os.Stat(c.File)
-	if err != nil {
-		return cli.Fail(cli.Usage, err)
-	}
-	src.name = filepath.Base(c.File)
-	if !info.IsDir() {
-		src.files = []rows.File{{Name: src.name, Open: func() (io.ReadCloser, error) { return os.Open(c.File) }}}
-		return nil
-	}
-	err = filepath.WalkDir(c.File, func(at string, d fs.DirEntry, err error) error {
-		hidden := strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_")
-		switch {
-		case err != nil:
-			return err
-		case hidden && at != c.File && d.IsDir():
-			return filepath.SkipDir
-		case hidden || !d.Type().IsRegular():
-			return nil
-		}
-		name, err := filepath.Rel(c.File, at)
-		src.files = append(src.files, rows.File{Name: name, Open: func() (io.ReadCloser, error) { return os.Open(at) }}) //nolint:gosec // it is in the folder that the user names
-		return err
-	})
-	if err == nil && len(src.files) == 0 {
-		return cli.Fail(cli.Usage, fmt.Errorf("%s: there is no file in this folder", c.File))
-	}
+	at, err := filepath.Abs(c.File) // . has a name, too
 	if err != nil {
 		return err
+	}
+	src.name = filepath.Base(at)
+	if src.files, err = filesOf(c.File); err != nil {
+		return err
+	}
+	if info, err := os.Stat(c.File); err != nil || !info.IsDir() {
+		return nil //nolint:nilerr // reading it says what is wrong
 	}
 	if err := rows.Check(src.files, src.options); err != nil {
-		return cli.Fail(cli.Usage, fmt.Errorf("%w (nothing was accepted; in a folder, files and folders whose names begin with _ are passed over)", err))
+		return cli.Fail(cli.Usage, fmt.Errorf("%w (nothing was accepted; in a folder, files and folders whose names begin with _ are passed over; --format files makes a row of each file)", err))
 	}
 	return nil
 }
@@ -196,15 +178,23 @@ func (c *batchCmd) shape(in *batches.Input) error {
 	switch c.Format {
 	case "openai", "anthropic":
 		in.Shape = batches.Shape(c.Format)
+	case formatFiles:
+		in.OfFiles = true
 	}
 	if c.Template == "" {
 		return nil
 	}
-	text := c.Template
+	text, files := c.Template, c.Format == formatFiles
 	if data, err := os.ReadFile(c.Template); err == nil {
 		text = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
-	} else if !strings.Contains(text, "{{") {
+	} else if files && !strings.ContainsAny(text, " \n") {
+		return fmt.Errorf("--template %s: there is no such file, and a prompt has more words than one: %w", rows.Quoted(text), err)
+	} else if !files && !strings.Contains(text, "{{") {
 		return fmt.Errorf("--template %s: there is no such file, and no {{column}} in it: %w", rows.Quoted(text), err)
+	}
+	if files && !strings.Contains(text, "{{") { // the same is asked of each
+		in.Defaults["prompt"] = quote(text)
+		return nil
 	}
 	template, err := batches.ParseTemplate(text)
 	if err != nil {

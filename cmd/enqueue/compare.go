@@ -65,6 +65,8 @@ func (c *compareCmd) Run(s *session) error {
 
 func (c *compareCmd) check() error {
 	switch {
+	case c.Rows < 0:
+		return fmt.Errorf("--rows %d: must be 0 or more", c.Rows)
 	case c.Show != "" && (c.File != "" || len(c.With) > 0 || c.Name != ""):
 		return errors.New("--show: shows what was compared before: leave out the file, --with and --name")
 	case c.Show != "":
@@ -104,6 +106,9 @@ func (c *compareCmd) make(s *session, cfg config.Config) (string, error) {
 		if _, err := c.model(cfg, "judge", c.Judge); err != nil {
 			return "", err
 		}
+	}
+	if err := c.recognise(c.File); err != nil {
+		return "", err
 	}
 	files, closeFiles, err := folder(c.File)
 	if err != nil {
@@ -234,7 +239,7 @@ func (c *compareCmd) name(all []entrant, src *source, content string) string {
 func (c *compareCmd) kept(e entrant) map[string]string {
 	kept := e.cmd.kept(e.in)
 	if c.Limit > 0 {
-		kept["--limit"] = strconv.FormatInt(c.Limit, 10)
+		kept["--limit"] = strconv.Itoa(int(c.Limit))
 	}
 	return kept
 }

@@ -21,6 +21,7 @@ func TestTheExamplesOfThePageAboutBatchesRun(t *testing.T) {
 	for name, text := range map[string]string{
 		"prompts.jsonl": "{\"prompt\":\"hello\"}\n", "questions.csv": questions, "questions.csv.gz": packed(t, questions), "prompt.txt": "{{topic}}: {{question}}\n",
 		"reviews.csv": "review\nIt broke.\nIt works.\n", "folder/a.txt": "one\n", "folder/b.csv": "prompt\ntwo\n",
+		"pictures/a.png": png, "pictures/b.png": png + "b", "recordings/a.mp3": mp3,
 	} {
 		path := filepath.Join(dir, name)
 		os.MkdirAll(filepath.Dir(path), 0o700)
@@ -29,13 +30,13 @@ func TestTheExamplesOfThePageAboutBatchesRun(t *testing.T) {
 		}
 	}
 	runPage(t, s, "batches.md", dir)
-	want := map[string]int64{"a": 1, "b": 3, "c": 2, "d": 3, "e": 3, "f": 2, "g": 1}
+	want := map[string]int64{"a": 1, "b": 3, "c": 2, "d": 3, "e": 3, "f": 2, "g": 1, "h": 2, "i": 1}
 	for id, n := range want {
 		if got := one[int64](s, `SELECT count(*) FROM jobs WHERE batch_id = $1`, id); got != n {
 			t.Errorf("batch %s has %d jobs, want %d", id, got, n)
 		}
 	}
-	for _, name := range []string{"results.csv", "failed.csv", "results.parquet", "results.jsonl", "table.csv"} {
+	for _, name := range []string{"results.csv", "failed.csv", "results.parquet", "results.jsonl", "table.csv", "for-excel.csv"} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
 		}

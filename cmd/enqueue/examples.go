@@ -41,6 +41,8 @@ func program() cli.Program {
 				`enqueue batch data.jsonl --map prompt=question --batch-id nightly`,
 				`enqueue batch - --set max_tokens=200 --chain openai,anthropic < prompts.jsonl`,
 				`enqueue batch reviews.csv.gz --template 'Is this a complaint? {{review}}' --sample 50`,
+				`enqueue batch pictures/ --template "Describe this picture in one sentence" --sample 20`,
+				`enqueue batch recordings/ --task transcription --set language=en`,
 				`enqueue batch s3://bucket/prompts.parquet --tag team=search --priority high`,
 			},
 			"ls":     {`enqueue ls`, `enqueue ls --state partial --since 7d`, `enqueue ls --limit 5 -o ndjson`},
@@ -65,6 +67,7 @@ func program() cli.Program {
 			"export": {
 				`enqueue export nightly --out results.jsonl`,
 				`enqueue export nightly --format csv --with text,cost_usd --out results.csv --errors failed.csv`,
+				`enqueue export nightly --excel comma --out results.csv`,
 				`enqueue export nightly --failed --format raw`,
 				`enqueue export nightly --since-last --out today.jsonl`,
 			},

@@ -51,6 +51,8 @@ func (c *batchCmd) kept(in batches.Input) map[string]string {
 			kept[flag] = strings.Join(list, ",")
 		case own:
 			kept[flag] = string(value)
+		case name == "prompt" && c.Template != "":
+			kept["--template"] = short(string(value))
 		default:
 			kept["--set "+name] = short(string(value))
 		}
@@ -68,7 +70,7 @@ func (c *batchCmd) kept(in batches.Input) map[string]string {
 		kept["--format"] = c.Format
 	}
 	if c.Sample > 0 {
-		kept["--sample"], kept["--seed"] = strconv.FormatInt(c.Sample, 10), strconv.FormatUint(c.Seed, 10)
+		kept["--sample"], kept["--seed"] = strconv.Itoa(int(c.Sample)), strconv.FormatUint(c.Seed, 10)
 	}
 	if c.Warm {
 		kept["--warm"] = "true"

@@ -269,6 +269,9 @@ func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedu
 			return batches.Kept{}, cli.Fail(cli.Usage, fmt.Errorf("%s: is not for a schedule: leave it out (a budget of a tag, `monitor budget set --tag`, caps what its batches cost)", flag))
 		}
 	}
+	if c.Format == formatFiles {
+		return batches.Kept{}, cli.Fail(cli.Usage, errors.New("--format files: is not for a schedule, which keeps one file of rows, or reads one at a URL"))
+	}
 	if err := c.check(); err != nil {
 		return batches.Kept{}, cli.Fail(cli.Usage, err)
 	}
@@ -282,7 +285,7 @@ func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedu
 	if kept.Steps, err = c.keptSteps(s, cfg, *add); err != nil {
 		return kept, err
 	}
-	kept.Map, kept.Limit, add.Tags = c.Map, c.Limit, c.Tag
+	kept.Map, kept.Limit, add.Tags = c.Map, int64(c.Limit), c.Tag
 	kept.Webhook, kept.PerJob = c.Webhook, c.perJob()
 	switch c.Format {
 	case "auto":

@@ -221,10 +221,10 @@ func ignore(err, of error) error {
 type pipelineCmd struct {
 	Pipeline string            `arg:"" name:"file" help:"A pipeline: a YAML file with the input and the steps. See docs/pipelines.md."`
 	Input    string            `arg:"" optional:"" help:"The rows of the first step, in place of the file's input."`
-	Format   string            `help:"How the rows are written; default: what they look like." enum:"auto,jsonl,json,openai,anthropic,csv,lines,parquet" default:"auto" placeholder:"FORMAT"`
+	Format   string            `help:"How the rows are written; default: what they look like." enum:"auto,jsonl,json,openai,anthropic,csv,lines,parquet,files" default:"auto" placeholder:"FORMAT"`
 	BatchID  string            `help:"The pipeline's id; default: a new one. With the id of an earlier run, only what is missing is added." placeholder:"ID"`
 	Account  string            `help:"Who pays." default:"default" placeholder:"NAME"`
-	Limit    int64             `help:"Take the first N rows only." placeholder:"N"`
+	Limit    positive          `help:"Take the first N rows only." placeholder:"N"`
 	Tag      map[string]string `help:"A name and a value of your own, shown in lists." placeholder:"NAME=VALUE" mapsep:"none"`
 	Watch    bool              `help:"Follow the pipeline until it has finished."`
 	spending
