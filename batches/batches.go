@@ -284,7 +284,7 @@ func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
 	return rep, t.seal(ctx)
 }
 
-// sealGrace is how long the sealing of a batch goes on after its caller's context has ended.
+// sealGrace is the time for which a batch is still being sealed after its caller's context has ended.
 const sealGrace = 5 * time.Second
 
 // seal seals a batch whose rows are all accepted. Left open, it would never finish, and
