@@ -1,7 +1,9 @@
 package billing
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"math"
 	"math/big"
 	"slices"
@@ -31,6 +33,17 @@ const (
 	frameTokens       = 64
 	messageTokens     = 16
 	instructionTokens = 1024
+)
+
+const (
+	// mostSearches is the number of searches of the web that a call is expected to make where
+	// its tool does not say.
+	mostSearches = 20
+	// searchTokens is the number of tokens that a search adds to the input, generously.
+	searchTokens = 20_000
+	// dearestVoice is the most credits that a character costs: some voices count
+	// double.
+	dearestVoice = 2
 )
 
 // modelOf returns the model that a request is for: the one that it names, or the
@@ -247,6 +260,62 @@ func (b modelLimits) imageTokens(req providers.Request) int64 {
 		return n
 	}
 	return b.MaxImageTokens
+}
+
+// tierOf is at what terms a request asks to be served, as a Usage.Tier. What the
+// vendor decides by itself ("auto") is taken to be the standard.
+func tierOf(req providers.Request) string {
+	words := []string{req.ServiceTier}
+	for _, name := range []string{"service_tier", "serviceTier", "speed", "inference_geo"} {
+		var word string
+		if json.Unmarshal(req.Extra[name], &word) == nil {
+			words = append(words, word)
+		}
+	}
+	return providers.Tier(words...)
+}
+
+// hourCache reports whether a request asks for a cache that is kept for an hour.
+func hourCache(req providers.Request) bool {
+	if req.Marks(providers.Cache1h) {
+		return true
+	}
+	for _, value := range req.Extra {
+		if bytes.Contains(value, []byte(`"1h"`)) {
+			return true
+		}
+	}
+	return false
+}
+
+// searches returns the number of times that a request may search the web: as often as its tools allow.
+func searches(req providers.Request) int64 {
+	var n int64
+	for _, t := range req.Tools {
+		var tool struct {
+			MaxUses int64 `json:"max_uses"`
+		}
+		_ = json.Unmarshal(t.Own, &tool) // of another form: none of these
+		if kind := t.Kind(); strings.HasPrefix(kind, "web_search") || kind == "googleSearch" || kind == "google_search" {
+			if tool.MaxUses <= 0 || tool.MaxUses > maxBound {
+				tool.MaxUses = mostSearches
+			}
+			n += tool.MaxUses
+		}
+	}
+	if len(req.Extra["web_search_options"]) > 0 {
+		n++ // chat completions search once
+	}
+	return n
+}
+
+// countMedia returns the most tokens that a kind counts for the media of a request.
+func countMedia(kind string, req providers.Request) (pictures, sound int64) {
+	for range req.Media() {
+		can, _ := kinds.CapabilitiesOf(kind)
+		return can.CountMedia(req)
+	}
+	return 0, 0
 }
 
 // has reports whether the card has a price for a unit.

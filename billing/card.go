@@ -138,39 +138,3 @@ func (t Terms) Charge(units int64, cost *NanoUSD) (amount NanoUSD, ok bool) {
 	}
 	return NanoUSD(whole.Int64()), true
 }
-
-// Units counts what an answer delivers, as cards charge it: the words of a text or a
-// transcription, the pictures, and otherwise the answer itself.
-func Units(task providers.Task, res providers.Response) int64 {
-	switch task {
-	case providers.Text, providers.Transcription:
-		return int64(len(strings.Fields(res.Text)))
-	case providers.Image:
-		return int64(max(len(res.Blobs), 1))
-	case providers.Embedding:
-		return int64(1 + len(res.With))
-	case providers.Audio, providers.Video, providers.Moderation:
-	}
-	return 1
-}
-
-// MostUnits returns the most that Units may count of an answer, of which upper is the most
-// that it can use: no word of a text has less than a token.
-func MostUnits(task providers.Task, upper providers.Usage, n int) int64 {
-	switch task {
-	case providers.Text:
-		return upper.OutputTokens
-	case providers.Transcription:
-		if upper.OutputTokens > 0 {
-			return upper.OutputTokens
-		}
-		return times(upper.MilliSeconds/1000+1, mostWordsASecond)
-	case providers.Image, providers.Embedding:
-		return int64(max(n, 1))
-	case providers.Audio, providers.Video, providers.Moderation:
-	}
-	return 1
-}
-
-// mostWordsASecond is more than anybody says.
-const mostWordsASecond = 12

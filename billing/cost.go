@@ -62,12 +62,15 @@ func (l *List) Cost(provider, model string, usage providers.Usage, at time.Time)
 		return Charge{Amount: amount, Priced: true, Rows: []string{reportedRow}}, nil
 	}
 	c := l.card(provider, model, at)
-	factor, ids, missing := l.factorOf(provider, model, usage.Tier, at)
-	charge := Charge{Rows: ids}
-	if missing != "" {
-		charge.Missing = append(charge.Missing, missing)
+	var charge Charge
+	var factor *big.Rat
+	if usage.Tier != "" {
+		var missing providers.Unit
+		if factor, charge.Rows, missing = l.factorOf(provider, model, usage.Tier, at); missing != "" {
+			charge.Missing = append(charge.Missing, missing)
+		}
 	}
-	factored := len(ids) > 0
+	factored := len(charge.Rows) > 0
 	var whole int64       // the sum of the parts that are whole nano-dollars, as nearly all are
 	var broken []*big.Rat // the others
 	for _, unit := range slices.Sorted(maps.Keys(used)) {
@@ -87,7 +90,7 @@ func (l *List) Cost(provider, model string, usage providers.Usage, at time.Time)
 			}
 		}
 		part := new(big.Rat).Mul(row.perUnit, new(big.Rat).SetInt64(used[unit]))
-		if multiplied(unit) {
+		if factored && multiplied(unit) {
 			part.Mul(part, factor)
 		}
 		broken = append(broken, part)
@@ -158,7 +161,7 @@ func (l *List) card(provider, model string, at time.Time) *card {
 // inForce reports whether the row has begun and not ended. A later row may still
 // have taken its place.
 func (r *Row) inForce(at time.Time) bool {
-	return !at.Before(r.From) && (r.Until.IsZero() || at.Before(r.Until)) && r.hours.hold(at)
+	return !at.Before(r.From) && (r.Until.IsZero() || at.Before(r.Until)) && (r.Hours == "" || r.hours.hold(at))
 }
 
 // rate returns the row that counts for a unit, or nil.
@@ -246,22 +249,17 @@ type Prices struct {
 	Kinds map[string]string
 }
 
-// Reserve returns the most that a call can cost; priced is false where that is not
-// known.
-func (p *Prices) Reserve(provider string, req providers.Request, at time.Time) (most NanoUSD, priced bool) {
+// Reserve returns the most that a call can cost, and the most units that a rate card can
+// count of its answer; priced is false where the cost is not known.
+func (p *Prices) Reserve(provider string, req providers.Request, at time.Time) (most NanoUSD, units int64, priced bool) {
 	kind := p.Kinds[provider]
-	c, err := p.List.Reserve(kind, req.Model, p.List.UpperBound(kind, req, at), at)
-	return c.Amount, err == nil && c.Priced
-}
-
-// Units returns the most that a rate card can count of the answer to a request.
-func (p *Prices) Units(provider string, req providers.Request, at time.Time) int64 {
-	kind := p.Kinds[provider]
+	upper := p.List.UpperBound(kind, req, at)
 	n := kinds.Named(kind, req).N
 	if req.Task == providers.Embedding {
 		n = 1 + len(req.With)
 	}
-	return MostUnits(req.Task, p.List.UpperBound(kind, req, at), n)
+	c, err := p.List.Reserve(kind, req.Model, upper, at)
+	return c.Amount, MostUnits(req.Task, upper, n), err == nil && c.Priced
 }
 
 // LongestAnswer is the largest cap that a model's answer may have, in tokens: that of the
@@ -276,3 +274,39 @@ func (p *Prices) Cost(provider, model string, u providers.Usage, at time.Time) (
 	c, err := p.List.Cost(p.Kinds[provider], model, u, at)
 	return c.Amount, c.Rows, err == nil && c.Priced
 }
+
+// Units counts what an answer delivers, as cards charge it: the words of a text or a
+// transcription, the pictures, and otherwise the answer itself.
+func Units(task providers.Task, res providers.Response) int64 {
+	switch task {
+	case providers.Text, providers.Transcription:
+		return int64(len(strings.Fields(res.Text)))
+	case providers.Image:
+		return int64(max(len(res.Blobs), 1))
+	case providers.Embedding:
+		return int64(1 + len(res.With))
+	case providers.Audio, providers.Video, providers.Moderation:
+	}
+	return 1
+}
+
+// MostUnits returns the most that Units may count of an answer, of which upper is the most
+// that it can use: no word of a text has less than a token.
+func MostUnits(task providers.Task, upper providers.Usage, n int) int64 {
+	switch task {
+	case providers.Text:
+		return upper.OutputTokens
+	case providers.Transcription:
+		if upper.OutputTokens > 0 {
+			return upper.OutputTokens
+		}
+		return times(upper.MilliSeconds/1000+1, mostWordsASecond)
+	case providers.Image, providers.Embedding:
+		return int64(max(n, 1))
+	case providers.Audio, providers.Video, providers.Moderation:
+	}
+	return 1
+}
+
+// mostWordsASecond is more than anybody says.
+const mostWordsASecond = 12

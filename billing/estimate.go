@@ -66,15 +66,6 @@ func EstimateTokens(kind string, req providers.Request) (input, output int64) {
 	return in, largestAnswer(d, req)
 }
 
-// countMedia returns the most tokens that a kind counts for the media of a request.
-func countMedia(kind string, req providers.Request) (pictures, sound int64) {
-	for range req.Media() {
-		can, _ := kinds.CapabilitiesOf(kind)
-		return can.CountMedia(req)
-	}
-	return 0, 0
-}
-
 // largestAnswer returns the number of tokens that the answer to req may have.
 func largestAnswer(d providers.Descriptor, req providers.Request) int64 {
 	out := req.MaxTokens

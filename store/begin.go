@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"oneflow/jobs"
+	"oneflow/providers"
 )
 
 // Untouched implements worker.WorkStore. It takes no lock, and waits for nobody: BeginCall
@@ -40,6 +42,32 @@ const untouchedSQL = `
 	JOIN jobs j ON j.id = w.id
 	JOIN job_states s ON s.job_id = w.id AND s.gen = w.gen
 	WHERE ` + untouched
+
+// readJobs reads claimed jobs, and whether the request of each could be read.
+func readJobs(rows pgx.Rows, each func(job jobs.Job, readable bool)) error {
+	received := time.Now()
+	var j jobs.Job
+	var request []byte
+	var lease *uuid.UUID
+	var left float64 // seconds until the deadline, by Postgres' clock: ours may be wrong
+	_, err := pgx.ForEachRow(rows, []any{
+		&j.ID, &j.BatchID, &j.Account, &j.Gen, &j.Attempt, &j.MaxAttempts, &j.MaxProviderCalls, &j.Provider,
+		&j.Lane, &request, &j.OnUnknown, &j.Chain, &j.Fallback, &left, &lease, &j.Crashes, &j.Unknowns,
+	}, func() error {
+		job := j
+		if job.Deadline = received.Add(time.Duration(left * float64(time.Second))); lease != nil {
+			job.LeaseToken = *lease
+		}
+		ok := readable(request, &job.Request)
+		each(job, ok)
+		return nil
+	})
+	return err
+}
+
+func readable(data []byte, request *providers.Request) bool {
+	return json.Unmarshal(data, request) == nil
+}
 
 type beginIn struct {
 	worker uuid.UUID

@@ -58,6 +58,59 @@ const settleOnlySQL = `
 	), ` + settleSQL + `
 	` + chargeSQL
 
+// succeedSQL settles the calls, and ends the job that each answers if it has no
+// result and may still get one. The lease does not matter for that: an answer that
+// comes late, when somebody else has the job or waits for it, is paid for and as
+// good as theirs, whose own writes change nothing any more. A job may be in a group
+// twice: both calls are charged, and the holder's answer is the result. It returns
+// the calls whose results stand, by this write or by an earlier try of it whose
+// commit was not heard of. It takes settlementColumns and resultColumns.
+const succeedSQL = `
+	WITH given AS (
+		SELECT *
+		FROM unnest(` + settlementArrays + `,
+				$16::uuid[], $17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[], $22::text[], $23::uuid[], $24::bytea[])
+			AS g (` + settlementNames + `,
+				token, provider, model, text, raw, raw_sha256, finish_reason, job, vector)
+	), ` + settleSQL + `, ended AS (
+		UPDATE job_states s
+		SET ` + charged + `,
+			state = CASE WHEN ` + wantsResult + ` THEN 'succeeded' ELSE s.state END,
+			finished_at = CASE WHEN ` + wantsResult + ` THEN now() ELSE s.finished_at END,
+			error_class = CASE WHEN ` + wantsResult + ` THEN '' ELSE s.error_class END,
+			error_message = CASE WHEN ` + wantsResult + ` THEN '' ELSE s.error_message END,
+			ended_lease = CASE
+				WHEN s.lease_token = ANY (b.tokens) THEN s.lease_token
+				WHEN ` + wantsResult + ` THEN b.tokens[1]
+				ELSE s.ended_lease END,
+			not_before = CASE WHEN ` + wantsResult + ` THEN NULL ELSE s.not_before END,
+			wait_reason = CASE WHEN ` + wantsResult + ` THEN '' ELSE s.wait_reason END,
+			worker_id = CASE WHEN ` + wantsResult + ` THEN NULL ELSE s.worker_id END,
+			lease_token = CASE WHEN ` + wantsResult + ` THEN NULL ELSE s.lease_token END
+		FROM bill b
+		WHERE s.job_id = b.job_id
+		RETURNING s.state, s.ended_lease
+	), stored AS (
+		INSERT INTO results (job_id, call_id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id,
+			http_status, latency_ms, usage)
+		SELECT job, id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id, coalesce(status, 200), latency, usage
+		FROM settled
+		WHERE (token IN (SELECT ended_lease FROM ended WHERE state = 'succeeded')) IS TRUE
+		ON CONFLICT (job_id) DO NOTHING
+		RETURNING call_id
+	)
+	SELECT call_id FROM stored
+	UNION ALL
+	SELECT r.call_id
+	FROM unnest($1::uuid[], $23::uuid[]) AS w (call_id, job_id)
+	JOIN results r USING (job_id, call_id)
+	WHERE (SELECT count(*) FROM stored) < cardinality($1)`
+
+// wantsResult holds for a job of the bill that is answered, has no result and may
+// still get one: all that have not ended, and those of which it is not known how
+// they have.
+const wantsResult = `(b.tokens IS NOT NULL AND (s.finished_at IS NULL OR s.state = 'unknown'))`
+
 // SetHandle implements worker.OrderStore.
 func (s *Store) SetHandle(ctx context.Context, call uuid.UUID, handle string) error {
 	err := again(ctx, func() error {
@@ -198,18 +251,6 @@ const settleSQL = `
 		GROUP BY job_id
 	)`
 
-// toldOfCall sets what the provider has told of the call b.
-const toldOfCall = `latency_ms = b.latency, http_status = b.status, request_id = b.request_id,
-			error_kind = b.kind, error_message = b.message, error_body = b.body, usage = ` + usageKept + `,
-			input_tokens = b.input, output_tokens = b.output, rate_limits = b.limits`
-
-// usageKept is the usage of b as its call keeps it: nothing that its tokens say, which most
-// answers have alone. usageOf is what it was, of the call c.
-const (
-	usageKept = `CASE WHEN b.usage - '{input_tokens,output_tokens}'::text[] = '{}' THEN '{}' ELSE b.usage END`
-	usageOf   = `CASE WHEN c.usage = '{}' THEN jsonb_build_object('input_tokens', c.input_tokens, 'output_tokens', c.output_tokens) ELSE c.usage END`
-)
-
 // charged adds the bill b to the state s of its job.
 const charged = `
 	cost_nano = saturated(s.cost_nano + b.charge),
@@ -230,52 +271,3 @@ const lostCalls = `
 		SELECT c.id, 'unknown' AS outcome, NULL::bigint AS cost, '{}'::text AS prices, NULL::bigint AS latency, NULL::int AS status,
 			'' AS request_id, loss.kind, loss.message, NULL::bytea AS body, '{}'::jsonb AS usage,
 			0::bigint AS input, 0::bigint AS output, '{}'::jsonb AS limits, 0::bigint AS units, cj.job_id AS job, cj.lease_token AS token`
-
-// settlementNames and settlementArrays are the columns of a settlement, and their
-// arrays as parameters: see settlementColumns.
-const (
-	settlementNames  = `id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output, limits, units`
-	settlementArrays = `$1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::text[], $8::text[],
-		$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[], $15::bigint[]`
-)
-
-// maxTokens and maxCost bound what one call may say of itself: beyond a million
-// times what any model takes, and a hundred million dollars.
-const (
-	maxTokens = 1 << 40
-	maxCost   = 100_000_000 * billing.USD
-)
-
-// bounded is an amount as a call may have it.
-func bounded(n *billing.NanoUSD) *int64 {
-	if n == nil {
-		return nil
-	}
-	v := int64(min(max(*n, 0), maxCost))
-	return &v
-}
-
-func settlementColumns(in []jobs.Settlement) ([]any, error) {
-	n := len(in)
-	ids, outcomes, costs, prices := make([]uuid.UUID, n), make([]string, n), make([]*int64, n), make([]string, n)
-	latencies, statuses := make([]int64, n), make([]*int, n)
-	requests, kinds, messages, bodies := make([]string, n), make([]string, n), make([]string, n), make([][]byte, n)
-	usages, inputs, outputs, limits, units := make([]string, n), make([]int64, n), make([]int64, n), make([]string, n), make([]int64, n)
-	for i, c := range in {
-		usage, err := usageJSON(c.Usage)
-		if err != nil {
-			return nil, fmt.Errorf("settle calls: %w", err)
-		}
-		if limits[i], err = encoded(c.Limits); err != nil {
-			return nil, fmt.Errorf("settle calls: rate limits: %w", err)
-		}
-		ids[i], outcomes[i], costs[i], prices[i] = c.CallID, string(c.Outcome), bounded(c.Cost), arrayOf(c.PriceIDs)
-		latencies[i], requests[i], kinds[i], messages[i], bodies[i] = c.Latency.Milliseconds(), Sanitise(c.RequestID), string(c.Kind), Sanitise(c.Message), c.Body
-		usages[i], inputs[i], outputs[i] = usage, min(max(c.Usage.TotalInput(), 0), maxTokens), min(max(c.Usage.TotalOutput(), 0), maxTokens)
-		units[i] = min(max(c.Units, 0), maxTokens)
-		if c.Status != 0 {
-			statuses[i] = &c.Status
-		}
-	}
-	return []any{ids, outcomes, costs, prices, latencies, statuses, requests, kinds, messages, bodies, usages, inputs, outputs, limits, units}, nil
-}

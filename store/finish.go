@@ -3,15 +3,21 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
@@ -36,9 +42,11 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	if err != nil {
 		return nil, err
 	}
-	children, err := childrenColumns(in)
-	if err != nil {
-		return nil, err
+	var children []any
+	if slices.ContainsFunc(in, func(d jobs.Success) bool { return d.Child != nil }) {
+		if children, err = childrenColumns(in); err != nil {
+			return nil, err
+		}
 	}
 	columns := slices.Concat(settle, resultColumns(in))
 	won := make(map[uuid.UUID]bool, len(in))
@@ -57,7 +65,9 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 		if children != nil {
 			p.Queue(childrenSQL, children...)
 		}
-		queueKept(p, in)
+		if slices.ContainsFunc(in, func(d jobs.Success) bool { return d.Cache != nil }) {
+			queueKept(p, in)
+		}
 		return s.pool.SendBatch(ctx, p).Close()
 	}
 	// Where there are budgets, or a group was off just now, the next is, too.
@@ -86,54 +96,6 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 	}
 	return out, nil
 }
-
-// succeedSQL settles the calls, and ends the job that each answers if it has no
-// result and may still get one. The lease does not matter for that: an answer that
-// comes late, when somebody else has the job or waits for it, is paid for and as
-// good as theirs, whose own writes change nothing any more. A job may be in a group
-// twice: both calls are charged, and the holder's answer is the result. It returns
-// the calls whose results stand, by this write or by an earlier try of it whose
-// commit was not heard of. It takes settlementColumns and resultColumns.
-const succeedSQL = `
-	WITH given AS (
-		SELECT *
-		FROM unnest(` + settlementArrays + `,
-				$16::uuid[], $17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[], $22::text[], $23::uuid[], $24::bytea[])
-			AS g (` + settlementNames + `,
-				token, provider, model, text, raw, raw_sha256, finish_reason, job, vector)
-	), ` + settleSQL + `, ended AS (
-		UPDATE job_states s
-		SET ` + charged + `,
-			state = CASE WHEN ` + wantsResult + ` THEN 'succeeded' ELSE s.state END,
-			finished_at = CASE WHEN ` + wantsResult + ` THEN now() ELSE s.finished_at END,
-			error_class = CASE WHEN ` + wantsResult + ` THEN '' ELSE s.error_class END,
-			error_message = CASE WHEN ` + wantsResult + ` THEN '' ELSE s.error_message END,
-			ended_lease = CASE
-				WHEN s.lease_token = ANY (b.tokens) THEN s.lease_token
-				WHEN ` + wantsResult + ` THEN b.tokens[1]
-				ELSE s.ended_lease END,
-			not_before = CASE WHEN ` + wantsResult + ` THEN NULL ELSE s.not_before END,
-			wait_reason = CASE WHEN ` + wantsResult + ` THEN '' ELSE s.wait_reason END,
-			worker_id = CASE WHEN ` + wantsResult + ` THEN NULL ELSE s.worker_id END,
-			lease_token = CASE WHEN ` + wantsResult + ` THEN NULL ELSE s.lease_token END
-		FROM bill b
-		WHERE s.job_id = b.job_id
-		RETURNING s.state, s.ended_lease
-	), stored AS (
-		INSERT INTO results (job_id, call_id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id,
-			http_status, latency_ms, usage)
-		SELECT job, id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id, coalesce(status, 200), latency, usage
-		FROM settled
-		WHERE (token IN (SELECT ended_lease FROM ended WHERE state = 'succeeded')) IS TRUE
-		ON CONFLICT (job_id) DO NOTHING
-		RETURNING call_id
-	)
-	SELECT call_id FROM stored
-	UNION ALL
-	SELECT r.call_id
-	FROM unnest($1::uuid[], $23::uuid[]) AS w (call_id, job_id)
-	JOIN results r USING (job_id, call_id)
-	WHERE (SELECT count(*) FROM stored) < cardinality($1)`
 
 // stayExact is the time for which answers are not tried to be written by answersSQL after it
 // has left a group to succeedSQL.
@@ -199,11 +161,6 @@ const answersSQL = `
 	)
 	SELECT id FROM given WHERE 1 / ((SELECT count(*) FROM ended) = cardinality($1))::int = 1`
 
-// wantsResult holds for a job of the bill that is answered, has no result and may
-// still get one: all that have not ended, and those of which it is not known how
-// they have.
-const wantsResult = `(b.tokens IS NOT NULL AND (s.finished_at IS NULL OR s.state = 'unknown'))`
-
 // resultColumns are the columns of a result beside its settlement.
 func resultColumns(in []jobs.Success) []any {
 	n := len(in)
@@ -254,121 +211,146 @@ func artifactColumns(in []jobs.Success) []any {
 	return []any{jobIDs, places, calls, types, sizes, sums, urls}
 }
 
-// Complete implements worker.WorkStore.
-func (s *Store) Complete(ctx context.Context, e jobs.Completion) (jobs.State, error) {
-	return s.ends.do(ctx, e)
+// toldOfCall sets what the provider has told of the call b.
+const toldOfCall = `latency_ms = b.latency, http_status = b.status, request_id = b.request_id,
+			error_kind = b.kind, error_message = b.message, error_body = b.body, usage = ` + usageKept + `,
+			input_tokens = b.input, output_tokens = b.output, rate_limits = b.limits`
+
+// usageKept is the usage of b as its call keeps it: nothing that its tokens say, which most
+// answers have alone. usageOf is what it was, of the call c.
+const (
+	usageKept = `CASE WHEN b.usage - '{input_tokens,output_tokens}'::text[] = '{}' THEN '{}' ELSE b.usage END`
+	usageOf   = `CASE WHEN c.usage = '{}' THEN jsonb_build_object('input_tokens', c.input_tokens, 'output_tokens', c.output_tokens) ELSE c.usage END`
+)
+
+// settlementNames and settlementArrays are the columns of a settlement, and their
+// arrays as parameters: see settlementColumns.
+const (
+	settlementNames  = `id, outcome, cost, prices, latency, status, request_id, kind, message, body, usage, input, output, limits, units`
+	settlementArrays = `$1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::text[], $8::text[],
+		$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[], $15::bigint[]`
+)
+
+// maxTokens and maxCost bound what one call may say of itself: beyond a million
+// times what any model takes, and a hundred million dollars.
+const (
+	maxTokens = 1 << 40
+	maxCost   = 100_000_000 * billing.USD
+)
+
+// bounded is an amount as a call may have it.
+func bounded(n *billing.NanoUSD) *int64 {
+	if n == nil {
+		return nil
+	}
+	v := int64(min(max(*n, 0), maxCost))
+	return &v
 }
 
-// completeMany ends claims. A job whose cancellation was asked for meanwhile is
-// cancelled in place of going on or failing. A call of this claim that nobody has
-// settled has an unknown outcome, and then the job goes on only if it may be sent
-// once more.
-func (s *Store) completeMany(ctx context.Context, in []jobs.Completion) ([]outcome[jobs.State], error) {
+func settlementColumns(in []jobs.Settlement) ([]any, error) {
 	n := len(in)
-	jobIDs, tokens, states := make([]uuid.UUID, n), make([]uuid.UUID, n), make([]string, n)
-	refunds, afters, classes, messages, waits := make([]bool, n), make([]float64, n), make([]string, n), make([]string, n), make([]string, n)
-	budgets, ats, poor := make([]int64, n), make([]time.Time, n), false
-	for i, e := range in {
-		jobIDs[i], tokens[i], states[i], refunds[i] = e.JobID, e.LeaseToken, string(e.State), e.RefundAttempt
-		afters[i], classes[i], messages[i], waits[i] = e.After.Seconds(), e.Class, Sanitise(e.Message), e.WaitReason
-		budgets[i], ats[i], poor = e.Budget, e.BudgetAt, poor || e.Budget != 0
-	}
-	ended := make(map[uuid.UUID]jobs.State, n)
-	p := pipeline()
-	if poor {
-		// Whoever raises a budget wakes what waits for it. Either they come after this
-		// commit and find the job, or endSQL finds that the budget was changed. Jobs are
-		// locked before budgets, as where calls begin.
-		// Whoever sets a budget has locked the table of calls before, which endSQL writes to:
-		// so this waits for them before it has a lock that they need. (LOCK TABLE wants BEGIN.)
-		p.Queue(`UPDATE calls SET id = id WHERE false`)
-		p.Queue(`SELECT FROM job_states WHERE job_id = ANY ($1) ORDER BY job_id FOR NO KEY UPDATE`, jobIDs)
-		p.Queue(`SELECT FROM budgets WHERE id = ANY ($1) ORDER BY id FOR SHARE`, budgets)
-	}
-	p.Queue(endSQL, jobIDs, tokens, states, refunds, afters, classes, messages, waits, budgets, ats).Query(func(rows pgx.Rows) error {
-		var token uuid.UUID
-		var state jobs.State
-		_, err := pgx.ForEachRow(rows, []any{&token, &state}, func() error {
-			ended[token] = state
-			return nil
-		})
-		return err
-	})
-	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
-		return nil, fmt.Errorf("end jobs: %w", err)
-	}
-	out := make([]outcome[jobs.State], n)
-	for i, e := range in {
-		if ended[e.LeaseToken].Finished() {
-			poke(s.ended)
+	ids, outcomes, costs, prices := make([]uuid.UUID, n), make([]string, n), make([]*int64, n), make([]string, n)
+	latencies, statuses := make([]int64, n), make([]*int, n)
+	requests, kinds, messages, bodies := make([]string, n), make([]string, n), make([]string, n), make([][]byte, n)
+	usages, inputs, outputs, limits, units := make([]string, n), make([]int64, n), make([]int64, n), make([]string, n), make([]int64, n)
+	for i, c := range in {
+		usage, err := usageJSON(c.Usage)
+		if err != nil {
+			return nil, fmt.Errorf("settle calls: %w", err)
 		}
-		if out[i].out = ended[e.LeaseToken]; out[i].out == "" {
-			out[i].err = jobs.ErrLeaseLost
+		if limits[i], err = encoded(c.Limits); err != nil {
+			return nil, fmt.Errorf("settle calls: rate limits: %w", err)
+		}
+		ids[i], outcomes[i], costs[i], prices[i] = c.CallID, string(c.Outcome), bounded(c.Cost), arrayOf(c.PriceIDs)
+		latencies[i], requests[i], kinds[i], messages[i], bodies[i] = c.Latency.Milliseconds(), Sanitise(c.RequestID), string(c.Kind), Sanitise(c.Message), c.Body
+		usages[i], inputs[i], outputs[i] = usage, min(max(c.Usage.TotalInput(), 0), maxTokens), min(max(c.Usage.TotalOutput(), 0), maxTokens)
+		units[i] = min(max(c.Units, 0), maxTokens)
+		if c.Status != 0 {
+			statuses[i] = &c.Status
 		}
 	}
-	return out, nil
+	return []any{ids, outcomes, costs, prices, latencies, statuses, requests, kinds, messages, bodies, usages, inputs, outputs, limits, units}, nil
 }
 
-const endSQL = `
-	WITH w AS (
-		SELECT *
-		FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bool[], $5::float8[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::timestamptz[])
-			AS w (id, token, state, refund, after, class, message, wait_reason, budget, budget_at)
-	), held AS (
-		SELECT w.*, j.on_unknown,
-			w.budget <> 0 AND NOT EXISTS (SELECT FROM budgets m WHERE m.id = w.budget AND m.changed_at = w.budget_at) AS raised,
-			s.cancel_requested_at IS NOT NULL
-				OR EXISTS (SELECT FROM batches b WHERE b.id = s.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
-			` + unknownCalls + ` AS before
-		FROM w
-		JOIN job_states s ON s.job_id = w.id
-		JOIN jobs j ON j.id = w.id
-		WHERE s.lease_token = w.token
-		FOR NO KEY UPDATE OF s
-	), given AS (
-		` + lostCalls + `
-		FROM (SELECT 'unknown' AS kind, 'the claim ended before the outcome of this call was known' AS message) loss
-		CROSS JOIN held
-		CROSS JOIN LATERAL (SELECT * FROM call_jobs WHERE job_id = held.id AND lease_token = held.token OFFSET 0) cj
-		CROSS JOIN LATERAL (SELECT * FROM calls WHERE id = cj.call_id AND finished_at IS NULL OFFSET 0) c
-	), ` + settleSQL + `, n AS (
-		SELECT held.*, b.*, CASE
-			WHEN held.cancelled AND held.state IN ('queued', 'retrying', 'failed') THEN 'cancelled'
-			WHEN b.calls > 0 AND held.state IN ('queued', 'retrying')
-				AND (held.on_unknown = 'fail' OR held.before + b.calls > 1) THEN 'unknown'
-			ELSE held.state
-			END AS becomes
-		FROM held
-		CROSS JOIN LATERAL (
-			SELECT coalesce(sum(calls), 0) AS calls, coalesce(sum(charge), 0) AS charge, coalesce(sum(simulated), 0) AS simulated,
-				coalesce(sum(due), 0) AS due, coalesce(sum(unpriced), 0)::int AS unpriced
-			FROM bill
-			WHERE bill.job_id = held.id
-		) b
-	), ended AS (
-		UPDATE job_states s
-		SET ` + charged + `,
-			state = b.becomes,
-			gen = s.gen + (b.raised AND b.becomes = 'queued')::int, -- its delivery comes too late: it is dispatched anew
-			attempt = s.attempt - b.refund::int,
-			not_before = CASE
-				WHEN b.becomes = 'retrying' OR b.becomes = 'queued' AND b.after > 0 AND NOT b.raised THEN now() + make_interval(secs => b.after) END,
-			wait_reason = CASE WHEN b.becomes = 'queued' AND NOT b.raised THEN b.wait_reason ELSE '' END,
-			finished_at = CASE WHEN b.becomes NOT IN ('queued', 'retrying') THEN now() END,
-			lease_token = NULL,
-			worker_id = NULL,
-			ended_lease = b.token,
-			error_class = CASE
-				WHEN b.becomes = 'queued' AND b.wait_reason <> '' THEN s.error_class
-				WHEN b.becomes = 'unknown' AND b.class = '' THEN 'unknown'
-				ELSE b.class END,
-			error_message = CASE WHEN b.becomes = 'queued' AND b.wait_reason <> '' THEN s.error_message ELSE b.message END
-		FROM n b
-		WHERE s.job_id = b.id AND s.lease_token = b.token
-		RETURNING b.token, s.state
-	), others AS (
-		` + chargeSQL + ` AND b.job_id NOT IN (SELECT id FROM held)
-	)
-	SELECT token, state FROM ended
-	UNION ALL
-	SELECT w.token, s.state FROM w JOIN job_states s ON s.job_id = w.id AND s.ended_lease = w.token`
+// poke puts a value into a channel that holds one, unless there is one.
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Sanitise makes a text that Postgres takes: NUL becomes U+2400, the symbol for
+// it, and what is not UTF-8 becomes U+FFFD. The raw body is kept beside it.
+func Sanitise(text string) string {
+	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
+		return text
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\u2400")
+}
+
+// arrayOf writes a list as Postgres writes an array of text: arrays of lists of several
+// lengths cannot be parameters.
+func arrayOf(list []string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, text := range list {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('"')
+		for _, part := range Sanitise(text) {
+			if part == '"' || part == '\\' {
+				b.WriteByte('\\')
+			}
+			b.WriteRune(part)
+		}
+		b.WriteByte('"')
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+// usageJSON encodes usage so that jsonb takes it.
+func usageJSON(u providers.Usage) (string, error) {
+	u.Variant = Sanitise(u.Variant)
+	data, err := encoded(u)
+	if err != nil {
+		return "", fmt.Errorf("usage: %w", err)
+	}
+	return data, nil
+}
+
+// encoded is v as JSON; an empty object where it says nothing, as of most calls.
+func encoded[T comparable](v T) (string, error) {
+	if v == *new(T) {
+		return "{}", nil
+	}
+	data, err := json.Marshal(v)
+	return string(data), err
+}
+
+// packed is a vector as it is stored: 32 bits a number, the lowest byte first. Nil: there
+// is none.
+func packed(vector []float32) []byte {
+	if vector == nil {
+		return nil
+	}
+	data := make([]byte, 0, 4*len(vector))
+	for _, v := range vector {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
+	}
+	return data
+}
+
+// unpacked is the vector that packed has stored.
+func unpacked(data []byte) []float32 {
+	if data == nil {
+		return nil
+	}
+	vector := make([]float32, len(data)/4)
+	for i := range vector {
+		vector[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
+	return vector
+}

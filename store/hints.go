@@ -85,11 +85,3 @@ func (s *Store) notify() {
 		_ = sleep.For(s.life, tellEvery)
 	}
 }
-
-// poke puts a value into a channel that holds one, unless there is one.
-func poke(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}

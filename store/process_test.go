@@ -62,7 +62,7 @@ func TestARequestIsProcessedStepByStep(t *testing.T) {
 
 	// 3. A budget refuses, and says which, why, and what is left of it.
 	kinds := &billing.Prices{List: prices, Kinds: map[string]string{"openai": "openai"}}
-	reserved, priced := kinds.Reserve("openai", request.Request, time.Now())
+	reserved, units, priced := kinds.Reserve("openai", request.Request, time.Now())
 	if !priced {
 		t.Fatal("the model has no price")
 	}
@@ -70,7 +70,7 @@ func TestARequestIsProcessedStepByStep(t *testing.T) {
 	job := w.running(t, func(r *jobs.New) { *r = request })
 	call := jobs.Call{
 		CallID: jobs.NewID(), JobID: job.ID, LeaseToken: job.LeaseToken, Provider: "openai", Model: "gpt-6-luna", Task: providers.Text,
-		Reserved: &reserved, Units: kinds.Units("openai", request.Request, time.Now()), Timeout: time.Minute,
+		Reserved: &reserved, Units: units, Timeout: time.Minute,
 	}
 	refusal := budgetOf(w.BeginCall(ctx, w.worker, call))
 	if refusal == nil || refusal.Budget.ID != daily.ID || refusal.Needs != reserved || refusal.Budget.Left() != reserved-1 {

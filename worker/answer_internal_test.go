@@ -14,13 +14,13 @@ import (
 // capped is a price list of models whose answers end at so many tokens.
 type capped int64
 
-func (capped) Reserve(string, providers.Request, time.Time) (billing.NanoUSD, bool) { return 0, true }
+func (capped) Reserve(string, providers.Request, time.Time) (billing.NanoUSD, int64, bool) {
+	return 0, 1000, true
+}
 
 func (capped) Cost(string, string, providers.Usage, time.Time) (billing.NanoUSD, []string, bool) {
 	return 0, nil, true
 }
-
-func (capped) Units(string, providers.Request, time.Time) int64 { return 1000 }
 
 func (c capped) LongestAnswer(string, string) int64 { return int64(c) }
 

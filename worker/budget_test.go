@@ -135,6 +135,6 @@ type noPrices struct{ prices }
 
 func (noPrices) LongestAnswer(string, string) int64 { return 1000 }
 
-func (noPrices) Reserve(string, providers.Request, time.Time) (billing.NanoUSD, bool) {
-	return 0, false
+func (noPrices) Reserve(string, providers.Request, time.Time) (billing.NanoUSD, int64, bool) {
+	return 0, 1000, false
 }

@@ -65,7 +65,7 @@ func (h *handler) fromCache(j *journal) (done bool, result error) {
 // keeps returns what has an answer kept in the cache; nil: it is not kept. Kept are whole
 // answers that the first provider gave to the request as it was made.
 func (j *journal) keeps(c *openCall, res providers.Response) *jobs.Keep {
-	if j.cache == nil || c.provider != j.job.Provider || len(j.misses) > 0 {
+	if c.provider != j.job.Provider || len(j.misses) > 0 {
 		return nil
 	}
 	switch providers.FinishOf(res.FinishReason) {

@@ -170,14 +170,6 @@ func (r *room) inHand() int {
 	return waiting + r.gate.inside()
 }
 
-// patience is the longest wait of a chunk for room.
-func (r *room) patience() time.Duration {
-	if r.gate != nil {
-		return handPatience
-	}
-	return shortWait
-}
-
 // enterTask waits for the room of a task of one job.
 func (r *room) enterTask(ctx context.Context) error {
 	if r.gate != nil {
@@ -216,9 +208,6 @@ func (g *gate) inside() int {
 
 // enter waits for a place until ctx ends, and fails with its error.
 func (g *gate) enter(ctx context.Context) error {
-	if g == nil {
-		return nil
-	}
 	turn := make(chan struct{})
 	g.mu.Lock()
 	g.waiting = append(g.waiting, turn)
@@ -242,9 +231,6 @@ func (g *gate) enter(ctx context.Context) error {
 
 // leave gives a place back.
 func (g *gate) leave() {
-	if g == nil {
-		return
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.running--

@@ -161,11 +161,11 @@ func failure(kind providers.Kind, billing providers.Billing) error {
 // prices reserves 100 nano-USD and charges 10.
 type prices struct{}
 
-func (prices) Units(string, providers.Request, time.Time) int64 { return 1000 }
-
 func (prices) LongestAnswer(string, string) int64 { return 1000 }
 
-func (prices) Reserve(string, providers.Request, time.Time) (billing.NanoUSD, bool) { return 100, true }
+func (prices) Reserve(string, providers.Request, time.Time) (billing.NanoUSD, int64, bool) {
+	return 100, 1000, true
+}
 
 func (prices) Cost(string, string, providers.Usage, time.Time) (billing.NanoUSD, []string, bool) {
 	return 10, []string{"svc/m"}, true

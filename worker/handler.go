@@ -39,14 +39,23 @@ type ArtifactStore interface {
 
 // Prices knows what calls cost.
 type Prices interface {
-	// Reserve is the most a call can cost; priced is false where unknown.
-	Reserve(provider string, req providers.Request, at time.Time) (amount billing.NanoUSD, priced bool)
+	// Reserve returns the most that a call can cost, and the most units that a rate card can
+	// count of its answer; priced is false where the cost is not known.
+	Reserve(provider string, req providers.Request, at time.Time) (amount billing.NanoUSD, units int64, priced bool)
 	// Cost returns the cost of a call, with the ids of the price rows used.
 	Cost(provider, model string, u providers.Usage, at time.Time) (amount billing.NanoUSD, rows []string, priced bool)
-	// Units is the most that a rate card can count of the answer.
-	Units(provider string, req providers.Request, at time.Time) int64
 	// LongestAnswer is the largest cap that a model's answer may have, in tokens.
 	LongestAnswer(provider, model string) int64
+}
+
+// Tracer is told of what has ended. Its methods must not wait. The request and the
+// settlement hold what was asked and what the provider said: neither may leave with a trace.
+type Tracer interface {
+	// CallEnded tells of a call to a provider: which model answered ("" where none did),
+	// when it began, and what came of it.
+	CallEnded(job jobs.Job, provider string, req providers.Request, answered string, started time.Time, s jobs.Settlement)
+	// JobEnded tells of a job that this worker has ended, in which state and class.
+	JobEnded(job jobs.Job, state jobs.State, class string)
 }
 
 // requeue is returned by a handler to asynq to see its task again.
@@ -114,6 +123,38 @@ func newHandler(waiting, writing context.Context, cfg Config) *handler {
 		spool: newSpool(cfg.State, cfg.ID, cfg.Log), marks: newSendMarks(cfg.State, cfg.ID, cfg.Log), slots: semaphore.NewWeighted(exclusive),
 		packing: semaphore.NewWeighted(maxPacking),
 	}
+}
+
+// counted hands a provider's tasks to the handler, and counts them.
+func (s *servers) counted(d *providerServers, provider string, in *room, size int) asynq.Handler {
+	var of *rooms
+	if d.classes != nil {
+		class := func(model string) string {
+			class, _ := s.cfg.Class(provider, model)
+			return class
+		}
+		of = &rooms{whole: in, classes: d.classes, class: class, size: size, of: map[string]*classRoom{}}
+	}
+	count := func(n int) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		d.running += n
+		d.worked = time.Now()
+	}
+	return asynq.HandlerFunc(func(_ context.Context, t *asynq.Task) error {
+		s.handlers.Add(1)
+		defer s.handlers.Done()
+		count(1)
+		defer count(-1)
+		if of == nil {
+			return s.process(t, in)
+		}
+		mine, after := of.room(t)
+		if mine == nil {
+			return &requeue{after: after}
+		}
+		return s.process(t, mine)
+	})
 }
 
 // shortWait is the time that a handler waits for a job that is nearly due rather than
@@ -197,6 +238,14 @@ func (h *handler) deliver(d delivery, alone bool, log zerolog.Logger) error {
 		until = earlier(until, time.Now().Add(h.cfg.CallTimeout))
 	}
 	return h.run(d, *job, nil, until, log)
+}
+
+// earlier is the earlier of two times.
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // take claims the job of a delivery, whose lease is in h.held from then on. A nil job is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,6 +15,7 @@ import (
 	"oneflow/internal/sleep"
 	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // journal writes the ledger of one claim: a row before each provider call, and what
@@ -73,57 +75,40 @@ type openCall struct {
 	handle string
 }
 
-// Ordered writes down the handle of what the call has ordered, so that another claim can
-// go on with it. One that could not be written is as good as none.
-func (c *openCall) Ordered(_ context.Context, handle string) error {
-	h := c.journal.handler
-	err := h.waitForWrite(func() error { return h.cfg.Store.Orders.SetHandle(h.writing, c.id, handle) })
-	if err != nil {
-		c.journal.log.Error().Err(err).Stringer("call", c.id).Msg("handle of an order not written down")
-	}
-	if c.journal.order = nil; err == nil && handle != "" {
-		c.handle, c.journal.order = handle, c
-	}
-	failpoint.Hit("ordered", c.model)
-	return err
-}
-
-// pending reports whether what was ordered may still be made after a failure: nothing
-// else is ordered then, and another claim goes on with it.
-func (j *journal) pending(failure *providers.Error) bool {
-	return j.order != nil && failure.Billing != providers.Billed && failure.Billing != providers.Unbilled
-}
-
 // Begin commits the call's row. Its errors are the store's.
 func (j *journal) Begin(ctx context.Context, provider string, req providers.Request) (providers.Call, error) {
 	now := time.Now()
+	h := j.handler
+	amount, units, priced := h.cfg.Prices.Reserve(provider, req, now)
 	c := jobs.Call{
-		CallID: jobs.NewID(), JobID: j.job.ID, LeaseToken: j.job.LeaseToken,
-		Provider: provider, Model: req.Model, Scope: providers.ScopeOf(ctx), Task: req.Task, Units: j.handler.cfg.Prices.Units(provider, req, now), Timeout: j.handler.cfg.CallTimeout, Simulated: j.handler.cfg.simulated(provider),
+		CallID: jobs.NewID(), JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Provider: provider, Model: req.Model, Scope: providers.ScopeOf(ctx),
+		Task: req.Task, Units: units, Timeout: h.cfg.CallTimeout, Simulated: h.cfg.simulated(provider),
 	}
-	if amount, priced := j.handler.cfg.Prices.Reserve(provider, req, now); priced {
+	if priced {
 		c.Reserved = &amount
 	}
 	if len(j.with) > 0 {
 		c.Weight, c.With = j.job.Request.Weight(), j.served()
 	}
-	h := j.handler
 	if j.unclaimed != nil {
 		if !j.unclaimed() {
 			return nil, jobs.ErrLeaseLost
 		}
 		c.Gen = j.job.Gen
 	}
-	place := h.marks.open(c.CallID)
-	if err := h.cfg.Store.Work.BeginCall(h.writing, h.id, c); err != nil {
-		h.marks.refused(place)
+	place, err := h.marks.begin(h.writing, h.cfg.Store.Work, c)
+	if err != nil {
 		return nil, err
 	}
 	j.unclaimed = nil
 	j.calls++
-	failpoint.Hit("begun", req.Model)
-	h.marks.sent(place)
 	return &openCall{journal: j, id: c.CallID, place: place, provider: provider, model: req.Model, req: req, reserved: c.Reserved, started: now}, nil
+}
+
+// simulated reports whether calls of a provider cost no real money.
+func (c *Config) simulated(provider string) bool {
+	i := slices.IndexFunc(c.Providers, func(s Served) bool { return s.Name == provider })
+	return i >= 0 && c.Providers[i].Simulated
 }
 
 // End records what came of the call: a failure settles it, a success ends the job in
@@ -184,11 +169,13 @@ func (c *openCall) succeed(res providers.Response) error {
 		return c.unstored(s, &unstoredError{"artifact_store", "the answer came but could not be stored: " + err.Error(), err})
 	}
 	res.Blobs = nil // where they are is enough, should Postgres be away for long
-	var child *jobs.Child
+	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: s, Response: res, Artifacts: stored}
 	if j.follow != nil {
-		child = j.follow(j.handler.writing, res, stored)
+		done.Child = j.follow(j.handler.writing, res, stored)
 	}
-	done := jobs.Success{JobID: j.job.ID, LeaseToken: j.job.LeaseToken, Settlement: s, Response: res, Artifacts: stored, Child: child, Cache: j.keeps(c, res)}
+	if j.cache != nil {
+		done.Cache = j.keeps(c, res)
+	}
 	switch err := j.handler.record(spooled{Answer: &done}); {
 	case errors.Is(err, jobs.ErrLeaseLost), errors.Is(err, errSpooled):
 		c.trace(s, res.Model)
@@ -202,6 +189,72 @@ func (c *openCall) succeed(res providers.Response) error {
 	failpoint.Hit("recorded", j.job.Request.Model)
 	j.log.Info().Str("model", res.Model).Dur("latency", res.Latency).Int("calls", j.calls).Msg("succeeded")
 	return nil
+}
+
+// maxPauses bounds how often a vendor's wish to go on with an answer is followed: the
+// next answer is the result, paused or not.
+const maxPauses = 5
+
+// missError is returned by End for an answer that is paid for and no success. Its call
+// is settled.
+type missError struct{ miss jobs.Miss }
+
+func (e *missError) Error() string { return "the answer does not do: " + string(e.miss.Kind) }
+
+// judge returns why an answer is no success; nil: it is one. before are those of the same
+// job that were none.
+func (h *handler) judge(req providers.Request, res providers.Response, before []jobs.Miss) *jobs.Miss {
+	if req.Task != providers.Text {
+		return nil
+	}
+	miss := &jobs.Miss{Answer: res.Text, OutputTokens: res.Usage.TotalOutput(), Model: res.Model, Provider: res.Provider}
+	finish := providers.FinishOf(res.FinishReason)
+	if finish == providers.FinishPause {
+		pauses := 0
+		for _, m := range before {
+			if m.Kind == providers.Paused {
+				pauses++
+			}
+		}
+		if _, err := revised(req, providers.Revision{Paused: res.Raw}); err != nil || pauses >= maxPauses {
+			return nil
+		}
+		miss.Kind, miss.Message, miss.Answer = providers.Paused, "the vendor asks to go on with the answer", string(res.Raw)
+		return miss
+	}
+	cut := finish == providers.FinishLength
+	if cut && (req.OnCut == providers.FailCut || req.OnCut == providers.RetryCut) {
+		miss.Kind, miss.Message = providers.Cut, fmt.Sprintf("the answer was cut off after %d tokens", miss.OutputTokens)
+		return miss
+	}
+	f := kinds.Named("", req).ResponseFormat
+	if f == nil || f.JSONSchema == nil || finish == providers.FinishToolCalls {
+		return nil
+	}
+	problem := h.schemas.Violation(f.JSONSchema.Schema, res.Text)
+	switch {
+	case problem == "":
+		return nil
+	case cut: // to ask again would be to buy the same cut
+		miss.Kind, miss.Message = providers.Cut, fmt.Sprintf("the answer was cut off after %d tokens and breaks its schema: %s", miss.OutputTokens, problem)
+	default:
+		miss.Kind, miss.Message = providers.OffSchema, problem
+	}
+	return miss
+}
+
+// store puts blobs where they are kept, and lets go of their bytes.
+func (h *handler) store(blobs []providers.Blob) ([]jobs.Artifact, error) {
+	stored := make([]jobs.Artifact, len(blobs))
+	for i, b := range blobs {
+		url, sum, err := h.cfg.Artifacts.Put(h.writing, b.Data, b.MIME)
+		if err != nil {
+			return nil, err
+		}
+		stored[i] = jobs.Artifact{MIME: b.MIME, Size: int64(len(b.Data)), SHA256: sum, URL: url}
+		blobs[i].Data = nil
+	}
+	return stored, nil
 }
 
 // missed settles a call whose answer is no success. It is kept, and so is what it cost,
@@ -254,6 +307,18 @@ func (j *journal) charge(s *jobs.Settlement, c *openCall, answered string) {
 		}
 	}
 	s.Cost = c.reserved
+}
+
+func (c *openCall) trace(s jobs.Settlement, answered string) {
+	if t := c.journal.handler.cfg.Tracer; t != nil {
+		t.CallEnded(c.journal.job, c.provider, c.req, answered, c.started, s)
+	}
+}
+
+func (j *journal) trace(state jobs.State, class string) {
+	if t := j.handler.cfg.Tracer; t != nil && state.Finished() {
+		t.JobEnded(j.job, state, class)
+	}
 }
 
 // MayRepeat reports whether the job lets a failed call be sent again: what was
@@ -312,25 +377,5 @@ func (h *handler) record(e spooled) error {
 			return errors.Join(err, spoolErr)
 		}
 		_ = sleep.For(context.WithoutCancel(h.writing), 100*time.Millisecond)
-	}
-}
-
-// waitForWrite waits for a write, until shortly after the time for writing is over: a
-// Postgres that is silent must not keep a worker that has to leave.
-func (h *handler) waitForWrite(write func() error) error {
-	written := make(chan error, 1)
-	go func() { written <- write() }()
-	select {
-	case err := <-written:
-		return err
-	case <-h.writing.Done():
-	}
-	grace := time.NewTimer(commitGrace)
-	defer grace.Stop()
-	select {
-	case err := <-written:
-		return err
-	case <-grace.C:
-		return h.writing.Err()
 	}
 }

@@ -86,7 +86,7 @@ func (h *handler) withoutMoney(job jobs.Job) *jobs.BudgetError {
 		return nil
 	}
 	now := time.Now()
-	amount, priced := h.cfg.Prices.Reserve(job.Provider, job.Request, now)
+	amount, _, priced := h.cfg.Prices.Reserve(job.Provider, job.Request, now)
 	if !priced {
 		return nil
 	}

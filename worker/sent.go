@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"oneflow/billing"
+	"oneflow/internal/failpoint"
 	"oneflow/internal/sleep"
 	"oneflow/jobs"
 	"oneflow/providers"
@@ -69,6 +69,19 @@ func newSendMarks(dir string, worker uuid.UUID, log zerolog.Logger) *sendMarks {
 		dir = filepath.Join(dir, "spool")
 	}
 	return &sendMarks{dir: dir, worker: worker, log: log}
+}
+
+// begin writes a call into the ledger, marked before it and after it, and returns the place of
+// its mark.
+func (m *sendMarks) begin(ctx context.Context, store WorkStore, c jobs.Call) (place int64, err error) {
+	place = m.open(c.CallID)
+	if err := store.BeginCall(ctx, m.worker, c); err != nil {
+		m.refused(place)
+		return noPlace, err
+	}
+	failpoint.Hit("begun", c.Model)
+	m.sent(place)
+	return place, nil
 }
 
 // open marks a call that is about to be written into the ledger, and returns its place.
@@ -223,38 +236,14 @@ func (m *sendMarks) watch(ctx context.Context, store WorkStore) {
 
 // recover settles what others have provably not sent.
 func (m *sendMarks) recover(ctx context.Context, store WorkStore) {
-	if m.dir == "" {
-		return
-	}
-	files, err := filepath.Glob(filepath.Join(m.dir, "*"+marksSuffix))
-	if err != nil {
-		m.log.Error().Err(err).Str("folder", m.dir).Msg("folder of open calls not readable")
-	}
-	for _, path := range files {
-		if filepath.Base(path) == m.worker.String()+marksSuffix {
-			continue
-		}
-		if err := m.recoverFile(ctx, store, path); err != nil && ctx.Err() == nil {
-			m.log.Error().Err(err).Str("file", path).Msg("calls of a worker that was killed are not settled: tried again")
-		}
-	}
+	orphaned := orphanedFiles{m.dir, marksSuffix, m.worker, m.log}
+	orphaned.recover(ctx, "calls of a worker that was killed are not settled: tried again", func(f *os.File) error {
+		return m.settleUnsent(ctx, store, f)
+	})
 }
 
-func (m *sendMarks) recoverFile(ctx context.Context, store WorkStore, path string) (err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // a file of the configured folder
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // somebody else was faster
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if held, err := lockFile(f); held || err != nil {
-		return err // its worker lives, or somebody else is at it
-	}
-	if !sameFile(f, path) {
-		return nil
-	}
+// settleUnsent settles what the worker of a file has not sent.
+func (m *sendMarks) settleUnsent(ctx context.Context, store WorkStore, f *os.File) error {
 	data, err := io.ReadAll(io.LimitReader(f, maxMarks))
 	if err != nil {
 		return err
@@ -276,10 +265,7 @@ func (m *sendMarks) recoverFile(ctx context.Context, store WorkStore, path strin
 		}
 	}
 	if len(known) > 0 {
-		m.log.Warn().Str("file", path).Int("calls", len(known)).Msg("settled as not billed what a worker that died had not sent")
-	}
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
+		m.log.Warn().Str("file", f.Name()).Int("calls", len(known)).Msg("settled as not billed what a worker that died had not sent")
 	}
 	return nil
 }

@@ -69,38 +69,6 @@ func newServers(cfg Config, process func(*asynq.Task, *room) error) *servers {
 	return &servers{cfg: cfg, process: process, providers: map[string]*providerServers{}, met: make(chan struct{}, 1)}
 }
 
-// counted hands a provider's tasks to the handler, and counts them.
-func (s *servers) counted(d *providerServers, provider string, in *room, size int) asynq.Handler {
-	var of *rooms
-	if d.classes != nil {
-		class := func(model string) string {
-			class, _ := s.cfg.Class(provider, model)
-			return class
-		}
-		of = &rooms{whole: in, classes: d.classes, class: class, size: size, of: map[string]*classRoom{}}
-	}
-	count := func(n int) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		d.running += n
-		d.worked = time.Now()
-	}
-	return asynq.HandlerFunc(func(_ context.Context, t *asynq.Task) error {
-		s.handlers.Add(1)
-		defer s.handlers.Done()
-		count(1)
-		defer count(-1)
-		if of == nil {
-			return s.process(t, in)
-		}
-		mine, after := of.room(t)
-		if mine == nil {
-			return &requeue{after: after}
-		}
-		return s.process(t, mine)
-	})
-}
-
 // classesOf returns the classes of a provider's models; nil where its calls are counted
 // together, or it is not served.
 func (s *servers) classesOf(provider string) *classes {

@@ -213,14 +213,6 @@ func createSpool(dir, worker string) (f *os.File, err error) {
 	return f, nil
 }
 
-func syncFolder(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the configured folder
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // remind tells of lines that a person has to look at.
 func (s *spool) remind() {
 	if s.dir == "" {
@@ -241,38 +233,15 @@ func (s *spool) watch(ctx context.Context, store WorkStore) {
 // recover commits what stopped workers have left in the folder. What Postgres does
 // not take just now is left for the next time.
 func (s *spool) recover(ctx context.Context, store WorkStore) {
-	if s.dir == "" {
-		return
-	}
-	files, err := filepath.Glob(filepath.Join(s.dir, "*"+spoolSuffix))
-	if err != nil {
-		s.log.Error().Err(err).Str("folder", s.dir).Msg("spool not readable")
-	}
-	for _, path := range files {
-		if filepath.Base(path) == s.worker.String()+spoolSuffix {
-			continue
-		}
-		if err := s.recoverFile(ctx, store, path); err != nil && ctx.Err() == nil {
-			s.log.Error().Err(err).Str("file", path).Msg("spool not committed: it is kept")
-		}
-	}
+	orphaned := orphanedFiles{s.dir, spoolSuffix, s.worker, s.log}
+	orphaned.recover(ctx, "spool not committed: it is kept", func(f *os.File) error {
+		return s.commitFile(ctx, store, f)
+	})
 }
 
-func (s *spool) recoverFile(ctx context.Context, store WorkStore, path string) (err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // a file of the configured folder
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // somebody else was faster
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if held, err := lockFile(f); held || err != nil {
-		return err // its worker lives, or somebody else is committing it
-	}
-	if !sameFile(f, path) {
-		return nil
-	}
+// commitFile commits what stands in a file, and puts aside what cannot be committed.
+func (s *spool) commitFile(ctx context.Context, store WorkStore, f *os.File) error {
+	path := f.Name()
 	var aside bytes.Buffer
 	committed := 0
 	in := bufio.NewReader(f)
@@ -304,11 +273,8 @@ func (s *spool) recoverFile(ctx context.Context, store WorkStore, path string) (
 			return err
 		}
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	s.log.Info().Str("file", path).Int("outcomes", committed).Msg("committed what a worker had spooled while Postgres was away")
-	return syncFolder(s.dir)
+	return nil
 }
 
 // commit commits one line. reason says why it never will be, err that it can not
@@ -370,14 +336,4 @@ func writeSynced(path string, data []byte) error {
 	}
 	_, err = f.Write(data)
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// sameFile reports whether path still names f.
-func sameFile(f *os.File, path string) bool {
-	ours, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	there, err := os.Stat(path)
-	return err == nil && os.SameFile(ours, there)
 }

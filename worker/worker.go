@@ -226,12 +226,6 @@ func New(cfg Config) (*Worker, error) {
 	return &Worker{cfg: cfg}, nil
 }
 
-// simulated reports whether calls of a provider cost no real money.
-func (c *Config) simulated(provider string) bool {
-	i := slices.IndexFunc(c.Providers, func(s Served) bool { return s.Name == provider })
-	return i >= 0 && c.Providers[i].Simulated
-}
-
 // byModel reports whether limits of a provider are counted by model.
 func (c *Config) byModel(provider string) bool {
 	i := slices.IndexFunc(c.Providers, func(s Served) bool { return s.Name == provider })
