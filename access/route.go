@@ -32,9 +32,9 @@ type Route struct {
 	Query []string
 	// Body is the most bytes that a request may bring; 0: MaxBody.
 	Body int64
-	// Patient tells that the whole may take longer than the server's limits: each read and
+	// Slow reports whether the whole may take longer than the server's limits: each read and
 	// each write has its own.
-	Patient bool
+	Slow bool
 	// Record tells that each request is recorded before it is carried out.
 	Record bool
 	// Refuse answers a request that is not carried out, in the words of the route's
@@ -96,8 +96,8 @@ func (g *Gate) guard(route Route) http.Handler {
 			route.Refuse(w, r, http.StatusBadRequest, why)
 			return
 		}
-		if route.Patient {
-			w, r = patient(w, r)
+		if route.Slow {
+			w, r = slow(w, r)
 		}
 		if !route.Record {
 			route.Handle.ServeHTTP(w, r)

@@ -33,7 +33,7 @@ func (f *FrontDoor) admit(ctx context.Context, p access.Principal, ask asking) (
 	}
 	before, leave := f.arriving.enter(job.Provider)
 	defer leave()
-	if err := f.inTime(ctx, job, before, ask.patience); err != nil {
+	if err := f.inTime(ctx, job, before, ask.timeout); err != nil {
 		return uuid.Nil, err
 	}
 	c.JobID = job.ID
@@ -123,7 +123,7 @@ func (f *FrontDoor) affords(ctx context.Context, job *jobs.New) error {
 
 // inTime refuses a call that cannot be answered before its client stops waiting. So many others
 // came before it, and are let in now.
-func (f *FrontDoor) inTime(ctx context.Context, job jobs.New, before int, patience time.Duration) error {
+func (f *FrontDoor) inTime(ctx context.Context, job jobs.New, before int, timeout time.Duration) error {
 	if f.cfg.Rate == nil {
 		return nil
 	}
@@ -139,11 +139,11 @@ func (f *FrontDoor) inTime(ctx context.Context, job jobs.New, before int, patien
 		}
 		wait += time.Duration(float64(waiting+before) / float64(perMinute) * float64(time.Minute))
 	}
-	if wait < patience {
+	if wait < timeout {
 		return nil
 	}
 	return &refusal{
-		status: http.StatusTooManyRequests, after: max(wait-patience, time.Second),
-		reason: fmt.Sprintf("%s cannot answer within %s: %s of work wait before this call", job.Provider, patience.Round(time.Second), wait.Round(time.Second)),
+		status: http.StatusTooManyRequests, after: max(wait-timeout, time.Second),
+		reason: fmt.Sprintf("%s cannot answer within %s: %s of work wait before this call", job.Provider, timeout.Round(time.Second), wait.Round(time.Second)),
 	}
 }

@@ -24,10 +24,10 @@ import (
 )
 
 const (
-	// patience is the time that a client waits that does not say, a minute less than the
+	// defaultTimeout is the time for which a client waits that names none, a minute less than the
 	// vendors' own clients do.
-	patience            = 9 * time.Minute
-	minPatience, longIs = time.Second, time.Hour
+	defaultTimeout         = 9 * time.Minute
+	minTimeout, maxTimeout = time.Second, time.Hour
 	// keepAlive is the time between two signs of life of a stream that waits.
 	keepAlive = 10 * time.Second
 	// maxWaiting bounds what is counted of a queue.
@@ -43,7 +43,7 @@ type asking struct {
 	options  streamOptions
 	account  string
 	lane     jobs.Lane
-	patience time.Duration
+	timeout  time.Duration
 	keep     bool
 	again    bool
 	key      string // idempotency
@@ -149,7 +149,7 @@ func read(r *http.Request, e endpoint) (ask asking, err error) {
 	if err != nil {
 		return ask, &refusal{status: http.StatusBadRequest, reason: "the body must be a JSON object: " + rows.Printable(err)}
 	}
-	ask = asking{endpoint: e, body: body, lane: jobs.High, patience: patience, again: isRetry(r), keep: r.Header.Get("X-Oneflow-Keep") != ""}
+	ask = asking{endpoint: e, body: body, lane: jobs.High, timeout: defaultTimeout, again: isRetry(r), keep: r.Header.Get("X-Oneflow-Keep") != ""}
 	ask.sum = sha256.Sum256(append([]byte(e.path+"\n"), body...))
 	if raw := fields["stream"]; raw != nil {
 		ask.streams = string(raw) == "true"
@@ -181,13 +181,13 @@ func (a *asking) headers(r *http.Request) error {
 			continue
 		}
 		d, err := time.ParseDuration(s)
-		if seconds, bad := strconv.ParseFloat(s, 64); bad == nil && seconds > 0 && seconds < longIs.Seconds()*24 {
+		if seconds, bad := strconv.ParseFloat(s, 64); bad == nil && seconds > 0 && seconds < maxTimeout.Seconds()*24 {
 			d, err = time.Duration(seconds*float64(time.Second)), nil
 		}
 		if err != nil || d <= 0 {
 			return &refusal{status: http.StatusBadRequest, reason: name + ": must be seconds, such as 600"}
 		}
-		a.patience = min(max(d, minPatience), longIs)
+		a.timeout = min(max(d, minTimeout), maxTimeout)
 	}
 	if lane := jobs.Lane(r.Header.Get("X-Oneflow-Priority")); lane != "" {
 		if lane != jobs.High && lane != jobs.Default && lane != jobs.Bulk {
@@ -238,7 +238,7 @@ func (f *FrontDoor) job(ask asking) (jobs.New, error) {
 // input says how a call becomes a job.
 func (f *FrontDoor) input(ask asking) batches.Input {
 	in := f.cfg.Input
-	in.Account, in.Deadline = ask.account, time.Now().Add(ask.patience)
+	in.Account, in.Deadline = ask.account, time.Now().Add(ask.timeout)
 	return in
 }
 
@@ -248,7 +248,7 @@ func (f *FrontDoor) wait(ctx context.Context, ask asking, id uuid.UUID) (ok bool
 	ended, leave := f.ended.wait(id)
 	defer leave()
 	// Its own deadline ends the job; this is for a database that does not say so.
-	late := time.NewTimer(ask.patience + time.Minute)
+	late := time.NewTimer(ask.timeout + time.Minute)
 	defer late.Stop()
 	select {
 	case <-ended:

@@ -112,13 +112,13 @@ const (
 // Routes returns all that it serves, for package access to guard.
 func (f *FrontDoor) Routes() []access.Route {
 	reads := func(pattern string, h http.HandlerFunc) access.Route {
-		return access.Route{Pattern: pattern, Scope: access.Read, Patient: true, Refuse: refuse, Handle: h}
+		return access.Route{Pattern: pattern, Scope: access.Read, Slow: true, Refuse: refuse, Handle: h}
 	}
 	brings := func(pattern string, h http.HandlerFunc) access.Route {
 		return access.Route{Pattern: pattern, Scope: access.Enqueue, Record: true, Refuse: refuse, Handle: h}
 	}
 	upload := brings("POST /v1/files", f.upload)
-	upload.Body, upload.Patient = maxUpload+maxForm, true
+	upload.Body, upload.Slow = maxUpload+maxForm, true
 	routes := []access.Route{
 		upload,
 		reads("GET /v1/files", f.listFiles),
@@ -136,7 +136,7 @@ func (f *FrontDoor) Routes() []access.Route {
 	for _, e := range endpoints() {
 		// Each call stands in the ledger; to record it once more would tell nothing.
 		routes = append(routes, access.Route{
-			Pattern: "POST " + e.path, Scope: access.Enqueue, Body: maxCall, Patient: true, Refuse: e.refuse,
+			Pattern: "POST " + e.path, Scope: access.Enqueue, Body: maxCall, Slow: true, Refuse: e.refuse,
 			Handle: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.call(w, r, e) }),
 		})
 	}

@@ -29,10 +29,10 @@ const (
 // messageRoutes are those of batches of messages, as Anthropic has them.
 func (f *FrontDoor) messageRoutes() []access.Route {
 	route := func(pattern string, scope access.Scope, h http.HandlerFunc) access.Route {
-		return access.Route{Pattern: pattern, Scope: scope, Record: scope != access.Read, Patient: scope == access.Read, Refuse: refuseAnthropic, Handle: h}
+		return access.Route{Pattern: pattern, Scope: scope, Record: scope != access.Read, Slow: scope == access.Read, Refuse: refuseAnthropic, Handle: h}
 	}
 	create := route("POST "+messageBatchesPath, access.Enqueue, f.createMessageBatch)
-	create.Body, create.Patient = maxMessagesBody, true
+	create.Body, create.Slow = maxMessagesBody, true
 	return []access.Route{
 		create,
 		route("GET "+messageBatchesPath, access.Read, f.listMessageBatches),

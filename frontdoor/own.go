@@ -27,7 +27,7 @@ func (f *FrontDoor) ownRoutes() []access.Route {
 		{Pattern: "POST /api/v1/jobs", Scope: access.Enqueue, Query: []string{}, Record: true, Body: maxCall, Refuse: own, Handle: http.HandlerFunc(f.bringJob)},
 		{
 			Pattern: "POST /api/v1/batches", Scope: access.Enqueue, Query: []string{"source", "tag", "task", "provider", "model", "lane"},
-			Record: true, Patient: true, Body: maxUpload, Refuse: own, Handle: http.HandlerFunc(f.bringBatch),
+			Record: true, Slow: true, Body: maxUpload, Refuse: own, Handle: http.HandlerFunc(f.bringBatch),
 		},
 	}
 }

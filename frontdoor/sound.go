@@ -62,7 +62,7 @@ func readSound(r *http.Request, e endpoint) (ask asking, err error) {
 	case len(sound) > maxSoundUp:
 		return ask, &refusal{status: http.StatusRequestEntityTooLarge, reason: fmt.Sprintf("file: is larger than %d MiB: split it", maxSoundUp>>20)}
 	}
-	ask = asking{endpoint: e, lane: jobs.High, patience: patience, again: isRetry(r), keep: r.Header.Get("X-Oneflow-Keep") != ""}
+	ask = asking{endpoint: e, lane: jobs.High, timeout: defaultTimeout, again: isRetry(r), keep: r.Header.Get("X-Oneflow-Keep") != ""}
 	if ask.row, err = soundRow(fields, sound, soundType(sound, name, kind)); err != nil {
 		return ask, &refusal{status: http.StatusBadRequest, reason: err.Error()}
 	}

@@ -21,7 +21,7 @@ func (m *Monitor) routes() []access.Route {
 
 		reads("GET /batches/{id}", m.batchPage),
 		reads("GET /api/batches/{id}", m.batchJSON),
-		{Pattern: "GET /events", Scope: access.Read, Patient: true, Handle: http.HandlerFunc(m.events.serve)},
+		{Pattern: "GET /events", Scope: access.Read, Slow: true, Handle: http.HandlerFunc(m.events.serve)},
 		reads(nothing, m.nothingHere),
 	}
 	routes = append(routes, ofFleet(
@@ -58,7 +58,7 @@ func reads(pattern string, h http.HandlerFunc) access.Route {
 // looks is a route of what people have asked and models have answered: the record says who
 // has looked.
 func looks(pattern string, h http.HandlerFunc) access.Route {
-	return access.Route{Pattern: pattern, Scope: access.Read, Record: true, Patient: true, Handle: h}
+	return access.Route{Pattern: pattern, Scope: access.Read, Record: true, Slow: true, Handle: h}
 }
 
 // orders is a route of what is recorded before it is carried out.
@@ -224,7 +224,7 @@ func (m *Monitor) programRoutes() []access.Route {
 		with(reads("GET /api/v1/batches", m.batchesJSON), "state", "source", "tag", "account", "limit", "cursor"),
 		with(reads("GET /api/v1/batches/{id}", m.batchJSON)),
 		with(looks("GET /api/v1/batches/{id}/results", m.results), "format", "only"),
-		with(access.Route{Pattern: "GET /api/v1/events", Scope: access.Read, Patient: true, Handle: http.HandlerFunc(m.apiEvents)}, append([]string{"types", "source"}, jobs...)...),
+		with(access.Route{Pattern: "GET /api/v1/events", Scope: access.Read, Slow: true, Handle: http.HandlerFunc(m.apiEvents)}, append([]string{"types", "source"}, jobs...)...),
 	}
 }
 

@@ -131,8 +131,8 @@ func (r *chainRun) failed(ended bool) error {
 	return &providers.ChainError{Failures: r.failures, Ended: ended}
 }
 
-// ours reports whether nothing is wrong with the provider: our own limits ask for
-// patience, or cannot be read, and the same would hold for others.
+// ours reports whether nothing is wrong with the provider: our own limits ask to
+// wait, or cannot be read, and the same would hold for others.
 func ours(failure *providers.Error) bool {
 	w := failure.Waiting
 	if failure.Sent || w == nil {

@@ -168,7 +168,7 @@ const (
 	// Retry: the same call may well succeed in a moment. It uses up a retry, and an
 	// attempt of the job's when retries are used up.
 	Retry Reaction = iota
-	// Wait: the provider asked for patience; no attempt is used up.
+	// Wait: the provider asked to wait; no attempt is used up.
 	Wait
 	// Pause: nothing will succeed until a person did something; no attempt is used
 	// up.

@@ -26,9 +26,9 @@ const (
 	// auditBudget is the time that an audit may go on in one round; the next one
 	// continues it.
 	auditBudget = 2 * time.Second
-	// redisPatience is the time that a page may take: a Redis that is silent must not
+	// redisTimeout is the time that a page may take: a Redis that is silent must not
 	// keep the leader from the rest of its duties.
-	redisPatience = 5 * time.Second
+	redisTimeout = 5 * time.Second
 )
 
 // What asynq calls its keys. It has no API that asks about many tasks at once.
@@ -111,7 +111,7 @@ func (a *auditor) round(ctx context.Context) (more bool, err error) {
 // watch reads the epoch, sets one where there is none, and begins an audit where
 // it is another one than before, or where it is time.
 func (a *auditor) watch(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	pipe := a.redis.Pipeline()
 	pipe.SetNX(ctx, epochKey, jobs.NewID().String(), 0)
@@ -153,7 +153,7 @@ func (a *auditor) begin() {
 // claimed and ends; so the order matters: first the row, then the task, then the
 // row again, which is left alone if anything has happened to it in between.
 func (a *auditor) compare(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	page, err := a.store.Dispatched(ctx, a.after, a.pushing, a.page)
 	if err != nil {

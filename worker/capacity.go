@@ -137,7 +137,7 @@ func (r *regulator) remodel(provider string) (changed bool) {
 
 // checkRedis asks whose Redis is. While it does not answer, it is whose it was.
 func (r *regulator) checkRedis(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	err := r.cfg.owner.Check(ctx)
 	_, foreign := errors.AsType[*jobs.ForeignRedisError](err)

@@ -244,7 +244,7 @@ func TestTheLatencyThatTheLedgerHasSeenCounts(t *testing.T) {
 	f.awaitAll(t, jobs.Succeeded)
 }
 
-func TestConcurrencyGrowsAtOnceShrinksWithPatienceAndDoesNotWobble(t *testing.T) {
+func TestConcurrencyGrowsAtOnceShrinksSlowlyAndDoesNotWobble(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		runs        int

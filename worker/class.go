@@ -21,9 +21,9 @@ const (
 	// handTime is the time for which the jobs last that a class has waiting in hand: longer than a
 	// task may be late that was put back, for about a second.
 	handTime = 2 * time.Second
-	// handPatience is the longest wait of a job in hand. It is less than the time after which
+	// handTimeout is the longest wait of a job in hand. It is less than the time after which
 	// the audit takes what nobody claims for lost.
-	handPatience = 2 * handTime
+	handTimeout = 2 * handTime
 	// putBackEvery is the time between two tasks of a class that were put back: looking at
 	// those that still have no room must cost little.
 	putBackEvery = 40 * time.Millisecond
@@ -173,9 +173,9 @@ func (r *room) inHand() int {
 // enterTask waits for the room of a task of one job.
 func (r *room) enterTask(ctx context.Context) error {
 	if r.gate != nil {
-		patient, done := context.WithTimeout(ctx, handPatience)
+		waiting, done := context.WithTimeout(ctx, handTimeout)
 		defer done()
-		if r.enter(patient) == nil {
+		if r.enter(waiting) == nil {
 			return nil
 		}
 		if ctx.Err() == nil {

@@ -219,9 +219,9 @@ func (h *handler) deliver(d delivery, alone bool, log zerolog.Logger) error {
 		defer h.suspect.Unlock()
 		limit, weight = h.cfg.CallTimeout, exclusive
 	}
-	patience, done := context.WithTimeout(h.waiting, limit)
+	waiting, done := context.WithTimeout(h.waiting, limit)
 	defer done()
-	if h.slots.Acquire(patience, weight) != nil {
+	if h.slots.Acquire(waiting, weight) != nil {
 		if h.waiting.Err() != nil {
 			return &requeue{}
 		}

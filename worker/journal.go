@@ -33,7 +33,7 @@ type journal struct {
 	order *openCall
 	// inChunk reports whether the job came with others.
 	inChunk bool
-	// unclaimed ends the patience with a job that is claimed with its first call, and
+	// unclaimed ends the wait for the slot of a job that is claimed with its first call, and
 	// reports whether there was some left; nil: it is claimed.
 	unclaimed func() bool
 	// follow makes the next step's job of the answer; nil: there is none.
@@ -347,11 +347,11 @@ func (j *journal) mayPayAgain() bool {
 // errSpooled tells that an outcome is safe, but not in Postgres.
 var errSpooled = errors.New("spooled")
 
-// spoolPatience is the time that a full disk may take to have room again. It, and the
+// spoolTimeout is the time that a full disk may take to have room again. It, and the
 // grace for a commit under way, fit into joinGrace.
 const (
-	spoolPatience = 2 * time.Second
-	commitGrace   = time.Second
+	spoolTimeout = 2 * time.Second
+	commitGrace  = time.Second
 )
 
 // record commits the outcome of a call, however long Postgres is away; each
@@ -373,7 +373,7 @@ func (h *handler) record(e spooled) error {
 		if spoolErr == nil {
 			return errSpooled
 		}
-		if errors.Is(spoolErr, errNoSpool) || time.Since(tried) > spoolPatience {
+		if errors.Is(spoolErr, errNoSpool) || time.Since(tried) > spoolTimeout {
 			return errors.Join(err, spoolErr)
 		}
 		_ = sleep.For(context.WithoutCancel(h.writing), 100*time.Millisecond)

@@ -28,18 +28,18 @@ const maxPacking = 8
 // in Postgres, to be in a chunk again.
 func (h *handler) runPacked(claims []jobs.Claim, most int, in *room) error {
 	in.took(1)
-	patience, done := context.WithTimeout(h.waiting, in.patience())
+	waiting, done := context.WithTimeout(h.waiting, in.maxWait())
 	defer done()
 	c := chunk{handler: h, size: len(claims)}
-	err := in.enter(patience)
+	err := in.enter(waiting)
 	if err == nil {
 		defer in.leave()
-		err = h.packing.Acquire(patience, 1)
+		err = h.packing.Acquire(waiting, 1)
 	}
 	in.began(1) // until then the Server takes nothing more
 	if err == nil {
 		defer h.packing.Release(1)
-		if err = h.slots.Acquire(patience, 1); err == nil {
+		if err = h.slots.Acquire(waiting, 1); err == nil {
 			defer h.slots.Release(1)
 		}
 	}

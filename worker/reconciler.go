@@ -264,7 +264,7 @@ func (t *term) recordActions(ctx context.Context) {
 // ownRedis takes a Redis that nobody has, and keeps the duties after it from one
 // that another fleet has.
 func (t *term) ownRedis(ctx context.Context) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	return false, t.owner.Check(ctx)
 }

@@ -55,10 +55,10 @@ func (r *room) leave() {
 	}
 }
 
-// patience is the longest wait of a chunk for room.
-func (r *room) patience() time.Duration {
+// maxWait is the longest wait of a chunk for room.
+func (r *room) maxWait() time.Duration {
 	if r.gate != nil {
-		return handPatience
+		return handTimeout
 	}
 	return shortWait
 }
@@ -88,17 +88,17 @@ func (r *room) began(jobs int) {
 // when its turn comes, and where nobody has claimed it before, with its first call, so
 // that a worker that dies has claimed no more than it ran. One
 // that goes on later, or has to be alone, gets a task of its own. What has no room
-// within the room's patience goes back to Postgres: should the worker die, the audit has to find
+// within the room's maxWait goes back to Postgres: should the worker die, the audit has to find
 // what it had in hand, and could not tell that from what waits here for long. The chunk
 // ends with its last job.
 func (h *handler) runChunk(claims []jobs.Claim, in *room) error {
 	in.took(len(claims))
-	patience, done := context.WithTimeout(h.waiting, in.patience())
+	waiting, done := context.WithTimeout(h.waiting, in.maxWait())
 	defer done()
-	untouched := h.untouched(patience, claims)
+	untouched := h.untouched(waiting, claims)
 	c := chunk{handler: h, size: len(claims)}
 	for i, claim := range claims {
-		if in.enter(patience) != nil {
+		if in.enter(waiting) != nil {
 			in.began(len(claims) - i)
 			c.giveBack(claims[i:]...)
 			break
@@ -109,7 +109,7 @@ func (h *handler) runChunk(claims []jobs.Claim, in *room) error {
 			d, log := delivery{claim, true}, h.logOf(claim)
 			err := errTouched
 			if job, ok := untouched[claim.ID]; ok {
-				err = h.start(patience, d, job, log)
+				err = h.start(waiting, d, job, log)
 			}
 			if errors.Is(err, errTouched) {
 				err = h.deliver(d, false, log)
@@ -143,21 +143,21 @@ var errTouched = errors.New("cannot be claimed with its call")
 // start runs a job that nobody has claimed before, and claims it together with its first
 // call, once that has its slot. It fails with errTouched where there was nothing to claim, or no
 // slot came in time: what waits for long has to be claimed.
-func (h *handler) start(patience context.Context, d delivery, job jobs.Job, log zerolog.Logger) error {
-	if h.slots.Acquire(patience, 1) != nil {
+func (h *handler) start(startBy context.Context, d delivery, job jobs.Job, log zerolog.Logger) error {
+	if h.slots.Acquire(startBy, 1) != nil {
 		return errTouched
 	}
 	defer h.slots.Release(1)
 	job.LeaseToken = jobs.NewID()
 	h.held.Store(job.LeaseToken, true)
 	defer h.held.Delete(job.LeaseToken)
-	return h.run(d, job, patience, job.Deadline, log)
+	return h.run(d, job, startBy, job.Deadline, log)
 }
 
 // run takes a job to the end of its claim. It waits for slots and back-off until then.
-// Where there is a patience, the job is claimed with its first call, which has to begin
+// Where startBy is set, the job is claimed with its first call, which has to begin
 // before that ends: else run fails with errTouched.
-func (h *handler) run(d delivery, job jobs.Job, patience context.Context, until time.Time, log zerolog.Logger) (result error) { //nolint:revive // it may be nil
+func (h *handler) run(d delivery, job jobs.Job, startBy context.Context, until time.Time, log zerolog.Logger) (result error) { //nolint:revive // it may be nil
 	log = log.With().Int("attempt", job.Attempt).Str("provider", job.Provider).Logger()
 	j := &journal{handler: h, job: job, log: log, inChunk: d.inChunk}
 	defer func() {
@@ -170,10 +170,10 @@ func (h *handler) run(d delivery, job jobs.Job, patience context.Context, until 
 	// A call that is sent goes on.
 	waiting, done := context.WithDeadline(h.waiting, until)
 	defer done()
-	if patience == nil {
+	if startBy == nil {
 		failpoint.Hit("claimed", job.Request.Model)
 	} else {
-		j.unclaimed = context.AfterFunc(patience, done)
+		j.unclaimed = context.AfterFunc(startBy, done)
 	}
 	if err := h.lookAhead(j); err != nil {
 		log.Warn().Err(err).Msg("the next step could not be read: handed back")

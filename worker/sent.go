@@ -249,7 +249,7 @@ func (m *sendMarks) settleUnsent(ctx context.Context, store WorkStore, f *os.Fil
 		return err
 	}
 	unsent := notSent(data)
-	committing, cancel := context.WithTimeout(ctx, commitPatience)
+	committing, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	known, err := store.Known(committing, unsent)
 	if err != nil {

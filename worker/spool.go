@@ -61,9 +61,9 @@ const (
 	maxSpoolLine = 1 << 30
 	// spoolEvery is the interval at which a worker looks for what others have left.
 	spoolEvery = time.Minute
-	// commitPatience is the time that one outcome may take to be committed before
+	// commitTimeout is the time that one outcome may take to be committed before
 	// Postgres counts as away again.
-	commitPatience = 30 * time.Second
+	commitTimeout = 30 * time.Second
 )
 
 // spooled is one outcome: of a call that brought an answer, or of one that did not.
@@ -284,7 +284,7 @@ func (s *spool) commit(ctx context.Context, store WorkStore, line []byte) (reaso
 	if err != nil {
 		return err.Error(), nil
 	}
-	committing, cancel := context.WithTimeout(ctx, commitPatience)
+	committing, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	known, err := store.Known(committing, []uuid.UUID{e.call()})
 	if err != nil {

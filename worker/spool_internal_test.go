@@ -142,7 +142,7 @@ func TestWhatIsSpooledIsCommittedOnceAndWhole(t *testing.T) {
 	}
 	b.away = errors.New("no route to host")
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // patience is over
+	cancel() // the time is over
 	reader.recover(ctx, b)
 	if got := left(t, dir); !slices.Equal(got, []string{".spool"}) {
 		t.Errorf("with Postgres away, %v are left", got)

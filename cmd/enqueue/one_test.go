@@ -225,11 +225,11 @@ func TestMissingServicesHaveTheirExitCodes(t *testing.T) {
 		"an @ in REDIS_URL's": {s.database, "redis://:canary@canary@" + nowhere, cli.Usage, []string{"REDIS_URL cannot be read", "%40"}},
 		"a slip in REDIS_URL": {s.database, "localhost:6379:canary", cli.Usage, []string{"REDIS_URL cannot be read"}},
 	} {
-		patience := "20s" // for what is there
+		timeout := "20s" // for what is there
 		if c.code == cli.Unavailable {
-			patience = "100ms"
+			timeout = "100ms"
 		}
-		r := command(t.Context(), strings.NewReader(""), "--database-url", c.database, "--redis-url", c.redis, "--connect-timeout", patience, "text", "a")
+		r := command(t.Context(), strings.NewReader(""), "--database-url", c.database, "--redis-url", c.redis, "--connect-timeout", timeout, "text", "a")
 		if r.code != c.code || r.out != "" || strings.Contains(r.err, "canary") {
 			t.Errorf("%s: %+v", name, r)
 		}

@@ -22,7 +22,7 @@ type tokenCmd struct {
 
 type tokenCreate struct {
 	Name    string       `arg:"" help:"What it is for, such as grafana."`
-	Scope   access.Scope `help:"What it is good for: read, enqueue (spends money), operate (cancel, retry, steer providers) or admin; each includes those before it." enum:"read,enqueue,operate,admin" default:"read"`
+	Scope   access.Scope `help:"What it is good for: read, enqueue (spends money), operate (cancel, retry, change providers) or admin; each includes those before it." enum:"read,enqueue,operate,admin" default:"read"`
 	Account string       `help:"The only account that it sees and works for; default: all." placeholder:"NAME"`
 	Expires string       `help:"When it expires, counted from now, such as 30d, or never; where nothing is said, after 90 days." default:"90d" placeholder:"DURATION"`
 	cli.OutputFlag

@@ -18,9 +18,9 @@ import (
 	"oneflow/worker"
 )
 
-// explainPatience is the longest wait for Postgres, without which there is still
+// explainTimeout is the longest wait for Postgres, without which there is still
 // something to say.
-const explainPatience = 3 * time.Second
+const explainTimeout = 3 * time.Second
 
 // explain prints how many jobs of each provider a worker runs at once, and why.
 func explain(s *session, served []worker.Served) error {
@@ -82,7 +82,7 @@ func explainHolds(s *session, names []string, set map[string]fleet.Settings) err
 	if err != nil {
 		return nil // no Redis is named: the table says what can be said
 	}
-	ctx, cancel := context.WithTimeout(s.Ctx, explainPatience)
+	ctx, cancel := context.WithTimeout(s.Ctx, explainTimeout)
 	defer cancel()
 	client := redis.NewClient(options)
 	defer client.Close()
@@ -109,7 +109,7 @@ func explainHolds(s *session, names []string, set map[string]fleet.Settings) err
 // that workers have met, as far as Postgres answers.
 func known(s *session, names []string) (seen map[string]worker.Capacity, set map[string]fleet.Settings, models map[string]map[string]providers.Limits, err error) {
 	services := s.Services
-	services.ConnectTimeout = min(services.ConnectTimeout, explainPatience)
+	services.ConnectTimeout = min(services.ConnectTimeout, explainTimeout)
 	db, err := services.Postgres(s.Ctx, s.Log)
 	if err != nil {
 		return nil, nil, nil, err

@@ -231,12 +231,12 @@ func ForAsynq(o *redis.Options) asynq.RedisConnOpt {
 func (s Services) wait(ctx context.Context, log zerolog.Logger, what, variable, address string, try func(context.Context) error) error {
 	limit := cmp.Or(s.ConnectTimeout, connectTimeout)
 	began := time.Now()
-	patience, cancel := context.WithTimeout(ctx, limit)
+	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tell := tellAfter
 	var err error // the last failure
 	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
-		one, done := context.WithTimeout(patience, 5*time.Second)
+		one, done := context.WithTimeout(waiting, 5*time.Second)
 		failure := try(one)
 		done()
 		switch {
@@ -244,7 +244,7 @@ func (s Services) wait(ctx context.Context, log zerolog.Logger, what, variable, 
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err == nil || patience.Err() == nil: // one that was cut off knows no cause
+		case err == nil || waiting.Err() == nil: // one that was cut off knows no cause
 			err = failure
 		}
 		if f, ok := permanent(err); ok {
@@ -254,7 +254,7 @@ func (s Services) wait(ctx context.Context, log zerolog.Logger, what, variable, 
 			limit = loopbackTimeout
 		}
 		waited := time.Since(began)
-		if left := limit - waited; left <= 0 || sleep.For(patience, min(delay, left, tell-waited)) != nil {
+		if left := limit - waited; left <= 0 || sleep.For(waiting, min(delay, left, tell-waited)) != nil {
 			return Fail(Unavailable, fmt.Errorf("%s does not answer at %s (%s), waited %s: %s; %s",
 				what, host(address), variable, limit, brief(err), howToStart))
 		}

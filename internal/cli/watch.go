@@ -17,10 +17,10 @@ const (
 	pollEvery = 500 * time.Millisecond
 	// lineEvery is the interval at which a line is printed where there is no terminal.
 	lineEvery = 5 * time.Second
-	// readPatience is the time that one read may take, and watchPatience the time that all
+	// readTimeout is the time that one read may take, and watchTimeout the time that all
 	// reads may fail.
-	readPatience  = 5 * time.Second
-	watchPatience = 10 * time.Second
+	readTimeout  = 5 * time.Second
+	watchTimeout = 10 * time.Second
 	// rateWindow is the time over which the rate is measured.
 	rateWindow = 10 * time.Second
 	// After noteAfter polls, and then with each noteEvery-th, WatchLooking looks: what is
@@ -63,14 +63,14 @@ func WatchLooking(ctx context.Context, w io.Writer, hints <-chan struct{}, read 
 	var seen Look
 	hinted := false
 	for n := 0; ; {
-		patience, done := context.WithTimeout(ctx, readPatience)
-		p, err := read(patience)
+		reading, done := context.WithTimeout(ctx, readTimeout)
+		p, err := read(reading)
 		done()
 		switch {
 		case ctx.Err() != nil:
 			return last, ctx.Err()
 		case err != nil:
-			if failing := time.Since(good); failing >= watchPatience {
+			if failing := time.Since(good); failing >= watchTimeout {
 				return last, Fail(Unavailable, fmt.Errorf("Postgres has not answered for %s: %w", failing.Round(time.Second), err))
 			}
 		default:

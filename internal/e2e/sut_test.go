@@ -181,9 +181,9 @@ func (sut *system) until(what string, done func() bool) {
 }
 
 // untilWithin polls until done, for a time.
-func (sut *system) untilWithin(patience time.Duration, what string, done func() bool) {
+func (sut *system) untilWithin(limit time.Duration, what string, done func() bool) {
 	sut.t.Helper()
-	ctx, cancel := context.WithTimeout(sut.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(sut.t.Context(), limit)
 	defer cancel()
 	if err := harness.Until(ctx, 20*time.Millisecond, what, func() (bool, error) { return done(), nil }); err != nil {
 		sut.t.Fatal(err)

@@ -4,7 +4,7 @@
 // it asks every two seconds. Without it the page reloads itself.
 'use strict';
 (() => {
-  const every = 2000, patience = 20000, events = document.currentScript.dataset.events;
+  const every = 2000, timeout = 20000, events = document.currentScript.dataset.events;
   const live = document.getElementById('live');
   const word = live.querySelector('.word');
 
@@ -48,7 +48,7 @@
     if (document.hidden || asking || busy()) return;
     asking = true;
     try {
-      const answer = await fetch(location.href, { cache: 'no-store', signal: AbortSignal.timeout(patience) });
+      const answer = await fetch(location.href, { cache: 'no-store', signal: AbortSignal.timeout(timeout) });
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
       const main = page.getElementById('main');
       if (!answer.ok || !main) {

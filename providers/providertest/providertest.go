@@ -130,8 +130,8 @@ func (c Config) faults() []Fault {
 	return c.Faults
 }
 
-// patience is the time that the suite waits for what should take a moment.
-const patience = 20 * time.Second
+// timeout is the time that the suite waits for what should take a moment.
+const timeout = 20 * time.Second
 
 // Run runs the suite, in parallel.
 func Run(t *testing.T, config Config) {

@@ -33,8 +33,8 @@ func generate(ctx context.Context, s Subject, req providers.Request) outcome {
 	select {
 	case o := <-done:
 		return o
-	case <-time.After(patience):
-		return outcome{err: fmt.Errorf("%s: Generate() has not returned after %s", req.Task, patience)}
+	case <-time.After(timeout):
+		return outcome{err: fmt.Errorf("%s: Generate() has not returned after %s", req.Task, timeout)}
 	}
 }
 
@@ -55,7 +55,7 @@ func succeeds(t *testing.T, config Config, req providers.Request) {
 		"names no model":                        o.res.Model == "",
 		"has no successful status":              o.res.Status < 200 || o.res.Status > 299,
 		"has no request id":                     o.res.RequestID == "" && !slices.Contains(config.Nameless, req.Task),
-		"took no time":                          o.res.Latency <= 0 || o.res.Latency > patience,
+		"took no time":                          o.res.Latency <= 0 || o.res.Latency > timeout,
 		"used nothing":                          len(o.res.Usage.Quantities()) < 2,
 		"has a body that is not JSON":           o.res.Raw != nil && !json.Valid(o.res.Raw),
 	} {
@@ -209,7 +209,7 @@ func ends(t *testing.T, config Config) {
 // cancelledOnTheWay makes a call and cancels it once the service has received it.
 func cancelledOnTheWay(ctx context.Context, t *testing.T, s Subject, req providers.Request) outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, patience/2)
+	ctx, cancel := context.WithTimeout(ctx, timeout/2)
 	defer cancel()
 	before := s.Calls()
 	go func() {
@@ -248,7 +248,7 @@ func (s Subject) within(t *testing.T, fault Fault) (context.Context, context.Can
 	if fault == Hang {
 		return context.WithTimeout(t.Context(), time.Second)
 	}
-	return context.WithTimeout(t.Context(), patience)
+	return context.WithTimeout(t.Context(), timeout)
 }
 
 // said returns a failure's statement of what follows.
@@ -368,7 +368,7 @@ func leavesNothing(t *testing.T, config Config) {
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(patience / 2); ; <-tick.C {
+	for deadline := time.Now().Add(timeout / 2); ; <-tick.C {
 		left := labelled(t, label)
 		if left == "" {
 			return

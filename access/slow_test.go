@@ -36,11 +36,11 @@ func (l oneConn) Close() error {
 
 func (oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
-// talk serves a patient route on a connection, and returns the client's end of it.
+// talk serves a slow route on a connection, and returns the client's end of it.
 func talk(t *testing.T, handle http.HandlerFunc) net.Conn {
 	t.Helper()
 	k := newKept()
-	mux := NewGate(k, "").Mux([]Route{{Pattern: "POST /x", Body: 1 << 20, Patient: true, Handle: handle}}, func(w http.ResponseWriter, _ *http.Request, status int, message string) {
+	mux := NewGate(k, "").Mux([]Route{{Pattern: "POST /x", Body: 1 << 20, Slow: true, Handle: handle}}, func(w http.ResponseWriter, _ *http.Request, status int, message string) {
 		Problem(w, status, message, nil)
 	})
 	ours, theirs := net.Pipe()

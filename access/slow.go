@@ -8,29 +8,29 @@ import (
 )
 
 const (
-	// standstill is the time that one read or one write of a patient route may take.
+	// standstill is the time that one read or one write of a slow route may take.
 	standstill = 30 * time.Second
 	// slowest is the number of bytes a second that a body has to bring on average, but for standstill: few bodies
 	// are received at once, and one that came byte by byte would keep others out for as long as it liked.
 	slowest = 4 << 10
 )
 
-// patient takes the server's limits on the whole of a request away: a client may take its
+// slow takes the server's limits on the whole of a request away: a client may take its
 // time, but for no longer than standstill without a byte, and a body comes at slowest at least.
-func patient(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
+func slow(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
 	conn := http.NewResponseController(w)
 	// A writer that knows no deadlines is a test's.
 	_ = conn.SetWriteDeadline(time.Time{})
-	r.Body = &patientBody{ReadCloser: r.Body, conn: conn, began: time.Now()}
+	r.Body = &slowBody{ReadCloser: r.Body, conn: conn, began: time.Now()}
 	if r.ContentLength == 0 {
 		// The server listens for the end of the connection meanwhile: a deadline that passes
 		// would look like one.
 		_ = conn.SetReadDeadline(time.Time{})
 	}
-	return &patientWriter{ResponseWriter: w, conn: conn}, r
+	return &slowWriter{ResponseWriter: w, conn: conn}, r
 }
 
-type patientBody struct {
+type slowBody struct {
 	io.ReadCloser
 	conn  *http.ResponseController
 	began time.Time
@@ -38,7 +38,7 @@ type patientBody struct {
 }
 
 // Read implements io.Reader.
-func (b *patientBody) Read(p []byte) (int, error) {
+func (b *slowBody) Read(p []byte) (int, error) {
 	until := time.Now().Add(standstill)
 	if whole := b.began.Add(standstill + time.Duration(b.read/slowest)*time.Second); whole.Before(until) {
 		until = whole
@@ -52,16 +52,16 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-type patientWriter struct {
+type slowWriter struct {
 	http.ResponseWriter
 	conn *http.ResponseController
 }
 
 // Write implements io.Writer.
-func (w *patientWriter) Write(p []byte) (int, error) {
+func (w *slowWriter) Write(p []byte) (int, error) {
 	_ = w.conn.SetWriteDeadline(time.Now().Add(standstill))
 	return w.ResponseWriter.Write(p)
 }
 
 // Unwrap is for http.ResponseController.
-func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *slowWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
