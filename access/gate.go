@@ -30,7 +30,7 @@ type Gate struct {
 	now    func() time.Time
 
 	mu sync.Mutex
-	// closed tells that a token is asked for; it never becomes open again.
+	// closed reports whether a token is asked for; it never becomes open again.
 	closed   bool
 	failures map[netip.Prefix]*rate.Limiter
 	others   *rate.Limiter

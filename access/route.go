@@ -25,7 +25,7 @@ type Route struct {
 	Pattern string
 	// Scope is the one that a request needs; empty: none, anybody may ask.
 	Scope Scope
-	// Fleet tells that the route shows or changes what concerns all accounts: the token of
+	// Fleet reports whether the route shows or changes what concerns all accounts: the token of
 	// one account is refused.
 	Fleet bool
 	// Query are the names that the address may have after its ?; nil: any.
@@ -35,7 +35,7 @@ type Route struct {
 	// Slow reports whether the whole may take longer than the server's limits: each read and
 	// each write has its own.
 	Slow bool
-	// Record tells that each request is recorded before it is carried out.
+	// Record reports whether each request is recorded before it is carried out.
 	Record bool
 	// Refuse answers a request that is not carried out, in the words of the route's
 	// clients; nil: Mux's own.

@@ -156,7 +156,7 @@ type newBudget struct {
 	Period billing.Period   `json:"period"`
 	Zone   string           `json:"timezone"`
 	Limit  *billing.NanoUSD `json:"limit"`
-	// Blocks tells that no call is sent which might exceed it; else it only warns. Default: true.
+	// Blocks reports whether calls that might exceed it are held back; else it only warns. Default: true.
 	Blocks *bool `json:"blocks"`
 }
 

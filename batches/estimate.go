@@ -52,11 +52,11 @@ func (e *Estimates) lengths(ctx context.Context, now time.Time) (map[ModelKey]An
 	return known, err
 }
 
-// estimated is the number of rows, of those of a model that are accepted together, whose cost is reckoned one by
+// estimated is the number of rows, of those of a model that are accepted together, whose cost is estimated one by
 // one: cutting all their prompts into tokens would take longer than accepting them.
 const estimated = 100
 
-// estimate fills in what rows are expected to cost. Of more than 100 of a model it reckons a hundred, evenly
+// estimate fills in what rows are expected to cost. Of more than 100 of a model it estimates a hundred, evenly
 // spread, and takes the others to cost as much a byte.
 func (f *Forecast) estimate(rows []jobs.New) {
 	type model struct {

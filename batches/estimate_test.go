@@ -48,7 +48,7 @@ func TestFewRowsAreEstimatedAsADryRunForecastsThem(t *testing.T) {
 	}
 }
 
-// Of a chunk a part is reckoned, whose rows are taken to be as the others are.
+// Of a chunk a part is estimated, whose rows are taken to be as the others are.
 func TestManyRowsAreEstimatedCloseToWhatADryRunForecasts(t *testing.T) {
 	t.Parallel()
 	rows := make([]jobs.New, 2000)

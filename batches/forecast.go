@@ -49,7 +49,7 @@ type Forecast struct {
 	At time.Time
 	// Card says what their account is charged; nil: what providers charge.
 	Card *billing.Card
-	// Warm tells that the first of those that begin alike is answered before the others
+	// Warm reports whether the first of those that begin alike is answered before the others
 	// are sent.
 	Warm bool
 	// Cheaper looks for models that would cost less; nil: none are looked for.
@@ -93,7 +93,7 @@ type ForecastLine struct {
 	HighCharge     billing.NanoUSD `json:"high_charge_usd"`
 	// Unpriced is the number of jobs that have no known price and are left out of the costs.
 	Unpriced int64 `json:"unpriced_jobs"`
-	// Measured tells that the length of the answers comes from the ledger; else it is
+	// Measured reports whether the length of the answers comes from the ledger; else it is
 	// guessed.
 	Measured bool `json:"measured"`
 	// Prefix says what the vendor's own cache would save; nil: nothing, or nobody knows.

@@ -128,7 +128,7 @@ func shared(a, b string) int {
 }
 
 // writing is the use of tokens that the vendor's cache takes, by the rate that the most of a
-// request is reckoned with.
+// request is counted with.
 func writing(high providers.Usage, tokens int64) providers.Usage {
 	switch {
 	case high.CacheWrite1hTokens > 0:
@@ -161,7 +161,7 @@ func (p *prefixes) of(f *Forecast, model ModelKey) *Prefix {
 		if !writes {
 			written = plain
 		}
-		if marked, ok := each(g.written(in)); g.marked && ok { // all of them are reckoned as written
+		if marked, ok := each(g.written(in)); g.marked && ok { // all of them are counted as written
 			plain, written = marked, marked
 		}
 		saves := (plain-read)*billing.NanoUSD(g.rows-1) - (written - plain)

@@ -30,7 +30,7 @@ type Remover struct {
 }
 
 // Batch removes a batch that has finished, and returns how many jobs and files it had.
-// Where that is interrupted, it is gone on with by calling it again.
+// Where that is interrupted, it is continued by calling it again.
 func (r Remover) Batch(ctx context.Context, id string) (removed int64, files int, err error) {
 	if err := r.Store.MarkRemoved(ctx, id); err != nil {
 		return 0, 0, err

@@ -44,7 +44,7 @@ type Submissions struct {
 	// Provider returns the provider to ask first where nobody names one, or the best for the
 	// task where that is asked for; empty: there is none, and why says so.
 	Provider func(ctx context.Context, task providers.Task, best bool) (name, why string, err error)
-	// Funds returns what an account has for new jobs, and what reckons the least that one
+	// Funds returns what an account has for new jobs, and what computes the least that one
 	// costs; nil: no wallet limits it.
 	Funds func(ctx context.Context, account string) (billing.Funds, func(jobs.New) billing.NanoUSD, error)
 }

@@ -107,7 +107,7 @@ func lookUp(row rows.Row, path []string) (string, error) {
 	return text(value), nil
 }
 
-// noObjectError tells that a field was looked for in what is no JSON object.
+// noObjectError reports that a field was looked for in what is no JSON object.
 type noObjectError struct{ column, in string }
 
 func (e *noObjectError) Error() string {

@@ -72,7 +72,7 @@ func (s Scope) parts() []scopePart {
 type Budget struct {
 	ID int64 `json:"id"`
 	Scope
-	// Wallet tells that this is an account's wallet: a total whose limit is what was
+	// Wallet reports whether this is an account's wallet: a total whose limit is what was
 	// paid in.
 	Wallet bool `json:"wallet,omitempty"`
 	// Card says what a wallet takes for calls, where that is not their cost.
@@ -81,7 +81,7 @@ type Budget struct {
 	// Zone is the time zone of the periods, such as Europe/Paris. Default: UTC.
 	Zone  string  `json:"timezone"`
 	Limit NanoUSD `json:"limit"`
-	// Blocks tells that no call is sent which might exceed it; else it only warns.
+	// Blocks reports whether calls that might exceed it are held back; else it only warns.
 	Blocks bool `json:"blocks"`
 
 	// Began and Ends bound the present period; both zero for a total.
@@ -91,7 +91,7 @@ type Budget struct {
 	// way can cost.
 	Spent    NanoUSD `json:"spent"`
 	Reserved NanoUSD `json:"reserved"`
-	// Stopped tells that a call did not fit and waits; Needs is the least that such a call
+	// Stopped reports whether a call did not fit and waits; Needs is the least that such a call
 	// can cost at most.
 	Stopped bool    `json:"stopped,omitempty"`
 	Needs   NanoUSD `json:"needs,omitempty"`

@@ -18,10 +18,10 @@ import (
 type Charge struct {
 	// Amount is the price. It means nothing unless Priced.
 	Amount NanoUSD
-	// Priced tells that the list had a price for all that was used. Where it is
+	// Priced reports whether the list had a price for all that was used. Where it is
 	// false the cost is not known: it is not zero.
 	Priced bool
-	// Estimated tells that at least one row is an estimate (Row.Estimate).
+	// Estimated reports whether at least one row is an estimate (Row.Estimate).
 	Estimated bool
 	// Rows are the ids of the rows that were used, sorted.
 	Rows []string
@@ -263,7 +263,7 @@ func (p *Prices) Reserve(provider string, req providers.Request, at time.Time) (
 }
 
 // LongestAnswer is the largest cap that a model's answer may have, in tokens: that of the
-// list, or DefaultMaxOutputTokens where it names none.
+// list, or defaultMaxOutputTokens where it names none.
 func (p *Prices) LongestAnswer(provider, model string) int64 {
 	return p.List.limitsOf(p.Kinds[provider], model).MaxOutputTokens
 }

@@ -365,7 +365,7 @@ func TestEstimatesAreMarked(t *testing.T) {
 	}
 }
 
-// What is reckoned in whole nano-dollars and what is not must come to the same: a rate
+// What is computed in whole nano-dollars and what is not must come to the same: a rate
 // of 3.45 nano-dollars beside one of 2,000, up to amounts that do not fit.
 func TestWholeAndBrokenRatesComeToOneSum(t *testing.T) {
 	t.Parallel()

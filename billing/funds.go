@@ -24,7 +24,7 @@ func (f Funds) Check(needs NanoUSD) error {
 	return &FundsError{Funds: f, Needs: needs}
 }
 
-// FundsError tells that the wallet of an account does not reach for jobs, which are
+// FundsError reports that the wallet of an account does not reach for jobs, which are
 // refused.
 type FundsError struct {
 	Funds

@@ -66,7 +66,7 @@ type Row struct {
 	Until time.Time
 	// Checked is the day on which somebody last compared it with Source. Zero: never.
 	Checked time.Time
-	// Estimate tells that the vendor charges by something that is not reported,
+	// Estimate reports whether the vendor charges by something that is not reported,
 	// so that this is our best guess.
 	Estimate bool
 	// Source is the page that tells the price.

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// LedgerError tells that a wallet's balance is not the sum of its ledger, which is an error
+// LedgerError reports that a wallet's balance is not the sum of its ledger, which is an error
 // of this program.
 type LedgerError struct {
 	Account      string

@@ -42,7 +42,7 @@ type Provider struct {
 	// DispatchWindow is the number of tasks that each of its queues in Redis holds at most.
 	// Default: 0, which is about five minutes of work, from 200 to 10,000.
 	DispatchWindow int `yaml:"dispatch_window"`
-	// Simulated tells that its money is not real, such as a fake server's: it stands
+	// Simulated reports whether its money is not real, such as a fake server's: it stands
 	// apart in every total. Always true for kind mock, and for providers that the
 	// variable ONEFLOW_SIMULATED lists.
 	Simulated bool `yaml:"simulated"`
@@ -50,7 +50,7 @@ type Provider struct {
 	// variables (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, STABILITY_BASE_URL,
 	// ELEVENLABS_BASE_URL, GEMINI_BASE_URL) give it to the provider of that name; the file wins.
 	BaseURL string `yaml:"base_url"`
-	// Compatible, for kind openai, tells that BaseURL is another server that
+	// Compatible, for kind openai, reports whether BaseURL is another server that
 	// speaks OpenAI's protocol (vLLM, Ollama, OpenRouter, Azure). It may go
 	// without a key, and is priced under its own name.
 	Compatible bool `yaml:"compatible"`

@@ -74,7 +74,7 @@ type Wait struct {
 	Until time.Time `json:"until,omitzero"`
 	// Text says it for people, with the way out where there is one.
 	Text string `json:"text"`
-	// Stopped tells that they wait for money, and that only an order ends it.
+	// Stopped reports whether they wait for money that only an order can add.
 	Stopped bool `json:"-"`
 
 	// budget names the one that they wait for: those of several are told apart.

@@ -10,9 +10,9 @@ import (
 type endpoint struct {
 	path string
 	task providers.Task
-	// form tells that its body is a form with a sound.
+	// form reports whether its body is a form with a sound.
 	form bool
-	// batch tells that rows of batches may ask for it.
+	// batch reports whether rows of batches may ask for it.
 	batch bool
 	// refuse answers with an error in the vendor's form.
 	refuse func(w http.ResponseWriter, r *http.Request, status int, message string)

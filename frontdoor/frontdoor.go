@@ -57,7 +57,7 @@ type Config struct {
 	// until when it asked to be left alone. Nil: nothing is known.
 	Rate func(ctx context.Context, provider string) (perMinute int64, blockedUntil time.Time, err error)
 	// Funds returns what an account has for new jobs, and reports whether a wallet limits
-	// it. Least returns what reckons the least that a job costs an account with a rate card, or nil. Both nil: nothing does.
+	// it. Least returns what computes the least that a job costs an account with a rate card, or nil. Both nil: nothing does.
 	Funds func(ctx context.Context, account string) (billing.Funds, bool, error)
 	Least func(ctx context.Context, card *billing.Card) (func(jobs.New) billing.NanoUSD, error)
 	// Hints returns a channel that gets a value soon after jobs have ended. Nil: they are
@@ -175,7 +175,7 @@ func accountOf(r *http.Request) (account string, ok bool) {
 // storable reports whether Postgres takes a text.
 func storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
-// funds returns what an account has for new jobs, and what reckons the least that each
+// funds returns what an account has for new jobs, and what computes the least that each
 // costs; nil where no wallet limits it.
 func (f *FrontDoor) funds(ctx context.Context, account string) (has billing.Funds, least func(jobs.New) billing.NanoUSD, err error) {
 	if f.cfg.Funds == nil || f.cfg.Least == nil {

@@ -41,8 +41,8 @@ func (p *Producer) accept(ctx context.Context, batchID string, rows []New, dispa
 }
 
 // Enqueue accepts rows and pushes what is new, as far as the windows of their
-// queues have room. dispatchErr tells that Redis did not take some of these: a
-// worker will see to them, as to the others. err tells that nothing was accepted.
+// queues have room. dispatchErr reports that Redis did not take some of these: a
+// worker will see to them, as to the others. err reports that nothing was accepted.
 func (p *Producer) Enqueue(ctx context.Context, batchID string, rows []New) (acc Accepted, dispatchErr, err error) {
 	acc, err = p.accept(ctx, batchID, rows, true)
 	if err != nil || len(acc.Deliveries) == 0 {
@@ -92,7 +92,7 @@ func (k *Keys) Assign(row *New) error {
 	return nil
 }
 
-// UsedIDError tells that a custom id was used by an earlier row of the same input.
+// UsedIDError reports that a custom id was used by an earlier row of the same input.
 type UsedIDError struct {
 	CustomID string
 	First    int64 // the Seq of that row

@@ -3,14 +3,14 @@ package jobs
 import "time"
 
 // Alert tells people of a condition that lasts, from when it was noticed until it was over.
-// It is told once when it opens, once more at each graver level, and once when it is over.
+// It is reported when it opens, at each more severe level, and when it is over.
 type Alert struct {
 	ID int64 `json:"id"`
 	// Kind is its sort: see AlertKinds.
 	Kind string `json:"kind"`
 	// Subject names what it is about; there is one open alert of a kind and subject.
 	Subject string `json:"subject"`
-	// Level rises with its gravity: of a budget, the percentage that is spent.
+	// Level rises with its severity: of a budget, the percentage that is spent.
 	Level int `json:"level,omitempty"`
 	// Text says it for people, with the way out where there is one.
 	Text     string    `json:"text"`

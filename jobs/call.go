@@ -45,7 +45,7 @@ type Served struct {
 	Weight     int
 }
 
-// PackError tells that a call for several jobs may not be sent because of some of them.
+// PackError reports that a call for several jobs may not be sent because of some of them.
 type PackError struct {
 	// Refused are those jobs, each with the error that it alone would have got.
 	Refused map[uuid.UUID]error

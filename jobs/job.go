@@ -240,13 +240,13 @@ type Claimed struct {
 }
 
 // Miss is an answer that was paid for and is no success: it breaks its schema, was cut
-// off, or is to be gone on with.
+// off, or is to be continued.
 type Miss struct {
 	// Kind is providers.OffSchema, providers.Cut or providers.Paused, and Message what
 	// was wrong.
 	Kind    providers.Kind
 	Message string
-	// Answer is its text, or the body of one that is to be gone on with.
+	// Answer is its text, or the body of one that is to be continued.
 	Answer       string
 	OutputTokens int64
 	// Provider and Model are those that were asked.

@@ -112,7 +112,7 @@ type Trail struct {
 	// NotBefore holds the time at which a job that was given back goes on; zero: it was not.
 	NotBefore time.Time
 	// Parent is the job of the step before whose answer it was made of, and Child the job that
-	// its own answer led to; empty: none. LeftOut tells that the next step's filter left it out.
+	// its own answer led to; empty: none. LeftOut reports whether the next step's filter left it out.
 	Parent, Child string
 	LeftOut       bool
 }

@@ -20,7 +20,7 @@ type FleetStore interface {
 	FleetID(ctx context.Context) (uuid.UUID, error)
 }
 
-// ForeignRedisError tells that Redis holds the deliveries of another fleet, which
+// ForeignRedisError reports that Redis holds the deliveries of another fleet, which
 // workers of this one would take for stale, and drop.
 type ForeignRedisError struct {
 	// Theirs is the id that stands in Redis, Ours the one that stands in Postgres.

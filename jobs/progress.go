@@ -16,7 +16,7 @@ type Progress struct {
 	// "running", "paused", "finished", "partial", "cancelling", "cancelled"
 	// or "removed".
 	State string
-	// Paused tells that somebody holds it back.
+	// Paused reports whether somebody holds it back.
 	Paused bool
 	// Counts says how many jobs are in each state; every state is there.
 	Counts map[State]int64

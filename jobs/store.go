@@ -36,7 +36,7 @@ var (
 	ErrNotFound = errors.New("no such job or batch")
 )
 
-// OtherBatchError tells that a batch that is there has another account, or another value of a tag,
+// OtherBatchError reports that a batch that is there has another account, or another value of a tag,
 // than the one that is brought now: the money of its calls stands there already.
 type OtherBatchError struct {
 	// What the batch has, such as "tag team=search", and what was brought in its place.
@@ -45,7 +45,7 @@ type OtherBatchError struct {
 
 func (e *OtherBatchError) Error() string { return "the batch has " + e.Is + ", not " + e.Given }
 
-// OtherOptionsError tells that a batch that is there was made with another value of an option than
+// OtherOptionsError reports that a batch that is there was made with another value of an option than
 // the one that is brought now: its rows would be bought anew, or be taken for others.
 type OtherOptionsError struct {
 	// Name is the option's, with its value in the batch and the one that is brought; empty: none.
@@ -62,12 +62,12 @@ func (e *OtherOptionsError) Error() string {
 	return fmt.Sprintf("the batch was made with %s %s, not %s", e.Name, or(e.Is), or(e.Given))
 }
 
-// BudgetError tells that a call was not begun because of money.
+// BudgetError reports that a call was not begun because of money.
 type BudgetError struct {
 	// Budget is the one that it does not fit in.
 	Budget billing.Budget
-	// Unpriced tells that no price is known for the call's model, and that the budget
-	// blocks what nobody can bound.
+	// Unpriced reports whether no price is known for the call's model: a budget that blocks
+	// refuses what nobody can bound.
 	Unpriced bool
 	// Needs is the most that the call can cost.
 	Needs billing.NanoUSD
@@ -142,7 +142,7 @@ type AcceptStore interface {
 	// that it was made with.
 	OpenBatch(ctx context.Context, b Batch) error
 	// AcceptJobs inserts what is new of rows, all or none, in one commit.
-	// batchID is empty for single jobs. dispatch tells that the caller pushes
+	// batchID is empty for single jobs. dispatch reports whether the caller pushes
 	// what there is room for. It fails with ErrBatchCancelled.
 	AcceptJobs(ctx context.Context, batchID string, rows []New, dispatch bool) (Accepted, error)
 	// SealBatch says that the batch's last row was accepted.

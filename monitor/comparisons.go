@@ -85,7 +85,7 @@ func (m *Monitor) comparisonsCSV(w http.ResponseWriter, r *http.Request) {
 type comparisonPage struct {
 	At time.Time
 	batches.Comparison
-	// Rows are those that are shown; Shown tells that somebody asked for them.
+	// Rows are those that are shown; Shown reports whether somebody asked for them.
 	Shown []batches.ComparedRow
 	Asked bool
 	// Path is that of the page, Answers leads to the rows, Next to the rows after these and

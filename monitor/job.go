@@ -35,7 +35,7 @@ type jobPage struct {
 	Task string
 	// May reports whether whoever looks may give orders.
 	May bool
-	// Shown tells that what was asked and answered is there.
+	// Shown reports whether what was asked and answered is there.
 	Shown bool
 	// Asked is the request, and Answer the answer's text.
 	Asked, Answer string

@@ -52,7 +52,7 @@ type moneyPage struct {
 	Sum, Today billing.Spending
 	// Chart has a bar for each day.
 	Chart chart
-	// Simulated tells that the bars are of simulated money, as there is no real.
+	// Simulated reports whether the bars are of simulated money, as there is no real.
 	Simulated bool
 	Lines     []spendingLine
 	// More is the number of lines that are not shown.
@@ -63,7 +63,7 @@ type moneyPage struct {
 	// Anomalies are alerts about money, the newest first: open ones and those that are over.
 	Anomalies []jobs.Alert
 	CSV       string
-	// OneAccount tells that whoever looks sees one account only.
+	// OneAccount reports whether whoever looks sees one account only.
 	OneAccount bool
 }
 

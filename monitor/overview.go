@@ -50,6 +50,6 @@ type Batch struct {
 	batches.Breakdown
 	// Waits say why its jobs wait, the reason of most jobs first.
 	Waits []fleet.Wait `json:"waits"`
-	// Pending tells that the rest is being read still.
+	// Pending reports whether the rest is being read still.
 	Pending bool `json:"-"`
 }

@@ -49,13 +49,13 @@ type frame struct {
 	// JSON is the path of the page's JSON, without the base path.
 	JSON string
 	At   time.Time
-	// Still tells that the page does not keep itself up to date.
+	// Still reports whether the page does not keep itself up to date.
 	Still bool
-	// Charts tells that the page has charts.
+	// Charts reports whether the page has charts.
 	Charts bool
 	// Menu leads to the pages that there are for whoever looks.
 	Menu []menuItem
-	// LoggedIn tells that there is a login to end.
+	// LoggedIn reports whether there is a login to end.
 	LoggedIn bool
 	Body     template.HTML
 }

@@ -132,7 +132,7 @@ func (g *guard) soonest(ctx context.Context, refused map[string]error) error {
 	return soonest
 }
 
-// breakerMoved tells that a breaker has moved. One of several places moves the provider's only
+// breakerMoved reports that a breaker has moved. One of several places moves the provider's only
 // where no other is closed.
 func (g *guard) breakerMoved(place string, state breaker.State, reason string) {
 	log := g.log.Warn().Str("breaker", string(state)).Str("reason", reason)

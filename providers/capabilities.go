@@ -15,7 +15,7 @@ type Capabilities struct {
 	Tasks map[Task]TaskCapabilities
 	// Endpoints take bodies in the vendor's own words.
 	Endpoints []Endpoint
-	// Extra tells that fields of Request.Extra are passed on.
+	// Extra reports whether fields of Request.Extra are passed on.
 	Extra bool
 	// Hints are the fields in Extra that change nothing of the answer, such as whose
 	// request it is: they are left out where another provider takes over.
@@ -24,7 +24,7 @@ type Capabilities struct {
 	// content which the vendor has, such as an earlier answer or a file: nobody can tell here
 	// how long it is.
 	Kept []string
-	// AnyModel tells that any model name may be asked for. Where it is false
+	// AnyModel reports whether any model name may be asked for. Where it is false
 	// only the names in TaskCapabilities.Models are on offer.
 	AnyModel bool
 	// MediaTokens is the most input tokens that a model counts for a picture, a

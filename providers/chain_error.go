@@ -7,7 +7,7 @@ type ChainError struct {
 	// Failures are those of each, in the order of the chain; a provider that
 	// was passed over is there with an error that was not Sent.
 	Failures []*Error
-	// Ended tells that the last of them ended the chain: what it says about the
+	// Ended reports whether the last of them ended the chain: what it says about the
 	// job holds, whatever the others said.
 	Ended bool
 }

@@ -63,7 +63,7 @@ type Error struct {
 	RetryAfter time.Duration
 	// RequestID is the provider's id of this call.
 	RequestID string
-	// Sent tells that some of the request may have reached the provider.
+	// Sent reports whether some of the request may have reached the provider.
 	Sent bool
 	// Body is the provider's own text: at most 64 KiB of a refusal, and the whole of
 	// an answer that is charged and cannot be used. It may repeat the prompt: it

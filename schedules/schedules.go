@@ -63,7 +63,7 @@ type Fire struct {
 	FiredAt  time.Time // the time at which it was seen to
 	// Missed is the number of fires before it that nobody saw to, and that it stands for.
 	Missed int
-	// ByHand tells that a person asked for it.
+	// ByHand reports whether a person asked for it.
 	ByHand bool
 	State  State
 	// BatchID is made of the schedule's name and At.
@@ -228,7 +228,7 @@ func (r *Runner) take(ctx context.Context, f OpenFire, now time.Time) error {
 	return r.Store.PutOffFire(ctx, f.Fire, now.Add(firstPause<<(f.Tries-1)))
 }
 
-// FinalError tells that a repetition of Take is of no use.
+// FinalError reports that a repetition of Take is of no use.
 type FinalError struct{ Err error }
 
 func (e *FinalError) Error() string { return e.Err.Error() }

@@ -46,7 +46,7 @@ func (w *database) pipeline(t *testing.T, steps ...batches.Step) *pipelined {
 	return l
 }
 
-// funds reckons a cent for each job, where a wallet limits the account.
+// funds takes a cent for each job, where a wallet limits the account.
 func (w *database) funds(ctx context.Context, account string) (billing.Funds, func(jobs.New) billing.NanoUSD, error) {
 	has, limited, err := w.Funds(ctx, account)
 	if err != nil || !limited {

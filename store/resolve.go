@@ -14,7 +14,7 @@ import (
 
 // Resolution says what a person found out about calls with unknown outcome.
 type Resolution struct {
-	// Billed tells that the provider charged for them.
+	// Billed reports whether the provider charged for them.
 	Billed bool
 	// Cost is the amount for each of them; nil, for Billed: the one reserved for it.
 	Cost *billing.NanoUSD

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// resumedFor is for how long a removal that was interrupted is gone on with.
+// resumedFor is for how long a removal that was interrupted is continued.
 const resumedFor = 7 * 24 * time.Hour
 
 // Outdated implements batches.OutdatedStore. What has not ended, what nobody knows the

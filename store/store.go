@@ -191,7 +191,7 @@ const vainCalls = `(
 
 // unknownCalls counts those of them after which a call may be the second to be paid for
 // in vain: not the answers that another call goes on from (jobs.Miss), nor what was
-// ordered and is gone on with (jobs.Order).
+// ordered and is continued (jobs.Order).
 const unknownCalls = `(
 	SELECT count(*)
 	FROM (SELECT call_id FROM call_jobs WHERE job_id = s.job_id AND gen >= s.retry_gen OFFSET 0) cj

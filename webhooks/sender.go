@@ -210,7 +210,7 @@ func (s *Sender) deliver(ctx context.Context, secrets []Secret, events []Event) 
 	return false, err
 }
 
-// errRefused tells that an event was not taken.
+// errRefused reports that an event was not taken.
 var errRefused = errors.New("not taken")
 
 // try makes one call.

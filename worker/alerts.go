@@ -19,7 +19,7 @@ const (
 	downFor  = time.Minute
 	stuckFor = 15 * time.Minute
 	// manyLetters is the number of dead letters of a provider in an hour that are told of; each ten
-	// times as many are graver.
+	// times as many are more severe.
 	manyLetters = 10
 )
 

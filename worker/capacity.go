@@ -51,7 +51,7 @@ type regulator struct {
 	planned map[string]map[string]ServedModel
 	// ends holds the ends of the keys of each provider, as they are shown.
 	ends map[string][]string
-	// foreign tells that another fleet has Redis.
+	// foreign reports whether another fleet has Redis.
 	foreign bool
 	// lower counts, by provider, the looks in a row that asked for less.
 	lower map[string]demand
@@ -98,7 +98,7 @@ func (r *regulator) look(ctx context.Context, served []Served) error {
 	return nil
 }
 
-// plan reckons for one provider, and for each class of its models that was met.
+// plan computes the plan of one provider, and for each class of its models that was met.
 func (r *regulator) plan(s Served) Plan {
 	if !s.ByModel {
 		return NewPlan(s, r.cfg.Limits(s.Name), r.known[s.Name])

@@ -198,7 +198,7 @@ func (h *handler) logOf(c jobs.Claim) zerolog.Logger {
 	return h.cfg.Log.With().Stringer("job", c.ID).Int("gen", c.Gen).Logger()
 }
 
-// errSuspect tells that a job must run alone.
+// errSuspect reports that a job must run alone.
 var errSuspect = errors.New("must run alone")
 
 // deliver claims the job of a delivery and runs it. A suspect gives its claim

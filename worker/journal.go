@@ -344,7 +344,7 @@ func (j *journal) mayPayAgain() bool {
 	return j.job.OnUnknown == jobs.RetryUnknown && j.job.Unknowns+j.unknowns <= 1
 }
 
-// errSpooled tells that an outcome is safe, but not in Postgres.
+// errSpooled reports that an outcome is safe, but not in Postgres.
 var errSpooled = errors.New("spooled")
 
 // spoolTimeout is the time that a full disk may take to have room again. It, and the

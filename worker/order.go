@@ -57,7 +57,7 @@ func (h *handler) findOrder(j *journal) (*jobs.Completion, error) {
 		reserved: order.Reserved, started: order.Started, handle: order.Handle,
 	}
 	j.log.Info().Stringer("call", order.CallID).Str("call_provider", order.Provider).Msg("goes on with what was ordered before")
-	return nil, nil //nolint:nilnil // the order is gone on with
+	return nil, nil //nolint:nilnil // the order is continued
 }
 
 // waitForWrite waits for a write, until shortly after the time for writing is over: a

@@ -211,7 +211,7 @@ func (h *handler) runPack(c *chunk, pack []*journal) {
 	h.closePack(c, pack, err, waiting.Err() != nil)
 }
 
-// closePack ends jobs as what came of their call says; late tells that the first of them
+// closePack ends jobs as what came of their call says; late reports whether the first of them
 // had its deadline meanwhile.
 func (h *handler) closePack(c *chunk, pack []*journal, err error, late bool) {
 	lead := pack[0]

@@ -30,7 +30,7 @@ type Plan struct {
 	Limits providers.Limits
 	// Latency is the time that 9 of 10 calls take at most.
 	Latency time.Duration
-	// Measured tells that Latency comes from the ledger, and not from the
+	// Measured reports whether Latency comes from the ledger, and not from the
 	// configuration.
 	Measured bool
 	// Workers share the provider.
@@ -93,7 +93,7 @@ const (
 	// said, and unlimitedShare what it runs of a provider without limits.
 	defaultMax     = 256
 	unlimitedShare = 64
-	// defaultLatency is reckoned with where neither the ledger nor the
+	// defaultLatency is used where neither the ledger nor the
 	// configuration knows.
 	defaultLatency = time.Second
 	// handling is the time that a job takes besides its call: claim, ledger, commit,
@@ -103,7 +103,7 @@ const (
 	enoughCalls = 10
 )
 
-// NewPlan reckons how many handlers use a limit up. By Little's law, rate times
+// NewPlan computes how many handlers use a limit up. By Little's law, rate times
 // latency are busy. On top of those come some that wait for the limiter, so that
 // no slot goes by while another handler fetches its job, or while calls happen to
 // take longer: a quarter, and at least four, and one a worker.
@@ -153,7 +153,7 @@ func NewPlan(s Served, l providers.Limits, c Capacity) Plan {
 	return p
 }
 
-// NewPlans reckons for a provider whose models have limits of their own, by class, beside
+// NewPlans computes plans for a provider whose models have limits of their own, by class, beside
 // those of all its calls together: for the whole, and for each class. What the classes ask
 // for beyond what may run at once is taken from each in proportion; a configured concurrency is
 // shared out to the last, whatever the limits.

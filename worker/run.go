@@ -137,7 +137,7 @@ func (h *handler) untouched(ctx context.Context, claims []jobs.Claim) map[uuid.U
 	return byID
 }
 
-// errTouched tells that a job has to be claimed before its call.
+// errTouched reports that a job has to be claimed before its call.
 var errTouched = errors.New("cannot be claimed with its call")
 
 // start runs a job that nobody has claimed before, and claims it together with its first

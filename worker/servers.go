@@ -208,7 +208,7 @@ func (s *servers) shutdown(ctx context.Context) error {
 	}
 }
 
-// retryDelay is the time after which a task comes again. asynq reckons from this machine's
+// retryDelay is the time after which a task comes again. asynq counts from this machine's
 // clock: were that wrong, the other workers would see the task when they have come that far.
 func (s *servers) retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 	after := shortWait

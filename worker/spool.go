@@ -40,7 +40,7 @@ type spool struct {
 	mu   sync.Mutex
 	file spoolFile
 	size int64 // of the whole lines in it
-	// closed tells that the file may be another's by now.
+	// closed reports whether the file may be another's by now.
 	closed bool
 }
 

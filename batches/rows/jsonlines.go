@@ -83,7 +83,7 @@ func (l *lines) Columns() []string { return nil }
 // Close implements Source.
 func (l *lines) Close() error { return nil }
 
-// next returns the next line with its end. A *LineError tells that it is too long.
+// next returns the next line with its end. A *LineError says that it is too long.
 func (l *lines) next() ([]byte, error) {
 	if l.long {
 		l.long = false

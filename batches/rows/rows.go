@@ -24,7 +24,7 @@ type Row struct {
 	Fields Fields
 	// Names are those of Fields in the order of the file.
 	Names []string
-	// Cells tells that all values are text, as in CSV, which has no types: an empty
+	// Cells reports whether all values are text, as in CSV, which has no types: an empty
 	// one may stand for none.
 	Cells bool
 }
@@ -32,8 +32,8 @@ type Row struct {
 // Source yields the rows of a file, or of several, whatever their format.
 type Source interface {
 	// Next returns the next row. A *LineError is about one row alone, and the next
-	// may be asked for; io.EOF tells that there are no more; any other error ends the
-	// reading, and a *FormatError tells that the file has another format.
+	// may be asked for; io.EOF says that there are no more; any other error ends the
+	// reading, and a *FormatError says that the file has another format.
 	Next() (Row, error)
 	// At is an error about the row at a place that Next has returned.
 	At(place int64, reason string) *LineError
@@ -59,7 +59,7 @@ type LineError struct {
 	// Column is the byte of the line where it stops being what it should be, from 1;
 	// 0 where the whole line is meant.
 	Column int
-	// Row tells that rows are counted, as the file has no lines.
+	// Row reports whether rows are counted, as the file has no lines.
 	Row bool
 	// Group is the row group of a Parquet file, in which its rows are counted, from
 	// 1; 0 elsewhere.
@@ -103,7 +103,7 @@ func (e *FormatError) Error() string { return e.LineError.Error() }
 // places says where the rows of a source are.
 type places struct {
 	name string
-	// counted tells that there are no lines, and rows are counted.
+	// counted reports whether there are no lines, and rows are counted.
 	counted bool
 	// whole tells that the file is its only row.
 	whole bool

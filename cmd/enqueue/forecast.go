@@ -32,7 +32,7 @@ type forecast struct {
 	Varied int64 `json:"varied_rows"`
 	// Charge bounds what the account is charged for it, by its rate card.
 	Charge charged `json:"charge_usd"`
-	// Simulated tells that some of it is the money of mocks and fakes.
+	// Simulated reports whether some of it is the money of mocks and fakes.
 	Simulated bool                   `json:"simulated"`
 	Models    []batches.ForecastLine `json:"models"`    // never null; of a pipeline, those of each step
 	Providers []finish               `json:"providers"` // never null
@@ -164,7 +164,7 @@ func (c *batchCmd) foresee(s *session, cfg config.Config, in batches.Input, src 
 	return f, f.sum(s, cfg)
 }
 
-// sum adds up the models, and reckons when they are done.
+// sum adds up the models, and computes when they are done.
 func (f *forecast) sum(s *session, cfg config.Config) error {
 	for _, line := range f.Models {
 		f.Low, f.Expected, f.High = add(f.Low, line.Low), add(f.Expected, line.Expected), add(f.High, line.High)
@@ -176,7 +176,7 @@ func (f *forecast) sum(s *session, cfg config.Config) error {
 	return f.when(s, cfg, f.start)
 }
 
-// forecast prepares reckoning what jobs will cost.
+// forecast prepares estimating what jobs will cost.
 func (s *session) forecast(cfg config.Config, account string) (*batches.Forecast, error) {
 	db, err := s.db()
 	if err != nil {
@@ -202,7 +202,7 @@ func pricedAs(cfg config.Config, provider string) string {
 	return cfg.Providers[provider].PriceRows(provider)
 }
 
-// when reckons when each provider is done: at the limits in force, after the jobs that
+// when estimates when each provider is done: at the limits in force, after the jobs that
 // wait already, and with calls as long as they are now.
 func (f *forecast) when(s *session, cfg config.Config, start time.Time) error {
 	var names []string
@@ -260,7 +260,7 @@ func asked(c worker.Capacity, served worker.Served, part batches.ForecastLine) w
 	return c
 }
 
-// finishOf reckons when a provider is done.
+// finishOf estimates when a provider is done.
 func finishOf(plan worker.Plan, part batches.ForecastLine, before int64, start time.Time) finish {
 	// The plan counts a job a call.
 	each := float64(part.Jobs) / float64(part.Calls)

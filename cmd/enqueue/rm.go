@@ -21,7 +21,7 @@ type rmCmd struct {
 }
 
 // Run marks the batch, removes its files, then its jobs. A run that is interrupted is
-// gone on with by the same command.
+// continued by the same command.
 func (c *rmCmd) Run(s *session) error {
 	cfg, err := s.LoadConfig()
 	if err != nil {

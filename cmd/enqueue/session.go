@@ -236,7 +236,7 @@ func quote(s string) json.RawMessage {
 	return data
 }
 
-// notDispatched tells that jobs are safe although Redis did not take them.
+// notDispatched reports that jobs are safe although Redis did not take them.
 func (s *session) notDispatched(err error) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return

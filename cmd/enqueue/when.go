@@ -60,7 +60,7 @@ func (w when) say(s *session, runAt, deadline time.Time) {
 }
 
 // stamp is a time with its zone.
-// errNoTime tells that a text is no time in any form that is read.
+// errNoTime reports that a text is no time in any form that is read.
 var errNoTime = errors.New("must be a time such as 18:00, tomorrow 08:00, 2026-01-31 18:00, or 18:00 Europe/Paris")
 
 func stamp(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST (-07:00)") }

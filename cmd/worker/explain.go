@@ -33,7 +33,7 @@ func explain(s *session, served []worker.Served) error {
 		return stopped(s, err)
 	}
 	if err != nil {
-		if _, err := fmt.Fprintf(s.Env.Err, "worker: reckoned with the configuration and one worker: %v\n", err); err != nil {
+		if _, err := fmt.Fprintf(s.Env.Err, "worker: computed from the configuration, for one worker: %v\n", err); err != nil {
 			return err
 		}
 	}

@@ -51,8 +51,8 @@ func TestExplainReckonsWithTheConfigurationWhereNothingElseIsKnown(t *testing.T)
 	down := "postgres://u:canary@" + closed(t) + "/x"
 	for database, note := range map[string]string{
 		storetest.Database(t): "",
-		down:                  "worker: reckoned with the configuration and one worker: Postgres does not answer",
-		"":                    "worker: reckoned with the configuration and one worker: DATABASE_URL is not set",
+		down:                  "worker: computed from the configuration, for one worker: Postgres does not answer",
+		"":                    "worker: computed from the configuration, for one worker: DATABASE_URL is not set",
 	} {
 		lines, r := explained(t, database)
 		if strings.Join(lines, "\n") != strings.Join(want, "\n") {

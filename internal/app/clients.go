@@ -258,7 +258,7 @@ type onlyHost struct {
 	next    http.RoundTripper
 }
 
-// errOtherHost tells that a client wanted to call another place.
+// errOtherHost reports that a client wanted to call another place.
 var errOtherHost = errors.New("refused to send a request to another host than the provider's")
 
 // RoundTrip implements http.RoundTripper.

@@ -9,7 +9,7 @@ import (
 	"oneflow/jobs"
 )
 
-// funds returns what an account's wallet has for new jobs, and what reckons the least
+// funds returns what an account's wallet has for new jobs, and what computes the least
 // that each costs; nil where no wallet limits it.
 func funds(ctx context.Context, o WorkerOptions, account string) (billing.Funds, func(jobs.New) billing.NanoUSD, error) {
 	has, limited, err := o.Store.Funds(ctx, account)

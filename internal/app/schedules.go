@@ -73,7 +73,7 @@ func asFinal(err error) error {
 }
 
 // afford fails where the account's wallet does not reach for a fire none of whose rows
-// was accepted before. It returns what reckons the least that a job costs; nil where no
+// was accepted before. It returns what computes the least that a job costs; nil where no
 // wallet limits the account.
 func afford(ctx context.Context, o WorkerOptions, f schedules.OpenFire, in batches.Input, rowsAnew func() rows.Source) (func(jobs.New) billing.NanoUSD, error) {
 	has, least, err := funds(ctx, o, f.Of.Account)

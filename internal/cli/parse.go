@@ -55,7 +55,7 @@ func (p Program) New(grammar any, env Env, exit func(int)) (*kong.Kong, error) {
 	return parser, nil
 }
 
-// Parse reads args into grammar. done tells that help, the version or a completion was
+// Parse reads args into grammar. done reports whether help, the version or a completion was
 // printed and nothing is left to do. An error has the exit code Usage.
 func (p Program) Parse(grammar any, args []string, env Env) (ctx *kong.Context, done bool, err error) {
 	type exited struct{}

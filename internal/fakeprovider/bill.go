@@ -28,7 +28,7 @@ type Bill struct {
 	// Outcome is that of the call log: a call whose answer was lost on its way is charged too.
 	Outcome string
 	Units   Billed
-	// NanoUSD is the charge. Known tells that the model is in the table.
+	// NanoUSD is the charge. Known reports whether the model is in the table.
 	NanoUSD int64
 	Known   bool
 }

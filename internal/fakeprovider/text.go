@@ -19,7 +19,7 @@ func countTokens(text string) int64 { return int64(len(text)+3) / 4 }
 type written struct {
 	text   string
 	tokens int64
-	// length tells that the limit of tokens cut it, stop which sequence did.
+	// length reports whether the limit of tokens cut it, stop which sequence did.
 	length bool
 	stop   string
 }

@@ -77,7 +77,7 @@ type Entry struct {
 	Key Key `json:"key"`
 	// Source is the variable or the file that it is in.
 	Source string `json:"source"`
-	// Shadowed tells that it is in the file and not used, because the provider's
+	// Shadowed reports whether it is in the file and not used, because the provider's
 	// variable is set.
 	Shadowed bool `json:"shadowed,omitempty"`
 	// Paused says why it is not used for now. Empty: it is.
@@ -96,7 +96,7 @@ type Store struct {
 	rings map[string]*ring
 	// shadowed are keys in the file of providers whose variable is set.
 	shadowed []Key
-	// hadFile tells that there was a file when the keys were read last.
+	// hadFile reports whether there was a file when the keys were read last.
 	hadFile bool
 }
 

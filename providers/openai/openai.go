@@ -38,7 +38,7 @@ type Config struct {
 	// "http://localhost:8000/v1". A query in it, such as Azure's api-version, is
 	// sent with each call. The default is defaultBaseURL.
 	BaseURL string
-	// Compatible tells that this is not OpenAI itself but a server that speaks
+	// Compatible reports whether this is not OpenAI itself but a server that speaks
 	// its protocol, such as vLLM, Ollama, OpenRouter or Azure. It needs a
 	// BaseURL and no key, is sent max_tokens in place of max_completion_tokens,
 	// and may make film.
@@ -74,7 +74,7 @@ type Config struct {
 	// grows by half with each look, up to 15 s. The default is 2 s.
 	PollEvery time.Duration
 	// Guarded fetches pictures from the addresses that an answer names. The
-	// default is wire.GuardedClient, which calls public addresses only, and a
+	// default is wire.PublicClient, which calls public addresses only, and a
 	// compatible server itself.
 	Guarded *http.Client
 	// IdleTimeout is the time that an answer may stand still while it is read. The
