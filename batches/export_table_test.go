@@ -10,6 +10,7 @@ import (
 
 	"oneflow/batches"
 	"oneflow/batches/rows"
+	"oneflow/internal/golden"
 )
 
 // withColumns are records with columns of the rows' own.
@@ -30,7 +31,7 @@ func TestTablesHaveTheInputsColumnsInOrderAndTheResultsBeside(t *testing.T) {
 		if err != nil || n.Lines != 4 || n.Unfinished != 1 {
 			t.Fatalf("%+v, %v", n, err)
 		}
-		golden(t, "export."+string(f)+".golden", out.String())
+		golden.Compare(t, "export."+string(f)+".golden", out.String())
 	}
 	var out, failed bytes.Buffer
 	n, err := batches.Export{Format: batches.FormatCSV, With: []string{"text", "cost_usd"}, Errors: &failed}.Write(t.Context(), withColumns(), "b1", &out)

@@ -16,6 +16,7 @@ import (
 
 	"oneflow/batches"
 	"oneflow/billing"
+	"oneflow/internal/golden"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
@@ -75,7 +76,7 @@ func TestAnExportIsOneLineAJobInInputOrder(t *testing.T) {
 	if err != nil || n.Lines != int64(len(samples())) || n.Unfinished != 1 {
 		t.Fatalf("%+v, %v", n, err)
 	}
-	golden(t, "export.jsonl", out.String())
+	golden.Compare(t, "export.jsonl", out.String())
 	if !utf8.Valid(out.Bytes()) {
 		t.Error("the export is not UTF-8")
 	}
@@ -305,7 +306,7 @@ func TestAResultHasAllItsFieldsWhateverBecameOfTheJob(t *testing.T) {
 			t.Errorf("%s", line)
 		}
 	}
-	golden(t, "results.jsonl", out.String())
+	golden.Compare(t, "results.jsonl", out.String())
 }
 
 type brokenPipe struct{}

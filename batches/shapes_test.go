@@ -13,6 +13,7 @@ import (
 
 	"oneflow/batches"
 	"oneflow/batches/rows"
+	"oneflow/internal/golden"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
@@ -197,6 +198,6 @@ func TestFilesOfOtherProgramsAreRead(t *testing.T) {
 		if err != nil || src.Close() != nil {
 			t.Errorf("%s: %v", path, err)
 		}
-		golden(t, filepath.Join("taken", filepath.Base(path)+".golden"), out.String())
+		golden.Compare(t, filepath.Join("taken", filepath.Base(path)+".golden"), out.String())
 	}
 }

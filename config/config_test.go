@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -14,10 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oneflow/config"
+	"oneflow/internal/golden"
 	"oneflow/providers/kinds"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func parse(t *testing.T, text string) config.Config {
 	t.Helper()
@@ -266,19 +264,7 @@ func TestMistakesPointAtTheirPlaceInTheFile(t *testing.T) {
 		}
 		_, err = config.Parse(data, filepath.Base(file))
 		got := fmt.Sprintf("%v\n", err)
-		path := strings.TrimSuffix(file, ".yaml") + ".golden"
-		if *update {
-			if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got); -update writes it anew:\n%s", path, diff)
-		}
+		golden.Compare(t, strings.TrimSuffix(filepath.Base(file), ".yaml")+".golden", got)
 	}
 }
 

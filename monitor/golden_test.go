@@ -2,24 +2,18 @@ package monitor
 
 import (
 	"bytes"
-	"flag"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"oneflow/batches"
 	"oneflow/billing"
 	"oneflow/fleet"
+	"oneflow/internal/golden"
 	"oneflow/jobs"
 	"oneflow/providers"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // hostile is text that must never get into a page unescaped.
 const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
@@ -130,25 +124,7 @@ func TestPages(t *testing.T) {
 			if strings.Contains(w.Body.String(), "style=") || strings.Contains(w.Body.String(), "://") {
 				t.Error("the page has an inline style or an address elsewhere: neither is let through by its policy")
 			}
-			golden(t, name+".html", got)
+			golden.Compare(t, name+".html", string(got))
 		})
-	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s has changed (-want +got); look at it and run go test -update:\n%s", path, diff)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"oneflow/internal/cli"
+	"oneflow/internal/golden"
 )
 
 // corpus is the folder with files that people bring by mistake; each NAME has a
@@ -40,7 +41,7 @@ func TestABadFileIsToldLineByLineAndItsMendedLinesAreAdded(t *testing.T) {
 		tried++
 		id := strings.ReplaceAll(name, " ", "-")
 		r := s.enqueue("batch", path, "--batch-id", id, "-o", "json")
-		golden(t, filepath.Join("..", corpus, name+".txt"), r.err+r.out)
+		golden.Compare(t, filepath.Join("..", corpus, name+".txt"), r.err+r.out)
 		first := s.report(r)
 		if (r.code == cli.OK) != (first.Rejected == 0 && first.Accepted > 0) {
 			t.Errorf("%s: exit code %d, %+v", name, r.code, first)

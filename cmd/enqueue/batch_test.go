@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oneflow/internal/cli"
+	"oneflow/internal/golden"
 	"oneflow/jobs"
 )
 
@@ -60,7 +61,7 @@ enqueue: left out 3 bad lines: mend what is wrong and run the same command with 
 	if r.code != cli.OK || r.err != "follow it with: enqueue watch b2\n" {
 		t.Errorf("%+v", r)
 	}
-	golden(t, "batch.txt", r.out)
+	golden.Compare(t, "batch.txt", r.out)
 	r = s.enqueue("batch", file(t, `{"question":"why?","id":7,"answer":"x"}`), "--map", "prompt=question", "--map", "custom_id=id", "--task", "text", "--set", "max_tokens=9", "--lane", "high", "-o", "json")
 	if got := one[string](s, `SELECT concat_ws(' ', custom_id, lane, request) FROM jobs WHERE batch_id = $1`, s.report(r).BatchID); got != `7 high {"task":"text","model":"mock-text","prompt":"why?","max_tokens":9}` {
 		t.Error(got)
@@ -282,10 +283,10 @@ func TestStatusHasAFixedShape(t *testing.T) {
 		t.Errorf("%+v %+v", r, table)
 	}
 	failed := id(2)
-	golden(t, "status.txt", regexp.MustCompile(`"at": "[^"]*"`).ReplaceAllString(strings.ReplaceAll(r.out+table.out, failed, "JOB"), `"at": "NOW"`))
+	golden.Compare(t, "status.txt", regexp.MustCompile(`"at": "[^"]*"`).ReplaceAllString(strings.ReplaceAll(r.out+table.out, failed, "JOB"), `"at": "NOW"`))
 	r = s.enqueue("status", strings.ToUpper(failed), "-o", "json")
 	table = s.enqueue("status", failed)
-	golden(t, "status-job.txt", strings.ReplaceAll(r.out+table.out, failed, "JOB"))
+	golden.Compare(t, "status-job.txt", strings.ReplaceAll(r.out+table.out, failed, "JOB"))
 	for _, command := range []string{"status", "watch", "cancel", "export"} {
 		for _, id := range []string{"none", "018f5e3a-0000-7000-8000-000000000000", "a/b", "--batch-id=x", ""} {
 			if r := s.enqueue(command, "--", id); r.code != cli.Usage || r.out != "" || r.err != "enqueue: "+strings.TrimPrefix(map[bool]string{true: "export " + id + ": "}[command == "export"], "")+id+": no such job or batch\n" {
@@ -342,7 +343,7 @@ func TestAnExportIsWholeInInputOrderAndReplacesNothingWhenItFails(t *testing.T) 
 	for n := 1; n <= 4; n++ {
 		text = strings.ReplaceAll(text, id(n), fmt.Sprintf("JOB-%d", n))
 	}
-	golden(t, "export.jsonl", text)
+	golden.Compare(t, "export.jsonl", text)
 
 	dir := t.TempDir()
 	path := filepath.Join(dir, "out.jsonl")

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -40,8 +38,6 @@ func TestMain(m *testing.M) {
 	storetest.Main(m)
 	_ = os.RemoveAll(commands)
 }
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // canary stands in prompts: it must never be in what a command says of itself.
 const canary = "the-canary-sings"
@@ -247,23 +243,6 @@ func decoded[T any](t *testing.T, text string) (v T) {
 		t.Errorf("more than one object: %s", text)
 	}
 	return v
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got); -update writes it anew:\n%s", path, diff)
-	}
 }
 
 // closed is a port of this machine that nobody listens on.

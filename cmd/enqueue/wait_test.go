@@ -9,6 +9,7 @@ import (
 
 	"oneflow/batches"
 	"oneflow/internal/cli"
+	"oneflow/internal/golden"
 )
 
 func TestWaitPrintsTheAnswer(t *testing.T) {
@@ -68,7 +69,7 @@ func TestWaitPrintsOneObjectForPrograms(t *testing.T) {
 		}
 		all += strings.ReplaceAll(r.out, id, "JOB")
 	}
-	golden(t, "wait.json", all)
+	golden.Compare(t, "wait.json", all)
 }
 
 func TestWhoeverWaitsIsToldThatNobodyServesTheProvider(t *testing.T) {

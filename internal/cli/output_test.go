@@ -17,6 +17,7 @@ import (
 
 	"oneflow/billing"
 	"oneflow/internal/cli"
+	"oneflow/internal/golden"
 	"oneflow/jobs"
 )
 
@@ -93,7 +94,7 @@ func TestStatusIsATableForPeopleAndFixedJSONForPrograms(t *testing.T) {
 		if err := cli.JSON(&out, cli.StatusOf(p)); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "status-"+name+".txt", out.String())
+		golden.Compare(t, "status-"+name+".txt", out.String())
 	}
 }
 

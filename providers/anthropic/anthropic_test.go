@@ -13,6 +13,7 @@ import (
 
 	"oneflow/providers"
 	"oneflow/providers/anthropic"
+	"oneflow/providers/providertest"
 )
 
 func TestNewRefusesWhatCannotWork(t *testing.T) {
@@ -58,7 +59,7 @@ func TestNothingIsTakenFromTheEnvironment(t *testing.T) {
 			for name, value := range settings {
 				t.Setenv(name, value)
 			}
-			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			s := providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet {
 					says(http.StatusOK, `{"data":[]}`)(w, r)
 					return
@@ -66,24 +67,24 @@ func TestNothingIsTakenFromTheEnvironment(t *testing.T) {
 				says(http.StatusOK, message)(w, r)
 			})
 			p := provider(t, s)
-			generate(t, p, text())
+			providertest.Generate(t, p, text())
 			if err := p.CheckKey(t.Context(), secret); err != nil {
 				t.Error(err)
 			}
-			calls := s.got()
+			calls := s.Requests()
 			if len(calls) != 2 {
 				t.Fatalf("%d calls reached the configured address, want 2", len(calls))
 			}
 			for _, c := range calls {
 				var headers strings.Builder
-				if err := c.header.Write(&headers); err != nil {
+				if err := c.Header.Write(&headers); err != nil {
 					t.Fatal(err)
 				}
 				if strings.Contains(strings.ToLower(headers.String()), "env") {
-					t.Errorf("%s was sent settings from the environment:\n%s", c.path, headers.String())
+					t.Errorf("%s was sent settings from the environment:\n%s", c.URL, headers.String())
 				}
-				if c.header.Get("X-Api-Key") != secret || c.header.Get("Authorization") != "" || c.header.Get("Traceparent") != "" {
-					t.Errorf("headers = %v", c.header)
+				if c.Header.Get("X-Api-Key") != secret || c.Header.Get("Authorization") != "" || c.Header.Get("Traceparent") != "" {
+					t.Errorf("headers = %v", c.Header)
 				}
 			}
 		})
@@ -108,7 +109,7 @@ func TestRefusalsAreSentOnceAndClassified(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			s := providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if tt.wait > 0 {
 					w.Header().Set("Retry-After", "3")
 				}
@@ -123,7 +124,7 @@ func TestRefusalsAreSentOnceAndClassified(t *testing.T) {
 			if tt.status >= 400 && (e.RequestID != "req_1" || string(e.Body) != tt.body) {
 				t.Errorf("error = %+v", e)
 			}
-			if n := len(s.got()); n != 1 {
+			if n := len(s.Requests()); n != 1 {
 				t.Errorf("%d calls reached the server", n)
 			}
 		})
@@ -171,7 +172,7 @@ func TestAnswersThatBreakAreNotAskedForAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, tt.answer)
+			s := providertest.Serve(t, tt.answer)
 			ctx := t.Context()
 			if name == "trickling" {
 				var cancel context.CancelFunc
@@ -183,7 +184,7 @@ func TestAnswersThatBreakAreNotAskedForAgain(t *testing.T) {
 			if e.Kind != tt.kind || e.Billing != tt.billing || !e.Sent {
 				t.Errorf("error = %+v", e)
 			}
-			if n := len(s.got()); n != 1 {
+			if n := len(s.Requests()); n != 1 {
 				t.Errorf("%d calls reached the server", n)
 			}
 		})
@@ -192,7 +193,7 @@ func TestAnswersThatBreakAreNotAskedForAgain(t *testing.T) {
 
 func TestNothingIsSentWithoutKeyOrSenseOrTime(t *testing.T) {
 	t.Parallel()
-	s := serve(t, says(http.StatusOK, message))
+	s := providertest.Serve(t, says(http.StatusOK, message))
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	keyless := func(c *anthropic.Config) {
@@ -224,14 +225,14 @@ func TestNothingIsSentWithoutKeyOrSenseOrTime(t *testing.T) {
 			t.Errorf("%s: error text %q tells too much", name, err)
 		}
 	}
-	if n := len(s.got()); n != 0 {
+	if n := len(s.Requests()); n != 0 {
 		t.Errorf("%d calls were made", n)
 	}
 }
 
 func TestCheckKeyIsFree(t *testing.T) {
 	t.Parallel()
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	s := providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Api-Key") != secret {
 			says(http.StatusUnauthorized, `{"type":"error","error":{"type":"authentication_error","message":"`+secret+`"}}`)(w, r)
 			return
@@ -249,12 +250,12 @@ func TestCheckKeyIsFree(t *testing.T) {
 	if err := p.CheckKey(t.Context(), " "); !errors.As(err, &e) || e.Kind != providers.Unauthorised || e.Sent {
 		t.Errorf("CheckKey() error = %v", err)
 	}
-	for _, c := range s.got() {
-		if c.method != http.MethodGet || c.path != "/v1/models" {
-			t.Errorf("%s %s was called", c.method, c.path)
+	for _, c := range s.Requests() {
+		if c.Method != http.MethodGet || c.URL != "/v1/models?limit=1" {
+			t.Errorf("%s %s was called", c.Method, c.URL)
 		}
 	}
-	portal := serve(t, says(http.StatusOK, "<html>"))
+	portal := providertest.Serve(t, says(http.StatusOK, "<html>"))
 	if err := provider(t, portal).CheckKey(t.Context(), secret); !errors.As(err, &e) || e.Kind != providers.NotFound || e.Billing != providers.Unbilled {
 		t.Errorf("CheckKey() error = %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"oneflow/providers"
 	"oneflow/providers/anthropic"
+	"oneflow/providers/providertest"
 )
 
 func TestTextIsAskedForInAnthropicsWords(t *testing.T) {
@@ -57,14 +58,14 @@ func TestTextIsAskedForInAnthropicsWords(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, says(http.StatusOK, message))
+			s := providertest.Serve(t, says(http.StatusOK, message))
 			p := provider(t, s, tt.change)
-			generate(t, p, tt.req)
-			calls := s.got()
-			if len(calls) != 1 || calls[0].method != http.MethodPost || calls[0].path != "/v1/messages" {
+			providertest.Generate(t, p, tt.req)
+			calls := s.Requests()
+			if len(calls) != 1 || calls[0].Method != http.MethodPost || calls[0].URL != "/v1/messages" {
 				t.Fatalf("calls = %+v", calls)
 			}
-			h := calls[0].header
+			h := calls[0].Header
 			if h.Get("X-Api-Key") != secret || h.Get("Anthropic-Version") != "2023-06-01" || h.Get("Content-Type") != "application/json" {
 				t.Errorf("headers = %v", h)
 			}
@@ -72,7 +73,7 @@ func TestTextIsAskedForInAnthropicsWords(t *testing.T) {
 				t.Errorf("Anthropic-Beta = %q", h.Get("Anthropic-Beta"))
 			}
 			var got, want any
-			if err := json.Unmarshal(calls[0].body, &got); err != nil {
+			if err := json.Unmarshal(calls[0].Body, &got); err != nil {
 				t.Fatal(err)
 			}
 			if err := json.Unmarshal([]byte(tt.want), &want); err != nil {
@@ -81,8 +82,8 @@ func TestTextIsAskedForInAnthropicsWords(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("request differs (-want +got):\n%s", diff)
 			}
-			if tt.req.MaxTokens == 64000 && !strings.Contains(string(calls[0].body), string(schema)) {
-				t.Errorf("the schema lost its order: %s", calls[0].body)
+			if tt.req.MaxTokens == 64000 && !strings.Contains(string(calls[0].Body), string(schema)) {
+				t.Errorf("the schema lost its order: %s", calls[0].Body)
 			}
 		})
 	}
@@ -90,12 +91,12 @@ func TestTextIsAskedForInAnthropicsWords(t *testing.T) {
 
 func TestTextComesBackWhole(t *testing.T) {
 	t.Parallel()
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	s := providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Anthropic-Ratelimit-Input-Tokens-Limit", "50000")
 		w.Header().Set("Anthropic-Ratelimit-Input-Tokens-Remaining", "49000")
 		says(http.StatusOK, message)(w, r)
 	})
-	got := generate(t, provider(t, s), text())
+	got := providertest.Generate(t, provider(t, s), text())
 	if got.Latency <= 0 {
 		t.Errorf("latency = %s", got.Latency)
 	}
@@ -113,10 +114,10 @@ func TestTextComesBackWhole(t *testing.T) {
 
 func TestAToolCallIsAnAnswer(t *testing.T) {
 	t.Parallel()
-	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	s := providertest.Serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"id":"msg_2","content":[{"type":"tool_use","id":"t","name":"f","input":{"a":1}}],"stop_reason":"tool_use"}`)
 	})
-	got := generate(t, provider(t, s), text())
+	got := providertest.Generate(t, provider(t, s), text())
 	if got.Text != "" || got.FinishReason != "tool_use" || got.Model != "claude-haiku-5-5" || got.RequestID != "msg_2" {
 		t.Errorf("response = %+v", got)
 	}
@@ -146,7 +147,7 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, says(http.StatusOK, tt.body))
+			s := providertest.Serve(t, says(http.StatusOK, tt.body))
 			e := failure(t, provider(t, s), text())
 			if e.Kind != tt.kind || e.Billing != tt.billing || e.Code != tt.code || e.Status != 200 || !e.Sent {
 				t.Errorf("error = %+v", e)
@@ -164,9 +165,9 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 func TestOddNumbersDoNotCostAnAnswer(t *testing.T) {
 	t.Parallel()
 	for _, n := range []string{"10000000000000000000", "18446744073709551615", "1e30", "-5", `"x"`, "1.5", "true", "[]", "{}"} {
-		s := serve(t, says(http.StatusOK, `{"id":`+n+`,"model":`+n+`,"content":[{"type":"text","text":"x","citations":`+n+`}],"stop_reason":"end_turn","stop_sequence":`+n+`,
+		s := providertest.Serve(t, says(http.StatusOK, `{"id":`+n+`,"model":`+n+`,"content":[{"type":"text","text":"x","citations":`+n+`}],"stop_reason":"end_turn","stop_sequence":`+n+`,
 			"usage":{"input_tokens":`+n+`,"output_tokens":`+n+`,"cache_read_input_tokens":`+n+`,"output_tokens_details":`+n+`}}`))
-		got := generate(t, provider(t, s), text())
+		got := providertest.Generate(t, provider(t, s), text())
 		if u := got.Usage; got.Text != "x" || u.TotalInput() < 0 || u.TotalInput() > 1<<20 || u.TotalOutput() < 0 || u.TotalOutput() > 1<<17 || !u.Implausible || u.Reported == "" {
 			t.Errorf("%s: got %+v", n, got.Usage)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"oneflow/providers"
 	"oneflow/providers/anthropic"
+	"oneflow/providers/providertest"
 )
 
 // The official client is the oracle: what it sends for a request, and what it reads
@@ -40,9 +41,9 @@ func TestWeSendWhatTheOfficialClientSends(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, says(http.StatusOK, message))
+			s := providertest.Serve(t, says(http.StatusOK, message))
 			betas := []string{"one-2026-01-01", "two-2026-01-01"}
-			generate(t, provider(t, s, func(c *anthropic.Config) { c.Betas = betas }), req)
+			providertest.Generate(t, provider(t, s, func(c *anthropic.Config) { c.Betas = betas }), req)
 			client := sdk.Client{Options: []option.RequestOption{
 				option.WithoutEnvironmentDefaults(), option.WithBaseURL(s.URL), option.WithAPIKey(secret), option.WithMaxRetries(0),
 				option.WithHeaderAdd("anthropic-beta", betas[0]), option.WithHeaderAdd("anthropic-beta", betas[1]),
@@ -56,7 +57,7 @@ func TestWeSendWhatTheOfficialClientSends(t *testing.T) {
 	}
 	t.Run("models", func(t *testing.T) {
 		t.Parallel()
-		s := serve(t, says(http.StatusOK, `{"data":[]}`))
+		s := providertest.Serve(t, says(http.StatusOK, `{"data":[]}`))
 		if err := provider(t, s).CheckKey(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}
@@ -70,25 +71,25 @@ func TestWeSendWhatTheOfficialClientSends(t *testing.T) {
 
 // compare holds the first call that a server got, ours, against the second, the
 // official client's.
-func compare(t *testing.T, s *server) {
+func compare(t *testing.T, s *providertest.Recorder) {
 	t.Helper()
-	calls := s.got()
+	calls := s.Requests()
 	if len(calls) != 2 {
 		t.Fatalf("%d calls, want one of each client", len(calls))
 	}
 	our, want := calls[0], calls[1]
-	if our.method != want.method || our.path != want.path || our.query != want.query {
-		t.Errorf("we call %s %s?%s, the official client %s %s?%s", our.method, our.path, our.query, want.method, want.path, want.query)
+	if our.Method != want.Method || our.URL != want.URL {
+		t.Errorf("we call %s %s, the official client %s %s", our.Method, our.URL, want.Method, want.URL)
 	}
 	for _, name := range []string{"X-Api-Key", "Content-Type", "Accept", "Anthropic-Version", "Anthropic-Beta"} {
-		if strings.Join(our.header.Values(name), ",") != strings.Join(want.header.Values(name), ",") {
-			t.Errorf("%s: we send %q, the official client %q", name, our.header.Values(name), want.header.Values(name))
+		if strings.Join(our.Header.Values(name), ",") != strings.Join(want.Header.Values(name), ",") {
+			t.Errorf("%s: we send %q, the official client %q", name, our.Header.Values(name), want.Header.Values(name))
 		}
 	}
-	if len(want.body) > 0 {
+	if len(want.Body) > 0 {
 		var ourBody, wantBody any
-		if json.Unmarshal(our.body, &ourBody) != nil || json.Unmarshal(want.body, &wantBody) != nil {
-			t.Fatalf("no JSON: %s, %s", our.body, want.body)
+		if json.Unmarshal(our.Body, &ourBody) != nil || json.Unmarshal(want.Body, &wantBody) != nil {
+			t.Fatalf("no JSON: %s, %s", our.Body, want.Body)
 		}
 		if diff := cmp.Diff(wantBody, ourBody); diff != "" {
 			t.Errorf("request differs (-official +ours):\n%s", diff)
@@ -105,8 +106,8 @@ func TestWeReadWhatTheOfficialClientReads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, says(http.StatusOK, body))
-			got := generate(t, provider(t, s), text())
+			s := providertest.Serve(t, says(http.StatusOK, body))
+			got := providertest.Generate(t, provider(t, s), text())
 			client := sdk.NewClient(option.WithoutEnvironmentDefaults(), option.WithBaseURL(s.URL), option.WithAPIKey(secret), option.WithMaxRetries(0))
 			want, err := client.Messages.New(t.Context(), officialMessage(text()))
 			if err != nil {

@@ -113,7 +113,7 @@ func TestRefusalsMeanWhatAnthropicSays(t *testing.T) {
 func TestTheLimitThatIsUsedUpSaysHowLongToWait(t *testing.T) {
 	t.Parallel()
 	in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
-	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	s := providertest.Serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		h.Set("anthropic-ratelimit-requests-remaining", "40")
 		h.Set("anthropic-ratelimit-requests-reset", in(time.Hour))

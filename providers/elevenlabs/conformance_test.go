@@ -1,7 +1,6 @@
 package elevenlabs_test
 
 import (
-	"context"
 	"net/http"
 	"testing"
 
@@ -9,25 +8,17 @@ import (
 	"oneflow/providers"
 	"oneflow/providers/elevenlabs"
 	"oneflow/providers/providertest"
+	"oneflow/providers/wire"
 )
 
 func TestElevenLabsHoldsToTheContract(t *testing.T) {
 	t.Parallel()
-	fake := func(t *testing.T) providertest.Fake[fakeprovider.Fault] {
-		t.Helper()
-		server, err := fakeprovider.New(fakeprovider.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = server.Close() })
-		return server
-	}
 	providertest.Run(t, providertest.Config{
 		Descriptor: elevenlabs.Descriptor(),
-		New: providertest.Service(fake, func(_ *testing.T, url string, client *http.Client) (providers.Provider, error) {
+		New: providertest.Service(fakeprovider.New, func(url string, client *http.Client) (providers.Provider, error) {
 			return elevenlabs.New(elevenlabs.Config{
 				Name: "mine", BaseURL: url + "/elevenlabs", Client: client,
-				Key: func(context.Context) (string, error) { return providertest.Key, nil },
+				Key: wire.Given(providertest.Key),
 			})
 		}),
 		Requests: []providers.Request{{Task: providers.Audio}},

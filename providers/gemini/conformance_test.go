@@ -1,7 +1,6 @@
 package gemini_test
 
 import (
-	"context"
 	"net/http"
 	"testing"
 	"time"
@@ -10,22 +9,14 @@ import (
 	"oneflow/providers"
 	"oneflow/providers/gemini"
 	"oneflow/providers/providertest"
+	"oneflow/providers/wire"
 )
 
 func TestGeminiHoldsToTheContract(t *testing.T) {
 	t.Parallel()
-	fake := func(t *testing.T) providertest.Fake[fakeprovider.Fault] {
-		t.Helper()
-		server, err := fakeprovider.New(fakeprovider.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = server.Close() })
-		return server
-	}
 	providertest.Run(t, providertest.Config{
 		Descriptor: gemini.Descriptor(),
-		New: providertest.Service(fake, func(_ *testing.T, url string, client *http.Client) (providers.Provider, error) {
+		New: providertest.Service(fakeprovider.New, func(url string, client *http.Client) (providers.Provider, error) {
 			return connect(url+"/gemini", client)
 		}),
 		Requests: []providers.Request{{Task: providers.Text}, {Task: providers.Image}, {Task: providers.Embedding}, {Task: providers.Transcription}, {Task: providers.Video}},
@@ -45,7 +36,7 @@ func TestGeminiHoldsToTheContract(t *testing.T) {
 func connect(url string, client *http.Client) (providers.Provider, error) {
 	return gemini.New(gemini.Config{
 		Name: "mine", BaseURL: url, Client: client, PollEvery: time.Millisecond,
-		Key: func(context.Context) (string, error) { return providertest.Key, nil },
+		Key: wire.Given(providertest.Key),
 	})
 }
 
@@ -60,7 +51,7 @@ func FuzzAnswers(f *testing.F) {
 		func(client *http.Client, key string) (providers.Provider, error) {
 			return gemini.New(gemini.Config{
 				Name: "mine", BaseURL: "http://127.0.0.1:1", Client: client, Guarded: client, PollEvery: time.Millisecond,
-				Key: func(context.Context) (string, error) { return key, nil },
+				Key: wire.Given(key),
 			})
 		},
 		answered, drawn,

@@ -143,7 +143,7 @@ func TestAnswersOfFurtherEndpointsAreRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := generate(t, provider(t, serve(t, saysJSON(c.answer))), providers.Request{Task: c.task, Model: "m", Endpoint: c.endpoint, Body: raw(c.body)})
+			got := providertest.Generate(t, provider(t, providertest.Serve(t, saysJSON(c.answer))), providers.Request{Task: c.task, Model: "m", Endpoint: c.endpoint, Body: raw(c.body)})
 			if got.Text != c.text || got.FinishReason != c.finish || cmp.Diff(c.usage, got.Usage) != "" {
 				t.Errorf("text %q, finish %q, usage %+v", got.Text, got.FinishReason, got.Usage)
 			}
@@ -158,7 +158,7 @@ func TestAnswersOfFurtherEndpointsAreRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := provider(t, serve(t, saysJSON(c.answer))).Generate(t.Context(), providers.Request{Task: providers.Task(c.task), Model: "m", Endpoint: c.endpoint, Body: raw(`{"model":"m","input":"hi"}`)})
+			_, err := provider(t, providertest.Serve(t, saysJSON(c.answer))).Generate(t.Context(), providers.Request{Task: providers.Task(c.task), Model: "m", Endpoint: c.endpoint, Body: raw(`{"model":"m","input":"hi"}`)})
 			if e := providers.AsError("mine", err); err == nil || e.Billing != providers.Billed || e.Usage.InputTokens != 3 || len(e.Body) == 0 {
 				t.Errorf("%v", err)
 			}

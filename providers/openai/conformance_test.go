@@ -1,7 +1,6 @@
 package openai_test
 
 import (
-	"context"
 	"net/http"
 	"testing"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"oneflow/providers"
 	"oneflow/providers/openai"
 	"oneflow/providers/providertest"
+	"oneflow/providers/wire"
 )
 
 func TestOpenAIHoldsToTheContract(t *testing.T) {
@@ -45,19 +45,10 @@ func TestACompatibleServerHoldsToTheContract(t *testing.T) {
 
 // conforming makes providers for fake servers.
 func conforming(change change) func(*testing.T, providertest.Fault) providertest.Subject {
-	fake := func(t *testing.T) providertest.Fake[fakeprovider.Fault] {
-		t.Helper()
-		server, err := fakeprovider.New(fakeprovider.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = server.Close() })
-		return server
-	}
-	return providertest.Service(fake, func(_ *testing.T, url string, client *http.Client) (providers.Provider, error) {
+	return providertest.Service(fakeprovider.New, func(url string, client *http.Client) (providers.Provider, error) {
 		config := openai.Config{
 			Name: "mine", BaseURL: url + "/openai/v1", Client: client, Guarded: client, PollEvery: time.Millisecond,
-			Key: func(context.Context) (string, error) { return providertest.Key, nil },
+			Key: wire.Given(providertest.Key),
 		}
 		change(&config)
 		return openai.New(config)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oneflow/providers"
+	"oneflow/providers/providertest"
 )
 
 func TestPicturesAreAskedForInOpenAIsWords(t *testing.T) {
@@ -36,13 +37,13 @@ func TestPicturesAreAskedForInOpenAIsWords(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, saysJSON(`{"created":1,"data":[{"b64_json":"`+png64+`"}]}`))
-			generate(t, provider(t, s), tt.req)
-			calls := s.got()
-			if len(calls) != 1 || calls[0].path != "/v1/images/generations" {
+			s := providertest.Serve(t, saysJSON(`{"created":1,"data":[{"b64_json":"`+png64+`"}]}`))
+			providertest.Generate(t, provider(t, s), tt.req)
+			calls := s.Requests()
+			if len(calls) != 1 || calls[0].URL != "/v1/images/generations" {
 				t.Fatalf("calls = %+v", calls)
 			}
-			sameJSON(t, calls[0].body, tt.want)
+			sameJSON(t, calls[0].Body, tt.want)
 		})
 	}
 }
@@ -95,8 +96,8 @@ func TestPicturesComeBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, saysJSON(tt.body))
-			got := generate(t, provider(t, s), tt.req)
+			s := providertest.Serve(t, saysJSON(tt.body))
+			got := providertest.Generate(t, provider(t, s), tt.req)
 			if diff := cmp.Diff(tt.usage, got.Usage); diff != "" {
 				t.Errorf("usage differs (-want +got):\n%s", diff)
 			}
@@ -113,10 +114,10 @@ func TestPicturesComeBack(t *testing.T) {
 func TestADrawingIsAPicture(t *testing.T) {
 	t.Parallel()
 	drawing := `<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>`
-	s := serve(t, saysJSON(`{"data":[{"b64_json":"`+base64.StdEncoding.EncodeToString([]byte(drawing))+`"}]}`))
+	s := providertest.Serve(t, saysJSON(`{"data":[{"b64_json":"`+base64.StdEncoding.EncodeToString([]byte(drawing))+`"}]}`))
 	req := image()
 	req.OutputFormat = "svg"
-	if got := generate(t, provider(t, s), req); got.Blobs[0].MIME != "image/svg+xml" {
+	if got := providertest.Generate(t, provider(t, s), req); got.Blobs[0].MIME != "image/svg+xml" {
 		t.Errorf("MIME = %q", got.Blobs[0].MIME)
 	}
 }
@@ -124,7 +125,7 @@ func TestADrawingIsAPicture(t *testing.T) {
 func TestPicturesAreFetchedFromACompatibleServerOnly(t *testing.T) {
 	t.Parallel()
 	var address string
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	s := providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/picture.png":
 			_, _ = io.WriteString(w, png)
@@ -138,11 +139,11 @@ func TestPicturesAreFetchedFromACompatibleServerOnly(t *testing.T) {
 	req.Model = "dall-e-3"
 
 	address = s.URL + "/picture.png"
-	got := generate(t, provider(t, s, compatible), req)
+	got := providertest.Generate(t, provider(t, s, compatible), req)
 	if string(got.Blobs[0].Data) != png {
 		t.Errorf("blobs = %q", got.Blobs)
 	}
-	if fetch := s.got()[1]; fetch.path != "/picture.png" || fetch.header.Get("Authorization") != "" {
+	if fetch := s.Requests()[1]; fetch.URL != "/picture.png" || fetch.Header.Get("Authorization") != "" {
 		t.Errorf("the picture was fetched with %+v", fetch)
 	}
 
@@ -177,12 +178,12 @@ func TestPicturesThatAreNoUseAreAFailure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, saysJSON(tt.body))
+			s := providertest.Serve(t, saysJSON(tt.body))
 			e := failure(t, provider(t, s), image())
 			if e.Kind != tt.kind || e.Billing != tt.billing || string(e.Body) != tt.body {
 				t.Errorf("error = %+v", e)
 			}
-			if n := len(s.got()); n != 1 {
+			if n := len(s.Requests()); n != 1 {
 				t.Errorf("%d calls were made", n)
 			}
 		})
@@ -200,15 +201,15 @@ func TestAPictureIsReadInEverySpellingOfBase64(t *testing.T) {
 		`"url":"data:image/png;base64,` + png64 + `","b64_json":null`,
 		`"b64_json":"","url":"DATA:;BASE64,` + png64 + `"`,
 	} {
-		s := serve(t, saysJSON(`{"data":[{`+field+`}],"usage":{"input_tokens":18446744073709551615,"output_tokens":1e30}}`))
-		got := generate(t, provider(t, s), image())
+		s := providertest.Serve(t, saysJSON(`{"data":[{`+field+`}],"usage":{"input_tokens":18446744073709551615,"output_tokens":1e30}}`))
+		got := providertest.Generate(t, provider(t, s), image())
 		if len(got.Blobs) != 1 || got.Blobs[0].MIME != "image/png" || !strings.HasPrefix(string(got.Blobs[0].Data), png) {
 			t.Errorf("%s: got %q", field, got.Blobs)
 		}
 		if u := got.Usage; !u.Implausible || u.InputTokens > 1<<24 || u.ImageOutputTokens > 1<<24 {
 			t.Errorf("usage = %+v", u)
 		}
-		if n := len(s.got()); n != 1 {
+		if n := len(s.Requests()); n != 1 {
 			t.Errorf("%s: %d calls", field, n)
 		}
 	}

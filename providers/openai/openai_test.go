@@ -13,6 +13,7 @@ import (
 
 	"oneflow/providers"
 	"oneflow/providers/openai"
+	"oneflow/providers/providertest"
 	"oneflow/providers/wire"
 )
 
@@ -53,7 +54,7 @@ func TestNothingIsTakenFromTheEnvironment(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	s := providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/models"):
 			saysJSON(`{"object":"list","data":[]}`)(w, r)
@@ -74,60 +75,60 @@ func TestNothingIsTakenFromTheEnvironment(t *testing.T) {
 		p := provider(t, s, changes...)
 		for _, req := range []providers.Request{text(), image(), audio()} {
 			req.Model = "m"
-			generate(t, p, req)
+			providertest.Generate(t, p, req)
 		}
 		if err := p.CheckKey(t.Context(), secret); err != nil {
 			t.Error(err)
 		}
 	}
-	generate(t, provider(t, s, keyless), video())
-	calls := s.got()
+	providertest.Generate(t, provider(t, s, keyless), video())
+	calls := s.Requests()
 	if len(calls) != 10 {
 		t.Fatalf("%d calls reached the configured address, want 10", len(calls))
 	}
 	for i, c := range calls {
 		var headers strings.Builder
-		if err := c.header.Write(&headers); err != nil {
+		if err := c.Header.Write(&headers); err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(strings.ToLower(headers.String()), "env") {
-			t.Errorf("%s was sent settings from the environment:\n%s", c.path, headers.String())
+			t.Errorf("%s was sent settings from the environment:\n%s", c.URL, headers.String())
 		}
-		if bearer := c.header.Get("Authorization"); (i < 4 || i == 7) != (bearer == "Bearer "+secret) {
-			t.Errorf("call %d to %s: Authorization = %q", i, c.path, bearer)
+		if bearer := c.Header.Get("Authorization"); (i < 4 || i == 7) != (bearer == "Bearer "+secret) {
+			t.Errorf("call %d to %s: Authorization = %q", i, c.URL, bearer)
 		}
 	}
 }
 
 func TestSettingsAreSent(t *testing.T) {
 	t.Parallel()
-	s := serve(t, saysJSON(completion))
-	generate(t, provider(t, s, func(c *openai.Config) {
+	s := providertest.Serve(t, saysJSON(completion))
+	providertest.Generate(t, provider(t, s, func(c *openai.Config) {
 		c.Organization, c.Project = "org-mine", "proj-mine"
 	}), text())
-	generate(t, provider(t, s, func(c *openai.Config) {
+	providertest.Generate(t, provider(t, s, func(c *openai.Config) {
 		c.Compatible, c.KeyHeader, c.BaseURL = true, "api-key", s.URL+"/openai/v1/?api-version=2026-01-01"
 		c.Models = map[providers.Task]string{providers.Text: "my-deployment"}
 	}), text())
-	calls := s.got()
-	if h := calls[0].header; h.Get("OpenAI-Organization") != "org-mine" || h.Get("OpenAI-Project") != "proj-mine" {
+	calls := s.Requests()
+	if h := calls[0].Header; h.Get("OpenAI-Organization") != "org-mine" || h.Get("OpenAI-Project") != "proj-mine" {
 		t.Errorf("headers = %v", h)
 	}
 	azure := calls[1]
-	if azure.path != "/openai/v1/chat/completions" || azure.query != "api-version=2026-01-01" {
-		t.Errorf("address = %s?%s", azure.path, azure.query)
+	if azure.URL != "/openai/v1/chat/completions?api-version=2026-01-01" {
+		t.Errorf("address = %s", azure.URL)
 	}
-	if azure.header.Get("api-key") != secret || azure.header.Get("Authorization") != "" {
-		t.Errorf("headers = %v", azure.header)
+	if azure.Header.Get("api-key") != secret || azure.Header.Get("Authorization") != "" {
+		t.Errorf("headers = %v", azure.Header)
 	}
-	if !strings.Contains(string(azure.body), `"model":"my-deployment"`) {
-		t.Errorf("request = %s", azure.body)
+	if !strings.Contains(string(azure.Body), `"model":"my-deployment"`) {
+		t.Errorf("request = %s", azure.Body)
 	}
 }
 
 func TestNothingIsSentWithoutKeyOrModelOrSense(t *testing.T) {
 	t.Parallel()
-	s := serve(t, saysJSON(completion))
+	s := providertest.Serve(t, saysJSON(completion))
 	keyed := func(key string, err error) change {
 		return func(c *openai.Config) { c.Key = func(context.Context) (string, error) { return key, err } }
 	}
@@ -155,7 +156,7 @@ func TestNothingIsSentWithoutKeyOrModelOrSense(t *testing.T) {
 			if e.Kind != tt.kind || e.Code != tt.code || e.Billing != providers.Unbilled || e.Sent {
 				t.Errorf("error = %+v", e)
 			}
-			if calls := s.got(); len(calls) != 0 {
+			if calls := s.Requests(); len(calls) != 0 {
 				t.Errorf("%d calls were made", len(calls))
 			}
 		})
@@ -181,7 +182,7 @@ func TestRefusalsAreSentOnceAndClassified(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			s := providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Retry-After", "0")
 				w.Header().Set("X-Should-Retry", "true")
 				w.Header().Set("Location", "/v1/elsewhere")
@@ -197,7 +198,7 @@ func TestRefusalsAreSentOnceAndClassified(t *testing.T) {
 					t.Errorf("%s: error = %+v", req.Task, e)
 				}
 			}
-			if n := len(s.got()); n != 3 {
+			if n := len(s.Requests()); n != 3 {
 				t.Errorf("3 calls reached the server as %d", n)
 			}
 		})
@@ -218,13 +219,13 @@ func reset(w http.ResponseWriter, _ *http.Request) {
 
 func TestALostConnectionIsNotUsedForASecondCall(t *testing.T) {
 	t.Parallel()
-	s := serve(t, reset)
+	s := providertest.Serve(t, reset)
 	for i, req := range []providers.Request{text(), image(), audio()} {
 		e := failure(t, provider(t, s), req)
 		if e.Kind != providers.Connection || e.Billing != providers.BillingUnknown || !e.Sent {
 			t.Errorf("%s: error = %+v", req.Task, e)
 		}
-		if n := len(s.got()); n != i+1 {
+		if n := len(s.Requests()); n != i+1 {
 			t.Errorf("%s: %d calls reached the server, want %d", req.Task, n, i+1)
 		}
 	}
@@ -269,13 +270,13 @@ func TestAnswersAreBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, tt.answer)
+			s := providertest.Serve(t, tt.answer)
 			p := provider(t, s, func(c *openai.Config) { c.IdleTimeout = tt.idle })
 			e := failure(t, p, text())
 			if e.Kind != tt.kind || !errors.Is(e.Err, tt.why) || len(e.Body) > 64<<10 && e.Billing != providers.Billed {
 				t.Errorf("error = %v with %d bytes, want %s by %v", e, len(e.Body), tt.kind, tt.why)
 			}
-			if n := len(s.got()); n != 1 {
+			if n := len(s.Requests()); n != 1 {
 				t.Errorf("%d calls reached the server", n)
 			}
 		})
@@ -284,7 +285,7 @@ func TestAnswersAreBounded(t *testing.T) {
 
 func TestContextBoundsACall(t *testing.T) {
 	t.Parallel()
-	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	s := providertest.Serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	_, err := provider(t, s).Generate(ctx, text())
@@ -300,7 +301,7 @@ func TestContextBoundsACall(t *testing.T) {
 
 func TestCheckKeyIsFree(t *testing.T) {
 	t.Parallel()
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	s := providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+secret {
 			says(http.StatusUnauthorized, "application/json", `{"error":{"code":"invalid_api_key"}}`)(w, r)
 			return
@@ -315,12 +316,12 @@ func TestCheckKeyIsFree(t *testing.T) {
 	if err := p.CheckKey(t.Context(), "sk-other"); !errors.As(err, &e) || e.Kind != providers.Unauthorised {
 		t.Errorf("CheckKey() error = %v", err)
 	}
-	for _, c := range s.got() {
-		if c.method != http.MethodGet || c.path != "/v1/models" {
-			t.Errorf("%s %s was called", c.method, c.path)
+	for _, c := range s.Requests() {
+		if c.Method != http.MethodGet || c.URL != "/v1/models" {
+			t.Errorf("%s %s was called", c.Method, c.URL)
 		}
 	}
-	portal := serve(t, says(http.StatusOK, "text/html", "<html>"))
+	portal := providertest.Serve(t, says(http.StatusOK, "text/html", "<html>"))
 	if err := provider(t, portal).CheckKey(t.Context(), secret); !errors.As(err, &e) || e.Kind != providers.NotFound || e.Billing != providers.Unbilled {
 		t.Errorf("CheckKey() error = %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"oneflow/providers"
 	"oneflow/providers/openai"
+	"oneflow/providers/providertest"
 )
 
 // The official client is the oracle: what it sends for a request, and what it reads
@@ -24,7 +25,7 @@ import (
 // sentBoth makes the same request with both clients and compares what a server got.
 func sentBoth(t *testing.T, req providers.Request, change change, official func(sdk.Client) error) {
 	t.Helper()
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	s := providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/speech"):
 			_, _ = w.Write([]byte(mp3))
@@ -68,21 +69,21 @@ func sentBoth(t *testing.T, req providers.Request, change change, official func(
 	if err := official(sdk.NewClient(options...)); err != nil {
 		t.Fatal(err)
 	}
-	calls := s.got()
+	calls := s.Requests()
 	if len(calls) != 2 {
 		t.Fatalf("%d calls, want one of each client", len(calls))
 	}
 	our, want := calls[0], calls[1]
-	if our.method != want.method || our.path != want.path || our.query != want.query {
-		t.Errorf("we call %s %s?%s, the official client %s %s?%s", our.method, our.path, our.query, want.method, want.path, want.query)
+	if our.Method != want.Method || our.URL != want.URL {
+		t.Errorf("we call %s %s, the official client %s %s", our.Method, our.URL, want.Method, want.URL)
 	}
 	for _, name := range []string{"Authorization", "Content-Type", "Accept", "Api-Key", "Openai-Organization", "Openai-Project"} {
-		if our.header.Get(name) != want.header.Get(name) {
-			t.Errorf("%s: we send %q, the official client %q", name, our.header.Get(name), want.header.Get(name))
+		if our.Header.Get(name) != want.Header.Get(name) {
+			t.Errorf("%s: we send %q, the official client %q", name, our.Header.Get(name), want.Header.Get(name))
 		}
 	}
-	if len(want.body) > 0 {
-		sameJSON(t, our.body, string(want.body))
+	if len(want.Body) > 0 {
+		sameJSON(t, our.Body, string(want.Body))
 	}
 }
 
@@ -164,20 +165,20 @@ func TestWeSendWhatTheOfficialClientSends(t *testing.T) {
 
 func TestAnotherAddressIsCalledAsTheOfficialClientCallsIt(t *testing.T) {
 	t.Parallel()
-	s := serve(t, saysJSON(completion))
+	s := providertest.Serve(t, saysJSON(completion))
 	azure := func(c *openai.Config) {
 		c.Compatible, c.KeyHeader, c.BaseURL = true, "api-key", s.URL+"/openai/deployments/d?api-version=2026-01-01&x=a%20b"
 	}
 	req := providers.Request{Task: providers.Text, Model: "m", Prompt: prompt}
-	generate(t, provider(t, s, azure), req)
+	providertest.Generate(t, provider(t, s, azure), req)
 	c := sdk.NewClient(option.WithBaseURL(s.URL+"/openai/deployments/d"), option.WithMaxRetries(0), option.WithQuery("api-version", "2026-01-01"),
 		option.WithQuery("x", "a b"), option.WithHeader("api-key", secret))
 	if _, err := c.Chat.Completions.New(t.Context(), officialText("m", true, req)); err != nil {
 		t.Fatal(err)
 	}
-	calls := s.got()
-	if calls[0].path != calls[1].path || calls[0].query != calls[1].query || calls[0].header.Get("Api-Key") != calls[1].header.Get("Api-Key") {
-		t.Errorf("we call %s?%s, the official client %s?%s", calls[0].path, calls[0].query, calls[1].path, calls[1].query)
+	calls := s.Requests()
+	if calls[0].URL != calls[1].URL || calls[0].Header.Get("Api-Key") != calls[1].Header.Get("Api-Key") {
+		t.Errorf("we call %s, the official client %s", calls[0].URL, calls[1].URL)
 	}
 }
 
@@ -191,8 +192,8 @@ func TestWeReadWhatTheOfficialClientReads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, saysJSON(body))
-			got := generate(t, provider(t, s), text())
+			s := providertest.Serve(t, saysJSON(body))
+			got := providertest.Generate(t, provider(t, s), text())
 			client := sdk.NewClient(option.WithBaseURL(s.URL+"/v1"), option.WithAPIKey(secret), option.WithMaxRetries(0))
 			want, err := client.Chat.Completions.New(t.Context(), officialText("m", false, text()))
 			if err != nil {
@@ -209,8 +210,8 @@ func TestWeReadWhatTheOfficialClientReads(t *testing.T) {
 	}
 	t.Run("pictures", func(t *testing.T) {
 		t.Parallel()
-		s := serve(t, saysJSON(`{"created":1,"data":[{"b64_json":"`+png64+`"},{"b64_json":"`+png64+`"}],"usage":{"input_tokens":10,"output_tokens":20,"total_tokens":30,"input_tokens_details":{"text_tokens":4,"image_tokens":6}}}`))
-		got := generate(t, provider(t, s), image())
+		s := providertest.Serve(t, saysJSON(`{"created":1,"data":[{"b64_json":"`+png64+`"},{"b64_json":"`+png64+`"}],"usage":{"input_tokens":10,"output_tokens":20,"total_tokens":30,"input_tokens_details":{"text_tokens":4,"image_tokens":6}}}`))
+		got := providertest.Generate(t, provider(t, s), image())
 		client := sdk.NewClient(option.WithBaseURL(s.URL+"/v1"), option.WithAPIKey(secret), option.WithMaxRetries(0))
 		want, err := client.Images.Generate(t.Context(), officialImage("m", image()))
 		if err != nil {

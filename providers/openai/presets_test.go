@@ -9,6 +9,7 @@ import (
 
 	"oneflow/providers"
 	"oneflow/providers/openai"
+	"oneflow/providers/providertest"
 	"oneflow/providers/wire"
 )
 
@@ -109,10 +110,10 @@ func TestTheCapIsNamedByTheModelToo(t *testing.T) {
 		"openai/gpt-6-luna": "max_completion_tokens", "gpt-5.4": "max_completion_tokens", "o3": "max_completion_tokens", "o4-mini": "max_completion_tokens",
 		"gpt-4o": "max_tokens", "olmo": "max_tokens", "meta-llama/llama-4": "max_tokens",
 	} {
-		s := serve(t, saysJSON(completion))
-		generate(t, provider(t, s, compatible), providers.Request{Task: providers.Text, Model: model, Prompt: prompt, MaxTokens: 5})
+		s := providertest.Serve(t, saysJSON(completion))
+		providertest.Generate(t, provider(t, s, compatible), providers.Request{Task: providers.Text, Model: model, Prompt: prompt, MaxTokens: 5})
 		var fields map[string]any
-		if err := json.Unmarshal(s.got()[0].body, &fields); err != nil || fields[want] != 5.0 {
+		if err := json.Unmarshal(s.Requests()[0].Body, &fields); err != nil || fields[want] != 5.0 {
 			t.Errorf("%s: %v, want %s", model, fields, want)
 		}
 	}
@@ -120,7 +121,7 @@ func TestTheCapIsNamedByTheModelToo(t *testing.T) {
 
 func TestCapacityAtGroqIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	s := serve(t, says(498, "application/json", `{"error":{"message":"Flex tier capacity exceeded","type":"capacity_exceeded"}}`))
+	s := providertest.Serve(t, says(498, "application/json", `{"error":{"message":"Flex tier capacity exceeded","type":"capacity_exceeded"}}`))
 	e := failure(t, provider(t, s, compatible), providers.Request{Task: providers.Text, Model: "m", Prompt: prompt})
 	if e.Kind != providers.Overloaded || e.Billing != providers.Unbilled || e.Kind.Reaction() != providers.Retry {
 		t.Errorf("%+v", e)
@@ -132,9 +133,9 @@ func TestACostThatCannotBeIsNotBelieved(t *testing.T) {
 	for cost, want := range map[string]string{
 		`0`: "0.000000000000000000000000", `-1`: "", `1e99`: "", `"0.1"`: "", `null`: "", `1e-400`: "", `{}`: "", `99999999`: "",
 	} {
-		s := serve(t, saysJSON(`{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"cost":`+cost+`}}`))
+		s := providertest.Serve(t, saysJSON(`{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"cost":`+cost+`}}`))
 		p := provider(t, s, compatible, func(c *openai.Config) { c.Preset = preset(t, "openrouter") })
-		if got := generate(t, p, providers.Request{Task: providers.Text, Model: "m", Prompt: prompt}).Usage.Cost; got != want {
+		if got := providertest.Generate(t, p, providers.Request{Task: providers.Text, Model: "m", Prompt: prompt}).Usage.Cost; got != want {
 			t.Errorf("%s: %q, want %q", cost, got, want)
 		}
 	}

@@ -60,8 +60,8 @@ func TestAnOrderThatIsGoneOnWithIsNotOrderedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	var calls []string
-	for _, c := range s.got() {
-		calls = append(calls, c.method+" "+c.path)
+	for _, c := range s.Requests() {
+		calls = append(calls, c.Method+" "+c.URL)
 	}
 	if diff := cmp.Diff([]string{"GET /v1/videos/video_1", "GET /v1/videos/video_1", "GET /v1/videos/video_1/content"}, calls); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
@@ -78,7 +78,7 @@ func TestNobodyLooksAtAnOrderWithoutAKey(t *testing.T) {
 	_, err := provider(t, s, func(c *openai.Config) {
 		c.Key = func(context.Context) (string, error) { return "", errors.New("no such secret") }
 	}).Resume(t.Context(), video(), "video_1")
-	if e := providers.AsError("mine", err); e.Billing != providers.BillingUnknown || len(s.got()) != 0 {
-		t.Errorf("error = %+v after %d calls", e, len(s.got()))
+	if e := providers.AsError("mine", err); e.Billing != providers.BillingUnknown || len(s.Requests()) != 0 {
+		t.Errorf("error = %+v after %d calls", e, len(s.Requests()))
 	}
 }

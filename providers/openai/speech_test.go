@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"oneflow/providers"
+	"oneflow/providers/providertest"
 )
 
 func TestSpeech(t *testing.T) {
@@ -41,13 +42,13 @@ func TestSpeech(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, says(http.StatusOK, tt.contentType, tt.body))
-			got := generate(t, provider(t, s), tt.req)
-			calls := s.got()
-			if len(calls) != 1 || calls[0].path != "/v1/audio/speech" {
+			s := providertest.Serve(t, says(http.StatusOK, tt.contentType, tt.body))
+			got := providertest.Generate(t, provider(t, s), tt.req)
+			calls := s.Requests()
+			if len(calls) != 1 || calls[0].URL != "/v1/audio/speech" {
 				t.Fatalf("calls = %+v", calls)
 			}
-			sameJSON(t, calls[0].body, tt.want)
+			sameJSON(t, calls[0].Body, tt.want)
 			if len(got.Blobs) != 1 || got.Blobs[0].MIME != tt.mime || string(got.Blobs[0].Data) != tt.body || got.Raw != nil {
 				t.Errorf("response = %+v", got)
 			}
@@ -73,7 +74,7 @@ func TestSpeechThatIsNoUseIsAFailure(t *testing.T) {
 			t.Parallel()
 			req := audio()
 			req.OutputFormat = tt.format
-			e := failure(t, provider(t, serve(t, says(http.StatusOK, tt.contentType, tt.body))), req)
+			e := failure(t, provider(t, providertest.Serve(t, says(http.StatusOK, tt.contentType, tt.body))), req)
 			kind, billing, characters := providers.MalformedResponse, providers.Billed, int64(len(prompt))
 			if name == "a page" { // not the API's
 				kind, billing, characters = providers.NotFound, providers.Unbilled, 0

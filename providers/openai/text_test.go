@@ -12,6 +12,7 @@ import (
 
 	"oneflow/internal/media"
 	"oneflow/providers"
+	"oneflow/providers/providertest"
 )
 
 const completion = `{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-5.4-mini-2026-03-17",
@@ -77,27 +78,27 @@ func TestTextIsAskedForInOpenAIsWords(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, saysJSON(completion))
-			generate(t, provider(t, s, tt.changes...), tt.req)
-			calls := s.got()
-			if len(calls) != 1 || calls[0].method != http.MethodPost || calls[0].path != "/v1/chat/completions" {
+			s := providertest.Serve(t, saysJSON(completion))
+			providertest.Generate(t, provider(t, s, tt.changes...), tt.req)
+			calls := s.Requests()
+			if len(calls) != 1 || calls[0].Method != http.MethodPost || calls[0].URL != "/v1/chat/completions" {
 				t.Fatalf("calls = %+v", calls)
 			}
-			if got := calls[0].header.Get("Content-Type"); got != "application/json" {
+			if got := calls[0].Header.Get("Content-Type"); got != "application/json" {
 				t.Errorf("Content-Type = %q", got)
 			}
-			sameJSON(t, calls[0].body, tt.want)
+			sameJSON(t, calls[0].Body, tt.want)
 		})
 	}
 }
 
 func TestASchemaKeepsItsOrder(t *testing.T) {
 	t.Parallel()
-	s := serve(t, saysJSON(completion))
+	s := providertest.Serve(t, saysJSON(completion))
 	req := text()
 	schema := `{"type":"object","properties":{"zebra":{"type":"string"},"ant":{"type":"string"}}}`
 	req.ResponseFormat = &providers.ResponseFormat{Type: "json_schema", JSONSchema: &providers.JSONSchema{Name: "n", Schema: json.RawMessage(schema)}}
-	generate(t, provider(t, s), req)
+	providertest.Generate(t, provider(t, s), req)
 	var got struct {
 		ResponseFormat struct {
 			JSONSchema struct {
@@ -105,20 +106,20 @@ func TestASchemaKeepsItsOrder(t *testing.T) {
 			} `json:"json_schema"`
 		} `json:"response_format"`
 	}
-	if err := json.Unmarshal(s.got()[0].body, &got); err != nil || string(got.ResponseFormat.JSONSchema.Schema) != schema {
+	if err := json.Unmarshal(s.Requests()[0].Body, &got); err != nil || string(got.ResponseFormat.JSONSchema.Schema) != schema {
 		t.Errorf("schema = %s, %v, want %s", got.ResponseFormat.JSONSchema.Schema, err, schema)
 	}
 }
 
 func TestTextComesBackWhole(t *testing.T) {
 	t.Parallel()
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	s := providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Ratelimit-Limit-Tokens", "90000")
 		w.Header().Set("X-Ratelimit-Remaining-Tokens", "89000")
 		w.Header().Set("X-Ratelimit-Reset-Tokens", "6m0s")
 		saysJSON(completion)(w, r)
 	})
-	got := generate(t, provider(t, s), text())
+	got := providertest.Generate(t, provider(t, s), text())
 	if got.Latency <= 0 {
 		t.Errorf("latency = %s", got.Latency)
 	}
@@ -170,8 +171,8 @@ func TestUsageDoesNotOverlap(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, saysJSON(`{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":`+tt.usage+`}`))
-			if diff := cmp.Diff(tt.want, generate(t, provider(t, s), text()).Usage); diff != "" {
+			s := providertest.Serve(t, saysJSON(`{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":`+tt.usage+`}`))
+			if diff := cmp.Diff(tt.want, providertest.Generate(t, provider(t, s), text()).Usage); diff != "" {
 				t.Errorf("usage differs (-want +got):\n%s", diff)
 			}
 		})
@@ -195,8 +196,8 @@ func TestTextInOtherShapes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(tt.body)) })
-			got := generate(t, provider(t, s), text())
+			s := providertest.Serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(tt.body)) })
+			got := providertest.Generate(t, provider(t, s), text())
 			if got.Text != tt.text || got.RequestID != tt.id || got.Model != tt.model {
 				t.Errorf("response = %+v", got)
 			}
@@ -240,7 +241,7 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, saysJSON(tt.body))
+			s := providertest.Serve(t, saysJSON(tt.body))
 			e := failure(t, provider(t, s), text())
 			if e.Kind != tt.kind || e.Billing != tt.billing || e.Code != tt.code || e.Status != 200 || !e.Sent {
 				t.Errorf("error = %+v", e)
@@ -251,7 +252,7 @@ func TestTextThatIsNoUseIsAFailure(t *testing.T) {
 			if string(e.Body) != tt.body {
 				t.Errorf("body = %q", e.Body)
 			}
-			if n := len(s.got()); n != 1 {
+			if n := len(s.Requests()); n != 1 {
 				t.Errorf("%d calls were made", n)
 			}
 		})
@@ -277,10 +278,10 @@ func TestSpeechAndPicturesInAnAnswerAreKeptBesideItsText(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, saysJSON(`{"choices":[{"message":`+tt.message+`,"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}`))
+			s := providertest.Serve(t, saysJSON(`{"choices":[{"message":`+tt.message+`,"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}`))
 			req := text()
 			req.Model = "m"
-			got := generate(t, provider(t, s, compatible), req)
+			got := providertest.Generate(t, provider(t, s, compatible), req)
 			var kinds []string
 			for _, b := range got.Blobs {
 				kinds = append(kinds, b.MIME)
@@ -293,7 +294,7 @@ func TestSpeechAndPicturesInAnAnswerAreKeptBesideItsText(t *testing.T) {
 	t.Run("a picture that cannot be had is paid for, and kept as it came", func(t *testing.T) {
 		t.Parallel()
 		body := `{"choices":[{"message":{"content":"","images":[{"type":"image_url","image_url":{"url":"http://10.0.0.1/a.png"}}]},"finish_reason":"stop"}]}`
-		e := failure(t, provider(t, serve(t, saysJSON(body))), text())
+		e := failure(t, provider(t, providertest.Serve(t, saysJSON(body))), text())
 		if e.Kind != providers.Unreadable || e.Billing != providers.Billed || string(e.Body) != body {
 			t.Errorf("%+v", e)
 		}
@@ -305,7 +306,7 @@ func TestSearchesOfTheWebAreCounted(t *testing.T) {
 	const used = `"usage":{"input_tokens":3,"output_tokens":4}`
 	body := `{"id":"r","status":"completed","output":[{"type":"web_search_call","action":{"type":"search"}},{"type":"web_search_call","action":{"type":"open_page"}},
 		{"type":"web_search_call","action":7},{"type":"image_generation_call","result":"` + png64 + `"},{"type":"message","content":[{"type":"output_text","text":"found"}]}],` + used + `}`
-	got := generate(t, provider(t, serve(t, saysJSON(body))), providers.Request{
+	got := providertest.Generate(t, provider(t, providertest.Serve(t, saysJSON(body))), providers.Request{
 		Task: providers.Text, Model: "gpt-6-luna", Endpoint: "/v1/responses", Body: json.RawMessage(`{"model":"gpt-6-luna","input":"a","tools":[{"type":"web_search"}]}`),
 	})
 	if got.Usage.WebSearches != 2 || got.Text != "found" || got.FinishReason != "completed" || len(got.Blobs) != 1 {
@@ -316,11 +317,11 @@ func TestSearchesOfTheWebAreCounted(t *testing.T) {
 func TestOddNumbersDoNotCostAnAnswer(t *testing.T) {
 	t.Parallel()
 	for _, n := range []string{"10000000000000000000", "18446744073709551615", "1e30", "-5", `"12"`, `"x"`, "1.5", "true", "[]", "{}"} {
-		s := serve(t, saysJSON(`{"created":`+n+`,"model":`+n+`,"id":`+n+`,"choices":[{"index":`+n+`,"message":{"content":"x"},"finish_reason":`+n+`}],"usage":{
+		s := providertest.Serve(t, saysJSON(`{"created":`+n+`,"model":`+n+`,"id":`+n+`,"choices":[{"index":`+n+`,"message":{"content":"x"},"finish_reason":`+n+`}],"usage":{
 			"prompt_tokens":`+n+`,"completion_tokens":`+n+`,"total_tokens":`+n+`,"prompt_tokens_details":`+n+`,"completion_tokens_details":{"reasoning_tokens":`+n+`}}}`))
 		req := text()
 		req.MaxTokens = 100
-		got := generate(t, provider(t, s), req)
+		got := providertest.Generate(t, provider(t, s), req)
 		if got.Text != "x" || got.Usage.InputTokens < 0 || got.Usage.InputTokens > 1<<19 || got.Usage.TotalOutput() < 0 || got.Usage.TotalOutput() > 1<<17 {
 			t.Errorf("%s: got %+v", n, got.Usage)
 		}
@@ -328,8 +329,8 @@ func TestOddNumbersDoNotCostAnAnswer(t *testing.T) {
 			t.Errorf("%s: got %+v", n, got.Usage)
 		}
 		for _, whole := range []string{`null`, n, `[` + n + `]`} {
-			s := serve(t, saysJSON(`{"choices":[{"message":{"content":"x"}}],"usage":`+whole+`}`))
-			if got := generate(t, provider(t, s), req); got.Text != "x" || got.Usage.TotalInput()+got.Usage.TotalOutput() != 0 {
+			s := providertest.Serve(t, saysJSON(`{"choices":[{"message":{"content":"x"}}],"usage":`+whole+`}`))
+			if got := providertest.Generate(t, provider(t, s), req); got.Text != "x" || got.Usage.TotalInput()+got.Usage.TotalOutput() != 0 {
 				t.Errorf("usage %s: got %+v", whole, got.Usage)
 			}
 		}

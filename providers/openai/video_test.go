@@ -14,13 +14,14 @@ import (
 
 	"oneflow/providers"
 	"oneflow/providers/openai"
+	"oneflow/providers/providertest"
 )
 
 // films serves one film, whose looks are answered by script in turn, the last for ever.
 func films(t *testing.T, content http.HandlerFunc, script ...http.HandlerFunc) *server {
 	t.Helper()
 	looks := 0
-	return serve(t, func(w http.ResponseWriter, r *http.Request) {
+	return providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/content"):
 			content(w, r)
@@ -45,10 +46,10 @@ func TestAFilmIsOrderedOnceAndAwaited(t *testing.T) {
 		Task: providers.Video, Model: "wan", Prompt: prompt, Size: "640x360", Seconds: 4, Seed: new(int64(7)), NegativePrompt: "rain",
 		AspectRatio: "16:9", Extra: map[string]json.RawMessage{"fps": json.RawMessage(`16`), "note": json.RawMessage(`"x"`)},
 	}
-	got := generate(t, provider(t, s, compatible), req)
+	got := providertest.Generate(t, provider(t, s, compatible), req)
 	var methods []string
-	for _, c := range s.got() {
-		methods = append(methods, c.method+" "+c.path)
+	for _, c := range s.Requests() {
+		methods = append(methods, c.Method+" "+c.URL)
 	}
 	want := []string{
 		"POST /v1/videos", "GET /v1/videos/video_1", "GET /v1/videos/video_1", "GET /v1/videos/video_1",
@@ -57,12 +58,12 @@ func TestAFilmIsOrderedOnceAndAwaited(t *testing.T) {
 	if diff := cmp.Diff(want, methods); diff != "" {
 		t.Errorf("calls differ (-want +got):\n%s", diff)
 	}
-	order := s.got()[0]
-	_, params, err := mime.ParseMediaType(order.header.Get("Content-Type"))
+	order := s.Requests()[0]
+	_, params, err := mime.ParseMediaType(order.Header.Get("Content-Type"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	form, err := multipart.NewReader(bytes.NewReader(order.body), params["boundary"]).ReadForm(1 << 20)
+	form, err := multipart.NewReader(bytes.NewReader(order.Body), params["boundary"]).ReadForm(1 << 20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +88,11 @@ func TestAFilmIsOrderedAsJSONWhereAsked(t *testing.T) {
 	req := video()
 	req.Seconds = 8
 	req.Extra = map[string]json.RawMessage{"duration": json.RawMessage(`8`)}
-	generate(t, provider(t, s, compatible, func(c *openai.Config) { c.VideosAsJSON = true }), req)
-	if got := s.got()[0].header.Get("Content-Type"); got != "application/json" {
+	providertest.Generate(t, provider(t, s, compatible, func(c *openai.Config) { c.VideosAsJSON = true }), req)
+	if got := s.Requests()[0].Header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("Content-Type = %q", got)
 	}
-	sameJSON(t, s.got()[0].body, `{"prompt":"canary of the prompt","seconds":"8","duration":8}`)
+	sameJSON(t, s.Requests()[0].Body, `{"prompt":"canary of the prompt","seconds":"8","duration":8}`)
 }
 
 func TestAFilmThatIsNotHadIsAFailure(t *testing.T) {
@@ -124,10 +125,10 @@ func TestAFilmThatIsNotHadIsAFailure(t *testing.T) {
 				t.Errorf("error = %+v", e)
 			}
 			orders, looks := 0, 0
-			for _, c := range s.got() {
-				if c.method == http.MethodPost {
+			for _, c := range s.Requests() {
+				if c.Method == http.MethodPost {
 					orders++
-				} else if !strings.HasSuffix(c.path, "/content") {
+				} else if !strings.HasSuffix(c.URL, "/content") {
 					looks++
 				}
 			}
@@ -159,7 +160,7 @@ func TestOddNumbersDoNotCostAFilm(t *testing.T) {
 		s := films(t, filmContent, saysJSON(`{"id":"video_1","status":"completed","seconds":`+n+`,"size":`+n+`,"model":`+n+`,"progress":`+n+`}`))
 		req := video()
 		req.Seconds = 4
-		got := generate(t, provider(t, s, compatible), req)
+		got := providertest.Generate(t, provider(t, s, compatible), req)
 		if got.Usage.MilliSeconds != 4000 || !got.Usage.Implausible || len(got.Blobs) != 1 {
 			t.Errorf("%s: got %+v", n, got.Usage)
 		}

@@ -166,26 +166,34 @@ func (r Recorded) request() (*http.Request, error) {
 	return req, nil
 }
 
-// Recorder is a server that refuses all requests, and keeps them.
+// Recorder is a server that keeps the requests that it receives.
 type Recorder struct {
 	// URL is its address.
 	URL string
 
+	answer   http.HandlerFunc
 	mu       sync.Mutex
 	requests []Recorded
 }
 
-// Record starts a recorder, for as long as the test runs.
+// Record starts a recorder that refuses all requests, for as long as the test runs.
 func Record(t *testing.T) *Recorder {
 	t.Helper()
-	r := &Recorder{}
+	return Serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+}
+
+// Serve starts a recorder whose requests answer answers, for as long as the test runs. It finds
+// no body there: the recorder has read it.
+func Serve(t *testing.T, answer http.HandlerFunc) *Recorder {
+	t.Helper()
+	r := &Recorder{answer: answer}
 	server := httptest.NewServer(r)
 	t.Cleanup(server.Close)
 	r.URL = server.URL
 	return r
 }
 
-// ServeHTTP keeps a request.
+// ServeHTTP keeps a request, and answers it.
 func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
@@ -194,7 +202,7 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	r.requests = append(r.requests, Recorded{req.Method, req.URL.RequestURI(), req.Header.Clone(), body})
 	r.mu.Unlock()
-	w.WriteHeader(http.StatusTeapot)
+	r.answer(w, req)
 }
 
 // Requests are the requests until now, oldest first.

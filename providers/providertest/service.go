@@ -17,18 +17,24 @@ import (
 // *fakeprovider.Server. F is its type of faults.
 type Fake[F ~string] interface {
 	http.Handler
+	io.Closer
 	// Next makes the next n calls fail, all if n is negative.
 	Next(fault F, n int)
 }
 
 // Service returns a Config.New for a provider that calls a server: a fake that
-// newFake makes. connect makes the provider for the server at url.
-func Service[F ~string](
-	newFake func(t *testing.T) Fake[F], connect func(t *testing.T, url string, client *http.Client) (providers.Provider, error),
+// newFake makes of the zero config, such as fakeprovider.New. connect makes the provider for
+// the server at url.
+func Service[F ~string, S Fake[F], C any](
+	newFake func(config C) (S, error), connect func(url string, client *http.Client) (providers.Provider, error),
 ) func(t *testing.T, fault Fault) Subject {
 	return func(t *testing.T, fault Fault) Subject {
 		t.Helper()
-		fake := newFake(t)
+		fake, err := newFake(*new(C))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = fake.Close() })
 		if fault != None && fault != Echo {
 			fake.Next(F(fault), -1)
 		}
@@ -46,7 +52,7 @@ func Service[F ~string](
 		client := wire.NewClient(wire.Config{})
 		t.Cleanup(server.Close)
 		t.Cleanup(client.CloseIdleConnections)
-		provider, err := connect(t, server.URL, client)
+		provider, err := connect(server.URL, client)
 		if err != nil {
 			t.Fatal(err)
 		}

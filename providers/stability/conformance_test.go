@@ -1,7 +1,6 @@
 package stability_test
 
 import (
-	"context"
 	"net/http"
 	"testing"
 
@@ -9,25 +8,17 @@ import (
 	"oneflow/providers"
 	"oneflow/providers/providertest"
 	"oneflow/providers/stability"
+	"oneflow/providers/wire"
 )
 
 func TestStabilityHoldsToTheContract(t *testing.T) {
 	t.Parallel()
-	fake := func(t *testing.T) providertest.Fake[fakeprovider.Fault] {
-		t.Helper()
-		server, err := fakeprovider.New(fakeprovider.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = server.Close() })
-		return server
-	}
 	providertest.Run(t, providertest.Config{
 		Descriptor: stability.Descriptor(),
-		New: providertest.Service(fake, func(_ *testing.T, url string, client *http.Client) (providers.Provider, error) {
+		New: providertest.Service(fakeprovider.New, func(url string, client *http.Client) (providers.Provider, error) {
 			return stability.New(stability.Config{
 				Name: "mine", BaseURL: url + "/stability", Client: client,
-				Key: func(context.Context) (string, error) { return providertest.Key, nil },
+				Key: wire.Given(providertest.Key),
 			})
 		}),
 		Requests: []providers.Request{{Task: providers.Image}},
