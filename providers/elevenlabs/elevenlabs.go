@@ -126,33 +126,26 @@ func (p *Provider) generate(ctx context.Context, req providers.Request) (provide
 // works: only a known key can lack a permission. Its error is always a
 // *providers.Error.
 func (p *Provider) CheckKey(ctx context.Context, secret string) error {
-	key, failure := wire.Key(ctx, p.config.Name, wire.Given(secret))
-	if failure != nil {
-		return failure
+	ask := func(key string) (wire.Answer, *providers.Error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/v1/user", http.NoBody)
+		if err != nil {
+			return wire.Answer{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
+		}
+		req.Header.Set("Xi-Api-Key", key)
+		req.Header.Set("Accept", "application/json")
+		return p.caller.Send(ctx, req, wire.MaxAnswer, key)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/v1/user", http.NoBody)
-	if err != nil {
-		return p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
-	}
-	req.Header.Set("Xi-Api-Key", key)
-	req.Header.Set("Accept", "application/json")
-	a, failure := p.caller.Send(ctx, req, wire.MaxAnswer, key)
-	switch {
-	case failure != nil && failure.Code == "missing_permissions":
+	err := p.caller.CheckKey(ctx, secret, ask, func(a wire.Answer) bool {
+		var account struct {
+			Subscription json.RawMessage `json:"subscription"`
+			UserID       wire.Text       `json:"user_id"`
+		}
+		return wire.Decode(a.Body, &account) == nil && (account.UserID != "" || len(account.Subscription) > 0)
+	})
+	if failure, ok := errors.AsType[*providers.Error](err); ok && failure.Code == "missing_permissions" {
 		return nil
-	case failure != nil:
-		return failure
 	}
-	var account struct {
-		Subscription json.RawMessage `json:"subscription"`
-		UserID       wire.Text       `json:"user_id"`
-	}
-	if wire.Decode(a.Body, &account) != nil || account.UserID == "" && len(account.Subscription) == 0 {
-		failure := p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
-		failure.Billing = providers.Unbilled
-		return failure
-	}
-	return nil
+	return err
 }
 
 // rules say what ElevenLabs' own words mean.

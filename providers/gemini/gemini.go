@@ -182,23 +182,15 @@ func (p *Provider) post(ctx context.Context, secret, method string, body any, re
 // CheckKey reports, with a nil error, that secret is a key that works, by listing a
 // model, which is free. Its error is always a *providers.Error.
 func (p *Provider) CheckKey(ctx context.Context, secret string) error {
-	key, failure := wire.Key(ctx, p.config.Name, wire.Given(secret))
-	if failure != nil {
-		return failure
+	ask := func(key string) (wire.Answer, *providers.Error) {
+		return p.send(ctx, http.MethodGet, "/models?pageSize=1", key, nil, nil)
 	}
-	a, failure := p.send(ctx, http.MethodGet, "/models?pageSize=1", key, nil, nil)
-	if failure != nil {
-		return failure
-	}
-	var list struct {
-		Models []json.RawMessage `json:"models"`
-	}
-	if wire.Decode(a.Body, &list) != nil || list.Models == nil {
-		failure := p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
-		failure.Billing = providers.Unbilled
-		return failure
-	}
-	return nil
+	return p.caller.CheckKey(ctx, secret, ask, func(a wire.Answer) bool {
+		var list struct {
+			Models []json.RawMessage `json:"models"`
+		}
+		return wire.Decode(a.Body, &list) == nil && list.Models != nil
+	})
 }
 
 // send makes one HTTP call. The key goes in a header: in the address, where Google

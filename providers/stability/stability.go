@@ -116,29 +116,21 @@ func (p *Provider) generate(ctx context.Context, req providers.Request) (provide
 // CheckKey reports, with a nil error, that secret is a key that works, by asking
 // for the account's balance, which is free. Its error is always a *providers.Error.
 func (p *Provider) CheckKey(ctx context.Context, secret string) error {
-	key, failure := wire.Key(ctx, p.config.Name, wire.Given(secret))
-	if failure != nil {
-		return failure
+	ask := func(key string) (wire.Answer, *providers.Error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/v1/user/balance", http.NoBody)
+		if err != nil {
+			return wire.Answer{}, p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
+		}
+		req.Header.Set("Authorization", "Bearer "+key)
+		req.Header.Set("Accept", "application/json")
+		return p.caller.Send(ctx, req, wire.MaxAnswer, key)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/v1/user/balance", http.NoBody)
-	if err != nil {
-		return p.caller.Unsent(providers.InvalidRequest, "request_not_encodable")
-	}
-	req.Header.Set("Authorization", "Bearer "+key)
-	req.Header.Set("Accept", "application/json")
-	a, failure := p.caller.Send(ctx, req, wire.MaxAnswer, key)
-	if failure != nil {
-		return failure
-	}
-	var balance struct {
-		Credits *float64 `json:"credits"`
-	}
-	if wire.Decode(a.Body, &balance) != nil || balance.Credits == nil {
-		failure := p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
-		failure.Billing = providers.Unbilled
-		return failure
-	}
-	return nil
+	return p.caller.CheckKey(ctx, secret, ask, func(a wire.Answer) bool {
+		var balance struct {
+			Credits *float64 `json:"credits"`
+		}
+		return wire.Decode(a.Body, &balance) == nil && balance.Credits != nil
+	})
 }
 
 // rules say what Stability's own words mean.

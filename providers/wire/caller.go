@@ -202,6 +202,26 @@ func Key(ctx context.Context, provider string, source func(context.Context) (str
 	return key, nil
 }
 
+// CheckKey reports, with a nil error, that secret is a key that works: ask makes a call with
+// it that is free, and answered says whether that brought the vendor's answer. Its error is
+// always a *providers.Error.
+func (c *Caller) CheckKey(ctx context.Context, secret string, ask func(key string) (Answer, *providers.Error), answered func(Answer) bool) error {
+	key, failure := Key(ctx, c.Provider, Given(secret))
+	if failure != nil {
+		return failure
+	}
+	a, failure := ask(key)
+	if failure != nil {
+		return failure
+	}
+	if !answered(a) {
+		failure = c.Malformed(a, ErrNotJSON, providers.Usage{})
+		failure.Billing = providers.Unbilled
+		return failure
+	}
+	return nil
+}
+
 // Given is a source of a key that is at hand.
 func Given(secret string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) { return secret, nil }
