@@ -21,7 +21,7 @@ import (
 
 // newChains puts all configured providers behind their policies: a job may fall back to
 // any that has a key by then. calls bounds what is being paid for.
-func newChains(calls context.Context, o WorkerOptions, fleetID string, control *fleet.Control, parts *scopes, prices *billing.Prices, waits *waited) (chains *policy.Chains, closeAll func() error, err error) {
+func newChains(calls context.Context, o WorkerOptions, fleetID string, live *fleet.LiveSettings, parts *scopes, prices *billing.Prices, waits *waited) (chains *policy.Chains, closeAll func() error, err error) {
 	clients, closeClients, err := clients(o.Config, slices.Sorted(maps.Keys(o.Config.Providers)), o.Keys)
 	if err != nil {
 		return nil, nil, err
@@ -36,9 +36,9 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, control *
 	slots, err := limiter.New(limiter.Config{
 		Redis:       shared,
 		Fleet:       fleetID,
-		Settings:    func(provider string) limiter.Settings { return limiterSettings(control.Settings(provider)) },
+		Settings:    func(provider string) limiter.Settings { return limiterSettings(live.Settings(provider)) },
 		Scopes:      parts.of,
-		Learn:       func(provider string, l limiter.Learned) { control.Learn(provider, limiterLearned(l)) },
+		Learn:       func(provider string, l limiter.Learned) { live.Learn(provider, limiterLearned(l)) },
 		CallTimeout: time.Duration(o.Config.CallTimeout),
 		Burst:       func(provider string) int64 { return int64(o.Config.Providers[provider].Burst) },
 		Log:         o.Log,
@@ -67,7 +67,7 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, control *
 		Limiter:     slots,
 		Redis:       shared,
 		Settings: func(provider string) policy.Settings {
-			s := policySettings(control.Settings(provider))
+			s := policySettings(live.Settings(provider))
 			s.NoKey = !hasKey(o.Config, provider, o.Keys)
 			return s
 		},
@@ -75,18 +75,18 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, control *
 			in, out := billing.EstimateTokens(kindOf[provider], req)
 			return limiter.Demand{InputTokens: in, OutputTokens: out}
 		},
-		Chain: func(task providers.Task) []string { return control.Chain(task) },
+		Chain: func(task providers.Task) []string { return live.Chain(task) },
 		Translate: providers.Translation{
 			Kinds: kindOf, Capabilities: kinds.CapabilitiesOf, Model: newModels(o.Config).at,
 		}.Translate,
-		Learn:  func(provider string, l policy.Learned) { control.Learn(provider, policyLearned(l)) },
+		Learn:  func(provider string, l policy.Learned) { live.Learn(provider, policyLearned(l)) },
 		Waited: waits.note,
 		Log:    o.Log,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, closeAll())
 	}
-	control.OnUnblock(func(provider string, scopes []string) {
+	live.OnUnblock(func(provider string, scopes []string) {
 		if err := chains.Unblock(calls, provider, scopes...); err != nil {
 			o.Log.Warn().Err(err).Str("provider", provider).Msg("block not lifted in Redis")
 		}

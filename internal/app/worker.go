@@ -57,8 +57,8 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	calls, cutOff := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutOff()
 
-	control := fleet.NewControl(ctx, fleet.ControlConfig{Store: o.Store, Config: cli.Fleet(o.Config), Log: o.Log})
-	defer control.Close() //nolint:contextcheck // ctx has ended by then
+	live := fleet.NewLiveSettings(ctx, fleet.LiveConfig{Store: o.Store, Config: cli.Fleet(o.Config), Log: o.Log})
+	defer live.Close() //nolint:contextcheck // ctx has ended by then
 	fleetID, err := o.Store.FleetID(ctx)
 	if err != nil {
 		return err
@@ -67,9 +67,9 @@ func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	parts := newScopes(o.Config, o.Keys, control.Settings)
+	parts := newScopes(o.Config, o.Keys, live.Settings)
 	waits := &waited{add: o.Store.AddLimiterWaits, log: o.Log}
-	guarded, closePolicy, err := newChains(calls, o, fleetID.String(), control, parts, prices, waits)
+	guarded, closePolicy, err := newChains(calls, o, fleetID.String(), live, parts, prices, waits)
 	if err != nil {
 		return err
 	}

@@ -251,3 +251,46 @@ func (o *openai) speech(c *call) answer {
 	}
 	return out
 }
+
+// edit draws over pictures, which come as JSON or as files of a form.
+func (o *openai) edit(c *call) answer {
+	fields := strings.Fields("model images mask prompt n quality input_fidelity size user output_format output_compression moderation background stream partial_images")
+	var images int
+	if c.form != nil {
+		if images = len(c.files["image"]) + len(c.files["image[]"]); images == 0 {
+			return openaiInvalid("missing_required_parameter", "image", "Missing required parameter: 'image'.")
+		}
+		made := map[string]any{}
+		for name, value := range c.form {
+			made[name] = value
+			if n, err := strconv.Atoi(value); err == nil && name == "n" {
+				made[name] = n
+			}
+		}
+		body, err := json.Marshal(made)
+		if err != nil {
+			return c.refuse(refusal{reason: serverError})
+		}
+		c.body = body
+		fields = append(fields, "response_format")
+	} else {
+		var r struct {
+			Images []struct {
+				ImageURL string `json:"image_url"`
+				FileID   string `json:"file_id"`
+			} `json:"images"`
+		}
+		if a := openaiDecode(c, &r, fields); a.status != 0 {
+			return a
+		}
+		if images = len(r.Images); images == 0 || images > 16 {
+			return openaiInvalid("missing_required_parameter", "images", "Invalid 'images': expected 1 to 16.")
+		}
+		for i, one := range r.Images {
+			if (one.ImageURL == "") == (one.FileID == "") {
+				return openaiInvalid("invalid_value", fmt.Sprintf("images[%d]", i), "Provide either 'image_url' or 'file_id'.")
+			}
+		}
+	}
+	return o.draw(c, fields, images)
+}

@@ -14,8 +14,8 @@ import (
 	"oneflow/providers"
 )
 
-// ControlStore keeps what operators order and workers learn.
-type ControlStore interface {
+// LiveStore keeps what operators order and workers learn.
+type LiveStore interface {
 	// Settings returns what is stored of each provider, and the chains that
 	// operators have set.
 	Settings(ctx context.Context) (map[string]Stored, map[providers.Task][]string, error)
@@ -26,10 +26,10 @@ type ControlStore interface {
 	AddProvider(ctx context.Context, p Configured) error
 }
 
-// ControlConfig configures a Control.
-type ControlConfig struct {
+// LiveConfig configures a LiveSettings.
+type LiveConfig struct {
 	// Store is polled, and told what was learned. It is needed.
-	Store ControlStore
+	Store LiveStore
 	// Config holds until the first poll has succeeded, and for what nobody set.
 	Config Config
 	Log    zerolog.Logger
@@ -38,19 +38,19 @@ type ControlConfig struct {
 }
 
 const (
-	controlEvery = time.Second
-	// controlTimeout bounds one poll or one write.
-	controlTimeout = 5 * time.Second
-	// controlBackoff is the longest wait before what was learned is written again.
-	controlBackoff = 30 * time.Second
+	pollEvery = time.Second
+	// storeTimeout bounds one poll or one write.
+	storeTimeout = 5 * time.Second
+	// maxWriteBackoff is the longest wait before what was learned is written again.
+	maxWriteBackoff = 30 * time.Second
 )
 
-// Control follows what operators order while a worker runs (limits, chains, and
+// LiveSettings follows what operators order while a worker runs (limits, chains, and
 // which providers are used) and writes what the worker learns. While Postgres is
 // away the last that was known holds. It is safe for concurrent use, and reading
 // it never waits.
-type Control struct {
-	cfg    ControlConfig
+type LiveSettings struct {
+	cfg    LiveConfig
 	now    atomic.Pointer[inForce]
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
@@ -68,15 +68,15 @@ type inForce struct {
 	chains   map[providers.Task][]string
 }
 
-// NewControl polls once, so that orders hold from the first job on, and goes on in
+// NewLiveSettings polls once, so that orders hold from the first job on, and goes on in
 // the background until Close. A poll that fails is logged and leaves the
 // configuration in force.
-func NewControl(ctx context.Context, cfg ControlConfig) *Control {
+func NewLiveSettings(ctx context.Context, cfg LiveConfig) *LiveSettings {
 	if cfg.Every <= 0 {
-		cfg.Every = controlEvery
+		cfg.Every = pollEvery
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c := &Control{cfg: cfg, stop: stop, wakeUp: make(chan struct{}, 1), pending: map[[2]string]Learned{}}
+	c := &LiveSettings{cfg: cfg, stop: stop, wakeUp: make(chan struct{}, 1), pending: map[[2]string]Learned{}}
 	c.now.Store(c.compose(nil, nil))
 	ok := c.poll(ctx, true)
 	c.loops.Go(func() { c.keepPolling(life, ok) })
@@ -85,10 +85,10 @@ func NewControl(ctx context.Context, cfg ControlConfig) *Control {
 }
 
 // Close stops polling and writes what was learned last, within 5 s.
-func (c *Control) Close() {
+func (c *LiveSettings) Close() {
 	c.stop()
 	c.loops.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	c.write(ctx)
 }
@@ -96,18 +96,18 @@ func (c *Control) Close() {
 // OnUnblock has do called, with the provider's scopes, when an operator has lifted a
 // provider's block or a scope's, or given it more calls at once: the refusals of before
 // count no longer. It must not wait long.
-func (c *Control) OnUnblock(do func(provider string, scopes []string)) { c.unblock.Store(&do) }
+func (c *LiveSettings) OnUnblock(do func(provider string, scopes []string)) { c.unblock.Store(&do) }
 
 // Settings returns what holds for a provider.
-func (c *Control) Settings(provider string) Settings { return c.now.Load().settings[provider] }
+func (c *LiveSettings) Settings(provider string) Settings { return c.now.Load().settings[provider] }
 
 // Chain returns the providers to ask for a task, in order; nil where there is none.
 // It must not be changed.
-func (c *Control) Chain(task providers.Task) []string { return c.now.Load().chains[task] }
+func (c *LiveSettings) Chain(task providers.Task) []string { return c.now.Load().chains[task] }
 
 // Learn takes what was learned about a provider. It does not wait: it is written
 // in the background, together with what else is learned until then.
-func (c *Control) Learn(provider string, l Learned) {
+func (c *LiveSettings) Learn(provider string, l Learned) {
 	c.mu.Lock()
 	of := [2]string{provider, l.Scope}
 	c.pending[of] = c.pending[of].merge(l)
@@ -119,14 +119,14 @@ func (c *Control) Learn(provider string, l Learned) {
 }
 
 // compose lays what is stored over the configuration.
-func (c *Control) compose(stored map[string]Stored, chains map[providers.Task][]string) *inForce {
+func (c *LiveSettings) compose(stored map[string]Stored, chains map[providers.Task][]string) *inForce {
 	now := &inForce{settings: c.cfg.Config.Settings(stored), chains: map[providers.Task][]string{}}
 	maps.Copy(now.chains, c.cfg.Config.Chains)
 	maps.Copy(now.chains, chains)
 	return now
 }
 
-func (c *Control) keepPolling(ctx context.Context, ok bool) {
+func (c *LiveSettings) keepPolling(ctx context.Context, ok bool) {
 	tick := time.NewTicker(c.cfg.Every)
 	defer tick.Stop()
 	for {
@@ -141,8 +141,8 @@ func (c *Control) keepPolling(ctx context.Context, ok bool) {
 
 // poll reads what holds now and reports whether that worked. worked is whether it
 // did the last time: a long outage is logged once.
-func (c *Control) poll(ctx context.Context, worked bool) bool {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+func (c *LiveSettings) poll(ctx context.Context, worked bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	stored, chains, err := c.cfg.Store.Settings(ctx)
 	if err != nil {
@@ -178,7 +178,7 @@ func unblocked(before, now Settings) bool {
 
 // keepWriting writes what was learned, at most once in a while, and later and
 // later while that fails.
-func (c *Control) keepWriting(ctx context.Context) {
+func (c *LiveSettings) keepWriting(ctx context.Context) {
 	for wait := c.cfg.Every; ; {
 		select {
 		case <-ctx.Done():
@@ -188,7 +188,7 @@ func (c *Control) keepWriting(ctx context.Context) {
 		if c.write(ctx) {
 			wait = c.cfg.Every
 		} else {
-			wait = min(2*wait, controlBackoff)
+			wait = min(2*wait, maxWriteBackoff)
 			select {
 			case c.wakeUp <- struct{}{}:
 			default:
@@ -202,7 +202,7 @@ func (c *Control) keepWriting(ctx context.Context) {
 
 // write writes what was learned, and reports whether all of it is written. What
 // is not is kept, under what has been learned since.
-func (c *Control) write(ctx context.Context) (ok bool) {
+func (c *LiveSettings) write(ctx context.Context) (ok bool) {
 	c.mu.Lock()
 	news := c.pending
 	c.pending = map[[2]string]Learned{}
@@ -228,8 +228,8 @@ func (c *Control) write(ctx context.Context) (ok bool) {
 
 // writeOne writes what was learned about one provider. One that jobs only fall
 // back to is not registered by a worker: its row is added first, with its limits.
-func (c *Control) writeOne(ctx context.Context, name string, l Learned) error {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+func (c *LiveSettings) writeOne(ctx context.Context, name string, l Learned) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	err := c.cfg.Store.Learn(ctx, name, l)
 	own, ok := c.cfg.Config.Providers[name]

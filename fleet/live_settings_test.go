@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// memory is a ControlStore that may be away, and knows openai unless it is told
+// memory is a LiveStore that may be away, and knows openai unless it is told
 // otherwise.
 type memory struct {
 	mu       sync.Mutex
@@ -82,7 +82,7 @@ func TestWhatPeopleSetHoldsWithinASecondAndOutlivesPostgres(t *testing.T) {
 		store := &memory{away: true}
 		var log bytes.Buffer
 		configured := providers.Limits{RPM: 60, TPM: 9000}
-		c := fleet.NewControl(t.Context(), fleet.ControlConfig{
+		c := fleet.NewLiveSettings(t.Context(), fleet.LiveConfig{
 			Store: store, Log: zerolog.New(&log), Config: fleet.Config{
 				Providers: map[string]fleet.Configured{"openai": {Name: "openai", Limits: configured}},
 				Chains:    map[providers.Task][]string{providers.Text: {"openai"}},
@@ -130,7 +130,7 @@ func TestWhatIsLearnedIsMergedAndWrittenOnceItCanBe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &memory{away: true}
-		c := fleet.NewControl(t.Context(), fleet.ControlConfig{Store: store, Log: zerolog.Nop()})
+		c := fleet.NewLiveSettings(t.Context(), fleet.LiveConfig{Store: store, Log: zerolog.Nop()})
 		early, late := time.Now().Add(time.Second), time.Now().Add(time.Hour)
 		c.Learn("openai", fleet.Learned{Limits: providers.Limits{RPM: 500, TPM: 7}, BlockedUntil: late, Breaker: fleet.BreakerOpen, Reason: "old"})
 		pass(5 * time.Second)
@@ -170,7 +170,7 @@ func TestALiftedBlockIsForgottenAndOneThatEndsIsNot(t *testing.T) {
 		}
 		store := &memory{}
 		store.set(at(time.Hour, 3))
-		c := fleet.NewControl(t.Context(), fleet.ControlConfig{Store: store, Log: zerolog.Nop()})
+		c := fleet.NewLiveSettings(t.Context(), fleet.LiveConfig{Store: store, Log: zerolog.Nop()})
 		defer c.Close()
 		var lifted atomic.Int64
 		c.OnUnblock(func(provider string, _ []string) {
@@ -236,7 +236,7 @@ func TestWhatIsLearnedAboutAProviderThatNoWorkerRegisteredIsStoredWithItsLimits(
 	synctest.Test(t, func(t *testing.T) {
 		store := &memory{unknown: true}
 		own := fleet.Configured{Name: "openai", Limits: providers.Limits{RPM: 60}}
-		c := fleet.NewControl(t.Context(), fleet.ControlConfig{
+		c := fleet.NewLiveSettings(t.Context(), fleet.LiveConfig{
 			Store: store, Log: zerolog.Nop(), Config: fleet.Config{Providers: map[string]fleet.Configured{"openai": own}},
 		})
 		c.Learn("openai", fleet.Learned{OutOfMoney: true})
