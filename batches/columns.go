@@ -259,7 +259,7 @@ func (in Input) checkColumns(source rows.Source) error {
 		}
 	}
 	if in.Template != nil {
-		for _, name := range in.Template.Columns() {
+		for _, name := range in.Template.names() {
 			if !there(name) {
 				return refuse(fmt.Sprintf("column %q of the template is not there; there are %s", name, names(columns)))
 			}

@@ -51,7 +51,7 @@ func (k Kept) Following() (steps []*CompiledStep, err error) {
 		if i == 0 {
 			continue
 		}
-		step, err := ParseStep(kept.Definition)
+		step, err := parseStep(kept.Definition)
 		if err != nil {
 			return nil, err
 		}

@@ -35,8 +35,8 @@ type Step struct {
 	OnUnknown jobs.OnUnknown             `json:"on_unknown,omitempty"`
 }
 
-// ParseStep reads the definition of a step.
-func ParseStep(data []byte) (s Step, err error) {
+// parseStep reads the definition of a step.
+func parseStep(data []byte) (s Step, err error) {
 	if err = json.Unmarshal(data, &s); err != nil {
 		err = fmt.Errorf("the definition of a step cannot be read: %w", err)
 	}
@@ -86,7 +86,7 @@ type CompiledStep struct {
 
 // columns lists the columns that it takes, each once.
 func (c *CompiledStep) columns() []string {
-	names := c.template.Columns()
+	names := c.template.names()
 	for _, f := range c.filter {
 		if !slices.Contains(names, f.path[0]) {
 			names = append(names, f.path[0])

@@ -110,7 +110,7 @@ func (s *Steps) after(ctx context.Context, batch string) (*following, error) {
 	}
 	f = &following{name: name}
 	if step != nil {
-		definition, err := ParseStep(step.Definition)
+		definition, err := parseStep(step.Definition)
 		if err != nil {
 			return nil, err
 		}

@@ -50,8 +50,8 @@ func ParseTemplate(s string) (*Template, error) {
 	return t, nil
 }
 
-// Columns lists the columns that it takes, each once.
-func (t *Template) Columns() (names []string) {
+// names lists the columns that it takes, each once.
+func (t *Template) names() (names []string) {
 	for _, path := range t.columns {
 		if !slices.Contains(names, path[0]) {
 			names = append(names, path[0])

@@ -33,8 +33,8 @@ func (b Bound) Of(n NanoUSD) NanoUSD {
 	return (n*NanoUSD(b.Percent) + 99) / 100
 }
 
-// Enough is the percentage that would have been enough for the bill.
-func (b Bound) Enough() int {
+// enough is the percentage that would have been enough for the bill.
+func (b Bound) enough() int {
 	percent := max(b.Percent, 100)
 	if b.Reserved <= 0 {
 		return min(2*percent, maxBoundPercent)
@@ -49,7 +49,7 @@ func (b Bound) String() string {
 
 // Command returns the command that raises it far enough.
 func (b Bound) Command() string {
-	return fmt.Sprintf("monitor budget bound %s %s %d", b.Provider, b.Model, b.Enough())
+	return fmt.Sprintf("monitor budget bound %s %s %d", b.Provider, b.Model, b.enough())
 }
 
 // maxBoundPercent bounds what people type.

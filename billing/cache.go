@@ -43,9 +43,9 @@ func CacheKey(s CacheScope, req providers.Request) ([sha256.Size]byte, error) {
 	return sha256.Sum256(data), nil
 }
 
-// Varies reports whether a request asks for variety: pictures and films without a seed,
+// varies reports whether a request asks for variety: pictures and films without a seed,
 // and texts without one at a temperature above 0, which is every vendor's default.
-func Varies(req providers.Request) bool {
+func varies(req providers.Request) bool {
 	req = kinds.Named("", req)
 	if req.Seed != nil {
 		return false
@@ -63,5 +63,5 @@ func Varies(req providers.Request) bool {
 // Cacheable reports whether a request may be answered from the cache, and its answer kept
 // there.
 func Cacheable(req providers.Request) bool {
-	return req.CacheSeconds > 0 && (req.CacheVaried || !Varies(req))
+	return req.CacheSeconds > 0 && (req.CacheVaried || !varies(req))
 }

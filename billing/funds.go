@@ -13,12 +13,12 @@ type Funds struct {
 	Card *Card
 }
 
-// Free returns the money that is left for new jobs.
-func (f Funds) Free() NanoUSD { return max(f.Balance-f.Reserved-f.Waiting, 0) }
+// free returns the money that is left for new jobs.
+func (f Funds) free() NanoUSD { return max(f.Balance-f.Reserved-f.Waiting, 0) }
 
 // Check fails with a *FundsError where jobs that cost at least so much do not fit.
 func (f Funds) Check(needs NanoUSD) error {
-	if needs <= f.Free() {
+	if needs <= f.free() {
 		return nil
 	}
 	return &FundsError{Funds: f, Needs: needs}
@@ -42,7 +42,7 @@ func (e *FundsError) Error() string {
 	}
 	return fmt.Sprintf("insufficient funds: this costs at least %s, and the wallet of account %s holds %s%s: nothing was accepted; "+
 		"pay in at least %s with `monitor wallet deposit %s AMOUNT`",
-		e.Needs.Exact(), e.Account, e.Balance.Exact(), taken, upToCent(e.Needs-e.Free()).Human(), e.Account)
+		e.Needs.Exact(), e.Account, e.Balance.Exact(), taken, upToCent(e.Needs-e.free()).Human(), e.Account)
 }
 
 // upToCent rounds up to whole cents.

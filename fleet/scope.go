@@ -104,7 +104,7 @@ func (s Settings) Scopes() []string {
 // sum, as far as those of the provider allow it. 0 is no limit.
 func (s Settings) Together(scopes []string) providers.Limits {
 	if len(scopes) == 0 {
-		return s.Whole()
+		return s.whole()
 	}
 	list := make([]providers.Limits, len(scopes))
 	for i, name := range scopes {
@@ -138,9 +138,9 @@ func (s Settings) Sum(list []providers.Limits) providers.Limits {
 // of models it is asked for.
 func (s Settings) Total() providers.Limits { return s.Together(s.Scopes()) }
 
-// Whole returns the limits of the provider, with the defaults that hold for each of its
+// whole returns the limits of the provider, with the defaults that hold for each of its
 // scopes until more is known.
-func (s Settings) Whole() providers.Limits {
+func (s Settings) whole() providers.Limits {
 	out := s.Limits
 	for _, d := range providers.Dimensions() {
 		if out.Of(d) == 0 && !slices.Contains(s.Pinned, d) {

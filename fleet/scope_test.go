@@ -42,7 +42,7 @@ func TestEachClassOfModelsHasTheLimitsThatAreKnownOfIt(t *testing.T) {
 	if got := set.Together([]string{"big@key", "big@other"}); got != (providers.Limits{RPM: 750, TPM: 9000, Concurrent: 8}) {
 		t.Errorf("two keys together: %+v", got)
 	}
-	if got := set.Whole(); got.RPM != 60 {
+	if got := set.Together(nil); got.RPM != 60 {
 		t.Errorf("before anything is known: %+v, want the default", got)
 	}
 	// What a person pins for a class of models holds with each key, whatever else is said.

@@ -172,8 +172,8 @@ func (c Capabilities) Endpoint(address string) (e Endpoint, ok bool) {
 	return Endpoint{}, false
 }
 
-// Paths lists the endpoints' paths.
-func (c Capabilities) Paths() string {
+// paths lists the endpoints' paths.
+func (c Capabilities) paths() string {
 	var paths []string
 	for _, e := range c.Endpoints {
 		paths = append(paths, e.Path)
@@ -189,7 +189,7 @@ func (c Capabilities) Named(req Request) (named Request, unknown []string, err e
 	}
 	e, ok := c.Endpoint(req.Endpoint)
 	if !ok {
-		return req, nil, fmt.Errorf("endpoint: this provider takes %s", c.Paths())
+		return req, nil, fmt.Errorf("endpoint: this provider takes %s", c.paths())
 	}
 	named, unknown, err = e.Read(req.Body)
 	if named.Task = e.Task; req.Model != "" {
@@ -206,7 +206,7 @@ func (c Capabilities) checkBody(req Request) error {
 	case req.Endpoint == "":
 		return errors.New("endpoint: is missing; a body needs one, such as /v1/chat/completions")
 	case !ok:
-		return fmt.Errorf("endpoint: this provider takes %s", c.Paths())
+		return fmt.Errorf("endpoint: this provider takes %s", c.paths())
 	case e.Task != req.Task:
 		return fmt.Errorf("task: %s answers with %s, got %s", e.Path, e.Task, req.Task)
 	}

@@ -165,8 +165,8 @@ func (r Request) checkAnswer() error {
 		return fmt.Errorf("reask: is for task text, not for %s", r.Task)
 	case r.Task != Text && r.OnCut != "":
 		return fmt.Errorf("on_cut: is for task text, not for %s", r.Task)
-	case r.Reasks() < 0 || r.Reasks() > MaxReask:
-		return fmt.Errorf("reask: must be from 0 to %d, got %d", MaxReask, r.Reasks())
+	case r.Reasks() < 0 || r.Reasks() > maxReask:
+		return fmt.Errorf("reask: must be from 0 to %d, got %d", maxReask, r.Reasks())
 	case r.CacheSeconds < 0 || r.CacheSeconds > MaxCacheSeconds:
 		return fmt.Errorf("cache_seconds: must be from 0 to %d, got %d", MaxCacheSeconds, r.CacheSeconds)
 	}

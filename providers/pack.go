@@ -5,8 +5,8 @@ import (
 	"math/bits"
 )
 
-// MaxPack is the number of jobs that one call may serve at most.
-const MaxPack = 200
+// maxPack is the number of jobs that one call may serve at most.
+const maxPack = 200
 
 // PackSize returns the number of jobs like this one that a call may serve; 1: it has calls
 // of its own. A provider may take fewer: see TaskCapabilities.
@@ -15,7 +15,7 @@ func (r Request) PackSize() int {
 	case r.Body != nil, r.CacheSeconds > 0:
 		return 1
 	case r.Task == Embedding && r.Prompt != "":
-		return MaxPack
+		return maxPack
 	case r.Task == Text && r.Prompt != "" && r.Combine > 1:
 		return min(r.Combine, MaxCombine)
 	}

@@ -89,7 +89,7 @@ type Request struct {
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 
 	// Reask is the number of times that it may be asked again after an answer that breaks its schema;
-	// nil: DefaultReask. It is not sent (text).
+	// nil: defaultReask. It is not sent (text).
 	Reask *int `json:"reask,omitempty"`
 	// OnCut says what is done with an answer that its cap cut off; empty: KeepCut. It is
 	// not sent (text).
@@ -120,18 +120,18 @@ type Request struct {
 // MaxCacheSeconds bounds CacheSeconds: ten years.
 const MaxCacheSeconds = 10 * 365 * 24 * 3600
 
-// DefaultReask is the number of times that is asked again after an answer that breaks its schema, and
-// MaxReask the most that may be asked for.
+// defaultReask is the number of times that is asked again after an answer that breaks its schema, and
+// maxReask the most that may be asked for.
 const (
-	DefaultReask = 1
-	MaxReask     = 10
+	defaultReask = 1
+	maxReask     = 10
 )
 
 // Reasks returns the number of times that the request may be asked again after an answer that breaks its
 // schema.
 func (r Request) Reasks() int {
 	if r.Reask == nil {
-		return DefaultReask
+		return defaultReask
 	}
 	return *r.Reask
 }

@@ -181,7 +181,7 @@ func (r *Runner) Round(ctx context.Context) error {
 func (r *Runner) fire(ctx context.Context, s Schedule, now time.Time) error {
 	var f Fire
 	var next time.Time
-	f.At, f.Missed, next = s.Spec.Due(s.Next, now)
+	f.At, f.Missed, next = s.Spec.due(s.Next, now)
 	if next.IsZero() {
 		next = now.AddDate(100, 0, 0) // a cron expression with no day left
 	}

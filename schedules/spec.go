@@ -155,9 +155,9 @@ func (s Spec) instant(wall time.Time) time.Time {
 	return end
 }
 
-// Due returns the last fire from first, which is one, to now, how many lie before it,
+// due returns the last fire from first, which is one, to now, how many lie before it,
 // and the first after now. Beyond maxMissed they are not counted.
-func (s Spec) Due(first, now time.Time) (last time.Time, missed int, next time.Time) {
+func (s Spec) due(first, now time.Time) (last time.Time, missed int, next time.Time) {
 	last = first
 	for next = s.Next(first); !next.IsZero() && !next.After(now); next = s.Next(next) {
 		last = next

@@ -151,15 +151,15 @@ func TestFiresThatWereMissedAreOneAndAreCounted(t *testing.T) {
 	t.Parallel()
 	s := spec(t, "0 * * * *", "UTC")
 	first := moment(t, "2026-01-01T01:00:00Z")
-	last, missed, next := s.Due(first, moment(t, "2026-01-01T06:30:00Z"))
+	last, missed, next := schedules.Due(s, first, moment(t, "2026-01-01T06:30:00Z"))
 	if last.Hour() != 6 || missed != 5 || next.Hour() != 7 {
 		t.Errorf("Due: %s, %d missed, next %s", last, missed, next)
 	}
-	last, missed, next = s.Due(first, first)
+	last, missed, next = schedules.Due(s, first, first)
 	if !last.Equal(first) || missed != 0 || next.Hour() != 2 {
 		t.Errorf("Due on time: %s, %d missed, next %s", last, missed, next)
 	}
-	_, missed, next = s.Due(first, moment(t, "2046-01-01T06:30:00Z"))
+	_, missed, next = schedules.Due(s, first, moment(t, "2046-01-01T06:30:00Z"))
 	if missed != 10_000 || next.Year() != 2046 {
 		t.Errorf("Due after 20 years: %d missed, next %s", missed, next)
 	}

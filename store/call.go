@@ -114,7 +114,7 @@ const wantsResult = `(b.tokens IS NOT NULL AND (s.finished_at IS NULL OR s.state
 // SetHandle implements worker.OrderStore.
 func (s *Store) SetHandle(ctx context.Context, call uuid.UUID, handle string) error {
 	err := again(ctx, func() error {
-		_, err := s.pool.Exec(ctx, `UPDATE calls SET handle = $2 WHERE id = $1 AND state IN ('running', 'unknown')`, call, Sanitise(handle))
+		_, err := s.pool.Exec(ctx, `UPDATE calls SET handle = $2 WHERE id = $1 AND state IN ('running', 'unknown')`, call, sanitise(handle))
 		return err
 	})
 	if err != nil {

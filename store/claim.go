@@ -160,7 +160,7 @@ func (s *Store) completeMany(ctx context.Context, in []jobs.Completion) ([]outco
 	budgets, ats, poor := make([]int64, n), make([]time.Time, n), false
 	for i, e := range in {
 		jobIDs[i], tokens[i], states[i], refunds[i] = e.JobID, e.LeaseToken, string(e.State), e.RefundAttempt
-		afters[i], classes[i], messages[i], waits[i] = e.After.Seconds(), e.Class, Sanitise(e.Message), e.WaitReason
+		afters[i], classes[i], messages[i], waits[i] = e.After.Seconds(), e.Class, sanitise(e.Message), e.WaitReason
 		budgets[i], ats[i], poor = e.Budget, e.BudgetAt, poor || e.Budget != 0
 	}
 	ended := make(map[uuid.UUID]jobs.State, n)

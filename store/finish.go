@@ -171,7 +171,7 @@ func resultColumns(in []jobs.Success) []any {
 		r := d.Response
 		vectors[i] = packed(r.Vector)
 		jobIDs[i], tokens[i] = d.JobID, d.LeaseToken
-		names[i], models[i], texts[i], reasons[i] = r.Provider, Sanitise(r.Model), Sanitise(r.Text), Sanitise(r.FinishReason)
+		names[i], models[i], texts[i], reasons[i] = r.Provider, sanitise(r.Model), sanitise(r.Text), sanitise(r.FinishReason)
 		if r.Raw != nil {
 			sum := sha256.Sum256(r.Raw)
 			raws[i], sums[i] = r.Raw, sum[:]
@@ -202,7 +202,7 @@ func artifactColumns(in []jobs.Success) []any {
 	for _, d := range in {
 		for i, a := range d.Artifacts {
 			jobIDs, places, calls = append(jobIDs, d.JobID), append(places, i), append(calls, d.Settlement.CallID)
-			types, sizes, sums, urls = append(types, Sanitise(a.MIME)), append(sizes, a.Size), append(sums, a.SHA256[:]), append(urls, a.URL)
+			types, sizes, sums, urls = append(types, sanitise(a.MIME)), append(sizes, a.Size), append(sums, a.SHA256[:]), append(urls, a.URL)
 		}
 	}
 	if len(jobIDs) == 0 {
@@ -262,7 +262,7 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 			return nil, fmt.Errorf("settle calls: rate limits: %w", err)
 		}
 		ids[i], outcomes[i], costs[i], prices[i] = c.CallID, string(c.Outcome), bounded(c.Cost), arrayOf(c.PriceIDs)
-		latencies[i], requests[i], kinds[i], messages[i], bodies[i] = c.Latency.Milliseconds(), Sanitise(c.RequestID), string(c.Kind), Sanitise(c.Message), c.Body
+		latencies[i], requests[i], kinds[i], messages[i], bodies[i] = c.Latency.Milliseconds(), sanitise(c.RequestID), string(c.Kind), sanitise(c.Message), c.Body
 		usages[i], inputs[i], outputs[i] = usage, min(max(c.Usage.TotalInput(), 0), maxTokens), min(max(c.Usage.TotalOutput(), 0), maxTokens)
 		units[i] = min(max(c.Units, 0), maxTokens)
 		if c.Status != 0 {
@@ -280,9 +280,9 @@ func poke(c chan<- struct{}) {
 	}
 }
 
-// Sanitise makes a text that Postgres takes: NUL becomes U+2400, the symbol for
+// sanitise makes a text that Postgres takes: NUL becomes U+2400, the symbol for
 // it, and what is not UTF-8 becomes U+FFFD. The raw body is kept beside it.
-func Sanitise(text string) string {
+func sanitise(text string) string {
 	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
 		return text
 	}
@@ -299,7 +299,7 @@ func arrayOf(list []string) string {
 			b.WriteByte(',')
 		}
 		b.WriteByte('"')
-		for _, part := range Sanitise(text) {
+		for _, part := range sanitise(text) {
 			if part == '"' || part == '\\' {
 				b.WriteByte('\\')
 			}
@@ -313,7 +313,7 @@ func arrayOf(list []string) string {
 
 // usageJSON encodes usage so that jsonb takes it.
 func usageJSON(u providers.Usage) (string, error) {
-	u.Variant = Sanitise(u.Variant)
+	u.Variant = sanitise(u.Variant)
 	data, err := encoded(u)
 	if err != nil {
 		return "", fmt.Errorf("usage: %w", err)

@@ -112,7 +112,7 @@ func (s *Store) succeedPack(ctx context.Context, done jobs.Success) error {
 		if usages[i], err = usageJSON(part.Response.Usage); err != nil {
 			return fmt.Errorf("record the results of a packed call: %w", err)
 		}
-		all[i], tokens[i], vectors[i], texts[i] = part.JobID, part.LeaseToken, packed(part.Response.Vector), Sanitise(part.Response.Text)
+		all[i], tokens[i], vectors[i], texts[i] = part.JobID, part.LeaseToken, packed(part.Response.Vector), sanitise(part.Response.Text)
 		each[i] = jobs.Success{JobID: part.JobID, Settlement: done.Settlement, Child: part.Child}
 	}
 	children, err := childrenColumns(each)
@@ -124,7 +124,7 @@ func (s *Store) succeedPack(ctx context.Context, done jobs.Success) error {
 	p := pipeline()
 	p.Queue(lockServedSQL, []uuid.UUID{call})
 	p.Queue(settleOnlySQL, settle...)
-	p.Queue(endPackSQL, all, tokens, vectors, texts, usages, call, r.Provider, Sanitise(r.Model), Sanitise(r.FinishReason)).Query(func(rows pgx.Rows) error {
+	p.Queue(endPackSQL, all, tokens, vectors, texts, usages, call, r.Provider, sanitise(r.Model), sanitise(r.FinishReason)).Query(func(rows pgx.Rows) error {
 		ended, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 		for _, id := range ended {
 			stands[id] = true

@@ -255,7 +255,7 @@ func (s *Store) EndFire(ctx context.Context, f schedules.Fire) error {
 			UPDATE schedule_fires
 			SET state = $3, accepted = greatest(accepted, $4), rejected = $5, error = $6, tries = $7, ended_at = clock_timestamp()
 			WHERE schedule = $1 AND fire_at = $2 AND state = 'accepting'`,
-			f.Schedule, f.At, f.State, f.Accepted, f.Rejected, Sanitise(f.Error), f.Tries)
+			f.Schedule, f.At, f.State, f.Accepted, f.Rejected, sanitise(f.Error), f.Tries)
 		return err
 	})
 }
@@ -265,7 +265,7 @@ func (s *Store) PutOffFire(ctx context.Context, f schedules.Fire, until time.Tim
 	return again(ctx, func() error {
 		_, err := s.pool.Exec(ctx, `
 			UPDATE schedule_fires SET error = $3, tries = $4, try_at = $5
-			WHERE schedule = $1 AND fire_at = $2 AND state = 'accepting'`, f.Schedule, f.At, Sanitise(f.Error), f.Tries, until)
+			WHERE schedule = $1 AND fire_at = $2 AND state = 'accepting'`, f.Schedule, f.At, sanitise(f.Error), f.Tries, until)
 		return err
 	})
 }

@@ -272,7 +272,7 @@ func childrenColumns(in []jobs.Success) ([]any, error) {
 			chain = &text
 		}
 		parents, calls, ids = append(parents, d.JobID), append(calls, d.Settlement.CallID), append(ids, id)
-		batch, classes, messages = append(batch, d.Child.Batch), append(classes, d.Child.Class), append(messages, Sanitise(d.Child.Message))
+		batch, classes, messages = append(batch, d.Child.Batch), append(classes, d.Child.Class), append(messages, sanitise(d.Child.Message))
 		keys, accounts, tasks = append(keys, row.Key), append(accounts, orDefault(row.Account, jobs.DefaultAccount)), append(tasks, string(row.Request.Task))
 		names, models, lanes = append(names, row.Provider), append(models, row.Request.Model), append(lanes, string(orDefault(row.Lane, jobs.Default)))
 		unknowns = append(unknowns, string(orDefault(row.OnUnknown, jobs.RetryUnknown)))
@@ -281,7 +281,7 @@ func childrenColumns(in []jobs.Success) ([]any, error) {
 		estimated, low = append(estimated, row.Estimate.Jobs), append(low, int64(row.Estimate.Low))
 		expected, high = append(expected, int64(row.Estimate.Expected)), append(high, int64(row.Estimate.High))
 		sums, requests, own, chains = append(sums, row.ContentSHA256[:]), append(requests, &request), append(own, columns), append(chains, chain)
-		packs = append(packs, int16(row.Request.PackSize())) //nolint:gosec // it is at most providers.MaxPack
+		packs = append(packs, int16(row.Request.PackSize())) //nolint:gosec // it is at most providers.maxPack
 		attempts, deadlines = append(attempts, orDefault(row.MaxAttempts, jobs.DefaultMaxAttempts)), append(deadlines, timeOrNull(row.Deadline))
 	}
 	if len(parents) == 0 {

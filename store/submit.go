@@ -63,7 +63,7 @@ func (s *Store) RefuseSubmission(ctx context.Context, sub batches.Submission, wh
 			SELECT id, 'failed', now(), now(), 'refused', $2
 			FROM oneflow.submissions
 			WHERE id = $1
-			ON CONFLICT DO NOTHING`, sub.ID, Sanitise(why))
+			ON CONFLICT DO NOTHING`, sub.ID, sanitise(why))
 		if err != nil {
 			return err
 		}

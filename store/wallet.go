@@ -208,7 +208,7 @@ func (s *Store) DepositOnce(ctx context.Context, key uuid.UUID, account string, 
 		}
 		_, err = tx.Exec(ctx, `
 			INSERT INTO ledger_entries (key, account, amount_nano, note, entered_by)
-			VALUES ($1, $2, $3, $4, $5)`, key, account, amount, Sanitise(note), by)
+			VALUES ($1, $2, $3, $4, $5)`, key, account, amount, sanitise(note), by)
 		if err != nil {
 			return err
 		}

@@ -86,7 +86,7 @@ func (s *Store) EndWebhookTry(ctx context.Context, id uuid.UUID, t webhooks.Try)
 				delivered = $4,
 				status = nullif($5, 0),
 				error = $6
-			WHERE id = $1 AND ended_at IS NULL`, id, t.Again.Seconds(), over, t.Delivered, t.Status, Sanitise(t.Error))
+			WHERE id = $1 AND ended_at IS NULL`, id, t.Again.Seconds(), over, t.Delivered, t.Status, sanitise(t.Error))
 		return err
 	})
 	if err != nil {

@@ -229,7 +229,7 @@ func (s *Sender) try(ctx context.Context, secrets []Secret, e Event) Try {
 	req.Header.Set("User-Agent", s.agent)
 	req.Header.Set("webhook-id", MessageID(e.ID))
 	req.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
-	req.Header.Set("webhook-signature", Signature(secrets, MessageID(e.ID), now, e.Payload))
+	req.Header.Set("webhook-signature", signature(secrets, MessageID(e.ID), now, e.Payload))
 	res, err := s.client.Do(req)
 	if redirect, ok := errors.AsType[*wire.StatusError](err); ok {
 		return again(e, Try{Status: redirect.Status, Error: fmt.Sprintf("the receiver redirects (%d), which is not followed", redirect.Status)}, 0)

@@ -132,8 +132,8 @@ func ParseSecrets(text string) ([]Secret, error) {
 	return out, nil
 }
 
-// Signature is the value of the header webhook-signature: one signature a secret.
-func Signature(secrets []Secret, id string, at time.Time, payload string) string {
+// signature is the value of the header webhook-signature: one signature a secret.
+func signature(secrets []Secret, id string, at time.Time, payload string) string {
 	signed := make([]string, len(secrets))
 	for i, s := range secrets {
 		mac := hmac.New(sha256.New, s.key())

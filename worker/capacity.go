@@ -114,7 +114,7 @@ func (r *regulator) plan(s Served) Plan {
 	now := make(map[string]ServedModel, len(models))
 	for model, class := range models {
 		p := each[class]
-		now[model] = ServedModel{Limits: p.Limits, Window: cmp.Or(s.Window, p.Window()), Chunk: p.Chunk()}
+		now[model] = ServedModel{Limits: p.Limits, Window: cmp.Or(s.Window, p.window()), Chunk: p.chunk()}
 	}
 	r.planned[s.Name] = now
 	return whole
@@ -182,7 +182,7 @@ func (r *regulator) begin(s Served) Plan {
 	c.Workers++
 	r.known[s.Name] = c
 	p := r.plan(s)
-	r.shares[s.Name], r.chunks[s.Name] = p.Share, p.Chunk()
+	r.shares[s.Name], r.chunks[s.Name] = p.Share, p.chunk()
 	return p
 }
 
@@ -320,7 +320,7 @@ func (r *regulator) due(p Plan) (Plan, bool) {
 
 // rechunk changes the size of chunks where it has become half or twice what it was.
 func (r *regulator) rechunk(p Plan) (changed bool) {
-	was, is := r.chunks[p.Provider], p.Chunk()
+	was, is := r.chunks[p.Provider], p.chunk()
 	if was < 2*is && is < 2*was {
 		return false
 	}

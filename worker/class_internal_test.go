@@ -130,8 +130,8 @@ func TestTheClassesOfAProviderShareWhatAWorkerRuns(t *testing.T) {
 	if each["slow"].Share > 4 || each["fast"].Share < 30 || whole.Share < sum || whole.Tasks < 2*sum {
 		t.Errorf("slow %d, middle %d, fast %d of %d, %d tasks", each["slow"].Share, each["middle"].Share, each["fast"].Share, whole.Share, whole.Tasks)
 	}
-	if s, f := each["slow"], each["fast"]; s.Window() != 500 || f.Window() != 10_000 || s.Chunk() > 2 || f.Chunk() < 20 {
-		t.Errorf("queues: windows %d and %d, chunks %d and %d", s.Window(), f.Window(), s.Chunk(), f.Chunk())
+	if s, f := each["slow"], each["fast"]; s.window() != 500 || f.window() != 10_000 || s.chunk() > 2 || f.chunk() < 20 {
+		t.Errorf("queues: windows %d and %d, chunks %d and %d", s.window(), f.window(), s.chunk(), f.chunk())
 	}
 	// With few handlers each class still has one, and none has them all.
 	whole, each = NewPlans(Served{Name: "p", ByModel: true, Concurrency: 4}, limits(35_500), classes, seen)

@@ -49,10 +49,10 @@ type Plan struct {
 	Binds string
 }
 
-// Chunk returns the number of its jobs that one task of the bulk lane carries: what one
+// chunk returns the number of its jobs that one task of the bulk lane carries: what one
 // worker does in jobs.ChunkTime, from 1 to jobs.MaxChunk. Where the provider limits how
 // many calls are under way it is 1, as each waits for a permit.
-func (p Plan) Chunk() int {
+func (p Plan) chunk() int {
 	if p.Limits.Concurrent > 0 {
 		return 1
 	}
@@ -71,9 +71,9 @@ func (p Plan) perSecond() float64 {
 // reserve is the number of its jobs that wait in the hand of a worker: see handTime.
 func (p Plan) reserve() int { return max(2, int(math.Ceil(p.perSecond()*handTime.Seconds()))) }
 
-// Window returns the number of its jobs that a queue of its own may hold in Redis: what the
+// window returns the number of its jobs that a queue of its own may hold in Redis: what the
 // fleet does in a minute, in the bounds of jobs.Window.
-func (p Plan) Window() int { return jobs.Window(int64(math.Ceil(max(p.JobsPerMinute, 1) / 5))) }
+func (p Plan) window() int { return jobs.Window(int64(math.Ceil(max(p.JobsPerMinute, 1) / 5))) }
 
 // Fleet returns the number of the provider's jobs that all workers run at once.
 func (p Plan) Fleet() int { return p.Share * p.Workers }

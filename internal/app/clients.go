@@ -92,7 +92,7 @@ func clients(cfg config.Config, names []string, store *keys.Store) (list []provi
 		return err
 	}
 	for _, name := range names {
-		c, err := Client(cfg, name, store)
+		c, err := newClient(cfg, name, store)
 		if err != nil {
 			return nil, nil, errors.Join(err, closeAll())
 		}
@@ -104,8 +104,8 @@ func clients(cfg config.Config, names []string, store *keys.Store) (list []provi
 	return list, closeAll, nil
 }
 
-// Client makes the client of one configured provider, with all of its deployments.
-func Client(cfg config.Config, name string, store *keys.Store) (providers.Provider, error) {
+// newClient makes the client of one configured provider, with all of its deployments.
+func newClient(cfg config.Config, name string, store *keys.Store) (providers.Provider, error) {
 	if len(cfg.Providers[name].Deployments) > 0 {
 		return newDeployed(cfg, name, store)
 	}

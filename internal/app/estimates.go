@@ -7,8 +7,8 @@ import (
 	"oneflow/store"
 )
 
-// Estimates returns what fills in what jobs are expected to cost.
-func Estimates(cfg config.Config, db *store.Store) (*batches.Estimates, error) {
+// newEstimates returns what fills in what jobs are expected to cost.
+func newEstimates(cfg config.Config, db *store.Store) (*batches.Estimates, error) {
 	prices, err := PriceList(cfg)
 	if err != nil {
 		return nil, err
@@ -18,7 +18,7 @@ func Estimates(cfg config.Config, db *store.Store) (*batches.Estimates, error) {
 
 // NewProducer makes a producer that keeps with each batch what its jobs were expected to cost.
 func NewProducer(cfg config.Config, db *store.Store, dispatch *jobs.Dispatcher) (*jobs.Producer, error) {
-	estimates, err := Estimates(cfg, db)
+	estimates, err := newEstimates(cfg, db)
 	if err != nil {
 		return nil, err
 	}

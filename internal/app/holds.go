@@ -45,9 +45,9 @@ func Holds(ctx context.Context, rdb redis.UniversalClient, settings map[string]f
 	return all, nil
 }
 
-// HoldsInForce returns a reader of Holds for all providers, by the settings that are in
+// holdsInForce returns a reader of Holds for all providers, by the settings that are in
 // force when it is called.
-func HoldsInForce(db *store.Store, providers fleet.Config, rdb redis.UniversalClient) func(context.Context) (map[string][]string, error) {
+func holdsInForce(db *store.Store, providers fleet.Config, rdb redis.UniversalClient) func(context.Context) (map[string][]string, error) {
 	return func(ctx context.Context) (map[string][]string, error) {
 		stored, _, err := db.Settings(ctx)
 		if err != nil {

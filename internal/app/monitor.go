@@ -40,7 +40,7 @@ func NewMonitor(ctx context.Context, cfg config.Config, db *store.Store, rdb red
 		return parts, nil, errors.Join(err, told.Close())
 	}
 	return monitor.Config{
-		Store: db, Access: db, Jobs: db, Orders: db, OpenURL: artifacts.OpenObject, Redis: tasks, Holds: HoldsInForce(db, known, rdb),
+		Store: db, Access: db, Jobs: db, Orders: db, OpenURL: artifacts.OpenObject, Redis: tasks, Holds: holdsInForce(db, known, rdb),
 		Money: db, Fleet: db, FleetOrders: fleet.NewOrders(db, known), Known: known, Schedules: db, Compare: db, Pipelines: db, Hints: db.Hints,
 		FrontDoor: front, Metrics: told, API: programs.Routes(), Log: log,
 	}, told.Close, nil

@@ -49,7 +49,7 @@ providers:
 		"openai":    {"/v1/chat/completions", map[string]string{"Openai-Organization": "org-1", "Openai-Project": "proj-1"}},
 		"anthropic": {"/v1/messages", map[string]string{"Anthropic-Beta": "one-2026-01-01"}},
 	} {
-		client, err := app.Client(cfg, name, store)
+		client, err := app.ClientAt(cfg, name, "", store)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -174,7 +174,7 @@ func storesOf(s *store.Store) worker.Stores {
 
 // newSteps makes what hands answers on to the next steps of pipelines.
 func newSteps(o WorkerOptions) (*batches.Steps, error) {
-	estimates, err := Estimates(o.Config, o.Store)
+	estimates, err := newEstimates(o.Config, o.Store)
 	if err != nil {
 		return nil, err
 	}

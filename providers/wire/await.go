@@ -35,7 +35,7 @@ const (
 func (c Caller) Await(ctx context.Context, pause time.Duration, look func() (State, *providers.Error)) *providers.Error {
 	for misses := 0; ; {
 		if err := sleep.For(ctx, pause); err != nil {
-			return Failure(c.Provider, err, true)
+			return asFailure(c.Provider, err, true)
 		}
 		pause = min(pause+pause/2, pollAtMost)
 		state, failure := look()
@@ -70,7 +70,7 @@ func (c Caller) Download(ctx context.Context, pause time.Duration, get func() (A
 			return a, failure
 		}
 		if err := sleep.For(ctx, max(pause, min(failure.RetryAfter, pollAtMost))); err != nil {
-			return a, Failure(c.Provider, err, true)
+			return a, asFailure(c.Provider, err, true)
 		}
 		pause = min(pause+pause/2, pollAtMost)
 	}

@@ -99,7 +99,7 @@ func (c Caller) Send(ctx context.Context, req *http.Request, limit int64, hide .
 
 // failure is the failure of a call that brought no whole answer.
 func (c Caller) failure(a Answer, err error, sent bool) *providers.Error {
-	e := Failure(c.Provider, err, sent)
+	e := asFailure(c.Provider, err, sent)
 	e.URL = a.URL
 	if a.Status != 0 {
 		e.Status, e.RequestID, e.Limits = a.Status, RequestID(a.Header), RateLimits(a.Header, a.At)
@@ -183,7 +183,7 @@ func (c Caller) reported(a Answer) *providers.Error {
 func Key(ctx context.Context, provider string, source func(context.Context) (string, error)) (string, *providers.Error) {
 	key, err := source(ctx)
 	if ctx.Err() != nil {
-		return "", Failure(provider, ctx.Err(), false)
+		return "", asFailure(provider, ctx.Err(), false)
 	}
 	key = strings.TrimSpace(key)
 	unfit := func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"oneflow/providers"
 )
 
 // RetryAfter is retryAfter, for tests.
@@ -30,4 +32,9 @@ func ReadBody(ctx context.Context, body io.ReadCloser, limit int64, idle time.Du
 func Watch(ctx context.Context) (watched context.Context, sent func() bool) {
 	ctx, s := watchSent(ctx)
 	return ctx, s.any
+}
+
+// Failure is asFailure, for tests.
+func Failure(provider string, err error, sent bool) *providers.Error {
+	return asFailure(provider, err, sent)
 }

@@ -14,7 +14,7 @@ import (
 	"oneflow/providers"
 )
 
-// Failure says what a call means that brought no usable answer: err is what the
+// asFailure says what a call means that brought no usable answer: err is what the
 // transport or readBody returned, sent reports whether some of the request may have
 // reached the server (see do and watchSent).
 //
@@ -22,7 +22,7 @@ import (
 // does not resolve, a failed TLS handshake. Of anything else nobody knows. The
 // error keeps the cause only where its text holds nothing of the request: a
 // *url.Error, whose text is the address, is taken off.
-func Failure(provider string, err error, sent bool) *providers.Error {
+func asFailure(provider string, err error, sent bool) *providers.Error {
 	if e, ok := errors.AsType[*providers.Error](err); ok {
 		return e
 	}

@@ -39,7 +39,7 @@ func Examples(t *testing.T, p cli.Program, grammar func() any) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			words := Words(line)
+			words := words(line)
 			if len(words) == 0 || words[0] != p.Name {
 				t.Errorf("%s %s: %q is an example of something else", p.Name, name, line)
 				continue
@@ -85,9 +85,9 @@ var (
 	word      = regexp.MustCompile(`"[^"]*"|'[^']*'|\S+`)
 )
 
-// Words are the words of a command line as a shell hands them on: quotes taken off,
+// words are the words of a command line as a shell hands them on: quotes taken off,
 // and nothing of redirections and pipes.
-func Words(line string) (words []string) {
+func words(line string) (words []string) {
 	if m := evaluated.FindStringSubmatch(line); m != nil {
 		line = m[1]
 	}

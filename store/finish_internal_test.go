@@ -19,3 +19,6 @@ func TestAListIsWrittenAsPostgresReadsIt(t *testing.T) {
 		}
 	}
 }
+
+// Sanitise is sanitise, for the tests outside of the package.
+func Sanitise(text string) string { return sanitise(text) }
