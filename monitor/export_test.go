@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"context"
+	"net"
 	"net/http"
 
 	"oneflow/access"
@@ -17,3 +19,12 @@ func (m *Monitor) Routes() []access.Route { return m.routes() }
 
 // MaxStreams is the number of streams that may be open at once.
 const MaxStreams = maxStreams
+
+// New is newMonitor, for tests.
+func New(cfg Config) (*Monitor, error) { return newMonitor(cfg) }
+
+// Serve is serve, for tests.
+func (m *Monitor) Serve(ctx context.Context, l net.Listener) error { return m.serve(ctx, l) }
+
+// Close is close, for tests.
+func (m *Monitor) Close() error { return m.close() }

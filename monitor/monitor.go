@@ -110,9 +110,9 @@ type Monitor struct {
 	figures map[string]*cached[figures]
 }
 
-// New checks the configuration and makes a Monitor. It connects to nothing yet.
+// newMonitor checks the configuration and makes a Monitor. It connects to nothing yet.
 // The caller closes it.
-func New(cfg Config) (*Monitor, error) {
+func newMonitor(cfg Config) (*Monitor, error) {
 	switch {
 	case cfg.Store == nil, cfg.Access == nil:
 		return nil, errors.New("monitor: Store and Access are needed")
@@ -150,10 +150,10 @@ func New(cfg Config) (*Monitor, error) {
 // MinToken is the least length of Config.Token.
 const MinToken = 20
 
-// Serve serves on a listener until ctx ends and requests under way have ended,
+// serve serves on a listener until ctx ends and requests under way have ended,
 // for which they get 5 s. It fails with ErrExposed, and always closes the
 // listener.
-func (m *Monitor) Serve(ctx context.Context, l net.Listener) error {
+func (m *Monitor) serve(ctx context.Context, l net.Listener) error {
 	closed, err := m.gate.Closed(ctx)
 	if err == nil && !closed && Exposed(l.Addr()) {
 		err = fmt.Errorf("%s: %w", l.Addr(), ErrExposed)
@@ -193,8 +193,8 @@ func (m *Monitor) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// Close ends the streams and closes the connections to Redis.
-func (m *Monitor) Close() error {
+// close ends the streams and closes the connections to Redis.
+func (m *Monitor) close() error {
 	m.events.end()
 	return errors.Join(m.queues.Close(), m.redis.Close())
 }

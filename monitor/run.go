@@ -9,11 +9,11 @@ import (
 // Run serves a monitor on a listener that is bound already until ctx ends, and
 // closes both. It fails with ErrExposed.
 func Run(ctx context.Context, cfg Config, l net.Listener) (err error) {
-	m, err := New(cfg)
+	m, err := newMonitor(cfg)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	defer func() { err = errors.Join(err, m.Close()) }()
+	defer func() { err = errors.Join(err, m.close()) }()
 	if cfg.FrontDoor != nil {
 		// It goes on until the last request has ended.
 		life, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -21,5 +21,5 @@ func Run(ctx context.Context, cfg Config, l net.Listener) (err error) {
 		go func() { defer close(done); cfg.FrontDoor.Run(life) }()
 		defer func() { stop(); <-done }()
 	}
-	return m.Serve(ctx, l)
+	return m.serve(ctx, l)
 }
