@@ -36,7 +36,7 @@ type CallKind string
 const (
 	CallFirst    CallKind = "first"    // a job's first
 	CallRetry    CallKind = "retry"    // another, after one that failed
-	CallReask    CallKind = "reask"    // another, after an answer that did not do
+	CallReask    CallKind = "reask"    // another, after an answer that was rejected
 	CallFallback CallKind = "fallback" // of another provider than the job asks first
 	CallCached   CallKind = "cache"    // none: an answer from the cache
 	CallUnknown  CallKind = "unknown"  // any of these whose outcome is not known: at its reserved price

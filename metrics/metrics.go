@@ -142,7 +142,7 @@ func (m *Metrics) read() reading {
 	go func() {
 		defer close(redis)
 		if err := m.readRedis(ctx, &r); err != nil {
-			m.cfg.Log.Warn().Err(err).Msg("metrics: Redis is not told of")
+			m.cfg.Log.Warn().Err(err).Msg("metrics: figures of Redis are missing")
 			r.redis = false
 		}
 	}()
@@ -150,7 +150,7 @@ func (m *Metrics) read() reading {
 	err := m.readPostgres(ctx, &last)
 	<-redis
 	if err != nil {
-		m.cfg.Log.Warn().Err(err).Msg("metrics: Postgres is not told of")
+		m.cfg.Log.Warn().Err(err).Msg("metrics: figures of Postgres are missing")
 		r.postgres = false
 	} else {
 		r.waits = last.waits

@@ -119,7 +119,7 @@ func (r *chainRun) fail(e *providers.Error) {
 	if e.Waiting != nil {
 		why = e.Waiting
 	}
-	r.chains.cfg.Log.Debug().Str("provider", e.Provider).Str("kind", string(e.Kind)).AnErr("reason", why).Msg("provider passed over")
+	r.chains.cfg.Log.Debug().Str("provider", e.Provider).Str("kind", string(e.Kind)).AnErr("reason", why).Msg("provider skipped")
 }
 
 // failed is the error of a run that has ended. ended reports whether its last

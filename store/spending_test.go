@@ -17,7 +17,7 @@ func TestSpendingIsSummedUpByWhatIsAskedFor(t *testing.T) {
 	w := newDatabase(t)
 	j := w.mustClaim(t, w.bring(t, "alpha", "b", 1)[0])
 	w.exec(t, `UPDATE batches SET tags = '{"team": "a", "stage": "test"}'`)
-	// The first fails unbilled, another is billed and did not do, the next is dearer than
+	// The first fails unbilled, another is billed and rejected, the next is dearer than
 	// its reserve, one elsewhere has an unknown outcome.
 	call := func(change func(*jobs.Call), s jobs.Settlement) {
 		t.Helper()

@@ -109,7 +109,7 @@ func (e *exporter) drop(spans int, err error) {
 	e.dropped += spans
 	if now := time.Now(); now.Sub(e.told) >= tellEvery {
 		u, _ := url.Parse(e.address)
-		e.log.Warn().Err(err).Str("collector", u.Host).Int("spans", e.dropped).Msg("traces were not taken and are dropped: look at OTEL_EXPORTER_OTLP_ENDPOINT and its headers")
+		e.log.Warn().Err(err).Str("collector", u.Host).Int("spans", e.dropped).Msg("the collector did not take traces, which are dropped: look at OTEL_EXPORTER_OTLP_ENDPOINT and its headers")
 		e.dropped, e.told = 0, now
 	}
 }

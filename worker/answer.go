@@ -11,7 +11,7 @@ const (
 	raiseCut = 4
 )
 
-// revised is a request as it is sent after an answer that did not do.
+// revised is a request as it is sent after an answer that was rejected.
 func revised(req providers.Request, r providers.Revision) (providers.Request, error) {
 	if req.Body == nil {
 		return providers.Capabilities{}.Revised(req, r)
@@ -20,7 +20,7 @@ func revised(req providers.Request, r providers.Revision) (providers.Request, er
 	return can.Revised(req, r)
 }
 
-// next is the request to send after the answers that did not do; end is set where there
+// next is the request to send after the answers that were rejected; end is set where there
 // is to be none.
 func (h *handler) next(job jobs.Job, misses []jobs.Miss) (req providers.Request, end *jobs.Completion) {
 	req = job.Request

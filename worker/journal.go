@@ -199,7 +199,7 @@ const maxPauses = 5
 // is settled.
 type missError struct{ miss jobs.Miss }
 
-func (e *missError) Error() string { return "the answer does not do: " + string(e.miss.Kind) }
+func (e *missError) Error() string { return "the answer was rejected: " + string(e.miss.Kind) }
 
 // judge returns why an answer is no success; nil: it is one. before are those of the same
 // job that were none.
@@ -267,7 +267,7 @@ func (c *openCall) missed(s jobs.Settlement, miss jobs.Miss, answered string) er
 		return err
 	}
 	failpoint.Hit("missed", j.job.Request.Model)
-	j.log.Info().Stringer("call", s.CallID).Str("kind", string(miss.Kind)).Dur("latency", s.Latency).Msg("answer does not do")
+	j.log.Info().Stringer("call", s.CallID).Str("kind", string(miss.Kind)).Dur("latency", s.Latency).Msg("answer rejected")
 	return &missError{miss}
 }
 

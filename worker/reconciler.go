@@ -277,7 +277,7 @@ func (t *term) logRedis(duty string, err error) {
 		return
 	}
 	t.redisFailed, t.redisLogged = err.Error(), now
-	t.cfg.Log.Warn().Err(err).Str("duty", duty).Msg("deliveries not looked after")
+	t.cfg.Log.Warn().Err(err).Str("duty", duty).Msg("duty on Redis failed, and is tried again")
 }
 
 // soonest returns the time at which the next duty is due, or the next round.

@@ -57,7 +57,7 @@ func (w *waker) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := w.look(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			w.servers.cfg.Log.Debug().Err(err).Msg("no look for new work")
+			w.servers.cfg.Log.Debug().Err(err).Msg("looking for new work failed")
 			_ = sleep.For(ctx, wakeDelayedEvery)
 		}
 	}

@@ -58,7 +58,7 @@ func takeFire(ctx context.Context, o WorkerOptions, producer *jobs.Producer, f s
 	}
 	rep, err := intake.Take(ctx, source)
 	if rep.Undelivered != nil {
-		o.Log.Debug().Err(rep.Undelivered).Str("batch", f.BatchID).Msg("left to a top-up")
+		o.Log.Debug().Err(rep.Undelivered).Str("batch", f.BatchID).Msg("left to the next top-up")
 	}
 	taken := schedules.Taken{Accepted: rep.Accepted + rep.Duplicates, Rejected: rep.Rejected, Why: why}
 	return taken, asFinal(err)

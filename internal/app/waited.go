@@ -59,7 +59,7 @@ func (w *waited) tell(ctx context.Context) {
 	if err == nil {
 		return
 	}
-	w.log.Debug().Err(err).Msg("how long calls waited is told later")
+	w.log.Debug().Err(err).Msg("waiting times of calls not recorded yet")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for provider, more := range w.calls {

@@ -50,7 +50,7 @@ const headroom = 32 << 20
 // RunWorker runs a worker until ctx ends and it has drained.
 func RunWorker(ctx context.Context, o WorkerOptions) (err error) {
 	if _, keyless := Usable(o.Config, o.Keys); len(o.Providers) == 0 && len(keyless) > 0 {
-		o.Log.Info().Strs("providers", keyless).Msg("not served, for want of an API key: set it with `worker keys set`, and they are served from then on")
+		o.Log.Info().Strs("providers", keyless).Msg("not served without an API key: set it with `worker keys set`, and they are served from then on")
 	}
 	reserve := make([]byte, headroom)
 	defer runtime.KeepAlive(reserve)

@@ -209,7 +209,7 @@ func checkRedis(ctx context.Context, log zerolog.Logger, client *redis.Client, a
 	switch policy {
 	case "noeviction":
 	case "":
-		log.Warn().Str("at", at).Msg("Redis does not tell its maxmemory-policy: make sure that it is noeviction, or deliveries may be thrown away")
+		log.Warn().Str("at", at).Msg("Redis does not report its maxmemory-policy: make sure that it is noeviction, or deliveries may be evicted")
 	default:
 		return Fail(Unsafe, fmt.Errorf("Redis at %s (REDIS_URL) has maxmemory-policy %s and may throw deliveries away: run `redis-cli -u \"$REDIS_URL\" CONFIG SET maxmemory-policy noeviction`, and write it into its redis.conf", at, policy))
 	}
