@@ -3,9 +3,11 @@ package providertest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -84,4 +86,34 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusBadRequest)
 	_, _ = w.Write(answer)
+}
+
+// Generate makes a call that must succeed.
+func Generate(t *testing.T, p providers.Provider, req providers.Request) providers.Response {
+	t.Helper()
+	res, err := p.Generate(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// Fail makes a call that must fail, and returns the failure. Its text must show none of hidden:
+// the key, and the prompt.
+func Fail(t *testing.T, p providers.Provider, req providers.Request, hidden ...string) *providers.Error {
+	t.Helper()
+	_, err := p.Generate(t.Context(), req)
+	e, ok := errors.AsType[*providers.Error](err)
+	if !ok {
+		t.Fatalf("Generate() error = %T %v, want a *providers.Error", err, err)
+	}
+	for _, text := range hidden {
+		if strings.Contains(e.Error(), text) {
+			t.Errorf("error text %q holds %q", e.Error(), text)
+		}
+	}
+	if e.Provider != p.Name() {
+		t.Errorf("error names provider %q, want %q", e.Provider, p.Name())
+	}
+	return e
 }

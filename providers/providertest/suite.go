@@ -394,33 +394,3 @@ func labelled(t *testing.T, label string) string {
 	}
 	return strings.Join(found, "\n\n")
 }
-
-// Generate makes a call that must succeed.
-func Generate(t *testing.T, p providers.Provider, req providers.Request) providers.Response {
-	t.Helper()
-	res, err := p.Generate(t.Context(), req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
-}
-
-// Fail makes a call that must fail, and returns the failure. Its text must show none of hidden:
-// the key, and the prompt.
-func Fail(t *testing.T, p providers.Provider, req providers.Request, hidden ...string) *providers.Error {
-	t.Helper()
-	_, err := p.Generate(t.Context(), req)
-	e, ok := errors.AsType[*providers.Error](err)
-	if !ok {
-		t.Fatalf("Generate() error = %T %v, want a *providers.Error", err, err)
-	}
-	for _, text := range hidden {
-		if strings.Contains(e.Error(), text) {
-			t.Errorf("error text %q holds %q", e.Error(), text)
-		}
-	}
-	if e.Provider != p.Name() {
-		t.Errorf("error names provider %q, want %q", e.Provider, p.Name())
-	}
-	return e
-}
