@@ -39,7 +39,7 @@ func TestABodyForAnyEndpointIsPricedByItsModel(t *testing.T) {
 	at := time.Now()
 	kept := providers.Request{Task: providers.Text, Model: "gpt-6.1-terra", Endpoint: "/v1/responses", Body: json.RawMessage(`{"input":"hello","max_output_tokens":50,"prompt_cache_options":{"ttl":"12h"}}`)}
 	openai := &billing.Prices{List: list, Kinds: map[string]string{"p": "openai"}}
-	most, _ := openai.Reserve("p", kept, at)
+	most, _, _ := openai.Reserve("p", kept, at)
 	if cost, _, _ := openai.Cost("p", kept.Model, providers.Usage{CacheWriteTokens: 80, OutputTokens: 50, Variant: "12h"}, at); cost != 450_000 || most < cost {
 		t.Errorf("%s are reserved for a call that keeps its prompt for 12 hours, and costs %s", most, cost)
 	}
@@ -55,7 +55,7 @@ func TestABodyForAnyEndpointIsPricedByItsModel(t *testing.T) {
 				rows.Kinds["p"] = "openai" // prices_as
 			}
 			req := providers.Request{Task: e.Task, Model: b.model, Endpoint: e.Path, Body: json.RawMessage(b.body)}
-			most, priced := rows.Reserve("p", req, at)
+			most, _, priced := rows.Reserve("p", req, at)
 			cost, _, known := rows.Cost("p", b.model, b.used, at)
 			if !priced || e.Task != providers.Moderation && (!known || cost == 0 || most < cost) {
 				t.Errorf("%s %s: %s reserved (priced %t) for a call of %s (priced %t)", d.Kind, e.Path, most, priced, cost, known)
@@ -64,7 +64,7 @@ func TestABodyForAnyEndpointIsPricedByItsModel(t *testing.T) {
 				continue
 			}
 			req.Model = "nobody-has-this"
-			if most, priced := rows.Reserve("p", req, at); priced || most != 0 {
+			if most, _, priced := rows.Reserve("p", req, at); priced || most != 0 {
 				t.Errorf("%s %s: %s are reserved for a model that nobody knows", d.Kind, e.Path, most)
 			}
 			if cost, _, priced := rows.Cost("p", req.Model, b.used, at); priced || cost != 0 {

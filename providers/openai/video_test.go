@@ -18,7 +18,7 @@ import (
 )
 
 // films serves one film, whose looks are answered by script in turn, the last for ever.
-func films(t *testing.T, content http.HandlerFunc, script ...http.HandlerFunc) *server {
+func films(t *testing.T, content http.HandlerFunc, script ...http.HandlerFunc) *providertest.Recorder {
 	t.Helper()
 	looks := 0
 	return providertest.Serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -170,6 +170,8 @@ func (r Recorded) request() (*http.Request, error) {
 type Recorder struct {
 	// URL is its address.
 	URL string
+	// Close stops it, before the test's end does.
+	Close func()
 
 	answer   http.HandlerFunc
 	mu       sync.Mutex
@@ -189,7 +191,7 @@ func Serve(t *testing.T, answer http.HandlerFunc) *Recorder {
 	r := &Recorder{answer: answer}
 	server := httptest.NewServer(r)
 	t.Cleanup(server.Close)
-	r.URL = server.URL
+	r.URL, r.Close = server.URL, server.Close
 	return r
 }
 
