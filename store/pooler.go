@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -64,12 +66,7 @@ func culprit(databaseURL string) string {
 // In transaction mode each transaction may be served by another of Postgres'
 // connections: what is prepared by name, or set for a session, is not there the next
 // time.
-func pooled(ctx context.Context, cfg *pgx.ConnConfig) (is bool, err error) {
-	c, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, c.Close(ctx)) }()
+func pooled(ctx context.Context, c *pgx.Conn) (bool, error) {
 	var pid uint32
 	if err := c.QueryRow(ctx, `SELECT pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
 		return false, err
@@ -77,21 +74,49 @@ func pooled(ctx context.Context, cfg *pgx.ConnConfig) (is bool, err error) {
 	return pid != c.PgConn().PID(), nil
 }
 
-// suit makes a pool's configuration fit for what stands behind its address, and
-// reports whether that is a pooler.
-func suit(ctx context.Context, cfg *pgxpool.Config) (behind bool, err error) {
-	behind, err = pooled(ctx, cfg.ConnConfig)
-	if err != nil {
-		return false, err
-	}
+// errPooler tells that the first connection of a pool has found a pooler.
+var errPooler = errors.New("a pooler stands before Postgres")
+
+// openPool connects, and makes the pool fit for what stands behind its address: it reports
+// whether that is a pooler. Its first connection finds out, so that a command has one alone.
+func openPool(ctx context.Context, cfg *pgxpool.Config) (_ *pgxpool.Pool, behind bool, err error) {
 	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
-	if behind {
-		// Statements are not prepared by name; their parameters' types are still known,
-		// which arrays need.
-		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	var known atomic.Bool // by the first connection
+	cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
+		if !known.Load() {
+			if behind, err := pooled(ctx, c); err != nil || behind {
+				return cmp.Or(err, errPooler)
+			}
+		}
+		return prepare(ctx, c, false)
 	}
-	cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { return prepare(ctx, c, behind) }
-	return behind, nil
+	pool, err := connected(ctx, cfg)
+	known.Store(true)
+	if err == nil || !errors.Is(err, errPooler) {
+		return pool, false, err
+	}
+	// Statements are not prepared by name; their parameters' types are still known,
+	// which arrays need.
+	cfg = cfg.Copy()
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { return prepare(ctx, c, true) }
+	pool, err = connected(ctx, cfg)
+	return pool, true, err
+}
+
+// connected makes a pool with one connection.
+func connected(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c, err := pool.Acquire(ctx)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	c.Release()
+	return pool, nil
 }
 
 // prepare makes a new connection fit for short statements: with a million jobs in

@@ -68,15 +68,11 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 		return nil, fmt.Errorf("the database URL: %w", err)
 	}
 	cfg.MaxConns = max(cfg.MaxConns, 8)
-	behind, err := suit(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("connect to Postgres at %s:%d: %w", cfg.ConnConfig.Host, cfg.ConnConfig.Port, err)
-	}
 	watched := &outage{asked: map[uint64]time.Time{}}
 	cfg.ConnConfig.Tracer = watched
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	pool, behind, err := openPool(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("connect to Postgres: %w", err)
+		return nil, fmt.Errorf("connect to Postgres at %s:%d: %w", cfg.ConnConfig.Host, cfg.ConnConfig.Port, err)
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{pool: pool, stop: stop, life: life, pooled: behind, ended: make(chan struct{}, 1), outage: watched}

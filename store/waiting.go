@@ -43,14 +43,14 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 			SELECT job_id, provider, model, account, batch_id, run_at, dispatched_at
 			FROM job_queue
 			WHERE worker_id IS NULL AND `+which+`
-			LIMIT $3
+			LIMIT CASE WHEN (SELECT sum(queued) FROM batch_counts WHERE batch_id = $1) > $4 THEN $3::int / 4 ELSE $3::int END
 		) q
 		CROSS JOIN LATERAL (SELECT state, paused_at, wait_reason, error_class, not_before FROM job_states WHERE job_id = q.job_id OFFSET 0) s
 		LEFT JOIN batches b ON b.id = q.batch_id
 		`+budgets.by()+`
 		GROUP BY q.provider, q.model, s.state, paused, s.wait_reason, x.id, 7, q.run_at > now()
 		ORDER BY count(*) DESC, q.provider, q.model
-		LIMIT 100`, batch, id, fleet.MaxWaiting).Query(func(rows pgx.Rows) (err error) {
+		LIMIT 100`, batch, id, fleet.MaxWaiting, detailJobs).Query(func(rows pgx.Rows) (err error) {
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.WaitingJobs, error) {
 			var w fleet.WaitingJobs
 			var runAt, notBefore *time.Time
