@@ -11,8 +11,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// orphanedFiles are what workers that have stopped have left in a folder: a file of each, with
-// its id and a suffix for a name, which it locked for as long as it lived.
+// orphanedFiles finds the files that workers which have stopped left in a folder: each has
+// one, with its id and a suffix for a name, which it locked for as long as it lived.
 type orphanedFiles struct {
 	dir    string // empty: there are none
 	suffix string
