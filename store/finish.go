@@ -31,6 +31,15 @@ func (s *Store) Succeed(ctx context.Context, done jobs.Success) error {
 	return err
 }
 
+// sizeOf is about how many bytes a success sends.
+func sizeOf(d jobs.Success) int {
+	n := len(d.Response.Raw) + len(d.Response.Text)
+	if d.Child != nil {
+		n += d.Child.Size()
+	}
+	return n
+}
+
 // succeedMany settles the calls, ends the jobs and stores the results in one
 // transaction. A result is stored only for a job that this very write ended.
 func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[struct{}], error) {

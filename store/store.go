@@ -81,7 +81,7 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	s.claims = newGroup(life, light, s.claimMany)
 	s.begins = newGroup(life, light, s.beginMany)
 	s.settles = newGroup(life, func(c jobs.Settlement) int { return len(c.Body) }, s.settleMany)
-	s.succeed = newGroup(life, func(d jobs.Success) int { return len(d.Response.Raw) + len(d.Response.Text) + d.Child.Size() }, s.succeedMany)
+	s.succeed = newGroup(life, sizeOf, s.succeedMany)
 	s.ends = newGroup(life, light, s.completeMany)
 	return s, nil
 }

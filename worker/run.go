@@ -261,6 +261,26 @@ func (h *handler) goOn(j *journal) (req providers.Request, end *jobs.Completion,
 	return req, end, nil
 }
 
+// none reports whether nothing has been refused.
+func (r *refusals) none() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.last) == 0
+}
+
+// withoutMoney returns why a job need not take a slot; nil: nothing is known of it.
+func (h *handler) withoutMoney(job jobs.Job) *jobs.BudgetError {
+	if h.refusals.none() {
+		return nil
+	}
+	now := time.Now()
+	amount, _, priced := h.cfg.Prices.Reserve(job.Provider, job.Request, now)
+	if !priced {
+		return nil
+	}
+	return h.refusals.of(job, amount, h.cfg.simulated(job.Provider), now)
+}
+
 // chunk holds what became of the jobs of a chunk.
 type chunk struct {
 	handler *handler
