@@ -4,101 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
 	"oneflow/batches/rows"
-	"oneflow/providers"
 	"oneflow/providers/kinds"
-	"oneflow/providers/schema"
 )
-
-// decoder makes jobs of the rows of one source.
-type decoder struct {
-	Input
-	// options are the names of a row's fields that decide something.
-	options map[string][]int
-	// told are the columns that OnColumn was told of, and whether each is an option.
-	told    map[string]bool
-	table   bool // all rows have the same columns
-	schemas schema.Checker
-}
-
-func newDecoder(in Input) *decoder {
-	return &decoder{Input: in, options: index(reflect.TypeFor[row]()), told: map[string]bool{}}
-}
-
-// maxTold is the number of columns that OnColumn is told of at most.
-const maxTold = 1000
-
-// columns returns the columns of a row that are no option, as a JSON object in their
-// order, and takes them out of its fields; the template's prompt goes in. Cells that
-// stand for no value go out of what is an option.
-func (in *decoder) columns(row rows.Row) ([]byte, error) {
-	var prompt []byte
-	if in.Template != nil {
-		var err error
-		if prompt, err = in.Template.render(row); err != nil {
-			return nil, err
-		}
-	}
-	isOption := func(name string) bool {
-		_, ok := in.options[name]
-		return !in.keeps(name) && (ok || isAlias(name) || name == in.taskField(Fields(row.Fields))) && (in.Template == nil || name != "prompt")
-	}
-	envelope := in.envelope(Fields(row.Fields))
-	own := []byte{'{'}
-	for _, name := range row.Names {
-		value, mapped := row.Fields[name], false
-		for _, column := range in.Map {
-			mapped = mapped || column == name
-		}
-		if row.Cells && (mapped || isOption(name)) && isNothing(text(value)) {
-			row.Fields[name] = []byte("null")
-		}
-		if isOption(name) || slices.Contains(envelope, name) {
-			if in.table && in.options[name] != nil && in.Map[name] == "" && name != "prompt" && name != "messages" && name != "custom_id" && Fields(row.Fields).has(name) {
-				in.tell(name, true)
-			}
-			continue
-		}
-		if len(name) > 256 || strings.ContainsRune(name, 0) {
-			return nil, errors.New("the name of a column must be at most 256 bytes, without NUL")
-		}
-		if _, told := in.told[name]; !told && !in.renames() && !in.keeps(name) && name != "prompt" { // which is the row's own beside a template
-			if err := in.looksLikeOption(Fields(row.Fields), name); err != nil {
-				return nil, err
-			}
-		}
-		if len(own) > 1 {
-			own = append(own, ',')
-		}
-		own = append(append(append(own, quote(name)...), ':'), value...)
-		in.tell(name, false)
-		if !in.renames() { // which takes what it names alone
-			delete(row.Fields, name)
-		}
-	}
-	if prompt != nil {
-		row.Fields["prompt"] = prompt
-	}
-	if len(own) == 1 {
-		return nil, nil
-	}
-	return append(own, '}'), nil
-}
-
-// tell tells of a column when it first comes.
-func (in *decoder) tell(name string, option bool) {
-	if _, told := in.told[name]; told || len(in.told) >= maxTold {
-		return
-	}
-	in.told[name] = option
-	if in.OnColumn != nil {
-		in.OnColumn(name, option)
-	}
-}
 
 // reason says why a row is refused, and how to keep its column where that was taken as an option.
 func (in *decoder) reason(err error) string {
@@ -116,45 +27,6 @@ func keeping(name string) string {
 		name = rows.Quoted(name)
 	}
 	return "--map " + name + "="
-}
-
-// keeps reports whether Map says that a column is the row's own, whatever its name: the field
-// of this name comes from another column, or from none.
-func (in Input) keeps(name string) bool {
-	column, ok := in.Map[name]
-	return ok && column != name
-}
-
-// renames reports whether Map takes a field from a column; else it only keeps some.
-func (in Input) renames() bool {
-	for _, column := range in.Map {
-		if column != "" {
-			return true
-		}
-	}
-	return false
-}
-
-// isNothing reports whether a cell stands for no value: an empty one, and what pandas,
-// R and databases write for none.
-func isNothing(cell string) bool {
-	switch cell {
-	case "", "NaN", "nan", "<NA>", "NaT", "#N/A", `\N`:
-		return true
-	}
-	return false
-}
-
-// envelope lists the fields of a vendor's batch line around the request itself.
-func (in *decoder) envelope(fields Fields) []string {
-	switch {
-	case in.renames():
-	case in.Shape == ShapeOpenAI || isOpenAI(fields):
-		return []string{"method", "url", "body", "endpoint"}
-	case in.Shape == ShapeAnthropic || isAnthropic(fields):
-		return []string{"params"}
-	}
-	return nil
 }
 
 // looksLikeOption fails for a column that is no option, and that its author most
@@ -280,25 +152,4 @@ func names(columns []string) string {
 		columns = append(slices.Clone(columns[:8]), "…")
 	}
 	return rows.Shorten(strings.Join(columns, ", "))
-}
-
-// simplify makes one prompt, with a system prompt at most, of a conversation that is no
-// more than that: the same question is the same request in whatever form it came.
-func simplify(r *providers.Request) {
-	turns := r.Messages
-	if r.Prompt != "" || len(turns) == 0 || len(turns) > 2 {
-		return
-	}
-	plain := func(m providers.Message, role string) bool {
-		return m.Content != "" && reflect.DeepEqual(m, providers.Message{Role: role, Content: m.Content})
-	}
-	if last := turns[len(turns)-1]; plain(last, "user") {
-		if len(turns) == 2 {
-			if r.System != "" || !plain(turns[0], "system") {
-				return
-			}
-			r.System = turns[0].Content
-		}
-		r.Prompt, r.Messages = last.Content, nil
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"oneflow/jobs"
 	"oneflow/providers"
 	"oneflow/providers/kinds"
+	"oneflow/providers/schema"
 )
 
 // row is a line: what the job is, and the request itself.
@@ -60,6 +62,92 @@ func TableColumns(mapped map[string]string) []string {
 
 // Fields are the fields of one row by name, each still as JSON.
 type Fields map[string]json.RawMessage
+
+// decoder makes jobs of the rows of one source.
+type decoder struct {
+	Input
+	// options are the names of a row's fields that decide something.
+	options map[string][]int
+	// told are the columns that OnColumn was told of, and whether each is an option.
+	told    map[string]bool
+	table   bool // all rows have the same columns
+	schemas schema.Checker
+}
+
+func newDecoder(in Input) *decoder {
+	return &decoder{Input: in, options: index(reflect.TypeFor[row]()), told: map[string]bool{}}
+}
+
+// maxTold is the number of columns that OnColumn is told of at most.
+const maxTold = 1000
+
+// columns returns the columns of a row that are no option, as a JSON object in their
+// order, and takes them out of its fields; the template's prompt goes in. Cells that
+// stand for no value go out of what is an option.
+func (in *decoder) columns(row rows.Row) ([]byte, error) {
+	var prompt []byte
+	if in.Template != nil {
+		var err error
+		if prompt, err = in.Template.render(row); err != nil {
+			return nil, err
+		}
+	}
+	isOption := func(name string) bool {
+		_, ok := in.options[name]
+		return !in.keeps(name) && (ok || isAlias(name) || name == in.taskField(Fields(row.Fields))) && (in.Template == nil || name != "prompt")
+	}
+	envelope := in.envelope(Fields(row.Fields))
+	own := []byte{'{'}
+	for _, name := range row.Names {
+		value, mapped := row.Fields[name], false
+		for _, column := range in.Map {
+			mapped = mapped || column == name
+		}
+		if row.Cells && (mapped || isOption(name)) && isNothing(text(value)) {
+			row.Fields[name] = []byte("null")
+		}
+		if isOption(name) || slices.Contains(envelope, name) {
+			if in.table && in.options[name] != nil && in.Map[name] == "" && name != "prompt" && name != "messages" && name != "custom_id" && Fields(row.Fields).has(name) {
+				in.tell(name, true)
+			}
+			continue
+		}
+		if len(name) > 256 || strings.ContainsRune(name, 0) {
+			return nil, errors.New("the name of a column must be at most 256 bytes, without NUL")
+		}
+		if _, told := in.told[name]; !told && !in.renames() && !in.keeps(name) && name != "prompt" { // which is the row's own beside a template
+			if err := in.looksLikeOption(Fields(row.Fields), name); err != nil {
+				return nil, err
+			}
+		}
+		if len(own) > 1 {
+			own = append(own, ',')
+		}
+		own = append(append(append(own, quote(name)...), ':'), value...)
+		in.tell(name, false)
+		if !in.renames() { // which takes what it names alone
+			delete(row.Fields, name)
+		}
+	}
+	if prompt != nil {
+		row.Fields["prompt"] = prompt
+	}
+	if len(own) == 1 {
+		return nil, nil
+	}
+	return append(own, '}'), nil
+}
+
+// tell tells of a column when it first comes.
+func (in *decoder) tell(name string, option bool) {
+	if _, told := in.told[name]; told || len(in.told) >= maxTold {
+		return
+	}
+	in.told[name] = option
+	if in.OnColumn != nil {
+		in.OnColumn(name, option)
+	}
+}
 
 // decode makes a job of a row.
 func (in *decoder) decode(from rows.Row) (jobs.New, error) {
@@ -148,19 +236,47 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 	return job, nil
 }
 
-// take makes the fields ask this model of this provider alone.
-func (k ModelKey) take(fields Fields) {
-	var body Fields
-	if fields.has("body") && json.Unmarshal(fields["body"], &body) == nil && body.has("model") {
-		body["model"] = quote(k.Model)
-		fields["body"] = encoded(body)
-	}
-	delete(fields, "chain")
-	fields["provider"], fields["model"], fields["fallback"] = quote(k.Provider), quote(k.Model), quote(string(providers.FallbackNever))
-}
-
 // has reports whether a row sets a field. Null is as good as nothing.
 func (f Fields) has(name string) bool { return len(f[name]) > 0 && string(f[name]) != "null" }
+
+// keeps reports whether Map says that a column is the row's own, whatever its name: the field
+// of this name comes from another column, or from none.
+func (in Input) keeps(name string) bool {
+	column, ok := in.Map[name]
+	return ok && column != name
+}
+
+// renames reports whether Map takes a field from a column; else it only keeps some.
+func (in Input) renames() bool {
+	for _, column := range in.Map {
+		if column != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// isNothing reports whether a cell stands for no value: an empty one, and what pandas,
+// R and databases write for none.
+func isNothing(cell string) bool {
+	switch cell {
+	case "", "NaN", "nan", "<NA>", "NaT", "#N/A", `\N`:
+		return true
+	}
+	return false
+}
+
+// envelope lists the fields of a vendor's batch line around the request itself.
+func (in *decoder) envelope(fields Fields) []string {
+	switch {
+	case in.renames():
+	case in.Shape == ShapeOpenAI || isOpenAI(fields):
+		return []string{"method", "url", "body", "endpoint"}
+	case in.Shape == ShapeAnthropic || isAnthropic(fields):
+		return []string{"params"}
+	}
+	return nil
+}
 
 // named returns a row's fields by our names for them.
 func (in Input) named(fields Fields) (Fields, error) {
@@ -260,42 +376,23 @@ func (in Input) complete(r *row) error {
 	return nil
 }
 
-// route checks who is to be asked. A row with a chain begins with its first
-// provider.
-func (in Input) route(r *row) error {
-	switch r.Fallback {
-	case "", providers.FallbackAuto, providers.FallbackNever, providers.FallbackAlways:
-	default:
-		return fmt.Errorf("fallback %s: must be auto, never or always", rows.Quoted(string(r.Fallback)))
+// simplify makes one prompt, with a system prompt at most, of a conversation that is no
+// more than that: the same question is the same request in whatever form it came.
+func simplify(r *providers.Request) {
+	turns := r.Messages
+	if r.Prompt != "" || len(turns) == 0 || len(turns) > 2 {
+		return
 	}
-	if r.Chain == nil {
-		return nil
+	plain := func(m providers.Message, role string) bool {
+		return m.Content != "" && reflect.DeepEqual(m, providers.Message{Role: role, Content: m.Content})
 	}
-	if len(r.Chain) == 0 {
-		return errors.New("chain: must name at least one provider, or be left out")
-	}
-	for i, name := range r.Chain {
-		kind, ok := in.Kind(name)
-		if !ok {
-			return fmt.Errorf("chain: provider %s: is not configured", rows.Quoted(name))
+	if last := turns[len(turns)-1]; plain(last, "user") {
+		if len(turns) == 2 {
+			if r.System != "" || !plain(turns[0], "system") {
+				return
+			}
+			r.System = turns[0].Content
 		}
-		if slices.Contains(r.Chain[:i], name) {
-			return fmt.Errorf("chain: %s is there twice", name)
-		}
-		can, _ := kinds.CapabilitiesOf(kind)
-		_, takes := can.Endpoint(r.Endpoint)
-		if _, ok := can.Tasks[r.Task]; !ok && !takes {
-			return fmt.Errorf("chain: provider %s cannot do %s", name, rows.Quoted(string(r.Task)))
-		}
+		r.Prompt, r.Messages = last.Content, nil
 	}
-	switch {
-	case r.Provider == "":
-		r.Provider = r.Chain[0]
-	case r.Provider != r.Chain[0]:
-		return fmt.Errorf("chain: must begin with the provider, which is %s; or leave provider out", rows.Quoted(r.Provider))
-	}
-	if r.Fallback == providers.FallbackNever && len(r.Chain) > 1 {
-		return fmt.Errorf("fallback: never means that only %s is asked, and chain names %d providers: leave one of them out", r.Provider, len(r.Chain))
-	}
-	return nil
 }
