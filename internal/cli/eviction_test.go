@@ -64,7 +64,7 @@ func TestARedisThatMayThrowDeliveriesAwayIsRefused(t *testing.T) {
 		"evicts":               {info: map[string]string{"memory": "# Memory\r\nmaxmemory_policy:allkeys-lru\r\n", "persistence": on}, code: cli.Unsafe, err: "maxmemory-policy allkeys-lru"},
 		"evicts what may pass": {info: map[string]string{"memory": "# Memory\r\nmaxmemory_policy:volatile-ttl\r\n"}, code: cli.Unsafe, err: "CONFIG SET maxmemory-policy noeviction"},
 		"tells by CONFIG":      {config: "allkeys-random", code: cli.Unsafe, err: "allkeys-random"},
-		"tells nothing":        {warn: []string{"does not tell its maxmemory-policy"}, mustNotSay: "append-only"},
+		"tells nothing":        {warn: []string{"does not report its maxmemory-policy"}, mustNotSay: "append-only"},
 		"without a file":       {info: map[string]string{"persistence": off}, config: "noeviction", warn: []string{"keeps no append-only file", "delivered again from Postgres"}, mustNotSay: "maxmemory"},
 	} {
 		t.Run(name, func(t *testing.T) {
