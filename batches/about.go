@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"oneflow/batches/rows"
@@ -53,4 +54,10 @@ func (in Input) partOf(name string) (providers.PartType, error) {
 		return providers.AudioPart, nil
 	}
 	return providers.DocumentPart, nil
+}
+
+// noPrompt names the columns of a row that has no prompt, and how it is made of them.
+func (in *decoder) noPrompt(columns []string) error {
+	first := slices.IndexFunc(columns, func(name string) bool { option, own := in.told[name]; return own && !option })
+	return fmt.Errorf("prompt: is missing; the row has %s: say which holds it, such as --map prompt=%s, or make it with --template", names(columns), rows.Shorten(columns[max(first, 0)]))
 }

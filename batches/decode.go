@@ -195,6 +195,9 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 	if err := systemParts(fields); err != nil {
 		return jobs.New{}, err
 	}
+	if _, named := fields["prompt"]; !named && own != nil && !in.ForPrograms && !fields.has("messages") && !fields.has("body") {
+		return jobs.New{}, in.noPrompt(from.Names)
+	}
 	var r row
 	if err := fill(&r, fields); err != nil {
 		return jobs.New{}, err

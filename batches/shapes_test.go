@@ -201,3 +201,17 @@ func TestFilesOfOtherProgramsAreRead(t *testing.T) {
 		golden.Compare(t, filepath.Join("taken", filepath.Base(path)+".golden"), out.String())
 	}
 }
+
+// The rows of most public data sets have no prompt, but what one can be made of.
+func TestARowWithoutAPromptIsToldWhatItHas(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		`{"instruction":"a","output":"b"}`: "prompt: is missing; the row has instruction, output: say which holds it, such as --map prompt=instruction, or make it with --template",
+		`{"instruction":"a","prompt":""}`:  "prompt: must not be empty",
+		`{"max_tokens":5}`:                 "prompt: must not be empty",
+	} {
+		if _, bad := read(t, input(), line); len(bad) != 1 || bad[0] != "rows.jsonl:1: "+want {
+			t.Errorf("%s: %q", line, bad)
+		}
+	}
+}

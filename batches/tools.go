@@ -20,13 +20,14 @@ type parts string
 
 // UnmarshalJSON takes a string, or a list of parts; anything else is no text.
 func (p *parts) UnmarshalJSON(data []byte) error {
-	var list []struct {
-		Text    string
-		Thought bool
-	}
-	if json.Unmarshal(data, (*string)(p)) == nil || json.Unmarshal(data, &list) != nil {
+	if json.Unmarshal(data, (*string)(p)) == nil {
 		return nil
 	}
+	var list []struct {
+		Text    string `json:"text"`
+		Thought bool   `json:"thought"`
+	}
+	_ = json.Unmarshal(data, &list) // anything else is none
 	for _, one := range list {
 		if !one.Thought {
 			*p += parts(one.Text)

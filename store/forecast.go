@@ -33,9 +33,15 @@ func (s *Store) AnswerLengths(ctx context.Context) (map[batches.ModelKey]batches
 	return known, nil
 }
 
-// Backlog returns how many jobs have not ended, by the provider that they ask first.
+// Backlog returns how many jobs have not ended, by the provider that they ask first: without those of batches
+// that are paused or cancelled, which nobody sends.
 func (s *Store) Backlog(ctx context.Context) (map[string]int64, error) {
-	rows, err := s.pool.Query(ctx, `SELECT provider, count(*) FROM job_queue GROUP BY provider`)
+	rows, err := s.pool.Query(ctx, `
+		SELECT q.provider, count(*)
+		FROM job_queue q
+		LEFT JOIN batches b ON b.id = q.batch_id
+		WHERE b.cancelled_at IS NULL AND b.paused_at IS NULL
+		GROUP BY q.provider`)
 	if err != nil {
 		return nil, fmt.Errorf("count the jobs that wait: %w", err)
 	}

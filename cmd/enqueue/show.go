@@ -225,10 +225,13 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 	return output.Write(s.Env.Out, out)
 }
 
-// waitsOf says why the job, or the jobs of the batches, wait.
+// waitsOf says why the job, or the jobs of the batches, wait: not those that are marked as cancelled by and by.
 func waitsOf(ctx context.Context, db *store.Store, p jobs.Progress, ids []string) ([]fleet.Wait, error) {
 	if p.JobID != "" {
 		return fleet.Waits(ctx, db, "", p.JobID)
+	}
+	if p.State == jobs.BatchCancelling {
+		return nil, nil
 	}
 	if len(ids) == 1 {
 		return fleet.Waits(ctx, db, ids[0], "")
