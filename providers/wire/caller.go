@@ -205,7 +205,7 @@ func Key(ctx context.Context, provider string, source func(context.Context) (str
 // CheckKey reports, with a nil error, that secret is a key that works: ask makes a call with
 // it that is free, and answered says whether that brought the vendor's answer. Its error is
 // always a *providers.Error.
-func (c *Caller) CheckKey(ctx context.Context, secret string, ask func(key string) (Answer, *providers.Error), answered func(Answer) bool) error {
+func (c Caller) CheckKey(ctx context.Context, secret string, ask func(key string) (Answer, *providers.Error), answered func(Answer) bool) error {
 	key, failure := Key(ctx, c.Provider, Given(secret))
 	if failure != nil {
 		return failure
