@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 	if err := s.keepIn(dir); err != nil {
 		return err
 	}
-	return parsed.Run(s)
+	return cli.Run(parsed, s)
 }
 
 // keepIn moves what has its default place into the folder of the data.

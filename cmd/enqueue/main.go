@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 		return err
 	}
 	defer func() { _ = closeLog() }()
-	s := &session{Session: cli.Session{Ctx: ctx, Env: env, Log: log, Services: g.Services, ConfigPath: g.Config}, task: parsed.Selected().Name}
+	s := &session{Session: cli.Session{Ctx: ctx, Env: env, Log: log, Services: g.Services, ConfigPath: g.Config}, task: parsed.Name}
 	defer s.close()
-	return parsed.Run(s)
+	return cli.Run(parsed, s)
 }

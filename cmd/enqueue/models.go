@@ -116,7 +116,7 @@ func near(name string, names []string) []string {
 	}
 	var found []match
 	for _, other := range names {
-		if far := distance(name, other); far <= max(1, len(name)/3) {
+		if far := cli.Distance(name, other); far <= max(1, len(name)/3) {
 			found = append(found, match{other, far})
 		}
 	}
@@ -128,26 +128,4 @@ func near(name string, names []string) []string {
 		}
 	}
 	return out
-}
-
-// distance returns the number of characters to be written, left out or changed to make one
-// name of the other (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := before
-			if a[i] != b[j] {
-				change++
-			}
-			before = row[j+1]
-			row[j+1] = min(row[j+1]+1, row[j]+1, change)
-		}
-	}
-	return row[len(b)]
 }

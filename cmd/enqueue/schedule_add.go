@@ -79,7 +79,7 @@ func (c *scheduleAddCmd) Run(s *session) error {
 	}
 	add := schedules.Schedule{Name: c.Name, Spec: spec, Overlap: c.Overlap, CreatedAt: now, Next: spec.Next(now)}
 	one, batch := map[string]*oneCmd{"text": &g.Text, "image": &g.Image, "audio": &g.Audio, "video": &g.Video, "embedding": &g.Embedding}, &g.Batch
-	s.task = parsed.Selected().Name
+	s.task = parsed.Name
 	if s.task == "pipeline" {
 		if batch, err = g.Pipeline.batch(); err != nil {
 			return err

@@ -13,7 +13,7 @@ import (
 // walletCard gives a wallet a rate card, or takes it away.
 type walletCard struct {
 	Account string `arg:"" help:"The account. It has a wallet."`
-	File    string `arg:"" optional:"" help:"The rate card, as JSON; examples/rate-cards has two." type:"path"`
+	File    string `arg:"" optional:"" help:"The rate card, as JSON; examples/rate-cards has two."`
 	None    bool   `help:"Charge what providers charge again."`
 }
 

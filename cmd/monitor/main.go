@@ -53,5 +53,5 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 		return err
 	}
 	defer func() { _ = closeLog() }()
-	return parsed.Run(&session{cli.Session{Ctx: ctx, Env: env, Log: log, Services: g.Services, ConfigPath: g.Config}})
+	return cli.Run(parsed, &session{cli.Session{Ctx: ctx, Env: env, Log: log, Services: g.Services, ConfigPath: g.Config}})
 }

@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, env cli.Env) error {
 	if s.config, err = s.LoadConfig(); err != nil {
 		return err
 	}
-	return parsed.Run(s)
+	return cli.Run(parsed, s)
 }
 
 // runCmd runs jobs.

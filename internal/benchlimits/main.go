@@ -33,7 +33,7 @@ type grammar struct {
 	Scenario []string `help:"Run this one of requests, tokens, killed, single, embeddings, models, keys, million, urgent and turns; may be repeated. Default: all." placeholder:"NAME"`
 	Rows     int      `help:"How many jobs million queues." default:"1000000" placeholder:"N"`
 	Slower   int      `help:"Divide the limits of models and keys by this, where the machine has other work." default:"1" placeholder:"N"`
-	Bin      string   `help:"The folder with the built commands." default:"bin" type:"path"`
+	Bin      string   `help:"The folder with the built commands." default:"bin"`
 }
 
 // scenario is one run against one server.

@@ -10,7 +10,7 @@ import (
 func TestShellsCompleteCommandsFlagsAndValues(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		"":                    "paint text brush completion",
+		"":                    "brush completion help paint text",
 		"pa":                  "paint",
 		"brush ":              "wash",
 		"paint --co":          "--colour",
@@ -18,12 +18,15 @@ func TestShellsCompleteCommandsFlagsAndValues(t *testing.T) {
 		"paint --colour b":    "blue",
 		"paint -v --log-l":    "--log-level",
 		"paint --log-level w": "warn",
-		"completion ":         "bash zsh fish",
+		"completion ":         "bash zsh fish powershell",
 		"paint --log-file ":   "",
 	} {
 		_, done, out, _, err := parse(append([]string{"__complete"}, strings.Split(line, " ")...)...)
 		var words []string
 		for candidate := range strings.Lines(out) {
+			if strings.HasPrefix(candidate, ":") { // what the shell is to do beside
+				continue
+			}
 			word, help, _ := strings.Cut(strings.TrimSuffix(candidate, "\n"), "\t")
 			if help == "" {
 				t.Errorf("%q: %q is not explained", line, word)
@@ -38,8 +41,8 @@ func TestShellsCompleteCommandsFlagsAndValues(t *testing.T) {
 
 func TestThereIsACompletionForEachShell(t *testing.T) {
 	t.Parallel()
-	for shell, part := range map[string]string{"bash": "complete -o default -F _brush_complete brush", "zsh": "compdef _brush_complete brush", "fish": "complete -c brush -f"} {
-		if _, done, out, _, err := parse("completion", shell); err != nil || !done || !strings.Contains(out, part) || strings.Contains(out, "NAME") {
+	for shell, part := range map[string]string{"bash": "complete -o default -F __start_brush brush", "zsh": "compdef _brush brush", "fish": "complete -c brush -n", "powershell": "Register-ArgumentCompleter -CommandName 'brush'"} {
+		if _, done, out, _, err := parse("completion", shell); err != nil || !done || !strings.Contains(out, part) {
 			t.Errorf("%s: %s, %v", shell, out, err)
 		}
 	}

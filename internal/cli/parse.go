@@ -3,20 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"reflect"
-	"regexp"
-	"slices"
+	"os"
 	"strings"
-	"time"
 	"unicode/utf8"
 
-	"github.com/alecthomas/kong"
-
-	"oneflow/config"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
-
-// globalFlags is the title of the flags that all commands of a program have.
-const globalFlags = "Global flags:"
 
 // Program is a command line and what its help says.
 type Program struct {
@@ -27,170 +20,231 @@ type Program struct {
 
 // About are the flag and the command that every program has.
 type About struct {
-	Version    kong.VersionFlag `help:"Print the version and exit." group:"Global flags:"`
-	Completion completionCmd    `cmd:"" help:"Print what makes a shell complete this command: eval \"$(${name} completion bash)\" in its start-up file."`
+	Version    bool          `help:"Print the version and exit." group:"Global flags:"`
+	Completion completionCmd `cmd:"" help:"Print what makes a shell complete this command: eval \"$(${name} completion bash)\" in its start-up file."`
 }
 
-// New prepares the parser of grammar, a pointer to a struct. exit is called in place
-// of the end of the process, after help or the version was printed.
-func (p Program) New(grammar any, env Env, exit func(int)) (*kong.Kong, error) {
-	parser, err := kong.New(grammar,
-		kong.Name(p.Name),
-		kong.Description(p.Description),
-		kong.Writers(env.Out, env.Err),
-		kong.Exit(exit),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
-		kong.Vars{"name": p.Name, "version": version(p.Name)},
-	)
-	if err != nil {
-		return nil, err
-	}
-	parser.Model.HelpFlag.Group = &kong.Group{Key: globalFlags, Title: globalFlags}
-	for _, node := range parser.Model.Leaves(true) {
-		if lines := p.Examples[commandOf(node)]; len(lines) > 0 {
-			node.Detail = "Examples:\n\n\t" + strings.Join(lines, "\n\t")
-		}
-	}
-	return parser, nil
+// Command is the command that a command line chose, with what it was given.
+type Command struct {
+	Name   string // the last word of its name: "set" of "keys set"
+	target any    // points to its struct in the grammar
 }
 
-// Parse reads args into grammar. done reports whether help, the version or a completion was
-// printed and nothing is left to do. An error has the exit code Usage.
-func (p Program) Parse(grammar any, args []string, env Env) (ctx *kong.Context, done bool, err error) {
-	type exited struct{}
-	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(exited); !ok {
-				panic(r)
-			}
-			done = true
-		}
-	}()
-	parser, err := p.New(grammar, env, func(int) { panic(exited{}) })
+// Run runs a command whose struct has a method Run(S) error.
+func Run[S any](c *Command, session S) error {
+	command, ok := c.target.(interface{ Run(session S) error })
+	if !ok {
+		return fmt.Errorf("%s: %T cannot be run", c.Name, c.target)
+	}
+	return command.Run(session)
+}
+
+// Parse reads args into grammar, a pointer to a struct (see New). done reports whether help, the version or a completion was
+// printed and nothing is left to do. An error of who typed args has the exit code Usage.
+func (p Program) Parse(grammar any, args []string, env Env) (chosen *Command, done bool, err error) {
+	b := &builder{program: p, out: env.Out, completes: len(args) > 0 && args[0] == cobra.ShellCompRequestCmd}
+	root, err := b.root(grammar)
 	if err != nil {
 		return nil, false, err
 	}
 	for i, arg := range args {
-		// Kong would replace the bytes in silence.
 		if !utf8.ValidString(arg) {
 			return nil, false, Fail(Usage, fmt.Errorf("argument %d, %.40q, is not valid UTF-8", i+1, arg))
 		}
 	}
-	if len(args) > 0 && args[0] == completeCommand {
-		return nil, true, printCompletions(env.Out, parser.Model, args[1:])
+	root.SetArgs(append([]string{}, args...)) // nil would be those of the process
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	switch err := root.Execute(); {
+	case err != nil && !errors.Is(err, errPrinted):
+		return nil, false, err
+	case err != nil || b.chosen == nil:
+		return nil, true, nil
 	}
-	ctx, err = parser.Parse(joinNegative(parser.Model, args))
-	if err != nil {
-		return nil, false, Fail(Usage, p.explain(err))
+	if c, ok := b.chosen.target.(*completionCmd); ok {
+		return nil, true, c.print(root, env.Out)
 	}
-	if node := ctx.Selected(); node != nil {
-		if c, ok := reflect.TypeAssert[*completionCmd](node.Target.Addr()); ok {
-			return nil, true, c.print(env.Out, p.Name)
-		}
-	}
-	return ctx, false, nil
+	return b.chosen, false, nil
 }
 
-// commandOf is a command's name without the program's, such as "keys set".
-func commandOf(node *kong.Node) string {
-	var names []string
-	for ; node != nil && node.Type == kong.CommandNode; node = node.Parent {
-		names = append([]string{node.Name}, names...)
-	}
-	return strings.Join(names, " ")
+// errPrinted ends a command that has printed what it was asked for.
+var errPrinted = errors.New("printed")
+
+// refuse makes the error of a command line that is wrong.
+func refuse(cmd *cobra.Command, format string, args ...any) error {
+	return Fail(Usage, fmt.Errorf("%w (%s --help shows the usage)", fmt.Errorf(format, args...), cmd.CommandPath()))
 }
 
-// decodeDuration reads a duration with days and weeks.
-func decodeDuration(ctx *kong.DecodeContext, target reflect.Value) error {
-	var text string
-	if err := ctx.Scan.PopValueInto("duration", &text); err != nil {
+// check takes the arguments of cmd, and the flags that the environment gives, and refuses what does not fit together.
+func (b *builder) check(cmd *cobra.Command, args []string) error {
+	if err := b.printVersion(cmd, args); err != nil {
 		return err
 	}
-	d, err := config.ParseDuration(text)
-	if err == nil {
-		target.SetInt(int64(d))
+	if err := b.takeArguments(cmd, args); err != nil {
+		return err
 	}
-	return err
+	var err error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if err == nil {
+			err = checkFlag(cmd, f)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return checkGroups(cmd)
 }
 
-// joinNegative writes a negative number to the flag before it, "--rpm=-5", which kong
-// otherwise takes for a flag of its own.
-func joinNegative(app *kong.Application, args []string) []string {
-	takesValue := map[string]bool{}
-	_ = kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
-		if flag, ok := node.(*kong.Flag); ok && !flag.IsBool() {
-			takesValue["--"+flag.Name] = true
-			if flag.Short != 0 {
-				takesValue["-"+string(flag.Short)] = true
+// printVersion prints it, where that was asked for.
+func (b *builder) printVersion(cmd *cobra.Command, _ []string) error {
+	if asked, err := cmd.Flags().GetBool("version"); err != nil || !asked {
+		return nil //nolint:nilerr // the program has no such flag
+	}
+	if _, err := fmt.Fprintln(b.out, version(b.program.Name)); err != nil {
+		return err
+	}
+	return errPrinted
+}
+
+func (b *builder) takeArguments(cmd *cobra.Command, args []string) error {
+	for i, a := range b.arguments[cmd] {
+		if i >= len(args) {
+			if a.optional {
+				break
+			}
+			return refuse(cmd, "%s is missing", strings.ToUpper(a.name))
+		}
+		given := args[i : i+1]
+		if a.value.isList() {
+			given, args = args[i:], args[:i]
+		}
+		for _, text := range given {
+			if err := a.value.Set(text); err != nil {
+				return refuse(cmd, "%s: %w", strings.ToUpper(a.name), err)
 			}
 		}
-		return next(nil)
-	})
-	negative := regexp.MustCompile(`^-[0-9.]`)
-	var out []string
-	for i := 0; i < len(args); i++ {
-		if args[i] == "--" {
-			return append(out, args[i:]...)
+		if err := a.value.among(a.values); err != nil {
+			return refuse(cmd, "%s: %w", strings.ToUpper(a.name), err)
 		}
-		if takesValue[args[i]] && i+1 < len(args) && negative.MatchString(args[i+1]) {
-			join := "="
-			if !strings.HasPrefix(args[i], "--") {
-				join = ""
-			}
-			out = append(out, args[i]+join+args[i+1])
-			i++
+	}
+	if n := len(b.arguments[cmd]); n < len(args) {
+		hint := ""
+		if b.takesPrompt(cmd) {
+			hint = fmt.Sprintf(`: put the whole prompt in quotes, as in %s "Write a haiku"`, cmd.CommandPath())
+		}
+		return refuse(cmd, "unexpected argument %s%s", args[n], hint)
+	}
+	return nil
+}
+
+func (b *builder) takesPrompt(cmd *cobra.Command) bool {
+	return len(b.arguments[cmd]) > 0 && b.arguments[cmd][0].name == "prompt"
+}
+
+// checkFlag takes a flag's value from the environment where the command line has none, and refuses one that it cannot have.
+func checkFlag(cmd *cobra.Command, f *pflag.Flag) error {
+	from := "--" + f.Name
+	for _, name := range f.Annotations[envNote] {
+		text, set := os.LookupEnv(name)
+		if f.Changed || !set {
 			continue
 		}
-		out = append(out, args[i])
-	}
-	return out
-}
-
-var (
-	enumError    = regexp.MustCompile(`^(\S+) must be one of ("[^ ]*") but got "(.*)"$`)
-	numberError  = regexp.MustCompile(`^(\S+): expected a valid .*int but got "(.*)"$`)
-	missingError = regexp.MustCompile(`^expected "<(.*)>"$`)
-)
-
-// explain says in our words what kong refused, and whose help shows the usage. Its
-// errors have no types: the test of this text fails where a new version has others.
-func (p Program) explain(err error) error {
-	text, command := err.Error(), p.Name
-	var node *kong.Node
-	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil {
-		for _, step := range parse.Context.Path {
-			if step.Command != nil {
-				node = step.Command
-				command = p.Name + " " + commandOf(node)
-			}
+		from = name
+		if err := f.Value.Set(text); err != nil {
+			return refuse(cmd, "%s: %w", from, err)
 		}
 	}
-	takesPrompt := node != nil && slices.ContainsFunc(node.Positional, func(v *kong.Positional) bool { return v.Name == "prompt" })
-	switch {
-	case enumError.MatchString(text):
-		m := enumError.FindStringSubmatch(text)
-		values := slices.DeleteFunc(strings.Split(strings.ReplaceAll(m[2], `"`, ""), ","), func(s string) bool { return s == "" })
-		text = fmt.Sprintf("%s: must be %s, got %.60q", m[1], OneOf(values), m[3])
-	case numberError.MatchString(text):
-		m := numberError.FindStringSubmatch(text)
-		text = fmt.Sprintf("%s: must be a whole number, got %.60q", m[1], m[2])
-	case missingError.MatchString(text):
-		text = strings.ToUpper(missingError.FindStringSubmatch(text)[1]) + " is missing"
-	case strings.HasPrefix(text, "unexpected argument ") && takesPrompt:
-		text += fmt.Sprintf(`: put the whole prompt in quotes, as in %s "Write a haiku"`, command)
-	case strings.HasPrefix(text, "unknown flag -") && !strings.HasPrefix(text, "unknown flag --") && takesPrompt:
-		text, _, _ = strings.Cut(text, ", did you mean")
-		text += fmt.Sprintf(`: a prompt that begins with - goes after --, as in %s -- "-5 degrees"`, command)
-	case strings.HasPrefix(text, "expected ") && node == nil:
-		text = "a command is missing"
-	case strings.HasPrefix(text, "expected ") && len(node.Children) > 0:
-		text = strings.TrimPrefix(strings.TrimPrefix(text, "expected "), "one of ")
-		text = "a command is missing after " + command + ": " + strings.ReplaceAll(text, `"`, "")
-	case strings.HasPrefix(text, "missing flags: "):
-		text = strings.TrimPrefix(text, "missing flags: ") + " is missing"
+	if v, ok := f.Value.(*value); ok {
+		if err := v.among(f.Annotations[enumNote]); err != nil {
+			return refuse(cmd, "%s: %w", from, err)
+		}
 	}
-	return fmt.Errorf("%s (%s --help shows the usage)", text, command)
+	return nil
+}
+
+// checkGroups refuses flags that exclude each other, and demands those that must be there: of flags that exclude each other,
+// one of them.
+func checkGroups(cmd *cobra.Command) error {
+	var groups []string // in the order of their first flags
+	needed, members, given := map[string]bool{}, map[string][]string{}, map[string][]string{}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		group := "--" + f.Name
+		for _, xor := range f.Annotations[xorNote] {
+			group = xor
+		}
+		if members[group] == nil {
+			groups = append(groups, group)
+		}
+		members[group] = append(members[group], "--"+f.Name)
+		if f.Changed {
+			given[group] = append(given[group], "--"+f.Name)
+		}
+		_, required := f.Annotations[requiredNote]
+		needed[group] = needed[group] || required
+	})
+	for _, group := range groups {
+		if len(given[group]) > 1 {
+			return refuse(cmd, "%s and %s can't be used together", given[group][0], given[group][1])
+		}
+		if needed[group] && len(given[group]) == 0 {
+			return refuse(cmd, "%s is missing", OneOf(members[group]))
+		}
+	}
+	return nil
+}
+
+// refuseFlag says what is wrong with a flag that could not be read.
+func (b *builder) refuseFlag(cmd *cobra.Command, err error) error {
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		if name := e.GetSpecifiedName(); e.GetSpecifiedShortnames() == "" {
+			return refuse(cmd, "unknown flag --%s%s", name, nearestFlag(cmd, name))
+		} else if b.takesPrompt(cmd) {
+			return refuse(cmd, `unknown flag -%s: a prompt that begins with - goes after --, as in %s -- "-5 degrees"`, name, cmd.CommandPath())
+		} else {
+			return refuse(cmd, "unknown flag -%s", name)
+		}
+	}
+	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return refuse(cmd, "--%s: %w", e.GetFlag().Name, e.Unwrap())
+	}
+	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return refuse(cmd, "--%s: its value is missing", e.GetFlag().Name)
+	}
+	return refuse(cmd, "%w", err)
+}
+
+// nearestFlag asks whether another flag was meant.
+func nearestFlag(cmd *cobra.Command, name string) (question string) {
+	least := 3
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		far := Distance(f.Name, name)
+		if strings.HasPrefix(f.Name, name) {
+			far = 1
+		}
+		if far < least && !f.Hidden {
+			least, question = far, fmt.Sprintf(", did you mean %q?", "--"+f.Name)
+		}
+	})
+	return question
+}
+
+// refuseCommand says which commands a group has, where none of them was named.
+func (b *builder) refuseCommand(group *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		question := ""
+		if near := group.SuggestionsFor(args[0]); len(near) > 0 {
+			question = fmt.Sprintf(", did you mean %q?", near[0])
+		}
+		return refuse(group, "unexpected argument %s%s", args[0], question)
+	}
+	if !group.HasParent() {
+		return refuse(group, "a command is missing")
+	}
+	var names []string
+	for _, c := range b.commands[group] {
+		names = append(names, c.Name())
+	}
+	return refuse(group, "a command is missing after %s: %s", group.CommandPath(), strings.Join(names, ", "))
 }
 
 // OneOf lists values, such as "a, b or c".
@@ -199,4 +253,25 @@ func OneOf(values []string) string {
 		return strings.Join(values, "")
 	}
 	return strings.Join(values[:len(values)-1], ", ") + " or " + values[len(values)-1]
+}
+
+// Distance returns the number of characters to be written, left out or changed to make one name of the other (Levenshtein).
+func Distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := before
+			if a[i] != b[j] {
+				change++
+			}
+			before = row[j+1]
+			row[j+1] = min(row[j+1]+1, row[j]+1, change)
+		}
+	}
+	return row[len(b)]
 }

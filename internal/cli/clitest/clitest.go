@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/alecthomas/kong"
+	"github.com/spf13/cobra"
 
 	"oneflow/internal/cli"
 )
@@ -17,14 +17,8 @@ import (
 // that the command takes. grammar returns a pointer to a new command line.
 func Examples(t *testing.T, p cli.Program, grammar func() any) {
 	t.Helper()
-	env := cli.Env{Out: io.Discard, Err: io.Discard, Getenv: func(string) string { return "" }}
-	parser, err := p.New(grammar(), env, func(int) {})
-	if err != nil {
-		t.Fatal(err)
-	}
 	commands := map[string]bool{}
-	for _, leaf := range parser.Model.Leaves(true) {
-		name := nameOf(leaf)
+	for name := range leaves(t, p, grammar()) {
 		commands[name] = true
 		if len(p.Examples[name]) == 0 {
 			t.Errorf("%s %s: its help has no example", p.Name, name)
@@ -35,17 +29,13 @@ func Examples(t *testing.T, p cli.Program, grammar func() any) {
 			t.Errorf("%s %s: there is no such command, but there are examples of it", p.Name, name)
 		}
 		for _, line := range lines {
-			parser, err := p.New(grammar(), env, func(int) {})
-			if err != nil {
-				t.Fatal(err)
-			}
 			words := words(line)
 			if len(words) == 0 || words[0] != p.Name {
 				t.Errorf("%s %s: %q is an example of something else", p.Name, name, line)
 				continue
 			}
-			ctx, err := parser.Parse(words[1:])
-			if err != nil || ctx.Selected() == nil || nameOf(ctx.Selected()) != name {
+			chosen, done, err := p.Parse(grammar(), words[1:], cli.Env{Out: io.Discard, Err: io.Discard})
+			if printed := done && name == "completion"; err != nil || !printed && (chosen == nil || !strings.HasSuffix(" "+name, " "+chosen.Name)) {
 				t.Errorf("%s %s: %q: %v", p.Name, name, line, err)
 			}
 		}
@@ -56,28 +46,38 @@ func Examples(t *testing.T, p cli.Program, grammar func() any) {
 // whose output has formats of its own.
 func Outputs(t *testing.T, p cli.Program, grammar any, without ...string) {
 	t.Helper()
-	parser, err := p.New(grammar, cli.Env{Out: io.Discard, Err: io.Discard, Getenv: func(string) string { return "" }}, func(int) {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, leaf := range parser.Model.Leaves(true) {
+	for name, leaf := range leaves(t, p, grammar) {
+		flag := leaf.Flags().ShorthandLookup("o")
 		takes := false
-		for _, flag := range leaf.Flags {
-			forms := strings.Split(flag.Enum, ",")
-			takes = takes || flag.Name == "output" && flag.Short == 'o' && slices.Contains(forms, "json") && slices.Contains(forms, "ndjson")
+		if flag != nil {
+			forms := flag.Annotations["enum"]
+			takes = flag.Name == "output" && slices.Contains(forms, "json") && slices.Contains(forms, "ndjson")
 		}
-		if name := nameOf(leaf); takes == slices.Contains(without, name) {
+		if takes == slices.Contains(without, name) {
 			t.Errorf("%s %s: takes -o json and -o ndjson: %v", p.Name, name, takes)
 		}
 	}
 }
 
-func nameOf(node *kong.Node) string {
-	var names []string
-	for ; node != nil && node.Type == kong.CommandNode; node = node.Parent {
-		names = append([]string{node.Name}, names...)
+// leaves are the commands that can be run, by their names without the program's.
+func leaves(t *testing.T, p cli.Program, grammar any) map[string]*cobra.Command {
+	t.Helper()
+	root, err := p.New(grammar)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return strings.Join(names, " ")
+	found := map[string]*cobra.Command{}
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		if !c.HasSubCommands() {
+			found[strings.TrimPrefix(c.CommandPath(), p.Name+" ")] = c
+		}
+		for _, child := range c.Commands() {
+			visit(child)
+		}
+	}
+	visit(root)
+	return found
 }
 
 var (
