@@ -13,6 +13,16 @@ type cooling struct {
 	cause providers.Error
 }
 
+// keyRefused tells of a key that is left alone while the provider's others go on.
+func (g *guard) keyRefused(failure *providers.Error) {
+	g.log.Error().Str("kind", string(failure.Kind)).Str("key", failure.RefusedKey).Msg("key left alone for a while: others go on")
+	learned := Learned{Reason: "its API key " + failure.RefusedKey + " was refused, and others go on"}
+	if failure.Kind == providers.OutOfMoney {
+		learned.Reason = "the account of its API key " + failure.RefusedKey + " has no credit left, and others go on"
+	}
+	g.learn(learned)
+}
+
 // startCooldown leaves a place of the provider's alone for a while: its account is empty, its key
 // was refused or it shuts us out, and the next call would only be refused again. What
 // it refuses to one job is no failure of these kinds.

@@ -170,7 +170,14 @@ func (g *guard) attempt(ctx context.Context, urgency int, req providers.Request,
 				return res, err
 			}
 		case providers.Pause:
-			g.startCooldown(failure, sent.place)
+			if failure.RefusedKey == "" {
+				g.startCooldown(failure, sent.place)
+				break
+			}
+			g.keyRefused(failure)
+			if j.MayRepeat(failure) && ctx.Err() == nil {
+				continue // each time with one key less
+			}
 		case providers.Final:
 		}
 		return res, &nonRetryable{err}

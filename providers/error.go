@@ -82,6 +82,9 @@ type Error struct {
 	Limits RateLimits
 	// Usage is the use of a billed failure.
 	Usage Usage
+	// RefusedKey shows the end of the key that was refused, where the provider has others: the
+	// same call may be made with one of them at once. Else it is empty.
+	RefusedKey string
 	// Waiting is the cause of the wait, where the request was handed back without having
 	// been refused for itself; else nil.
 	Waiting *WaitError

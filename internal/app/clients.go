@@ -193,6 +193,10 @@ type keyed struct {
 	keys *keys.Store
 }
 
+// keyPause is for how long a key that was refused is left alone, unless the key file changes
+// first: a vendor's fault may look like a refusal, and to ask again costs nothing.
+const keyPause = 5 * time.Minute
+
 // Generate implements providers.Provider.
 func (k *keyed) Generate(ctx context.Context, req providers.Request) (providers.Response, error) {
 	return k.tracked(ctx, func(ctx context.Context) (providers.Response, error) { return k.Provider.Generate(ctx, req) })
@@ -221,10 +225,23 @@ func (k *keyed) tracked(ctx context.Context, call func(context.Context) (provide
 		return handle
 	})
 	res, err := call(ctx)
-	if e, ok := errors.AsType[*providers.Error](err); ok && e.Kind == providers.Unauthorised && e.Sent {
-		k.keys.Pause(used.Key(), "the provider refused it", time.Time{})
+	if e, ok := errors.AsType[*providers.Error](err); ok && e.Kind.Reaction() == providers.Pause && e.Sent {
+		k.refused(used.Key(), e)
 	}
 	return res, err
+}
+
+// refused leaves a key alone: one that is wrong always, and one whose account has no credit or
+// is shut out only while there are others. Without others it is the provider that is left alone.
+func (k *keyed) refused(key keys.Key, failure *providers.Error) {
+	others := slices.ContainsFunc(k.keys.Usable(key.Provider()), func(other keys.Key) bool { return other.ID() != key.ID() })
+	if !others && failure.Kind != providers.Unauthorised {
+		return
+	}
+	k.keys.Pause(key, "the provider refused it", k.keys.Now().Add(max(keyPause, failure.RetryAfter)))
+	if others {
+		failure.RefusedKey = key.String()
+	}
 }
 
 // CheckKey implements KeyChecker.

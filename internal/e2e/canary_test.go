@@ -152,3 +152,48 @@ func TestKeysRotateWithoutARestart(t *testing.T) {
 	sut.run(0, "worker", "keys", "check")
 	sut.run(0, "enqueue", "text", "hello again", "--provider", "openai", "--wait")
 }
+
+// TestARefusedKeyIsNoReasonToLeaveAProviderAlone has a worker with two keys, the first of which the
+// provider refuses, or whose account has no credit.
+func TestARefusedKeyIsNoReasonToLeaveAProviderAlone(t *testing.T) {
+	t.Parallel()
+	const bad, good = "sk-bad-key-0123456789abcdefghijklmnopqrst1111", "sk-good-key-0123456789abcdefghijklmnopqrs2222"
+	for name, behaviour := range map[string]map[string]*fakeprovider.Behaviour{
+		"unknown":        {good: nil},
+		"without credit": {good: nil, bad: {Faults: map[fakeprovider.Fault]float64{fakeprovider.OutOfMoney: 1}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, err := harness.Provider(fakeprovider.Config{Keys: behaviour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = server.Close() })
+			sut := newSystem(t, "concurrency: 4, latency: 1ms")
+			sut.Env = []string{"OPENAI_BASE_URL=" + server.URL + "/openai/v1", "OPENAI_API_KEY=", "ANTHROPIC_API_KEY="}
+			sut.stdin = bad + "\n"
+			sut.run(0, "worker", "keys", "set", "openai")
+			sut.stdin = good + "\n"
+			sut.run(0, "worker", "keys", "set", "openai", "--add")
+			worker := sut.workerOf("openai", "mock")
+			rows := make([]map[string]any, 40)
+			for i := range rows {
+				rows[i] = map[string]any{"prompt": fmt.Sprintf("no. %d", i), "chain": []string{"openai", "mock"}}
+			}
+			sut.run(0, "enqueue", "batch", sut.file("rows.jsonl", rows), "--batch-id", "keys")
+			sut.until("the batch to finish", func() bool {
+				return sut.number(`SELECT count(*) FROM job_states WHERE finished_at IS NOT NULL`) == int64(len(rows))
+			})
+			if n := sut.number(`SELECT count(*) FROM calls WHERE provider = 'openai' AND state = 'succeeded'`); n != int64(len(rows)) {
+				t.Errorf("openai has answered %d of %d jobs", n, len(rows))
+			}
+			// Those that were under way with the key when the first refusal came are refused, too.
+			if n := sut.number(`SELECT count(*) FROM calls WHERE state = 'failed_unbilled'`); n < 1 || n > 4 {
+				t.Errorf("%d calls were refused", n)
+			}
+			if text := worker.Text(); !strings.Contains(text, "key left alone for a while") || !strings.Contains(text, "…1111") || strings.Contains(text, "provider disabled") {
+				t.Errorf("the worker says:\n%s", text)
+			}
+		})
+	}
+}

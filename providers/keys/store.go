@@ -222,8 +222,11 @@ func (s *Store) Has(provider string) bool {
 // Changed is sent to after a changed file was taken; several changes may be one.
 func (s *Store) Changed() <-chan struct{} { return s.changed }
 
+// Now is the time by the store's clock.
+func (s *Store) Now() time.Time { return s.config.Now() }
+
 // Pause takes one key out of use, as after a 401, and leaves the provider's
-// others alone. It comes back at until; if that is zero, when the file changes.
+// others alone. It comes back at until, or when the file changes; if that is zero, then only.
 // A key that the store no longer has is ignored: it was replaced while
 // its last call ran. The reason is shown to people and should be short.
 func (s *Store) Pause(key Key, reason string, until time.Time) {
