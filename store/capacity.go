@@ -17,24 +17,24 @@ import (
 func (s *Store) Capacity(ctx context.Context, names []string) (map[string]worker.Capacity, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH latest AS (
-			SELECT provider, state, latency_ms, input_tokens, output_tokens
+			SELECT provider, model, state, latency_ms, input_tokens, output_tokens
 			FROM calls
 			ORDER BY id DESC
 			LIMIT 2000
 		), seen AS (
-			SELECT provider, count(*) AS calls,
+			SELECT provider, model, count(*) AS calls,
 				percentile_disc(0.9) WITHIN GROUP (ORDER BY latency_ms) AS p90, avg(latency_ms) AS mean,
 				avg(input_tokens) AS input, avg(output_tokens) AS output
 			FROM latest
 			WHERE state = 'succeeded' AND latency_ms IS NOT NULL
-			GROUP BY provider
+			GROUP BY GROUPING SETS ((provider), (provider, model))
 		), live AS (
 			SELECT provider, count(*) AS workers
 			FROM workers, unnest(providers) provider
 			WHERE stopped_at IS NULL AND heartbeat_at > now() - make_interval(secs => $2)
 			GROUP BY provider
 		)
-		SELECT provider, coalesce(workers, 0), coalesce(calls, 0), coalesce(p90, 0)::float8, coalesce(mean, 0)::float8,
+		SELECT provider, model, coalesce(workers, 0), coalesce(calls, 0), coalesce(p90, 0)::float8, coalesce(mean, 0)::float8,
 			coalesce(input, 0)::float8, coalesce(output, 0)::float8
 		FROM unnest($1::text[]) provider
 		LEFT JOIN seen USING (provider)
@@ -45,12 +45,24 @@ func (s *Store) Capacity(ctx context.Context, names []string) (map[string]worker
 	out := make(map[string]worker.Capacity, len(names))
 	var (
 		name          string
+		model         *string // nil: all of the provider's
 		c             worker.Capacity
 		p90MS, meanMS float64
 	)
-	_, err = pgx.ForEachRow(rows, []any{&name, &c.Workers, &c.Calls, &p90MS, &meanMS, &c.InputTokens, &c.OutputTokens}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&name, &model, &c.Workers, &c.Calls, &p90MS, &meanMS, &c.InputTokens, &c.OutputTokens}, func() error {
 		c.Latency, c.MeanLatency = milliseconds(p90MS), milliseconds(meanMS)
-		out[name] = c
+		whole := out[name]
+		if model == nil {
+			by := whole.By
+			whole = c
+			whole.By = by
+		} else {
+			if whole.By == nil {
+				whole.By = map[string]worker.Capacity{}
+			}
+			whole.By[*model] = c
+		}
+		out[name] = whole
 		return nil
 	})
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 )
 
 // entered adds a finished call to the ledger, as of now.
-func (w *database) entered(t *testing.T, provider, state string, latency time.Duration, input, output int) {
+func (w *database) entered(t *testing.T, provider, model, state string, latency time.Duration, input, output int) {
 	t.Helper()
 	_, err := w.sql.Exec(t.Context(), `
 		INSERT INTO calls (id, worker_id, provider, model, state,
 			deadline, finished_at, latency_ms, input_tokens, output_tokens, cost_nano)
-		VALUES ($1, $1, $2, 'm', $3::text, now(), now(), $4, $5, $6, 0)`,
-		jobs.NewID(), provider, state, latency.Milliseconds(), input, output)
+		VALUES ($1, $1, $2, $7, $3::text, now(), now(), $4, $5, $6, 0)`,
+		jobs.NewID(), provider, state, latency.Milliseconds(), input, output, model)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,12 +40,13 @@ func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
 		t.Error(diff)
 	}
 	for i := range 20 {
-		w.entered(t, "mock", "succeeded", time.Duration(i+1)*time.Second, 100, 2*i)
-		w.entered(t, "mock", "failed_unbilled", time.Millisecond, 0, 0)
-		w.entered(t, "mock", "unknown", time.Hour, 0, 0)
-		w.entered(t, "other", "succeeded", time.Minute, 7, 7)
+		w.entered(t, "mock", "m", "succeeded", time.Duration(i+1)*time.Second, 100, 2*i)
+		w.entered(t, "mock", "m", "failed_unbilled", time.Millisecond, 0, 0)
+		w.entered(t, "mock", "m", "unknown", time.Hour, 0, 0)
+		w.entered(t, "other", "m", "succeeded", time.Minute, 7, 7)
 	}
 	want["mock"] = worker.Capacity{Workers: 1, Calls: 20, Latency: 18 * time.Second, MeanLatency: 10500 * time.Millisecond, InputTokens: 100, OutputTokens: 19}
+	want["mock"] = byModel(want["mock"], map[string]worker.Capacity{"m": want["mock"]})
 	if diff := cmp.Diff(want, w.capacity(t, "mock", "idle")); diff != "" {
 		t.Error(diff)
 	}
@@ -61,7 +62,34 @@ func TestCapacityIsDrawnFromTheLatestCallsThatSucceeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	want["mock"] = worker.Capacity{Workers: 1, Calls: 2000, Latency: 250 * time.Millisecond, MeanLatency: 250 * time.Millisecond, InputTokens: 1, OutputTokens: 1}
+	want["mock"] = byModel(want["mock"], map[string]worker.Capacity{"m": want["mock"]})
 	if diff := cmp.Diff(want, w.capacity(t, "mock", "idle")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// byModel is c with what was seen of its models.
+func byModel(c worker.Capacity, models map[string]worker.Capacity) worker.Capacity {
+	c.By = models
+	return c
+}
+
+func TestCapacityTellsModelsApart(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	for range 2 {
+		w.entered(t, "mock", "film", "succeeded", time.Minute, 0, 0)
+		w.entered(t, "mock", "", "succeeded", time.Second, 10, 20)
+		w.entered(t, "other", "film", "succeeded", time.Hour, 0, 0)
+	}
+	want := map[string]worker.Capacity{"mock": {
+		Workers: 1, Calls: 4, Latency: time.Minute, MeanLatency: 30500 * time.Millisecond, InputTokens: 5, OutputTokens: 10,
+		By: map[string]worker.Capacity{
+			"film": {Workers: 1, Calls: 2, Latency: time.Minute, MeanLatency: time.Minute},
+			"":     {Workers: 1, Calls: 2, Latency: time.Second, MeanLatency: time.Second, InputTokens: 10, OutputTokens: 20},
+		},
+	}}
+	if diff := cmp.Diff(want, w.capacity(t, "mock")); diff != "" {
 		t.Error(diff)
 	}
 }

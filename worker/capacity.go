@@ -88,10 +88,18 @@ func (r *regulator) look(ctx context.Context, served []Served) error {
 		return err
 	}
 	for name, c := range now {
-		if was := r.known[name]; c.Calls < enoughCalls && was.Calls >= enoughCalls {
-			workers := c.Workers
+		was := r.known[name]
+		for model, own := range was.By {
+			if own.Calls >= enoughCalls && c.By[model].Calls < enoughCalls {
+				if c.By == nil {
+					c.By = map[string]Capacity{}
+				}
+				c.By[model] = own
+			}
+		}
+		if c.Calls < enoughCalls && was.Calls >= enoughCalls {
+			was.Workers, was.By = c.Workers, c.By
 			c = was
-			c.Workers = workers
 		}
 		r.known[name] = c
 	}
@@ -109,7 +117,7 @@ func (r *regulator) plan(s Served) Plan {
 	for model, class := range models {
 		_, limits[class] = r.cfg.Class(s.Name, model)
 	}
-	whole, each := NewPlans(s, r.cfg.Limits(s.Name), limits, r.known[s.Name])
+	whole, each := NewPlans(s, r.cfg.Limits(s.Name), limits, r.known[s.Name].InClasses(models))
 	of.set(each)
 	now := make(map[string]ServedModel, len(models))
 	for model, class := range models {

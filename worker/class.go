@@ -30,6 +30,10 @@ const (
 	// spareTasks is the number of tasks that a Server takes at once beside twice those that
 	// its classes have in hand: it must see what is behind them.
 	spareTasks = 64
+	// lendAfter is the time for which a class must have had less work than its share before others
+	// may have the rest: a stream of short calls has gaps, and what is lent for a long call is away
+	// until that has ended.
+	lendAfter = 10 * time.Second
 	// maxModels bounds the models of a provider that are told apart.
 	maxModels = 200
 )
@@ -107,6 +111,8 @@ type rooms struct {
 type classRoom struct {
 	room
 	plan func() Plan
+	// work holds how many were in hand lately.
+	work recentWork
 
 	puttingBack sync.Mutex
 	// turn is the time at which all that were put back will have had their turn, and back
@@ -123,22 +129,69 @@ func (r *rooms) room(t *asynq.Task) (*room, time.Duration) {
 	c, ok := r.of[class]
 	if !ok {
 		c = &classRoom{plan: func() Plan { return r.classes.plan(class) }}
-		c.room = room{slots: r.whole.slots, gate: &gate{size: func() int { return min(c.plan().Share, r.most()) }}}
+		c.room = room{slots: r.whole.slots, gate: &gate{size: func() int { return r.sizeOf(c, time.Now()) }}}
 		r.of[class] = c
 	}
 	r.mu.Unlock()
-	return c.admit(n, time.Now())
+	now := time.Now()
+	c.work.note(c.inHand()+n, now)
+	return c.admit(n, now)
 }
 
-// most returns the number of jobs of one class that may run at once: all but one where there
-// are others, which find a place as soon as a job ends.
-func (r *rooms) most() int {
+// sizeOf returns the number of jobs of a class that may run at once: its share, and as far as its
+// limits ask for more, what the shares of others leave that have had no work for them. One place is
+// left where there are others, which find it as soon as a job ends.
+func (r *rooms) sizeOf(c *classRoom, now time.Time) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	most := r.size
 	if len(r.of) > 1 {
-		return max(r.size-1, 1)
+		most = max(r.size-1, 1)
 	}
-	return r.size
+	free := r.size
+	for _, other := range r.of {
+		if other != c {
+			free -= min(other.plan().Share, other.work.recent(now))
+		}
+	}
+	p := c.plan()
+	return min(max(p.Share, min(p.Wanted, free)), most)
+}
+
+// recentWork is the most jobs of a class that were in hand lately.
+type recentWork struct {
+	mu sync.Mutex
+	// now is that since began, and before that of the time before, as long.
+	now, before int
+	began       time.Time
+}
+
+// note notes how many are in hand.
+func (w *recentWork) note(jobs int, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.turn(at)
+	w.now = max(w.now, jobs)
+}
+
+// recent returns the most that were in hand in the last lendAfter, or in up to twice that.
+func (w *recentWork) recent(at time.Time) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.turn(at)
+	return max(w.now, w.before)
+}
+
+// turn begins anew where lendAfter has passed. The caller holds mu.
+func (w *recentWork) turn(at time.Time) {
+	passed := at.Sub(w.began)
+	if passed < lendAfter {
+		return
+	}
+	w.before, w.now, w.began = w.now, 0, at
+	if passed >= 2*lendAfter {
+		w.before = 0
+	}
 }
 
 // admit returns the room, or how long a task of n jobs has to stay away: until its turn, as

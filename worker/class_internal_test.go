@@ -155,3 +155,75 @@ func TestOneClassHasAllSlotsUntilThereIsAnother(t *testing.T) {
 		t.Errorf("beside another it may run %d at once, want 2", got)
 	}
 }
+
+func TestAClassOfLongCallsIsReckonedByItsOwnLatency(t *testing.T) {
+	t.Parallel()
+	limits := map[string]providers.Limits{"film": {RPM: 30}, "text": {RPM: 600}}
+	plan := func(films Capacity) int {
+		seen := Capacity{Workers: 1, Calls: 1000, Latency: time.Second, MeanLatency: time.Second, By: map[string]Capacity{
+			"film-1": films, "text-1": {Calls: 990, Latency: time.Second, MeanLatency: time.Second}, "gone": {Calls: 50, Latency: time.Hour, MeanLatency: time.Hour},
+		}}
+		_, each := NewPlans(Served{Name: "p", ByModel: true}, providers.Limits{RPM: 630}, limits, seen.InClasses(map[string]string{"film-1": "film", "text-1": "text", "text-2": "text"}))
+		if text := each["text"].Share; text < 10 || text > 20 {
+			t.Errorf("%d texts at once, want what 10 a second of a second each keep busy", text)
+		}
+		return each["film"].Share
+	}
+	// 30 a minute of 2 minutes each keep 60 busy.
+	if n := plan(Capacity{Calls: 10, Latency: 2 * time.Minute, MeanLatency: 2 * time.Minute}); n < 60 || n > 80 {
+		t.Errorf("%d films at once, want some 60", n)
+	}
+	if n := plan(Capacity{Calls: 1, Latency: 2 * time.Minute, MeanLatency: 2 * time.Minute}); n < 60 || n > 80 {
+		t.Errorf("%d films at once after one call, want some 60", n)
+	}
+	if n := plan(Capacity{}); n > 10 {
+		t.Errorf("%d films at once before the first was seen", n)
+	}
+	if n := plan(Capacity{Calls: 1, Latency: time.Millisecond, MeanLatency: time.Millisecond}); n != plan(Capacity{}) {
+		t.Errorf("%d films at once after one odd call", n)
+	}
+}
+
+func TestWhatOtherClassesDoNotUseIsLentToAClassWithWork(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newClasses(make(chan struct{}, 1))
+		c.set(map[string]Plan{"film": {Share: 2, Wanted: 20}, "text": {Share: 3, Wanted: 20}, "image": {Share: 3, Wanted: 20}, "narrow": {Share: 1, Wanted: 3}})
+		r := &rooms{whole: newRoom(8), classes: c, class: func(model string) string { return model }, size: 8, of: map[string]*classRoom{}}
+		task := func(model string) { r.room(asynq.NewTask("text", []byte(`{"job":"0","gen":1,"model":"`+model+`"}`))) }
+		size := func(class string) int { return r.of[class].gate.size() }
+
+		task("film")
+		if n := size("film"); n != 8 {
+			t.Errorf("films alone have %d places of 8", n)
+		}
+		for _, model := range []string{"text", "image", "narrow"} {
+			task(model)
+			r.of[model].took(5)
+			task(model)
+			r.of[model].began(5)
+		}
+		if n := size("film"); n != 2 {
+			t.Errorf("while all have work, films have %d places, want their share", n)
+		}
+		time.Sleep(lendAfter / 2)
+		if n := size("film"); n != 2 {
+			t.Errorf("in a short gap films have %d places, want their share", n)
+		}
+		task("text")
+		time.Sleep(2 * lendAfter)
+		if n := size("film"); n != 7 {
+			t.Errorf("when nobody else has work, films have %d places, want all but one", n)
+		}
+		if n := size("narrow"); n != 3 {
+			t.Errorf("a class has %d places, want no more than its limits ask for", n)
+		}
+		task("text")
+		if n := size("film"); n != 7 {
+			t.Errorf("with one text films have %d places, want 7", n)
+		}
+		if n := size("text"); n != 7 {
+			t.Errorf("texts have %d places, want 7: films have had no work lately, either", n)
+		}
+	})
+}

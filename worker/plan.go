@@ -21,6 +21,47 @@ type Capacity struct {
 	MeanLatency time.Duration
 	// InputTokens and OutputTokens are a call's, on average.
 	InputTokens, OutputTokens float64
+	// By holds the same of each model's calls, and once it went through InClasses of each class
+	// of models: the calls of one may take minutes where those of another take a moment.
+	By map[string]Capacity
+}
+
+// InClasses returns c by classes, of which models has those of the models that were met.
+func (c Capacity) InClasses(models map[string]string) Capacity {
+	by := map[string]Capacity{}
+	for model, own := range c.By {
+		if class, met := models[model]; met {
+			by[class] = by[class].plus(own)
+		}
+	}
+	c.By = by
+	return c
+}
+
+// plus joins what was seen of two models of a class.
+func (c Capacity) plus(other Capacity) Capacity {
+	sum := Capacity{Calls: c.Calls + other.Calls, Latency: max(c.Latency, other.Latency)}
+	if sum.Calls == 0 {
+		return sum
+	}
+	a, b := float64(c.Calls)/float64(sum.Calls), float64(other.Calls)/float64(sum.Calls)
+	sum.MeanLatency = time.Duration(a*float64(c.MeanLatency) + b*float64(other.MeanLatency))
+	sum.InputTokens, sum.OutputTokens = a*c.InputTokens+b*other.InputTokens, a*c.OutputTokens+b*other.OutputTokens
+	return sum
+}
+
+// of returns what has been seen of a class. Too few calls of its own tell only of a latency beyond
+// that of all calls of the provider.
+func (c Capacity) of(class string) Capacity {
+	own := c.By[class]
+	own.Workers = c.Workers
+	switch {
+	case own.Calls >= enoughCalls:
+		return own
+	case own.Calls > 0 && own.MeanLatency > c.MeanLatency:
+		c.Calls, c.Latency, c.MeanLatency = enoughCalls, max(own.Latency, c.Latency), own.MeanLatency
+	}
+	return c
 }
 
 // Plan is the number of a provider's jobs that run at once, with the reason.
@@ -37,6 +78,9 @@ type Plan struct {
 	Workers int
 	// Share is the number of its jobs that one worker runs at once.
 	Share int
+	// Wanted is the Share that its limits ask for, where it is a class of models that has less
+	// because others need the rest; what they do not use is lent to it.
+	Wanted int
 	// Tasks is the number of tasks that it has in hand at once, most of which may wait; 0:
 	// Share.
 	Tasks int
@@ -162,7 +206,7 @@ func NewPlans(s Served, total providers.Limits, classes map[string]providers.Lim
 	alone, sum := s, 0
 	alone.Concurrency, alone.Min = 0, 0
 	for class, limits := range classes {
-		p := NewPlan(alone, limits, c)
+		p := NewPlan(alone, limits, c.of(class))
 		each[class], sum = p, sum+p.Share
 	}
 	if most := cmp.Or(s.Max, defaultMax); s.Concurrency == 0 && sum > whole.Share {
@@ -170,6 +214,7 @@ func NewPlans(s Served, total providers.Limits, classes map[string]providers.Lim
 		whole.High = max(2, whole.Share/4)
 	}
 	for class, p := range each {
+		p.Wanted = p.Share
 		if sum > whole.Share || s.Concurrency > 0 {
 			p.Share = max(1, p.Share*whole.Share/sum)
 		}

@@ -43,16 +43,17 @@ func explain(s *session, served []worker.Served) error {
 		if inForce, ok := set[p.Name]; ok {
 			limits = inForce.Total()
 		}
-		classes := map[string]providers.Limits{}
+		classes, of := map[string]providers.Limits{}, map[string]string{}
 		for model, l := range models[p.Name] {
-			classes[s.config.Providers[p.Name].Class(model)] = l
+			class := s.config.Providers[p.Name].Class(model)
+			classes[class], of[model] = l, class
 		}
 		if inForce, ok := set[p.Name]; ok && len(classes) > 0 {
 			limits = inForce.Sum(slices.Collect(maps.Values(classes)))
 		}
 		plan, each := worker.NewPlan(p, limits, seen[p.Name]), map[string]worker.Plan{}
 		if p.ByModel {
-			plan, each = worker.NewPlans(p, limits, classes, seen[p.Name])
+			plan, each = worker.NewPlans(p, limits, classes, seen[p.Name].InClasses(of))
 		}
 		latency := plan.Latency.Round(time.Millisecond).String()
 		if !plan.Measured {
