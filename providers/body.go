@@ -230,6 +230,9 @@ func (c Capabilities) checkBody(req Request) error {
 	case string(body.Background) == "true": // a picture has one, in words
 		return errors.New("body.background: answers are waited for: leave it out")
 	}
+	if path := repeated(req.Body); path != "" {
+		return fmt.Errorf("body.%s: stands there twice: leave one out", path)
+	}
 	_, _, err := e.Read(req.Body)
 	if err != nil {
 		return fmt.Errorf("body.%w", err)

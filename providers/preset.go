@@ -19,6 +19,10 @@ type Preset struct {
 	// CompletionTokens: the cap on an answer is called max_completion_tokens, whatever
 	// the model.
 	CompletionTokens bool
+	// SeedName is its name for the seed of a text. Default: seed.
+	SeedName string
+	// Responses: texts are asked for by /responses, and not by /chat/completions.
+	Responses bool
 	// ReportsCost: what it says of a call's cost is believed.
 	ReportsCost bool
 	// VideosAsJSON: films are ordered by JSON, and not by forms.

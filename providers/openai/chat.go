@@ -37,7 +37,7 @@ func (p *Provider) textFields(model string, req providers.Request) map[string]an
 		fields["top_p"] = *req.TopP
 	}
 	if req.Seed != nil {
-		fields["seed"] = *req.Seed
+		fields[cmp.Or(p.config.Preset.SeedName, "seed")] = *req.Seed
 	}
 	if len(req.Stop) > 0 {
 		fields["stop"] = req.Stop

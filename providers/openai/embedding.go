@@ -78,6 +78,7 @@ func (p *Provider) vectors(a wire.Answer) (embedded, [][]float32, *providers.Err
 	}
 	report := wire.ReadReport(said.Usage)
 	of := embedded{string(said.Model), report.Mark(providers.Usage{InputTokens: report.Int(wire.Window, "prompt_tokens")})}
+	of.usage.Cost = p.costOf(said.Usage)
 	var data []struct {
 		Index     int             `json:"index"`
 		Embedding json.RawMessage `json:"embedding"`

@@ -66,6 +66,7 @@ func (p *Provider) readImage(
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
 	usage := imageUsage(wire.ReadReport(said.Usage))
+	usage.Cost = p.costOf(said.Usage)
 	if len(said.Data) == 0 {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
 	}

@@ -10,13 +10,16 @@ func presets() []providers.Preset {
 		// max_tokens for every model since GPT-5.
 		{Name: "azure", KeyHeader: "api-key", NeedsKey: true, PricesAs: Kind, CompletionTokens: true, Deployments: true},
 		{Name: "groq", BaseURL: "https://api.groq.com/openai/v1", NeedsKey: true, PricesAs: "groq", Limits: providers.Limits{RPM: 30}, CompletionTokens: true},
-		{Name: "mistral", BaseURL: "https://api.mistral.ai/v1", NeedsKey: true, PricesAs: "mistral", Limits: providers.Limits{RPS: 1, RPM: 60}},
+		// Mistral refuses fields that it does not know, such as seed.
+		{Name: "mistral", BaseURL: "https://api.mistral.ai/v1", NeedsKey: true, PricesAs: "mistral", Limits: providers.Limits{RPS: 1, RPM: 60}, SeedName: "random_seed"},
 		{Name: "deepseek", BaseURL: "https://api.deepseek.com/v1", NeedsKey: true, PricesAs: "deepseek"},
 		{Name: "xai", BaseURL: "https://api.x.ai/v1", NeedsKey: true, PricesAs: "xai", CompletionTokens: true},
 		{Name: "openrouter", BaseURL: "https://openrouter.ai/api/v1", NeedsKey: true, ReportsCost: true, VideosAsJSON: true},
 		{Name: "together", BaseURL: "https://api.together.xyz/v1", NeedsKey: true, PricesAs: "together"},
 		{Name: "fireworks", BaseURL: "https://api.fireworks.ai/inference/v1", NeedsKey: true, PricesAs: "fireworks"},
-		{Name: "perplexity", BaseURL: "https://api.perplexity.ai", NeedsKey: true, PricesAs: "perplexity", Limits: providers.Limits{RPM: 50}, ReportsCost: true},
+		// Perplexity's chats ended on 2026-09-27:
+		// https://docs.perplexity.ai/docs/agent-api/migrate-from-sonar/overview.
+		{Name: "perplexity", BaseURL: "https://api.perplexity.ai/v1", NeedsKey: true, PricesAs: "perplexity", Limits: providers.Limits{RPM: 50}, Responses: true, ReportsCost: true},
 		{Name: "ollama", BaseURL: "http://localhost:11434/v1"},
 		{Name: "vllm", BaseURL: "http://localhost:8000/v1"},
 	}

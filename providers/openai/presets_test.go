@@ -3,6 +3,7 @@ package openai_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -45,7 +46,7 @@ func TestEachPresetIsCalledInItsOwnWay(t *testing.T) {
 		"openrouter": {base: "/api/v1", model: "meta-llama/llama-4", path: "/api/v1/chat/completions", header: bearer, capName: "max_tokens", needs: true, usage: router, cost: "0.000012500000000000000000"},
 		"together":   {base: "/v1", model: "meta-llama/Llama-3.3-70B", path: "/v1/chat/completions", header: bearer, capName: "max_tokens", needs: true, usage: router},
 		"fireworks":  {base: "/inference/v1", model: "accounts/fireworks/models/m", path: "/inference/v1/chat/completions", header: bearer, capName: "max_tokens", needs: true},
-		"perplexity": {base: "", model: "sonar", path: "/chat/completions", header: bearer, capName: "max_tokens", needs: true, usage: `{"prompt_tokens":3,"completion_tokens":2,"cost":{"input_tokens_cost":0.001,"total_cost":0.012}}`, cost: "0.012000000000000000000000"},
+		"perplexity": {base: "/v1", model: "perplexity/sonar", path: "/v1/responses", header: bearer, capName: "max_output_tokens", needs: true, usage: `{"input_tokens":3,"output_tokens":2,"cost":{"input_cost":0.001,"total_cost":0.012,"currency":"USD"}}`, cost: "0.012000000000000000000000"},
 		"ollama":     {base: "/v1", model: "qwen3:8b", path: "/v1/chat/completions", capName: "max_tokens", keyless: true},
 		"vllm":       {base: "/v1", model: "m", path: "/v1/chat/completions", capName: "max_tokens", keyless: true},
 	} {
@@ -60,7 +61,8 @@ func TestEachPresetIsCalledInItsOwnWay(t *testing.T) {
 				if usage == "" {
 					usage = `{"prompt_tokens":3,"completion_tokens":2}`
 				}
-				_, _ = w.Write([]byte(`{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":` + usage + `}`))
+				_, _ = w.Write([]byte(`{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],
+					"status":"completed","output":[{"type":"search_results","results":[]},{"type":"message","content":[{"type":"output_text","text":"hi"}]}],"usage":` + usage + `}`))
 			}))
 			t.Cleanup(server.Close)
 			client := wire.NewClient(wire.Config{})
@@ -115,6 +117,99 @@ func TestTheCapIsNamedByTheModelToo(t *testing.T) {
 		var fields map[string]any
 		if err := json.Unmarshal(s.Requests()[0].Body, &fields); err != nil || fields[want] != 5.0 {
 			t.Errorf("%s: %v, want %s", model, fields, want)
+		}
+	}
+}
+
+func TestATextIsAskedForByResponsesWhereAServerHasNoChats(t *testing.T) {
+	t.Parallel()
+	const answer = `{"id":"resp_1","model":"perplexity/sonar","status":"completed","output":[{"type":"search_results","results":[]},
+		{"type":"message","content":[{"type":"output_text","text":"hi"}]}],"usage":{"input_tokens":3,"output_tokens":2,"cost":{"total_cost":0.5}}}`
+	perplexity := func(c *openai.Config) { c.Preset = preset(t, "perplexity") }
+	s := providertest.Serve(t, saysJSON(answer))
+	half, yes := 0.5, true
+	req := providers.Request{
+		Task: providers.Text, Model: "perplexity/sonar", System: "be brief", MaxTokens: 50, Temperature: &half, TopP: &half, Effort: "low", ParallelToolCalls: &yes,
+		ResponseFormat: &providers.ResponseFormat{Type: "json_schema", JSONSchema: &providers.JSONSchema{Name: "n", Schema: json.RawMessage(`{"type":"object"}`)}},
+		Tools:          []providers.Tool{{Name: "f", Description: "does", Parameters: json.RawMessage(`{"type":"object"}`)}, {Own: json.RawMessage(`{"type":"web_search"}`)}},
+		ToolChoice:     &providers.ToolChoice{Mode: "tool", Name: "f"},
+		Messages: []providers.Message{
+			{Role: "user", Parts: []providers.Part{{Type: providers.TextPart, Text: "what is this?"}, {Type: providers.ImagePart, URL: "https://example.com/a.png"}}},
+			{Role: "assistant", Content: "I look", ToolCalls: []providers.ToolCall{{ID: "c1", Name: "f", Arguments: "{}"}}},
+			{Role: "tool", ToolCallID: "c1", Content: "a cat"},
+			{Role: "assistant", ToolCalls: []providers.ToolCall{{ID: "c2", Name: "f", Arguments: "{}"}}},
+			{Role: "tool", ToolCallID: "c2", Content: "a dog"},
+		},
+	}
+	res := providertest.Generate(t, provider(t, s, compatible, perplexity), req)
+	want := `{"input":[
+		{"type":"message","role":"user","content":[{"type":"input_text","text":"what is this?"},{"type":"input_image","image_url":"https://example.com/a.png"}]},
+		{"type":"message","role":"assistant","content":"I look"},
+		{"type":"function_call","call_id":"c1","name":"f","arguments":"{}"},
+		{"type":"function_call_output","call_id":"c1","output":"a cat"},
+		{"type":"function_call","call_id":"c2","name":"f","arguments":"{}"},
+		{"type":"function_call_output","call_id":"c2","output":"a dog"}],
+		"instructions":"be brief","max_output_tokens":50,"model":"perplexity/sonar","parallel_tool_calls":true,"reasoning":{"effort":"low"},
+		"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}},"temperature":0.5,"tool_choice":{"name":"f"},
+		"tools":[{"type":"function","name":"f","description":"does","parameters":{"type":"object"}},{"type":"web_search"}],"top_p":0.5}`
+	sameJSON(t, s.Requests()[0].Body, want)
+	if path := s.Requests()[0].URL; path != "/v1/responses" {
+		t.Error(path)
+	}
+	if res.Text != "hi" || res.Usage.Cost != "0.500000000000000000000000" || res.Usage.InputTokens != 3 {
+		t.Errorf("%+v", res)
+	}
+	// What it has no word for is not left out in silence.
+	seed := int64(7)
+	for name, odd := range map[string]providers.Request{
+		"unsupported_stop":         {Stop: []string{"x"}},
+		"unsupported_seed":         {Seed: &seed},
+		"unsupported_n":            {N: 2},
+		"unsupported_logprobs":     {LogProbs: true},
+		"unsupported_service_tier": {ServiceTier: "flex"},
+	} {
+		odd.Task, odd.Model, odd.Prompt = providers.Text, "perplexity/sonar", prompt
+		if e := failure(t, provider(t, s, compatible, perplexity), odd); e.Code != name || e.Sent {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+}
+
+func TestMistralsSeedHasANameOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s := providertest.Serve(t, saysJSON(completion))
+	seed := int64(7)
+	providertest.Generate(t, provider(t, s, compatible, func(c *openai.Config) { c.Preset = preset(t, "mistral") }), providers.Request{Task: providers.Text, Model: "mistral-small", Prompt: prompt, Seed: &seed})
+	var fields map[string]any
+	if err := json.Unmarshal(s.Requests()[0].Body, &fields); err != nil || fields["random_seed"] != 7.0 || fields["seed"] != nil {
+		t.Errorf("%v, %v", fields, err)
+	}
+}
+
+func TestWhatOpenRouterReportsIsTheCostWhateverWasAsked(t *testing.T) {
+	t.Parallel()
+	const reports = `"usage":{"prompt_tokens":3,"completion_tokens":2,"input_tokens":3,"output_tokens":2,"cost":0.05,"is_byok":%v,"cost_details":{"upstream_inference_cost":1}}`
+	for byok, want := range map[bool]string{false: "0.050000000000000000000000", true: "1.050000000000000000000000"} { // with a key of the customer's own there
+		usage := fmt.Sprintf(reports, byok)
+		for _, c := range []struct {
+			answer string
+			req    providers.Request
+		}{
+			{`{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],` + usage + `}`, providers.Request{Task: providers.Text, Prompt: prompt}},
+			{`{"data":[{"index":0,"embedding":[0.5]}],` + usage + `}`, providers.Request{Task: providers.Embedding, Prompt: prompt}},
+			{`{"status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"hi"}]}],` + usage + `}`, providers.Request{
+				Task: providers.Text, Endpoint: "/v1/responses", Body: json.RawMessage(`{"model":"m","input":"hi"}`),
+			}},
+		} {
+			c.req.Model = "m"
+			s := providertest.Serve(t, saysJSON(c.answer))
+			router := provider(t, s, compatible, func(c *openai.Config) { c.Preset = preset(t, "openrouter") })
+			if res := providertest.Generate(t, router, c.req); res.Usage.Cost != want {
+				t.Errorf("%s: %q, want %q", c.answer, res.Usage.Cost, want)
+			}
+			if res := providertest.Generate(t, provider(t, s, compatible), c.req); res.Usage.Cost != "" {
+				t.Errorf("another server's word was taken: %q", res.Usage.Cost)
+			}
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (p *Provider) readResponse(ctx context.Context, a wire.Answer, model string
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
 	usage := responseUsage(wire.ReadReport(said.Usage), wire.TextBounds(req))
-	usage.Tier, usage.Variant = providers.Tier(string(said.ServiceTier)), cacheVariant(req)
+	usage.Tier, usage.Variant, usage.Cost = providers.Tier(string(said.ServiceTier)), cacheVariant(req), p.costOf(said.Usage)
 	var items []item
 	switch {
 	case len(said.Output) == 0:

@@ -11,6 +11,9 @@ import (
 )
 
 func (p *Provider) text(ctx context.Context, secret, model string, req providers.Request) (providers.Response, *providers.Error) {
+	if p.config.Preset.Responses {
+		return p.respond(ctx, secret, model, req)
+	}
 	a, failure := p.postJSON(ctx, secret, "/chat/completions", p.textFields(model, req), "application/json", wire.MaxAnswer, req)
 	if failure != nil {
 		return providers.Response{}, failure
@@ -56,9 +59,7 @@ func (p *Provider) readText(ctx context.Context, a wire.Answer, model string, re
 		usage.WebSearches = 1 // chat completions search once
 	}
 	usage.Tier, usage.Variant = providers.Tier(string(said.ServiceTier)), cacheVariant(req)
-	if p.config.Preset.ReportsCost {
-		usage.Cost = costOf(said.Usage)
-	}
+	usage.Cost = p.costOf(said.Usage)
 	if len(said.Choices) == 0 {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
 	}
@@ -190,14 +191,22 @@ func cacheVariant(req providers.Request) string {
 	return ""
 }
 
-// costOf reads the price of a call as the server tells it: OpenRouter as a number, Perplexity as
-// the sum of an object.
-func costOf(report json.RawMessage) string {
+// costOf reads the price of a call as a server tells it whose word is taken: OpenRouter as a number,
+// beside which the vendor charges a call that is made with the customer's own key there, Perplexity
+// as the sum of an object.
+func (p *Provider) costOf(report json.RawMessage) string {
+	if !p.config.Preset.ReportsCost {
+		return ""
+	}
 	r := wire.ReadReport(report)
 	if cost := r.Decimal("cost", "total_cost"); cost != "" {
 		return cost
 	}
-	return r.Decimal("cost")
+	cost := r.Decimal("cost")
+	if upstream := r.Decimal("cost_details", "upstream_inference_cost"); cost != "" && upstream != "" && r.True("is_byok") {
+		return wire.Sum(cost, upstream)
+	}
+	return cost
 }
 
 // take moves a part out of what is left of the whole.

@@ -149,6 +149,7 @@ func (p *Provider) readTranscription(a wire.Answer, model string, req providers.
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNotJSON, providers.Usage{})
 	}
 	usage := soundUsage(said.Usage, said.Duration, req)
+	usage.Cost = p.costOf(said.Usage)
 	if said.Text == nil && usage.TotalInput()+usage.TotalOutput() == 0 {
 		return providers.Response{}, p.caller.Malformed(a, wire.ErrNoResult, usage)
 	}

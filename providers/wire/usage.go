@@ -118,6 +118,22 @@ func (r *Report) Decimal(path ...string) string {
 	return v.FloatString(24)
 }
 
+// Sum adds two amounts that Decimal has returned.
+func Sum(a, b string) string {
+	x, okX := new(big.Rat).SetString(a)
+	y, okY := new(big.Rat).SetString(b)
+	if !okX || !okY {
+		return ""
+	}
+	return x.Add(x, y).FloatString(24)
+}
+
+// True reports whether true stands at path.
+func (r *Report) True(path ...string) bool {
+	yes, _ := r.at(path).(bool)
+	return yes
+}
+
 // Word is the text at path; empty where there is none.
 func (r *Report) Word(path ...string) string {
 	word, _ := r.at(path).(string)
