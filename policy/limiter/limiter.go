@@ -171,6 +171,8 @@ type Limiter struct {
 	cancel     context.CancelFunc
 	listen     sync.Once
 	subscriber sync.WaitGroup
+	// recheck is permitRecheck, but in tests of the messages.
+	recheck time.Duration
 
 	mu       sync.Mutex
 	accounts map[[2]string]*account
@@ -241,7 +243,7 @@ func New(cfg Config) (*Limiter, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Limiter{
-		cfg: cfg, scripts: newScripts(), ctx: ctx, cancel: cancel, accounts: make(map[[2]string]*account),
+		cfg: cfg, scripts: newScripts(), ctx: ctx, cancel: cancel, recheck: permitRecheck, accounts: make(map[[2]string]*account),
 	}, nil
 }
 
@@ -354,7 +356,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Dem
 		if l.subscribe() {
 			a.queue.asked()
 		} else {
-			a.queue.noPermit(min(g.wait, permitRecheck))
+			a.queue.noPermit(min(g.wait, l.recheck))
 		}
 		return nil, nil //nolint:nilnil // see above
 	}

@@ -71,7 +71,7 @@ func newSimulation(t *testing.T, seed uint64, limits providers.Limits) *simulati
 		jitter: 250 * time.Millisecond,
 	}
 	w.cost = func() (Demand, Demand) { return Demand{}, Demand{} }
-	w.latency = func() time.Duration { return 100*time.Millisecond + rand.N(200*time.Millisecond) }
+	w.latency = func() time.Duration { return 100*time.Millisecond + w.rand(200*time.Millisecond) }
 	if err := w.redis.Start(); err != nil {
 		t.Fatal(err)
 	}

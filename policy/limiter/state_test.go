@@ -13,7 +13,7 @@ import (
 
 func TestTheStateSaysWhatHoldsAProviderBack(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1, providers.Limits{RPM: 60, RPD: 3, TPM: 6000, Concurrent: 5})
+	f := newFleet(t, 1, providers.Limits{RPM: 2, RPD: 3, TPM: 6000, Concurrent: 5})
 	l := f.limiters[0]
 	s, err := l.Acquire(t.Context(), "p", limiter.Demand{InputTokens: 10, OutputTokens: 20}, 0)
 	if err != nil {
@@ -29,12 +29,12 @@ func TestTheStateSaysWhatHoldsAProviderBack(t *testing.T) {
 	}
 	got := look()
 	want := limiter.State{Binds: providers.DimensionRPM, InFlight: 1, Dimensions: []limiter.DimensionState{
-		{Dimension: providers.DimensionRPM, Limit: 60, Used: 1},
+		{Dimension: providers.DimensionRPM, Limit: 2, Used: 1},
 		{Dimension: providers.DimensionRPD, Limit: 3, Used: 1},
 		{Dimension: providers.DimensionTPM, Limit: 6000, Used: 30},
 	}}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(limiter.State{}, "Wait")); diff != "" || got.Wait <= 0 || got.Wait > 2*time.Second {
-		t.Errorf("a second between calls: %s (wait %v)", diff, got.Wait)
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(limiter.State{}, "Wait")); diff != "" || got.Wait <= 0 || got.Wait > 31*time.Second {
+		t.Errorf("half a minute between calls: %s (wait %v)", diff, got.Wait)
 	}
 	// The answer says that others have used half of the tokens.
 	s.Done(t.Context(), providers.Usage{InputTokens: 10, OutputTokens: 20}, providers.RateLimits{
@@ -44,9 +44,12 @@ func TestTheStateSaysWhatHoldsAProviderBack(t *testing.T) {
 		t.Errorf("others use %d until %v, want 3000 for half a minute", got.Others, got.OthersUntil)
 	}
 	// A refusal blocks; it is said since when, until when and why.
-	acquire(t, l).Refused(t.Context(), &providers.Error{Kind: providers.RateLimited, RetryAfter: time.Minute})
+	f.mu.Lock()
+	f.settings.Limits.RPM = 600
+	f.mu.Unlock()
+	acquire(t, l).Refused(t.Context(), &providers.Error{Kind: providers.RateLimited, RetryAfter: time.Hour})
 	got = look()
-	if got.BlockedFor != providers.RateLimited || !between(time.Until(got.BlockedUntil), 50, 61) || time.Since(got.BlockedSince) > 10*time.Second || got.Binds != "" {
+	if got.BlockedFor != providers.RateLimited || !between(time.Until(got.BlockedUntil), 3500, 3601) || time.Since(got.BlockedSince) > time.Minute || got.Binds != "" {
 		t.Errorf("blocked for %q since %v until %v, binds %q", got.BlockedFor, got.BlockedSince, got.BlockedUntil, got.Binds)
 	}
 	// An operator lifts it, and pins the tokens: what others use counts no longer.
