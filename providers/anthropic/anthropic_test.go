@@ -147,9 +147,11 @@ func TestAnswersThatBreakAreNotAskedForAgain(t *testing.T) {
 		w.Header().Set("Content-Length", "1000")
 		_, _ = io.WriteString(w, `{"content":[`)
 	}
+	trickling, end := providertest.Due(t.Context())
 	trickle := func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"content":[`)
 		_ = http.NewResponseController(w).Flush()
+		end()
 		<-r.Context().Done()
 	}
 	huge := func(w http.ResponseWriter, _ *http.Request) {
@@ -175,9 +177,7 @@ func TestAnswersThatBreakAreNotAskedForAgain(t *testing.T) {
 			s := providertest.Serve(t, tt.answer)
 			ctx := t.Context()
 			if name == "trickling" {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, 500*time.Millisecond)
-				defer cancel()
+				ctx = trickling
 			}
 			_, err := provider(t, s).Generate(ctx, text())
 			e := providers.AsError("mine", err)

@@ -151,7 +151,7 @@ func TestAHostileServiceGetsNoSuccessAndNoSecretOut(t *testing.T) {
 
 func checkHostile(t *testing.T, p providers.Provider, req providers.Request, unbilled bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	res, err := p.Generate(ctx, req)
 	e, ok := errors.AsType[*providers.Error](err)

@@ -285,9 +285,11 @@ func TestAnswersAreBounded(t *testing.T) {
 
 func TestContextBoundsACall(t *testing.T) {
 	t.Parallel()
-	s := providertest.Serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
+	ctx, end := providertest.Due(t.Context())
+	s := providertest.Serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		end()
+		<-r.Context().Done()
+	})
 	_, err := provider(t, s).Generate(ctx, text())
 	var e *providers.Error
 	if !errors.As(err, &e) || e.Kind != providers.Timeout || e.Billing != providers.BillingUnknown || !e.Sent {

@@ -1,7 +1,6 @@
 package openai_test
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -91,8 +90,3 @@ func audio() providers.Request {
 }
 
 func video() providers.Request { return providers.Request{Task: providers.Video, Prompt: prompt} }
-
-func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
-	t.Helper()
-	return context.WithTimeout(t.Context(), 500*time.Millisecond)
-}

@@ -144,9 +144,11 @@ func TestAFilmThatIsNotHadIsAFailure(t *testing.T) {
 
 func TestContextBoundsTheWaitForAFilm(t *testing.T) {
 	t.Parallel()
-	s := films(t, filmContent, status("queued"))
-	ctx, cancel := contextOf(t)
-	defer cancel()
+	ctx, end := providertest.Due(t.Context())
+	s := films(t, filmContent, status("queued"), func(w http.ResponseWriter, r *http.Request) {
+		status("queued")(w, r)
+		end()
+	})
 	_, err := provider(t, s, compatible).Generate(ctx, video())
 	e := providers.AsError("mine", err)
 	if e.Kind != providers.Timeout || e.Billing != providers.BillingUnknown || e.RequestID != "video_1" || !e.Sent {

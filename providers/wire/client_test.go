@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"oneflow/providers"
+	"oneflow/providers/providertest"
 	"oneflow/providers/wire"
 )
 
@@ -218,13 +219,13 @@ func TestARedirectIsAnErrorAndTheKeyStays(t *testing.T) {
 
 func TestADeadlineAfterSendingLeavesTheBillUnknown(t *testing.T) {
 	t.Parallel()
+	ctx, end := providertest.Due(t.Context())
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
+		end()
 		<-r.Context().Done()
 	}))
 	t.Cleanup(server.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
 	_, err := send(ctx, newClient(t, wire.Config{}), post(t, server.URL))
 	e, ok := errors.AsType[*providers.Error](err)
 	if !ok || e.Kind != providers.Timeout || e.Billing != providers.BillingUnknown || !e.Sent || !errors.Is(err, context.DeadlineExceeded) {
