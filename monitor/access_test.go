@@ -322,9 +322,9 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	must(t, err)
 	_, err = conn.Write([]byte("GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "))
 	must(t, err)
-	must(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+	must(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
 	if b, err := io.ReadAll(conn); err != nil {
-		t.Errorf("not cut off within 20 s: %v %q", err, b)
+		t.Errorf("not cut off within a minute: %v %q", err, b)
 	}
 	must(t, conn.Close())
 	stop()

@@ -210,7 +210,7 @@ func TestTracesAreTriedAgainAndThenDroppedWithAWord(t *testing.T) {
 				t.Fatal(err)
 			}
 			report(tracer, job, jobs.NewID(), time.Now())
-			ctx, done := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, done := context.WithTimeout(t.Context(), time.Minute)
 			defer done()
 			if err := tracer.Close(ctx); err != nil {
 				t.Fatal(err)

@@ -306,7 +306,7 @@ func TestAURLThatDoesNotAnswerHoldsNoOtherUp(t *testing.T) {
 	for range 100 {
 		select {
 		case <-got:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("the quick receiver waits for the slow one")
 		}
 	}

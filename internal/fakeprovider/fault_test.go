@@ -129,11 +129,21 @@ func TestTheTransportBreaksInEveryWay(t *testing.T) {
 			t.Errorf("huge: %d bytes, %v", len(r.body), err)
 		}
 		s.Next(fakeprovider.Hang, 1)
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		if _, err := try(good(t, s, fakeprovider.OpenAI).WithContext(ctx), transport); !errors.Is(err, context.DeadlineExceeded) {
+		before := len(readLog(t, path))
+		ctx, cancel := context.WithCancel(t.Context())
+		hung := make(chan error, 1)
+		go func() {
+			_, err := try(good(t, s, fakeprovider.OpenAI).WithContext(ctx), transport)
+			hung <- err
+		}()
+		waitFor(t, func() bool { return len(readLog(t, path)) > before }) // it has begun
+		select {
+		case err := <-hung:
 			t.Errorf("hang: %v", err)
+		default:
 		}
 		cancel()
+		<-hung
 	}
 	waitFor(t, func() bool { return strings.Count(fmt.Sprint(readLog(t, path)), " hang ") == 2 })
 	for _, line := range readLog(t, path) {

@@ -145,7 +145,9 @@ func (s *Server) answer(w http.ResponseWriter, c *call) {
 	if outcome == "limited" || outcome == "invalid" {
 		delay = 0 // vendors are quick to refuse
 	}
-	if !c.wait(s, delay) {
+	if c.fault == Hang {
+		c.wait(s, 1<<62) // until the client or the server goes
+	} else if !c.wait(s, delay) {
 		outcome, c.fault = "gone", Hang
 	}
 	if c.fault == "" {
@@ -153,7 +155,6 @@ func (s *Server) answer(w http.ResponseWriter, c *call) {
 		return
 	}
 	if c.fault == Hang {
-		c.wait(s, 1<<62) // until the client or the server goes
 		s.finish(c, outcome, 0, good.usage)
 		breakOff()
 	}
