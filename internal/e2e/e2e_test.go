@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"oneflow/internal/fakeprovider"
 	"oneflow/internal/harness"
 )
 
@@ -244,20 +245,19 @@ func checkLedger(t *testing.T, sut *system) {
 
 func TestSIGTERMWith200CallsInFlightRepeatsNone(t *testing.T) {
 	t.Parallel()
-	sut := newSystem(t, "concurrency: 200, latency: 2s")
-	rows := make([]map[string]any, 300)
-	for i := range rows {
-		rows[i] = map[string]any{"prompt": fmt.Sprintf("%s no. %d", canaryPrompt, i)}
-	}
-	first := sut.worker()
+	v := newVendors(t, fakeprovider.Config{Keep: 1000})
+	sut := newSystem(t, "latency: 1ms")
+	sut.serves(v, "limits: {rpm: 0}, concurrency: 200", "limits: {rpm: 0}")
+	first := sut.workerOf("openai")
 	// Of a provider that nobody has heard of yet, the breaker asks little at once.
-	sut.run(0, "enqueue", "text", canaryPrompt, "--provider", "mock", "--wait")
-	decode[report](sut, "enqueue", "batch", sut.file("prompts.jsonl", rows), "--provider", "mock", "--batch-id", "drain", "-o", "json")
-	sut.until("200 calls in flight", func() bool { begun, _ := sut.calls(); return len(begun) == 201 })
-	if _, ended := sut.calls(); len(ended) != 1 {
-		t.Fatalf("%d calls had ended before the signal", len(ended)-1)
-	}
-	if err := stop(first, syscall.SIGTERM); err != nil {
+	sut.run(0, "enqueue", "text", canaryPrompt, "--provider", "openai", "--model", "gpt-4o-mini", "--wait")
+	held, letGo := v.hold()
+	sut.run(0, "enqueue", "batch", sut.texts(300), "--batch-id", "drain", "--no-fallback")
+	sut.until("200 calls in flight", func() bool { return held() == 200 })
+	first.Signal(syscall.SIGTERM)
+	sut.until("the worker to drain", func() bool { return strings.Contains(first.Text(), "stopping") })
+	letGo()
+	if err := first.Wait(); err != nil {
 		t.Fatalf("worker: %v", err)
 	}
 	if got := sut.number(`SELECT count(*) FROM job_states WHERE batch_id = 'drain' AND state = 'succeeded'`); got != 200 {
@@ -266,18 +266,17 @@ func TestSIGTERMWith200CallsInFlightRepeatsNone(t *testing.T) {
 	if got := sut.number(`SELECT count(*) FROM job_states WHERE state IN ('running', 'retrying')`); got != 0 {
 		t.Errorf("after the drain %d jobs are still held", got)
 	}
-	second := sut.worker()
+	second := sut.workerOf("openai")
 	sut.run(0, "enqueue", "watch", "drain")
 	if err := stop(second, syscall.SIGTERM); err != nil {
 		t.Fatalf("worker: %v", err)
 	}
-	begun, ended := sut.calls()
 	requests := map[string]int{}
-	for _, l := range begun {
-		requests[l.Request]++
+	for _, c := range v.Calls() {
+		requests[string(c.Body)]++
 	}
-	if len(begun) != 301 || len(ended) != 301 || len(requests) != 301 {
-		t.Errorf("the mock saw %d calls begin and %d end, for %d requests: want 301 of each", len(begun), len(ended), len(requests))
+	if n := len(v.Calls()); n != 301 || len(requests) != 301 {
+		t.Errorf("the vendor saw %d calls, for %d requests: want 301 of each", n, len(requests))
 	}
 	if got := sut.number(`SELECT count(*) FROM results`); got != 301 {
 		t.Errorf("%d results, want 301", got)

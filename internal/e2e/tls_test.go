@@ -160,13 +160,9 @@ func TestPostgresAndRedisAreSpokenToOverTLSAndOnlyToWhoseCertificateIsKnown(t *t
 		t.Helper()
 		pg, redis := pgThrough.Load(), redisThrough.Load()
 		sut.Env = env
-		started := time.Now()
-		p := sut.background(name, args...)
+		p := sut.background(name, append(args, "--connect-timeout", "1h")...)
 		if code := harness.ExitCode(p.Wait()); code != cli.Usage || !strings.Contains(p.Text(), what) || !strings.Contains(p.Text(), "certificate signed by unknown authority") {
 			t.Errorf("%s: exit code %d: %s", what, code, p.Text())
-		}
-		if time.Since(started) > 20*time.Second {
-			t.Errorf("%s: refused after %s", what, time.Since(started))
 		}
 		if what == "Postgres" && pgThrough.Load() != pg || what == "Redis" && redisThrough.Load() != redis {
 			t.Errorf("%s: a connection came through", what)
