@@ -299,7 +299,7 @@ func TestATakeOverSeesACallBegunWhileItWasUnderWay(t *testing.T) {
 		taken <- err
 	}()
 	eventually(t, "the take-over is held up", func() bool {
-		return w.count(t, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`) > 0
+		return w.count(t, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`) > 0
 	})
 	c := callOf(second, nano(1))
 	begun := make(chan error, 1)

@@ -257,8 +257,8 @@ func TestACallThatNeverReturnsIsGivenUpUnderItsLivingWorker(t *testing.T) {
 		return answers(ctx, n, req)
 	})
 	w := f.worker(t, s, func(c *worker.Config) {
-		c.CallTimeout = 100 * time.Millisecond
-		c.Hasten(100*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond)
+		c.CallTimeout = time.Second // the second call must end in time on a busy machine, too
+		c.Hasten(100*time.Millisecond, 50*time.Millisecond, time.Second)
 	})
 	id := f.enqueue(t, 1, nil)[0]
 	got := f.await(t, id, jobs.Succeeded)
@@ -287,7 +287,7 @@ func TestASilentWorkersJobsAreTakenOverThoughNoLeaderLivesLong(t *testing.T) {
 	began := time.Now()
 	lives := 0
 	for f.count(t, `SELECT count(*) FROM job_states WHERE state = 'running' AND worker_id = '`+dead.String()+`'`) > 0 {
-		if time.Since(began) > 10*silence {
+		if time.Since(began) > 40*silence {
 			t.Fatalf("the job was not taken over by any of %d leaders", lives)
 		}
 		life, end := context.WithTimeout(ctx, silence/6)
@@ -300,7 +300,7 @@ func TestASilentWorkersJobsAreTakenOverThoughNoLeaderLivesLong(t *testing.T) {
 		f.exec(t, `UPDATE leaders SET expires_at = now() - interval '1 second'`)
 		lives++
 	}
-	if took := time.Since(began); took < silence || lives < 3 {
+	if took := time.Since(began); took < silence || lives < 2 {
 		t.Errorf("taken over after %s by the leader number %d: before it counted as silent", took, lives)
 	}
 }

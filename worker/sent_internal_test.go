@@ -42,7 +42,7 @@ func killed(t *testing.T, dir string) (path string, unsent uuid.UUID) {
 // started beside this test holds the file's lock, too, for a moment.
 func recovered(ctx context.Context, dir, path string, db *book) {
 	next := newSendMarks(dir, jobs.NewID(), zerolog.Nop())
-	for began := time.Now(); time.Since(began) < 10*time.Second; {
+	for began := time.Now(); time.Since(began) < time.Minute; {
 		next.recover(ctx, db)
 		if _, err := os.Stat(path); os.IsNotExist(err) {
 			return
