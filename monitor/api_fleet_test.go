@@ -34,13 +34,20 @@ func TestSchedulesAreKept(t *testing.T) {
 	if first.field(t, "next") != "daily" || second.field(t, "data", 0, "name") != "hourly" || second.field(t, "next") != nil {
 		t.Errorf("%s then %s", first.body, second.body)
 	}
-	for _, wrong := range []string{
-		`{"name":"x"}`, `{"name":"-","cron":"@daily","rows":[{}]}`, `{"name":"x","cron":"@daily","every":"1h","rows":[{"prompt":"a","provider":"mock"}]}`,
-		`{"name":"x","cron":"whenever","rows":[{"prompt":"a","provider":"mock"}]}`, `{"name":"x","cron":"@daily","rows":[{"prompt":"a","provider":"nobody"}]}`,
-		`{"name":"x","cron":"@daily","rows":[{"prompt":"a","provider":"mock"}],"url":"file:///etc/passwd"}`,
-		`{"name":"x","cron":"@daily","overlap":"both","rows":[{"prompt":"a","provider":"mock"}]}`,
+	for wrong, why := range map[string]string{
+		`{"name":"x"}`:                             "cron, every: name one of them",
+		`{"name":"x","cron":"@daily"}`:             "rows: must have at least one",
+		`{"name":"x","cron":"@daily","rows":[]}`:   "rows: must have at least one",
+		`{"name":"-","cron":"@daily","rows":[{}]}`: "name: ",
+		`{"name":"x","cron":"@daily","every":"1h","rows":[{"prompt":"a","provider":"mock"}]}`:        "cron, every: name one of them",
+		`{"name":"x","cron":"whenever","rows":[{"prompt":"a","provider":"mock"}]}`:                   "whenever",
+		`{"name":"x","cron":"@daily","rows":[{"prompt":"a","provider":"nobody"}]}`:                   "nobody",
+		`{"name":"x","cron":"@daily","rows":[{"prompt":"a","provider":"mock"}],"url":"file:///etc"}`: "url",
+		`{"name":"x","cron":"@daily","overlap":"both","rows":[{"prompt":"a","provider":"mock"}]}`:    "overlap: must be",
 	} {
-		h.expect(t, 400, "POST", "/api/v1/schedules", mine, wrong)
+		if refused := h.expect(t, 400, "POST", "/api/v1/schedules", mine, wrong); !strings.Contains(refused.body, why) {
+			t.Errorf("%s: %s, want %s", wrong, refused.body, why)
+		}
 	}
 	h.expect(t, 403, "POST", "/api/v1/schedules", theirs, strings.Replace(body, `"name"`, `"account":"mine","name"`, 1))
 	for _, order := range []string{"GET ", "DELETE ", "GET /fires", "POST /pause", "POST /resume", "POST /run"} {
