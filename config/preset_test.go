@@ -67,3 +67,10 @@ func TestWhatGoesWithSomeProvidersOnlyIsRefusedElsewhere(t *testing.T) {
 		t.Errorf("%+v", c.Providers)
 	}
 }
+
+func TestWhetherAProviderNeedsAKeyCostsNothing(t *testing.T) { //nolint:paralleltest // allocations are counted
+	p := config.Provider{Kind: "mock"}
+	if n := testing.AllocsPerRun(100, func() { _ = p.NeedsKey() }); n > 10 {
+		t.Errorf("it takes %.0f allocations, and is asked for each call some times; want 10 at most", n)
+	}
+}

@@ -95,7 +95,7 @@ func (s *Store) beginMany(ctx context.Context, in []beginIn) ([]outcome[struct{}
 	verdicts := make(map[uuid.UUID]string, len(in))
 	p := pipeline()
 	queueBegins(p, in, nil, verdicts)
-	if err := s.pool.SendBatch(ctx, p).Close(); err != nil {
+	if err := s.beginsOn.send(ctx, p); err != nil {
 		return nil, fmt.Errorf("begin calls: %w", err)
 	}
 	if err := s.lookForTaken(ctx, in, verdicts); err != nil {

@@ -77,7 +77,7 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 		if slices.ContainsFunc(in, func(d jobs.Success) bool { return d.Cache != nil }) {
 			queueKept(p, in)
 		}
-		return s.pool.SendBatch(ctx, p).Close()
+		return s.succeedOn.send(ctx, p)
 	}
 	// Where there are budgets, or a group was off just now, the next is, too.
 	now, plain := time.Now(), false

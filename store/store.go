@@ -48,6 +48,9 @@ type Store struct {
 	settles *group[jobs.Settlement, struct{}]
 	succeed *group[jobs.Success, struct{}]
 	ends    *group[jobs.Completion, jobs.State]
+
+	// beginsOn and succeedOn are the connections of begins and succeed.
+	beginsOn, succeedOn pinned
 }
 
 // The interfaces that this package implements.
@@ -75,7 +78,7 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 		return nil, fmt.Errorf("connect to Postgres at %s:%d: %w", cfg.ConnConfig.Host, cfg.ConnConfig.Port, err)
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Store{pool: pool, stop: stop, life: life, pooled: behind, ended: make(chan struct{}, 1), outage: watched}
+	s := &Store{pool: pool, stop: stop, life: life, pooled: behind, ended: make(chan struct{}, 1), outage: watched, beginsOn: pinned{pool: pool}, succeedOn: pinned{pool: pool}}
 	s.background.Go(s.notify)
 	watched.over.Go(func() { watched.watch(life) })
 	s.claims = newGroup(life, light, s.claimMany)
@@ -96,6 +99,8 @@ func (s *Store) Close() {
 	s.ends.wait()
 	s.outage.over.Wait()
 	s.background.Wait()
+	s.beginsOn.close()
+	s.succeedOn.close()
 	s.pool.Close()
 }
 

@@ -89,3 +89,24 @@ func TestAServerHardlyAsksForLanesThatAreEmptyAndSeesWhatComesIn(t *testing.T) {
 		t.Errorf("the urgent task was handled after %d of %d others, %d of which were before it", n, tasks, tasks/4)
 	}
 }
+
+func TestAServerHasAsMuchInHandAsItDoesWhileItRests(t *testing.T) {
+	t.Parallel()
+	fast, slow := newRoom(400, 8000), newRoom(4, 8)
+	fast.took(200)
+	if fast.hasWork() {
+		t.Error("it asks for no more with 200 jobs in hand, which it does in 25 ms")
+	}
+	fast.took(800)
+	if !fast.hasWork() {
+		t.Error("it asks for more with 1,000 jobs in hand, an eighth of a second's work")
+	}
+	fast.began(1)
+	if fast.hasWork() {
+		t.Error("it asks for no more with less than an eighth of a second's work in hand")
+	}
+	slow.took(2)
+	if !slow.hasWork() {
+		t.Error("it asks for more with a quarter of a second's work in hand")
+	}
+}

@@ -27,12 +27,17 @@ type room struct {
 
 	mu sync.Mutex
 	// waiting are the jobs of chunks in hand that do not run yet, and enough is how
-	// many of them keep the Server from asking for more: half of the last chunk, which
-	// is an eighth of a second of work.
-	waiting, enough int
+	// many of them keep the Server from asking for more: half of the last chunk, and what
+	// it does at its best in an eighth of a second, which least is. A Server that has
+	// asked in vain rests for up to 75 ms.
+	waiting, enough, least int
 }
 
-func newRoom(size int) *room { return &room{slots: semaphore.NewWeighted(int64(size))} }
+// newRoom makes the room of a Server that runs so many jobs at once, and at its best so many a
+// second.
+func newRoom(size int, perSecond float64) *room {
+	return &room{slots: semaphore.NewWeighted(int64(size)), least: int(perSecond * jobs.ChunkTime.Seconds() / 2)}
+}
 
 func (r *room) enter(ctx context.Context) error {
 	if r.gate == nil {
@@ -74,7 +79,7 @@ func (r *room) hasWork() bool {
 func (r *room) took(jobs int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waiting, r.enough = r.waiting+jobs, jobs/2
+	r.waiting, r.enough = r.waiting+jobs, max(jobs/2, r.least)
 }
 
 // began notes that some of them wait here no more.

@@ -128,7 +128,7 @@ func (s *servers) replace(d *providerServers, at *serverSlot, p Plan, size int, 
 	if at.size == size {
 		return false, nil
 	}
-	in := newRoom(size)
+	in := newRoom(size, p.perSecond())
 	server := asynq.NewServer(skipEmpty{s.cfg.Redis, in.hasWork}, asynq.Config{
 		Concurrency:    max(size, p.Tasks),
 		Queues:         queues,

@@ -140,6 +140,9 @@ func CompatibleWith(kind string) (name string, ok bool) {
 // Preset returns the server of a name that speaks the protocol of a kind, and that kind;
 // ok is false where none is known.
 func Preset(name string) (p providers.Preset, kind string, ok bool) {
+	if name == "" { // nearly always, and asked for each call
+		return providers.Preset{}, "", false
+	}
 	for _, d := range All() {
 		for _, preset := range d.Presets {
 			if preset.Name == name {

@@ -73,7 +73,10 @@ func one(c *call, seed uint64) (content string, err error) {
 
 // prose answers with sentences, and a request for several numbered answers with as many.
 func prose(c *call, seed uint64) string {
-	numbers := numbered.FindAllString(c.req.Prompt, -1)
+	var numbers []string
+	if strings.Contains(c.req.Prompt, "[[") {
+		numbers = numbered.FindAllString(c.req.Prompt, -1)
+	}
 	if len(numbers) < 2 {
 		return media.Prose(seed)
 	}
@@ -100,19 +103,21 @@ func cut(s string, n int) string {
 
 // rawText is the answer as OpenAI's chat completions have it.
 func rawText(c *call, choices []choice, usage providers.Usage) ([]byte, error) {
+	type used struct {
+		Completion int64 `json:"completion_tokens"`
+		Prompt     int64 `json:"prompt_tokens"`
+		Total      int64 `json:"total_tokens"`
+	}
 	return json.Marshal(struct {
-		ID      string           `json:"id"`
-		Object  string           `json:"object"`
-		Created int64            `json:"created"` // always 0: the same request, the same bytes
-		Model   string           `json:"model"`
-		Choices []choice         `json:"choices"`
-		Usage   map[string]int64 `json:"usage"`
+		ID      string   `json:"id"`
+		Object  string   `json:"object"`
+		Created int64    `json:"created"` // always 0: the same request, the same bytes
+		Model   string   `json:"model"`
+		Choices []choice `json:"choices"`
+		Usage   used     `json:"usage"`
 	}{
 		ID: c.id, Object: "chat.completion", Model: c.req.Model,
 		Choices: choices,
-		Usage: map[string]int64{
-			"prompt_tokens": usage.InputTokens, "completion_tokens": usage.OutputTokens,
-			"total_tokens": usage.InputTokens + usage.OutputTokens,
-		},
+		Usage:   used{Completion: usage.OutputTokens, Prompt: usage.InputTokens, Total: usage.InputTokens + usage.OutputTokens},
 	})
 }
