@@ -72,10 +72,23 @@ type decoder struct {
 	told    map[string]bool
 	table   bool // all rows have the same columns
 	schemas schema.Checker
+	// can holds what the kinds can do that were asked for: to describe one takes as long as to read a row.
+	can map[string]providers.Capabilities
 }
 
 func newDecoder(in Input) *decoder {
-	return &decoder{Input: in, options: index(reflect.TypeFor[row]()), told: map[string]bool{}}
+	return &decoder{Input: in, options: index(reflect.TypeFor[row]()), told: map[string]bool{}, can: map[string]providers.Capabilities{}}
+}
+
+// capabilities returns what a kind of provider can do; ok is false where there is none of that name.
+func (in *decoder) capabilities(kind string) (can providers.Capabilities, ok bool) {
+	if can, ok = in.can[kind]; ok {
+		return can, true
+	}
+	if can, ok = kinds.CapabilitiesOf(kind); ok {
+		in.can[kind] = can
+	}
+	return can, ok
 }
 
 // maxTold is the number of columns that OnColumn is told of at most.
@@ -199,7 +212,7 @@ func (in *decoder) decode(from rows.Row) (jobs.New, error) {
 		return jobs.New{}, in.noPrompt(from.Names)
 	}
 	var r row
-	if err := fill(&r, fields); err != nil {
+	if err := fill(&r, in.options, fields); err != nil {
 		return jobs.New{}, err
 	}
 	if err := in.readFiles(r.Messages); in.OfFiles && err != nil {
@@ -313,7 +326,7 @@ func (in Input) named(fields Fields) (Fields, error) {
 }
 
 // complete checks a row, and fills in its task, its provider and its model.
-func (in Input) complete(r *row) error {
+func (in *decoder) complete(r *row) error {
 	if r.Task == "" {
 		r.Task = providers.Text
 	}
@@ -330,7 +343,7 @@ func (in Input) complete(r *row) error {
 	if !ok {
 		return fmt.Errorf("provider %s: is not configured", rows.Quoted(r.Provider))
 	}
-	can, ok := kinds.CapabilitiesOf(kind)
+	can, ok := in.capabilities(kind)
 	if !ok {
 		return fmt.Errorf("provider %q: no such kind of provider as %q", r.Provider, kind)
 	}

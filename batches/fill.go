@@ -20,8 +20,12 @@ import (
 // their exact names. It takes what tables and scripts write for the same value: 256.0,
 // 1e2 and "256" for a whole number, "True" for true, a number for a prompt or an id,
 // one string for a list of them, and a list or an object that is written as a string.
-func fill(into any, fields Fields) error {
-	return fillStruct("", reflect.ValueOf(into).Elem(), fields)
+// index is that of the struct's type, which is the same for each row.
+func fill(into any, index map[string][]int, fields Fields) error {
+	return fillFields("", reflect.ValueOf(into).Elem(), fields, func(name string) (at []int, ok bool) {
+		at, ok = index[name]
+		return at, ok
+	})
 }
 
 // namesOf lists the names in JSON of a struct's fields, those of embedded ones among
@@ -39,7 +43,7 @@ func index(t reflect.Type) map[string][]int {
 	return at
 }
 
-// fieldOf finds a field as index does: it is asked of each row, for a few names.
+// fieldOf finds a field as index does, where only a few are asked for.
 func fieldOf(t reflect.Type, name string) (at []int, ok bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -56,8 +60,12 @@ func fieldOf(t reflect.Type, name string) (at []int, ok bool) {
 }
 
 func fillStruct(path string, into reflect.Value, fields Fields) error {
+	return fillFields(path, into, fields, func(name string) ([]int, bool) { return fieldOf(into.Type(), name) })
+}
+
+func fillFields(path string, into reflect.Value, fields Fields, fieldOf func(name string) ([]int, bool)) error {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		i, ok := fieldOf(into.Type(), name)
+		i, ok := fieldOf(name)
 		switch {
 		case !fields.has(name): // what comes from tables has null for each column
 		case !ok:
