@@ -189,7 +189,7 @@ func TestWhatOtherClassesDoNotUseIsLentToAClassWithWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClasses(make(chan struct{}, 1))
 		c.set(map[string]Plan{"film": {Share: 2, Wanted: 20}, "text": {Share: 3, Wanted: 20}, "image": {Share: 3, Wanted: 20}, "narrow": {Share: 1, Wanted: 3}})
-		r := &rooms{whole: newRoom(8), classes: c, class: func(model string) string { return model }, size: 8, of: map[string]*classRoom{}}
+		r := &rooms{whole: newRoom(8, 1), classes: c, class: func(model string) string { return model }, size: 8, of: map[string]*classRoom{}}
 		task := func(model string) { r.room(asynq.NewTask("text", []byte(`{"job":"0","gen":1,"model":"`+model+`"}`))) }
 		size := func(class string) int { return r.of[class].gate.size() }
 
