@@ -103,7 +103,7 @@ const maxRSS = 200 << 20
 var commands string
 
 var build = sync.OnceValue(func() error {
-	out, err := exec.Command("go", "build", "-ldflags=-s", "-o", commands+"/", ".", "../monitor").CombinedOutput() //nolint:noctx // of no test alone
+	out, err := exec.Command("go", "build", "-ldflags=-s", "-o", commands+"/", ".", "../monitor").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("build the commands: %w\n%s", err, out)
 	}
