@@ -206,12 +206,12 @@ func TestWhatOtherClassesDoNotUseIsLentToAClassWithWork(t *testing.T) {
 		if n := size("film"); n != 2 {
 			t.Errorf("while all have work, films have %d places, want their share", n)
 		}
-		time.Sleep(lendAfter / 2)
+		time.Sleep(lendAfter / 2) //nolint:forbidigo // in a bubble, where it is the clock
 		if n := size("film"); n != 2 {
 			t.Errorf("in a short gap films have %d places, want their share", n)
 		}
 		task("text")
-		time.Sleep(2 * lendAfter)
+		time.Sleep(2 * lendAfter) //nolint:forbidigo // in a bubble, where it is the clock
 		if n := size("film"); n != 7 {
 			t.Errorf("when nobody else has work, films have %d places, want all but one", n)
 		}
