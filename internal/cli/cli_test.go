@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,20 @@ import (
 	"oneflow/internal/cli"
 	"oneflow/jobs"
 )
+
+func TestAProgramWithoutCommandsTakesItsFlags(t *testing.T) {
+	t.Parallel()
+	var g struct {
+		Rounds int `help:"Rounds." default:"3"`
+	}
+	chosen, done, err := cli.Program{Name: "bench"}.Parse(&g, []string{"--rounds", "2"}, cli.Env{Out: io.Discard, Err: io.Discard})
+	if err != nil || done || chosen == nil || g.Rounds != 2 {
+		t.Errorf("%v, %v, %v, %d rounds; want the program itself, and 2", chosen, done, err, g.Rounds)
+	}
+	if _, _, err := (cli.Program{Name: "bench"}).Parse(&g, []string{"more"}, cli.Env{Out: io.Discard, Err: io.Discard}); err == nil {
+		t.Error("an argument that it does not take was taken")
+	}
+}
 
 func TestAnErrorBecomesItsExitCodeAndOneLine(t *testing.T) {
 	t.Parallel()

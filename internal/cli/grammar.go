@@ -80,7 +80,15 @@ func (b *builder) root(grammar any) (*cobra.Command, error) {
 	root.PersistentFlags().Lookup("help").Annotations = map[string][]string{groupNote: {globalFlags}}
 	root.SetFlagErrorFunc(b.refuseFlag)
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { _ = b.help(cmd) })
-	return root, b.fields(root, root.PersistentFlags(), reflect.ValueOf(grammar).Elem(), "")
+	err := b.fields(root, root.PersistentFlags(), reflect.ValueOf(grammar).Elem(), "")
+	if !root.HasSubCommands() { // as of the benchmarks: the program is the command
+		root.Args = b.check
+		root.RunE = func(*cobra.Command, []string) error {
+			b.chosen = &Command{Name: root.Name(), target: grammar}
+			return nil
+		}
+	}
+	return root, err
 }
 
 // group makes a command that has others.
