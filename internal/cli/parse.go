@@ -55,11 +55,12 @@ func (p Program) Parse(grammar any, args []string, env Env) (chosen *Command, do
 	root.SetArgs(append([]string{}, args...)) // nil would be those of the process
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
-	switch err := root.Execute(); {
-	case err != nil && !errors.Is(err, errPrinted):
-		return nil, false, err
-	case err != nil || b.chosen == nil:
+	err = root.Execute()
+	switch {
+	case errors.Is(err, errPrinted), err == nil && b.chosen == nil:
 		return nil, true, nil
+	case err != nil:
+		return nil, false, err
 	}
 	if c, ok := b.chosen.target.(*completionCmd); ok {
 		return nil, true, c.print(root, env.Out)
@@ -196,13 +197,14 @@ func checkGroups(cmd *cobra.Command) error {
 // refuseFlag says what is wrong with a flag that could not be read.
 func (b *builder) refuseFlag(cmd *cobra.Command, err error) error {
 	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
-		if name := e.GetSpecifiedName(); e.GetSpecifiedShortnames() == "" {
+		name := e.GetSpecifiedName()
+		switch {
+		case e.GetSpecifiedShortnames() == "":
 			return refuse(cmd, "unknown flag --%s%s", name, nearestFlag(cmd, name))
-		} else if b.takesPrompt(cmd) {
+		case b.takesPrompt(cmd):
 			return refuse(cmd, `unknown flag -%s: a prompt that begins with - goes after --, as in %s -- "-5 degrees"`, name, cmd.CommandPath())
-		} else {
-			return refuse(cmd, "unknown flag -%s", name)
 		}
+		return refuse(cmd, "unknown flag -%s", name)
 	}
 	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		return refuse(cmd, "--%s: %w", e.GetFlag().Name, e.Unwrap())

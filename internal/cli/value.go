@@ -85,7 +85,7 @@ func set(target reflect.Value, text string) error {
 		*t = d
 		return err
 	}
-	switch target.Kind() {
+	switch target.Kind() { //nolint:exhaustive // no flag is of another
 	case reflect.String:
 		target.SetString(text)
 	case reflect.Bool:
@@ -138,7 +138,7 @@ func (v *value) String() string {
 
 // Type is a word by which pflag and cobra know flags without a value and those that may be repeated.
 func (v *value) Type() string {
-	switch v.target.Kind() {
+	switch v.target.Kind() { //nolint:exhaustive // the others are called by themselves
 	case reflect.Bool:
 		return "bool"
 	case reflect.Slice:
