@@ -24,7 +24,9 @@ func TestSummingUpFiguresOfCallsChangesNoSum(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)
 	ctx := t.Context()
-	for i, ago := range []time.Duration{time.Second, 10 * time.Minute, 50 * time.Minute, 3 * time.Hour, 3*time.Hour + time.Minute, 5 * time.Hour, 30 * time.Hour} {
+	// Of three minutes in a row, two are of one hour whenever the test runs.
+	three := 3 * time.Hour
+	for i, ago := range []time.Duration{time.Second, 10 * time.Minute, 50 * time.Minute, three, three + time.Minute, three + 2*time.Minute, 5 * time.Hour, 30 * time.Hour} {
 		w.called(t, "", ago, "succeeded", "", int64(100+i), new(int64(500)))
 		w.called(t, "", ago, "failed_unbilled", "overloaded", 7, new(int64(0)))
 	}
