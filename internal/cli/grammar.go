@@ -65,9 +65,13 @@ type argument struct {
 	value      *value
 }
 
-// New makes the commands of grammar, a pointer to a struct: see builder.
-func (p Program) New(grammar any) (*cobra.Command, error) {
-	return (&builder{program: p, out: io.Discard}).root(grammar)
+// New makes the commands of grammar, a pointer to a struct: see builder. They write help to
+// out. completes reports whether a shell asks what may come next. Once root has run, chosen
+// returns the command that was asked for, or nil.
+func (p Program) New(grammar any, out io.Writer, completes bool) (root *cobra.Command, chosen func() *Command, err error) {
+	b := &builder{program: p, out: out, completes: completes}
+	root, err = b.root(grammar)
+	return root, func() *Command { return b.chosen }, err
 }
 
 func (b *builder) root(grammar any) (*cobra.Command, error) {

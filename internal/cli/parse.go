@@ -42,8 +42,7 @@ func Run[S any](c *Command, session S) error {
 // Parse reads args into grammar, a pointer to a struct (see New). done reports whether help, the version or a completion was
 // printed and nothing is left to do. An error of who typed args has the exit code Usage.
 func (p Program) Parse(grammar any, args []string, env Env) (chosen *Command, done bool, err error) {
-	b := &builder{program: p, out: env.Out, completes: len(args) > 0 && args[0] == cobra.ShellCompRequestCmd}
-	root, err := b.root(grammar)
+	root, asked, err := p.New(grammar, env.Out, len(args) > 0 && args[0] == cobra.ShellCompRequestCmd)
 	if err != nil {
 		return nil, false, err
 	}
@@ -56,16 +55,17 @@ func (p Program) Parse(grammar any, args []string, env Env) (chosen *Command, do
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	err = root.Execute()
+	chosen = asked()
 	switch {
-	case errors.Is(err, errPrinted), err == nil && b.chosen == nil:
+	case errors.Is(err, errPrinted), err == nil && chosen == nil:
 		return nil, true, nil
 	case err != nil:
 		return nil, false, err
 	}
-	if c, ok := b.chosen.target.(*completionCmd); ok {
+	if c, ok := chosen.target.(*completionCmd); ok {
 		return nil, true, c.print(root, env.Out)
 	}
-	return b.chosen, false, nil
+	return chosen, false, nil
 }
 
 // errPrinted ends a command that has printed what it was asked for.

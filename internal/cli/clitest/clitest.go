@@ -62,7 +62,7 @@ func Outputs(t *testing.T, p cli.Program, grammar any, without ...string) {
 // leaves are the commands that can be run, by their names without the program's.
 func leaves(t *testing.T, p cli.Program, grammar any) map[string]*cobra.Command {
 	t.Helper()
-	root, err := p.New(grammar)
+	root, _, err := p.New(grammar, io.Discard, false)
 	if err != nil {
 		t.Fatal(err)
 	}
