@@ -76,7 +76,7 @@ func TestSummingUpFiguresOfCallsChangesNoSum(t *testing.T) {
 	if diff := cmp.Diff(changed, read()); diff != "" {
 		t.Errorf("-before +after the correction:\n%s", diff)
 	}
-	if f := changed.Health[0]; f.Succeeded != 3 || f.Requests != 14 || f.Cost != 1500 {
+	if f := changed.Health[0]; f.Succeeded != 3 || f.Requests != 16 || f.Cost != 1500 {
 		t.Errorf("%+v", f)
 	}
 
