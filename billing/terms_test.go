@@ -48,6 +48,7 @@ func TestTermsChangeThePrice(t *testing.T) {
 		{"Gemini", "gemini", "gemini-3.5-flash-lite", tier(""), 1000*300 + 100*2500},
 		{"Gemini, flex", "gemini", "gemini-3.5-flash-lite", tier("flex"), (1000*300 + 100*2500) / 2},
 		{"Gemini, priority", "gemini", "gemini-3.8-flash", tier("priority"), (1000*750 + 100*3750) * 18 / 10},
+		{"Gemini, priority at the most it may cost", "gemini", "gemini-3.5-flash-lite", tier("priority"), (1000*300 + 100*2500) * 2},
 		{"Gemini, searched", "gemini", "gemini-3.5-flash-lite", providers.Usage{InputTokens: 10, WebSearches: 2}, 10*300 + 2*14_000_000},
 		{"Veo", "gemini", "veo-3.1-generate-preview", providers.Usage{MilliSeconds: 8000, Variant: "720x1280"}, 8000 * 400_000},
 		{"Veo, in 4k", "gemini", "veo-3.1-fast-generate-preview", providers.Usage{MilliSeconds: 8000, Variant: "3840x2160"}, 8000 * 300_000},
