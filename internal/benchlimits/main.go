@@ -93,6 +93,9 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	if err != nil {
 		return cli.Fail(cli.Usage, err)
 	}
+	if g.Bin, err = filepath.Abs(g.Bin); err != nil { // workers run in folders of their own
+		return err
+	}
 	dir, err := os.MkdirTemp("", "oneflow-bench-limits-")
 	if err != nil {
 		return err
