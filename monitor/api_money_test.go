@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"oneflow/access"
 	"oneflow/billing"
 	"oneflow/jobs"
@@ -89,7 +87,7 @@ func (h *program) ended(t *testing.T, account string) {
 	got, err := h.db.Claim(t.Context(), id, jobs.Claim{ID: d.ID, Gen: d.Gen, LeaseToken: jobs.NewID()})
 	must(t, err)
 	cost := billing.USD
-	c := jobs.Call{CallID: uuid.New(), JobID: d.ID, LeaseToken: got.Job.LeaseToken, Provider: "mock", Model: "m", Reserved: &cost, Timeout: time.Minute}
+	c := jobs.Call{CallID: jobs.NewID(), JobID: d.ID, LeaseToken: got.Job.LeaseToken, Provider: "mock", Model: "m", Reserved: &cost, Timeout: time.Minute}
 	must(t, h.db.BeginCall(t.Context(), id, c))
 	must(t, h.db.Succeed(t.Context(), jobs.Success{
 		JobID: d.ID, LeaseToken: got.Job.LeaseToken, Settlement: jobs.Settlement{CallID: c.CallID, Outcome: jobs.CallSucceeded, Cost: &cost, Status: 200},

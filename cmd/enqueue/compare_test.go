@@ -45,7 +45,7 @@ func (s *site) answer(batch string, row int, text string, cost billing.NanoUSD, 
 		s.t.Fatal(err)
 	}
 	defer db.Close()
-	worker, token, call := uuid.New(), uuid.New(), uuid.New()
+	worker, token, call := jobs.NewID(), jobs.NewID(), jobs.NewID()
 	claimed, err := db.Claim(ctx, worker, jobs.Claim{ID: uuid.MustParse(id), Gen: 1, LeaseToken: token})
 	if err != nil || claimed.Job == nil {
 		s.t.Fatalf("claim: %+v, %v", claimed, err)

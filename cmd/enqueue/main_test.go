@@ -171,7 +171,7 @@ func (s *site) finish(id, answer, failure string) {
 		s.t.Fatal(err)
 	}
 	defer db.Close()
-	worker, token, attempt, price := uuid.New(), uuid.New(), uuid.New(), billing.NanoUSD(1_500_000)
+	worker, token, attempt, price := jobs.NewID(), jobs.NewID(), jobs.NewID(), billing.NanoUSD(1_500_000)
 	claimed, err := db.Claim(ctx, worker, jobs.Claim{ID: uuid.MustParse(id), Gen: 1, LeaseToken: token})
 	if err != nil || claimed.Job == nil {
 		s.t.Fatalf("claim %s: %+v, %v", id, claimed, err)

@@ -1,9 +1,10 @@
 package app_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -28,19 +29,16 @@ func TestProfilesAreServedToThisMachineAlone(t *testing.T) {
 	} else {
 		stop()
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	var log bytes.Buffer
+	stop, err := app.PprofFlag{Pprof: "127.0.0.1:0"}.Serve(t.Context(), zerolog.New(&log))
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := l.Addr().String()
-	if err := l.Close(); err != nil {
+	var said struct{ Address string }
+	if err := json.Unmarshal(log.Bytes(), &said); err != nil {
 		t.Fatal(err)
 	}
-	stop, err := app.PprofFlag{Pprof: at}.Serve(t.Context(), zerolog.Nop())
-	if err != nil {
-		t.Fatal(err)
-	}
+	at := said.Address
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	get := func(host string) (int, string, error) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+at+"/debug/pprof/goroutine?debug=1", http.NoBody)

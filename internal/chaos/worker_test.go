@@ -1,7 +1,11 @@
 package chaos
 
 import (
+	"context"
+	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -31,7 +35,7 @@ func (x *experiment) workerOf(folder string, env ...string) *worker {
 	through := func(url, port string, p *proxy) string { return strings.Replace(url, "127.0.0.1:"+port, p.addr, 1) }
 	var err error
 	k.Process, err = x.Start(x.t.Context(), harness.Command{
-		Name: "worker", Args: []string{"run", "--provider", "openai"}, Bin: folder,
+		Name: "worker", Args: []string{"run", "--provider", "openai", "--pprof", "127.0.0.1:0"}, Bin: folder,
 		Env: append([]string{
 			"DATABASE_URL=" + through(x.DatabaseURL, x.pg.Port(), k.pg), "REDIS_URL=" + through(x.RedisURL, x.redis.Port(), k.redis),
 			"OPENAI_BASE_URL=http://" + k.provider.addr + "/openai/v1",
@@ -52,6 +56,31 @@ func (k *worker) ready() *worker {
 	k.x.t.Helper()
 	k.x.until(time.Minute, "a worker to start", func() bool { return strings.Contains(k.Text(), "worker started") })
 	return k
+}
+
+// goroutines is how many it has. What Go lists upon SIGQUIT is no measure: it may be cut off.
+func (k *worker) goroutines() int {
+	k.x.t.Helper()
+	at := regexp.MustCompile(`"address":"([0-9.:]+)",.*"message":"profiles are served"`).FindStringSubmatch(k.Text())
+	if at == nil {
+		k.x.t.Fatalf("no address of the profiles in %s", k.Log)
+	}
+	ctx, cancel := context.WithTimeout(k.x.t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at[1]+"/debug/pprof/goroutine?debug=1", http.NoBody)
+	if err != nil {
+		k.x.t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		k.x.t.Fatalf("list the goroutines of a worker: %v", err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var n int
+	if _, err := fmt.Fscanf(answer.Body, "goroutine profile: total %d", &n); err != nil {
+		k.x.t.Fatalf("list the goroutines of a worker: %v", err)
+	}
+	return n
 }
 
 // stop asks it to stop, and fails the test if it does not end in time and well.

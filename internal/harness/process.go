@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -123,19 +122,6 @@ func (p *Process) Stop(limit time.Duration) error {
 		p.Kill()
 		return fmt.Errorf("did not end within %s of SIGTERM: see %s", limit, p.Log)
 	}
-}
-
-// Goroutines ends it with SIGQUIT, upon which Go lists them, and returns how many there were.
-func (p *Process) Goroutines() int {
-	p.Signal(syscall.SIGQUIT)
-	timer := time.NewTimer(20 * time.Second)
-	defer timer.Stop()
-	select {
-	case <-p.done:
-	case <-timer.C:
-		p.Kill()
-	}
-	return strings.Count(p.Text(), "\ngoroutine ")
 }
 
 // Files returns the number of file descriptors that it has open; 0 where the system does not tell.
