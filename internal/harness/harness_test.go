@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,7 +17,11 @@ import (
 func newFleet(t *testing.T, script string) *harness.Fleet {
 	t.Helper()
 	f := &harness.Fleet{Dir: t.TempDir(), Bin: t.TempDir()}
-	if err := os.WriteFile(filepath.Join(f.Bin, "worker"), []byte("#!/bin/sh\n"+script), 0o700); err != nil {
+	// A process that starts meanwhile would have the file open for a moment, and the system runs no file that is written to.
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(filepath.Join(f.Bin, "worker"), []byte("#!/bin/sh\n"+script), 0o700)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return f
