@@ -33,14 +33,14 @@ func Until(ctx context.Context, every time.Duration, what string, done func() (b
 	}
 }
 
-// Query asks Postgres for one value, on a connection of its own, within 5 s.
+// Query asks Postgres for one value, on a connection of its own, within 30 s.
 func Query[T any](ctx context.Context, databaseURL, sql string, args ...any) (v T, err error) {
 	return v, QueryRow(ctx, databaseURL, sql, args, &v)
 }
 
-// QueryRow asks Postgres for one row, on a connection of its own, within 5 s.
+// QueryRow asks Postgres for one row, on a connection of its own, within 30 s.
 func QueryRow(ctx context.Context, databaseURL, sql string, args []any, into ...any) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
