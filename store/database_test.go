@@ -251,6 +251,23 @@ func (w *database) exec(t *testing.T, sql string, args ...any) {
 	}
 }
 
+// withinAMinute does something, which is counted by the minute, until it began and ended in the same one.
+func (w *database) withinAMinute(t *testing.T, do func()) {
+	t.Helper()
+	minute := func() (at time.Time) {
+		w.one(t, &at, `SELECT to_jsonb(date_trunc('minute', now()))`)
+		return at
+	}
+	for began := minute(); ; {
+		do()
+		now := minute()
+		if now.Equal(began) {
+			return
+		}
+		began = now
+	}
+}
+
 // everything is all rows of the ledger, to show that nothing changed.
 func (w *database) everything(t *testing.T) map[string]any {
 	t.Helper()

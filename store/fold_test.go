@@ -119,6 +119,8 @@ func TestLatenciesOverTimeAreThoseOfAnswers(t *testing.T) {
 	for _, ms := range []int64{100, 200, 1000} {
 		w.called(t, "", 10*time.Minute, "succeeded", "", ms, new(int64(500)))
 	}
+	// All of one minute, also where another began between them.
+	w.exec(t, `UPDATE calls SET finished_at = (SELECT min(finished_at) FROM calls)`)
 	w.called(t, "", 10*time.Minute, "failed_unbilled", "overloaded", 60_000, new(int64(0)))
 	w.called(t, "", 3*time.Hour, "succeeded", "", 5000, new(int64(500)))
 	for _, c := range []struct {

@@ -45,7 +45,7 @@ func (w *database) readBy(t *testing.T, do func(*store.Store)) int64 {
 	}
 	do(s)
 	s.Close() // a server process adds its figures to the others' when it ends
-	for range 200 {
+	for range 1200 {
 		if others() == 0 {
 			return read() - before
 		}

@@ -181,7 +181,8 @@ func TestSilenceIsCountedByAllAndStandsStillWhilePostgresIsAway(t *testing.T) {
 		// However long this test has taken since.
 		w.exec(t, `UPDATE fleet SET advanced_at = now() - make_interval(secs => $1)`, d.Seconds())
 	}
-	near := func(got, want time.Duration) bool { return got >= want && got < want+2*time.Second }
+	// What the test itself takes adds up; each mistake that this looks for is larger in the end.
+	near := func(got, want time.Duration) bool { return got >= want && got < want+10*time.Second }
 	w.beats(t, most)
 	// Whoever looks, and each only once: nobody leads for long.
 	for i := range 5 {

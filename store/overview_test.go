@@ -81,25 +81,28 @@ func TestFleetShowsProvidersWorkersAndTotals(t *testing.T) {
 	w.running(t, nil)
 	w.accept(t, 2, nil)
 	bucket := map[int64]int{99: 0, 100: 53, 200: 61, 300: 65, 9000: 105, 1: 8}
-	for _, m := range []struct {
-		model         string
-		ago           int
-		requests, p95 int64
-	}{{"a", 0, 10, 100}, {"b", 0, 30, 200}, {"a", 4, 40, 300}, {"a", 5, 1000, 9000}, {"a", 29, 7, 1}, {"a", 30, 5000, 1}, {"a", 3000, 1, 1}} {
-		w.exec(t, `
-			INSERT INTO provider_metrics (provider, model, minute, slot, requests, succeeded, failed_unbilled, failed_billed, unknown, rate_limited,
-				input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max, last_started_at)
-			VALUES ('mock', $1, date_trunc('minute', now()) - make_interval(mins => $2), 0, $3::bigint, $3::bigint - 2, 1, 0, 1, 1, 5, 7, 11, 1, 0, $4, now())`,
-			m.model, m.ago, m.requests, m.p95)
-		w.exec(t, `
-			INSERT INTO provider_latencies (provider, model, minute, slot, bucket, calls, succeeded)
-			VALUES ('mock', $1, date_trunc('minute', now()) - make_interval(mins => $2), 0, $3, $4, $4)`,
-			m.model, m.ago, bucket[m.p95], m.requests)
-	}
-	f, err := w.Fleet(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	var f fleet.Snapshot
+	w.withinAMinute(t, func() {
+		w.exec(t, `TRUNCATE provider_metrics, provider_latencies`)
+		for _, m := range []struct {
+			model         string
+			ago           int
+			requests, p95 int64
+		}{{"a", 0, 10, 100}, {"b", 0, 30, 200}, {"a", 4, 40, 300}, {"a", 5, 1000, 9000}, {"a", 29, 7, 1}, {"a", 30, 5000, 1}, {"a", 3000, 1, 1}} {
+			w.exec(t, `
+				INSERT INTO provider_metrics (provider, model, minute, slot, requests, succeeded, failed_unbilled, failed_billed, unknown, rate_limited,
+					input_tokens, output_tokens, cost_nano, unpriced, latency_ms_sum, latency_ms_max, last_started_at)
+				VALUES ('mock', $1, date_trunc('minute', now()) - make_interval(mins => $2), 0, $3::bigint, $3::bigint - 2, 1, 0, 1, 1, 5, 7, 11, 1, 0, $4, now())`,
+				m.model, m.ago, m.requests, m.p95)
+			w.exec(t, `
+				INSERT INTO provider_latencies (provider, model, minute, slot, bucket, calls, succeeded)
+				VALUES ('mock', $1, date_trunc('minute', now()) - make_interval(mins => $2), 0, $3, $4, $4)`,
+				m.model, m.ago, bucket[m.p95], m.requests)
+		}
+		var err error
+		f, err = w.Fleet(t.Context())
+		must(t, err)
+	})
 	if len(f.Workers) != 2 || !f.Workers[0].Alive || f.Workers[0].Running != 1 || f.Workers[0].ID != w.worker.String() ||
 		f.Workers[1].Alive || f.Workers[1].SilentFor < 59*time.Second || f.Alive() != 1 {
 		t.Errorf("workers %+v", f.Workers)
