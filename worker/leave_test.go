@@ -173,7 +173,7 @@ func TestAJobIsNotGivenAwayWhileItsHandlerRunsEvenIfTheWorkerHasToLeave(t *testi
 	}
 	// Who is left alone with it finds that its outcome is not known.
 	heir := serve(answers)
-	f.worker(t, heir, func(c *worker.Config) { c.Hasten(50*time.Millisecond, 50*time.Millisecond, time.Second) })
+	f.worker(t, heir, func(c *worker.Config) { c.Hasten(50*time.Millisecond, 50*time.Millisecond, 3*time.Second) })
 	if got := f.await(t, id, jobs.Succeeded); got.Gen != 2 || got.Crashes != 1 || !slices.Equal(got.Outcomes, []string{"unknown", "succeeded"}) {
 		t.Errorf("%+v", got)
 	}
@@ -224,7 +224,7 @@ func TestASilentWorkersJobsAreTakenOverAndItsLateAnswerIsUsedWhereThereIsNone(t 
 	heir := serve(answers)
 	f.worker(t, heir, func(c *worker.Config) {
 		c.ID = other
-		c.Hasten(50*time.Millisecond, 50*time.Millisecond, time.Second)
+		c.Hasten(50*time.Millisecond, 50*time.Millisecond, 3*time.Second)
 	})
 	got := f.await(t, ids[0], jobs.Succeeded)
 	want := row{State: jobs.Succeeded, Gen: 2, Attempt: 2, Crashes: 1, Cost: 110, Outcomes: []string{"unknown", "succeeded"}, Text: "answer to secret prompt 0"}

@@ -203,7 +203,7 @@ func TestAWorkerThatMustLeaveWithPostgresAwaySpoolsItsAnswersForTheNext(t *testi
 	next := serve(answers)
 	f.worker(t, next, func(cfg *worker.Config) {
 		cfg.State = state
-		cfg.Hasten(100*time.Millisecond, 100*time.Millisecond, 500*time.Millisecond)
+		cfg.Hasten(100*time.Millisecond, 100*time.Millisecond, 2*time.Second)
 	})
 	f.awaitAll(t, jobs.Succeeded)
 	f.drained(t)
@@ -258,7 +258,7 @@ func TestACallThatNeverReturnsIsGivenUpUnderItsLivingWorker(t *testing.T) {
 	})
 	w := f.worker(t, s, func(c *worker.Config) {
 		c.CallTimeout = time.Second // the second call must end in time on a busy machine, too
-		c.Hasten(100*time.Millisecond, 50*time.Millisecond, time.Second)
+		c.Hasten(100*time.Millisecond, 50*time.Millisecond, 3*time.Second)
 	})
 	id := f.enqueue(t, 1, nil)[0]
 	got := f.await(t, id, jobs.Succeeded)
@@ -285,22 +285,24 @@ func TestASilentWorkersJobsAreTakenOverThoughNoLeaderLivesLong(t *testing.T) {
 	}
 	const silence = 3 * time.Second
 	began := time.Now()
-	lives := 0
+	lives, longest := 0, time.Duration(0)
 	for f.count(t, `SELECT count(*) FROM job_states WHERE state = 'running' AND worker_id = '`+dead.String()+`'`) > 0 {
 		if time.Since(began) > 40*silence {
 			t.Fatalf("the job was not taken over by any of %d leaders", lives)
 		}
-		life, end := context.WithTimeout(ctx, silence/6)
+		born := time.Now()
 		w := f.worker(t, serve(answers), func(c *worker.Config) { c.Hasten(50*time.Millisecond, 50*time.Millisecond, silence) })
-		<-life.Done()
-		end()
+		eventually(t, "it leads", func() bool { return f.count(t, `SELECT count(*) FROM leaders WHERE role = 'reconciler' AND expires_at > now()`) == 1 })
+		<-time.After(silence / 6)
 		w.stop()
 		w.wait(t)
+		longest = max(longest, time.Since(born))
 		// It has died, without a word to the next.
 		f.exec(t, `UPDATE leaders SET expires_at = now() - interval '1 second'`)
 		lives++
 	}
-	if took := time.Since(began); took < silence || lives < 2 {
+	// On a busy machine one leader may have lived for as long as that.
+	if took := time.Since(began); took < silence || lives < 2 && longest < silence {
 		t.Errorf("taken over after %s by the leader number %d: before it counted as silent", took, lives)
 	}
 }

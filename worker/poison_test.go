@@ -98,7 +98,7 @@ func TestAPoisonJobIsQuarantinedAndItsNeighboursAreNot(t *testing.T) {
 	// A leader that does not die, so that the test need not wait for the next.
 	f.worker(t, serve(answers), func(c *worker.Config) {
 		c.Providers[0].Name = "other"
-		c.Hasten(100*time.Millisecond, 50*time.Millisecond, 2*time.Second) // a busy machine is no silence
+		c.Hasten(100*time.Millisecond, 50*time.Millisecond, 5*time.Second) // a busy machine is no silence
 	})
 	eventually(t, "it leads", func() bool { return f.count(t, `SELECT count(*) FROM leaders`) == 1 })
 	// In one queue and one worker all the time: nobody escapes the crashes.
