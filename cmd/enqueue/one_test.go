@@ -138,7 +138,7 @@ func TestAJobExpiresAtTheTimeByWhichItMustBeDone(t *testing.T) {
 func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 	t.Parallel()
 	good := file(t, `{"prompt":"a"}`)
-	down := []string{"--database-url", "postgres://" + closed(t), "--redis-url", "redis://" + closed(t), "--connect-timeout", "1ms"}
+	down := []string{"--database-url", "postgres://" + closed, "--redis-url", "redis://" + closed, "--connect-timeout", "1ms"}
 	for _, c := range []struct {
 		args []string
 		want string
@@ -212,7 +212,7 @@ func TestWrongUseIsRefusedBeforeAnythingIsAccepted(t *testing.T) {
 func TestMissingServicesHaveTheirExitCodes(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	nowhere := closed(t)
+	nowhere := closed
 	for name, c := range map[string]struct {
 		database, redis string
 		code            int
@@ -247,7 +247,7 @@ func TestMissingServicesHaveTheirExitCodes(t *testing.T) {
 func TestWithRedisDownJobsAreAcceptedAndThatIsSaid(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.redis = "redis://:redis-secret@" + closed(t)
+	s.redis = "redis://:redis-secret@" + closed
 	r := s.enqueue("text", canary)
 	const said = "The jobs are accepted and safe in Postgres: a worker dispatches them as soon as Redis is back."
 	if r.code != cli.OK || !strings.Contains(r.err, said) || strings.Contains(r.err, "redis-secret") || s.jobs() != 1 {

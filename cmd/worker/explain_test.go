@@ -48,7 +48,7 @@ func TestExplainReckonsWithTheConfigurationWhereNothingElseIsKnown(t *testing.T)
 		"fixed 6,000 requests/min 950ms (configured) 1 2 + 2 high 2 120 configured",
 		"free none 950ms (configured) 1 64 + 16 high 64 3,840 no limit",
 	}
-	down := "postgres://u:canary@" + closed(t) + "/x"
+	down := "postgres://u:canary@" + closed + "/x"
 	for database, note := range map[string]string{
 		storetest.Database(t): "",
 		down:                  "worker: computed from the configuration, for one worker: Postgres does not answer",
