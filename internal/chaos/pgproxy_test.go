@@ -164,9 +164,9 @@ func (c *commits) silently(l *link, m message) error {
 	}
 	select {
 	case <-l.answered:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		c.mu.Lock()
-		c.missed = errors.New("a commit was not answered within 5 s")
+		c.missed = errors.New("a commit was not answered within 30 s")
 		c.mu.Unlock()
 	}
 	reset(l.client)

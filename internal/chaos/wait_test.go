@@ -120,7 +120,7 @@ func (x *experiment) workFrom(t time.Time) time.Duration {
 // long after its death that was.
 func (x *experiment) takenOver(dead *worker, died time.Time) time.Duration {
 	x.t.Helper()
-	x.wait(time.Minute, "a dead worker's jobs to be taken over", func() bool {
+	x.wait(2*time.Minute, "a dead worker's jobs to be taken over", func() bool {
 		n, err := ask[int64](x, `
 			SELECT count(*)
 			FROM job_states

@@ -12,14 +12,15 @@ import (
 // different limits, of which one answers 429 once and then 500 for a while.
 func TestTheRoomOfAllDeploymentsIsUsedWhileOneRefusesAndFails(t *testing.T) {
 	t.Parallel()
-	const jobs, asked, eastRPM, westRPM = 200, 3 * time.Second, 240, 480
+	// So slow that a busy machine uses the room too, and so long a block that it would show at the other.
+	const jobs, asked, eastRPM, westRPM = 140, 12 * time.Second, 120, 240
 	behaviour := func(rpm int) fakeprovider.Config {
 		return fakeprovider.Config{Keep: 100_000, Default: fakeprovider.Behaviour{
 			Latency: fakeprovider.Latency{Distribution: fakeprovider.Uniform, Mean: 50 * time.Millisecond, Spread: 0.5}, Limits: fakeprovider.Limits{Requests: rpm},
 		}}
 	}
 	east, west := newVendors(t, behaviour(eastRPM)), newVendors(t, behaviour(westRPM))
-	east.refuse, east.after = 12, asked
+	east.refuse, east.after = 4, asked
 	sut := newSystem(t, "latency: 1ms")
 	sut.configure(fmt.Sprintf(`providers:
   openai:
@@ -34,18 +35,18 @@ func TestTheRoomOfAllDeploymentsIsUsedWhileOneRefusesAndFails(t *testing.T) {
 		sut.workerOf("openai")
 	}
 	sut.run(0, "enqueue", "batch", file, "--batch-id", "spread", "--no-fallback")
-	sut.until("calls after the refusal", func() bool { return len(east.Calls()) > 20 })
+	sut.until("calls after the refusal", func() bool { return len(east.Calls()) > 10 })
 	east.Inject(fakeprovider.Injection{Fault: fakeprovider.ServerError, Times: 6})
 	sut.run(0, "enqueue", "watch", "spread")
 
 	seen := map[string]int{"east": len(east.calls), "west": len(west.calls)}
 	took := west.calls[len(west.calls)-1].Sub(west.calls[0]).Seconds()
 	t.Logf("calls %v in %.1f s", seen, took)
-	if room := took * westRPM / 60; float64(seen["west"]) < 0.8*room {
+	if room := took * westRPM / 60; float64(seen["west"]) < 0.7*room {
 		t.Errorf("%d calls to west, which had room for %.0f", seen["west"], room)
 	}
 	// Its room but for the block, with a while for what was under way then.
-	if room := (took - asked.Seconds() - 1) * eastRPM / 60; float64(seen["east"]) < 0.7*room {
+	if room := (took - asked.Seconds() - 1) * eastRPM / 60; float64(seen["east"]) < 0.5*room {
 		t.Errorf("%d calls to east, which had room for %.0f", seen["east"], room)
 	}
 	for _, name := range []string{"east", "west"} {

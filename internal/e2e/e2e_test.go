@@ -302,7 +302,7 @@ func TestASecondSignalIsImmediate(t *testing.T) {
 
 func TestJobsOfAKilledWorkerAreTakenOver(t *testing.T) {
 	t.Parallel()
-	sut := newSystem(t, "concurrency: 20, latency: 1s")
+	sut := newSystem(t, "concurrency: 20, latency: 4s")
 	rows := make([]map[string]any, 60)
 	for i := range rows {
 		rows[i] = map[string]any{"prompt": fmt.Sprintf("%s no. %d", canaryPrompt, i)}

@@ -23,7 +23,7 @@ func TestAFilmThatWasOrderedIsNotOrderedAgainByTheNextWorker(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, err := harness.Provider(fakeprovider.Config{VideoPolls: 1})
+			server, err := harness.Provider(fakeprovider.Config{VideoPolls: 3})
 			if err != nil {
 				t.Fatal(err)
 			}

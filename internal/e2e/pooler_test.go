@@ -4,18 +4,21 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"oneflow/internal/harness"
 	"oneflow/migrations"
 )
+
+// pooled is the number of poolers that were started.
+var pooled atomic.Int32
 
 // pooler starts PgBouncer in transaction mode, with three connections of Postgres'
 // for everybody, and returns the URL that leads through it.
@@ -30,12 +33,7 @@ func pooler(t *testing.T, databaseURL string) string {
 		t.Fatal(err)
 	}
 	password, _ := u.User.Password()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
+	port := 6432 + int(pooled.Add(1)) // below those that the system gives to others
 	// It refuses to run as root, and another user has to read its files.
 	dir, err := os.MkdirTemp("", "oneflow-pooler-")
 	if err != nil {

@@ -50,8 +50,9 @@ func TestAConfiguredLimitHoldsHoweverTheProvidersRowCameAbout(t *testing.T) {
 			if len(v.calls) != jobs {
 				t.Fatalf("%d calls, want %d", len(v.calls), jobs)
 			}
-			if took, want := v.calls[jobs-1].Sub(v.calls[0]), (jobs-1)*time.Second/rps; took < want*9/10 {
-				t.Errorf("%d calls within %s, want at least %s at %d a second", jobs, took, want, rps)
+			// The first may be on its way for longer than the last. Without a limit all come at once.
+			if took, want := v.calls[jobs-1].Sub(v.calls[0]), (jobs-1)*time.Second/rps; took < want/2 {
+				t.Errorf("%d calls within %s, want about %s at %d a second", jobs, took, want, rps)
 			}
 		})
 	}
