@@ -194,7 +194,8 @@ func TestWrongTokensAreThrottledAndRightOnesGoOn(t *testing.T) {
 			t.Error("it does not say when to try again")
 		}
 	}
-	if codes[http.StatusUnauthorized] != 10 || codes[http.StatusTooManyRequests] != 20 {
+	// One more is let through every six seconds, on a machine that takes as long.
+	if n := codes[http.StatusUnauthorized]; n < 10 || n > 15 || n+codes[http.StatusTooManyRequests] != 30 {
 		t.Errorf("answers: %v", codes)
 	}
 	// Nobody learns of a right guess; whoever was there before is not held back.

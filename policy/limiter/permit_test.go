@@ -25,14 +25,14 @@ func TestASeatIsHeldForAsLongAsTheCallTakes(t *testing.T) {
 		}
 		return time.Until(time.UnixMicro(int64(held[0].Score)))
 	}
-	if d := left(); d < 25*time.Second || d > 31*time.Second {
+	if d := left(); d < 15*time.Second || d > 31*time.Second {
 		t.Errorf("held for %v without another word, want about half a minute", d)
 	}
 	// Most of that passes, and the call is still under way.
 	held := f.redis.ZRange(t.Context(), permits, 0, -1).Val()
 	f.redis.ZAdd(t.Context(), permits, redis.Z{Member: held[0], Score: float64(time.Now().Add(time.Second).UnixMicro())})
 	s.Renew()
-	if d := left(); d < 25*time.Second {
+	if d := left(); d < 15*time.Second {
 		t.Errorf("held for %v after another word", d)
 	}
 	s.Done(t.Context(), providers.Usage{}, providers.RateLimits{})
