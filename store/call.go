@@ -65,14 +65,7 @@ const settleOnlySQL = `
 // twice: both calls are charged, and the holder's answer is the result. It returns
 // the calls whose results stand, by this write or by an earlier try of it whose
 // commit was not heard of. It takes settlementColumns and resultColumns.
-const succeedSQL = `
-	WITH given AS (
-		SELECT *
-		FROM unnest(` + settlementArrays + `,
-				$16::uuid[], $17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[], $22::text[], $23::uuid[], $24::bytea[])
-			AS g (` + settlementNames + `,
-				token, provider, model, text, raw, raw_sha256, finish_reason, job, vector)
-	), ` + settleSQL + `, ended AS (
+const succeedSQL = givenAnswers + `, ` + settleSQL + `, ended AS (
 		UPDATE job_states s
 		SET ` + charged + `,
 			state = CASE WHEN ` + wantsResult + ` THEN 'succeeded' ELSE s.state END,
@@ -91,9 +84,7 @@ const succeedSQL = `
 		WHERE s.job_id = b.job_id
 		RETURNING s.state, s.ended_lease
 	), stored AS (
-		INSERT INTO results (job_id, call_id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id,
-			http_status, latency_ms, usage)
-		SELECT job, id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id, coalesce(status, 200), latency, usage
+		` + storeResults + `
 		FROM settled
 		WHERE (token IN (SELECT ended_lease FROM ended WHERE state = 'succeeded')) IS TRUE
 		ON CONFLICT (job_id) DO NOTHING

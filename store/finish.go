@@ -122,14 +122,7 @@ func isOff(err error) bool {
 // a division by zero, and nothing has happened. It takes succeedSQL's parameters. A call is
 // under way that has not finished: to ask for its state would let a plan read the partial
 // index of all that are, for each.
-const answersSQL = `
-	WITH given AS (
-		SELECT *
-		FROM unnest(` + settlementArrays + `,
-				$16::uuid[], $17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[], $22::text[], $23::uuid[], $24::bytea[])
-			AS g (` + settlementNames + `,
-				token, provider, model, text, raw, raw_sha256, finish_reason, job, vector)
-	), settled AS (
+const answersSQL = givenAnswers + `, settled AS (
 		UPDATE calls c
 		SET state = b.outcome,
 			cost_nano = b.cost,
@@ -163,12 +156,26 @@ const answersSQL = `
 		WHERE s.job_id = b.job AND s.state = 'running' AND s.lease_token = b.token
 		RETURNING b.id
 	), stored AS (
-		INSERT INTO results (job_id, call_id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id,
-			http_status, latency_ms, usage)
-		SELECT job, id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id, coalesce(status, 200), latency, usage
+		` + storeResults + `
 		FROM given
 	)
 	SELECT id FROM given WHERE 1 / ((SELECT count(*) FROM ended) = cardinality($1))::int = 1`
+
+// givenAnswers is the CTE of what succeedSQL and answersSQL take: settlementColumns, then
+// resultColumns.
+const givenAnswers = `
+	WITH given AS (
+		SELECT *
+		FROM unnest(` + settlementArrays + `,
+				$16::uuid[], $17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[], $22::text[], $23::uuid[], $24::bytea[])
+			AS g (` + settlementNames + `,
+				token, provider, model, text, raw, raw_sha256, finish_reason, job, vector)
+	)`
+
+// storeResults stores the results of the answers that the FROM after it names.
+const storeResults = `INSERT INTO results (job_id, call_id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id,
+			http_status, latency_ms, usage)
+		SELECT job, id, provider, model, text, vector, raw, raw_sha256, finish_reason, request_id, coalesce(status, 200), latency, usage`
 
 // resultColumns are the columns of a result beside its settlement.
 func resultColumns(in []jobs.Success) []any {
