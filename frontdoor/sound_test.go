@@ -103,3 +103,25 @@ func TestATranscriptionIsTakenOnceAndWrongOnesAreRefused(t *testing.T) {
 		t.Errorf("no form: %d", r.StatusCode)
 	}
 }
+
+func TestOpenAIsClientHasTextSpokenAndJudged(t *testing.T) {
+	t.Parallel()
+	h := open(t, fakeprovider.Config{}, true)
+	client := h.openai(h.token(t, access.Enqueue, ""))
+	sound, err := client.Audio.Speech.New(t.Context(), openai.AudioSpeechNewParams{
+		Model: "openai/gpt-4o-mini-tts", Input: "hello", Voice: openai.AudioSpeechNewParamsVoiceUnion{OfString: openai.String("alloy")}, ResponseFormat: openai.AudioSpeechNewParamsResponseFormatWAV,
+	})
+	must(t, err)
+	defer func() { _ = sound.Body.Close() }()
+	if data, err := io.ReadAll(sound.Body); err != nil || !strings.HasPrefix(string(data), "RIFF") || sound.Header.Get("Content-Type") != "audio/wav" {
+		t.Errorf("speech: %d bytes of %s, %v", len(data), sound.Header.Get("Content-Type"), err)
+	}
+	for text, flagged := range map[string]bool{"hello": false, "violence": true} {
+		for _, model := range []string{"", "omni-moderation-latest"} { // the vendor has a default
+			m, err := client.Moderations.New(t.Context(), openai.ModerationNewParams{Model: model, Input: openai.ModerationNewParamsInputUnion{OfString: openai.String(text)}})
+			if err != nil || len(m.Results) != 1 || m.Results[0].Flagged != flagged {
+				t.Errorf("moderation of %s by %q: %+v %v", text, model, m, err)
+			}
+		}
+	}
+}

@@ -1,11 +1,8 @@
 package frontdoor_test
 
 import (
-	"context"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,31 +11,8 @@ import (
 
 	"oneflow/access"
 	"oneflow/internal/fakeprovider"
-	"oneflow/internal/storetest"
 	"oneflow/jobs"
 )
-
-func TestOpenAIsClientHasTextSpokenAndJudged(t *testing.T) {
-	t.Parallel()
-	h := open(t, fakeprovider.Config{}, true)
-	client := h.openai(h.token(t, access.Enqueue, ""))
-	sound, err := client.Audio.Speech.New(t.Context(), openai.AudioSpeechNewParams{
-		Model: "openai/gpt-4o-mini-tts", Input: "hello", Voice: openai.AudioSpeechNewParamsVoiceUnion{OfString: openai.String("alloy")}, ResponseFormat: openai.AudioSpeechNewParamsResponseFormatWAV,
-	})
-	must(t, err)
-	defer func() { _ = sound.Body.Close() }()
-	if data, err := io.ReadAll(sound.Body); err != nil || !strings.HasPrefix(string(data), "RIFF") || sound.Header.Get("Content-Type") != "audio/wav" {
-		t.Errorf("speech: %d bytes of %s, %v", len(data), sound.Header.Get("Content-Type"), err)
-	}
-	for text, flagged := range map[string]bool{"hello": false, "violence": true} {
-		for _, model := range []string{"", "omni-moderation-latest"} { // the vendor has a default
-			m, err := client.Moderations.New(t.Context(), openai.ModerationNewParams{Model: model, Input: openai.ModerationNewParamsInputUnion{OfString: openai.String(text)}})
-			if err != nil || len(m.Results) != 1 || m.Results[0].Flagged != flagged {
-				t.Errorf("moderation of %s by %q: %+v %v", text, model, m, err)
-			}
-		}
-	}
-}
 
 func TestAnEmptyWalletRefusesCallsAndBatches(t *testing.T) {
 	t.Parallel()
@@ -81,54 +55,6 @@ func TestACallThatWasSentIsAnsweredAfterItsDeadlineSinceItIsPaid(t *testing.T) {
 			t.Errorf("a deadline of %s: %d", wrong, answer.StatusCode)
 		}
 	}
-}
-
-func TestAFileThatHasExpiredIsGoneWithItsBytes(t *testing.T) {
-	t.Parallel()
-	h := open(t, fakeprovider.Config{}, false)
-	client := h.openai(h.token(t, access.Enqueue, ""))
-	params := file(line("a", "/v1/chat/completions", helloBody))
-	params.ExpiresAfter = openai.FileNewParamsExpiresAfter{Seconds: 3600}
-	up, err := client.Files.New(t.Context(), params)
-	must(t, err)
-	if left := up.ExpiresAt - up.CreatedAt; left != 3600 {
-		t.Errorf("it expires after %d s", left)
-	}
-	_, err = storetest.Pool(t, h.dsn).Exec(t.Context(), `UPDATE api_files SET expires_at = now() - interval '1 second'`)
-	must(t, err)
-	for name, err := range map[string]error{
-		"get": second(client.Files.Get(t.Context(), up.ID)), "read": unread(t, client, up.ID), "use": second(client.Batches.New(t.Context(), batchOf(up.ID))),
-	} {
-		if err == nil || !strings.Contains(err.Error(), "404") && !strings.Contains(err.Error(), "400") {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if list, err := client.Files.List(t.Context(), openai.FileListParams{}); err != nil || len(list.Data) > 0 {
-		t.Errorf("list: %+v %v", list, err)
-	}
-	kept := func() int {
-		n := 0
-		must(t, filepath.WalkDir(h.dir, func(_ string, d os.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				n++
-			}
-			return err
-		}))
-		return n
-	}
-	if kept() == 0 {
-		t.Fatal("the bytes are somewhere else")
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); h.front().Run(ctx) }()
-	eventually(t, "its bytes are gone", func() bool { return kept() == 0 })
-	eventually(t, "its row is gone", func() bool {
-		left, err := h.db.ExpiredFiles(t.Context(), 10)
-		return err == nil && len(left) == 0
-	})
-	stop()
-	<-done
 }
 
 func TestHeadersPutACallIntoABatchOfItsAccountWithTags(t *testing.T) {
