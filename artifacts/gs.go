@@ -90,7 +90,11 @@ func (b *gs) open(ctx context.Context, key string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, refusal(res.StatusCode, answer)
+	err = refusal(res.StatusCode, answer)
+	if res.StatusCode == http.StatusNotFound {
+		err = fmt.Errorf("%w %s", err, noFolder)
+	}
+	return nil, err
 }
 
 func (b *gs) check(ctx context.Context) error {

@@ -15,6 +15,9 @@ func IsURL(name string) bool {
 	return strings.HasPrefix(name, "s3://") || strings.HasPrefix(name, "gs://") || strings.HasPrefix(name, "file://")
 }
 
+// noFolder is said of an object that is not there.
+const noFolder = "(one object is read, and no folder of them)"
+
 // OpenObject opens one object by its URL for reading, wherever it came from: see Open
 // for the forms of buckets.
 func OpenObject(ctx context.Context, address string) (io.ReadCloser, error) {

@@ -78,6 +78,9 @@ const partSize = 64 << 20
 
 func (b *s3) open(ctx context.Context, key string) (io.ReadCloser, error) {
 	if _, err := b.client.StatObject(ctx, b.bucket, b.prefix+key, minio.StatObjectOptions{}); err != nil {
+		if minio.ToErrorResponse(err).StatusCode == http.StatusNotFound {
+			err = fmt.Errorf("%w %s", err, noFolder)
+		}
 		return nil, err
 	}
 	return b.client.GetObject(ctx, b.bucket, b.prefix+key, minio.GetObjectOptions{})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -252,7 +253,7 @@ func (c *batchCmd) check() error {
 	case c.Combine != 0 && c.Cache != nil && *c.Cache > 0:
 		return errors.New("--combine: answers are kept for single requests: leave --cache out")
 	}
-	if err := c.checkFiles(); err != nil {
+	if err := cmp.Or(checkNoFolder(c.File), c.checkFiles()); err != nil {
 		return err
 	}
 	known := append(batches.FieldNames(), "input", "file")

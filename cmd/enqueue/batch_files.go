@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,6 +87,27 @@ func isMedia(file rows.File) (bool, error) {
 	return providers.MediaType(head[:n]) != "", nil
 }
 
+// checkNoFolder refuses the URL of a folder: one file of rows is read at a URL.
+func checkNoFolder(address string) error {
+	if !artifacts.IsURL(address) {
+		return nil
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil //nolint:nilerr // opening it says what is wrong
+	}
+	here, local := u.Path, u.Scheme == "file"
+	if info, err := os.Stat(here); !strings.HasSuffix("/"+here, "/") && (!local || err != nil || !info.IsDir()) {
+		return nil
+	}
+	at := u.Scheme + "://" + u.Host + u.Path
+	if local {
+		return fmt.Errorf("%s: is a folder, and a URL names one file of rows: give the folder's path, %s", at, here)
+	}
+	copies := map[string]string{"s3": "aws s3 cp --recursive", "gs": "gcloud storage cp --recursive"}[u.Scheme]
+	return fmt.Errorf("%s: is a folder in a bucket, and a URL names one file of rows: copy the folder here (%s %s FOLDER) and give its path (enqueue batch FOLDER)", at, copies, at)
+}
+
 // checkFiles refuses what can be no job of a file.
 func (c *batchCmd) checkFiles() error {
 	_, prompt := c.Set["prompt"]
@@ -93,7 +115,7 @@ func (c *batchCmd) checkFiles() error {
 	case c.Format != formatFiles:
 		return nil
 	case c.File == "-" || artifacts.IsURL(c.File):
-		return errors.New("--format files: makes a row of each file of a folder here: name the folder")
+		return errors.New("--format files: makes a row of each file of a folder here: copy the files into one, and give its path")
 	case len(c.Map) > 0:
 		return errors.New("--map: a row that is a file has no columns but file, which has its name: leave it out")
 	case c.Task == string(providers.Transcription):

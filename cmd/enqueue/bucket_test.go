@@ -78,10 +78,20 @@ func TestABatchIsReadFromAURLAndExportedToOne(t *testing.T) {
 		"s3://rows/in/none.csv" + at:           "read s3://rows/in/none.csv: ",
 		"file://" + filepath.Join(folder, "x"): "no such file",
 		"s3://rows/in/files.jsonl" + at:        "no files are read here: give the content as data, in base64",
+		"s3://rows/in" + at:                    "one object is read, and no folder of them",
+		"s3://rows/in/" + at:                   "copy the folder here (aws s3 cp --recursive s3://rows/in/ FOLDER) and give its path",
+		"s3://rows" + at:                       "is a folder in a bucket",
+		"gs://rows/in/":                        "gcloud storage cp --recursive gs://rows/in/ FOLDER",
+		"file://" + folder:                     "give the folder's path, " + folder,
 	} {
 		r := s.enqueue("batch", from)
 		if r.code == cli.OK || !strings.Contains(r.err, want) {
 			t.Errorf("%s: %+v", from, r)
+		}
+	}
+	for from, want := range map[string]string{"s3://rows/in/" + at: "copy the folder here", folder: "have cron run `enqueue batch`"} {
+		if r := s.enqueue("schedule", "add", "x", "--every", "6h", "--", "batch", from, "--template", "Describe this picture"); r.code != cli.Usage || !strings.Contains(r.err, want) {
+			t.Errorf("a schedule of %s: %+v", from, r)
 		}
 	}
 }

@@ -270,7 +270,7 @@ func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedu
 		}
 	}
 	if c.Format == formatFiles {
-		return batches.Kept{}, cli.Fail(cli.Usage, errors.New("--format files: is not for a schedule, which keeps one file of rows, or reads one at a URL"))
+		return batches.Kept{}, cli.Fail(cli.Usage, errors.New("--format files: is not for a schedule, which keeps one file of rows, or reads one at a URL: for the files that a folder has at each fire, have cron run `enqueue batch` on the machine that has it"))
 	}
 	if err := c.check(); err != nil {
 		return batches.Kept{}, cli.Fail(cli.Usage, err)
@@ -334,7 +334,7 @@ func (c *batchCmd) content(s *session) ([]byte, error) {
 		}
 		defer func() { _ = f.Close() }()
 		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return nil, cli.Fail(cli.Usage, fmt.Errorf("%s is a folder: a schedule takes one file, or a URL", c.File))
+			return nil, cli.Fail(cli.Usage, fmt.Errorf("%s is a folder, and a schedule keeps one file of rows, or reads one at a URL: for the files that a folder has at each fire, have cron run `enqueue batch` on the machine that has it", c.File))
 		}
 		in = f
 	}
