@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -57,14 +58,14 @@ func (s *session) checkModels(cfg config.Config) func(provider string, task prov
 		case ends:
 			fmt.Fprintf(s.Env.Err, "warning: %s shuts model %.60q down on %s: %s\n", provider, model, retires.Day.Format(time.DateOnly), instead)
 		case p.Models[string(task)] != model:
-			s.warnOfUnknown(prices, d, provider, task, model)
+			s.warnOfUnknown(cfg, prices, d, provider, task, model)
 		}
 		return nil
 	}
 }
 
-// warnOfUnknown warns of a model that a vendor is not known to have.
-func (s *session) warnOfUnknown(prices *billing.List, d providers.Descriptor, provider string, task providers.Task, model string) {
+// warnOfUnknown warns of a model that a vendor is not known to have, and names another that has it.
+func (s *session) warnOfUnknown(cfg config.Config, prices *billing.List, d providers.Descriptor, provider string, task providers.Task, model string) {
 	known, current := knownModels(d, task)
 	if slices.Contains(known, model) || prices.Lists(d.Kind, model, time.Now()) {
 		return
@@ -75,10 +76,27 @@ func (s *session) warnOfUnknown(prices *billing.List, d providers.Descriptor, pr
 		}
 	}
 	of := "known: " + strings.Join(current, ", ") + "."
-	if alike := near(model, known); len(alike) > 0 {
+	if other := otherWith(cfg, prices, task, model); other != "" {
+		of = other + " does: say --provider " + other + "."
+	} else if alike := near(model, known); len(alike) > 0 {
 		of = "did you mean " + cli.OneOf(alike) + "?"
 	}
 	fmt.Fprintf(s.Env.Err, "warning: %s does not list model %.60q; %s It is asked for as it is, and has no price\n", provider, model, of)
+}
+
+// otherWith returns the first provider, by name, whose vendor is known to have a model for a
+// task; empty where none is.
+func otherWith(cfg config.Config, prices *billing.List, task providers.Task, model string) string {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Providers)) {
+		d, ok := kinds.Of(cfg.Providers[name].Capabilities())
+		if _, does := d.Capabilities().Tasks[task]; !ok || !does || d.Local || d.Compatible {
+			continue
+		}
+		if known, _ := knownModels(d, task); slices.Contains(known, model) || prices.Lists(d.Kind, model, time.Now()) {
+			return name
+		}
+	}
+	return ""
 }
 
 // priceList is the built-in list, with the configured file laid over it.

@@ -30,6 +30,7 @@ func TestAModelThatItsVendorDoesNotListIsWarnedOf(t *testing.T) {
 		"openai GPT-5.4-mini":         "did you mean gpt-5.4-mini",
 		"anthropic claude-haiku-45":   "did you mean claude-haiku-",
 		"anthropic something-of-mine": "known: claude-",
+		"openai claude-haiku-4-5":     "anthropic does: say --provider anthropic. It is asked for",
 	} {
 		provider, name, _ := strings.Cut(model, " ")
 		r := s.enqueue("text", "hello", "--provider", provider, "--model", name)
