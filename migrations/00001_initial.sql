@@ -695,7 +695,7 @@ CREATE TABLE provider_metrics (
     refused         bigint NOT NULL DEFAULT 0,  -- for what was asked: no failure of the provider's
     input_tokens    numeric NOT NULL,
     output_tokens   numeric NOT NULL,
-    answered        bigint NOT NULL DEFAULT 0,  -- jobs that those which succeeded were for: several, of a shared call
+    answered        bigint NOT NULL DEFAULT 0,  -- answers that those which succeeded brought: several, of a shared call or to a request for n
     cost_nano       numeric NOT NULL,
     simulated_nano  numeric NOT NULL DEFAULT 0,
     unpriced        bigint NOT NULL,
@@ -737,7 +737,7 @@ BEGIN
         sum(n * (state = 'failed_billed')::int), sum(n * (state = 'unknown')::int),
         sum(n * (error_kind IN ('rate_limited', 'concurrency_limit'))::int),
         sum(n * (error_kind IN ('invalid_request', 'moderated', 'not_found', 'too_large', 'cancelled', 'not_asked'))::int),
-        sum(n * input_tokens::numeric), sum(n * output_tokens::numeric), sum(n * (state = 'succeeded')::int * jobs),
+        sum(n * input_tokens::numeric), sum(n * output_tokens::numeric), sum(n * (state = 'succeeded')::int * jobs * coalesce((usage ->> 'answers')::bigint, 1)),
         sum(n * CASE WHEN simulated THEN 0 ELSE coalesce(cost_nano, 0)::numeric END),
         sum(n * CASE WHEN simulated THEN coalesce(cost_nano, 0)::numeric ELSE 0 END),
         sum(n * (cost_nano IS NULL)::int),

@@ -50,6 +50,9 @@ type Usage struct {
 	// ReasoningTokens is the part of the output tokens that was reasoning. For
 	// information: they are inside OutputTokens and never charged again.
 	ReasoningTokens int64 `json:"reasoning_tokens,omitempty"`
+	// Answers is the number of answers that the request asked for and the output tokens are
+	// of, where there are several; for information, too.
+	Answers int64 `json:"answers,omitempty"`
 	// Variant names what else the price depends on, such as "1024x1024/hd" for a
 	// picture. Empty where the model alone decides.
 	Variant string `json:"variant,omitempty"`

@@ -247,11 +247,12 @@ const (
 		$9::text[], $10::bytea[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::jsonb[], $15::bigint[]`
 )
 
-// maxTokens and maxCost bound what one call may say of itself: beyond a million
-// times what any model takes, and a hundred million dollars.
+// maxTokens, maxAnswers and maxCost bound what one call may say of itself: beyond a million
+// times what any model takes, several times the answers that any gives, and a hundred million dollars.
 const (
-	maxTokens = 1 << 40
-	maxCost   = 100_000_000 * billing.USD
+	maxTokens  = 1 << 40
+	maxAnswers = 1 << 10
+	maxCost    = 100_000_000 * billing.USD
 )
 
 // bounded is an amount as a call may have it.
@@ -329,7 +330,7 @@ func arrayOf(list []string) string {
 
 // usageJSON encodes usage so that jsonb takes it.
 func usageJSON(u providers.Usage) (string, error) {
-	u.Variant = sanitise(u.Variant)
+	u.Variant, u.Answers = sanitise(u.Variant), min(max(u.Answers, 0), maxAnswers)
 	data, err := encoded(u)
 	if err != nil {
 		return "", fmt.Errorf("usage: %w", err)

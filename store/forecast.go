@@ -12,7 +12,7 @@ import (
 )
 
 // AnswerLengths returns how long the answers of the last 30 days are, by model: each of those that
-// one call brought for several jobs counts.
+// one call brought, for several jobs or for one that asked for several, counts.
 func (s *Store) AnswerLengths(ctx context.Context) (map[batches.ModelKey]batches.Answers, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT provider, model, sum(answered)::bigint, (sum(output_tokens) / sum(answered))::float8

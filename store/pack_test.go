@@ -78,8 +78,9 @@ func TestEachJobOfAPackedCallGetsItsVectorAndItsShare(t *testing.T) {
 	}
 }
 
-// A call that brings three answers tells of three, each a third as long.
-func TestEachAnswerOfASharedCallCountsForTheirLength(t *testing.T) {
+// A call that brings three answers tells of three, each a third as long: of three jobs, or of one
+// that asked for three.
+func TestEachAnswerOfACallCountsForTheirLength(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)
 	all, c, done := w.packedCall(t, 3, nil, nano(600), nano(100))
@@ -90,7 +91,11 @@ func TestEachAnswerOfASharedCallCountsForTheirLength(t *testing.T) {
 	one := success(alone, w.sent(t, alone, nano(600)), nano(100))
 	one.Settlement.Usage = providers.Usage{InputTokens: 20, OutputTokens: 50}
 	must(t, w.Succeed(t.Context(), one))
-	want := map[batches.ModelKey]batches.Answers{{Provider: c.Provider, Model: c.Model}: {Count: int64(len(all)) + 1, OutputTokens: 35}}
+	choice := w.mustClaim(t, w.accept(t, 1, nil)[0])
+	three := success(choice, w.sent(t, choice, nano(600)), nano(100))
+	three.Settlement.Usage = providers.Usage{InputTokens: 20, OutputTokens: 105, Answers: 3}
+	must(t, w.Succeed(t.Context(), three))
+	want := map[batches.ModelKey]batches.Answers{{Provider: c.Provider, Model: c.Model}: {Count: int64(len(all)) + 1 + 3, OutputTokens: 35}}
 	for _, ago := range []string{"0", "3 hours"} { // and summed up
 		w.exec(t, `UPDATE provider_metrics SET minute = minute - interval '`+ago+`'`)
 		w.foldAll(t)

@@ -9,6 +9,7 @@ import (
 	"oneflow/billing"
 	"oneflow/jobs"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 )
 
 // capped is a price list of models whose answers end at so many tokens.
@@ -66,7 +67,8 @@ func TestAnAnswerIsASuccessOnlyIfItIsWhatWasAskedFor(t *testing.T) {
 		"paused, and no way to go on":       {func(r *providers.Request) { r.ResponseFormat = nil }, providers.Response{Text: "a", FinishReason: "pause_turn", Raw: []byte(`{"content":[]}`)}, ""},
 		"a picture is not looked at at all": {func(r *providers.Request) { r.Task = providers.Image }, providers.Response{FinishReason: "length"}, ""},
 	} {
-		miss := h.judge(structured(tt.change), tt.res, nil)
+		req := structured(tt.change)
+		miss := h.judge(req, kinds.Named("", req).ResponseFormat, tt.res, nil)
 		if got := kindOf(miss); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
@@ -76,7 +78,7 @@ func TestAnAnswerIsASuccessOnlyIfItIsWhatWasAskedFor(t *testing.T) {
 	for range maxPauses {
 		before = append(before, jobs.Miss{Kind: providers.Paused})
 	}
-	if miss := h.judge(paused, providers.Response{Text: "a", FinishReason: "pause_turn", Raw: []byte(`{"content":[{"type":"text"}]}`)}, before); miss != nil {
+	if miss := h.judge(paused, nil, providers.Response{Text: "a", FinishReason: "pause_turn", Raw: []byte(`{"content":[{"type":"text"}]}`)}, before); miss != nil {
 		t.Errorf("it is gone on with for ever: %+v", miss)
 	}
 }

@@ -156,11 +156,15 @@ func (c *openCall) succeed(res providers.Response) error {
 		Usage: res.Usage, Latency: res.Latency, Limits: res.Limits,
 		Units: billing.Units(c.req.Task, res), Packed: len(j.with) > 0,
 	}
+	named := kinds.Named("", c.req)
+	if named.N > 1 && c.req.Task == providers.Text {
+		s.Usage.Answers = int64(named.N)
+	}
 	j.charge(&s, c, res.Model)
 	if s.Packed {
 		return c.succeedPack(s, res)
 	}
-	if miss := j.handler.judge(c.req, res, j.misses); miss != nil {
+	if miss := j.handler.judge(c.req, named.ResponseFormat, res, j.misses); miss != nil {
 		return c.missed(s, *miss, res.Model)
 	}
 	stored, err := j.handler.store(res.Blobs)
@@ -201,9 +205,9 @@ type missError struct{ miss jobs.Miss }
 
 func (e *missError) Error() string { return "the answer was rejected: " + string(e.miss.Kind) }
 
-// judge returns why an answer is no success; nil: it is one. before are those of the same
-// job that were none.
-func (h *handler) judge(req providers.Request, res providers.Response, before []jobs.Miss) *jobs.Miss {
+// judge returns why an answer is no success; nil: it is one. f is the format that the request
+// asks for, in its own words or the vendor's; before are those answers of the same job that were none.
+func (h *handler) judge(req providers.Request, f *providers.ResponseFormat, res providers.Response, before []jobs.Miss) *jobs.Miss {
 	if req.Task != providers.Text {
 		return nil
 	}
@@ -227,7 +231,6 @@ func (h *handler) judge(req providers.Request, res providers.Response, before []
 		miss.Kind, miss.Message = providers.Cut, fmt.Sprintf("the answer was cut off after %d tokens", miss.OutputTokens)
 		return miss
 	}
-	f := kinds.Named("", req).ResponseFormat
 	if f == nil || f.JSONSchema == nil || finish == providers.FinishToolCalls {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"oneflow/jobs"
 	"oneflow/policy"
 	"oneflow/providers"
+	"oneflow/providers/kinds"
 	"oneflow/store"
 	"oneflow/worker"
 )
@@ -193,6 +194,34 @@ func TestABilledFailureIsNeverBoughtAgainAndCostsWhatWasCountedOrReserved(t *tes
 				t.Errorf("%+v, want one call for %d", got, c.cost)
 			}
 		})
+	}
+}
+
+func TestEachAnswerThatARowAsksForCountsForTheLengthOfAnswers(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.worker(t, serve(func(ctx context.Context, n int, req providers.Request) (providers.Response, error) {
+		res, err := answers(ctx, n, req)
+		res.Usage.OutputTokens = 30 * int64(max(1, kinds.Named("", req).N))
+		return res, err
+	}), nil)
+	for _, change := range []func(*jobs.New){
+		nil,
+		func(j *jobs.New) { j.Request.N = 3 },
+		func(j *jobs.New) {
+			j.Request = providers.Request{Task: providers.Text, Model: "m", Endpoint: "/v1/chat/completions", Body: []byte(`{"model":"m","n":4,"messages":[{"role":"user","content":"hello"}]}`)}
+		},
+	} {
+		f.await(t, f.enqueue(t, 1, change)[0], jobs.Succeeded)
+	}
+	known, err := f.store.AnswerLengths(t.Context())
+	for model, of := range known {
+		if model.Model != "m" || of.Count != 1+3+4 || of.OutputTokens != 30 {
+			t.Errorf("%v: %+v", model, of)
+		}
+	}
+	if err != nil || len(known) != 1 {
+		t.Errorf("%v %v", known, err)
 	}
 }
 
