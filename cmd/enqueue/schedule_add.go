@@ -269,8 +269,12 @@ func (c *batchCmd) schedule(s *session, cfg config.Config, add *schedules.Schedu
 			return batches.Kept{}, cli.Fail(cli.Usage, fmt.Errorf("%s: is not for a schedule: leave it out (a budget of a tag, `monitor budget set --tag`, caps what its batches cost)", flag))
 		}
 	}
-	if c.Format == formatFiles {
-		return batches.Kept{}, cli.Fail(cli.Usage, errors.New("--format files: is not for a schedule, which keeps one file of rows, or reads one at a URL: for the files that a folder has at each fire, have cron run `enqueue batch` on the machine that has it"))
+	if info, err := os.Stat(c.File); c.Format == formatFiles || err == nil && info.IsDir() {
+		what := "--format files: is not for a schedule"
+		if c.Format != formatFiles {
+			what = c.File + " is a folder, and not for a schedule"
+		}
+		return batches.Kept{}, cli.Fail(cli.Usage, fmt.Errorf("%s, which keeps one file of rows, or reads one at a URL: for the files that a folder has at each fire, have cron run `enqueue batch` on the machine that has it", what))
 	}
 	if err := c.check(); err != nil {
 		return batches.Kept{}, cli.Fail(cli.Usage, err)
@@ -333,9 +337,6 @@ func (c *batchCmd) content(s *session) ([]byte, error) {
 			return nil, cli.Fail(cli.Usage, err)
 		}
 		defer func() { _ = f.Close() }()
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return nil, cli.Fail(cli.Usage, fmt.Errorf("%s is a folder, and a schedule keeps one file of rows, or reads one at a URL: for the files that a folder has at each fire, have cron run `enqueue batch` on the machine that has it", c.File))
-		}
 		in = f
 	}
 	data, err := io.ReadAll(io.LimitReader(in, maxContent+1))
