@@ -58,7 +58,7 @@ func (k *worker) ready() *worker {
 	return k
 }
 
-// goroutines is how many it has. What Go lists upon SIGQUIT is no measure: it may be cut off.
+// goroutines returns the number that it has. What Go lists upon SIGQUIT is no measure: it may be cut off.
 func (k *worker) goroutines() int {
 	k.x.t.Helper()
 	at := regexp.MustCompile(`"address":"([0-9.:]+)",.*"message":"profiles are served"`).FindStringSubmatch(k.Text())
