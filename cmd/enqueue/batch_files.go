@@ -98,7 +98,7 @@ func checkNoFolder(address string) error {
 	}
 	here, local := u.Path, u.Scheme == "file"
 	if info, err := os.Stat(here); !strings.HasSuffix("/"+here, "/") && (!local || err != nil || !info.IsDir()) {
-		return nil
+		return nil //nolint:nilerr // as above
 	}
 	at := u.Scheme + "://" + u.Host + u.Path
 	if local {

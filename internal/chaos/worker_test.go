@@ -71,7 +71,7 @@ func (k *worker) goroutines() int {
 	if err != nil {
 		k.x.t.Fatal(err)
 	}
-	answer, err := http.DefaultClient.Do(req)
+	answer, err := new(http.Client).Do(req)
 	if err != nil {
 		k.x.t.Fatalf("list the goroutines of a worker: %v", err)
 	}
