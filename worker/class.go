@@ -135,7 +135,9 @@ func (r *rooms) room(t *asynq.Task) (*room, time.Duration) {
 	r.mu.Unlock()
 	now := time.Now()
 	c.work.note(c.inHand()+n, now)
-	return c.admit(n, now)
+	in, after := c.admit(n, now)
+	r.whole.looked(in != nil, now)
+	return in, after
 }
 
 // sizeOf returns the number of jobs of a class that may run at once: its share, and as far as its

@@ -22,17 +22,17 @@ const emptyFor = 10 * time.Millisecond
 // bulk lane, most of what it asks for is not there, and the next task waits for
 // that.
 //
-// It does not ask for chunks either while it has enough of them in hand.
+// It does not ask for chunks either while it has enough of them in hand, and for nothing
+// while it rests.
 type skipEmpty struct {
 	asynq.RedisConnOpt
-	// hasWork reports whether it has.
-	hasWork func() bool
+	in *room
 }
 
 func (o skipEmpty) MakeRedisClient() any {
 	client := o.RedisConnOpt.MakeRedisClient()
 	if c, ok := client.(redis.UniversalClient); ok {
-		c.AddHook(&emptyLanes{found: map[string]time.Time{}, hasWork: o.hasWork})
+		c.AddHook(&emptyLanes{found: map[string]time.Time{}, in: o.in})
 	}
 	return client
 }
@@ -42,7 +42,7 @@ type emptyLanes struct {
 	mu    sync.Mutex
 	found map[string]time.Time // lanes by their key in Redis: when they were found empty
 
-	hasWork func() bool
+	in *room
 }
 
 func (*emptyLanes) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -57,7 +57,7 @@ func (e *emptyLanes) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if !ok {
 			return next(ctx, cmd)
 		}
-		if e.empty(lane) || strings.HasSuffix(lane, "."+string(jobs.Bulk)+"}:pending") && e.hasWork() {
+		if e.empty(lane) || e.in.rests(time.Now()) || strings.HasSuffix(lane, "."+string(jobs.Bulk)+"}:pending") && e.in.hasWork() {
 			cmd.SetErr(redis.Nil)
 			return redis.Nil
 		}

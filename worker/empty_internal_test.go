@@ -58,7 +58,7 @@ func TestAServerHardlyAsksForLanesThatAreEmptyAndSeesWhatComesIn(t *testing.T) {
 
 	var asked, bulk, before atomic.Int64
 	ended := make(chan struct{})
-	server := asynq.NewServer(passing{skipEmpty{opt, func() bool { return false }}, &asked}, asynq.Config{
+	server := asynq.NewServer(passing{skipEmpty{opt, newRoom(1, 1)}, &asked}, asynq.Config{
 		Concurrency: 1, LogLevel: asynq.FatalLevel,
 		Queues: map[string]int{jobs.QueueName("svc", jobs.High): 6, jobs.QueueName("svc", jobs.Default): 3, jobs.QueueName("svc", jobs.Bulk): 1},
 	})
@@ -108,5 +108,75 @@ func TestAServerHasAsMuchInHandAsItDoesWhileItRests(t *testing.T) {
 	slow.took(2)
 	if !slow.hasWork() {
 		t.Error("it asks for more with a quarter of a second's work in hand")
+	}
+}
+
+func TestAServerWithoutRoomLeavesTasksToThoseThatRest(t *testing.T) {
+	t.Parallel()
+	const tasks = 300
+	o := storetest.Client(t, storetest.Redis(t)).Options()
+	opt := asynq.RedisClientOpt{Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB}
+	client := asynq.NewClient(opt)
+	t.Cleanup(func() { client.Close() })
+	queue := jobs.QueueName("svc", jobs.Bulk)
+	for i := range tasks {
+		if _, err := client.Enqueue(asynq.NewTask("text", fmt.Append(nil, i)), asynq.Queue(queue)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := newRoom(1, 1)
+	var looks, row, most int // of the one handler
+	ended := make(chan struct{})
+	server := asynq.NewServer(skipEmpty{opt, in}, asynq.Config{
+		Concurrency: 1, LogLevel: asynq.FatalLevel, Queues: map[string]int{queue: 1}, TaskCheckInterval: 50 * time.Millisecond,
+	})
+	var last time.Time
+	err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error {
+		now := time.Now()
+		if now.Sub(last) >= emptyFor {
+			row = 0
+		}
+		looks, row, last = looks+1, row+1, now
+		most = max(most, row)
+		in.looked(looks == tasks/2, now)
+		if looks == tasks {
+			close(ended)
+		}
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	server.Shutdown()
+	if most > 2*looksInARow {
+		t.Errorf("it looked at %d tasks in a row without room for one, want it to rest after %d", most, looksInARow)
+	}
+}
+
+func TestAServerRestsAfterLookingInVain(t *testing.T) {
+	t.Parallel()
+	in, now := newRoom(1, 1), time.Now()
+	look := func(n int, hadRoom bool) {
+		for range n {
+			in.looked(hadRoom, now)
+		}
+	}
+	look(looksInARow-1, false)
+	look(1, true)
+	look(looksInARow-1, false)
+	if in.rests(now) {
+		t.Error("it rests, though it had room for one of those tasks")
+	}
+	look(1, false)
+	if !in.rests(now) {
+		t.Error("it goes on to look, though it had no room for any of those tasks")
+	}
+	if now = now.Add(emptyFor); in.rests(now) {
+		t.Error("it still rests")
+	}
+	look(looksInARow-1, false)
+	if in.rests(now) {
+		t.Error("it rests at once after its rest")
 	}
 }

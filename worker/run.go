@@ -31,6 +31,10 @@ type room struct {
 	// it does at its best in an eighth of a second, which least is. A Server that has
 	// asked in vain rests for up to 75 ms.
 	waiting, enough, least int
+	// inVain is the number of tasks in a row that were put back, and rested the time until
+	// which the Server does not ask for more because of them.
+	inVain int
+	rested time.Time
 }
 
 // newRoom makes the room of a Server that runs so many jobs at once, and at its best so many a
@@ -73,6 +77,31 @@ func (r *room) hasWork() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.waiting > 0 && r.waiting >= r.enough
+}
+
+// looksInARow is the number of tasks that a Server puts back before it rests. asynq brings
+// what was put back once a second, all at once: a Server with room that rests just then would
+// miss it if those without went through it in a few milliseconds.
+const looksInARow = 12
+
+// looked notes whether there was room for a task.
+func (r *room) looked(hadRoom bool, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inVain++
+	switch {
+	case hadRoom:
+		r.inVain = 0
+	case r.inVain >= looksInARow:
+		r.inVain, r.rested = 0, now.Add(emptyFor)
+	}
+}
+
+// rests reports whether the Server asks for nothing just now.
+func (r *room) rests(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return now.Before(r.rested)
 }
 
 // took notes the jobs of a chunk.

@@ -129,7 +129,7 @@ func (s *servers) replace(d *providerServers, at *serverSlot, p Plan, size int, 
 		return false, nil
 	}
 	in := newRoom(size, p.perSecond())
-	server := asynq.NewServer(skipEmpty{s.cfg.Redis, in.hasWork}, asynq.Config{
+	server := asynq.NewServer(skipEmpty{s.cfg.Redis, in}, asynq.Config{
 		Concurrency:    max(size, p.Tasks),
 		Queues:         queues,
 		RetryDelayFunc: s.retryDelay,
