@@ -82,3 +82,27 @@ func TestATransactionThatFailsGivesItsConnectionBack(t *testing.T) {
 	}
 	pool.Close()
 }
+
+func TestTheFirstJobsWaitForNoPlan(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), storetest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	if err := s.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		on  *pinned
+		sql string
+	}{{&s.beginsOn, takeSQL}, {&s.beginsOn, beginSQL}, {&s.succeedOn, answersSQL}} {
+		var plans int
+		var b pgx.Batch
+		b.Queue(`SELECT coalesce(sum(generic_plans), 0) FROM pg_prepared_statements WHERE statement = $1`, c.sql).
+			QueryRow(func(row pgx.Row) error { return row.Scan(&plans) })
+		if err := c.on.send(t.Context(), &b); err != nil || plans != 1 {
+			t.Errorf("%d plans, %v; want one of %.60s", plans, err, c.sql)
+		}
+	}
+}

@@ -266,6 +266,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	s := newServers(w.cfg, h.process)
 	waker := newWaker(s, reconciler.redis)
 	waker.compareClocks(ctx)
+	if err := w.cfg.Store.Work.Warm(ctx); err != nil && ctx.Err() == nil {
+		w.cfg.Log.Warn().Err(err).Msg("the database is not ready: the first jobs wait for it")
+	}
 	regulator := newRegulator(w.cfg, s)
 	if err := regulator.start(ctx); err != nil {
 		return errors.Join(err, s.shutdown(alive), w.cfg.Store.Presence.Retire(alive, w.cfg.ID))
