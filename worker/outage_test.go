@@ -292,7 +292,9 @@ func TestASilentWorkersJobsAreTakenOverThoughNoLeaderLivesLong(t *testing.T) {
 		}
 		born := time.Now()
 		w := f.worker(t, serve(answers), func(c *worker.Config) { c.Hasten(50*time.Millisecond, 50*time.Millisecond, silence) })
-		eventually(t, "it leads", func() bool { return f.count(t, `SELECT count(*) FROM leaders WHERE role = 'reconciler' AND expires_at > now()`) == 1 })
+		eventually(t, "it leads", func() bool {
+			return f.count(t, `SELECT count(*) FROM leaders WHERE role = 'reconciler' AND expires_at > now()`) == 1
+		})
 		<-time.After(silence / 6)
 		w.stop()
 		w.wait(t)
