@@ -1,10 +1,12 @@
 package providers
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"math/big"
 	"slices"
 )
 
@@ -37,9 +39,37 @@ func (b *BodyReader) Take(name string) json.RawMessage {
 // Into reads a field into v.
 func (b *BodyReader) Into(name string, v any) {
 	raw := b.Take(name)
-	if raw != nil && json.Unmarshal(raw, v) != nil && b.err == nil {
+	if raw != nil && json.Unmarshal(raw, v) != nil && json.Unmarshal(plain(raw), v) != nil && b.err == nil {
 		b.err = fmt.Errorf("%s: is of another type than the vendor takes", name)
 	}
+}
+
+// Seed reads a field that is a seed. One of more than 64 bits stays where it is.
+func (b *BodyReader) Seed(name string, v **int64) {
+	raw := b.Take(name)
+	if raw == nil || json.Unmarshal(raw, v) == nil || json.Unmarshal(plain(raw), v) == nil {
+		return
+	}
+	if *v = nil; len(plain(raw)) > 0 {
+		b.left[name] = raw
+		return
+	}
+	if b.err == nil {
+		b.err = fmt.Errorf("%s: is of another type than the vendor takes", name)
+	}
+}
+
+// plain writes a whole number that is written as 1024.0 or 1e3 in digits alone; nil: it is
+// no whole number, or has more digits than any vendor takes.
+func plain(raw json.RawMessage) json.RawMessage {
+	if len(raw) > 40 || bytes.ContainsAny(raw, `"{[`) {
+		return nil
+	}
+	number, _, err := big.ParseFloat(string(raw), 10, 200, big.ToNearestEven)
+	if err != nil || !number.IsInt() || number.MantExp(nil) > 130 {
+		return nil
+	}
+	return json.RawMessage(number.Text('f', 0))
 }
 
 // Strings reads a field that is a string, or a list of strings.

@@ -3,6 +3,7 @@ package providers
 import (
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -63,6 +64,9 @@ func times(limit int64, n int) int64 {
 	const number = 8 // tokens of a line with a number
 	if limit == 0 {
 		return 0
+	}
+	if limit > math.MaxInt64/int64(n)-number {
+		return math.MaxInt64
 	}
 	return (limit + number) * int64(n)
 }

@@ -2,6 +2,7 @@ package providers_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,13 @@ func TestPromptsAreCombinedInOneNumberedRequest(t *testing.T) {
 	}
 	if !strings.Contains(got.Prompt, "2 requests") || !strings.Contains(got.Prompt, "\n[[1]]\nWhat is 1+1?\n\n[[2]]\nName a colour.\n") {
 		t.Errorf("%s", got.Prompt)
+	}
+	all := short("What is 1+1?", "Name a colour.")
+	for i := range all {
+		all[i].MaxTokens = math.MaxInt64 - 1
+	}
+	if got := providers.Pack(all); got.MaxTokens != math.MaxInt64 {
+		t.Errorf("a cap of %d", got.MaxTokens)
 	}
 }
 

@@ -39,6 +39,10 @@ func endpoints(compatible bool) []providers.Endpoint {
 	return all
 }
 
+// mostAnswers is the number of answers that a body is believed to ask for, where their length is
+// bounded: a server may pass over a number, and answer once.
+const mostAnswers = 128
+
 // own sends a body as it was given.
 func (p *Provider) own(ctx context.Context, secret string, req providers.Request) (providers.Response, *providers.Error) {
 	e, _ := p.caps.Endpoint(req.Endpoint)
@@ -50,7 +54,7 @@ func (p *Provider) own(ctx context.Context, secret string, req providers.Request
 	if e.Path == videosPath {
 		return p.video(ctx, secret, req.Model, named)
 	}
-	accept, limit := "application/json", wire.MaxAnswer*int64(max(1, named.N))
+	accept, limit := "application/json", wire.MaxAnswer*int64(min(max(1, named.N), mostAnswers))
 	if e.Task == providers.Audio {
 		accept = "application/octet-stream"
 	}
@@ -87,7 +91,7 @@ func readChatBody(body json.RawMessage) (providers.Request, []string, error) {
 	b.Into("max_completion_tokens", &req.MaxTokens)
 	b.Into("temperature", &req.Temperature)
 	b.Into("top_p", &req.TopP)
-	b.Into("seed", &req.Seed)
+	b.Seed("seed", &req.Seed)
 	b.Strings("stop", &req.Stop)
 	b.Into("n", &req.N)
 	b.Into("logprobs", &req.LogProbs)
@@ -182,9 +186,13 @@ func readImageBody(body json.RawMessage) (providers.Request, []string, error) {
 	if b.Into("images", &images); len(images) > 0 {
 		b.Unknown("images")
 	}
-	parts := make([]providers.Part, len(images))
-	for i, image := range images {
-		parts[i] = providers.Part{Type: providers.ImagePart, URL: image.URL}
+	var parts []providers.Part
+	for _, image := range images {
+		parts = append(parts, providers.Part{Type: providers.ImagePart, URL: image.URL})
+	}
+	if mask := b.Take("mask"); mask != nil { // a picture, too
+		b.Unknown("mask")
+		parts = append(parts, providers.Part{Type: providers.ImagePart})
 	}
 	if len(parts) > 0 { // so that they are counted
 		req.Messages = []providers.Message{{Role: "user", Parts: parts}}

@@ -46,8 +46,8 @@ func TextBounds(req providers.Request) Bounds {
 		size += int64(len(t))
 	}
 	b.Input = min(Window, size+hiddenInput)
-	if req.MaxTokens > 0 {
-		b.Output = min(Window, req.MaxTokens+hiddenOutput)
+	if req.MaxTokens > 0 && req.MaxTokens < Window-hiddenOutput {
+		b.Output = req.MaxTokens + hiddenOutput
 	}
 	return b
 }

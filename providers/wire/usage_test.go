@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 
@@ -60,5 +61,16 @@ func TestUsageIsBoundedByTheRequest(t *testing.T) {
 	}
 	if b := wire.TextBounds(providers.Request{Prompt: strings.Repeat("x", 32<<20)}); b.Input != wire.Window || b.Output != wire.Window {
 		t.Errorf("a long prompt: got %+v", b)
+	}
+}
+
+func TestACapWithoutMeaningBoundsNothing(t *testing.T) {
+	t.Parallel()
+	for _, most := range []int64{0, wire.Window, math.MaxInt64 - 1, math.MaxInt64} {
+		b := wire.TextBounds(providers.Request{Task: providers.Text, Prompt: "p", MaxTokens: most})
+		r := wire.ReadReport([]byte(`{"output_tokens":7}`))
+		if got := r.Int(b.Output, "output_tokens"); got != 7 || r.Mark(providers.Usage{}).Implausible {
+			t.Errorf("a cap of %d: %d output tokens, bounds %+v", most, got, b)
+		}
 	}
 }
