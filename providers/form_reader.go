@@ -8,7 +8,10 @@ import (
 )
 
 // formReader reads the forms that vendors have for the same thing.
-type formReader struct{ unknown []string }
+type formReader struct {
+	unknown []string
+	item    bool // the last turn is one call of a tool, of a turn that comes in pieces
+}
 
 // object is a JSON object that is being read. Its methods note the first thing that is
 // wrong; what is not asked for is unknown.
@@ -38,7 +41,7 @@ func (o *object) end(inner ...*object) error {
 			return one.err
 		}
 		for _, name := range slices.Sorted(maps.Keys(one.left)) {
-			if string(one.left[name]) != "null" {
+			if value := string(one.left[name]); value != "null" && value != "[]" { // as in an answer that is given back
 				o.reader.unknown = append(o.reader.unknown, one.path+"."+shortName(name))
 			}
 		}

@@ -23,6 +23,10 @@ func ReadMessages(raw json.RawMessage) (messages []Message, unknown []string, er
 		if err != nil {
 			return nil, nil, err
 		}
+		if n := len(messages); r.item && n > 0 && messages[n-1].Role == "assistant" { // a turn in pieces
+			messages[n-1].ToolCalls = append(messages[n-1].ToolCalls, turn[0].ToolCalls...)
+			continue
+		}
 		messages = append(messages, turn...)
 	}
 	return messages, r.unknown, nil
@@ -87,11 +91,20 @@ func (r *formReader) message(path string, raw json.RawMessage) ([]Message, error
 	if err != nil {
 		return nil, err
 	}
-	m := Message{Role: o.text("role"), Name: o.text("name"), ToolCallID: o.text("tool_call_id")}
-	if kind := o.text("type"); kind != "" && kind != "message" { // an item of the Responses API
-		r.unknown = append(r.unknown, fmt.Sprintf("%s (%s)", path, shortName(kind)))
-		return nil, nil
+	kind := o.text("type") // of an item of the Responses API
+	if r.item = false; kind != "" {
+		o.take("id")
+		o.take("status")
 	}
+	if kind != "" && kind != "message" {
+		turn, ok := r.callItem(kind, o)
+		if !ok { // whether it is right is its vendor's to say
+			r.unknown = append(r.unknown, fmt.Sprintf("%s (%s)", path, shortName(kind)))
+		}
+		r.item = ok && kind == "function_call"
+		return turn, nil
+	}
+	m := Message{Role: o.text("role"), Name: o.text("name"), ToolCallID: o.text("tool_call_id")}
 	if failed := o.flag("is_error"); failed != nil {
 		m.IsError = *failed
 	}
@@ -122,6 +135,41 @@ func (r *formReader) message(path string, raw json.RawMessage) ([]Message, error
 		return results, nil
 	}
 	return append(results, m), nil
+}
+
+// callItem reads a call of a tool, or what a tool said, as the Responses API has them; ok is false for
+// any other item.
+func (r *formReader) callItem(kind string, o *object) (turn []Message, ok bool) {
+	switch kind {
+	case "function_call":
+		call := ToolCall{ID: o.text("call_id"), Name: o.text("name"), Arguments: o.text("arguments")}
+		turn = []Message{{Role: "assistant", ToolCalls: []ToolCall{call}}}
+		ok = o.end() == nil
+	case "function_call_output":
+		m, err := r.callOutput(o)
+		turn, ok = []Message{m}, err == nil
+	}
+	if !ok {
+		return nil, false
+	}
+	return turn, true
+}
+
+// callOutput reads what a tool said.
+func (r *formReader) callOutput(o *object) (Message, error) {
+	m := Message{Role: "tool", ToolCallID: o.text("call_id")}
+	output := o.take("output")
+	if err := o.end(); err != nil {
+		return m, err
+	}
+	var err error
+	switch {
+	case len(output) > 0 && output[0] == '[':
+		_, err = r.content(o.path+".output", output, &m)
+	case len(output) > 0 && json.Unmarshal(output, &m.Content) != nil:
+		err = wrong(o.path+".output", "a string or a list of parts", output)
+	}
+	return m, err
 }
 
 // content reads a list of parts into m, and returns results of tools that stand in it.

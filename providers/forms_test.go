@@ -105,7 +105,7 @@ func TestWhatHasNoMeaningInAConversationIsNamed(t *testing.T) {
 		`[{"role":"user","content":[{"type":"image","source":{"type":"file","file_id":"f-1"}}]}]`:      "messages[0].content[0].source.file_id",
 		`[{"role":"user","content":[{"type":"text","text":"a"},{"type":"tool_result"}]}]`:              "messages[0].content[1] (tool_result after other parts)",
 		`[{"role":"assistant","content":[{"type":"tool_use","input":{}},{"type":"text","text":"b"}]}]`: "messages[0].content[1] (a part after tool_use)",
-		`[{"type":"function_call_output","call_id":"c","output":"7"}]`:                                 "messages[0] (function_call_output)",
+		`[{"type":"custom_tool_call_output","call_id":"c","output":"7"}]`:                              "messages[0] (custom_tool_call_output)",
 		`[{"role":"assistant","tool_calls":[{"id":"1","type":"custom","custom":{"name":"n"}}]}]`:       "messages[0].tool_calls[0] (custom)",
 	} {
 		_, unknown, err := providers.ReadMessages(json.RawMessage(form))

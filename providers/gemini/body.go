@@ -1,10 +1,12 @@
 package gemini
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,15 +53,19 @@ func readBody(body json.RawMessage) (providers.Request, []string, error) {
 				return req, nil, fmt.Errorf("%s: must be a content with parts", name)
 			}
 			for i, p := range system.Parts {
-				one := p.read(b, fmt.Sprintf("%s.parts[%d]", name, i), nil)
-				req.System += one.Text
+				at := fmt.Sprintf("%s.parts[%d]", name, i)
+				one := p.read(b, at, nil)
+				if req.System += one.Text; one.Type != providers.TextPart && one.Type != "" {
+					b.Unknown(at)
+				}
 			}
 		}
 	}
 	var turns []googleTurn
 	b.Into("contents", &turns)
+	calls := &openCalls{made: map[string]int{}}
 	for i, turn := range turns {
-		turn.read(b, fmt.Sprintf("contents[%d]", i), &req)
+		turn.read(b, fmt.Sprintf("contents[%d]", i), calls, &req)
 	}
 	readTools(b, &req)
 	b.Into("serviceTier", &req.ServiceTier)
@@ -82,7 +88,7 @@ func readConfig(b *providers.BodyReader, req *providers.Request) {
 		config.Into("temperature", &req.Temperature)
 		config.Into("topP", &req.TopP)
 		config.Into("stopSequences", &req.Stop)
-		config.Into("seed", &req.Seed)
+		config.Seed("seed", &req.Seed)
 		config.Into("candidateCount", &req.N)
 		if req.N == 1 {
 			req.N = 0
@@ -125,7 +131,8 @@ func readTools(b *providers.BodyReader, req *providers.Request) {
 				ParametersJSONSchema json.RawMessage `json:"parametersJsonSchema"`
 				Parameters           json.RawMessage `json:"parameters"`
 			}
-			if json.Unmarshal(raw, &functions) != nil {
+			var declared []json.RawMessage
+			if json.Unmarshal(raw, &functions) != nil || json.Unmarshal(raw, &declared) != nil {
 				b.Unknown(fmt.Sprintf("tools[%d].functionDeclarations", i))
 				continue
 			}
@@ -133,6 +140,7 @@ func readTools(b *providers.BodyReader, req *providers.Request) {
 				if f.Parameters != nil { // Google's own form of a schema
 					b.Unknown(fmt.Sprintf("tools[%d].functionDeclarations[%d].parameters", i, j))
 				}
+				noteOthers(b, fmt.Sprintf("tools[%d].functionDeclarations[%d]", i, j), declared[j], "name", "description", "parametersJsonSchema", "parameters")
 				req.Tools = append(req.Tools, providers.Tool{Name: f.Name, Description: f.Description, Parameters: f.ParametersJSONSchema})
 			}
 		}
@@ -169,10 +177,11 @@ type googleTurn struct {
 type googlePart map[string]json.RawMessage
 
 // read adds a turn to the request: what tools said as turns of their own.
-func (t googleTurn) read(b *providers.BodyReader, path string, req *providers.Request) {
+func (t googleTurn) read(b *providers.BodyReader, path string, calls *openCalls, req *providers.Request) {
 	m := providers.Message{Role: "user"}
 	if t.Role == "model" {
 		m.Role = "assistant"
+		calls.open = nil
 	}
 	for i, p := range t.Parts {
 		at := fmt.Sprintf("%s.parts[%d]", path, i)
@@ -182,10 +191,17 @@ func (t googleTurn) read(b *providers.BodyReader, path string, req *providers.Re
 				b.Unknown(at + ".functionResponse")
 				continue
 			}
-			req.Messages = append(req.Messages, providers.Message{Role: "tool", ToolCallID: idOf(said.ID, said.Name), Content: string(said.Response)})
+			noteOthers(b, at+".functionResponse", raw, "id", "name", "response")
+			req.Messages = append(req.Messages, providers.Message{Role: "tool", ToolCallID: cmp.Or(said.ID, calls.answered(said.Name)), Content: string(said.Response)})
 			continue
 		}
-		if one := p.read(b, at, &m); one.Type != "" {
+		one := p.read(b, at, &m)
+		if raw := p["functionCall"]; raw != nil && len(m.ToolCalls) > 0 {
+			if last := &m.ToolCalls[len(m.ToolCalls)-1]; last.ID == "" {
+				last.ID = calls.called(last.Name)
+			}
+		}
+		if one.Type != "" {
 			m.Parts = append(m.Parts, one)
 		}
 	}
@@ -201,7 +217,8 @@ func (t googleTurn) read(b *providers.BodyReader, path string, req *providers.Re
 // of ours.
 func (p googlePart) read(b *providers.BodyReader, at string, m *providers.Message) providers.Part {
 	var out providers.Part
-	for name, raw := range p {
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		raw := p[name]
 		switch name {
 		case "text":
 			out.Type = providers.TextPart
@@ -209,18 +226,21 @@ func (p googlePart) read(b *providers.BodyReader, at string, m *providers.Messag
 				b.Unknown(at + ".text")
 			}
 		case "inlineData", "inline_data", "fileData", "file_data":
-			out = media(raw)
+			if out = media(raw); strings.HasPrefix(out.MIME, "video/") || googles(out.URL) {
+				b.Unknown(at + "." + name)
+			}
 		case "functionCall":
 			var call functionCall
 			if m == nil || json.Unmarshal(raw, &call) != nil {
 				b.Unknown(at + ".functionCall")
 				continue
 			}
+			noteOthers(b, at+".functionCall", raw, "id", "name", "args")
 			arguments := string(call.Args)
 			if arguments == "" {
 				arguments = "{}"
 			}
-			m.ToolCalls = append(m.ToolCalls, providers.ToolCall{ID: idOf(call.ID, call.Name), Name: call.Name, Arguments: arguments})
+			m.ToolCalls = append(m.ToolCalls, providers.ToolCall{ID: call.ID, Name: call.Name, Arguments: arguments})
 		case "thoughtSignature": // means nothing to another model
 		default:
 			b.Unknown(at + "." + strings.Map(printable, name))
@@ -237,12 +257,51 @@ func printable(r rune) rune {
 	return r
 }
 
-// idOf is the id of a call: where Google gave none, its tool's name.
-func idOf(id, name string) string {
-	if id != "" {
-		return id
+// openCalls gives ids to the calls of tools to which Google gave none: it tells answers to the
+// same tool apart by their order.
+type openCalls struct {
+	made map[string]int // the calls of each tool
+	open []openCall     // those of the last turn that were not answered
+}
+
+type openCall struct{ name, id string }
+
+// called returns the id of a call.
+func (c *openCalls) called(name string) string {
+	id := "call_" + name
+	if c.made[name]++; c.made[name] > 1 {
+		id += "_" + strconv.Itoa(c.made[name])
+	}
+	c.open = append(c.open, openCall{name, id})
+	return id
+}
+
+// answered returns the id of the first call of a tool that has no answer yet.
+func (c *openCalls) answered(name string) string {
+	for i, call := range c.open {
+		if call.name == name {
+			c.open = slices.Delete(c.open, i, i+1)
+			return call.id
+		}
 	}
 	return "call_" + name
+}
+
+// noteOthers notes the fields of an object that are none of those that are read.
+func noteOthers(b *providers.BodyReader, at string, raw json.RawMessage, read ...string) {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(raw, &fields) // it is read as an object elsewhere
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if !slices.Contains(read, name) && string(fields[name]) != "null" {
+			b.Unknown(at + "." + strings.Map(printable, name))
+		}
+	}
+}
+
+// googles reports whether an address is of a file that Google keeps, which nobody else can fetch.
+func googles(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "gs" || u.Hostname() == "generativelanguage.googleapis.com")
 }
 
 // media reads media, or where they are.
