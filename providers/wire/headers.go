@@ -91,7 +91,7 @@ func draftLimits(h http.Header) []*providers.RateLimit {
 }
 
 // RateLimits reads what an answer's headers say about rate limits, in the forms
-// of OpenAI and those compatible with it, Anthropic and ElevenLabs.
+// of OpenAI and those compatible with it, Mistral, Anthropic and ElevenLabs.
 func RateLimits(h http.Header, now time.Time) providers.RateLimits {
 	limit := func(before, after string, reset func(string, time.Time) time.Duration) *providers.RateLimit {
 		l := providers.RateLimit{
@@ -104,19 +104,23 @@ func RateLimits(h http.Header, now time.Time) providers.RateLimits {
 		}
 		return &l
 	}
-	first := func(a, b *providers.RateLimit) *providers.RateLimit {
-		if a != nil {
-			return a
+	first := func(all ...*providers.RateLimit) *providers.RateLimit {
+		for _, one := range all {
+			if one != nil {
+				return one
+			}
 		}
-		return b
+		return nil
 	}
 	return providers.RateLimits{
 		Requests: first(
 			limit("X-Ratelimit-", "-Requests", resetIn),
+			limit("X-Ratelimit-", "-Req-Minute", resetIn), // Mistral: https://github.com/mistralai/client-ts/issues/169
 			limit("Anthropic-Ratelimit-Requests-", "", resetAt),
 		),
 		Tokens: first(
 			limit("X-Ratelimit-", "-Tokens", resetIn),
+			limit("X-Ratelimit-", "-Tokens-Minute", resetIn),
 			limit("Anthropic-Ratelimit-Tokens-", "", resetAt),
 		),
 		InputTokens:  limit("Anthropic-Ratelimit-Input-Tokens-", "", resetAt),

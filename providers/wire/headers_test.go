@@ -93,6 +93,13 @@ func TestRateLimitsAreReadInEachVendorsForm(t *testing.T) {
 				Tokens:       &providers.RateLimit{Limit: 38000, Remaining: 8000, Reset: time.Minute},
 			},
 		},
+		"Mistral": {
+			header: map[string]string{
+				"x-ratelimit-limit-req-minute": "720", "x-ratelimit-remaining-req-minute": "717",
+				"x-ratelimit-limit-tokens-minute": "5000000", "x-ratelimit-remaining-tokens-minute": "4999911",
+			},
+			want: providers.RateLimits{Requests: &providers.RateLimit{Limit: 720, Remaining: 717}, Tokens: &providers.RateLimit{Limit: 5_000_000, Remaining: 4_999_911}},
+		},
 		"ElevenLabs": {
 			header: map[string]string{"current-concurrent-requests": "3", "maximum-concurrent-requests": "5"},
 			want:   providers.RateLimits{Concurrent: &providers.RateLimit{Limit: 5, Remaining: 2}},
