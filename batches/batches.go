@@ -54,6 +54,9 @@ type Input struct {
 	// Kind returns the kind of the provider of that name; ok is false if none is
 	// configured.
 	Kind func(provider string) (kind string, ok bool)
+	// Preset returns what differs at a provider that is a server known by name; nil: nothing
+	// anywhere.
+	Preset func(provider string) providers.Preset
 	// DefaultModel returns the model of a provider for rows that name none; empty
 	// if such rows are to be refused. Nil: the default of the provider's kind.
 	DefaultModel func(provider string, task providers.Task) string

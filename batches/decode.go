@@ -72,7 +72,7 @@ type decoder struct {
 	told    map[string]bool
 	table   bool // all rows have the same columns
 	schemas schema.Checker
-	// can holds what the kinds can do that were asked for: to describe one takes as long as to read a row.
+	// can holds what the providers can do that were asked for: to describe one takes as long as to read a row.
 	can map[string]providers.Capabilities
 }
 
@@ -80,15 +80,19 @@ func newDecoder(in Input) *decoder {
 	return &decoder{Input: in, options: index(reflect.TypeFor[row]()), told: map[string]bool{}, can: map[string]providers.Capabilities{}}
 }
 
-// capabilities returns what a kind of provider can do; ok is false where there is none of that name.
-func (in *decoder) capabilities(kind string) (can providers.Capabilities, ok bool) {
-	if can, ok = in.can[kind]; ok {
+// capabilities returns what a provider of a kind can do; ok is false where there is no such kind.
+func (in *decoder) capabilities(provider, kind string) (can providers.Capabilities, ok bool) {
+	if can, ok = in.can[provider]; ok {
 		return can, true
 	}
-	if can, ok = kinds.CapabilitiesOf(kind); ok {
-		in.can[kind] = can
+	if can, ok = kinds.CapabilitiesOf(kind); !ok {
+		return can, false
 	}
-	return can, ok
+	if in.Preset != nil {
+		can = in.Preset(provider).Narrow(can)
+	}
+	in.can[provider] = can
+	return can, true
 }
 
 // maxTold is the number of columns that OnColumn is told of at most.
@@ -343,7 +347,7 @@ func (in *decoder) complete(r *row) error {
 	if !ok {
 		return fmt.Errorf("provider %s: is not configured", rows.Quoted(r.Provider))
 	}
-	can, ok := in.capabilities(kind)
+	can, ok := in.capabilities(r.Provider, kind)
 	if !ok {
 		return fmt.Errorf("provider %q: no such kind of provider as %q", r.Provider, kind)
 	}

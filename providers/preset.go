@@ -21,6 +21,12 @@ type Preset struct {
 	CompletionTokens bool
 	// SeedName is its name for the seed of a text. Default: seed.
 	SeedName string
+	// CountsLogProbs: it takes logprobs as the number of tokens to tell of at each place, and no
+	// top_logprobs.
+	CountsLogProbs bool
+	// CallIDLength is the number of letters and digits that ids of tools' calls must have there:
+	// others are replaced. 0: any.
+	CallIDLength int
 	// Responses: texts are asked for by /responses, and not by /chat/completions.
 	Responses bool
 	// ReportsCost: what it says of a call's cost is believed.
@@ -30,4 +36,24 @@ type Preset struct {
 	// Deployments: the model is a deployment with an address of its own, below
 	// /openai/deployments, where the configuration names one.
 	Deployments bool
+	// Refuse refuses what the server refuses, or passes over in silence, beyond the kind's
+	// own rules; nil refuses none.
+	Refuse func(Request) error
+}
+
+// Narrow returns what can be asked of the server, of what its kind can do.
+func (p Preset) Narrow(c Capabilities) Capabilities {
+	if p.Refuse == nil {
+		return c
+	}
+	kind := c.Refuse
+	c.Refuse = func(req Request) error {
+		if kind != nil {
+			if err := kind(req); err != nil {
+				return err
+			}
+		}
+		return p.Refuse(req)
+	}
+	return c
 }

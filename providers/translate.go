@@ -19,6 +19,8 @@ type Translation struct {
 	// Capabilities returns what a kind can do; ok is false where there is no such
 	// kind.
 	Capabilities func(kind string) (c Capabilities, ok bool)
+	// Presets are those of the providers that are servers known by name.
+	Presets map[string]Preset
 	// Model returns what stands at provider to for the model of a request that was
 	// made for from; ok is false where there is none. Nil: the default of the kind.
 	Model func(to string, task Task, from, model string) (name string, ok bool)
@@ -32,6 +34,7 @@ func (t Translation) Translate(from, to string, req Request) (Request, error) {
 	if !ok {
 		return req, fmt.Errorf("its kind %q is not known", toKind)
 	}
+	can = t.Presets[to].Narrow(can)
 	where := "extra."
 	if req.Body != nil {
 		where = "body."

@@ -17,9 +17,11 @@ func TestARequestIsTheSameForAnotherProviderOrIsRefused(t *testing.T) {
 		Capabilities: kinds.CapabilitiesOf,
 		Kinds: map[string]string{
 			"openai": "openai", "anthropic": "anthropic", "stability": "stability", "elevenlabs": "elevenlabs", "mock": "mock",
-			"local": "openai-compatible", "second": "openai",
+			"local": "openai-compatible", "second": "openai", "groq": "openai-compatible",
 		},
+		Presets: map[string]providers.Preset{},
 	}
+	tr.Presets["groq"], _, _ = kinds.Preset("groq")
 	tr.Model = func(to string, task providers.Task, from, model string) (string, bool) {
 		if model == "" {
 			model = capabilities(t, tr.Kinds[from]).Tasks[task].DefaultModel
@@ -56,14 +58,17 @@ func TestARequestIsTheSameForAnotherProviderOrIsRefused(t *testing.T) {
 		"a search of OpenAI's": {"openai", "anthropic", func(r *providers.Request) {
 			r.Tools = []providers.Tool{{Name: "f"}, {Own: []byte(`{"type":"custom"}`)}}
 		}, nil, "tools[1]"},
-		"several answers":    {"openai", "anthropic", func(r *providers.Request) { r.N = 2 }, nil, "request's n"},
-		"odds":               {"openai", "anthropic", func(r *providers.Request) { r.LogProbs = true }, nil, "logprobs"},
-		"no effort":          {"openai", "anthropic", func(r *providers.Request) { r.Effort = "none" }, nil, "effort"},
-		"a tier of OpenAI's": {"openai", "anthropic", func(r *providers.Request) { r.ServiceTier = "flex" }, nil, "service_tier"},
-		"the plain tier":     {"openai", "anthropic", func(r *providers.Request) { r.Model, r.ServiceTier = "o3", "default" }, func(r *providers.Request) { r.ServiceTier = "default" }, ""},
-		"a sound":            {"openai", "anthropic", part(providers.AudioPart, "audio/wav"), nil, "messages[0].content[0] (audio)"},
-		"a picture":          {"openai", "anthropic", func(r *providers.Request) { part(providers.ImagePart, "image/png")(r); r.Model = "o3" }, part(providers.ImagePart, "image/png"), ""},
-		"a plain document":   {"anthropic", "openai", part(providers.DocumentPart, "text/plain"), nil, "messages[0].content[0] (document)"},
+		"a server that does not take it": {"openai", "groq", func(r *providers.Request) { r.LogProbs = true }, nil, "logprobs"},
+		"the same server without it":     {"local", "groq", func(r *providers.Request) { r.N = 2 }, nil, "request's n"},
+		"a server of the kind that may":  {"groq", "local", func(r *providers.Request) { r.N, r.Model = 2, "m" }, func(r *providers.Request) { r.N, r.Model = 2, "m" }, ""},
+		"several answers":                {"openai", "anthropic", func(r *providers.Request) { r.N = 2 }, nil, "request's n"},
+		"odds":                           {"openai", "anthropic", func(r *providers.Request) { r.LogProbs = true }, nil, "logprobs"},
+		"no effort":                      {"openai", "anthropic", func(r *providers.Request) { r.Effort = "none" }, nil, "effort"},
+		"a tier of OpenAI's":             {"openai", "anthropic", func(r *providers.Request) { r.ServiceTier = "flex" }, nil, "service_tier"},
+		"the plain tier":                 {"openai", "anthropic", func(r *providers.Request) { r.Model, r.ServiceTier = "o3", "default" }, func(r *providers.Request) { r.ServiceTier = "default" }, ""},
+		"a sound":                        {"openai", "anthropic", part(providers.AudioPart, "audio/wav"), nil, "messages[0].content[0] (audio)"},
+		"a picture":                      {"openai", "anthropic", func(r *providers.Request) { part(providers.ImagePart, "image/png")(r); r.Model = "o3" }, part(providers.ImagePart, "image/png"), ""},
+		"a plain document":               {"anthropic", "openai", part(providers.DocumentPart, "text/plain"), nil, "messages[0].content[0] (document)"},
 		"a tool that failed": {"anthropic", "openai", func(r *providers.Request) {
 			part(providers.ImagePart, "image/png")(r)
 			r.Messages = append(r.Messages, providers.Message{Role: "tool", ToolCallID: "c", IsError: true})

@@ -43,7 +43,7 @@ func (s *session) cheaper(cfg config.Config, prices *billing.List) (*batches.Che
 		if !ok || d.Local || !usable(name) {
 			continue
 		}
-		can := d.Capabilities()
+		can := p.Known().Narrow(d.Capabilities())
 		for task := range can.Tasks {
 			known, _ := knownModels(d, task)
 			known = append(known, p.DefaultModel(string(task), ""))

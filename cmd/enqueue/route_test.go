@@ -83,6 +83,27 @@ func TestARowMayHaveItsOwnChain(t *testing.T) {
 	}
 }
 
+func TestWhatAServerDoesNotTakeIsRefusedWhereItIsEnqueued(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for args, says := range map[string]string{
+		"--provider perplexity --model perplexity/sonar --set stop=x":          "stop: Perplexity does not take it: leave it out",
+		"--provider search --model perplexity/sonar --set seed=7":              "seed: Perplexity does not take it: leave it out",
+		"--provider groq --model llama-3.3-70b-versatile --set n=2":            "n: Groq makes one answer a call, got 2: enqueue one job for each",
+		"--provider xai --model grok-4.6 --set stop=x":                         "stop: grok-4.6 does not take it: leave it out, or name another model",
+		"--chain ollama,mock --model qwen3:8b --set n=2":                       "n: Ollama makes one answer a call",
+		"--chain openai,perplexity --model gpt-4o --set stop=x":                "", // Perplexity is passed over if it comes to that
+		"--provider vllm --model m --set stop=x --set n=2 --set logprobs=true": "",
+		"--provider perplexity --model perplexity/sonar --set max_tokens=50":   "",
+		"--provider deepseek --model deepseek-v4-flash --set logprobs=true":    "",
+	} {
+		r := s.enqueue(append([]string{"--config", "testdata/servers.yaml", "text", "hello"}, strings.Fields(args)...)...)
+		if (r.code == cli.OK) != (says == "") || !strings.Contains(r.err, says) {
+			t.Errorf("%s: %+v, want %q", args, r, says)
+		}
+	}
+}
+
 // calls writes n calls of a provider into the ledger, of which some failed.
 func (s *site) calls(provider, model string, succeeded, failed, milliseconds int) {
 	s.t.Helper()

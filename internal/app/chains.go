@@ -55,9 +55,9 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, live *fle
 		return errors.Join(shared.Close(), closeClients())
 	}
 	kindOf := make(map[string]string, len(o.Config.Providers))
-	deployments := map[string][]string{}
+	deployments, presets := map[string][]string{}, map[string]providers.Preset{}
 	for name, p := range o.Config.Providers {
-		kindOf[name], deployments[name] = p.Capabilities(), p.DeploymentNames()
+		kindOf[name], deployments[name], presets[name] = p.Capabilities(), p.DeploymentNames(), p.Known()
 	}
 	chains, err = policy.New(policy.Config{
 		Providers:   clients,
@@ -77,7 +77,7 @@ func newChains(calls context.Context, o WorkerOptions, fleetID string, live *fle
 		},
 		Chain: func(task providers.Task) []string { return live.Chain(task) },
 		Translate: providers.Translation{
-			Kinds: kindOf, Capabilities: kinds.CapabilitiesOf, Model: newModels(o.Config).at,
+			Kinds: kindOf, Capabilities: kinds.CapabilitiesOf, Presets: presets, Model: newModels(o.Config).at,
 		}.Translate,
 		Learn:  func(provider string, l policy.Learned) { live.Learn(provider, policyLearned(l)) },
 		Waited: waits.note,

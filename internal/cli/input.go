@@ -18,6 +18,7 @@ func Input(cfg config.Config) batches.Input {
 			p, ok := cfg.Providers[provider]
 			return p.Capabilities(), ok
 		},
+		Preset: func(provider string) providers.Preset { return cfg.Providers[provider].Known() },
 		DefaultModel: func(provider string, task providers.Task) string {
 			p := cfg.Providers[provider]
 			can, _ := kinds.CapabilitiesOf(p.Capabilities())

@@ -2,7 +2,9 @@ package openai
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +28,7 @@ func (p *Provider) capName(model string) string {
 
 // textFields is req in OpenAI's words.
 func (p *Provider) textFields(model string, req providers.Request) map[string]any {
-	fields := map[string]any{"model": model, "messages": chat(req, model, p.config.Compatible)}
+	fields := map[string]any{"model": model, "messages": p.chat(req, model)}
 	if most := cmp.Or(req.MaxTokens, p.config.MaxTokens); most > 0 {
 		fields[p.capName(model)] = most
 	}
@@ -48,11 +50,14 @@ func (p *Provider) textFields(model string, req providers.Request) map[string]an
 	if req.N > 0 {
 		fields["n"] = req.N
 	}
-	if req.LogProbs {
+	switch {
+	case req.LogProbs && p.config.Preset.CountsLogProbs:
+		fields["logprobs"] = max(1, req.TopLogProbs)
+	case req.LogProbs:
 		fields["logprobs"] = true
-	}
-	if req.TopLogProbs > 0 {
-		fields["top_logprobs"] = req.TopLogProbs
+		if req.TopLogProbs > 0 {
+			fields["top_logprobs"] = req.TopLogProbs
+		}
 	}
 	if req.Effort != "" {
 		fields["reasoning_effort"] = req.Effort
@@ -98,13 +103,14 @@ type invocation struct {
 }
 
 // chat is the conversation: the system prompt first.
-func chat(req providers.Request, model string, compatible bool) []turn {
+func (p *Provider) chat(req providers.Request, model string) []turn {
+	compatible := p.config.Compatible
 	var turns []turn
 	if req.System != "" {
 		turns = append(turns, turn{Role: "system", Content: req.System})
 	}
 	for _, m := range req.Messages {
-		t := turn{Role: m.Role, Name: m.Name, ToolCallID: m.ToolCallID}
+		t := turn{Role: m.Role, Name: m.Name, ToolCallID: p.callID(m.ToolCallID)}
 		if m.Role == "developer" && compatible { // OpenAI's own word for it
 			t.Role = "system"
 		}
@@ -115,7 +121,7 @@ func chat(req providers.Request, model string, compatible bool) []turn {
 			t.Content = m.Content
 		}
 		for _, c := range m.ToolCalls {
-			t.ToolCalls = append(t.ToolCalls, call{ID: c.ID, Type: "function", Function: invocation{c.Name, c.Arguments}})
+			t.ToolCalls = append(t.ToolCalls, call{ID: p.callID(c.ID), Type: "function", Function: invocation{c.Name, c.Arguments}})
 		}
 		turns = append(turns, t)
 	}
@@ -123,6 +129,17 @@ func chat(req providers.Request, model string, compatible bool) []turn {
 		turns = append(turns, turn{Role: "user", Content: req.Prompt})
 	}
 	return turns
+}
+
+// callID is the id of a tool's call as the server takes it. It says no more than which answer belongs
+// to which call, so that it may be another in both places.
+func (p *Provider) callID(id string) string {
+	n := p.config.Preset.CallIDLength
+	if n == 0 || id == "" || len(id) == n && strings.Trim(id, providers.Digits+providers.Letters) == "" {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])[:n]
 }
 
 // chatParts are the parts of a turn.

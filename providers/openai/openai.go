@@ -137,6 +137,7 @@ func New(config Config) (*Provider, error) {
 	if config.Compatible {
 		caps = compatibleCapabilities()
 	}
+	caps = config.Preset.Narrow(caps)
 	caller := wire.Caller{Provider: config.Name, Client: config.Client, Rules: rules(), Idle: config.IdleTimeout}
 	p := &Provider{config: config, base: base, caps: caps, caller: caller}
 	if len(values) > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"oneflow/providers"
@@ -159,18 +160,108 @@ func TestATextIsAskedForByResponsesWhereAServerHasNoChats(t *testing.T) {
 	if res.Text != "hi" || res.Usage.Cost != "0.500000000000000000000000" || res.Usage.InputTokens != 3 {
 		t.Errorf("%+v", res)
 	}
-	// What it has no word for is not left out in silence.
+}
+
+func TestWhatAServerDoesNotTakeIsRefusedByNameAndNotSent(t *testing.T) {
+	t.Parallel()
 	seed := int64(7)
-	for name, odd := range map[string]providers.Request{
-		"unsupported_stop":         {Stop: []string{"x"}},
-		"unsupported_seed":         {Seed: &seed},
-		"unsupported_n":            {N: 2},
-		"unsupported_logprobs":     {LogProbs: true},
-		"unsupported_service_tier": {ServiceTier: "flex"},
+	named := []providers.Message{{Role: "user", Name: "eve", Content: "hi"}}
+	for _, c := range []struct {
+		server, model string
+		req           providers.Request
+		says          string // empty: it is sent
+	}{
+		{"perplexity", "perplexity/sonar", providers.Request{Stop: []string{"x"}}, "stop: Perplexity does not take it: leave it out"},
+		{"perplexity", "perplexity/sonar", providers.Request{Seed: &seed}, "seed: Perplexity"},
+		{"perplexity", "perplexity/sonar", providers.Request{N: 2}, "n: Perplexity makes one answer a call, got 2: enqueue one job for each"},
+		{"perplexity", "perplexity/sonar", providers.Request{LogProbs: true}, "logprobs: Perplexity"},
+		{"perplexity", "perplexity/sonar", providers.Request{ServiceTier: "flex"}, "service_tier: Perplexity"},
+		{"perplexity", "perplexity/sonar", providers.Request{Effort: "none"}, "effort: must be minimal, low, medium, high, xhigh, max"},
+		{"perplexity", "perplexity/sonar", providers.Request{Messages: named}, "messages[0].name: Perplexity"},
+		{"perplexity", "perplexity/sonar", providers.Request{Messages: []providers.Message{{Role: "user", Parts: []providers.Part{
+			{Type: providers.TextPart, Text: "read"}, {Type: providers.DocumentPart, MIME: "application/pdf", Data: []byte("%PDF-")},
+		}}}}, "messages[0].content[1] (document): Perplexity"},
+		{"perplexity", "perplexity/sonar", providers.Request{Messages: []providers.Message{{Role: "user", Parts: []providers.Part{
+			{Type: providers.ImagePart, URL: "https://example.com/a.png", Detail: "high"},
+		}}}}, "messages[0].content[0] (image): detail: Perplexity"},
+		{"groq", "llama-3.3-70b-versatile", providers.Request{LogProbs: true}, "logprobs: Groq"},
+		{"groq", "llama-3.3-70b-versatile", providers.Request{N: 2}, "n: Groq"},
+		{"groq", "llama-3.3-70b-versatile", providers.Request{N: 1}, ""},
+		{"groq", "llama-3.3-70b-versatile", providers.Request{Messages: named}, "messages[0].name: Groq"},
+		{"groq", "llama-3.3-70b-versatile", providers.Request{Extra: map[string]json.RawMessage{"logit_bias": []byte(`{}`)}}, "extra.logit_bias"},
+		{"mistral", "mistral-small", providers.Request{Messages: named}, "messages[0].name: Mistral"},
+		{"deepseek", "deepseek-v4-flash", providers.Request{ResponseFormat: &providers.ResponseFormat{
+			Type: "json_schema", JSONSchema: &providers.JSONSchema{Name: "n", Schema: json.RawMessage(`{"type":"object"}`)},
+		}}, "response_format.type: DeepSeek"},
+		{"deepseek", "deepseek-v4-flash", providers.Request{ResponseFormat: &providers.ResponseFormat{Type: "json_object"}}, ""},
+		{"xai", "grok-4.6", providers.Request{Stop: []string{"x"}}, "stop: grok-4.6"},
+		{"xai", "grok-4.20-non-reasoning", providers.Request{Stop: []string{"x"}}, ""},
+		{"ollama", "qwen3:8b", providers.Request{N: 2}, "n: Ollama"},
+		{"ollama", "qwen3:8b", providers.Request{Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "required"}}, "tool_choice: Ollama"},
+		{"vllm", "m", providers.Request{N: 2, LogProbs: true, Stop: []string{"x"}, Messages: named}, ""},
+		{"openrouter", "m", providers.Request{N: 2, LogProbs: true, Stop: []string{"x"}, Messages: named}, ""},
 	} {
-		odd.Task, odd.Model, odd.Prompt = providers.Text, "perplexity/sonar", prompt
-		if e := failure(t, provider(t, s, compatible, perplexity), odd); e.Code != name || e.Sent {
-			t.Errorf("%s: %+v", name, e)
+		req := c.req
+		if req.Task, req.Model = providers.Text, c.model; len(req.Messages) == 0 {
+			req.Prompt = prompt
+		}
+		err := preset(t, c.server).Narrow(openai.Compatible().Capabilities()).Check(req)
+		if (c.says == "") != (err == nil) || err != nil && !strings.HasPrefix(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", c.server, err, c.says)
+		}
+		s := providertest.Serve(t, saysJSON(completion))
+		p := provider(t, s, compatible, func(config *openai.Config) { config.Preset = preset(t, c.server) })
+		if c.says == "" {
+			providertest.Generate(t, p, req)
+		} else if e := failure(t, p, req); e.Sent || len(s.Requests()) > 0 || e.Code != "unsupported_option" {
+			t.Errorf("%s, %s: %+v", c.server, c.says, e)
+		}
+	}
+}
+
+func TestMistralIsGivenIDsOfCallsThatItTakes(t *testing.T) {
+	t.Parallel()
+	s := providertest.Serve(t, saysJSON(completion))
+	providertest.Generate(t, provider(t, s, compatible, func(c *openai.Config) { c.Preset = preset(t, "mistral") }), providers.Request{
+		Task: providers.Text, Model: "mistral-small", Messages: []providers.Message{
+			{Role: "user", Content: "the weather?"},
+			{Role: "assistant", ToolCalls: []providers.ToolCall{{ID: "call_of_another_vendor", Name: "f", Arguments: "{}"}, {ID: "toolu_2", Name: "f", Arguments: "{}"}, {ID: "abcDEF123", Name: "f", Arguments: "{}"}}},
+			{Role: "tool", ToolCallID: "toolu_2", Content: "rain"},
+			{Role: "tool", ToolCallID: "call_of_another_vendor", Content: "sun"},
+			{Role: "tool", ToolCallID: "abcDEF123", Content: "snow"},
+		},
+	})
+	var body struct {
+		Messages []struct {
+			ToolCalls []struct {
+				ID string `json:"id"`
+			} `json:"tool_calls"`
+			ToolCallID string `json:"tool_call_id"`
+		} `json:"messages"`
+	}
+	if err := json.Unmarshal(s.Requests()[0].Body, &body); err != nil || len(body.Messages) != 5 || len(body.Messages[1].ToolCalls) != 3 {
+		t.Fatalf("%v: %s", err, s.Requests()[0].Body)
+	}
+	calls := body.Messages[1].ToolCalls
+	if body.Messages[2].ToolCallID != calls[1].ID || body.Messages[3].ToolCallID != calls[0].ID || calls[2].ID != "abcDEF123" || body.Messages[4].ToolCallID != "abcDEF123" || calls[0].ID == calls[1].ID {
+		t.Errorf("answers are of other calls: %s", s.Requests()[0].Body)
+	}
+	for _, call := range calls {
+		if len(call.ID) != 9 || strings.Trim(call.ID, providers.Digits+providers.Letters) != "" {
+			t.Errorf("id %q", call.ID)
+		}
+	}
+}
+
+func TestTogetherIsAskedForProbabilitiesByNumber(t *testing.T) {
+	t.Parallel()
+	for top, want := range map[int]float64{0: 1, 5: 5} {
+		s := providertest.Serve(t, saysJSON(completion))
+		p := provider(t, s, compatible, func(c *openai.Config) { c.Preset = preset(t, "together") })
+		providertest.Generate(t, p, providers.Request{Task: providers.Text, Model: "m", Prompt: prompt, LogProbs: true, TopLogProbs: top})
+		var fields map[string]any
+		if err := json.Unmarshal(s.Requests()[0].Body, &fields); err != nil || fields["logprobs"] != want || fields["top_logprobs"] != nil {
+			t.Errorf("%d: %v, %v", top, fields, err)
 		}
 	}
 }

@@ -13,31 +13,16 @@ import (
 // as chats have it:
 // https://github.com/perplexityai/api-platform-developers/blob/main/skills/migrate-sonar-to-agent-api/references/request-mapping.md.
 func (p *Provider) respond(ctx context.Context, secret, model string, req providers.Request) (providers.Response, *providers.Error) {
-	fields, missing := p.responseFields(model, req)
-	if missing != "" {
-		return providers.Response{}, p.caller.Unsent(providers.InvalidRequest, "unsupported_"+missing)
-	}
-	a, failure := p.postJSON(ctx, secret, "/responses", fields, "application/json", wire.MaxAnswer, req)
+	a, failure := p.postJSON(ctx, secret, "/responses", p.responseFields(model, req), "application/json", wire.MaxAnswer, req)
 	if failure != nil {
 		return providers.Response{}, failure
 	}
 	return p.readResponse(ctx, a, model, req)
 }
 
-// responseFields is req in the words of /responses. missing is an option for which it has none.
-func (p *Provider) responseFields(model string, req providers.Request) (fields map[string]any, missing string) {
-	for name, given := range map[string]bool{
-		"stop": len(req.Stop) > 0, "seed": req.Seed != nil, "n": req.N > 1, "logprobs": req.LogProbs || req.TopLogProbs > 0, "service_tier": req.ServiceTier != "",
-	} {
-		if given {
-			return nil, name
-		}
-	}
-	input, missing := responseInput(req)
-	if missing != "" {
-		return nil, missing
-	}
-	fields = map[string]any{"model": model, "input": input}
+// responseFields is req in the words of /responses.
+func (p *Provider) responseFields(model string, req providers.Request) map[string]any {
+	fields := map[string]any{"model": model, "input": responseInput(req)}
 	if req.System != "" {
 		fields["instructions"] = req.System
 	}
@@ -68,20 +53,18 @@ func (p *Provider) responseFields(model string, req providers.Request) (fields m
 	if req.ParallelToolCalls != nil {
 		fields["parallel_tool_calls"] = *req.ParallelToolCalls
 	}
-	return fields, ""
+	return fields
 }
 
-// responseInput is the conversation as items. missing is a part for which there is no item.
-func responseInput(req providers.Request) (input any, missing string) {
+// responseInput is the conversation as items.
+func responseInput(req providers.Request) any {
 	if len(req.Messages) == 0 {
-		return req.Prompt, ""
+		return req.Prompt
 	}
 	var items []map[string]any
 	for _, m := range req.Messages {
-		content, missing := responseContent(m)
+		content := responseContent(m)
 		switch {
-		case missing != "":
-			return nil, missing
 		case m.Role == "tool":
 			items = append(items, map[string]any{"type": "function_call_output", "call_id": m.ToolCallID, "output": content})
 			continue
@@ -95,28 +78,27 @@ func responseInput(req providers.Request) (input any, missing string) {
 	if req.Prompt != "" {
 		items = append(items, map[string]any{"type": "message", "role": "user", "content": req.Prompt})
 	}
-	return items, ""
+	return items
 }
 
-// responseContent returns the content of a turn: a text, or parts.
-func responseContent(m providers.Message) (content any, missing string) {
+// responseContent returns the content of a turn: a text, or parts. checkPerplexity refuses those
+// that have no form here.
+func responseContent(m providers.Message) any {
 	if len(m.Parts) == 0 {
-		return m.Content, ""
+		return m.Content
 	}
 	parts := make([]map[string]any, len(m.Parts))
 	for i, p := range m.Parts {
 		switch {
-		case p.Type == providers.TextPart && m.Role == "assistant":
-			parts[i] = map[string]any{"type": "output_text", "text": p.Text}
-		case p.Type == providers.TextPart:
-			parts[i] = map[string]any{"type": "input_text", "text": p.Text}
-		case p.Type == providers.ImagePart && m.Role == "user":
+		case p.Type == providers.ImagePart:
 			parts[i] = map[string]any{"type": "input_image", "image_url": address(p)}
+		case m.Role == "assistant":
+			parts[i] = map[string]any{"type": "output_text", "text": p.Text}
 		default:
-			return nil, string(p.Type)
+			parts[i] = map[string]any{"type": "input_text", "text": p.Text}
 		}
 	}
-	return parts, ""
+	return parts
 }
 
 func responseTools(tools []providers.Tool) []any {
