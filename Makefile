@@ -27,7 +27,7 @@ build: ## Build all commands into bin/
 
 # Without debug tables each test program is linked in half the time; some packages mostly wait, so three run at once.
 test: setup ## Run all tests
-	$(GO) test -ldflags=-s -p 3 -timeout 10m ./...
+	$(GO) test -ldflags=-s -p 3 -timeout 20m ./...
 
 test-race: setup ## Run all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
@@ -36,11 +36,11 @@ test-race: setup ## Run all tests with the race detector (needs a C compiler)
 test-pooler: setup ## Run everything through PgBouncer in transaction mode
 	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || \
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends pgbouncer; }
-	$(GO) test -tags pooler -timeout 10m ./internal/e2e -run Pooler
+	$(GO) test -tags pooler -timeout 20m ./internal/e2e -run Pooler
 
 # Two thousand jobs, priced by two who do not know of each other.
 test-bill: setup ## Hold our bill of mixed jobs against that of the fake vendors, to the nano-dollar
-	$(GO) test -tags bill -timeout 10m ./internal/e2e -run TheBillOf
+	$(GO) test -tags bill -timeout 20m ./internal/e2e -run TheBillOf
 
 # Postgres brings psql; the others are Debian's packages, and npm's and Go's at the versions of the locks.
 test-examples: setup ## Run examples/ with their runtimes, which it installs where they are missing
@@ -50,7 +50,7 @@ test-examples: setup ## Run examples/ with their runtimes, which it installs whe
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends nodejs npm; }
 	@command -v curl >/dev/null || { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends curl; }
 	@for folder in examples/node examples/sdk/node; do (cd $$folder && npm ci --ignore-scripts --no-audit --no-fund) || exit 1; done
-	$(GO) test -tags examples -timeout 10m ./internal/e2e -run Examples
+	$(GO) test -tags examples -timeout 20m ./internal/e2e -run Examples
 
 # Chromium is Debian's package here; elsewhere it has to be there.
 test-web: setup ## Look at the monitor in a real browser, which it installs where it is missing
@@ -58,7 +58,7 @@ test-web: setup ## Look at the monitor in a real browser, which it installs wher
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends chromium; }
 	@command -v npm >/dev/null || { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends nodejs npm; }
 	@cd internal/e2e/testdata/axe && npm ci --ignore-scripts --no-audit --no-fund
-	$(GO) test -tags web -timeout 10m ./internal/e2e -run RealBrowser
+	$(GO) test -tags web -timeout 20m ./internal/e2e -run RealBrowser
 
 # Without the limit most of the time would go into making inputs shorter.
 fuzz: setup ## Fuzz each parser of outside input for FUZZTIME (10s)

@@ -49,10 +49,14 @@ type Submissions struct {
 	Funds func(ctx context.Context, account string) (billing.Funds, func(jobs.New) billing.NanoUSD, error)
 }
 
+// submittedAtOnce is the number of submissions that are accepted together: each such part stays done,
+// also where whoever accepts them dies soon after.
+const submittedAtOnce = 100
+
 // Round accepts what waits.
 func (s *Submissions) Round(ctx context.Context) error {
 	for {
-		list, err := s.Store.Submissions(ctx, chunk)
+		list, err := s.Store.Submissions(ctx, submittedAtOnce)
 		if err != nil || len(list) == 0 {
 			return err
 		}

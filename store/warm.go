@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Warm implements worker.WorkStore. Of no jobs the statements and their triggers do nothing.
+// Warm implements worker.PresenceStore. Of no jobs the statements and their triggers do nothing.
 func (s *Store) Warm(ctx context.Context) error {
 	if _, err := s.claimMany(ctx, nil); err != nil {
 		return err

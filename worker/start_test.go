@@ -146,3 +146,26 @@ func TestAPanicBeforeTheCallOfAnUnclaimedJobEndsIt(t *testing.T) {
 	}
 	f.bulkDrained(t)
 }
+
+// slowRegister is a database that is slow as a worker registers.
+type slowRegister struct {
+	worker.PresenceStore
+
+	asked chan struct{}
+}
+
+func (s slowRegister) Register(ctx context.Context, _ worker.Presence) error {
+	close(s.asked)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestAWorkerThatIsToldToStopAsItStartsEndsWell(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	asked := make(chan struct{})
+	r := f.worker(t, serve(answers), func(c *worker.Config) { c.Store.Presence = slowRegister{c.Store.Presence, asked} })
+	<-asked
+	r.stop()
+	r.wait(t)
+}

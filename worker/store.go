@@ -35,9 +35,6 @@ func (s Stores) complete() bool {
 // committed the first time is found and reported as done. What writes returns within about
 // a second of the end of its ctx, also where Postgres is silent.
 type WorkStore interface {
-	// Warm has the database get ready for the statements of a job's way from its claim to its
-	// result, which else the first jobs would wait for.
-	Warm(ctx context.Context) error
 	// Claim takes a job for this worker, or says why there is nothing to do.
 	Claim(ctx context.Context, worker uuid.UUID, c jobs.Claim) (jobs.Claimed, error)
 	// Untouched returns those of the jobs that nobody has claimed before, and that could
@@ -138,6 +135,9 @@ type Presence struct {
 
 // PresenceStore holds what a worker says of itself.
 type PresenceStore interface {
+	// Warm has the database get ready for the statements of a job's way from its claim to its
+	// result, which else the first jobs would wait for.
+	Warm(ctx context.Context) error
 	// Register adds the worker's row, and its providers' with what it serves them
 	// with.
 	Register(ctx context.Context, p Presence) error

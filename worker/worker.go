@@ -266,11 +266,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	s := newServers(w.cfg, h.process)
 	waker := newWaker(s, reconciler.redis)
 	waker.compareClocks(ctx)
-	if err := w.cfg.Store.Work.Warm(ctx); err != nil && ctx.Err() == nil {
+	if err := w.cfg.Store.Presence.Warm(ctx); err != nil && ctx.Err() == nil {
 		w.cfg.Log.Warn().Err(err).Msg("the database is not ready: the first jobs wait for it")
 	}
 	regulator := newRegulator(w.cfg, s)
 	if err := regulator.start(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = nil // it was asked to stop before it had started
+		}
 		return errors.Join(err, s.shutdown(alive), w.cfg.Store.Presence.Retire(alive, w.cfg.ID))
 	}
 	var background sync.WaitGroup
