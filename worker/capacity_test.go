@@ -72,6 +72,7 @@ func planned(rpm *atomic.Int64) func(*worker.Config) {
 		c.Providers = []worker.Served{{Name: "svc", Kind: "test", Latency: time.Second}}
 		c.Limits = func(string) providers.Limits { return providers.Limits{RPM: rpm.Load()} }
 		c.Hasten(50*time.Millisecond, 100*time.Millisecond, time.Minute)
+		c.Patient()
 	}
 }
 
@@ -168,7 +169,7 @@ func TestAWorkerThatStopsWhileItIsBeingRebuiltWaitsForOldAndNewCalls(t *testing.
 	rpm.Store(6000) // nothing comes of it: the first Server has not left
 	w.stop()
 	others := serve(answers)
-	next := f.worker(t, others, nil)
+	next := f.worker(t, others, (*worker.Config).Patient)
 	eventually(t, "another worker does the rest", func() bool {
 		return f.count(t, `SELECT count(*) FROM job_states WHERE state = 'succeeded'`) == n-21
 	})

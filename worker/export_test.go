@@ -13,6 +13,9 @@ func (c *Config) Hasten(heartbeat, reconcile, silence time.Duration) {
 	c.pace = &pace{heartbeat: heartbeat, reconcile: reconcile, regulate: heartbeat, silence: silence, backoff: func(int) time.Duration { return time.Second }, pause: time.Second, pushing: time.Second, unclaimed: 4 * time.Second, idle: idleAfter}
 }
 
+// Patient has the audit take nothing for lost that a busy machine is only slow with.
+func (c *Config) Patient() { c.pace.pushing, c.pace.unclaimed = 30*time.Second, 30*time.Second }
+
 // HastenIdle lets Servers leave after so long without work.
 func (c *Config) HastenIdle(after time.Duration) { c.pace.idle = after }
 

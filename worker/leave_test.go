@@ -78,7 +78,7 @@ func TestARollingRestartUnderLoadLosesNothingAndRepeatsNoCall(t *testing.T) {
 	})
 	var workers [3]*running
 	for i := range workers {
-		workers[i] = f.worker(t, s, nil)
+		workers[i] = f.worker(t, s, (*worker.Config).Patient)
 	}
 	n := 0
 	feed := func() { // there is always work
@@ -98,7 +98,7 @@ func TestARollingRestartUnderLoadLosesNothingAndRepeatsNoCall(t *testing.T) {
 			return len(s.made()) >= begun
 		})
 		old.stop()
-		workers[i] = f.worker(t, s, nil)
+		workers[i] = f.worker(t, s, (*worker.Config).Patient)
 		eventually(t, "it has left", func() bool {
 			feed()
 			return len(old.done) > 0
