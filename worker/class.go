@@ -1,9 +1,7 @@
 package worker
 
 import (
-	"context"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,7 +13,7 @@ import (
 // A provider's queue in Redis holds the jobs of all its models, in the order in which they
 // were dispatched. Where models have limits of their own, each class of them has in a
 // worker's hand what it runs at its rate and some that wait, and a task beyond that is put
-// back for a while: so the next one is looked at, which may be of a class with room.
+// back for a while: so the next one is looked at, which may be of a class with a free place.
 
 const (
 	// handTime is the time for which the jobs last that a class has waiting in hand: longer than a
@@ -25,8 +23,8 @@ const (
 	// the audit takes what nobody claims for lost.
 	handTimeout = 2 * handTime
 	// putBackEvery is the time between two tasks of a class that were put back: looking at
-	// those that still have no room must cost little.
-	putBackEvery = 40 * time.Millisecond
+	// those that still have no place must cost little.
+	putBackEvery = 100 * time.Millisecond
 	// spareTasks is the number of tasks that a Server takes at once beside twice those that
 	// its classes have in hand: it must see what is behind them.
 	spareTasks = 64
@@ -95,21 +93,21 @@ func (c *classes) plan(class string) Plan {
 	return Plan{Share: 4, Workers: 1, JobsPerMinute: 60}
 }
 
-// rooms are those of the classes in one Server.
-type rooms struct {
-	whole   *room
+// concurrencyByClass holds that of each class in one Server.
+type concurrencyByClass struct {
+	whole   *concurrency
 	classes *classes
 	class   func(model string) string
 	// size is the number of jobs that run at once in the Server.
 	size int
 
 	mu sync.Mutex
-	of map[string]*classRoom
+	of map[string]*classConcurrency
 }
 
-// classRoom bounds the jobs of one class that are in hand.
-type classRoom struct {
-	room
+// classConcurrency bounds the jobs of one class that are in hand.
+type classConcurrency struct {
+	concurrency
 	plan func() Plan
 	// work holds how many were in hand lately.
 	work recentWork
@@ -120,16 +118,16 @@ type classRoom struct {
 	turn, back time.Time
 }
 
-// room returns where the jobs of a task run, or how long the task has to stay away.
-func (r *rooms) room(t *asynq.Task) (*room, time.Duration) {
+// ofTask returns where the jobs of a task run, or how long the task has to stay away.
+func (r *concurrencyByClass) ofTask(t *asynq.Task) (*concurrency, time.Duration) {
 	model, n := jobs.TaskModel(t)
 	class := r.class(model)
 	r.classes.meet(model, class)
 	r.mu.Lock()
 	c, ok := r.of[class]
 	if !ok {
-		c = &classRoom{plan: func() Plan { return r.classes.plan(class) }}
-		c.room = room{slots: r.whole.slots, gate: &gate{size: func() int { return r.sizeOf(c, time.Now()) }}}
+		c = &classConcurrency{plan: func() Plan { return r.classes.plan(class) }}
+		c.concurrency = concurrency{all: r.whole.all, ofClass: &resizableSemaphore{size: func() int { return r.sizeOf(c, time.Now()) }}}
 		r.of[class] = c
 	}
 	r.mu.Unlock()
@@ -143,7 +141,7 @@ func (r *rooms) room(t *asynq.Task) (*room, time.Duration) {
 // sizeOf returns the number of jobs of a class that may run at once: its share, and as far as its
 // limits ask for more, what the shares of others leave that have had no work for them. One place is
 // left where there are others, which find it as soon as a job ends.
-func (r *rooms) sizeOf(c *classRoom, now time.Time) int {
+func (r *concurrencyByClass) sizeOf(c *classConcurrency, now time.Time) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	most := r.size
@@ -196,12 +194,12 @@ func (w *recentWork) turn(at time.Time) {
 	}
 }
 
-// admit returns the room, or how long a task of n jobs has to stay away: until its turn, as
+// admit returns the concurrency of the class, or how long a task of n jobs has to stay away: until its turn, as
 // the pace of its class has it, or, where that takes long, until it may be looked at again.
-func (c *classRoom) admit(n int, now time.Time) (*room, time.Duration) {
+func (c *classConcurrency) admit(n int, now time.Time) (*concurrency, time.Duration) {
 	p := c.plan()
-	if c.inHand() < c.gate.size()+p.reserve() {
-		return &c.room, 0
+	if c.inHand() < c.ofClass.size()+p.reserve() {
+		return &c.concurrency, 0
 	}
 	c.puttingBack.Lock()
 	defer c.puttingBack.Unlock()
@@ -215,87 +213,4 @@ func (c *classRoom) admit(n int, now time.Time) (*room, time.Duration) {
 	byTurn := later(&c.turn, time.Duration(float64(n)/p.perSecond()*float64(time.Second)))
 	byLook := later(&c.back, putBackEvery)
 	return nil, max(min(byTurn, byLook), time.Second)
-}
-
-// inHand is the number of jobs that run or wait here.
-func (r *room) inHand() int {
-	r.mu.Lock()
-	waiting := r.waiting
-	r.mu.Unlock()
-	return waiting + r.gate.inside()
-}
-
-// enterTask waits for the room of a task of one job.
-func (r *room) enterTask(ctx context.Context) error {
-	if r.gate != nil {
-		waiting, done := context.WithTimeout(ctx, handTimeout)
-		defer done()
-		if r.enter(waiting) == nil {
-			return nil
-		}
-		if ctx.Err() == nil {
-			return &requeue{after: shortWait}
-		}
-		return &requeue{}
-	}
-	if r.enter(ctx) != nil {
-		return &requeue{}
-	}
-	return nil
-}
-
-// gate lets so many in at once, in the order in which they came; how many may change at
-// any time.
-type gate struct {
-	size func() int
-
-	mu      sync.Mutex
-	running int
-	waiting []chan struct{}
-}
-
-// inside is the number of those that are in or wait.
-func (g *gate) inside() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.running + len(g.waiting)
-}
-
-// enter waits for a place until ctx ends, and fails with its error.
-func (g *gate) enter(ctx context.Context) error {
-	turn := make(chan struct{})
-	g.mu.Lock()
-	g.waiting = append(g.waiting, turn)
-	g.next()
-	g.mu.Unlock()
-	select {
-	case <-turn:
-		return nil
-	case <-ctx.Done():
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if i := slices.Index(g.waiting, turn); i >= 0 {
-		g.waiting = slices.Delete(g.waiting, i, i+1)
-	} else {
-		g.running-- // its turn came in the same moment
-		g.next()
-	}
-	return ctx.Err()
-}
-
-// leave gives a place back.
-func (g *gate) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.running--
-	g.next()
-}
-
-// next lets in who has a place now. The caller holds mu.
-func (g *gate) next() {
-	for size := g.size(); len(g.waiting) > 0 && g.running < size; g.waiting = g.waiting[1:] {
-		g.running++
-		close(g.waiting[0])
-	}
 }

@@ -19,12 +19,12 @@ func TestAGateLetsInAsManyAsThereIsRoomForInTheirOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		size := 2
-		g := &gate{size: func() int { return size }}
+		g := &resizableSemaphore{size: func() int { return size }}
 		var mu sync.Mutex // several are let in at once
 		var in []int
 		enter := func(i int) {
 			go func() {
-				if g.enter(t.Context()) == nil {
+				if g.acquire(t.Context()) == nil {
 					mu.Lock()
 					defer mu.Unlock()
 					in = append(in, i)
@@ -35,30 +35,30 @@ func TestAGateLetsInAsManyAsThereIsRoomForInTheirOrder(t *testing.T) {
 		for i := range 6 {
 			enter(i)
 		}
-		if len(in) != 2 || g.inside() != 6 {
-			t.Fatalf("%v are in, and %d in all", in, g.inside())
+		if len(in) != 2 || g.taken() != 6 {
+			t.Fatalf("%v are in, and %d in all", in, g.taken())
 		}
 		size = 4 // who waits is let in when the next one leaves
-		g.leave()
+		g.release()
 		synctest.Wait()
 		size = 1
-		g.leave()
-		g.leave()
-		g.leave()
+		g.release()
+		g.release()
+		g.release()
 		synctest.Wait()
 		if len(in) != 5 {
 			t.Errorf("%v are in, want no more with room for 1", in)
 		}
-		g.leave()
+		g.release()
 		synctest.Wait()
 		slices.Sort(in[:2]) // those that were let in at once
 		slices.Sort(in[2:5])
 		if !slices.Equal(in, []int{0, 1, 2, 3, 4, 5}) {
 			t.Errorf("they came in as %v", in)
 		}
-		g.leave()
-		if g.inside() != 0 {
-			t.Errorf("%d are inside, want none", g.inside())
+		g.release()
+		if g.taken() != 0 {
+			t.Errorf("%d are taken, want none", g.taken())
 		}
 	})
 }
@@ -66,31 +66,31 @@ func TestAGateLetsInAsManyAsThereIsRoomForInTheirOrder(t *testing.T) {
 func TestWhoGivesUpAtAGateLeavesNoTrace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{size: func() int { return 1 }}
-		if err := g.enter(t.Context()); err != nil {
+		g := &resizableSemaphore{size: func() int { return 1 }}
+		if err := g.acquire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := g.enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := g.acquire(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
-		g.leave()
-		if err := g.enter(t.Context()); err != nil || g.inside() != 1 {
-			t.Errorf("%v, %d inside", err, g.inside())
+		g.release()
+		if err := g.acquire(t.Context()); err != nil || g.taken() != 1 {
+			t.Errorf("%v, %d taken", err, g.taken())
 		}
 	})
 }
 
-func TestATaskThatFindsNoRoomComesAgainInItsTurn(t *testing.T) {
+func TestATaskThatFindsNoPlaceComesAgainInItsTurn(t *testing.T) {
 	t.Parallel()
-	plan := Plan{Share: 4, Latency: 50 * time.Millisecond, Workers: 2, JobsPerMinute: 1200} // 10 a second in this worker
-	c := &classRoom{plan: func() Plan { return plan }}
-	c.room = room{slots: semaphore.NewWeighted(100), gate: &gate{size: func() int { return plan.Share }}}
+	plan := Plan{Share: 4, Latency: 50 * time.Millisecond, Workers: 2, JobsPerMinute: 120} // one a second in this worker
+	c := &classConcurrency{plan: func() Plan { return plan }}
+	c.concurrency = concurrency{all: semaphore.NewWeighted(100), ofClass: &resizableSemaphore{size: func() int { return plan.Share }}}
 	now := time.Now()
-	c.took(4 + 20) // it runs 4, and 2 s of work wait
+	c.took(4 + 2) // it runs 4, and 2 s of work wait
 	if in, _ := c.admit(1, now); in != nil {
-		t.Fatal("a task found room in a full hand")
+		t.Fatal("a task found a place in a full hand")
 	}
 	_, second := c.admit(20, now)
 	_, third := c.admit(10, now)
@@ -100,17 +100,17 @@ func TestATaskThatFindsNoRoomComesAgainInItsTurn(t *testing.T) {
 	for range 100 {
 		c.admit(1, now)
 	}
-	if _, after := c.admit(1, now); after < 4*time.Second || after > 5*time.Second {
-		t.Errorf("after 104 that were put back, the next comes again after %s, want 40 ms for each", after)
+	if _, after := c.admit(1, now); after < 100*putBackEvery || after > 110*putBackEvery {
+		t.Errorf("after 103 that were put back, the next comes again after %s, want %s for each", after, putBackEvery)
 	}
 	plan.JobsPerMinute = 1_200_000
 	c.took(100)
-	if _, after := c.admit(1, now.Add(20*time.Second)); after != time.Second {
+	if _, after := c.admit(1, now.Add(time.Hour)); after != time.Second {
 		t.Errorf("once they have had their turn, the next comes again after %s", after)
 	}
-	c.began(120)
+	c.began(102)
 	if in, after := c.admit(1, now); in == nil || after != 0 {
-		t.Error("a task found no room in a hand with little")
+		t.Error("a task found no place in a hand with little")
 	}
 }
 
@@ -144,14 +144,14 @@ func TestOneClassHasAllSlotsUntilThereIsAnother(t *testing.T) {
 	t.Parallel()
 	c := newClasses(make(chan struct{}, 1))
 	c.set(map[string]Plan{"a": {Share: 10, Workers: 1, JobsPerMinute: 600}, "b": {Share: 10, Workers: 1, JobsPerMinute: 600}})
-	r := &rooms{whole: &room{slots: semaphore.NewWeighted(100)}, classes: c, class: func(model string) string { return model }, size: 3, of: map[string]*classRoom{}}
+	r := &concurrencyByClass{whole: &concurrency{all: semaphore.NewWeighted(100)}, classes: c, class: func(model string) string { return model }, size: 3, of: map[string]*classConcurrency{}}
 	task := func(model string) *asynq.Task { return asynq.NewTask("t", []byte(`{"model":"`+model+`"}`)) }
-	in, _ := r.room(task("a"))
-	if got := in.gate.size(); got != 3 {
+	in, _ := r.ofTask(task("a"))
+	if got := in.ofClass.size(); got != 3 {
 		t.Errorf("the only class may run %d at once, want all 3", got)
 	}
-	r.room(task("b"))
-	if got := in.gate.size(); got != 2 {
+	r.ofTask(task("b"))
+	if got := in.ofClass.size(); got != 2 {
 		t.Errorf("beside another it may run %d at once, want 2", got)
 	}
 }
@@ -189,9 +189,9 @@ func TestWhatOtherClassesDoNotUseIsLentToAClassWithWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClasses(make(chan struct{}, 1))
 		c.set(map[string]Plan{"film": {Share: 2, Wanted: 20}, "text": {Share: 3, Wanted: 20}, "image": {Share: 3, Wanted: 20}, "narrow": {Share: 1, Wanted: 3}})
-		r := &rooms{whole: newRoom(8, 1), classes: c, class: func(model string) string { return model }, size: 8, of: map[string]*classRoom{}}
-		task := func(model string) { r.room(asynq.NewTask("text", []byte(`{"job":"0","gen":1,"model":"`+model+`"}`))) }
-		size := func(class string) int { return r.of[class].gate.size() }
+		r := &concurrencyByClass{whole: newConcurrency(8, 1), classes: c, class: func(model string) string { return model }, size: 8, of: map[string]*classConcurrency{}}
+		task := func(model string) { r.ofTask(asynq.NewTask("text", []byte(`{"job":"0","gen":1,"model":"`+model+`"}`))) }
+		size := func(class string) int { return r.of[class].ofClass.size() }
 
 		task("film")
 		if n := size("film"); n != 8 {

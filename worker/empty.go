@@ -26,7 +26,7 @@ const emptyFor = 10 * time.Millisecond
 // while it rests.
 type skipEmpty struct {
 	asynq.RedisConnOpt
-	in *room
+	in *concurrency
 }
 
 func (o skipEmpty) MakeRedisClient() any {
@@ -42,7 +42,7 @@ type emptyLanes struct {
 	mu    sync.Mutex
 	found map[string]time.Time // lanes by their key in Redis: when they were found empty
 
-	in *room
+	in *concurrency
 }
 
 func (*emptyLanes) DialHook(next redis.DialHook) redis.DialHook { return next }

@@ -58,7 +58,7 @@ func TestAServerHardlyAsksForLanesThatAreEmptyAndSeesWhatComesIn(t *testing.T) {
 
 	var asked, bulk, before atomic.Int64
 	ended := make(chan struct{})
-	server := asynq.NewServer(passing{skipEmpty{opt, newRoom(1, 1)}, &asked}, asynq.Config{
+	server := asynq.NewServer(passing{skipEmpty{opt, newConcurrency(1, 1)}, &asked}, asynq.Config{
 		Concurrency: 1, LogLevel: asynq.FatalLevel,
 		Queues: map[string]int{jobs.QueueName("svc", jobs.High): 6, jobs.QueueName("svc", jobs.Default): 3, jobs.QueueName("svc", jobs.Bulk): 1},
 	})
@@ -92,7 +92,7 @@ func TestAServerHardlyAsksForLanesThatAreEmptyAndSeesWhatComesIn(t *testing.T) {
 
 func TestAServerHasAsMuchInHandAsItDoesWhileItRests(t *testing.T) {
 	t.Parallel()
-	fast, slow := newRoom(400, 8000), newRoom(4, 8)
+	fast, slow := newConcurrency(400, 8000), newConcurrency(4, 8)
 	fast.took(200)
 	if fast.hasWork() {
 		t.Error("it asks for no more with 200 jobs in hand, which it does in 25 ms")
@@ -124,7 +124,7 @@ func TestAServerWithoutRoomLeavesTasksToThoseThatRest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	in := newRoom(1, 1)
+	in := newConcurrency(1, 1)
 	var looks, row, most int // of the one handler
 	ended := make(chan struct{})
 	server := asynq.NewServer(skipEmpty{opt, in}, asynq.Config{
@@ -150,27 +150,27 @@ func TestAServerWithoutRoomLeavesTasksToThoseThatRest(t *testing.T) {
 	<-ended
 	server.Shutdown()
 	if most > 2*looksInARow {
-		t.Errorf("it looked at %d tasks in a row without room for one, want it to rest after %d", most, looksInARow)
+		t.Errorf("it looked at %d tasks in a row without a place for one, want it to rest after %d", most, looksInARow)
 	}
 }
 
 func TestAServerRestsAfterLookingInVain(t *testing.T) {
 	t.Parallel()
-	in, now := newRoom(1, 1), time.Now()
-	look := func(n int, hadRoom bool) {
+	in, now := newConcurrency(1, 1), time.Now()
+	look := func(n int, hadPlace bool) {
 		for range n {
-			in.looked(hadRoom, now)
+			in.looked(hadPlace, now)
 		}
 	}
 	look(looksInARow-1, false)
 	look(1, true)
 	look(looksInARow-1, false)
 	if in.rests(now) {
-		t.Error("it rests, though it had room for one of those tasks")
+		t.Error("it rests, though it had a place for one of those tasks")
 	}
 	look(1, false)
 	if !in.rests(now) {
-		t.Error("it goes on to look, though it had no room for any of those tasks")
+		t.Error("it goes on to look, though it had no place for any of those tasks")
 	}
 	if now = now.Add(emptyFor); in.rests(now) {
 		t.Error("it still rests")

@@ -126,14 +126,14 @@ func newHandler(waiting, writing context.Context, cfg Config) *handler {
 }
 
 // counted hands a provider's tasks to the handler, and counts them.
-func (s *servers) counted(d *providerServers, provider string, in *room, size int) asynq.Handler {
-	var of *rooms
+func (s *servers) counted(d *providerServers, provider string, in *concurrency, size int) asynq.Handler {
+	var of *concurrencyByClass
 	if d.classes != nil {
 		class := func(model string) string {
 			class, _ := s.cfg.Class(provider, model)
 			return class
 		}
-		of = &rooms{whole: in, classes: d.classes, class: class, size: size, of: map[string]*classRoom{}}
+		of = &concurrencyByClass{whole: in, classes: d.classes, class: class, size: size, of: map[string]*classConcurrency{}}
 	}
 	count := func(n int) {
 		s.mu.Lock()
@@ -149,7 +149,7 @@ func (s *servers) counted(d *providerServers, provider string, in *room, size in
 		if of == nil {
 			return s.process(t, in)
 		}
-		mine, after := of.room(t)
+		mine, after := of.ofTask(t)
 		if mine == nil {
 			return &requeue{after: after}
 		}
@@ -162,9 +162,9 @@ func (s *servers) counted(d *providerServers, provider string, in *room, size in
 const shortWait = 2 * time.Second
 
 // process handles a task: one job, or a chunk of them. No more of the provider's jobs
-// run at once than there is room for. asynq's context is not used: it ends when Redis is
+// run at once than there are places for. asynq's context is not used: it ends when Redis is
 // away for 30 s, and a call that is being paid for must not.
-func (h *handler) process(t *asynq.Task, in *room) error {
+func (h *handler) process(t *asynq.Task, in *concurrency) error {
 	claims, chunk, err := jobs.DecodeTask(t)
 	switch {
 	case err != nil:
@@ -174,10 +174,10 @@ func (h *handler) process(t *asynq.Task, in *room) error {
 	case chunk == 1:
 		return h.runChunk(claims, in)
 	}
-	if err := in.enterTask(h.waiting); err != nil {
+	if err := in.acquireTask(h.waiting); err != nil {
 		return err
 	}
-	defer in.leave()
+	defer in.release()
 	claim := claims[0]
 	log := h.logOf(claim)
 	err = h.deliver(delivery{Claim: claim}, false, log)

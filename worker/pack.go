@@ -21,19 +21,19 @@ import (
 // once: some thousand jobs and their answers, a few seconds of work.
 const maxPacking = 8
 
-// runPacked runs a chunk of jobs that may share calls, up to so many each. It takes the room
+// runPacked runs a chunk of jobs that may share calls, up to so many each. It takes the place
 // of one job: its calls wait for the same limit one after the other, and what it keeps in
 // memory is bounded by the chunk. All are claimed at once, and are then the jobs of packs,
 // each of which makes the calls that a single job would. What goes back to the queue does so
 // in Postgres, to be in a chunk again.
-func (h *handler) runPacked(claims []jobs.Claim, most int, in *room) error {
+func (h *handler) runPacked(claims []jobs.Claim, most int, in *concurrency) error {
 	in.took(1)
 	waiting, done := context.WithTimeout(h.waiting, in.maxWait())
 	defer done()
 	c := chunk{handler: h, size: len(claims)}
-	err := in.enter(waiting)
+	err := in.acquire(waiting)
 	if err == nil {
-		defer in.leave()
+		defer in.release()
 		err = h.packing.Acquire(waiting, 1)
 	}
 	in.began(1) // until then the Server takes nothing more

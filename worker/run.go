@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/semaphore"
 
 	"oneflow/billing"
 	"oneflow/internal/failpoint"
@@ -19,127 +18,28 @@ import (
 	"oneflow/providers"
 )
 
-// room bounds the jobs of one Server that run at once, however many its tasks carry.
-type room struct {
-	slots *semaphore.Weighted
-	// gate bounds those of one class of models beside; nil: they are all alike.
-	gate *gate
-
-	mu sync.Mutex
-	// waiting are the jobs of chunks in hand that do not run yet, and enough is how
-	// many of them keep the Server from asking for more: half of the last chunk, and what
-	// it does at its best in an eighth of a second, which least is. A Server that has
-	// asked in vain rests for up to 75 ms.
-	waiting, enough, least int
-	// inVain is the number of tasks in a row that were put back, and rested the time until
-	// which the Server does not ask for more because of them.
-	inVain int
-	rested time.Time
-}
-
-// newRoom makes the room of a Server that runs so many jobs at once, and at its best so many a
-// second.
-func newRoom(size int, perSecond float64) *room {
-	return &room{slots: semaphore.NewWeighted(int64(size)), least: int(perSecond * jobs.ChunkTime.Seconds() / 2)}
-}
-
-func (r *room) enter(ctx context.Context) error {
-	if r.gate == nil {
-		return r.slots.Acquire(ctx, 1)
-	}
-	err := r.gate.enter(ctx)
-	if err != nil {
-		return err
-	}
-	if err = r.slots.Acquire(ctx, 1); err != nil {
-		r.gate.leave()
-	}
-	return err
-}
-
-func (r *room) leave() {
-	r.slots.Release(1)
-	if r.gate != nil {
-		r.gate.leave()
-	}
-}
-
-// maxWait is the longest wait of a chunk for room.
-func (r *room) maxWait() time.Duration {
-	if r.gate != nil {
-		return handTimeout
-	}
-	return shortWait
-}
-
-// hasWork reports whether enough jobs wait here.
-func (r *room) hasWork() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.waiting > 0 && r.waiting >= r.enough
-}
-
-// looksInARow is the number of tasks that a Server puts back before it rests. asynq brings
-// what was put back once a second, all at once: a Server with room that rests just then would
-// miss it if those without went through it in a few milliseconds.
-const looksInARow = 12
-
-// looked notes whether there was room for a task.
-func (r *room) looked(hadRoom bool, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.inVain++
-	switch {
-	case hadRoom:
-		r.inVain = 0
-	case r.inVain >= looksInARow:
-		r.inVain, r.rested = 0, now.Add(emptyFor)
-	}
-}
-
-// rests reports whether the Server asks for nothing just now.
-func (r *room) rests(now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return now.Before(r.rested)
-}
-
-// took notes the jobs of a chunk.
-func (r *room) took(jobs int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.waiting, r.enough = r.waiting+jobs, max(jobs/2, r.least)
-}
-
-// began notes that some of them wait here no more.
-func (r *room) began(jobs int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.waiting -= jobs
-}
-
-// runChunk runs the jobs of a chunk as there is room, each on its own: it is claimed
+// runChunk runs the jobs of a chunk as places are free, each on its own: it is claimed
 // when its turn comes, and where nobody has claimed it before, with its first call, so
 // that a worker that dies has claimed no more than it ran. One
-// that goes on later, or has to be alone, gets a task of its own. What has no room
-// within the room's maxWait goes back to Postgres: should the worker die, the audit has to find
+// that goes on later, or has to be alone, gets a task of its own. What has no place
+// within maxWait goes back to Postgres: should the worker die, the audit has to find
 // what it had in hand, and could not tell that from what waits here for long. The chunk
 // ends with its last job.
-func (h *handler) runChunk(claims []jobs.Claim, in *room) error {
+func (h *handler) runChunk(claims []jobs.Claim, in *concurrency) error {
 	in.took(len(claims))
 	waiting, done := context.WithTimeout(h.waiting, in.maxWait())
 	defer done()
 	untouched := h.untouched(waiting, claims)
 	c := chunk{handler: h, size: len(claims)}
 	for i, claim := range claims {
-		if in.enter(waiting) != nil {
+		if in.acquire(waiting) != nil {
 			in.began(len(claims) - i)
 			c.giveBack(claims[i:]...)
 			break
 		}
 		in.began(1)
 		c.jobs.Go(func() {
-			defer in.leave()
+			defer in.release()
 			d, log := delivery{claim, true}, h.logOf(claim)
 			err := errTouched
 			if job, ok := untouched[claim.ID]; ok {

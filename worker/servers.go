@@ -28,7 +28,7 @@ import (
 // the limits.
 type servers struct {
 	cfg     Config
-	process func(t *asynq.Task, in *room) error
+	process func(t *asynq.Task, in *concurrency) error
 
 	mu        sync.Mutex
 	stopped   bool
@@ -65,7 +65,7 @@ type serverSlot struct {
 	size   int
 }
 
-func newServers(cfg Config, process func(*asynq.Task, *room) error) *servers {
+func newServers(cfg Config, process func(*asynq.Task, *concurrency) error) *servers {
 	return &servers{cfg: cfg, process: process, providers: map[string]*providerServers{}, met: make(chan struct{}, 1)}
 }
 
@@ -128,7 +128,7 @@ func (s *servers) replace(d *providerServers, at *serverSlot, p Plan, size int, 
 	if at.size == size {
 		return false, nil
 	}
-	in := newRoom(size, p.perSecond())
+	in := newConcurrency(size, p.perSecond())
 	server := asynq.NewServer(skipEmpty{s.cfg.Redis, in}, asynq.Config{
 		Concurrency:    max(size, p.Tasks),
 		Queues:         queues,
