@@ -38,13 +38,12 @@ type operation[In, Out any] struct {
 }
 
 // linger is the time that the first operation of a group waits for others: little
-// beside a provider call, and enough for a third of the transactions. After a
-// group of busyGroup or more it is maxLinger: so many have company anyway, and a
-// transaction costs as much as ten of its rows.
+// beside a provider call. Where company others are to be expected within maxLinger, by how
+// fast they have come lately, it is that: a transaction costs as much as ten of its rows.
 const (
 	linger    = 2 * time.Millisecond
-	busyGroup = 16
-	maxLinger = 10 * time.Millisecond
+	maxLinger = 20 * time.Millisecond
+	company   = 2
 )
 
 // group commits operations of one kind together, one group at a time: those that
@@ -126,19 +125,39 @@ func (g *group[In, Out]) do(ctx context.Context, in In) (Out, error) {
 }
 
 func (g *group[In, Out]) loop() {
-	wait := linger
+	var lately arrivals
 	for {
 		select {
 		case op := <-g.ops:
-			ops := g.gather(op, wait)
-			if wait = linger; len(ops) >= busyGroup {
-				wait = maxLinger
-			}
+			began := time.Now()
+			ops := g.gather(op, lately.wait())
+			lately.note(len(ops), began)
 			g.flush(ops)
 		case <-g.life.Done():
 			return
 		}
 	}
+}
+
+// arrivals follows how fast operations come.
+type arrivals struct {
+	last time.Time // when the group before began to gather
+	// perSecond is their rate, half of it that of the last group.
+	perSecond float64
+}
+
+// note notes a group of n that began to gather then.
+func (a *arrivals) note(n int, began time.Time) {
+	passed := max(began.Sub(a.last), linger)
+	a.perSecond, a.last = (a.perSecond+float64(n)/passed.Seconds())/2, began
+}
+
+// wait returns for how long the next group waits.
+func (a *arrivals) wait() time.Duration {
+	if a.perSecond*maxLinger.Seconds() < company {
+		return linger
+	}
+	return maxLinger
 }
 
 // gather takes what has been waiting, and what comes within wait, up to

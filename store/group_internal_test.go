@@ -115,6 +115,49 @@ func TestALoneOperationHardlyWaitsAndACrowdSharesItsCommit(t *testing.T) {
 	})
 }
 
+// What comes often enough to have company waits for it, and shares commits; what comes
+// seldom does not wait.
+func TestAStreamSharesCommitsAndWhatComesSeldomDoesNotWait(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		every    time.Duration
+		n        int
+		most     int           // commits
+		longest  time.Duration // wait of one
+		expected string
+	}{
+		{5 * time.Millisecond, 400, 400/4 + 10, maxLinger, "a stream shares commits"},
+		{100 * time.Millisecond, 20, 20, linger, "what comes seldom does not wait"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			life, stop := context.WithCancel(t.Context())
+			d := &doubler{}
+			g := newGroup(life, light, d.run)
+			waits := make(chan time.Duration, c.n)
+			for n := range c.n {
+				go func() {
+					began := time.Now()
+					if out, err := g.do(t.Context(), n); err != nil || out != 2*n {
+						t.Errorf("%d gave %d, %v", n, out, err)
+					}
+					waits <- time.Since(began)
+				}()
+				<-time.After(c.every)
+			}
+			for range c.n {
+				if wait := <-waits; wait > c.longest {
+					t.Errorf("every %s: one waited for %s, want %s at most", c.every, wait, c.longest)
+				}
+			}
+			if commits := len(d.sizes()); commits > c.most {
+				t.Errorf("every %s: %d commits for %d operations, want %d at most: %s", c.every, commits, c.n, c.most, c.expected)
+			}
+			stop()
+			g.wait()
+		})
+	}
+}
+
 func TestClosingWaitsForTheCommitUnderWayAndRefusesTheRest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
