@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/singleflight"
 
 	"oneflow/billing"
 	"oneflow/jobs"
@@ -36,6 +37,9 @@ type Steps struct {
 	Estimates *Estimates
 	// Open opens a picture, sound or film.
 	Open func(ctx context.Context, url string) (io.ReadCloser, error)
+
+	// reads has many jobs of a batch, which begin at once, wait for one look at its steps.
+	reads singleflight.Group
 
 	mu     sync.Mutex
 	known  map[string]*following
@@ -104,11 +108,20 @@ func (s *Steps) after(ctx context.Context, batch string) (*following, error) {
 	if f != nil {
 		return f, nil
 	}
+	read, err, _ := s.reads.Do(batch, func() (any, error) { return s.readAfter(ctx, batch) })
+	if err != nil {
+		return nil, err
+	}
+	return read.(*following), nil
+}
+
+// readAfter reads and keeps what follows a batch.
+func (s *Steps) readAfter(ctx context.Context, batch string) (*following, error) {
 	step, name, err := s.Store.StepAfter(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
-	f = &following{name: name}
+	f := &following{name: name}
 	if step != nil {
 		definition, err := parseStep(step.Definition)
 		if err != nil {
