@@ -128,7 +128,7 @@ func (s *Store) Resign(ctx context.Context, role string, holder uuid.UUID) error
 // Heartbeats implements worker.LeaderStore. The clock is moved by what has passed since
 // anybody moved it, but by no more than maxStep; its row's lock puts those who do so in
 // order, and what time it is they ask when they have it: now() is when they began to
-// wait for it.
+// wait for it. Of a worker that has stopped one job is looked for, not all that run.
 func (s *Store) Heartbeats(ctx context.Context, maxStep time.Duration, isLeader bool) ([]worker.Heartbeat, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH clock AS (
@@ -142,10 +142,7 @@ func (s *Store) Heartbeats(ctx context.Context, maxStep time.Duration, isLeader 
 			SELECT w.id, w.heartbeat_at, w.heartbeat_at IS DISTINCT FROM w.last_seen_heartbeat_at AS fresh, clock.uptime, w.last_seen_uptime
 			FROM clock
 			CROSS JOIN workers w
-			WHERE w.id IN (
-				SELECT id FROM workers WHERE stopped_at IS NULL
-				UNION ALL
-				SELECT worker_id FROM job_queue WHERE $2 AND worker_id IS NOT NULL)
+			WHERE w.stopped_at IS NULL OR $2 AND (SELECT true FROM job_queue WHERE worker_id = w.id LIMIT 1)
 		), seen AS (
 			UPDATE workers w
 			SET last_seen_heartbeat_at = p.heartbeat_at, last_seen_uptime = p.uptime
