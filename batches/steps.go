@@ -112,7 +112,8 @@ func (s *Steps) after(ctx context.Context, batch string) (*following, error) {
 	if err != nil {
 		return nil, err
 	}
-	return read.(*following), nil
+	f, _ = read.(*following)
+	return f, nil
 }
 
 // readAfter reads and keeps what follows a batch.
