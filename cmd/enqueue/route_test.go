@@ -92,6 +92,8 @@ func TestWhatAServerDoesNotTakeIsRefusedWhereItIsEnqueued(t *testing.T) {
 		"--provider groq --model llama-3.3-70b-versatile --set n=2":            "n: Groq makes one answer a call, got 2: enqueue one job for each",
 		"--provider xai --model grok-4.6 --set stop=x":                         "stop: grok-4.6 does not take it: leave it out, or name another model",
 		"--chain ollama,mock --model qwen3:8b --set n=2":                       "n: Ollama makes one answer a call",
+		"--provider fireworks --model m --set service_tier=flex":               `service_tier: Fireworks knows priority beside its default, got "flex": name that, or leave it out`,
+		"--provider vllm --model m --set service_tier=flex":                    `service_tier: vLLM passes over it, got "flex": leave it out`,
 		"--chain openai,perplexity --model gpt-4o --set stop=x":                "", // Perplexity is passed over if it comes to that
 		"--provider vllm --model m --set stop=x --set n=2 --set logprobs=true": "",
 		"--provider perplexity --model perplexity/sonar --set max_tokens=50":   "",

@@ -18,11 +18,11 @@ func presets() []providers.Preset {
 		{Name: "openrouter", BaseURL: "https://openrouter.ai/api/v1", NeedsKey: true, ReportsCost: true, VideosAsJSON: true},
 		// Together takes logprobs as a number: https://github.com/togethercomputer/openapi/pull/104.
 		{Name: "together", BaseURL: "https://api.together.xyz/v1", NeedsKey: true, PricesAs: "together", CountsLogProbs: true},
-		{Name: "fireworks", BaseURL: "https://api.fireworks.ai/inference/v1", NeedsKey: true, PricesAs: "fireworks"},
+		{Name: "fireworks", BaseURL: "https://api.fireworks.ai/inference/v1", NeedsKey: true, PricesAs: "fireworks", Refuse: checkFireworks},
 		// Perplexity's chats ended on 2026-09-27:
 		// https://docs.perplexity.ai/docs/agent-api/migrate-from-sonar/overview.
 		{Name: "perplexity", BaseURL: "https://api.perplexity.ai/v1", NeedsKey: true, PricesAs: "perplexity", Limits: providers.Limits{RPM: 50}, Responses: true, ReportsCost: true, Refuse: checkPerplexity},
 		{Name: "ollama", BaseURL: "http://localhost:11434/v1", Refuse: checkOllama},
-		{Name: "vllm", BaseURL: "http://localhost:8000/v1"},
+		{Name: "vllm", BaseURL: "http://localhost:8000/v1", Refuse: checkVLLM},
 	}
 }

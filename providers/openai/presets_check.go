@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -60,6 +61,84 @@ func checkOllama(req providers.Request) error {
 	return nil
 }
 
+// The bounds of what Fireworks takes.
+const (
+	fireworksTop      = 5
+	fireworksPictures = 30
+	fireworksBytes    = 10 << 20 // of all pictures, in base64
+)
+
+// checkFireworks refuses what Fireworks answers with 400, and the terms that it takes for its default:
+// https://docs.fireworks.ai/api-reference/post-chatcompletions,
+// https://docs.fireworks.ai/guides/querying-vision-language-models,
+// https://github.com/microsoft/autogen/issues/1129 and https://github.com/langchain-ai/langchain/issues/38388.
+func checkFireworks(req providers.Request) error {
+	switch {
+	case req.Task != providers.Text:
+		return nil
+	case req.TopLogProbs > fireworksTop:
+		return fmt.Errorf("top_logprobs: Fireworks tells of at most %d, got %d: ask for fewer", fireworksTop, req.TopLogProbs)
+	case !plainTier(req) && req.ServiceTier != "priority":
+		return fmt.Errorf("service_tier: Fireworks knows priority beside its default, got %.40q: name that, or leave it out", req.ServiceTier)
+	}
+	if err := noNames("Fireworks", req); err != nil {
+		return err
+	}
+	if err := functionsOnly("Fireworks", req); err != nil {
+		return err
+	}
+	return fireworksParts(req)
+}
+
+// fireworksParts refuses parts that Fireworks does not take, and more pictures than it does.
+func fireworksParts(req providers.Request) error {
+	pictures, size := 0, 0
+	for i, m := range req.Messages {
+		for j, p := range m.Parts {
+			switch p.Type {
+			case providers.TextPart:
+			case providers.ImagePart:
+				pictures++
+				size += base64.StdEncoding.EncodedLen(len(p.Data))
+			case providers.DocumentPart, providers.AudioPart:
+				return fmt.Errorf("messages[%d].content[%d] (%s): Fireworks takes texts and pictures: say it in a text, or send pages as pictures", i, j, p.Type)
+			}
+		}
+	}
+	switch {
+	case pictures > fireworksPictures:
+		return fmt.Errorf("messages: Fireworks takes at most %d pictures a request, got %d: ask about fewer at once", fireworksPictures, pictures)
+	case size >= fireworksBytes:
+		return fmt.Errorf("messages: Fireworks takes pictures of less than %d MiB together, in base64, got %d bytes: make them smaller, or give their url", fireworksBytes>>20, size)
+	}
+	return nil
+}
+
+// checkVLLM refuses what vLLM does not take, or passes over in silence:
+// https://docs.vllm.ai/en/stable/serving/openai_compatible_server/,
+// https://github.com/vllm-project/vllm/issues/46562 and
+// https://github.com/vllm-project/vllm/blob/main/vllm/entrypoints/openai/chat_completion/protocol.py.
+func checkVLLM(req providers.Request) error {
+	switch {
+	case req.Task != providers.Text:
+		return nil
+	case !plainTier(req):
+		return fmt.Errorf("service_tier: vLLM passes over it, got %.40q: leave it out", req.ServiceTier)
+	}
+	for i, m := range req.Messages {
+		for j, p := range m.Parts {
+			at := fmt.Sprintf("messages[%d].content[%d] (%s)", i, j, p.Type)
+			switch {
+			case p.Type == providers.DocumentPart:
+				return fmt.Errorf("%s: vLLM takes texts, pictures and sound: say it in a text, or send pages as pictures", at)
+			case p.Detail != "" && p.Detail != "auto":
+				return fmt.Errorf("%s: detail: vLLM passes over it: leave it out", at)
+			}
+		}
+	}
+	return functionsOnly("vLLM", req)
+}
+
 // checkPerplexity refuses what has no form in Perplexity's /responses, which refuses what it does not know:
 // https://github.com/perplexityai/api-platform-developers/blob/main/skills/migrate-sonar-to-agent-api/references/request-mapping.md.
 func checkPerplexity(req providers.Request) error {
@@ -92,6 +171,21 @@ func checkPerplexity(req providers.Request) error {
 		}
 	}
 	return noNames("Perplexity", req)
+}
+
+// plainTier reports whether a request is to be served at the terms that it would be without a word.
+func plainTier(req providers.Request) bool {
+	return slices.Contains([]string{"", "auto", "default", "standard_only"}, req.ServiceTier)
+}
+
+// functionsOnly refuses tools that a vendor has of its own.
+func functionsOnly(server string, req providers.Request) error {
+	for i, t := range req.Tools {
+		if kind := t.Kind(); t.Own != nil && kind != "function" {
+			return fmt.Errorf("tools[%d]: %s takes functions only, got %.40q: leave it out", i, server, kind)
+		}
+	}
+	return nil
 }
 
 // oneAnswer refuses to ask a server that makes one answer a call for n.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,6 +167,15 @@ func TestWhatAServerDoesNotTakeIsRefusedByNameAndNotSent(t *testing.T) {
 	t.Parallel()
 	seed := int64(7)
 	named := []providers.Message{{Role: "user", Name: "eve", Content: "hi"}}
+	look := func(parts ...providers.Part) []providers.Message {
+		return []providers.Message{{Role: "user", Parts: append([]providers.Part{{Type: providers.TextPart, Text: "look"}}, parts...)}}
+	}
+	pdf := providers.Part{Type: providers.DocumentPart, MIME: "application/pdf", Data: []byte("%PDF-")}
+	wav := providers.Part{Type: providers.AudioPart, MIME: "audio/wav", Data: []byte("RIFF")}
+	png := func(size int) providers.Part {
+		return providers.Part{Type: providers.ImagePart, MIME: "image/png", Data: make([]byte, size)}
+	}
+	search := []providers.Tool{{Name: "f"}, {Own: json.RawMessage(`{"type":"web_search"}`)}}
 	for _, c := range []struct {
 		server, model string
 		req           providers.Request
@@ -198,6 +208,23 @@ func TestWhatAServerDoesNotTakeIsRefusedByNameAndNotSent(t *testing.T) {
 		{"xai", "grok-4.20-non-reasoning", providers.Request{Stop: []string{"x"}}, ""},
 		{"ollama", "qwen3:8b", providers.Request{N: 2}, "n: Ollama"},
 		{"ollama", "qwen3:8b", providers.Request{Tools: []providers.Tool{{Name: "f"}}, ToolChoice: &providers.ToolChoice{Mode: "required"}}, "tool_choice: Ollama"},
+		{"fireworks", "accounts/fireworks/models/m", providers.Request{Messages: named}, "messages[0].name: Fireworks"},
+		{"fireworks", "accounts/fireworks/models/m", providers.Request{LogProbs: true, TopLogProbs: 6}, "top_logprobs: Fireworks tells of at most 5, got 6: ask for fewer"},
+		{"fireworks", "accounts/fireworks/models/m", providers.Request{ServiceTier: "flex"}, `service_tier: Fireworks knows priority beside its default, got "flex": name that, or leave it out`},
+		{"fireworks", "accounts/fireworks/models/m", providers.Request{Tools: search}, `tools[1]: Fireworks takes functions only, got "web_search": leave it out`},
+		{"fireworks", "accounts/fireworks/models/m", providers.Request{Messages: look(pdf)}, "messages[0].content[1] (document): Fireworks takes texts and pictures: say it in a text, or send pages as pictures"},
+		{"fireworks", "accounts/fireworks/models/m", providers.Request{Messages: look(png(9), wav)}, "messages[0].content[2] (audio): Fireworks"},
+		{"fireworks", "accounts/fireworks/models/m", providers.Request{Messages: look(slices.Repeat([]providers.Part{png(9)}, 31)...)}, "messages: Fireworks takes at most 30 pictures a request, got 31: ask about fewer at once"},
+		{"fireworks", "accounts/fireworks/models/m", providers.Request{Messages: look(png(4<<20), png(4<<20))}, "messages: Fireworks takes pictures of less than 10 MiB together, in base64, got 11184816 bytes: make them smaller, or give their url"},
+		{"fireworks", "accounts/fireworks/models/m", providers.Request{
+			Messages: look(slices.Repeat([]providers.Part{png(9)}, 30)...), N: 2, LogProbs: true, TopLogProbs: 5, ServiceTier: "priority", Seed: &seed, Tools: search[:1],
+			ToolChoice: &providers.ToolChoice{Mode: "required"}, ParallelToolCalls: new(false), Effort: "low", Stop: []string{"x"},
+		}, ""},
+		{"vllm", "m", providers.Request{ServiceTier: "flex"}, `service_tier: vLLM passes over it, got "flex": leave it out`},
+		{"vllm", "m", providers.Request{Tools: search}, `tools[1]: vLLM takes functions only, got "web_search": leave it out`},
+		{"vllm", "m", providers.Request{Messages: look(pdf)}, "messages[0].content[1] (document): vLLM takes texts, pictures and sound: say it in a text, or send pages as pictures"},
+		{"vllm", "m", providers.Request{Messages: look(providers.Part{Type: providers.ImagePart, URL: "https://example.com/a.png", Detail: "low"})}, "messages[0].content[1] (image): detail: vLLM passes over it: leave it out"},
+		{"vllm", "m", providers.Request{Messages: look(wav, providers.Part{Type: providers.ImagePart, URL: "https://example.com/a.png", Detail: "auto"}), ServiceTier: "default", Tools: search[:1]}, ""},
 		{"vllm", "m", providers.Request{N: 2, LogProbs: true, Stop: []string{"x"}, Messages: named}, ""},
 		{"openrouter", "m", providers.Request{N: 2, LogProbs: true, Stop: []string{"x"}, Messages: named}, ""},
 	} {
