@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // checkMessages refuses turns and tools that no provider takes, and parts that this one
@@ -86,6 +87,10 @@ func (p *Part) check(role string, types []PartType) error {
 		return fmt.Errorf(" (%s): not taken by this provider, which takes %s", p.Type, join(append([]PartType{TextPart}, types...)))
 	case p.URL == "" && len(p.Data) == 0:
 		return fmt.Errorf(" (%s): holds nothing: give url, data or file", p.Type)
+	case strings.HasPrefix(p.URL, "data:"):
+		return fmt.Errorf(" (%s): its data: URL holds no base64: give its content as data, in base64", p.Type)
+	case p.Name != "" && p.Type != DocumentPart:
+		return fmt.Errorf(" (%s): name: only documents have one: leave it out", p.Type)
 	case p.URL != "" && len(p.Data) > 0:
 		return fmt.Errorf(" (%s): give either url or data, not both", p.Type)
 	case len(p.Data) > 0 && p.MIME == "":

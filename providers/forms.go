@@ -301,7 +301,7 @@ func (r *formReader) part(o *object, kind string) (p Part, known bool, err error
 		r.unknown = append(r.unknown, fmt.Sprintf("%s (%s)", o.path, shortName(kind)))
 		return p, false, nil
 	}
-	if p.MIME == "" && len(p.Data) > 0 {
+	if p.MIME = StandardType(p.MIME); p.MIME == "" && len(p.Data) > 0 {
 		p.MIME = MediaType(p.Data)
 	}
 	return p, true, o.end(inner)
@@ -313,7 +313,9 @@ func (p *Part) readSource(o *object) {
 	case "base64":
 		p.MIME, p.Data = o.text("media_type"), o.bytes("data")
 	case "url":
-		p.URL = o.text("url")
+		if p.URL = o.text("url"); p.Type == DocumentPart {
+			p.MIME = "application/pdf" // it fetches no others
+		}
 	case "text":
 		p.MIME, p.Data = o.text("media_type"), []byte(o.text("data"))
 	default:

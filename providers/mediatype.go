@@ -43,6 +43,24 @@ func MediaType(data []byte) string {
 	return ""
 }
 
+// StandardType returns the name that vendors know a media type by, where it is written otherwise,
+// such as image/jpg. Parameters are left out, but for those of a text.
+func StandardType(mime string) string {
+	mime = strings.ToLower(strings.TrimSpace(mime))
+	if !strings.HasPrefix(mime, "text/") {
+		mime, _, _ = strings.Cut(mime, ";")
+	}
+	switch mime = strings.TrimSpace(mime); mime {
+	case "image/jpg", "image/pjpeg":
+		return "image/jpeg"
+	case "audio/vnd.wave":
+		return "audio/wav"
+	case "application/x-pdf":
+		return "application/pdf"
+	}
+	return mime
+}
+
 // IsMedia reports whether data is of a kind: "image", "audio" or "video".
 func IsMedia(kind string, data []byte) bool {
 	return strings.HasPrefix(MediaType(data), kind+"/")

@@ -87,9 +87,18 @@ func TestWhatOnlyOneVendorHasIsNamedAndNotLeftOut(t *testing.T) {
 		return `{"contents":[{"role":"user","parts":[{"text":"look"},` + part + `]}]}`
 	}
 	for name, c := range map[string]struct{ from, to, endpoint, body, says string }{
-		"a film":             {"gemini", "anthropic", generate, google(`{"fileData":{"mimeType":"video/mp4","fileUri":"https://example.com/a.mp4"}}`), "contents[0].parts[1].fileData"},
-		"a file of Google's": {"gemini", "anthropic", generate, google(`{"fileData":{"mimeType":"image/png","fileUri":"https://generativelanguage.googleapis.com/v1beta/files/f"}}`), "contents[0].parts[1].fileData"},
-		"a bucket of its":    {"gemini", "anthropic", generate, google(`{"fileData":{"mimeType":"application/pdf","fileUri":"gs://bucket/a.pdf"}}`), "contents[0].parts[1].fileData"},
+		"a film":                       {"gemini", "anthropic", generate, google(`{"fileData":{"mimeType":"video/mp4","fileUri":"https://example.com/a.mp4"}}`), "contents[0].parts[1].fileData"},
+		"a file of Google's":           {"gemini", "anthropic", generate, google(`{"fileData":{"mimeType":"image/png","fileUri":"https://generativelanguage.googleapis.com/v1beta/files/f"}}`), "contents[0].parts[1].fileData"},
+		"a film of YouTube's":          {"gemini", "anthropic", generate, google(`{"fileData":{"fileUri":"https://www.youtube.com/watch?v=9hE5-98ZeCg"}}`), "contents[0].parts[1].fileData"},
+		"a picture's blur":             {"gemini", "openai", generate, google(`{"inlineData":{"mimeType":"image/png","data":"AAAA","blur":1}}`), "contents[0].parts[1].inlineData.blur"},
+		"a picture that is not base64": {"gemini", "openai", generate, google(`{"inlineData":{"mimeType":"image/png","data":"*"}}`), "contents[0].parts[1].inlineData.data"},
+		"a resolution of Google's":     {"gemini", "openai", generate, google(`{"inlineData":{"mimeType":"image/png","data":"AAAA"},"mediaResolution":{"level":"MEDIA_RESOLUTION_ULTRA_HIGH"}}`), "contents[0].parts[1].mediaResolution"},
+		"a tool's answer after a text": {"gemini", "openai", generate, google(`{"functionResponse":{"name":"f","response":{}}}`), "contents[0].parts[1] (functionResponse after other parts)"},
+		"a text after a call": {
+			"gemini", "openai", generate, `{"contents":[{"parts":[{"text":"a"}]},{"role":"model","parts":[{"functionCall":{"name":"f","args":{}}},{"text":"I look"}]}]}`,
+			"contents[1].parts[1] (a part after functionCall)",
+		},
+		"a bucket of its": {"gemini", "anthropic", generate, google(`{"fileData":{"mimeType":"application/pdf","fileUri":"gs://bucket/a.pdf"}}`), "contents[0].parts[1].fileData"},
 		"a picture as a system prompt": {
 			"gemini", "openai", generate, `{"systemInstruction":{"parts":[{"text":"be"},{"inlineData":{"mimeType":"image/png","data":"AAAA"}}]},"contents":[{"parts":[{"text":"a"}]}]}`,
 			"systemInstruction.parts[1]",

@@ -69,7 +69,7 @@ func check(req providers.Request) error {
 	if req.Effort != "" && !takesEffort(model) {
 		return fmt.Errorf("effort: %s does not take it: leave it out, or name another model", model)
 	}
-	if err := providers.OneOf("service_tier", req.ServiceTier, "auto", "default", "standard_only"); err != nil {
+	if err := providers.OneOf("service_tier", req.ServiceTier, "auto", "default", "standard", "standard_only"); err != nil {
 		return err
 	}
 	if err := req.ResponseFormat.Check("text", "json_schema"); err != nil {

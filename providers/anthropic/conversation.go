@@ -1,6 +1,7 @@
 package anthropic
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func (p *Provider) fields(req providers.Request) map[string]any {
 	}
 	switch req.ServiceTier {
 	case "":
-	case "default": // OpenAI's word
+	case "default", "standard": // OpenAI's word, and Google's
 		fields["service_tier"] = "standard_only"
 	default:
 		fields["service_tier"] = req.ServiceTier
@@ -250,6 +251,9 @@ func checkTurns(req providers.Request) error {
 	return req.CheckCalls()
 }
 
+// maxPictureBytes bounds a picture in base64: https://github.com/kolega-ai/kolega-code/pull/354.
+const maxPictureBytes = 10 << 20
+
 func checkPart(p providers.Part) error {
 	switch {
 	case p.Type == providers.TextPart && strings.TrimSpace(p.Text) == "":
@@ -257,9 +261,14 @@ func checkPart(p providers.Part) error {
 	case p.Detail != "" && p.Detail != "auto":
 		return errors.New("detail: Anthropic takes none: leave it out")
 	case p.Type == providers.ImagePart && p.URL == "":
+		if n := base64.StdEncoding.EncodedLen(len(p.Data)); n > maxPictureBytes {
+			return fmt.Errorf("at most %d MiB in base64 are taken by Anthropic, got %d bytes: make it smaller", maxPictureBytes>>20, n)
+		}
 		return providers.OneOf("media type", p.MIME, "image/png", "image/jpeg", "image/gif", "image/webp")
 	case p.Type == providers.DocumentPart && p.URL == "":
 		return providers.OneOf("media type", p.MIME, "application/pdf", "text/plain")
+	case p.Type == providers.DocumentPart && p.MIME != "" && p.MIME != "application/pdf":
+		return fmt.Errorf("only PDFs are fetched by Anthropic, got %.40q: give its bytes as data or file", p.MIME)
 	}
 	return nil
 }

@@ -1,12 +1,10 @@
 package gemini
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,163 +163,6 @@ func readTools(b *providers.BodyReader, req *providers.Request) {
 			req.ToolChoice = choice
 		})
 	})
-}
-
-// googleTurn is a turn in a body of somebody else's.
-type googleTurn struct {
-	Role  string       `json:"role"`
-	Parts []googlePart `json:"parts"`
-}
-
-// googlePart is a part there, by its fields.
-type googlePart map[string]json.RawMessage
-
-// read adds a turn to the request: what tools said as turns of their own.
-func (t googleTurn) read(b *providers.BodyReader, path string, calls *openCalls, req *providers.Request) {
-	m := providers.Message{Role: "user"}
-	if t.Role == "model" {
-		m.Role = "assistant"
-		calls.open = nil
-	}
-	for i, p := range t.Parts {
-		at := fmt.Sprintf("%s.parts[%d]", path, i)
-		if raw := p["functionResponse"]; raw != nil {
-			var said functionResponse
-			if json.Unmarshal(raw, &said) != nil {
-				b.Unknown(at + ".functionResponse")
-				continue
-			}
-			noteOthers(b, at+".functionResponse", raw, "id", "name", "response")
-			req.Messages = append(req.Messages, providers.Message{Role: "tool", ToolCallID: cmp.Or(said.ID, calls.answered(said.Name)), Content: string(said.Response)})
-			continue
-		}
-		one := p.read(b, at, &m)
-		if raw := p["functionCall"]; raw != nil && len(m.ToolCalls) > 0 {
-			if last := &m.ToolCalls[len(m.ToolCalls)-1]; last.ID == "" {
-				last.ID = calls.called(last.Name)
-			}
-		}
-		if one.Type != "" {
-			m.Parts = append(m.Parts, one)
-		}
-	}
-	if len(m.Parts) == 1 && m.Parts[0].Type == providers.TextPart {
-		m.Content, m.Parts = m.Parts[0].Text, nil
-	}
-	if m.Content != "" || len(m.Parts) > 0 || len(m.ToolCalls) > 0 {
-		req.Messages = append(req.Messages, m)
-	}
-}
-
-// read reads a part; a call of a tool goes into m. Its type is empty where it is no part
-// of ours.
-func (p googlePart) read(b *providers.BodyReader, at string, m *providers.Message) providers.Part {
-	var out providers.Part
-	for _, name := range slices.Sorted(maps.Keys(p)) {
-		raw := p[name]
-		switch name {
-		case "text":
-			out.Type = providers.TextPart
-			if json.Unmarshal(raw, &out.Text) != nil {
-				b.Unknown(at + ".text")
-			}
-		case "inlineData", "inline_data", "fileData", "file_data":
-			if out = media(raw); strings.HasPrefix(out.MIME, "video/") || googles(out.URL) {
-				b.Unknown(at + "." + name)
-			}
-		case "functionCall":
-			var call functionCall
-			if m == nil || json.Unmarshal(raw, &call) != nil {
-				b.Unknown(at + ".functionCall")
-				continue
-			}
-			noteOthers(b, at+".functionCall", raw, "id", "name", "args")
-			arguments := string(call.Args)
-			if arguments == "" {
-				arguments = "{}"
-			}
-			m.ToolCalls = append(m.ToolCalls, providers.ToolCall{ID: call.ID, Name: call.Name, Arguments: arguments})
-		case "thoughtSignature": // means nothing to another model
-		default:
-			b.Unknown(at + "." + strings.Map(printable, name))
-		}
-	}
-	return out
-}
-
-// printable keeps the characters of a name that can be shown.
-func printable(r rune) rune {
-	if r <= ' ' || r > '~' {
-		return '…'
-	}
-	return r
-}
-
-// openCalls gives ids to the calls of tools to which Google gave none: it tells answers to the
-// same tool apart by their order.
-type openCalls struct {
-	made map[string]int // the calls of each tool
-	open []openCall     // those of the last turn that were not answered
-}
-
-type openCall struct{ name, id string }
-
-// called returns the id of a call.
-func (c *openCalls) called(name string) string {
-	id := "call_" + name
-	if c.made[name]++; c.made[name] > 1 {
-		id += "_" + strconv.Itoa(c.made[name])
-	}
-	c.open = append(c.open, openCall{name, id})
-	return id
-}
-
-// answered returns the id of the first call of a tool that has no answer yet.
-func (c *openCalls) answered(name string) string {
-	for i, call := range c.open {
-		if call.name == name {
-			c.open = slices.Delete(c.open, i, i+1)
-			return call.id
-		}
-	}
-	return "call_" + name
-}
-
-// noteOthers notes the fields of an object that are none of those that are read.
-func noteOthers(b *providers.BodyReader, at string, raw json.RawMessage, read ...string) {
-	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(raw, &fields) // it is read as an object elsewhere
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if !slices.Contains(read, name) && string(fields[name]) != "null" {
-			b.Unknown(at + "." + strings.Map(printable, name))
-		}
-	}
-}
-
-// googles reports whether an address is of a file that Google keeps, which nobody else can fetch.
-func googles(address string) bool {
-	u, err := url.Parse(address)
-	return err == nil && (u.Scheme == "gs" || u.Hostname() == "generativelanguage.googleapis.com")
-}
-
-// media reads media, or where they are.
-func media(raw json.RawMessage) providers.Part {
-	var m struct {
-		MIMEType  string `json:"mimeType"`
-		MIMEOther string `json:"mime_type"`
-		Data      []byte `json:"data"`
-		URI       string `json:"fileUri"`
-		URIOther  string `json:"file_uri"`
-	}
-	_ = json.Unmarshal(raw, &m) // what is not base64 is the vendor's to refuse
-	p := providers.Part{Type: providers.DocumentPart, MIME: m.MIMEType + m.MIMEOther, Data: m.Data, URL: m.URI + m.URIOther}
-	switch kind, _, _ := strings.Cut(p.MIME, "/"); kind {
-	case "image":
-		p.Type = providers.ImagePart
-	case "audio":
-		p.Type = providers.AudioPart
-	}
-	return p
 }
 
 // revise asks again in Google's words.

@@ -155,8 +155,9 @@ func checkText(req providers.Request, model string) error {
 	return req.RefuseExtra("stream")
 }
 
-// checkSenses refuses sound for those of OpenAI's models that do not hear, and pictures and
-// documents for those that do, as these do not see.
+// checkSenses refuses sound for those of OpenAI's models that do not hear, pictures and documents for
+// those that do, as these do not see, and pictures that none of them takes:
+// https://platform.openai.com/docs/guides/images-vision#image-input-requirements.
 func checkSenses(req providers.Request, model string) error {
 	hears := strings.Contains(model, "audio") || strings.Contains(model, "realtime")
 	if !hears && !own(model) {
@@ -170,6 +171,10 @@ func checkSenses(req providers.Request, model string) error {
 				return fmt.Errorf("%s does not hear: name a model that does, such as gpt-audio", place)
 			case (p.Type == providers.ImagePart || p.Type == providers.DocumentPart) && hears && own(model):
 				return fmt.Errorf("%s does not see: name another model", place)
+			case p.Type == providers.ImagePart && len(p.Data) > 0 && own(model):
+				if err := providers.OneOf("media type", p.MIME, "image/png", "image/jpeg", "image/gif", "image/webp"); err != nil {
+					return fmt.Errorf("messages[%d].content[%d] (%s): %w", i, j, p.Type, err)
+				}
 			}
 		}
 	}

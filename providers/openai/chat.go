@@ -64,7 +64,7 @@ func (p *Provider) textFields(model string, req providers.Request) map[string]an
 	}
 	switch req.ServiceTier {
 	case "":
-	case "standard_only": // Anthropic's word
+	case "standard_only", "standard": // Anthropic's word, and Google's
 		fields["service_tier"] = "default"
 	default:
 		fields["service_tier"] = req.ServiceTier
@@ -260,6 +260,8 @@ func checkPart(role string, p providers.Part) error {
 		return errors.New("OpenAI's chat fetches no documents: give its bytes as data or file")
 	case p.Type == providers.DocumentPart && p.MIME != "application/pdf":
 		return fmt.Errorf("OpenAI's chat takes documents that are PDFs, got %.40q", p.MIME)
+	case p.Type != providers.ImagePart && p.Detail != "" && p.Detail != "auto":
+		return errors.New("detail: OpenAI's chat takes it for pictures alone: leave it out")
 	case p.Type == providers.ImagePart && p.Detail != "":
 		return providers.OneOf("detail", p.Detail, "auto", "low", "high")
 	}

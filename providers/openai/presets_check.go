@@ -175,7 +175,7 @@ func checkPerplexity(req providers.Request) error {
 
 // plainTier reports whether a request is to be served at the terms that it would be without a word.
 func plainTier(req providers.Request) bool {
-	return slices.Contains([]string{"", "auto", "default", "standard_only"}, req.ServiceTier)
+	return slices.Contains([]string{"", "auto", "default", "standard_only", "standard"}, req.ServiceTier)
 }
 
 // functionsOnly refuses tools that a vendor has of its own.
