@@ -194,6 +194,11 @@ func translated(req providers.Request, name string) (providers.Request, error) {
 			unknown = append(unknown, rows.Shorten(field))
 		}
 	}
+	for i, t := range named.Tools {
+		if t.Own != nil {
+			unknown = append(unknown, fmt.Sprintf("tools[%d]", i))
+		}
+	}
 	if len(unknown) > 0 {
 		return req, fmt.Errorf("body.%s: %s has no equivalent; a provider of kind %s takes it as it is", unknown[0], name, taker)
 	}

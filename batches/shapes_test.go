@@ -95,6 +95,7 @@ func TestLinesOfVendorsBatchesAreTakenForRows(t *testing.T) {
 		`{"endpoint":"/v1/responses","provider":"openai","task":"image","body":{"input":"a"}}`:                                                          `task: /v1/responses answers with text, got image`,
 		`{"endpoint":"/v1/chat/completions","provider":"anthropic","body":{"messages":[{"role":"user","content":"a"}],"presence_penalty":1}}`:           `body.presence_penalty: anthropic has no equivalent; a provider of kind openai takes it as it is`,
 		`{"endpoint":"/v1/chat/completions","provider":"anthropic","body":{"messages":[{"role":"user","content":[{"type":"text","text":"a","x":1}]}]}}`: `body.messages[0].content[0].x: anthropic has no equivalent; a provider of kind openai takes it as it is`,
+		`{"endpoint":"/v1/responses","provider":"anthropic","body":{"input":"a","tools":[{"type":"function","name":"f"},{"type":"web_search"}]}}`:       `body.tools[1]: anthropic has no equivalent; a provider of kind openai takes it as it is`,
 		`{"params":{"model":"claude-haiku-4-5","messages":[{"role":"user","content":"a"}],"max_tokens":5,"top_k":5},"provider":"openai"}`:               `body.top_k: openai has no equivalent; a provider of kind anthropic takes it as it is`,
 		`{"url":"/v1/chat/completions","method":"GET","body":{}}`:                                                                                       `method "GET": must be POST`,
 		chat + `[]}`: `body: must be an object, got a JSON list`,
