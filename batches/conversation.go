@@ -130,12 +130,14 @@ func (in Input) readFile(part *providers.Part, left *int64) error {
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%s: is no file", rows.Quoted(part.File))
 	}
+	before := maxFiles - *left
 	part.Data, err = io.ReadAll(io.LimitReader(f, *left+1))
 	switch *left -= int64(len(part.Data)); {
 	case err != nil:
 		return fmt.Errorf("%s: cannot be read", rows.Quoted(part.File))
 	case *left < 0:
-		return fmt.Errorf("%s: the files of a row may hold %d MiB together", rows.Quoted(part.File), maxFiles>>20)
+		return fmt.Errorf("%s: the files of a row may hold %d MiB together, and with this one they have %d bytes: make them smaller, or give their url",
+			rows.Quoted(part.File), maxFiles>>20, before+max(info.Size(), int64(len(part.Data))))
 	case len(part.Data) == 0:
 		return fmt.Errorf("%s: is empty", rows.Quoted(part.File))
 	}

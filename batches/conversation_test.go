@@ -2,6 +2,7 @@ package batches_test
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"testing/fstest"
 
@@ -51,7 +52,7 @@ func TestFilesBesideTheInputBecomePartsOfTheRequest(t *testing.T) {
 		`{"type":"image","file":"../cat.png"}`:                `messages[0].content[0].file: "../cat.png": must be a path below the folder of the input`,
 		`{"type":"image","file":"pictures"}`:                  `messages[0].content[0].file: "pictures": is no file`,
 		`{"type":"image","file":"empty.png"}`:                 `messages[0].content[0].file: "empty.png": is empty`,
-		`{"type":"image","file":"large.png"}`:                 `messages[0].content[0].file: "large.png": the files of a row may hold 12 MiB together`,
+		`{"type":"image","file":"large.png"}`:                 fmt.Sprintf(`messages[0].content[0].file: "large.png": the files of a row may hold 12 MiB together, and with this one they have %d bytes: make them smaller, or give their url`, len(png)+12<<20),
 		`{"type":"image","file":"a.pdf"}`:                     `messages[0].content[0].file: "a.pdf": holds no image`,
 		`{"type":"audio","file":"a.pdf"}`:                     `messages[0].content[0].file: "a.pdf": holds no audio`,
 		`{"type":"image","file":"a.png","url":"https://x/y"}`: `messages[0].content[0].file: stands beside url or data: give only one of them`,

@@ -53,9 +53,9 @@ func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) { //nolint:paralleltest 
 		err  string
 		want []string
 	}{
-		{"goes on for ever", &endless{then: errors.New("enough")}, "rows.jsonl:2: enough", []string{"rows.jsonl:2: the line is longer than 16 MiB"}},
-		{"ends with the file", &endless{then: io.EOF}, "", []string{"rows.jsonl:2: the line is longer than 16 MiB"}},
-		{"ends", strings.NewReader("\n{\"prompt\":\"after\"}"), "", []string{"rows.jsonl:2: the line is longer than 16 MiB"}},
+		{"goes on for ever", &endless{then: errors.New("enough")}, "rows.jsonl:2: enough", []string{"rows.jsonl:2: the line is longer than 16 MiB: give pictures, sounds and documents by url, or make them smaller"}},
+		{"ends with the file", &endless{then: io.EOF}, "", []string{"rows.jsonl:2: the line is longer than 16 MiB: give pictures, sounds and documents by url, or make them smaller"}},
+		{"ends", strings.NewReader("\n{\"prompt\":\"after\"}"), "", []string{"rows.jsonl:2: the line is longer than 16 MiB: give pictures, sounds and documents by url, or make them smaller"}},
 	} {
 		line := &endless{size: 192 << 20 / slower, then: io.EOF}
 		var bad []string
@@ -80,7 +80,7 @@ func TestTheLongestLineIsReadAndOneByteMoreIsNot(t *testing.T) {
 		return text + strings.Repeat(" ", size-len(text)-1) + "\n"
 	}
 	good, bad := read(t, input(), row(rows.MaxRow)+row(rows.MaxRow+1)+`{"prompt":"after"}`)
-	if len(good) != 2 || good[1].Seq != 3 || len(bad) != 1 || bad[0] != "rows.jsonl:2: the line is longer than 16 MiB" {
+	if len(good) != 2 || good[1].Seq != 3 || len(bad) != 1 || bad[0] != "rows.jsonl:2: the line is longer than 16 MiB: give pictures, sounds and documents by url, or make them smaller" {
 		t.Errorf("%d good, bad: %q", len(good), bad)
 	}
 }

@@ -222,7 +222,7 @@ func (c *CompiledStep) job(in Input, row rows.Row, a Answer) (jobs.New, error) {
 		return jobs.New{}, err
 	}
 	if len(job.Encoded) > rows.MaxRow {
-		return jobs.New{}, fmt.Errorf("the request is longer than %d MiB", rows.MaxRow>>20)
+		return jobs.New{}, fmt.Errorf("the request has %d bytes, and may have %d MiB: let the steps before answer less, or attach less", len(job.Encoded), rows.MaxRow>>20)
 	}
 	job.CustomID, job.Key = a.Parent.CustomID, jobs.ChildKey(a.ID, a.Parent.CustomID)
 	job.Own, err = a.handedOn()
@@ -298,7 +298,7 @@ func (a Answer) handedOn() ([]byte, error) {
 	}
 	own = append(own, '}')
 	if len(own) > rows.MaxRow {
-		return nil, fmt.Errorf("the answers of the steps before are longer than %d MiB", rows.MaxRow>>20)
+		return nil, fmt.Errorf("the answers of the steps before have %d bytes, and may have %d MiB together: let them answer less", len(own), rows.MaxRow>>20)
 	}
 	return own, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"sync"
@@ -175,7 +176,7 @@ func (f oneFile) Open(name string) (fs.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
 	if f.size > maxFiles {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("it is too large to be handed on")}
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fmt.Errorf("it has %d bytes, and %d MiB are handed on: let that step make it smaller", f.size, maxFiles>>20)}
 	}
 	from, err := f.open()
 	if err != nil {

@@ -102,7 +102,7 @@ func (l *lines) next() ([]byte, error) {
 	if errors.Is(err, errLineTooLong) {
 		// It is reported now, since it may have no end.
 		l.long, l.buffer = true, nil
-		return nil, l.At(l.place, fmt.Sprintf("the line is longer than %d MiB", MaxRow>>20))
+		return nil, l.At(l.place, tooLong("the line is"))
 	}
 	if l.stop(err); l.end != nil && !errors.Is(l.end, io.EOF) {
 		return nil, l.end

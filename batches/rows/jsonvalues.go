@@ -55,7 +55,7 @@ func (v *jsonValues) Next() (Row, error) {
 	line, column := v.line, v.column
 	raw, err := v.object()
 	if errors.Is(err, errLineTooLong) {
-		return Row{}, &LineError{File: v.name, Line: line, Column: column, Reason: fmt.Sprintf("the object is longer than %d MiB", MaxRow>>20)}
+		return Row{}, &LineError{File: v.name, Line: line, Column: column, Reason: tooLong("the object is")}
 	}
 	if err != nil {
 		_ = v.stop(err) // it is told with where the object begins

@@ -192,7 +192,7 @@ func (p *parquetFile) row(raw parquet.Row) (Row, error) {
 			}
 		}
 		if size += len(value); size > MaxRow {
-			return Row{}, p.At(p.place, fmt.Sprintf("is longer than %d MiB", MaxRow>>20))
+			return Row{}, p.At(p.place, tooLong("is"))
 		}
 		row.Fields[c.name] = value
 	}

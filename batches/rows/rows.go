@@ -49,6 +49,12 @@ type Source interface {
 // one is reported and skipped without being held in memory.
 const MaxRow = 16 << 20
 
+// tooLong says that a row, or its line, is longer than MaxRow, and the way out. How long it is nobody
+// knows: it may have no end.
+func tooLong(what string) string {
+	return fmt.Sprintf("%s longer than %d MiB: give pictures, sounds and documents by url, or make them smaller", what, MaxRow>>20)
+}
+
 // LineError says what is wrong with one row. It never holds what the row says
 // beyond names of columns and short option values.
 type LineError struct {

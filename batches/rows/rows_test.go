@@ -299,7 +299,7 @@ func TestARowWithoutEndIsNotHeldInMemory(t *testing.T) {
 		"prompt,id\n\"":      "x:1: a row after this line is longer than 16 MiB: is a double quote not closed?",
 		"prompt,id\n":        "x:1: a row after this line is longer than 16 MiB: is a double quote not closed?",
 		"[{\"prompt\":\"":    "x:1:2: not valid JSON: the object that begins here has no end",
-		"plain text without": "x:1: the line is longer than 16 MiB",
+		"plain text without": "x:1: the line is longer than 16 MiB: give pictures, sounds and documents by url, or make them smaller",
 	} {
 		s, err := rows.Read("x", &forEver{begin, "lorem ipsum ", 64 << 20}, rows.Options{Columns: []string{"prompt"}})
 		if err != nil {

@@ -239,7 +239,7 @@ func TestALineWithoutEndIsToldBeforeItEnds(t *testing.T) {
 	s := newSite(t)
 	told := make(chan struct{})
 	in, pen := io.Pipe()
-	errs := &screen{when: "stdin:2: the line is longer than 16 MiB\n", then: func() { close(told) }}
+	errs := &screen{when: "stdin:2: the line is longer than 16 MiB: give pictures, sounds and documents by url, or make them smaller\n", then: func() { close(told) }}
 	go func() {
 		piece := bytes.Repeat([]byte("x"), 1<<20)
 		_, _ = io.WriteString(pen, "{\"prompt\":\"before\"}\n")

@@ -85,7 +85,7 @@ func TestEachSoundOfAFolderIsTranscribed(t *testing.T) {
 	if r.code != cli.Failure || s.report(r) != (report{"b", 2, 0, 2}) {
 		t.Errorf("%+v", r)
 	}
-	for _, want := range []string{"long.mp3: \"long.mp3\": the files of a row may hold 12 MiB together\n", "empty.mp3: \"empty.mp3\": is empty\n"} {
+	for _, want := range []string{"long.mp3: \"long.mp3\": the files of a row may hold 12 MiB together, and with this one they have ", "empty.mp3: \"empty.mp3\": is empty\n"} {
 		if !strings.Contains(r.err, want) {
 			t.Errorf("%q is missing: %s", want, r.err)
 		}
