@@ -131,8 +131,8 @@ func (r *chainRun) failed(ended bool) error {
 	return &providers.ChainError{Failures: r.failures, Ended: ended}
 }
 
-// ours reports whether nothing is wrong with the provider: our own limits ask to
-// wait, or cannot be read, and the same would hold for others.
+// ours reports whether nothing is wrong with the provider: our own limits ask to wait, or
+// cannot be read, or the call took too long to record, and the same would hold for others.
 func ours(failure *providers.Error) bool {
 	w := failure.Waiting
 	if failure.Sent || w == nil {
@@ -145,9 +145,9 @@ func ours(failure *providers.Error) bool {
 		return failure.RetryAfter <= longWait
 	case providers.WaitForBreaker:
 		return w.Until.IsZero() // on trial
-	case providers.WaitForRedis:
+	case providers.WaitForRedis, providers.WaitForLedger:
 		return true
-	case providers.WaitForKey, providers.WaitForOperator, providers.WaitForLedger:
+	case providers.WaitForKey, providers.WaitForOperator:
 	}
 	return false
 }

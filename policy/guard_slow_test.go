@@ -142,3 +142,22 @@ func TestNothingIsSentLongAfterItsRowWasWritten(t *testing.T) {
 		}
 	})
 }
+
+// A Postgres that is slow is so for the next provider, too, which may be dearer.
+func TestASlowLedgerIsNoReasonToAskAnotherProvider(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newService("a", ok), newService("b", ok)
+		w := newWorkers(t, a, b)
+		w.set("a", settings{Limits: providers.Limits{RPM: 6}}) // one in 10 s
+		j := &stalled{takes: time.Second}
+		_, err := w.worker(nil).Generate(t.Context(), first, providers.Request{Task: providers.Text, Prompt: "p"}, j)
+		failure, _ := errors.AsType[*providers.Error](err)
+		if failure == nil || failure.Kind.Reaction() != providers.Wait || failure.Waiting == nil || failure.Waiting.For != providers.WaitForLedger {
+			t.Errorf("%v, want that it waits in the queue, and says for what", err)
+		}
+		if a.calls() != 0 || b.calls() != 0 || len(j.lost) != 1 {
+			t.Errorf("%d and %d calls were sent, and %d rows ended as not sent, want no call and one row", a.calls(), b.calls(), len(j.lost))
+		}
+	})
+}

@@ -184,13 +184,12 @@ func TestARefusedKeyIsNoReasonToLeaveAProviderAlone(t *testing.T) {
 			sut.until("the batch to finish", func() bool {
 				return sut.number(`SELECT count(*) FROM job_states WHERE finished_at IS NOT NULL`) == int64(len(rows))
 			})
-			// On a machine that is busy enough a connection may take too long: that, too, is no refusal.
-			const unreached = `error_kind = 'not_asked'`
-			if n := sut.number(`SELECT count(*) FROM calls WHERE provider = 'openai' AND (state = 'succeeded' OR ` + unreached + `)`); n < int64(len(rows)) {
+			if n := sut.number(`SELECT count(*) FROM calls WHERE provider = 'openai' AND state = 'succeeded'`); n != int64(len(rows)) {
 				t.Errorf("openai has answered %d of %d jobs", n, len(rows))
 			}
-			// Those that were under way with the key when the first refusal came are refused, too.
-			if n := sut.number(`SELECT count(*) FROM calls WHERE state = 'failed_unbilled' AND NOT ` + unreached); n < 1 || n > 4 {
+			// Those that were under way with the key when the first refusal came are refused, too. Where Postgres
+			// is slow, a call may not be sent at all.
+			if n := sut.number(`SELECT count(*) FROM calls WHERE state = 'failed_unbilled' AND error_kind <> 'not_asked'`); n < 1 || n > 4 {
 				t.Errorf("%d calls were refused", n)
 			}
 			if text := worker.Text(); !strings.Contains(text, "key left alone for a while") || !strings.Contains(text, "…1111") || strings.Contains(text, "provider disabled") {
