@@ -38,8 +38,9 @@ type operation[In, Out any] struct {
 }
 
 // linger is the time that the first operation of a group waits for others: little
-// beside a provider call. Where company others are to be expected within maxLinger, by how
-// fast they have come lately, it is that: a transaction costs as much as ten of its rows.
+// beside a provider call. Where at least company others are to be expected within maxLinger,
+// by how fast they have come lately, it waits that long: a transaction costs as much as ten
+// of its rows.
 const (
 	linger    = 2 * time.Millisecond
 	maxLinger = 20 * time.Millisecond
