@@ -68,7 +68,51 @@ func (s *Store) Capacity(ctx context.Context, names []string) (map[string]worker
 	if err != nil {
 		return nil, fmt.Errorf("read what the fleet has seen: %w", err)
 	}
-	return out, nil
+	return out, s.queued(ctx, out)
+}
+
+// queued fills in which models are asked for by jobs that are in Redis. They are found by skipping
+// through the index.
+func (s *Store) queued(ctx context.Context, of map[string]worker.Capacity) error {
+	rows, err := s.pool.Query(ctx, `
+		WITH RECURSIVE queue AS (
+			(
+				SELECT provider, lane, model
+				FROM job_queue
+				WHERE `+isDispatched+`
+				ORDER BY provider, lane, model
+				LIMIT 1
+			)
+			UNION ALL
+			SELECT n.provider, n.lane, n.model
+			FROM queue q
+			CROSS JOIN LATERAL (
+				SELECT provider, lane, model
+				FROM job_queue
+				WHERE `+isDispatched+`
+				AND (provider, lane, model) > (q.provider, q.lane, q.model)
+				ORDER BY provider, lane, model
+				LIMIT 1
+			) n
+		)
+		SELECT DISTINCT provider, model
+		FROM queue
+		ORDER BY provider, model`)
+	if err != nil {
+		return fmt.Errorf("read what is queued: %w", err)
+	}
+	var provider, model string
+	_, err = pgx.ForEachRow(rows, []any{&provider, &model}, func() error {
+		if c, ok := of[provider]; ok {
+			c.Queued = append(c.Queued, model)
+			of[provider] = c
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read what is queued: %w", err)
+	}
+	return nil
 }
 
 func milliseconds(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }

@@ -116,3 +116,22 @@ func TestCapacityCountsTheWorkersThatLive(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestCapacityNamesTheModelsThatAreQueued(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	w.exec(t, `UPDATE providers SET by_model = true WHERE name = 'mock'`)
+	w.window(t, 4)
+	if got := w.capacity(t, "mock")["mock"].Queued; len(got) != 0 {
+		t.Errorf("an empty queue asks for %q", got)
+	}
+	for _, lane := range jobs.Lanes() {
+		for _, model := range []string{"b", "a"} {
+			w.accept(t, 3, func(r *jobs.New) { r.Lane, r.Request.Model = lane, model })
+		}
+	}
+	w.accept(t, 1, func(r *jobs.New) { r.Request.Model, r.RunAt = "later", time.Now().Add(time.Hour) })
+	if diff := cmp.Diff([]string{"a", "b"}, w.capacity(t, "mock", "idle")["mock"].Queued); diff != "" {
+		t.Errorf("models of jobs in Redis (-want +got):\n%s", diff)
+	}
+}

@@ -51,7 +51,7 @@ func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
 // TopUp implements worker.DeliveryStore.
 func (s *Store) TopUp(ctx context.Context, q jobs.Queue, limit int) (marked []jobs.Delivery, full bool, err error) {
 	var window, inside, due int
-	err = s.pool.QueryRow(ctx, roomSQL, q.Provider, q.Lane, q.Model, jobs.Window(1), maxInside, maxPackedWindow).Scan(&window, &inside, &due)
+	err = s.pool.QueryRow(ctx, roomSQL(), q.Provider, q.Lane, q.Model, maxInside).Scan(&window, &inside, &due)
 	if err != nil {
 		return nil, false, fmt.Errorf("top up the queue %s: %w", q, err)
 	}
@@ -120,16 +120,17 @@ const maxPackedWindow = 10_000
 // maxInside windows, and those of them that are due within a minute. What waits for
 // a later retry does not keep others from being dispatched. It reads no further than
 // that, in the order of the index, which keeps it from reading the table.
-const roomSQL = `
+func roomSQL() string {
+	queue := queueSQL{"$1", "$2", "$3"}
+	return `
 	SELECT p.size, count(d.job_id), count(d.job_id) FILTER (WHERE d.not_before IS NULL OR d.not_before < now() + interval '1 minute')
 	FROM (
-		SELECT greatest(w.size, least(w.size * coalesce(n.pack, 1), $6)) AS size
-		FROM (SELECT coalesce(
-			(SELECT dispatch_window FROM provider_models WHERE provider = $1 AND model = $3), (SELECT dispatch_window FROM providers WHERE name = $1), $4) AS size) w
+		SELECT ` + windowSQL(queue, "coalesce(n.pack, 1)") + ` AS size
+		FROM (VALUES (1)) one
 		LEFT JOIN (
 			SELECT pack
 			FROM job_queue
-			WHERE provider = $1 AND lane = $2 AND model = $3 AND ` + isUndispatched + `
+			WHERE ` + queue.is() + ` AND ` + isUndispatched + `
 			ORDER BY provider, lane, model, account, batch_id, run_at, seq
 			LIMIT 1
 		) n ON true
@@ -137,11 +138,12 @@ const roomSQL = `
 	LEFT JOIN LATERAL (
 		SELECT job_id, not_before
 		FROM job_queue
-		WHERE provider = $1 AND lane = $2 AND model = $3 AND ` + isDispatched + `
+		WHERE ` + queue.is() + ` AND ` + isDispatched + `
 		ORDER BY provider, lane, model, account, start_tag, job_id
-		LIMIT p.size * $5
+		LIMIT p.size * $4
 	) d ON true
 	GROUP BY p.size`
+}
 
 // topUpSQL marks the next $4 jobs of the queue of provider $1, lane $2 and model $3, in its
 // fair order. Within an account, batches take turns one by one, beginning with a

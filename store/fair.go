@@ -1,11 +1,19 @@
 package store
 
+import (
+	"fmt"
+
+	"oneflow/jobs"
+)
+
 // The fair order of a queue is start-time fair queueing (Goyal, Vin, Cheng 1996)
 // with equal weights: each account's jobs get consecutive start tags when they are
 // dispatched, and the lowest go first. An account that had nothing here begins at
 // the virtual time, the lowest tag that is still waiting, so that it neither has to
 // wait for what others have put in before it came, nor saves up tags while it
-// brings nothing. The last tag of each account is kept in last_start_tags until the
+// brings nothing. A job that waits for a retry, or in a chunk behind others, has a tag of
+// long ago: what lies more than a window behind an account's last tag does not count, or
+// whoever comes would go before all that others have brought since. The last tag of each account is kept in last_start_tags until the
 // queue is past it: an account that others have just caught up with may have
 // nothing inside.
 
@@ -25,8 +33,8 @@ func (q queueSQL) is() string {
 }
 
 // insideSQL is a recursive relation "inside" of the accounts that have something
-// dispatched in a queue, each with its lowest and its highest start tag: it skips from
-// account to account through the index, and reads nothing in between.
+// dispatched in a queue, each with its lowest and its highest start tag, and the pack of the job
+// of the lowest: it skips from account to account through the index, and reads nothing in between.
 func insideSQL(queue queueSQL) string {
 	of := queue.is() + ` AND ` + isDispatched
 	last := func(account string) string {
@@ -34,13 +42,13 @@ func insideSQL(queue queueSQL) string {
 			SELECT start_tag FROM job_queue WHERE ` + of + ` AND account = ` + account + ` ORDER BY account DESC, start_tag DESC LIMIT 1)`
 	}
 	return `inside AS (
-		SELECT account, start_tag AS first, ` + last("f.account") + ` AS last
-		FROM (SELECT account, start_tag FROM job_queue WHERE ` + of + ` ORDER BY account, start_tag LIMIT 1) f
+		SELECT account, start_tag AS first, ` + last("f.account") + ` AS last, pack
+		FROM (SELECT account, start_tag, pack FROM job_queue WHERE ` + of + ` ORDER BY account, start_tag LIMIT 1) f
 		UNION ALL
-		SELECT n.account, n.start_tag, ` + last("n.account") + `
+		SELECT n.account, n.start_tag, ` + last("n.account") + `, n.pack
 		FROM inside i
 		CROSS JOIN LATERAL (
-			SELECT account, start_tag
+			SELECT account, start_tag, pack
 			FROM job_queue
 			WHERE ` + of + ` AND account > i.account
 			ORDER BY account, start_tag
@@ -49,10 +57,20 @@ func insideSQL(queue queueSQL) string {
 	)`
 }
 
+// windowSQL is an expression for the number of jobs, of which so many may share a call, that a
+// queue may hold in Redis.
+func windowSQL(queue queueSQL, pack string) string {
+	window := fmt.Sprintf(`coalesce(
+		(SELECT dispatch_window FROM provider_models WHERE provider = %s AND model = %s),
+		(SELECT dispatch_window FROM providers WHERE name = %[1]s), %[3]d)`, queue.provider, queue.model, jobs.Window(1))
+	return fmt.Sprintf(`(SELECT greatest(w.size, least(w.size * %s, %d)) FROM (SELECT %s AS size) w)`, pack, maxPackedWindow, window)
+}
+
 // virtualTime is an expression for the virtual time of a queue.
 func virtualTime(queue queueSQL) string {
 	return `coalesce(
-		(WITH RECURSIVE ` + insideSQL(queue) + ` SELECT min(first) FROM inside),
+		(WITH RECURSIVE ` + insideSQL(queue) + `
+			SELECT min(greatest(first, last - ` + windowSQL(queue, "pack") + ` + 1)) FROM inside),
 		(SELECT max(start_tag) + 1 FROM last_start_tags WHERE ` + queue.is() + `),
 		0)`
 }
