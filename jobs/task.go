@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,6 +45,15 @@ const (
 
 // QueueName is the asynq queue of a provider's lane.
 func QueueName(provider string, lane Lane) string { return provider + "." + string(lane) }
+
+// QueueLane is the lane of an asynq queue; empty for what is none of ours.
+func QueueLane(name string) Lane {
+	lane := Lane(name[strings.LastIndexByte(name, '.')+1:])
+	if !slices.Contains(Lanes(), lane) {
+		return ""
+	}
+	return lane
+}
 
 // TaskID is the id of a delivery in asynq: a new one for each generation, since
 // asynq may refuse an id for ever after a crash.

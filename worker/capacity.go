@@ -19,7 +19,8 @@ import (
 // CapacityStore tells what the fleet can do.
 type CapacityStore interface {
 	// Capacity returns what has been seen of each provider named, from a sample
-	// of bounded size of the latest calls. Each is there, if only with zeros.
+	// of bounded size of the latest calls, and what of it is queued. Each is there, if only with
+	// zeros.
 	Capacity(ctx context.Context, names []string) (map[string]Capacity, error)
 }
 
@@ -98,7 +99,7 @@ func (r *regulator) look(ctx context.Context, served []Served) error {
 			}
 		}
 		if c.Calls < enoughCalls && was.Calls >= enoughCalls {
-			was.Workers, was.By = c.Workers, c.By
+			was.Workers, was.By, was.Queued = c.Workers, c.By, c.Queued
 			c = was
 		}
 		r.known[name] = c
@@ -118,7 +119,7 @@ func (r *regulator) plan(s Served) Plan {
 		_, limits[class] = r.cfg.Class(s.Name, model)
 	}
 	whole, each := NewPlans(s, r.cfg.Limits(s.Name), limits, r.known[s.Name].InClasses(models))
-	of.set(each)
+	of.set(each, r.queued(s.Name))
 	now := make(map[string]ServedModel, len(models))
 	for model, class := range models {
 		p := each[class]
@@ -126,6 +127,16 @@ func (r *regulator) plan(s Served) Plan {
 	}
 	r.planned[s.Name] = now
 	return whole
+}
+
+// queued returns the classes of a provider's jobs that are in Redis.
+func (r *regulator) queued(provider string) map[string]bool {
+	classes := map[string]bool{}
+	for _, model := range r.known[provider].Queued {
+		class, _ := r.cfg.Class(provider, model)
+		classes[class] = true
+	}
+	return classes
 }
 
 // remodel registers the models of a provider anew where one has other limits, or its queues

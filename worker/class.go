@@ -2,6 +2,7 @@ package worker
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,9 @@ const (
 	// handTime is the time for which the jobs last that a class has waiting in hand: longer than a
 	// task may be late that was put back, for about a second.
 	handTime = 2 * time.Second
+	// aloneTime is the same where all tasks are of one class, so that none is put back: longer than
+	// a Server rests that has asked in vain.
+	aloneTime = 500 * time.Millisecond
 	// handTimeout is the longest wait of a job in hand. It is less than the time after which
 	// the audit takes what nobody claims for lost.
 	handTimeout = 2 * handTime
@@ -42,18 +46,21 @@ type classes struct {
 	// plans are those of each class, and models are the classes of the models that it has met.
 	plans  map[string]Plan
 	models map[string]string
+	// queued are the classes of what the queues hold, as far as is known.
+	queued map[string]bool
 	// met is sent to when a class was met that there is no plan for; it holds one.
 	met chan struct{}
 }
 
 func newClasses(met chan struct{}) *classes {
-	return &classes{plans: map[string]Plan{}, models: map[string]string{}, met: met}
+	return &classes{plans: map[string]Plan{}, models: map[string]string{}, queued: map[string]bool{}, met: met}
 }
 
 // meet notes a model.
 func (c *classes) meet(model, class string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.queued[class] = true
 	if _, known := c.models[model]; known || len(c.models) >= maxModels {
 		return
 	}
@@ -74,13 +81,21 @@ func (c *classes) seen() map[string]string {
 	return maps.Clone(c.models)
 }
 
-func (c *classes) set(plans map[string]Plan) {
+// set takes the plans of the classes, and the classes of what the queues hold.
+func (c *classes) set(plans map[string]Plan, queued map[string]bool) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.plans = plans
+	c.plans, c.queued = plans, queued
+}
+
+// areQueued returns the classes of what the queues hold, as far as is known.
+func (c *classes) areQueued() map[string]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.queued)
 }
 
 // plan returns that of a class; of one that was just met, a careful one.
@@ -113,29 +128,62 @@ type classConcurrency struct {
 	work recentWork
 
 	puttingBack sync.Mutex
-	// turn is the time at which all that were put back will have had their turn, and back
-	// that at which the last of them comes again.
-	turn, back time.Time
+	// putBack holds the turns of each lane's tasks: none waits for those of a lesser lane.
+	putBack map[jobs.Lane]*turns
 }
 
+// turns are those of tasks that were put back: the time at which all of them will have had
+// their turn, and that at which the last of them comes again.
+type turns struct{ turn, back time.Time }
+
 // ofTask returns where the jobs of a task run, or how long the task has to stay away.
-func (r *concurrencyByClass) ofTask(t *asynq.Task) (*concurrency, time.Duration) {
+func (r *concurrencyByClass) ofTask(t *asynq.Task, lane jobs.Lane) (*concurrency, time.Duration) {
 	model, n := jobs.TaskModel(t)
+	c, now := r.ofModel(model), time.Now()
+	c.work.note(c.inHand()+n, now)
+	if mixed, _ := r.mixed(); !mixed {
+		return &c.concurrency, 0
+	}
+	in, after := c.admit(n, lane, now)
+	r.whole.looked(in != nil, now)
+	return in, after
+}
+
+// mixed reports whether what is queued or in hand is of several classes, and returns those that
+// this Server has met.
+func (r *concurrencyByClass) mixed() (mixed bool, met []*classConcurrency) {
+	r.mu.Lock()
+	of := maps.Clone(r.of)
+	r.mu.Unlock()
+	classes := r.classes.areQueued()
+	for class, c := range of {
+		if met = append(met, c); c.inHand() > 0 {
+			classes[class] = true
+		}
+	}
+	return len(classes) > 1, met
+}
+
+// full reports whether the Server has to take no more: its tasks are of one class, which has
+// enough in hand.
+func (r *concurrencyByClass) full() bool {
+	mixed, met := r.mixed()
+	return !mixed && slices.ContainsFunc(met, func(c *classConcurrency) bool { return c.full(aloneTime) })
+}
+
+// ofModel returns the concurrency of a model's class.
+func (r *concurrencyByClass) ofModel(model string) *classConcurrency {
 	class := r.class(model)
 	r.classes.meet(model, class)
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	c, ok := r.of[class]
 	if !ok {
-		c = &classConcurrency{plan: func() Plan { return r.classes.plan(class) }}
+		c = &classConcurrency{plan: func() Plan { return r.classes.plan(class) }, putBack: map[jobs.Lane]*turns{}}
 		c.concurrency = concurrency{all: r.whole.all, ofClass: &resizableSemaphore{size: func() int { return r.sizeOf(c, time.Now()) }}}
 		r.of[class] = c
 	}
-	r.mu.Unlock()
-	now := time.Now()
-	c.work.note(c.inHand()+n, now)
-	in, after := c.admit(n, now)
-	r.whole.looked(in != nil, now)
-	return in, after
+	return c
 }
 
 // sizeOf returns the number of jobs of a class that may run at once: its share, and as far as its
@@ -196,11 +244,11 @@ func (w *recentWork) turn(at time.Time) {
 
 // admit returns the concurrency of the class, or how long a task of n jobs has to stay away: until its turn, as
 // the pace of its class has it, or, where that takes long, until it may be looked at again.
-func (c *classConcurrency) admit(n int, now time.Time) (*concurrency, time.Duration) {
-	p := c.plan()
-	if c.inHand() < c.ofClass.size()+p.reserve() {
+func (c *classConcurrency) admit(n int, lane jobs.Lane, now time.Time) (*concurrency, time.Duration) {
+	if !c.full(handTime) {
 		return &c.concurrency, 0
 	}
+	p := c.plan()
 	c.puttingBack.Lock()
 	defer c.puttingBack.Unlock()
 	later := func(at *time.Time, by time.Duration) time.Duration {
@@ -210,7 +258,17 @@ func (c *classConcurrency) admit(n int, now time.Time) (*concurrency, time.Durat
 		*at = at.Add(by)
 		return at.Sub(now)
 	}
-	byTurn := later(&c.turn, time.Duration(float64(n)/p.perSecond()*float64(time.Second)))
-	byLook := later(&c.back, putBackEvery)
+	of, ok := c.putBack[lane]
+	if !ok {
+		of = &turns{}
+		c.putBack[lane] = of
+	}
+	byTurn := later(&of.turn, time.Duration(float64(n)/p.perSecond()*float64(time.Second)))
+	byLook := later(&of.back, putBackEvery)
 	return nil, max(min(byTurn, byLook), time.Second)
+}
+
+// full reports whether the class has in hand what runs, and what lasts for a time after that.
+func (c *classConcurrency) full(lasts time.Duration) bool {
+	return c.inHand() >= c.ofClass.size()+c.plan().reserve(lasts)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"golang.org/x/sync/semaphore"
 
+	"oneflow/jobs"
 	"oneflow/providers"
 )
 
@@ -85,31 +86,34 @@ func TestWhoGivesUpAtAGateLeavesNoTrace(t *testing.T) {
 func TestATaskThatFindsNoPlaceComesAgainInItsTurn(t *testing.T) {
 	t.Parallel()
 	plan := Plan{Share: 4, Latency: 50 * time.Millisecond, Workers: 2, JobsPerMinute: 120} // one a second in this worker
-	c := &classConcurrency{plan: func() Plan { return plan }}
+	c := &classConcurrency{plan: func() Plan { return plan }, putBack: map[jobs.Lane]*turns{}}
 	c.concurrency = concurrency{all: semaphore.NewWeighted(100), ofClass: &resizableSemaphore{size: func() int { return plan.Share }}}
 	now := time.Now()
 	c.took(4 + 2) // it runs 4, and 2 s of work wait
-	if in, _ := c.admit(1, now); in != nil {
+	if in, _ := c.admit(1, jobs.Bulk, now); in != nil {
 		t.Fatal("a task found a place in a full hand")
 	}
-	_, second := c.admit(20, now)
-	_, third := c.admit(10, now)
+	_, second := c.admit(20, jobs.Bulk, now)
+	_, third := c.admit(10, jobs.Bulk, now)
 	if second != time.Second || third != time.Second {
 		t.Errorf("they come again after %s and %s, want a second: looking is cheap", second, third)
 	}
 	for range 100 {
-		c.admit(1, now)
+		c.admit(1, jobs.Bulk, now)
 	}
-	if _, after := c.admit(1, now); after < 100*putBackEvery || after > 110*putBackEvery {
+	if _, after := c.admit(1, jobs.Bulk, now); after < 100*putBackEvery || after > 110*putBackEvery {
 		t.Errorf("after 103 that were put back, the next comes again after %s, want %s for each", after, putBackEvery)
+	}
+	if _, after := c.admit(1, jobs.Default, now); after != time.Second {
+		t.Errorf("behind 104 of the bulk lane, one of the default lane comes again after %s, want a second", after)
 	}
 	plan.JobsPerMinute = 1_200_000
 	c.took(100)
-	if _, after := c.admit(1, now.Add(time.Hour)); after != time.Second {
+	if _, after := c.admit(1, jobs.Bulk, now.Add(time.Hour)); after != time.Second {
 		t.Errorf("once they have had their turn, the next comes again after %s", after)
 	}
 	c.began(102)
-	if in, after := c.admit(1, now); in == nil || after != 0 {
+	if in, after := c.admit(1, jobs.Bulk, now); in == nil || after != 0 {
 		t.Error("a task found no place in a hand with little")
 	}
 }
@@ -143,14 +147,14 @@ func TestTheClassesOfAProviderShareWhatAWorkerRuns(t *testing.T) {
 func TestOneClassHasAllSlotsUntilThereIsAnother(t *testing.T) {
 	t.Parallel()
 	c := newClasses(make(chan struct{}, 1))
-	c.set(map[string]Plan{"a": {Share: 10, Workers: 1, JobsPerMinute: 600}, "b": {Share: 10, Workers: 1, JobsPerMinute: 600}})
+	c.set(map[string]Plan{"a": {Share: 10, Workers: 1, JobsPerMinute: 600}, "b": {Share: 10, Workers: 1, JobsPerMinute: 600}}, map[string]bool{})
 	r := &concurrencyByClass{whole: &concurrency{all: semaphore.NewWeighted(100)}, classes: c, class: func(model string) string { return model }, size: 3, of: map[string]*classConcurrency{}}
 	task := func(model string) *asynq.Task { return asynq.NewTask("t", []byte(`{"model":"`+model+`"}`)) }
-	in, _ := r.ofTask(task("a"))
+	in, _ := r.ofTask(task("a"), jobs.Bulk)
 	if got := in.ofClass.size(); got != 3 {
 		t.Errorf("the only class may run %d at once, want all 3", got)
 	}
-	r.ofTask(task("b"))
+	r.ofTask(task("b"), jobs.Bulk)
 	if got := in.ofClass.size(); got != 2 {
 		t.Errorf("beside another it may run %d at once, want 2", got)
 	}
@@ -188,9 +192,11 @@ func TestWhatOtherClassesDoNotUseIsLentToAClassWithWork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newClasses(make(chan struct{}, 1))
-		c.set(map[string]Plan{"film": {Share: 2, Wanted: 20}, "text": {Share: 3, Wanted: 20}, "image": {Share: 3, Wanted: 20}, "narrow": {Share: 1, Wanted: 3}})
+		c.set(map[string]Plan{"film": {Share: 2, Wanted: 20}, "text": {Share: 3, Wanted: 20}, "image": {Share: 3, Wanted: 20}, "narrow": {Share: 1, Wanted: 3}}, map[string]bool{})
 		r := &concurrencyByClass{whole: newConcurrency(8, 1), classes: c, class: func(model string) string { return model }, size: 8, of: map[string]*classConcurrency{}}
-		task := func(model string) { r.ofTask(asynq.NewTask("text", []byte(`{"job":"0","gen":1,"model":"`+model+`"}`))) }
+		task := func(model string) {
+			r.ofTask(asynq.NewTask("text", []byte(`{"job":"0","gen":1,"model":"`+model+`"}`)), jobs.Bulk)
+		}
 		size := func(class string) int { return r.of[class].ofClass.size() }
 
 		task("film")
@@ -226,4 +232,43 @@ func TestWhatOtherClassesDoNotUseIsLentToAClassWithWork(t *testing.T) {
 			t.Errorf("texts have %d places, want 7: films have had no work lately, either", n)
 		}
 	})
+}
+
+func TestAServerTakesNoMoreOfTheOnlyClassOnceItHasEnoughInHand(t *testing.T) {
+	t.Parallel()
+	c := newClasses(make(chan struct{}, 1))
+	plans := map[string]Plan{"a": {Share: 2, Latency: time.Second, Workers: 1, JobsPerMinute: 60}}
+	queued := func(classes ...string) {
+		are := map[string]bool{}
+		for _, class := range classes {
+			are[class] = true
+		}
+		c.set(plans, are)
+	}
+	queued()
+	r := &concurrencyByClass{whole: newConcurrency(2, 1), classes: c, class: func(model string) string { return model }, size: 2, of: map[string]*classConcurrency{}}
+	if r.full() {
+		t.Error("a Server is full before it has met anything")
+	}
+	r.ofTask(asynq.NewTask("text", []byte(`{"job":"0","gen":1,"model":"a"}`)), jobs.Bulk)
+	r.of["a"].took(3)
+	if r.full() {
+		t.Error("it is full with 3 in hand, want 2 that run and 2 that wait")
+	}
+	r.of["a"].took(1)
+	if !r.full() {
+		t.Error("it is not full with 4 in hand")
+	}
+	for _, others := range [][]string{{"a", "b"}, {"b"}} {
+		if queued(others...); r.full() {
+			t.Errorf("with %v queued it does not look for what has a place", others)
+		}
+	}
+	queued("a")
+	if !r.full() {
+		t.Error("once the other class is gone it goes on looking")
+	}
+	if r.of["a"].began(1); r.full() {
+		t.Error("it is full with 3 in hand")
+	}
 }

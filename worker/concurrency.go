@@ -16,6 +16,8 @@ type concurrency struct {
 	all *semaphore.Weighted
 	// ofClass bounds those of one class of models beside; nil: they are all alike.
 	ofClass *resizableSemaphore
+	// full reports whether the Server has to take no more; nil: its asynq.Server sees to that.
+	full func() bool
 
 	mu sync.Mutex
 	// waiting are the jobs of chunks in hand that do not run yet, and enough is how
@@ -92,8 +94,9 @@ func (c *concurrency) looked(hadPlace bool, now time.Time) {
 // rests reports whether the Server asks for nothing just now.
 func (c *concurrency) rests(now time.Time) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return now.Before(c.rested)
+	rested := now.Before(c.rested)
+	c.mu.Unlock()
+	return rested || c.full != nil && c.full()
 }
 
 // took notes the jobs of a chunk.

@@ -125,35 +125,80 @@ func newHandler(waiting, writing context.Context, cfg Config) *handler {
 	}
 }
 
-// counted hands a provider's tasks to the handler, and counts them.
-func (s *servers) counted(d *providerServers, provider string, in *concurrency, size int) asynq.Handler {
-	var of *concurrencyByClass
+// places are those of a Server, for the jobs of all its tasks, or by class of models.
+type places struct {
+	whole   *concurrency
+	byClass *concurrencyByClass // nil: the provider's calls are counted together
+}
+
+// of returns where the jobs of a task run, or how long the task has to stay away.
+func (p *places) of(t *asynq.Task, lane jobs.Lane) (*concurrency, time.Duration) {
+	if p.byClass == nil {
+		return p.whole, 0
+	}
+	return p.byClass.ofTask(t, lane)
+}
+
+// free returns where a job of a task could run at once; nil: nowhere.
+func (p *places) free(t *asynq.Task) *concurrency {
+	in := p.whole
+	if p.byClass != nil {
+		model, _ := jobs.TaskModel(t)
+		c := p.byClass.ofModel(model)
+		if c.ofClass.taken() >= c.ofClass.size() {
+			return nil
+		}
+		in = &c.concurrency
+	}
+	if !in.all.TryAcquire(1) {
+		return nil
+	}
+	in.all.Release(1)
+	return in
+}
+
+// placesOf makes those of a Server that runs so many jobs at once.
+func (s *servers) placesOf(d *providerServers, p Plan, size int) *places {
+	at := &places{whole: newConcurrency(size, p.perSecond())}
 	if d.classes != nil {
 		class := func(model string) string {
-			class, _ := s.cfg.Class(provider, model)
+			class, _ := s.cfg.Class(p.Provider, model)
 			return class
 		}
-		of = &concurrencyByClass{whole: in, classes: d.classes, class: class, size: size, of: map[string]*classConcurrency{}}
+		at.byClass = &concurrencyByClass{whole: at.whole, classes: d.classes, class: class, size: size, of: map[string]*classConcurrency{}}
+		at.whole.full = at.byClass.full
 	}
-	count := func(n int) {
+	return at
+}
+
+// counted hands a provider's tasks to the handler, and counts them. The jobs of the high lane
+// have places of their own as far as these go, whichever Server has taken them: else those that
+// the larger one takes would wait there behind jobs that wait for a limit.
+func (s *servers) counted(d *providerServers, at *places) asynq.Handler {
+	count := func(n int) (high *places) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		d.running += n
 		d.worked = time.Now()
+		return d.high.places
 	}
-	return asynq.HandlerFunc(func(_ context.Context, t *asynq.Task) error {
+	return asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
 		s.handlers.Add(1)
 		defer s.handlers.Done()
-		count(1)
+		high := count(1)
 		defer count(-1)
-		if of == nil {
-			return s.process(t, in)
+		queue, _ := asynq.GetQueueName(ctx)
+		lane := jobs.QueueLane(queue)
+		if lane == jobs.High && high != nil {
+			if in := high.free(t); in != nil {
+				return s.process(t, in)
+			}
 		}
-		mine, after := of.ofTask(t)
-		if mine == nil {
+		in, after := at.of(t, lane)
+		if in == nil {
 			return &requeue{after: after}
 		}
-		return s.process(t, mine)
+		return s.process(t, in)
 	})
 }
 

@@ -24,6 +24,8 @@ type Capacity struct {
 	// By holds the same of each model's calls, and once it went through InClasses of each class
 	// of models: the calls of one may take minutes where those of another take a moment.
 	By map[string]Capacity
+	// Queued are the models that its jobs in Redis ask for, where models have limits of their own.
+	Queued []string
 }
 
 // InClasses returns c by classes, of which models has those of the models that were met.
@@ -112,8 +114,10 @@ func (p Plan) perSecond() float64 {
 	return rate
 }
 
-// reserve is the number of its jobs that wait in the hand of a worker: see handTime.
-func (p Plan) reserve() int { return max(2, int(math.Ceil(p.perSecond()*handTime.Seconds()))) }
+// reserve is the number of its jobs that last one worker for a time, and 2 at least.
+func (p Plan) reserve(lasts time.Duration) int {
+	return max(2, int(math.Ceil(p.perSecond()*lasts.Seconds())))
+}
 
 // window returns the number of its jobs that a queue of its own may hold in Redis: what the
 // fleet does in a minute, in the bounds of jobs.Window.
@@ -218,7 +222,7 @@ func NewPlans(s Served, total providers.Limits, classes map[string]providers.Lim
 		if sum > whole.Share || s.Concurrency > 0 {
 			p.Share = max(1, p.Share*whole.Share/sum)
 		}
-		whole.Tasks += 2 * (p.Share + p.reserve())
+		whole.Tasks += 2 * (p.Share + p.reserve(handTime))
 		each[class] = p
 	}
 	whole.Tasks = max(whole.Tasks, whole.Share) + spareTasks

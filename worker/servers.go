@@ -63,6 +63,7 @@ type providerServers struct {
 type serverSlot struct {
 	server *asynq.Server
 	size   int
+	places *places
 }
 
 func newServers(cfg Config, process func(*asynq.Task, *concurrency) error) *servers {
@@ -128,8 +129,8 @@ func (s *servers) replace(d *providerServers, at *serverSlot, p Plan, size int, 
 	if at.size == size {
 		return false, nil
 	}
-	in := newConcurrency(size, p.perSecond())
-	server := asynq.NewServer(skipEmpty{s.cfg.Redis, in}, asynq.Config{
+	places := s.placesOf(d, p, size)
+	server := asynq.NewServer(skipEmpty{s.cfg.Redis, places.whole}, asynq.Config{
 		Concurrency:    max(size, p.Tasks),
 		Queues:         queues,
 		RetryDelayFunc: s.retryDelay,
@@ -142,11 +143,11 @@ func (s *servers) replace(d *providerServers, at *serverSlot, p Plan, size int, 
 		TaskCheckInterval:        50 * time.Millisecond,
 		DelayedTaskCheckInterval: 500 * time.Millisecond,
 	})
-	if err := server.Start(s.counted(d, p.Provider, in, size)); err != nil {
+	if err := server.Start(s.counted(d, places)); err != nil {
 		return false, fmt.Errorf("worker: start a server of provider %s: %w", p.Provider, err)
 	}
 	s.leave(d, at)
-	at.server, at.size = server, size
+	at.server, at.size, at.places = server, size, places
 	return true, nil
 }
 
