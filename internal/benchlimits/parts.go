@@ -58,7 +58,7 @@ func (p part) measure(ctx context.Context, v *verdicts, dir string, g grammar, e
 	if err := f.work(ctx, 1); err != nil {
 		return err
 	}
-	if _, err := f.bring(ctx, "warm-up", 30, "--watch"); err != nil {
+	if err := f.bring(ctx, "warm-up", 30, "--watch"); err != nil {
 		return err
 	}
 	if err := f.workers[0].Stop(20 * time.Second); err != nil {
@@ -80,11 +80,11 @@ func (p part) measure(ctx context.Context, v *verdicts, dir string, g grammar, e
 }
 
 // bring enqueues a batch of n different jobs.
-func (f *fleet) bring(ctx context.Context, batch string, n int, flags ...string) (harness.Result, error) {
+func (f *fleet) bring(ctx context.Context, batch string, n int, flags ...string) error {
 	in, pen := io.Pipe()
 	go func() { _ = pen.CloseWithError(writeRows(pen, batch, n)) }()
-	r, err := f.enqueue(ctx, in, append([]string{"batch", "-", "--batch-id", batch}, flags...)...)
-	return r, errors.Join(err, in.Close())
+	_, err := f.enqueue(ctx, in, append([]string{"batch", "-", "--batch-id", batch}, flags...)...)
+	return errors.Join(err, in.Close())
 }
 
 // writeRows writes n rows, in which the name of their batch stands.

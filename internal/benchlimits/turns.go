@@ -38,8 +38,7 @@ func turns(ctx context.Context, _ grammar, v *verdicts, f *fleet, server *fakepr
 			return at
 		}
 		bring := func(account string) error {
-			_, err := f.bring(ctx, name+"-"+account, turnsJobs, "--account", account)
-			return err
+			return f.bring(ctx, name+"-"+account, turnsJobs, "--account", account)
 		}
 		if err := bring(order[0]); err != nil {
 			return err

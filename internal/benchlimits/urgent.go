@@ -29,7 +29,7 @@ func urgent(ctx context.Context, _ grammar, v *verdicts, f *fleet, server *fakep
 	if err != nil {
 		return err
 	}
-	if _, err := f.bring(ctx, "bulk", urgentBulk); err != nil {
+	if err := f.bring(ctx, "bulk", urgentBulk); err != nil {
 		return err
 	}
 	waits, between, err := f.send(ctx, "urgent", server, func(_ fakeprovider.Call, since int64) bool { return since >= 3 })
