@@ -12,10 +12,10 @@ import (
 // the virtual time, the lowest tag that is still waiting, so that it neither has to
 // wait for what others have put in before it came, nor saves up tags while it
 // brings nothing. A job that waits for a retry, or in a chunk behind others, has a tag of
-// long ago: what lies more than a window behind an account's last tag does not count, or
-// whoever comes would go before all that others have brought since. The last tag of each account is kept in last_start_tags until the
-// queue is past it: an account that others have just caught up with may have
-// nothing inside.
+// long ago: what lies more than a window behind the last tag does not count, or whoever
+// comes would go before all that others have brought since. The last tag of each account is
+// kept in last_start_tags until the queue is past it: an account that others have just
+// caught up with may have nothing inside.
 
 // isUndispatched and isDispatched hold for a row of job_queue that waits to be
 // pushed to Redis, or that was. They are the conditions of its indexes.
@@ -70,7 +70,7 @@ func windowSQL(queue queueSQL, pack string) string {
 func virtualTime(queue queueSQL) string {
 	return `coalesce(
 		(WITH RECURSIVE ` + insideSQL(queue) + `
-			SELECT min(greatest(first, last - ` + windowSQL(queue, "pack") + ` + 1)) FROM inside),
+			SELECT greatest(min(first), max(last) - ` + windowSQL(queue, "max(pack)") + ` + 1) FROM inside),
 		(SELECT max(start_tag) + 1 FROM last_start_tags WHERE ` + queue.is() + `),
 		0)`
 }
