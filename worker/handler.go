@@ -139,8 +139,12 @@ func (p *places) of(t *asynq.Task, lane jobs.Lane) (*concurrency, time.Duration)
 	return p.byClass.ofTask(t, lane)
 }
 
-// free returns where a job of a task could run at once; nil: nowhere.
+// free returns where a job of a task could run at once; nil: nowhere. Of a Server that is not there
+// p is nil.
 func (p *places) free(t *asynq.Task) *concurrency {
+	if p == nil {
+		return nil
+	}
 	in := p.whole
 	if p.byClass != nil {
 		model, _ := jobs.TaskModel(t)
@@ -171,27 +175,29 @@ func (s *servers) placesOf(d *providerServers, p Plan, size int) *places {
 	return at
 }
 
-// counted hands a provider's tasks to the handler, and counts them. The jobs of the high lane
-// have places of their own as far as these go, whichever Server has taken them: else those that
-// the larger one takes would wait there behind jobs that wait for a limit.
+// counted hands a provider's tasks to the handler, and counts them. A job of the high lane takes a
+// free place of either Server, whichever has it in hand: else one that the larger Server takes would
+// wait there behind jobs that wait for a limit.
 func (s *servers) counted(d *providerServers, at *places) asynq.Handler {
-	count := func(n int) (high *places) {
+	count := func(n int) (all, high *places) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		d.running += n
 		d.worked = time.Now()
-		return d.high.places
+		return d.all.places, d.high.places
 	}
 	return asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
 		s.handlers.Add(1)
 		defer s.handlers.Done()
-		high := count(1)
+		all, high := count(1)
 		defer count(-1)
 		queue, _ := asynq.GetQueueName(ctx)
 		lane := jobs.QueueLane(queue)
-		if lane == jobs.High && high != nil {
-			if in := high.free(t); in != nil {
-				return s.process(t, in)
+		if lane == jobs.High {
+			for _, p := range []*places{at, high, all} {
+				if in := p.free(t); in != nil {
+					return s.process(t, in)
+				}
 			}
 		}
 		in, after := at.of(t, lane)
