@@ -71,30 +71,10 @@ func (s *Store) Capacity(ctx context.Context, names []string) (map[string]worker
 	return out, s.queued(ctx, out)
 }
 
-// queued fills in which models are asked for by jobs that are in Redis. They are found by skipping
-// through the index.
+// queued fills in which models are asked for by jobs that are in Redis.
 func (s *Store) queued(ctx context.Context, of map[string]worker.Capacity) error {
 	rows, err := s.pool.Query(ctx, `
-		WITH RECURSIVE queue AS (
-			(
-				SELECT provider, lane, model
-				FROM job_queue
-				WHERE `+isDispatched+`
-				ORDER BY provider, lane, model
-				LIMIT 1
-			)
-			UNION ALL
-			SELECT n.provider, n.lane, n.model
-			FROM queue q
-			CROSS JOIN LATERAL (
-				SELECT provider, lane, model
-				FROM job_queue
-				WHERE `+isDispatched+`
-				AND (provider, lane, model) > (q.provider, q.lane, q.model)
-				ORDER BY provider, lane, model
-				LIMIT 1
-			) n
-		)
+		WITH RECURSIVE `+queuesSQL(isDispatched)+`
 		SELECT DISTINCT provider, model
 		FROM queue
 		ORDER BY provider, model`)

@@ -12,14 +12,14 @@ import (
 	"oneflow/jobs"
 )
 
-// Backlogs implements worker.DeliveryStore.
-func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
-	rows, err := s.pool.Query(ctx, `
-		WITH RECURSIVE queue AS (
+// queuesSQL is a recursive relation "queue" of the queues that have rows of job_queue for which a
+// condition holds: it skips from one to the next through the condition's index.
+func queuesSQL(condition string) string {
+	return `queue AS (
 			(
 				SELECT provider, lane, model
 				FROM job_queue
-				WHERE `+isUndispatched+`
+				WHERE ` + condition + `
 				ORDER BY provider, lane, model
 				LIMIT 1
 			)
@@ -29,12 +29,18 @@ func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
 			CROSS JOIN LATERAL (
 				SELECT provider, lane, model
 				FROM job_queue
-				WHERE `+isUndispatched+`
+				WHERE ` + condition + `
 				AND (provider, lane, model) > (q.provider, q.lane, q.model)
 				ORDER BY provider, lane, model
 				LIMIT 1
 			) n
-		)
+		)`
+}
+
+// Backlogs implements worker.DeliveryStore.
+func (s *Store) Backlogs(ctx context.Context) ([]jobs.Queue, error) {
+	rows, err := s.pool.Query(ctx, `
+		WITH RECURSIVE `+queuesSQL(isUndispatched)+`
 		SELECT provider, lane, model
 		FROM queue
 		ORDER BY array_position($1::text[], lane), provider, model`, jobs.Lanes())
