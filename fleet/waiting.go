@@ -81,8 +81,8 @@ type Wait struct {
 	budget string
 }
 
-// MaxWaiting bounds the number of jobs that are looked at to say why they wait: a quarter of it of those of
-// a batch of more than ten thousand, whose status is asked for again and again.
+// MaxWaiting bounds the number of jobs that are looked at to say why they wait: a sixteenth of it of those of
+// a batch of which more than ten thousand wait, whose status is asked for again and again.
 const MaxWaiting = 2000
 
 // WaitStore reads why jobs wait.

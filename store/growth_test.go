@@ -359,7 +359,7 @@ func TestStatusOfALargeBatchReadsNoMoreWhenTheBatchIsLarger(t *testing.T) {
 		return most
 	}
 	few, many := large("few", 11_000), large("many", 60_000)
-	if few < fleet.MaxWaiting/4 || max(few, many) > 10*fleet.MaxWaiting { // of tables and indexes, whatever the plan
+	if few < fleet.MaxWaiting/16 || max(few, many) > 10*fleet.MaxWaiting { // of tables and indexes, whatever the plan
 		t.Errorf("%d rows were read of 11,000 jobs, and %d of 60,000", few, many)
 	}
 }

@@ -20,7 +20,15 @@ func (s *Store) Progress(ctx context.Context, id string) (jobs.Progress, error) 
 			return p, err
 		}
 	}
-	return batchProgress(ctx, s.pool, id, true)
+	rows, err := s.pool.Query(ctx, `SELECT batch_id FROM steps WHERE pipeline = $1`, id)
+	if err != nil {
+		return jobs.Progress{}, fmt.Errorf("read the steps of %s: %w", id, err)
+	}
+	steps, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return jobs.Progress{}, fmt.Errorf("read the steps of %s: %w", id, err)
+	}
+	return batchProgress(ctx, s.pool, id, steps...)
 }
 
 func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, error) {
@@ -51,23 +59,19 @@ type rowQuerier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// batchProgress tells where a batch stands; whole: with the later steps of the pipeline
-// that it is the first of.
-func batchProgress(ctx context.Context, db rowQuerier, id string, whole bool) (jobs.Progress, error) {
+// batchProgress tells where a batch stands, together with the batches of the later steps of the
+// pipeline that it is the first of.
+func batchProgress(ctx context.Context, db rowQuerier, id string, steps ...string) (jobs.Progress, error) {
 	p := jobs.Progress{BatchID: id}
 	var sealed, cancelled, removed bool
 	var c counts
-	all := `ARRAY[$1::text]`
-	if whole {
-		all = allSteps
-	}
 	err := db.QueryRow(ctx, `
-		SELECT (SELECT bool_and(sealed_at IS NOT NULL) FROM batches WHERE id = ANY (`+all+`)),
+		SELECT (SELECT bool_and(sealed_at IS NOT NULL) FROM batches WHERE id = ANY ($2)),
 			cancelled_at IS NOT NULL, paused_at IS NOT NULL, removed_at IS NOT NULL, created_at,
-			(SELECT saturated(coalesce(sum(charge_nano) FILTER (WHERE NOT simulated), 0)) FROM spending WHERE batch_id <> '' AND batch_id = ANY (`+all+`)), c.*
+			(SELECT saturated(coalesce(sum(charge_nano) FILTER (WHERE NOT simulated), 0)) FROM spending WHERE batch_id <> '' AND batch_id = ANY ($2)), c.*
 		FROM batches
-		CROSS JOIN LATERAL (SELECT `+sumsOfCounts+` FROM batch_counts WHERE batch_id = ANY (`+all+`)) c
-		WHERE id = $1`, id).Scan(append([]any{&sealed, &cancelled, &p.Paused, &removed, &p.CreatedAt, (*int64)(&p.Charge)}, c.columns()...)...)
+		CROSS JOIN LATERAL (SELECT `+sumsOfCounts+` FROM batch_counts WHERE batch_id = ANY ($2)) c
+		WHERE id = $1`, id, append(steps, id)).Scan(append([]any{&sealed, &cancelled, &p.Paused, &removed, &p.CreatedAt, (*int64)(&p.Charge)}, c.columns()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
 	}

@@ -109,12 +109,11 @@ func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 
 // SchemaVersion returns the version of the schema, 0 where there is none.
 func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
-	var there bool
-	if err := s.pool.QueryRow(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&there); err != nil || !there {
-		return 0, err
-	}
 	var v int64
 	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&v)
+	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok && refusal.Code == pgUndefinedTable {
+		return 0, nil
+	}
 	return v, err
 }
 
@@ -171,6 +170,7 @@ const (
 	pgSerialization  = "40001"
 	pgDeadlock       = "40P01"
 	pgDivisionByZero = "22012"
+	pgUndefinedTable = "42P01"
 	// resultsKey is violated by a second answer of a job.
 	resultsKey = "results_pkey"
 	// callsKey and sharesKey are violated by a repetition that began before the first

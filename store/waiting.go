@@ -43,7 +43,7 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 			SELECT job_id, provider, model, account, batch_id, run_at, dispatched_at
 			FROM job_queue
 			WHERE worker_id IS NULL AND `+which+`
-			LIMIT CASE WHEN (SELECT sum(queued) FROM batch_counts WHERE batch_id = $1) > $4 THEN $3::int / 4 ELSE $3::int END
+			LIMIT CASE WHEN (SELECT sum(scheduled + queued + retrying) FROM batch_counts WHERE batch_id = $1) > $4 THEN $3::int / 16 ELSE $3::int END
 		) q
 		CROSS JOIN LATERAL (SELECT state, paused_at, wait_reason, error_class, not_before FROM job_states WHERE job_id = q.job_id OFFSET 0) s
 		LEFT JOIN batches b ON b.id = q.batch_id
