@@ -83,11 +83,13 @@ const (
 	FailUnknown  OnUnknown = "fail"
 )
 
-// A job that took part in MaxCrashes deaths of workers is quarantined. From
-// SuspectCrashes on it runs alone in its worker.
+// A job that took part in SuspectCrashes deaths of workers runs beside none but other suspects, of which there are
+// many after two kills of a busy worker; after LoneCrashes it runs alone in its worker, and after
+// MaxCrashes it is quarantined.
 const (
-	MaxCrashes     = 3
 	SuspectCrashes = 2
+	LoneCrashes    = 3
+	MaxCrashes     = 4
 )
 
 // Silence is the time that a worker may go without a heartbeat before its jobs are taken

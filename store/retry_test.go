@@ -105,7 +105,7 @@ func TestAQuarantinedJobComesBackAsASuspect(t *testing.T) {
 	}
 	w.takeOver(t)
 	w.retry(t, j.ID.String(), jobs.Failed)
-	if got := w.mustClaim(t, jobs.Delivery{ID: j.ID, Gen: 5}); got.Crashes < jobs.SuspectCrashes {
+	if got := w.mustClaim(t, jobs.Delivery{ID: j.ID, Gen: jobs.MaxCrashes + 2}); got.Crashes < jobs.SuspectCrashes {
 		t.Errorf("%d crashes, want it to run alone", got.Crashes)
 	}
 	w.takeOver(t)

@@ -152,11 +152,11 @@ func TestAJobThatWasAboutToEndForItsCallIsNotSentAgain(t *testing.T) {
 	w.holds(t)
 }
 
-func TestAJobOfThreeCrashesIsQuarantined(t *testing.T) {
+func TestAJobOfTooManyCrashesIsQuarantined(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)
 	j := w.running(t, nil)
-	for gen := 2; gen <= 3; gen++ {
+	for gen := 2; gen <= jobs.MaxCrashes; gen++ {
 		w.takeOver(t)
 		if got := w.job(t, j.ID); got.State != jobs.Queued || got.Gen != gen {
 			t.Fatalf("%+v", got)
@@ -164,7 +164,7 @@ func TestAJobOfThreeCrashesIsQuarantined(t *testing.T) {
 		w.mustClaim(t, jobs.Delivery{ID: j.ID, Gen: gen})
 	}
 	w.takeOver(t)
-	if got := w.job(t, j.ID); got.State != jobs.Failed || got.ErrorClass != "poison" || got.Crashes != 3 || got.FinishedAt == nil {
+	if got := w.job(t, j.ID); got.State != jobs.Failed || got.ErrorClass != "poison" || got.Crashes != jobs.MaxCrashes || got.FinishedAt == nil {
 		t.Errorf("%+v", got)
 	}
 }

@@ -135,7 +135,7 @@ func backoff(attempt int) time.Duration {
 // was to be claimed with its first call, and has made none, is claimed for that.
 func (h *handler) end(j *journal, e jobs.Completion) error {
 	if j.unclaimed != nil {
-		job, err := h.take(delivery{jobs.Claim{ID: j.job.ID, Gen: j.job.Gen}, j.inChunk}, false, j.log)
+		job, err := h.take(delivery{jobs.Claim{ID: j.job.ID, Gen: j.job.Gen}, j.inChunk}, nil, j.log)
 		if job == nil {
 			return err
 		}

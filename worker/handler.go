@@ -102,18 +102,17 @@ type handler struct {
 	spool *spool
 	// marks say which calls were sent, should the worker be killed.
 	marks *sendMarks
-	// slots is shared by the jobs of this worker; a suspect takes all of it.
+	// slots is shared by the jobs of this worker; the suspects in the ward have all of it.
 	slots *semaphore.Weighted
 	// packing bounds the chunks of jobs that share calls which are in work at once.
 	packing *semaphore.Weighted
-	// suspect is held by the one suspect that waits or runs.
-	suspect sync.Mutex
+	ward    ward
 	schemas schema.Checker
 	// refusals are the budgets that have just refused a call.
 	refusals refusals
 }
 
-// exclusive is the weight of a job that runs alone; others weigh 1.
+// exclusive is the weight of all that run in the ward; other jobs weigh 1.
 const exclusive = 1 << 30
 
 // newHandler makes the handler of a worker that stops when waiting ends.
@@ -231,10 +230,10 @@ func (h *handler) process(t *asynq.Task, in *concurrency) error {
 	defer in.release()
 	claim := claims[0]
 	log := h.logOf(claim)
-	err = h.deliver(delivery{Claim: claim}, false, log)
-	if errors.Is(err, errSuspect) {
-		log.Warn().Msg("suspect job deferred until it is alone in this worker")
-		err = h.deliver(delivery{Claim: claim}, true, log)
+	err = h.deliver(delivery{Claim: claim}, h.ward.suspects(claim.ID), log)
+	for suspect, ok := errors.AsType[*suspectError](err); ok; suspect, ok = errors.AsType[*suspectError](err) {
+		log.Warn().Bool("alone", suspect.alone).Msg("suspect job waits until none but suspects run in this worker")
+		err = h.deliver(delivery{Claim: claim}, suspect, log)
 	}
 	return err
 }
@@ -249,46 +248,51 @@ func (h *handler) logOf(c jobs.Claim) zerolog.Logger {
 	return h.cfg.Log.With().Stringer("job", c.ID).Int("gen", c.Gen).Logger()
 }
 
-// errSuspect reports that a job must run alone.
-var errSuspect = errors.New("must run alone")
-
 // deliver claims the job of a delivery and runs it. A suspect gives its claim
-// back, and comes again when all others have ended and before the next may begin:
-// a worker's death is counted against each job that it has claimed, so that no
-// other may be claimed meanwhile, and the suspect not while others are. The wait
+// back, and comes again by what its claim has shown: into the ward, when all others have
+// ended and before the next may begin. The wait
 // is bounded, since nothing begins here meanwhile: by the time of one call, after
 // which the queue tries again, here or at another worker. Others wait a moment and
-// go back to the queue, and so do further suspects, at once: should the worker die,
-// a delivery that it has in hand and that is not claimed comes again only when
+// go back to the queue, and so do suspects that cannot join those in the ward, at once: should the
+// worker die, a delivery that it has in hand and that is not claimed comes again only when
 // asynq notices, after some two minutes.
-func (h *handler) deliver(d delivery, alone bool, log zerolog.Logger) error {
-	limit, weight := shortWait, int64(1)
-	if alone {
-		if !h.suspect.TryLock() {
-			return &requeue{after: shortWait}
+func (h *handler) deliver(d delivery, suspect *suspectError, log zerolog.Logger) error {
+	if suspect == nil {
+		waiting, done := context.WithTimeout(h.waiting, shortWait)
+		defer done()
+		if h.slots.Acquire(waiting, 1) != nil {
+			return h.noRoom()
 		}
-		defer h.suspect.Unlock()
-		limit, weight = h.cfg.CallTimeout, exclusive
-	}
-	waiting, done := context.WithTimeout(h.waiting, limit)
-	defer done()
-	if h.slots.Acquire(waiting, weight) != nil {
-		if h.waiting.Err() != nil {
-			return &requeue{}
+		defer h.slots.Release(1)
+	} else {
+		waiting, done := context.WithTimeout(h.waiting, h.cfg.CallTimeout)
+		defer done()
+		if !h.ward.enter(waiting, h.slots, suspect) {
+			return h.noRoom()
 		}
-		return &requeue{after: min(limit, h.cfg.pace.pause)}
+		defer h.ward.leave(h.slots)
 	}
-	defer h.slots.Release(weight)
-	job, err := h.take(d, alone, log)
+	job, err := h.take(d, suspect, log)
+	if by, ok := errors.AsType[*suspectError](err); ok || err == nil {
+		h.ward.note(d.ID, by)
+	}
 	if job == nil {
 		return err
 	}
 	defer h.held.Delete(job.LeaseToken)
 	until := job.Deadline
-	if job.Crashes >= jobs.SuspectCrashes {
+	if suspicion(job) != nil {
 		until = earlier(until, time.Now().Add(h.cfg.CallTimeout))
 	}
 	return h.run(d, *job, nil, until, log)
+}
+
+// noRoom has a delivery come again that found no place in this worker.
+func (h *handler) noRoom() error {
+	if h.waiting.Err() != nil {
+		return &requeue{}
+	}
+	return &requeue{after: min(shortWait, h.cfg.pace.pause)}
 }
 
 // earlier is the earlier of two times.
@@ -301,7 +305,7 @@ func earlier(a, b time.Time) time.Time {
 
 // take claims the job of a delivery, whose lease is in h.held from then on. A nil job is
 // not to be run, and the error tells asynq what to do with its task; nil: it is over.
-func (h *handler) take(d delivery, alone bool, log zerolog.Logger) (*jobs.Job, error) {
+func (h *handler) take(d delivery, suspect *suspectError, log zerolog.Logger) (*jobs.Job, error) {
 	claim := d.Claim
 	claim.LeaseToken = jobs.NewID()
 	for {
@@ -311,10 +315,10 @@ func (h *handler) take(d delivery, alone bool, log zerolog.Logger) (*jobs.Job, e
 		h.held.Store(claim.LeaseToken, true)
 		got, err := h.cfg.Store.Work.Claim(h.waiting, h.id, claim)
 		if err == nil && got.Job != nil {
-			if got.Job.Crashes < jobs.SuspectCrashes || alone {
-				return got.Job, nil
+			if by := suspicion(got.Job); !suspect.admits(by) {
+				return nil, h.putOff(d, got.Job, by, log)
 			}
-			return nil, h.putOff(d, got.Job, log)
+			return got.Job, nil
 		}
 		h.held.Delete(claim.LeaseToken)
 		switch {
@@ -338,8 +342,8 @@ func (h *handler) take(d delivery, alone bool, log zerolog.Logger) (*jobs.Job, e
 	}
 }
 
-// putOff gives the claim of a suspect back that is not alone here.
-func (h *handler) putOff(d delivery, job *jobs.Job, log zerolog.Logger) error {
+// putOff gives the claim of a suspect back that came as if it were none, or less of one.
+func (h *handler) putOff(d delivery, job *jobs.Job, by *suspectError, log zerolog.Logger) error {
 	defer h.held.Delete(job.LeaseToken)
 	_, err := h.cfg.Store.Work.Complete(h.writing, jobs.Completion{JobID: job.ID, LeaseToken: job.LeaseToken, State: jobs.Queued, RefundAttempt: true})
 	if err != nil {
@@ -347,8 +351,8 @@ func (h *handler) putOff(d delivery, job *jobs.Job, log zerolog.Logger) error {
 		return &requeue{after: shortWait}
 	}
 	if d.inChunk {
-		log.Warn().Msg("suspect job leaves its chunk, to be alone")
+		log.Warn().Msg("suspect job leaves its chunk")
 		return &requeue{next: nextOf(job)}
 	}
-	return errSuspect
+	return by
 }

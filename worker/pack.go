@@ -65,7 +65,7 @@ func (h *handler) takeAll(claims []jobs.Claim, c *chunk) []*journal {
 	for i, claim := range claims {
 		claiming.Go(func() {
 			log := h.logOf(claim)
-			job, err := h.take(delivery{claim, true}, false, log)
+			job, err := h.take(delivery{claim, true}, nil, log)
 			if job == nil {
 				c.note(claim, err)
 				return

@@ -110,8 +110,8 @@ func TestAPoisonJobIsQuarantinedAndItsNeighboursAreNot(t *testing.T) {
 		defer func() { deaths <- died }()
 		for ctx.Err() == nil {
 			how := "gathers"
-			if died >= jobs.SuspectCrashes {
-				how = "alone" // each of them is a suspect now
+			if died >= jobs.LoneCrashes {
+				how = "alone" // each of them is by now
 			}
 			cmd := exec.CommandContext(ctx, os.Args[0])
 			cmd.Env = append(os.Environ(), victimVariable+"="+how, "DATABASE_URL="+f.url, "REDIS_URL="+f.redisURL)
@@ -140,7 +140,7 @@ func TestAPoisonJobIsQuarantinedAndItsNeighboursAreNot(t *testing.T) {
 	}
 	for _, id := range ids[1:] {
 		got := f.job(t, id)
-		if got.State != jobs.Succeeded || got.Cost != 10 || !slices.Equal(got.Outcomes, []string{"succeeded"}) || got.Crashes != jobs.SuspectCrashes {
+		if got.State != jobs.Succeeded || got.Cost != 10 || !slices.Equal(got.Outcomes, []string{"succeeded"}) || got.Crashes != jobs.LoneCrashes {
 			t.Errorf("a neighbour: %+v", got)
 		}
 	}
@@ -172,5 +172,46 @@ func TestASuspectRunsAlone(t *testing.T) {
 	}
 	if got := f.job(t, ids[20]); got.Attempt != 1 || got.Gen != 1 {
 		t.Errorf("%+v, want its given-back claim not to count", got)
+	}
+}
+
+// After two kills of a busy worker there are many.
+func TestSuspectsRunBesideEachOtherAndNothingBesideThem(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	var together atomic.Int64
+	s := serve(func(ctx context.Context, n int, req providers.Request) (providers.Response, error) {
+		var place int
+		if _, err := fmt.Sscanf(req.Prompt, "secret prompt %d", &place); err != nil {
+			t.Error(err)
+		}
+		if place < 20 {
+			running := f.count(t, `SELECT count(*) FROM job_states WHERE state = 'running'`)
+			together.Store(max(together.Load(), int64(running)))
+			if place == 0 && running != 1 {
+				t.Errorf("%d jobs run while one does that has to be alone", running)
+			}
+			if others := f.count(t, fmt.Sprintf(`SELECT count(*) FROM job_states WHERE state = 'running' AND crashes < %d`, jobs.SuspectCrashes)); others != 0 {
+				t.Errorf("%d jobs that nobody suspects run while suspects do", others)
+			}
+		}
+		if err := aMoment(ctx); err != nil {
+			return providers.Response{}, err
+		}
+		return answers(ctx, n, req)
+	})
+	ids := f.enqueue(t, 60, nil)
+	for i, id := range ids[:20] {
+		crashes := jobs.SuspectCrashes
+		if i == 0 {
+			crashes = jobs.LoneCrashes
+		}
+		f.exec(t, fmt.Sprintf(`UPDATE job_states SET crashes = %d WHERE job_id = '%s'`, crashes, id))
+	}
+	f.worker(t, s, func(c *worker.Config) { c.Providers[0].Concurrency = 20 })
+	f.awaitAll(t, jobs.Succeeded)
+	f.drained(t)
+	if n := together.Load(); n < 2 || n > 8 {
+		t.Errorf("%d suspects ran side by side, want 2 to 8", n)
 	}
 }

@@ -46,7 +46,7 @@ func (h *handler) runChunk(claims []jobs.Claim, in *concurrency) error {
 				err = h.start(waiting, d, job, log)
 			}
 			if errors.Is(err, errTouched) {
-				err = h.deliver(d, false, log)
+				err = h.deliver(d, nil, log)
 			}
 			c.note(claim, err)
 		})
