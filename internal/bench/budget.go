@@ -19,7 +19,7 @@ func (b *bench) budget(ctx context.Context, w io.Writer, without figures) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, money.Remove(ctx, set.ID)) }()
-	f, err := b.oneflow(ctx, 1)
+	f, err := b.oneflow(ctx, 1, 0)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 		if err != nil {
 			return err
 		}
-		o, err := b.oneflow(ctx, 1)
+		o, err := b.oneflow(ctx, 1, 0)
 		if err != nil {
 			return err
 		}
@@ -119,12 +119,7 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	if g.Only {
 		return nil
 	}
-	four, err := b.oneflow(ctx, shared)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(env.Out, "scale/%d_workers_vs_1_cpu_per_job = %.2f\n", shared, float64(four.cpu.perJob(g.Jobs))/float64(o.cpu.perJob(g.Jobs)))
-	for _, measure := range []func(context.Context, io.Writer) error{b.hot, b.wait, b.due, b.idle} {
+	for _, measure := range []func(context.Context, io.Writer) error{b.scale, b.hot, b.wait, b.due, b.idle} {
 		if err := measure(ctx, env.Out); err != nil {
 			return err
 		}
@@ -134,9 +129,6 @@ func run(ctx context.Context, args []string, env cli.Env) (err error) {
 	}
 	return b.many(ctx, env.Out)
 }
-
-// shared is the number of workers of the round that is compared with those of one.
-const shared = 4
 
 // median is the round with the median total.
 func median(all []figures) figures {

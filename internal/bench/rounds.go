@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/pprof"
 	"sync"
@@ -94,12 +95,9 @@ func (b *bench) asynq(ctx context.Context) (figures, error) {
 }
 
 // oneflow takes as many prompts from lines of JSON to results in Postgres, with so many
-// workers that share the handlers; 0: with one in this process.
-func (b *bench) oneflow(ctx context.Context, workers int) (f figures, err error) {
-	before, err := b.wal(ctx)
-	if err != nil {
-		return f, err
-	}
+// workers that share the handlers; 0: with one in this process. What a worker takes once, for
+// its connections and their plans, is counted, unless it has run warmUp jobs before.
+func (b *bench) oneflow(ctx context.Context, workers, warmUp int) (f figures, err error) {
 	var started []*harness.Process
 	var leave func() error
 	if workers > 0 {
@@ -111,34 +109,23 @@ func (b *bench) oneflow(ctx context.Context, workers int) (f figures, err error)
 		return f, err
 	}
 	defer func() { err = errors.Join(err, leave()) }()
+	if warmUp > 0 {
+		if _, err := b.batch(ctx, warmUp, &figures{}); err != nil {
+			return f, err
+		}
+	}
+	before, err := b.wal(ctx)
+	if err != nil {
+		return f, err
+	}
 	used, err := b.processor(ctx, started)
 	if err != nil {
 		return f, err
 	}
-	id := batches.NewID(time.Now())
-	var producer time.Duration
-	if f.enqueue, producer, err = b.produce(ctx, id, b.Jobs); err != nil {
-		return f, err
-	}
-	// Seldom, as looking is not free and not part of the work.
-	var p jobs.Progress
-	for tick := time.Tick(2 * time.Second); !p.Finished(); {
-		select {
-		case <-ctx.Done():
-			return f, ctx.Err()
-		case <-tick:
-		}
-		if p, err = b.store.Progress(ctx, id); err != nil {
-			return f, err
-		}
-	}
-	// From the producer's first statement on, by the clock of the database: neither polling nor
-	// the start of the producer's process is counted, as for the others.
-	began, err := harness.Query[time.Time](ctx, b.url, `SELECT created_at FROM batches WHERE id = $1`, id)
+	id, err := b.batch(ctx, b.Jobs, &f)
 	if err != nil {
 		return f, err
 	}
-	f.total = p.FinishedAt.Sub(began)
 	after, err := b.wal(ctx)
 	if err != nil {
 		return f, err
@@ -148,9 +135,56 @@ func (b *bench) oneflow(ctx context.Context, workers int) (f figures, err error)
 	if err != nil {
 		return f, err
 	}
+	producer := f.cpu.producer
 	f.cpu = now.minus(used)
 	f.cpu.producer = producer
 	return f, b.check(ctx, id)
+}
+
+// batch has the producer accept n prompts, waits for their end, and notes how long that took.
+func (b *bench) batch(ctx context.Context, n int, f *figures) (id string, err error) {
+	id = batches.NewID(time.Now())
+	if f.enqueue, f.cpu.producer, err = b.produce(ctx, id, n); err != nil {
+		return id, err
+	}
+	// Seldom, as looking is not free and not part of the work.
+	var p jobs.Progress
+	for tick := time.Tick(2 * time.Second); !p.Finished(); {
+		select {
+		case <-ctx.Done():
+			return id, ctx.Err()
+		case <-tick:
+		}
+		if p, err = b.store.Progress(ctx, id); err != nil {
+			return id, err
+		}
+	}
+	// From the producer's first statement on, by the clock of the database: neither polling nor
+	// the start of the producer's process is counted, as for the others.
+	began, err := harness.Query[time.Time](ctx, b.url, `SELECT created_at FROM batches WHERE id = $1`, id)
+	if err != nil {
+		return id, err
+	}
+	f.total = p.FinishedAt.Sub(began)
+	return id, nil
+}
+
+// shared is the number of workers of the round that is compared with those of one.
+const shared = 4
+
+// scale measures what a job takes with several workers over what it takes with one, once they
+// have all run jobs before.
+func (b *bench) scale(ctx context.Context, w io.Writer) error {
+	one, err := b.oneflow(ctx, 1, b.Jobs/2)
+	if err != nil {
+		return err
+	}
+	several, err := b.oneflow(ctx, shared, b.Jobs/2)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "scale/%d_workers_vs_1_cpu_per_job = %.2f\n", shared, float64(several.cpu.perJob(b.Jobs))/float64(one.cpu.perJob(b.Jobs)))
+	return nil
 }
 
 // profiled writes a CPU profile of a round with a worker in this process.
@@ -164,7 +198,7 @@ func (b *bench) profiled(ctx context.Context) (err error) {
 		return err
 	}
 	defer pprof.StopCPUProfile()
-	_, err = b.oneflow(ctx, 0)
+	_, err = b.oneflow(ctx, 0, 0)
 	return err
 }
 
