@@ -33,7 +33,7 @@ type batchCmd struct {
 	Tag     map[string]string `help:"A name and a value of your own for the batch, shown in lists." placeholder:"NAME=VALUE" mapsep:"none"`
 	Append  bool              `help:"Add the rows to a batch that was made of another file, or with other options. Without it, --batch-id takes the same file again only."`
 	Strict  bool              `help:"Accept nothing if any line is bad."`
-	Watch   bool              `help:"Follow the batch until it has finished."`
+	Watch   bool              `aliases:"wait" help:"Follow the batch until it has finished; --wait is the same."`
 	Combine int               `help:"Ask for N short prompts in one numbered request, 2 to 50, and split its answer; a row whose answer cannot be told from others is asked alone. For prompts without messages, tools and JSON." placeholder:"N"`
 	Warm    bool              `help:"Where rows begin alike, have the first answered before the others are sent, so that the vendor's own cache has the beginning; of vendors that want it marked, the system prompt is marked. What that costs is on the first row's bill."`
 	Then    []string          `help:"A step that follows: a YAML file with name, template and what else it needs; may be repeated. See docs/pipelines.md." placeholder:"FILE" sep:"none"`

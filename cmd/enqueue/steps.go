@@ -226,7 +226,7 @@ type pipelineCmd struct {
 	Account  string            `help:"Who pays." default:"default" placeholder:"NAME"`
 	Limit    positive          `help:"Take the first N rows only." placeholder:"N"`
 	Tag      map[string]string `help:"A name and a value of your own, shown in lists." placeholder:"NAME=VALUE" mapsep:"none"`
-	Watch    bool              `help:"Follow the pipeline until it has finished."`
+	Watch    bool              `aliases:"wait" help:"Follow the pipeline until it has finished; --wait is the same."`
 	spending
 	webhookFlags
 	cli.OutputFlag
