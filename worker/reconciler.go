@@ -94,6 +94,8 @@ type term struct {
 	// lookedForDue is until when it was looked for jobs that have become due, by
 	// Postgres' clock.
 	lookedForDue time.Time
+	// fullUntil is until when a queue that was full is not topped up.
+	fullUntil map[jobs.Queue]time.Time
 	// counted is the batch whose counts were audited last.
 	counted string
 	// done counts what was put right and is not recorded yet.
@@ -197,6 +199,7 @@ func (r *reconciler) lead(ctx context.Context) error {
 		r.term = &term{
 			cfg: r.cfg, owner: r.owner, audit: newAuditor(r.cfg, r.redis),
 			dispatcher: jobs.NewDispatcher(r.redis, r.cfg.Store.Deliveries), done: map[string]int64{},
+			fullUntil: map[jobs.Queue]time.Time{},
 		}
 		t := r.term
 		t.audit.took = func(n int) { t.did("delivery_restored", n) }

@@ -10,6 +10,9 @@ import (
 const (
 	// topUpEvery is the time that a window may run down while there is more to do.
 	topUpEvery = 200 * time.Millisecond
+	// fullFor is the time for which a queue that was found full is not looked at: to count a large
+	// window takes long, and no fleet runs one down so fast.
+	fullFor = time.Second
 	// dueAgain is the least time between two looks for jobs that have become due, and
 	// dueWithin the most: a job that is to run later is seen within it.
 	dueAgain  = 50 * time.Millisecond
@@ -27,6 +30,10 @@ func (t *term) topUp(ctx context.Context) (more bool, err error) {
 	queues, err := t.cfg.Store.Deliveries.Backlogs(ctx)
 	began := time.Now()
 	for _, q := range queues {
+		if time.Now().Before(t.fullUntil[q]) {
+			more = true
+			continue
+		}
 		for err == nil && time.Since(began) < dispatchBudget {
 			var marked []jobs.Delivery
 			var full bool
@@ -36,6 +43,9 @@ func (t *term) topUp(ctx context.Context) (more bool, err error) {
 				t.cfg.Log.Debug().Str("queue", jobs.QueueName(q.Provider, q.Lane)).Int("jobs", len(marked)).Msg("topped up")
 			}
 			more = more || full || len(marked) > 0
+			if full {
+				t.fullUntil[q] = time.Now().Add(fullFor)
+			}
 			if len(marked) < dispatchChunk {
 				break
 			}
