@@ -102,17 +102,17 @@ type handler struct {
 	spool *spool
 	// marks say which calls were sent, should the worker be killed.
 	marks *sendMarks
-	// slots is shared by the jobs of this worker; the suspects in the ward have all of it.
+	// slots is shared by the jobs of this worker; the suspects in isolation have all of it.
 	slots *semaphore.Weighted
 	// packing bounds the chunks of jobs that share calls which are in work at once.
-	packing *semaphore.Weighted
-	ward    ward
-	schemas schema.Checker
+	packing   *semaphore.Weighted
+	isolation isolation
+	schemas   schema.Checker
 	// refusals are the budgets that have just refused a call.
 	refusals refusals
 }
 
-// exclusive is the weight of all that run in the ward; other jobs weigh 1.
+// exclusive is the weight of all that run in isolation; other jobs weigh 1.
 const exclusive = 1 << 30
 
 // newHandler makes the handler of a worker that stops when waiting ends.
@@ -230,7 +230,7 @@ func (h *handler) process(t *asynq.Task, in *concurrency) error {
 	defer in.release()
 	claim := claims[0]
 	log := h.logOf(claim)
-	err = h.deliver(delivery{Claim: claim}, h.ward.suspects(claim.ID), log)
+	err = h.deliver(delivery{Claim: claim}, h.isolation.of(claim.ID), log)
 	for suspect, ok := errors.AsType[*suspectError](err); ok; suspect, ok = errors.AsType[*suspectError](err) {
 		log.Warn().Bool("alone", suspect.alone).Msg("suspect job waits until none but suspects run in this worker")
 		err = h.deliver(delivery{Claim: claim}, suspect, log)
@@ -249,11 +249,11 @@ func (h *handler) logOf(c jobs.Claim) zerolog.Logger {
 }
 
 // deliver claims the job of a delivery and runs it. A suspect gives its claim
-// back, and comes again by what its claim has shown: into the ward, when all others have
+// back, and comes again by what its claim has shown: into isolation, when all others have
 // ended and before the next may begin. The wait
 // is bounded, since nothing begins here meanwhile: by the time of one call, after
 // which the queue tries again, here or at another worker. Others wait a moment and
-// go back to the queue, and so do suspects that cannot join those in the ward, at once: should the
+// go back to the queue, and so do suspects that cannot join those that are there, at once: should the
 // worker die, a delivery that it has in hand and that is not claimed comes again only when
 // asynq notices, after some two minutes.
 func (h *handler) deliver(d delivery, suspect *suspectError, log zerolog.Logger) error {
@@ -267,14 +267,14 @@ func (h *handler) deliver(d delivery, suspect *suspectError, log zerolog.Logger)
 	} else {
 		waiting, done := context.WithTimeout(h.waiting, h.cfg.CallTimeout)
 		defer done()
-		if !h.ward.enter(waiting, h.slots, suspect) {
+		if !h.isolation.enter(waiting, h.slots, suspect) {
 			return h.noRoom()
 		}
-		defer h.ward.leave(h.slots)
+		defer h.isolation.leave(h.slots)
 	}
 	job, err := h.take(d, suspect, log)
 	if by, ok := errors.AsType[*suspectError](err); ok || err == nil {
-		h.ward.note(d.ID, by)
+		h.isolation.note(d.ID, by)
 	}
 	if job == nil {
 		return err

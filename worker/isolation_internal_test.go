@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-func TestTheWardIsOpenForAWhileAndToAFew(t *testing.T) {
+func TestIsolationIsOpenForAWhileAndToAFew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var w ward
+		var i isolation
 		slots := semaphore.NewWeighted(exclusive)
 		few, alone := &suspectError{}, &suspectError{alone: true}
-		enter := func(s *suspectError) bool { return w.enter(t.Context(), slots, s) }
+		enter := func(s *suspectError) bool { return i.enter(t.Context(), slots, s) }
 
 		if err := slots.Acquire(t.Context(), 1); err != nil { // a job that nobody suspects
 			t.Fatal(err)
@@ -32,7 +32,7 @@ func TestTheWardIsOpenForAWhileAndToAFew(t *testing.T) {
 		if enter(alone) {
 			t.Error("one that has to be alone came in beside another")
 		}
-		for range wardSize - 1 {
+		for range mostIsolated - 1 {
 			if !enter(few) {
 				t.Fatal("one of the few did not come in")
 			}
@@ -40,23 +40,23 @@ func TestTheWardIsOpenForAWhileAndToAFew(t *testing.T) {
 		if enter(few) {
 			t.Error("more than a few came in")
 		}
-		w.leave(slots)
-		<-time.After(wardOpen)
+		i.leave(slots)
+		<-time.After(isolationOpen)
 		if enter(few) {
 			t.Error("one came in for whom others had to wait longer")
 		}
 		if slots.TryAcquire(1) {
 			t.Error("a job that nobody suspects began beside suspects")
 		}
-		for range wardSize - 1 {
-			w.leave(slots)
+		for range mostIsolated - 1 {
+			i.leave(slots)
 		}
 		if !enter(alone) || enter(few) {
 			t.Error("one that has to be alone is not")
 		}
-		w.leave(slots)
+		i.leave(slots)
 		if !slots.TryAcquire(exclusive) {
-			t.Error("the ward is empty, and others do not go on")
+			t.Error("nobody is inside, and others do not go on")
 		}
 	})
 }
