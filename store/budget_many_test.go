@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
@@ -88,12 +89,24 @@ func manyAtOnce(t *testing.T, w *database, budget int64, pack, n int, price bill
 	var mu sync.Mutex
 	used := 0
 	middle := make(chan struct{}) // closed when a fifth of the budget is used
+	freed := make(chan struct{})  // closed, and replaced, when the budget may have got room
 	pay := func() {
 		mu.Lock()
 		defer mu.Unlock()
 		if used++; used == 20 {
 			close(middle)
 		}
+	}
+	room := func() <-chan struct{} {
+		mu.Lock()
+		defer mu.Unlock()
+		return freed
+	}
+	free := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		close(freed)
+		freed = make(chan struct{})
 	}
 	call := func(i int) (jobs.Call, error) {
 		c, _ := packOf(held[i], nano(int64(price)), nil, func(int) int { return 1 })
@@ -120,19 +133,31 @@ func manyAtOnce(t *testing.T, w *database, budget int64, pack, n int, price bill
 		if _, err := w.TakeOver(t.Context(), dead); err != nil {
 			t.Error(err)
 		}
+		free()
 	}()
+	var late atomic.Int64 // those of the dead worker that may still give back what the takeover charged
+	late.Store(int64(n/4 - 3))
 	together(n, func(i int) {
 		if i == 3 || i == 7 || i == 11 {
 			return
 		}
-		s, fails := stores[i%4], rand.N(5) == 0
+		s, fails, dies := stores[i%4], rand.N(5) == 0, i%4 == 3
+		if dies {
+			defer func() {
+				late.Add(-1)
+				free()
+			}()
+		}
 		for {
+			again := room()
+			final := dies || late.Load() == 0
 			call, err := call(i)
 			_, ended := errors.AsType[*jobs.PackError](err)
 			switch refused, ok := errors.AsType[*jobs.BudgetError](err); {
-			case ok && refused.Budget.Reserved == 0:
+			case ok && refused.Budget.Reserved == 0 && final:
 				return // nothing under way gives anything back
 			case ok:
+				<-again
 				continue
 			case ended || errors.Is(err, jobs.ErrCancelled) || errors.Is(err, jobs.ErrLeaseLost):
 				return
@@ -142,12 +167,16 @@ func manyAtOnce(t *testing.T, w *database, budget int64, pack, n int, price bill
 			}
 			done := jobs.Settlement{CallID: call.CallID, Outcome: jobs.CallFailedBilled, Cost: &price, Latency: 1, Packed: len(held[i]) > 1}
 			if fails {
+				if dies {
+					<-over // it answers after all, when the takeover has charged the call
+				}
 				done.Outcome, done.Cost, fails = jobs.CallFailedUnbilled, nano(0), false
 			}
 			if err := s.SettleCall(t.Context(), done); err != nil {
 				t.Error(err)
 				return
 			}
+			free()
 			if done.Outcome == jobs.CallFailedBilled {
 				pay()
 				return
