@@ -115,7 +115,7 @@ func TestTheNextCallIsMadeWhenTheProviderAskedForIt(t *testing.T) {
 					})
 					rush(t, sets, 5, lasting(asked+5*time.Second))
 					at := <-refused
-					after := a.since(at.Add(60 * time.Millisecond)) // others were sent before they could know
+					after := a.since(at.Add(110 * time.Millisecond)) // others were sent before they could know
 					if len(after) == 0 {
 						t.Fatal("no call was made any more")
 					}

@@ -7,7 +7,7 @@
 --       5 1: it is urgent, and goes before those whose slots are still to come
 --       then for each scope of KEYS: how many permits there are, 0: any; how many dimensions follow, each of 5 values (see
 --       dimension)
--- Returns {0, wait, binds, chosen, slot, for the provider and then the scope chosen: refusals, and for each dimension what its
+-- Returns {0, wait, binds, chosen, slot, 1 if urgent calls may still go before it, for the provider and then the scope chosen: refusals, and for each dimension what its
 --         pace was charged, what others were taken to use, and its sum}: granted: send it after wait
 --         {1, wait, binds, chosen, blocked}: a slot would come after wait, which is too long; nothing was reserved. For so long
 --         it is blocked, or its day used up: no other limit would be a reason
@@ -188,7 +188,8 @@ if best.overtaken then
   end
 end
 
-local out, costs = {0, wait, best.binds, best.chosen, slot}, ''
+local ordered = wait > 0 and best.order
+local out, costs = {0, wait, best.binds, best.chosen, slot, ordered and 1 or 0}, ''
 for _, s in ipairs(best.scopes) do
   use(s.n)
   local paced = s.n == 1 and best.own or slot
@@ -215,7 +216,7 @@ for _, s in ipairs(best.scopes) do
   if s.permits > 0 then redis.call('ZADD', permits, text(slot + hold), permit) end
 end
 flush()
-if wait > 0 and best.order then
+if ordered then
   local ahead = best.ahead
   ahead[#ahead + 1] = {name = permit, slot = slot, urgent = urgent, over = 0, where = best.where, costs = costs}
   table.sort(ahead, function(a, b) return a.slot < b.slot end)

@@ -183,6 +183,8 @@ type account struct {
 	provider string
 	queue    waitQueue
 	blocks   blockCache
+	// refusals is the number of those that this process has met.
+	refusals atomic.Int64
 	// turn is the scope to begin with where several are as good.
 	turn atomic.Uint64
 
@@ -341,6 +343,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Dem
 		a.queue.leave(w)
 		return nil, ctx.Err()
 	}
+	refusals := a.refusals.Load()
 	g, err := l.ask(ctx, a, demand, max(time.Until(deadline), 0), w.urgency == 0)
 	if err == nil && g.binds != "" {
 		a.lastBinding.Store(&g.binds)
@@ -361,7 +364,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Dem
 		return nil, nil //nolint:nilnil // see above
 	}
 	a.queue.granted(g.slot, g.wait, w.urgency == 0)
-	s := &Slot{limiter: l, account: a, model: demand.Model, grant: g, due: time.Now().Add(g.wait)}
+	s := &Slot{limiter: l, account: a, model: demand.Model, grant: g, due: time.Now().Add(g.wait), refusals: refusals}
 	if g.holdsPermit() {
 		s.renewal = time.AfterFunc(renewEvery, s.renew)
 	}

@@ -69,6 +69,7 @@ type grant struct {
 	blocked time.Duration       // how much of the wait is no matter of pace
 	slot    time.Duration       // since 1970, on Redis' clock
 	permit  string              // the name of those that it holds
+	movable bool                // urgent calls may still go before it
 	// parts are those of the provider and, where there are scopes, of the one chosen.
 	parts []part
 }
@@ -164,7 +165,8 @@ func (l *Limiter) askIn(ctx context.Context, a *account, places []place, demand 
 			g.blocked = time.Duration(out[4]) * time.Microsecond
 		case statusGranted:
 			g.slot = time.Duration(out[4]) * time.Microsecond
-			next := out[5:]
+			g.movable = out[5] == 1
+			next := out[6:]
 			for i, p := range taken {
 				part := part{place: p, refusals: next[0]}
 				next = next[1:]

@@ -16,6 +16,9 @@ const (
 	// maxRetryAfter bounds what a provider may ask for: beyond it, somebody made a
 	// mistake with units.
 	maxRetryAfter = 24 * time.Hour
+	// brief is a wait after which a refusal that another worker met is not looked for: a call
+	// that is already on its way meets it, too. Slots that are close together wait as long.
+	brief = 2 * reserveAhead
 )
 
 // Slot is the right to send one call now, or at most 200 ms later. Exactly one of
@@ -29,7 +32,9 @@ type Slot struct {
 	due     time.Time // on this machine's clock
 	once    sync.Once
 	renewal *time.Timer // nil: it holds no permit
-	over    atomic.Bool
+	// refusals is the number of those that its account had met when it was asked for.
+	refusals int64
+	over     atomic.Bool
 }
 
 // errGone says that a slot can no longer be used.
@@ -64,12 +69,15 @@ func (s *Slot) end(do func()) {
 
 // arrive waits until the slot is due, also where urgent calls overtake it.
 func (s *Slot) arrive(ctx context.Context) error {
-	for s.grant.wait > 0 { // else the grant was the check
+	for s.grant.wait > 0 {
 		timer := time.NewTimer(time.Until(s.due))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
+			return ctx.Err()
+		}
+		if s.checked() {
 			return ctx.Err()
 		}
 		ok, moved, err := s.standing(ctx)
@@ -85,6 +93,13 @@ func (s *Slot) arrive(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// checked reports whether the grant is check enough: it was given a moment ago, nobody can overtake it,
+// and no call of this process was refused since. Where calls follow each other closely, a look at Redis
+// before each would cost as much as the grant.
+func (s *Slot) checked() bool {
+	return s.grant.wait <= brief && !s.grant.movable && s.account.refusals.Load() == s.refusals && !s.Late()
 }
 
 // standing reports whether the slot can still be used: it is not late, and the provider
@@ -133,6 +148,7 @@ func (s *Slot) Refused(ctx context.Context, err *providers.Error) (until time.Ti
 	s.end(func() {
 		s.limiter.settle(ctx, s, refused, providers.Usage{})
 		until = s.limiter.refuse(ctx, s, err)
+		s.account.refusals.Add(1)
 		s.account.blocks.forget()
 	})
 	return until
