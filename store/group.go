@@ -38,13 +38,17 @@ type operation[In, Out any] struct {
 }
 
 // linger is the time that the first operation of a group waits for others: little
-// beside a provider call. Where at least company others are to be expected within maxLinger,
-// by how fast they have come lately, it waits that long: a transaction costs as much as ten
-// of its rows.
+// beside a provider call. Where at least company others are to be expected within the longest
+// linger of the group, by how fast they have come lately, it waits for shared: a transaction costs as
+// much as ten of its rows. Where those take longer to come to a crowd, it waits for the crowd, up to the
+// longest of the group: nobody waits for what ends a call as for what begins one.
 const (
-	linger    = 2 * time.Millisecond
-	maxLinger = 20 * time.Millisecond
-	company   = 2
+	linger      = 2 * time.Millisecond
+	shared      = 20 * time.Millisecond
+	beginLinger = shared
+	endLinger   = 50 * time.Millisecond
+	company     = 2
+	crowd       = 16
 )
 
 // group commits operations of one kind together, one group at a time: those that
@@ -55,7 +59,9 @@ type group[In, Out any] struct {
 	life context.Context //nolint:containedctx // of the store
 	// weight is about how many bytes an operation sends beyond a few hundred.
 	weight func(In) int
-	over   sync.WaitGroup
+	// longest is for how long the first operation of a group waits at most.
+	longest time.Duration
+	over    sync.WaitGroup
 }
 
 // pipeline is the transaction of a group, in one round trip. Its first statement
@@ -85,8 +91,8 @@ var errClosed = errors.New("the store is closed")
 
 // newGroup starts a group that ends with life. run does all operations in one
 // transaction; it must be safe to repeat after an unknown COMMIT.
-func newGroup[In, Out any](life context.Context, weight func(In) int, run func(context.Context, []In) ([]outcome[Out], error)) *group[In, Out] {
-	g := &group[In, Out]{ops: make(chan operation[In, Out]), run: run, life: life, weight: weight}
+func newGroup[In, Out any](life context.Context, weight func(In) int, longest time.Duration, run func(context.Context, []In) ([]outcome[Out], error)) *group[In, Out] {
+	g := &group[In, Out]{ops: make(chan operation[In, Out]), run: run, life: life, weight: weight, longest: longest}
 	g.over.Go(g.loop)
 	return g
 }
@@ -131,7 +137,7 @@ func (g *group[In, Out]) loop() {
 		select {
 		case op := <-g.ops:
 			began := time.Now()
-			ops := g.gather(op, lately.wait())
+			ops := g.gather(op, lately.wait(g.longest))
 			lately.note(len(ops), began)
 			g.flush(ops)
 		case <-g.life.Done():
@@ -153,12 +159,12 @@ func (a *arrivals) note(n int, began time.Time) {
 	a.perSecond, a.last = (a.perSecond+float64(n)/passed.Seconds())/2, began
 }
 
-// wait returns for how long the next group waits.
-func (a *arrivals) wait() time.Duration {
-	if a.perSecond*maxLinger.Seconds() < company {
+// wait returns for how long the next group waits, whose longest linger is given.
+func (a *arrivals) wait(longest time.Duration) time.Duration {
+	if a.perSecond*longest.Seconds() < company {
 		return linger
 	}
-	return maxLinger
+	return min(max(time.Duration(crowd/a.perSecond*float64(time.Second)), shared), longest)
 }
 
 // gather takes what has been waiting, and what comes within wait, up to

@@ -75,7 +75,7 @@ func TestALoneOperationHardlyWaitsAndACrowdSharesItsCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		life, stop := context.WithCancel(t.Context())
 		d := &doubler{hold: make(chan struct{})}
-		g := newGroup(life, light, d.run)
+		g := newGroup(life, light, beginLinger, d.run)
 		const crowd = 2*maxGroup + 100
 		results := make(chan result, crowd+1)
 		began := time.Now()
@@ -107,7 +107,7 @@ func TestALoneOperationHardlyWaitsAndACrowdSharesItsCommit(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		}
-		if took := time.Since(began); took > 3*linger+maxLinger {
+		if took := time.Since(began); took > 3*linger+beginLinger {
 			t.Errorf("four commits lingered for %s", took)
 		}
 		stop()
@@ -120,19 +120,24 @@ func TestALoneOperationHardlyWaitsAndACrowdSharesItsCommit(t *testing.T) {
 func TestAStreamSharesCommitsAndWhatComesSeldomDoesNotWait(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
+		linger   time.Duration // the longest of the group
 		every    time.Duration
 		n        int
+		least    int           // commits
 		most     int           // commits
 		longest  time.Duration // wait of one
 		expected string
 	}{
-		{5 * time.Millisecond, 400, 400/4 + 10, maxLinger, "a stream shares commits"},
-		{100 * time.Millisecond, 20, 20, linger, "what comes seldom does not wait"},
+		{beginLinger, 5 * time.Millisecond, 400, 0, 400/4 + 10, beginLinger, "a stream shares commits"},
+		{beginLinger, 100 * time.Millisecond, 20, 20, 20, linger, "what comes seldom does not wait"},
+		{endLinger, 5 * time.Millisecond, 400, 0, 400/10 + 10, endLinger, "what ends a call waits longer for company"},
+		{endLinger, time.Millisecond, 2000, 2000 / 25, 2000/20 + 10, endLinger, "but not where a crowd comes soon"},
+		{endLinger, 100 * time.Millisecond, 20, 20, 20, linger, "what comes seldom does not wait"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			life, stop := context.WithCancel(t.Context())
 			d := &doubler{}
-			g := newGroup(life, light, d.run)
+			g := newGroup(life, light, c.linger, d.run)
 			waits := make(chan time.Duration, c.n)
 			for n := range c.n {
 				go func() {
@@ -149,8 +154,8 @@ func TestAStreamSharesCommitsAndWhatComesSeldomDoesNotWait(t *testing.T) {
 					t.Errorf("every %s: one waited for %s, want %s at most", c.every, wait, c.longest)
 				}
 			}
-			if commits := len(d.sizes()); commits > c.most {
-				t.Errorf("every %s: %d commits for %d operations, want %d at most: %s", c.every, commits, c.n, c.most, c.expected)
+			if commits := len(d.sizes()); commits < c.least || commits > c.most {
+				t.Errorf("every %s: %d commits for %d operations, want %d to %d: %s", c.every, commits, c.n, c.least, c.most, c.expected)
 			}
 			stop()
 			g.wait()
@@ -163,7 +168,7 @@ func TestClosingWaitsForTheCommitUnderWayAndRefusesTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		life, stop := context.WithCancel(t.Context())
 		d := &doubler{hold: make(chan struct{})}
-		g := newGroup(life, light, d.run)
+		g := newGroup(life, light, beginLinger, d.run)
 		results := make(chan result, 10)
 		start(t.Context(), g, 1, results)
 		lingered()
@@ -204,7 +209,7 @@ func TestAFailureThatPassesIsWaitedOutByThoseWhoHaveTime(t *testing.T) {
 			}
 			return nil
 		}}
-		g := newGroup(life, light, d.run)
+		g := newGroup(life, light, beginLinger, d.run)
 		results := make(chan result, 3)
 		start(t.Context(), g, 3, results)
 		lingered()
@@ -248,7 +253,7 @@ func TestClosingEndsTheWaitForAServerThatIsAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		life, stop := context.WithCancel(t.Context())
-		g := newGroup(life, light, (&doubler{fail: func([]int) error { return errPasses }}).run)
+		g := newGroup(life, light, beginLinger, (&doubler{fail: func([]int) error { return errPasses }}).run)
 		results := make(chan result, 1)
 		start(t.Context(), g, 1, results)
 		lingered()
@@ -271,7 +276,7 @@ func TestOnlyThePoisonOfAGroupFails(t *testing.T) {
 			}
 			return nil
 		}}
-		g := newGroup(life, light, d.run)
+		g := newGroup(life, light, beginLinger, d.run)
 		results := make(chan result, 20)
 		for n := range 20 {
 			start(t.Context(), g, n, results)

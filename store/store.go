@@ -81,11 +81,11 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	s := &Store{pool: pool, stop: stop, life: life, pooled: behind, ended: make(chan struct{}, 1), outage: watched, beginsOn: pinned{pool: pool}, succeedOn: pinned{pool: pool}}
 	s.background.Go(s.notify)
 	watched.over.Go(func() { watched.watch(life) })
-	s.claims = newGroup(life, light, s.claimMany)
-	s.begins = newGroup(life, light, s.beginMany)
-	s.settles = newGroup(life, func(c jobs.Settlement) int { return len(c.Body) }, s.settleMany)
-	s.succeed = newGroup(life, sizeOf, s.succeedMany)
-	s.ends = newGroup(life, light, s.completeMany)
+	s.claims = newGroup(life, light, beginLinger, s.claimMany)
+	s.begins = newGroup(life, light, beginLinger, s.beginMany)
+	s.settles = newGroup(life, func(c jobs.Settlement) int { return len(c.Body) }, endLinger, s.settleMany)
+	s.succeed = newGroup(life, sizeOf, endLinger, s.succeedMany)
+	s.ends = newGroup(life, light, endLinger, s.completeMany)
 	return s, nil
 }
 

@@ -135,7 +135,7 @@ func TestLimitsThatChangeChangeTheConcurrencyOfARunningWorker(t *testing.T) {
 	f.worker(t, s, planned(&rpm))
 	const n = 100
 	f.enqueue(t, n, nil)
-	s.awaitInFlight(t, 15) // ceil(10/s × 1.05 s) and 4 that wait
+	s.awaitInFlight(t, 15) // ceil(10/s × 1.08 s) and 4 that wait
 	rpm.Store(60)
 	// The old Server keeps its calls, the new one begins 6 of its own.
 	s.awaitInFlight(t, 21)
@@ -147,7 +147,7 @@ func TestLimitsThatChangeChangeTheConcurrencyOfARunningWorker(t *testing.T) {
 	s.awaitInFlight(t, 6)
 	f.awaitServers(t, 2, 6) // one for the high lane, one for all
 	rpm.Store(1200)
-	s.awaitInFlight(t, 6+27) // 20/s × 1.05 s and 6 that wait, beside those of the old one
+	s.awaitInFlight(t, 6+28) // 20/s × 1.08 s and 6 that wait, beside those of the old one
 	s.open()
 	f.awaitAll(t, jobs.Succeeded)
 	f.drained(t)
@@ -200,10 +200,10 @@ func TestWorkersShareWhatALimitNeeds(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	var rpm atomic.Int64
-	rpm.Store(1200) // 27 at once
+	rpm.Store(1200) // 28 at once
 	first, second := serveGated(), serveGated()
 	f.worker(t, first, planned(&rpm))
-	f.awaitPlanned(t, 27)
+	f.awaitPlanned(t, 28)
 	w := f.worker(t, second, planned(&rpm))
 	eventually(t, "both plan for two", func() bool { // the first has shown itself after the second had
 		return f.count(t, `
@@ -219,7 +219,7 @@ func TestWorkersShareWhatALimitNeeds(t *testing.T) {
 	w.stop()
 	second.open()
 	w.wait(t)
-	first.awaitInFlight(t, 14+27) // beside those of its old Server
+	first.awaitInFlight(t, 14+28) // beside those of its old Server
 	first.open()
 	f.awaitAll(t, jobs.Succeeded)
 	f.drained(t)

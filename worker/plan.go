@@ -146,7 +146,7 @@ const (
 	defaultLatency = time.Second
 	// handling is the time that a job takes besides its call: claim, ledger, commit,
 	// acknowledgement.
-	handling = 50 * time.Millisecond
+	handling = 80 * time.Millisecond
 	// enoughCalls is the number of calls that tell a latency.
 	enoughCalls = 10
 )

@@ -23,34 +23,34 @@ func TestAPlanUsesTheLimitUpAndSaysWhatBinds(t *testing.T) {
 		rate     float64 // jobs/min of the fleet
 		binds    string
 	}{
-		// ceil(10/s × (300 + 50 ms)) = 4 busy and 4 that wait.
+		// ceil(10/s × (300 + 80 ms)) = 4 busy and 4 that wait.
 		"requests":                               {worker.Served{}, providers.Limits{RPM: 600}, seen(1, 300*time.Millisecond, 200*time.Millisecond), 8, 600, providers.DimensionRPM.Unit()},
 		"shared":                                 {worker.Served{}, providers.Limits{RPM: 600}, seen(4, 300*time.Millisecond, 200*time.Millisecond), 2, 600, providers.DimensionRPM.Unit()},
 		"shared by more workers than are needed": {worker.Served{}, providers.Limits{RPM: 6}, seen(20, time.Second, time.Second), 2, 6, providers.DimensionRPM.Unit()},
-		// 100/s × 2.05 s = 205, and a quarter (52) on top.
-		"a quarter waits":                 {worker.Served{Max: 1000}, providers.Limits{RPM: 6000}, seen(1, 2*time.Second, time.Second), 257, 6000, providers.DimensionRPM.Unit()},
-		"a mean beyond the 9th tenth":     {worker.Served{Max: 1000}, providers.Limits{RPM: 6000}, seen(1, time.Second, 2*time.Second), 257, 6000, providers.DimensionRPM.Unit()},
-		"requests a second":               {worker.Served{}, providers.Limits{RPS: 5, RPM: 600}, seen(1, 150*time.Millisecond, 100*time.Millisecond), 5, 300, providers.DimensionRPS.Unit()},
-		"a day's limit does not pace":     {worker.Served{}, providers.Limits{RPD: 10, RPM: 600}, seen(1, 150*time.Millisecond, 100*time.Millisecond), 6, 600, providers.DimensionRPM.Unit()},
-		"tokens":                          {worker.Served{}, providers.Limits{RPM: 6000, TPM: 60_000}, seen(1, 750*time.Millisecond, 500*time.Millisecond), 6, 150, providers.DimensionTPM.Unit()},
-		"input tokens":                    {worker.Served{}, providers.Limits{ITPM: 6000, OTPM: 60_000}, seen(1, 950*time.Millisecond, 500*time.Millisecond), 5, 60, providers.DimensionITPM.Unit()},
-		"output tokens":                   {worker.Served{}, providers.Limits{ITPM: 60_000, OTPM: 18_000}, seen(1, 950*time.Millisecond, 500*time.Millisecond), 5, 60, providers.DimensionOTPM.Unit()},
-		"tokens of no call seen":          {worker.Served{Latency: time.Second}, providers.Limits{TPM: 10}, worker.Capacity{Workers: 2}, 64, 2 * 64 / 1.05 * 60, worker.BindsUnlimited},
+		// 100/s × 2.08 s = 208, and a quarter (52) on top.
+		"a quarter waits":                 {worker.Served{Max: 1000}, providers.Limits{RPM: 6000}, seen(1, 2*time.Second, time.Second), 260, 6000, providers.DimensionRPM.Unit()},
+		"a mean beyond the 9th tenth":     {worker.Served{Max: 1000}, providers.Limits{RPM: 6000}, seen(1, time.Second, 2*time.Second), 260, 6000, providers.DimensionRPM.Unit()},
+		"requests a second":               {worker.Served{}, providers.Limits{RPS: 5, RPM: 600}, seen(1, 120*time.Millisecond, 100*time.Millisecond), 5, 300, providers.DimensionRPS.Unit()},
+		"a day's limit does not pace":     {worker.Served{}, providers.Limits{RPD: 10, RPM: 600}, seen(1, 120*time.Millisecond, 100*time.Millisecond), 6, 600, providers.DimensionRPM.Unit()},
+		"tokens":                          {worker.Served{}, providers.Limits{RPM: 6000, TPM: 60_000}, seen(1, 720*time.Millisecond, 500*time.Millisecond), 6, 150, providers.DimensionTPM.Unit()},
+		"input tokens":                    {worker.Served{}, providers.Limits{ITPM: 6000, OTPM: 60_000}, seen(1, 920*time.Millisecond, 500*time.Millisecond), 5, 60, providers.DimensionITPM.Unit()},
+		"output tokens":                   {worker.Served{}, providers.Limits{ITPM: 60_000, OTPM: 18_000}, seen(1, 920*time.Millisecond, 500*time.Millisecond), 5, 60, providers.DimensionOTPM.Unit()},
+		"tokens of no call seen":          {worker.Served{Latency: time.Second}, providers.Limits{TPM: 10}, worker.Capacity{Workers: 2}, 64, 2 * 64 / 1.08 * 60, worker.BindsUnlimited},
 		"calls at once":                   {worker.Served{}, providers.Limits{Concurrent: 5}, seen(1, 2*time.Second, time.Second), 9, 300, providers.DimensionConcurrent.Unit()},
 		"more at once than needed":        {worker.Served{}, providers.Limits{RPM: 60, Concurrent: 500}, seen(1, 2*time.Second, time.Second), 7, 60, providers.DimensionRPM.Unit()},
 		"nothing seen":                    {worker.Served{Latency: 5 * time.Second}, providers.Limits{RPM: 60}, worker.Capacity{Workers: 1}, 10, 60, providers.DimensionRPM.Unit()},
 		"nothing known at all":            {worker.Served{}, providers.Limits{RPM: 60}, worker.Capacity{}, 6, 60, providers.DimensionRPM.Unit()},
 		"too few calls seen":              {worker.Served{Latency: 5 * time.Second}, providers.Limits{RPM: 60}, worker.Capacity{Workers: 1, Calls: 9, Latency: time.Hour}, 10, 60, providers.DimensionRPM.Unit()},
-		"at most 256":                     {worker.Served{}, providers.Limits{RPM: 60_000}, seen(1, 1200*time.Millisecond, 950*time.Millisecond), 256, 15_360, worker.BindsMax},
-		"at most what is said":            {worker.Served{Max: 10}, providers.Limits{RPM: 60_000}, seen(1, 1200*time.Millisecond, 950*time.Millisecond), 10, 600, worker.BindsMax},
-		"at least what is said":           {worker.Served{Min: 50}, providers.Limits{RPM: 60}, seen(3, 150*time.Millisecond, 100*time.Millisecond), 50, 60, providers.DimensionRPM.Unit()},
+		"at most 256":                     {worker.Served{}, providers.Limits{RPM: 60_000}, seen(1, 1200*time.Millisecond, 920*time.Millisecond), 256, 15_360, worker.BindsMax},
+		"at most what is said":            {worker.Served{Max: 10}, providers.Limits{RPM: 60_000}, seen(1, 1200*time.Millisecond, 920*time.Millisecond), 10, 600, worker.BindsMax},
+		"at least what is said":           {worker.Served{Min: 50}, providers.Limits{RPM: 60}, seen(3, 120*time.Millisecond, 100*time.Millisecond), 50, 60, providers.DimensionRPM.Unit()},
 		"max that is enough":              {worker.Served{Max: 5}, providers.Limits{RPM: 60}, seen(1, 2*time.Second, time.Second), 5, 60, providers.DimensionRPM.Unit()},
-		"configured, too few":             {worker.Served{Concurrency: 2, Max: 1}, providers.Limits{RPM: 6000}, seen(3, time.Second, 950*time.Millisecond), 2, 360, worker.BindsConfigured},
+		"configured, too few":             {worker.Served{Concurrency: 2, Max: 1}, providers.Limits{RPM: 6000}, seen(3, time.Second, 920*time.Millisecond), 2, 360, worker.BindsConfigured},
 		"configured, more than is of use": {worker.Served{Concurrency: 400}, providers.Limits{RPM: 60}, seen(1, time.Second, time.Second), 400, 60, providers.DimensionRPM.Unit()},
-		"configured, no limit":            {worker.Served{Concurrency: 100}, providers.Limits{}, seen(1, time.Second, 950*time.Millisecond), 100, 6000, worker.BindsConfigured},
-		"no limit":                        {worker.Served{}, providers.Limits{}, seen(2, time.Second, 950*time.Millisecond), 64, 7680, worker.BindsUnlimited},
-		"no limit, at most 10":            {worker.Served{Max: 10}, providers.Limits{}, seen(2, time.Second, 950*time.Millisecond), 10, 1200, worker.BindsMax},
-		"beyond all numbers":              {worker.Served{Max: 300}, providers.Limits{RPM: math.MaxInt64}, seen(1, 100*time.Hour, 3*time.Hour), 300, 300 / (3*time.Hour + 50*time.Millisecond).Minutes(), worker.BindsMax},
+		"configured, no limit":            {worker.Served{Concurrency: 100}, providers.Limits{}, seen(1, time.Second, 920*time.Millisecond), 100, 6000, worker.BindsConfigured},
+		"no limit":                        {worker.Served{}, providers.Limits{}, seen(2, time.Second, 920*time.Millisecond), 64, 7680, worker.BindsUnlimited},
+		"no limit, at most 10":            {worker.Served{Max: 10}, providers.Limits{}, seen(2, time.Second, 920*time.Millisecond), 10, 1200, worker.BindsMax},
+		"beyond all numbers":              {worker.Served{Max: 300}, providers.Limits{RPM: math.MaxInt64}, seen(1, 100*time.Hour, 3*time.Hour), 300, 300 / (3*time.Hour + 80*time.Millisecond).Minutes(), worker.BindsMax},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
