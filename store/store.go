@@ -124,12 +124,18 @@ func (s *Store) begin(ctx context.Context, do func(pgx.Tx) error) error {
 }
 
 // again repeats do while it fails for a reason that passes, with back-off from
-// 50 ms to 2 s, until ctx ends.
+// 50 ms to 2 s, until ctx ends. Then the error is ctx's, too: a COPY that ctx
+// interrupts tells of the connection that was closed for it.
 func again(ctx context.Context, do func() error) error {
 	delay := firstDelay
 	for {
 		err := do()
-		if err == nil || !transient(err) || ctx.Err() != nil {
+		switch {
+		case err == nil || !transient(err):
+			return err
+		case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		case ctx.Err() != nil:
 			return err
 		}
 		_ = sleep.For(ctx, delay)
