@@ -24,8 +24,8 @@ func explained(t *testing.T, database string) (lines []string, r result) {
 	err := os.WriteFile(file, []byte(`
 providers:
   fast: {kind: mock, limits: {rpm: 600}, latency: 500ms}
-  fixed: {kind: mock, limits: {rpm: 6000}, latency: 950ms, concurrency: 2}
-  free: {kind: mock, limits: {rpm: 0}, latency: 950ms}
+  fixed: {kind: mock, limits: {rpm: 6000}, latency: 920ms, concurrency: 2}
+  free: {kind: mock, limits: {rpm: 0}, latency: 920ms}
 `), 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -45,8 +45,8 @@ func TestExplainReckonsWithTheConfigurationWhereNothingElseIsKnown(t *testing.T)
 	t.Parallel()
 	want := []string{
 		"fast 600 requests/min 500ms (configured) 1 10 + 2 high 10 600 requests/min",
-		"fixed 6,000 requests/min 950ms (configured) 1 2 + 2 high 2 120 configured",
-		"free none 950ms (configured) 1 64 + 16 high 64 3,840 no limit",
+		"fixed 6,000 requests/min 920ms (configured) 1 2 + 2 high 2 120 configured",
+		"free none 920ms (configured) 1 64 + 16 high 64 3,840 no limit",
 	}
 	down := "postgres://u:canary@" + closed + "/x"
 	for database, note := range map[string]string{
@@ -113,13 +113,13 @@ func TestExplainReckonsWithWhatTheFleetHasSeen(t *testing.T) {
 	defer sql.Close(t.Context())
 	_, err = sql.Exec(t.Context(), `
 		INSERT INTO calls (id, worker_id, provider, model, state, deadline, finished_at, latency_ms)
-		SELECT gen_random_uuid(), $1, 'fast', 'm', 'succeeded', now(), now(), 2150
+		SELECT gen_random_uuid(), $1, 'fast', 'm', 'succeeded', now(), now(), 2120
 		FROM generate_series(1, 50)`, jobs.NewID())
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines, r := explained(t, database)
-	if want := "fast 600 requests/min 2.15s 2 14 + 3 high 28 600 requests/min"; lines[0] != want || r.err != "" {
+	if want := "fast 600 requests/min 2.12s 2 14 + 3 high 28 600 requests/min"; lines[0] != want || r.err != "" {
 		t.Errorf("%q, want %q; %s", lines[0], want, r.err)
 	}
 }
