@@ -7,8 +7,9 @@
 --       5 1: it is urgent, and goes before those whose slots are still to come
 --       then for each scope of KEYS: how many permits there are, 0: any; how many dimensions follow, each of 5 values (see
 --       dimension)
--- Returns {0, wait, binds, chosen, slot, 1 if urgent calls may still go before it, for the provider and then the scope chosen: refusals, and for each dimension what its
---         pace was charged, what others were taken to use, and its sum}: granted: send it after wait
+-- Returns {0, wait, binds, chosen, slot, 1 if urgent calls may still go before it, for the provider and then the scope chosen:
+--         refusals, and for each dimension what its pace was charged, what others were taken to use, and its sum}: granted:
+--         send it after wait
 --         {1, wait, binds, chosen, blocked}: a slot would come after wait, which is too long; nothing was reserved. For so long
 --         it is blocked, or its day used up: no other limit would be a reason
 --         {2, wait, binds, chosen}: no permit is free, and the first expires after wait; or no room, but calls under way will
