@@ -21,6 +21,7 @@ func TestARefusalIsLookedForWhereItCanStillBeHeeded(t *testing.T) {
 		"soon, its own":            {providers.Limits{RPS: 40}, true, false},
 		"later, another's refusal": {providers.Limits{RPM: 400}, false, false},
 		"later, its own":           {providers.Limits{RPM: 400}, true, false},
+		"later, in tokens":         {providers.Limits{TPM: 60_000}, false, false}, // which nobody overtakes
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -30,9 +31,10 @@ func TestARefusalIsLookedForWhereItCanStillBeHeeded(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(other.Close)
+			demand := Demand{InputTokens: 1000}
 			reserve := func(l *Limiter) *Slot {
-				a, _ := l.placesFor("p", Demand{})
-				s, err := l.reserve(t.Context(), a, &waiter{urgency: 1, index: -1}, Demand{}, time.Now().Add(time.Minute))
+				a, _ := l.placesFor("p", demand)
+				s, err := l.reserve(t.Context(), a, &waiter{urgency: 1, index: -1}, demand, time.Now().Add(time.Minute))
 				if err != nil || s == nil {
 					t.Fatal(s, err)
 				}
