@@ -33,8 +33,9 @@ const (
 	halveAfter = 150 * time.Second
 	// modelsLeast is the share of each limit that must be used.
 	modelsLeast = 0.97
-	// modelWorkers is the number of worker processes.
-	modelWorkers = 4
+	// modelWorkers is the number of worker processes: beside these, 592 calls a second keep two
+	// databases and the vendor busy, on what may be two processors.
+	modelWorkers = 2
 )
 
 // slowest, middle and fastest are models of the vendor's today.
