@@ -38,8 +38,9 @@ const (
 	// have been lost.
 	permitRecheck = 5 * time.Second
 	// tooLate bounds how late a slot may be used. What was planned for another time
-	// would come as a burst.
-	tooLate = 200 * time.Millisecond
+	// would come as a burst, and a window later it would meet those calls that come on time: a
+	// minute is taken to be 300 ms longer, of which 200 are left for the way to the provider.
+	tooLate = 100 * time.Millisecond
 )
 
 // Config configures a Limiter.
@@ -354,7 +355,7 @@ func (l *Limiter) reserve(ctx context.Context, a *account, w *waiter, demand Dem
 		return nil, err
 	case g.status == statusTooLong:
 		a.queue.asked()
-		return nil, &WaitTooLongError{Provider: a.provider, After: g.wait, Blocked: g.blocked, Dimension: g.binds}
+		return nil, &WaitTooLongError{Provider: a.provider, After: a.queue.later(g.wait, w.urgency), Blocked: g.blocked, Dimension: g.binds}
 	case g.status == statusNoPermit:
 		if l.subscribe() {
 			a.queue.asked()

@@ -29,6 +29,9 @@ type waitQueue struct {
 	free     bool          // nothing spaces them
 	previous time.Duration // the slot before, on Redis' clock
 	crowded  bool          // others waited when it was given out
+
+	// back holds, by urgency, the time at which the next who finds no slot comes back: see later.
+	back map[int]time.Time
 }
 
 // waiter is one who waits at the queue. Its turn comes with a nil error.
@@ -78,6 +81,30 @@ func (q *waitQueue) expected(urgency int) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.wait(urgency)
+}
+
+// backWithin bounds how long after the end of a wait those come back who were told of it.
+const backWithin = 10 * time.Second
+
+// later returns for how long one stays away who finds no slot within wait: those who are told so come back
+// one after another, as slots do, in rounds of backWithin, and none behind less urgent ones. If all came when a
+// block ends, whoever serves them would have no time for others.
+func (q *waitQueue) later(wait time.Duration, urgency int) time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.back == nil {
+		q.back = map[int]time.Time{}
+	}
+	now := time.Now()
+	at, end := q.back[urgency], now.Add(wait)
+	if at.Before(end) || at.After(end.Add(backWithin)) {
+		at = end
+	}
+	q.back[urgency] = at
+	if !q.free {
+		q.back[urgency] = at.Add(q.spacing)
+	}
+	return at.Sub(now)
 }
 
 // leave takes w out, who will not wait any longer. If its turn had come just now,

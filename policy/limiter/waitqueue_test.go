@@ -176,3 +176,40 @@ func TestWithoutRedisAllAreTold(t *testing.T) {
 	s.join("third", 0)
 	s.want("third")
 }
+
+func TestThoseWhoFindNoSlotComeBackOneAfterAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const block, told, spacing = 30 * time.Second, 1500, 25 * time.Millisecond
+		q := &waitQueue{spacing: spacing}
+		inSecond := map[int]int{}
+		for i := range told {
+			wait := q.later(block, 2)
+			if i < 3 && wait != block+time.Duration(i)*spacing {
+				t.Errorf("number %d comes back after %s", i, wait)
+			}
+			if wait < block || wait > block+backWithin {
+				t.Fatalf("number %d comes back after %s, want %s to %s", i, wait, block, block+backWithin)
+			}
+			inSecond[int(wait.Seconds())]++
+		}
+		for second, n := range inSecond {
+			if n > 2*told/int(backWithin.Seconds()) {
+				t.Errorf("%d come back in second %d, want no crowd", n, second)
+			}
+		}
+		if wait := q.later(block, 0); wait != block {
+			t.Errorf("a more urgent one comes back after %s, want %s", wait, block)
+		}
+		time.Sleep(time.Minute)
+		if wait := q.later(time.Second, 2); wait != time.Second {
+			t.Errorf("after a minute one comes back after %s, want a second", wait)
+		}
+		q.free = true
+		for range 2 {
+			if wait := q.later(block, 2); wait != block {
+				t.Errorf("without a limit one comes back after %s, want %s", wait, block)
+			}
+		}
+	})
+}
