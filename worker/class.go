@@ -26,8 +26,8 @@ const (
 	// handTimeout is the longest wait of a job in hand. It is less than the time after which
 	// the audit takes what nobody claims for lost.
 	handTimeout = 2 * handTime
-	// putBackEvery is the time between two tasks of a class that were put back: looking at
-	// those that still have no place must cost little.
+	// putBackEvery is the time between two tasks of a class that were put back, at most: looking at
+	// those that still have no place must cost little, but a class of small tasks needs more of them.
 	putBackEvery = 100 * time.Millisecond
 	// spareTasks is the number of tasks that a Server takes at once beside twice those that
 	// its classes have in hand: it must see what is behind them.
@@ -123,30 +123,36 @@ type concurrencyByClass struct {
 // classConcurrency bounds the jobs of one class that are in hand.
 type classConcurrency struct {
 	concurrency
+	name string
 	plan func() Plan
 	// work holds how many were in hand lately.
 	work recentWork
 
 	puttingBack sync.Mutex
-	// putBack holds the turns of each lane's tasks: none waits for those of a lesser lane.
-	putBack map[jobs.Lane]*turns
+	// putBack holds the time at which the last task of each lane that was put back comes again:
+	// none waits for those of a lesser lane.
+	putBack map[jobs.Lane]time.Time
 }
-
-// turns are those of tasks that were put back: the time at which all of them will have had
-// their turn, and that at which the last of them comes again.
-type turns struct{ turn, back time.Time }
 
 // ofTask returns where the jobs of a task run, or how long the task has to stay away.
 func (r *concurrencyByClass) ofTask(t *asynq.Task, lane jobs.Lane) (*concurrency, time.Duration) {
 	model, n := jobs.TaskModel(t)
 	c, now := r.ofModel(model), time.Now()
 	c.work.note(c.inHand()+n, now)
-	if mixed, _ := r.mixed(); !mixed {
+	mixed, met := r.mixed()
+	if !mixed {
 		return &c.concurrency, 0
 	}
 	in, after := c.admit(n, lane, now)
-	r.whole.looked(in != nil, now)
+	r.whole.looked(in != nil || r.short(met), now)
 	return in, after
+}
+
+// short reports whether one of the classes, of which there is more in the queue, has little in hand: its
+// tasks may stand behind thousands that find no place, as those of a class whose block has ended do.
+func (r *concurrencyByClass) short(met []*classConcurrency) bool {
+	queued := r.classes.areQueued()
+	return slices.ContainsFunc(met, func(c *classConcurrency) bool { return queued[c.name] && !c.full(handTime/2) })
 }
 
 // mixed reports whether what is queued or in hand is of several classes, and returns those that
@@ -179,7 +185,7 @@ func (r *concurrencyByClass) ofModel(model string) *classConcurrency {
 	defer r.mu.Unlock()
 	c, ok := r.of[class]
 	if !ok {
-		c = &classConcurrency{plan: func() Plan { return r.classes.plan(class) }, putBack: map[jobs.Lane]*turns{}}
+		c = &classConcurrency{name: class, plan: func() Plan { return r.classes.plan(class) }, putBack: map[jobs.Lane]time.Time{}}
 		c.concurrency = concurrency{all: r.whole.all, ofClass: &resizableSemaphore{size: func() int { return r.sizeOf(c, time.Now()) }}}
 		r.of[class] = c
 	}
@@ -242,30 +248,22 @@ func (w *recentWork) turn(at time.Time) {
 	}
 }
 
-// admit returns the concurrency of the class, or how long a task of n jobs has to stay away: until its turn, as
-// the pace of its class has it, or, where that takes long, until it may be looked at again.
+// admit returns the concurrency of the class, or how long a task of n jobs has to stay away: until those that
+// were put back before it have been looked at again, twice as fast as the class runs their jobs, so that it
+// gets what it has a place for, but not faster than every putBackEvery where that is enough.
 func (c *classConcurrency) admit(n int, lane jobs.Lane, now time.Time) (*concurrency, time.Duration) {
 	if !c.full(handTime) {
 		return &c.concurrency, 0
 	}
-	p := c.plan()
+	seconds := min(float64(n)/(2*c.plan().perSecond()), putBackEvery.Seconds())
 	c.puttingBack.Lock()
 	defer c.puttingBack.Unlock()
-	later := func(at *time.Time, by time.Duration) time.Duration {
-		if at.Before(now) {
-			*at = now
-		}
-		*at = at.Add(by)
-		return at.Sub(now)
+	last := c.putBack[lane]
+	if last.Before(now) {
+		last = now
 	}
-	of, ok := c.putBack[lane]
-	if !ok {
-		of = &turns{}
-		c.putBack[lane] = of
-	}
-	byTurn := later(&of.turn, time.Duration(float64(n)/p.perSecond()*float64(time.Second)))
-	byLook := later(&of.back, putBackEvery)
-	return nil, max(min(byTurn, byLook), time.Second)
+	c.putBack[lane] = last.Add(time.Duration(seconds * float64(time.Second)))
+	return nil, max(c.putBack[lane].Sub(now), time.Second)
 }
 
 // full reports whether the class has in hand what runs, and what lasts for a time after that.

@@ -86,7 +86,7 @@ func TestWhoGivesUpAtAGateLeavesNoTrace(t *testing.T) {
 func TestATaskThatFindsNoPlaceComesAgainInItsTurn(t *testing.T) {
 	t.Parallel()
 	plan := Plan{Share: 4, Latency: 50 * time.Millisecond, Workers: 2, JobsPerMinute: 120} // one a second in this worker
-	c := &classConcurrency{plan: func() Plan { return plan }, putBack: map[jobs.Lane]*turns{}}
+	c := &classConcurrency{plan: func() Plan { return plan }, putBack: map[jobs.Lane]time.Time{}}
 	c.concurrency = concurrency{all: semaphore.NewWeighted(100), ofClass: &resizableSemaphore{size: func() int { return plan.Share }}}
 	now := time.Now()
 	c.took(4 + 2) // it runs 4, and 2 s of work wait
@@ -115,6 +115,31 @@ func TestATaskThatFindsNoPlaceComesAgainInItsTurn(t *testing.T) {
 	c.began(102)
 	if in, after := c.admit(1, jobs.Bulk, now); in == nil || after != 0 {
 		t.Error("a task found no place in a hand with little")
+	}
+}
+
+// What a class has given back while its provider was blocked comes in tasks of one job, behind
+// others of many: looked at ten times a second, they brought half of what the limit allows.
+func TestSmallTasksComeAgainAsFastAsTheirClassRuns(t *testing.T) {
+	t.Parallel()
+	plan := Plan{Share: 10, Latency: 200 * time.Millisecond, Workers: 2, JobsPerMinute: 2400} // 20 a second in this worker
+	c := &classConcurrency{plan: func() Plan { return plan }, putBack: map[jobs.Lane]time.Time{}}
+	c.concurrency = concurrency{all: semaphore.NewWeighted(100), ofClass: &resizableSemaphore{size: func() int { return plan.Share }}}
+	now := time.Now()
+	c.took(10 + 40)
+	const chunks, singles = 50, 200
+	var before, after time.Duration
+	for range chunks {
+		_, before = c.admit(10, jobs.Bulk, now)
+	}
+	if before > chunks*putBackEvery {
+		t.Errorf("the last of %d chunks comes again after %s, want %s for each at most", chunks, before, putBackEvery)
+	}
+	for range singles {
+		_, after = c.admit(1, jobs.Bulk, now)
+	}
+	if perSecond := singles / (after - before).Seconds(); perSecond < 1.9*20 || perSecond > 2.1*20 {
+		t.Errorf("%.1f tasks of one job come again in a second, want twice the 20 that run", perSecond)
 	}
 }
 
@@ -270,5 +295,46 @@ func TestAServerTakesNoMoreOfTheOnlyClassOnceItHasEnoughInHand(t *testing.T) {
 	}
 	if r.of["a"].began(1); r.full() {
 		t.Error("it is full with 3 in hand")
+	}
+}
+
+// After a dozen tasks without a place a Server rests; but not while another class, whose tasks may
+// stand behind them, has little in hand.
+func TestAServerDoesNotRestWhileAClassBehindHasLittleInHand(t *testing.T) {
+	t.Parallel()
+	c := newClasses(make(chan struct{}, 1))
+	plan := Plan{Share: 4, Latency: 200 * time.Millisecond, Workers: 1, JobsPerMinute: 600} // 10 a second
+	queued := map[string]bool{"blocked": true, "fast": true}
+	c.set(map[string]Plan{"blocked": plan, "fast": plan}, queued)
+	r := &concurrencyByClass{whole: newConcurrency(8, 10), classes: c, class: func(model string) string { return model }, size: 8, of: map[string]*classConcurrency{}}
+	task := func(model string) *asynq.Task {
+		return asynq.NewTask("text", []byte(`{"job":"0","gen":1,"model":"`+model+`"}`))
+	}
+	rests := func() bool {
+		r.whole.rested = time.Time{}
+		for range 2 * looksInARow {
+			if in, _ := r.ofTask(task("blocked"), jobs.Bulk); in != nil {
+				t.Fatal("a task found a place in a full hand")
+			}
+		}
+		return !r.whole.rested.IsZero()
+	}
+	r.ofTask(task("fast"), jobs.Bulk)
+	r.ofTask(task("blocked"), jobs.Bulk)
+	r.of["blocked"].took(100)
+	if rests() {
+		t.Error("it rests while the other class has nothing in hand")
+	}
+	r.of["fast"].took(4 + 10)
+	if !rests() {
+		t.Error("it does not rest though the other class has what runs, and what lasts a second")
+	}
+	r.of["fast"].began(14)
+	if rests() {
+		t.Error("it rests though the other class has run out")
+	}
+	c.set(map[string]Plan{"blocked": plan, "fast": plan}, map[string]bool{"blocked": true, "other": true})
+	if !rests() {
+		t.Error("it does not rest though no more of the other class is queued")
 	}
 }
