@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	defaultMargin  = 0.005
+	defaultMargin  = 0.006
 	defaultMaxWait = 10 * time.Second
 	// permitTTL is the time that a permit is held unless its holder renews it,
 	// and renewEvery how often that comes: the permits of a worker that was killed are
@@ -39,8 +39,8 @@ const (
 	permitRecheck = 5 * time.Second
 	// tooLate bounds how late a slot may be used. What was planned for another time
 	// would come as a burst, and a window later it would meet those calls that come on time: a
-	// minute is taken to be 300 ms longer, of which 200 are left for the way to the provider.
-	tooLate = 100 * time.Millisecond
+	// minute is taken to be 360 ms longer, of which 160 are left for the way to the provider.
+	tooLate = 200 * time.Millisecond
 )
 
 // Config configures a Limiter.
@@ -71,7 +71,7 @@ type Config struct {
 	MaxWait time.Duration
 	// Margin is the part by which a provider's window is taken to be longer than it
 	// is, since calls do not arrive exactly when they should: what is not used
-	// for certainty. At least 50 ms and at most 10 s come of it. Default 0.005.
+	// for certainty. At least 50 ms and at most 10 s come of it. Default 0.006.
 	Margin float64
 	// Burst returns how many requests to a provider may be sent at once after a pause.
 	// They are taken from the pace. Default nil: 1.

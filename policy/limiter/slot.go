@@ -21,7 +21,7 @@ const (
 	brief = 2 * reserveAhead
 )
 
-// Slot is the right to send one call now, or at most 100 ms later. Exactly one of
+// Slot is the right to send one call now, or at most 200 ms later. Exactly one of
 // Done, Unused and Refused ends it; what is called after that does nothing. They do
 // not fail: where Redis is away, a permit expires and a reservation ages out.
 type Slot struct {
