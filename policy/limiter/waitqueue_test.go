@@ -201,7 +201,7 @@ func TestThoseWhoFindNoSlotComeBackOneAfterAnother(t *testing.T) {
 		if wait := q.later(block, 0); wait != block {
 			t.Errorf("a more urgent one comes back after %s, want %s", wait, block)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if wait := q.later(time.Second, 2); wait != time.Second {
 			t.Errorf("after a minute one comes back after %s, want a second", wait)
 		}
