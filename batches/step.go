@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -53,14 +52,14 @@ func StepBatchID(pipeline string, place int, name string) string {
 }
 
 // stepName matches the names that a step may have: its answer is a column of this name.
-var stepName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9_-]{0,29}$`) })
+var stepName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,29}$`)
 
 // taken are the columns that a step has beside those of its row.
 func taken() []string { return []string{"answer", "artifact", "custom_id", "row"} }
 
 // Compile checks a step and makes it ready to be used.
 func (s Step) Compile() (*CompiledStep, error) {
-	if !stepName().MatchString(s.Name) || slices.Contains(taken(), s.Name) {
+	if !stepName.MatchString(s.Name) || slices.Contains(taken(), s.Name) {
 		return nil, fmt.Errorf("name %s: must be 1 to 30 small letters, digits, - and _, the first a letter, and not %s", rows.Quoted(s.Name), strings.Join(taken(), ", "))
 	}
 	c := &CompiledStep{Step: s}

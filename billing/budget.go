@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -235,7 +234,7 @@ const (
 const MaxPaidIn = 9_000_000_000 * USD
 
 // names matches the names of accounts.
-var names = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`) })
+var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 
 // Money gives the orders about budgets and wallets, after it has checked them, so
 // that commands and pages do the same.
@@ -265,7 +264,7 @@ func (m Money) Set(ctx context.Context, b Budget) (Budget, error) {
 		return Budget{}, badOrder("period %s: must be one of %v", quote(string(b.Period)), Periods())
 	case b.Limit < 0 || b.Limit > maxAmount:
 		return Budget{}, badOrder("a limit of %s: must be from $0 to %s", b.Limit.Human(), maxAmount.Human())
-	case b.Account != "" && !names().MatchString(b.Account):
+	case b.Account != "" && !names.MatchString(b.Account):
 		return Budget{}, badAccount(b.Account)
 	case b.Tag != "" && strings.Index(b.Tag, "=") < 1:
 		return Budget{}, badOrder("tag %q: must be NAME=VALUE", b.Tag)
@@ -298,7 +297,7 @@ func (m Money) DepositOnce(ctx context.Context, key uuid.UUID, account string, a
 
 func checkDeposit(account string, amount NanoUSD, note string) error {
 	switch {
-	case !names().MatchString(account):
+	case !names.MatchString(account):
 		return badAccount(account)
 	case amount > maxAmount || amount < -maxAmount:
 		return badOrder("an amount of %s: must be at most %s", amount.Human(), maxAmount.Human())
@@ -310,7 +309,7 @@ func checkDeposit(account string, amount NanoUSD, note string) error {
 
 // SetCard gives the wallet of an account a rate card, or takes it away where card is nil.
 func (m Money) SetCard(ctx context.Context, account string, card *Card) (Budget, error) {
-	if !names().MatchString(account) {
+	if !names.MatchString(account) {
 		return Budget{}, badAccount(account)
 	}
 	if card != nil {
