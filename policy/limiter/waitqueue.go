@@ -88,12 +88,8 @@ const backWithin = 10 * time.Second
 
 // later returns for how long one stays away who finds no slot within wait: those who are told so come back
 // one after another, as slots do, in rounds of backWithin, and none behind less urgent ones. If all came when a
-// block ends, whoever serves them would have no time for others. Whose wait is shorter than two rounds comes
-// back after it: that is the usual one where a limit is used up, and jobs of a worker that died wait for it, too.
+// block ends, whoever serves them would have no time for others.
 func (q *waitQueue) later(wait time.Duration, urgency int) time.Duration {
-	if wait < 2*backWithin {
-		return wait
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.back == nil {
