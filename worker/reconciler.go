@@ -38,8 +38,8 @@ type duty struct {
 	due time.Time
 }
 
-// duties lists what a leader does, in the order of a round: first what living
-// workers need, then deliveries, then what only people look at.
+// duties lists what a leader does, once it has taken over dead workers, in the order of a round:
+// first what living workers need, then deliveries, then what only people look at.
 func (t *term) duties() []*duty {
 	due := &duty{name: "dispatch due jobs", redis: true}
 	due.run = func(ctx context.Context) (more bool, err error) {
@@ -47,7 +47,6 @@ func (t *term) duties() []*duty {
 		return true, err
 	}
 	return []*duty{
-		{name: "take over dead workers", run: t.takeOverDead},
 		{name: "give up overdue calls", run: t.giveUpOverdue},
 		{name: "expire jobs", run: t.expire},
 		{name: "sweep cancelled batches", run: t.sweepCancelled},
@@ -76,11 +75,18 @@ type reconciler struct {
 
 	// term is nil while another worker leads.
 	term *term
+	// heartbeats are those of the fleet, as this round saw them.
+	heartbeats []Heartbeat
 	// next is the time at which the next round begins.
 	next time.Time
 	// background are the functions that run beside the rounds.
 	background sync.WaitGroup
+	// actions are those of all terms, and of the time between.
+	actions actions
 }
+
+// actions counts what was put right and is not recorded yet, by what it was.
+type actions map[string]int64
 
 // term is the time in which this worker leads, without a break.
 type term struct {
@@ -98,11 +104,9 @@ type term struct {
 	fullUntil map[jobs.Queue]time.Time
 	// counted is the batch whose counts were audited last.
 	counted string
-	// done counts what was put right and is not recorded yet.
-	done map[string]int64
+	actions
 	// renewed is the time at which the lease was taken or renewed.
-	renewed    time.Time
-	heartbeats []Heartbeat
+	renewed time.Time
 	// last is the time at which the last round began well; zero: the last one failed. uptime is
 	// how long all of them have been well: as long as Postgres was there for living
 	// workers to record what they know.
@@ -119,7 +123,7 @@ func newReconciler(cfg Config) (*reconciler, error) {
 	if !ok {
 		return nil, fmt.Errorf("reconciler: %T makes no Redis client that is known here", cfg.Redis)
 	}
-	return &reconciler{cfg: cfg, redis: client, owner: jobs.NewOwner(client, cfg.Store.Deliveries), duties: (*term).duties}, nil
+	return &reconciler{cfg: cfg, redis: client, owner: jobs.NewOwner(client, cfg.Store.Deliveries), duties: (*term).duties, actions: actions{}}, nil
 }
 
 // run makes rounds until ctx ends.
@@ -149,7 +153,10 @@ func (r *reconciler) step(ctx context.Context) time.Time {
 	var err error
 	if begins {
 		r.next = now.Add(r.cfg.pace.reconcile)
-		err = r.lead(ctx)
+		if err = r.lead(ctx); err == nil {
+			defer r.recordActions(ctx)
+			err = r.takeOverDead(ctx)
+		}
 	}
 	if err == nil && r.term != nil {
 		r.startBackground(ctx)
@@ -157,12 +164,9 @@ func (r *reconciler) step(ctx context.Context) time.Time {
 			r.term.updateUptime(now)
 		}
 		err = r.work(ctx)
-		if begins && r.term != nil {
-			r.term.recordActions(ctx)
-		}
-		if err == nil {
-			return r.soonest()
-		}
+	}
+	if err == nil && r.term != nil {
+		return r.soonest()
 	}
 	if err != nil && ctx.Err() == nil {
 		r.cfg.Log.Warn().Err(err).Msg("reconciler round failed")
@@ -184,8 +188,7 @@ func (r *reconciler) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	heartbeats, err := r.cfg.Store.Leader.Heartbeats(ctx, 2*r.cfg.pace.reconcile, leads)
-	if err != nil {
+	if r.heartbeats, err = r.cfg.Store.Leader.Heartbeats(ctx, 2*r.cfg.pace.reconcile, leads); err != nil {
 		return err
 	}
 	if !leads {
@@ -198,14 +201,14 @@ func (r *reconciler) lead(ctx context.Context) error {
 	if r.term == nil {
 		r.term = &term{
 			cfg: r.cfg, owner: r.owner, audit: newAuditor(r.cfg, r.redis),
-			dispatcher: jobs.NewDispatcher(r.redis, r.cfg.Store.Deliveries), done: map[string]int64{},
+			dispatcher: jobs.NewDispatcher(r.redis, r.cfg.Store.Deliveries), actions: r.actions,
 			fullUntil: map[jobs.Queue]time.Time{},
 		}
 		t := r.term
 		t.audit.took = func(n int) { t.did("delivery_restored", n) }
 		r.term.list = r.duties(r.term)
 	}
-	r.term.renewed, r.term.heartbeats = asked, heartbeats
+	r.term.renewed = asked
 	return nil
 }
 
@@ -246,22 +249,22 @@ func (r *reconciler) work(ctx context.Context) error {
 }
 
 // did counts something that was put right n times.
-func (t *term) did(what string, n int) {
+func (a actions) did(what string, n int) {
 	if n > 0 {
-		t.done[what] += int64(n)
+		a[what] += int64(n)
 	}
 }
 
 // recordActions records what was put right. What cannot be recorded now is with the next.
-func (t *term) recordActions(ctx context.Context) {
-	if len(t.done) == 0 {
+func (r *reconciler) recordActions(ctx context.Context) {
+	if len(r.actions) == 0 {
 		return
 	}
-	if err := t.cfg.Store.Leader.RecordActions(ctx, t.done); err != nil {
-		t.cfg.Log.Debug().Err(err).Msg("actions not recorded yet")
+	if err := r.cfg.Store.Leader.RecordActions(ctx, r.actions); err != nil {
+		r.cfg.Log.Debug().Err(err).Msg("actions not recorded yet")
 		return
 	}
-	clear(t.done)
+	clear(r.actions)
 }
 
 // ownRedis takes a Redis that nobody has, and keeps the duties after it from one

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,69 @@ func (*election) Heartbeats(context.Context, time.Duration, bool) ([]Heartbeat, 
 func (*election) RecordActions(context.Context, map[string]int64) error { return nil }
 
 func (*election) Resign(context.Context, string, uuid.UUID) error { return nil }
+
+// silentWorker is a Postgres where another worker is silent from the start, with 8 jobs in its name, until its
+// jobs are taken over.
+type silentWorker struct {
+	election
+	RecoveryStore
+
+	began     time.Time
+	takenOver time.Duration
+	recorded  map[string]int64
+}
+
+func (s *silentWorker) Heartbeats(context.Context, time.Duration, bool) ([]Heartbeat, error) {
+	if s.takenOver > 0 {
+		return nil, nil
+	}
+	return []Heartbeat{{Worker: uuid.New(), Silent: time.Since(s.began)}}, nil
+}
+
+func (s *silentWorker) TakeOver(context.Context, uuid.UUID) (int, error) {
+	s.takenOver = time.Since(s.began)
+	return 8, nil
+}
+
+func (s *silentWorker) RecordActions(_ context.Context, done map[string]int64) error {
+	s.recorded = maps.Clone(done)
+	return nil
+}
+
+func TestASilentWorkersJobsAreTakenOverThoughNobodyLeads(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		leads bool
+		want  time.Duration
+	}{
+		{true, silence},
+		{false, silence + leaderTTL}, // so long may it take until another leads
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &silentWorker{began: time.Now()}
+			w.lost.Store(!c.leads)
+			cfg := Config{
+				ID: uuid.New(), Store: Stores{Leader: w, Recovery: w}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop(),
+			}
+			cfg.Hasten(time.Second, reconcileEvery, silence)
+			r, err := newReconciler(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.close()
+			r.duties = func(*term) []*duty { return nil }
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			r.run(ctx)
+			if w.takenOver < c.want || w.takenOver > c.want+reconcileEvery {
+				t.Errorf("leader: %v: taken over after %s, want %s and a round at most", c.leads, w.takenOver, c.want)
+			}
+			if want := map[string]int64{"worker_taken_over": 1, "job_taken_over": 8}; !maps.Equal(w.recorded, want) {
+				t.Errorf("leader: %v: %v is recorded, want %v", c.leads, w.recorded, want)
+			}
+		})
+	}
+}
 
 // dutyLog holds what duties did, and when.
 type dutyLog struct {

@@ -165,7 +165,7 @@ type LeaderStore interface {
 	// since Postgres may have been away. It is kept in Postgres, so that silence goes
 	// on counting when the leader dies.
 	Heartbeats(ctx context.Context, maxStep time.Duration, isLeader bool) ([]Heartbeat, error)
-	// RecordActions adds to how often leaders have put something right, by what it was.
+	// RecordActions adds to how often something was put right, by what it was.
 	RecordActions(ctx context.Context, done map[string]int64) error
 }
 

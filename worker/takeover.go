@@ -2,21 +2,27 @@ package worker
 
 import "context"
 
-// takeOverDead takes over the jobs of workers that have been silent for too long.
-func (t *term) takeOverDead(ctx context.Context) (more bool, err error) {
-	for _, h := range t.heartbeats {
-		if h.Silent < t.cfg.pace.silence || h.Worker == t.cfg.ID {
+// takeOverDead takes over the jobs of workers that have been silent for too long. That is for the
+// leader to do; another worker does it where none has for as long as it takes to elect one: leaders
+// may die one after the other.
+func (r *reconciler) takeOverDead(ctx context.Context) error {
+	silence := r.cfg.pace.silence
+	if r.term == nil {
+		silence += leaderTTL
+	}
+	for _, h := range r.heartbeats {
+		if h.Silent < silence || h.Worker == r.cfg.ID {
 			continue
 		}
-		n, err := t.cfg.Store.Recovery.TakeOver(ctx, h.Worker)
+		n, err := r.cfg.Store.Recovery.TakeOver(ctx, h.Worker)
 		if err != nil {
-			return false, err
+			return err
 		}
-		t.did("worker_taken_over", 1)
-		t.did("job_taken_over", n)
-		t.cfg.Log.Warn().Stringer("dead_worker", h.Worker).Int("jobs", n).Msg("worker is silent: its jobs were taken over")
+		r.actions.did("worker_taken_over", 1)
+		r.actions.did("job_taken_over", n)
+		r.cfg.Log.Warn().Stringer("dead_worker", h.Worker).Int("jobs", n).Msg("worker is silent: its jobs were taken over")
 	}
-	return false, nil
+	return nil
 }
 
 // giveUpOverdue gives up the calls of living workers that nobody has settled long
