@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -123,27 +122,55 @@ func binary(t *testing.T) string {
 func (s *site) child(program string, in io.Reader, errs io.Writer, args ...string) (code int, out string) {
 	s.t.Helper()
 	var stdout bytes.Buffer
-	cmd := exec.CommandContext(s.t.Context(), program, append([]string{"batch", "-", "-o", "json", "--provider", "mock"}, args...)...)
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.database, "REDIS_URL="+s.redis)
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = s.t.TempDir(), in, &stdout, errs
-	if err := cmd.Run(); err != nil {
-		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
-			s.t.Fatal(err)
-		}
+	self, err := os.Executable()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	told, tells, err := os.Pipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = told.Close() }()
+	cmd := exec.CommandContext(s.t.Context(), self, append([]string{program, "batch", "-", "-o", "json", "--provider", "mock"}, args...)...)
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.database, "REDIS_URL="+s.redis, measures+"=1")
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = s.t.TempDir(), in, &stdout, errs, []*os.File{tells}
+	err = cmd.Run()
+	_ = tells.Close()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var rss int64
+	if _, err := fmt.Fscan(told, &rss, &code); err != nil {
+		s.t.Fatal("no word of its memory: ", err)
+	}
+	s.t.Logf("peak RSS %d MiB", rss>>20)
+	if rss > maxRSS {
+		s.t.Errorf("%q took %d MiB", args, rss>>20)
+	}
+	return code, stdout.String()
+}
+
+// measures is the variable that has this program run its arguments, and write to its file 3 how much memory they took,
+// in bytes, and the exit code: a child counts as its own what the process had that started it, and a test program may have much.
+const measures = "ONEFLOW_TEST_MEASURES"
+
+func measure() {
+	cmd := exec.Command(os.Args[1], os.Args[2:]...) //nolint:noctx // it is the test that says what
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		panic(err)
 	}
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
-		s.t.Fatal("no rusage")
+		panic("no rusage")
 	}
 	rss := usage.Maxrss
-	if runtime.GOOS == "linux" { // in KiB, and no less than this test program had when it started the child
+	if runtime.GOOS == "linux" { // in KiB
 		rss <<= 10
 	}
-	s.t.Logf("peak RSS %d MiB", rss>>20)
-	if measurable && rss > maxRSS {
-		s.t.Errorf("%q took %d MiB", args, rss>>20)
+	if _, err := fmt.Fprintln(os.NewFile(3, "measured"), rss, cmd.ProcessState.ExitCode()); err != nil {
+		panic(err)
 	}
-	return cmd.ProcessState.ExitCode(), stdout.String()
 }
 
 // generated are rows from a function of their line, made as they are read.

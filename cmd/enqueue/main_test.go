@@ -30,6 +30,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(measures) != "" {
+		measure()
+		return
+	}
 	var err error
 	if commands, err = os.MkdirTemp("", "oneflow-enqueue-"); err != nil {
 		panic(err)
