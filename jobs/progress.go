@@ -12,6 +12,10 @@ type Progress struct {
 	BatchID string
 	// JobID is empty for a batch.
 	JobID string
+	// Steps are the batches of a pipeline's steps, in their order; none: it is no pipeline.
+	Steps []string
+	// Webhook reports whether an application is told of the batch.
+	Webhook bool
 	// State is a job's state, or for a batch: "open" (rows are coming in),
 	// "running", "paused", "finished", "partial", "cancelling", "cancelled"
 	// or "removed".

@@ -84,7 +84,7 @@ func modelsOf(ctx context.Context, tx pgx.Tx, id string) ([]batches.ModelUse, er
 // attempt, the most frequent first, with the latest of each. Of a batch of more than 10,000 jobs it
 // looks at so many failures at most, and tells of jobs that expired before they failed no sample.
 func (s *Store) Problems(ctx context.Context, id string) ([]batches.Problem, error) {
-	p, err := batchProgress(ctx, s.pool, id)
+	p, err := batchProgress(ctx, s.pool, id, false)
 	var list []batches.Problem
 	switch {
 	case err != nil:

@@ -20,15 +20,7 @@ func (s *Store) Progress(ctx context.Context, id string) (jobs.Progress, error) 
 			return p, err
 		}
 	}
-	rows, err := s.pool.Query(ctx, `SELECT batch_id FROM steps WHERE pipeline = $1`, id)
-	if err != nil {
-		return jobs.Progress{}, fmt.Errorf("read the steps of %s: %w", id, err)
-	}
-	steps, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return jobs.Progress{}, fmt.Errorf("read the steps of %s: %w", id, err)
-	}
-	return batchProgress(ctx, s.pool, id, steps...)
+	return batchProgress(ctx, s.pool, id, true)
 }
 
 func (s *Store) jobProgress(ctx context.Context, id uuid.UUID) (jobs.Progress, error) {
@@ -59,19 +51,26 @@ type rowQuerier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// batchProgress tells where a batch stands, together with the batches of the later steps of the
-// pipeline that it is the first of.
-func batchProgress(ctx context.Context, db rowQuerier, id string, steps ...string) (jobs.Progress, error) {
+// batchProgress tells where a batch stands; whole: together with the later steps of the pipeline that it is
+// the first of.
+func batchProgress(ctx context.Context, db rowQuerier, id string, whole bool) (jobs.Progress, error) {
 	p := jobs.Progress{BatchID: id}
 	var sealed, cancelled, removed bool
 	var c counts
 	err := db.QueryRow(ctx, `
-		SELECT (SELECT bool_and(sealed_at IS NOT NULL) FROM batches WHERE id = ANY ($2)),
+		WITH of AS MATERIALIZED (
+			SELECT coalesce(array_agg(batch_id ORDER BY place), '{}') AS steps, array_agg(batch_id) || $1::text AS ids
+			FROM steps
+			WHERE pipeline = $1 AND $2
+		)
+		SELECT (SELECT bool_and(sealed_at IS NOT NULL) FROM batches WHERE id = ANY ((SELECT ids FROM of)::text[])),
 			cancelled_at IS NOT NULL, paused_at IS NOT NULL, removed_at IS NOT NULL, created_at,
-			(SELECT saturated(coalesce(sum(charge_nano) FILTER (WHERE NOT simulated), 0)) FROM spending WHERE batch_id <> '' AND batch_id = ANY ($2)), c.*
+			(SELECT saturated(coalesce(sum(charge_nano) FILTER (WHERE NOT simulated), 0)) FROM spending WHERE batch_id <> '' AND batch_id = ANY ((SELECT ids FROM of)::text[])),
+			(SELECT steps FROM of), EXISTS (SELECT FROM batch_ends WHERE batch_id = $1 AND webhook <> ''), c.*
 		FROM batches
-		CROSS JOIN LATERAL (SELECT `+sumsOfCounts+` FROM batch_counts WHERE batch_id = ANY ($2)) c
-		WHERE id = $1`, id, append(steps, id)).Scan(append([]any{&sealed, &cancelled, &p.Paused, &removed, &p.CreatedAt, (*int64)(&p.Charge)}, c.columns()...)...)
+		CROSS JOIN LATERAL (SELECT `+sumsOfCounts+` FROM batch_counts WHERE batch_id = ANY ((SELECT ids FROM of)::text[])) c
+		WHERE id = $1`, id, whole).
+		Scan(append([]any{&sealed, &cancelled, &p.Paused, &removed, &p.CreatedAt, (*int64)(&p.Charge), &p.Steps, &p.Webhook}, c.columns()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("%s: %w", id, jobs.ErrNotFound)
 	}

@@ -127,7 +127,7 @@ func (s *Store) Steps(ctx context.Context, pipeline string) ([]jobs.StepProgress
 		return nil, fmt.Errorf("read the steps of %s: %w", pipeline, err)
 	}
 	for i := range list {
-		if list[i].Progress, err = batchProgress(ctx, s.pool, list[i].BatchID); err != nil {
+		if list[i].Progress, err = batchProgress(ctx, s.pool, list[i].BatchID, false); err != nil {
 			return nil, err
 		}
 	}

@@ -110,7 +110,8 @@ func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 // SchemaVersion returns the version of the schema, 0 where there is none.
 func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
 	var v int64
-	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&v)
+	// Asked once: to prepare it would take as long as to ask.
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`, pgx.QueryExecModeSimpleProtocol).Scan(&v)
 	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok && refusal.Code == pgUndefinedTable {
 		return 0, nil
 	}

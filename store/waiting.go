@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,16 +24,13 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 		}
 		id = &parsed
 	}
-	budgets, err := s.stopped(ctx)
-	if err != nil {
-		return nil, err
-	}
 	which := `($1 = '' OR batch_id = $1) AND ($2::uuid IS NULL OR job_id = $2)`
 	if batch != "" {
 		which = `batch_id = $1 AND ($2::uuid IS NULL OR job_id = $2)`
 	}
 	// By the index, as far as it is needed: the bitmap of a large batch has all of it.
 	var list []fleet.WaitingJobs
+	var stopped []*int64
 	var p pgx.Batch
 	p.Queue(`SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`)
 	p.Queue(`
@@ -47,7 +45,7 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 		) q
 		CROSS JOIN LATERAL (SELECT state, paused_at, wait_reason, error_class, not_before FROM job_states WHERE job_id = q.job_id OFFSET 0) s
 		LEFT JOIN batches b ON b.id = q.batch_id
-		`+budgets.by()+`
+		`+stoppedBy+`
 		GROUP BY q.provider, q.model, s.state, paused, s.wait_reason, x.id, 7, q.run_at > now()
 		ORDER BY count(*) DESC, q.provider, q.model
 		LIMIT 100`, batch, id, fleet.MaxWaiting, detailJobs).Query(func(rows pgx.Rows) (err error) {
@@ -56,8 +54,8 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 			var runAt, notBefore *time.Time
 			var by *int64
 			err := row.Scan(&w.Provider, &w.Model, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &w.Jobs, &runAt, &notBefore)
-			budgets.explain(&w, by)
 			w.RunAt, w.NotBefore = timeOrZero(runAt), timeOrZero(notBefore)
+			stopped = append(stopped, by)
 			return w, err
 		})
 		return err
@@ -65,15 +63,16 @@ func (s *Store) Waiting(ctx context.Context, batch, job string) ([]fleet.Waiting
 	if err := s.pool.SendBatch(ctx, &p).Close(); err != nil {
 		return nil, fmt.Errorf("read what jobs wait for: %w", err)
 	}
-	return list, nil
+	return list, s.explainBudgets(ctx, list, stopped)
 }
 
 // stoppedBy joins the job q of the queue, in the state s, with the budget x for which it
-// stays in Postgres, if there is one: see topUpSQL.
+// stays in Postgres, if there is one: see topUpSQL. It looks at none where none stops anything.
 const stoppedBy = `LEFT JOIN LATERAL (
 			SELECT id
 			FROM budgets x
-			WHERE s.state = 'queued' AND s.wait_reason = '' AND q.dispatched_at IS NULL
+			WHERE (SELECT EXISTS (SELECT FROM budgets WHERE blocks AND stopped_until > now()))
+			AND s.state = 'queued' AND s.wait_reason = '' AND q.dispatched_at IS NULL
 			AND x.blocks AND x.stopped_until > now()
 			AND x.model = '' AND x.tag = '' AND x.provider IN ('', q.provider) AND x.account IN ('', q.account) AND x.batch_id IN ('', q.batch_id)
 			AND x.simulated = coalesce((SELECT simulated FROM providers WHERE name = q.provider), false)
@@ -81,45 +80,33 @@ const stoppedBy = `LEFT JOIN LATERAL (
 			LIMIT 1
 		) x ON true`
 
-// stopped are the budgets, by their ids and by their names.
-type stopped struct {
-	any    bool // one keeps calls from being begun
-	byID   map[int64]billing.Budget
-	byName map[string]billing.Budget
-}
-
-func (s *Store) stopped(ctx context.Context) (stopped, error) {
-	list, err := s.Budgets(ctx)
-	out := stopped{byID: map[int64]billing.Budget{}, byName: map[string]billing.Budget{}}
-	for _, b := range list {
-		out.byID[b.ID], out.byName[b.String()] = b, b
-		out.any = out.any || b.Stopped
+// explainBudgets says of jobs that wait for a budget for which one, and what raises it: the one that a worker
+// named, or the one that keeps them from being dispatched, whose id stopped has.
+func (s *Store) explainBudgets(ctx context.Context, list []fleet.WaitingJobs, stopped []*int64) error {
+	waits := func(w fleet.WaitingJobs) bool { return strings.HasPrefix(w.Reason, waitsForBudget) }
+	if !slices.ContainsFunc(list, waits) && !slices.ContainsFunc(stopped, func(id *int64) bool { return id != nil }) {
+		return nil
 	}
-	return out, err
-}
-
-// by is stoppedBy, which has nothing to look for where no budget stops anything.
-func (s stopped) by() string {
-	if !s.any {
-		return `LEFT JOIN LATERAL (SELECT NULL::bigint AS id) x ON true`
+	budgets, err := s.Budgets(ctx)
+	if err != nil {
+		return err
 	}
-	return stoppedBy
-}
-
-// explain says for which budget jobs wait, and what raises it: the one that a worker
-// named, or the one that keeps them from being dispatched.
-func (s stopped) explain(w *fleet.WaitingJobs, by *int64) {
-	if by != nil {
-		if b, ok := s.byID[*by]; ok {
-			w.Reason = waitsForBudget + b.String()
+	byID, byName := map[int64]billing.Budget{}, map[string]billing.Budget{}
+	for _, b := range budgets {
+		byID[b.ID], byName[b.String()] = b, b
+	}
+	for i := range list {
+		w := &list[i]
+		if id := stopped[i]; id != nil {
+			if b, ok := byID[*id]; ok {
+				w.Reason = waitsForBudget + b.String()
+			}
 		}
-	}
-	if name, ok := strings.CutPrefix(w.Reason, waitsForBudget); ok {
-		b := s.byName[name]
-		if b.ID != 0 {
+		if b, ok := byName[strings.TrimPrefix(w.Reason, waitsForBudget)]; ok && waits(*w) {
 			w.Raise, w.Anew, w.Total, w.Short = b.Command(), b.Ends, b.Ends.IsZero() && b.Reserved == 0, b.Short()
 		}
 	}
+	return nil
 }
 
 // waitsForBudget begins the wait reason of jobs that wait for money.
@@ -127,10 +114,6 @@ const waitsForBudget = "budget: "
 
 // WaitingOf returns what those of the jobs that wait, wait for, by their ids.
 func (s *Store) WaitingOf(ctx context.Context, ids []string) (map[string]fleet.WaitingJobs, error) {
-	budgets, err := s.stopped(ctx)
-	if err != nil {
-		return nil, err
-	}
 	rows, err := s.pool.Query(ctx, `
 		SELECT q.job_id::text, q.provider, q.model, s.state, s.paused_at IS NOT NULL OR b.paused_at IS NOT NULL, s.wait_reason, x.id,
 			CASE WHEN s.state = 'retrying' THEN s.error_class ELSE '' END, q.run_at, s.not_before
@@ -142,20 +125,27 @@ func (s *Store) WaitingOf(ctx context.Context, ids []string) (map[string]fleet.W
 	if err != nil {
 		return nil, fmt.Errorf("read what %d jobs wait for: %w", len(ids), err)
 	}
-	list := map[string]fleet.WaitingJobs{}
+	var found []string
+	var list []fleet.WaitingJobs
+	var stopped []*int64
 	var id string
-	var w fleet.WaitingJobs
+	w := fleet.WaitingJobs{Jobs: 1}
 	var runAt, notBefore *time.Time
 	var by *int64
 	_, err = pgx.ForEachRow(rows, []any{&id, &w.Provider, &w.Model, &w.State, &w.Paused, &w.Reason, &by, &w.ErrorClass, &runAt, &notBefore}, func() error {
-		w.Raise, w.Anew, w.Total, w.Short = "", time.Time{}, false, ""
-		budgets.explain(&w, by)
-		w.Jobs, w.RunAt, w.NotBefore = 1, timeOrZero(runAt), timeOrZero(notBefore)
-		list[id] = w
+		w.RunAt, w.NotBefore = timeOrZero(runAt), timeOrZero(notBefore)
+		found, list, stopped = append(found, id), append(list, w), append(stopped, by)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read what %d jobs wait for: %w", len(ids), err)
 	}
-	return list, nil
+	if err := s.explainBudgets(ctx, list, stopped); err != nil {
+		return nil, err
+	}
+	out := map[string]fleet.WaitingJobs{}
+	for i, id := range found {
+		out[id] = list[i]
+	}
+	return out, nil
 }

@@ -264,7 +264,7 @@ func (s *Store) endBatch(ctx context.Context, id string) (ended bool, err error)
 		if err != nil {
 			return err
 		}
-		p, err := batchProgress(ctx, tx, id)
+		p, err := batchProgress(ctx, tx, id, false)
 		if err != nil || !p.Finished() {
 			return err
 		}

@@ -69,10 +69,7 @@ func watchAll(s *session, ids []string, back string) (jobs.Progress, error) {
 	}
 	parts := ids
 	if len(ids) == 1 && err == nil {
-		steps, err := stepsOf(s, db, start)
-		if err == nil { // else only those of the first step are told
-			parts = partsOf(start, steps)
-		}
+		parts = partsOf(start)
 	}
 	watching, stop := context.WithCancel(s.Ctx)
 	defer stop()

@@ -64,7 +64,7 @@ type stepStatus struct {
 // stepsOf returns the steps of a pipeline.
 func stepsOf(s *session, db *store.Store, p jobs.Progress) ([]stepStatus, error) {
 	out := []stepStatus{}
-	if p.JobID != "" {
+	if len(p.Steps) == 0 {
 		return out, nil
 	}
 	list, err := db.Steps(s.Ctx, p.BatchID)
@@ -75,22 +75,19 @@ func stepsOf(s *session, db *store.Store, p jobs.Progress) ([]stepStatus, error)
 }
 
 // partsOf are the batches of which p tells: those of the steps of a pipeline, or the one.
-func partsOf(p jobs.Progress, steps []stepStatus) (ids []string) {
-	for _, one := range steps {
-		ids = append(ids, one.BatchID)
+func partsOf(p jobs.Progress) []string {
+	if len(p.Steps) == 0 {
+		return []string{p.BatchID}
 	}
-	if len(ids) == 0 {
-		ids = []string{p.BatchID}
-	}
-	return ids
+	return p.Steps
 }
 
 // problemsOf returns the failures of a batch, or of all steps of a pipeline.
-func problemsOf(s *session, db *store.Store, p jobs.Progress, steps []stepStatus) (all []batches.Problem, err error) {
+func problemsOf(s *session, db *store.Store, p jobs.Progress) (all []batches.Problem, err error) {
 	if p.JobID != "" || p.Failures()+p.Counts[jobs.Retrying] == 0 {
 		return nil, nil
 	}
-	for _, id := range partsOf(p, steps) {
+	for _, id := range partsOf(p) {
 		some, err := db.Problems(s.Ctx, id)
 		if err != nil {
 			return nil, err
@@ -126,7 +123,7 @@ type toldStatus struct {
 
 // told returns it; nil: nobody is told.
 func told(s *session, db *store.Store, p jobs.Progress) (*toldStatus, error) {
-	if p.JobID != "" {
+	if !p.Webhook {
 		return nil, nil //nolint:nilnil // nobody is told
 	}
 	w, err := db.WebhooksOf(s.Ctx, p.BatchID)
@@ -170,7 +167,7 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 	}
 	waits := []fleet.Wait{}
 	if !p.Finished() {
-		found, err := waitsOf(s.Ctx, db, p, partsOf(p, steps))
+		found, err := waitsOf(s.Ctx, db, p, partsOf(p))
 		if err != nil {
 			return err
 		}
@@ -180,7 +177,7 @@ func show(s *session, db *store.Store, output cli.OutputFlag, p jobs.Progress) e
 	if err != nil {
 		return err
 	}
-	problems, err := problemsOf(s, db, p, steps)
+	problems, err := problemsOf(s, db, p)
 	if err != nil {
 		return err
 	}
