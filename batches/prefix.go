@@ -27,7 +27,7 @@ type Prefix struct {
 	// Marked: the vendor keeps only what the request marks, and these mark nothing.
 	Marked bool `json:"needs_marks"`
 
-	untold billing.NanoUSD // the part of Saves whose groups need no marks, and have none
+	unmarked billing.NanoUSD // the part of Saves whose groups need no marks, and have none
 }
 
 const (
@@ -174,7 +174,7 @@ func (p *prefixes) of(f *Forecast, model ModelKey) *Prefix {
 			out.Counted = add(out.Counted, saves)
 		}
 		if !g.marked && !d.Cache.Marked {
-			out.untold = add(out.untold, saves)
+			out.unmarked = add(out.unmarked, saves)
 		}
 		out.Marked = out.Marked || d.Cache.Marked && !g.marked
 	}
@@ -195,7 +195,7 @@ func (f *Forecast) count(line *ForecastLine) {
 	if charged, ok := f.Card.Terms(providers.Text).Charge(0, &p.Counted); ok {
 		line.ExpectedCharge = max(0, line.ExpectedCharge-charged)
 	}
-	saves := billing.NanoUSD(share(int64(p.untold), lowShare))
+	saves := billing.NanoUSD(share(int64(p.unmarked), lowShare))
 	line.Low = min(max(0, line.Low-saves), line.Expected)
 	if charged, ok := f.Card.Terms(providers.Text).Charge(0, &saves); ok {
 		line.LowCharge = min(max(0, line.LowCharge-charged), line.ExpectedCharge)

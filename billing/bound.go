@@ -109,7 +109,7 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 		c.input(&most, pictures, sound, at)
 		return most
 	case providers.Transcription:
-		return mostHeard(c, req, limits, at)
+		return mostTranscribed(c, req, limits, at)
 	case providers.Moderation: // nothing that is counted
 	case providers.Image:
 		n := int64(max(1, req.N))
@@ -136,9 +136,9 @@ func (l *List) UpperBound(kind string, req providers.Request, at time.Time) prov
 	return providers.Usage{}
 }
 
-// mostHeard is the most that a transcription can use: the length of the sound, or its
+// mostTranscribed is the most that a transcription can use: the length of the sound, or its
 // tokens and those of an answer as long as the model's longest, as the model is charged.
-func mostHeard(c *card, req providers.Request, limits modelLimits, at time.Time) providers.Usage {
+func mostTranscribed(c *card, req providers.Request, limits modelLimits, at time.Time) providers.Usage {
 	seconds := int64(1)
 	for sound := range req.Media() {
 		seconds = providers.SoundSeconds(sound.Data)

@@ -197,7 +197,7 @@ func (f *FrontDoor) createBatch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	select {
-	case f.poke <- struct{}{}:
+	case f.wake <- struct{}{}:
 	default:
 	}
 	f.showBatch(w, r, b)

@@ -102,7 +102,7 @@ func (f *FrontDoor) call(w http.ResponseWriter, r *http.Request, e endpoint) {
 // accept reads a call and makes a job of it. What it asks for is not kept: who waits needs it no
 // more.
 func (f *FrontDoor) accept(r *http.Request, e endpoint) (ask asking, id uuid.UUID, err error) {
-	release, err := f.room.forBody(r)
+	release, err := f.receiving.forBody(r)
 	if err != nil {
 		return ask, id, err
 	}

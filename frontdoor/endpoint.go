@@ -42,12 +42,12 @@ func endpoints() []endpoint {
 	images.write = writeImages
 	speech := with(openAI, speechPath, providers.Audio, false)
 	speech.write = writeSpeech
-	heard := with(openAI, transcriptionsPath, providers.Transcription, false)
-	heard.form, heard.write = true, writeText
+	transcriptions := with(openAI, transcriptionsPath, providers.Transcription, false)
+	transcriptions.form, transcriptions.write = true, writeText
 	messages := endpoint{path: messagesPath, task: providers.Text, refuse: refuseAnthropic, write: writeBody, stream: streamMessage, broke: brokeAnthropic}
 	return []endpoint{
 		chat, responses, with(openAI, embeddingsPath, providers.Embedding, true), with(openAI, moderationsPath, providers.Moderation, true),
-		images, speech, heard, messages,
+		images, speech, transcriptions, messages,
 	}
 }
 

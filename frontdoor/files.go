@@ -62,7 +62,7 @@ func (f *FrontDoor) upload(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusForbidden, "", "", "the token is for another account")
 		return
 	}
-	release, err := f.room.forUpload(r.Context())
+	release, err := f.receiving.forUpload(r.Context())
 	if err != nil {
 		f.notTaken(w, r, endpoint{refuse: refuse}, err)
 		return

@@ -74,10 +74,10 @@ type Model struct {
 
 // FrontDoor serves vendors' APIs. It is safe for concurrent use.
 type FrontDoor struct {
-	cfg   Config
-	ended *waiters
-	poke  chan struct{} // a batch was made
-	room  room
+	cfg       Config
+	ended     *waiters
+	wake      chan struct{} // a batch was made
+	receiving receiving
 	// arriving are the calls that are being let in.
 	arriving arrivals
 }
@@ -93,7 +93,7 @@ func New(cfg Config) (*FrontDoor, error) {
 		return nil, errors.New("frontdoor: Input.Kind, Providers or Models is missing")
 	}
 	cfg.Input.ForPrograms = true
-	return &FrontDoor{cfg: cfg, ended: newWaiters(cfg.Stores.Calls), poke: make(chan struct{}, 1), room: newRoom()}, nil
+	return &FrontDoor{cfg: cfg, ended: newWaiters(cfg.Stores.Calls), wake: make(chan struct{}, 1), receiving: newReceiving()}, nil
 }
 
 const (

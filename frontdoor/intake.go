@@ -54,7 +54,7 @@ func (f *FrontDoor) keepTakingIn(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-f.poke:
+		case <-f.wake:
 		case <-tick.C:
 		}
 	}

@@ -108,7 +108,7 @@ func (f *FrontDoor) createMessageBatch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	select {
-	case f.poke <- struct{}{}:
+	case f.wake <- struct{}{}:
 	default:
 	}
 	o := b.messages(jobs.Progress{}, false)
@@ -125,7 +125,7 @@ func (f *FrontDoor) newMessageBatch(r *http.Request) (b Batch, n int64, err erro
 	if len(key) > maxKey || !storable(key) {
 		return b, 0, &refusal{status: http.StatusBadRequest, reason: badKey}
 	}
-	release, err := f.room.forUpload(r.Context())
+	release, err := f.receiving.forUpload(r.Context())
 	if err != nil {
 		return b, 0, err
 	}

@@ -39,7 +39,7 @@ func (f *FrontDoor) bringBatch(w http.ResponseWriter, r *http.Request) {
 	b, err := f.ownBatch(r)
 	if err == nil {
 		var release func()
-		if release, err = f.room.forUpload(r.Context()); err == nil {
+		if release, err = f.receiving.forUpload(r.Context()); err == nil {
 			defer release()
 		}
 	}

@@ -18,14 +18,14 @@ const pollEvery = time.Second
 // to the database.
 type waiters struct {
 	store CallStore
-	poke  chan struct{} // somebody has come
+	wake  chan struct{} // somebody has come
 
 	mu   sync.Mutex
 	jobs map[uuid.UUID][]chan struct{}
 }
 
 func newWaiters(store CallStore) *waiters {
-	return &waiters{store: store, poke: make(chan struct{}, 1), jobs: map[uuid.UUID][]chan struct{}{}}
+	return &waiters{store: store, wake: make(chan struct{}, 1), jobs: map[uuid.UUID][]chan struct{}{}}
 }
 
 // wait returns a channel that is closed when the job has ended, and a function to call
@@ -37,7 +37,7 @@ func (w *waiters) wait(id uuid.UUID) (ended <-chan struct{}, leave func()) {
 	w.mu.Unlock()
 	// It may have ended already.
 	select {
-	case w.poke <- struct{}{}:
+	case w.wake <- struct{}{}:
 	default:
 	}
 	return c, func() {
@@ -60,7 +60,7 @@ func (w *waiters) run(ctx context.Context, hints <-chan struct{}, log zerolog.Lo
 			return
 		case <-hints:
 		case <-tick.C:
-		case <-w.poke:
+		case <-w.wake:
 		}
 		if err := w.look(ctx); err != nil && ctx.Err() == nil {
 			log.Warn().Err(err).Msg("calls of programs wait for the database")

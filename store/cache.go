@@ -56,7 +56,7 @@ func (s *Store) LookUp(ctx context.Context, l jobs.Look) (found jobs.Found, err 
 		return found, fmt.Errorf("look into the cache for job %s: %w", l.JobID, err)
 	}
 	if found == jobs.CacheHit {
-		poke(s.ended)
+		signal(s.ended)
 	}
 	return found, nil
 }

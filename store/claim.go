@@ -190,7 +190,7 @@ func (s *Store) completeMany(ctx context.Context, in []jobs.Completion) ([]outco
 	out := make([]outcome[jobs.State], n)
 	for i, e := range in {
 		if ended[e.LeaseToken].Finished() {
-			poke(s.ended)
+			signal(s.ended)
 		}
 		if out[i].out = ended[e.LeaseToken]; out[i].out == "" {
 			out[i].err = jobs.ErrLeaseLost

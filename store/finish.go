@@ -95,7 +95,7 @@ func (s *Store) succeedMany(ctx context.Context, in []jobs.Success) ([]outcome[s
 		return nil, fmt.Errorf("record results: %w", err)
 	}
 	if len(won) > 0 {
-		poke(s.ended)
+		signal(s.ended)
 	}
 	out := make([]outcome[struct{}], len(in))
 	for i, d := range in {
@@ -289,8 +289,8 @@ func settlementColumns(in []jobs.Settlement) ([]any, error) {
 	return []any{ids, outcomes, costs, prices, latencies, statuses, requests, kinds, messages, bodies, usages, inputs, outputs, limits, units}, nil
 }
 
-// poke puts a value into a channel that holds one, unless there is one.
-func poke(c chan<- struct{}) {
+// signal puts a value into a channel that holds one, unless there is one.
+func signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

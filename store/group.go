@@ -40,7 +40,7 @@ type operation[In, Out any] struct {
 // linger is the time that the first operation of a group waits for others: little
 // beside a provider call. Where at least company others are to be expected within the longest
 // linger of the group, by how fast they have come lately, it waits for shared: a transaction costs as
-// much as ten of its rows. Where those take longer to come to a crowd, it waits for the crowd, up to the
+// much as ten of its rows. Where those take longer to become a busy group, it waits for one, up to the
 // longest of the group: nobody waits for what ends a call as for what begins one.
 const (
 	linger      = 2 * time.Millisecond
@@ -48,7 +48,7 @@ const (
 	beginLinger = shared
 	endLinger   = 50 * time.Millisecond
 	company     = 2
-	crowd       = 16
+	busyGroup   = 16
 )
 
 // group commits operations of one kind together, one group at a time: those that
@@ -164,7 +164,7 @@ func (a *arrivals) wait(longest time.Duration) time.Duration {
 	if a.perSecond*longest.Seconds() < company {
 		return linger
 	}
-	return min(max(time.Duration(crowd/a.perSecond*float64(time.Second)), shared), longest)
+	return min(max(time.Duration(busyGroup/a.perSecond*float64(time.Second)), shared), longest)
 }
 
 // gather takes what has been waiting, and what comes within wait, up to

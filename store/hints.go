@@ -59,7 +59,7 @@ func (s *Store) listen(ctx context.Context, channel string, hints chan<- struct{
 		return err
 	}
 	for {
-		poke(hints) // also at first: what ended before was not heard of
+		signal(hints) // also at first: what ended before was not heard of
 		if _, err := conn.WaitForNotification(ctx); err != nil {
 			return err
 		}

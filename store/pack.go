@@ -138,7 +138,7 @@ func (s *Store) succeedPack(ctx context.Context, done jobs.Success) error {
 		return fmt.Errorf("record the results of a packed call: %w", err)
 	}
 	if len(stands) > 0 {
-		poke(s.ended)
+		signal(s.ended)
 	}
 	if len(stands) == 0 && n > 0 {
 		return jobs.ErrLeaseLost

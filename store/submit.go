@@ -72,7 +72,7 @@ func (s *Store) RefuseSubmission(ctx context.Context, sub batches.Submission, wh
 	if err != nil {
 		return fmt.Errorf("refuse submission %s: %w", sub.ID, err)
 	}
-	poke(s.ended)
+	signal(s.ended)
 	return nil
 }
 

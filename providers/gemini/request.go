@@ -12,7 +12,7 @@ import (
 func fields(req providers.Request) (map[string]any, error) {
 	fields := map[string]any{}
 	if req.Task == providers.Transcription {
-		fields["contents"] = heard(req)
+		fields["contents"] = transcribe(req)
 	} else {
 		system, contents := conversation(req)
 		fields["contents"] = contents
@@ -82,8 +82,8 @@ func generationConfig(req providers.Request) map[string]any {
 	return config
 }
 
-// heard is the turn that asks for what is said in a sound: Google has no endpoint for it.
-func heard(req providers.Request) []content {
+// transcribe returns the turn that asks for what is said in a sound: Google has no endpoint for it.
+func transcribe(req providers.Request) []content {
 	ask := "Transcribe what is said, word for word. Answer with the transcript alone, and with nothing where nobody speaks."
 	if req.Language != "" {
 		ask += " The language is " + req.Language + "."

@@ -32,7 +32,7 @@ func generate(c *call) (providers.Response, error) {
 	case providers.Embedding:
 		return vector(c), nil
 	case providers.Transcription:
-		return heard(c), nil
+		return transcribe(c), nil
 	case providers.Moderation: // the capabilities refuse it
 	}
 	return providers.Response{}, fmt.Errorf("task %q: must be one of %v", c.req.Task, providers.Tasks())
@@ -99,8 +99,8 @@ func vectorOf(prompt string, n int) []float32 {
 	return vector
 }
 
-// heard makes up what is said in a sound.
-func heard(c *call) providers.Response {
+// transcribe makes up what is said in a sound.
+func transcribe(c *call) providers.Response {
 	res := providers.Response{FinishReason: "stop", Text: media.Prose(c.seed())}
 	for p := range c.req.Media() {
 		res.Usage.MilliSeconds = providers.SoundSeconds(p.Data) * 1000

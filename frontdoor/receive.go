@@ -16,24 +16,24 @@ const (
 	// and less are not counted.
 	maxBodies = 128 << 20
 	smallBody = 256 << 10
-	// roomWithin is the time that a request waits for its turn.
-	roomWithin = 10 * time.Second
+	// receiveWithin is the time that a request waits for its turn.
+	receiveWithin = 10 * time.Second
 )
 
-// room bounds what is received at once. Who finds none within a while is told to come back.
-type room struct{ uploads, bodies *semaphore.Weighted }
+// receiving bounds what is received at once. Who waits too long for a place is told to come back.
+type receiving struct{ uploads, bodies *semaphore.Weighted }
 
-func newRoom() room {
-	return room{semaphore.NewWeighted(maxUploads), semaphore.NewWeighted(maxBodies)}
+func newReceiving() receiving {
+	return receiving{semaphore.NewWeighted(maxUploads), semaphore.NewWeighted(maxBodies)}
 }
 
 // forUpload waits for the turn of a file.
-func (r room) forUpload(ctx context.Context) (release func(), err error) {
+func (r receiving) forUpload(ctx context.Context) (release func(), err error) {
 	return take(ctx, r.uploads, 1)
 }
 
 // forBody waits until there is memory for a body.
-func (r room) forBody(req *http.Request) (release func(), err error) {
+func (r receiving) forBody(req *http.Request) (release func(), err error) {
 	n := req.ContentLength
 	if n < 0 || n > maxCall {
 		n = maxCall
@@ -45,7 +45,7 @@ func (r room) forBody(req *http.Request) (release func(), err error) {
 }
 
 func take(ctx context.Context, from *semaphore.Weighted, n int64) (release func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, roomWithin)
+	ctx, cancel := context.WithTimeout(ctx, receiveWithin)
 	defer cancel()
 	if from.Acquire(ctx, n) != nil {
 		return nil, &refusal{status: http.StatusTooManyRequests, reason: "too much is being sent here at once: try again in a moment", after: time.Second}
