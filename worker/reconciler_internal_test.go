@@ -39,12 +39,13 @@ func (*election) RecordActions(context.Context, map[string]int64) error { return
 
 func (*election) Resign(context.Context, string, uuid.UUID) error { return nil }
 
-// silentWorker is a Postgres where another worker is silent from the start, with 8 jobs in its name, until its
-// jobs are taken over.
+// silentWorker is a Postgres where another worker is silent from the start, with jobs in its name, until they
+// are taken over.
 type silentWorker struct {
 	election
 	RecoveryStore
 
+	jobs      int
 	began     time.Time
 	takenOver time.Duration
 	recorded  map[string]int64
@@ -59,7 +60,7 @@ func (s *silentWorker) Heartbeats(context.Context, time.Duration, bool) ([]Heart
 
 func (s *silentWorker) TakeOver(context.Context, uuid.UUID) (int, error) {
 	s.takenOver = time.Since(s.began)
-	return 8, nil
+	return s.jobs, nil
 }
 
 func (s *silentWorker) RecordActions(_ context.Context, done map[string]int64) error {
@@ -70,14 +71,19 @@ func (s *silentWorker) RecordActions(_ context.Context, done map[string]int64) e
 func TestASilentWorkersJobsAreTakenOverThoughNobodyLeads(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		leads bool
-		want  time.Duration
+		leads    bool
+		jobs     int
+		want     time.Duration
+		recorded map[string]int64
 	}{
-		{true, silence},
-		{false, silence + leaderTTL}, // so long may it take until another leads
+		{true, 8, silence, map[string]int64{"worker_taken_over": 1, "job_taken_over": 8}},
+		{true, 0, silence, map[string]int64{"worker_taken_over": 1}},
+		// So long may it take until another leads; and several may do it at once.
+		{false, 8, silence + leaderTTL, map[string]int64{"worker_taken_over": 1, "job_taken_over": 8}},
+		{false, 0, silence + leaderTTL, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			w := &silentWorker{began: time.Now()}
+			w := &silentWorker{began: time.Now(), jobs: c.jobs}
 			w.lost.Store(!c.leads)
 			cfg := Config{
 				ID: uuid.New(), Store: Stores{Leader: w, Recovery: w}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop(),
@@ -93,10 +99,10 @@ func TestASilentWorkersJobsAreTakenOverThoughNobodyLeads(t *testing.T) {
 			defer cancel()
 			r.run(ctx)
 			if w.takenOver < c.want || w.takenOver > c.want+reconcileEvery {
-				t.Errorf("leader: %v: taken over after %s, want %s and a round at most", c.leads, w.takenOver, c.want)
+				t.Errorf("leader: %v: %d jobs are taken over after %s, want %s and a round at most", c.leads, c.jobs, w.takenOver, c.want)
 			}
-			if want := map[string]int64{"worker_taken_over": 1, "job_taken_over": 8}; !maps.Equal(w.recorded, want) {
-				t.Errorf("leader: %v: %v is recorded, want %v", c.leads, w.recorded, want)
+			if !maps.Equal(w.recorded, c.recorded) {
+				t.Errorf("leader: %v: %v is recorded, want %v", c.leads, w.recorded, c.recorded)
 			}
 		})
 	}

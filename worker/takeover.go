@@ -18,6 +18,9 @@ func (r *reconciler) takeOverDead(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if n == 0 && r.term == nil {
+			continue // several may see it at once: another was faster
+		}
 		r.actions.did("worker_taken_over", 1)
 		r.actions.did("job_taken_over", n)
 		r.cfg.Log.Warn().Stringer("dead_worker", h.Worker).Int("jobs", n).Msg("worker is silent: its jobs were taken over")
