@@ -260,6 +260,33 @@ func (p *player) move(ctx context.Context) error {
 	return again(p.store)
 }
 
+// lookUp claims a job, and takes an answer that the cache has.
+func (p *player) lookUp(ctx context.Context) error {
+	b := p.shared
+	worker, _ := some(p, &b.workers)
+	for range 50 {
+		id, _ := some(p, &b.ids)
+		got, err := p.store.Claim(ctx, worker, jobs.Claim{ID: id, Gen: 1, LeaseToken: jobs.NewID()})
+		if err != nil {
+			return err
+		}
+		if got.Job == nil {
+			continue
+		}
+		b.add(func() { b.leases = append(b.leases, got.Job) })
+		if got.Job.BatchID == "b1" { // the worker leaves the cache out where a step follows
+			continue
+		}
+		defer b.hold(got.Job.LeaseToken)()
+		_, err = p.store.LookUp(ctx, jobs.Look{
+			Key: jobs.CacheKey{byte(p.rand.IntN(answered))}, JobID: got.Job.ID, LeaseToken: got.Job.LeaseToken,
+			Account: "default", Provider: "mock", Model: "m", For: 24 * time.Hour,
+		})
+		return err
+	}
+	return nil
+}
+
 // start claims a job with its first call, whatever has become of it since it was looked at.
 func (p *player) start(ctx context.Context, worker uuid.UUID, c jobs.Claim) error {
 	list, err := p.store.Untouched(ctx, []jobs.Claim{c})

@@ -87,8 +87,11 @@ func playing(t *testing.T, money bool) {
 		p := &player{w: w, store: stores[i%2], rand: rand.New(rand.NewPCG(seed, uint64(i))), shared: b, money: money}
 		for move := range moves {
 			turn := p.move
-			if move < 2 { // while many can be claimed at once
+			switch { // so that there are some of either, whatever chance brings
+			case move < 2:
 				turn = p.pack
+			case move == 2:
+				turn = p.lookUp
 			}
 			err := turn(ctx)
 			known := func(want error) bool { return errors.Is(err, want) }
