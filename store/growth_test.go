@@ -38,6 +38,9 @@ func (w *database) readBy(t *testing.T, do func(*store.Store)) int64 {
 			t.Fatal(err)
 		}
 	}
+	if err := w.TellStatistics(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	before := read()
 	s, err := store.Open(t.Context(), w.url+"&application_name=counted")
 	if err != nil {
