@@ -5,6 +5,7 @@ package batches
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,8 +27,12 @@ import (
 // and sent.
 const (
 	chunk      = 2000
-	chunkBytes = 8 << 20
+	chunkBytes = 4 << 20
 )
+
+// atOnce is the number of chunks that are accepted at once: Postgres works on one while another is
+// written to its disk or made ready.
+const atOnce = 2
 
 // Rows that are not enough for that are accepted all the same when none followed
 // for idle, or when the first of them has waited for longest.
@@ -206,83 +211,123 @@ type Report struct {
 
 // Take reads the source to its end and seals the batch, which is made when the first
 // rows are accepted: without a row there is none. After an error the report says what was
-// accepted before it; taking the same rows in again adds the rest. Then the source may
+// accepted all the same; taking the same rows in again adds the rest. Then the source may
 // still be waited for, and is not asked again once it has answered. Where ctx ends when
 // all rows are accepted, the batch is sealed all the same.
 func (t Intake) Take(ctx context.Context, source rows.Source) (Report, error) {
-	rep := Report{BatchID: t.Batch.ID}
-	opened := false
-	reject := func(e *rows.LineError) {
-		rep.Rejected++
-		if t.Reject != nil {
-			t.Reject(e)
-		}
+	in := &intake{Intake: t, source: source, rep: Report{BatchID: t.Batch.ID}, ended: make(chan accepted, atOnce)}
+	err := in.follow(ctx)
+	if err == nil && len(in.taken) > 0 {
+		err = in.flush(ctx)
 	}
-	taken, held := make([]jobs.New, 0, chunk), 0
-	flush := func() error {
-		if !opened {
-			t.Batch.First = taken[0].Key
-			if err := t.Store.OpenBatch(ctx, t.Batch); err != nil {
-				return err
-			}
-			if t.Opened != nil {
-				if err := t.Opened(); err != nil {
-					return err
-				}
-			}
-			opened = true
-		}
-		if t.Accepting != nil {
-			t.Accepting(taken)
-		}
-		together(taken)
-		// Once Redis has failed, waiting for it with each chunk would only take
-		// time: workers dispatch what is accepted.
-		accept := t.Producer.Enqueue
-		if rep.Undelivered != nil {
-			accept = t.Producer.Accept
-		}
-		acc, dispatchErr, err := accept(ctx, t.Batch.ID, taken)
-		if err != nil {
+	for in.accepting > 0 {
+		err = cmp.Or(err, in.count(<-in.ended))
+	}
+	if err != nil || t.Only != nil {
+		return in.rep, err
+	}
+	return in.rep, t.seal(ctx)
+}
+
+// intake is an Intake under way.
+type intake struct {
+	Intake
+	source    rows.Source
+	rep       Report
+	opened    bool
+	taken     []jobs.New // rows that wait to be accepted
+	held      int        // the bytes of their texts
+	accepting int        // chunks
+	ended     chan accepted
+}
+
+// accepted holds what became of a chunk.
+type accepted struct {
+	jobs.Accepted
+	undelivered, err error
+}
+
+// full reports whether what waits is a chunk.
+func (in *intake) full() bool { return len(in.taken) >= chunk || in.held >= chunkBytes }
+
+// add adds a row to those that wait.
+func (in *intake) add(row jobs.New) {
+	if in.Only == nil || in.Only[row.Key] {
+		in.taken, in.held = append(in.taken, row), in.held+len(row.Encoded)+len(row.Own)
+	}
+}
+
+// reject counts a bad line.
+func (in *intake) reject(e *rows.LineError) {
+	in.rep.Rejected++
+	if in.Reject != nil {
+		in.Reject(e)
+	}
+}
+
+// flush begins to accept what waits, once fewer chunks are accepted than may be. The first is
+// accepted when it returns: by its rows a batch is known again, and they fill the window of their queue.
+func (in *intake) flush(ctx context.Context) error {
+	if in.accepting == atOnce {
+		if err := in.count(<-in.ended); err != nil {
 			return err
 		}
-		if rep.Undelivered == nil {
-			rep.Undelivered = dispatchErr
-		}
-		for _, line := range acc.Conflicts {
-			reject(source.At(line, "the batch has this custom_id already, with other content: the first is kept"))
-		}
-		rep.Accepted += acc.New
-		rep.Duplicates += acc.Duplicates
-		clear(taken)
-		taken, held = taken[:0], 0
-		if t.Progress != nil {
-			t.Progress(rep)
-		}
-		return nil
 	}
-	add := func(row jobs.New) error {
-		if t.Only != nil && !t.Only[row.Key] {
-			return ctx.Err()
+	first := !in.opened
+	if first {
+		in.Batch.First = in.taken[0].Key
+		if err := in.Store.OpenBatch(ctx, in.Batch); err != nil {
+			return err
 		}
-		taken, held = append(taken, row), held+len(row.Encoded)+len(row.Own)
-		if len(taken) < chunk && held < chunkBytes {
-			return ctx.Err()
+		if in.Opened != nil {
+			if err := in.Opened(); err != nil {
+				return err
+			}
 		}
-		return flush()
+		in.opened = true
 	}
-	if err := t.follow(ctx, source, func() bool { return len(taken) > 0 }, add, reject, flush); err != nil {
-		return rep, err
+	if in.Accepting != nil {
+		in.Accepting(in.taken)
 	}
-	if len(taken) > 0 {
-		if err := flush(); err != nil {
-			return rep, err
-		}
+	// Once Redis has failed, waiting for it with each chunk would only take
+	// time: workers dispatch what is accepted.
+	accept := in.Producer.Enqueue
+	if in.rep.Undelivered != nil {
+		accept = in.Producer.Accept
 	}
-	if t.Only != nil {
-		return rep, nil
+	taken := in.taken
+	in.taken, in.held = make([]jobs.New, 0, len(taken)), 0
+	in.accepting++
+	go func() {
+		together(taken)
+		var a accepted
+		a.Accepted, a.undelivered, a.err = accept(ctx, in.Batch.ID, taken)
+		in.ended <- a
+	}()
+	if first {
+		return in.count(<-in.ended)
 	}
-	return rep, t.seal(ctx)
+	return nil
+}
+
+// count adds what became of a chunk to the report.
+func (in *intake) count(a accepted) error {
+	in.accepting--
+	if a.err != nil {
+		return a.err
+	}
+	if in.rep.Undelivered == nil {
+		in.rep.Undelivered = a.undelivered
+	}
+	for _, line := range a.Conflicts {
+		in.reject(in.source.At(line, "the batch has this custom_id already, with other content: the first is kept"))
+	}
+	in.rep.Accepted += a.New
+	in.rep.Duplicates += a.Duplicates
+	if in.Progress != nil {
+		in.Progress(in.rep)
+	}
+	return nil
 }
 
 // sealGrace is the time for which a batch is still being sealed after its caller's context has ended.
@@ -312,9 +357,9 @@ const (
 )
 
 // follow reads the source beside, so that lines are read while others are accepted, and
-// flush can be called while nothing comes. It hands on what was read in the order of the
-// lines.
-func (t Intake) follow(ctx context.Context, source rows.Source, waiting func() bool, add func(jobs.New) error, reject func(*rows.LineError), flush func() error) error {
+// flushes what is a chunk, or has waited long enough. It takes what was read in the order of the
+// lines. What is left at the end of the source waits for a last flush.
+func (in *intake) follow(ctx context.Context) error {
 	lines, end, gone := make(chan read, linesAhead), make(chan error, 1), make(chan struct{})
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
@@ -334,7 +379,7 @@ func (t Intake) follow(ctx context.Context, source rows.Source, waiting func() b
 				return errGone
 			}
 		}
-		end <- t.Input.Read(until{source, gone},
+		end <- in.Input.Read(until{in.source, gone},
 			func(row jobs.New) error { return give(read{row: row}) },
 			func(bad *rows.LineError) { _ = give(read{bad: bad}) }) // until stops the reading
 	}()
@@ -343,32 +388,37 @@ func (t Intake) follow(ctx context.Context, source rows.Source, waiting func() b
 	var first time.Time // when the first of the rows that wait came
 	for {
 		due := timer.C
-		if !waiting() {
+		if len(in.taken) == 0 {
 			due = nil
 		}
 		var err error
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+		case a := <-in.ended:
+			err = in.count(a)
 		case <-due:
-			err = flush()
+			err = in.flush(ctx)
 		case l, more := <-lines:
 			if !more {
 				return <-end
 			}
 			room.Release(l.size)
 			if l.bad != nil {
-				reject(l.bad)
+				in.reject(l.bad)
 				continue
 			}
-			if !waiting() {
+			if len(in.taken) == 0 {
 				first = time.Now()
 			}
-			if err = add(l.row); waiting() {
+			in.add(l.row)
+			switch err = ctx.Err(); {
+			case err == nil && in.full():
+				err = in.flush(ctx)
+			case len(in.taken) > 0:
 				timer.Reset(min(idle, time.Until(first.Add(longest))))
 			}
 		}
-		if err != nil {
+		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +30,7 @@ type intakeStore struct {
 	// unsealable is a store that answers no sealing.
 	unsealable bool
 
+	mu     sync.Mutex
 	opened jobs.Batch
 	opens  int
 	chunks []int
@@ -41,14 +45,16 @@ func (s *intakeStore) OpenBatch(_ context.Context, b jobs.Batch) error {
 }
 
 func (s *intakeStore) AcceptJobs(_ context.Context, batchID string, rows []jobs.New, _ bool) (jobs.Accepted, error) {
+	if s.accept != nil {
+		s.accept(rows)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.fail != nil && len(s.chunks) == 1 {
 		return jobs.Accepted{}, s.fail
 	}
 	if batchID != s.opened.ID || s.sealed {
 		return jobs.Accepted{}, fmt.Errorf("rows for batch %q, opened is %q, sealed %v", batchID, s.opened.ID, s.sealed)
-	}
-	if s.accept != nil {
-		s.accept(rows)
 	}
 	s.chunks = append(s.chunks, len(rows))
 	for _, r := range rows {
@@ -93,10 +99,64 @@ func TestAnIntakeTakesAllRowsInChunksAndSealsTheBatchAtTheEnd(t *testing.T) {
 		if err != nil || rep.Duplicates != n || rep.BatchID != "b1" || !s.sealed || s.opens != min(n, 1) {
 			t.Errorf("%d rows: %+v, %v, sealed %v, opened %d times", n, rep, err, s.sealed, s.opens)
 		}
+		slices.SortFunc(s.chunks, func(a, b int) int { return b - a })
 		if diff := cmp.Diff(chunks, s.chunks); diff != "" || len(told) != len(chunks) {
 			t.Errorf("%d rows: progress was told %d times, chunks: %s", n, len(told), diff)
 		}
 	}
+}
+
+// The first chunk is there alone: by its rows the batch is known again. After it two are under way.
+func TestTwoChunksAreAcceptedAtOnceOnceTheFirstIsThere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var under, most atomic.Int32
+		var early atomic.Bool
+		s := &intakeStore{}
+		s.accept = func(rows []jobs.New) {
+			n := under.Add(1)
+			defer under.Add(-1)
+			most.Store(max(most.Load(), n))
+			if rows[0].Seq == 1 {
+				time.Sleep(time.Minute)
+				early.Store(most.Load() > 1)
+			}
+			time.Sleep(time.Second)
+		}
+		began := time.Now()
+		rep, err := intake(s).Take(t.Context(), source(lines(14000)))
+		if took := time.Since(began); err != nil || rep.Duplicates != 14000 || early.Load() || most.Load() != 2 || took != 64*time.Second {
+			t.Errorf("%+v, %v: %d chunks at once, beside the first: %v, %s", rep, err, most.Load(), early.Load(), took)
+		}
+	})
+}
+
+// A chunk that is under way when another fails counts, as it is there.
+func TestAReportCountsTheChunkBesideOneThatFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &intakeStore{}
+		broken := errors.New("broken")
+		fail := func(err error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.fail = err
+		}
+		s.accept = func(rows []jobs.New) {
+			switch rows[0].Seq {
+			case 2001:
+				time.Sleep(time.Second)
+				fail(broken)
+			case 4001:
+				time.Sleep(time.Minute)
+				fail(nil)
+			}
+		}
+		rep, err := intake(s).Take(t.Context(), source(lines(9000)))
+		if !errors.Is(err, broken) || rep.Duplicates != 4000 || s.sealed {
+			t.Errorf("%+v, %v, sealed %v", rep, err, s.sealed)
+		}
+	})
 }
 
 func TestBadRowsAndConflictsAreToldWithTheirLinesAndCounted(t *testing.T) {
