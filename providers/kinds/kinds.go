@@ -7,6 +7,7 @@ package kinds
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"oneflow/providers"
 	"oneflow/providers/anthropic"
@@ -66,14 +67,21 @@ func Of(kind string) (d providers.Descriptor, ok bool) {
 	return providers.Descriptor{}, false
 }
 
-// CapabilitiesOf returns what a kind can do; ok is false where there is none of
-// that name.
-func CapabilitiesOf(kind string) (c providers.Capabilities, ok bool) {
-	d, ok := Of(kind)
-	if !ok {
-		return providers.Capabilities{}, false
+// capabilities holds what all kinds can do, by their names. It is made once, since each row of
+// a batch is held against it.
+var capabilities = sync.OnceValue(func() map[string]providers.Capabilities { //nolint:gochecknoglobals // nobody changes it
+	all := map[string]providers.Capabilities{}
+	for _, e := range list() {
+		all[e.kind] = e.describe().Capabilities()
 	}
-	return d.Capabilities(), true
+	return all
+})
+
+// CapabilitiesOf returns what a kind can do; ok is false where there is none of
+// that name. Its maps and lists are shared: nobody may change them.
+func CapabilitiesOf(kind string) (c providers.Capabilities, ok bool) {
+	c, ok = capabilities()[kind]
+	return c, ok
 }
 
 // Named returns a request in named options, read by the kind that takes its body:
