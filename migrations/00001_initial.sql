@@ -184,7 +184,7 @@ BEGIN
     WITH ended AS (
         DELETE FROM job_queue q
         USING new_states n
-        WHERE q.job_id = n.job_id AND n.finished_at IS NOT NULL
+        WHERE q.job_id = ANY (ARRAY[n.job_id]) AND n.finished_at IS NOT NULL
         RETURNING q.provider, q.lane, n.state,
             CASE WHEN n.started_at IS NOT NULL THEN greatest(extract(epoch FROM n.started_at - q.run_at), 0)::float8 END AS waited
     )
@@ -206,7 +206,7 @@ BEGIN
             ELSE q.dispatched_at END,
         delivery_id = CASE WHEN n.gen = q.gen AND n.worker_id IS NULL THEN q.delivery_id END
     FROM new_states n
-    WHERE q.job_id = n.job_id
+    WHERE q.job_id = ANY (ARRAY[n.job_id])
     AND n.finished_at IS NULL
     AND (n.gen, n.not_before, n.deadline, n.paused_at IS NOT NULL, n.worker_id)
         IS DISTINCT FROM (q.gen, q.not_before, q.deadline, q.paused, q.worker_id);
@@ -216,7 +216,7 @@ BEGIN
         SELECT j.id, j.provider, j.lane, queue_model(j.provider, j.model), j.account, coalesce(j.batch_id, ''), j.seq, j.pack, j.run_at,
             n.gen, n.not_before, n.deadline, n.paused_at IS NOT NULL, n.worker_id
         FROM new_states n
-        JOIN jobs j ON j.id = n.job_id
+        JOIN jobs j ON j.id = ANY (ARRAY[n.job_id])
         WHERE n.finished_at IS NULL
         ON CONFLICT (job_id) DO NOTHING;
     END IF;

@@ -39,8 +39,8 @@ const untouchedSQL = `
 	SELECT j.id, coalesce(j.batch_id, ''), j.account, s.gen, s.attempt + 1, j.max_attempts, j.max_provider_calls, j.provider,
 		j.lane, j.request, j.on_unknown, j.chain, j.fallback, extract(epoch FROM s.deadline - now())::float8, NULL::uuid, s.crashes, 0::bigint
 	FROM unnest($1::uuid[], $2::int[]) AS w (id, gen)
-	JOIN jobs j ON j.id = w.id
-	JOIN job_states s ON s.job_id = w.id AND s.gen = w.gen
+	JOIN jobs j ON j.id = ANY (ARRAY[w.id])
+	JOIN job_states s ON s.job_id = ANY (ARRAY[w.id]) AND s.gen = w.gen
 	WHERE ` + untouched
 
 // readJobs reads claimed jobs, and whether the request of each could be read.
@@ -266,8 +266,8 @@ const heldSQL = `
 		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::float8[], $9::bool[],
 				$10::text[], $12::text[])
 			AS w (id, job_id, token, worker, provider, model, reserved, timeout, simulated, refused, scope)
-		JOIN job_states s ON s.job_id = w.job_id
-		JOIN jobs j ON j.id = w.job_id
+		JOIN job_states s ON s.job_id = ANY (ARRAY[w.job_id])
+		JOIN jobs j ON j.id = ANY (ARRAY[w.job_id])
 		CROSS JOIN LATERAL (
 			SELECT coalesce(bool_or(c.id = w.id), false) AS begun,
 				coalesce(sum(CASE
@@ -300,8 +300,8 @@ const takeSQL = `
 		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::float8[], $9::bool[],
 				$10::text[], $12::int[], $13::text[])
 			AS w (id, job_id, token, worker, provider, model, reserved, timeout, simulated, refused, gen, scope)
-		JOIN jobs j ON j.id = w.job_id
-		WHERE s.job_id = w.job_id
+		JOIN jobs j ON j.id = ANY (ARRAY[w.job_id])
+		WHERE s.job_id = ANY (ARRAY[w.job_id])
 		AND s.gen = w.gen
 		AND w.refused = ''
 		AND ($11 OR NOT EXISTS (SELECT FROM budgets))
@@ -329,4 +329,4 @@ const untouched = `
 	AND s.cancel_requested_at IS NULL
 	AND s.paused_at IS NULL
 	AND NOT EXISTS (
-		SELECT FROM batches b WHERE b.id = s.batch_id AND (b.cancelled_at IS NOT NULL OR b.paused_at IS NOT NULL))`
+		SELECT FROM batches b WHERE b.id = ANY (ARRAY[s.batch_id]) AND (b.cancelled_at IS NOT NULL OR b.paused_at IS NOT NULL))`

@@ -30,7 +30,7 @@ const chargedSQL = `
 		UPDATE charges h
 		SET reserved_nano = 0, spent_nano = coalesce(o.takes, 0)
 		FROM charged_before o
-		WHERE h.call_id = o.call_id AND h.budget_id = o.budget_id
+		WHERE h.call_id = ANY (ARRAY[o.call_id]) AND h.budget_id = o.budget_id
 		RETURNING h.call_id, h.budget_id, h.began_at, o.reserved_nano AS freed, h.spent_nano - o.spent_nano AS spent
 	), relieved AS (
 		UPDATE budgets b
@@ -165,7 +165,7 @@ func readBudgets(ctx context.Context, conn *pgx.Conn, columns []any, lock any) (
 	p.Queue(`
 		SELECT w.place - 1, b.id
 		FROM `+matching+`
-		WHERE NOT EXISTS (SELECT FROM calls c WHERE c.id = w.id)
+		WHERE NOT EXISTS (SELECT FROM calls c WHERE c.id = ANY (ARRAY[w.id]))
 		ORDER BY w.place, b.id`, calls, jobIDs, names, models, simulated).Query(func(rows pgx.Rows) error {
 		var place int
 		var id int64
@@ -183,7 +183,7 @@ func readBudgets(ctx context.Context, conn *pgx.Conn, columns []any, lock any) (
 // matching joins calls w with the budgets b that hold for them.
 const matching = `
 	unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bool[]) WITH ORDINALITY AS w (id, job_id, provider, model, simulated, place)
-	JOIN jobs j ON j.id = w.job_id
+	JOIN jobs j ON j.id = ANY (ARRAY[w.job_id])
 	JOIN budgets b ON b.simulated = w.simulated
 		AND b.account IN ('', j.account)
 		AND b.provider IN ('', w.provider)
@@ -367,7 +367,7 @@ const (
 		UPDATE calls c
 		SET unit_nano = w.unit, markup = w.markup, charge_reserved_nano = w.amount
 		FROM unnest($1::uuid[], $2::numeric[], $3::numeric[], $4::bigint[]) AS w (id, unit, markup, amount)
-		WHERE c.id = w.id AND c.state = 'running'`
+		WHERE c.id = ANY (ARRAY[w.id]) AND c.state = 'running'`
 
 	// stopSQL notes the budgets that a call did not fit in.
 	stopSQL = `

@@ -81,7 +81,7 @@ const (
 			INSERT INTO artifacts (job_id, idx, call_id, mime, size, sha256, url)
 			SELECT $2, f.idx, f.call_id, f.mime, f.size, f.sha256, f.url
 			FROM entry
-			JOIN cache_files f USING (key, call_id)
+			JOIN cache_files f ON f.key = ANY (ARRAY[entry.key]) AND f.call_id = entry.call_id
 		), ended AS (
 			UPDATE job_states
 			SET state = 'succeeded', finished_at = now(), error_class = '', error_message = '', not_before = NULL, wait_reason = '',
@@ -137,12 +137,12 @@ const (
 				CROSS JOIN LATERAL (SELECT cost_nano FROM calls WHERE id = w.call_id OFFSET 0) c
 				ORDER BY w.key
 			) a
-			WHERE e.key = a.key
+			WHERE e.key = ANY (ARRAY[a.key])
 			RETURNING e.key, e.call_id, a.job_id
 		), dropped AS (
 			DELETE FROM cache_files f
 			USING kept k
-			WHERE f.key = k.key AND f.call_id <> k.call_id
+			WHERE f.key = ANY (ARRAY[k.key]) AND f.call_id <> k.call_id
 			RETURNING f.url
 		), loose AS (
 			INSERT INTO loose_files (url)
@@ -161,7 +161,7 @@ const (
 		WITH followers AS (
 			DELETE FROM cache_followers f
 			USING cache_entries e
-			WHERE f.key = ANY ($1) AND e.key = f.key AND e.expires_at > now()
+			WHERE f.key = ANY ($1) AND e.key = ANY (ARRAY[f.key]) AND e.expires_at > now()
 			RETURNING f.job_id
 		)` + wakeFollowers
 
@@ -187,14 +187,14 @@ const (
 	wakeFollowers = `, waiting AS (
 			SELECT s.job_id
 			FROM followers f
-			JOIN job_states s ON s.job_id = f.job_id
+			JOIN job_states s ON s.job_id = ANY (ARRAY[f.job_id])
 			WHERE s.state = 'queued' AND s.wait_reason = 'cache'
 			FOR NO KEY UPDATE OF s SKIP LOCKED
 		)
 		UPDATE job_states s
 		SET gen = s.gen + 1, not_before = NULL, wait_reason = ''
 		FROM waiting w
-		WHERE s.job_id = w.job_id`
+		WHERE s.job_id = ANY (ARRAY[w.job_id])`
 )
 
 // queueKept adds to the transaction that records answers what keeps them in the cache.

@@ -81,7 +81,7 @@ const succeedSQL = givenAnswers + `, ` + settleSQL + `, ended AS (
 			worker_id = CASE WHEN ` + wantsResult + ` THEN NULL ELSE s.worker_id END,
 			lease_token = CASE WHEN ` + wantsResult + ` THEN NULL ELSE s.lease_token END
 		FROM bill b
-		WHERE s.job_id = b.job_id
+		WHERE s.job_id = ANY (ARRAY[b.job_id])
 		RETURNING s.state, s.ended_lease
 	), stored AS (
 		` + storeResults + `
@@ -94,7 +94,7 @@ const succeedSQL = givenAnswers + `, ` + settleSQL + `, ended AS (
 	UNION ALL
 	SELECT r.call_id
 	FROM unnest($1::uuid[], $23::uuid[]) AS w (call_id, job_id)
-	JOIN results r USING (job_id, call_id)
+	JOIN results r ON r.job_id = ANY (ARRAY[w.job_id]) AND r.call_id = w.call_id
 	WHERE (SELECT count(*) FROM stored) < cardinality($1)`
 
 // wantsResult holds for a job of the bill that is answered, has no result and may
@@ -209,7 +209,7 @@ const settleSQL = `
 			corrected_at = CASE WHEN b.state_before <> 'running' THEN now() END,
 			` + toldOfCall + `
 		FROM before b
-		WHERE c.id = b.id
+		WHERE c.id = ANY (ARRAY[b.id])
 		RETURNING b.*, c.cost_nano AS cost_after, c.charge_nano AS due_after, c.simulated
 	), ` + chargedSQL + `, share AS (
 		SELECT s.id AS call_id, j.job_id, j.total > j.weight AS several, s.simulated,
@@ -230,7 +230,7 @@ const settleSQL = `
 		UPDATE call_jobs j
 		SET share_nano = s.share
 		FROM share s
-		WHERE s.several AND j.job_id = s.job_id AND j.call_id = s.call_id
+		WHERE s.several AND j.job_id = s.job_id AND j.call_id = ANY (ARRAY[s.call_id])
 	), bill AS (
 		SELECT job_id, count(*) AS calls,
 			coalesce(sum(charge) FILTER (WHERE NOT simulated), 0) AS charge,
@@ -254,7 +254,7 @@ const chargeSQL = `
 	UPDATE job_states s
 	SET ` + charged + `
 	FROM bill b
-	WHERE s.job_id = b.job_id AND (b.charge <> 0 OR b.simulated <> 0 OR b.due <> 0 OR b.unpriced <> 0)`
+	WHERE s.job_id = ANY (ARRAY[b.job_id]) AND (b.charge <> 0 OR b.simulated <> 0 OR b.due <> 0 OR b.unpriced <> 0)`
 
 // lostCalls selects, as given takes them, the calls c under way of the jobs of
 // call_jobs cj, whose outcome is not known; loss says why.

@@ -81,8 +81,8 @@ const claimSQL = `
 		wait_reason = '',
 		started_at = coalesce(s.started_at, now())
 	FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[]) AS w (id, gen, token, worker)
-	JOIN jobs j ON j.id = w.id
-	WHERE s.job_id = w.id
+	JOIN jobs j ON j.id = ANY (ARRAY[w.id])
+	WHERE s.job_id = ANY (ARRAY[w.id])
 	AND s.gen = w.gen
 	AND CASE
 		WHEN s.state = 'running' THEN s.lease_token = w.token
@@ -211,8 +211,8 @@ const endSQL = `
 				OR EXISTS (SELECT FROM batches b WHERE b.id = s.batch_id AND b.cancelled_at IS NOT NULL) AS cancelled,
 			` + unknownCalls + ` AS before
 		FROM w
-		JOIN job_states s ON s.job_id = w.id
-		JOIN jobs j ON j.id = w.id
+		JOIN job_states s ON s.job_id = ANY (ARRAY[w.id])
+		JOIN jobs j ON j.id = ANY (ARRAY[w.id])
 		WHERE s.lease_token = w.token
 		FOR NO KEY UPDATE OF s
 	), given AS (
@@ -254,11 +254,11 @@ const endSQL = `
 				ELSE b.class END,
 			error_message = CASE WHEN b.becomes = 'queued' AND b.wait_reason <> '' THEN s.error_message ELSE b.message END
 		FROM n b
-		WHERE s.job_id = b.id AND s.lease_token = b.token
+		WHERE s.job_id = ANY (ARRAY[b.id]) AND s.lease_token = b.token
 		RETURNING b.token, s.state
 	), others AS (
 		` + chargeSQL + ` AND b.job_id NOT IN (SELECT id FROM held)
 	)
 	SELECT token, state FROM ended
 	UNION ALL
-	SELECT w.token, s.state FROM w JOIN job_states s ON s.job_id = w.id AND s.ended_lease = w.token`
+	SELECT w.token, s.state FROM w JOIN job_states s ON s.job_id = ANY (ARRAY[w.id]) AND s.ended_lease = w.token`

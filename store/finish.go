@@ -131,10 +131,10 @@ const answersSQL = givenAnswers + `, settled AS (
 			finished_at = now(),
 			` + toldOfCall + `
 		FROM given b
-		WHERE c.id = b.id AND b.outcome = 'succeeded'
+		WHERE c.id = ANY (ARRAY[b.id]) AND b.outcome = 'succeeded'
 		AND c.finished_at IS NULL AND c.unit_nano IS NULL AND c.markup IS NULL
 		AND c.jobs = 1
-		AND NOT EXISTS (SELECT FROM charges WHERE call_id = b.id)
+		AND NOT EXISTS (SELECT FROM charges WHERE call_id = ANY (ARRAY[b.id]))
 		RETURNING b.id, b.job, b.token, CASE WHEN c.simulated THEN 0 ELSE coalesce(b.cost, 0) END AS charge,
 			CASE WHEN c.simulated THEN coalesce(b.cost, 0) ELSE 0 END AS simulated, (b.cost IS NULL)::int AS unpriced
 	), ended AS (
@@ -153,7 +153,7 @@ const answersSQL = givenAnswers + `, settled AS (
 			worker_id = NULL,
 			lease_token = NULL
 		FROM settled b
-		WHERE s.job_id = b.job AND s.state = 'running' AND s.lease_token = b.token
+		WHERE s.job_id = ANY (ARRAY[b.job]) AND s.state = 'running' AND s.lease_token = b.token
 		RETURNING b.id
 	), stored AS (
 		` + storeResults + `
@@ -205,7 +205,7 @@ const artifactSQL = `
 	SELECT f.job_id, f.idx, f.call_id, f.mime, f.size, f.sha256, f.url
 	FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::bytea[], $7::text[])
 		AS f (job_id, idx, call_id, mime, size, sha256, url)
-	JOIN results r ON r.job_id = f.job_id AND r.call_id = f.call_id
+	JOIN results r ON r.job_id = ANY (ARRAY[f.job_id]) AND r.call_id = f.call_id
 	ON CONFLICT DO NOTHING`
 
 // artifactColumns is nil where there are none.

@@ -72,6 +72,8 @@ type group[In, Out any] struct {
 // other by a join, but for the calls that a claim's end leaves behind, which are few:
 // the planner takes them for ten at most, and compares each with all. Where two
 // tables are joined through a key of the first, OFFSET 0 keeps them in that order.
+// What joins rows with a table asks for id = ANY (ARRAY[row.id]): by id = row.id the
+// planner may begin with a table that it knows to be empty, and go through all of it by its index.
 func pipeline() *pgx.Batch {
 	var p pgx.Batch
 	p.Queue(`

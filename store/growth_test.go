@@ -144,32 +144,14 @@ func TestAQueueIsToppedUpOnceItIsFourFifthsFull(t *testing.T) {
 func TestAJobsWayReadsTheSameWhateverTheTablesWere(t *testing.T) {
 	t.Parallel()
 	const group = 40
-	way := func(w *database, deliveries []jobs.Delivery) func(*store.Store) {
-		return func(s *store.Store) {
-			ends := make(chan error, len(deliveries))
-			for i, d := range deliveries {
-				go func() { ends <- goThrough(t.Context(), s, w, d, i) }()
-			}
-			for range deliveries {
-				if err := <-ends; err != nil {
-					t.Error(err)
-				}
-			}
-		}
-	}
 	w := newDatabase(t)
 	w.exec(t, `VACUUM ANALYZE`) // all are known to be empty
 	first, second := w.batch(t, "first", group), w.batch(t, "second", group)
 	alone := w.readBy(t, func(s *store.Store) {
-		way(w, first)(s) // plans are made now
+		goTogether(t, s, w, first) // plans are made now
 		w.filled(t, 500, 500)
-		w.exec(t, `
-			WITH call AS (
-				INSERT INTO calls (id, worker_id, provider, model, deadline)
-				SELECT gen_random_uuid(), gen_random_uuid(), 'mock', 'm', now() FROM generate_series(1, 5000) RETURNING id
-			)
-			INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token) SELECT id, gen_random_uuid(), 1, 1, id FROM call`)
-		way(w, second)(s)
+		w.underWay(t, 20000)
+		goTogether(t, s, w, second)
 	})
 	if alone > 120*2*group {
 		t.Errorf("%d rows were read for %d jobs beside 5,000 calls of others, want fewer than 120 a job", alone, 2*group)
@@ -181,8 +163,64 @@ func TestAJobsWayReadsTheSameWhateverTheTablesWere(t *testing.T) {
 	w.exec(t, `UPDATE calls SET state = 'succeeded', finished_at = now() WHERE finished_at IS NULL`)
 	w.exec(t, `VACUUM ANALYZE`)
 	third := w.batch(t, "third", group)
-	if later := w.readBy(t, way(w, third)); later > 300*group {
+	if later := w.readBy(t, func(s *store.Store) { goTogether(t, s, w, third) }); later > 300*group {
 		t.Errorf("%d rows were read for %d jobs with plans of full tables", later, group)
+	}
+}
+
+// A worker plans its statements as it starts: also where tables are known to be empty by then, as that of what
+// waits is whenever nothing does.
+func TestAJobsWayReadsTheSameWhereAWorkerStartedWithEmptyTables(t *testing.T) {
+	t.Parallel()
+	const group = 40
+	for name, empty := range map[string]string{
+		"all":   `TRUNCATE jobs, job_states, job_queue, batch_counts`,
+		"calls": ``,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newDatabase(t)
+			// By the first temporary table of a connection Postgres drops all plans.
+			w.batch(t, "before", 100)
+			w.exec(t, empty)
+			w.exec(t, `VACUUM ANALYZE`)
+			read := w.readBy(t, func(s *store.Store) {
+				if err := s.Warm(t.Context()); err != nil {
+					t.Error(err)
+				}
+				w.filled(t, 3000, 3000)
+				w.underWay(t, 20000)
+				goTogether(t, s, w, w.batch(t, "first", group))
+			})
+			if read > 100*group {
+				t.Errorf("%d rows were read for %d jobs beside others, want fewer than 100 a job", read, group)
+			}
+		})
+	}
+}
+
+// underWay has calls of others be under way.
+func (w *database) underWay(t *testing.T, n int) {
+	t.Helper()
+	w.exec(t, `
+		WITH call AS (
+			INSERT INTO calls (id, worker_id, provider, model, deadline)
+			SELECT gen_random_uuid(), gen_random_uuid(), 'mock', 'm', now() FROM generate_series(1, $1::int) RETURNING id
+		)
+		INSERT INTO call_jobs (call_id, job_id, gen, attempt, lease_token) SELECT id, gen_random_uuid(), 1, 1, id FROM call`, n)
+}
+
+// goTogether takes jobs from their claims to their ends, all at once.
+func goTogether(t *testing.T, s *store.Store, w *database, deliveries []jobs.Delivery) {
+	t.Helper()
+	ends := make(chan error, len(deliveries))
+	for i, d := range deliveries {
+		go func() { ends <- goThrough(t.Context(), s, w, d, i) }()
+	}
+	for range deliveries {
+		if err := <-ends; err != nil {
+			t.Error(err)
+		}
 	}
 }
 

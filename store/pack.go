@@ -165,7 +165,7 @@ const endPackSQL = `
 		SET state = 'succeeded', finished_at = now(), error_class = '', error_message = '', ended_lease = w.token,
 			not_before = NULL, wait_reason = '', worker_id = NULL, lease_token = NULL
 		FROM w
-		WHERE s.job_id = w.id AND (s.finished_at IS NULL OR s.state = 'unknown')
+		WHERE s.job_id = ANY (ARRAY[w.id]) AND (s.finished_at IS NULL OR s.state = 'unknown')
 		AND EXISTS (SELECT FROM calls c WHERE c.id = $6 AND c.state = 'succeeded')
 		RETURNING s.job_id, w.vector, w.text, w.usage
 	), stored AS (
