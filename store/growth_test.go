@@ -125,6 +125,24 @@ func TestToppingUpReadsNoMoreWhereTheTableWasEmptyBefore(t *testing.T) {
 	}
 }
 
+func TestALookForStuckQueuesReadsNoMoreWhenMoreWait(t *testing.T) {
+	t.Parallel()
+	w := newDatabase(t)
+	look := func(s *store.Store) {
+		if stuck, err := s.StuckQueues(t.Context(), time.Minute); err != nil || len(stuck) != 0 {
+			t.Error(stuck, err)
+		}
+	}
+	w.filled(t, 100, 1000)
+	w.exec(t, `UPDATE job_queue SET run_at = now() - interval '1 hour'`)
+	w.exec(t, `INSERT INTO job_ends VALUES (now(), 'mock', 'default', 'succeeded', 1, 50, 0)`)
+	few := w.readBy(t, look)
+	w.filled(t, 1000, 10000)
+	if many := w.readBy(t, look); many > 2*few+100 {
+		t.Errorf("%d rows were read with 11,000 more that wait, %d before", many, few)
+	}
+}
+
 func TestAQueueIsToppedUpOnceItIsFourFifthsFull(t *testing.T) {
 	t.Parallel()
 	w := newDatabase(t)

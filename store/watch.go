@@ -64,26 +64,42 @@ func (s *Store) DeadLetters(ctx context.Context) (map[string]int64, error) {
 
 // StuckQueues implements worker.WatchStore.
 func (s *Store) StuckQueues(ctx context.Context, atLeast time.Duration) ([]worker.Stuck, error) {
-	rows, err := s.pool.Query(ctx, `
-		SELECT q.provider, q.lane, q.jobs, q.since
-		FROM (
-			SELECT provider, lane, count(*) FILTER (WHERE due < now()) AS jobs, min(due) AS since, bool_or(worker_id IS NOT NULL) AS runs
-			FROM (SELECT provider, lane, worker_id, greatest(run_at, not_before) AS due FROM job_queue
-				WHERE NOT paused AND NOT EXISTS (SELECT FROM batches b WHERE b.id = batch_id AND b.paused_at IS NOT NULL)) w
-			GROUP BY provider, lane
-		) q
-		WHERE NOT q.runs AND q.since < now() - make_interval(secs => $1)
-		AND NOT EXISTS (SELECT FROM providers p WHERE p.name = q.provider AND p.status = 'unavailable')
-		AND NOT EXISTS (SELECT FROM job_ends e WHERE e.provider = q.provider AND e.lane = q.lane AND e.minute > now() - make_interval(secs => $1))
-		ORDER BY q.provider, q.lane`, atLeast.Seconds())
-	if err != nil {
-		return nil, fmt.Errorf("look for stuck queues: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (q worker.Stuck, err error) {
-		err = row.Scan(&q.Provider, &q.Lane, &q.Jobs, &q.Since)
-		return q, err
+	// Only of queues in which nothing moves are the jobs read.
+	var p pgx.Batch
+	var list []worker.Stuck
+	p.Queue(`SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`)
+	p.Queue(`
+		WITH still AS MATERIALIZED (
+			SELECT provider, lane
+			FROM (
+				(WITH RECURSIVE `+queuesSQL(isUndispatched)+` SELECT provider, lane FROM queue)
+				UNION
+				(WITH RECURSIVE `+queuesSQL(isDispatched)+` SELECT provider, lane FROM queue)
+			) q
+			WHERE (provider, lane) NOT IN (SELECT provider, lane FROM job_queue WHERE worker_id IS NOT NULL)
+			AND NOT EXISTS (SELECT FROM providers p WHERE p.name = q.provider AND p.status = 'unavailable')
+			AND NOT EXISTS (SELECT FROM job_ends e WHERE e.provider = q.provider AND e.lane = q.lane AND e.minute > now() - make_interval(secs => $1))
+		)
+		SELECT s.provider, s.lane, w.jobs, w.since
+		FROM still s
+		CROSS JOIN LATERAL (
+			SELECT count(*) FILTER (WHERE due < now()) AS jobs, min(due) AS since
+			FROM (
+				SELECT greatest(run_at, not_before) AS due
+				FROM job_queue
+				WHERE provider = s.provider AND lane = s.lane AND worker_id IS NULL AND NOT paused
+				AND NOT EXISTS (SELECT FROM batches b WHERE b.id = batch_id AND b.paused_at IS NOT NULL)
+			) w
+		) w
+		WHERE w.since < now() - make_interval(secs => $1)
+		ORDER BY s.provider, s.lane`, atLeast.Seconds()).Query(func(rows pgx.Rows) (err error) {
+		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (q worker.Stuck, err error) {
+			err = row.Scan(&q.Provider, &q.Lane, &q.Jobs, &q.Since)
+			return q, err
+		})
+		return err
 	})
-	if err != nil {
+	if err := s.pool.SendBatch(ctx, &p).Close(); err != nil {
 		return nil, fmt.Errorf("look for stuck queues: %w", err)
 	}
 	return list, nil

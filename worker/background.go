@@ -24,7 +24,7 @@ func (r *reconciler) startBackground(ctx context.Context) {
 		return
 	}
 	ctx, r.term.stop = context.WithCancel(ctx)
-	for _, b := range r.cfg.Background {
+	for _, b := range append([]Background{r.countsAudit()}, r.cfg.Background...) {
 		r.background.Go(func() { r.runBackground(ctx, b) })
 	}
 }

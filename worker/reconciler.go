@@ -60,7 +60,6 @@ func (t *term) duties() []*duty {
 		{name: "top up queues", redis: true, again: topUpEvery, run: t.topUp},
 		{name: "sum up ended jobs", every: compactEvery, run: t.compactEnds},
 		{name: "sum up the figures of calls", every: foldEvery, again: foldPause, run: t.foldMetrics},
-		{name: "audit the counts of batches", every: auditCountsEvery, again: auditCountsPause, run: t.auditCounts},
 	}
 }
 
@@ -102,8 +101,6 @@ type term struct {
 	lookedForDue time.Time
 	// fullUntil is until when a queue that was full is not topped up.
 	fullUntil map[jobs.Queue]time.Time
-	// counted is the batch whose counts were audited last.
-	counted string
 	actions
 	// renewed is the time at which the lease was taken or renewed.
 	renewed time.Time

@@ -39,14 +39,59 @@ func (*election) RecordActions(context.Context, map[string]int64) error { return
 
 func (*election) Resign(context.Context, string, uuid.UUID) error { return nil }
 
+// counted is a Postgres whose batches are those, of which the counts of some are wrong.
+type counted struct {
+	RecoveryStore
+
+	batches []string
+	wrong   string
+	audited *dutyLog
+	began   time.Time
+}
+
+func (c counted) AuditCounts(_ context.Context, after string) (string, bool, error) {
+	i := slices.Index(c.batches, after) + 1
+	if i == len(c.batches) {
+		return "", false, nil
+	}
+	c.audited.names, c.audited.times = append(c.audited.names, c.batches[i]), append(c.audited.times, time.Since(c.began))
+	return c.batches[i], c.batches[i] == c.wrong, nil
+}
+
+func TestTheCountsOfBatchesAreAuditedOneByOneBesideTheRounds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := &silentWorker{counted: counted{batches: []string{"a", "b"}, wrong: "b", audited: &dutyLog{}, began: time.Now()}, takenOver: 1}
+		cfg := Config{ID: uuid.New(), Store: Stores{Leader: db, Recovery: db}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
+		cfg.Hasten(time.Second, reconcileEvery, silence)
+		r, err := newReconciler(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.close()
+		r.duties = func(*term) []*duty { return nil }
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Hour+time.Minute)
+		defer cancel()
+		r.run(ctx)
+		synctest.Wait()
+		want := []time.Duration{10 * time.Second, 20 * time.Second, 6*time.Hour + 30*time.Second, 6*time.Hour + 40*time.Second}
+		if got := db.audited; got.String() != "a b a b" || !slices.Equal(got.times, want) {
+			t.Errorf("audited %s at %v, want a b a b at %v", got, got.times, want)
+		}
+		if !maps.Equal(db.recorded, map[string]int64{"batch_counts_corrected": 1}) {
+			t.Errorf("recorded: %v", db.recorded)
+		}
+	})
+}
+
 // silentWorker is a Postgres where another worker is silent from the start, with jobs in its name, until they
 // are taken over.
 type silentWorker struct {
 	election
-	RecoveryStore
+	counted
 
 	jobs      int
-	began     time.Time
+	since     time.Time
 	takenOver time.Duration
 	recorded  map[string]int64
 }
@@ -55,11 +100,11 @@ func (s *silentWorker) Heartbeats(context.Context, time.Duration, bool) ([]Heart
 	if s.takenOver > 0 {
 		return nil, nil
 	}
-	return []Heartbeat{{Worker: uuid.New(), Silent: time.Since(s.began)}}, nil
+	return []Heartbeat{{Worker: uuid.New(), Silent: time.Since(s.since)}}, nil
 }
 
 func (s *silentWorker) TakeOver(context.Context, uuid.UUID) (int, error) {
-	s.takenOver = time.Since(s.began)
+	s.takenOver = time.Since(s.since)
 	return s.jobs, nil
 }
 
@@ -83,7 +128,7 @@ func TestASilentWorkersJobsAreTakenOverThoughNobodyLeads(t *testing.T) {
 		{false, 0, silence + leaderTTL, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			w := &silentWorker{began: time.Now(), jobs: c.jobs}
+			w := &silentWorker{since: time.Now(), jobs: c.jobs}
 			w.lost.Store(!c.leads)
 			cfg := Config{
 				ID: uuid.New(), Store: Stores{Leader: w, Recovery: w}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop(),
@@ -131,7 +176,7 @@ func reconciling(t *testing.T, e *election, lasts time.Duration, list ...*duty) 
 			return run(ctx)
 		}
 	}
-	cfg := Config{ID: uuid.New(), Store: Stores{Leader: e}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
+	cfg := Config{ID: uuid.New(), Store: Stores{Leader: e, Recovery: counted{}}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
 	cfg.Hasten(time.Second, reconcileEvery, silence)
 	r, err := newReconciler(cfg)
 	if err != nil {
@@ -186,7 +231,7 @@ func TestUptimeCountsOnlyRoundsThatPostgresTook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := &election{}
-		cfg := Config{ID: uuid.New(), Store: Stores{Leader: e}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
+		cfg := Config{ID: uuid.New(), Store: Stores{Leader: e, Recovery: counted{}}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop()}
 		cfg.Hasten(time.Second, reconcileEvery, silence)
 		r, err := newReconciler(cfg)
 		if err != nil {
@@ -285,7 +330,7 @@ func TestWhatRunsInTheBackgroundRunsWhileThisWorkerLeadsAndNoLonger(t *testing.T
 		var times []time.Duration
 		wake := make(chan struct{}, 1)
 		cfg := Config{
-			ID: uuid.New(), Store: Stores{Leader: e}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop(),
+			ID: uuid.New(), Store: Stores{Leader: e, Recovery: counted{}}, Redis: asynq.RedisClientOpt{Addr: "127.0.0.1:1"}, Log: zerolog.Nop(),
 			Background: []Background{{Name: "look", Every: 3 * time.Second, Wake: func(context.Context) <-chan struct{} { return wake }, Run: func(context.Context) error {
 				mu.Lock()
 				defer mu.Unlock()
