@@ -18,29 +18,41 @@ import (
 const emptyFor = 10 * time.Millisecond
 
 // skipEmpty connects a Server so that it does not ask for lanes that it has just
-// found empty. asynq takes one task at a time, and asks lane by lane: with a full
+// found empty. asynq takes one task at a time, and asks lane by lane, each by a script: with a full
 // bulk lane, most of what it asks for is not there, and the next task waits for
-// that.
+// that. So it looks first at how long the lanes are, at all in one round trip.
 //
 // It does not ask for chunks either while it has enough of them in hand, and for nothing
 // while it rests.
 type skipEmpty struct {
 	asynq.RedisConnOpt
-	in *concurrency
+	lanes []string // their queues
+	in    *concurrency
 }
 
 func (o skipEmpty) MakeRedisClient() any {
 	client := o.RedisConnOpt.MakeRedisClient()
 	if c, ok := client.(redis.UniversalClient); ok {
-		c.AddHook(&emptyLanes{found: map[string]time.Time{}, in: o.in})
+		e := &emptyLanes{redis: c, found: map[string]time.Time{}, in: o.in}
+		for _, queue := range o.lanes {
+			e.lanes = append(e.lanes, "asynq:{"+queue+"}"+pending)
+		}
+		c.AddHook(e)
 	}
 	return client
 }
 
+// pending ends the key of the list of a lane's tasks, in all versions of asynq.
+const pending = ":pending"
+
 // emptyLanes answers in place of Redis that there is no task in a lane.
 type emptyLanes struct {
-	mu    sync.Mutex
-	found map[string]time.Time // lanes by their key in Redis: when they were found empty
+	redis redis.UniversalClient
+	lanes []string // by their keys in Redis
+
+	mu     sync.Mutex
+	looked time.Time            // when it was asked for the length of all
+	found  map[string]time.Time // when they were found empty
 
 	in *concurrency
 }
@@ -57,24 +69,62 @@ func (e *emptyLanes) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if !ok {
 			return next(ctx, cmd)
 		}
-		if e.empty(lane) || e.in.rests(time.Now()) || strings.HasSuffix(lane, "."+string(jobs.Bulk)+"}:pending") && e.in.hasWork() {
+		if e.in.rests(time.Now()) || e.hasChunks(lane) || e.empty(ctx, lane) {
 			cmd.SetErr(redis.Nil)
 			return redis.Nil
 		}
 		err := next(ctx, cmd)
 		if err == redis.Nil { //nolint:errorlint // as asynq compares it
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			e.found[lane] = time.Now()
+			e.foundEmpty(lane)
 		}
 		return err
 	}
 }
 
-func (e *emptyLanes) empty(lane string) bool {
+// hasChunks reports whether a lane is one of chunks, and enough of these are in hand.
+func (e *emptyLanes) hasChunks(lane string) bool {
+	return strings.HasSuffix(lane, "."+string(jobs.Bulk)+"}"+pending) && e.in.hasWork()
+}
+
+// empty reports whether a lane was empty just now, and looks at all where that is not known.
+func (e *emptyLanes) empty(ctx context.Context, lane string) bool {
+	e.mu.Lock()
+	looks := time.Since(e.looked) >= emptyFor && time.Since(e.found[lane]) >= emptyFor
+	if looks {
+		e.looked = time.Now()
+	}
+	e.mu.Unlock()
+	if looks {
+		e.look(ctx)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return time.Since(e.found[lane]) < emptyFor
+}
+
+// look asks Redis for the lengths of the lanes. Where it does not answer, nothing is known.
+func (e *emptyLanes) look(ctx context.Context) {
+	var p []*redis.IntCmd
+	_, err := e.redis.Pipelined(ctx, func(all redis.Pipeliner) error {
+		for _, lane := range e.lanes {
+			p = append(p, all.LLen(ctx, lane))
+		}
+		return nil
+	})
+	if err != nil {
+		return
+	}
+	for i, length := range p {
+		if length.Val() == 0 {
+			e.foundEmpty(e.lanes[i])
+		}
+	}
+}
+
+func (e *emptyLanes) foundEmpty(lane string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.found[lane] = time.Now()
 }
 
 // dequeues reports whether a command is asynq's script that takes a task, and of
@@ -86,5 +136,5 @@ func dequeues(cmd redis.Cmder) (lane string, ok bool) {
 		return "", false
 	}
 	lane, ok = args[first].(string)
-	return lane, ok && strings.HasSuffix(lane, ":pending")
+	return lane, ok && strings.HasSuffix(lane, pending)
 }

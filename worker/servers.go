@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,7 +132,7 @@ func (s *servers) replace(d *providerServers, at *serverSlot, p Plan, size int, 
 		return false, nil
 	}
 	places := s.placesOf(d, p, size)
-	server := asynq.NewServer(skipEmpty{s.cfg.Redis, places.whole}, asynq.Config{
+	server := asynq.NewServer(skipEmpty{s.cfg.Redis, slices.Collect(maps.Keys(queues)), places.whole}, asynq.Config{
 		Concurrency:    max(size, p.Tasks),
 		Queues:         queues,
 		RetryDelayFunc: s.retryDelay,
