@@ -20,7 +20,7 @@ const (
 	mostIntake = 100_000
 	// warm is the number of jobs that end before a worker's time is measured.
 	warm = 1000
-	// looks is the number of times that status is asked for.
+	// looks is the number of times that status is asked for, about.
 	looks = 9
 )
 
@@ -31,46 +31,84 @@ func (b *bench) intake() int { return min(b.Many/10, mostIntake) }
 // that wait in its queue, and with many that have ended; how long the status of a batch
 // of many takes while it runs; and how fast many are accepted.
 func (b *bench) many(ctx context.Context, w io.Writer) error {
-	few, err := b.drain(ctx, "few", b.wait10k, nil)
+	few, err := b.drains(func(i int) (time.Duration, error) { return b.drain(ctx, fmt.Sprint("few-", i), b.wait10k, nil) })
 	if err != nil {
 		return err
 	}
-	raw, err := b.enqueue(ctx, b.intake())
+	batch, err := b.accepted(ctx, w)
 	if err != nil {
 		return err
 	}
-	const batch = "many"
-	took, _, err := b.produce(ctx, batch, b.intake())
-	if err != nil {
+	if err := b.fill(ctx, batch, b.intake(), b.Many); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "accepted/asynq_enqueue = %.2f\n", raw.Seconds()/took.Seconds())
 	var status []time.Duration
-	waiting, err := b.drain(ctx, batch, func(ctx context.Context, batch string) error { return b.fill(ctx, batch, b.intake(), b.Many) }, func() error {
-		for range looks {
-			began := time.Now()
-			if _, err := b.fleet.Run(ctx, harness.Command{Name: "enqueue", Args: []string{"status", batch, "-o", "json"}}); err != nil && harness.ExitCode(err) == 0 {
-				return err
+	waiting, err := b.drains(func(int) (time.Duration, error) {
+		return b.drain(ctx, batch, b.store.Resume, func() error {
+			for range looks / b.Rounds {
+				began := time.Now()
+				if _, err := b.fleet.Run(ctx, harness.Command{Name: "enqueue", Args: []string{"status", batch, "-o", "json"}}); err != nil && harness.ExitCode(err) == 0 {
+					return err
+				}
+				status = append(status, time.Since(began))
 			}
-			status = append(status, time.Since(began))
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return err
 	}
 	slices.Sort(status)
 	fmt.Fprintf(w, "growth/1M_waiting_vs_10k = %.2f\n", float64(waiting)/float64(few))
-	fmt.Fprintf(w, "status_ms/1M_running = %d\n", status[looks/2].Milliseconds())
+	fmt.Fprintf(w, "status_ms/1M_running = %d\n", status[len(status)/2].Milliseconds())
 	if err := b.finish(ctx, batch); err != nil {
 		return err
 	}
-	finished, err := b.drain(ctx, "then", b.wait10k, nil)
+	finished, err := b.drains(func(i int) (time.Duration, error) { return b.drain(ctx, fmt.Sprint("then-", i), b.wait10k, nil) })
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "growth/1M_finished_vs_10k = %.2f\n", float64(finished)/float64(few))
 	return nil
+}
+
+// drains returns the median of as many measurements as there are rounds.
+func (b *bench) drains(one func(i int) (time.Duration, error)) (time.Duration, error) {
+	all := make([]time.Duration, b.Rounds)
+	for i := range all {
+		var err error
+		if all[i], err = one(i); err != nil {
+			return 0, err
+		}
+	}
+	slices.Sort(all)
+	return all[len(all)/2], nil
+}
+
+// accepted prints how fast many prompts are accepted, beside asynq's Enqueue, in turns; the median
+// counts. It returns the last batch; those before are paused.
+func (b *bench) accepted(ctx context.Context, w io.Writer) (batch string, err error) {
+	shares := make([]float64, b.Rounds)
+	for i := range shares {
+		if batch != "" {
+			if err := b.store.Pause(ctx, batch); err != nil {
+				return "", err
+			}
+		}
+		raw, err := b.enqueue(ctx, b.intake())
+		if err != nil {
+			return "", err
+		}
+		batch = fmt.Sprint("many-", i)
+		took, _, err := b.produce(ctx, batch, b.intake())
+		if err != nil {
+			return "", err
+		}
+		shares[i] = raw.Seconds() / took.Seconds()
+	}
+	slices.Sort(shares)
+	fmt.Fprintf(w, "accepted/asynq_enqueue = %.2f\n", shares[len(shares)/2])
+	return batch, nil
 }
 
 // wait10k has a little more jobs wait in a batch than a measurement takes.
@@ -100,10 +138,14 @@ func (b *bench) fill(ctx context.Context, batch string, from, to int) error {
 }
 
 // drain has one worker take jobs of a batch that prepare has made wait, and returns what
-// each took of the processor; meanwhile runs after that. What is left of the batch is
-// paused.
+// each took of the processor; meanwhile runs after that, while more are taken. What is left of
+// the batch is paused.
 func (b *bench) drain(ctx context.Context, batch string, prepare func(context.Context, string) error, meanwhile func() error) (perJob time.Duration, err error) {
 	if err := prepare(ctx, batch); err != nil {
+		return 0, err
+	}
+	before, err := b.done(ctx, batch, 0)
+	if err != nil {
 		return 0, err
 	}
 	started, leave, err := b.workers(ctx, 1)
@@ -111,7 +153,7 @@ func (b *bench) drain(ctx context.Context, batch string, prepare func(context.Co
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, leave()) }()
-	first, err := b.done(ctx, batch, warm)
+	first, err := b.done(ctx, batch, before+warm)
 	if err != nil {
 		return 0, err
 	}

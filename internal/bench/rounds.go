@@ -174,10 +174,11 @@ func (b *bench) batch(ctx context.Context, n int, f *figures) (id string, err er
 const shared = 4
 
 // scale measures what a job takes with several workers over what it takes with one, once they
-// have all run jobs before: in as many rounds, of which the median counts.
+// have all run jobs before: in twice as many rounds and one, since two short runs are compared in
+// each. The median counts.
 func (b *bench) scale(ctx context.Context, w io.Writer) error {
 	var shares []float64
-	for range b.Rounds {
+	for range 2*b.Rounds + 1 {
 		one, err := b.oneflow(ctx, 1, b.Jobs/2)
 		if err != nil {
 			return err
