@@ -23,6 +23,7 @@ import (
 	"math/big"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"oneflow/providers"
@@ -111,8 +112,13 @@ type List struct {
 // card is all rows of one match.
 type card struct{ rows []*Row }
 
-// Embedded returns the built-in list. It fails only if that was built broken.
-func Embedded() (*List, error) { return load(bytes.NewReader(builtIn), "built-in prices.json") }
+// embedded is the built-in list, read once: it takes 50 ms, and a worker needs it in several places.
+var embedded = sync.OnceValues(func() (*List, error) { //nolint:gochecknoglobals // nobody changes it
+	return load(bytes.NewReader(builtIn), "built-in prices.json")
+})
+
+// Embedded returns the built-in list, the same one each time. It fails only if that was built broken.
+func Embedded() (*List, error) { return embedded() }
 
 // Open returns the built-in list with the file at path laid over it; an empty
 // path means none. See List.With for what replaces what.
