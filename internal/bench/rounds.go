@@ -148,9 +148,9 @@ func (b *bench) batch(ctx context.Context, n int, f *figures) (id string, err er
 	if f.enqueue, f.cpu.producer, err = b.produce(ctx, id, n); err != nil {
 		return id, err
 	}
-	// Seldom, as looking is not free and not part of the work.
+	// Seldom, as looking is not part of the work; nor is what workers do that have none.
 	var p jobs.Progress
-	for tick := time.Tick(2 * time.Second); !p.Finished(); {
+	for tick := time.Tick(200 * time.Millisecond); !p.Finished(); {
 		select {
 		case <-ctx.Done():
 			return id, ctx.Err()
