@@ -69,9 +69,13 @@ func (e *emptyLanes) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if !ok {
 			return next(ctx, cmd)
 		}
-		if e.in.rests(time.Now()) || e.hasChunks(lane) || e.empty(ctx, lane) {
+		if e.in.rests(time.Now()) || e.hasChunks(lane) {
 			cmd.SetErr(redis.Nil)
 			return redis.Nil
+		}
+		if err := e.empty(ctx, lane); err != nil {
+			cmd.SetErr(err)
+			return err
 		}
 		err := next(ctx, cmd)
 		if err == redis.Nil { //nolint:errorlint // as asynq compares it
@@ -86,8 +90,9 @@ func (e *emptyLanes) hasChunks(lane string) bool {
 	return strings.HasSuffix(lane, "."+string(jobs.Bulk)+"}"+pending) && e.in.hasWork()
 }
 
-// empty reports whether a lane was empty just now, and looks at all where that is not known.
-func (e *emptyLanes) empty(ctx context.Context, lane string) bool {
+// empty fails with redis.Nil where a lane was empty just now. Where that is not known it looks at all,
+// and fails where Redis does not answer.
+func (e *emptyLanes) empty(ctx context.Context, lane string) error {
 	e.mu.Lock()
 	looks := time.Since(e.looked) >= emptyFor && time.Since(e.found[lane]) >= emptyFor
 	if looks {
@@ -95,15 +100,20 @@ func (e *emptyLanes) empty(ctx context.Context, lane string) bool {
 	}
 	e.mu.Unlock()
 	if looks {
-		e.look(ctx)
+		if err := e.look(ctx); err != nil {
+			return err
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return time.Since(e.found[lane]) < emptyFor
+	if time.Since(e.found[lane]) < emptyFor {
+		return redis.Nil
+	}
+	return nil
 }
 
-// look asks Redis for the lengths of the lanes. Where it does not answer, nothing is known.
-func (e *emptyLanes) look(ctx context.Context) {
+// look asks Redis for the lengths of the lanes.
+func (e *emptyLanes) look(ctx context.Context) error {
 	var p []*redis.IntCmd
 	_, err := e.redis.Pipelined(ctx, func(all redis.Pipeliner) error {
 		for _, lane := range e.lanes {
@@ -112,13 +122,14 @@ func (e *emptyLanes) look(ctx context.Context) {
 		return nil
 	})
 	if err != nil {
-		return
+		return err
 	}
 	for i, length := range p {
 		if length.Val() == 0 {
 			e.foundEmpty(e.lanes[i])
 		}
 	}
+	return nil
 }
 
 func (e *emptyLanes) foundEmpty(lane string) {
