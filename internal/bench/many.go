@@ -45,7 +45,7 @@ func (b *bench) many(ctx context.Context, w io.Writer) error {
 	var status []time.Duration
 	waiting, err := b.drains(func(int) (time.Duration, error) {
 		return b.drain(ctx, batch, b.store.Resume, func() error {
-			for range looks / b.Rounds {
+			for range max(1, looks/b.Rounds) {
 				began := time.Now()
 				if _, err := b.fleet.Run(ctx, harness.Command{Name: "enqueue", Args: []string{"status", batch, "-o", "json"}}); err != nil && harness.ExitCode(err) == 0 {
 					return err
