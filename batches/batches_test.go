@@ -118,10 +118,10 @@ func TestTwoChunksAreAcceptedAtOnceOnceTheFirstIsThere(t *testing.T) {
 			defer under.Add(-1)
 			most.Store(max(most.Load(), n))
 			if rows[0].Seq == 1 {
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				early.Store(most.Load() > 1)
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		began := time.Now()
 		rep, err := intake(s).Take(t.Context(), source(lines(14000)))
@@ -145,10 +145,10 @@ func TestAReportCountsTheChunkBesideOneThatFails(t *testing.T) {
 		s.accept = func(rows []jobs.New) {
 			switch rows[0].Seq {
 			case 2001:
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				fail(broken)
 			case 4001:
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				fail(nil)
 			}
 		}
