@@ -79,6 +79,9 @@ func (m *sendMarks) begin(ctx context.Context, store WorkStore, c jobs.Call) (pl
 		m.refused(place)
 		return noPlace, err
 	}
+	if c.Gen > 0 { // its job was claimed with it
+		failpoint.Hit("claimed", c.Model)
+	}
 	failpoint.Hit("begun", c.Model)
 	m.sent(place)
 	return place, nil
